@@ -1,0 +1,3 @@
+pub mod document;
+pub mod schema;
+pub mod search;

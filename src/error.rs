@@ -1,0 +1,78 @@
+//! The one error of the house: few kinds, no HTTP, no SQL.
+//!
+//! The domain says *what* is wrong, in words an administrator understands. `scim/wire.rs` and
+//! `graphql/page.rs` are the only two places that translate it for the outside.
+
+use std::borrow::Cow;
+
+/// Everything that can go wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The thing does not exist, or belongs to somebody else: the two are one answer.
+    #[error("{0} was not found")]
+    NotFound(Cow<'static, str>),
+    /// Another live thing already bears this value.
+    #[error("{field} is already in use")]
+    Taken { field: &'static str },
+    /// The caller's precondition (version) no longer holds.
+    #[error("the resource has changed since it was read (its version is now {version})")]
+    Stale { version: i64 },
+    /// The input cannot be accepted.
+    #[error("{field}: {why}")]
+    Invalid { rule: Rule, field: Cow<'static, str>, why: Cow<'static, str> },
+    /// The caller is known and may not do this.
+    #[error("{0}")]
+    Forbidden(Cow<'static, str>),
+    /// The caller is not known.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// Understood, but not offered here.
+    #[error("{0}")]
+    Unsupported(Cow<'static, str>),
+    /// Refused for now by a state that somebody can change (deactivated, protected, held for approval).
+    #[error("{why}")]
+    Held { reason: &'static str, why: Cow<'static, str> },
+    /// A fault of ours or of the database. The text goes to the log, never to the caller.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// Which rule an [`Error::Invalid`] broke. The names follow the `scimType` values of RFC 7644, table 9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A value is missing, of the wrong type or out of range.
+    Value,
+    /// The message as a whole is malformed.
+    Syntax,
+    /// A PATCH path is malformed or names no attribute.
+    Path,
+    /// A PATCH path matched nothing that could be changed.
+    NoTarget,
+    /// An attribute may not be changed by the caller.
+    Mutability,
+    /// A filter is malformed or cannot be answered.
+    Filter,
+    /// More than a cap allows.
+    TooMany,
+    /// A paging cursor that this server did not issue.
+    Cursor,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A value that cannot be accepted, and why.
+    pub fn invalid(field: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::broken(Rule::Value, field, why)
+    }
+
+    /// Like [`Error::invalid`], naming the rule that was broken.
+    pub fn broken(rule: Rule, field: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid { rule, field: field.into(), why: why.into() }
+    }
+
+    /// `what` was not found in the caller's organization.
+    pub fn not_found(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::NotFound(what.into())
+    }
+}

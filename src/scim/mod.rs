@@ -1,0 +1,3 @@
+pub mod filter;
+pub mod patch;
+pub mod wire;
