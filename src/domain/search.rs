@@ -1,6 +1,8 @@
 //! Finding users and groups: a neutral filter tree, its SQL, and its meaning in memory.
 
-use serde_json::Number;
+use std::fmt;
+
+use serde_json::{Number, Value};
 
 /// Which attribute a filter or a path speaks of; names are as the client wrote them (any case).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,4 +46,71 @@ pub enum Filter {
     Compare(AttrPath, Op, Literal),
     /// `emails[type eq "work"]`: one element of a multi-valued attribute satisfies the whole inner filter.
     Element(AttrPath, Box<Filter>),
+}
+
+impl Op {
+    /// The operator as SCIM writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Eq => "eq",
+            Op::Ne => "ne",
+            Op::Co => "co",
+            Op::Sw => "sw",
+            Op::Ew => "ew",
+            Op::Gt => "gt",
+            Op::Ge => "ge",
+            Op::Lt => "lt",
+            Op::Le => "le",
+        }
+    }
+}
+
+impl fmt::Display for AttrPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) if self.name.is_empty() => f.write_str(schema)?,
+            Some(schema) => write!(f, "{schema}:{}", self.name)?,
+            None => f.write_str(&self.name)?,
+        }
+        self.sub.iter().try_for_each(|sub| write!(f, ".{sub}"))
+    }
+}
+
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Literal::Null => f.write_str("null"),
+            Literal::Bool(value) => write!(f, "{value}"),
+            Literal::Number(value) => write!(f, "{value}"),
+            // A JSON value prints itself with every escape it needs.
+            Literal::String(value) => write!(f, "{}", Value::from(value.as_str())),
+        }
+    }
+}
+
+/// Prints the filter so that reading the text again gives the same tree.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Filter::And(list) => join(f, list, " and "),
+            Filter::Or(list) => join(f, list, " or "),
+            Filter::Not(inner) => write!(f, "not ({inner})"),
+            Filter::Present(path) => write!(f, "{path} pr"),
+            Filter::Compare(path, op, literal) => write!(f, "{path} {} {literal}", op.name()),
+            Filter::Element(path, inner) => write!(f, "{path}[{inner}]"),
+        }
+    }
+}
+
+fn join(f: &mut fmt::Formatter<'_>, list: &[Filter], word: &str) -> fmt::Result {
+    for (index, filter) in list.iter().enumerate() {
+        if index > 0 {
+            f.write_str(word)?;
+        }
+        match filter {
+            Filter::And(_) | Filter::Or(_) => write!(f, "({filter})")?,
+            _ => write!(f, "{filter}")?,
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,397 @@
+//! Filters, PATCH paths and attribute lists as text (RFC 7644 sections 3.4.2.2, 3.5.2 and 3.9) become the neutral
+//! trees of [`crate::domain::search`].
+//!
+//! The parser knows grammar only: whether an attribute exists, and what it may be compared with, is judged where
+//! the schema is known. Every input is bounded (length, terms, depth), so recursion and time are too.
+
+use serde_json::Number;
+
+use crate::domain::search::{AttrPath, Filter, Literal, Op};
+use crate::error::{Error, Result, Rule};
+
+/// Longest filter or path, in bytes.
+const MAX_LENGTH: usize = 4 * 1024;
+/// Longest list of attribute names, in bytes; wider than a filter because names may carry their URN.
+const MAX_LIST_LENGTH: usize = 16 * 1024;
+/// Most comparisons in one filter.
+const MAX_TERMS: usize = 64;
+/// Deepest nesting of parentheses and brackets.
+const MAX_DEPTH: usize = 16;
+
+/// The target of a PATCH operation (RFC 7644 section 3.5.2, figure 7).
+///
+/// `emails[type eq "work"].value` has all three parts; `name.givenName` has its sub-attribute inside `attr`. A bare
+/// extension URN is an `attr` with a schema and an empty name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PatchPath {
+    pub attr: AttrPath,
+    pub filter: Option<Filter>,
+    pub sub: Option<String>,
+}
+
+/// Reads a `filter` parameter.
+///
+/// Beyond the RFC's grammar it accepts `emails[type eq "work"].value eq "x"`, which Entra ID sends to match people
+/// by a typed value: one element that satisfies both.
+pub fn parse_filter(text: &str) -> Result<Filter> {
+    let mut parser = Parser::new(text, Rule::Filter, "filter");
+    parser.check_input(MAX_LENGTH)?;
+    let filter = parser.alternatives(false)?;
+    parser.end("\"and\", \"or\" or the end")?;
+    Ok(filter)
+}
+
+/// Reads the `path` of a PATCH operation.
+pub fn parse_path(text: &str) -> Result<PatchPath> {
+    let mut parser = Parser::new(text, Rule::Path, "path");
+    parser.check_input(MAX_LENGTH)?;
+    let attr = parser.attribute()?;
+    let mut path = PatchPath { attr, filter: None, sub: None };
+    if parser.peek() == Some('[') {
+        path.filter = Some(parser.brackets(&path.attr)?);
+        path.sub = parser.trailing_sub()?;
+    }
+    parser.end("the end of the path")?;
+    Ok(path)
+}
+
+/// Reads a comma-separated list of attributes: `attributes`, `excludedAttributes`, `sortBy`.
+pub fn parse_attr_list(text: &str) -> Result<Vec<AttrPath>> {
+    let mut parser = Parser::new(text, Rule::Value, "attributes");
+    parser.check_input(MAX_LIST_LENGTH)?;
+    let mut list = Vec::new();
+    loop {
+        while parser.peek() == Some(',') {
+            parser.advance();
+        }
+        if parser.peek().is_none() {
+            return Ok(list);
+        }
+        list.push(parser.attribute()?);
+        if !matches!(parser.peek(), None | Some(',')) {
+            return Err(parser.expected("a comma"));
+        }
+    }
+}
+
+/// A cursor over the text, with what is needed to word a refusal.
+struct Parser<'a> {
+    text: &'a str,
+    /// Byte offset of the next character; always on a character boundary.
+    at: usize,
+    terms: usize,
+    depth: usize,
+    rule: Rule,
+    field: &'static str,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str, rule: Rule, field: &'static str) -> Self {
+        Self { text, at: 0, terms: 0, depth: 0, rule, field }
+    }
+
+    fn check_input(&self, max: usize) -> Result<()> {
+        if self.text.len() > max {
+            return Err(self.refuse(format!("is longer than {max} bytes")));
+        }
+        if self.text.contains('\0') {
+            return Err(self.refuse("contains a NUL character".to_owned()));
+        }
+        Ok(())
+    }
+
+    // RFC 7644 section 3.4.2.2: "and" binds tighter than "or". `inner` is true inside brackets.
+    fn alternatives(&mut self, inner: bool) -> Result<Filter> {
+        let first = self.conjunction(inner)?;
+        let mut list = vec![first];
+        while self.keyword("or") {
+            list.push(self.conjunction(inner)?);
+        }
+        Ok(one_or(list, Filter::Or))
+    }
+
+    fn conjunction(&mut self, inner: bool) -> Result<Filter> {
+        let first = self.term(inner)?;
+        let mut list = vec![first];
+        while self.keyword("and") {
+            list.push(self.term(inner)?);
+        }
+        Ok(one_or(list, Filter::And))
+    }
+
+    fn term(&mut self, inner: bool) -> Result<Filter> {
+        if self.peek() == Some('(') {
+            return self.group(inner);
+        }
+        // An attribute could be called "not": only a parenthesis makes it the operator.
+        let before = self.at;
+        if self.keyword("not") {
+            if self.peek() == Some('(') {
+                return Ok(Filter::Not(Box::new(self.group(inner)?)));
+            }
+            self.at = before;
+        }
+        let attr = self.attribute()?;
+        if self.peek() != Some('[') {
+            return self.expression(attr);
+        }
+        // RFC 7644 figure 1: a valFilter holds no second valuePath.
+        if inner {
+            return Err(self.expected("an operator (brackets cannot be nested)"));
+        }
+        let mut condition = self.brackets(&attr)?;
+        if let Some(sub) = self.trailing_sub()? {
+            let last = self.expression(AttrPath { schema: None, name: sub, sub: None })?;
+            condition = Filter::And(vec![condition, last]);
+        }
+        Ok(Filter::Element(attr, Box::new(condition)))
+    }
+
+    fn group(&mut self, inner: bool) -> Result<Filter> {
+        self.advance();
+        self.enter()?;
+        let filter = self.alternatives(inner)?;
+        self.close(')', "\"and\", \"or\" or a closing parenthesis")?;
+        Ok(filter)
+    }
+
+    fn brackets(&mut self, attr: &AttrPath) -> Result<Filter> {
+        if attr.sub.is_some() {
+            return Err(self.expected("no brackets after a sub-attribute"));
+        }
+        self.advance();
+        self.enter()?;
+        let filter = self.alternatives(true)?;
+        self.close(']', "\"and\", \"or\" or a closing bracket")?;
+        Ok(filter)
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.refuse(format!("is nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, bracket: char, wanted: &str) -> Result<()> {
+        if self.peek() != Some(bracket) {
+            return Err(self.expected(wanted));
+        }
+        self.advance();
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// The `.value` directly behind a closing bracket.
+    fn trailing_sub(&mut self) -> Result<Option<String>> {
+        if !self.rest().starts_with('.') {
+            return Ok(None);
+        }
+        self.advance();
+        let name = self.word();
+        if !is_name(name) {
+            return Err(self.expected("the name of a sub-attribute"));
+        }
+        self.at += name.len();
+        Ok(Some(name.to_owned()))
+    }
+
+    fn expression(&mut self, attr: AttrPath) -> Result<Filter> {
+        self.terms += 1;
+        if self.terms > MAX_TERMS {
+            return Err(self.refuse(format!("has more than {MAX_TERMS} comparisons")));
+        }
+        self.skip_space();
+        let word = self.word();
+        if word.eq_ignore_ascii_case("pr") {
+            self.at += word.len();
+            return Ok(Filter::Present(attr));
+        }
+        let Some(op) = OPERATORS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, op)| *op) else {
+            return Err(self.expected("an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr)"));
+        };
+        self.at += word.len();
+        Ok(Filter::Compare(attr, op, self.literal()?))
+    }
+
+    // RFC 7644 figure 1, compValue: a JSON scalar. Case is tolerated in the three words.
+    fn literal(&mut self) -> Result<Literal> {
+        if self.peek() == Some('"') {
+            return self.string();
+        }
+        let word = self.word();
+        let literal = if word.eq_ignore_ascii_case("null") {
+            Literal::Null
+        } else if word.eq_ignore_ascii_case("true") {
+            Literal::Bool(true)
+        } else if word.eq_ignore_ascii_case("false") {
+            Literal::Bool(false)
+        } else if let Some(number) = number(word) {
+            Literal::Number(number)
+        } else {
+            return Err(self.expected("a value: a string in double quotes, a number, true, false or null"));
+        };
+        self.at += word.len();
+        Ok(literal)
+    }
+
+    fn string(&mut self) -> Result<Literal> {
+        let rest = self.rest();
+        let mut escaped = false;
+        let end = rest.char_indices().skip(1).find(|(_, c)| {
+            let closes = *c == '"' && !escaped;
+            escaped = *c == '\\' && !escaped;
+            closes
+        });
+        let Some((end, _)) = end else {
+            return Err(self.expected("a string that ends with a double quote"));
+        };
+        let quoted = rest.get(..=end).unwrap_or_default();
+        let Ok(value) = serde_json::from_str::<String>(quoted) else {
+            return Err(self.expected("a JSON string with valid escapes and no control characters"));
+        };
+        if value.contains('\0') {
+            return Err(self.refuse("contains a NUL character".to_owned()));
+        }
+        self.at += quoted.len();
+        Ok(Literal::String(value))
+    }
+
+    /// RFC 7644 section 3.10: an attribute, optionally qualified by a schema URN, optionally with a sub-attribute.
+    fn attribute(&mut self) -> Result<AttrPath> {
+        self.skip_space();
+        let word = self.word();
+        let Some(path) = attribute_path(word) else {
+            return Err(self.expected("the name of an attribute"));
+        };
+        self.at += word.len();
+        Ok(path)
+    }
+
+    /// Consumes a word of the grammar if it comes next.
+    fn keyword(&mut self, keyword: &str) -> bool {
+        self.skip_space();
+        let word = self.word();
+        let found = word.eq_ignore_ascii_case(keyword);
+        if found {
+            self.at += word.len();
+        }
+        found
+    }
+
+    fn end(&mut self, wanted: &str) -> Result<()> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.expected(wanted)),
+        }
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    /// Everything up to the next character that separates words.
+    fn word(&self) -> &'a str {
+        let rest = self.rest();
+        rest.split(|c: char| c.is_whitespace() || "()[]\",".contains(c)).next().unwrap_or_default()
+    }
+
+    fn skip_space(&mut self) {
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start().len();
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.skip_space();
+        self.rest().chars().next()
+    }
+
+    fn advance(&mut self) {
+        self.at += self.rest().chars().next().map_or(0, char::len_utf8);
+    }
+
+    /// A refusal that shows where reading stopped, what would have been understood, and what came instead.
+    fn expected(&mut self, wanted: &str) -> Error {
+        self.skip_space();
+        let position = self.text.get(..self.at).unwrap_or_default().chars().count() + 1;
+        let next = match self.word() {
+            "" => self.rest().chars().take(20).collect::<String>(),
+            word => word.chars().take(40).collect(),
+        };
+        let found = if next.is_empty() { "the end".to_owned() } else { format!("`{next}`") };
+        self.refuse(format!("at position {position}: expected {wanted}, found {found}"))
+    }
+
+    fn refuse(&self, why: String) -> Error {
+        Error::broken(self.rule, self.field, why)
+    }
+}
+
+const OPERATORS: [(&str, Op); 9] = [
+    ("eq", Op::Eq),
+    ("ne", Op::Ne),
+    ("co", Op::Co),
+    ("sw", Op::Sw),
+    ("ew", Op::Ew),
+    ("gt", Op::Gt),
+    ("ge", Op::Ge),
+    ("lt", Op::Lt),
+    ("le", Op::Le),
+];
+
+fn one_or(mut list: Vec<Filter>, many: fn(Vec<Filter>) -> Filter) -> Filter {
+    match list.pop() {
+        Some(only) if list.is_empty() => only,
+        Some(last) => {
+            list.push(last);
+            many(list)
+        }
+        None => many(list),
+    }
+}
+
+/// A JSON number, decimals rounded correctly (so that printing and reading again gives the same one).
+fn number(word: &str) -> Option<Number> {
+    let number = serde_json::from_str::<Number>(word).ok()?;
+    if number.is_f64() { Number::from_f64(word.parse().ok()?) } else { Some(number) }
+}
+
+fn attribute_path(word: &str) -> Option<AttrPath> {
+    let (schema, rest) = match word.rsplit_once(':') {
+        Some((schema, last)) => {
+            // `urn:…:2.0:User` alone is the whole extension: the version of a schema is followed by its name, and
+            // only then by an attribute.
+            let version = schema.rsplit(':').next().unwrap_or_default();
+            if is_version(version) && is_name(last) {
+                return Some(AttrPath { schema: Some(word.to_owned()), name: String::new(), sub: None });
+            }
+            if schema.is_empty() || !schema.chars().all(|c| c.is_ascii_graphic()) {
+                return None;
+            }
+            (Some(schema.to_owned()), last)
+        }
+        None => (None, word),
+    };
+    let (name, sub) = match rest.split_once('.') {
+        Some((name, sub)) => (name, Some(sub)),
+        None => (rest, None),
+    };
+    if !is_name(name) || sub.is_some_and(|sub| !is_name(sub)) {
+        return None;
+    }
+    Some(AttrPath { schema, name: name.to_owned(), sub: sub.map(str::to_owned) })
+}
+
+/// RFC 7643 section 2.1, with the `$` of `$ref` (section 2.3.7) and the underscore that some products start with.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '$' || c == '_')
+        && text.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+fn is_version(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+#[cfg(test)]
+mod tests;
