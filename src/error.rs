@@ -32,6 +32,9 @@ pub enum Error {
     /// Refused for now by a state that somebody can change (deactivated, protected, held for approval).
     #[error("{why}")]
     Held { reason: &'static str, why: Cow<'static, str> },
+    /// Too many writes want the same thing at once; the same request may succeed in a moment.
+    #[error("the server is busy; try again in a moment")]
+    Busy(String),
     /// A fault of ours or of the database. The text goes to the log, never to the caller.
     #[error("internal error: {0}")]
     Internal(String),

@@ -1,3 +1,9 @@
+pub mod authz;
+pub mod config;
+pub mod context;
 pub mod domain;
 pub mod error;
+pub mod ledger;
 pub mod scim;
+pub mod store;
+pub mod vault;

@@ -1,0 +1,55 @@
+//! One SeaORM model a table, no logic. What a table is for stands in its module; what may be done with it
+//! stands in `domain`.
+
+pub mod activation;
+pub mod api_key;
+pub mod connection;
+pub mod event;
+pub mod group;
+pub mod group_nesting;
+pub mod instance;
+pub mod ledger_head;
+pub mod membership;
+pub mod organization;
+pub mod role;
+pub mod role_grant;
+pub mod role_mapping;
+pub mod scim_token;
+pub mod user;
+pub mod user_email;
+
+use sea_orm::EntityTrait;
+
+/// A table whose rows belong to an organization: every query on it names one.
+pub trait Scoped: EntityTrait {
+    /// The column that holds the organization.
+    const ORGANIZATION: Self::Column;
+    /// The column that identifies a row within it.
+    const ID: Self::Column;
+}
+
+macro_rules! scoped {
+    ($($table:ident . $id:ident),* $(,)?) => {$(
+        impl Scoped for $table::Entity {
+            const ORGANIZATION: $table::Column = $table::Column::OrganizationId;
+            const ID: $table::Column = $table::Column::$id;
+        }
+    )*};
+}
+
+scoped!(
+    activation.Id,
+    api_key.Id,
+    connection.Id,
+    event.Id,
+    group.Id,
+    group_nesting.Id,
+    ledger_head.OrganizationId,
+    membership.Id,
+    role.Id,
+    role_grant.Id,
+    role_mapping.Id,
+    scim_token.Id,
+    user.Id,
+    user_email.UserId,
+);

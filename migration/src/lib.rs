@@ -1,0 +1,43 @@
+//! The database's shape: one dated file a change, the same on SQLite and PostgreSQL.
+
+pub use sea_orm_migration::prelude::*;
+
+mod m20261121_000001_foundation;
+
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261121_000001_foundation::Migration)]
+    }
+}
+
+/// Runs statements that are written once for both databases. Four words stand for a type:
+/// `UUID`, `INSTANT` (UTC, microseconds), `JSON` and `BYTES`; `KEY` is text compared by code point.
+async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    let backend = manager.get_database_backend();
+    let types: &[(&str, &str)] = match backend {
+        sea_orm::DbBackend::Postgres => &[
+            (" UUID", " uuid"),
+            (" INSTANT", " timestamptz"),
+            (" JSON", " jsonb"),
+            (" BYTES", " bytea"),
+            (" KEY", " text COLLATE \"C\""),
+            (" SERIAL", " bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
+        ],
+        _ => &[
+            (" UUID", " blob"),
+            (" INSTANT", " text"),
+            (" JSON", " text"),
+            (" BYTES", " blob"),
+            (" KEY", " text"),
+            (" SERIAL", " integer PRIMARY KEY AUTOINCREMENT"),
+        ],
+    };
+    for statement in statements {
+        let sql = types.iter().fold(String::from(*statement), |sql, (word, ty)| sql.replace(word, ty));
+        manager.get_connection().execute_unprepared(&sql).await?;
+    }
+    Ok(())
+}

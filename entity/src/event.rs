@@ -1,0 +1,40 @@
+//! The ledger: one row a change.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "event")]
+pub struct Model {
+    /// from a database sequence, taken while the subject's lock is held
+    #[sea_orm(primary_key)]
+    pub pos: i64,
+    pub organization_id: Uuid,
+    pub id: Uuid,
+    /// place in the chain, given by the sealer
+    pub seq: Option<i64>,
+    /// taken after the lock
+    pub at: DateTimeUtc,
+    /// when the request arrived
+    pub requested_at: DateTimeUtc,
+    pub actor_kind: String,
+    pub actor_id: Option<String>,
+    pub actor_name: String,
+    pub action: String,
+    pub subject_kind: String,
+    pub subject_id: Uuid,
+    pub connection_id: Option<Uuid>,
+    pub request_id: Uuid,
+    /// values before and after (JSON); emptied by an erasure
+    pub payload: Option<String>,
+    /// emptied with the payload
+    pub salt: Option<Vec<u8>>,
+    /// salted digest of the payload, part of the chain
+    pub digest: Vec<u8>,
+    /// chains this row to the one before
+    pub hash: Option<Vec<u8>>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

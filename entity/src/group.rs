@@ -1,0 +1,30 @@
+//! An external group.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "group")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// the owner; none = made by hand
+    pub connection_id: Option<Uuid>,
+    pub external_id: Option<String>,
+    pub display_name: String,
+    pub display_name_key: String,
+    /// the attributes as served (JSON object), never the members
+    pub document: String,
+    /// the same, folded for filters
+    pub search: Json,
+    pub version: i64,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+    pub deleted_at: Option<DateTimeUtc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,37 @@
+//! A tenant.
+
+use sea_orm::entity::prelude::*;
+
+/// Which integration feeds this organization: never both at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum IntegrationMode {
+    /// Identity providers write over SCIM 2.0.
+    #[sea_orm(string_value = "SCIM")]
+    Scim,
+    /// Microsoft Entra ID's native integration; SCIM is refused.
+    #[sea_orm(string_value = "ENTRA_NATIVE")]
+    EntraNative,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "organization")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// the company identifier in the SCIM URL; never changes
+    pub slug: String,
+    pub name: String,
+    /// the tenant's data key, wrapped by the master key
+    pub data_key: Vec<u8>,
+    /// the enable flag for inbound provisioning as a whole
+    pub scim_enabled: bool,
+    pub integration_mode: IntegrationMode,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

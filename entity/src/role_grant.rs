@@ -1,0 +1,27 @@
+//! A direct grant: an interval.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "role_grant")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub role_id: Uuid,
+    pub reason: Option<String>,
+    pub expires_at: Option<DateTimeUtc>,
+    pub since: DateTimeUtc,
+    /// set when closed
+    pub until: Option<DateTimeUtc>,
+    /// the event that opened it
+    pub opened_by: Uuid,
+    pub closed_by: Option<Uuid>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

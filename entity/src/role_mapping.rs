@@ -1,0 +1,46 @@
+//! Group to role: an interval. An edit closes one row and opens the next under the same `mapping_id`.
+
+use sea_orm::entity::prelude::*;
+
+/// How a mapping that waits for its group will know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum MatchAttribute {
+    /// By the identity provider's id.
+    #[sea_orm(string_value = "EXTERNAL_ID")]
+    ExternalId,
+    /// By display name, folded.
+    #[sea_orm(string_value = "DISPLAY_NAME")]
+    DisplayName,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "role_mapping")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// the mapping, through all its edits
+    pub mapping_id: Uuid,
+    /// none while it waits for its group
+    pub group_id: Option<Uuid>,
+    /// where a waiting mapping looks for its group
+    pub connection_id: Option<Uuid>,
+    pub match_attribute: Option<MatchAttribute>,
+    pub match_value: Option<String>,
+    pub role_id: Uuid,
+    pub reason: Option<String>,
+    pub expires_at: Option<DateTimeUtc>,
+    pub since: DateTimeUtc,
+    /// set when closed
+    pub until: Option<DateTimeUtc>,
+    /// the event that opened it
+    pub opened_by: Uuid,
+    pub closed_by: Option<Uuid>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,30 @@
+//! Bearer tokens of a connection: only their hash.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "scim_token")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub connection_id: Uuid,
+    /// SHA-256 of the whole token
+    pub hash: Vec<u8>,
+    pub last_four: String,
+    pub created_at: DateTimeUtc,
+    /// dead from this instant on, by plan
+    pub expires_at: Option<DateTimeUtc>,
+    /// dead from this instant on, by rotation with an overlap
+    pub retires_at: Option<DateTimeUtc>,
+    pub revoked_at: Option<DateTimeUtc>,
+    /// flushed in batches
+    pub last_used_at: Option<DateTimeUtc>,
+    pub last_used_from: Option<String>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,35 @@
+//! An account.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "user")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// the owner; none = made by hand
+    pub connection_id: Option<Uuid>,
+    pub external_id: Option<String>,
+    pub user_name: String,
+    /// folded; unique among the live accounts of an organization
+    pub user_name_key: String,
+    pub display_name: Option<String>,
+    pub display_name_key: Option<String>,
+    pub active: bool,
+    /// the attributes as served (JSON object)
+    pub document: String,
+    /// the same, folded for filters
+    pub search: Json,
+    pub version: i64,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+    pub deleted_at: Option<DateTimeUtc>,
+    pub purge_after: Option<DateTimeUtc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,196 @@
+//! The whole policy: who may do what to whose things. Both doors ask here, and nowhere else is a
+//! permission looked at.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// What an administrator or an application may be allowed to do. Few and named; a key or a JWT carries a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Permission {
+    /// See connections, their state and their tokens' metadata, groups, roles and mappings.
+    IamRead,
+    /// Create, change, activate and deactivate connections; organization settings.
+    IamWrite,
+    /// Issue, rotate and revoke SCIM tokens and API keys.
+    TokenManage,
+    /// Delete all SCIM-provisioned users.
+    DeleteAll,
+    /// See personal data of users.
+    UserRead,
+    /// Change users and groups by hand.
+    UserWrite,
+    /// Create, edit, remove and restore roles, mappings and grants.
+    AccessWrite,
+    /// Read the ledger.
+    AuditRead,
+    /// Work on the review queue.
+    ReviewWrite,
+    /// Create organizations and see the installation as a whole.
+    PlatformAdmin,
+}
+
+impl Permission {
+    pub const ALL: [Permission; 10] = [
+        Self::IamRead,
+        Self::IamWrite,
+        Self::TokenManage,
+        Self::DeleteAll,
+        Self::UserRead,
+        Self::UserWrite,
+        Self::AccessWrite,
+        Self::AuditRead,
+        Self::ReviewWrite,
+        Self::PlatformAdmin,
+    ];
+
+    /// The name in tokens, in the schema and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IamRead => "IAM_READ",
+            Self::IamWrite => "IAM_WRITE",
+            Self::TokenManage => "TOKEN_MANAGE",
+            Self::DeleteAll => "DELETE_ALL",
+            Self::UserRead => "USER_READ",
+            Self::UserWrite => "USER_WRITE",
+            Self::AccessWrite => "ACCESS_WRITE",
+            Self::AuditRead => "AUDIT_READ",
+            Self::ReviewWrite => "REVIEW_WRITE",
+            Self::PlatformAdmin => "PLATFORM_ADMIN",
+        }
+    }
+
+    /// All that somebody may hold inside one organization: everything but the platform's own.
+    pub fn in_organization() -> Permissions {
+        Self::ALL.into_iter().filter(|p| *p != Self::PlatformAdmin).collect()
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Permission {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|p| p.name()).collect();
+            format!("unknown permission {name:?}; known are {}", known.join(", "))
+        })
+    }
+}
+
+pub type Permissions = BTreeSet<Permission>;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// An identity provider, by one of its connection's tokens.
+    Connection { id: Uuid, name: String },
+    /// A script or an application, by an API key.
+    Key { id: Uuid, name: String, permissions: Permissions },
+    /// A person (or a service) that a trusted issuer vouches for, by a JWT.
+    Person { subject: String, name: String, permissions: Permissions },
+    /// rolecall itself: the command line and the background workers.
+    System,
+}
+
+impl Actor {
+    /// The kind as the ledger names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connection { .. } => "CONNECTION",
+            Self::Key { .. } => "API_KEY",
+            Self::Person { .. } => "PERSON",
+            Self::System => "SYSTEM",
+        }
+    }
+
+    /// What identifies the actor within its kind.
+    pub fn id(&self) -> Option<String> {
+        match self {
+            Self::Connection { id, .. } | Self::Key { id, .. } => Some(id.to_string()),
+            Self::Person { subject, .. } => Some(subject.clone()),
+            Self::System => None,
+        }
+    }
+
+    /// A name for people to read.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Connection { name, .. } | Self::Key { name, .. } | Self::Person { name, .. } => name,
+            Self::System => "rolecall",
+        }
+    }
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    ReadIam,
+    WriteConnection,
+    ManageToken,
+    ReadUser,
+    WriteUser,
+    ReadGroup,
+    WriteGroup,
+    WriteAccess,
+    ReadLedger,
+    ManagePlatform,
+}
+
+impl Action {
+    pub const ALL: [Action; 10] = [
+        Self::ReadIam,
+        Self::WriteConnection,
+        Self::ManageToken,
+        Self::ReadUser,
+        Self::WriteUser,
+        Self::ReadGroup,
+        Self::WriteGroup,
+        Self::WriteAccess,
+        Self::ReadLedger,
+        Self::ManagePlatform,
+    ];
+
+    /// The permission that this takes; whoever lacks it hears its name.
+    pub fn permission(self) -> Permission {
+        match self {
+            Self::ReadIam | Self::ReadGroup => Permission::IamRead,
+            Self::WriteConnection => Permission::IamWrite,
+            Self::ManageToken => Permission::TokenManage,
+            Self::ReadUser => Permission::UserRead,
+            Self::WriteUser | Self::WriteGroup => Permission::UserWrite,
+            Self::WriteAccess => Permission::AccessWrite,
+            Self::ReadLedger => Permission::AuditRead,
+            Self::ManagePlatform => Permission::PlatformAdmin,
+        }
+    }
+}
+
+/// Whether `actor` holds `permission`. A connection holds none: its credential opens SCIM and nothing else.
+pub fn holds(actor: &Actor, permission: Permission) -> bool {
+    match actor {
+        Actor::System => true,
+        Actor::Key { permissions, .. } | Actor::Person { permissions, .. } => permissions.contains(&permission),
+        Actor::Connection { .. } => false,
+    }
+}
+
+/// Whether `actor` may do `action` to a thing of its organization that `owner` (a connection; none = made by
+/// hand) owns. Deny by default.
+pub fn allows(actor: &Actor, action: Action, owner: Option<Uuid>) -> bool {
+    match actor {
+        Actor::Connection { id, .. } => {
+            let provisioning =
+                matches!(action, Action::ReadUser | Action::WriteUser | Action::ReadGroup | Action::WriteGroup);
+            provisioning && owner == Some(*id)
+        }
+        _ => holds(actor, action.permission()),
+    }
+}

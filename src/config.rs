@@ -1,0 +1,84 @@
+//! Flags and environment, checked once. Nothing else in the house reads the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Where the data is. Every command that touches it takes these.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE [default: an SQLite file in the data folder]
+    #[arg(long, env = "ROLECALL_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Folder for the key file and the default SQLite database
+    #[arg(long, env = "ROLECALL_DATA_DIR", default_value = "rolecall-data")]
+    pub data_dir: PathBuf,
+    /// The master key (32 bytes, base64) instead of the key file in the data folder
+    #[arg(long, env = "ROLECALL_MASTER_KEY", hide_env_values = true, hide = true)]
+    pub master_key: Option<String>,
+    /// Where clients reach the server, with a path if it has one (https://example.com/pp) [default: http://127.0.0.1:8080]
+    #[arg(long, env = "ROLECALL_PUBLIC_URL")]
+    pub public_url: Option<String>,
+}
+
+/// How the server listens.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Address and port to listen on
+    #[arg(long, env = "ROLECALL_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Whether this installation offers SCIM at all (true or false)
+    #[arg(long, env = "ROLECALL_SCIM_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
+    pub scim_enabled: bool,
+}
+
+/// The configuration as the house uses it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub database_url: String,
+    pub data_dir: PathBuf,
+    pub master_key: Option<String>,
+    /// Without a trailing slash.
+    pub public_url: String,
+    /// Whether this installation offers SCIM at all.
+    pub scim_enabled: bool,
+}
+
+impl StoreArgs {
+    /// Checks the flags; `listen` is where the default public URL points.
+    ///
+    /// # Errors
+    /// One line that says which setting is wrong and what it should be.
+    pub fn check(self, listen: Option<SocketAddr>, scim_enabled: bool) -> Result<Config, String> {
+        let database_url = match self.database_url {
+            Some(url) if ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => url,
+            Some(_) => return Err("--database-url must start with sqlite:// or postgres://".into()),
+            None => format!("sqlite://{}", self.data_dir.join("rolecall.db").display()),
+        };
+        let public_url = match self.public_url {
+            Some(url) => check_public_url(&url)?,
+            None => format!("http://{}", reachable(listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))))),
+        };
+        Ok(Config { database_url, data_dir: self.data_dir, master_key: self.master_key, public_url, scim_enabled })
+    }
+}
+
+fn check_public_url(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| format!("--public-url {text:?}: {why}, for example https://example.com or https://example.com/pp");
+    let url = reqwest::Url::parse(text).map_err(|_| wrong("must be a full URL"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong("must start with http:// or https://"));
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err(wrong("must have no query, fragment or user"));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// An address that a client on this machine can use: a wildcard is not one.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen }
+}

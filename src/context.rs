@@ -1,0 +1,336 @@
+//! Who asks, for which organization, at what time, and the one way to write.
+//!
+//! Every request gets a [`Cx`]. Reads start at [`Cx::find`], which names the organization; writes go through
+//! [`Cx::write`]: one closure, one transaction, one ledger row. Nothing else begins a transaction.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use entity::Scoped;
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryFilter, Select, SqlErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::authz::{self, Action, Actor, Permission};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::ledger::{self, Entry, Origin};
+use crate::store::Store;
+use crate::vault::Vault;
+
+/// How often a write that met a deadlock or a serialization failure is tried again.
+const ATTEMPTS: u32 = 6;
+
+/// What the whole process shares.
+#[derive(Debug)]
+pub struct App {
+    pub config: Config,
+    pub store: Store,
+    pub vault: Vault,
+    pub clock: Clock,
+    /// Wakes the workers after a write.
+    pub wake: Notify,
+    /// Last use of credentials since the last flush.
+    pub uses: Uses,
+}
+
+impl App {
+    /// Opens the database, brings it up to date and unlocks the keys.
+    ///
+    /// # Errors
+    /// One line for the operator: what could not be opened and what to do.
+    pub async fn open(config: Config) -> Result<Arc<Self>, String> {
+        if config.database_url.starts_with("sqlite://") {
+            std::fs::create_dir_all(&config.data_dir)
+                .map_err(|error| format!("cannot make the data folder {}: {error}", config.data_dir.display()))?;
+        }
+        let store = Store::open(&config.database_url).await.map_err(|error| format!("cannot open the database: {error}"))?;
+        store.migrate().await.map_err(|error| format!("cannot bring the database up to date: {error}"))?;
+        let clock = Clock::default();
+        let vault = Vault::open(&store, &config, clock.now()).await?;
+        Ok(Arc::new(Self { config, store, vault, clock, wake: Notify::new(), uses: Uses::default() }))
+    }
+}
+
+/// The one source of "now". Tests move it forward.
+#[derive(Debug, Default)]
+pub struct Clock {
+    ahead_micros: AtomicI64,
+}
+
+impl Clock {
+    /// The current instant in UTC, to the microsecond (what both databases keep).
+    pub fn now(&self) -> DateTime<Utc> {
+        #[allow(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+        let now = Utc::now();
+        (now + chrono::Duration::microseconds(self.ahead_micros.load(Ordering::Relaxed))).trunc_subsecs(6)
+    }
+
+    /// Moves this clock forward, as if time had passed.
+    pub fn advance(&self, by: Duration) {
+        self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::Relaxed);
+    }
+}
+
+/// Which credential was used when and from where: kept in memory, written in batches.
+#[derive(Debug, Default)]
+pub struct Uses(Mutex<HashMap<Credential, Use>>);
+
+/// A credential, with the connection it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential {
+    ScimToken { organization: Uuid, id: Uuid, connection: Uuid },
+    ApiKey { organization: Uuid, id: Uuid },
+}
+
+/// One use of a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    pub at: DateTime<Utc>,
+    pub from: Option<String>,
+}
+
+impl Uses {
+    /// Remembers the latest use.
+    pub fn note(&self, credential: Credential, at: DateTime<Utc>, from: Option<String>) {
+        self.lock().insert(credential, Use { at, from });
+    }
+
+    /// Takes everything noted since the last call.
+    pub fn take(&self) -> HashMap<Credential, Use> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Credential, Use>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request: who asks, for which organization, since when.
+#[derive(Debug, Clone)]
+pub struct Cx {
+    pub app: Arc<App>,
+    pub actor: Actor,
+    organization: Uuid,
+    pub request_id: Uuid,
+    pub requested_at: DateTime<Utc>,
+}
+
+impl Cx {
+    /// A context for `actor` inside `organization`.
+    pub fn new(app: Arc<App>, actor: Actor, organization: Uuid, request_id: Uuid) -> Self {
+        let requested_at = app.clock.now();
+        Self { app, actor, organization, request_id, requested_at }
+    }
+
+    /// A context for work of rolecall's own.
+    pub fn system(app: Arc<App>, organization: Uuid) -> Self {
+        Self::new(app, Actor::System, organization, Uuid::now_v7())
+    }
+
+    /// The organization that everything in this request happens in.
+    pub fn organization(&self) -> Uuid {
+        self.organization
+    }
+
+    /// Where to read.
+    pub fn db(&self) -> &DatabaseConnection {
+        &self.app.store.read
+    }
+
+    /// Which SQL dialect the database speaks.
+    pub fn backend(&self) -> DbBackend {
+        self.app.store.backend()
+    }
+
+    /// Refuses unless the actor may do `action` to a thing owned by `owner`. A connection that reaches for
+    /// somebody else's thing is told that it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] naming the missing permission, or [`Error::NotFound`].
+    pub fn allow(&self, action: Action, owner: Option<Uuid>) -> Result<()> {
+        if authz::allows(&self.actor, action, owner) {
+            return Ok(());
+        }
+        match &self.actor {
+            Actor::Connection { id, .. } if owner != Some(*id) => Err(Error::not_found("the resource")),
+            _ => Err(Error::Forbidden(format!("this needs the permission {}", action.permission()).into())),
+        }
+    }
+
+    /// Whether the actor holds `permission`.
+    pub fn holds(&self, permission: Permission) -> bool {
+        authz::holds(&self.actor, permission)
+    }
+
+    /// The connection that the actor is confined to, if it is one.
+    pub fn confined_to(&self) -> Option<Uuid> {
+        match &self.actor {
+            Actor::Connection { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// A query over this organization's rows of a table: the only way to read one.
+    pub fn find<E: Scoped>(&self) -> Select<E> {
+        #[allow(clippy::disallowed_methods, reason = "the one place where the organization is added")]
+        E::find().filter(E::ORGANIZATION.eq(self.organization))
+    }
+
+    /// Runs `body` in one transaction and writes its ledger row in the same. `body` may run again after a
+    /// deadlock, so it must have no effect but through its [`Tx`]. A [`Change`] without an entry changed
+    /// nothing and leaves no row.
+    ///
+    /// # Errors
+    /// Whatever `body` says; unique constraints become [`Error::Taken`].
+    pub async fn write<T>(&self, body: impl AsyncFn(&Tx<'_>) -> Result<Change<T>>) -> Result<T> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.attempt(&body).await {
+                Err(Failure::Passing(_)) if attempt < ATTEMPTS => {
+                    // Spread the rivals apart; the jitter comes from the random half of a fresh UUID.
+                    let jitter = Uuid::new_v4().as_u128() as u64 % 8;
+                    tokio::time::sleep(Duration::from_millis(u64::from(attempt) * 4 + jitter)).await;
+                }
+                Err(Failure::Passing(error) | Failure::Final(error)) => return Err(error),
+                Ok(value) => {
+                    self.app.wake.notify_one();
+                    return Ok(value);
+                }
+            }
+        }
+    }
+
+    async fn attempt<T>(&self, body: &impl AsyncFn(&Tx<'_>) -> Result<Change<T>>) -> Result<T, Failure> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        #[allow(clippy::disallowed_methods, reason = "the one place where a write begins")]
+        let db = self.app.store.write.begin_with_options(options).await.map_err(Failure::from)?;
+        let tx = Tx { cx: self, db: &db, event: Uuid::now_v7() };
+        let change = body(&tx).await.map_err(Failure::of)?;
+        if let Some(entry) = change.entry {
+            let origin = Origin {
+                organization: self.organization,
+                actor: &self.actor,
+                request_id: self.request_id,
+                requested_at: self.requested_at,
+            };
+            ledger::record(&db, origin, tx.event, entry).await?;
+            db.commit().await?;
+        } else {
+            db.rollback().await?;
+        }
+        Ok(change.value)
+    }
+}
+
+/// An open write.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    cx: &'a Cx,
+    /// Where to read and write inside the transaction.
+    pub db: &'a DatabaseTransaction,
+    /// The id that this write's ledger row will have; intervals name it.
+    pub event: Uuid,
+}
+
+impl Tx<'_> {
+    /// The instant of the change: take it after the lock, and give the last boundary of what is changed, which
+    /// it never precedes.
+    pub fn now_after(&self, boundary: Option<DateTime<Utc>>) -> DateTime<Utc> {
+        let now = self.cx.app.clock.now();
+        boundary.map_or(now, |boundary| now.max(boundary))
+    }
+
+    /// [`Cx::find`] for this write's organization.
+    pub fn find<E: Scoped>(&self) -> Select<E> {
+        self.cx.find()
+    }
+
+    /// The organization written in.
+    pub fn organization(&self) -> Uuid {
+        self.cx.organization
+    }
+}
+
+/// What a write did.
+#[derive(Debug)]
+pub struct Change<T> {
+    pub value: T,
+    /// The ledger row; none = nothing changed, and the transaction is rolled back.
+    pub entry: Option<Entry>,
+}
+
+impl<T> Change<T> {
+    /// A change with its ledger row.
+    pub fn made(value: T, entry: Entry) -> Self {
+        Self { value, entry: Some(entry) }
+    }
+
+    /// Nothing had to change.
+    pub fn nothing(value: T) -> Self {
+        Self { value, entry: None }
+    }
+}
+
+enum Failure {
+    /// Another write was in the way: worth another try.
+    Passing(Error),
+    Final(Error),
+}
+
+impl Failure {
+    fn of(error: Error) -> Self {
+        match error {
+            Error::Busy(_) => Self::Passing(error),
+            error => Self::Final(error),
+        }
+    }
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        Self::of(error.into())
+    }
+}
+
+/// Which field a unique index speaks of: the index's name on PostgreSQL, the columns on SQLite.
+const UNIQUE: &[(&str, &str, &str)] = &[
+    ("user_name_live", "user.user_name_key", "userName"),
+    ("user_external_live", "user.external_id", "externalId"),
+    ("group_external_live", "group.external_id", "externalId"),
+    ("connection_name_live", "connection.name", "name"),
+    ("role_name_live", "role.name_key", "name"),
+    ("role_priority_live", "role.priority", "priority"),
+    ("role_mapping_pair_live", "role_mapping.role_id", "mapping"),
+    ("role_mapping_waiting_live", "role_mapping.match_value", "mapping"),
+    ("role_grant_live", "role_grant.role_id", "grant"),
+    ("organization_slug_key", "organization.slug", "slug"),
+];
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if let Some(SqlErr::UniqueConstraintViolation(message)) = error.sql_err() {
+            if let Some((_, _, field)) =
+                UNIQUE.iter().find(|(index, columns, _)| message.contains(index) || message.contains(columns))
+            {
+                return Self::Taken { field };
+            }
+        }
+        let text = error.to_string();
+        let passing = ["deadlock detected", "could not serialize", "database is locked", "database table is locked"];
+        if passing.iter().any(|sign| text.contains(sign)) {
+            return Self::Busy(text);
+        }
+        Self::Internal(text)
+    }
+}

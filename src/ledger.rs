@@ -1,0 +1,298 @@
+//! The ledger: one row a change, in the change's own transaction, chained by hashes so that a row that was
+//! altered, removed or slipped in afterwards shows.
+//!
+//! On SQLite, where there is one writer, a row joins the chain as it is written. On PostgreSQL a row is
+//! written without waiting for anybody, and the sealer chains the rows it can see in the order of `pos`:
+//! the hot path never queues for the chain. What must never enter: a rule about who may do what.
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use chrono::{DateTime, Utc};
+use entity::{event, ledger_head};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Statement, TransactionTrait,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::authz::Actor;
+use crate::store::Store;
+
+/// What a row is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    pub kind: &'static str,
+    pub id: Uuid,
+}
+
+/// One change, as the domain tells it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// `noun.verb`, for example `user.created`.
+    pub action: &'static str,
+    pub subject: Subject,
+    /// The connection that owns the subject.
+    pub connection: Option<Uuid>,
+    /// The instant of the change, taken after the lock.
+    pub at: DateTime<Utc>,
+    /// Values before the change, only those that changed.
+    pub before: Option<Value>,
+    /// Values after it.
+    pub after: Option<Value>,
+}
+
+/// Under which request a row is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    pub organization: Uuid,
+    pub actor: &'a Actor,
+    pub request_id: Uuid,
+    pub requested_at: DateTime<Utc>,
+}
+
+/// The hash before the first row.
+const GENESIS: [u8; 32] = [0; 32];
+/// Rows sealed in one transaction.
+const SEAL_BATCH: u64 = 500;
+
+/// Writes the row `id` for `entry` inside the change's transaction.
+pub(crate) async fn record(db: &DatabaseTransaction, origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<(), DbErr> {
+    let payload = json!({ "before": entry.before, "after": entry.after }).to_string();
+    let mut salt = vec![0u8; 16];
+    aws_lc_rs::rand::fill(&mut salt).map_err(|_| DbErr::Custom("no randomness from the system".into()))?;
+    let mut row = event::Model {
+        pos: 0,
+        organization_id: origin.organization,
+        id,
+        seq: None,
+        at: entry.at,
+        requested_at: origin.requested_at,
+        actor_kind: origin.actor.kind().into(),
+        actor_id: origin.actor.id(),
+        actor_name: origin.actor.name().into(),
+        action: entry.action.into(),
+        subject_kind: entry.subject.kind.into(),
+        subject_id: entry.subject.id,
+        connection_id: entry.connection,
+        request_id: origin.request_id,
+        digest: payload_digest(&salt, origin.actor.name(), &payload),
+        payload: Some(payload),
+        salt: Some(salt),
+        hash: None,
+    };
+    let chained = db.get_database_backend() == DbBackend::Sqlite;
+    if chained {
+        let (seq, hash) = head(db, origin.organization).await?;
+        row.seq = Some(seq + 1);
+        row.hash = Some(row_hash(&hash, &row, seq + 1));
+        set_head(db, origin.organization, seq + 1, row.hash.clone().unwrap_or_default()).await?;
+    }
+    let mut row: event::ActiveModel = row.into();
+    row.pos = NotSet;
+    event::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The first link, made with the organization.
+pub(crate) async fn begin_chain(db: &DatabaseTransaction, organization: Uuid) -> Result<(), DbErr> {
+    let head = ledger_head::ActiveModel { organization_id: Set(organization), seq: Set(0), hash: Set(GENESIS.to_vec()) };
+    ledger_head::Entity::insert(head).exec_without_returning(db).await?;
+    Ok(())
+}
+
+async fn head<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(i64, Vec<u8>), DbErr> {
+    let head = ledger_head::Entity::find().filter(ledger_head::Column::OrganizationId.eq(organization)).one(db).await?;
+    Ok(head.map_or((0, GENESIS.to_vec()), |head| (head.seq, head.hash)))
+}
+
+async fn set_head(db: &DatabaseTransaction, organization: Uuid, seq: i64, hash: Vec<u8>) -> Result<(), DbErr> {
+    ledger_head::Entity::update_many()
+        .col_expr(ledger_head::Column::Seq, Expr::value(seq))
+        .col_expr(ledger_head::Column::Hash, Expr::value(hash))
+        .filter(ledger_head::Column::OrganizationId.eq(organization))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Chains the rows of every organization that are not in the chain yet. Only PostgreSQL leaves any.
+///
+/// Returns how many rows were sealed.
+pub async fn seal(store: &Store) -> Result<u64, DbErr> {
+    if store.backend() == DbBackend::Sqlite {
+        return Ok(0);
+    }
+    let mut sealed = 0;
+    for organization in unsealed(store).await? {
+        loop {
+            let batch = seal_batch(store, organization).await?;
+            sealed += batch;
+            if batch < SEAL_BATCH {
+                break;
+            }
+        }
+    }
+    Ok(sealed)
+}
+
+async fn unsealed(store: &Store) -> Result<Vec<Uuid>, DbErr> {
+    event::Entity::find()
+        .select_only()
+        .column(event::Column::OrganizationId)
+        .distinct()
+        .filter(event::Column::Seq.is_null())
+        .into_tuple()
+        .all(&store.read)
+        .await
+}
+
+async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
+    let db = store.write.begin().await?;
+    // One sealer an organization at a time; another replica that is at it does the work for us.
+    let head = ledger_head::Entity::find()
+        .filter(ledger_head::Column::OrganizationId.eq(organization))
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .one(&db)
+        .await?;
+    let Some(head) = head else { return Ok(0) };
+    let rows = event::Entity::find()
+        .filter(event::Column::OrganizationId.eq(organization))
+        .filter(event::Column::Seq.is_null())
+        .order_by_asc(event::Column::Pos)
+        .limit(SEAL_BATCH)
+        .all(&db)
+        .await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let (mut seq, mut hash) = (head.seq, head.hash);
+    let mut links = Vec::with_capacity(rows.len());
+    for row in &rows {
+        seq += 1;
+        hash = row_hash(&hash, row, seq);
+        links.push(json!({ "pos": row.pos, "seq": seq, "hash": hex(&hash) }));
+    }
+    db.execute_raw(Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "UPDATE event SET seq = link.seq, hash = decode(link.hash, 'hex') \
+         FROM jsonb_to_recordset($2) AS link(pos bigint, seq bigint, hash text) \
+         WHERE event.organization_id = $1 AND event.pos = link.pos",
+        [organization.into(), Value::from(links).into()],
+    ))
+    .await?;
+    set_head(&db, organization, seq, hash).await?;
+    db.commit().await?;
+    Ok(rows.len() as u64)
+}
+
+/// What a walk along one organization's chain found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub organization: Uuid,
+    /// Rows in the chain.
+    pub sealed: i64,
+    /// Rows written but not chained yet.
+    pub unsealed: u64,
+    /// Rows whose personal payload was erased; their place in the chain was still checked.
+    pub erased: u64,
+    /// The first thing that is wrong, if anything is.
+    pub broken: Option<String>,
+}
+
+/// Walks the chain of one organization from its first row, recomputing every digest and hash.
+pub async fn verify(store: &Store, organization: Uuid) -> Result<Verdict, DbErr> {
+    let mut verdict = Verdict { organization, sealed: 0, unsealed: 0, erased: 0, broken: None };
+    // The head before the rows: rows sealed meanwhile are beyond it and left for the next walk.
+    let (end, end_hash) = head(&store.read, organization).await?;
+    let mut hash = GENESIS.to_vec();
+    while verdict.sealed < end {
+        let rows = event::Entity::find()
+            .filter(event::Column::OrganizationId.eq(organization))
+            .filter(event::Column::Seq.gt(verdict.sealed))
+            .filter(event::Column::Seq.lte(end))
+            .order_by_asc(event::Column::Seq)
+            .limit(1_000)
+            .all(&store.read)
+            .await?;
+        if rows.is_empty() {
+            verdict.broken = Some(format!("the rows after sequence {} are missing", verdict.sealed));
+            return Ok(verdict);
+        }
+        for row in rows {
+            let seq = verdict.sealed + 1;
+            if let Some(fault) = check(&row, seq, &hash) {
+                verdict.broken = Some(fault);
+                return Ok(verdict);
+            }
+            verdict.erased += u64::from(row.payload.is_none());
+            hash = row.hash.unwrap_or_default();
+            verdict.sealed = seq;
+        }
+    }
+    if hash != end_hash {
+        verdict.broken = Some(format!("the chain's end at sequence {end} differs from the recorded head"));
+    }
+    verdict.unsealed = sea_orm::PaginatorTrait::count(
+        event::Entity::find().filter(event::Column::OrganizationId.eq(organization)).filter(event::Column::Seq.is_null()),
+        &store.read,
+    )
+    .await?;
+    Ok(verdict)
+}
+
+fn check(row: &event::Model, seq: i64, before: &[u8]) -> Option<String> {
+    if row.seq != Some(seq) {
+        return Some(format!("sequence {seq} is missing"));
+    }
+    match (&row.payload, &row.salt) {
+        (Some(payload), Some(salt)) if payload_digest(salt, &row.actor_name, payload) != row.digest => {
+            return Some(format!("the values of sequence {seq} were altered"));
+        }
+        (Some(_), None) | (None, Some(_)) => return Some(format!("sequence {seq} lost half of its values")),
+        _ => {}
+    }
+    if row.hash.as_deref() != Some(&row_hash(before, row, seq)) {
+        return Some(format!("sequence {seq} does not follow from the one before it"));
+    }
+    None
+}
+
+/// The personal part of a row: who, before and after.
+fn payload_digest(salt: &[u8], actor_name: &str, payload: &str) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    for part in [salt, actor_name.as_bytes(), payload.as_bytes()] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context.finish().as_ref().to_vec()
+}
+
+/// SHA-256 over the hash before and every column that an erasure leaves, each with its length before it.
+fn row_hash(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    let mut part = |part: &[u8]| {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
+    };
+    part(before);
+    part(row.organization_id.as_bytes());
+    part(&seq.to_be_bytes());
+    part(row.id.as_bytes());
+    part(&row.at.timestamp_micros().to_be_bytes());
+    part(&row.requested_at.timestamp_micros().to_be_bytes());
+    part(row.actor_kind.as_bytes());
+    part(row.actor_id.as_deref().unwrap_or_default().as_bytes());
+    part(row.action.as_bytes());
+    part(row.subject_kind.as_bytes());
+    part(row.subject_id.as_bytes());
+    part(row.connection_id.as_ref().map_or(&[][..], |id| id.as_bytes()));
+    part(row.request_id.as_bytes());
+    part(&row.digest);
+    digest(&SHA256, &bytes).as_ref().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
