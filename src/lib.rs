@@ -5,5 +5,6 @@ pub mod domain;
 pub mod error;
 pub mod ledger;
 pub mod scim;
+pub mod simulate;
 pub mod store;
 pub mod vault;
