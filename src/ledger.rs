@@ -296,3 +296,12 @@ fn row_hash(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// The members of two JSON objects that differ, before and after: what a ledger row tells of an update.
+pub fn difference(before: &serde_json::Map<String, Value>, after: &serde_json::Map<String, Value>) -> (Value, Value) {
+    let keep = |these: &serde_json::Map<String, Value>, those: &serde_json::Map<String, Value>| {
+        let changed = these.iter().filter(|(name, value)| those.get(*name) != Some(value));
+        Value::Object(changed.map(|(name, value)| (name.clone(), value.clone())).collect())
+    };
+    (keep(before, after), keep(after, before))
+}

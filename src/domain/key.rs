@@ -1,0 +1,117 @@
+//! API keys: what scripts and applications open the management API with. One organization each.
+
+use chrono::{DateTime, Utc};
+use entity::api_key;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use serde_json::json;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::list::{self, Keyset, Slice};
+use crate::authz::{Action, Actor, Permission, Permissions};
+use crate::context::{App, Change, Credential, Cx};
+use crate::error::{Error, Result};
+use crate::ledger::{Entry, Subject};
+use crate::vault;
+
+pub use api_key::Model as ApiKey;
+
+/// What every API key begins with, so that scanners find one that leaked.
+pub const PREFIX: &str = "rck_";
+
+/// A key and, only at its making, the secret itself.
+#[derive(Debug)]
+pub struct Issued {
+    pub key: ApiKey,
+    pub secret: String,
+}
+
+/// Issues a key with chosen permissions. Nobody can give what they do not hold.
+pub async fn issue(cx: &Cx, name: &str, permissions: Permissions, expires_at: Option<DateTime<Utc>>) -> Result<Issued> {
+    cx.allow(Action::ManageToken, None)?;
+    let name = super::text("name", name, 200)?;
+    if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
+        return Err(Error::Forbidden(format!("you cannot give {missing}, which you do not hold").into()));
+    }
+    if permissions.contains(&Permission::PlatformAdmin) {
+        return Err(Error::invalid("permissions", "a key belongs to one organization and cannot carry PLATFORM_ADMIN"));
+    }
+    if expires_at.is_some_and(|at| at <= cx.requested_at) {
+        return Err(Error::invalid("expiresAt", "must be in the future"));
+    }
+    let secret = vault::new_secret(PREFIX)?;
+    let key = cx
+        .write(async |tx| {
+            let now = tx.now_after(None);
+            let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
+            let key = ApiKey {
+                organization_id: cx.organization(),
+                id: Uuid::now_v7(),
+                name: name.clone(),
+                hash: vault::hash(&secret),
+                last_four: vault::last_four(&secret),
+                permissions: json!(names),
+                created_at: now,
+                expires_at,
+                revoked_at: None,
+                last_used_at: None,
+            };
+            api_key::Entity::insert(api_key::ActiveModel::from(key.clone())).exec_without_returning(tx.db).await?;
+            let after = json!({ "name": name, "permissions": names, "lastFour": key.last_four, "expiresAt": expires_at });
+            let entry = entry("api_key.issued", &key, now, after);
+            Ok(Change::made(key, entry))
+        })
+        .await?;
+    Ok(Issued { key, secret })
+}
+
+/// Kills a key from this instant on.
+pub async fn revoke(cx: &Cx, id: Uuid) -> Result<ApiKey> {
+    cx.allow(Action::ManageToken, None)?;
+    cx.write(async |tx| {
+        let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
+        let mut key = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the API key"))?;
+        if key.revoked_at.is_some() {
+            return Ok(Change::nothing(key));
+        }
+        let now = tx.now_after(Some(key.created_at));
+        key.revoked_at = Some(now);
+        super::save::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
+        let entry = entry("api_key.revoked", &key, now, json!({ "name": key.name, "lastFour": key.last_four }));
+        Ok(Change::made(key, entry))
+    })
+    .await
+}
+
+/// All keys of the organization, oldest first. Never a secret.
+pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<ApiKey>> {
+    cx.allow(Action::ManageToken, None)?;
+    list::page(cx, cx.find::<api_key::Entity>(), api_key::Column::Id, keyset).await
+}
+
+/// The permissions that a key's row names.
+pub fn permissions(key: &ApiKey) -> Permissions {
+    let names = key.permissions.as_array().into_iter().flatten();
+    names.filter_map(|name| name.as_str()?.parse().ok()).collect()
+}
+
+/// Opens the management API for whoever presents a live key.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] for anything else.
+pub async fn authenticate(app: &Arc<App>, secret: &str, request_id: Uuid) -> Result<Cx> {
+    let now = app.clock.now();
+    #[allow(clippy::disallowed_methods, reason = "the key says which organization this is")]
+    let found = api_key::Entity::find().filter(api_key::Column::Hash.eq(vault::hash(secret))).all(&app.store.read).await?;
+    let live = |key: &ApiKey| key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > now);
+    let Some(key) = found.into_iter().find(live) else {
+        return Err(Error::Unauthenticated("the API key is unknown, expired or revoked"));
+    };
+    app.uses.note(Credential::ApiKey { organization: key.organization_id, id: key.id }, now, None);
+    let actor = Actor::Key { id: key.id, permissions: permissions(&key), name: key.name };
+    Ok(Cx::new(app.clone(), actor, key.organization_id, request_id))
+}
+
+fn entry(action: &'static str, key: &ApiKey, at: DateTime<Utc>, after: serde_json::Value) -> Entry {
+    Entry { action, subject: Subject { kind: "api_key", id: key.id }, connection: None, at, before: None, after: Some(after) }
+}

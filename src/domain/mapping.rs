@@ -1,0 +1,310 @@
+//! Role mappings: a group's members hold a role. Records in their own right, with reason and history.
+//!
+//! A mapping keeps its id through all its edits; each state it was in is an interval. Nothing is copied to
+//! users, so an edit takes effect in its own transaction whatever the size of the group.
+
+use chrono::{DateTime, Utc};
+use entity::role_mapping::{self, MatchAttribute};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveEnum, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::document;
+use super::group::Group;
+use super::list::{self, Keyset, Slice};
+use crate::authz::Action;
+use crate::context::{Change, Cx, Tx};
+use crate::error::{Error, Result};
+use crate::ledger::{self, Entry, Subject};
+
+/// A mapping in one of its states: the current one, or the last before it was removed.
+pub use role_mapping::Model as Mapping;
+
+/// Whose members a mapping speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    Group(Uuid),
+    /// A group of this connection that may not have arrived yet; the mapping binds to it once, by id.
+    Awaited { connection: Uuid, attribute: MatchAttribute, value: String },
+}
+
+/// A mapping to be made.
+#[derive(Debug, Clone)]
+pub struct NewMapping {
+    pub target: Target,
+    pub role: Uuid,
+    pub reason: Option<String>,
+    /// A planned end, honoured by every reader.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What to change about a mapping; none = as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Edit {
+    pub group: Option<Uuid>,
+    pub role: Option<Uuid>,
+    pub reason: Option<Option<String>>,
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+}
+
+/// Makes a mapping.
+///
+/// # Errors
+/// [`Error::Taken`] when the same group already maps to the same role.
+pub async fn create(cx: &Cx, new: NewMapping) -> Result<Mapping> {
+    cx.allow(Action::WriteAccess, None)?;
+    let reason = check_reason(new.reason.as_deref())?;
+    check_expiry(cx, new.expires_at)?;
+    cx.write(async |tx| {
+        super::role::live(tx, new.role).await?;
+        let mut row = Mapping {
+            organization_id: cx.organization(),
+            id: Uuid::now_v7(),
+            mapping_id: Uuid::now_v7(),
+            group_id: None,
+            connection_id: None,
+            match_attribute: None,
+            match_value: None,
+            role_id: new.role,
+            reason: reason.clone(),
+            expires_at: new.expires_at,
+            since: tx.now_after(None),
+            until: None,
+            opened_by: tx.event,
+            closed_by: None,
+        };
+        match &new.target {
+            Target::Group(id) => row.group_id = Some(group(tx, *id).await?),
+            Target::Awaited { connection, attribute, value } => {
+                super::connection::live(tx, *connection).await?;
+                let value = super::text("value", value, 512)?;
+                let value = if *attribute == MatchAttribute::DisplayName { document::fold(&value) } else { value };
+                row.group_id = arrived(tx, *connection, *attribute, &value).await?;
+                row.connection_id = Some(*connection);
+                row.match_attribute = Some(*attribute);
+                row.match_value = Some(value);
+            }
+        }
+        open(tx, &row).await?;
+        let entry = entry("role_mapping.created", &row, row.since, None, Some(Value::Object(describe(&row))));
+        Ok(Change::made(row, entry))
+    })
+    .await
+}
+
+/// Edits a current mapping: its state until now ends, the next begins, in one instant.
+pub async fn edit(cx: &Cx, mapping_id: Uuid, edit: Edit) -> Result<Mapping> {
+    cx.allow(Action::WriteAccess, None)?;
+    let reason = edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose()?;
+    if let Some(at) = edit.expires_at {
+        check_expiry(cx, at)?;
+    }
+    cx.write(async |tx| {
+        let before = locked(tx, mapping_id).await?.filter(|row| row.until.is_none());
+        let before = before.ok_or_else(|| Error::not_found("the mapping"))?;
+        let mut after = before.clone();
+        if let Some(id) = edit.group {
+            after.group_id = Some(group(tx, id).await?);
+        }
+        if let Some(id) = edit.role {
+            after.role_id = super::role::live(tx, id).await?.id;
+        }
+        after.reason = reason.clone().unwrap_or(after.reason);
+        after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
+        if after == before {
+            return Ok(Change::nothing(before));
+        }
+        let now = tx.now_after(Some(before.since));
+        close(tx, &before, now).await?;
+        after = Mapping { id: Uuid::now_v7(), since: now, opened_by: tx.event, ..after };
+        open(tx, &after).await?;
+        let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+        let entry = entry("role_mapping.updated", &after, now, Some(was), Some(is));
+        Ok(Change::made(after, entry))
+    })
+    .await
+}
+
+/// Ends a mapping; it can be restored.
+pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
+    cx.allow(Action::WriteAccess, None)?;
+    cx.write(async |tx| {
+        let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+        if row.until.is_some() {
+            return Ok(Change::nothing(row));
+        }
+        let now = tx.now_after(Some(row.since));
+        close(tx, &row, now).await?;
+        row.until = Some(now);
+        row.closed_by = Some(tx.event);
+        let entry = entry("role_mapping.removed", &row, now, Some(Value::Object(describe(&row))), None);
+        Ok(Change::made(row, entry))
+    })
+    .await
+}
+
+/// Takes a removed mapping up again as it last was.
+///
+/// # Errors
+/// [`Error::NotFound`] when its group or role is gone, [`Error::Taken`] when the same pair was mapped anew.
+pub async fn restore(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
+    cx.allow(Action::WriteAccess, None)?;
+    cx.write(async |tx| {
+        let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+        let Some(ended) = last.until else { return Ok(Change::nothing(last)) };
+        super::role::live(tx, last.role_id).await?;
+        if let Some(id) = last.group_id {
+            group(tx, id).await?;
+        }
+        let now = tx.now_after(Some(ended));
+        let expires_at = last.expires_at.filter(|at| *at > now);
+        let row =
+            Mapping { id: Uuid::now_v7(), since: now, until: None, opened_by: tx.event, closed_by: None, expires_at, ..last };
+        open(tx, &row).await?;
+        let entry = entry("role_mapping.restored", &row, now, None, Some(Value::Object(describe(&row))));
+        Ok(Change::made(row, entry))
+    })
+    .await
+}
+
+/// Binds the mappings that waited for this group; returns which. Called inside the write that brings the group
+/// or changes its name.
+pub(super) async fn bind(tx: &Tx<'_>, group: &Group) -> Result<Vec<Uuid>> {
+    let Some(connection) = group.connection_id else { return Ok(Vec::new()) };
+    let statement = Statement::from_sql_and_values(
+        tx.db.get_database_backend(),
+        "UPDATE role_mapping SET group_id = $1 \
+         WHERE organization_id = $2 AND connection_id = $3 AND group_id IS NULL AND until IS NULL \
+           AND ((match_attribute = 'EXTERNAL_ID' AND match_value = $4) OR (match_attribute = 'DISPLAY_NAME' AND match_value = $5)) \
+           AND NOT EXISTS (SELECT 1 FROM role_mapping b WHERE b.organization_id = role_mapping.organization_id \
+             AND b.group_id = $1 AND b.role_id = role_mapping.role_id AND b.until IS NULL) \
+         RETURNING mapping_id",
+        [
+            group.id.into(),
+            tx.organization().into(),
+            connection.into(),
+            group.external_id.clone().into(),
+            document::fold(&group.display_name).into(),
+        ],
+    );
+    let rows = tx.db.query_all_raw(statement).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "mapping_id")).collect::<Result<_, _>>()?)
+}
+
+/// One mapping in its current or last state.
+pub async fn get(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
+    by_ids(cx, &[mapping_id]).await?.pop().ok_or_else(|| Error::not_found("the mapping"))
+}
+
+/// These mappings, each in its current or last state.
+pub async fn by_ids(cx: &Cx, mapping_ids: &[Uuid]) -> Result<Vec<Mapping>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.is_in(mapping_ids.iter().copied()));
+    Ok(query.filter(Expr::cust(LATEST)).all(cx.db()).await?)
+}
+
+/// Mappings by age; removed ones too where asked for.
+pub async fn list(cx: &Cx, removed: bool, keyset: &Keyset<Uuid>) -> Result<Slice<Mapping>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role_mapping::Entity>();
+    let query = match removed {
+        true => query.filter(Expr::cust(LATEST)),
+        false => query.filter(role_mapping::Column::Until.is_null()),
+    };
+    list::page(cx, query, role_mapping::Column::MappingId, keyset).await
+}
+
+/// The current mappings of these groups.
+pub async fn of_groups(cx: &Cx, groups: &[Uuid]) -> Result<Vec<Mapping>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::Until.is_null());
+    let query = query.filter(role_mapping::Column::GroupId.is_in(groups.iter().copied()));
+    Ok(query.order_by_asc(role_mapping::Column::MappingId).all(cx.db()).await?)
+}
+
+/// The current mappings to these roles.
+pub async fn of_roles(cx: &Cx, roles: &[Uuid]) -> Result<Vec<Mapping>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::Until.is_null());
+    let query = query.filter(role_mapping::Column::RoleId.is_in(roles.iter().copied()));
+    Ok(query.order_by_asc(role_mapping::Column::MappingId).all(cx.db()).await?)
+}
+
+/// A row that no later state of the same mapping follows.
+const LATEST: &str = "NOT EXISTS (SELECT 1 FROM role_mapping later WHERE later.organization_id = role_mapping.organization_id \
+     AND later.mapping_id = role_mapping.mapping_id \
+     AND (later.since > role_mapping.since OR (later.since = role_mapping.since AND later.id > role_mapping.id)))";
+
+async fn locked(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Option<Mapping>> {
+    let query = tx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
+    super::locked(tx, query.filter(Expr::cust(LATEST))).await
+}
+
+/// The id of a live group, share-locked by the foreign key of what is about to name it.
+async fn group(tx: &Tx<'_>, id: Uuid) -> Result<Uuid> {
+    use entity::group;
+    let query = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());
+    super::locked(tx, query).await?.map(|row| row.id).ok_or_else(|| Error::not_found("the group"))
+}
+
+/// The group that a mapping is about to wait for, if it is already here. A display name need not be unique: the
+/// oldest group bearing it is meant.
+async fn arrived(tx: &Tx<'_>, connection: Uuid, attribute: MatchAttribute, value: &str) -> Result<Option<Uuid>> {
+    use entity::group;
+    let column = match attribute {
+        MatchAttribute::ExternalId => group::Column::ExternalId,
+        MatchAttribute::DisplayName => group::Column::DisplayNameKey,
+    };
+    let query = tx
+        .find::<group::Entity>()
+        .filter(group::Column::ConnectionId.eq(connection))
+        .filter(column.eq(value))
+        .filter(group::Column::DeletedAt.is_null())
+        .order_by_asc(group::Column::Id);
+    Ok(super::locked(tx, query).await?.map(|row| row.id))
+}
+
+async fn open(tx: &Tx<'_>, row: &Mapping) -> Result<()> {
+    role_mapping::Entity::insert(role_mapping::ActiveModel::from(row.clone())).exec_without_returning(tx.db).await?;
+    Ok(())
+}
+
+async fn close(tx: &Tx<'_>, row: &Mapping, now: DateTime<Utc>) -> Result<()> {
+    role_mapping::Entity::update_many()
+        .col_expr(role_mapping::Column::Until, Expr::value(now))
+        .col_expr(role_mapping::Column::ClosedBy, Expr::value(tx.event))
+        .filter(role_mapping::Column::OrganizationId.eq(tx.organization()))
+        .filter(role_mapping::Column::Id.eq(row.id))
+        .exec(tx.db)
+        .await?;
+    Ok(())
+}
+
+fn check_reason(reason: Option<&str>) -> Result<Option<String>> {
+    reason.map(|reason| super::text("reason", reason, 2_000)).transpose()
+}
+
+fn check_expiry(cx: &Cx, at: Option<DateTime<Utc>>) -> Result<()> {
+    match at {
+        Some(at) if at <= cx.requested_at => Err(Error::invalid("expiresAt", "must be in the future")),
+        _ => Ok(()),
+    }
+}
+
+fn describe(row: &Mapping) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("groupId".into(), row.group_id.map(|id| id.to_string()).into());
+    map.insert("roleId".into(), row.role_id.to_string().into());
+    map.insert("reason".into(), row.reason.clone().into());
+    map.insert("expiresAt".into(), row.expires_at.map(|at| at.to_rfc3339()).into());
+    if let (Some(attribute), Some(value)) = (&row.match_attribute, &row.match_value) {
+        map.insert("awaits".into(), format!("{} {value}", attribute.to_value()).into());
+    }
+    map
+}
+
+fn entry(action: &'static str, row: &Mapping, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
+    let subject = Subject { kind: "role_mapping", id: row.mapping_id };
+    Entry { action, subject, connection: row.connection_id, at, before, after }
+}

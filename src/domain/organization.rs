@@ -1,0 +1,218 @@
+//! Organizations: tenants, and the overview that an administrator sees first.
+
+use entity::organization::{self, IntegrationMode};
+use entity::{connection, group, user};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
+use serde_json::json;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::authz::{Action, Actor};
+use crate::context::{App, Change, Cx};
+use crate::error::{Error, Result};
+use crate::ledger::{self, Entry, Subject};
+
+pub use organization::Model as Organization;
+
+/// Makes a tenant. The slug becomes part of its SCIM URL and never changes.
+///
+/// # Errors
+/// [`Error::Invalid`] for a slug that cannot stand in a URL, [`Error::Taken`] for one that exists.
+pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Result<Organization> {
+    check_slug(slug)?;
+    let name = super::text("name", name, 200)?;
+    let id = Uuid::now_v7();
+    let cx = Cx::new(app.clone(), actor, id, Uuid::now_v7());
+    cx.allow(Action::ManagePlatform, None)?;
+    let data_key = app.vault.new_data_key(id)?;
+    cx.write(async |tx| {
+        let now = tx.now_after(None);
+        let row = Organization {
+            id,
+            slug: slug.into(),
+            name: name.clone(),
+            data_key: data_key.clone(),
+            scim_enabled: true,
+            integration_mode: IntegrationMode::Scim,
+            created_at: now,
+            updated_at: now,
+        };
+        organization::Entity::insert(organization::ActiveModel::from(row.clone())).exec_without_returning(tx.db).await?;
+        ledger::begin_chain(tx.db, id).await?;
+        let entry = Entry {
+            action: "organization.created",
+            subject: Subject { kind: "organization", id },
+            connection: None,
+            at: now,
+            before: None,
+            after: Some(json!({ "slug": slug, "name": name })),
+        };
+        Ok(Change::made(row, entry))
+    })
+    .await
+}
+
+/// A slug can stand in a URL and in a file name: lower-case letters, digits and inner hyphens.
+fn check_slug(slug: &str) -> Result<()> {
+    let good = (1..=63).contains(&slug.len())
+        && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !slug.starts_with('-')
+        && !slug.ends_with('-');
+    if good { Ok(()) } else { Err(Error::invalid("slug", "must be 1 to 63 lower-case letters, digits and inner hyphens")) }
+}
+
+/// The tenant with this slug, for whoever starts without one (the command line, sign-in).
+pub async fn by_slug(app: &App, slug: &str) -> Result<Option<Organization>> {
+    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+    let found = organization::Entity::find().filter(organization::Column::Slug.eq(slug)).one(&app.store.read).await?;
+    Ok(found)
+}
+
+/// All tenants, by slug; for the command line and the workers.
+pub async fn all(app: &App) -> Result<Vec<Organization>> {
+    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+    let all = organization::Entity::find().order_by_asc(organization::Column::Slug).all(&app.store.read).await?;
+    Ok(all)
+}
+
+/// The tenant of this request.
+pub async fn current(cx: &Cx) -> Result<Organization> {
+    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+    let found = organization::Entity::find_by_id(cx.organization()).one(cx.db()).await?;
+    found.ok_or_else(|| Error::not_found("the organization"))
+}
+
+/// What an administrator may change about the whole organization; none = as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub name: Option<String>,
+    pub scim_enabled: Option<bool>,
+    pub integration_mode: Option<IntegrationMode>,
+}
+
+/// Changes the organization's settings.
+pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
+    cx.allow(Action::WriteConnection, None)?;
+    let name = settings.name.as_deref().map(|name| super::text("name", name, 200)).transpose()?;
+    cx.write(async |tx| {
+        #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+        let query = organization::Entity::find_by_id(cx.organization());
+        let before = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the organization"))?;
+        let mut after = before.clone();
+        after.name = name.clone().unwrap_or(after.name);
+        after.scim_enabled = settings.scim_enabled.unwrap_or(after.scim_enabled);
+        after.integration_mode = settings.integration_mode.unwrap_or(after.integration_mode);
+        if after == before {
+            return Ok(Change::nothing(before));
+        }
+        after.updated_at = tx.now_after(Some(before.updated_at));
+        super::save::<organization::Entity, organization::ActiveModel>(tx, after.clone()).await?;
+        let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+        let entry = Entry {
+            action: "organization.updated",
+            subject: Subject { kind: "organization", id: after.id },
+            connection: None,
+            at: after.updated_at,
+            before: Some(was),
+            after: Some(is),
+        };
+        Ok(Change::made(after, entry))
+    })
+    .await
+}
+
+fn describe(row: &Organization) -> serde_json::Map<String, serde_json::Value> {
+    let mut map = serde_json::Map::new();
+    map.insert("name".into(), row.name.clone().into());
+    map.insert("scimEnabled".into(), row.scim_enabled.into());
+    map.insert("integrationMode".into(), sea_orm::ActiveEnum::to_value(&row.integration_mode).into());
+    map
+}
+
+/// Whether SCIM can be used at all here, and if not, why: each has its own remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Availability {
+    Available,
+    /// This installation does not offer SCIM.
+    PlatformDisabled,
+    /// The organization uses Entra ID's native integration, which excludes SCIM.
+    EntraNativeIntegration,
+}
+
+impl Availability {
+    /// Judged afresh at every call, never stored.
+    pub fn of(app: &App, mode: IntegrationMode) -> Self {
+        match mode {
+            _ if !app.config.scim_enabled => Self::PlatformDisabled,
+            IntegrationMode::EntraNative => Self::EntraNativeIntegration,
+            IntegrationMode::Scim => Self::Available,
+        }
+    }
+
+    /// Refuses in words an administrator understands unless SCIM can be used.
+    pub fn check(self) -> Result<()> {
+        match self.remedy() {
+            None => Ok(()),
+            Some((reason, why)) => Err(Error::Held { reason, why: why.into() }),
+        }
+    }
+
+    /// The reason code and what to do about it; none while available.
+    pub fn remedy(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Available => None,
+            Self::PlatformDisabled => Some((
+                "PLATFORM_DISABLED",
+                "SCIM is not enabled in this deployment. Its operator enables it with ROLECALL_SCIM_ENABLED=true.",
+            )),
+            Self::EntraNativeIntegration => Some((
+                "ENTRA_NATIVE_INTEGRATION",
+                "Microsoft Entra ID's native integration is set up, and SCIM cannot be used beside it. Switch the \
+                 organization's integration mode to SCIM first.",
+            )),
+        }
+    }
+}
+
+/// Whether inbound SCIM is being served: the organization's flag is on and a connection is active.
+pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
+    cx.allow(Action::ReadIam, None)?;
+    if !organization.scim_enabled || Availability::of(&cx.app, organization.integration_mode) != Availability::Available {
+        return Ok(false);
+    }
+    let active = cx
+        .find::<connection::Entity>()
+        .filter(connection::Column::DeletedAt.is_null())
+        .filter(connection::Column::Kind.eq(connection::ConnectionKind::ScimPush))
+        .filter(connection::Column::Status.eq(connection::ConnectionStatus::Active))
+        .count(cx.db())
+        .await?;
+    Ok(active > 0)
+}
+
+/// Live accounts that came through SCIM, as opposed to made by hand; of one connection or of all.
+pub async fn provisioned_users(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<user::Entity>().filter(user::Column::DeletedAt.is_null());
+    let query = match connection {
+        Some(id) => query.filter(user::Column::ConnectionId.eq(id)),
+        None => query.filter(user::Column::ConnectionId.is_not_null()),
+    };
+    Ok(query.count(cx.db()).await?)
+}
+
+/// Live groups that came through SCIM; of one connection or of all.
+pub async fn provisioned_groups(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<group::Entity>().filter(group::Column::DeletedAt.is_null());
+    let query = match connection {
+        Some(id) => query.filter(group::Column::ConnectionId.eq(id)),
+        None => query.filter(group::Column::ConnectionId.is_not_null()),
+    };
+    Ok(query.count(cx.db()).await?)
+}
+
+/// The SCIM base URL, exactly as it must be pasted into the identity provider.
+pub fn base_url(app: &App, slug: &str) -> String {
+    format!("{}/scim/v2/{slug}", app.config.public_url)
+}

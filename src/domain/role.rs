@@ -1,0 +1,144 @@
+//! Roles: what the application lets somebody do, by its own permission names.
+
+use entity::role;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+use super::document;
+use super::list::{self, Keyset, Slice};
+use crate::authz::Action;
+use crate::context::{Change, Cx, Tx};
+use crate::error::{Error, Result};
+use crate::ledger::{self, Entry, Subject};
+
+pub use role::Model as Role;
+
+/// What somebody wants a role to be; none = the default, or as it is.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub name: Option<String>,
+    pub description: Option<Option<String>>,
+    pub permissions: Option<Vec<String>>,
+    /// Precedence where one role is needed: the lower number wins, ties are refused.
+    pub priority: Option<Option<i32>>,
+}
+
+impl Settings {
+    fn apply(&self, role: &mut Role) -> Result<()> {
+        if let Some(name) = &self.name {
+            role.name = super::text("name", name, 200)?;
+            role.name_key = document::fold(&role.name);
+        }
+        if let Some(description) = &self.description {
+            role.description = description.as_deref().map(|text| super::text("description", text, 2_000)).transpose()?;
+        }
+        if let Some(permissions) = &self.permissions {
+            if permissions.len() > 1_000 {
+                return Err(Error::invalid("permissions", "must be at most 1000"));
+            }
+            let names = permissions.iter().map(|name| super::text("permissions", name, 200));
+            role.permissions = json!(names.collect::<Result<BTreeSet<_>>>()?);
+        }
+        if let Some(priority) = self.priority {
+            role.priority = priority;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a role.
+///
+/// # Errors
+/// [`Error::Taken`] for a name (in any case) or a priority that a live role has.
+pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
+    cx.allow(Action::WriteAccess, None)?;
+    cx.write(async |tx| {
+        let now = tx.now_after(None);
+        let mut role = Role {
+            organization_id: cx.organization(),
+            id: Uuid::now_v7(),
+            name: String::new(),
+            name_key: String::new(),
+            description: None,
+            permissions: json!([]),
+            priority: None,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            deleted_at: None,
+        };
+        settings.apply(&mut role)?;
+        if role.name.is_empty() {
+            return Err(Error::invalid("name", "must not be empty"));
+        }
+        role::Entity::insert(role::ActiveModel::from(role.clone())).exec_without_returning(tx.db).await?;
+        let entry = entry("role.created", &role, None, Some(Value::Object(describe(&role))));
+        Ok(Change::made(role, entry))
+    })
+    .await
+}
+
+/// Changes a role.
+pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Role> {
+    cx.allow(Action::WriteAccess, None)?;
+    cx.write(async |tx| {
+        let before = live(tx, id).await?;
+        let mut after = before.clone();
+        settings.apply(&mut after)?;
+        if after == before {
+            return Ok(Change::nothing(before));
+        }
+        after.version += 1;
+        after.updated_at = tx.now_after(Some(before.updated_at));
+        super::save::<role::Entity, role::ActiveModel>(tx, after.clone()).await?;
+        let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+        let entry = entry("role.updated", &after, Some(was), Some(is));
+        Ok(Change::made(after, entry))
+    })
+    .await
+}
+
+/// The live role `id`, locked for this write.
+pub(super) async fn live(tx: &Tx<'_>, id: Uuid) -> Result<Role> {
+    let query = tx.find::<role::Entity>().filter(role::Column::Id.eq(id)).filter(role::Column::DeletedAt.is_null());
+    super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the role"))
+}
+
+/// The live roles among `ids`.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Role>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
+    Ok(query.filter(role::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
+}
+
+/// One live role.
+pub async fn get(cx: &Cx, id: Uuid) -> Result<Role> {
+    by_ids(cx, &[id]).await?.pop().ok_or_else(|| Error::not_found("the role"))
+}
+
+/// Live roles, oldest first.
+pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Role>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
+    list::page(cx, query, role::Column::Id, keyset).await
+}
+
+/// The permission names that a role's row holds.
+pub fn permissions(role: &Role) -> Vec<String> {
+    role.permissions.as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+}
+
+fn describe(role: &Role) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("name".into(), role.name.clone().into());
+    map.insert("description".into(), role.description.clone().into());
+    map.insert("permissions".into(), role.permissions.clone());
+    map.insert("priority".into(), role.priority.into());
+    map
+}
+
+fn entry(action: &'static str, role: &Role, before: Option<Value>, after: Option<Value>) -> Entry {
+    Entry { action, subject: Subject { kind: "role", id: role.id }, connection: None, at: role.updated_at, before, after }
+}

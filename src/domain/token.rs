@@ -1,0 +1,227 @@
+//! SCIM tokens: issued once, shown once, kept as a hash, checked in the database at every request.
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::ConnectionStatus;
+use entity::organization::IntegrationMode;
+use entity::scim_token;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, Statement};
+use serde_json::json;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::organization::Availability;
+use crate::authz::{Action, Actor};
+use crate::context::{App, Change, Credential, Cx, Tx};
+use crate::error::{Error, Result};
+use crate::ledger::{Entry, Subject};
+use crate::vault;
+
+pub use scim_token::Model as Token;
+
+/// What every SCIM token begins with, so that scanners find one that leaked.
+pub const PREFIX: &str = "rcs_";
+/// The longest overlap of a rotation.
+const MAX_OVERLAP: Duration = Duration::days(30);
+
+/// A token and, only at its making, the secret itself.
+#[derive(Debug)]
+pub struct Issued {
+    pub token: Token,
+    pub secret: String,
+}
+
+/// Issues a further token for a connection.
+pub async fn issue(cx: &Cx, connection: Uuid, expires_at: Option<DateTime<Utc>>) -> Result<Issued> {
+    cx.allow(Action::ManageToken, None)?;
+    if expires_at.is_some_and(|at| at <= cx.requested_at) {
+        return Err(Error::invalid("expiresAt", "must be in the future"));
+    }
+    let secret = vault::new_secret(PREFIX)?;
+    let token = cx
+        .write(async |tx| {
+            super::connection::live(tx, connection).await?;
+            let now = tx.now_after(None);
+            let token = insert(tx, connection, &secret, now, expires_at).await?;
+            let after = json!({ "connectionId": connection, "lastFour": token.last_four, "expiresAt": expires_at });
+            let entry = entry("scim_token.issued", &token, now, None, Some(after));
+            Ok(Change::made(token, entry))
+        })
+        .await?;
+    Ok(Issued { token, secret })
+}
+
+/// Puts a new token in the place of every live one of its connection. The old ones are dead when this returns,
+/// or at the end of `overlap` where the caller asks for one.
+pub async fn rotate(cx: &Cx, connection: Uuid, overlap: Option<Duration>, expires_at: Option<DateTime<Utc>>) -> Result<Issued> {
+    cx.allow(Action::ManageToken, None)?;
+    if overlap.is_some_and(|overlap| overlap < Duration::zero() || overlap > MAX_OVERLAP) {
+        return Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"));
+    }
+    let secret = vault::new_secret(PREFIX)?;
+    let token = cx
+        .write(async |tx| {
+            super::connection::live(tx, connection).await?;
+            let now = tx.now_after(None);
+            let end = now + overlap.unwrap_or_default();
+            let old = live(tx, now).filter(scim_token::Column::ConnectionId.eq(connection)).all(tx.db).await?;
+            scim_token::Entity::update_many()
+                .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
+                .filter(scim_token::Column::OrganizationId.eq(cx.organization()))
+                .filter(scim_token::Column::Id.is_in(old.iter().map(|token| token.id)))
+                .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
+                .exec(tx.db)
+                .await?;
+            let token = insert(tx, connection, &secret, now, expires_at).await?;
+            let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
+            let after = json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
+            let entry = entry("scim_token.rotated", &token, now, Some(before), Some(after));
+            Ok(Change::made(token, entry))
+        })
+        .await?;
+    Ok(Issued { token, secret })
+}
+
+/// Kills one token from this instant on.
+pub async fn revoke(cx: &Cx, id: Uuid) -> Result<Token> {
+    cx.allow(Action::ManageToken, None)?;
+    cx.write(async |tx| {
+        let query = tx.find::<scim_token::Entity>().filter(scim_token::Column::Id.eq(id));
+        let mut token = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the token"))?;
+        if token.revoked_at.is_some() {
+            return Ok(Change::nothing(token));
+        }
+        let now = tx.now_after(Some(token.created_at));
+        token.revoked_at = Some(now);
+        super::save::<scim_token::Entity, scim_token::ActiveModel>(tx, token.clone()).await?;
+        let entry = entry("scim_token.revoked", &token, now, None, Some(json!({ "lastFour": token.last_four })));
+        Ok(Change::made(token, entry))
+    })
+    .await
+}
+
+/// The tokens of a connection that still exist in some sense (revoked ones too), newest first. Never a secret.
+pub async fn of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<scim_token::Entity>().filter(scim_token::Column::ConnectionId.is_in(connections.iter().copied()));
+    Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
+}
+
+/// Whether a token opens anything at `now`.
+pub fn is_live(token: &Token, now: DateTime<Utc>) -> bool {
+    token.revoked_at.is_none()
+        && token.expires_at.is_none_or(|at| at > now)
+        && token.retires_at.is_none_or(|at| at > now)
+}
+
+fn live(tx: &Tx<'_>, now: DateTime<Utc>) -> sea_orm::Select<scim_token::Entity> {
+    let open = |column: scim_token::Column| column.is_null().or(column.gt(now));
+    tx.find::<scim_token::Entity>()
+        .filter(scim_token::Column::RevokedAt.is_null())
+        .filter(open(scim_token::Column::ExpiresAt))
+        .filter(open(scim_token::Column::RetiresAt))
+}
+
+async fn insert(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    secret: &str,
+    now: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<Token> {
+    let token = Token {
+        organization_id: tx.organization(),
+        id: Uuid::now_v7(),
+        connection_id: connection,
+        hash: vault::hash(secret),
+        last_four: vault::last_four(secret),
+        created_at: now,
+        expires_at,
+        retires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        last_used_from: None,
+    };
+    scim_token::Entity::insert(scim_token::ActiveModel::from(token.clone())).exec_without_returning(tx.db).await?;
+    Ok(token)
+}
+
+fn entry(
+    action: &'static str,
+    token: &Token,
+    at: DateTime<Utc>,
+    before: Option<serde_json::Value>,
+    after: Option<serde_json::Value>,
+) -> Entry {
+    let subject = Subject { kind: "scim_token", id: token.id };
+    Entry { action, subject, connection: Some(token.connection_id), at, before, after }
+}
+
+/// Everything about a presented token that decides whether its request is served: one round trip.
+#[derive(Debug, FromQueryResult)]
+struct Gate {
+    organization_id: Uuid,
+    id: Uuid,
+    expires_at: Option<DateTime<Utc>>,
+    retires_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+    connection_id: Uuid,
+    connection_name: String,
+    status: ConnectionStatus,
+    connection_deleted_at: Option<DateTime<Utc>>,
+    slug: String,
+    scim_enabled: bool,
+    integration_mode: IntegrationMode,
+}
+
+const GATE: &str = "SELECT t.organization_id, t.id, t.expires_at, t.retires_at, t.revoked_at, \
+     c.id AS connection_id, c.name AS connection_name, c.status, c.deleted_at AS connection_deleted_at, \
+     o.slug, o.scim_enabled, o.integration_mode \
+     FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id AND c.id = t.connection_id \
+     JOIN organization o ON o.id = t.organization_id WHERE t.hash = $1";
+
+/// Opens SCIM for whoever presents a live token of the tenant `slug`. The secret is judged first; only then
+/// does it matter which tenant was asked for and in what state it is.
+///
+/// # Errors
+/// [`Error::Unauthenticated`] for anything but a live token; [`Error::NotFound`] for a tenant that does not
+/// exist or is not the token's; [`Error::Held`] while provisioning is turned off.
+pub async fn authenticate(app: &Arc<App>, slug: &str, secret: &str, from: Option<String>, request_id: Uuid) -> Result<Cx> {
+    let statement = Statement::from_sql_and_values(app.store.backend(), GATE, [vault::hash(secret).into()]);
+    let gate = Gate::find_by_statement(statement).one(&app.store.read).await?;
+    let now = app.clock.now();
+    let live = |gate: &Gate| {
+        gate.revoked_at.is_none()
+            && gate.connection_deleted_at.is_none()
+            && gate.expires_at.is_none_or(|at| at > now)
+            && gate.retires_at.is_none_or(|at| at > now)
+    };
+    let Some(gate) = gate.filter(live) else {
+        return Err(Error::Unauthenticated("the bearer token is missing, unknown, expired or revoked"));
+    };
+    if gate.slug != slug {
+        return Err(Error::not_found("the SCIM tenant in this URL"));
+    }
+    let credential =
+        Credential::ScimToken { organization: gate.organization_id, id: gate.id, connection: gate.connection_id };
+    app.uses.note(credential, now, from);
+    Availability::of(app, gate.integration_mode).check()?;
+    if !gate.scim_enabled {
+        return Err(Error::Held {
+            reason: "ORGANIZATION_DISABLED",
+            why: "provisioning over SCIM is turned off for this organization; an administrator can turn it on again".into(),
+        });
+    }
+    if gate.status == ConnectionStatus::Inactive {
+        return Err(Error::Held {
+            reason: "CONNECTION_INACTIVE",
+            why: format!(
+                "the connection {:?} is deactivated; no account was touched, and an administrator can activate it again",
+                gate.connection_name
+            )
+            .into(),
+        });
+    }
+    let actor = Actor::Connection { id: gate.connection_id, name: gate.connection_name };
+    Ok(Cx::new(app.clone(), actor, gate.organization_id, request_id))
+}

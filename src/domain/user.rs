@@ -1,0 +1,427 @@
+//! Accounts: made, changed, suspended, deleted, and brought back without what they once held.
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::DeletionPolicy;
+use entity::{activation, user, user_email};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, Statement,
+};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+use super::document;
+use super::list::{self, Found, Keyset, Query, Slice};
+use super::schema;
+use crate::authz::Action;
+use crate::context::{Change, Cx, Tx};
+use crate::error::{Error, Result};
+use crate::ledger::{self, Entry, Subject};
+
+/// An account as the house handles it: everything but the search copy of its document.
+#[derive(Debug, Clone, PartialEq, DerivePartialModel)]
+#[sea_orm(entity = "user::Entity")]
+pub struct User {
+    pub id: Uuid,
+    /// The owner; none = made by hand.
+    pub connection_id: Option<Uuid>,
+    pub external_id: Option<String>,
+    pub user_name: String,
+    pub display_name: Option<String>,
+    pub active: bool,
+    /// The attributes, a JSON object as text.
+    pub document: String,
+    pub version: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub deleted_at: Option<DateTime<Utc>>,
+}
+
+const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, r.active, r.document, r.version, \
+     r.created_at, r.updated_at, r.deleted_at";
+
+impl User {
+    /// The attributes, parsed.
+    pub fn attributes(&self) -> Result<Map<String, Value>> {
+        parse(&self.document)
+    }
+}
+
+pub(super) fn parse(document: &str) -> Result<Map<String, Value>> {
+    serde_json::from_str(document).map_err(|error| Error::Internal(format!("a stored document is damaged: {error}")))
+}
+
+/// Makes an account of `attributes`, owned by the calling connection or, for anybody else, by nobody.
+///
+/// A connection that creates somebody it knows gets that account back: an inactive one is reactivated, one
+/// deleted within the connection's revival window is revived under its own id, without its memberships and
+/// grants. It is known by `externalId` alone, so a recycled name inherits nothing.
+///
+/// # Errors
+/// [`Error::Taken`] for a `userName` or `externalId` in use, [`Error::Invalid`] for attributes that break the schema.
+pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
+    let owner = cx.confined_to();
+    cx.allow(Action::WriteUser, owner)?;
+    let document = document::normalize(schema::user(), attributes)?;
+    cx.write(async |tx| {
+        if let Some(known) = known(tx, owner, document::external_id(&document)).await? {
+            return match known.deleted_at {
+                None if known.active => Err(Error::Taken { field: "externalId" }),
+                None => update(tx, known, document.clone(), "user.reactivated").await,
+                Some(_) => revive(tx, known, document.clone()).await,
+            };
+        }
+        insert(tx, owner, document.clone()).await
+    })
+    .await
+}
+
+/// The account that `owner` means by `external_id`: a live one, or else one that may still come back.
+async fn known(tx: &Tx<'_>, owner: Option<Uuid>, external_id: Option<&str>) -> Result<Option<User>> {
+    let (Some(owner), Some(external_id)) = (owner, external_id) else { return Ok(None) };
+    let query = tx
+        .find::<user::Entity>()
+        .filter(user::Column::ConnectionId.eq(owner))
+        .filter(user::Column::ExternalId.eq(external_id))
+        .order_by_desc(user::Column::DeletedAt.is_null())
+        .order_by_desc(user::Column::DeletedAt);
+    let Some(found) = locked(tx, query).await? else { return Ok(None) };
+    let Some(deleted_at) = found.deleted_at else { return Ok(Some(found)) };
+    let connection = super::connection::unlocked(tx, owner).await?;
+    let window = Duration::days(connection.revival_days.into());
+    Ok((deleted_at + window > tx.now_after(None)).then_some(found))
+}
+
+async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) -> Result<Change<User>> {
+    let now = tx.now_after(None);
+    let user = User {
+        id: Uuid::now_v7(),
+        connection_id: owner,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        deleted_at: None,
+        ..facts(&document)?
+    };
+    let row = user::ActiveModel {
+        organization_id: Set(tx.organization()),
+        id: Set(user.id),
+        connection_id: Set(owner),
+        created_at: Set(now),
+        deleted_at: Set(None),
+        purge_after: Set(None),
+        ..columns(&user, &document)
+    };
+    user::Entity::insert(row).exec_without_returning(tx.db).await?;
+    insert_emails(tx, user.id, &document).await?;
+    if user.active {
+        open_activation(tx, user.id, now).await?;
+    }
+    let entry = entry("user.created", &user, None, Some(Value::Object(document)));
+    Ok(Change::made(user, entry))
+}
+
+/// Changes an account. `edit` sees it under the lock and returns its new attributes, or none to leave it as it
+/// is; it may run again, so it must be pure.
+pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&User) -> Result<Option<Map<String, Value>>>) -> Result<User> {
+    cx.write(async |tx| {
+        let before = live(tx, cx, id).await?;
+        let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
+        let document = document::normalize(schema::user(), attributes)?;
+        let action = match (before.active, document::active(&document)) {
+            (true, false) => "user.suspended",
+            (false, true) => "user.reactivated",
+            _ => "user.updated",
+        };
+        update(tx, before, document, action).await
+    })
+    .await
+}
+
+async fn update(tx: &Tx<'_>, before: User, document: Map<String, Value>, action: &'static str) -> Result<Change<User>> {
+    let old = before.attributes()?;
+    if old == document {
+        return Ok(Change::nothing(before));
+    }
+    let now = tx.now_after(Some(before.updated_at));
+    let after = User {
+        id: before.id,
+        connection_id: before.connection_id,
+        version: before.version + 1,
+        created_at: before.created_at,
+        updated_at: now,
+        deleted_at: None,
+        ..facts(&document)?
+    };
+    store(tx, &after, &document).await?;
+    if document::emails(&old) != document::emails(&document) {
+        delete_emails(tx, after.id).await?;
+        insert_emails(tx, after.id, &document).await?;
+    }
+    match (before.active, after.active) {
+        (true, false) => close_activation(tx, after.id, now).await?,
+        (false, true) => open_activation(tx, after.id, now).await?,
+        _ => {}
+    }
+    let (was, is) = ledger::difference(&old, &document);
+    let entry = entry(action, &after, Some(was), Some(is));
+    Ok(Change::made(after, entry))
+}
+
+/// Brings a deleted account back under its own id; what it held stays closed.
+async fn revive(tx: &Tx<'_>, before: User, document: Map<String, Value>) -> Result<Change<User>> {
+    let now = tx.now_after(before.deleted_at);
+    let after = User {
+        id: before.id,
+        connection_id: before.connection_id,
+        version: before.version + 1,
+        created_at: before.created_at,
+        updated_at: now,
+        deleted_at: None,
+        ..facts(&document)?
+    };
+    store(tx, &after, &document).await?;
+    insert_emails(tx, after.id, &document).await?;
+    if after.active {
+        open_activation(tx, after.id, now).await?;
+    }
+    let entry = entry("user.revived", &after, None, Some(Value::Object(document)));
+    Ok(Change::made(after, entry))
+}
+
+/// Closes an account: it is gone from every list, its name is free, and everything it held has ended. The
+/// connection's policy says whether its data is purged later. `check` sees the account under the lock.
+pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()>) -> Result<()> {
+    cx.write(async |tx| {
+        let user = live(tx, cx, id).await?;
+        check(&user)?;
+        let now = tx.now_after(Some(user.updated_at));
+        let purge_after = match user.connection_id {
+            Some(owner) => {
+                let connection = super::connection::unlocked(tx, owner).await?;
+                let hard = connection.deletion_policy == DeletionPolicy::Hard;
+                hard.then(|| now + Duration::days(connection.revival_days.into()))
+            }
+            None => None,
+        };
+        let row = user::ActiveModel {
+            deleted_at: Set(Some(now)),
+            updated_at: Set(now),
+            purge_after: Set(purge_after),
+            version: Set(user.version + 1),
+            ..Default::default()
+        };
+        user::Entity::update_many()
+            .set(row)
+            .filter(user::Column::OrganizationId.eq(tx.organization()))
+            .filter(user::Column::Id.eq(id))
+            .exec(tx.db)
+            .await?;
+        delete_emails(tx, id).await?;
+        close_activation(tx, id, now).await?;
+        let memberships = close_held(tx, "membership", id, now).await?;
+        let grants = close_held(tx, "role_grant", id, now).await?;
+        let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
+        let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
+        Ok(Change::made((), entry))
+    })
+    .await
+}
+
+/// Ends every open interval of `user_id` in `table`; returns how many.
+async fn close_held(tx: &Tx<'_>, table: &str, user_id: Uuid, now: DateTime<Utc>) -> Result<u64> {
+    let statement = Statement::from_sql_and_values(
+        tx.db.get_database_backend(),
+        format!("UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND user_id = $4 AND until IS NULL"),
+        [now.into(), tx.event.into(), tx.organization().into(), user_id.into()],
+    );
+    Ok(tx.db.execute_raw(statement).await?.rows_affected())
+}
+
+/// One live account that the actor may see.
+pub async fn get(cx: &Cx, id: Uuid) -> Result<User> {
+    let mut query = cx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
+    if let Some(owner) = cx.confined_to() {
+        query = query.filter(user::Column::ConnectionId.eq(owner));
+    }
+    let user = query.into_partial_model::<User>().one(cx.db()).await?.ok_or_else(|| Error::not_found("the user"))?;
+    cx.allow(Action::ReadUser, user.connection_id)?;
+    Ok(user)
+}
+
+/// The live accounts among `ids` that the actor may see.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    let text = format!(
+        r#"SELECT {COLUMNS} FROM "user" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND r.id {}"#,
+        list::among(cx.backend(), 2)
+    );
+    let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), list::ids(ids)]);
+    Ok(User::find_by_statement(statement).all(cx.db()).await?)
+}
+
+/// A numbered page of live accounts that the actor may see.
+pub async fn search(cx: &Cx, query: &Query) -> Result<Found<User>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    list::search(cx, "user", COLUMNS, schema::user(), query).await
+}
+
+/// Live accounts, oldest first.
+pub async fn list(cx: &Cx, filter: Option<&super::search::Filter>, keyset: &Keyset<Uuid>) -> Result<Slice<User>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    list::keyset(cx, "user", COLUMNS, schema::user(), filter, keyset).await
+}
+
+/// How many live accounts `filter` matches.
+pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>) -> Result<u64> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    let query = Query { filter: filter.cloned(), limit: 0, ..Default::default() };
+    Ok(list::search::<User>(cx, "user", COLUMNS, schema::user(), &query).await?.total)
+}
+
+/// A group that somebody is directly in.
+#[derive(Debug, Clone, PartialEq, FromQueryResult)]
+pub struct GroupOf {
+    pub user_id: Uuid,
+    pub id: Uuid,
+    pub display_name: String,
+}
+
+/// The groups that each of these accounts is directly in, by name.
+pub async fn groups_of(cx: &Cx, users: &[Uuid]) -> Result<HashMap<Uuid, Vec<GroupOf>>> {
+    cx.allow(Action::ReadGroup, cx.confined_to())?;
+    let mut values = vec![cx.organization().into(), list::ids(users)];
+    let mut text = format!(
+        r#"SELECT m.user_id, g.id, g.display_name FROM membership m
+           JOIN "group" g ON g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL
+           WHERE m.organization_id = $1 AND m.until IS NULL AND m.user_id {}"#,
+        list::among(cx.backend(), 2)
+    );
+    if let Some(owner) = cx.confined_to() {
+        values.push(owner.into());
+        text.push_str(" AND g.connection_id = $3");
+    }
+    text.push_str(" ORDER BY g.display_name_key, g.id");
+    let rows = GroupOf::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
+    let mut groups: HashMap<Uuid, Vec<GroupOf>> = HashMap::new();
+    for row in rows {
+        groups.entry(row.user_id).or_default().push(row);
+    }
+    Ok(groups)
+}
+
+/// The live account `id`, locked for this write; the actor must be allowed to change it.
+async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<User> {
+    let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
+    let user = locked(tx, query).await?.ok_or_else(|| Error::not_found("the user"))?;
+    cx.allow(Action::WriteUser, user.connection_id)?;
+    Ok(user)
+}
+
+async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Option<User>> {
+    let query = match tx.db.get_database_backend() {
+        DbBackend::Postgres => query.lock_exclusive(),
+        _ => query,
+    };
+    Ok(query.into_partial_model::<User>().one(tx.db).await?)
+}
+
+/// What the columns repeat of a document.
+fn facts(document: &Map<String, Value>) -> Result<User> {
+    let user_name = document::user_name(document).ok_or_else(|| Error::invalid("userName", "is required"))?;
+    Ok(User {
+        id: Uuid::nil(),
+        connection_id: None,
+        external_id: document::external_id(document).map(Into::into),
+        user_name: user_name.into(),
+        display_name: document::display_name(document).map(Into::into),
+        active: document::active(document),
+        document: serde_json::to_string(document).map_err(|error| Error::Internal(error.to_string()))?,
+        version: 0,
+        created_at: DateTime::UNIX_EPOCH,
+        updated_at: DateTime::UNIX_EPOCH,
+        deleted_at: None,
+    })
+}
+
+/// The columns that follow from a document and its version.
+fn columns(user: &User, document: &Map<String, Value>) -> user::ActiveModel {
+    user::ActiveModel {
+        external_id: Set(user.external_id.clone()),
+        user_name: Set(user.user_name.clone()),
+        user_name_key: Set(document::fold(&user.user_name)),
+        display_name: Set(user.display_name.clone()),
+        display_name_key: Set(user.display_name.as_deref().map(document::fold)),
+        active: Set(user.active),
+        document: Set(user.document.clone()),
+        search: Set(Value::Object(document::search_document(schema::user(), document))),
+        version: Set(user.version),
+        updated_at: Set(user.updated_at),
+        ..Default::default()
+    }
+}
+
+async fn store(tx: &Tx<'_>, user: &User, document: &Map<String, Value>) -> Result<()> {
+    let row = user::ActiveModel { deleted_at: Set(None), purge_after: Set(None), ..columns(user, document) };
+    user::Entity::update_many()
+        .set(row)
+        .filter(user::Column::OrganizationId.eq(tx.organization()))
+        .filter(user::Column::Id.eq(user.id))
+        .exec(tx.db)
+        .await?;
+    Ok(())
+}
+
+async fn insert_emails(tx: &Tx<'_>, user_id: Uuid, document: &Map<String, Value>) -> Result<()> {
+    let rows: Vec<_> = document::emails(document)
+        .into_iter()
+        .map(|value| user_email::ActiveModel {
+            organization_id: Set(tx.organization()),
+            value_key: Set(document::fold(value)),
+            user_id: Set(user_id),
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // Two addresses may fold to one key.
+    user_email::Entity::insert_many(rows)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(tx.db)
+        .await?;
+    Ok(())
+}
+
+async fn delete_emails(tx: &Tx<'_>, user_id: Uuid) -> Result<()> {
+    user_email::Entity::delete_many()
+        .filter(user_email::Column::OrganizationId.eq(tx.organization()))
+        .filter(user_email::Column::UserId.eq(user_id))
+        .exec(tx.db)
+        .await?;
+    Ok(())
+}
+
+async fn open_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
+    let row = activation::ActiveModel {
+        organization_id: Set(tx.organization()),
+        id: Set(Uuid::now_v7()),
+        user_id: Set(user_id),
+        since: Set(now),
+        until: Set(None),
+        opened_by: Set(tx.event),
+        closed_by: Set(None),
+    };
+    activation::Entity::insert(row).exec_without_returning(tx.db).await?;
+    Ok(())
+}
+
+async fn close_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
+    close_held(tx, "activation", user_id, now).await.map(|_| ())
+}
+
+fn entry(action: &'static str, user: &User, before: Option<Value>, after: Option<Value>) -> Entry {
+    let subject = Subject { kind: "user", id: user.id };
+    Entry { action, subject, connection: user.connection_id, at: user.updated_at, before, after }
+}
