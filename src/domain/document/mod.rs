@@ -149,11 +149,29 @@ fn assemble(ty: &ResourceType, mut parts: Map<String, Value>) -> Result<Map<Stri
         }
     }
     document.insert("schemas".into(), schemas.into());
-    let size = serde_json::to_vec(&document).map_or(0, |bytes| bytes.len());
-    if size > MAX_DOCUMENT {
+    check_size(ty, &document)?;
+    Ok(document)
+}
+
+/// Refuses a document that has grown too large.
+pub fn check_size(ty: &ResourceType, document: &Map<String, Value>) -> Result<()> {
+    if object_size(document) > MAX_DOCUMENT {
         return Err(Error::broken(Rule::TooMany, ty.name, format!("holds more than {MAX_DOCUMENT} bytes")));
     }
-    Ok(document)
+    Ok(())
+}
+
+fn object_size(object: &Map<String, Value>) -> usize {
+    object.iter().map(|(key, value)| key.len() + size(value)).sum()
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements.iter().map(size).sum(),
+        Value::Object(fields) => object_size(fields),
+        _ => 1,
+    }
 }
 
 fn take<'a>(
@@ -211,10 +229,7 @@ pub fn canonical(attribute: &Attribute, at: &str, value: Value) -> Result<Option
     for value in given {
         elements.extend(single(attribute, at, value)?);
     }
-    let elements = merge(attribute, Vec::new(), elements);
-    if elements.len() > MAX_ELEMENTS {
-        return Err(Error::broken(Rule::TooMany, at.to_owned(), format!("has more than {MAX_ELEMENTS} values")));
-    }
+    let elements = merge(attribute, at, Vec::new(), elements)?;
     Ok((!elements.is_empty()).then_some(Value::Array(elements)))
 }
 
@@ -308,7 +323,7 @@ fn complex(attribute: &Attribute, at: &str, value: Value) -> Result<Option<Value
 
 /// The values of a multi-valued attribute with more added: what is there already is brought up to date, never
 /// listed twice (RFC 7643 section 2.4: one value of a type appears once).
-pub fn merge(attribute: &Attribute, elements: Vec<Value>, more: Vec<Value>) -> Vec<Value> {
+pub fn merge(attribute: &Attribute, at: &str, elements: Vec<Value>, more: Vec<Value>) -> Result<Vec<Value>> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut merged: Vec<Value> = Vec::with_capacity(elements.len() + more.len());
     for element in elements.into_iter().chain(more) {
@@ -324,7 +339,10 @@ pub fn merge(attribute: &Attribute, elements: Vec<Value>, more: Vec<Value>) -> V
             },
         }
     }
-    merged
+    if merged.len() > MAX_ELEMENTS {
+        return Err(Error::broken(Rule::TooMany, at.to_owned(), format!("has more than {MAX_ELEMENTS} values")));
+    }
+    Ok(merged)
 }
 
 /// What makes two elements the same: their value and type, or, without a value, all they say.
