@@ -1,6 +1,20 @@
 //! Finding users and groups: a neutral filter tree, its SQL, and its meaning in memory.
+//!
+//! Both facades build the tree; it is typed against the schema once ([`typed`]), and the two readings of the typed
+//! tree, SQL over the rows and a walk over one folded document, must agree (a property test holds them together).
+//! Text is compared folded and by code point. The syntax that clients write does not belong here.
+
+mod dialect;
+mod memory;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod typed;
 
 use std::fmt;
+
+pub use memory::{element_matches, matches};
+pub use sql::{Sql, compile, order};
 
 use serde_json::{Number, Value};
 

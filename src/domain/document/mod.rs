@@ -1,0 +1,467 @@
+//! What a user or a group says about itself: the JSON document that clients write, in one canonical form.
+//!
+//! A document holds everything that a client may write, under the names and in the order of the schema's tables, and
+//! nothing else: `id`, `meta`, derived groups and members live in columns and tables of their own, and a password is
+//! forgotten on arrival. What differs between clients (case, dotted names, strings for booleans) ends here.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use chrono::{DateTime, NaiveDateTime};
+use serde_json::{Map, Value, json};
+use unicode_normalization::UnicodeNormalization;
+
+use super::schema::{Attribute, Kind, Mutability, Place, Resolved, ResourceType, Schema, common};
+use crate::error::{Error, Result, Rule};
+
+mod projection;
+#[cfg(test)]
+mod tests;
+
+pub use projection::Projection;
+
+/// The longest string that a document keeps.
+const MAX_STRING: usize = 64 * 1024;
+/// The longest string, in characters, where a value is also a key of an index.
+const MAX_KEY: usize = 512;
+/// The strings that are indexed.
+const KEYS: [&str; 4] = ["userName", "externalId", "displayName", "emails.value"];
+/// The most values that one attribute keeps.
+const MAX_ELEMENTS: usize = 1_000;
+/// The largest document in all, so that many small additions do not grow one without end.
+const MAX_DOCUMENT: usize = 512 * 1024;
+
+/// One step of what a client wants done to a group's members; ids are as the client wrote them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MemberChange {
+    Add(Vec<String>),
+    Remove(Vec<String>),
+    Clear,
+    Replace(Vec<String>),
+}
+
+/// The one folding of text that is compared without regard to case: what is checked, stored, indexed and filtered
+/// is folded by this and nothing else.
+pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    // Character by character, because the context rule for the Greek sigma would make a prefix fold differently
+    // from the word it begins. Lower case may be decomposed, hence the second composition.
+    text.nfc().flat_map(char::to_lowercase).nfc().collect()
+}
+
+/// The instant that a dateTime names, in microseconds since the epoch. A time without a zone is UTC.
+pub fn instant(text: &str) -> Option<i64> {
+    let zoned = DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_micros());
+    zoned.or_else(|| {
+        NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok().map(|time| time.and_utc().timestamp_micros())
+    })
+}
+
+/// The canonical document of a resource as a client wrote it. Names come in any case, dotted or qualified; what
+/// clients may not write and what no schema defines is left out; the rest must be of its type. If a name comes
+/// twice, the last one counts.
+pub fn normalize(ty: &ResourceType, body: Map<String, Value>) -> Result<Map<String, Value>> {
+    let mut parts = Map::new();
+    for (key, value) in body {
+        match ty.locate(&key) {
+            Some(Place::Attribute(found)) => put(&mut parts, found, value)?,
+            Some(Place::Schema(schema)) => {
+                for (key, value) in schema_object(schema, value)? {
+                    if let Some(found) = ty.locate_in(schema, &key) {
+                        put(&mut parts, found, value)?;
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+    assemble(ty, parts)
+}
+
+/// The members of an object that stands for all attributes of `schema`; none if it is null.
+pub fn schema_object(schema: &Schema, value: Value) -> Result<Map<String, Value>> {
+    match value {
+        Value::Object(members) => Ok(members),
+        Value::Null => Ok(Map::new()),
+        _ => Err(Error::invalid(schema.urn.clone(), "must be an object")),
+    }
+}
+
+fn put(parts: &mut Map<String, Value>, found: Resolved<'_>, value: Value) -> Result<()> {
+    if found.read_only() || !stored(found.attribute) {
+        return Ok(());
+    }
+    let at = found.path();
+    let Some(section) = section(parts, found.extension) else { return Ok(()) };
+    let attribute = found.attribute;
+    let value = match found.sub {
+        None => canonical(attribute, &at, value)?,
+        Some(_) if attribute.multi_valued => {
+            return Err(Error::invalid(at, "does not say which of the values it belongs to"));
+        }
+        Some(sub) => canonical(sub, &at, value)?.map(|value| json!({ &sub.name: value })),
+    };
+    // The parts of one attribute may come apart: `name` beside `name.givenName`.
+    match (section.get_mut(&attribute.name), value) {
+        (Some(Value::Object(known)), Some(Value::Object(more))) => known.extend(more),
+        (_, Some(value)) => {
+            section.insert(attribute.name.clone(), value);
+        }
+        (_, None) => {}
+    }
+    Ok(())
+}
+
+/// The object that holds the attributes of an extension, made if it is not there; for no extension, the document.
+pub fn section<'a>(
+    document: &'a mut Map<String, Value>,
+    extension: Option<&str>,
+) -> Option<&'a mut Map<String, Value>> {
+    match extension {
+        None => Some(document),
+        Some(urn) => document.entry(urn).or_insert_with(|| Value::Object(Map::new())).as_object_mut(),
+    }
+}
+
+/// Whether documents keep the attribute: `schemas` is computed and members have their own table.
+pub fn stored(attribute: &Attribute) -> bool {
+    let writable = !matches!(attribute.mutability, Mutability::ReadOnly | Mutability::WriteOnly);
+    writable && attribute.name != "schemas" && attribute.name != "members"
+}
+
+fn assemble(ty: &ResourceType, mut parts: Map<String, Value>) -> Result<Map<String, Value>> {
+    let mut document = Map::new();
+    let mut schemas = vec![Value::from(ty.core.urn.as_str())];
+    document.insert("schemas".into(), Value::Null);
+    take(&mut parts, common().iter().chain(&ty.core.attributes), "", &mut document)?;
+    for schema in &ty.extensions {
+        let Some(Value::Object(mut own)) = parts.remove(&schema.urn) else { continue };
+        let mut section = Map::new();
+        take(&mut own, schema.attributes.iter(), &format!("{}:", schema.urn), &mut section)?;
+        if !section.is_empty() {
+            schemas.push(schema.urn.as_str().into());
+            document.insert(schema.urn.clone(), section.into());
+        }
+    }
+    document.insert("schemas".into(), schemas.into());
+    check_size(ty, &document)?;
+    Ok(document)
+}
+
+/// Refuses a document that has grown too large.
+pub fn check_size(ty: &ResourceType, document: &Map<String, Value>) -> Result<()> {
+    if object_size(document) > MAX_DOCUMENT {
+        return Err(Error::broken(Rule::TooMany, ty.name, format!("holds more than {MAX_DOCUMENT} bytes")));
+    }
+    Ok(())
+}
+
+fn object_size(object: &Map<String, Value>) -> usize {
+    object.iter().map(|(key, value)| key.len() + size(value)).sum()
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(elements) => elements.iter().map(size).sum(),
+        Value::Object(fields) => object_size(fields),
+        _ => 1,
+    }
+}
+
+fn take<'a>(
+    parts: &mut Map<String, Value>,
+    attributes: impl Iterator<Item = &'a Attribute>,
+    prefix: &str,
+    into: &mut Map<String, Value>,
+) -> Result<()> {
+    for attribute in attributes.filter(|attribute| stored(attribute)) {
+        let at = format!("{prefix}{}", attribute.name);
+        match canonical(attribute, &at, parts.remove(&attribute.name).unwrap_or_default())? {
+            Some(value) => {
+                one_primary(&at, &value)?;
+                into.insert(attribute.name.clone(), value);
+            }
+            None if attribute.required => return Err(Error::invalid(at, "is required")),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// RFC 7643 section 2.4: the primary value is true for at most one value.
+fn one_primary(at: &str, value: &Value) -> Result<()> {
+    let primaries = value.as_array().into_iter().flatten().filter(|element| is_primary(element)).count();
+    if primaries > 1 {
+        return Err(Error::invalid(format!("{at}.primary"), "is true for more than one value"));
+    }
+    Ok(())
+}
+
+/// Whether the element of a multi-valued attribute is the preferred one.
+pub fn is_primary(element: &Value) -> bool {
+    element.get("primary") == Some(&Value::Bool(true))
+}
+
+/// The canonical form of a value of `attribute`; nothing if the value means "unassigned" (RFC 7643 section 2.5).
+/// `at` is the attribute's full name, for messages.
+pub fn canonical(attribute: &Attribute, at: &str, value: Value) -> Result<Option<Value>> {
+    if !attribute.multi_valued {
+        // `manager` comes as an array of one.
+        return match value {
+            Value::Array(mut one) if is_pointer(attribute) && one.len() <= 1 => {
+                single(attribute, at, one.pop().unwrap_or_default())
+            }
+            value => single(attribute, at, value),
+        };
+    }
+    let given = match value {
+        Value::Null => return Ok(None),
+        Value::Array(given) => given,
+        one => vec![one],
+    };
+    let mut elements = Vec::new();
+    for value in given {
+        elements.extend(single(attribute, at, value)?);
+    }
+    let elements = merge(attribute, at, Vec::new(), elements)?;
+    Ok((!elements.is_empty()).then_some(Value::Array(elements)))
+}
+
+/// Whether the attribute points to one other thing, as `manager` does: one value with facts about it.
+pub fn is_pointer(attribute: &Attribute) -> bool {
+    !attribute.multi_valued && attribute.sub("value").is_some()
+}
+
+/// The canonical form of one value, where the attribute has one or many.
+fn single(attribute: &Attribute, at: &str, value: Value) -> Result<Option<Value>> {
+    let wrong = |expected: &'static str| Err(Error::invalid(at.to_owned(), expected));
+    let value = match (attribute.kind, value) {
+        (_, Value::Null) => return Ok(None),
+        (Kind::Complex, value) => return complex(attribute, at, value),
+        (Kind::Boolean, Value::Bool(value)) => Value::Bool(value),
+        (Kind::Boolean, Value::String(text)) if text.eq_ignore_ascii_case("true") => Value::Bool(true),
+        (Kind::Boolean, Value::String(text)) if text.eq_ignore_ascii_case("false") => Value::Bool(false),
+        (Kind::Boolean, _) => return wrong("must be true or false"),
+        (Kind::Integer, Value::Number(number)) if !number.is_f64() => Value::Number(number),
+        (Kind::Integer, _) => return wrong("must be a whole number"),
+        (Kind::Decimal, Value::Number(number)) => Value::Number(number),
+        (Kind::Decimal, _) => return wrong("must be a number"),
+        (_, Value::String(text)) => return string(attribute, at, text),
+        _ => return wrong("must be a string"),
+    };
+    Ok(Some(value))
+}
+
+fn string(attribute: &Attribute, at: &str, text: String) -> Result<Option<Value>> {
+    let wrong = |why: String| Err(Error::invalid(at.to_owned(), why));
+    if text.contains('\0') {
+        return wrong("must not contain the character NUL".into());
+    }
+    if text.len() > MAX_STRING {
+        return wrong(format!("is longer than {MAX_STRING} bytes"));
+    }
+    let text = if attribute.required { text.trim().to_owned() } else { text };
+    if attribute.required && text.is_empty() {
+        return wrong("must not be empty".into());
+    }
+    if KEYS.contains(&at) && text.chars().count() > MAX_KEY {
+        return wrong(format!("is longer than {MAX_KEY} characters"));
+    }
+    match attribute.kind {
+        Kind::DateTime if instant(&text).is_none() => {
+            wrong("must be a date and time as in 2024-05-01T08:30:00Z".into())
+        }
+        Kind::Binary if !is_base64(&text) => wrong("must be in base64".into()),
+        // An empty external id would tie together everything that has none.
+        _ if attribute.name == "externalId" && text.is_empty() => Ok(None),
+        _ => Ok(Some(Value::String(text))),
+    }
+}
+
+/// RFC 7643 section 2.3.6: the padding may be left out.
+fn is_base64(text: &str) -> bool {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&STANDARD, LENIENT).decode(text).is_ok()
+}
+
+fn complex(attribute: &Attribute, at: &str, value: Value) -> Result<Option<Value>> {
+    let given = match value {
+        Value::Object(given) => given,
+        // Clients shorten `{"value": "x"}` to `"x"`.
+        Value::String(text) if attribute.sub("value").is_some() => Map::from_iter([("value".into(), text.into())]),
+        _ => return Err(Error::invalid(at.to_owned(), "must be an object")),
+    };
+    let mut values = vec![Value::Null; attribute.sub_attributes.len()];
+    for (key, value) in given {
+        let same = |sub: &Attribute| sub.name.eq_ignore_ascii_case(&key);
+        if let Some(slot) = attribute.sub_attributes.iter().position(same).and_then(|index| values.get_mut(index)) {
+            *slot = value;
+        }
+    }
+    let mut object = Map::new();
+    for (sub, value) in attribute.sub_attributes.iter().zip(values) {
+        // An empty string is how some clients take a value away.
+        let cleared = sub.name == "value" && value == "";
+        if value.is_null() || cleared || sub.mutability == Mutability::ReadOnly {
+            continue;
+        }
+        if let Some(value) = canonical(sub, &format!("{at}.{}", sub.name), value)? {
+            object.insert(sub.name.clone(), value);
+        }
+    }
+    // What only labels a value is nothing without one.
+    let says_nothing = object.keys().all(|key| key == "type" || key == "primary");
+    Ok((!says_nothing).then_some(Value::Object(object)))
+}
+
+/// The values of a multi-valued attribute with more added: what is there already is brought up to date, never
+/// listed twice (RFC 7643 section 2.4: one value of a type appears once).
+pub fn merge(attribute: &Attribute, at: &str, elements: Vec<Value>, more: Vec<Value>) -> Result<Vec<Value>> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut merged: Vec<Value> = Vec::with_capacity(elements.len() + more.len());
+    for element in elements.into_iter().chain(more) {
+        match places.entry(identity(attribute, &element)) {
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(element);
+            }
+            Entry::Occupied(place) => match (merged.get_mut(*place.get()), element) {
+                (Some(Value::Object(known)), Value::Object(more)) => known.extend(more),
+                (Some(known), element) => *known = element,
+                (None, _) => {}
+            },
+        }
+    }
+    if merged.len() > MAX_ELEMENTS {
+        return Err(Error::broken(Rule::TooMany, at.to_owned(), format!("has more than {MAX_ELEMENTS} values")));
+    }
+    Ok(merged)
+}
+
+/// What makes two elements the same: their value and type, or, without a value, all they say.
+pub fn identity(attribute: &Attribute, element: &Value) -> String {
+    let folded = search_value(attribute, element);
+    match folded.get("value") {
+        Some(value) => json!([value, folded.get("type")]).to_string(),
+        None => folded.to_string(),
+    }
+}
+
+/// The copy of a document that filters are evaluated on: text folded unless its case matters, dates as microseconds
+/// since the epoch.
+pub fn search_document(ty: &ResourceType, document: &Map<String, Value>) -> Map<String, Value> {
+    let mut folded = Map::new();
+    for (key, value) in document {
+        match ty.locate(key) {
+            Some(Place::Attribute(found)) => {
+                folded.insert(key.clone(), search_value(found.attribute, value));
+            }
+            Some(Place::Schema(schema)) => {
+                let fields = value.as_object().into_iter().flatten().filter_map(|(key, value)| {
+                    let found = ty.locate_in(schema, key)?;
+                    Some((key.clone(), search_value(found.attribute, value)))
+                });
+                folded.insert(key.clone(), Value::Object(fields.collect()));
+            }
+            None => {}
+        }
+    }
+    folded
+}
+
+/// A canonical value of `attribute`, or one element of it, as [`search_document`] holds it.
+pub fn search_value(attribute: &Attribute, value: &Value) -> Value {
+    match value {
+        Value::Array(elements) => elements.iter().map(|element| search_value(attribute, element)).collect(),
+        Value::Object(fields) => {
+            let folded =
+                fields.iter().filter_map(|(key, value)| Some((key.clone(), search_value(attribute.sub(key)?, value))));
+            Value::Object(folded.collect())
+        }
+        Value::String(text) => match attribute.kind {
+            Kind::DateTime => instant(text).map_or(Value::Null, Value::from),
+            _ if attribute.case_exact => value.clone(),
+            _ => Value::String(fold(text)),
+        },
+        other => other.clone(),
+    }
+}
+
+/// The name by which a user signs in.
+pub fn user_name(document: &Map<String, Value>) -> Option<&str> {
+    document.get("userName")?.as_str()
+}
+
+/// The identifier that the client gave the resource.
+pub fn external_id(document: &Map<String, Value>) -> Option<&str> {
+    document.get("externalId")?.as_str()
+}
+
+/// The name to show.
+pub fn display_name(document: &Map<String, Value>) -> Option<&str> {
+    document.get("displayName")?.as_str()
+}
+
+/// Whether the user may sign in; a document that says nothing means yes.
+pub fn active(document: &Map<String, Value>) -> bool {
+    document.get("active").and_then(Value::as_bool).unwrap_or(true)
+}
+
+/// The e-mail addresses, the preferred one first.
+pub fn emails(document: &Map<String, Value>) -> Vec<&str> {
+    let mut elements: Vec<&Value> = document.get("emails").and_then(Value::as_array).into_iter().flatten().collect();
+    elements.sort_by_key(|element| !is_primary(element));
+    elements.into_iter().filter_map(|element| element.get("value")?.as_str()).collect()
+}
+
+/// The members that the body of a group names. Nothing if it names none: only an explicit list, empty or not, says
+/// anything about the members a group has.
+pub fn members(ty: &ResourceType, body: &Map<String, Value>) -> Result<Option<Vec<String>>> {
+    let mut named = None;
+    for (key, value) in body {
+        match ty.locate(key) {
+            Some(Place::Attribute(found)) if found.attribute.name == "members" && found.sub.is_none() => {
+                named = member_ids(value)?.or(named);
+            }
+            Some(Place::Schema(schema)) if schema.urn == ty.core.urn => {
+                if let Some(inner) = value.as_object() {
+                    let direct = inner.iter().find(|(key, _)| key.eq_ignore_ascii_case("members"));
+                    named = direct.map_or(Ok(None), |(_, value)| member_ids(value))?.or(named);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(named)
+}
+
+/// The ids in a list of members, which clients write as objects or bare strings, and one alone without a list.
+/// Nothing if the value is null.
+pub fn member_ids(value: &Value) -> Result<Option<Vec<String>>> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Array(members) => members.iter().map(member_id).collect::<Result<Vec<_>>>().map(Some),
+        one => Ok(Some(vec![member_id(one)?])),
+    }
+}
+
+fn member_id(member: &Value) -> Result<String> {
+    let id = match member {
+        Value::String(id) => Some(id),
+        Value::Object(fields) => fields.iter().find_map(|(key, value)| match value {
+            Value::String(id) if key.eq_ignore_ascii_case("value") => Some(id),
+            _ => None,
+        }),
+        _ => None,
+    };
+    id.filter(|id| !id.trim().is_empty())
+        .map(|id| id.trim().to_owned())
+        .ok_or_else(|| Error::invalid("members.value", "is required: a member is named by the id it has here"))
+}

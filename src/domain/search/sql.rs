@@ -1,0 +1,305 @@
+//! A filter as SQL over the rows of users and groups, for SQLite and PostgreSQL.
+//!
+//! Every expression is true or false, never NULL, so that `not` means what RFC 7644 says. Literals are always bound;
+//! only names from the schema tables are written into the text. Common attributes are answered by indexed columns,
+//! all others by the folded search document, whose shape is checked before it is read: a document that is not as it
+//! should be matches nothing instead of failing the statement.
+
+use chrono::DateTime;
+use sea_orm::{DbBackend, Value};
+use uuid::Uuid;
+
+use super::dialect::Dialect;
+use super::typed::{Node, Test, typed};
+use super::{AttrPath, Filter, Op};
+use crate::domain::schema::{Attribute, Kind, ResourceType, Returned};
+use crate::error::{Error, Result};
+
+/// A piece of SQL with the values of its placeholders, in order.
+#[derive(Debug, Clone)]
+pub struct Sql {
+    pub text: String,
+    pub values: Vec<Value>,
+}
+
+/// The filter as a condition on the row alias `r` (a user or a group, as `ty` says).
+///
+/// Placeholders start at `bound + 1`; `$1` of the whole statement must be the organization's id. `ne` on a
+/// multi-valued attribute is true when no element equals.
+pub fn compile(filter: &Filter, ty: &ResourceType, backend: DbBackend, bound: usize) -> Result<Sql> {
+    let node = typed(filter, ty)?;
+    let mut writer = Writer { dialect: Dialect::of(backend), bound, values: Vec::new() };
+    let text = writer.node(&node, Scope::Row);
+    Ok(Sql { text, values: writer.values })
+}
+
+/// The value to sort by, as an expression over the row alias `r`; NULL where the resource has none.
+///
+/// Of a multi-valued attribute it is the primary element's value, or else the first one's (RFC 7644 section 3.4.2.3).
+pub fn order(path: &AttrPath, ty: &ResourceType, backend: DbBackend) -> Result<String> {
+    let refuse = |why: &str| Error::invalid("sortBy", format!("`{path}` {why}"));
+    let found = ty.resolve(path).ok_or_else(|| refuse("is not an attribute"))?;
+    let attribute = found.attribute;
+    let sub = match found.sub {
+        None if attribute.kind == Kind::Complex => {
+            Some(attribute.sub("value").ok_or_else(|| refuse("is complex: name one of its sub-attributes"))?)
+        }
+        sub => sub,
+    };
+    let mut place: Vec<&str> = found.extension.into_iter().chain([attribute.name.as_str()]).collect();
+    let tail: Vec<&str> = sub.iter().map(|sub| sub.name.as_str()).collect();
+    let leaf = sub.unwrap_or(attribute);
+
+    let secret = |attribute: &Attribute| attribute.returned == Returned::Never;
+    if secret(attribute) || secret(leaf) {
+        return Err(refuse("cannot be sorted by"));
+    }
+    let dialect = Dialect::of(backend);
+    if attribute.multi_valued {
+        if matches!(place.as_slice(), ["groups" | "members"]) {
+            return Err(refuse("cannot be sorted by"));
+        }
+        return Ok(dialect.primary(&place, &tail, leaf.kind));
+    }
+    place.extend(tail);
+    if let Some(column) = column(&place) {
+        return Ok(column.to_owned());
+    }
+    if place.first() == Some(&"meta") {
+        return Err(refuse("cannot be sorted by"));
+    }
+    Ok(dialect.sortable(Scope::Row, &place, leaf.kind))
+}
+
+/// What the names of a node start from: the row's search document, an element of one of its arrays (alias `e`), or
+/// a membership (alias `m`; its column of the other side).
+#[derive(Clone, Copy)]
+pub(super) enum Scope {
+    Row,
+    Element,
+    Membership(&'static str),
+}
+
+/// The columns that answer for an attribute; they hold the folded value.
+fn column(place: &[&str]) -> Option<&'static str> {
+    match place {
+        ["id"] => Some("r.id"),
+        ["userName"] => Some("r.user_name_key"),
+        ["externalId"] => Some("r.external_id"),
+        ["displayName"] => Some("r.display_name_key"),
+        ["active"] => Some("r.active"),
+        ["meta", "created"] => Some("r.created_at"),
+        ["meta", "lastModified"] => Some("r.updated_at"),
+        ["meta", "version"] => Some("r.version"),
+        _ => None,
+    }
+}
+
+struct Writer {
+    dialect: Dialect,
+    bound: usize,
+    values: Vec<Value>,
+}
+
+impl Writer {
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("${}", self.bound + self.values.len())
+    }
+
+    fn node(&mut self, node: &Node, scope: Scope) -> String {
+        match node {
+            Node::All(list) => self.joined(list, scope, " AND ", "TRUE"),
+            Node::Any(list) => self.joined(list, scope, " OR ", "FALSE"),
+            Node::Not(inner) => format!("NOT {}", self.node(inner, scope)),
+            Node::Always(true) => "TRUE".to_owned(),
+            Node::Always(false) => "FALSE".to_owned(),
+            Node::Element(place, inner) => self.element(place, inner),
+            Node::Leaf(place, test) => match scope {
+                Scope::Membership(other) => self.membership_test(other, test),
+                Scope::Element => self.json_test(scope, place, test),
+                Scope::Row => match place.as_slice() {
+                    ["groups"] => self.membership("user_id", "group_id", &Node::Always(true)),
+                    ["members"] => self.membership("group_id", "user_id", &Node::Always(true)),
+                    _ => match column(place) {
+                        Some(column) => self.column_test(column, test),
+                        None => self.json_test(scope, place, test),
+                    },
+                },
+            },
+        }
+    }
+
+    fn joined(&mut self, list: &[Node], scope: Scope, word: &str, empty: &str) -> String {
+        if list.is_empty() {
+            return empty.to_owned();
+        }
+        let parts: Vec<String> = list.iter().map(|inner| self.node(inner, scope)).collect();
+        format!("({})", parts.join(word))
+    }
+
+    fn element(&mut self, place: &[&str], inner: &Node) -> String {
+        match place {
+            ["groups"] => return self.membership("user_id", "group_id", inner),
+            ["members"] => return self.membership("group_id", "user_id", inner),
+            ["emails"] => {
+                if let Some(address) = required_value(inner) {
+                    let key = self.bind(address);
+                    let found = format!(
+                        "r.id IN (SELECT k.user_id FROM user_email k WHERE k.organization_id = $1 AND k.value_key = {key})"
+                    );
+                    // The address alone decides, or narrows the rows whose elements must be looked at.
+                    return match inner {
+                        Node::Leaf(..) => found,
+                        _ => format!("({found} AND {})", self.any_element(place, inner)),
+                    };
+                }
+            }
+            _ => {}
+        }
+        self.any_element(place, inner)
+    }
+
+    fn any_element(&mut self, place: &[&str], inner: &Node) -> String {
+        let inner = self.node(inner, Scope::Element);
+        format!("EXISTS (SELECT 1 FROM {} AND {inner})", self.dialect.elements(place))
+    }
+
+    /// Rows with a current membership whose other side satisfies `inner`.
+    fn membership(&mut self, this: &str, other: &'static str, inner: &Node) -> String {
+        let inner = self.node(inner, Scope::Membership(other));
+        format!(
+            "r.id IN (SELECT m.{this} FROM membership m WHERE m.organization_id = $1 AND m.until IS NULL AND {inner})"
+        )
+    }
+
+    fn membership_test(&mut self, other: &str, test: &Test) -> String {
+        match test {
+            Test::Text(_, text) => self.uuid_test(&format!("m.{other}"), text),
+            _ => "TRUE".to_owned(),
+        }
+    }
+
+    /// Ids compare in their canonical spelling; what is not an id matches nothing.
+    fn uuid_test(&mut self, column: &str, text: &str) -> String {
+        match Uuid::try_parse(text) {
+            Ok(id) if id.to_string() == text => format!("{column} = {}", self.bind(id)),
+            _ => "FALSE".to_owned(),
+        }
+    }
+
+    fn column_test(&mut self, column: &str, test: &Test) -> String {
+        match (column, test) {
+            ("r.id", Test::Text(_, text)) => self.uuid_test(column, text),
+            ("r.version", Test::Text(_, text)) => match version(text) {
+                Some(version) => format!("r.version = {}", self.bind(version)),
+                None => "FALSE".to_owned(),
+            },
+            // Written out, so that the partial index of inactive accounts can be used.
+            (_, Test::Boolean(true)) => format!("{column} = TRUE"),
+            (_, Test::Boolean(false)) => format!("{column} = FALSE"),
+            (_, Test::Present) => format!("({column} IS NOT NULL AND {column} <> '')"),
+            (_, Test::Text(op, text)) => {
+                let test = self.text_test(column, *op, text);
+                format!("({column} IS NOT NULL AND {test})")
+            }
+            (_, Test::Instant(op, micros)) => match DateTime::from_timestamp_micros(*micros) {
+                Some(instant) => format!("{column} {} {}", symbol(*op), self.bind(instant)),
+                None => "FALSE".to_owned(),
+            },
+            // No column holds numbers of an attribute.
+            (_, Test::Number(..)) => "FALSE".to_owned(),
+        }
+    }
+
+    fn text_test(&mut self, text: &str, op: Op, operand: &str) -> String {
+        let collate = self.dialect.collate();
+        match op {
+            // Every text contains the empty one, and the functions of the two databases disagree about it.
+            Op::Co | Op::Sw | Op::Ew if operand.is_empty() => "TRUE".to_owned(),
+            Op::Co => {
+                let operand = self.bind(operand);
+                self.dialect.contains(text, &operand)
+            }
+            Op::Ew => {
+                let operand = self.bind(operand);
+                self.dialect.ends_with(text, &operand)
+            }
+            // A range of code points: the form of a prefix search that every index can serve.
+            Op::Sw => {
+                let from = self.bind(operand);
+                match successor(operand) {
+                    Some(end) => format!("({text}{collate} >= {from} AND {text}{collate} < {})", self.bind(end)),
+                    None => format!("{text}{collate} >= {from}"),
+                }
+            }
+            Op::Eq | Op::Ne => format!("{text} = {}", self.bind(operand)),
+            Op::Gt | Op::Ge | Op::Lt | Op::Le => format!("{text}{collate} {} {}", symbol(op), self.bind(operand)),
+        }
+    }
+
+    fn json_test(&mut self, scope: Scope, place: &[&str], test: &Test) -> String {
+        match test {
+            Test::Present => self.dialect.present(scope, place),
+            Test::Boolean(value) => self.dialect.is_boolean(scope, place, *value),
+            Test::Text(op, operand) => {
+                let test = self.text_test(&self.dialect.text(scope, place), *op, operand);
+                self.dialect.guarded(scope, place, "text", &test)
+            }
+            Test::Number(op, operand) => {
+                let operand = match operand.as_i64() {
+                    Some(integer) => self.bind(integer),
+                    None => self.bind(operand.as_f64()),
+                };
+                self.number_test(scope, place, *op, &operand)
+            }
+            Test::Instant(op, micros) => {
+                let operand = self.bind(*micros);
+                self.number_test(scope, place, *op, &operand)
+            }
+        }
+    }
+
+    fn number_test(&self, scope: Scope, place: &[&str], op: Op, operand: &str) -> String {
+        let test = format!("{} {} {operand}", self.dialect.number(scope, place), symbol(op));
+        self.dialect.guarded(scope, place, "number", &test)
+    }
+}
+
+/// The value that every matching element must have, if the filter asks for one.
+fn required_value<'n>(node: &'n Node) -> Option<&'n str> {
+    match node {
+        Node::Leaf(place, Test::Text(Op::Eq, text)) if place == &["value"] => Some(text),
+        Node::All(list) => list.iter().find_map(required_value),
+        _ => None,
+    }
+}
+
+/// RFC 7644 section 3.14: our versions are weak entity tags of a number.
+fn version(text: &str) -> Option<i64> {
+    let number: i64 = text.strip_prefix("W/\"")?.strip_suffix('"')?.parse().ok()?;
+    (format!("W/\"{number}\"") == text).then_some(number)
+}
+
+/// The smallest text above every text that starts with `prefix`; none where there is no such text.
+fn successor(prefix: &str) -> Option<String> {
+    let mut prefix = prefix.to_owned();
+    while let Some(last) = prefix.pop() {
+        // The range of characters skips the surrogates.
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            prefix.push(next);
+            return Some(prefix);
+        }
+    }
+    None
+}
+
+fn symbol(op: Op) -> &'static str {
+    match op {
+        Op::Gt => ">",
+        Op::Ge => ">=",
+        Op::Lt => "<",
+        Op::Le => "<=",
+        Op::Eq | Op::Ne | Op::Co | Op::Sw | Op::Ew => "=",
+    }
+}
