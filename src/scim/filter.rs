@@ -394,4 +394,6 @@ fn is_version(text: &str) -> bool {
 }
 
 #[cfg(test)]
+mod meaning_tests;
+#[cfg(test)]
 mod tests;

@@ -49,7 +49,9 @@ fn holds(node: &Node, scope: &Scope) -> bool {
         Node::Leaf(place, test) => {
             let value = scope.get(place);
             // An account whose document does not say is active.
-            if let (["active"], Test::Boolean(wanted), None, Scope::Document(_)) = (place.as_slice(), test, value, scope) {
+            if let (["active"], Test::Boolean(wanted), None, Scope::Document(_)) =
+                (place.as_slice(), test, value, scope)
+            {
                 return *wanted;
             }
             value.is_some_and(|value| passes(value, test))

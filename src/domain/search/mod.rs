@@ -7,8 +7,6 @@
 mod dialect;
 mod memory;
 mod sql;
-#[cfg(test)]
-mod tests;
 mod typed;
 
 use std::fmt;

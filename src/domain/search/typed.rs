@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike};
 use serde_json::Number;
 
 use super::{AttrPath, Filter, Literal, Op};
-use crate::domain::document::fold;
+use crate::domain::document::{self, fold};
 use crate::domain::schema::{Attribute, Kind, ResourceType, Returned};
 use crate::error::{Error, Result, Rule};
 
@@ -77,7 +77,8 @@ pub(super) fn typed<'a>(filter: &Filter, ty: &'a ResourceType) -> Result<Node<'a
             }
             // Brackets on a single complex value: there is at most one element.
             let place = target.place();
-            let inner = in_element(inner, target.attribute, &|path, test| leaf(ty, [place.clone(), path].concat(), test))?;
+            let inner =
+                in_element(inner, target.attribute, &|path, test| leaf(ty, [place.clone(), path].concat(), test))?;
             Ok(Node::All(vec![leaf(ty, place.clone(), Test::Present)?, inner]))
         }
     }
@@ -260,8 +261,9 @@ fn test(attribute: &Attribute, op: Op, literal: &Literal, path: &AttrPath) -> Re
 /// Microseconds since the epoch; only years that four digits can write, so that stored text keeps its order.
 fn instant(literal: &Literal) -> Option<i64> {
     let Literal::String(text) = literal else { return None };
-    let utc = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
-    (0..=9999).contains(&utc.year()).then(|| utc.timestamp_micros())
+    let micros = document::instant(text)?;
+    let year = DateTime::from_timestamp_micros(micros)?.year();
+    (0..=9999).contains(&year).then_some(micros)
 }
 
 // RFC 7643 section 7: what is never returned must not be guessed by searching for it either.

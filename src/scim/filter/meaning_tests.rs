@@ -1,0 +1,792 @@
+//! What filters mean, told as stories and held true on SQLite, on PostgreSQL (where `ROLECALL_TEST_POSTGRES` names a
+//! server) and in memory: all three must agree about every row.
+
+use std::sync::LazyLock;
+
+use chrono::DateTime;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::TestRunner;
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::{parse_attr_list, parse_filter, parse_path};
+use crate::domain::document::search_document;
+use crate::domain::schema::{self, Attribute, Kind, ResourceType, Schema};
+use crate::domain::search::{AttrPath, Filter, Literal, Op, compile, element_matches, matches, order};
+use crate::error::{Error, Rule};
+
+const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+const BADGE: &str = "urn:acme:scim:1.0:Badge";
+const ORGANIZATION: Uuid = Uuid::from_u128(0xacce);
+
+/// Users with an extension of our own, so that every type of value occurs.
+static STAFF: LazyLock<ResourceType> = LazyLock::new(|| {
+    let mut ty = schema::user().clone();
+    let base = ty.core.attributes.iter().find(|attribute| attribute.name == "title").unwrap().clone();
+    let of = |name: &str, kind, multi_valued| Attribute { name: name.into(), kind, multi_valued, ..base.clone() };
+    let attributes = vec![
+        of("level", Kind::Integer, false),
+        of("score", Kind::Decimal, false),
+        of("hiredAt", Kind::DateTime, false),
+        of("tags", Kind::String, true),
+        of("seal", Kind::Binary, false),
+        of("remote", Kind::Boolean, false),
+    ];
+    ty.extensions.push(Schema { urn: BADGE.into(), name: "Badge".into(), description: String::new(), attributes });
+    ty
+});
+
+#[derive(Debug, Clone)]
+struct Row {
+    id: Uuid,
+    search: Map<String, Value>,
+    /// Microseconds since the epoch.
+    created: i64,
+    updated: i64,
+    version: i64,
+    /// The groups of a user, the members of a group.
+    others: Vec<Uuid>,
+}
+
+fn row(number: u128, ty: &ResourceType, document: Value) -> Row {
+    let Value::Object(document) = document else { panic!("{document}") };
+    let created = 1_700_000_000_000_000 + i64::try_from(number).unwrap() * 1_000_000;
+    let search = search_document(ty, &document);
+    Row { id: Uuid::from_u128(number), search, created, updated: created, version: 1, others: Vec::new() }
+}
+
+impl Row {
+    fn text(&self, name: &str) -> Option<String> {
+        self.search.get(name).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// The search document with what only the row knows.
+    fn whole(&self, ty: &ResourceType) -> Map<String, Value> {
+        let mut whole = self.search.clone();
+        let version = format!("W/\"{}\"", self.version);
+        whole.insert("id".into(), json!(self.id.to_string()));
+        whole.insert("meta".into(), json!({"created": self.created, "lastModified": self.updated, "version": version}));
+        let others: Vec<Value> = self.others.iter().map(|id| json!({"value": id.to_string()})).collect();
+        whole.insert(if ty.name == "User" { "groups" } else { "members" }.into(), others.into());
+        whole
+    }
+}
+
+/// The databases at hand, each with small tables of its own on one connection.
+struct World {
+    runtime: Runtime,
+    databases: Vec<DatabaseConnection>,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let urls = std::iter::once("sqlite::memory:".to_owned()).chain(std::env::var("ROLECALL_TEST_POSTGRES").ok());
+        let databases = urls.map(|url| runtime.block_on(Self::open(url))).collect();
+        World { runtime, databases }
+    }
+
+    async fn open(url: String) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(url);
+        options.max_connections(1).min_connections(1);
+        let db = Database::connect(options).await.unwrap();
+        let postgres = db.get_database_backend() == DbBackend::Postgres;
+        let [uuid, instant, json, key] = if postgres {
+            ["uuid", "timestamptz", "jsonb", "text COLLATE \"C\""]
+        } else {
+            ["blob", "text", "text", "text"]
+        };
+        let common = format!(
+            "organization_id {uuid} NOT NULL, id {uuid} NOT NULL, external_id {key}, display_name_key {key},
+             created_at {instant} NOT NULL, updated_at {instant} NOT NULL, version bigint NOT NULL, search {json} NOT NULL"
+        );
+        for sql in [
+            format!(
+                "CREATE TEMPORARY TABLE \"user\" ({common}, user_name_key {key} NOT NULL, active boolean NOT NULL)"
+            ),
+            format!("CREATE TEMPORARY TABLE \"group\" ({common})"),
+            format!("CREATE TEMPORARY TABLE user_email (organization_id {uuid}, user_id {uuid}, value_key {key})"),
+            format!(
+                "CREATE TEMPORARY TABLE membership
+                 (organization_id {uuid}, group_id {uuid}, user_id {uuid}, until {instant})"
+            ),
+        ] {
+            db.execute_unprepared(&sql).await.unwrap();
+        }
+        db
+    }
+
+    /// Replaces everything that the databases hold.
+    fn hold(&self, ty: &ResourceType, rows: &[Row]) {
+        self.runtime.block_on(async {
+            for db in &self.databases {
+                for table in ["\"user\"", "\"group\"", "user_email", "membership"] {
+                    db.execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
+                }
+                for row in rows {
+                    Self::insert(db, ty, row).await;
+                }
+            }
+        });
+    }
+
+    async fn insert(db: &DatabaseConnection, ty: &ResourceType, row: &Row) {
+        let run = async |sql: &str, values: Vec<sea_orm::Value>| {
+            db.execute_raw(Statement::from_sql_and_values(db.get_database_backend(), sql, values)).await.unwrap();
+        };
+        let instant = |micros| DateTime::from_timestamp_micros(micros).unwrap();
+        let common: [sea_orm::Value; 8] = [
+            ORGANIZATION.into(),
+            row.id.into(),
+            row.text("externalId").into(),
+            row.text("displayName").into(),
+            instant(row.created).into(),
+            instant(row.updated).into(),
+            row.version.into(),
+            Value::Object(row.search.clone()).into(),
+        ];
+        if ty.name == "Group" {
+            run("INSERT INTO \"group\" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", common.into()).await;
+            for user in &row.others {
+                let values = vec![ORGANIZATION.into(), row.id.into(), (*user).into()];
+                run("INSERT INTO membership VALUES ($1, $2, $3, NULL)", values).await;
+            }
+            return;
+        }
+        let active = row.search.get("active").and_then(Value::as_bool).unwrap_or(true);
+        let own = [row.text("userName").unwrap_or_default().into(), active.into()];
+        let sql = "INSERT INTO \"user\" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        run(sql, common.into_iter().chain(own).collect()).await;
+        for group in &row.others {
+            let values = vec![ORGANIZATION.into(), (*group).into(), row.id.into()];
+            run("INSERT INTO membership VALUES ($1, $2, $3, NULL)", values).await;
+        }
+        for email in row.search.get("emails").and_then(Value::as_array).into_iter().flatten() {
+            if let Some(value) = email.get("value").and_then(Value::as_str) {
+                let values = vec![ORGANIZATION.into(), row.id.into(), value.into()];
+                run("INSERT INTO user_email VALUES ($1, $2, $3)", values).await;
+            }
+        }
+    }
+
+    /// What each database says about each row: 1 true, 0 false, -1 neither.
+    fn answers(&self, ty: &ResourceType, filter: &Filter) -> Vec<(DbBackend, Vec<(Uuid, i32)>)> {
+        self.runtime.block_on(async {
+            let mut answers = Vec::new();
+            for db in &self.databases {
+                let backend = db.get_database_backend();
+                let sql = compile(filter, ty, backend, 1).unwrap();
+                let text = format!(
+                    "SELECT r.id, CASE ({}) WHEN TRUE THEN 1 WHEN FALSE THEN 0 ELSE -1 END AS hit
+                     FROM \"{}\" r WHERE r.organization_id = $1 ORDER BY r.id",
+                    sql.text,
+                    ty.name.to_lowercase()
+                );
+                let values = std::iter::once(ORGANIZATION.into()).chain(sql.values);
+                let statement = Statement::from_sql_and_values(backend, &text, values);
+                let rows = db.query_all_raw(statement).await.unwrap_or_else(|error| panic!("{error}\n{text}"));
+                let read =
+                    |row: sea_orm::QueryResult| (row.try_get("", "id").unwrap(), row.try_get("", "hit").unwrap());
+                answers.push((backend, rows.into_iter().map(read).collect()));
+            }
+            answers
+        })
+    }
+
+    /// Ids in the order of a sort expression, those without a value last.
+    fn sorted(&self, ty: &ResourceType, path: &str) -> Vec<Vec<Uuid>> {
+        let path = parse_attr_list(path).unwrap().remove(0);
+        self.runtime.block_on(async {
+            let mut sorted = Vec::new();
+            for db in &self.databases {
+                let backend = db.get_database_backend();
+                let expression = order(&path, ty, backend).unwrap();
+                let table = ty.name.to_lowercase();
+                let text = format!("SELECT r.id FROM \"{table}\" r ORDER BY {expression} NULLS LAST, r.id");
+                let rows = db.query_all_raw(Statement::from_string(backend, text)).await.unwrap();
+                sorted.push(rows.into_iter().map(|row| row.try_get("", "id").unwrap()).collect());
+            }
+            sorted
+        })
+    }
+
+    /// The numbers of the rows that everybody agrees on.
+    fn find(&self, ty: &ResourceType, rows: &[Row], filter: &Filter) -> Result<Vec<u128>, String> {
+        let expected: Vec<(Uuid, i32)> =
+            rows.iter().map(|row| (row.id, matches(filter, ty, &row.whole(ty)).unwrap().into())).collect();
+        for (backend, answer) in self.answers(ty, filter) {
+            if answer != expected {
+                let sql = compile(filter, ty, backend, 1).unwrap();
+                return Err(format!("{filter}\nin memory {expected:?}\n{backend:?} {answer:?}\n{sql:?}"));
+            }
+        }
+        Ok(expected.into_iter().filter(|(_, hit)| *hit == 1).map(|(id, _)| id.as_u128()).collect())
+    }
+
+    #[track_caller]
+    fn tell(&self, ty: &ResourceType, rows: &[Row], stories: &[(&str, &[u128])]) {
+        self.hold(ty, rows);
+        for (text, wanted) in stories {
+            let filter = parse_filter(text).unwrap();
+            let found = self.find(ty, rows, &filter).unwrap_or_else(|why| panic!("{why}"));
+            assert_eq!(found, *wanted, "{text}");
+        }
+    }
+}
+
+/// 1 is complete; 2 has little; 3 has next to nothing and is inactive.
+fn ward() -> Vec<Row> {
+    let mut rows = vec![
+        row(
+            1,
+            &STAFF,
+            json!({
+                "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User", BADGE],
+                "userName": "Mara@Acme.example", "externalId": "EXT-1", "displayName": "Mara Öst", "active": true,
+                "name": {"givenName": "Mara", "familyName": "Öst"}, "title": "Nurse 100%",
+                "emails": [
+                    {"value": "mara@acme.example", "type": "work", "primary": true},
+                    {"value": "mara@home.test", "type": "home"}],
+                "addresses": [{"locality": "Umeå"}],
+                ENTERPRISE: {"department": "Ward 4", "manager": {"value": "77"}},
+                BADGE: {"level": 3, "score": 1.5, "hiredAt": "2024-05-01T10:00:00+02:00", "tags": ["Night", "ICU"],
+                        "seal": "QUJD", "remote": false}
+            }),
+        ),
+        row(
+            2,
+            &STAFF,
+            json!({
+                "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+                "userName": "noor", "title": "nurse 100x", "emails": [{"value": "noor@acme.example", "type": "home"}],
+                BADGE: {"level": 12, "hiredAt": "2024-05-01T08:00:00.000001Z", "remote": true}
+            }),
+        ),
+        row(3, &STAFF, json!({"userName": "Zoë", "active": false})),
+    ];
+    rows[0].others = vec![Uuid::from_u128(0xa), Uuid::from_u128(0xb)];
+    rows[1].others = vec![Uuid::from_u128(0xb)];
+    rows[2].version = 7;
+    rows
+}
+
+#[test]
+fn users_are_found_by_their_common_attributes() {
+    World::new().tell(
+        &STAFF,
+        &ward(),
+        &[
+            (r#"userName eq "mara@ACME.example""#, &[1]),
+            (r#"USERNAME eq "nobody""#, &[]),
+            (r#"userName ne "noor""#, &[1, 3]),
+            (r#"userName sw "MA""#, &[1]),
+            (r#"userName co "O""#, &[2, 3]),
+            (r#"userName ew "Ë""#, &[3]),
+            (r#"userName gt "mara@acme.example""#, &[2, 3]),
+            (r#"userName le "noor""#, &[1, 2]),
+            (r#"userName sw """#, &[1, 2, 3]),
+            (r#"externalId eq "EXT-1""#, &[1]),
+            (r#"externalId eq "ext-1""#, &[]),
+            (r#"externalId ne "EXT-1""#, &[2, 3]),
+            (r#"not (externalId sw "EXT")"#, &[2, 3]),
+            ("externalId pr", &[1]),
+            ("externalId eq null", &[2, 3]),
+            (r#"displayName eq "MARA ÖST""#, &[1]),
+            (r#"id eq "00000000-0000-0000-0000-000000000002""#, &[2]),
+            (r#"id eq "2""#, &[]),
+            (r#"id ne "2" and id pr"#, &[1, 2, 3]),
+            ("active eq true", &[1, 2]),
+            (r#"active eq "False""#, &[3]),
+            ("active ne true", &[3]),
+            ("active pr", &[1, 2, 3]),
+        ],
+    );
+}
+
+#[test]
+fn facts_about_the_resource_are_found_too() {
+    World::new().tell(
+        &STAFF,
+        &ward(),
+        &[
+            // Row n was created n seconds after 2023-11-14T22:13:20Z.
+            (r#"meta.created gt "2023-11-14T22:13:22Z""#, &[3]),
+            (r#"meta.created eq "2023-11-15T00:13:22+02:00""#, &[2]),
+            (r#"meta.lastModified le "2023-11-14T22:13:22.0000009Z""#, &[1, 2]),
+            (r#"meta.lastModified ge "2023-11-14T22:13:22.000001Z""#, &[3]),
+            ("meta.created pr and meta pr", &[1, 2, 3]),
+            (r#"meta[created lt "2023-11-14T22:13:22Z"]"#, &[1]),
+            (r#"meta.resourceType eq "User""#, &[1, 2, 3]),
+            (r#"meta.resourceType eq "Group""#, &[]),
+            (r#"meta.version eq "W/\"7\"""#, &[3]),
+            (r#"meta.version ne "W/\"7\"""#, &[1, 2]),
+            (r#"meta.version eq "7""#, &[]),
+            (r#"schemas eq "urn:acme:scim:1.0:Badge""#, &[1]),
+        ],
+    );
+}
+
+#[test]
+fn a_multi_valued_attribute_matches_by_any_of_its_elements() {
+    World::new().tell(
+        &STAFF,
+        &ward(),
+        &[
+            (r#"emails.value eq "MARA@home.test""#, &[1]),
+            (r#"emails eq "noor@acme.example""#, &[2]),
+            (r#"emails.value ew "@acme.example""#, &[1, 2]),
+            // `ne` is true when no element equals, so also without any.
+            (r#"emails.type ne "work""#, &[2, 3]),
+            (r#"emails[type ne "work"]"#, &[1, 2]),
+            (r#"emails[type eq "home" and value co "acme"]"#, &[2]),
+            (r#"emails.type eq "home" and emails.value co "acme""#, &[1, 2]),
+            (r#"emails[type eq "work" and value eq "mara@acme.example"]"#, &[1]),
+            (r#"emails[type eq "home" and value eq "mara@acme.example"]"#, &[]),
+            (r#"emails[type eq "home"].value eq "noor@acme.example""#, &[2]),
+            (r#"emails[not (type eq "home")]"#, &[1]),
+            (r#"not (emails[type eq "home"])"#, &[3]),
+            (r#"emails[primary eq true]"#, &[1]),
+            ("emails[primary eq null]", &[1, 2]),
+            ("emails pr", &[1, 2]),
+            ("emails eq null", &[3]),
+            ("emails.primary pr", &[1]),
+            (r#"addresses.locality eq "UMEÅ""#, &[1]),
+            (r#"groups.value eq "00000000-0000-0000-0000-00000000000a""#, &[1]),
+            (r#"groups eq "00000000-0000-0000-0000-00000000000B""#, &[1, 2]),
+            (r#"groups.value ne "00000000-0000-0000-0000-00000000000b""#, &[3]),
+            (r#"groups[value eq "nobody" or value eq "00000000-0000-0000-0000-00000000000a"]"#, &[1]),
+            (r#"groups.value eq "Admins""#, &[]),
+            ("groups pr", &[1, 2]),
+            ("not (groups pr)", &[3]),
+        ],
+    );
+}
+
+#[test]
+fn everything_else_is_found_in_the_document() {
+    World::new().tell(
+        &STAFF,
+        &ward(),
+        &[
+            // The wildcards of LIKE are ordinary characters.
+            (r#"title ew "100%""#, &[1]),
+            (r#"title co "_""#, &[]),
+            (r#"title sw "NURSE""#, &[1, 2]),
+            (r#"title lt "nurse 100x""#, &[1]),
+            ("title eq null", &[3]),
+            ("name pr", &[1]),
+            (r#"name.familyName eq "öst""#, &[1]),
+            (r#"name[givenName eq "mara" and familyName pr]"#, &[1]),
+            (r#"name[not (givenName eq "x")]"#, &[1]),
+            (r#"urn:ietf:params:scim:schemas:core:2.0:User:name.givenName eq "mara""#, &[1]),
+            (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department eq "ward 4""#, &[1]),
+            (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value eq "77""#, &[1]),
+            (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager eq "77""#, &[1]),
+            ("urn:acme:scim:1.0:Badge:level gt 3", &[2]),
+            ("urn:acme:scim:1.0:Badge:level ge 3.0", &[1, 2]),
+            ("urn:acme:scim:1.0:Badge:level ne 12", &[1, 3]),
+            ("urn:acme:scim:1.0:Badge:score eq 1.5", &[1]),
+            (r#"urn:acme:scim:1.0:Badge:hiredAt eq "2024-05-01T08:00:00Z""#, &[1]),
+            (r#"urn:acme:scim:1.0:Badge:hiredAt gt "2024-05-01T08:00:00Z""#, &[2]),
+            (r#"urn:acme:scim:1.0:Badge:tags eq "night""#, &[1]),
+            (r#"urn:acme:scim:1.0:Badge:tags[value sw "i" and value ew "u"]"#, &[1]),
+            (r#"urn:acme:scim:1.0:Badge:seal eq "QUJD""#, &[1]),
+            ("urn:acme:scim:1.0:Badge:remote eq false", &[1]),
+            ("urn:acme:scim:1.0:Badge:remote ne true", &[1, 3]),
+            ("title pr and (active eq false or emails pr) and not (externalId pr)", &[2]),
+        ],
+    );
+}
+
+#[test]
+fn groups_are_found_by_name_and_by_member() {
+    let ty = schema::group();
+    let mut rows = vec![
+        row(1, ty, json!({"displayName": "Ward 4", "externalId": "g1"})),
+        row(2, ty, json!({"displayName": "Ward 5"})),
+    ];
+    rows[0].others = vec![Uuid::from_u128(0xa)];
+    World::new().tell(
+        ty,
+        &rows,
+        &[
+            (r#"displayName eq "WARD 4""#, &[1]),
+            (r#"displayName sw "ward""#, &[1, 2]),
+            (r#"externalId eq "g1""#, &[1]),
+            (r#"members.value eq "00000000-0000-0000-0000-00000000000a""#, &[1]),
+            (r#"members[value eq "00000000-0000-0000-0000-00000000000a"]"#, &[1]),
+            (
+                r#"id eq "00000000-0000-0000-0000-000000000001" and members eq "00000000-0000-0000-0000-00000000000a""#,
+                &[1],
+            ),
+            (r#"members.value eq "not an id""#, &[]),
+            ("members pr", &[1]),
+            ("members eq null", &[2]),
+            (r#"meta.resourceType sw "Gr""#, &[1, 2]),
+        ],
+    );
+}
+
+#[test]
+fn a_closed_membership_and_another_organization_are_not_seen() {
+    let world = World::new();
+    let rows = ward();
+    world.hold(&STAFF, &rows);
+    world.runtime.block_on(async {
+        for db in &world.databases {
+            db.execute_unprepared("UPDATE membership SET until = '2024-01-01T00:00:00+00:00'").await.unwrap();
+            let other = Statement::from_sql_and_values(
+                db.get_database_backend(),
+                "UPDATE user_email SET organization_id = $1",
+                [Uuid::from_u128(9).into()],
+            );
+            db.execute_raw(other).await.unwrap();
+        }
+    });
+    for text in [r#"groups.value eq "00000000-0000-0000-0000-00000000000b""#, r#"emails eq "noor@acme.example""#] {
+        for (backend, answer) in world.answers(&STAFF, &parse_filter(text).unwrap()) {
+            assert!(answer.iter().all(|(_, hit)| *hit == 0), "{backend:?} {text}: {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_as_a_filter() {
+    let refusal = |text: &str| match compile(&parse_filter(text).unwrap(), &STAFF, DbBackend::Sqlite, 1) {
+        Err(Error::Invalid { rule: Rule::Filter, why, .. }) => why.into_owned(),
+        other => panic!("{text}: {other:?}"),
+    };
+    let cases = [
+        ("shoeSize eq 4", "`shoeSize` is not an attribute of a User"),
+        (r#"department eq "x""#, "`department` is not an attribute of a User"),
+        ("urn:acme:scim:1.0:Badge pr", "`urn:acme:scim:1.0:Badge` is not an attribute of a User"),
+        (r#"password sw "a""#, "`password` cannot be searched"),
+        ("password pr", "`password` cannot be searched"),
+        ("meta.location pr", "`meta.location` cannot be searched: use `id`"),
+        ("active gt true", "`active` is a boolean: `gt` does not apply to it"),
+        (r#"active eq "yes""#, "`active` is compared with true or false, not with \"yes\""),
+        ("title eq 4", "`title` is compared with a string, not with 4"),
+        ("title gt null", "`title` can be compared with null only by eq and ne"),
+        (r#"name eq "Mara""#, "`name` is complex: name one of its sub-attributes"),
+        (r#"x509Certificates.value gt "QQ==""#, "`x509Certificates.value` is binary: `gt` does not apply to it"),
+        (r#"meta.created co "2024""#, "`meta.created` is a date: `co` does not apply to it"),
+        (
+            r#"meta.created gt "yesterday""#,
+            "`meta.created` is compared with a date such as \"2024-05-01T08:00:00Z\", not with \"yesterday\"",
+        ),
+        (
+            r#"urn:acme:scim:1.0:Badge:level eq "3""#,
+            "`urn:acme:scim:1.0:Badge:level` is compared with a number, not with \"3\"",
+        ),
+        (r#"id sw "0""#, "`id` can only be compared with eq and ne"),
+        ("emails[size pr]", "`emails` has no sub-attribute `size`"),
+        ("title[value pr]", "`title` has no sub-attributes: it takes no brackets"),
+        (r#"groups.display eq "x""#, "of `groups` only `value` can be searched, and only with eq, ne or pr"),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(refusal(text), wanted, "{text}");
+    }
+    // Years that four digits cannot write would break the order of dates kept as text.
+    refusal(r#"meta.created lt "9999-12-31T23:59:59-01:00""#);
+    // A tree may come from elsewhere than the parser.
+    let nul = Filter::Compare(
+        AttrPath { schema: None, name: "title".into(), sub: None },
+        Op::Eq,
+        Literal::String("a\0".into()),
+    );
+    assert!(compile(&nul, &STAFF, DbBackend::Postgres, 1).is_err());
+}
+
+#[test]
+fn literals_are_bound_and_never_written_into_the_statement() {
+    let filter = parse_filter(r#"title eq "'; DROP" and emails[value sw "'x" and type eq "'x"] or userName ew "'x""#);
+    for backend in [DbBackend::Sqlite, DbBackend::Postgres] {
+        let sql = compile(filter.as_ref().unwrap(), &STAFF, backend, 3).unwrap();
+        assert!(!sql.text.contains("DROP") && !sql.text.contains("'x"), "{}", sql.text);
+        assert_eq!(sql.values.len(), 5);
+        assert!(sql.text.contains("$4") && sql.text.contains("$8") && !sql.text.contains("$9"), "{}", sql.text);
+    }
+}
+
+#[test]
+fn the_filter_of_a_patch_path_is_put_to_one_element() {
+    let ty = schema::user();
+    let emails = ty.core.attributes.iter().find(|attribute| attribute.name == "emails").unwrap();
+    let work = json!({"type": "work", "value": "mara@acme.example", "primary": true});
+    let holds = |path: &str| {
+        let path = parse_path(path).unwrap();
+        element_matches(&path.filter.unwrap(), emails, &work)
+    };
+    assert!(holds(r#"emails[type eq "WORK"].value"#).unwrap());
+    assert!(holds(r#"emails[Type eq "work" and not (primary eq "False")]"#).unwrap());
+    assert!(!holds(r#"emails[type ne "work"]"#).unwrap());
+    assert!(holds(r#"emails[display eq null]"#).unwrap());
+    assert!(matches!(holds("emails[size pr]"), Err(Error::Invalid { rule: Rule::Filter, .. })));
+}
+
+#[test]
+fn resources_sort_by_code_point_and_by_their_primary_value() {
+    let world = World::new();
+    let mut rows = ward();
+    rows.push(row(
+        4,
+        &STAFF,
+        json!({
+            "userName": "ärla", "title": "Änne", "name": {"familyName": "_"},
+            "emails": [{"value": "z@acme.example"}, {"value": "a@acme.example", "primary": true}],
+            BADGE: {"level": 7, "hiredAt": "2020-01-01T00:00:00Z", "remote": false}
+        }),
+    ));
+    world.hold(&STAFF, &rows);
+    let cases: [(&str, [u128; 4]); 9] = [
+        ("userName", [1, 2, 3, 4]),
+        ("title", [1, 2, 4, 3]),
+        ("NAME.familyName", [4, 1, 2, 3]),
+        ("emails", [4, 1, 2, 3]),
+        ("emails.value", [4, 1, 2, 3]),
+        ("meta.lastModified", [1, 2, 3, 4]),
+        ("urn:acme:scim:1.0:Badge:level", [1, 4, 2, 3]),
+        ("urn:acme:scim:1.0:Badge:hiredAt", [4, 1, 2, 3]),
+        ("urn:acme:scim:1.0:Badge:remote", [1, 4, 2, 3]),
+    ];
+    for (path, wanted) in cases {
+        for sorted in world.sorted(&STAFF, path) {
+            assert_eq!(sorted, wanted.map(Uuid::from_u128), "{path}");
+        }
+    }
+    for path in ["name", "password", "groups", "meta", "meta.location", "shoeSize", "addresses"] {
+        let path = parse_attr_list(path).unwrap().remove(0);
+        assert!(matches!(order(&path, &STAFF, DbBackend::Sqlite), Err(Error::Invalid { .. })), "{path}");
+    }
+}
+
+/// Texts that are likely to meet, to be prefixes of each other, and to be mishandled.
+fn any_text() -> impl Strategy<Value = String> {
+    select(vec![
+        "",
+        "a",
+        "A",
+        "ab",
+        "abc",
+        "b",
+        "é",
+        "e\u{301}",
+        "É",
+        "ß",
+        "ΑΣ",
+        "😀",
+        "😀b",
+        "\u{10ffff}",
+        "%",
+        "_",
+        "\\",
+        "'",
+        "\"",
+        "true",
+        "{}",
+        "[]",
+        "null",
+        "5",
+        "work",
+        "home",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn any_instant() -> impl Strategy<Value = String> {
+    select(vec![
+        "2024-05-01T08:00:00Z",
+        "2024-05-01T10:00:00+02:00",
+        "2024-05-01T08:00:00.000001Z",
+        "2024-05-01T08:00:00.5Z",
+        "2024-05-01T08:00:01Z",
+        "1969-12-31T23:59:59.999999Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn any_number() -> impl Strategy<Value = Value> {
+    select(vec![json!(0), json!(-1), json!(3), json!(3.0), json!(1.5), json!(-0.25), json!(i64::MAX)])
+}
+
+/// A value of no particular kind, for documents that are not as they should be.
+fn any_json() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any_number(),
+        any_text().prop_map(Value::from),
+        proptest::collection::vec(any_text().prop_map(Value::from), 0..3).prop_map(Value::from),
+        any_text().prop_map(|text| json!({"value": text})),
+        any_text().prop_map(|text| json!([{"value": text}, 5, null, {"type": {}, "value": []}])),
+        Just(json!({})),
+    ]
+}
+
+fn any_email() -> impl Strategy<Value = Value> {
+    (any_text(), proptest::option::of(any_text()), proptest::option::of(any::<bool>())).prop_map(
+        |(value, ty, primary)| {
+            let mut email = json!({"value": value});
+            if let Some(ty) = ty {
+                email["type"] = ty.into();
+            }
+            if let Some(primary) = primary {
+                email["primary"] = primary.into();
+            }
+            email
+        },
+    )
+}
+
+fn any_row(number: u128) -> impl Strategy<Value = Row> {
+    use proptest::collection::vec;
+    use proptest::option::of;
+    let core = (
+        any_text(),
+        of(any_text()),
+        of(any_text()),
+        of(any_text()),
+        of(any::<bool>()),
+        of(vec(any_email(), 0..3)),
+        of(any_text()),
+        of(any_text()),
+    );
+    let badge = (of(any_number()), of(any_instant()), of(vec(any_text(), 0..3)), of(any::<bool>()));
+    let facts = (any_instant(), 1i64..4, vec(0xau128..0xd, 0..3));
+    let broken = of((select(vec!["title", "name", "emails", ENTERPRISE, BADGE, "schemas"]), any_json()));
+    (core, badge, facts, broken).prop_map(move |(core, badge, facts, broken)| {
+        let (user_name, external_id, display_name, title, active, emails, given_name, department) = core;
+        let mut document = json!({"userName": user_name, "schemas": ["a", BADGE]});
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                document[name] = value;
+            }
+        };
+        set("externalId", external_id.map(Value::from));
+        set("displayName", display_name.map(Value::from));
+        set("title", title.map(Value::from));
+        set("active", active.map(Value::from));
+        set("emails", emails.map(Value::from));
+        set("name", given_name.map(|name| json!({"givenName": name})));
+        set(ENTERPRISE, department.map(|name| json!({"department": name})));
+        let (level, hired_at, tags, remote) = badge;
+        set(BADGE, Some(json!({"level": level, "score": level, "hiredAt": hired_at, "tags": tags, "remote": remote})));
+        let mut row = row(number, &STAFF, document);
+        if let Some((name, value)) = broken {
+            row.search.insert(name.to_owned(), value);
+        }
+        let (instant, version, mut groups) = facts;
+        row.created = DateTime::parse_from_rfc3339(&instant).unwrap().timestamp_micros();
+        row.version = version;
+        groups.sort_unstable();
+        groups.dedup();
+        row.others = groups.into_iter().map(Uuid::from_u128).collect();
+        row
+    })
+}
+
+fn any_comparison() -> impl Strategy<Value = Filter> {
+    let text = || any_text().prop_map(Literal::String);
+    let number = any_number().prop_map(|value| Literal::Number(value.as_number().unwrap().clone()));
+    let id = (0xau128..0xe).prop_map(|id| Literal::String(Uuid::from_u128(id).to_string()));
+    let any_op = || select(vec![Op::Eq, Op::Ne, Op::Co, Op::Sw, Op::Ew, Op::Gt, Op::Ge, Op::Lt, Op::Le]);
+    let ordered = || select(vec![Op::Eq, Op::Ne, Op::Gt, Op::Ge, Op::Lt, Op::Le]);
+    let equal = || select(vec![Op::Eq, Op::Ne]);
+    let texts = select(vec![
+        "userName",
+        "externalId",
+        "displayName",
+        "title",
+        "name.givenName",
+        "emails",
+        "emails.value",
+        "emails.type",
+        "schemas",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
+        "urn:acme:scim:1.0:Badge:tags",
+    ]);
+    let booleans = select(vec!["active", "emails.primary", "urn:acme:scim:1.0:Badge:remote"]);
+    let numbers = select(vec!["urn:acme:scim:1.0:Badge:level", "urn:acme:scim:1.0:Badge:score"]);
+    let dates = select(vec!["meta.created", "meta.lastModified", "urn:acme:scim:1.0:Badge:hiredAt"]);
+    let anything = select(vec![
+        "userName",
+        "externalId",
+        "displayName",
+        "title",
+        "name",
+        "name.givenName",
+        "emails",
+        "emails.primary",
+        "groups",
+        "id",
+        "active",
+        "meta.created",
+        "schemas",
+        "urn:acme:scim:1.0:Badge:tags",
+        "urn:acme:scim:1.0:Badge:remote",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager",
+    ]);
+    prop_oneof![
+        6 => (texts, any_op(), text()),
+        1 => (booleans, equal(), any::<bool>().prop_map(Literal::Bool)),
+        1 => (numbers, ordered(), number),
+        2 => (dates, ordered(), any_instant().prop_map(Literal::String)),
+        1 => (select(vec!["id", "groups", "groups.value"]), equal(), id),
+        1 => (Just("meta.version"), equal(), (0..4).prop_map(|n| Literal::String(format!("W/\"{n}\"")))),
+        1 => (anything.clone(), equal(), Just(Literal::Null)),
+    ]
+    .prop_map(|(path, op, literal)| Filter::Compare(parse_attr_list(path).unwrap().remove(0), op, literal))
+    .boxed()
+    .prop_union(anything.prop_map(|path| Filter::Present(parse_attr_list(path).unwrap().remove(0))).boxed())
+}
+
+fn any_part() -> impl Strategy<Value = Filter> {
+    let of = |name: &str| AttrPath { schema: None, name: name.to_owned(), sub: None };
+    let op = select(vec![Op::Eq, Op::Eq, Op::Ne, Op::Co, Op::Sw, Op::Ew, Op::Gt, Op::Le]);
+    prop_oneof![
+        4 => (select(vec!["value", "type"]), op, any_text())
+            .prop_map(move |(name, op, text)| Filter::Compare(of(name), op, Literal::String(text))),
+        1 => any::<bool>().prop_map(move |value| Filter::Compare(of("primary"), Op::Eq, Literal::Bool(value))),
+        1 => select(vec!["value", "type", "primary"]).prop_map(move |name| Filter::Present(of(name))),
+    ]
+}
+
+fn combined(leaf: BoxedStrategy<Filter>) -> BoxedStrategy<Filter> {
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 1..4).prop_map(Filter::And),
+            proptest::collection::vec(inner.clone(), 1..4).prop_map(Filter::Or),
+            inner.prop_map(|filter| Filter::Not(Box::new(filter))),
+        ]
+    })
+    .boxed()
+}
+
+fn any_filter() -> impl Strategy<Value = Filter> {
+    let emails = AttrPath { schema: None, name: "emails".to_owned(), sub: None };
+    let element = combined(any_part().boxed()).prop_map(move |inner| Filter::Element(emails.clone(), Box::new(inner)));
+    combined(prop_oneof![3 => any_comparison().boxed(), 1 => element.boxed()].boxed())
+}
+
+#[test]
+fn the_databases_and_the_memory_always_agree() {
+    let world = World::new();
+    let rows = (any_row(1), any_row(2), any_row(3), any_row(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
+    let filters = proptest::collection::vec(any_filter(), 12);
+    // Failures are reproduced by the values that they print.
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    TestRunner::new(config)
+        .run(&(rows, filters), |(rows, filters)| {
+            world.hold(&STAFF, &rows);
+            for filter in filters {
+                world.find(&STAFF, &rows, &filter).map_err(TestCaseError::fail)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+}
