@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use entity::Scoped;
+use futures_util::future::BoxFuture;
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryFilter, Select, SqlErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -189,7 +190,12 @@ impl Cx {
     ///
     /// # Errors
     /// Whatever `body` says; unique constraints become [`Error::Taken`].
-    pub async fn write<T>(&self, body: impl AsyncFn(&Tx<'_>) -> Result<Change<T>>) -> Result<T> {
+    pub async fn write<'env, T, F>(&'env self, body: F) -> Result<T>
+    where
+        T: Send,
+        // A boxed future instead of an async closure: only so can the compiler see that it may change threads.
+        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
+    {
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -208,14 +214,18 @@ impl Cx {
         }
     }
 
-    async fn attempt<T>(&self, body: &impl AsyncFn(&Tx<'_>) -> Result<Change<T>>) -> Result<T, Failure> {
+    async fn attempt<'env, T, F>(&'env self, body: &F) -> Result<T, Failure>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
+    {
         let options = TransactionOptions {
             sqlite_transaction_mode: (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
         #[allow(clippy::disallowed_methods, reason = "the one place where a write begins")]
         let db = self.app.store.write.begin_with_options(options).await.map_err(Failure::from)?;
-        let tx = Tx { cx: self, db: &db, event: Uuid::now_v7() };
+        let tx = Tx { cx: self, db, event: Uuid::now_v7() };
         let change = body(&tx).await.map_err(Failure::of)?;
         if let Some(entry) = change.entry {
             let origin = Origin {
@@ -224,10 +234,10 @@ impl Cx {
                 request_id: self.request_id,
                 requested_at: self.requested_at,
             };
-            ledger::record(&db, origin, tx.event, entry).await?;
-            db.commit().await?;
+            ledger::record(&tx.db, origin, tx.event, entry).await?;
+            tx.db.commit().await?;
         } else {
-            db.rollback().await?;
+            tx.db.rollback().await?;
         }
         Ok(change.value)
     }
@@ -238,7 +248,7 @@ impl Cx {
 pub struct Tx<'a> {
     cx: &'a Cx,
     /// Where to read and write inside the transaction.
-    pub db: &'a DatabaseTransaction,
+    pub db: DatabaseTransaction,
     /// The id that this write's ledger row will have; intervals name it.
     pub event: Uuid,
 }

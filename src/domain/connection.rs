@@ -1,7 +1,7 @@
 //! Connections: sources of identities, and whether they are heard.
 
 use entity::connection::{self, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider};
-use sea_orm::{ActiveEnum, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -42,8 +42,9 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
     settings.check()?;
     available(cx).await?;
-    let name = super::text("name", settings.name.as_deref().unwrap_or_default(), 200)?;
-    cx.write(async |tx| {
+    let name = &super::text("name", settings.name.as_deref().unwrap_or_default(), 200)?;
+    let settings = &settings;
+    cx.write(move |tx| Box::pin(async move {
         let now = tx.now_after(None);
         let row = Connection {
             organization_id: cx.organization(),
@@ -61,10 +62,10 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
             updated_at: now,
             deleted_at: None,
         };
-        connection::Entity::insert(connection::ActiveModel::from(row.clone())).exec_without_returning(tx.db).await?;
+        connection::Entity::insert(connection::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
         let entry = entry("connection.created", &row, None, Some(Value::Object(describe(&row))));
         Ok(Change::made(row, entry))
-    })
+    }))
     .await
 }
 
@@ -100,9 +101,10 @@ async fn available(cx: &Cx) -> Result<()> {
     super::organization::Availability::of(&cx.app, organization.integration_mode).check()
 }
 
-async fn change(cx: &Cx, id: Uuid, action: &'static str, edit: impl Fn(&mut Connection)) -> Result<Connection> {
+async fn change(cx: &Cx, id: Uuid, action: &'static str, edit: impl Fn(&mut Connection) + Send + Sync) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
-    cx.write(async |tx| {
+    let edit = &edit;
+    cx.write(move |tx| Box::pin(async move {
         let before = live(tx, id).await?;
         let mut after = before.clone();
         edit(&mut after);
@@ -115,7 +117,7 @@ async fn change(cx: &Cx, id: Uuid, action: &'static str, edit: impl Fn(&mut Conn
         let (was, is) = ledger::difference(&describe(&before), &describe(&after));
         let entry = entry(action, &after, Some(was), Some(is));
         Ok(Change::made(after, entry))
-    })
+    }))
     .await
 }
 
@@ -130,7 +132,7 @@ pub(super) async fn live(tx: &Tx<'_>, id: Uuid) -> Result<Connection> {
 
 /// The policies of connection `id`, read inside a write without locking it.
 pub(super) async fn unlocked(tx: &Tx<'_>, id: Uuid) -> Result<Connection> {
-    let found = tx.find::<connection::Entity>().filter(connection::Column::Id.eq(id)).one(tx.db).await?;
+    let found = tx.find::<connection::Entity>().filter(connection::Column::Id.eq(id)).one(&tx.db).await?;
     found.ok_or_else(|| Error::not_found("the connection"))
 }
 

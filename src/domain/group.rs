@@ -66,10 +66,10 @@ pub struct GroupEdit {
 pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String>) -> Result<Group> {
     let owner = cx.confined_to();
     cx.allow(Action::WriteGroup, owner)?;
-    let document = document::normalize(schema::group(), attributes)?;
-    let members = [MemberChange::Add(members)];
-    cx.write(async |tx| {
-        let delta = Delta::of(&members)?;
+    let document = &document::normalize(schema::group(), attributes)?;
+    let members = &[MemberChange::Add(members)];
+    cx.write(move |tx| Box::pin(async move {
+        let delta = Delta::of(members)?;
         let organization_locked = lock_for_nesting(tx, &delta, owner).await?;
         let now = tx.now_after(None);
         let group = Group {
@@ -79,7 +79,7 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String
             created_at: now,
             updated_at: now,
             deleted_at: None,
-            ..facts(&document)?
+            ..facts(document)?
         };
         let row = group::ActiveModel {
             organization_id: Set(tx.organization()),
@@ -87,9 +87,9 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String
             connection_id: Set(owner),
             created_at: Set(now),
             deleted_at: Set(None),
-            ..columns(&group, &document)
+            ..columns(&group, document)
         };
-        group::Entity::insert(row).exec_without_returning(tx.db).await?;
+        group::Entity::insert(row).exec_without_returning(&tx.db).await?;
         let moved = apply(tx, &group, &delta, organization_locked, now).await?;
         let bound = mapping::bind(tx, &group).await?;
         let mut after = document.clone();
@@ -99,13 +99,14 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String
         }
         let entry = entry("group.created", &group, None, Some(Value::Object(after)));
         Ok(Change::made(group, entry))
-    })
+    }))
     .await
 }
 
 /// Changes a group. `edit` sees it under the lock; it may run again, so it must be pure.
-pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit>) -> Result<Group> {
-    cx.write(async |tx| {
+pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit> + Send + Sync) -> Result<Group> {
+    let edit = &edit;
+    cx.write(move |tx| Box::pin(async move {
         let before = live(tx, cx, id).await?;
         let edit = edit(&before)?;
         let delta = Delta::of(&edit.members)?;
@@ -149,14 +150,15 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
         moved.tell(&mut was, &mut is);
         let entry = entry(action, &after, Some(Value::Object(was)), Some(Value::Object(is)));
         Ok(Change::made(after, entry))
-    })
+    }))
     .await
 }
 
 /// Removes a group: it is gone from every list, and its memberships, nestings and mappings have ended; each
 /// closed interval names the event, so that all of it can be brought back.
-pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()>) -> Result<()> {
-    cx.write(async |tx| {
+pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()> + Send + Sync) -> Result<()> {
+    let check = &check;
+    cx.write(move |tx| Box::pin(async move {
         let group = live(tx, cx, id).await?;
         check(&group)?;
         let now = tx.now_after(Some(group.updated_at));
@@ -175,7 +177,7 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()>) -> 
         });
         let entry = Entry { at: now, ..entry("group.deleted", &group, Some(before), None) };
         Ok(Change::made((), entry))
-    })
+    }))
     .await
 }
 
@@ -268,7 +270,7 @@ async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<Group> {
         DbBackend::Postgres => query.lock_exclusive(),
         _ => query,
     };
-    let group = query.into_partial_model::<Group>().one(tx.db).await?.ok_or_else(|| Error::not_found("the group"))?;
+    let group = query.into_partial_model::<Group>().one(&tx.db).await?.ok_or_else(|| Error::not_found("the group"))?;
     cx.allow(Action::WriteGroup, group.connection_id)?;
     Ok(group)
 }
@@ -359,7 +361,7 @@ async fn lock_for_nesting(tx: &Tx<'_>, delta: &Delta, owner: Option<Uuid>) -> Re
     let groups = live_ids(tx, "group", &delta.add, owner, false).await?;
     if !groups.is_empty() && tx.db.get_database_backend() == DbBackend::Postgres {
         #[allow(clippy::disallowed_methods, reason = "locks the tenant of this write")]
-        organization::Entity::find_by_id(tx.organization()).lock_exclusive().one(tx.db).await?;
+        organization::Entity::find_by_id(tx.organization()).lock_exclusive().one(&tx.db).await?;
     }
     Ok(groups)
 }
@@ -518,7 +520,7 @@ async fn write(tx: &Tx<'_>, id: Uuid, row: group::ActiveModel) -> Result<()> {
         .set(row)
         .filter(group::Column::OrganizationId.eq(tx.organization()))
         .filter(group::Column::Id.eq(id))
-        .exec(tx.db)
+        .exec(&tx.db)
         .await?;
     Ok(())
 }

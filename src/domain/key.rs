@@ -40,27 +40,28 @@ pub async fn issue(cx: &Cx, name: &str, permissions: Permissions, expires_at: Op
         return Err(Error::invalid("expiresAt", "must be in the future"));
     }
     let secret = vault::new_secret(PREFIX)?;
+    let (hash, last_four, name, permissions) = (&vault::hash(&secret), &vault::last_four(&secret), &name, &permissions);
     let key = cx
-        .write(async |tx| {
+        .write(move |tx| Box::pin(async move {
             let now = tx.now_after(None);
             let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
             let key = ApiKey {
                 organization_id: cx.organization(),
                 id: Uuid::now_v7(),
                 name: name.clone(),
-                hash: vault::hash(&secret),
-                last_four: vault::last_four(&secret),
+                hash: hash.clone(),
+                last_four: last_four.clone(),
                 permissions: json!(names),
                 created_at: now,
                 expires_at,
                 revoked_at: None,
                 last_used_at: None,
             };
-            api_key::Entity::insert(api_key::ActiveModel::from(key.clone())).exec_without_returning(tx.db).await?;
+            api_key::Entity::insert(api_key::ActiveModel::from(key.clone())).exec_without_returning(&tx.db).await?;
             let after = json!({ "name": name, "permissions": names, "lastFour": key.last_four, "expiresAt": expires_at });
             let entry = entry("api_key.issued", &key, now, after);
             Ok(Change::made(key, entry))
-        })
+        }))
         .await?;
     Ok(Issued { key, secret })
 }
@@ -68,7 +69,7 @@ pub async fn issue(cx: &Cx, name: &str, permissions: Permissions, expires_at: Op
 /// Kills a key from this instant on.
 pub async fn revoke(cx: &Cx, id: Uuid) -> Result<ApiKey> {
     cx.allow(Action::ManageToken, None)?;
-    cx.write(async |tx| {
+    cx.write(move |tx| Box::pin(async move {
         let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
         let mut key = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the API key"))?;
         if key.revoked_at.is_some() {
@@ -79,7 +80,7 @@ pub async fn revoke(cx: &Cx, id: Uuid) -> Result<ApiKey> {
         super::save::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
         let entry = entry("api_key.revoked", &key, now, json!({ "name": key.name, "lastFour": key.last_four }));
         Ok(Change::made(key, entry))
-    })
+    }))
     .await
 }
 

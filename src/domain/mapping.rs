@@ -56,7 +56,8 @@ pub async fn create(cx: &Cx, new: NewMapping) -> Result<Mapping> {
     cx.allow(Action::WriteAccess, None)?;
     let reason = check_reason(new.reason.as_deref())?;
     check_expiry(cx, new.expires_at)?;
-    cx.write(async |tx| {
+    let (new, reason) = (&new, &reason);
+    cx.write(move |tx| Box::pin(async move {
         super::role::live(tx, new.role).await?;
         let mut row = Mapping {
             organization_id: cx.organization(),
@@ -89,7 +90,7 @@ pub async fn create(cx: &Cx, new: NewMapping) -> Result<Mapping> {
         open(tx, &row).await?;
         let entry = entry("role_mapping.created", &row, row.since, None, Some(Value::Object(describe(&row))));
         Ok(Change::made(row, entry))
-    })
+    }))
     .await
 }
 
@@ -100,7 +101,8 @@ pub async fn edit(cx: &Cx, mapping_id: Uuid, edit: Edit) -> Result<Mapping> {
     if let Some(at) = edit.expires_at {
         check_expiry(cx, at)?;
     }
-    cx.write(async |tx| {
+    let (edit, reason) = (&edit, &reason);
+    cx.write(move |tx| Box::pin(async move {
         let before = locked(tx, mapping_id).await?.filter(|row| row.until.is_none());
         let before = before.ok_or_else(|| Error::not_found("the mapping"))?;
         let mut after = before.clone();
@@ -122,14 +124,14 @@ pub async fn edit(cx: &Cx, mapping_id: Uuid, edit: Edit) -> Result<Mapping> {
         let (was, is) = ledger::difference(&describe(&before), &describe(&after));
         let entry = entry("role_mapping.updated", &after, now, Some(was), Some(is));
         Ok(Change::made(after, entry))
-    })
+    }))
     .await
 }
 
 /// Ends a mapping; it can be restored.
 pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(async |tx| {
+    cx.write(move |tx| Box::pin(async move {
         let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
         if row.until.is_some() {
             return Ok(Change::nothing(row));
@@ -140,7 +142,7 @@ pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
         row.closed_by = Some(tx.event);
         let entry = entry("role_mapping.removed", &row, now, Some(Value::Object(describe(&row))), None);
         Ok(Change::made(row, entry))
-    })
+    }))
     .await
 }
 
@@ -150,7 +152,7 @@ pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
 /// [`Error::NotFound`] when its group or role is gone, [`Error::Taken`] when the same pair was mapped anew.
 pub async fn restore(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(async |tx| {
+    cx.write(move |tx| Box::pin(async move {
         let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
         let Some(ended) = last.until else { return Ok(Change::nothing(last)) };
         super::role::live(tx, last.role_id).await?;
@@ -164,7 +166,7 @@ pub async fn restore(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
         open(tx, &row).await?;
         let entry = entry("role_mapping.restored", &row, now, None, Some(Value::Object(describe(&row))));
         Ok(Change::made(row, entry))
-    })
+    }))
     .await
 }
 
@@ -266,7 +268,7 @@ async fn arrived(tx: &Tx<'_>, connection: Uuid, attribute: MatchAttribute, value
 }
 
 async fn open(tx: &Tx<'_>, row: &Mapping) -> Result<()> {
-    role_mapping::Entity::insert(role_mapping::ActiveModel::from(row.clone())).exec_without_returning(tx.db).await?;
+    role_mapping::Entity::insert(role_mapping::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
     Ok(())
 }
 
@@ -276,7 +278,7 @@ async fn close(tx: &Tx<'_>, row: &Mapping, now: DateTime<Utc>) -> Result<()> {
         .col_expr(role_mapping::Column::ClosedBy, Expr::value(tx.event))
         .filter(role_mapping::Column::OrganizationId.eq(tx.organization()))
         .filter(role_mapping::Column::Id.eq(row.id))
-        .exec(tx.db)
+        .exec(&tx.db)
         .await?;
     Ok(())
 }

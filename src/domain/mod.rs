@@ -25,11 +25,11 @@ use crate::error::{Error, Result};
 
 /// The row that `query` finds, locked until the write ends (SQLite has one writer and needs no lock).
 async fn locked<E: EntityTrait>(tx: &Tx<'_>, query: Select<E>) -> Result<Option<E::Model>> {
-    let query = match sea_orm::ConnectionTrait::get_database_backend(tx.db) {
+    let query = match sea_orm::ConnectionTrait::get_database_backend(&tx.db) {
         DbBackend::Postgres => query.lock_exclusive(),
         _ => query,
     };
-    Ok(query.one(tx.db).await?)
+    Ok(query.one(&tx.db).await?)
 }
 
 /// Writes every column of a row that was read under the lock.
@@ -39,7 +39,7 @@ where
     E::Model: IntoActiveModel<A>,
     A: ActiveModelTrait<Entity = E> + sea_orm::ActiveModelBehavior + Send,
 {
-    E::update(row.into_active_model().reset_all()).exec(tx.db).await?;
+    E::update(row.into_active_model().reset_all()).exec(&tx.db).await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use entity::organization::{self, IntegrationMode};
 use entity::{connection, group, user};
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -24,8 +24,9 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
     let id = Uuid::now_v7();
     let cx = Cx::new(app.clone(), actor, id, Uuid::now_v7());
     cx.allow(Action::ManagePlatform, None)?;
-    let data_key = app.vault.new_data_key(id)?;
-    cx.write(async |tx| {
+    let data_key = &app.vault.new_data_key(id)?;
+    let name = &name;
+    cx.write(move |tx| Box::pin(async move {
         let now = tx.now_after(None);
         let row = Organization {
             id,
@@ -37,8 +38,8 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
             created_at: now,
             updated_at: now,
         };
-        organization::Entity::insert(organization::ActiveModel::from(row.clone())).exec_without_returning(tx.db).await?;
-        ledger::begin_chain(tx.db, id).await?;
+        organization::Entity::insert(organization::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
+        ledger::begin_chain(&tx.db, id).await?;
         let entry = Entry {
             action: "organization.created",
             subject: Subject { kind: "organization", id },
@@ -48,7 +49,7 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
             after: Some(json!({ "slug": slug, "name": name })),
         };
         Ok(Change::made(row, entry))
-    })
+    }))
     .await
 }
 
@@ -94,7 +95,8 @@ pub struct Settings {
 pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
     cx.allow(Action::WriteConnection, None)?;
     let name = settings.name.as_deref().map(|name| super::text("name", name, 200)).transpose()?;
-    cx.write(async |tx| {
+    let (name, settings) = (&name, &settings);
+    cx.write(move |tx| Box::pin(async move {
         #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
         let query = organization::Entity::find_by_id(cx.organization());
         let before = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the organization"))?;
@@ -117,7 +119,7 @@ pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
             after: Some(is),
         };
         Ok(Change::made(after, entry))
-    })
+    }))
     .await
 }
 

@@ -54,7 +54,8 @@ impl Settings {
 /// [`Error::Taken`] for a name (in any case) or a priority that a live role has.
 pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(async |tx| {
+    let settings = &settings;
+    cx.write(move |tx| Box::pin(async move {
         let now = tx.now_after(None);
         let mut role = Role {
             organization_id: cx.organization(),
@@ -73,17 +74,18 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
         if role.name.is_empty() {
             return Err(Error::invalid("name", "must not be empty"));
         }
-        role::Entity::insert(role::ActiveModel::from(role.clone())).exec_without_returning(tx.db).await?;
+        role::Entity::insert(role::ActiveModel::from(role.clone())).exec_without_returning(&tx.db).await?;
         let entry = entry("role.created", &role, None, Some(Value::Object(describe(&role))));
         Ok(Change::made(role, entry))
-    })
+    }))
     .await
 }
 
 /// Changes a role.
 pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(async |tx| {
+    let settings = &settings;
+    cx.write(move |tx| Box::pin(async move {
         let before = live(tx, id).await?;
         let mut after = before.clone();
         settings.apply(&mut after)?;
@@ -96,7 +98,7 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Role> {
         let (was, is) = ledger::difference(&describe(&before), &describe(&after));
         let entry = entry("role.updated", &after, Some(was), Some(is));
         Ok(Change::made(after, entry))
-    })
+    }))
     .await
 }
 

@@ -5,7 +5,7 @@ use entity::connection::ConnectionStatus;
 use entity::organization::IntegrationMode;
 use entity::scim_token;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, Statement};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, Statement};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -38,15 +38,16 @@ pub async fn issue(cx: &Cx, connection: Uuid, expires_at: Option<DateTime<Utc>>)
         return Err(Error::invalid("expiresAt", "must be in the future"));
     }
     let secret = vault::new_secret(PREFIX)?;
+    let presented = secret.as_str();
     let token = cx
-        .write(async |tx| {
+        .write(move |tx| Box::pin(async move {
             super::connection::live(tx, connection).await?;
             let now = tx.now_after(None);
-            let token = insert(tx, connection, &secret, now, expires_at).await?;
+            let token = insert(tx, connection, presented, now, expires_at).await?;
             let after = json!({ "connectionId": connection, "lastFour": token.last_four, "expiresAt": expires_at });
             let entry = entry("scim_token.issued", &token, now, None, Some(after));
             Ok(Change::made(token, entry))
-        })
+        }))
         .await?;
     Ok(Issued { token, secret })
 }
@@ -59,25 +60,26 @@ pub async fn rotate(cx: &Cx, connection: Uuid, overlap: Option<Duration>, expire
         return Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"));
     }
     let secret = vault::new_secret(PREFIX)?;
+    let presented = secret.as_str();
     let token = cx
-        .write(async |tx| {
+        .write(move |tx| Box::pin(async move {
             super::connection::live(tx, connection).await?;
             let now = tx.now_after(None);
             let end = now + overlap.unwrap_or_default();
-            let old = live(tx, now).filter(scim_token::Column::ConnectionId.eq(connection)).all(tx.db).await?;
+            let old = live(tx, now).filter(scim_token::Column::ConnectionId.eq(connection)).all(&tx.db).await?;
             scim_token::Entity::update_many()
                 .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
                 .filter(scim_token::Column::OrganizationId.eq(cx.organization()))
                 .filter(scim_token::Column::Id.is_in(old.iter().map(|token| token.id)))
                 .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
-                .exec(tx.db)
+                .exec(&tx.db)
                 .await?;
-            let token = insert(tx, connection, &secret, now, expires_at).await?;
+            let token = insert(tx, connection, presented, now, expires_at).await?;
             let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
             let after = json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
             let entry = entry("scim_token.rotated", &token, now, Some(before), Some(after));
             Ok(Change::made(token, entry))
-        })
+        }))
         .await?;
     Ok(Issued { token, secret })
 }
@@ -85,7 +87,7 @@ pub async fn rotate(cx: &Cx, connection: Uuid, overlap: Option<Duration>, expire
 /// Kills one token from this instant on.
 pub async fn revoke(cx: &Cx, id: Uuid) -> Result<Token> {
     cx.allow(Action::ManageToken, None)?;
-    cx.write(async |tx| {
+    cx.write(move |tx| Box::pin(async move {
         let query = tx.find::<scim_token::Entity>().filter(scim_token::Column::Id.eq(id));
         let mut token = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the token"))?;
         if token.revoked_at.is_some() {
@@ -96,7 +98,7 @@ pub async fn revoke(cx: &Cx, id: Uuid) -> Result<Token> {
         super::save::<scim_token::Entity, scim_token::ActiveModel>(tx, token.clone()).await?;
         let entry = entry("scim_token.revoked", &token, now, None, Some(json!({ "lastFour": token.last_four })));
         Ok(Change::made(token, entry))
-    })
+    }))
     .await
 }
 
@@ -142,7 +144,7 @@ async fn insert(
         last_used_at: None,
         last_used_from: None,
     };
-    scim_token::Entity::insert(scim_token::ActiveModel::from(token.clone())).exec_without_returning(tx.db).await?;
+    scim_token::Entity::insert(scim_token::ActiveModel::from(token.clone())).exec_without_returning(&tx.db).await?;
     Ok(token)
 }
 

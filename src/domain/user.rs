@@ -64,9 +64,9 @@ pub(super) fn parse(document: &str) -> Result<Map<String, Value>> {
 pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
     let owner = cx.confined_to();
     cx.allow(Action::WriteUser, owner)?;
-    let document = document::normalize(schema::user(), attributes)?;
-    cx.write(async |tx| {
-        if let Some(known) = known(tx, owner, document::external_id(&document)).await? {
+    let document = &document::normalize(schema::user(), attributes)?;
+    cx.write(move |tx| Box::pin(async move {
+        if let Some(known) = known(tx, owner, document::external_id(document)).await? {
             return match known.deleted_at {
                 None if known.active => Err(Error::Taken { field: "externalId" }),
                 None => update(tx, known, document.clone(), "user.reactivated").await,
@@ -74,7 +74,7 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
             };
         }
         insert(tx, owner, document.clone()).await
-    })
+    }))
     .await
 }
 
@@ -114,7 +114,7 @@ async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) 
         purge_after: Set(None),
         ..columns(&user, &document)
     };
-    user::Entity::insert(row).exec_without_returning(tx.db).await?;
+    user::Entity::insert(row).exec_without_returning(&tx.db).await?;
     insert_emails(tx, user.id, &document).await?;
     if user.active {
         open_activation(tx, user.id, now).await?;
@@ -125,8 +125,9 @@ async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) 
 
 /// Changes an account. `edit` sees it under the lock and returns its new attributes, or none to leave it as it
 /// is; it may run again, so it must be pure.
-pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&User) -> Result<Option<Map<String, Value>>>) -> Result<User> {
-    cx.write(async |tx| {
+pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&User) -> Result<Option<Map<String, Value>>> + Send + Sync) -> Result<User> {
+    let edit = &edit;
+    cx.write(move |tx| Box::pin(async move {
         let before = live(tx, cx, id).await?;
         let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
         let document = document::normalize(schema::user(), attributes)?;
@@ -136,7 +137,7 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&User) -> Result<Option<Map
             _ => "user.updated",
         };
         update(tx, before, document, action).await
-    })
+    }))
     .await
 }
 
@@ -193,8 +194,9 @@ async fn revive(tx: &Tx<'_>, before: User, document: Map<String, Value>) -> Resu
 
 /// Closes an account: it is gone from every list, its name is free, and everything it held has ended. The
 /// connection's policy says whether its data is purged later. `check` sees the account under the lock.
-pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()>) -> Result<()> {
-    cx.write(async |tx| {
+pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Send + Sync) -> Result<()> {
+    let check = &check;
+    cx.write(move |tx| Box::pin(async move {
         let user = live(tx, cx, id).await?;
         check(&user)?;
         let now = tx.now_after(Some(user.updated_at));
@@ -217,7 +219,7 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()>) -> R
             .set(row)
             .filter(user::Column::OrganizationId.eq(tx.organization()))
             .filter(user::Column::Id.eq(id))
-            .exec(tx.db)
+            .exec(&tx.db)
             .await?;
         delete_emails(tx, id).await?;
         close_activation(tx, id, now).await?;
@@ -226,7 +228,7 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()>) -> R
         let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
         let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
         Ok(Change::made((), entry))
-    })
+    }))
     .await
 }
 
@@ -325,7 +327,7 @@ async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Opt
         DbBackend::Postgres => query.lock_exclusive(),
         _ => query,
     };
-    Ok(query.into_partial_model::<User>().one(tx.db).await?)
+    Ok(query.into_partial_model::<User>().one(&tx.db).await?)
 }
 
 /// What the columns repeat of a document.
@@ -369,7 +371,7 @@ async fn store(tx: &Tx<'_>, user: &User, document: &Map<String, Value>) -> Resul
         .set(row)
         .filter(user::Column::OrganizationId.eq(tx.organization()))
         .filter(user::Column::Id.eq(user.id))
-        .exec(tx.db)
+        .exec(&tx.db)
         .await?;
     Ok(())
 }
@@ -389,7 +391,7 @@ async fn insert_emails(tx: &Tx<'_>, user_id: Uuid, document: &Map<String, Value>
     // Two addresses may fold to one key.
     user_email::Entity::insert_many(rows)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
-        .exec_without_returning(tx.db)
+        .exec_without_returning(&tx.db)
         .await?;
     Ok(())
 }
@@ -398,7 +400,7 @@ async fn delete_emails(tx: &Tx<'_>, user_id: Uuid) -> Result<()> {
     user_email::Entity::delete_many()
         .filter(user_email::Column::OrganizationId.eq(tx.organization()))
         .filter(user_email::Column::UserId.eq(user_id))
-        .exec(tx.db)
+        .exec(&tx.db)
         .await?;
     Ok(())
 }
@@ -413,7 +415,7 @@ async fn open_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Resu
         opened_by: Set(tx.event),
         closed_by: Set(None),
     };
-    activation::Entity::insert(row).exec_without_returning(tx.db).await?;
+    activation::Entity::insert(row).exec_without_returning(&tx.db).await?;
     Ok(())
 }
 
