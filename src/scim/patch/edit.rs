@@ -53,7 +53,12 @@ fn object(current: Option<Value>) -> Map<String, Value> {
     }
 }
 
-fn overlay(attribute: &Attribute, at: &str, object: &mut Map<String, Value>, fields: &Map<String, Value>) -> Result<()> {
+fn overlay(
+    attribute: &Attribute,
+    at: &str,
+    object: &mut Map<String, Value>,
+    fields: &Map<String, Value>,
+) -> Result<()> {
     for (key, value) in fields {
         if let Some(sub) = attribute.sub(key).filter(|sub| sub.mutability != Mutability::ReadOnly) {
             set(sub, &format!("{at}.{}", sub.name), object, Some(value))?;
