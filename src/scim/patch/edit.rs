@@ -23,9 +23,7 @@ pub fn one(found: Resolved<'_>, current: Option<Value>, value: Option<&Value>) -
         (Some(sub), Some(value)) if pointer && sub.name == "value" => {
             canonical(attribute, &Resolved { sub: None, ..found }.path(), json!({ "value": value }))
         }
-        (None, Some(value)) if pointer && !value.as_object().is_some_and(|fields| lacks_value(fields)) => {
-            canonical(attribute, &at, value.clone())
-        }
+        (None, Some(value)) if pointer && names_value(value) => canonical(attribute, &at, value.clone()),
         // RFC 7644 section 3.5.2.3: of a complex attribute, the parts that the value names are replaced.
         (None, Some(Value::Object(fields))) if attribute.kind == Kind::Complex => {
             let mut object = object(current);
@@ -42,8 +40,8 @@ pub fn one(found: Resolved<'_>, current: Option<Value>, value: Option<&Value>) -
     }
 }
 
-fn lacks_value(fields: &Map<String, Value>) -> bool {
-    !fields.keys().any(|key| key.eq_ignore_ascii_case("value"))
+fn names_value(given: &Value) -> bool {
+    given.as_object().is_none_or(|fields| fields.keys().any(|key| key.eq_ignore_ascii_case("value")))
 }
 
 fn object(current: Option<Value>) -> Map<String, Value> {

@@ -80,6 +80,7 @@ fn member<'a>(body: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// The document of a user after the operations: all of them or, on an error, none.
 pub fn apply_user(ops: &[Operation], ty: &ResourceType, current: &Map<String, Value>) -> Result<Map<String, Value>> {
+    // No path of a user leads to members, so there is no delta to lose.
     apply_group(ops, ty, current).map(|patch| patch.document)
 }
 
