@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Verb;
 use crate::domain::document::{canonical, identity, is_pointer, is_primary, merge, search_value};
 use crate::domain::schema::{Attribute, Kind, Mutability, Resolved};
-use crate::domain::search::{Filter, Literal, Op, element_matches};
+use crate::domain::search::{Filter, Literal, Op, matching_elements};
 use crate::error::{Error, Result, Rule};
 
 /// The new value of a single-valued attribute; no `value` means it is removed.
@@ -149,16 +149,15 @@ fn some(
     value: Option<&Value>,
 ) -> Result<Vec<Value>> {
     let attribute = found.attribute;
-    if let Some(filter) = filter {
-        // A filter that means nothing is an error even where there is no value to try it on.
-        element_matches(filter, attribute, &Value::Null)?;
-    }
+    let selected = match filter {
+        None => vec![true; elements.len()],
+        Some(filter) => {
+            let folded: Vec<Value> = elements.iter().map(|element| search_value(attribute, element)).collect();
+            matching_elements(filter, attribute, &folded)?
+        }
+    };
     let (mut hits, mut others) = (Vec::new(), Vec::new());
-    for (place, element) in elements.into_iter().enumerate() {
-        let hit = match filter {
-            None => true,
-            Some(filter) => element_matches(filter, attribute, &search_value(attribute, &element))?,
-        };
+    for (place, (element, hit)) in elements.into_iter().zip(selected).enumerate() {
         let side = if hit { &mut hits } else { &mut others };
         side.push((place, element));
     }
