@@ -1,3 +1,4 @@
 pub mod filter;
 pub mod patch;
+pub mod schema;
 pub mod wire;

@@ -17,10 +17,11 @@ pub fn matches(filter: &Filter, ty: &ResourceType, folded: &Map<String, Value>) 
     Ok(holds(&typed(filter, ty)?, &Scope::Document(folded)))
 }
 
-/// Whether one element of `attribute`, folded like a search document, satisfies a filter that stood in brackets.
-pub fn element_matches(filter: &Filter, attribute: &Attribute, folded_element: &Value) -> Result<bool> {
+/// Which elements of `attribute`, folded like a search document, satisfy a filter that stood in brackets. A filter
+/// that means nothing is an error even if there are no elements.
+pub fn matching_elements(filter: &Filter, attribute: &Attribute, folded: &[Value]) -> Result<Vec<bool>> {
     let node = in_element(filter, attribute, &|place, test| Ok(Node::Leaf(place, test)))?;
-    Ok(holds(&node, &Scope::Element(folded_element)))
+    Ok(folded.iter().map(|element| holds(&node, &Scope::Element(element))).collect())
 }
 
 /// What the names of a node start from.

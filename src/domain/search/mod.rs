@@ -11,7 +11,7 @@ mod typed;
 
 use std::fmt;
 
-pub use memory::{element_matches, matches};
+pub use memory::{matches, matching_elements};
 pub use sql::{Sql, compile, order};
 
 use serde_json::{Number, Value};

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{parse_attr_list, parse_filter, parse_path};
 use crate::domain::document::search_document;
 use crate::domain::schema::{self, Attribute, Kind, ResourceType, Schema};
-use crate::domain::search::{AttrPath, Filter, Literal, Op, compile, element_matches, matches, order};
+use crate::domain::search::{AttrPath, Filter, Literal, Op, compile, matches, matching_elements, order};
 use crate::error::{Error, Rule};
 
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
@@ -518,7 +518,7 @@ fn the_filter_of_a_patch_path_is_put_to_one_element() {
     let work = json!({"type": "work", "value": "mara@acme.example", "primary": true});
     let holds = |path: &str| {
         let path = parse_path(path).unwrap();
-        element_matches(&path.filter.unwrap(), emails, &work)
+        matching_elements(&path.filter.unwrap(), emails, std::slice::from_ref(&work)).map(|hits| hits == [true])
     };
     assert!(holds(r#"emails[type eq "WORK"].value"#).unwrap());
     assert!(holds(r#"emails[Type eq "work" and not (primary eq "False")]"#).unwrap());

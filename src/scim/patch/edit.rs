@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Verb;
 use crate::domain::document::{canonical, identity, is_pointer, is_primary, merge, search_value};
 use crate::domain::schema::{Attribute, Kind, Mutability, Resolved};
-use crate::domain::search::{Filter, Literal, Op, element_matches};
+use crate::domain::search::{Filter, Literal, Op, matching_elements};
 use crate::error::{Error, Result, Rule};
 
 /// The new value of a single-valued attribute; no `value` means it is removed.
@@ -23,9 +23,7 @@ pub fn one(found: Resolved<'_>, current: Option<Value>, value: Option<&Value>) -
         (Some(sub), Some(value)) if pointer && sub.name == "value" => {
             canonical(attribute, &Resolved { sub: None, ..found }.path(), json!({ "value": value }))
         }
-        (None, Some(value)) if pointer && !value.as_object().is_some_and(|fields| lacks_value(fields)) => {
-            canonical(attribute, &at, value.clone())
-        }
+        (None, Some(value)) if pointer && names_value(value) => canonical(attribute, &at, value.clone()),
         // RFC 7644 section 3.5.2.3: of a complex attribute, the parts that the value names are replaced.
         (None, Some(Value::Object(fields))) if attribute.kind == Kind::Complex => {
             let mut object = object(current);
@@ -42,8 +40,8 @@ pub fn one(found: Resolved<'_>, current: Option<Value>, value: Option<&Value>) -
     }
 }
 
-fn lacks_value(fields: &Map<String, Value>) -> bool {
-    !fields.keys().any(|key| key.eq_ignore_ascii_case("value"))
+fn names_value(given: &Value) -> bool {
+    given.as_object().is_none_or(|fields| fields.keys().any(|key| key.eq_ignore_ascii_case("value")))
 }
 
 fn object(current: Option<Value>) -> Map<String, Value> {
@@ -53,7 +51,12 @@ fn object(current: Option<Value>) -> Map<String, Value> {
     }
 }
 
-fn overlay(attribute: &Attribute, at: &str, object: &mut Map<String, Value>, fields: &Map<String, Value>) -> Result<()> {
+fn overlay(
+    attribute: &Attribute,
+    at: &str,
+    object: &mut Map<String, Value>,
+    fields: &Map<String, Value>,
+) -> Result<()> {
     for (key, value) in fields {
         if let Some(sub) = attribute.sub(key).filter(|sub| sub.mutability != Mutability::ReadOnly) {
             set(sub, &format!("{at}.{}", sub.name), object, Some(value))?;
@@ -146,16 +149,15 @@ fn some(
     value: Option<&Value>,
 ) -> Result<Vec<Value>> {
     let attribute = found.attribute;
-    if let Some(filter) = filter {
-        // A filter that means nothing is an error even where there is no value to try it on.
-        element_matches(filter, attribute, &Value::Null)?;
-    }
+    let selected = match filter {
+        None => vec![true; elements.len()],
+        Some(filter) => {
+            let folded: Vec<Value> = elements.iter().map(|element| search_value(attribute, element)).collect();
+            matching_elements(filter, attribute, &folded)?
+        }
+    };
     let (mut hits, mut others) = (Vec::new(), Vec::new());
-    for (place, element) in elements.into_iter().enumerate() {
-        let hit = match filter {
-            None => true,
-            Some(filter) => element_matches(filter, attribute, &search_value(attribute, &element))?,
-        };
+    for (place, (element, hit)) in elements.into_iter().zip(selected).enumerate() {
         let side = if hit { &mut hits } else { &mut others };
         side.push((place, element));
     }

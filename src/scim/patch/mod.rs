@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::filter::{PatchPath, parse_path};
 use crate::domain::document::{self, MemberChange, section};
-use crate::domain::schema::{Place, ResourceType, Resolved, Schema};
+use crate::domain::schema::{Place, Resolved, ResourceType, Schema};
 use crate::domain::search::{AttrPath, Filter, Literal, Op};
 use crate::error::{Error, Result, Rule};
 
@@ -80,6 +80,7 @@ fn member<'a>(body: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// The document of a user after the operations: all of them or, on an error, none.
 pub fn apply_user(ops: &[Operation], ty: &ResourceType, current: &Map<String, Value>) -> Result<Map<String, Value>> {
+    // No path of a user leads to members, so there is no delta to lose.
     apply_group(ops, ty, current).map(|patch| patch.document)
 }
 
@@ -105,7 +106,9 @@ impl Draft<'_> {
     fn run(&mut self, op: &Operation) -> Result<()> {
         match (&op.path, op.verb) {
             // RFC 7644 section 3.5.2.2: a removal without a path fails with noTarget.
-            (None, Verb::Remove) => Err(Error::broken(Rule::NoTarget, "path", "is missing: nothing says what to remove")),
+            (None, Verb::Remove) => {
+                Err(Error::broken(Rule::NoTarget, "path", "is missing: nothing says what to remove"))
+            }
             (None, verb) => self.resource(verb, op.value.as_ref()),
             (Some(path), verb) => self.path(verb, path, op.value.as_ref()),
         }
@@ -241,9 +244,7 @@ impl Draft<'_> {
             // RFC 7644 section 3.5.2.2: without a filter and a value, all are removed.
             (Verb::Remove, None, None | Some(Value::Null)) => MemberChange::Clear,
             // A list beside `remove` means these members, never all of them, and an empty list nobody.
-            (Verb::Remove, None, Some(value)) => {
-                MemberChange::Remove(document::member_ids(value)?.unwrap_or_default())
-            }
+            (Verb::Remove, None, Some(value)) => MemberChange::Remove(document::member_ids(value)?.unwrap_or_default()),
             (_, None, None) => return Err(no_value("members")),
             (Verb::Add, None, Some(value)) => MemberChange::Add(document::member_ids(value)?.unwrap_or_default()),
             // Only an explicit list says who is left.

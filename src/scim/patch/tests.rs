@@ -1,0 +1,611 @@
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::domain::schema::{ENTERPRISE, USER, group, user};
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+/// Ada as she is stored before each story.
+fn ada() -> Map<String, Value> {
+    let body = json!({
+        "externalId": "e-1",
+        "userName": "ada",
+        "name": { "givenName": "Ada", "familyName": "Byron" },
+        "title": "Countess",
+        "active": true,
+        "emails": [
+            { "value": "ada@work.example", "type": "work", "primary": true },
+            { "value": "ada@home.example", "type": "home" },
+        ],
+        "addresses": [{ "locality": "London", "country": "GB", "type": "work" }],
+        ENTERPRISE: { "department": "Engines", "manager": { "value": "7", "$ref": "../Users/7" } },
+    });
+    document::normalize(user(), object(body)).unwrap()
+}
+
+fn try_operations(operations: Value) -> Result<Map<String, Value>> {
+    apply_user(&parse(&json!({ "Operations": operations }))?, user(), &ada())
+}
+
+/// Ada after one operation.
+fn after(operation: Value) -> Value {
+    try_operations(json!([operation])).unwrap().into()
+}
+
+/// Ada after operations with the path and value given.
+fn op(op: &str, path: &str, value: Value) -> Value {
+    after(json!({ "op": op, "path": path, "value": value }))
+}
+
+fn unchanged() -> Value {
+    ada().into()
+}
+
+/// Which rule the operation breaks.
+fn broken(operation: Value) -> Rule {
+    match try_operations(json!([operation])) {
+        Err(Error::Invalid { rule, .. }) => rule,
+        other => panic!("not refused as invalid: {other:?}"),
+    }
+}
+
+// The message.
+
+#[test]
+fn a_message_is_read_in_any_case_and_without_schemas() {
+    let operations = parse(&json!({ "operations": [{ "OP": "Replace", "Path": "title", "VALUE": "x" }] })).unwrap();
+    assert_eq!(operations.len(), 1);
+    assert_eq!((operations[0].verb, &operations[0].value), (Verb::Replace, &Some(json!("x"))));
+    assert_eq!(parse(&json!({ "Operations": [{ "op": "add", "path": "" }] })).unwrap()[0].path, None);
+}
+
+#[test]
+fn a_message_that_says_nothing_is_refused() {
+    let rule = |body: Value| match parse(&body) {
+        Err(Error::Invalid { rule, .. }) => rule,
+        other => panic!("{other:?}"),
+    };
+    let add = json!({ "op": "add", "path": "title", "value": "x" });
+    for body in [
+        json!(null),
+        json!({}),
+        json!({ "Operations": [] }),
+        json!({ "Operations": add }),
+        json!({ "Operations": ["add"] }),
+        json!({ "Operations": [{ "path": "title" }] }),
+        json!({ "Operations": [{ "op": "move", "path": "title" }] }),
+    ] {
+        assert_eq!(rule(body.clone()), Rule::Syntax, "{body}");
+    }
+    assert_eq!(rule(json!({ "Operations": vec![add.clone(); 101] })), Rule::TooMany);
+    assert_eq!(parse(&json!({ "Operations": vec![add; 100] })).unwrap().len(), 100);
+    assert_eq!(rule(json!({ "Operations": [{ "op": "add", "path": 7 }] })), Rule::Path);
+    assert_eq!(rule(json!({ "Operations": [{ "op": "add", "path": "emails[" }] })), Rule::Path);
+}
+
+// RFC 7644 section 3.5.2.1: add.
+
+#[test]
+fn add_sets_single_values_and_parts_of_complex_ones() {
+    assert_eq!(op("add", "nickName", json!("Lace"))["nickName"], "Lace");
+    assert_eq!(op("add", "title", json!("Lady"))["title"], "Lady");
+    let name = json!({ "givenName": "Augusta", "familyName": "Byron", "middleName": "A." });
+    assert_eq!(op("add", "name", json!({ "givenName": "Augusta", "middleName": "A." }))["name"], name);
+    assert_eq!(op("add", "name.middleName", json!("A."))["name"]["middleName"], "A.");
+}
+
+#[test]
+fn add_appends_to_many_values_and_lists_nothing_twice() {
+    let more = op("add", "emails", json!([{ "value": "ada@third.example", "type": "other" }]));
+    assert_eq!(more["emails"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        op("add", "emails", json!({ "value": "ADA@home.example", "type": "Home" }))["emails"][1]["type"],
+        "Home"
+    );
+    let again = op("add", "emails", json!([{ "value": "ada@home.example", "type": "home" }]));
+    assert_eq!(again, unchanged());
+}
+
+#[test]
+fn a_new_primary_value_takes_the_place_of_the_old_one() {
+    let primaries =
+        |user: &Value| -> Vec<bool> { user["emails"].as_array().unwrap().iter().map(document::is_primary).collect() };
+    let added = op("add", "emails", json!([{ "value": "new@x.example", "primary": true }]));
+    assert_eq!(primaries(&added), [false, false, true]);
+    assert_eq!(primaries(&op("replace", "emails[type eq \"home\"].primary", json!("True"))), [false, true]);
+    assert_eq!(primaries(&op("add", "emails[type eq \"home\"]", json!({ "primary": true }))), [false, true]);
+    let two = json!([{ "value": "a", "primary": true }, { "value": "b", "primary": true }]);
+    assert_eq!(broken(json!({ "op": "add", "path": "emails", "value": two })), Rule::Value);
+    assert_eq!(broken(json!({ "op": "replace", "path": "emails.primary", "value": true })), Rule::Value);
+}
+
+// RFC 7644 section 3.5.2.2: remove.
+
+#[test]
+fn remove_takes_away_the_target_and_nothing_else() {
+    let without = |name: &str| {
+        let mut expected = ada();
+        expected.remove(name);
+        Value::from(expected)
+    };
+    for (path, name) in [("title", "title"), ("EMAILS", "emails"), ("externalId", "externalId"), ("name", "name")] {
+        assert_eq!(after(json!({ "op": "remove", "path": path })), without(name));
+    }
+    assert_eq!(after(json!({ "op": "remove", "path": "name.givenName" }))["name"], json!({ "familyName": "Byron" }));
+    let home = after(json!({ "op": "remove", "path": "emails[type eq \"work\"]" }));
+    assert_eq!(home["emails"], json!([{ "value": "ada@home.example", "type": "home" }]));
+    assert_eq!(after(json!({ "op": "remove", "path": "emails[value pr]" })), without("emails"));
+    let part = after(json!({ "op": "remove", "path": "addresses[type eq \"work\"].country" }));
+    assert_eq!(part["addresses"], json!([{ "locality": "London", "type": "work" }]));
+    assert_eq!(after(json!({ "op": "remove", "path": "addresses.country" })), part);
+}
+
+#[test]
+fn removing_what_is_not_there_is_no_error() {
+    for path in ["nickName", "photos", "emails[type eq \"fax\"]", "emails[type eq \"fax\"].value", "name.middleName"] {
+        assert_eq!(after(json!({ "op": "remove", "path": path })), unchanged(), "{path}");
+    }
+}
+
+#[test]
+fn what_must_be_there_cannot_be_removed() {
+    assert_eq!(broken(json!({ "op": "remove" })), Rule::NoTarget);
+    assert_eq!(broken(json!({ "op": "remove", "value": { "title": "x" } })), Rule::NoTarget);
+    assert_eq!(broken(json!({ "op": "remove", "path": "userName" })), Rule::Mutability);
+    assert_eq!(broken(json!({ "op": "replace", "path": "userName", "value": null })), Rule::Mutability);
+    assert_eq!(broken(json!({ "op": "replace", "path": "userName", "value": " " })), Rule::Value);
+    assert_eq!(broken(json!({ "op": "remove", "path": USER })), Rule::Mutability);
+}
+
+// RFC 7644 section 3.5.2.3: replace.
+
+#[test]
+fn replace_sets_single_values_and_whole_lists() {
+    assert_eq!(op("replace", "nickName", json!("Lace"))["nickName"], "Lace");
+    assert_eq!(
+        op("replace", "emails", json!([{ "value": "x@y.example" }]))["emails"],
+        json!([{ "value": "x@y.example" }])
+    );
+    assert_eq!(op("replace", "emails", json!([])).get("emails"), None);
+    assert_eq!(op("replace", "title", Value::Null).get("title"), None);
+    assert_eq!(op("replace", "name", json!({ "givenName": null }))["name"], json!({ "familyName": "Byron" }));
+}
+
+#[test]
+fn replace_with_a_filter_changes_the_selected_values() {
+    let moved = op("replace", "addresses[type eq \"WORK\"].locality", json!("Paris"));
+    assert_eq!(moved["addresses"], json!([{ "locality": "Paris", "country": "GB", "type": "work" }]));
+    let moved = op("replace", "addresses[type eq \"work\"]", json!({ "locality": "Paris", "country": null }));
+    assert_eq!(moved["addresses"], json!([{ "locality": "Paris", "type": "work" }]));
+    let address = op("replace", "emails[value ew \"home.example\" and not (primary eq true)]", json!("b@x.example"));
+    assert_eq!(address["emails"][1], json!({ "value": "b@x.example", "type": "home" }));
+    let gone = op("replace", "emails[type eq \"work\"]", Value::Null);
+    assert_eq!(gone["emails"].as_array().unwrap().len(), 1);
+    let display = op("replace", "emails.display", json!("Ada"));
+    assert!(display["emails"].as_array().unwrap().iter().all(|email| email["display"] == "Ada"));
+}
+
+#[test]
+fn a_filter_that_selects_nothing_and_describes_nothing_has_no_target() {
+    for filter in
+        ["type co \"fax\"", "type eq \"a\" or type eq \"b\"", "not (value pr)", "type eq \"a\" and type eq \"b\""]
+    {
+        let operation = json!({ "op": "replace", "path": format!("emails[{filter}].value"), "value": "x" });
+        assert_eq!(broken(operation), Rule::NoTarget, "{filter}");
+    }
+}
+
+#[test]
+fn targets_that_do_not_exist_or_may_not_be_written_are_refused() {
+    let rule = |path: &str| broken(json!({ "op": "replace", "path": path, "value": "x" }));
+    for path in ["shoeSize", "name.shoeSize", "department", "emails[type eq \"work\"].shoeSize", "urn:none:1.0:X:y"] {
+        assert_eq!(rule(path), Rule::Path, "{path}");
+    }
+    assert_eq!(rule("name[givenName eq \"Ada\"]"), Rule::Path);
+    for path in ["id", "meta.version", "groups", "groups[value eq \"1\"]", &format!("{ENTERPRISE}:manager.displayName")]
+    {
+        assert_eq!(rule(path), Rule::Mutability, "{path}");
+    }
+    assert_eq!(broken(json!({ "op": "add", "path": "title" })), Rule::Value);
+    assert_eq!(broken(json!({ "op": "replace", "path": "emails[type eq \"work\"].value" })), Rule::Value);
+    assert_eq!(broken(json!({ "op": "replace" })), Rule::Value);
+    assert_eq!(broken(json!({ "op": "add", "value": "x" })), Rule::Value);
+    assert_eq!(broken(json!({ "op": "add", "path": "title", "value": 7 })), Rule::Value);
+}
+
+#[test]
+fn all_operations_apply_in_order_or_none_does() {
+    let both = try_operations(json!([
+        { "op": "remove", "path": "emails" },
+        { "op": "add", "path": "emails", "value": [{ "value": "only@x.example" }] },
+    ]));
+    assert_eq!(both.unwrap()["emails"], json!([{ "value": "only@x.example" }]));
+    let half = try_operations(json!([
+        { "op": "replace", "path": "title", "value": "Lady" },
+        { "op": "replace", "path": "shoeSize", "value": 39 },
+    ]));
+    assert!(half.is_err());
+}
+
+// What identity providers really send: the numbers are those of the list of dialects.
+
+#[test]
+fn dialect_1_operations_come_in_any_case() {
+    assert_eq!(op("Add", "NICKNAME", json!("Lace"))["nickName"], "Lace");
+    assert_eq!(op("REMOVE", "Title", Value::Null).get("title"), None);
+}
+
+#[test]
+fn dialect_2_booleans_come_as_words() {
+    assert_eq!(op("Replace", "active", json!("False"))["active"], false);
+    assert_eq!(after(json!({ "op": "replace", "value": { "active": "false" } }))["active"], false);
+    assert_eq!(broken(json!({ "op": "replace", "path": "active", "value": "no" })), Rule::Value);
+    let email = op("replace", "emails[primary eq \"True\"].value", json!("new@work.example"));
+    assert_eq!(email["emails"][0]["value"], "new@work.example");
+}
+
+#[test]
+fn dialect_3_values_beside_remove_are_the_ones_to_remove() {
+    let left = op("remove", "emails", json!([{ "value": "ADA@work.example" }]));
+    assert_eq!(left["emails"], json!([{ "value": "ada@home.example", "type": "home" }]));
+    assert_eq!(op("remove", "emails", json!("ada@home.example"))["emails"].as_array().unwrap().len(), 1);
+    let other_type = op("remove", "emails", json!([{ "value": "ada@work.example", "type": "home" }]));
+    assert_eq!(other_type, unchanged());
+    assert_eq!(op("remove", "emails", json!([])), unchanged());
+    assert_eq!(broken(json!({ "op": "remove", "path": "emails", "value": [{ "type": "work" }] })), Rule::Value);
+}
+
+#[test]
+fn dialect_4_a_typed_value_is_made_where_there_is_none() {
+    let phone = op("replace", "phoneNumbers[type eq \"mobile\"].value", json!("+44 1"));
+    assert_eq!(phone["phoneNumbers"], json!([{ "value": "+44 1", "type": "mobile" }]));
+    let built = try_operations(json!([
+        { "op": "Add", "path": "addresses[type eq \"home\"].locality", "value": "Paris" },
+        { "op": "Add", "path": "addresses[type eq \"home\"].country", "value": "FR" },
+    ]));
+    assert_eq!(built.unwrap()["addresses"][1], json!({ "locality": "Paris", "country": "FR", "type": "home" }));
+    let primary = op("add", "roles[primary eq \"True\" and type eq \"app\"].value", json!("admin"));
+    assert_eq!(primary["roles"], json!([{ "value": "admin", "type": "app", "primary": true }]));
+    assert_eq!(op("add", "roles.value", json!("admin"))["roles"], json!([{ "value": "admin" }]));
+}
+
+#[test]
+fn dialect_4_the_value_taken_away_takes_its_label_along() {
+    let left = after(json!({ "op": "remove", "path": "emails[type eq \"work\"].value" }));
+    assert_eq!(left["emails"], json!([{ "value": "ada@home.example", "type": "home" }]));
+}
+
+#[test]
+fn dialect_5_values_without_a_path_have_dotted_and_qualified_names() {
+    let changed = after(json!({ "op": "replace", "value": {
+        "name.givenName": "Augusta",
+        format!("{ENTERPRISE}:department"): "Poetry",
+        ENTERPRISE: { "costCenter": "9" },
+        format!("{USER}:title"): "Lady",
+        "emails[type eq \"work\"].value": "new@work.example",
+    } }));
+    assert_eq!(changed["name"], json!({ "givenName": "Augusta", "familyName": "Byron" }));
+    assert_eq!(changed[ENTERPRISE]["department"], "Poetry");
+    assert_eq!(changed[ENTERPRISE]["costCenter"], "9");
+    assert_eq!(changed[ENTERPRISE]["manager"]["value"], "7");
+    assert_eq!(changed["title"], "Lady");
+    assert_eq!(changed["emails"][0]["value"], "new@work.example");
+}
+
+#[test]
+fn dialect_6_what_was_read_may_be_sent_back() {
+    let echoed = after(json!({ "op": "replace", "value": {
+        "id": "1", "schemas": [USER], "meta": {}, "groups": [], "title": "Lady", "unheardOf": true,
+        "urn:example:other:1.0:User": { "x": 1 },
+    } }));
+    let mut expected = ada();
+    expected.insert("title".into(), "Lady".into());
+    assert_eq!(echoed, Value::from(expected));
+    assert_eq!(op("add", "schemas", json!(["urn:example:other:1.0:User"])), unchanged());
+}
+
+#[test]
+fn dialect_7_a_manager_comes_and_goes_in_many_shapes() {
+    let path = format!("{ENTERPRISE}:manager");
+    for shape in [json!("8"), json!({ "value": "8" }), json!([{ "value": "8", "displayName": "Bo" }])] {
+        assert_eq!(op("replace", &path, shape)[ENTERPRISE]["manager"], json!({ "value": "8" }));
+    }
+    assert_eq!(op("add", &format!("{path}.value"), json!("8"))[ENTERPRISE]["manager"], json!({ "value": "8" }));
+    for nobody in [Value::Null, json!(""), json!({ "value": null }), json!([])] {
+        assert_eq!(op("replace", &path, nobody)[ENTERPRISE].get("manager"), None);
+    }
+    for path in [path.clone(), format!("{path}.value")] {
+        assert_eq!(op("remove", &path, json!("7"))[ENTERPRISE].get("manager"), None);
+    }
+    assert_eq!(op("replace", &path, json!({ "displayName": "Bo" })), unchanged());
+}
+
+#[test]
+fn dialect_9_remove_never_sets() {
+    assert_eq!(op("remove", "title", json!("Lady")).get("title"), None);
+    assert_eq!(op("remove", "nickName", json!("Lace")), unchanged());
+    assert_eq!(op("remove", "phoneNumbers[type eq \"fax\"].value", json!("1")), unchanged());
+}
+
+#[test]
+fn extensions_are_changed_and_removed_as_a_whole() {
+    let merged = op("add", ENTERPRISE, json!({ "Division": "North", "unheardOf": 1 }));
+    assert_eq!(merged[ENTERPRISE]["division"], "North");
+    assert_eq!(merged[ENTERPRISE]["department"], "Engines");
+    for operation in [
+        json!({ "op": "remove", "path": ENTERPRISE.to_lowercase() }),
+        json!({ "op": "replace", "path": ENTERPRISE, "value": null }),
+        json!({ "op": "replace", "value": { ENTERPRISE: null } }),
+    ] {
+        let without = after(operation);
+        assert_eq!(without.get(ENTERPRISE), None);
+        assert_eq!(without["schemas"], json!([USER]));
+    }
+    assert_eq!(broken(json!({ "op": "add", "path": ENTERPRISE })), Rule::Value);
+    assert_eq!(broken(json!({ "op": "add", "path": ENTERPRISE, "value": "x" })), Rule::Value);
+}
+
+#[test]
+fn a_password_is_accepted_and_forgotten() {
+    assert_eq!(op("replace", "password", json!("hunter2")), unchanged());
+    assert_eq!(after(json!({ "op": "add", "value": { "Password": "hunter2" } })), unchanged());
+}
+
+#[test]
+fn one_operation_cannot_blow_a_document_up() {
+    let roles: Vec<String> = (0..1_000).map(|index| index.to_string()).collect();
+    let result = try_operations(json!([
+        { "op": "add", "path": "roles", "value": roles },
+        { "op": "add", "path": "roles.display", "value": "x".repeat(10_000) },
+    ]));
+    assert!(matches!(result, Err(Error::Invalid { rule: Rule::TooMany, .. })));
+    let roles: Vec<String> = (0..1_001).map(|index| index.to_string()).collect();
+    assert_eq!(broken(json!({ "op": "add", "path": "roles", "value": roles })), Rule::TooMany);
+}
+
+// Groups.
+
+fn staff() -> Map<String, Value> {
+    document::normalize(group(), object(json!({ "displayName": "Staff", "externalId": "g-1" }))).unwrap()
+}
+
+fn try_group(operations: Value) -> Result<GroupPatch> {
+    apply_group(&parse(&json!({ "Operations": operations }))?, group(), &staff())
+}
+
+fn members_of(operation: Value) -> Vec<MemberChange> {
+    let patch = try_group(json!([operation])).unwrap();
+    assert_eq!(patch.document, staff());
+    patch.members
+}
+
+fn ids(ids: &[&str]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+fn group_rule(operation: Value) -> Rule {
+    match try_group(json!([operation])) {
+        Err(Error::Invalid { rule, .. }) => rule,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn members_are_added_in_every_shape() {
+    for value in [
+        json!([{ "value": "a", "display": "A", "$ref": "../Users/a" }]),
+        json!([{ "VALUE": "a" }]),
+        json!({ "value": "a" }),
+        json!("a"),
+        json!(["a"]),
+    ] {
+        let expected = [MemberChange::Add(ids(&["a"]))];
+        assert_eq!(members_of(json!({ "op": "Add", "path": "Members", "value": value })), expected);
+        assert_eq!(members_of(json!({ "op": "add", "value": { "members": value } })), expected);
+    }
+    assert_eq!(members_of(json!({ "op": "add", "path": "members", "value": [] })), []);
+    assert_eq!(group_rule(json!({ "op": "add", "path": "members" })), Rule::Value);
+    assert_eq!(group_rule(json!({ "op": "add", "path": "members", "value": [{ "display": "A" }] })), Rule::Value);
+}
+
+#[test]
+fn dialect_3_remove_with_a_list_means_these_members() {
+    let remove = |value: Value| members_of(json!({ "op": "Remove", "path": "members", "value": value }));
+    assert_eq!(remove(json!([{ "value": "a" }, { "value": "b" }])), [MemberChange::Remove(ids(&["a", "b"]))]);
+    assert_eq!(remove(json!([])), []);
+    assert_eq!(remove(Value::Null), [MemberChange::Clear]);
+    assert_eq!(members_of(json!({ "op": "remove", "path": "members" })), [MemberChange::Clear]);
+}
+
+#[test]
+fn members_are_selected_by_their_value_only() {
+    let remove = |filter: &str| json!({ "op": "remove", "path": format!("members[{filter}]") });
+    assert_eq!(members_of(remove("value eq \"a\"")), [MemberChange::Remove(ids(&["a"]))]);
+    let either = remove("Value eq \"a\" or value EQ \"b\" or value eq \"c\"");
+    assert_eq!(members_of(either), [MemberChange::Remove(ids(&["a", "b", "c"]))]);
+    for filter in
+        ["display eq \"A\"", "value ne \"a\"", "value eq \"a\" and type eq \"User\"", "value pr", "value eq 7"]
+    {
+        assert_eq!(group_rule(remove(filter)), Rule::Filter, "{filter}");
+    }
+}
+
+#[test]
+fn members_are_not_edited_in_place() {
+    for (path, value) in [
+        ("members[value eq \"a\"].display", json!("A")),
+        ("members[value eq \"a\"].value", json!("b")),
+        ("members[value eq \"a\"]", json!({ "value": "b" })),
+        ("members.value", json!("b")),
+    ] {
+        assert_eq!(group_rule(json!({ "op": "replace", "path": path, "value": value })), Rule::Mutability, "{path}");
+    }
+}
+
+#[test]
+fn dialect_8_only_an_explicit_empty_list_empties_a_group() {
+    let empty = [MemberChange::Replace(Vec::new())];
+    assert_eq!(members_of(json!({ "op": "replace", "path": "members", "value": [] })), empty);
+    assert_eq!(members_of(json!({ "op": "replace", "value": { "members": [] } })), empty);
+    assert_eq!(members_of(json!({ "op": "replace", "value": { "displayName": "Staff" } })), []);
+    assert_eq!(members_of(json!({ "op": "replace", "value": { "displayName": "Staff", "members": null } })), []);
+    assert_eq!(group_rule(json!({ "op": "replace", "path": "members", "value": null })), Rule::Value);
+}
+
+#[test]
+fn dialects_6_and_10_groups_are_renamed_and_unlinked() {
+    let renamed = try_group(json!([{ "op": "replace", "value": { "id": "1", "displayName": " Crew " } }])).unwrap();
+    assert_eq!((&renamed.document["displayName"], renamed.members), (&json!("Crew"), vec![]));
+    for operation in [
+        json!({ "op": "replace", "path": "externalId", "value": null }),
+        json!({ "op": "replace", "value": { "externalId": "" } }),
+        json!({ "op": "remove", "path": "externalid", "value": "g-1" }),
+    ] {
+        assert_eq!(try_group(json!([operation])).unwrap().document.get("externalId"), None);
+    }
+    assert_eq!(group_rule(json!({ "op": "remove", "path": "displayName" })), Rule::Mutability);
+}
+
+#[test]
+fn member_changes_keep_their_order() {
+    let patch = try_group(json!([
+        { "op": "remove", "path": "members[value eq \"a\"]" },
+        { "op": "add", "path": "members", "value": [{ "value": "b" }] },
+        { "op": "replace", "path": "displayName", "value": "Crew" },
+    ]));
+    let expected = [MemberChange::Remove(ids(&["a"])), MemberChange::Add(ids(&["b"]))];
+    assert_eq!(patch.unwrap().members, expected);
+}
+
+// Properties.
+
+fn any_operation() -> impl Strategy<Value = Value> {
+    let path = prop_oneof![
+        "(userName|title|name|name\\.givenName|emails|emails\\.value|roles|addresses|active|members|schemas|id)",
+        "(emails|roles|addresses|members)\\[(type|value|primary) (eq|co|ne) (\"(work|a|true)\"|true)\\](\\.(value|locality|primary|type))?",
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User(:manager|:department|:manager.value)?",
+        "[ -~]{0,12}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u8>().prop_map(Value::from),
+        "(work|a|b|True|)".prop_map(Value::from),
+    ];
+    let value = leaf.prop_recursive(3, 16, 3, |inner| {
+        let key = "(value|type|primary|locality|emails|name|title|members|roles|manager|department|active)";
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::vec((key, inner), 0..3).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    });
+    let verb = "(add|replace|remove)";
+    (verb, prop::option::weighted(0.8, path), prop::option::weighted(0.9, value)).prop_map(|(verb, path, value)| {
+        let mut operation = Map::from_iter([("op".into(), verb.into())]);
+        operation.extend(path.map(|path| ("path".into(), path.into())));
+        operation.extend(value.map(|value| ("value".into(), value)));
+        operation.into()
+    })
+}
+
+/// Three texts and three attributes: what a naive reading of the RFC makes of them.
+fn naive(model: &mut Vec<(String, String)>, verb: &str, name: &str, value: &str) {
+    model.retain(|(known, _)| known != name);
+    if verb != "remove" {
+        model.push((name.into(), value.into()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_operation_leaves_a_canonical_document_or_an_error(operation in any_operation(), second in any_operation()) {
+        for operations in [json!([operation]), json!([operation, second])] {
+            if let Ok(patched) = try_operations(operations.clone()) {
+                let again = document::normalize(user(), patched.clone()).unwrap();
+                prop_assert_eq!(serde_json::to_string(&patched).unwrap(), serde_json::to_string(&again).unwrap());
+            }
+            if let Ok(patch) = try_group(operations) {
+                prop_assert_eq!(document::normalize(group(), patch.document.clone()).unwrap(), patch.document);
+            }
+        }
+    }
+
+    #[test]
+    fn simple_attributes_behave_as_a_naive_model(
+        steps in prop::collection::vec(("(add|replace|remove)", "(title|nickName|locale)", "[a-z]{1,3}", any::<bool>()), 0..12),
+    ) {
+        let mut document = document::normalize(user(), object(json!({ "userName": "ada" }))).unwrap();
+        let mut model = Vec::new();
+        for (verb, name, value, with_path) in steps {
+            let operation = if with_path || verb == "remove" {
+                json!({ "op": verb, "path": name, "value": value })
+            } else {
+                json!({ "op": verb, "value": { &name: value } })
+            };
+            let operations = parse(&json!({ "Operations": [operation] })).unwrap();
+            document = apply_user(&operations, user(), &document).unwrap();
+            naive(&mut model, &verb, &name, &value);
+        }
+        let mut expected = object(json!({ "userName": "ada" }));
+        expected.extend(model.into_iter().map(|(name, value)| (name, value.into())));
+        prop_assert_eq!(document, document::normalize(user(), expected).unwrap());
+    }
+
+    #[test]
+    fn values_of_many_behave_as_a_set(
+        steps in prop::collection::vec(("(add|replace|remove)", prop::collection::btree_set("[a-e]", 0..4)), 1..10),
+    ) {
+        let mut model = std::collections::BTreeSet::new();
+        let mut operations = Vec::new();
+        for (verb, values) in steps {
+            operations.push(json!({ "op": verb, "path": "roles", "value": values }));
+            match verb.as_str() {
+                "add" => model.extend(values),
+                "replace" => model = values,
+                _ => model.retain(|known| !values.contains(known)),
+            }
+        }
+        let patched = try_operations(operations.into()).unwrap();
+        let roles = patched.get("roles").and_then(Value::as_array).into_iter().flatten();
+        let left: std::collections::BTreeSet<String> =
+            roles.map(|role| role["value"].as_str().unwrap().to_owned()).collect();
+        prop_assert_eq!(left, model);
+    }
+
+    #[test]
+    fn member_changes_mean_what_a_naive_model_means(
+        steps in prop::collection::vec(("(add|replace|remove|select|clear)", prop::collection::vec("[a-e]", 1..4)), 1..10),
+    ) {
+        let mut model = std::collections::BTreeSet::new();
+        let mut operations = Vec::new();
+        for (verb, values) in steps {
+            let filter: Vec<String> = values.iter().map(|id| format!("value eq \"{id}\"")).collect();
+            operations.push(match verb.as_str() {
+                "select" => json!({ "op": "remove", "path": format!("members[{}]", filter.join(" or ")) }),
+                "clear" => json!({ "op": "remove", "path": "members" }),
+                verb => json!({ "op": verb, "path": "members", "value": values }),
+            });
+            match verb.as_str() {
+                "add" => model.extend(values),
+                "replace" => model = values.into_iter().collect(),
+                "clear" => model.clear(),
+                _ => model.retain(|known| !values.contains(known)),
+            }
+        }
+        let mut left = std::collections::BTreeSet::new();
+        for change in try_group(operations.into()).unwrap().members {
+            match change {
+                MemberChange::Add(ids) => left.extend(ids),
+                MemberChange::Remove(ids) => left.retain(|known| !ids.contains(known)),
+                MemberChange::Clear => left.clear(),
+                MemberChange::Replace(ids) => left = ids.into_iter().collect(),
+            }
+        }
+        prop_assert_eq!(left, model);
+    }
+}

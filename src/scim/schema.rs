@@ -1,0 +1,233 @@
+//! Discovery (RFC 7644 section 4): what this server tells clients about its schemas, its kinds of resource and
+//! itself. Rendered from the tables that validation uses, so it cannot promise anything else.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::schema::{Attribute, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness, group, user};
+
+/// The largest page of a list (RFC 7643 section 5, `filter.maxResults`).
+pub const MAX_RESULTS: u64 = 200;
+
+const SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Schema";
+const RESOURCE_TYPE: &str = "urn:ietf:params:scim:schemas:core:2.0:ResourceType";
+const SERVICE_PROVIDER_CONFIG: &str = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig";
+
+/// All schemas (RFC 7643 section 7). `base_url` is the root of the client's SCIM endpoints, without a final slash.
+pub fn schemas(base_url: &str) -> Vec<Value> {
+    known_schemas().map(|schema| render_schema(schema, base_url)).collect()
+}
+
+/// The schema with that URN, in any case.
+pub fn schema(base_url: &str, urn: &str) -> Option<Value> {
+    known_schemas().find(|schema| schema.urn.eq_ignore_ascii_case(urn)).map(|schema| render_schema(schema, base_url))
+}
+
+/// The kinds of resource and where they live (RFC 7643 section 6).
+pub fn resource_types(base_url: &str) -> Vec<Value> {
+    [user(), group()].map(|ty| render_resource_type(ty, base_url)).into()
+}
+
+/// What this server can do (RFC 7643 section 5).
+pub fn service_provider_config(base_url: &str) -> Value {
+    json!({
+        "schemas": [SERVICE_PROVIDER_CONFIG],
+        "patch": { "supported": true },
+        "bulk": { "supported": false, "maxOperations": 0, "maxPayloadSize": 0 },
+        "filter": { "supported": true, "maxResults": MAX_RESULTS },
+        "changePassword": { "supported": false },
+        "sort": { "supported": true },
+        "etag": { "supported": true },
+        "authenticationSchemes": [{
+            "type": "oauthbearertoken",
+            "name": "Bearer token",
+            "description": "A token issued for one connection, sent in the Authorization header.",
+            "specUri": "https://www.rfc-editor.org/info/rfc6750",
+            "primary": true,
+        }],
+        "meta": {
+            "resourceType": "ServiceProviderConfig",
+            "location": format!("{base_url}/ServiceProviderConfig"),
+        },
+    })
+}
+
+fn known_schemas() -> impl Iterator<Item = &'static Schema> {
+    [user(), group()].into_iter().flat_map(|ty| std::iter::once(&ty.core).chain(&ty.extensions))
+}
+
+fn render_resource_type(ty: &ResourceType, base_url: &str) -> Value {
+    let extensions: Vec<Value> =
+        ty.extensions.iter().map(|schema| json!({ "schema": schema.urn, "required": false })).collect();
+    json!({
+        "schemas": [RESOURCE_TYPE],
+        "id": ty.name,
+        "name": ty.name,
+        "description": ty.description,
+        "endpoint": ty.endpoint,
+        "schema": ty.core.urn,
+        "schemaExtensions": extensions,
+        "meta": { "resourceType": "ResourceType", "location": format!("{base_url}/ResourceTypes/{}", ty.name) },
+    })
+}
+
+fn render_schema(schema: &Schema, base_url: &str) -> Value {
+    json!({
+        "schemas": [SCHEMA],
+        "id": schema.urn,
+        "name": schema.name,
+        "description": schema.description,
+        "attributes": schema.attributes.iter().map(render_attribute).collect::<Vec<_>>(),
+        "meta": { "resourceType": "Schema", "location": format!("{base_url}/Schemas/{}", schema.urn) },
+    })
+}
+
+fn render_attribute(attribute: &Attribute) -> Value {
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+    put("name", attribute.name.as_str().into());
+    put("type", kind(attribute.kind).into());
+    put("multiValued", attribute.multi_valued.into());
+    put("description", attribute.description.as_str().into());
+    put("required", attribute.required.into());
+    if matches!(attribute.kind, Kind::String | Kind::Reference | Kind::Binary) {
+        put("caseExact", attribute.case_exact.into());
+    }
+    put("mutability", mutability(attribute.mutability).into());
+    put("returned", returned(attribute.returned).into());
+    put("uniqueness", uniqueness(attribute.uniqueness).into());
+    if !attribute.canonical_values.is_empty() {
+        put("canonicalValues", attribute.canonical_values.as_slice().into());
+    }
+    if !attribute.reference_types.is_empty() {
+        put("referenceTypes", attribute.reference_types.as_slice().into());
+    }
+    if !attribute.sub_attributes.is_empty() {
+        put("subAttributes", attribute.sub_attributes.iter().map(render_attribute).collect());
+    }
+    fields.into()
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::String => "string",
+        Kind::Boolean => "boolean",
+        Kind::Decimal => "decimal",
+        Kind::Integer => "integer",
+        Kind::DateTime => "dateTime",
+        Kind::Binary => "binary",
+        Kind::Reference => "reference",
+        Kind::Complex => "complex",
+    }
+}
+
+fn mutability(mutability: Mutability) -> &'static str {
+    match mutability {
+        Mutability::ReadOnly => "readOnly",
+        Mutability::ReadWrite => "readWrite",
+        Mutability::Immutable => "immutable",
+        Mutability::WriteOnly => "writeOnly",
+    }
+}
+
+fn returned(returned: Returned) -> &'static str {
+    match returned {
+        Returned::Always => "always",
+        Returned::Never => "never",
+        Returned::Default => "default",
+        Returned::Request => "request",
+    }
+}
+
+fn uniqueness(uniqueness: Uniqueness) -> &'static str {
+    match uniqueness {
+        Uniqueness::None => "none",
+        Uniqueness::Server => "server",
+        Uniqueness::Global => "global",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::schema::{ENTERPRISE, GROUP, USER};
+
+    const BASE: &str = "https://id.example/scim/v2/acme";
+
+    fn attribute<'a>(schema: &'a Value, name: &str) -> &'a Value {
+        schema["attributes"].as_array().unwrap().iter().find(|attribute| attribute["name"] == name).unwrap()
+    }
+
+    #[test]
+    fn every_schema_is_listed_and_found_by_its_urn() {
+        let ids: Vec<Value> = schemas(BASE).iter().map(|schema| schema["id"].clone()).collect();
+        assert_eq!(ids, [USER, ENTERPRISE, GROUP]);
+        for id in [USER, ENTERPRISE, GROUP] {
+            let found = schema(BASE, &id.to_uppercase()).unwrap();
+            assert_eq!(found["meta"]["location"], format!("{BASE}/Schemas/{id}"));
+        }
+        assert!(schema(BASE, "urn:none").is_none());
+    }
+
+    #[test]
+    fn attributes_say_what_the_tables_say() {
+        let user = schema(BASE, USER).unwrap();
+        let name = attribute(&user, "userName");
+        assert_eq!(
+            (&name["required"], &name["caseExact"], &name["uniqueness"]),
+            (&json!(true), &json!(false), &json!("server"))
+        );
+        let password = attribute(&user, "password");
+        assert_eq!((&password["mutability"], &password["returned"]), (&json!("writeOnly"), &json!("never")));
+        let email = attribute(&user, "emails");
+        assert_eq!(email["type"], "complex");
+        assert_eq!(email["subAttributes"][2]["canonicalValues"], json!(["work", "home", "other"]));
+        assert_eq!(attribute(&user, "active").get("caseExact"), None);
+    }
+
+    #[test]
+    fn strict_clients_find_no_extras_inside_attributes() {
+        fn check(attribute: &Value) {
+            let allowed = [
+                "name",
+                "type",
+                "multiValued",
+                "description",
+                "required",
+                "caseExact",
+                "mutability",
+                "returned",
+                "uniqueness",
+                "canonicalValues",
+                "referenceTypes",
+                "subAttributes",
+            ];
+            for key in attribute.as_object().unwrap().keys() {
+                assert!(allowed.contains(&key.as_str()), "{key}");
+            }
+            attribute["subAttributes"].as_array().into_iter().flatten().for_each(check);
+        }
+        for schema in schemas(BASE) {
+            let attributes = schema["attributes"].as_array().unwrap();
+            attributes.iter().for_each(check);
+            let common = ["id", "externalId", "meta", "schemas"];
+            assert!(attributes.iter().all(|attribute| !common.contains(&attribute["name"].as_str().unwrap())));
+        }
+    }
+
+    #[test]
+    fn resource_types_point_to_their_schemas() {
+        let types = resource_types(BASE);
+        assert_eq!((&types[0]["endpoint"], &types[0]["schema"]), (&json!("/Users"), &json!(USER)));
+        assert_eq!(types[0]["schemaExtensions"], json!([{ "schema": ENTERPRISE, "required": false }]));
+        assert_eq!(types[1]["meta"]["location"], format!("{BASE}/ResourceTypes/Group"));
+    }
+
+    #[test]
+    fn the_configuration_promises_only_what_is_there() {
+        let config = service_provider_config(BASE);
+        assert_eq!(config["patch"]["supported"], true);
+        assert_eq!(config["bulk"], json!({ "supported": false, "maxOperations": 0, "maxPayloadSize": 0 }));
+        assert_eq!(config["filter"]["maxResults"], MAX_RESULTS);
+        assert_eq!(config["authenticationSchemes"][0]["type"], "oauthbearertoken");
+    }
+}
