@@ -107,6 +107,15 @@ impl Dialect {
         }
     }
 
+    /// An operand that is bound as a float. Statements are prepared once for each text, so one text must never be used
+    /// with two types of value.
+    pub(super) fn float(self, operand: &str) -> String {
+        match self {
+            Sqlite => operand.to_owned(),
+            Postgres => format!("{operand}::float8"),
+        }
+    }
+
     /// The value in a form that sorts; NULL where it is missing or of another type.
     pub(super) fn sortable(self, scope: Scope, place: &[&str], kind: Kind) -> String {
         let ty = self.type_of(scope, place);

@@ -249,7 +249,10 @@ impl Writer {
             Test::Number(op, operand) => {
                 let operand = match operand.as_i64() {
                     Some(integer) => self.bind(integer),
-                    None => self.bind(operand.as_f64()),
+                    None => {
+                        let operand = self.bind(operand.as_f64());
+                        self.dialect.float(&operand)
+                    }
                 };
                 self.number_test(scope, place, *op, &operand)
             }

@@ -283,6 +283,8 @@ fn users_are_found_by_their_common_attributes() {
             (r#"USERNAME eq "nobody""#, &[]),
             (r#"userName ne "noor""#, &[1, 3]),
             (r#"userName sw "MA""#, &[1]),
+            // The end of a range of prefixes is exact.
+            (r#"userName sw "nooq""#, &[]),
             (r#"userName co "O""#, &[2, 3]),
             (r#"userName ew "Ë""#, &[3]),
             (r#"userName gt "mara@acme.example""#, &[2, 3]),
@@ -565,35 +567,8 @@ fn resources_sort_by_code_point_and_by_their_primary_value() {
 
 /// Texts that are likely to meet, to be prefixes of each other, and to be mishandled.
 fn any_text() -> impl Strategy<Value = String> {
-    select(vec![
-        "",
-        "a",
-        "A",
-        "ab",
-        "abc",
-        "b",
-        "é",
-        "e\u{301}",
-        "É",
-        "ß",
-        "ΑΣ",
-        "😀",
-        "😀b",
-        "\u{10ffff}",
-        "%",
-        "_",
-        "\\",
-        "'",
-        "\"",
-        "true",
-        "{}",
-        "[]",
-        "null",
-        "5",
-        "work",
-        "home",
-    ])
-    .prop_map(str::to_owned)
+    select(vec!["", "a", "A", "ab", "b", "É", "e\u{301}", "😀", "\u{10ffff}", "%", "'", "{}", "null", "work"])
+        .prop_map(str::to_owned)
 }
 
 fn any_instant() -> impl Strategy<Value = String> {
@@ -779,7 +754,7 @@ fn the_databases_and_the_memory_always_agree() {
     let rows = (any_row(1), any_row(2), any_row(3), any_row(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
     let filters = proptest::collection::vec(any_filter(), 12);
     // Failures are reproduced by the values that they print.
-    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config)
         .run(&(rows, filters), |(rows, filters)| {
             world.hold(&STAFF, &rows);
