@@ -263,6 +263,16 @@ pub async fn members_of(cx: &Cx, groups: &[Uuid]) -> Result<HashMap<Uuid, Vec<Me
     Ok(members)
 }
 
+/// Whether a group has at most `limit` direct members; looks at no more than that.
+pub async fn has_at_most(cx: &Cx, id: Uuid, limit: u64) -> Result<bool> {
+    cx.allow(Action::ReadGroup, cx.confined_to())?;
+    let text = format!(
+        "SELECT 1 FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL LIMIT 1 OFFSET {limit}"
+    );
+    let values = [cx.organization().into(), id.into()];
+    Ok(cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?.is_none())
+}
+
 /// The live group `id`, locked for this write; the actor must be allowed to change it.
 async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<Group> {
     let query = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());

@@ -64,7 +64,9 @@ pub(super) fn parse(document: &str) -> Result<Map<String, Value>> {
 pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
     let owner = cx.confined_to();
     cx.allow(Action::WriteUser, owner)?;
-    let document = &document::normalize(schema::user(), attributes)?;
+    let mut document = document::normalize(schema::user(), attributes)?;
+    document.entry("active").or_insert(true.into());
+    let document = &document;
     cx.write(move |tx| Box::pin(async move {
         if let Some(known) = known(tx, owner, document::external_id(document)).await? {
             return match known.deleted_at {
@@ -130,7 +132,9 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&User) -> Result<Option<Map
     cx.write(move |tx| Box::pin(async move {
         let before = live(tx, cx, id).await?;
         let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
-        let document = document::normalize(schema::user(), attributes)?;
+        let mut document = document::normalize(schema::user(), attributes)?;
+        // Saying nothing about it neither suspends nor reactivates anybody.
+        document.entry("active").or_insert(before.active.into());
         let action = match (before.active, document::active(&document)) {
             (true, false) => "user.suspended",
             (false, true) => "user.reactivated",

@@ -1,0 +1,273 @@
+//! What every SCIM request and answer has in common: the caller, the body, media types, errors, versions.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::context::{App, Cx};
+use crate::domain::document::Projection;
+use crate::domain::schema::ResourceType;
+use crate::domain::{organization, token};
+use crate::error::{Error, Result, Rule};
+
+/// Largest body of a single request, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+const MEDIA_TYPE: &str = "application/scim+json";
+const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
+
+/// An authenticated caller: taken by every handler, first.
+pub struct Caller {
+    pub cx: Cx,
+    /// The tenant's base URL, without a final slash.
+    pub base_url: String,
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let secret = bearer(&parts.headers).ok_or(Error::Unauthenticated(
+            "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
+        ))?;
+        let slug = slug(parts)?;
+        let from = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
+        let from = from.map(|peer| peer.0.ip().to_string());
+        let request_id = request_id(&parts.headers);
+        let cx = token::authenticate(app, &slug, secret, from, request_id).await?;
+        acceptable(&parts.headers)?;
+        let base_url = organization::base_url(app, &slug);
+        Ok(Self { cx, base_url })
+    }
+}
+
+/// The credential of RFC 6750; the scheme in any case.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, secret) = value.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
+}
+
+/// The tenant in `/scim/v2/{slug}`: read off the path, since fallbacks have no parameters of their own.
+fn slug(parts: &Parts) -> Result<String> {
+    let uri = parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |original| &original.0);
+    let rest = uri.path().split_once("/scim/v2/").map(|(_, rest)| rest);
+    rest.and_then(|rest| rest.split('/').next()).map(Into::into).ok_or_else(|| Error::not_found("the SCIM tenant in this URL"))
+}
+
+/// The id under which this request is written to the ledger and the log: the caller's, if it is a UUID.
+pub fn request_id(headers: &HeaderMap) -> Uuid {
+    let given = headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    given.unwrap_or_else(Uuid::now_v7)
+}
+
+/// Answers are always SCIM JSON; a client that can read neither that nor JSON is told so.
+fn acceptable(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(()) };
+    let accept = accept.to_str().unwrap_or("*/*");
+    let readable = accept.split(',').filter_map(|range| range.split(';').next()).any(|range| {
+        ["*/*", "application/*", MEDIA_TYPE, "application/json"].iter().any(|known| range.trim().eq_ignore_ascii_case(known))
+    });
+    match readable {
+        true => Ok(()),
+        false => Err(Failure::plain(StatusCode::NOT_ACCEPTABLE, "this server answers application/scim+json")),
+    }
+}
+
+/// A JSON object as the request's body; taken last.
+pub struct Body(pub Map<String, Value>);
+
+impl FromRequest<Arc<App>> for Body {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
+        if let Some(given) = request.headers().get(header::CONTENT_TYPE) {
+            let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+            // Okta and others send plain JSON (RFC 7644 section 3.1 asks for the SCIM type).
+            if ![MEDIA_TYPE, "application/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+                let why = "send application/scim+json or application/json";
+                return Err(Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+            }
+        }
+        let bytes = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Failure::plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a request may have at most {MAX_BODY} bytes"))
+            }
+            status => Failure::plain(status, "the body could not be read"),
+        })?;
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(object)) => Ok(Self(object)),
+            Ok(_) => Err(Error::broken(Rule::Syntax, "body", "must be a JSON object").into()),
+            Err(error) => {
+                let why = format!("is not JSON: line {}, column {}", error.line(), error.column());
+                Err(Error::broken(Rule::Syntax, "body", why).into())
+            }
+        }
+    }
+}
+
+/// The id in a path. What could not be one of our ids names nothing.
+pub fn id(text: &str, noun: &'static str) -> Result<Uuid> {
+    Uuid::try_parse(text).ok().filter(|id| id.to_string() == text).ok_or_else(|| Error::not_found(noun))
+}
+
+/// The preconditions of RFC 7644 section 3.14.
+#[derive(Debug, Clone, Default)]
+pub struct Preconditions {
+    if_match: Option<String>,
+    if_none_match: Option<String>,
+}
+
+impl Preconditions {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
+    }
+
+    /// Whether a change of `version` may go ahead (RFC 9110 section 13.1.1); judged under the row's lock.
+    pub fn check(&self, version: i64) -> Result<()> {
+        let matches = self.if_match.as_deref().is_none_or(|tags| lists(tags, version));
+        let unseen = self.if_none_match.as_deref().is_none_or(|tags| !lists(tags, version));
+        if matches && unseen { Ok(()) } else { Err(Error::Stale { version }) }
+    }
+
+    /// Whether the client already has `version` (RFC 9110 section 13.1.2).
+    pub fn not_modified(&self, version: i64) -> bool {
+        self.if_none_match.as_deref().is_some_and(|tags| lists(tags, version))
+    }
+}
+
+/// Whether a list of entity tags names `version`; weak and strong spellings are the same to us.
+fn lists(tags: &str, version: i64) -> bool {
+    tags.split(',').map(str::trim).any(|tag| {
+        let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+        tag == "*" || opaque == format!("\"{version}\"")
+    })
+}
+
+/// The weak entity tag of a version.
+pub fn etag(version: i64) -> String {
+    format!("W/\"{version}\"")
+}
+
+/// A date as SCIM writes it: UTC, to the microsecond, so that it can be compared with again.
+pub fn date(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// An answer that is already JSON text.
+pub fn answer(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], body).into_response()
+}
+
+/// A single resource with its version and place.
+pub fn resource(status: StatusCode, body: String, version: i64, location: &str) -> Response {
+    let mut response = answer(status, body);
+    for (name, value) in [(header::ETAG, etag(version)), (header::LOCATION, location.to_owned())] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// A refusal on its way out.
+pub struct Failure {
+    status: StatusCode,
+    scim_type: Option<&'static str>,
+    detail: String,
+}
+
+impl Failure {
+    /// A refusal by HTTP's own rules, which has no scimType.
+    pub fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, scim_type: None, detail: detail.into() }
+    }
+
+    pub fn method_not_allowed() -> Self {
+        Self::plain(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
+    }
+}
+
+impl From<Error> for Failure {
+    /// RFC 7644 section 3.12.
+    fn from(error: Error) -> Self {
+        let (status, scim_type) = match &error {
+            Error::NotFound(_) => (StatusCode::NOT_FOUND, None),
+            Error::Taken { .. } => (StatusCode::CONFLICT, Some("uniqueness")),
+            Error::Stale { .. } => (StatusCode::PRECONDITION_FAILED, None),
+            Error::Invalid { rule, .. } => (StatusCode::BAD_REQUEST, Some(scim_type(*rule))),
+            Error::Forbidden(_) | Error::Held { .. } => (StatusCode::FORBIDDEN, None),
+            Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, None),
+            Error::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, None),
+            Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
+            Error::Internal(text) => {
+                tracing::error!(error = %text, "a SCIM request failed");
+                return Self::plain(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here; the request changed nothing");
+            }
+        };
+        Self { status, scim_type, detail: error.to_string() }
+    }
+}
+
+/// RFC 7644 table 9 and RFC 9865 section 2.3.
+fn scim_type(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Value => "invalidValue",
+        Rule::Syntax => "invalidSyntax",
+        Rule::Path => "invalidPath",
+        Rule::NoTarget => "noTarget",
+        Rule::Mutability => "mutability",
+        Rule::Filter => "invalidFilter",
+        Rule::TooMany => "tooMany",
+        Rule::Cursor => "invalidCursor",
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut body = json!({ "schemas": [ERROR], "status": self.status.as_u16().to_string(), "detail": self.detail });
+        if let Some(scim_type) = self.scim_type {
+            body["scimType"] = scim_type.into();
+        }
+        let mut response = answer(self.status, body.to_string());
+        let extra = match self.status {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"SCIM\", error=\"invalid_token\"")),
+            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "1")),
+            _ => None,
+        };
+        if let Some((name, value)) = extra {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+/// A resource as text: the stored document and what the server adds to it. Without a projection the document
+/// is moved as bytes and never looked into.
+pub fn compose(
+    document: &str,
+    added: Map<String, Value>,
+    ty: &ResourceType,
+    projection: &Projection,
+) -> serde_json::Result<String> {
+    let everything = projection.only.is_empty() && projection.except.is_empty();
+    match document.strip_suffix('}') {
+        Some(open) if everything && open.len() > 1 => {
+            let added = serde_json::to_string(&added)?;
+            Ok(format!("{open},{}", added.get(1..).unwrap_or("}")))
+        }
+        _ => {
+            let mut whole: Map<String, Value> = serde_json::from_str(document)?;
+            whole.extend(added);
+            projection.apply(ty, &mut whole);
+            serde_json::to_string(&whole)
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `/Groups` (RFC 7644 section 3, RFC 7643 section 4.2).
+
+use std::collections::HashMap;
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::query::{Wanted, envelope};
+use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
+use super::{patch as patching, wire};
+use crate::context::Cx;
+use crate::domain::document::{MemberChange, Projection};
+use crate::domain::group::{self, Group, GroupEdit, Member};
+use crate::domain::{document, schema};
+use crate::error::{Error, Result};
+
+type Answer = Result<Response, Failure>;
+
+/// Up to this many members a PATCH is answered with the group; above, one change would echo them all.
+const SMALL: u64 = 100;
+
+/// RFC 7644 section 3.3.
+pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
+    let members = document::members(schema::group(), &body)?.unwrap_or_default();
+    let group = group::create(&caller.cx, body, members).await?;
+    single(&caller, StatusCode::CREATED, &group, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.4.1.
+pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, headers: HeaderMap) -> Answer {
+    let group = group::get(&caller.cx, group_id(path)?).await?;
+    if Preconditions::of(&headers).not_modified(group.version) {
+        return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(group.version))]).into_response());
+    }
+    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.4.2.
+pub async fn list(caller: Caller, wanted: Wanted) -> Answer {
+    page(&caller, &wanted).await
+}
+
+/// RFC 7644 section 3.4.3.
+pub async fn search(caller: Caller, Body(body): Body) -> Answer {
+    page(&caller, &Wanted::of_body(&body)?).await
+}
+
+/// RFC 7644 section 3.5.1. A body without `members` says nothing about them; only an explicit list, empty or
+/// not, replaces them. The same for `externalId`.
+pub async fn replace(
+    caller: Caller,
+    path: Path<(String, String)>,
+    wanted: Wanted,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Answer {
+    let preconditions = Preconditions::of(&headers);
+    let members = document::members(schema::group(), &body)?.map(MemberChange::Replace);
+    let document = document::normalize(schema::group(), body)?;
+    let group = group::change(&caller.cx, group_id(path)?, |group| {
+        preconditions.check(group.version)?;
+        let mut document = document.clone();
+        if let (None, Some(known)) = (document::external_id(&document), &group.external_id) {
+            document.insert("externalId".into(), known.clone().into());
+        }
+        Ok(GroupEdit { attributes: Some(document), members: members.iter().cloned().collect() })
+    })
+    .await?;
+    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.5.2: all operations or none. The answer is the group where the client named attributes
+/// (which the RFC demands) or the group is small, and otherwise no content, which the RFC allows.
+pub async fn patch(
+    caller: Caller,
+    path: Path<(String, String)>,
+    wanted: Wanted,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Answer {
+    let preconditions = Preconditions::of(&headers);
+    let operations = patching::parse(&Value::Object(body))?;
+    let group = group::change(&caller.cx, group_id(path)?, |group| {
+        preconditions.check(group.version)?;
+        let patch = patching::apply_group(&operations, schema::group(), &group.attributes()?)?;
+        Ok(GroupEdit { attributes: Some(patch.document), members: patch.members })
+    })
+    .await?;
+    if !wanted.projected && !group::has_at_most(&caller.cx, group.id, SMALL).await? {
+        return Ok((StatusCode::NO_CONTENT, [("etag", etag(group.version))]).into_response());
+    }
+    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.6.
+pub async fn delete(caller: Caller, path: Path<(String, String)>, headers: HeaderMap) -> Answer {
+    let preconditions = Preconditions::of(&headers);
+    group::delete(&caller.cx, group_id(path)?, |group| preconditions.check(group.version)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn group_id(Path((_, text)): Path<(String, String)>) -> Result<Uuid> {
+    id(&text, "the group")
+}
+
+async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    let found = group::search(&caller.cx, &wanted.query).await?;
+    let ids: Vec<Uuid> = found.rows.iter().map(|group| group.id).collect();
+    let members = members(&caller.cx, &ids, &wanted.projection).await?;
+    let render = |group: &Group| {
+        let members = members.get(&group.id).map_or(&[][..], Vec::as_slice);
+        render(group, members, &caller.base_url, &wanted.projection)
+    };
+    let resources: Vec<String> = found.rows.iter().map(render).collect::<Result<_>>()?;
+    Ok(answer(StatusCode::OK, envelope(found.total, wanted.query.offset, &resources)))
+}
+
+async fn single(caller: &Caller, status: StatusCode, group: &Group, projection: &Projection) -> Answer {
+    let members = members(&caller.cx, &[group.id], projection).await?.remove(&group.id).unwrap_or_default();
+    let body = render(group, &members, &caller.base_url, projection)?;
+    Ok(resource(status, body, group.version, &location(group.id, "Groups", &caller.base_url)))
+}
+
+/// Memberships are read only where the client wants them.
+async fn members(cx: &Cx, ids: &[Uuid], projection: &Projection) -> Result<HashMap<Uuid, Vec<Member>>> {
+    if ids.is_empty() || !projection.wants("members") {
+        return Ok(HashMap::new());
+    }
+    group::members_of(cx, ids).await
+}
+
+fn location(id: Uuid, endpoint: &str, base_url: &str) -> String {
+    format!("{base_url}/{endpoint}/{id}")
+}
+
+/// The resource as text: the stored document with what the server adds to it.
+fn render(group: &Group, members: &[Member], base_url: &str, projection: &Projection) -> Result<String> {
+    let mut added = Map::new();
+    added.insert("id".into(), group.id.to_string().into());
+    if !members.is_empty() {
+        let members = members.iter().map(|member| {
+            let (ty, endpoint) = if member.is_group { ("Group", "Groups") } else { ("User", "Users") };
+            json!({
+                "value": member.id, "$ref": location(member.id, endpoint, base_url),
+                "display": member.display, "type": ty,
+            })
+        });
+        added.insert("members".into(), members.collect());
+    }
+    let meta = json!({
+        "resourceType": "Group", "created": date(group.created_at), "lastModified": date(group.updated_at),
+        "location": location(group.id, "Groups", base_url), "version": etag(group.version),
+    });
+    added.insert("meta".into(), meta);
+    wire::compose(&group.document, added, schema::group(), projection).map_err(|error| Error::Internal(error.to_string()))
+}

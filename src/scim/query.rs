@@ -1,0 +1,125 @@
+//! Lists: their parameters, as a query string or a search request, and their envelope (RFC 7644 section 3.4.2).
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::filter;
+use super::schema::MAX_RESULTS;
+use super::wire::Failure;
+use crate::domain::document::Projection;
+use crate::domain::list;
+use crate::error::{Error, Result, Rule};
+
+/// Page size where the client names none.
+const DEFAULT_RESULTS: u64 = 100;
+const LIST_RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
+
+/// The parameters as clients write them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Parameters {
+    filter: Option<String>,
+    sort_by: Option<String>,
+    sort_order: Option<String>,
+    start_index: Option<String>,
+    count: Option<String>,
+    attributes: Option<String>,
+    excluded_attributes: Option<String>,
+}
+
+/// Which resources are wanted, and what of them.
+#[derive(Debug)]
+pub struct Wanted {
+    pub query: list::Query,
+    pub projection: Projection,
+    /// Whether the client named attributes at all.
+    pub projected: bool,
+}
+
+impl Wanted {
+    /// RFC 7644 section 3.4.3: the same parameters in a body, where lists are arrays and numbers are numbers.
+    pub fn of_body(body: &Map<String, Value>) -> Result<Self> {
+        let get = |name: &str| body.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        let text = |name: &'static str| match get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::Array(items)) => {
+                let names: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+                names.map(|names| Some(names.join(","))).ok_or_else(|| Error::invalid(name, "must be an array of strings"))
+            }
+            Some(_) => Err(Error::invalid(name, "is of the wrong type")),
+        };
+        Self::parse(Parameters {
+            filter: text("filter")?,
+            sort_by: text("sortBy")?,
+            sort_order: text("sortOrder")?,
+            start_index: text("startIndex")?,
+            count: text("count")?,
+            attributes: text("attributes")?,
+            excluded_attributes: text("excludedAttributes")?,
+        })
+    }
+
+    fn parse(parameters: Parameters) -> Result<Self> {
+        let filter = parameters.filter.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        let filter = filter.map(filter::parse_filter).transpose()?;
+        let descending = match parameters.sort_order.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("" | "ascending") => false,
+            Some("descending") => true,
+            Some(_) => return Err(Error::invalid("sortOrder", "must be ascending or descending")),
+        };
+        let sort = match parameters.sort_by.as_deref().filter(|text| !text.is_empty()) {
+            Some(text) => match filter::parse_attr_list(text)?.as_slice() {
+                [path] => Some((path.clone(), descending)),
+                _ => return Err(Error::invalid("sortBy", "must name one attribute")),
+            },
+            None => None,
+        };
+        // RFC 7644 section 3.4.2.4: less than one means one, a negative count means zero.
+        let start = number("startIndex", parameters.start_index.as_deref())?.unwrap_or(1).max(1);
+        let count = number("count", parameters.count.as_deref())?.map_or(DEFAULT_RESULTS, |count| count.max(0).unsigned_abs());
+        let projected = parameters.attributes.is_some() || parameters.excluded_attributes.is_some();
+        let projection = Projection::parse(parameters.attributes.as_deref(), parameters.excluded_attributes.as_deref())?;
+        let query = list::Query { filter, sort, offset: start.unsigned_abs() - 1, limit: count.min(MAX_RESULTS) };
+        Ok(Self { query, projection, projected })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Query(parameters) = Query::<Parameters>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::broken(Rule::Value, "query", "a parameter is malformed or given twice"))?;
+        Ok(Self::parse(parameters)?)
+    }
+}
+
+fn number(name: &'static str, text: Option<&str>) -> Result<Option<i64>> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let value: i64 = text.parse().map_err(|_| Error::invalid(name, "must be a whole number"))?;
+    // Far beyond any list: what the databases can still count with.
+    Ok(Some(value.min(i64::from(i32::MAX))))
+}
+
+/// The envelope around resources that are already JSON text.
+pub fn envelope(total: u64, offset: u64, resources: &[String]) -> String {
+    let mut body = format!(
+        r#"{{"schemas":["{LIST_RESPONSE}"],"totalResults":{total},"startIndex":{},"itemsPerPage":{},"Resources":["#,
+        offset + 1,
+        resources.len()
+    );
+    body.reserve(resources.iter().map(|resource| resource.len() + 1).sum());
+    for (index, resource) in resources.iter().enumerate() {
+        if index > 0 {
+            body.push(',');
+        }
+        body.push_str(resource);
+    }
+    body.push_str("]}");
+    body
+}

@@ -1,0 +1,151 @@
+//! `/Users` (RFC 7644 section 3, RFC 7643 section 4.1).
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::query::{Wanted, envelope};
+use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
+use super::{patch as patching, wire};
+use crate::context::Cx;
+use crate::domain::document::Projection;
+use crate::domain::user::{self, GroupOf, User};
+use crate::domain::{document, schema};
+use crate::error::{Error, Result};
+
+type Answer = Result<Response, Failure>;
+
+/// RFC 7644 section 3.3.
+pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
+    let user = user::create(&caller.cx, body).await?;
+    // Whoever has just come, or come back, is in no group; whoever was reactivated may be.
+    single(&caller, StatusCode::CREATED, &user, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.4.1.
+pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, headers: HeaderMap) -> Answer {
+    let user = user::get(&caller.cx, user_id(path)?).await?;
+    if Preconditions::of(&headers).not_modified(user.version) {
+        return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(user.version))]).into_response());
+    }
+    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.4.2.
+pub async fn list(caller: Caller, wanted: Wanted) -> Answer {
+    page(&caller, &wanted).await
+}
+
+/// RFC 7644 section 3.4.3.
+pub async fn search(caller: Caller, Body(body): Body) -> Answer {
+    page(&caller, &Wanted::of_body(&body)?).await
+}
+
+/// RFC 7644 section 3.5.1. What a client does not mention is cleared, but for who the account is to it
+/// (`externalId`) and whether it may be used (`active`): absence is no decision about those.
+pub async fn replace(
+    caller: Caller,
+    path: Path<(String, String)>,
+    wanted: Wanted,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Answer {
+    let preconditions = Preconditions::of(&headers);
+    let document = document::normalize(schema::user(), body)?;
+    let user = user::change(&caller.cx, user_id(path)?, |user| {
+        preconditions.check(user.version)?;
+        let mut document = document.clone();
+        if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
+            document.insert("externalId".into(), known.clone().into());
+        }
+        Ok(Some(document))
+    })
+    .await?;
+    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.5.2: all operations or none.
+pub async fn patch(
+    caller: Caller,
+    path: Path<(String, String)>,
+    wanted: Wanted,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Answer {
+    let preconditions = Preconditions::of(&headers);
+    let operations = patching::parse(&Value::Object(body))?;
+    let user = user::change(&caller.cx, user_id(path)?, |user| {
+        preconditions.check(user.version)?;
+        patching::apply_user(&operations, schema::user(), &user.attributes()?).map(Some)
+    })
+    .await?;
+    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+}
+
+/// RFC 7644 section 3.6.
+pub async fn delete(caller: Caller, path: Path<(String, String)>, headers: HeaderMap) -> Answer {
+    let preconditions = Preconditions::of(&headers);
+    user::delete(&caller.cx, user_id(path)?, |user| preconditions.check(user.version)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn user_id(Path((_, text)): Path<(String, String)>) -> Result<Uuid> {
+    id(&text, "the user")
+}
+
+async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    let found = user::search(&caller.cx, &wanted.query).await?;
+    let ids: Vec<Uuid> = found.rows.iter().map(|user| user.id).collect();
+    let groups = groups(&caller.cx, &ids, &wanted.projection).await?;
+    let render = |user: &User| {
+        let groups = groups.get(&user.id).map_or(&[][..], Vec::as_slice);
+        render(user, groups, &caller.base_url, &wanted.projection)
+    };
+    let resources: Vec<String> = found.rows.iter().map(render).collect::<Result<_>>()?;
+    Ok(answer(StatusCode::OK, envelope(found.total, wanted.query.offset, &resources)))
+}
+
+async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &Projection) -> Answer {
+    // An account at its first version has had no time to join a group.
+    let mut groups = match user.version {
+        1 => Default::default(),
+        _ => groups(&caller.cx, &[user.id], projection).await?,
+    };
+    let groups = groups.remove(&user.id).unwrap_or_default();
+    let body = render(user, &groups, &caller.base_url, projection)?;
+    Ok(resource(status, body, user.version, &location(user, &caller.base_url)))
+}
+
+async fn groups(cx: &Cx, ids: &[Uuid], projection: &Projection) -> Result<std::collections::HashMap<Uuid, Vec<GroupOf>>> {
+    if ids.is_empty() || !projection.wants("groups") {
+        return Ok(Default::default());
+    }
+    user::groups_of(cx, ids).await
+}
+
+fn location(user: &User, base_url: &str) -> String {
+    format!("{base_url}/Users/{}", user.id)
+}
+
+/// The resource as text: the stored document with what the server adds to it.
+fn render(user: &User, groups: &[GroupOf], base_url: &str, projection: &Projection) -> Result<String> {
+    let mut added = Map::new();
+    added.insert("id".into(), user.id.to_string().into());
+    if !groups.is_empty() {
+        let groups = groups.iter().map(|group| {
+            json!({
+                "value": group.id, "$ref": format!("{base_url}/Groups/{}", group.id),
+                "display": group.display_name, "type": "direct",
+            })
+        });
+        added.insert("groups".into(), groups.collect());
+    }
+    let meta = json!({
+        "resourceType": "User", "created": date(user.created_at), "lastModified": date(user.updated_at),
+        "location": location(user, base_url), "version": etag(user.version),
+    });
+    added.insert("meta".into(), meta);
+    wire::compose(&user.document, added, schema::user(), projection).map_err(|error| Error::Internal(error.to_string()))
+}
