@@ -36,7 +36,9 @@ async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbE
         ],
     };
     for statement in statements {
-        let sql = types.iter().fold(String::from(*statement), |sql, (word, ty)| sql.replace(word, ty));
+        // The type KEY must not be seen in the constraints of that name.
+        let kept = statement.replace("PRIMARY KEY", "PRIMARY-KEY").replace("FOREIGN KEY", "FOREIGN-KEY");
+        let sql = types.iter().fold(kept, |sql, (word, ty)| sql.replace(word, ty)).replace("-KEY", " KEY");
         manager.get_connection().execute_unprepared(&sql).await?;
     }
     Ok(())
