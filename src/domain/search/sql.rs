@@ -72,7 +72,7 @@ pub fn order(path: &AttrPath, ty: &ResourceType, backend: DbBackend) -> Result<S
 }
 
 /// What the names of a node start from: the row's search document, an element of one of its arrays (alias `e`), or
-/// a membership (alias `m`; its column of the other side).
+/// a row of a membership or nesting (alias `m`; its column of the other side).
 #[derive(Clone, Copy)]
 pub(super) enum Scope {
     Row,
@@ -119,8 +119,8 @@ impl Writer {
                 Scope::Membership(other) => self.membership_test(other, test),
                 Scope::Element => self.json_test(scope, place, test),
                 Scope::Row => match place.as_slice() {
-                    ["groups"] => self.membership("user_id", "group_id", &Node::Always(true)),
-                    ["members"] => self.membership("group_id", "user_id", &Node::Always(true)),
+                    ["groups"] => self.groups(&Node::Always(true)),
+                    ["members"] => self.members(&Node::Always(true)),
                     _ => match column(place) {
                         Some(column) => self.column_test(column, test),
                         None => self.json_test(scope, place, test),
@@ -140,8 +140,8 @@ impl Writer {
 
     fn element(&mut self, place: &[&str], inner: &Node) -> String {
         match place {
-            ["groups"] => return self.membership("user_id", "group_id", inner),
-            ["members"] => return self.membership("group_id", "user_id", inner),
+            ["groups"] => return self.groups(inner),
+            ["members"] => return self.members(inner),
             ["emails"] => {
                 if let Some(address) = required_value(inner) {
                     let key = self.bind(address);
@@ -165,12 +165,21 @@ impl Writer {
         format!("EXISTS (SELECT 1 FROM {} AND {inner})", self.dialect.elements(place))
     }
 
-    /// Rows with a current membership whose other side satisfies `inner`.
-    fn membership(&mut self, this: &str, other: &'static str, inner: &Node) -> String {
+    /// Users with a current group that satisfies `inner`.
+    fn groups(&mut self, inner: &Node) -> String {
+        format!("r.id IN ({})", self.current("user_id", "membership", "group_id", inner))
+    }
+
+    /// Groups with a current direct member, a user or a group, that satisfies `inner`.
+    fn members(&mut self, inner: &Node) -> String {
+        let users = self.current("group_id", "membership", "user_id", inner);
+        let groups = self.current("group_id", "group_nesting", "member_id", inner);
+        format!("r.id IN ({users} UNION ALL {groups})")
+    }
+
+    fn current(&mut self, this: &str, table: &str, other: &'static str, inner: &Node) -> String {
         let inner = self.node(inner, Scope::Membership(other));
-        format!(
-            "r.id IN (SELECT m.{this} FROM membership m WHERE m.organization_id = $1 AND m.until IS NULL AND {inner})"
-        )
+        format!("SELECT m.{this} FROM {table} m WHERE m.organization_id = $1 AND m.until IS NULL AND {inner}")
     }
 
     fn membership_test(&mut self, other: &str, test: &Test) -> String {

@@ -34,43 +34,43 @@ fn common_filters_are_answered_by_an_index() {
         (r#"emails.value eq "mara@acme.example""#, &["user_email_pkey", "sqlite_autoindex_user_email_1"]),
         (r#"emails[type eq "work" and value eq "x"]"#, &["user_email_pkey", "sqlite_autoindex_user_email_1"]),
         (r#"groups.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_live"]),
+        (r#"members.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_user_live"]),
     ];
     let world = World::new();
     world.runtime.block_on(async {
         for db in &world.databases {
             let backend = db.get_database_backend();
+            for table in TABLES {
+                db.execute_unprepared(&format!("DROP TABLE {table}")).await.unwrap();
+            }
             // Here the tables are the real ones; on PostgreSQL in a schema that goes with the test.
-            let explain = if backend == DbBackend::Postgres {
-                let schema = Uuid::new_v4().simple();
-                let sql = format!(
-                    "DROP TABLE \"user\", \"group\", user_email, membership; CREATE SCHEMA \"{schema}\";
-                     SET search_path = \"{schema}\""
-                );
-                db.execute_unprepared(&sql).await.unwrap();
-                "EXPLAIN"
-            } else {
-                for table in ["\"user\"", "\"group\"", "user_email", "membership"] {
-                    db.execute_unprepared(&format!("DROP TABLE {table}")).await.unwrap();
-                }
-                "EXPLAIN QUERY PLAN"
+            let (explain, column) = match backend {
+                DbBackend::Postgres => ("EXPLAIN", "QUERY PLAN"),
+                _ => ("EXPLAIN QUERY PLAN", "detail"),
             };
+            if backend == DbBackend::Postgres {
+                let schema = Uuid::now_v7().simple();
+                let sql = format!("CREATE SCHEMA \"{schema}\"; SET search_path = \"{schema}\"");
+                db.execute_unprepared(&sql).await.unwrap();
+            }
             migration::Migrator::up(db, None).await.unwrap();
             if backend == DbBackend::Postgres {
                 db.execute_unprepared(MANY).await.unwrap();
             }
             for (text, indexes) in cases {
-                let sql = compile(&parse_filter(text).unwrap(), schema::user(), backend, 2).unwrap();
+                let ty = if text.starts_with("members") { schema::group() } else { schema::user() };
+                let sql = compile(&parse_filter(text).unwrap(), ty, backend, 2).unwrap();
                 // An external id is known within a connection only, which the asker's credential names.
                 let within = if text.starts_with("externalId") { "r.connection_id = $2 AND" } else { "" };
                 let select = format!(
-                    "{explain} SELECT r.id FROM \"user\" r
+                    "{explain} SELECT r.id FROM \"{}\" r
                      WHERE r.organization_id = $1 AND {within} r.deleted_at IS NULL AND {}",
+                    ty.name.to_lowercase(),
                     sql.text
                 );
                 let values = [ORGANIZATION.into(), ORGANIZATION.into()].into_iter().chain(sql.values);
                 let sql = Statement::from_sql_and_values(backend, select, values);
                 let plan = db.query_all_raw(sql).await.unwrap();
-                let column = if backend == DbBackend::Postgres { "QUERY PLAN" } else { "detail" };
                 let plan: Vec<String> = plan.iter().map(|row| row.try_get("", column).unwrap()).collect();
                 let plan = plan.join("\n");
                 assert!(indexes.iter().any(|index| plan.contains(index)), "{backend:?} {text}\n{plan}");

@@ -75,6 +75,8 @@ impl Row {
     }
 }
 
+const TABLES: [&str; 5] = ["\"user\"", "\"group\"", "user_email", "membership", "group_nesting"];
+
 /// The databases at hand, each with small tables of its own on one connection.
 struct World {
     runtime: Runtime,
@@ -113,6 +115,10 @@ impl World {
                 "CREATE TEMPORARY TABLE membership
                  (organization_id {uuid}, group_id {uuid}, user_id {uuid}, until {instant})"
             ),
+            format!(
+                "CREATE TEMPORARY TABLE group_nesting
+                 (organization_id {uuid}, group_id {uuid}, member_id {uuid}, until {instant})"
+            ),
         ] {
             db.execute_unprepared(&sql).await.unwrap();
         }
@@ -123,7 +129,7 @@ impl World {
     fn hold(&self, ty: &ResourceType, rows: &[Row]) {
         self.runtime.block_on(async {
             for db in &self.databases {
-                for table in ["\"user\"", "\"group\"", "user_email", "membership"] {
+                for table in TABLES {
                     db.execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
                 }
                 for row in rows {
@@ -150,9 +156,11 @@ impl World {
         ];
         if ty.name == "Group" {
             run("INSERT INTO \"group\" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)", common.into()).await;
-            for user in &row.others {
-                let values = vec![ORGANIZATION.into(), row.id.into(), (*user).into()];
-                run("INSERT INTO membership VALUES ($1, $2, $3, NULL)", values).await;
+            // Of the members of a group, odd ids are users and even ids are groups.
+            for member in &row.others {
+                let table = if member.as_u128() % 2 == 1 { "membership" } else { "group_nesting" };
+                let values = vec![ORGANIZATION.into(), row.id.into(), (*member).into()];
+                run(&format!("INSERT INTO {table} VALUES ($1, $2, $3, NULL)"), values).await;
             }
             return;
         }
@@ -409,8 +417,10 @@ fn groups_are_found_by_name_and_by_member() {
     let mut rows = vec![
         row(1, ty, json!({"displayName": "Ward 4", "externalId": "g1"})),
         row(2, ty, json!({"displayName": "Ward 5"})),
+        row(3, ty, json!({"displayName": "Night"})),
     ];
-    rows[0].others = vec![Uuid::from_u128(0xa)];
+    rows[0].others = vec![Uuid::from_u128(0xb), Uuid::from_u128(0xd)];
+    rows[2].others = vec![Uuid::from_u128(2)];
     World::new().tell(
         ty,
         &rows,
@@ -418,16 +428,18 @@ fn groups_are_found_by_name_and_by_member() {
             (r#"displayName eq "WARD 4""#, &[1]),
             (r#"displayName sw "ward""#, &[1, 2]),
             (r#"externalId eq "g1""#, &[1]),
-            (r#"members.value eq "00000000-0000-0000-0000-00000000000a""#, &[1]),
-            (r#"members[value eq "00000000-0000-0000-0000-00000000000a"]"#, &[1]),
+            (r#"members.value eq "00000000-0000-0000-0000-00000000000b""#, &[1]),
+            (r#"members.value eq "00000000-0000-0000-0000-000000000002""#, &[3]),
+            (r#"members[value eq "00000000-0000-0000-0000-00000000000b"]"#, &[1]),
+            (r#"members[not (value eq "00000000-0000-0000-0000-00000000000b")]"#, &[1, 3]),
             (
-                r#"id eq "00000000-0000-0000-0000-000000000001" and members eq "00000000-0000-0000-0000-00000000000a""#,
+                r#"id eq "00000000-0000-0000-0000-000000000001" and members eq "00000000-0000-0000-0000-00000000000b""#,
                 &[1],
             ),
             (r#"members.value eq "not an id""#, &[]),
-            ("members pr", &[1]),
+            ("members pr", &[1, 3]),
             ("members eq null", &[2]),
-            (r#"meta.resourceType sw "Gr""#, &[1, 2]),
+            (r#"meta.resourceType sw "Gr""#, &[1, 2, 3]),
         ],
     );
 }
