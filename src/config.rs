@@ -54,7 +54,9 @@ impl StoreArgs {
     /// One line that says which setting is wrong and what it should be.
     pub fn check(self, listen: Option<SocketAddr>, scim_enabled: bool) -> Result<Config, String> {
         let database_url = match self.database_url {
-            Some(url) if ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => url,
+            Some(url) if ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => {
+                url
+            }
             Some(_) => return Err("--database-url must start with sqlite:// or postgres://".into()),
             None => format!("sqlite://{}", self.data_dir.join("rolecall.db").display()),
         };
@@ -67,7 +69,8 @@ impl StoreArgs {
 }
 
 fn check_public_url(text: &str) -> Result<String, String> {
-    let wrong = |why: &str| format!("--public-url {text:?}: {why}, for example https://example.com or https://example.com/pp");
+    let wrong =
+        |why: &str| format!("--public-url {text:?}: {why}, for example https://example.com or https://example.com/pp");
     let url = reqwest::Url::parse(text).map_err(|_| wrong("must be a full URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong("must start with http:// or https://"));

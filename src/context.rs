@@ -12,8 +12,8 @@ use chrono::{DateTime, SubsecRound, Utc};
 use entity::Scoped;
 use futures_util::future::BoxFuture;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryFilter, Select, SqlErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryFilter, Select, SqlErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -51,7 +51,8 @@ impl App {
             std::fs::create_dir_all(&config.data_dir)
                 .map_err(|error| format!("cannot make the data folder {}: {error}", config.data_dir.display()))?;
         }
-        let store = Store::open(&config.database_url).await.map_err(|error| format!("cannot open the database: {error}"))?;
+        let store =
+            Store::open(&config.database_url).await.map_err(|error| format!("cannot open the database: {error}"))?;
         store.migrate().await.map_err(|error| format!("cannot bring the database up to date: {error}"))?;
         let clock = Clock::default();
         let vault = Vault::open(&store, &config, clock.now()).await?;

@@ -11,8 +11,8 @@ use entity::{event, ledger_head};
 use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement, TransactionTrait,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement, TransactionTrait,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -97,7 +97,8 @@ pub(crate) async fn record(db: &DatabaseTransaction, origin: Origin<'_>, id: Uui
 
 /// The first link, made with the organization.
 pub(crate) async fn begin_chain(db: &DatabaseTransaction, organization: Uuid) -> Result<(), DbErr> {
-    let head = ledger_head::ActiveModel { organization_id: Set(organization), seq: Set(0), hash: Set(GENESIS.to_vec()) };
+    let head =
+        ledger_head::ActiveModel { organization_id: Set(organization), seq: Set(0), hash: Set(GENESIS.to_vec()) };
     ledger_head::Entity::insert(head).exec_without_returning(db).await?;
     Ok(())
 }
@@ -235,7 +236,9 @@ pub async fn verify(store: &Store, organization: Uuid) -> Result<Verdict, DbErr>
         verdict.broken = Some(format!("the chain's end at sequence {end} differs from the recorded head"));
     }
     verdict.unsealed = sea_orm::PaginatorTrait::count(
-        event::Entity::find().filter(event::Column::OrganizationId.eq(organization)).filter(event::Column::Seq.is_null()),
+        event::Entity::find()
+            .filter(event::Column::OrganizationId.eq(organization))
+            .filter(event::Column::Seq.is_null()),
         &store.read,
     )
     .await?;

@@ -1,10 +1,43 @@
+//! rolecall: access follows the identity provider.
+//!
+//! # The map
+//!
+//! Imports run one way: `main → lib → {graphql, scim, workers} → domain → context → {authz, error, ledger,
+//! store, vault, entity}`. `graphql` and `scim` never see each other; `domain` never names HTTP, GraphQL or
+//! SCIM messages and never calls out. A test (`walls`) holds this.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`scim`] | the door of identity providers: SCIM 2.0 requests become calls into the domain |
+//! | `graphql` | the door of administrators and scripts: the management API |
+//! | [`domain`] | one file a noun; everything that decides |
+//! | [`context`] | who asks, for which organization; the one way to read and the one way to write |
+//! | [`authz`] | the whole policy |
+//! | [`ledger`] | one row a change, chained by hashes |
+//! | [`workers`] | what happens in the background |
+//! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
+//! | [`simulate`], `demo`, [`bootstrap`], [`server`] | what the command line starts |
+//!
+//! # Two journeys
+//!
+//! ```text
+//! PATCH /scim/v2/acme/Groups/{id}  → scim/groups.rs: parse into operations
+//!                                  → domain::group::change(&cx, id, |group| precondition & patch → GroupEdit)
+//!                                  → Cx::write: one transaction: lock, allow, apply the delta, ledger row
+//! mutation groupAddMembers         → graphql/group.rs: input → GroupEdit
+//!                                  → domain::group::change(&cx, id, |_| edit)      … the same transaction
+//! ```
+
 pub mod authz;
+pub mod bootstrap;
 pub mod config;
 pub mod context;
 pub mod domain;
 pub mod error;
 pub mod ledger;
 pub mod scim;
+pub mod server;
 pub mod simulate;
 pub mod store;
 pub mod vault;
+pub mod workers;

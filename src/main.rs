@@ -1,1 +1,243 @@
-fn main(){}
+//! The command line.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use entity::connection::Provider;
+use rolecall::config::{Config, ServeArgs, StoreArgs};
+use rolecall::context::App;
+use rolecall::domain::organization;
+use rolecall::simulate::{self, Idp, Plan, Step};
+use rolecall::{bootstrap, ledger, server};
+
+/// Access follows the identity provider: SCIM 2.0 in, GraphQL to manage, a ledger to prove it.
+#[derive(Parser)]
+#[command(name = "rolecall", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Make an organization and a connection, and print credentials for both doors
+    Bootstrap(BootstrapArgs),
+    /// Bring the database's tables up to date
+    Migrate(StoreArgs),
+    /// Check the ledger
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+    /// Act as an identity provider towards any SCIM server
+    Simulate(SimulateArgs),
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Walk the hash chain; fails when it is broken
+    Verify {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Only this organization [default: all]
+        #[arg(long)]
+        organization: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct BootstrapArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The organization's slug: the company identifier in the SCIM URL
+    #[arg(long)]
+    organization: String,
+    /// The connection's name
+    #[arg(long, default_value = "Identity provider")]
+    connection: String,
+    /// The identity provider at the other end
+    #[arg(long, value_enum, default_value = "GENERIC")]
+    provider: ProviderArg,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// The providers, by the names that the API uses.
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+enum ProviderArg {
+    EntraId,
+    Okta,
+    GoogleWorkspace,
+    #[value(name = "ONELOGIN")]
+    OneLogin,
+    #[value(name = "JUMPCLOUD")]
+    JumpCloud,
+    #[value(name = "PINGONE")]
+    PingOne,
+    Keycloak,
+    Zitadel,
+    Generic,
+}
+
+impl From<ProviderArg> for Provider {
+    fn from(name: ProviderArg) -> Self {
+        match name {
+            ProviderArg::EntraId => Self::EntraId,
+            ProviderArg::Okta => Self::Okta,
+            ProviderArg::GoogleWorkspace => Self::GoogleWorkspace,
+            ProviderArg::OneLogin => Self::OneLogin,
+            ProviderArg::JumpCloud => Self::JumpCloud,
+            ProviderArg::PingOne => Self::PingOne,
+            ProviderArg::Keycloak => Self::Keycloak,
+            ProviderArg::Zitadel => Self::Zitadel,
+            ProviderArg::Generic => Self::Generic,
+        }
+    }
+}
+
+#[derive(Args)]
+struct SimulateArgs {
+    /// The SCIM base URL (what comes before /Users)
+    #[arg(long)]
+    base_url: String,
+    /// The bearer token
+    #[arg(long, env = "ROLECALL_SCIM_TOKEN", hide_env_values = true)]
+    token: String,
+    /// Whose dialect to speak
+    #[arg(long, value_enum, default_value = "entra")]
+    idp: Idp,
+    /// How many people join
+    #[arg(long, default_value_t = 200)]
+    users: usize,
+    /// How many of them change their ward
+    #[arg(long, default_value_t = 12)]
+    movers: usize,
+    /// How many of them leave
+    #[arg(long, default_value_t = 8)]
+    leavers: usize,
+    /// The same seed invents the same people
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ROLECALL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(args).await,
+        Command::Bootstrap(args) => bootstrap(args).await,
+        Command::Migrate(args) => migrate(args).await,
+        Command::Audit { command: AuditCommand::Verify { store, organization } } => verify(store, organization).await,
+        Command::Simulate(args) => simulate(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("rolecall: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line for whoever started the command.
+type Done = Result<(), String>;
+
+async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
+    App::open(store.check(None, true)?).await
+}
+
+async fn serve(args: ServeArgs) -> Done {
+    let config: Config = args.store.check(Some(args.listen), args.scim_enabled)?;
+    let public_url = config.public_url.clone();
+    // The port first: a second server on it should fail before it touches the database.
+    let listener = listen(args.listen).await?;
+    let app = App::open(config).await?;
+    tracing::info!(listen = %args.listen, scim = format!("{public_url}/scim/v2/<organization>"), graphql = format!("{public_url}/graphql"), "ready");
+    server::serve(app, listener, server::asked_to_stop()).await.map_err(|error| format!("the server failed: {error}"))
+}
+
+async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, String> {
+    tokio::net::TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+async fn bootstrap(args: BootstrapArgs) -> Done {
+    let app = open(args.store).await?;
+    let made = bootstrap::run(&app, &args.organization, &args.connection, args.provider.into())
+        .await
+        .map_err(|error| error.to_string())?;
+    if args.json {
+        println!("{}", serde_json::to_string(&made).map_err(|error| error.to_string())?);
+        return Ok(());
+    }
+    println!("Organization  {}", made.organization.slug);
+    println!("Connection    {}", made.connection.name);
+    println!("SCIM base URL {}", made.scim.base_url);
+    println!("SCIM token    {}", made.scim.token);
+    println!("GraphQL       {}", made.graphql.url);
+    println!("API key       {}", made.graphql.api_key);
+    println!("Token and key are shown only now: keep them like passwords.");
+    Ok(())
+}
+
+async fn migrate(args: StoreArgs) -> Done {
+    open(args).await?;
+    println!("the database is up to date");
+    Ok(())
+}
+
+async fn verify(store: StoreArgs, slug: Option<String>) -> Done {
+    let app = open(store).await?;
+    let organizations = match &slug {
+        Some(slug) => match organization::by_slug(&app, slug).await.map_err(|error| error.to_string())? {
+            Some(organization) => vec![organization],
+            None => return Err(format!("there is no organization {slug:?}")),
+        },
+        None => organization::all(&app).await.map_err(|error| error.to_string())?,
+    };
+    let mut broken = 0;
+    for organization in &organizations {
+        let verdict = ledger::verify(&app.store, organization.id).await.map_err(|error| error.to_string())?;
+        let tail = if verdict.unsealed > 0 { format!(", {} not sealed yet", verdict.unsealed) } else { String::new() };
+        match verdict.broken {
+            None => println!("{}: intact, {} events{tail}", organization.slug, verdict.sealed),
+            Some(fault) => {
+                broken += 1;
+                println!("{}: BROKEN after {} events: {fault}", organization.slug, verdict.sealed);
+            }
+        }
+    }
+    if broken > 0 { Err(format!("{broken} of {} chains are broken", organizations.len())) } else { Ok(()) }
+}
+
+async fn simulate(args: SimulateArgs) -> Done {
+    let SimulateArgs { base_url, token, idp, users, movers, leavers, seed } = args;
+    let plan = Plan { base_url, token, idp, users, movers, leavers, seed };
+    let report = simulate::run(&plan, progress).await.map_err(|error| error.to_string())?;
+    println!("{report}");
+    let failed = !report.refused.is_empty() || !report.differences.is_empty();
+    if failed { Err("the server refused or lost something; see above".into()) } else { Ok(()) }
+}
+
+/// A line that is written over while a phase lasts.
+fn progress(step: Step) {
+    let (what, done, total) = match step {
+        Step::Connected => ("connected", 1, 1),
+        Step::Hired(done, total) => ("hired", done, total),
+        Step::Placed(done, total) => ("placed in groups", done, total),
+        Step::Moved(done, total) => ("moved", done, total),
+        Step::Left(done, total) => ("left", done, total),
+        Step::Checked(done, total) => ("checked", done, total),
+    };
+    eprint!("\r{what}: {done}/{total}   ");
+    if done == total {
+        eprintln!();
+    }
+}

@@ -28,7 +28,9 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, DbErr> {
         if let Some(path) = url.strip_prefix("sqlite://") {
             if path.is_empty() || path.contains(":memory:") {
-                return Err(DbErr::Custom("sqlite:// needs a file, for example sqlite:///var/lib/rolecall/rolecall.db".into()));
+                return Err(DbErr::Custom(
+                    "sqlite:// needs a file, for example sqlite:///var/lib/rolecall/rolecall.db".into(),
+                ));
             }
             let file = format!("sqlite://{}?mode=rwc", path.split('?').next().unwrap_or(path));
             // The writer first: it makes the file and switches it to write-ahead logging.

@@ -53,14 +53,18 @@ impl Vault {
                 ));
             }
         };
-        let master = RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| "the master key cannot be used".to_owned())?;
+        let master =
+            RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| "the master key cannot be used".to_owned())?;
         let fingerprint = fingerprint(&key);
         let instance = match recorded {
             Some(instance) => instance,
             None => record(store, &master, &fingerprint, now).await?,
         };
         if instance.master_key_fingerprint != fingerprint {
-            return Err(format!("{} holds another master key than the one this database was set up with", source.name()));
+            return Err(format!(
+                "{} holds another master key than the one this database was set up with",
+                source.name()
+            ));
         }
         let signing_key = unseal(&master, b"signing-key", &instance.signing_key)
             .map_err(|_| "the signing key in the database cannot be unsealed with this master key".to_owned())?;

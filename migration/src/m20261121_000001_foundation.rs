@@ -259,5 +259,7 @@ const STATEMENTS: &[&str] = &[
 ];
 
 /// Rows of a user are a little over 2 kB with their search document; compressing them costs more than it saves.
-const POSTGRES: &[&str] =
-    &[r#"ALTER TABLE "user" SET (toast_tuple_target = 8160)"#, r#"ALTER TABLE "group" SET (toast_tuple_target = 8160)"#];
+const POSTGRES: &[&str] = &[
+    r#"ALTER TABLE "user" SET (toast_tuple_target = 8160)"#,
+    r#"ALTER TABLE "group" SET (toast_tuple_target = 8160)"#,
+];

@@ -58,7 +58,8 @@ pub async fn of_users(cx: &Cx, users: &[Uuid]) -> Result<HashMap<Uuid, Vec<Holdi
         .replace("{depth}", &MAX_NESTING.to_string())
         .replace("{no_id}", no_id);
     let values = [cx.organization().into(), cx.app.clock.now().into(), list::ids(users)];
-    let rows = Holding::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
+    let rows =
+        Holding::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     let mut holdings: HashMap<Uuid, Vec<Holding>> = HashMap::new();
     for row in rows {
         holdings.entry(row.user_id).or_default().push(row);

@@ -28,7 +28,9 @@ pub struct Settings {
 impl Settings {
     fn check(&self) -> Result<()> {
         match self.revival_days {
-            Some(days) if !(0..=3_650).contains(&days) => Err(Error::invalid("revivalDays", "must be between 0 and 3650")),
+            Some(days) if !(0..=3_650).contains(&days) => {
+                Err(Error::invalid("revivalDays", "must be between 0 and 3650"))
+            }
             _ => Ok(()),
         }
     }
@@ -44,28 +46,32 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
     available(cx).await?;
     let name = &super::text("name", settings.name.as_deref().unwrap_or_default(), 200)?;
     let settings = &settings;
-    cx.write(move |tx| Box::pin(async move {
-        let now = tx.now_after(None);
-        let row = Connection {
-            organization_id: cx.organization(),
-            id: Uuid::now_v7(),
-            name: name.clone(),
-            kind: ConnectionKind::ScimPush,
-            provider: settings.provider.unwrap_or(Provider::Generic),
-            status: ConnectionStatus::Active,
-            deletion_policy: settings.deletion_policy.unwrap_or(DeletionPolicy::Soft),
-            revival_days: settings.revival_days.unwrap_or(REVIVAL_DAYS),
-            credentials: None,
-            last_contact_at: None,
-            version: 1,
-            created_at: now,
-            updated_at: now,
-            deleted_at: None,
-        };
-        connection::Entity::insert(connection::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
-        let entry = entry("connection.created", &row, None, Some(Value::Object(describe(&row))));
-        Ok(Change::made(row, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let now = tx.now_after(None);
+            let row = Connection {
+                organization_id: cx.organization(),
+                id: Uuid::now_v7(),
+                name: name.clone(),
+                kind: ConnectionKind::ScimPush,
+                provider: settings.provider.unwrap_or(Provider::Generic),
+                status: ConnectionStatus::Active,
+                deletion_policy: settings.deletion_policy.unwrap_or(DeletionPolicy::Soft),
+                revival_days: settings.revival_days.unwrap_or(REVIVAL_DAYS),
+                credentials: None,
+                last_contact_at: None,
+                version: 1,
+                created_at: now,
+                updated_at: now,
+                deleted_at: None,
+            };
+            connection::Entity::insert(connection::ActiveModel::from(row.clone()))
+                .exec_without_returning(&tx.db)
+                .await?;
+            let entry = entry("connection.created", &row, None, Some(Value::Object(describe(&row))));
+            Ok(Change::made(row, entry))
+        })
+    })
     .await
 }
 
@@ -101,23 +107,30 @@ async fn available(cx: &Cx) -> Result<()> {
     super::organization::Availability::of(&cx.app, organization.integration_mode).check()
 }
 
-async fn change(cx: &Cx, id: Uuid, action: &'static str, edit: impl Fn(&mut Connection) + Send + Sync) -> Result<Connection> {
+async fn change(
+    cx: &Cx,
+    id: Uuid,
+    action: &'static str,
+    edit: impl Fn(&mut Connection) + Send + Sync,
+) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
     let edit = &edit;
-    cx.write(move |tx| Box::pin(async move {
-        let before = live(tx, id).await?;
-        let mut after = before.clone();
-        edit(&mut after);
-        if after == before {
-            return Ok(Change::nothing(before));
-        }
-        after.version += 1;
-        after.updated_at = tx.now_after(Some(before.updated_at));
-        super::save::<connection::Entity, connection::ActiveModel>(tx, after.clone()).await?;
-        let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-        let entry = entry(action, &after, Some(was), Some(is));
-        Ok(Change::made(after, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let before = live(tx, id).await?;
+            let mut after = before.clone();
+            edit(&mut after);
+            if after == before {
+                return Ok(Change::nothing(before));
+            }
+            after.version += 1;
+            after.updated_at = tx.now_after(Some(before.updated_at));
+            super::save::<connection::Entity, connection::ActiveModel>(tx, after.clone()).await?;
+            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+            let entry = entry(action, &after, Some(was), Some(is));
+            Ok(Change::made(after, entry))
+        })
+    })
     .await
 }
 

@@ -6,8 +6,8 @@
 use chrono::{DateTime, Utc};
 use entity::{group, organization};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult, QueryFilter,
-    QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult,
+    QueryFilter, QuerySelect, Statement,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -68,89 +68,93 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String
     cx.allow(Action::WriteGroup, owner)?;
     let document = &document::normalize(schema::group(), attributes)?;
     let members = &[MemberChange::Add(members)];
-    cx.write(move |tx| Box::pin(async move {
-        let delta = Delta::of(members)?;
-        let organization_locked = lock_for_nesting(tx, &delta, owner).await?;
-        let now = tx.now_after(None);
-        let group = Group {
-            id: Uuid::now_v7(),
-            connection_id: owner,
-            version: 1,
-            created_at: now,
-            updated_at: now,
-            deleted_at: None,
-            ..facts(document)?
-        };
-        let row = group::ActiveModel {
-            organization_id: Set(tx.organization()),
-            id: Set(group.id),
-            connection_id: Set(owner),
-            created_at: Set(now),
-            deleted_at: Set(None),
-            ..columns(&group, document)
-        };
-        group::Entity::insert(row).exec_without_returning(&tx.db).await?;
-        let moved = apply(tx, &group, &delta, organization_locked, now).await?;
-        let bound = mapping::bind(tx, &group).await?;
-        let mut after = document.clone();
-        moved.tell(&mut Map::new(), &mut after);
-        if !bound.is_empty() {
-            after.insert("mappingsBound".into(), json!(bound));
-        }
-        let entry = entry("group.created", &group, None, Some(Value::Object(after)));
-        Ok(Change::made(group, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let delta = Delta::of(members)?;
+            let organization_locked = lock_for_nesting(tx, &delta, owner).await?;
+            let now = tx.now_after(None);
+            let group = Group {
+                id: Uuid::now_v7(),
+                connection_id: owner,
+                version: 1,
+                created_at: now,
+                updated_at: now,
+                deleted_at: None,
+                ..facts(document)?
+            };
+            let row = group::ActiveModel {
+                organization_id: Set(tx.organization()),
+                id: Set(group.id),
+                connection_id: Set(owner),
+                created_at: Set(now),
+                deleted_at: Set(None),
+                ..columns(&group, document)
+            };
+            group::Entity::insert(row).exec_without_returning(&tx.db).await?;
+            let moved = apply(tx, &group, &delta, organization_locked, now).await?;
+            let bound = mapping::bind(tx, &group).await?;
+            let mut after = document.clone();
+            moved.tell(&mut Map::new(), &mut after);
+            if !bound.is_empty() {
+                after.insert("mappingsBound".into(), json!(bound));
+            }
+            let entry = entry("group.created", &group, None, Some(Value::Object(after)));
+            Ok(Change::made(group, entry))
+        })
+    })
     .await
 }
 
 /// Changes a group. `edit` sees it under the lock; it may run again, so it must be pure.
 pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit> + Send + Sync) -> Result<Group> {
     let edit = &edit;
-    cx.write(move |tx| Box::pin(async move {
-        let before = live(tx, cx, id).await?;
-        let edit = edit(&before)?;
-        let delta = Delta::of(&edit.members)?;
-        let organization_locked = lock_for_nesting(tx, &delta, before.connection_id).await?;
-        let now = tx.now_after(Some(before.updated_at));
-        let old = before.attributes()?;
-        let document = match edit.attributes {
-            Some(attributes) => document::normalize(schema::group(), attributes)?,
-            None => old.clone(),
-        };
-        let moved = apply(tx, &before, &delta, organization_locked, now).await?;
-        if old == document && moved.is_empty() {
-            return Ok(Change::nothing(before));
-        }
-        let after = Group {
-            id: before.id,
-            connection_id: before.connection_id,
-            version: before.version + 1,
-            created_at: before.created_at,
-            updated_at: now,
-            deleted_at: None,
-            ..facts(&document)?
-        };
-        let row = match old == document {
-            false => columns(&after, &document),
-            true => group::ActiveModel { version: Set(after.version), updated_at: Set(now), ..Default::default() },
-        };
-        write(tx, id, row).await?;
-        let (mut was, mut is) = (Map::new(), Map::new());
-        let mut action = "group.members_changed";
-        if old != document {
-            action = "group.updated";
-            if let (Value::Object(before), Value::Object(after)) = ledger::difference(&old, &document) {
-                (was, is) = (before, after);
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let before = live(tx, cx, id).await?;
+            let edit = edit(&before)?;
+            let delta = Delta::of(&edit.members)?;
+            let organization_locked = lock_for_nesting(tx, &delta, before.connection_id).await?;
+            let now = tx.now_after(Some(before.updated_at));
+            let old = before.attributes()?;
+            let document = match edit.attributes {
+                Some(attributes) => document::normalize(schema::group(), attributes)?,
+                None => old.clone(),
+            };
+            let moved = apply(tx, &before, &delta, organization_locked, now).await?;
+            if old == document && moved.is_empty() {
+                return Ok(Change::nothing(before));
             }
-            let bound = mapping::bind(tx, &after).await?;
-            if !bound.is_empty() {
-                is.insert("mappingsBound".into(), json!(bound));
+            let after = Group {
+                id: before.id,
+                connection_id: before.connection_id,
+                version: before.version + 1,
+                created_at: before.created_at,
+                updated_at: now,
+                deleted_at: None,
+                ..facts(&document)?
+            };
+            let row = match old == document {
+                false => columns(&after, &document),
+                true => group::ActiveModel { version: Set(after.version), updated_at: Set(now), ..Default::default() },
+            };
+            write(tx, id, row).await?;
+            let (mut was, mut is) = (Map::new(), Map::new());
+            let mut action = "group.members_changed";
+            if old != document {
+                action = "group.updated";
+                if let (Value::Object(before), Value::Object(after)) = ledger::difference(&old, &document) {
+                    (was, is) = (before, after);
+                }
+                let bound = mapping::bind(tx, &after).await?;
+                if !bound.is_empty() {
+                    is.insert("mappingsBound".into(), json!(bound));
+                }
             }
-        }
-        moved.tell(&mut was, &mut is);
-        let entry = entry(action, &after, Some(Value::Object(was)), Some(Value::Object(is)));
-        Ok(Change::made(after, entry))
-    }))
+            moved.tell(&mut was, &mut is);
+            let entry = entry(action, &after, Some(Value::Object(was)), Some(Value::Object(is)));
+            Ok(Change::made(after, entry))
+        })
+    })
     .await
 }
 
@@ -184,7 +188,9 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()> + Se
 async fn close_all(tx: &Tx<'_>, table: &str, which: &str, id: Uuid, now: DateTime<Utc>) -> Result<u64> {
     let statement = Statement::from_sql_and_values(
         tx.db.get_database_backend(),
-        format!("UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND {which} AND until IS NULL"),
+        format!(
+            "UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND {which} AND until IS NULL"
+        ),
         [now.into(), tx.event.into(), tx.organization().into(), id.into()],
     );
     Ok(tx.db.execute_raw(statement).await?.rows_affected())
@@ -192,7 +198,8 @@ async fn close_all(tx: &Tx<'_>, table: &str, which: &str, id: Uuid, now: DateTim
 
 /// One live group that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<Group> {
-    let mut query = cx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());
+    let mut query =
+        cx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());
     if let Some(owner) = cx.confined_to() {
         query = query.filter(group::Column::ConnectionId.eq(owner));
     }
@@ -315,7 +322,8 @@ impl Delta {
                 }
                 MemberChange::Clear => delta = Self { empty_first: true, ..Self::default() },
                 MemberChange::Replace(ids) => {
-                    let add = ids.iter().map(|id| parse(id).ok_or_else(|| unknown_member(id))).collect::<Result<_>>()?;
+                    let add =
+                        ids.iter().map(|id| parse(id).ok_or_else(|| unknown_member(id))).collect::<Result<_>>()?;
                     delta = Self { empty_first: true, add, remove: BTreeSet::new() };
                 }
             }
@@ -378,7 +386,13 @@ async fn lock_for_nesting(tx: &Tx<'_>, delta: &Delta, owner: Option<Uuid>) -> Re
 
 /// Which of `ids` are live rows of `table` with this owner (a group made by hand takes anybody's). Users are
 /// share-locked, so that nobody is deleted while being added.
-async fn live_ids(tx: &Tx<'_>, table: &str, ids: &BTreeSet<Uuid>, owner: Option<Uuid>, lock: bool) -> Result<BTreeSet<Uuid>> {
+async fn live_ids(
+    tx: &Tx<'_>,
+    table: &str,
+    ids: &BTreeSet<Uuid>,
+    owner: Option<Uuid>,
+    lock: bool,
+) -> Result<BTreeSet<Uuid>> {
     let backend = tx.db.get_database_backend();
     let mut values = vec![tx.organization().into(), list::ids(ids)];
     let mut text = format!(
@@ -421,7 +435,14 @@ async fn apply(tx: &Tx<'_>, group: &Group, delta: &Delta, groups: BTreeSet<Uuid>
 }
 
 /// Ends the open intervals that the delta takes away; returns whose.
-async fn close(tx: &Tx<'_>, table: &str, column: &str, group: Uuid, delta: &Delta, now: DateTime<Utc>) -> Result<Vec<Uuid>> {
+async fn close(
+    tx: &Tx<'_>,
+    table: &str,
+    column: &str,
+    group: Uuid,
+    delta: &Delta,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
     let backend = tx.db.get_database_backend();
     let (which, ids) = match delta.empty_first {
         true => (format!("NOT ({column} {})", list::among(backend, 5)), list::ids(&delta.add)),
@@ -441,7 +462,14 @@ async fn close(tx: &Tx<'_>, table: &str, column: &str, group: Uuid, delta: &Delt
 }
 
 /// Opens an interval for each of `add` that has none open; returns whose were opened.
-async fn open(tx: &Tx<'_>, table: &str, column: &str, group: Uuid, add: &BTreeSet<Uuid>, now: DateTime<Utc>) -> Result<Vec<Uuid>> {
+async fn open(
+    tx: &Tx<'_>,
+    table: &str,
+    column: &str,
+    group: Uuid,
+    add: &BTreeSet<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
     let backend = tx.db.get_database_backend();
     let pairs: Vec<_> = add.iter().map(|id| [Uuid::now_v7().simple().to_string(), id.simple().to_string()]).collect();
     let (pairs_sql, pair) = match backend {

@@ -42,26 +42,29 @@ pub async fn issue(cx: &Cx, name: &str, permissions: Permissions, expires_at: Op
     let secret = vault::new_secret(PREFIX)?;
     let (hash, last_four, name, permissions) = (&vault::hash(&secret), &vault::last_four(&secret), &name, &permissions);
     let key = cx
-        .write(move |tx| Box::pin(async move {
-            let now = tx.now_after(None);
-            let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
-            let key = ApiKey {
-                organization_id: cx.organization(),
-                id: Uuid::now_v7(),
-                name: name.clone(),
-                hash: hash.clone(),
-                last_four: last_four.clone(),
-                permissions: json!(names),
-                created_at: now,
-                expires_at,
-                revoked_at: None,
-                last_used_at: None,
-            };
-            api_key::Entity::insert(api_key::ActiveModel::from(key.clone())).exec_without_returning(&tx.db).await?;
-            let after = json!({ "name": name, "permissions": names, "lastFour": key.last_four, "expiresAt": expires_at });
-            let entry = entry("api_key.issued", &key, now, after);
-            Ok(Change::made(key, entry))
-        }))
+        .write(move |tx| {
+            Box::pin(async move {
+                let now = tx.now_after(None);
+                let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
+                let key = ApiKey {
+                    organization_id: cx.organization(),
+                    id: Uuid::now_v7(),
+                    name: name.clone(),
+                    hash: hash.clone(),
+                    last_four: last_four.clone(),
+                    permissions: json!(names),
+                    created_at: now,
+                    expires_at,
+                    revoked_at: None,
+                    last_used_at: None,
+                };
+                api_key::Entity::insert(api_key::ActiveModel::from(key.clone())).exec_without_returning(&tx.db).await?;
+                let after =
+                    json!({ "name": name, "permissions": names, "lastFour": key.last_four, "expiresAt": expires_at });
+                let entry = entry("api_key.issued", &key, now, after);
+                Ok(Change::made(key, entry))
+            })
+        })
         .await?;
     Ok(Issued { key, secret })
 }
@@ -69,18 +72,20 @@ pub async fn issue(cx: &Cx, name: &str, permissions: Permissions, expires_at: Op
 /// Kills a key from this instant on.
 pub async fn revoke(cx: &Cx, id: Uuid) -> Result<ApiKey> {
     cx.allow(Action::ManageToken, None)?;
-    cx.write(move |tx| Box::pin(async move {
-        let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
-        let mut key = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the API key"))?;
-        if key.revoked_at.is_some() {
-            return Ok(Change::nothing(key));
-        }
-        let now = tx.now_after(Some(key.created_at));
-        key.revoked_at = Some(now);
-        super::save::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
-        let entry = entry("api_key.revoked", &key, now, json!({ "name": key.name, "lastFour": key.last_four }));
-        Ok(Change::made(key, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
+            let mut key = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the API key"))?;
+            if key.revoked_at.is_some() {
+                return Ok(Change::nothing(key));
+            }
+            let now = tx.now_after(Some(key.created_at));
+            key.revoked_at = Some(now);
+            super::save::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
+            let entry = entry("api_key.revoked", &key, now, json!({ "name": key.name, "lastFour": key.last_four }));
+            Ok(Change::made(key, entry))
+        })
+    })
     .await
 }
 
@@ -103,7 +108,8 @@ pub fn permissions(key: &ApiKey) -> Permissions {
 pub async fn authenticate(app: &Arc<App>, secret: &str, request_id: Uuid) -> Result<Cx> {
     let now = app.clock.now();
     #[allow(clippy::disallowed_methods, reason = "the key says which organization this is")]
-    let found = api_key::Entity::find().filter(api_key::Column::Hash.eq(vault::hash(secret))).all(&app.store.read).await?;
+    let found =
+        api_key::Entity::find().filter(api_key::Column::Hash.eq(vault::hash(secret))).all(&app.store.read).await?;
     let live = |key: &ApiKey| key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > now);
     let Some(key) = found.into_iter().find(live) else {
         return Err(Error::Unauthenticated("the API key is unknown, expired or revoked"));
@@ -114,5 +120,12 @@ pub async fn authenticate(app: &Arc<App>, secret: &str, request_id: Uuid) -> Res
 }
 
 fn entry(action: &'static str, key: &ApiKey, at: DateTime<Utc>, after: serde_json::Value) -> Entry {
-    Entry { action, subject: Subject { kind: "api_key", id: key.id }, connection: None, at, before: None, after: Some(after) }
+    Entry {
+        action,
+        subject: Subject { kind: "api_key", id: key.id },
+        connection: None,
+        at,
+        before: None,
+        after: Some(after),
+    }
 }

@@ -1,8 +1,8 @@
 //! Pages: by keyset (stable and as fast at the end as at the beginning), over any table with a total order.
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
-    Value,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+    Select, Statement, Value,
 };
 use uuid::Uuid;
 
@@ -55,7 +55,11 @@ where
 }
 
 /// The rows of a page and one more, which tells whether the list goes on; for [`cut`].
-pub fn select<E: EntityTrait, K: Into<Value> + Clone>(query: Select<E>, key: E::Column, keyset: &Keyset<K>) -> Select<E> {
+pub fn select<E: EntityTrait, K: Into<Value> + Clone>(
+    query: Select<E>,
+    key: E::Column,
+    keyset: &Keyset<K>,
+) -> Select<E> {
     let mut query = query;
     let (low, high) = match keyset.descending {
         false => (&keyset.after, &keyset.before),
@@ -123,7 +127,9 @@ pub async fn search<M: FromQueryResult>(
     let mut rows = Vec::new();
     if query.limit > 0 {
         let text = format!("SELECT {columns} {from} ORDER BY {order} LIMIT {} OFFSET {}", query.limit, query.offset);
-        rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values.clone())).all(cx.db()).await?;
+        rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values.clone()))
+            .all(cx.db())
+            .await?;
     }
     let seen = rows.len() as u64;
     // A page that is not full is the last one: its end is the total, and nothing has to be counted.

@@ -26,7 +26,11 @@ pub use role_mapping::Model as Mapping;
 pub enum Target {
     Group(Uuid),
     /// A group of this connection that may not have arrived yet; the mapping binds to it once, by id.
-    Awaited { connection: Uuid, attribute: MatchAttribute, value: String },
+    Awaited {
+        connection: Uuid,
+        attribute: MatchAttribute,
+        value: String,
+    },
 }
 
 /// A mapping to be made.
@@ -57,40 +61,42 @@ pub async fn create(cx: &Cx, new: NewMapping) -> Result<Mapping> {
     let reason = check_reason(new.reason.as_deref())?;
     check_expiry(cx, new.expires_at)?;
     let (new, reason) = (&new, &reason);
-    cx.write(move |tx| Box::pin(async move {
-        super::role::live(tx, new.role).await?;
-        let mut row = Mapping {
-            organization_id: cx.organization(),
-            id: Uuid::now_v7(),
-            mapping_id: Uuid::now_v7(),
-            group_id: None,
-            connection_id: None,
-            match_attribute: None,
-            match_value: None,
-            role_id: new.role,
-            reason: reason.clone(),
-            expires_at: new.expires_at,
-            since: tx.now_after(None),
-            until: None,
-            opened_by: tx.event,
-            closed_by: None,
-        };
-        match &new.target {
-            Target::Group(id) => row.group_id = Some(group(tx, *id).await?),
-            Target::Awaited { connection, attribute, value } => {
-                super::connection::live(tx, *connection).await?;
-                let value = super::text("value", value, 512)?;
-                let value = if *attribute == MatchAttribute::DisplayName { document::fold(&value) } else { value };
-                row.group_id = arrived(tx, *connection, *attribute, &value).await?;
-                row.connection_id = Some(*connection);
-                row.match_attribute = Some(*attribute);
-                row.match_value = Some(value);
+    cx.write(move |tx| {
+        Box::pin(async move {
+            super::role::live(tx, new.role).await?;
+            let mut row = Mapping {
+                organization_id: cx.organization(),
+                id: Uuid::now_v7(),
+                mapping_id: Uuid::now_v7(),
+                group_id: None,
+                connection_id: None,
+                match_attribute: None,
+                match_value: None,
+                role_id: new.role,
+                reason: reason.clone(),
+                expires_at: new.expires_at,
+                since: tx.now_after(None),
+                until: None,
+                opened_by: tx.event,
+                closed_by: None,
+            };
+            match &new.target {
+                Target::Group(id) => row.group_id = Some(group(tx, *id).await?),
+                Target::Awaited { connection, attribute, value } => {
+                    super::connection::live(tx, *connection).await?;
+                    let value = super::text("value", value, 512)?;
+                    let value = if *attribute == MatchAttribute::DisplayName { document::fold(&value) } else { value };
+                    row.group_id = arrived(tx, *connection, *attribute, &value).await?;
+                    row.connection_id = Some(*connection);
+                    row.match_attribute = Some(*attribute);
+                    row.match_value = Some(value);
+                }
             }
-        }
-        open(tx, &row).await?;
-        let entry = entry("role_mapping.created", &row, row.since, None, Some(Value::Object(describe(&row))));
-        Ok(Change::made(row, entry))
-    }))
+            open(tx, &row).await?;
+            let entry = entry("role_mapping.created", &row, row.since, None, Some(Value::Object(describe(&row))));
+            Ok(Change::made(row, entry))
+        })
+    })
     .await
 }
 
@@ -102,47 +108,51 @@ pub async fn edit(cx: &Cx, mapping_id: Uuid, edit: Edit) -> Result<Mapping> {
         check_expiry(cx, at)?;
     }
     let (edit, reason) = (&edit, &reason);
-    cx.write(move |tx| Box::pin(async move {
-        let before = locked(tx, mapping_id).await?.filter(|row| row.until.is_none());
-        let before = before.ok_or_else(|| Error::not_found("the mapping"))?;
-        let mut after = before.clone();
-        if let Some(id) = edit.group {
-            after.group_id = Some(group(tx, id).await?);
-        }
-        if let Some(id) = edit.role {
-            after.role_id = super::role::live(tx, id).await?.id;
-        }
-        after.reason = reason.clone().unwrap_or(after.reason);
-        after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
-        if after == before {
-            return Ok(Change::nothing(before));
-        }
-        let now = tx.now_after(Some(before.since));
-        close(tx, &before, now).await?;
-        after = Mapping { id: Uuid::now_v7(), since: now, opened_by: tx.event, ..after };
-        open(tx, &after).await?;
-        let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-        let entry = entry("role_mapping.updated", &after, now, Some(was), Some(is));
-        Ok(Change::made(after, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let before = locked(tx, mapping_id).await?.filter(|row| row.until.is_none());
+            let before = before.ok_or_else(|| Error::not_found("the mapping"))?;
+            let mut after = before.clone();
+            if let Some(id) = edit.group {
+                after.group_id = Some(group(tx, id).await?);
+            }
+            if let Some(id) = edit.role {
+                after.role_id = super::role::live(tx, id).await?.id;
+            }
+            after.reason = reason.clone().unwrap_or(after.reason);
+            after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
+            if after == before {
+                return Ok(Change::nothing(before));
+            }
+            let now = tx.now_after(Some(before.since));
+            close(tx, &before, now).await?;
+            after = Mapping { id: Uuid::now_v7(), since: now, opened_by: tx.event, ..after };
+            open(tx, &after).await?;
+            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+            let entry = entry("role_mapping.updated", &after, now, Some(was), Some(is));
+            Ok(Change::made(after, entry))
+        })
+    })
     .await
 }
 
 /// Ends a mapping; it can be restored.
 pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(move |tx| Box::pin(async move {
-        let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
-        if row.until.is_some() {
-            return Ok(Change::nothing(row));
-        }
-        let now = tx.now_after(Some(row.since));
-        close(tx, &row, now).await?;
-        row.until = Some(now);
-        row.closed_by = Some(tx.event);
-        let entry = entry("role_mapping.removed", &row, now, Some(Value::Object(describe(&row))), None);
-        Ok(Change::made(row, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+            if row.until.is_some() {
+                return Ok(Change::nothing(row));
+            }
+            let now = tx.now_after(Some(row.since));
+            close(tx, &row, now).await?;
+            row.until = Some(now);
+            row.closed_by = Some(tx.event);
+            let entry = entry("role_mapping.removed", &row, now, Some(Value::Object(describe(&row))), None);
+            Ok(Change::made(row, entry))
+        })
+    })
     .await
 }
 
@@ -152,21 +162,30 @@ pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
 /// [`Error::NotFound`] when its group or role is gone, [`Error::Taken`] when the same pair was mapped anew.
 pub async fn restore(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(move |tx| Box::pin(async move {
-        let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
-        let Some(ended) = last.until else { return Ok(Change::nothing(last)) };
-        super::role::live(tx, last.role_id).await?;
-        if let Some(id) = last.group_id {
-            group(tx, id).await?;
-        }
-        let now = tx.now_after(Some(ended));
-        let expires_at = last.expires_at.filter(|at| *at > now);
-        let row =
-            Mapping { id: Uuid::now_v7(), since: now, until: None, opened_by: tx.event, closed_by: None, expires_at, ..last };
-        open(tx, &row).await?;
-        let entry = entry("role_mapping.restored", &row, now, None, Some(Value::Object(describe(&row))));
-        Ok(Change::made(row, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+            let Some(ended) = last.until else { return Ok(Change::nothing(last)) };
+            super::role::live(tx, last.role_id).await?;
+            if let Some(id) = last.group_id {
+                group(tx, id).await?;
+            }
+            let now = tx.now_after(Some(ended));
+            let expires_at = last.expires_at.filter(|at| *at > now);
+            let row = Mapping {
+                id: Uuid::now_v7(),
+                since: now,
+                until: None,
+                opened_by: tx.event,
+                closed_by: None,
+                expires_at,
+                ..last
+            };
+            open(tx, &row).await?;
+            let entry = entry("role_mapping.restored", &row, now, None, Some(Value::Object(describe(&row))));
+            Ok(Change::made(row, entry))
+        })
+    })
     .await
 }
 
@@ -202,7 +221,8 @@ pub async fn get(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
 /// These mappings, each in its current or last state.
 pub async fn by_ids(cx: &Cx, mapping_ids: &[Uuid]) -> Result<Vec<Mapping>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.is_in(mapping_ids.iter().copied()));
+    let query =
+        cx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.is_in(mapping_ids.iter().copied()));
     Ok(query.filter(Expr::cust(LATEST)).all(cx.db()).await?)
 }
 

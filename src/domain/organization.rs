@@ -26,30 +26,34 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
     cx.allow(Action::ManagePlatform, None)?;
     let data_key = &app.vault.new_data_key(id)?;
     let name = &name;
-    cx.write(move |tx| Box::pin(async move {
-        let now = tx.now_after(None);
-        let row = Organization {
-            id,
-            slug: slug.into(),
-            name: name.clone(),
-            data_key: data_key.clone(),
-            scim_enabled: true,
-            integration_mode: IntegrationMode::Scim,
-            created_at: now,
-            updated_at: now,
-        };
-        organization::Entity::insert(organization::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
-        ledger::begin_chain(&tx.db, id).await?;
-        let entry = Entry {
-            action: "organization.created",
-            subject: Subject { kind: "organization", id },
-            connection: None,
-            at: now,
-            before: None,
-            after: Some(json!({ "slug": slug, "name": name })),
-        };
-        Ok(Change::made(row, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let now = tx.now_after(None);
+            let row = Organization {
+                id,
+                slug: slug.into(),
+                name: name.clone(),
+                data_key: data_key.clone(),
+                scim_enabled: true,
+                integration_mode: IntegrationMode::Scim,
+                created_at: now,
+                updated_at: now,
+            };
+            organization::Entity::insert(organization::ActiveModel::from(row.clone()))
+                .exec_without_returning(&tx.db)
+                .await?;
+            ledger::begin_chain(&tx.db, id).await?;
+            let entry = Entry {
+                action: "organization.created",
+                subject: Subject { kind: "organization", id },
+                connection: None,
+                at: now,
+                before: None,
+                after: Some(json!({ "slug": slug, "name": name })),
+            };
+            Ok(Change::made(row, entry))
+        })
+    })
     .await
 }
 
@@ -59,7 +63,11 @@ fn check_slug(slug: &str) -> Result<()> {
         && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !slug.starts_with('-')
         && !slug.ends_with('-');
-    if good { Ok(()) } else { Err(Error::invalid("slug", "must be 1 to 63 lower-case letters, digits and inner hyphens")) }
+    if good {
+        Ok(())
+    } else {
+        Err(Error::invalid("slug", "must be 1 to 63 lower-case letters, digits and inner hyphens"))
+    }
 }
 
 /// The tenant with this slug, for whoever starts without one (the command line, sign-in).
@@ -96,30 +104,32 @@ pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
     cx.allow(Action::WriteConnection, None)?;
     let name = settings.name.as_deref().map(|name| super::text("name", name, 200)).transpose()?;
     let (name, settings) = (&name, &settings);
-    cx.write(move |tx| Box::pin(async move {
-        #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
-        let query = organization::Entity::find_by_id(cx.organization());
-        let before = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the organization"))?;
-        let mut after = before.clone();
-        after.name = name.clone().unwrap_or(after.name);
-        after.scim_enabled = settings.scim_enabled.unwrap_or(after.scim_enabled);
-        after.integration_mode = settings.integration_mode.unwrap_or(after.integration_mode);
-        if after == before {
-            return Ok(Change::nothing(before));
-        }
-        after.updated_at = tx.now_after(Some(before.updated_at));
-        super::save::<organization::Entity, organization::ActiveModel>(tx, after.clone()).await?;
-        let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-        let entry = Entry {
-            action: "organization.updated",
-            subject: Subject { kind: "organization", id: after.id },
-            connection: None,
-            at: after.updated_at,
-            before: Some(was),
-            after: Some(is),
-        };
-        Ok(Change::made(after, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+            let query = organization::Entity::find_by_id(cx.organization());
+            let before = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the organization"))?;
+            let mut after = before.clone();
+            after.name = name.clone().unwrap_or(after.name);
+            after.scim_enabled = settings.scim_enabled.unwrap_or(after.scim_enabled);
+            after.integration_mode = settings.integration_mode.unwrap_or(after.integration_mode);
+            if after == before {
+                return Ok(Change::nothing(before));
+            }
+            after.updated_at = tx.now_after(Some(before.updated_at));
+            super::save::<organization::Entity, organization::ActiveModel>(tx, after.clone()).await?;
+            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+            let entry = Entry {
+                action: "organization.updated",
+                subject: Subject { kind: "organization", id: after.id },
+                connection: None,
+                at: after.updated_at,
+                before: Some(was),
+                after: Some(is),
+            };
+            Ok(Change::made(after, entry))
+        })
+    })
     .await
 }
 
@@ -179,7 +189,8 @@ impl Availability {
 /// Whether inbound SCIM is being served: the organization's flag is on and a connection is active.
 pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
     cx.allow(Action::ReadIam, None)?;
-    if !organization.scim_enabled || Availability::of(&cx.app, organization.integration_mode) != Availability::Available {
+    if !organization.scim_enabled || Availability::of(&cx.app, organization.integration_mode) != Availability::Available
+    {
         return Ok(false);
     }
     let active = cx

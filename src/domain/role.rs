@@ -32,7 +32,8 @@ impl Settings {
             role.name_key = document::fold(&role.name);
         }
         if let Some(description) = &self.description {
-            role.description = description.as_deref().map(|text| super::text("description", text, 2_000)).transpose()?;
+            role.description =
+                description.as_deref().map(|text| super::text("description", text, 2_000)).transpose()?;
         }
         if let Some(permissions) = &self.permissions {
             if permissions.len() > 1_000 {
@@ -55,29 +56,31 @@ impl Settings {
 pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
     let settings = &settings;
-    cx.write(move |tx| Box::pin(async move {
-        let now = tx.now_after(None);
-        let mut role = Role {
-            organization_id: cx.organization(),
-            id: Uuid::now_v7(),
-            name: String::new(),
-            name_key: String::new(),
-            description: None,
-            permissions: json!([]),
-            priority: None,
-            version: 1,
-            created_at: now,
-            updated_at: now,
-            deleted_at: None,
-        };
-        settings.apply(&mut role)?;
-        if role.name.is_empty() {
-            return Err(Error::invalid("name", "must not be empty"));
-        }
-        role::Entity::insert(role::ActiveModel::from(role.clone())).exec_without_returning(&tx.db).await?;
-        let entry = entry("role.created", &role, None, Some(Value::Object(describe(&role))));
-        Ok(Change::made(role, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let now = tx.now_after(None);
+            let mut role = Role {
+                organization_id: cx.organization(),
+                id: Uuid::now_v7(),
+                name: String::new(),
+                name_key: String::new(),
+                description: None,
+                permissions: json!([]),
+                priority: None,
+                version: 1,
+                created_at: now,
+                updated_at: now,
+                deleted_at: None,
+            };
+            settings.apply(&mut role)?;
+            if role.name.is_empty() {
+                return Err(Error::invalid("name", "must not be empty"));
+            }
+            role::Entity::insert(role::ActiveModel::from(role.clone())).exec_without_returning(&tx.db).await?;
+            let entry = entry("role.created", &role, None, Some(Value::Object(describe(&role))));
+            Ok(Change::made(role, entry))
+        })
+    })
     .await
 }
 
@@ -85,20 +88,22 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
 pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
     let settings = &settings;
-    cx.write(move |tx| Box::pin(async move {
-        let before = live(tx, id).await?;
-        let mut after = before.clone();
-        settings.apply(&mut after)?;
-        if after == before {
-            return Ok(Change::nothing(before));
-        }
-        after.version += 1;
-        after.updated_at = tx.now_after(Some(before.updated_at));
-        super::save::<role::Entity, role::ActiveModel>(tx, after.clone()).await?;
-        let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-        let entry = entry("role.updated", &after, Some(was), Some(is));
-        Ok(Change::made(after, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let before = live(tx, id).await?;
+            let mut after = before.clone();
+            settings.apply(&mut after)?;
+            if after == before {
+                return Ok(Change::nothing(before));
+            }
+            after.version += 1;
+            after.updated_at = tx.now_after(Some(before.updated_at));
+            super::save::<role::Entity, role::ActiveModel>(tx, after.clone()).await?;
+            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+            let entry = entry("role.updated", &after, Some(was), Some(is));
+            Ok(Change::made(after, entry))
+        })
+    })
     .await
 }
 
@@ -142,5 +147,12 @@ fn describe(role: &Role) -> Map<String, Value> {
 }
 
 fn entry(action: &'static str, role: &Role, before: Option<Value>, after: Option<Value>) -> Entry {
-    Entry { action, subject: Subject { kind: "role", id: role.id }, connection: None, at: role.updated_at, before, after }
+    Entry {
+        action,
+        subject: Subject { kind: "role", id: role.id },
+        connection: None,
+        at: role.updated_at,
+        before,
+        after,
+    }
 }

@@ -5,7 +5,9 @@ use entity::connection::ConnectionStatus;
 use entity::organization::IntegrationMode;
 use entity::scim_token;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, Statement,
+};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -40,21 +42,28 @@ pub async fn issue(cx: &Cx, connection: Uuid, expires_at: Option<DateTime<Utc>>)
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
     let token = cx
-        .write(move |tx| Box::pin(async move {
-            super::connection::live(tx, connection).await?;
-            let now = tx.now_after(None);
-            let token = insert(tx, connection, presented, now, expires_at).await?;
-            let after = json!({ "connectionId": connection, "lastFour": token.last_four, "expiresAt": expires_at });
-            let entry = entry("scim_token.issued", &token, now, None, Some(after));
-            Ok(Change::made(token, entry))
-        }))
+        .write(move |tx| {
+            Box::pin(async move {
+                super::connection::live(tx, connection).await?;
+                let now = tx.now_after(None);
+                let token = insert(tx, connection, presented, now, expires_at).await?;
+                let after = json!({ "connectionId": connection, "lastFour": token.last_four, "expiresAt": expires_at });
+                let entry = entry("scim_token.issued", &token, now, None, Some(after));
+                Ok(Change::made(token, entry))
+            })
+        })
         .await?;
     Ok(Issued { token, secret })
 }
 
 /// Puts a new token in the place of every live one of its connection. The old ones are dead when this returns,
 /// or at the end of `overlap` where the caller asks for one.
-pub async fn rotate(cx: &Cx, connection: Uuid, overlap: Option<Duration>, expires_at: Option<DateTime<Utc>>) -> Result<Issued> {
+pub async fn rotate(
+    cx: &Cx,
+    connection: Uuid,
+    overlap: Option<Duration>,
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<Issued> {
     cx.allow(Action::ManageToken, None)?;
     if overlap.is_some_and(|overlap| overlap < Duration::zero() || overlap > MAX_OVERLAP) {
         return Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"));
@@ -62,24 +71,27 @@ pub async fn rotate(cx: &Cx, connection: Uuid, overlap: Option<Duration>, expire
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
     let token = cx
-        .write(move |tx| Box::pin(async move {
-            super::connection::live(tx, connection).await?;
-            let now = tx.now_after(None);
-            let end = now + overlap.unwrap_or_default();
-            let old = live(tx, now).filter(scim_token::Column::ConnectionId.eq(connection)).all(&tx.db).await?;
-            scim_token::Entity::update_many()
-                .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
-                .filter(scim_token::Column::OrganizationId.eq(cx.organization()))
-                .filter(scim_token::Column::Id.is_in(old.iter().map(|token| token.id)))
-                .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
-                .exec(&tx.db)
-                .await?;
-            let token = insert(tx, connection, presented, now, expires_at).await?;
-            let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
-            let after = json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
-            let entry = entry("scim_token.rotated", &token, now, Some(before), Some(after));
-            Ok(Change::made(token, entry))
-        }))
+        .write(move |tx| {
+            Box::pin(async move {
+                super::connection::live(tx, connection).await?;
+                let now = tx.now_after(None);
+                let end = now + overlap.unwrap_or_default();
+                let old = live(tx, now).filter(scim_token::Column::ConnectionId.eq(connection)).all(&tx.db).await?;
+                scim_token::Entity::update_many()
+                    .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
+                    .filter(scim_token::Column::OrganizationId.eq(cx.organization()))
+                    .filter(scim_token::Column::Id.is_in(old.iter().map(|token| token.id)))
+                    .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
+                    .exec(&tx.db)
+                    .await?;
+                let token = insert(tx, connection, presented, now, expires_at).await?;
+                let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
+                let after =
+                    json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
+                let entry = entry("scim_token.rotated", &token, now, Some(before), Some(after));
+                Ok(Change::made(token, entry))
+            })
+        })
         .await?;
     Ok(Issued { token, secret })
 }
@@ -87,25 +99,28 @@ pub async fn rotate(cx: &Cx, connection: Uuid, overlap: Option<Duration>, expire
 /// Kills one token from this instant on.
 pub async fn revoke(cx: &Cx, id: Uuid) -> Result<Token> {
     cx.allow(Action::ManageToken, None)?;
-    cx.write(move |tx| Box::pin(async move {
-        let query = tx.find::<scim_token::Entity>().filter(scim_token::Column::Id.eq(id));
-        let mut token = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the token"))?;
-        if token.revoked_at.is_some() {
-            return Ok(Change::nothing(token));
-        }
-        let now = tx.now_after(Some(token.created_at));
-        token.revoked_at = Some(now);
-        super::save::<scim_token::Entity, scim_token::ActiveModel>(tx, token.clone()).await?;
-        let entry = entry("scim_token.revoked", &token, now, None, Some(json!({ "lastFour": token.last_four })));
-        Ok(Change::made(token, entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let query = tx.find::<scim_token::Entity>().filter(scim_token::Column::Id.eq(id));
+            let mut token = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the token"))?;
+            if token.revoked_at.is_some() {
+                return Ok(Change::nothing(token));
+            }
+            let now = tx.now_after(Some(token.created_at));
+            token.revoked_at = Some(now);
+            super::save::<scim_token::Entity, scim_token::ActiveModel>(tx, token.clone()).await?;
+            let entry = entry("scim_token.revoked", &token, now, None, Some(json!({ "lastFour": token.last_four })));
+            Ok(Change::made(token, entry))
+        })
+    })
     .await
 }
 
 /// The tokens of a connection that still exist in some sense (revoked ones too), newest first. Never a secret.
 pub async fn of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<scim_token::Entity>().filter(scim_token::Column::ConnectionId.is_in(connections.iter().copied()));
+    let query =
+        cx.find::<scim_token::Entity>().filter(scim_token::Column::ConnectionId.is_in(connections.iter().copied()));
     Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
 }
 
@@ -188,7 +203,13 @@ const GATE: &str = "SELECT t.organization_id, t.id, t.expires_at, t.retires_at, 
 /// # Errors
 /// [`Error::Unauthenticated`] for anything but a live token; [`Error::NotFound`] for a tenant that does not
 /// exist or is not the token's; [`Error::Held`] while provisioning is turned off.
-pub async fn authenticate(app: &Arc<App>, slug: &str, secret: &str, from: Option<String>, request_id: Uuid) -> Result<Cx> {
+pub async fn authenticate(
+    app: &Arc<App>,
+    slug: &str,
+    secret: &str,
+    from: Option<String>,
+    request_id: Uuid,
+) -> Result<Cx> {
     let statement = Statement::from_sql_and_values(app.store.backend(), GATE, [vault::hash(secret).into()]);
     let gate = Gate::find_by_statement(statement).one(&app.store.read).await?;
     let now = app.clock.now();
@@ -211,7 +232,8 @@ pub async fn authenticate(app: &Arc<App>, slug: &str, secret: &str, from: Option
     if !gate.scim_enabled {
         return Err(Error::Held {
             reason: "ORGANIZATION_DISABLED",
-            why: "provisioning over SCIM is turned off for this organization; an administrator can turn it on again".into(),
+            why: "provisioning over SCIM is turned off for this organization; an administrator can turn it on again"
+                .into(),
         });
     }
     if gate.status == ConnectionStatus::Inactive {
@@ -226,4 +248,40 @@ pub async fn authenticate(app: &Arc<App>, slug: &str, secret: &str, from: Option
     }
     let actor = Actor::Connection { id: gate.connection_id, name: gate.connection_name };
     Ok(Cx::new(app.clone(), actor, gate.organization_id, request_id))
+}
+
+/// Writes the last uses of credentials that were noted since the last call. No change of the domain's: it
+/// leaves no row in the ledger.
+pub async fn flush_uses(app: &App) -> Result<()> {
+    let backend = app.store.backend();
+    let newer = "(last_used_at IS NULL OR last_used_at < $1)";
+    for (credential, used) in app.uses.take() {
+        let at = used.at.into();
+        let statements = match credential {
+            Credential::ScimToken { organization, id, connection } => vec![
+                Statement::from_sql_and_values(
+                    backend,
+                    format!(
+                        "UPDATE scim_token SET last_used_at = $1, last_used_from = $2 WHERE organization_id = $3 AND id = $4 AND {newer}"
+                    ),
+                    [at, used.from.into(), organization.into(), id.into()],
+                ),
+                Statement::from_sql_and_values(
+                    backend,
+                    "UPDATE connection SET last_contact_at = $1 WHERE organization_id = $2 AND id = $3 \
+                     AND (last_contact_at IS NULL OR last_contact_at < $1)",
+                    [used.at.into(), organization.into(), connection.into()],
+                ),
+            ],
+            Credential::ApiKey { organization, id } => vec![Statement::from_sql_and_values(
+                backend,
+                format!("UPDATE api_key SET last_used_at = $1 WHERE organization_id = $2 AND id = $3 AND {newer}"),
+                [at, organization.into(), id.into()],
+            )],
+        };
+        for statement in statements {
+            app.store.write.execute_raw(statement).await?;
+        }
+    }
+    Ok(())
 }

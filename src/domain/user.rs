@@ -5,8 +5,8 @@ use entity::connection::DeletionPolicy;
 use entity::{activation, user, user_email};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult,
+    QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -67,16 +67,18 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
     let mut document = document::normalize(schema::user(), attributes)?;
     document.entry("active").or_insert(true.into());
     let document = &document;
-    cx.write(move |tx| Box::pin(async move {
-        if let Some(known) = known(tx, owner, document::external_id(document)).await? {
-            return match known.deleted_at {
-                None if known.active => Err(Error::Taken { field: "externalId" }),
-                None => update(tx, known, document.clone(), "user.reactivated").await,
-                Some(_) => revive(tx, known, document.clone()).await,
-            };
-        }
-        insert(tx, owner, document.clone()).await
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            if let Some(known) = known(tx, owner, document::external_id(document)).await? {
+                return match known.deleted_at {
+                    None if known.active => Err(Error::Taken { field: "externalId" }),
+                    None => update(tx, known, document.clone(), "user.reactivated").await,
+                    Some(_) => revive(tx, known, document.clone()).await,
+                };
+            }
+            insert(tx, owner, document.clone()).await
+        })
+    })
     .await
 }
 
@@ -127,21 +129,27 @@ async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) 
 
 /// Changes an account. `edit` sees it under the lock and returns its new attributes, or none to leave it as it
 /// is; it may run again, so it must be pure.
-pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&User) -> Result<Option<Map<String, Value>>> + Send + Sync) -> Result<User> {
+pub async fn change(
+    cx: &Cx,
+    id: Uuid,
+    edit: impl Fn(&User) -> Result<Option<Map<String, Value>>> + Send + Sync,
+) -> Result<User> {
     let edit = &edit;
-    cx.write(move |tx| Box::pin(async move {
-        let before = live(tx, cx, id).await?;
-        let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
-        let mut document = document::normalize(schema::user(), attributes)?;
-        // Saying nothing about it neither suspends nor reactivates anybody.
-        document.entry("active").or_insert(before.active.into());
-        let action = match (before.active, document::active(&document)) {
-            (true, false) => "user.suspended",
-            (false, true) => "user.reactivated",
-            _ => "user.updated",
-        };
-        update(tx, before, document, action).await
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let before = live(tx, cx, id).await?;
+            let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
+            let mut document = document::normalize(schema::user(), attributes)?;
+            // Saying nothing about it neither suspends nor reactivates anybody.
+            document.entry("active").or_insert(before.active.into());
+            let action = match (before.active, document::active(&document)) {
+                (true, false) => "user.suspended",
+                (false, true) => "user.reactivated",
+                _ => "user.updated",
+            };
+            update(tx, before, document, action).await
+        })
+    })
     .await
 }
 
@@ -200,39 +208,41 @@ async fn revive(tx: &Tx<'_>, before: User, document: Map<String, Value>) -> Resu
 /// connection's policy says whether its data is purged later. `check` sees the account under the lock.
 pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Send + Sync) -> Result<()> {
     let check = &check;
-    cx.write(move |tx| Box::pin(async move {
-        let user = live(tx, cx, id).await?;
-        check(&user)?;
-        let now = tx.now_after(Some(user.updated_at));
-        let purge_after = match user.connection_id {
-            Some(owner) => {
-                let connection = super::connection::unlocked(tx, owner).await?;
-                let hard = connection.deletion_policy == DeletionPolicy::Hard;
-                hard.then(|| now + Duration::days(connection.revival_days.into()))
-            }
-            None => None,
-        };
-        let row = user::ActiveModel {
-            deleted_at: Set(Some(now)),
-            updated_at: Set(now),
-            purge_after: Set(purge_after),
-            version: Set(user.version + 1),
-            ..Default::default()
-        };
-        user::Entity::update_many()
-            .set(row)
-            .filter(user::Column::OrganizationId.eq(tx.organization()))
-            .filter(user::Column::Id.eq(id))
-            .exec(&tx.db)
-            .await?;
-        delete_emails(tx, id).await?;
-        close_activation(tx, id, now).await?;
-        let memberships = close_held(tx, "membership", id, now).await?;
-        let grants = close_held(tx, "role_grant", id, now).await?;
-        let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
-        let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
-        Ok(Change::made((), entry))
-    }))
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let user = live(tx, cx, id).await?;
+            check(&user)?;
+            let now = tx.now_after(Some(user.updated_at));
+            let purge_after = match user.connection_id {
+                Some(owner) => {
+                    let connection = super::connection::unlocked(tx, owner).await?;
+                    let hard = connection.deletion_policy == DeletionPolicy::Hard;
+                    hard.then(|| now + Duration::days(connection.revival_days.into()))
+                }
+                None => None,
+            };
+            let row = user::ActiveModel {
+                deleted_at: Set(Some(now)),
+                updated_at: Set(now),
+                purge_after: Set(purge_after),
+                version: Set(user.version + 1),
+                ..Default::default()
+            };
+            user::Entity::update_many()
+                .set(row)
+                .filter(user::Column::OrganizationId.eq(tx.organization()))
+                .filter(user::Column::Id.eq(id))
+                .exec(&tx.db)
+                .await?;
+            delete_emails(tx, id).await?;
+            close_activation(tx, id, now).await?;
+            let memberships = close_held(tx, "membership", id, now).await?;
+            let grants = close_held(tx, "role_grant", id, now).await?;
+            let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
+            let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
+            Ok(Change::made((), entry))
+        })
+    })
     .await
 }
 
@@ -240,7 +250,9 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Sen
 async fn close_held(tx: &Tx<'_>, table: &str, user_id: Uuid, now: DateTime<Utc>) -> Result<u64> {
     let statement = Statement::from_sql_and_values(
         tx.db.get_database_backend(),
-        format!("UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND user_id = $4 AND until IS NULL"),
+        format!(
+            "UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND user_id = $4 AND until IS NULL"
+        ),
         [now.into(), tx.event.into(), tx.organization().into(), user_id.into()],
     );
     Ok(tx.db.execute_raw(statement).await?.rows_affected())
@@ -310,7 +322,8 @@ pub async fn groups_of(cx: &Cx, users: &[Uuid]) -> Result<HashMap<Uuid, Vec<Grou
         text.push_str(" AND g.connection_id = $3");
     }
     text.push_str(" ORDER BY g.display_name_key, g.id");
-    let rows = GroupOf::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
+    let rows =
+        GroupOf::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     let mut groups: HashMap<Uuid, Vec<GroupOf>> = HashMap::new();
     for row in rows {
         groups.entry(row.user_id).or_default().push(row);

@@ -155,5 +155,6 @@ fn render(group: &Group, members: &[Member], base_url: &str, projection: &Projec
         "location": location(group.id, "Groups", base_url), "version": etag(group.version),
     });
     added.insert("meta".into(), meta);
-    wire::compose(&group.document, added, schema::group(), projection).map_err(|error| Error::Internal(error.to_string()))
+    wire::compose(&group.document, added, schema::group(), projection)
+        .map_err(|error| Error::Internal(error.to_string()))
 }

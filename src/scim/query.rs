@@ -48,7 +48,9 @@ impl Wanted {
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(Value::Array(items)) => {
                 let names: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
-                names.map(|names| Some(names.join(","))).ok_or_else(|| Error::invalid(name, "must be an array of strings"))
+                names
+                    .map(|names| Some(names.join(",")))
+                    .ok_or_else(|| Error::invalid(name, "must be an array of strings"))
             }
             Some(_) => Err(Error::invalid(name, "is of the wrong type")),
         };
@@ -80,9 +82,11 @@ impl Wanted {
         };
         // RFC 7644 section 3.4.2.4: less than one means one, a negative count means zero.
         let start = number("startIndex", parameters.start_index.as_deref())?.unwrap_or(1).max(1);
-        let count = number("count", parameters.count.as_deref())?.map_or(DEFAULT_RESULTS, |count| count.max(0).unsigned_abs());
+        let count =
+            number("count", parameters.count.as_deref())?.map_or(DEFAULT_RESULTS, |count| count.max(0).unsigned_abs());
         let projected = parameters.attributes.is_some() || parameters.excluded_attributes.is_some();
-        let projection = Projection::parse(parameters.attributes.as_deref(), parameters.excluded_attributes.as_deref())?;
+        let projection =
+            Projection::parse(parameters.attributes.as_deref(), parameters.excluded_attributes.as_deref())?;
         let query = list::Query { filter, sort, offset: start.unsigned_abs() - 1, limit: count.min(MAX_RESULTS) };
         Ok(Self { query, projection, projected })
     }

@@ -118,7 +118,11 @@ async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &P
     Ok(resource(status, body, user.version, &location(user, &caller.base_url)))
 }
 
-async fn groups(cx: &Cx, ids: &[Uuid], projection: &Projection) -> Result<std::collections::HashMap<Uuid, Vec<GroupOf>>> {
+async fn groups(
+    cx: &Cx,
+    ids: &[Uuid],
+    projection: &Projection,
+) -> Result<std::collections::HashMap<Uuid, Vec<GroupOf>>> {
     if ids.is_empty() || !projection.wants("groups") {
         return Ok(Default::default());
     }

@@ -58,7 +58,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn slug(parts: &Parts) -> Result<String> {
     let uri = parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |original| &original.0);
     let rest = uri.path().split_once("/scim/v2/").map(|(_, rest)| rest);
-    rest.and_then(|rest| rest.split('/').next()).map(Into::into).ok_or_else(|| Error::not_found("the SCIM tenant in this URL"))
+    rest.and_then(|rest| rest.split('/').next())
+        .map(Into::into)
+        .ok_or_else(|| Error::not_found("the SCIM tenant in this URL"))
 }
 
 /// The id under which this request is written to the ledger and the log: the caller's, if it is a UUID.
@@ -72,7 +74,9 @@ fn acceptable(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(accept) = headers.get(header::ACCEPT) else { return Ok(()) };
     let accept = accept.to_str().unwrap_or("*/*");
     let readable = accept.split(',').filter_map(|range| range.split(';').next()).any(|range| {
-        ["*/*", "application/*", MEDIA_TYPE, "application/json"].iter().any(|known| range.trim().eq_ignore_ascii_case(known))
+        ["*/*", "application/*", MEDIA_TYPE, "application/json"]
+            .iter()
+            .any(|known| range.trim().eq_ignore_ascii_case(known))
     });
     match readable {
         true => Ok(()),
@@ -209,7 +213,10 @@ impl From<Error> for Failure {
             Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
             Error::Internal(text) => {
                 tracing::error!(error = %text, "a SCIM request failed");
-                return Self::plain(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here; the request changed nothing");
+                return Self::plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "something went wrong here; the request changed nothing",
+                );
             }
         };
         Self { status, scim_type, detail: error.to_string() }
@@ -238,7 +245,9 @@ impl IntoResponse for Failure {
         }
         let mut response = answer(self.status, body.to_string());
         let extra = match self.status {
-            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"SCIM\", error=\"invalid_token\"")),
+            StatusCode::UNAUTHORIZED => {
+                Some((header::WWW_AUTHENTICATE, "Bearer realm=\"SCIM\", error=\"invalid_token\""))
+            }
             StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "1")),
             _ => None,
         };

@@ -1,0 +1,104 @@
+//! The server: both doors on one address, health for whoever watches, and an orderly end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::context::App;
+use crate::{scim, workers};
+
+/// How long requests that are being served may take to end once the server is told to stop.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// Everything that is served.
+pub fn app(app: Arc<App>) -> Router {
+    let path = app.config.public_url.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
+    let health =
+        Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(app.clone());
+    let doors = scim::router(app)
+        .layer(DefaultBodyLimit::max(1024 * 1024))
+        .layer(CompressionLayer::new())
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()));
+    // A public URL with a path (https://example.com/pp) serves under that path, and at the root as well, so that
+    // a proxy may strip the path or leave it.
+    match path {
+        Some(path) => health.nest(&path, doors.clone()).merge(doors),
+        None => health.merge(doors),
+    }
+}
+
+fn panicked() -> Response {
+    let body = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "500",
+        "detail": "something went wrong here", "errors": [{ "message": "internal error" }],
+    });
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+}
+
+/// Ready means that the database answers.
+async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    match app.store.ping().await {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),
+    }
+}
+
+/// Serves on `listener` with the background workers beside, until `stop` is done; then lets requests end,
+/// flushes what is kept in memory, and returns.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    state: Arc<App>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let (told, tell) = tokio::sync::watch::channel(false);
+    let working = tokio::spawn(workers::run(state.clone(), tell.clone()));
+    let mut draining = tell.clone();
+    let service = app(state).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+        stop.await;
+        tracing::info!("stopping: no new connections, letting requests end");
+        let _ = told.send(true);
+    });
+    let overdue = async {
+        // An error means that the sender is gone: the server has ended by itself.
+        if draining.wait_for(|stopping| *stopping).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(DRAIN).await;
+    };
+    let ended = tokio::select! {
+        ended = async { serving.await } => ended,
+        () = overdue => {
+            tracing::warn!("some requests did not end within {} s and are cut off", DRAIN.as_secs());
+            Ok(())
+        }
+    };
+    if let Err(error) = working.await {
+        tracing::error!(%error, "the workers did not end in order");
+    }
+    ended
+}
+
+/// Done when the process is asked to end (SIGTERM, Ctrl-C).
+pub async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
