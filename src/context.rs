@@ -330,12 +330,11 @@ const UNIQUE: &[(&str, &str, &str)] = &[
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        if let Some(SqlErr::UniqueConstraintViolation(message)) = error.sql_err() {
-            if let Some((_, _, field)) =
+        if let Some(SqlErr::UniqueConstraintViolation(message)) = error.sql_err()
+            && let Some((_, _, field)) =
                 UNIQUE.iter().find(|(index, columns, _)| message.contains(index) || message.contains(columns))
-            {
-                return Self::Taken { field };
-            }
+        {
+            return Self::Taken { field };
         }
         let text = error.to_string();
         let passing = ["deadlock detected", "could not serialize", "database is locked", "database table is locked"];

@@ -131,10 +131,17 @@ pub enum Place<'a> {
 
 impl ResourceType {
     /// The attribute that `path` names, in any case. An extension's attribute is found by its URN only, so that an
-    /// extension added later never changes what an unqualified name means.
+    /// extension added later never changes what an unqualified name means; the RFC's own enterprise extension
+    /// is the exception, because Entra ID asks for `manager` without its URN.
     pub fn resolve(&self, path: &AttrPath) -> Option<Resolved<'_>> {
         let (extension, attribute) = match &path.schema {
-            None => (None, self.core_attribute(&path.name)?),
+            None => match self.core_attribute(&path.name) {
+                Some(attribute) => (None, attribute),
+                None => {
+                    let schema = self.extension(ENTERPRISE)?;
+                    (Some(schema.urn.as_str()), find(&schema.attributes, &path.name)?)
+                }
+            },
             Some(urn) if urn.eq_ignore_ascii_case(&self.core.urn) => (None, self.core_attribute(&path.name)?),
             Some(urn) => {
                 let schema = self.extension(urn)?;
@@ -490,7 +497,7 @@ fn group_schema() -> Schema {
                     fixed(text("value", "The member's id.")),
                     fixed(Attribute::reference("$ref", "Where the member is found.", &["User", "Group"])),
                     fixed(text("type", "What kind of resource the member is.").suggest(&["User", "Group"])),
-                    text("display", "The member's name.").read_only(),
+                    text("display", "The member's name.").read_only().returned(Returned::Request),
                 ],
             )
             .many(),

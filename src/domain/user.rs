@@ -107,7 +107,7 @@ async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) 
         created_at: now,
         updated_at: now,
         deleted_at: None,
-        ..facts(&document)?
+        ..facts(&document, true)?
     };
     let row = user::ActiveModel {
         organization_id: Set(tx.organization()),
@@ -142,7 +142,7 @@ pub async fn change(
             let mut document = document::normalize(schema::user(), attributes)?;
             // Saying nothing about it neither suspends nor reactivates anybody.
             document.entry("active").or_insert(before.active.into());
-            let action = match (before.active, document::active(&document)) {
+            let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
                 (true, false) => "user.suspended",
                 (false, true) => "user.reactivated",
                 _ => "user.updated",
@@ -166,7 +166,7 @@ async fn update(tx: &Tx<'_>, before: User, document: Map<String, Value>, action:
         created_at: before.created_at,
         updated_at: now,
         deleted_at: None,
-        ..facts(&document)?
+        ..facts(&document, before.active)?
     };
     store(tx, &after, &document).await?;
     if document::emails(&old) != document::emails(&document) {
@@ -193,7 +193,7 @@ async fn revive(tx: &Tx<'_>, before: User, document: Map<String, Value>) -> Resu
         created_at: before.created_at,
         updated_at: now,
         deleted_at: None,
-        ..facts(&document)?
+        ..facts(&document, before.active)?
     };
     store(tx, &after, &document).await?;
     insert_emails(tx, after.id, &document).await?;
@@ -347,8 +347,8 @@ async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Opt
     Ok(query.into_partial_model::<User>().one(&tx.db).await?)
 }
 
-/// What the columns repeat of a document.
-fn facts(document: &Map<String, Value>) -> Result<User> {
+/// What the columns repeat of a document. One that says nothing about it neither suspends nor reactivates.
+fn facts(document: &Map<String, Value>, active: bool) -> Result<User> {
     let user_name = document::user_name(document).ok_or_else(|| Error::invalid("userName", "is required"))?;
     Ok(User {
         id: Uuid::nil(),
@@ -356,7 +356,7 @@ fn facts(document: &Map<String, Value>) -> Result<User> {
         external_id: document::external_id(document).map(Into::into),
         user_name: user_name.into(),
         display_name: document::display_name(document).map(Into::into),
-        active: document::active(document),
+        active: document::active(document).unwrap_or(active),
         document: serde_json::to_string(document).map_err(|error| Error::Internal(error.to_string()))?,
         version: 0,
         created_at: DateTime::UNIX_EPOCH,

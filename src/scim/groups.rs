@@ -14,6 +14,7 @@ use super::{patch as patching, wire};
 use crate::context::Cx;
 use crate::domain::document::{MemberChange, Projection};
 use crate::domain::group::{self, Group, GroupEdit, Member};
+use crate::domain::list::{Found, Query};
 use crate::domain::{document, schema};
 use crate::error::{Error, Result};
 
@@ -107,15 +108,20 @@ fn group_id(Path((_, text)): Path<(String, String)>) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
-    let found = group::search(&caller.cx, &wanted.query).await?;
+    let found = found(caller, wanted, &wanted.query).await?;
+    Ok(answer(StatusCode::OK, envelope(found.total, wanted.query.offset, &found.rows)))
+}
+
+/// A page of groups as text.
+pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Found<String>> {
+    let found = group::search(&caller.cx, query).await?;
     let ids: Vec<Uuid> = found.rows.iter().map(|group| group.id).collect();
     let members = members(&caller.cx, &ids, &wanted.projection).await?;
     let render = |group: &Group| {
         let members = members.get(&group.id).map_or(&[][..], Vec::as_slice);
         render(group, members, &caller.base_url, &wanted.projection)
     };
-    let resources: Vec<String> = found.rows.iter().map(render).collect::<Result<_>>()?;
-    Ok(answer(StatusCode::OK, envelope(found.total, wanted.query.offset, &resources)))
+    Ok(Found { rows: found.rows.iter().map(render).collect::<Result<_>>()?, total: found.total })
 }
 
 async fn single(caller: &Caller, status: StatusCode, group: &Group, projection: &Projection) -> Answer {
@@ -141,12 +147,16 @@ fn render(group: &Group, members: &[Member], base_url: &str, projection: &Projec
     let mut added = Map::new();
     added.insert("id".into(), group.id.to_string().into());
     if !members.is_empty() {
+        // A member's name is returned only to whoever asks for it by name.
+        let named = !projection.only.is_empty();
         let members = members.iter().map(|member| {
             let (ty, endpoint) = if member.is_group { ("Group", "Groups") } else { ("User", "Users") };
-            json!({
-                "value": member.id, "$ref": location(member.id, endpoint, base_url),
-                "display": member.display, "type": ty,
-            })
+            let mut element =
+                json!({ "value": member.id, "$ref": location(member.id, endpoint, base_url), "type": ty });
+            if named {
+                element["display"] = member.display.clone().into();
+            }
+            element
         });
         added.insert("members".into(), members.collect());
     }

@@ -9,6 +9,7 @@ pub mod filter;
 mod groups;
 pub mod patch;
 mod query;
+mod root;
 pub mod schema;
 mod users;
 mod wire;
@@ -25,6 +26,8 @@ use wire::{Caller, Failure};
 /// Everything below `/scim/v2/{slug}`.
 pub fn router(app: Arc<App>) -> Router {
     let tenant = Router::new()
+        .route("/", get(root::list))
+        .route("/.search", post(root::search))
         .route("/Users", get(users::list).post(users::create))
         .route("/Users/.search", post(users::search))
         .route("/Users/{id}", get(users::get).put(users::replace).patch(users::patch).delete(users::delete))

@@ -11,6 +11,7 @@ use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, 
 use super::{patch as patching, wire};
 use crate::context::Cx;
 use crate::domain::document::Projection;
+use crate::domain::list::{Found, Query};
 use crate::domain::user::{self, GroupOf, User};
 use crate::domain::{document, schema};
 use crate::error::{Error, Result};
@@ -60,6 +61,7 @@ pub async fn replace(
         if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
             document.insert("externalId".into(), known.clone().into());
         }
+        document.entry("active").or_insert(user.active.into());
         Ok(Some(document))
     })
     .await?;
@@ -96,15 +98,20 @@ fn user_id(Path((_, text)): Path<(String, String)>) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
-    let found = user::search(&caller.cx, &wanted.query).await?;
+    let found = found(caller, wanted, &wanted.query).await?;
+    Ok(answer(StatusCode::OK, envelope(found.total, wanted.query.offset, &found.rows)))
+}
+
+/// A page of users as text.
+pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Found<String>> {
+    let found = user::search(&caller.cx, query).await?;
     let ids: Vec<Uuid> = found.rows.iter().map(|user| user.id).collect();
     let groups = groups(&caller.cx, &ids, &wanted.projection).await?;
     let render = |user: &User| {
         let groups = groups.get(&user.id).map_or(&[][..], Vec::as_slice);
         render(user, groups, &caller.base_url, &wanted.projection)
     };
-    let resources: Vec<String> = found.rows.iter().map(render).collect::<Result<_>>()?;
-    Ok(answer(StatusCode::OK, envelope(found.total, wanted.query.offset, &resources)))
+    Ok(Found { rows: found.rows.iter().map(render).collect::<Result<_>>()?, total: found.total })
 }
 
 async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &Projection) -> Answer {

@@ -409,9 +409,9 @@ pub fn display_name(document: &Map<String, Value>) -> Option<&str> {
     document.get("displayName")?.as_str()
 }
 
-/// Whether the user may sign in; a document that says nothing means yes.
-pub fn active(document: &Map<String, Value>) -> bool {
-    document.get("active").and_then(Value::as_bool).unwrap_or(true)
+/// Whether the user may sign in, if the document says anything about it.
+pub fn active(document: &Map<String, Value>) -> Option<bool> {
+    document.get("active")?.as_bool()
 }
 
 /// The e-mail addresses, the preferred one first.

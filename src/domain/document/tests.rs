@@ -197,9 +197,9 @@ fn readers_know_what_absence_means() {
     })));
     assert_eq!(user_name(&document), Some("ada"));
     assert_eq!(external_id(&document), None);
-    assert!(active(&document));
+    assert!(active(&document).is_none());
     assert_eq!(emails(&document), ["a@x.org", "b@x.org"]);
-    assert!(!active(&object(json!({ "active": false }))));
+    assert_eq!(active(&object(json!({ "active": false }))), Some(false));
 }
 
 #[test]

@@ -1,0 +1,49 @@
+//! Queries over all kinds of resources at once, at the tenant's root (RFC 7644 sections 3.4.2.1 and 3.4.3).
+
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::query::{Wanted, envelope};
+use super::wire::{Body, Caller, Failure, answer};
+use super::{groups, users};
+use crate::domain::list::{Found, Query};
+use crate::error::{Error, Result, Rule};
+
+/// RFC 7644 section 3.4.2.1.
+pub async fn list(caller: Caller, wanted: Wanted) -> Result<Response, Failure> {
+    page(&caller, &wanted).await
+}
+
+/// RFC 7644 section 3.4.3.
+pub async fn search(caller: Caller, Body(body): Body) -> Result<Response, Failure> {
+    page(&caller, &Wanted::of_body(&body)?).await
+}
+
+/// Users come first, then groups; a page may hold the end of the ones and the beginning of the others.
+async fn page(caller: &Caller, wanted: &Wanted) -> Result<Response, Failure> {
+    let Query { offset, limit, .. } = wanted.query;
+    let (first, unknown_to_users) = known(users::found(caller, wanted, &wanted.query).await)?;
+    let rest = Query {
+        offset: offset.saturating_sub(first.total),
+        limit: limit - first.rows.len() as u64,
+        ..wanted.query.clone()
+    };
+    let (second, unknown_to_groups) = known(groups::found(caller, wanted, &rest).await)?;
+    if let (Some(error), Some(_)) = (unknown_to_users, unknown_to_groups) {
+        return Err(error.into());
+    }
+    let total = first.total + second.total;
+    let resources: Vec<String> = first.rows.into_iter().chain(second.rows).collect();
+    Ok(answer(StatusCode::OK, envelope(total, offset, &resources)))
+}
+
+/// An attribute that one kind of resource does not have has no value there: nothing of that kind matches.
+fn known(found: Result<Found<String>>) -> Result<(Found<String>, Option<Error>)> {
+    match found {
+        Ok(found) => Ok((found, None)),
+        Err(error @ Error::Invalid { rule: Rule::Filter, .. }) => {
+            Ok((Found { rows: Vec::new(), total: 0 }, Some(error)))
+        }
+        Err(error) => Err(error),
+    }
+}
