@@ -139,9 +139,7 @@ pub async fn change(
         Box::pin(async move {
             let before = live(tx, cx, id).await?;
             let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
-            let mut document = document::normalize(schema::user(), attributes)?;
-            // Saying nothing about it neither suspends nor reactivates anybody.
-            document.entry("active").or_insert(before.active.into());
+            let document = document::normalize(schema::user(), attributes)?;
             let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
                 (true, false) => "user.suspended",
                 (false, true) => "user.reactivated",
