@@ -59,6 +59,8 @@ pub enum Rule {
     TooMany,
     /// A paging cursor that this server did not issue.
     Cursor,
+    /// A page size that paging by cursor does not offer.
+    Count,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::document::{self, MemberChange};
-use super::list::{self, Found, Keyset, Query, Slice};
+use super::list::{self, Found, Keyset, Query, Slice, Table};
 use super::search::Filter;
 use super::{mapping, schema};
 use crate::authz::Action;
@@ -44,6 +44,8 @@ pub struct Group {
 
 const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.display_name, r.document, r.version, r.created_at, \
      r.updated_at, r.deleted_at";
+
+const TABLE: Table<Group> = Table { name: "group", columns: COLUMNS, ty: schema::group, id: |group| group.id };
 
 impl Group {
     /// The attributes, parsed.
@@ -222,20 +224,19 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Group>> {
 /// A numbered page of live groups that the actor may see.
 pub async fn search(cx: &Cx, query: &Query) -> Result<Found<Group>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    list::search(cx, "group", COLUMNS, schema::group(), query).await
+    list::search(cx, &TABLE, query).await
 }
 
 /// Live groups, oldest first.
 pub async fn list(cx: &Cx, filter: Option<&Filter>, keyset: &Keyset<Uuid>) -> Result<Slice<Group>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    list::keyset(cx, "group", COLUMNS, schema::group(), filter, keyset).await
+    list::keyset(cx, &TABLE, filter, keyset).await
 }
 
 /// How many live groups `filter` matches.
 pub async fn count(cx: &Cx, filter: Option<&Filter>) -> Result<u64> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let query = Query { filter: filter.cloned(), limit: 0, ..Default::default() };
-    Ok(list::search::<Group>(cx, "group", COLUMNS, schema::group(), &query).await?.total)
+    list::count(cx, &TABLE, filter).await
 }
 
 /// A direct member of a group.

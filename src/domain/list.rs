@@ -89,71 +89,180 @@ pub fn cut<T, K>(mut rows: Vec<T>, keyset: &Keyset<K>) -> Slice<T> {
     Slice { rows, has_previous: keyset.after.is_some(), has_next: more }
 }
 
-/// A filtered, sorted, numbered page over users or groups, as the SCIM door asks for it.
-#[derive(Debug, Clone, Default)]
+/// What the lists of users and of groups need to know about their table.
+#[derive(Debug)]
+pub struct Table<M> {
+    pub name: &'static str,
+    /// The columns of `M`, read as `r.…`.
+    pub columns: &'static str,
+    pub ty: fn() -> &'static ResourceType,
+    pub id: fn(&M) -> Uuid,
+}
+
+/// A filtered, sorted page over users or groups, as the SCIM door asks for it.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Query {
     pub filter: Option<Filter>,
     /// Attribute and whether descending; ties and the default order are by id (age).
     pub sort: Option<(AttrPath, bool)>,
-    /// Rows to skip.
-    pub offset: u64,
+    pub from: From,
     /// Rows at most; zero asks for the total alone.
     pub limit: u64,
 }
 
-/// A numbered page and how many rows the whole list has.
+/// Where a page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// After this many rows: the slower the farther.
+    Index(u64),
+    /// At a place that an earlier page named: as fast at the end as at the beginning (RFC 9865).
+    Cursor(Cursor),
+}
+
+impl Default for From {
+    fn default() -> Self {
+        Self::Index(0)
+    }
+}
+
+/// A place in a list. A list sorted by an attribute is walked by number, every other one by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    pub place: Place,
+    /// The total as it was when the walk began: counted once, not at every page.
+    pub total: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Beginning,
+    After(Uuid),
+    Before(Uuid),
+    Number(u64),
+}
+
+/// A page, how many rows the whole list has, and where the neighbouring pages of a walk by cursor are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found<T> {
     pub rows: Vec<T>,
     pub total: u64,
+    pub next: Option<Cursor>,
+    pub previous: Option<Cursor>,
 }
 
-/// Runs `query` over the live rows of `table` that the actor may see. `columns` are read as `r.…`.
-pub async fn search<M: FromQueryResult>(
+impl<T> Found<T> {
+    /// The same page, each row made into something else.
+    pub fn map<U>(self, make: impl FnMut(&T) -> Result<U>) -> Result<Found<U>> {
+        let rows = self.rows.iter().map(make).collect::<Result<_>>()?;
+        Ok(Found { rows, total: self.total, next: self.next, previous: self.previous })
+    }
+}
+
+/// Runs `query` over the live rows of `table` that the actor may see.
+pub async fn search<M: FromQueryResult>(cx: &Cx, table: &Table<M>, query: &Query) -> Result<Found<M>> {
+    match (&query.from, &query.sort) {
+        (From::Index(offset), _) => numbered(cx, table, query, *offset, None).await,
+        (From::Cursor(Cursor { place, total }), None) => walk(cx, table, query, *place, *total).await,
+        (From::Cursor(Cursor { place, total }), Some(_)) => {
+            let offset = match place {
+                Place::Number(offset) => *offset,
+                _ => 0,
+            };
+            let mut found = numbered(cx, table, query, offset, *total).await?;
+            let at = |offset: u64| Some(Cursor { place: Place::Number(offset), total: Some(found.total) });
+            let end = offset + found.rows.len() as u64;
+            (found.next, found.previous) = (
+                if end < found.total && !found.rows.is_empty() { at(end) } else { None },
+                if offset > 0 { at(offset.saturating_sub(query.limit)) } else { None },
+            );
+            Ok(found)
+        }
+    }
+}
+
+async fn numbered<M: FromQueryResult>(
     cx: &Cx,
-    table: &str,
-    columns: &str,
-    ty: &ResourceType,
+    table: &Table<M>,
     query: &Query,
+    offset: u64,
+    total: Option<u64>,
 ) -> Result<Found<M>> {
-    let (from, values) = matching(cx, table, ty, query.filter.as_ref())?;
+    let (from, values) = matching(cx, table, query.filter.as_ref())?;
     let order = match &query.sort {
         Some((path, descending)) => {
             let direction = if *descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
-            format!("{} {direction}, r.id", search::order(path, ty, cx.backend())?)
+            format!("{} {direction}, r.id", search::order(path, (table.ty)(), cx.backend())?)
         }
         None => "r.id".into(),
     };
     let mut rows = Vec::new();
     if query.limit > 0 {
-        let text = format!("SELECT {columns} {from} ORDER BY {order} LIMIT {} OFFSET {}", query.limit, query.offset);
-        rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values.clone()))
-            .all(cx.db())
-            .await?;
+        let (limit, skip) = (values.len() + 1, values.len() + 2);
+        let text = format!("SELECT {} {from} ORDER BY {order} LIMIT ${limit} OFFSET ${skip}", table.columns);
+        let window = [(query.limit as i64).into(), (offset as i64).into()];
+        let values = values.iter().cloned().chain(window);
+        rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     }
     let seen = rows.len() as u64;
     // A page that is not full is the last one: its end is the total, and nothing has to be counted.
-    if query.limit > 0 && seen < query.limit && (seen > 0 || query.offset == 0) {
-        return Ok(Found { rows, total: query.offset + seen });
-    }
+    let ends = query.limit > 0 && seen < query.limit && (seen > 0 || offset == 0);
+    let total = match total {
+        Some(total) => total,
+        None if ends => offset + seen,
+        None => tally(cx, from, values).await?,
+    };
+    Ok(Found { rows, total, next: None, previous: None })
+}
+
+async fn walk<M: FromQueryResult>(
+    cx: &Cx,
+    table: &Table<M>,
+    query: &Query,
+    place: Place,
+    total: Option<u64>,
+) -> Result<Found<M>> {
+    let (after, before) = match place {
+        Place::After(id) => (Some(id), None),
+        Place::Before(id) => (None, Some(id)),
+        Place::Beginning | Place::Number(_) => (None, None),
+    };
+    let wanted = Keyset { after, before, limit: query.limit, backward: before.is_some(), descending: false };
+    let slice = keyset(cx, table, query.filter.as_ref(), &wanted).await?;
+    let whole = !slice.has_previous && !slice.has_next;
+    let total = match total {
+        Some(total) => total,
+        None if whole => slice.rows.len() as u64,
+        None => count(cx, table, query.filter.as_ref()).await?,
+    };
+    let at = |place| Cursor { place, total: Some(total) };
+    let next = slice.rows.last().filter(|_| slice.has_next).map(|row| at(Place::After((table.id)(row))));
+    let previous = slice.rows.first().filter(|_| slice.has_previous).map(|row| at(Place::Before((table.id)(row))));
+    Ok(Found { rows: slice.rows, total, next, previous })
+}
+
+/// How many live rows of `table` the actor may see and `filter` matches.
+pub async fn count<M>(cx: &Cx, table: &Table<M>, filter: Option<&Filter>) -> Result<u64> {
+    let (from, values) = matching(cx, table, filter)?;
+    tally(cx, from, values).await
+}
+
+async fn tally(cx: &Cx, from: String, values: Vec<Value>) -> Result<u64> {
     let count = Statement::from_sql_and_values(cx.backend(), format!("SELECT count(*) AS total {from}"), values);
     let total: i64 = match cx.db().query_one_raw(count).await? {
         Some(row) => row.try_get("", "total")?,
         None => 0,
     };
-    Ok(Found { rows, total: total.unsigned_abs() })
+    Ok(total.unsigned_abs())
 }
 
 /// A page by id of the live rows of `table` that the actor may see and `filter` matches.
 pub async fn keyset<M: FromQueryResult>(
     cx: &Cx,
-    table: &str,
-    columns: &str,
-    ty: &ResourceType,
+    table: &Table<M>,
     filter: Option<&Filter>,
     keyset: &Keyset<Uuid>,
 ) -> Result<Slice<M>> {
-    let (mut text, mut values) = matching(cx, table, ty, filter)?;
+    let (mut text, mut values) = matching(cx, table, filter)?;
     let (low, high) = match keyset.descending {
         false => (keyset.after, keyset.before),
         true => (keyset.before, keyset.after),
@@ -165,21 +274,22 @@ pub async fn keyset<M: FromQueryResult>(
         }
     }
     let direction = if keyset.descending == keyset.backward { "ASC" } else { "DESC" };
-    let text = format!("SELECT {columns} {text} ORDER BY r.id {direction} LIMIT {}", keyset.limit + 1);
+    values.push((keyset.limit as i64 + 1).into());
+    let text = format!("SELECT {} {text} ORDER BY r.id {direction} LIMIT ${}", table.columns, values.len());
     let rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     Ok(cut(rows, keyset))
 }
 
 /// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches.
-fn matching(cx: &Cx, table: &str, ty: &ResourceType, filter: Option<&Filter>) -> Result<(String, Vec<Value>)> {
+fn matching<M>(cx: &Cx, table: &Table<M>, filter: Option<&Filter>) -> Result<(String, Vec<Value>)> {
     let mut values: Vec<Value> = vec![cx.organization().into()];
-    let mut text = format!(r#"FROM "{table}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL"#);
+    let mut text = format!(r#"FROM "{}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL"#, table.name);
     if let Some(connection) = cx.confined_to() {
         values.push(connection.into());
         text.push_str(" AND r.connection_id = $2");
     }
     if let Some(filter) = filter {
-        let sql = search::compile(filter, ty, cx.backend(), values.len())?;
+        let sql = search::compile(filter, (table.ty)(), cx.backend(), values.len())?;
         text.push_str(&format!(" AND ({})", sql.text));
         values.extend(sql.values);
     }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::document;
-use super::list::{self, Found, Keyset, Query, Slice};
+use super::list::{self, Found, Keyset, Query, Slice, Table};
 use super::schema;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
@@ -41,6 +41,8 @@ pub struct User {
 
 const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, r.active, r.document, r.version, \
      r.created_at, r.updated_at, r.deleted_at";
+
+const TABLE: Table<User> = Table { name: "user", columns: COLUMNS, ty: schema::user, id: |user| user.id };
 
 impl User {
     /// The attributes, parsed.
@@ -281,20 +283,19 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
 /// A numbered page of live accounts that the actor may see.
 pub async fn search(cx: &Cx, query: &Query) -> Result<Found<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::search(cx, "user", COLUMNS, schema::user(), query).await
+    list::search(cx, &TABLE, query).await
 }
 
 /// Live accounts, oldest first.
 pub async fn list(cx: &Cx, filter: Option<&super::search::Filter>, keyset: &Keyset<Uuid>) -> Result<Slice<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::keyset(cx, "user", COLUMNS, schema::user(), filter, keyset).await
+    list::keyset(cx, &TABLE, filter, keyset).await
 }
 
 /// How many live accounts `filter` matches.
 pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>) -> Result<u64> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    let query = Query { filter: filter.cloned(), limit: 0, ..Default::default() };
-    Ok(list::search::<User>(cx, "user", COLUMNS, schema::user(), &query).await?.total)
+    list::count(cx, &TABLE, filter).await
 }
 
 /// A group that somebody is directly in.

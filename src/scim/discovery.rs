@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::query::envelope;
+use super::query::complete;
 use super::schema;
 use super::wire::{Caller, Failure, answer};
 use crate::error::Error;
@@ -41,7 +41,7 @@ fn all(resources: &[Value], RawQuery(query): &RawQuery) -> Answer {
         return Err(Error::Forbidden("this endpoint cannot be filtered".into()).into());
     }
     let texts: Vec<String> = resources.iter().map(Value::to_string).collect();
-    Ok(answer(StatusCode::OK, envelope(resources.len() as u64, 0, &texts)))
+    Ok(answer(StatusCode::OK, complete(&texts)))
 }
 
 fn one(found: Option<Value>, what: &'static str) -> Answer {

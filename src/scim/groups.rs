@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::query::{Wanted, envelope};
+use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{patch as patching, wire};
 use crate::context::Cx;
@@ -109,7 +109,7 @@ fn group_id(Path((_, text)): Path<(String, String)>) -> Result<Uuid> {
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
     let found = found(caller, wanted, &wanted.query).await?;
-    Ok(answer(StatusCode::OK, envelope(found.total, wanted.query.offset, &found.rows)))
+    Ok(answer(StatusCode::OK, wanted.envelope(&found)))
 }
 
 /// A page of groups as text.
@@ -121,7 +121,7 @@ pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Fo
         let members = members.get(&group.id).map_or(&[][..], Vec::as_slice);
         render(group, members, &caller.base_url, &wanted.projection)
     };
-    Ok(Found { rows: found.rows.iter().map(render).collect::<Result<_>>()?, total: found.total })
+    found.map(render)
 }
 
 async fn single(caller: &Caller, status: StatusCode, group: &Group, projection: &Projection) -> Answer {

@@ -4,6 +4,7 @@
 //! JSON. Every handler takes a [`wire::Caller`], so nothing runs before the credential was judged. What must
 //! never enter: a database query, a rule about access.
 
+mod cursor;
 mod discovery;
 pub mod filter;
 mod groups;

@@ -1,19 +1,20 @@
 //! Lists: their parameters, as a query string or a search request, and their envelope (RFC 7644 section 3.4.2).
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{self, FromRequestParts};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::filter;
 use super::schema::MAX_RESULTS;
 use super::wire::Failure;
+use super::{cursor, filter};
 use crate::domain::document::Projection;
-use crate::domain::list;
+use crate::domain::list::{Found, From, Query};
+use crate::domain::search::{AttrPath, Filter};
 use crate::error::{Error, Result, Rule};
 
 /// Page size where the client names none.
-const DEFAULT_RESULTS: u64 = 100;
+pub const DEFAULT_RESULTS: u64 = 100;
 const LIST_RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 
 /// The parameters as clients write them.
@@ -25,6 +26,7 @@ struct Parameters {
     sort_order: Option<String>,
     start_index: Option<String>,
     count: Option<String>,
+    cursor: Option<String>,
     attributes: Option<String>,
     excluded_attributes: Option<String>,
 }
@@ -32,7 +34,7 @@ struct Parameters {
 /// Which resources are wanted, and what of them.
 #[derive(Debug)]
 pub struct Wanted {
-    pub query: list::Query,
+    pub query: Query,
     pub projection: Projection,
     /// Whether the client named attributes at all.
     pub projected: bool,
@@ -60,6 +62,7 @@ impl Wanted {
             sort_order: text("sortOrder")?,
             start_index: text("startIndex")?,
             count: text("count")?,
+            cursor: text("cursor")?,
             attributes: text("attributes")?,
             excluded_attributes: text("excludedAttributes")?,
         })
@@ -80,14 +83,28 @@ impl Wanted {
             },
             None => None,
         };
-        // RFC 7644 section 3.4.2.4: less than one means one, a negative count means zero.
-        let start = number("startIndex", parameters.start_index.as_deref())?.unwrap_or(1).max(1);
-        let count =
-            number("count", parameters.count.as_deref())?.map_or(DEFAULT_RESULTS, |count| count.max(0).unsigned_abs());
+        let count = number("count", parameters.count.as_deref())?;
+        let (from, limit) = match &parameters.cursor {
+            Some(cursor) => {
+                // RFC 9865 section 2: a page by cursor has at least one resource on it.
+                if count.is_some_and(|count| count < 1) {
+                    return Err(Error::broken(Rule::Count, "count", "must be at least 1 with a cursor"));
+                }
+                (
+                    From::Cursor(cursor::read(cursor, &question(&filter, &sort))?),
+                    count.unwrap_or(DEFAULT_RESULTS as i64),
+                )
+            }
+            None => {
+                // RFC 7644 section 3.4.2.4: less than one means one, a negative count means zero.
+                let start = number("startIndex", parameters.start_index.as_deref())?.unwrap_or(1).max(1);
+                (From::Index(start.unsigned_abs() - 1), count.unwrap_or(DEFAULT_RESULTS as i64).max(0))
+            }
+        };
         let projected = parameters.attributes.is_some() || parameters.excluded_attributes.is_some();
         let projection =
             Projection::parse(parameters.attributes.as_deref(), parameters.excluded_attributes.as_deref())?;
-        let query = list::Query { filter, sort, offset: start.unsigned_abs() - 1, limit: count.min(MAX_RESULTS) };
+        let query = Query { filter, sort, from, limit: limit.unsigned_abs().min(MAX_RESULTS) };
         Ok(Self { query, projection, projected })
     }
 }
@@ -96,7 +113,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wanted {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Query(parameters) = Query::<Parameters>::from_request_parts(parts, state)
+        let extract::Query(parameters) = extract::Query::<Parameters>::from_request_parts(parts, state)
             .await
             .map_err(|_| Error::broken(Rule::Value, "query", "a parameter is malformed or given twice"))?;
         Ok(Self::parse(parameters)?)
@@ -110,11 +127,38 @@ fn number(name: &'static str, text: Option<&str>) -> Result<Option<i64>> {
     Ok(Some(value.min(i64::from(i32::MAX))))
 }
 
-/// The envelope around resources that are already JSON text.
-pub fn envelope(total: u64, offset: u64, resources: &[String]) -> String {
+/// What a cursor belongs to: it may not be carried over to another question.
+fn question(filter: &Option<Filter>, sort: &Option<(AttrPath, bool)>) -> String {
+    format!("{} {sort:?}", filter.as_ref().map(ToString::to_string).unwrap_or_default())
+}
+
+impl Wanted {
+    /// The answer to this question: resources that are already JSON text, in their envelope.
+    pub fn envelope(&self, found: &Found<String>) -> String {
+        let mut head = String::new();
+        match self.query.from {
+            From::Index(offset) => head.push_str(&format!(r#""startIndex":{},"#, offset + 1)),
+            From::Cursor(_) => {
+                let question = question(&self.query.filter, &self.query.sort);
+                for (name, place) in [("previousCursor", &found.previous), ("nextCursor", &found.next)] {
+                    if let Some(place) = place {
+                        head.push_str(&format!(r#""{name}":"{}","#, cursor::write(place, &question)));
+                    }
+                }
+            }
+        }
+        envelope(found.total, &head, &found.rows)
+    }
+}
+
+/// A list that is complete on one page.
+pub fn complete(resources: &[String]) -> String {
+    envelope(resources.len() as u64, r#""startIndex":1,"#, resources)
+}
+
+fn envelope(total: u64, paging: &str, resources: &[String]) -> String {
     let mut body = format!(
-        r#"{{"schemas":["{LIST_RESPONSE}"],"totalResults":{total},"startIndex":{},"itemsPerPage":{},"Resources":["#,
-        offset + 1,
+        r#"{{"schemas":["{LIST_RESPONSE}"],"totalResults":{total},{paging}"itemsPerPage":{},"Resources":["#,
         resources.len()
     );
     body.reserve(resources.iter().map(|resource| resource.len() + 1).sum());

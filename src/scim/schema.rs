@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::query::DEFAULT_RESULTS;
 use crate::domain::schema::{Attribute, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness, group, user};
 
 /// The largest page of a list (RFC 7643 section 5, `filter.maxResults`).
@@ -37,6 +38,14 @@ pub fn service_provider_config(base_url: &str) -> Value {
         "changePassword": { "supported": false },
         "sort": { "supported": true },
         "etag": { "supported": true },
+        // RFC 9865 section 4. Cursors do not expire, so no timeout is named.
+        "pagination": {
+            "cursor": true,
+            "index": true,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": DEFAULT_RESULTS,
+            "maxPageSize": MAX_RESULTS,
+        },
         "authenticationSchemes": [{
             "type": "oauthbearertoken",
             "name": "Bearer token",

@@ -234,6 +234,7 @@ fn scim_type(rule: Rule) -> &'static str {
         Rule::Filter => "invalidFilter",
         Rule::TooMany => "tooMany",
         Rule::Cursor => "invalidCursor",
+        Rule::Count => "invalidCount",
     }
 }
 
