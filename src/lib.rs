@@ -17,6 +17,7 @@
 //! | [`workers`] | what happens in the background |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
 //! | [`simulate`], `demo`, [`bootstrap`], [`server`] | what the command line starts |
+//! | [`progress`] | a line that says how far something is |
 //!
 //! # Two journeys
 //!
@@ -35,6 +36,7 @@ pub mod context;
 pub mod domain;
 pub mod error;
 pub mod ledger;
+pub mod progress;
 pub mod scim;
 pub mod server;
 pub mod simulate;

@@ -10,7 +10,7 @@ use rolecall::config::{Config, ServeArgs, StoreArgs};
 use rolecall::context::App;
 use rolecall::domain::organization;
 use rolecall::simulate::{self, Idp, Plan, Step};
-use rolecall::{bootstrap, ledger, server};
+use rolecall::{bootstrap, ledger, progress, server};
 
 /// Access follows the identity provider: SCIM 2.0 in, GraphQL to manage, a ledger to prove it.
 #[derive(Parser)]
@@ -220,14 +220,13 @@ async fn verify(store: StoreArgs, slug: Option<String>) -> Done {
 async fn simulate(args: SimulateArgs) -> Done {
     let SimulateArgs { base_url, token, idp, users, movers, leavers, seed } = args;
     let plan = Plan { base_url, token, idp, users, movers, leavers, seed };
-    let report = simulate::run(&plan, progress).await.map_err(|error| error.to_string())?;
+    let report = simulate::run(&plan, show).await.map_err(|error| error.to_string())?;
     println!("{report}");
     let failed = !report.refused.is_empty() || !report.differences.is_empty();
     if failed { Err("the server refused or lost something; see above".into()) } else { Ok(()) }
 }
 
-/// A line that is written over while a phase lasts.
-fn progress(step: Step) {
+fn show(step: Step) {
     let (what, done, total) = match step {
         Step::Connected => ("connected", 1, 1),
         Step::Hired(done, total) => ("hired", done, total),
@@ -236,8 +235,5 @@ fn progress(step: Step) {
         Step::Left(done, total) => ("left", done, total),
         Step::Checked(done, total) => ("checked", done, total),
     };
-    eprint!("\r{what}: {done}/{total}   ");
-    if done == total {
-        eprintln!();
-    }
+    progress::show(&mut std::io::stderr(), what, done, total);
 }
