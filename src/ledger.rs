@@ -43,6 +43,8 @@ pub struct Entry {
     pub before: Option<Value>,
     /// Values after it.
     pub after: Option<Value>,
+    /// How many more (or fewer) live subjects of this kind there are since this change.
+    pub population: i64,
 }
 
 /// Under which request a row is written.
@@ -82,6 +84,7 @@ pub(crate) async fn record(db: &DatabaseTransaction, origin: Origin<'_>, id: Uui
         digest: payload_digest(&salt, origin.actor.name(), &payload),
         payload: Some(payload),
         salt: Some(salt),
+        population: entry.population,
         hash: None,
     };
     let chained = db.get_database_backend() == DbBackend::Sqlite;
@@ -90,6 +93,7 @@ pub(crate) async fn record(db: &DatabaseTransaction, origin: Origin<'_>, id: Uui
         row.seq = Some(seq + 1);
         row.hash = Some(row_hash(&hash, &row, seq + 1));
         set_head(db, origin.organization, seq + 1, row.hash.clone().unwrap_or_default()).await?;
+        count(db, origin.organization, std::slice::from_ref(&row)).await?;
     }
     let mut row: event::ActiveModel = row.into();
     row.pos = NotSet;
@@ -186,8 +190,27 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
     ))
     .await?;
     set_head(&db, organization, seq, hash).await?;
+    count(&db, organization, &rows).await?;
     db.commit().await?;
     Ok(rows.len() as u64)
+}
+
+/// Adds to the tallies what rows that join the chain say about populations: nobody ever has to count.
+async fn count(db: &DatabaseTransaction, organization: Uuid, rows: &[event::Model]) -> Result<(), DbErr> {
+    let mut sums = std::collections::BTreeMap::new();
+    for row in rows.iter().filter(|row| row.population != 0) {
+        *sums.entry((row.connection_id.unwrap_or_default(), row.subject_kind.as_str())).or_insert(0) += row.population;
+    }
+    for ((connection, kind), sum) in sums {
+        db.execute_raw(Statement::from_sql_and_values(
+            db.get_database_backend(),
+            "INSERT INTO tally (organization_id, connection_id, kind, n) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (organization_id, connection_id, kind) DO UPDATE SET n = tally.n + excluded.n",
+            [organization.into(), connection.into(), kind.into(), sum.into()],
+        ))
+        .await?;
+    }
+    Ok(())
 }
 
 /// What a walk along one organization's chain found.
@@ -295,6 +318,7 @@ fn row_hash(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
     part(row.connection_id.as_ref().map_or(&[][..], |id| id.as_bytes()));
     part(row.request_id.as_bytes());
     part(&row.digest);
+    part(&row.population.to_be_bytes());
     digest(&SHA256, &bytes).as_ref().to_vec()
 }
 

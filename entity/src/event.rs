@@ -30,6 +30,8 @@ pub struct Model {
     pub salt: Option<Vec<u8>>,
     /// salted digest of the payload, part of the chain
     pub digest: Vec<u8>,
+    /// how many more (or fewer) live subjects of this kind there are since this row
+    pub population: i64,
     /// chains this row to the one before
     pub hash: Option<Vec<u8>>,
 }

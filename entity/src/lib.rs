@@ -15,6 +15,7 @@ pub mod role;
 pub mod role_grant;
 pub mod role_mapping;
 pub mod scim_token;
+pub mod tally;
 pub mod user;
 pub mod user_email;
 

@@ -183,5 +183,5 @@ fn describe(row: &Connection) -> Map<String, Value> {
 
 fn entry(action: &'static str, row: &Connection, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "connection", id: row.id };
-    Entry { action, subject, connection: Some(row.id), at: row.updated_at, before, after }
+    Entry { action, subject, connection: Some(row.id), at: row.updated_at, before, after, population: 0 }
 }

@@ -566,5 +566,10 @@ async fn write(tx: &Tx<'_>, id: Uuid, row: group::ActiveModel) -> Result<()> {
 
 fn entry(action: &'static str, group: &Group, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "group", id: group.id };
-    Entry { action, subject, connection: group.connection_id, at: group.updated_at, before, after }
+    let population = match action {
+        "group.created" | "group.revived" => 1,
+        "group.deleted" => -1,
+        _ => 0,
+    };
+    Entry { action, subject, connection: group.connection_id, at: group.updated_at, before, after, population }
 }

@@ -127,5 +127,6 @@ fn entry(action: &'static str, key: &ApiKey, at: DateTime<Utc>, after: serde_jso
         at,
         before: None,
         after: Some(after),
+        population: 0,
     }
 }

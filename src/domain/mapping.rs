@@ -328,5 +328,5 @@ fn describe(row: &Mapping) -> Map<String, Value> {
 
 fn entry(action: &'static str, row: &Mapping, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "role_mapping", id: row.mapping_id };
-    Entry { action, subject, connection: row.connection_id, at, before, after }
+    Entry { action, subject, connection: row.connection_id, at, before, after, population: 0 }
 }

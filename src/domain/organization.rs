@@ -1,12 +1,13 @@
 //! Organizations: tenants, and the overview that an administrator sees first.
 
+use entity::connection;
 use entity::organization::{self, IntegrationMode};
-use entity::{connection, group, user};
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
+use super::event::{self, Owners};
 use crate::authz::{Action, Actor};
 use crate::context::{App, Change, Cx};
 use crate::error::{Error, Result};
@@ -50,6 +51,7 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
                 at: now,
                 before: None,
                 after: Some(json!({ "slug": slug, "name": name })),
+                population: 0,
             };
             Ok(Change::made(row, entry))
         })
@@ -126,6 +128,7 @@ pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
                 at: after.updated_at,
                 before: Some(was),
                 after: Some(is),
+                population: 0,
             };
             Ok(Change::made(after, entry))
         })
@@ -206,23 +209,13 @@ pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
 /// Live accounts that came through SCIM, as opposed to made by hand; of one connection or of all.
 pub async fn provisioned_users(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<user::Entity>().filter(user::Column::DeletedAt.is_null());
-    let query = match connection {
-        Some(id) => query.filter(user::Column::ConnectionId.eq(id)),
-        None => query.filter(user::Column::ConnectionId.is_not_null()),
-    };
-    Ok(query.count(cx.db()).await?)
+    event::population(cx, "user", connection.map_or(Owners::Connections, Owners::Connection)).await
 }
 
 /// Live groups that came through SCIM; of one connection or of all.
 pub async fn provisioned_groups(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<group::Entity>().filter(group::Column::DeletedAt.is_null());
-    let query = match connection {
-        Some(id) => query.filter(group::Column::ConnectionId.eq(id)),
-        None => query.filter(group::Column::ConnectionId.is_not_null()),
-    };
-    Ok(query.count(cx.db()).await?)
+    event::population(cx, "group", connection.map_or(Owners::Connections, Owners::Connection)).await
 }
 
 /// The SCIM base URL, exactly as it must be pasted into the identity provider.

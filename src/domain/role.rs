@@ -154,5 +154,6 @@ fn entry(action: &'static str, role: &Role, before: Option<Value>, after: Option
         at: role.updated_at,
         before,
         after,
+        population: 0,
     }
 }

@@ -171,7 +171,7 @@ fn entry(
     after: Option<serde_json::Value>,
 ) -> Entry {
     let subject = Subject { kind: "scim_token", id: token.id };
-    Entry { action, subject, connection: Some(token.connection_id), at, before, after }
+    Entry { action, subject, connection: Some(token.connection_id), at, before, after, population: 0 }
 }
 
 /// Everything about a presented token that decides whether its request is served: one round trip.

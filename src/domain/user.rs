@@ -441,5 +441,10 @@ async fn close_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Res
 
 fn entry(action: &'static str, user: &User, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "user", id: user.id };
-    Entry { action, subject, connection: user.connection_id, at: user.updated_at, before, after }
+    let population = match action {
+        "user.created" | "user.revived" => 1,
+        "user.deleted" => -1,
+        _ => 0,
+    };
+    Entry { action, subject, connection: user.connection_id, at: user.updated_at, before, after, population }
 }

@@ -1,0 +1,22 @@
+//! How many live users and groups each connection has, as of the end of the ledger's chain.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "tally")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    /// The owner; nil = made by hand.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub connection_id: Uuid,
+    /// The ledger's subject kind.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub kind: String,
+    pub n: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
