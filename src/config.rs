@@ -33,7 +33,13 @@ pub struct ServeArgs {
     /// Whether this installation offers SCIM at all (true or false)
     #[arg(long, env = "ROLECALL_SCIM_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
     pub scim_enabled: bool,
+    /// SCIM requests per second that one connection may make on this replica; 0 = no limit
+    #[arg(long, env = "ROLECALL_SCIM_RATE_LIMIT", default_value_t = DEFAULT_RATE_LIMIT)]
+    pub scim_rate_limit: u32,
 }
+
+/// Enough for a first full sync at whatever speed an identity provider is known to push.
+pub const DEFAULT_RATE_LIMIT: u32 = 5_000;
 
 /// The configuration as the house uses it.
 #[derive(Debug, Clone)]
@@ -45,6 +51,19 @@ pub struct Config {
     pub public_url: String,
     /// Whether this installation offers SCIM at all.
     pub scim_enabled: bool,
+    /// SCIM requests per second and connection; 0 = no limit.
+    pub scim_rate_limit: u32,
+}
+
+impl ServeArgs {
+    /// Checks the flags.
+    ///
+    /// # Errors
+    /// See [`StoreArgs::check`].
+    pub fn check(self) -> Result<Config, String> {
+        let config = self.store.check(Some(self.listen))?;
+        Ok(Config { scim_enabled: self.scim_enabled, scim_rate_limit: self.scim_rate_limit, ..config })
+    }
 }
 
 impl StoreArgs {
@@ -52,7 +71,7 @@ impl StoreArgs {
     ///
     /// # Errors
     /// One line that says which setting is wrong and what it should be.
-    pub fn check(self, listen: Option<SocketAddr>, scim_enabled: bool) -> Result<Config, String> {
+    pub fn check(self, listen: Option<SocketAddr>) -> Result<Config, String> {
         let database_url = match self.database_url {
             Some(url) if ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => {
                 url
@@ -64,7 +83,14 @@ impl StoreArgs {
             Some(url) => check_public_url(&url)?,
             None => format!("http://{}", reachable(listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))))),
         };
-        Ok(Config { database_url, data_dir: self.data_dir, master_key: self.master_key, public_url, scim_enabled })
+        Ok(Config {
+            database_url,
+            data_dir: self.data_dir,
+            master_key: self.master_key,
+            public_url,
+            scim_enabled: true,
+            scim_rate_limit: DEFAULT_RATE_LIMIT,
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Cx::write`]: one closure, one transaction, one ledger row. Nothing else begins a transaction.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound, Utc};
 use entity::Scoped;
 use futures_util::future::BoxFuture;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryFilter, Select, SqlErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -39,6 +42,8 @@ pub struct App {
     pub wake: Notify,
     /// Last use of credentials since the last flush.
     pub uses: Uses,
+    /// Each connection's share of this replica.
+    pub limits: Limits,
 }
 
 impl App {
@@ -55,8 +60,9 @@ impl App {
             Store::open(&config.database_url).await.map_err(|error| format!("cannot open the database: {error}"))?;
         store.migrate().await.map_err(|error| format!("cannot bring the database up to date: {error}"))?;
         let clock = Clock::default();
+        let limits = Limits::new(config.scim_rate_limit);
         let vault = Vault::open(&store, &config, clock.now()).await?;
-        Ok(Arc::new(Self { config, store, vault, clock, wake: Notify::new(), uses: Uses::default() }))
+        Ok(Arc::new(Self { config, store, vault, clock, wake: Notify::new(), uses: Uses::default(), limits }))
     }
 }
 
@@ -77,6 +83,29 @@ impl Clock {
     /// Moves this clock forward, as if time had passed.
     pub fn advance(&self, by: Duration) {
         self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::Relaxed);
+    }
+}
+
+/// Requests per second and connection, with bursts of two seconds' worth.
+#[derive(Debug)]
+pub struct Limits(Option<DefaultKeyedRateLimiter<Uuid>>);
+
+impl Limits {
+    fn new(per_second: u32) -> Self {
+        let quota = NonZeroU32::new(per_second).map(|rate| Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get())));
+        Self(quota.map(RateLimiter::keyed))
+    }
+
+    /// Takes one request off a connection's share.
+    ///
+    /// # Errors
+    /// [`Error::Limited`] with the seconds until there is one again.
+    pub fn take(&self, connection: Uuid) -> Result<()> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        limiter.check_key(&connection).map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            Error::Limited { seconds: wait.as_secs() + 1 }
+        })
     }
 }
 

@@ -35,6 +35,9 @@ pub enum Error {
     /// Too many writes want the same thing at once; the same request may succeed in a moment.
     #[error("the server is busy; try again in a moment")]
     Busy(String),
+    /// More requests than the caller's share; nothing was done.
+    #[error("too many requests; try again in {seconds} s")]
+    Limited { seconds: u64 },
     /// A fault of ours or of the database. The text goes to the log, never to the caller.
     #[error("internal error: {0}")]
     Internal(String),

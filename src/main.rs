@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
-use rolecall::config::{Config, ServeArgs, StoreArgs};
+use rolecall::config::{ServeArgs, StoreArgs};
 use rolecall::context::App;
 use rolecall::domain::organization;
 use rolecall::simulate::{self, Idp, Plan, Step};
@@ -151,16 +151,17 @@ async fn main() -> ExitCode {
 type Done = Result<(), String>;
 
 async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
-    App::open(store.check(None, true)?).await
+    App::open(store.check(None)?).await
 }
 
 async fn serve(args: ServeArgs) -> Done {
-    let config: Config = args.store.check(Some(args.listen), args.scim_enabled)?;
+    let address = args.listen;
+    let config = args.check()?;
     let public_url = config.public_url.clone();
     // The port first: a second server on it should fail before it touches the database.
-    let listener = listen(args.listen).await?;
+    let listener = listen(address).await?;
     let app = App::open(config).await?;
-    tracing::info!(listen = %args.listen, scim = format!("{public_url}/scim/v2/<organization>"), graphql = format!("{public_url}/graphql"), "ready");
+    tracing::info!(listen = %address, scim = format!("{public_url}/scim/v2/<organization>"), graphql = format!("{public_url}/graphql"), "ready");
     server::serve(app, listener, server::asked_to_stop()).await.map_err(|error| format!("the server failed: {error}"))
 }
 

@@ -228,6 +228,7 @@ pub async fn authenticate(
     let credential =
         Credential::ScimToken { organization: gate.organization_id, id: gate.id, connection: gate.connection_id };
     app.uses.note(credential, now, from);
+    app.limits.take(gate.connection_id)?;
     Availability::of(app, gate.integration_mode).check()?;
     if !gate.scim_enabled {
         return Err(Error::Held {

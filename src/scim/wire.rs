@@ -186,12 +186,14 @@ pub struct Failure {
     status: StatusCode,
     scim_type: Option<&'static str>,
     detail: String,
+    /// Seconds to wait before the same request may succeed.
+    retry_after: Option<u64>,
 }
 
 impl Failure {
     /// A refusal by HTTP's own rules, which has no scimType.
     pub fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, scim_type: None, detail: detail.into() }
+        Self { status, scim_type: None, detail: detail.into(), retry_after: None }
     }
 
     pub fn method_not_allowed() -> Self {
@@ -211,6 +213,7 @@ impl From<Error> for Failure {
             Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, None),
             Error::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, None),
             Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
+            Error::Limited { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
             Error::Internal(text) => {
                 tracing::error!(error = %text, "a SCIM request failed");
                 return Self::plain(
@@ -219,7 +222,12 @@ impl From<Error> for Failure {
                 );
             }
         };
-        Self { status, scim_type, detail: error.to_string() }
+        let retry_after = match error {
+            Error::Limited { seconds } => Some(seconds),
+            Error::Busy(_) => Some(1),
+            _ => None,
+        };
+        Self { status, scim_type, detail: error.to_string(), retry_after }
     }
 }
 
@@ -245,15 +253,13 @@ impl IntoResponse for Failure {
             body["scimType"] = scim_type.into();
         }
         let mut response = answer(self.status, body.to_string());
-        let extra = match self.status {
-            StatusCode::UNAUTHORIZED => {
-                Some((header::WWW_AUTHENTICATE, "Bearer realm=\"SCIM\", error=\"invalid_token\""))
-            }
-            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "1")),
-            _ => None,
-        };
-        if let Some((name, value)) = extra {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = "Bearer realm=\"SCIM\", error=\"invalid_token\"";
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
