@@ -21,8 +21,11 @@ type Answer = Result<Response, Failure>;
 /// RFC 7644 section 3.3.
 pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
     let user = user::create(&caller.cx, body).await?;
-    // Whoever has just come, or come back, is in no group; whoever was reactivated may be.
-    single(&caller, StatusCode::CREATED, &user, &wanted.projection).await
+    // Whoever has just come is in no group; whoever was reactivated may be.
+    match user.version {
+        1 => shown(&caller, StatusCode::CREATED, &user, &[], &wanted.projection),
+        _ => single(&caller, StatusCode::CREATED, &user, &wanted.projection).await,
+    }
 }
 
 /// RFC 7644 section 3.4.1.
@@ -115,13 +118,12 @@ pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Fo
 }
 
 async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &Projection) -> Answer {
-    // An account at its first version has had no time to join a group.
-    let mut groups = match user.version {
-        1 => Default::default(),
-        _ => groups(&caller.cx, &[user.id], projection).await?,
-    };
-    let groups = groups.remove(&user.id).unwrap_or_default();
-    let body = render(user, &groups, &caller.base_url, projection)?;
+    let groups = groups(&caller.cx, &[user.id], projection).await?.remove(&user.id).unwrap_or_default();
+    shown(caller, status, user, &groups, projection)
+}
+
+fn shown(caller: &Caller, status: StatusCode, user: &User, groups: &[GroupOf], projection: &Projection) -> Answer {
+    let body = render(user, groups, &caller.base_url, projection)?;
     Ok(resource(status, body, user.version, &location(user, &caller.base_url)))
 }
 
