@@ -74,7 +74,11 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
             if let Some(known) = known(tx, owner, document::external_id(document)).await? {
                 return match known.deleted_at {
                     None if known.active => Err(Error::Taken { field: "externalId" }),
-                    None => update(tx, known, document.clone(), "user.reactivated").await,
+                    None => {
+                        let active = document::active(document) == Some(true);
+                        let action = if active { "user.reactivated" } else { "user.updated" };
+                        update(tx, known, document.clone(), action).await
+                    }
                     Some(_) => revive(tx, known, document.clone()).await,
                 };
             }
