@@ -1,0 +1,306 @@
+//! A running server with an organization in it, and ways to look at what a request left behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::connection::Provider;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+use rolecall::bootstrap::{self, Bootstrapped};
+use rolecall::context::{App, Cx};
+use rolecall::{ledger, server};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value as Sql};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::database::Database;
+
+/// A server with the organization `acme`.
+pub struct World {
+    pub app: Arc<App>,
+    pub acme: Tenant,
+    /// `http://127.0.0.1:PORT`
+    pub address: String,
+    database: Database,
+    stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+/// An organization with one connection and its token.
+pub struct Tenant {
+    pub organization: Uuid,
+    pub connection: Uuid,
+    pub scim: Scim,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let database = Database::ready().await;
+        let app = App::open(database.config()).await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(server::serve(app.clone(), listener, async move {
+            let _ = stopped.await;
+        }));
+        let acme = Tenant::bootstrap(&app, &address, "acme", "Identity provider").await;
+        Self { app, acme, address, database, stop: Some(stop), serving: Some(serving) }
+    }
+
+    /// Acme's identity provider.
+    pub fn scim(&self) -> &Scim {
+        &self.acme.scim
+    }
+
+    /// A further organization, or a further connection of one.
+    pub async fn tenant(&self, slug: &str, connection: &str) -> Tenant {
+        Tenant::bootstrap(&self.app, &self.address, slug, connection).await
+    }
+
+    pub async fn second_organization(&self) -> Tenant {
+        self.tenant("globex", "Identity provider").await
+    }
+
+    /// rolecall itself, acting in acme.
+    pub fn system(&self) -> Cx {
+        Cx::system(self.app.clone(), self.acme.organization)
+    }
+
+    fn statement(&self, sql: &str, values: impl IntoIterator<Item = Sql>) -> Statement {
+        Statement::from_sql_and_values(self.app.store.backend(), sql, values)
+    }
+
+    /// What a query finds, a JSON object a row. It names columns of tables: what an expression yields has no type
+    /// on SQLite.
+    pub async fn rows(&self, sql: &str, values: impl IntoIterator<Item = Sql>) -> Vec<Value> {
+        let query = sea_orm::JsonValue::find_by_statement(self.statement(sql, values));
+        query.all(&self.app.store.read).await.unwrap()
+    }
+
+    /// The one number that a query finds.
+    async fn number(&self, sql: &str, values: impl IntoIterator<Item = Sql>) -> i64 {
+        let row = self.app.store.read.query_one_raw(self.statement(sql, values)).await.unwrap().unwrap();
+        row.try_get_by_index(0).unwrap()
+    }
+
+    /// How many rows `FROM …` has.
+    pub async fn count(&self, from: &str, values: impl IntoIterator<Item = Sql>) -> i64 {
+        self.number(&format!("SELECT count(*) FROM {from}"), values).await
+    }
+
+    /// How many rows each table has that a request could change, and the sums of their versions.
+    pub async fn everything(&self) -> Value {
+        let mut all = json!({});
+        for table in TABLES {
+            all[table] = self.count(&format!("\"{table}\""), []).await.into();
+        }
+        for (name, sum) in SUMS {
+            all[name] = self.number(&format!("SELECT {sum}"), []).await.into();
+        }
+        all
+    }
+
+    /// What happened to one thing, oldest first.
+    pub async fn events_of(&self, subject: Uuid) -> Vec<String> {
+        let rows = self.rows("SELECT action FROM event WHERE subject_id = $1 ORDER BY pos", [subject.into()]).await;
+        rows.iter().map(|row| row["action"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What the last event told: `{"before": …, "after": …}`.
+    pub async fn last_payload(&self) -> Value {
+        let rows = self.rows("SELECT payload FROM event ORDER BY pos DESC LIMIT 1", []).await;
+        serde_json::from_str(rows[0]["payload"].as_str().unwrap()).unwrap()
+    }
+
+    /// Lets time pass for the server.
+    pub fn days_pass(&self, days: u64) {
+        self.app.clock.advance(Duration::from_secs(days * 24 * 60 * 60));
+    }
+
+    /// Every chain in the database, walked from its beginning.
+    async fn verify(&self) {
+        for row in self.rows("SELECT slug FROM organization", []).await {
+            let slug = row["slug"].as_str().unwrap();
+            let organization = rolecall::domain::organization::by_slug(&self.app, slug).await.unwrap().unwrap();
+            let verdict = ledger::verify(&self.app.store, organization.id).await.unwrap();
+            assert_eq!(verdict.broken, None, "the ledger of {slug}");
+            let events = self.count("event WHERE organization_id = $1", [organization.id.into()]).await;
+            assert_eq!((verdict.sealed, verdict.unsealed), (events, 0), "the ledger of {slug}");
+        }
+    }
+
+    /// The end of every story: the ledger is whole, and the server stops in order.
+    pub async fn end(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.serving.take().unwrap().await.unwrap().unwrap();
+        self.verify().await;
+        self.app.store.clone().close().await;
+        self.database.drop().await;
+    }
+}
+
+/// Everything that belongs to an organization.
+const TABLES: [&str; 14] = [
+    "organization",
+    "connection",
+    "scim_token",
+    "api_key",
+    "user",
+    "user_email",
+    "group",
+    "membership",
+    "group_nesting",
+    "activation",
+    "role",
+    "role_mapping",
+    "role_grant",
+    "event",
+];
+
+/// What changes when a row changes and none comes.
+const SUMS: [(&str, &str); 5] = [
+    ("versions of users", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"user\""),
+    ("versions of groups", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"group\""),
+    ("versions of connections", "CAST(coalesce(sum(version), 0) AS bigint) FROM connection"),
+    ("live users", "count(*) FROM \"user\" WHERE deleted_at IS NULL"),
+    ("open memberships", "count(*) FROM membership WHERE until IS NULL"),
+];
+
+impl Tenant {
+    async fn bootstrap(app: &Arc<App>, address: &str, slug: &str, connection: &str) -> Self {
+        let made: Bootstrapped = bootstrap::run(app, slug, connection, Provider::Generic).await.unwrap();
+        Self {
+            organization: made.organization.id,
+            connection: made.connection.id,
+            scim: Scim::new(&format!("{address}/scim/v2/{slug}"), &made.scim.token),
+        }
+    }
+}
+
+/// A SCIM client with a token.
+#[derive(Clone)]
+pub struct Scim {
+    pub http: reqwest::Client,
+    pub base: String,
+    pub token: String,
+}
+
+/// What the server said.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Scim {
+    pub fn new(base: &str, token: &str) -> Self {
+        Self { http: reqwest::Client::new(), base: base.into(), token: token.into() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None, &[]).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body), &[]).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, Some(body), &[]).await
+    }
+
+    /// A PATCH of these operations.
+    pub async fn patch(&self, path: &str, operations: Value) -> Answer {
+        self.send(Method::PATCH, path, Some(patch(operations)), &[]).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None, &[]).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/scim+json").body(body.to_string());
+        }
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request = request.header(name, HeaderValue::from_str(value).unwrap());
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// Creates a user of this name; returns its id.
+    pub async fn user(&self, name: &str) -> Uuid {
+        self.post("/Users", json!({ "userName": name, "externalId": format!("x-{name}") })).await.is(201).id()
+    }
+
+    /// Creates a group with these members; returns its id.
+    pub async fn group(&self, name: &str, members: &[Uuid]) -> Uuid {
+        let members: Vec<_> = members.iter().map(|id| json!({ "value": id })).collect();
+        self.post("/Groups", json!({ "displayName": name, "members": members })).await.is(201).id()
+    }
+
+    /// The members of a group, as its resource tells them.
+    pub async fn members(&self, group: Uuid) -> Vec<Uuid> {
+        let answer = self.get(&format!("/Groups/{group}")).await.is(200);
+        let members = answer.body["members"].as_array().into_iter().flatten();
+        members.map(|member| member["value"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// The ids that a list finds, in its order.
+    pub async fn ids(&self, path: &str) -> Vec<Uuid> {
+        let answer = self.get(path).await.is(200);
+        let resources = answer.body["Resources"].as_array().unwrap();
+        resources.iter().map(|resource| resource["id"].as_str().unwrap().parse().unwrap()).collect()
+    }
+}
+
+/// The message of a PATCH (RFC 7644 section 3.5.2).
+pub fn patch(operations: Value) -> Value {
+    json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations })
+}
+
+impl Answer {
+    pub async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = match text.is_empty() {
+            true => Value::Null,
+            false => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        };
+        Self { status, headers, body }
+    }
+
+    /// Fails, showing the answer, unless the status is this one.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{:#}", self.body);
+        self
+    }
+
+    /// A refusal in SCIM's form (RFC 7644 section 3.12) that says something.
+    #[track_caller]
+    pub fn refused(self, status: u16, scim_type: Option<&str>) -> Self {
+        let answer = self.is(status);
+        assert_eq!(answer.header("content-type"), "application/scim+json");
+        assert_eq!(answer.body["schemas"], json!(["urn:ietf:params:scim:api:messages:2.0:Error"]));
+        assert_eq!(answer.body["status"], status.to_string());
+        assert_eq!(answer.body["scimType"].as_str(), scim_type, "{}", answer.body);
+        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.len() > 8), "{}", answer.body);
+        answer
+    }
+
+    #[track_caller]
+    pub fn id(&self) -> Uuid {
+        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {:#}", self.body)).parse().unwrap()
+    }
+
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
