@@ -16,7 +16,7 @@ pub enum Permission {
     IamWrite,
     /// Issue, rotate and revoke SCIM tokens and API keys.
     TokenManage,
-    /// Delete all SCIM-provisioned users.
+    /// Delete all SCIM-provisioned users; erase personal data for good.
     DeleteAll,
     /// See personal data of users.
     UserRead,
@@ -87,11 +87,41 @@ impl FromStr for Permission {
 
 pub type Permissions = BTreeSet<Permission>;
 
+/// What a SCIM token may be confined to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    UsersRead,
+    UsersWrite,
+    GroupsRead,
+    GroupsWrite,
+}
+
+impl Scope {
+    pub const ALL: [Scope; 4] = [Self::UsersRead, Self::UsersWrite, Self::GroupsRead, Self::GroupsWrite];
+
+    /// The name in the database, in the schema and in refusals.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UsersRead => "USERS_READ",
+            Self::UsersWrite => "USERS_WRITE",
+            Self::GroupsRead => "GROUPS_READ",
+            Self::GroupsWrite => "GROUPS_WRITE",
+        }
+    }
+
+    /// The scope with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+pub type Scopes = BTreeSet<Scope>;
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
     /// An identity provider, by one of its connection's tokens.
-    Connection { id: Uuid, name: String },
+    Connection { id: Uuid, name: String, scopes: Scopes },
     /// A script or an application, by an API key.
     Key { id: Uuid, name: String, permissions: Permissions },
     /// A person (or a service) that a trusted issuer vouches for, by a JWT.
@@ -137,6 +167,8 @@ pub enum Action {
     ManageToken,
     ReadUser,
     WriteUser,
+    /// Delete personal data for good.
+    EraseUser,
     ReadGroup,
     WriteGroup,
     WriteAccess,
@@ -145,18 +177,30 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Action; 10] = [
+    pub const ALL: [Action; 11] = [
         Self::ReadIam,
         Self::WriteConnection,
         Self::ManageToken,
         Self::ReadUser,
         Self::WriteUser,
+        Self::EraseUser,
         Self::ReadGroup,
         Self::WriteGroup,
         Self::WriteAccess,
         Self::ReadLedger,
         Self::ManagePlatform,
     ];
+
+    /// The scope that this takes of a connection's token; none = no connection may ever do it.
+    pub fn scope(self) -> Option<Scope> {
+        match self {
+            Self::ReadUser => Some(Scope::UsersRead),
+            Self::WriteUser => Some(Scope::UsersWrite),
+            Self::ReadGroup => Some(Scope::GroupsRead),
+            Self::WriteGroup => Some(Scope::GroupsWrite),
+            _ => None,
+        }
+    }
 
     /// The permission that this takes; whoever lacks it hears its name.
     pub fn permission(self) -> Permission {
@@ -166,6 +210,7 @@ impl Action {
             Self::ManageToken => Permission::TokenManage,
             Self::ReadUser => Permission::UserRead,
             Self::WriteUser | Self::WriteGroup => Permission::UserWrite,
+            Self::EraseUser => Permission::DeleteAll,
             Self::WriteAccess => Permission::AccessWrite,
             Self::ReadLedger => Permission::AuditRead,
             Self::ManagePlatform => Permission::PlatformAdmin,
@@ -186,10 +231,8 @@ pub fn holds(actor: &Actor, permission: Permission) -> bool {
 /// hand) owns. Deny by default.
 pub fn allows(actor: &Actor, action: Action, owner: Option<Uuid>) -> bool {
     match actor {
-        Actor::Connection { id, .. } => {
-            let provisioning =
-                matches!(action, Action::ReadUser | Action::WriteUser | Action::ReadGroup | Action::WriteGroup);
-            provisioning && owner == Some(*id)
+        Actor::Connection { id, scopes, .. } => {
+            owner == Some(*id) && action.scope().is_some_and(|scope| scopes.contains(&scope))
         }
         _ => holds(actor, action.permission()),
     }

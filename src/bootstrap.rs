@@ -62,7 +62,7 @@ pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> 
             connection::create(&cx, settings).await?
         }
     };
-    let token = token::issue(&cx, connection.id, None).await?;
+    let token = token::issue(&cx, connection.id, None, None).await?;
     let key = key::issue(&cx, "bootstrap", Permission::in_organization(), None).await?;
     let base_url = organization::base_url(app, &organization.slug);
     Ok(Bootstrapped {

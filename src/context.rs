@@ -92,7 +92,8 @@ pub struct Limits(Option<DefaultKeyedRateLimiter<Uuid>>);
 
 impl Limits {
     fn new(per_second: u32) -> Self {
-        let quota = NonZeroU32::new(per_second).map(|rate| Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get())));
+        let quota = NonZeroU32::new(per_second)
+            .map(|rate| Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get())));
         Self(quota.map(RateLimiter::keyed))
     }
 
@@ -191,6 +192,10 @@ impl Cx {
         }
         match &self.actor {
             Actor::Connection { id, .. } if owner != Some(*id) => Err(Error::not_found("the resource")),
+            Actor::Connection { .. } => {
+                let scope = action.scope().map_or("that no token has", |scope| scope.name());
+                Err(Error::Forbidden(format!("this token lacks the scope {scope}").into()))
+            }
             _ => Err(Error::Forbidden(format!("this needs the permission {}", action.permission()).into())),
         }
     }

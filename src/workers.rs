@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::token;
+use crate::domain::{erasure, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
@@ -18,11 +18,15 @@ const SEAL_SWEEP: Duration = Duration::from_secs(5);
 /// Last-used times are at most this late.
 const FLUSH: Duration = Duration::from_secs(5);
 
+/// Accounts whose time has come are purged at most this long after.
+const PURGE: Duration = Duration::from_secs(60);
+
 /// Works until told to stop; then does everything once more and returns.
 pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut flush = interval(FLUSH);
     let mut sweep = interval(SEAL_SWEEP);
-    for timer in [&mut flush, &mut sweep] {
+    let mut purge = interval(PURGE);
+    for timer in [&mut flush, &mut sweep, &mut purge] {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
@@ -30,6 +34,7 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             () = told(&mut stop) => break,
             _ = flush.tick() => flush_uses(&app).await,
             _ = sweep.tick() => seal(&app).await,
+            _ = purge.tick() => purge_due(&app).await,
             () = app.wake.notified() => {
                 // Let a burst gather: one batch seals all of it.
                 sleep(SEAL_DELAY).await;
@@ -44,6 +49,14 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 async fn seal(app: &App) {
     if let Err(error) = ledger::seal(&app.store).await {
         tracing::warn!(%error, "sealing the ledger failed; it is tried again");
+    }
+}
+
+async fn purge_due(app: &Arc<App>) {
+    match erasure::purge_due(app).await {
+        Ok(0) => {}
+        Ok(purged) => tracing::info!(purged, "erased the personal data of deleted accounts whose time had come"),
+        Err(error) => tracing::warn!(%error, "purging failed; it is tried again"),
     }
 }
 

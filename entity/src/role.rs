@@ -17,6 +17,8 @@ pub struct Model {
     pub permissions: Json,
     /// precedence where one role is needed; lower wins; unique
     pub priority: Option<i32>,
+    /// a management role: SCIM cannot take its last holder away
+    pub management: bool,
     pub version: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,

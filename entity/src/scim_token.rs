@@ -13,6 +13,8 @@ pub struct Model {
     /// SHA-256 of the whole token
     pub hash: Vec<u8>,
     pub last_four: String,
+    /// names of scopes
+    pub scopes: Json,
     pub created_at: DateTimeUtc,
     /// dead from this instant on, by plan
     pub expires_at: Option<DateTimeUtc>,

@@ -18,6 +18,8 @@ pub struct Model {
     pub display_name: Option<String>,
     pub display_name_key: Option<String>,
     pub active: bool,
+    /// a break-glass account: out of SCIM's reach
+    pub protected: bool,
     /// the attributes as served (JSON object)
     pub document: String,
     /// the same, folded for filters
@@ -27,6 +29,8 @@ pub struct Model {
     pub updated_at: DateTimeUtc,
     pub deleted_at: Option<DateTimeUtc>,
     pub purge_after: Option<DateTimeUtc>,
+    /// when its personal data was erased for good
+    pub purged_at: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

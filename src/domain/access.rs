@@ -1,14 +1,14 @@
 //! Who holds which role, and through what: computed from current memberships, mappings and grants at every
 //! question, never stored. [`DEFINITION`] is the one place that says what access is.
 
-use sea_orm::{FromQueryResult, Statement};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement};
 use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::group::MAX_NESTING;
 use super::list;
 use crate::authz::Action;
-use crate::context::Cx;
+use crate::context::{Cx, Tx};
 use crate::error::Result;
 
 /// One way in which somebody holds a role.
@@ -65,4 +65,31 @@ pub async fn of_users(cx: &Cx, users: &[Uuid]) -> Result<HashMap<Uuid, Vec<Holdi
         holdings.entry(row.user_id).or_default().push(row);
     }
     Ok(holdings)
+}
+
+/// The same access seen from a role: `$1` the organization, `$2` the instant for planned ends, `$3` the role. Rows
+/// of `user_id`, once for each way.
+const HOLDERS: &str = r#"
+WITH RECURSIVE source(group_id, depth) AS (
+  SELECT x.group_id, 0 FROM role_mapping x
+    WHERE x.organization_id = $1 AND x.role_id = $3 AND x.until IS NULL AND x.group_id IS NOT NULL
+      AND (x.expires_at IS NULL OR x.expires_at > $2)
+  UNION
+  SELECT n.member_id, s.depth + 1 FROM source s
+    JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND n.until IS NULL
+    WHERE s.depth < {depth}),
+way(user_id) AS (
+  SELECT m.user_id FROM source s
+    JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND m.until IS NULL
+  UNION ALL
+  SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 AND g.role_id = $3 AND g.until IS NULL
+    AND (g.expires_at IS NULL OR g.expires_at > $2))
+SELECT w.user_id FROM way w
+  JOIN "user" u ON u.organization_id = $1 AND u.id = w.user_id AND u.active = TRUE AND u.deleted_at IS NULL"#;
+
+/// Whether anybody holds `role` as this write sees it.
+pub(super) async fn has_holder(cx: &Cx, tx: &Tx<'_>, role: Uuid) -> Result<bool> {
+    let text = format!("{} LIMIT 1", HOLDERS.replace("{depth}", &MAX_NESTING.to_string()));
+    let values = [cx.organization().into(), tx.now_after(None).into(), role.into()];
+    Ok(tx.db.query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?.is_some())
 }

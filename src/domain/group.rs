@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::document::{self, MemberChange};
 use super::list::{self, Found, Keyset, Query, Slice, Table};
+use super::protection::{self, Watch};
 use super::search::Filter;
 use super::{mapping, schema};
 use crate::authz::Action;
@@ -122,7 +123,15 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
                 Some(attributes) => document::normalize(schema::group(), attributes)?,
                 None => old.clone(),
             };
+            let watch = match delta.takes_away() {
+                true => Some(Watch::begin(cx, tx).await?),
+                false => None,
+            };
             let moved = apply(tx, &before, &delta, organization_locked, now).await?;
+            if let Some(watch) = watch {
+                protection::spare(cx, tx, &moved.removed).await?;
+                watch.end(cx, tx).await?;
+            }
             if old == document && moved.is_empty() {
                 return Ok(Change::nothing(before));
             }
@@ -174,10 +183,13 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()> + Se
             version: Set(group.version + 1),
             ..Default::default()
         };
+        protection::spare_members(cx, tx, id).await?;
+        let watch = Watch::begin(cx, tx).await?;
         write(tx, id, row).await?;
         let memberships = close_all(tx, "membership", "group_id = $4", id, now).await?;
         let nestings = close_all(tx, "group_nesting", "(group_id = $4 OR member_id = $4)", id, now).await?;
         let mappings = close_all(tx, "role_mapping", "group_id = $4", id, now).await?;
+        watch.end(cx, tx).await?;
         let before = json!({
             "attributes": group.attributes()?, "memberships": memberships, "nestings": nestings, "mappings": mappings,
         });
@@ -330,6 +342,10 @@ impl Delta {
             }
         }
         Ok(delta)
+    }
+
+    fn takes_away(&self) -> bool {
+        self.empty_first || !self.remove.is_empty()
     }
 
     fn is_empty(&self) -> bool {

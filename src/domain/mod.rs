@@ -6,12 +6,14 @@
 pub mod access;
 pub mod connection;
 pub mod document;
+pub mod erasure;
 pub mod event;
 pub mod group;
 pub mod key;
 pub mod list;
 pub mod mapping;
 pub mod organization;
+pub mod protection;
 pub mod role;
 pub mod schema;
 pub mod search;

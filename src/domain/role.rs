@@ -23,6 +23,8 @@ pub struct Settings {
     pub permissions: Option<Vec<String>>,
     /// Precedence where one role is needed: the lower number wins, ties are refused.
     pub priority: Option<Option<i32>>,
+    /// Whether this role manages the application: its last holder is out of SCIM's reach.
+    pub management: Option<bool>,
 }
 
 impl Settings {
@@ -45,6 +47,7 @@ impl Settings {
         if let Some(priority) = self.priority {
             role.priority = priority;
         }
+        role.management = self.management.unwrap_or(role.management);
         Ok(())
     }
 }
@@ -67,6 +70,7 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
                 description: None,
                 permissions: json!([]),
                 priority: None,
+                management: false,
                 version: 1,
                 created_at: now,
                 updated_at: now,
@@ -143,6 +147,7 @@ fn describe(role: &Role) -> Map<String, Value> {
     map.insert("description".into(), role.description.clone().into());
     map.insert("permissions".into(), role.permissions.clone());
     map.insert("priority".into(), role.priority.into());
+    map.insert("management".into(), role.management.into());
     map
 }
 

@@ -529,8 +529,9 @@ mod tests {
     }
 
     #[test]
-    fn an_extension_attribute_needs_its_urn() {
-        assert_eq!(resolved(user(), None, "department", None), None);
+    fn an_enterprise_attribute_is_found_with_and_without_its_urn() {
+        let bare = resolved(user(), None, "manager", None).unwrap();
+        assert_eq!(bare, format!("{ENTERPRISE}:manager"));
         let qualified = resolved(user(), Some(&ENTERPRISE.to_uppercase()), "Manager", Some("VALUE")).unwrap();
         assert_eq!(qualified, format!("{ENTERPRISE}:manager.value"));
         assert_eq!(resolved(user(), Some(ENTERPRISE), "userName", None), None);

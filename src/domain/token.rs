@@ -13,7 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::organization::Availability;
-use crate::authz::{Action, Actor};
+use crate::authz::{Action, Actor, Scope, Scopes};
 use crate::context::{App, Change, Credential, Cx, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
@@ -33,12 +33,22 @@ pub struct Issued {
     pub secret: String,
 }
 
-/// Issues a further token for a connection.
-pub async fn issue(cx: &Cx, connection: Uuid, expires_at: Option<DateTime<Utc>>) -> Result<Issued> {
+/// Issues a further token for a connection; without `scopes` it may do all that a connection may.
+pub async fn issue(
+    cx: &Cx,
+    connection: Uuid,
+    scopes: Option<Scopes>,
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<Issued> {
     cx.allow(Action::ManageToken, None)?;
     if expires_at.is_some_and(|at| at <= cx.requested_at) {
         return Err(Error::invalid("expiresAt", "must be in the future"));
     }
+    let scopes = &match scopes {
+        Some(scopes) if scopes.is_empty() => return Err(Error::invalid("scopes", "must name at least one")),
+        Some(scopes) => json!(scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>()),
+        None => json!(all_scopes()),
+    };
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
     let token = cx
@@ -46,8 +56,10 @@ pub async fn issue(cx: &Cx, connection: Uuid, expires_at: Option<DateTime<Utc>>)
             Box::pin(async move {
                 super::connection::live(tx, connection).await?;
                 let now = tx.now_after(None);
-                let token = insert(tx, connection, presented, now, expires_at).await?;
-                let after = json!({ "connectionId": connection, "lastFour": token.last_four, "expiresAt": expires_at });
+                let token = insert(tx, connection, presented, scopes.clone(), now, expires_at).await?;
+                let after = json!({
+                    "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes, "expiresAt": expires_at,
+                });
                 let entry = entry("scim_token.issued", &token, now, None, Some(after));
                 Ok(Change::made(token, entry))
             })
@@ -76,7 +88,11 @@ pub async fn rotate(
                 super::connection::live(tx, connection).await?;
                 let now = tx.now_after(None);
                 let end = now + overlap.unwrap_or_default();
-                let old = live(tx, now).filter(scim_token::Column::ConnectionId.eq(connection)).all(&tx.db).await?;
+                let old = live(tx, now)
+                    .filter(scim_token::Column::ConnectionId.eq(connection))
+                    .order_by_desc(scim_token::Column::Id)
+                    .all(&tx.db)
+                    .await?;
                 scim_token::Entity::update_many()
                     .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
                     .filter(scim_token::Column::OrganizationId.eq(cx.organization()))
@@ -84,7 +100,9 @@ pub async fn rotate(
                     .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
                     .exec(&tx.db)
                     .await?;
-                let token = insert(tx, connection, presented, now, expires_at).await?;
+                // The successor may do what its predecessor might.
+                let scopes = old.first().map_or_else(|| json!(all_scopes()), |token| token.scopes.clone());
+                let token = insert(tx, connection, presented, scopes, now, expires_at).await?;
                 let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
                 let after =
                     json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
@@ -124,6 +142,15 @@ pub async fn of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>>
     Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
 }
 
+fn all_scopes() -> Vec<&'static str> {
+    Scope::ALL.iter().map(|scope| scope.name()).collect()
+}
+
+/// What a token's row says it may do.
+pub fn scopes(names: &serde_json::Value) -> Scopes {
+    names.as_array().into_iter().flatten().filter_map(|name| Scope::named(name.as_str()?)).collect()
+}
+
 /// Whether a token opens anything at `now`.
 pub fn is_live(token: &Token, now: DateTime<Utc>) -> bool {
     token.revoked_at.is_none()
@@ -143,6 +170,7 @@ async fn insert(
     tx: &Tx<'_>,
     connection: Uuid,
     secret: &str,
+    scopes: serde_json::Value,
     now: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<Token> {
@@ -152,6 +180,7 @@ async fn insert(
         connection_id: connection,
         hash: vault::hash(secret),
         last_four: vault::last_four(secret),
+        scopes,
         created_at: now,
         expires_at,
         retires_at: None,
@@ -179,6 +208,7 @@ fn entry(
 struct Gate {
     organization_id: Uuid,
     id: Uuid,
+    scopes: serde_json::Value,
     expires_at: Option<DateTime<Utc>>,
     retires_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
@@ -191,7 +221,7 @@ struct Gate {
     integration_mode: IntegrationMode,
 }
 
-const GATE: &str = "SELECT t.organization_id, t.id, t.expires_at, t.retires_at, t.revoked_at, \
+const GATE: &str = "SELECT t.organization_id, t.id, t.scopes, t.expires_at, t.retires_at, t.revoked_at, \
      c.id AS connection_id, c.name AS connection_name, c.status, c.deleted_at AS connection_deleted_at, \
      o.slug, o.scim_enabled, o.integration_mode \
      FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id AND c.id = t.connection_id \
@@ -247,7 +277,7 @@ pub async fn authenticate(
             .into(),
         });
     }
-    let actor = Actor::Connection { id: gate.connection_id, name: gate.connection_name };
+    let actor = Actor::Connection { id: gate.connection_id, name: gate.connection_name, scopes: scopes(&gate.scopes) };
     Ok(Cx::new(app.clone(), actor, gate.organization_id, request_id))
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::document;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
+use super::protection::{self, Watch};
 use super::schema;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
@@ -31,6 +32,8 @@ pub struct User {
     pub user_name: String,
     pub display_name: Option<String>,
     pub active: bool,
+    /// A break-glass account: out of SCIM's reach.
+    pub protected: bool,
     /// The attributes, a JSON object as text.
     pub document: String,
     pub version: i64,
@@ -39,7 +42,7 @@ pub struct User {
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, r.active, r.document, r.version, \
+const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, r.active, r.protected, r.document, r.version, \
      r.created_at, r.updated_at, r.deleted_at";
 
 const TABLE: Table<User> = Table { name: "user", columns: COLUMNS, ty: schema::user, id: |user| user.id };
@@ -119,9 +122,11 @@ async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) 
         organization_id: Set(tx.organization()),
         id: Set(user.id),
         connection_id: Set(owner),
+        protected: Set(false),
         created_at: Set(now),
         deleted_at: Set(None),
         purge_after: Set(None),
+        purged_at: Set(None),
         ..columns(&user, &document)
     };
     user::Entity::insert(row).exec_without_returning(&tx.db).await?;
@@ -143,7 +148,7 @@ pub async fn change(
     let edit = &edit;
     cx.write(move |tx| {
         Box::pin(async move {
-            let before = live(tx, cx, id).await?;
+            let before = live(tx, cx, id, Action::WriteUser).await?;
             let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
             let document = document::normalize(schema::user(), attributes)?;
             let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
@@ -151,7 +156,16 @@ pub async fn change(
                 (false, true) => "user.reactivated",
                 _ => "user.updated",
             };
-            update(tx, before, document, action).await
+            if action != "user.suspended" {
+                return update(tx, before, document, action).await;
+            }
+            let watch = Watch::begin(cx, tx).await?;
+            if before.protected && cx.confined_to().is_some() {
+                return Err(protection::protected());
+            }
+            let change = update(tx, before, document, action).await?;
+            watch.end(cx, tx).await?;
+            Ok(change)
         })
     })
     .await
@@ -166,6 +180,7 @@ async fn update(tx: &Tx<'_>, before: User, document: Map<String, Value>, action:
     let after = User {
         id: before.id,
         connection_id: before.connection_id,
+        protected: before.protected,
         version: before.version + 1,
         created_at: before.created_at,
         updated_at: now,
@@ -193,6 +208,7 @@ async fn revive(tx: &Tx<'_>, before: User, document: Map<String, Value>) -> Resu
     let after = User {
         id: before.id,
         connection_id: before.connection_id,
+        protected: before.protected,
         version: before.version + 1,
         created_at: before.created_at,
         updated_at: now,
@@ -214,8 +230,12 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Sen
     let check = &check;
     cx.write(move |tx| {
         Box::pin(async move {
-            let user = live(tx, cx, id).await?;
+            let user = live(tx, cx, id, Action::WriteUser).await?;
             check(&user)?;
+            if user.protected && cx.confined_to().is_some() {
+                return Err(protection::protected());
+            }
+            let watch = Watch::begin(cx, tx).await?;
             let now = tx.now_after(Some(user.updated_at));
             let purge_after = match user.connection_id {
                 Some(owner) => {
@@ -232,16 +252,12 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Sen
                 version: Set(user.version + 1),
                 ..Default::default()
             };
-            user::Entity::update_many()
-                .set(row)
-                .filter(user::Column::OrganizationId.eq(tx.organization()))
-                .filter(user::Column::Id.eq(id))
-                .exec(&tx.db)
-                .await?;
+            write(tx, id, row).await?;
             delete_emails(tx, id).await?;
             close_activation(tx, id, now).await?;
             let memberships = close_held(tx, "membership", id, now).await?;
             let grants = close_held(tx, "role_grant", id, now).await?;
+            watch.end(cx, tx).await?;
             let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
             let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
             Ok(Change::made((), entry))
@@ -334,11 +350,11 @@ pub async fn groups_of(cx: &Cx, users: &[Uuid]) -> Result<HashMap<Uuid, Vec<Grou
     Ok(groups)
 }
 
-/// The live account `id`, locked for this write; the actor must be allowed to change it.
-async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<User> {
+/// The live account `id`, locked for this write; the actor must be allowed to do `action` to it.
+pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Result<User> {
     let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
     let user = locked(tx, query).await?.ok_or_else(|| Error::not_found("the user"))?;
-    cx.allow(Action::WriteUser, user.connection_id)?;
+    cx.allow(action, user.connection_id)?;
     Ok(user)
 }
 
@@ -360,6 +376,7 @@ fn facts(document: &Map<String, Value>, active: bool) -> Result<User> {
         user_name: user_name.into(),
         display_name: document::display_name(document).map(Into::into),
         active: document::active(document).unwrap_or(active),
+        protected: false,
         document: serde_json::to_string(document).map_err(|error| Error::Internal(error.to_string()))?,
         version: 0,
         created_at: DateTime::UNIX_EPOCH,
@@ -387,10 +404,15 @@ fn columns(user: &User, document: &Map<String, Value>) -> user::ActiveModel {
 
 async fn store(tx: &Tx<'_>, user: &User, document: &Map<String, Value>) -> Result<()> {
     let row = user::ActiveModel { deleted_at: Set(None), purge_after: Set(None), ..columns(user, document) };
+    write(tx, user.id, row).await
+}
+
+/// Writes the columns that `row` sets.
+pub(super) async fn write(tx: &Tx<'_>, id: Uuid, row: user::ActiveModel) -> Result<()> {
     user::Entity::update_many()
         .set(row)
         .filter(user::Column::OrganizationId.eq(tx.organization()))
-        .filter(user::Column::Id.eq(user.id))
+        .filter(user::Column::Id.eq(id))
         .exec(&tx.db)
         .await?;
     Ok(())
@@ -416,7 +438,7 @@ async fn insert_emails(tx: &Tx<'_>, user_id: Uuid, document: &Map<String, Value>
     Ok(())
 }
 
-async fn delete_emails(tx: &Tx<'_>, user_id: Uuid) -> Result<()> {
+pub(super) async fn delete_emails(tx: &Tx<'_>, user_id: Uuid) -> Result<()> {
     user_email::Entity::delete_many()
         .filter(user_email::Column::OrganizationId.eq(tx.organization()))
         .filter(user_email::Column::UserId.eq(user_id))
