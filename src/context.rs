@@ -152,13 +152,15 @@ pub struct Cx {
     organization: Uuid,
     pub request_id: Uuid,
     pub requested_at: DateTime<Utc>,
+    /// Which state of the organization's schemas holds, if authentication has read it along.
+    pub schema_version: Option<i64>,
 }
 
 impl Cx {
     /// A context for `actor` inside `organization`.
     pub fn new(app: Arc<App>, actor: Actor, organization: Uuid, request_id: Uuid) -> Self {
         let requested_at = app.clock.now();
-        Self { app, actor, organization, request_id, requested_at }
+        Self { app, actor, organization, request_id, requested_at, schema_version: None }
     }
 
     /// A context for work of rolecall's own.
@@ -360,6 +362,7 @@ const UNIQUE: &[(&str, &str, &str)] = &[
     ("role_mapping_waiting_live", "role_mapping.match_value", "mapping"),
     ("role_grant_live", "role_grant.role_id", "grant"),
     ("organization_slug_key", "organization.slug", "slug"),
+    ("schema_extension_urn", "schema_extension.urn_key", "urn"),
 ];
 
 impl From<DbErr> for Error {

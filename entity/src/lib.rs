@@ -14,6 +14,7 @@ pub mod organization;
 pub mod role;
 pub mod role_grant;
 pub mod role_mapping;
+pub mod schema_extension;
 pub mod scim_token;
 pub mod tally;
 pub mod user;
@@ -50,6 +51,7 @@ scoped!(
     role.Id,
     role_grant.Id,
     role_mapping.Id,
+    schema_extension.Id,
     scim_token.Id,
     user.Id,
     user_email.UserId,

@@ -27,6 +27,8 @@ pub struct Model {
     /// the enable flag for inbound provisioning as a whole
     pub scim_enabled: bool,
     pub integration_mode: IntegrationMode,
+    /// counts the changes of its schema extensions
+    pub schema_version: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

@@ -30,6 +30,7 @@ const STATEMENTS: &[&str] = &[
         data_key BYTES NOT NULL,
         scim_enabled boolean NOT NULL,
         integration_mode text NOT NULL,
+        schema_version bigint NOT NULL,
         created_at INSTANT NOT NULL,
         updated_at INSTANT NOT NULL)"#,
     r#"CREATE TABLE ledger_head (
@@ -180,6 +181,19 @@ const STATEMENTS: &[&str] = &[
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, user_id) REFERENCES "user" (organization_id, id))"#,
     r#"CREATE UNIQUE INDEX activation_live ON activation (organization_id, user_id) WHERE until IS NULL"#,
+    r#"CREATE TABLE schema_extension (
+        organization_id UUID NOT NULL REFERENCES organization (id),
+        id UUID NOT NULL,
+        urn text NOT NULL,
+        urn_key KEY NOT NULL,
+        resource_type text NOT NULL,
+        name text NOT NULL,
+        description text NOT NULL,
+        attributes JSON NOT NULL,
+        created_at INSTANT NOT NULL,
+        updated_at INSTANT NOT NULL,
+        PRIMARY KEY (organization_id, id))"#,
+    r#"CREATE UNIQUE INDEX schema_extension_urn ON schema_extension (organization_id, urn_key)"#,
     r#"CREATE TABLE role (
         organization_id UUID NOT NULL REFERENCES organization (id),
         id UUID NOT NULL,

@@ -14,10 +14,12 @@ use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::document::{self, MemberChange};
+use super::extension::types;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
+use super::mapping;
 use super::protection::{self, Watch};
+use super::schema::ResourceType;
 use super::search::Filter;
-use super::{mapping, schema};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -46,7 +48,7 @@ pub struct Group {
 const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.display_name, r.document, r.version, r.created_at, \
      r.updated_at, r.deleted_at";
 
-const TABLE: Table<Group> = Table { name: "group", columns: COLUMNS, ty: schema::group, id: |group| group.id };
+const TABLE: Table<Group> = Table { name: "group", columns: COLUMNS, id: |group| group.id };
 
 impl Group {
     /// The attributes, parsed.
@@ -69,7 +71,9 @@ pub struct GroupEdit {
 pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String>) -> Result<Group> {
     let owner = cx.confined_to();
     cx.allow(Action::WriteGroup, owner)?;
-    let document = &document::normalize(schema::group(), attributes)?;
+    let types = types(cx).await?;
+    let ty = &types.group;
+    let document = &document::normalize(ty, attributes)?;
     let members = &[MemberChange::Add(members)];
     cx.write(move |tx| {
         Box::pin(async move {
@@ -91,7 +95,7 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String
                 connection_id: Set(owner),
                 created_at: Set(now),
                 deleted_at: Set(None),
-                ..columns(&group, document)
+                ..columns(ty, &group, document)
             };
             group::Entity::insert(row).exec_without_returning(&tx.db).await?;
             let moved = apply(tx, &group, &delta, organization_locked, now).await?;
@@ -111,6 +115,8 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String
 /// Changes a group. `edit` sees it under the lock; it may run again, so it must be pure.
 pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit> + Send + Sync) -> Result<Group> {
     let edit = &edit;
+    let types = types(cx).await?;
+    let ty = &types.group;
     cx.write(move |tx| {
         Box::pin(async move {
             let before = live(tx, cx, id).await?;
@@ -120,7 +126,7 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
             let now = tx.now_after(Some(before.updated_at));
             let old = before.attributes()?;
             let document = match edit.attributes {
-                Some(attributes) => document::normalize(schema::group(), attributes)?,
+                Some(attributes) => document::normalize(ty, attributes)?,
                 None => old.clone(),
             };
             let watch = match delta.takes_away() {
@@ -145,7 +151,7 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
                 ..facts(&document)?
             };
             let row = match old == document {
-                false => columns(&after, &document),
+                false => columns(ty, &after, &document),
                 true => group::ActiveModel { version: Set(after.version), updated_at: Set(now), ..Default::default() },
             };
             write(tx, id, row).await?;
@@ -236,19 +242,19 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Group>> {
 /// A numbered page of live groups that the actor may see.
 pub async fn search(cx: &Cx, query: &Query) -> Result<Found<Group>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    list::search(cx, &TABLE, query).await
+    list::search(cx, &TABLE, &types(cx).await?.group, query).await
 }
 
 /// Live groups, oldest first.
 pub async fn list(cx: &Cx, filter: Option<&Filter>, keyset: &Keyset<Uuid>) -> Result<Slice<Group>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    list::keyset(cx, &TABLE, filter, keyset).await
+    list::keyset(cx, &TABLE, &types(cx).await?.group, filter, keyset).await
 }
 
 /// How many live groups `filter` matches.
 pub async fn count(cx: &Cx, filter: Option<&Filter>) -> Result<u64> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    list::count(cx, &TABLE, filter).await
+    list::count(cx, &TABLE, &types(cx).await?.group, filter).await
 }
 
 /// A direct member of a group.
@@ -557,13 +563,13 @@ fn facts(document: &Map<String, Value>) -> Result<Group> {
 }
 
 /// The columns that follow from a document and its version.
-fn columns(group: &Group, document: &Map<String, Value>) -> group::ActiveModel {
+fn columns(ty: &ResourceType, group: &Group, document: &Map<String, Value>) -> group::ActiveModel {
     group::ActiveModel {
         external_id: Set(group.external_id.clone()),
         display_name: Set(group.display_name.clone()),
         display_name_key: Set(document::fold(&group.display_name)),
         document: Set(group.document.clone()),
-        search: Set(Value::Object(document::search_document(schema::group(), document))),
+        search: Set(Value::Object(document::search_document(ty, document))),
         version: Set(group.version),
         updated_at: Set(group.updated_at),
         ..Default::default()

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::event::{self, Owners};
 use super::schema::ResourceType;
 use super::search::{self, AttrPath, Filter};
-use crate::context::Cx;
+use crate::context::{Cx, Tx};
 use crate::error::Result;
 
 /// Which part of an ordered list is wanted. Keys are exclusive.
@@ -96,7 +96,6 @@ pub struct Table<M> {
     pub name: &'static str,
     /// The columns of `M`, read as `r.…`.
     pub columns: &'static str,
-    pub ty: fn() -> &'static ResourceType,
     pub id: fn(&M) -> Uuid,
 }
 
@@ -160,16 +159,21 @@ impl<T> Found<T> {
 }
 
 /// Runs `query` over the live rows of `table` that the actor may see.
-pub async fn search<M: FromQueryResult>(cx: &Cx, table: &Table<M>, query: &Query) -> Result<Found<M>> {
+pub async fn search<M: FromQueryResult>(
+    cx: &Cx,
+    table: &Table<M>,
+    ty: &ResourceType,
+    query: &Query,
+) -> Result<Found<M>> {
     match (&query.from, &query.sort) {
-        (From::Index(offset), _) => numbered(cx, table, query, *offset, None).await,
-        (From::Cursor(Cursor { place, total }), None) => walk(cx, table, query, *place, *total).await,
+        (From::Index(offset), _) => numbered(cx, table, ty, query, *offset, None).await,
+        (From::Cursor(Cursor { place, total }), None) => walk(cx, table, ty, query, *place, *total).await,
         (From::Cursor(Cursor { place, total }), Some(_)) => {
             let offset = match place {
                 Place::Number(offset) => *offset,
                 _ => 0,
             };
-            let mut found = numbered(cx, table, query, offset, *total).await?;
+            let mut found = numbered(cx, table, ty, query, offset, *total).await?;
             let at = |offset: u64| Some(Cursor { place: Place::Number(offset), total: Some(found.total) });
             let end = offset + found.rows.len() as u64;
             (found.next, found.previous) = (
@@ -184,15 +188,16 @@ pub async fn search<M: FromQueryResult>(cx: &Cx, table: &Table<M>, query: &Query
 async fn numbered<M: FromQueryResult>(
     cx: &Cx,
     table: &Table<M>,
+    ty: &ResourceType,
     query: &Query,
     offset: u64,
     total: Option<u64>,
 ) -> Result<Found<M>> {
-    let (from, values) = matching(cx, table, query.filter.as_ref())?;
+    let (from, values) = matching(cx, table, ty, query.filter.as_ref())?;
     let order = match &query.sort {
         Some((path, descending)) => {
             let direction = if *descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
-            format!("{} {direction}, r.id", search::order(path, (table.ty)(), cx.backend())?)
+            format!("{} {direction}, r.id", search::order(path, ty, cx.backend())?)
         }
         None => "r.id".into(),
     };
@@ -210,7 +215,7 @@ async fn numbered<M: FromQueryResult>(
     let total = match total {
         Some(total) => total,
         None if ends => offset + seen,
-        None => count(cx, table, query.filter.as_ref()).await?,
+        None => count(cx, table, ty, query.filter.as_ref()).await?,
     };
     Ok(Found { rows, total, next: None, previous: None })
 }
@@ -218,6 +223,7 @@ async fn numbered<M: FromQueryResult>(
 async fn walk<M: FromQueryResult>(
     cx: &Cx,
     table: &Table<M>,
+    ty: &ResourceType,
     query: &Query,
     place: Place,
     total: Option<u64>,
@@ -228,12 +234,12 @@ async fn walk<M: FromQueryResult>(
         Place::Beginning | Place::Number(_) => (None, None),
     };
     let wanted = Keyset { after, before, limit: query.limit, backward: before.is_some(), descending: false };
-    let slice = keyset(cx, table, query.filter.as_ref(), &wanted).await?;
+    let slice = keyset(cx, table, ty, query.filter.as_ref(), &wanted).await?;
     let whole = !slice.has_previous && !slice.has_next;
     let total = match total {
         Some(total) => total,
         None if whole => slice.rows.len() as u64,
-        None => count(cx, table, query.filter.as_ref()).await?,
+        None => count(cx, table, ty, query.filter.as_ref()).await?,
     };
     let at = |place| Cursor { place, total: Some(total) };
     let next = slice.rows.last().filter(|_| slice.has_next).map(|row| at(Place::After((table.id)(row))));
@@ -242,12 +248,12 @@ async fn walk<M: FromQueryResult>(
 }
 
 /// How many live rows of `table` the actor may see and `filter` matches. All of them together need no counting.
-pub async fn count<M>(cx: &Cx, table: &Table<M>, filter: Option<&Filter>) -> Result<u64> {
+pub async fn count<M>(cx: &Cx, table: &Table<M>, ty: &ResourceType, filter: Option<&Filter>) -> Result<u64> {
     if filter.is_none() {
         let owners = cx.confined_to().map_or(Owners::Anybody, Owners::Connection);
         return event::population(cx, table.name, owners).await;
     }
-    let (from, values) = matching(cx, table, filter)?;
+    let (from, values) = matching(cx, table, ty, filter)?;
     let count = Statement::from_sql_and_values(cx.backend(), format!("SELECT count(*) AS total {from}"), values);
     let total: i64 = match cx.db().query_one_raw(count).await? {
         Some(row) => row.try_get("", "total")?,
@@ -260,10 +266,11 @@ pub async fn count<M>(cx: &Cx, table: &Table<M>, filter: Option<&Filter>) -> Res
 pub async fn keyset<M: FromQueryResult>(
     cx: &Cx,
     table: &Table<M>,
+    ty: &ResourceType,
     filter: Option<&Filter>,
     keyset: &Keyset<Uuid>,
 ) -> Result<Slice<M>> {
-    let (mut text, mut values) = matching(cx, table, filter)?;
+    let (mut text, mut values) = matching(cx, table, ty, filter)?;
     let (low, high) = match keyset.descending {
         false => (keyset.after, keyset.before),
         true => (keyset.before, keyset.after),
@@ -282,7 +289,7 @@ pub async fn keyset<M: FromQueryResult>(
 }
 
 /// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches.
-fn matching<M>(cx: &Cx, table: &Table<M>, filter: Option<&Filter>) -> Result<(String, Vec<Value>)> {
+fn matching<M>(cx: &Cx, table: &Table<M>, ty: &ResourceType, filter: Option<&Filter>) -> Result<(String, Vec<Value>)> {
     let mut values: Vec<Value> = vec![cx.organization().into()];
     let mut text = format!(r#"FROM "{}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL"#, table.name);
     if let Some(connection) = cx.confined_to() {
@@ -290,11 +297,24 @@ fn matching<M>(cx: &Cx, table: &Table<M>, filter: Option<&Filter>) -> Result<(St
         text.push_str(" AND r.connection_id = $2");
     }
     if let Some(filter) = filter {
-        let sql = search::compile(filter, (table.ty)(), cx.backend(), values.len())?;
+        let sql = search::compile(filter, ty, cx.backend(), values.len())?;
         text.push_str(&format!(" AND ({})", sql.text));
         values.extend(sql.values);
     }
     Ok((text, values))
+}
+
+/// Whether a live row of `table` has anything under the top-level key `urn` of its document.
+pub(super) async fn any_has(tx: &Tx<'_>, table: &str, urn: &str) -> Result<bool> {
+    let backend = tx.db.get_database_backend();
+    let has = match backend {
+        DbBackend::Postgres => "jsonb_exists(r.search, $2)",
+        _ => "EXISTS (SELECT 1 FROM json_each(r.search) WHERE key = $2)",
+    };
+    let text =
+        format!(r#"SELECT 1 FROM "{table}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND {has} LIMIT 1"#);
+    let values = [tx.organization().into(), urn.into()];
+    Ok(tx.db.query_one_raw(Statement::from_sql_and_values(backend, text, values)).await?.is_some())
 }
 
 /// SQL for "is one of these ids", the ids bound as one value at `$n`: one statement for any number of them.

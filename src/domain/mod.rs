@@ -8,6 +8,7 @@ pub mod connection;
 pub mod document;
 pub mod erasure;
 pub mod event;
+pub mod extension;
 pub mod group;
 pub mod key;
 pub mod list;

@@ -37,6 +37,7 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
                 data_key: data_key.clone(),
                 scim_enabled: true,
                 integration_mode: IntegrationMode::Scim,
+                schema_version: 0,
                 created_at: now,
                 updated_at: now,
             };

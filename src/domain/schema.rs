@@ -26,6 +26,38 @@ pub enum Kind {
     Complex,
 }
 
+impl Kind {
+    /// The name in definitions (RFC 7643 section 7).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Boolean => "boolean",
+            Self::Decimal => "decimal",
+            Self::Integer => "integer",
+            Self::DateTime => "dateTime",
+            Self::Binary => "binary",
+            Self::Reference => "reference",
+            Self::Complex => "complex",
+        }
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [
+            Self::String,
+            Self::Boolean,
+            Self::Decimal,
+            Self::Integer,
+            Self::DateTime,
+            Self::Binary,
+            Self::Reference,
+            Self::Complex,
+        ]
+        .into_iter()
+        .find(|this| this.name() == name)
+    }
+}
+
 /// Who may write an attribute (RFC 7643 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutability {
@@ -33,6 +65,23 @@ pub enum Mutability {
     ReadWrite,
     Immutable,
     WriteOnly,
+}
+
+impl Mutability {
+    /// The name in definitions (RFC 7643 section 7).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "readOnly",
+            Self::ReadWrite => "readWrite",
+            Self::Immutable => "immutable",
+            Self::WriteOnly => "writeOnly",
+        }
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::ReadOnly, Self::ReadWrite, Self::Immutable, Self::WriteOnly].into_iter().find(|this| this.name() == name)
+    }
 }
 
 /// When an attribute is returned (RFC 7643 section 7).
@@ -44,12 +93,40 @@ pub enum Returned {
     Request,
 }
 
+impl Returned {
+    /// The name in definitions (RFC 7643 section 7).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Never => "never",
+            Self::Default => "default",
+            Self::Request => "request",
+        }
+    }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Always, Self::Never, Self::Default, Self::Request].into_iter().find(|this| this.name() == name)
+    }
+}
+
 /// How far a value must be unique (RFC 7643 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uniqueness {
     None,
     Server,
     Global,
+}
+
+impl Uniqueness {
+    /// The name in definitions (RFC 7643 section 7).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Server => "server",
+            Self::Global => "global",
+        }
+    }
 }
 
 /// One attribute and its characteristics.

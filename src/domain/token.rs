@@ -219,11 +219,12 @@ struct Gate {
     slug: String,
     scim_enabled: bool,
     integration_mode: IntegrationMode,
+    schema_version: i64,
 }
 
 const GATE: &str = "SELECT t.organization_id, t.id, t.scopes, t.expires_at, t.retires_at, t.revoked_at, \
      c.id AS connection_id, c.name AS connection_name, c.status, c.deleted_at AS connection_deleted_at, \
-     o.slug, o.scim_enabled, o.integration_mode \
+     o.slug, o.scim_enabled, o.integration_mode, o.schema_version \
      FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id AND c.id = t.connection_id \
      JOIN organization o ON o.id = t.organization_id WHERE t.hash = $1";
 
@@ -278,7 +279,9 @@ pub async fn authenticate(
         });
     }
     let actor = Actor::Connection { id: gate.connection_id, name: gate.connection_name, scopes: scopes(&gate.scopes) };
-    Ok(Cx::new(app.clone(), actor, gate.organization_id, request_id))
+    let mut cx = Cx::new(app.clone(), actor, gate.organization_id, request_id);
+    cx.schema_version = Some(gate.schema_version);
+    Ok(cx)
 }
 
 /// Writes the last uses of credentials that were noted since the last call. No change of the domain's: it

@@ -13,9 +13,10 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::document;
+use super::extension::types;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
 use super::protection::{self, Watch};
-use super::schema;
+use super::schema::ResourceType;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ pub struct User {
 const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, r.active, r.protected, r.document, r.version, \
      r.created_at, r.updated_at, r.deleted_at";
 
-const TABLE: Table<User> = Table { name: "user", columns: COLUMNS, ty: schema::user, id: |user| user.id };
+const TABLE: Table<User> = Table { name: "user", columns: COLUMNS, id: |user| user.id };
 
 impl User {
     /// The attributes, parsed.
@@ -69,7 +70,9 @@ pub(super) fn parse(document: &str) -> Result<Map<String, Value>> {
 pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
     let owner = cx.confined_to();
     cx.allow(Action::WriteUser, owner)?;
-    let mut document = document::normalize(schema::user(), attributes)?;
+    let types = types(cx).await?;
+    let ty = &types.user;
+    let mut document = document::normalize(ty, attributes)?;
     document.entry("active").or_insert(true.into());
     let document = &document;
     cx.write(move |tx| {
@@ -80,12 +83,12 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
                     None => {
                         let active = document::active(document) == Some(true);
                         let action = if active { "user.reactivated" } else { "user.updated" };
-                        update(tx, known, document.clone(), action).await
+                        update(tx, ty, known, document.clone(), action).await
                     }
-                    Some(_) => revive(tx, known, document.clone()).await,
+                    Some(_) => revive(tx, ty, known, document.clone()).await,
                 };
             }
-            insert(tx, owner, document.clone()).await
+            insert(tx, ty, owner, document.clone()).await
         })
     })
     .await
@@ -107,7 +110,12 @@ async fn known(tx: &Tx<'_>, owner: Option<Uuid>, external_id: Option<&str>) -> R
     Ok((deleted_at + window > tx.now_after(None)).then_some(found))
 }
 
-async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) -> Result<Change<User>> {
+async fn insert(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    owner: Option<Uuid>,
+    document: Map<String, Value>,
+) -> Result<Change<User>> {
     let now = tx.now_after(None);
     let user = User {
         id: Uuid::now_v7(),
@@ -127,7 +135,7 @@ async fn insert(tx: &Tx<'_>, owner: Option<Uuid>, document: Map<String, Value>) 
         deleted_at: Set(None),
         purge_after: Set(None),
         purged_at: Set(None),
-        ..columns(&user, &document)
+        ..columns(ty, &user, &document)
     };
     user::Entity::insert(row).exec_without_returning(&tx.db).await?;
     insert_emails(tx, user.id, &document).await?;
@@ -146,24 +154,26 @@ pub async fn change(
     edit: impl Fn(&User) -> Result<Option<Map<String, Value>>> + Send + Sync,
 ) -> Result<User> {
     let edit = &edit;
+    let types = types(cx).await?;
+    let ty = &types.user;
     cx.write(move |tx| {
         Box::pin(async move {
             let before = live(tx, cx, id, Action::WriteUser).await?;
             let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
-            let document = document::normalize(schema::user(), attributes)?;
+            let document = document::normalize(ty, attributes)?;
             let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
                 (true, false) => "user.suspended",
                 (false, true) => "user.reactivated",
                 _ => "user.updated",
             };
             if action != "user.suspended" {
-                return update(tx, before, document, action).await;
+                return update(tx, ty, before, document, action).await;
             }
             let watch = Watch::begin(cx, tx).await?;
             if before.protected && cx.confined_to().is_some() {
                 return Err(protection::protected());
             }
-            let change = update(tx, before, document, action).await?;
+            let change = update(tx, ty, before, document, action).await?;
             watch.end(cx, tx).await?;
             Ok(change)
         })
@@ -171,7 +181,13 @@ pub async fn change(
     .await
 }
 
-async fn update(tx: &Tx<'_>, before: User, document: Map<String, Value>, action: &'static str) -> Result<Change<User>> {
+async fn update(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    before: User,
+    document: Map<String, Value>,
+    action: &'static str,
+) -> Result<Change<User>> {
     let old = before.attributes()?;
     if old == document {
         return Ok(Change::nothing(before));
@@ -187,7 +203,7 @@ async fn update(tx: &Tx<'_>, before: User, document: Map<String, Value>, action:
         deleted_at: None,
         ..facts(&document, before.active)?
     };
-    store(tx, &after, &document).await?;
+    store(tx, ty, &after, &document).await?;
     if document::emails(&old) != document::emails(&document) {
         delete_emails(tx, after.id).await?;
         insert_emails(tx, after.id, &document).await?;
@@ -203,7 +219,7 @@ async fn update(tx: &Tx<'_>, before: User, document: Map<String, Value>, action:
 }
 
 /// Brings a deleted account back under its own id; what it held stays closed.
-async fn revive(tx: &Tx<'_>, before: User, document: Map<String, Value>) -> Result<Change<User>> {
+async fn revive(tx: &Tx<'_>, ty: &ResourceType, before: User, document: Map<String, Value>) -> Result<Change<User>> {
     let now = tx.now_after(before.deleted_at);
     let after = User {
         id: before.id,
@@ -215,7 +231,7 @@ async fn revive(tx: &Tx<'_>, before: User, document: Map<String, Value>) -> Resu
         deleted_at: None,
         ..facts(&document, before.active)?
     };
-    store(tx, &after, &document).await?;
+    store(tx, ty, &after, &document).await?;
     insert_emails(tx, after.id, &document).await?;
     if after.active {
         open_activation(tx, after.id, now).await?;
@@ -303,19 +319,19 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
 /// A numbered page of live accounts that the actor may see.
 pub async fn search(cx: &Cx, query: &Query) -> Result<Found<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::search(cx, &TABLE, query).await
+    list::search(cx, &TABLE, &types(cx).await?.user, query).await
 }
 
 /// Live accounts, oldest first.
 pub async fn list(cx: &Cx, filter: Option<&super::search::Filter>, keyset: &Keyset<Uuid>) -> Result<Slice<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::keyset(cx, &TABLE, filter, keyset).await
+    list::keyset(cx, &TABLE, &types(cx).await?.user, filter, keyset).await
 }
 
 /// How many live accounts `filter` matches.
 pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>) -> Result<u64> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::count(cx, &TABLE, filter).await
+    list::count(cx, &TABLE, &types(cx).await?.user, filter).await
 }
 
 /// A group that somebody is directly in.
@@ -386,7 +402,7 @@ fn facts(document: &Map<String, Value>, active: bool) -> Result<User> {
 }
 
 /// The columns that follow from a document and its version.
-fn columns(user: &User, document: &Map<String, Value>) -> user::ActiveModel {
+fn columns(ty: &ResourceType, user: &User, document: &Map<String, Value>) -> user::ActiveModel {
     user::ActiveModel {
         external_id: Set(user.external_id.clone()),
         user_name: Set(user.user_name.clone()),
@@ -395,15 +411,15 @@ fn columns(user: &User, document: &Map<String, Value>) -> user::ActiveModel {
         display_name_key: Set(user.display_name.as_deref().map(document::fold)),
         active: Set(user.active),
         document: Set(user.document.clone()),
-        search: Set(Value::Object(document::search_document(schema::user(), document))),
+        search: Set(Value::Object(document::search_document(ty, document))),
         version: Set(user.version),
         updated_at: Set(user.updated_at),
         ..Default::default()
     }
 }
 
-async fn store(tx: &Tx<'_>, user: &User, document: &Map<String, Value>) -> Result<()> {
-    let row = user::ActiveModel { deleted_at: Set(None), purge_after: Set(None), ..columns(user, document) };
+async fn store(tx: &Tx<'_>, ty: &ResourceType, user: &User, document: &Map<String, Value>) -> Result<()> {
+    let row = user::ActiveModel { deleted_at: Set(None), purge_after: Set(None), ..columns(ty, user, document) };
     write(tx, user.id, row).await
 }
 

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::query::DEFAULT_RESULTS;
-use crate::domain::schema::{Attribute, Kind, Mutability, ResourceType, Returned, Schema, Uniqueness, group, user};
+use crate::domain::extension::Types;
+use crate::domain::schema::{Attribute, Kind, ResourceType, Schema};
 
 /// The largest page of a list (RFC 7643 section 5, `filter.maxResults`).
 pub const MAX_RESULTS: u64 = 200;
@@ -14,18 +15,20 @@ const RESOURCE_TYPE: &str = "urn:ietf:params:scim:schemas:core:2.0:ResourceType"
 const SERVICE_PROVIDER_CONFIG: &str = "urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig";
 
 /// All schemas (RFC 7643 section 7). `base_url` is the root of the client's SCIM endpoints, without a final slash.
-pub fn schemas(base_url: &str) -> Vec<Value> {
-    known_schemas().map(|schema| render_schema(schema, base_url)).collect()
+pub fn schemas(types: &Types, base_url: &str) -> Vec<Value> {
+    known_schemas(types).map(|schema| render_schema(schema, base_url)).collect()
 }
 
 /// The schema with that URN, in any case.
-pub fn schema(base_url: &str, urn: &str) -> Option<Value> {
-    known_schemas().find(|schema| schema.urn.eq_ignore_ascii_case(urn)).map(|schema| render_schema(schema, base_url))
+pub fn schema(types: &Types, base_url: &str, urn: &str) -> Option<Value> {
+    known_schemas(types)
+        .find(|schema| schema.urn.eq_ignore_ascii_case(urn))
+        .map(|schema| render_schema(schema, base_url))
 }
 
 /// The kinds of resource and where they live (RFC 7643 section 6).
-pub fn resource_types(base_url: &str) -> Vec<Value> {
-    [user(), group()].map(|ty| render_resource_type(ty, base_url)).into()
+pub fn resource_types(types: &Types, base_url: &str) -> Vec<Value> {
+    [&types.user, &types.group].map(|ty| render_resource_type(ty, base_url)).into()
 }
 
 /// What this server can do (RFC 7643 section 5).
@@ -60,8 +63,8 @@ pub fn service_provider_config(base_url: &str) -> Value {
     })
 }
 
-fn known_schemas() -> impl Iterator<Item = &'static Schema> {
-    [user(), group()].into_iter().flat_map(|ty| std::iter::once(&ty.core).chain(&ty.extensions))
+fn known_schemas(types: &Types) -> impl Iterator<Item = &Schema> {
+    [&types.user, &types.group].into_iter().flat_map(|ty| std::iter::once(&ty.core).chain(&ty.extensions))
 }
 
 fn render_resource_type(ty: &ResourceType, base_url: &str) -> Value {
@@ -94,16 +97,16 @@ fn render_attribute(attribute: &Attribute) -> Value {
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     put("name", attribute.name.as_str().into());
-    put("type", kind(attribute.kind).into());
+    put("type", attribute.kind.name().into());
     put("multiValued", attribute.multi_valued.into());
     put("description", attribute.description.as_str().into());
     put("required", attribute.required.into());
     if matches!(attribute.kind, Kind::String | Kind::Reference | Kind::Binary) {
         put("caseExact", attribute.case_exact.into());
     }
-    put("mutability", mutability(attribute.mutability).into());
-    put("returned", returned(attribute.returned).into());
-    put("uniqueness", uniqueness(attribute.uniqueness).into());
+    put("mutability", attribute.mutability.name().into());
+    put("returned", attribute.returned.name().into());
+    put("uniqueness", attribute.uniqueness.name().into());
     if !attribute.canonical_values.is_empty() {
         put("canonicalValues", attribute.canonical_values.as_slice().into());
     }
@@ -116,51 +119,16 @@ fn render_attribute(attribute: &Attribute) -> Value {
     fields.into()
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::String => "string",
-        Kind::Boolean => "boolean",
-        Kind::Decimal => "decimal",
-        Kind::Integer => "integer",
-        Kind::DateTime => "dateTime",
-        Kind::Binary => "binary",
-        Kind::Reference => "reference",
-        Kind::Complex => "complex",
-    }
-}
-
-fn mutability(mutability: Mutability) -> &'static str {
-    match mutability {
-        Mutability::ReadOnly => "readOnly",
-        Mutability::ReadWrite => "readWrite",
-        Mutability::Immutable => "immutable",
-        Mutability::WriteOnly => "writeOnly",
-    }
-}
-
-fn returned(returned: Returned) -> &'static str {
-    match returned {
-        Returned::Always => "always",
-        Returned::Never => "never",
-        Returned::Default => "default",
-        Returned::Request => "request",
-    }
-}
-
-fn uniqueness(uniqueness: Uniqueness) -> &'static str {
-    match uniqueness {
-        Uniqueness::None => "none",
-        Uniqueness::Server => "server",
-        Uniqueness::Global => "global",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schema::{ENTERPRISE, GROUP, USER};
+    use crate::domain::schema::{ENTERPRISE, GROUP, USER, group, user};
 
     const BASE: &str = "https://id.example/scim/v2/acme";
+
+    fn types() -> Types {
+        Types { user: user().clone(), group: group().clone() }
+    }
 
     fn attribute<'a>(schema: &'a Value, name: &str) -> &'a Value {
         schema["attributes"].as_array().unwrap().iter().find(|attribute| attribute["name"] == name).unwrap()
@@ -168,18 +136,18 @@ mod tests {
 
     #[test]
     fn every_schema_is_listed_and_found_by_its_urn() {
-        let ids: Vec<Value> = schemas(BASE).iter().map(|schema| schema["id"].clone()).collect();
+        let ids: Vec<Value> = schemas(&types(), BASE).iter().map(|schema| schema["id"].clone()).collect();
         assert_eq!(ids, [USER, ENTERPRISE, GROUP]);
         for id in [USER, ENTERPRISE, GROUP] {
-            let found = schema(BASE, &id.to_uppercase()).unwrap();
+            let found = schema(&types(), BASE, &id.to_uppercase()).unwrap();
             assert_eq!(found["meta"]["location"], format!("{BASE}/Schemas/{id}"));
         }
-        assert!(schema(BASE, "urn:none").is_none());
+        assert!(schema(&types(), BASE, "urn:none").is_none());
     }
 
     #[test]
     fn attributes_say_what_the_tables_say() {
-        let user = schema(BASE, USER).unwrap();
+        let user = schema(&types(), BASE, USER).unwrap();
         let name = attribute(&user, "userName");
         assert_eq!(
             (&name["required"], &name["caseExact"], &name["uniqueness"]),
@@ -215,7 +183,7 @@ mod tests {
             }
             attribute["subAttributes"].as_array().into_iter().flatten().for_each(check);
         }
-        for schema in schemas(BASE) {
+        for schema in schemas(&types(), BASE) {
             let attributes = schema["attributes"].as_array().unwrap();
             attributes.iter().for_each(check);
             let common = ["id", "externalId", "meta", "schemas"];
@@ -225,7 +193,7 @@ mod tests {
 
     #[test]
     fn resource_types_point_to_their_schemas() {
-        let types = resource_types(BASE);
+        let types = resource_types(&types(), BASE);
         assert_eq!((&types[0]["endpoint"], &types[0]["schema"]), (&json!("/Users"), &json!(USER)));
         assert_eq!(types[0]["schemaExtensions"], json!([{ "schema": ENTERPRISE, "required": false }]));
         assert_eq!(types[1]["meta"]["location"], format!("{BASE}/ResourceTypes/Group"));
