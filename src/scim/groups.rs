@@ -25,14 +25,19 @@ const SMALL: u64 = 100;
 
 /// RFC 7644 section 3.3.
 pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
-    let members = document::members(schema::group(), &body)?.unwrap_or_default();
-    let group = group::create(&caller.cx, body, members).await?;
+    let group = created(&caller.cx, body).await?;
     single(&caller, StatusCode::CREATED, &group, &wanted.projection).await
+}
+
+/// The group that a POST makes, alone or in a Bulk.
+pub async fn created(cx: &Cx, body: Map<String, Value>) -> Result<Group> {
+    let members = document::members(schema::group(), &body)?.unwrap_or_default();
+    group::create(cx, body, members).await
 }
 
 /// RFC 7644 section 3.4.1.
 pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, headers: HeaderMap) -> Answer {
-    let group = group::get(&caller.cx, group_id(path)?).await?;
+    let group = group::get(&caller.cx, group_id(&path.1)?).await?;
     if Preconditions::of(&headers).not_modified(group.version) {
         return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(group.version))]).into_response());
     }
@@ -58,10 +63,15 @@ pub async fn replace(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let preconditions = Preconditions::of(&headers);
+    let group = replaced(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
+    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+}
+
+/// The group after a PUT, alone or in a Bulk.
+pub async fn replaced(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<Group> {
     let members = document::members(schema::group(), &body)?.map(MemberChange::Replace);
     let document = document::normalize(schema::group(), body)?;
-    let group = group::change(&caller.cx, group_id(path)?, |group| {
+    group::change(cx, group_id(id)?, |group| {
         preconditions.check(group.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &group.external_id) {
@@ -69,8 +79,7 @@ pub async fn replace(
         }
         Ok(GroupEdit { attributes: Some(document), members: members.iter().cloned().collect() })
     })
-    .await?;
-    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+    .await
 }
 
 /// RFC 7644 section 3.5.2: all operations or none. The answer is the group where the client named attributes
@@ -82,29 +91,37 @@ pub async fn patch(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let preconditions = Preconditions::of(&headers);
-    let operations = patching::parse(&Value::Object(body))?;
-    let group = group::change(&caller.cx, group_id(path)?, |group| {
-        preconditions.check(group.version)?;
-        let patch = patching::apply_group(&operations, schema::group(), &group.attributes()?)?;
-        Ok(GroupEdit { attributes: Some(patch.document), members: patch.members })
-    })
-    .await?;
+    let group = patched(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
     if !wanted.projected && !group::has_at_most(&caller.cx, group.id, SMALL).await? {
         return Ok((StatusCode::NO_CONTENT, [("etag", etag(group.version))]).into_response());
     }
     single(&caller, StatusCode::OK, &group, &wanted.projection).await
 }
 
+/// The group after a PATCH, alone or in a Bulk.
+pub async fn patched(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<Group> {
+    let operations = patching::parse(&Value::Object(body))?;
+    group::change(cx, group_id(id)?, |group| {
+        preconditions.check(group.version)?;
+        let patch = patching::apply_group(&operations, schema::group(), &group.attributes()?)?;
+        Ok(GroupEdit { attributes: Some(patch.document), members: patch.members })
+    })
+    .await
+}
+
 /// RFC 7644 section 3.6.
 pub async fn delete(caller: Caller, path: Path<(String, String)>, headers: HeaderMap) -> Answer {
-    let preconditions = Preconditions::of(&headers);
-    group::delete(&caller.cx, group_id(path)?, |group| preconditions.check(group.version)).await?;
+    deleted(&caller.cx, &path.1, &Preconditions::of(&headers)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn group_id(Path((_, text)): Path<(String, String)>) -> Result<Uuid> {
-    id(&text, "the group")
+/// A DELETE, alone or in a Bulk.
+pub async fn deleted(cx: &Cx, id: &str, preconditions: &Preconditions) -> Result<()> {
+    group::delete(cx, group_id(id)?, |group| preconditions.check(group.version)).await
+}
+
+fn group_id(text: &str) -> Result<Uuid> {
+    id(text, "the group")
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {

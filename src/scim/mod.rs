@@ -4,6 +4,7 @@
 //! JSON. Every handler takes a [`wire::Caller`], so nothing runs before the credential was judged. What must
 //! never enter: a database query, a rule about access.
 
+mod bulk;
 mod cursor;
 mod discovery;
 pub mod filter;
@@ -18,6 +19,7 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::context::App;
@@ -41,7 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/Schemas", get(discovery::schemas))
         .route("/Schemas/{urn}", get(discovery::schema))
         .route("/Me", axum::routing::any(not_offered))
-        .route("/Bulk", post(not_offered))
+        .route("/Bulk", post(bulk::run).layer(DefaultBodyLimit::max(bulk::MAX_PAYLOAD)))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method);
     Router::new().nest("/scim/v2/{slug}", tenant).with_state(app)

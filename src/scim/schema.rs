@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::bulk;
 use super::query::DEFAULT_RESULTS;
 use crate::domain::extension::Types;
 use crate::domain::schema::{Attribute, Kind, ResourceType, Schema};
@@ -36,7 +37,7 @@ pub fn service_provider_config(base_url: &str) -> Value {
     json!({
         "schemas": [SERVICE_PROVIDER_CONFIG],
         "patch": { "supported": true },
-        "bulk": { "supported": false, "maxOperations": 0, "maxPayloadSize": 0 },
+        "bulk": { "supported": true, "maxOperations": bulk::MAX_OPERATIONS, "maxPayloadSize": bulk::MAX_PAYLOAD },
         "filter": { "supported": true, "maxResults": MAX_RESULTS },
         "changePassword": { "supported": false },
         "sort": { "supported": true },
@@ -203,7 +204,7 @@ mod tests {
     fn the_configuration_promises_only_what_is_there() {
         let config = service_provider_config(BASE);
         assert_eq!(config["patch"]["supported"], true);
-        assert_eq!(config["bulk"], json!({ "supported": false, "maxOperations": 0, "maxPayloadSize": 0 }));
+        assert_eq!(config["bulk"], json!({ "supported": true, "maxOperations": 1000, "maxPayloadSize": 10_485_760 }));
         assert_eq!(config["filter"]["maxResults"], MAX_RESULTS);
         assert_eq!(config["authenticationSchemes"][0]["type"], "oauthbearertoken");
     }

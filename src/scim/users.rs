@@ -30,7 +30,7 @@ pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer 
 
 /// RFC 7644 section 3.4.1.
 pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, headers: HeaderMap) -> Answer {
-    let user = user::get(&caller.cx, user_id(path)?).await?;
+    let user = user::get(&caller.cx, user_id(&path.1)?).await?;
     if Preconditions::of(&headers).not_modified(user.version) {
         return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(user.version))]).into_response());
     }
@@ -56,9 +56,14 @@ pub async fn replace(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let preconditions = Preconditions::of(&headers);
+    let user = replaced(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
+    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+}
+
+/// The account after a PUT, alone or in a Bulk.
+pub async fn replaced(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<User> {
     let document = document::normalize(schema::user(), body)?;
-    let user = user::change(&caller.cx, user_id(path)?, |user| {
+    user::change(cx, user_id(id)?, |user| {
         preconditions.check(user.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
@@ -67,8 +72,7 @@ pub async fn replace(
         document.entry("active").or_insert(user.active.into());
         Ok(Some(document))
     })
-    .await?;
-    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+    .await
 }
 
 /// RFC 7644 section 3.5.2: all operations or none.
@@ -79,25 +83,33 @@ pub async fn patch(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let preconditions = Preconditions::of(&headers);
+    let user = patched(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
+    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+}
+
+/// The account after a PATCH, alone or in a Bulk.
+pub async fn patched(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<User> {
     let operations = patching::parse(&Value::Object(body))?;
-    let user = user::change(&caller.cx, user_id(path)?, |user| {
+    user::change(cx, user_id(id)?, |user| {
         preconditions.check(user.version)?;
         patching::apply_user(&operations, schema::user(), &user.attributes()?).map(Some)
     })
-    .await?;
-    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+    .await
 }
 
 /// RFC 7644 section 3.6.
 pub async fn delete(caller: Caller, path: Path<(String, String)>, headers: HeaderMap) -> Answer {
-    let preconditions = Preconditions::of(&headers);
-    user::delete(&caller.cx, user_id(path)?, |user| preconditions.check(user.version)).await?;
+    deleted(&caller.cx, &path.1, &Preconditions::of(&headers)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn user_id(Path((_, text)): Path<(String, String)>) -> Result<Uuid> {
-    id(&text, "the user")
+/// A DELETE, alone or in a Bulk.
+pub async fn deleted(cx: &Cx, id: &str, preconditions: &Preconditions) -> Result<()> {
+    user::delete(cx, user_id(id)?, |user| preconditions.check(user.version)).await
+}
+
+fn user_id(text: &str) -> Result<Uuid> {
+    id(text, "the user")
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {

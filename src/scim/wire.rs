@@ -91,29 +91,35 @@ impl FromRequest<Arc<App>> for Body {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
-        if let Some(given) = request.headers().get(header::CONTENT_TYPE) {
-            let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-            // Okta and others send plain JSON (RFC 7644 section 3.1 asks for the SCIM type).
-            if ![MEDIA_TYPE, "application/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
-                let why = "send application/scim+json or application/json";
-                return Err(Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
-            }
-        }
-        let bytes = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Failure::plain(StatusCode::PAYLOAD_TOO_LARGE, format!("a request may have at most {MAX_BODY} bytes"))
-            }
-            status => Failure::plain(status, "the body could not be read"),
-        })?;
+        let bytes = payload(request, app, MAX_BODY).await?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(object)) => Ok(Self(object)),
             Ok(_) => Err(Error::broken(Rule::Syntax, "body", "must be a JSON object").into()),
-            Err(error) => {
-                let why = format!("is not JSON: line {}, column {}", error.line(), error.column());
-                Err(Error::broken(Rule::Syntax, "body", why).into())
-            }
+            Err(error) => Err(not_json("body", &error).into()),
         }
     }
+}
+
+/// The body as it came. `max` is what the route's limit is, for the refusal to say.
+pub async fn payload(request: Request, app: &Arc<App>, max: usize) -> Result<Bytes, Failure> {
+    if let Some(given) = request.headers().get(header::CONTENT_TYPE) {
+        let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        // Okta and others send plain JSON (RFC 7644 section 3.1 asks for the SCIM type).
+        if ![MEDIA_TYPE, "application/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+            let why = "send application/scim+json or application/json";
+            return Err(Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+        }
+    }
+    Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_large(format!("a request here may have at most {max} bytes")),
+        status => Failure::plain(status, "the body could not be read"),
+    })
+}
+
+/// What is said of text that cannot be parsed.
+pub fn not_json(field: &'static str, error: &serde_json::Error) -> Error {
+    let why = format!("is not JSON: line {}, column {}", error.line(), error.column());
+    Error::broken(Rule::Syntax, field, why)
 }
 
 /// The id in a path. What could not be one of our ids names nothing.
@@ -132,6 +138,11 @@ impl Preconditions {
     pub fn of(headers: &HeaderMap) -> Self {
         let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
         Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
+    }
+
+    /// RFC 7644 section 3.7: the version of an operation stands for If-Match.
+    pub fn on_version(version: Option<String>) -> Self {
+        Self { if_match: version, if_none_match: None }
     }
 
     /// Whether a change of `version` may go ahead (RFC 9110 section 13.1.1); judged under the row's lock.
@@ -182,10 +193,11 @@ pub fn resource(status: StatusCode, body: String, version: i64, location: &str) 
 }
 
 /// A refusal on its way out.
+#[derive(Debug, Clone)]
 pub struct Failure {
-    status: StatusCode,
+    pub status: StatusCode,
     scim_type: Option<&'static str>,
-    detail: String,
+    pub detail: String,
     /// Seconds to wait before the same request may succeed.
     retry_after: Option<u64>,
 }
@@ -198,6 +210,19 @@ impl Failure {
 
     pub fn method_not_allowed() -> Self {
         Self::plain(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
+    }
+
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::plain(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// RFC 7644 section 3.12.
+    pub fn body(&self) -> Value {
+        let mut body = json!({ "schemas": [ERROR], "status": self.status.as_u16().to_string(), "detail": self.detail });
+        if let Some(scim_type) = self.scim_type {
+            body["scimType"] = scim_type.into();
+        }
+        body
     }
 }
 
@@ -248,11 +273,7 @@ fn scim_type(rule: Rule) -> &'static str {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut body = json!({ "schemas": [ERROR], "status": self.status.as_u16().to_string(), "detail": self.detail });
-        if let Some(scim_type) = self.scim_type {
-            body["scimType"] = scim_type.into();
-        }
-        let mut response = answer(self.status, body.to_string());
+        let mut response = answer(self.status, self.body().to_string());
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = "Bearer realm=\"SCIM\", error=\"invalid_token\"";

@@ -1,0 +1,183 @@
+//! In which order operations are carried out: that of the request, save that an operation waits for what it
+//! refers to. Pure, and linear in the number of references.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+/// An operation, as far as the order is concerned.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// The operations, by their places in the request, that must have been carried out before.
+    pub needs: BTreeSet<usize>,
+    /// Whether it can be carried out in two parts, first without what refers to others.
+    pub divisible: bool,
+}
+
+/// One thing to do to the operation at that place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Carry it out.
+    Run(usize),
+    /// Create its resource without the references in a circle.
+    Begin(usize),
+    /// Add those references.
+    Finish(usize),
+    /// Refuse it: it stands in a circle that cannot be resolved.
+    Refuse(usize),
+}
+
+/// The steps that carry out all operations.
+pub fn steps(nodes: &[Node]) -> Vec<Step> {
+    Planner::new(nodes).plan()
+}
+
+struct Planner<'a> {
+    nodes: &'a [Node],
+    /// Who needs each operation.
+    needed_by: Vec<Vec<usize>>,
+    /// How many of its needs are not yet met.
+    unmet: Vec<usize>,
+    /// Whether others may refer to it: it was carried out, begun or refused.
+    settled: Vec<bool>,
+    begun: Vec<bool>,
+    ready: BinaryHeap<Reverse<usize>>,
+    steps: Vec<Step>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(nodes: &'a [Node]) -> Self {
+        let mut needed_by = vec![Vec::new(); nodes.len()];
+        for (at, node) in nodes.iter().enumerate() {
+            for &need in &node.needs {
+                needed_by[need].push(at);
+            }
+        }
+        let unmet: Vec<usize> = nodes.iter().map(|node| node.needs.len()).collect();
+        let ready = (0..nodes.len()).filter(|&at| unmet[at] == 0).map(Reverse).collect();
+        let (settled, begun) = (vec![false; nodes.len()], vec![false; nodes.len()]);
+        Self { nodes, needed_by, unmet, settled, begun, ready, steps: Vec::new() }
+    }
+
+    fn plan(mut self) -> Vec<Step> {
+        // Where each operation's first unmet need is looked for: needs are met one after the other and stay met.
+        let mut unmet: Vec<_> = self.nodes.iter().map(|node| node.needs.iter().copied().peekable()).collect();
+        let mut first = 0;
+        loop {
+            while let Some(Reverse(at)) = self.ready.pop() {
+                if self.begun[at] {
+                    self.steps.push(Step::Finish(at));
+                } else if !self.settled[at] {
+                    self.settle(at, Step::Run(at));
+                }
+            }
+            // All that is left waits for a circle.
+            while first < self.nodes.len() && self.settled[first] {
+                first += 1;
+            }
+            if first == self.nodes.len() {
+                return self.steps;
+            }
+            let circle = self.circle(first, &mut unmet);
+            match circle.iter().copied().filter(|&at| self.nodes[at].divisible).min() {
+                Some(at) => {
+                    self.begun[at] = true;
+                    self.settle(at, Step::Begin(at));
+                }
+                None => circle.into_iter().for_each(|at| self.settle(at, Step::Refuse(at))),
+            }
+        }
+    }
+
+    fn settle(&mut self, at: usize, step: Step) {
+        self.steps.push(step);
+        self.settled[at] = true;
+        for index in 0..self.needed_by[at].len() {
+            let waiting = self.needed_by[at][index];
+            self.unmet[waiting] -= 1;
+            if self.unmet[waiting] == 0 {
+                self.ready.push(Reverse(waiting));
+            }
+        }
+    }
+
+    /// The circle that one arrives at from `start` by always going to what is waited for.
+    fn circle(&self, start: usize, unmet: &mut [std::iter::Peekable<impl Iterator<Item = usize>>]) -> Vec<usize> {
+        let mut seen = vec![None; self.nodes.len()];
+        let mut path = Vec::new();
+        let mut at = start;
+        loop {
+            if let Some(begin) = seen[at] {
+                return path.split_off(begin);
+            }
+            seen[at] = Some(path.len());
+            path.push(at);
+            while unmet[at].next_if(|&need| self.settled[need]).is_some() {}
+            match unmet[at].peek() {
+                Some(&need) => at = need,
+                // Whoever waits for nothing would have been ready.
+                None => return path.split_off(path.len() - 1),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Step::{Begin, Finish, Refuse, Run};
+    use super::*;
+
+    fn nodes(needs: &[&[usize]], divisible: &[usize]) -> Vec<Node> {
+        let node = |(at, needs): (usize, &&[usize])| Node {
+            needs: needs.iter().copied().collect(),
+            divisible: divisible.contains(&at),
+        };
+        needs.iter().enumerate().map(node).collect()
+    }
+
+    #[test]
+    fn without_references_the_order_is_that_of_the_request() {
+        assert_eq!(steps(&nodes(&[&[], &[], &[]], &[0, 1, 2])), [Run(0), Run(1), Run(2)]);
+        assert_eq!(steps(&nodes(&[&[], &[0], &[0, 1]], &[])), [Run(0), Run(1), Run(2)]);
+        assert_eq!(steps(&[]), []);
+    }
+
+    #[test]
+    fn an_operation_waits_for_what_comes_later_and_then_is_next() {
+        assert_eq!(steps(&nodes(&[&[2], &[], &[], &[]], &[])), [Run(1), Run(2), Run(0), Run(3)]);
+        // A chain, written backwards.
+        assert_eq!(steps(&nodes(&[&[1], &[2], &[3], &[]], &[])), [Run(3), Run(2), Run(1), Run(0)]);
+    }
+
+    #[test]
+    fn a_circle_is_entered_at_its_first_operation_that_can_be_done_in_two_parts() {
+        assert_eq!(steps(&nodes(&[&[1], &[0]], &[0, 1])), [Begin(0), Run(1), Finish(0)]);
+        assert_eq!(steps(&nodes(&[&[1], &[2], &[0]], &[1])), [Begin(1), Run(0), Run(2), Finish(1)]);
+        // Somebody who refers to themselves.
+        assert_eq!(steps(&nodes(&[&[0]], &[0])), [Begin(0), Finish(0)]);
+        // What only leads to a circle is not divided.
+        assert_eq!(steps(&nodes(&[&[1], &[2], &[1]], &[0, 1, 2])), [Begin(1), Run(0), Run(2), Finish(1)]);
+    }
+
+    #[test]
+    fn two_circles_through_one_operation_are_both_resolved() {
+        let steps = steps(&nodes(&[&[1, 2], &[0], &[0]], &[0, 1, 2]));
+        assert_eq!(steps, [Begin(0), Run(1), Run(2), Finish(0)]);
+    }
+
+    #[test]
+    fn a_circle_that_cannot_be_divided_is_refused_and_the_rest_goes_on() {
+        assert_eq!(steps(&nodes(&[&[1], &[0], &[1], &[]], &[2])), [Run(3), Refuse(0), Refuse(1), Run(2)]);
+        assert_eq!(steps(&nodes(&[&[0]], &[])), [Refuse(0)]);
+    }
+
+    #[test]
+    fn a_thousand_operations_that_all_refer_to_each_other_are_planned_at_once() {
+        let all: Vec<usize> = (0..1_000).collect();
+        let everybody: Vec<&[usize]> = all.iter().map(|_| all.as_slice()).collect();
+        let started = std::time::Instant::now();
+        let steps = steps(&nodes(&everybody, &all));
+        assert_eq!(steps.iter().filter(|step| matches!(step, Begin(_))).count(), 1_000);
+        assert_eq!(steps.iter().filter(|step| matches!(step, Finish(_))).count(), 1_000);
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    }
+}
