@@ -136,7 +136,8 @@ pub struct Preconditions {
 
 impl Preconditions {
     pub fn of(headers: &HeaderMap) -> Self {
-        let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        // What is no text names no version, and is no reason to drop the precondition.
+        let text = |name: HeaderName| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
         Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
     }
 
