@@ -46,7 +46,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/Bulk", post(bulk::run).layer(DefaultBodyLimit::max(bulk::MAX_PAYLOAD)))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method);
-    Router::new().nest("/scim/v2/{slug}", tenant).with_state(app)
+    Router::new()
+        .nest("/scim/v2/{slug}", tenant)
+        // Nesting leaves out the root with a final slash.
+        .route("/scim/v2/{slug}/", get(root::list).fallback(wrong_method))
+        .with_state(app)
 }
 
 /// RFC 7644 section 3.11: `/Me` of a token that stands for no user; section 3.12: an unsupported operation is 501.
