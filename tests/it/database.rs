@@ -84,7 +84,7 @@ impl Database {
             master_key: Some(MASTER_KEY.into()),
             public_url: "https://scim.example".into(),
             scim_enabled: true,
-            scim_rate_limit: rolecall::config::DEFAULT_RATE_LIMIT,
+            scim_rate_limit: 100_000,
         }
     }
 

@@ -1,7 +1,10 @@
 //! Stories over real HTTP, each with a server and a database of its own, on SQLite or PostgreSQL. They do
 //! something and then look at the status, the body, the rows and the events; all end with the ledger verified.
 
+mod bad_input;
 mod database;
+mod routes;
 mod scim_groups;
 mod scim_users;
+mod tenancy;
 mod world;

@@ -28,10 +28,11 @@ pub struct World {
     serving: Option<JoinHandle<std::io::Result<()>>>,
 }
 
-/// An organization with one connection and its token.
+/// An organization with one connection, its token and an API key.
 pub struct Tenant {
     pub organization: Uuid,
     pub connection: Uuid,
+    pub api_key: String,
     pub scim: Scim,
 }
 
@@ -88,6 +89,11 @@ impl World {
     /// How many rows `FROM …` has.
     pub async fn count(&self, from: &str, values: impl IntoIterator<Item = Sql>) -> i64 {
         self.number(&format!("SELECT count(*) FROM {from}"), values).await
+    }
+
+    /// Changes the database behind the server's back.
+    pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Sql>) {
+        self.app.store.write.execute_raw(self.statement(sql, values)).await.unwrap();
     }
 
     /// How many rows each table has that a request could change, and the sums of their versions.
@@ -174,6 +180,7 @@ impl Tenant {
         Self {
             organization: made.organization.id,
             connection: made.connection.id,
+            api_key: made.graphql.api_key,
             scim: Scim::new(&format!("{address}/scim/v2/{slug}"), &made.scim.token),
         }
     }
@@ -221,8 +228,18 @@ impl Scim {
         self.send(Method::DELETE, path, None, &[]).await
     }
 
+    /// A request with the token and nothing else.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    /// The same client with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.into(), ..self.clone() }
+    }
+
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answer {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.header("content-type", "application/scim+json").body(body.to_string());
         }

@@ -1,0 +1,207 @@
+//! Nobody reaches what is another's: every route, with every credential that is not the right one, and every
+//! place that takes an id, with the id of a stranger.
+
+use reqwest::Method;
+use rolecall::context::Cx;
+use rolecall::domain::{connection, organization};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::routes::{self, METHODS};
+use crate::world::{Answer, Scim, World, patch};
+
+/// A body that each method could carry out on a user or a group.
+fn body_for(method: &Method) -> Option<Value> {
+    match *method {
+        Method::POST | Method::PUT => Some(json!({ "userName": "intruder", "displayName": "intruder", "members": [] })),
+        Method::PATCH => Some(patch(json!([{ "op": "replace", "path": "displayName", "value": "intruder" }]))),
+        _ => None,
+    }
+}
+
+/// Tries every route and method; returns how many requests that were.
+async fn sweep(scim: &Scim, ids: &[Uuid], check: impl Fn(&Method, &str, Answer)) -> usize {
+    let mut tried = 0;
+    for id in ids {
+        for path in routes::concrete(&id.to_string()) {
+            for method in METHODS {
+                let answer = scim.send(method.clone(), &path, body_for(&method), &[]).await;
+                check(&method, &path, answer);
+                tried += 1;
+            }
+        }
+    }
+    tried
+}
+
+/// A refusal with this status; in SCIM's form unless the method forbids a body.
+fn refusal(status: u16) -> impl Fn(&Method, &str, Answer) {
+    move |method, path, answer| {
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.header("www-authenticate").is_empty(), status != 401, "{method} {path}");
+        if *method != Method::HEAD {
+            answer.refused(status, None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_is_closed_to_every_wrong_credential() {
+    let world = World::new().await;
+    let globex = world.second_organization().await;
+    let user = world.scim().user("ada").await;
+    let ids = [user, world.scim().group("Ward 3", &[user]).await];
+    let mut dead = Vec::new();
+    for column in ["revoked_at", "expires_at", "retires_at"] {
+        let tenant = world.tenant("acme", column).await;
+        let statement = format!("UPDATE scim_token SET {column} = $1 WHERE connection_id = $2");
+        world.execute(&statement, [world.app.clock.now().into(), tenant.connection.into()]).await;
+        dead.push(tenant.scim.token);
+    }
+    let asleep = world.tenant("acme", "Asleep").await;
+    connection::deactivate(&world.system(), asleep.connection).await.unwrap();
+    let nobody = Scim { base: world.scim().base.replace("acme", "nobody"), ..world.scim().clone() };
+
+    let before = world.everything().await;
+    let acme = world.scim();
+    let credentials = [
+        ("no token", acme.with_token(""), 401),
+        ("a wrong token", acme.with_token("rcs_0000000000000000000000000000000000000000000000000"), 401),
+        ("a revoked token", acme.with_token(&dead[0]), 401),
+        ("an expired token", acme.with_token(&dead[1]), 401),
+        ("a token that was rotated away", acme.with_token(&dead[2]), 401),
+        ("an API key", acme.with_token(&world.acme.api_key), 401),
+        ("another organization's token", acme.with_token(&globex.scim.token), 404),
+        ("an unknown organization", nobody, 404),
+        ("a deactivated connection", acme.with_token(&asleep.scim.token), 403),
+    ];
+    for (name, scim, status) in credentials {
+        let tried = sweep(&scim, &ids, refusal(status)).await;
+        assert!(tried > 200, "{name}: {tried}");
+        assert_eq!(world.everything().await, before, "{name}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn every_route_is_closed_while_provisioning_is_off() {
+    use entity::organization::IntegrationMode;
+    let world = World::new().await;
+    let ids = [world.scim().user("ada").await];
+    let off = organization::Settings { scim_enabled: Some(false), ..Default::default() };
+    let native = organization::Settings {
+        scim_enabled: Some(true),
+        integration_mode: Some(IntegrationMode::EntraNative),
+        ..Default::default()
+    };
+    for settings in [off, native] {
+        organization::update(&world.system(), settings).await.unwrap();
+        let before = world.everything().await;
+        sweep(world.scim(), &ids, refusal(403)).await;
+        // Who asks is judged before anything is told about the organization.
+        sweep(&world.scim().with_token("rcs_wrong"), &ids, refusal(401)).await;
+        assert_eq!(world.everything().await, before);
+    }
+    world.end().await;
+}
+
+/// The stranger's people, groups and everything else that has an id.
+struct Theirs {
+    user: Uuid,
+    group: Uuid,
+    all: Vec<Uuid>,
+}
+
+impl Theirs {
+    async fn new(tenant: &crate::world::Tenant) -> Self {
+        let user = tenant.scim.user("secret.person").await;
+        let group = tenant.scim.group("Secret group", &[user]).await;
+        Self { user, group, all: vec![user, group, tenant.organization, tenant.connection] }
+    }
+}
+
+#[tokio::test]
+async fn the_ids_of_strangers_are_not_found_on_any_route() {
+    let world = World::new().await;
+    let mine = world.scim().user("ada").await;
+    let group = world.scim().group("Ward 3", &[mine]).await;
+    // Another organization is as strange as another connection of one's own.
+    let strangers = [world.second_organization().await, world.tenant("acme", "Second").await];
+    for stranger in &strangers {
+        let theirs = Theirs::new(stranger).await;
+        let before = world.everything().await;
+        for id in &theirs.all {
+            for path in routes::of_resource(&id.to_string()) {
+                for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+                    let answer = world.scim().send(method.clone(), &path, body_for(&method), &[]).await;
+                    let text = answer.refused(404, None).body.to_string();
+                    assert!(!text.to_lowercase().contains("secret") && !text.contains(&id.to_string()), "{text}");
+                }
+            }
+        }
+        // An id that nobody has is refused in the very same words.
+        let unknown = world.scim().get(&format!("/Users/{}", Uuid::now_v7())).await.refused(404, None);
+        let foreign = world.scim().get(&format!("/Users/{}", theirs.user)).await.refused(404, None);
+        assert_eq!(unknown.body, foreign.body);
+
+        for search in [
+            format!("id eq \"{}\"", theirs.user),
+            "userName eq \"secret.person\"".into(),
+            "externalId eq \"x-secret.person\"".into(),
+            "userName pr".into(),
+            "not (userName eq \"ada\")".into(),
+            format!("groups.value eq \"{}\"", theirs.group),
+        ] {
+            let answer = world.scim().post("/Users/.search", json!({ "filter": search })).await;
+            assert!(answer.status != 200 || !answer.body.to_string().contains("secret"), "{search}: {}", answer.body);
+        }
+        for search in [
+            format!("members.value eq \"{}\"", theirs.user),
+            format!("members[value eq \"{}\"]", theirs.user),
+            format!("id eq \"{}\"", theirs.group),
+            "displayName co \"ecret\"".into(),
+        ] {
+            let answer = world.scim().post("/Groups/.search", json!({ "filter": search })).await.is(200);
+            assert_eq!(answer.body["totalResults"], 0, "{search}");
+        }
+        let answer = world.scim().post("/.search", json!({})).await.is(200);
+        assert_eq!(answer.body["totalResults"], 2);
+
+        // Nobody of theirs comes into a group of mine, nor into a manager's place as more than a text.
+        for id in [theirs.user, theirs.group] {
+            let add = json!([{ "op": "add", "path": "members", "value": [{ "value": id }] }]);
+            world.scim().patch(&format!("/Groups/{group}"), add).await.refused(400, Some("invalidValue"));
+        }
+        assert_eq!(world.everything().await, before);
+
+        // And what is theirs stays open to them.
+        stranger.scim.get(&format!("/Users/{}", theirs.user)).await.is(200);
+        stranger.scim.get(&format!("/Groups/{}", theirs.group)).await.is(200);
+        stranger.scim.delete(&format!("/Groups/{}", theirs.group)).await.is(204);
+        stranger.scim.delete(&format!("/Users/{}", theirs.user)).await.is(204);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_change_of_an_administrators_group_shows_no_stranger_to_a_connection() {
+    use rolecall::domain::{document::MemberChange, group, user};
+    let world = World::new().await;
+    let mine = world.scim().user("ada").await;
+    let theirs = world.tenant("acme", "Second").await.scim.user("secret.person").await;
+    // A group made by hand takes anybody of the organization; the connection owns only its own person.
+    let system: Cx = world.system();
+    let fields = |value: Value| value.as_object().unwrap().clone();
+    let by_hand = group::create(&system, fields(json!({ "displayName": "By hand" })), vec![]).await.unwrap();
+    let everybody = vec![mine.to_string(), theirs.to_string()];
+    let edit = group::GroupEdit { members: vec![MemberChange::Add(everybody)], ..Default::default() };
+    group::change(&system, by_hand.id, |_| Ok(edit.clone())).await.unwrap();
+    user::create(&system, fields(json!({ "userName": "manual" }))).await.unwrap();
+    world.scim().get(&format!("/Groups/{}", by_hand.id)).await.refused(404, None);
+    assert_eq!(world.scim().ids("/Groups").await, Vec::<Uuid>::new());
+    assert_eq!(world.scim().ids("/Users").await, [mine]);
+    let me = world.scim().get(&format!("/Users/{mine}")).await.is(200);
+    assert_eq!(me.body["groups"], Value::Null, "a connection hears only of its own groups");
+    world.scim().post("/Users", json!({ "userName": "MANUAL" })).await.refused(409, Some("uniqueness"));
+    world.end().await;
+}
