@@ -271,6 +271,14 @@ impl ResourceType {
         if urn.eq_ignore_ascii_case(&self.core.urn) { Some(&self.core) } else { self.extension(&urn) }
     }
 
+    /// Whether everything in a stored document is returned to whoever asks for nothing in particular. The core
+    /// schemas are made so; an extension may have attributes that are returned on request or never.
+    pub fn returns_all_it_stores(&self) -> bool {
+        let usual = |attribute: &Attribute| matches!(attribute.returned, Returned::Default | Returned::Always);
+        let whole = |attribute: &Attribute| usual(attribute) && attribute.sub_attributes.iter().all(usual);
+        self.extensions.iter().all(|schema| schema.attributes.iter().all(whole))
+    }
+
     fn extension(&self, urn: &str) -> Option<&Schema> {
         self.extensions.iter().find(|schema| schema.urn.eq_ignore_ascii_case(urn))
     }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::query::complete;
 use super::schema;
 use super::wire::{Caller, Failure, answer};
-use crate::domain::extension::types;
 use crate::error::Error;
 
 type Answer = Result<Response, Failure>;
@@ -17,25 +16,21 @@ pub async fn service_provider_config(Caller { base_url, .. }: Caller) -> Answer 
     Ok(answer(StatusCode::OK, schema::service_provider_config(&base_url).to_string()))
 }
 
-pub async fn resource_types(Caller { cx, base_url }: Caller, query: RawQuery) -> Answer {
-    let types = types(&cx).await?;
+pub async fn resource_types(Caller { base_url, types, .. }: Caller, query: RawQuery) -> Answer {
     all(&schema::resource_types(&types, &base_url), &query)
 }
 
-pub async fn resource_type(Caller { cx, base_url }: Caller, path: Path<(String, String)>) -> Answer {
+pub async fn resource_type(Caller { base_url, types, .. }: Caller, path: Path<(String, String)>) -> Answer {
     let Path((_, name)) = path;
-    let types = types(&cx).await?;
     one(schema::resource_types(&types, &base_url).into_iter().find(|ty| ty["id"] == name.as_str()), "the resource type")
 }
 
-pub async fn schemas(Caller { cx, base_url }: Caller, query: RawQuery) -> Answer {
-    let types = types(&cx).await?;
+pub async fn schemas(Caller { base_url, types, .. }: Caller, query: RawQuery) -> Answer {
     all(&schema::schemas(&types, &base_url), &query)
 }
 
-pub async fn schema(Caller { cx, base_url }: Caller, path: Path<(String, String)>) -> Answer {
+pub async fn schema(Caller { base_url, types, .. }: Caller, path: Path<(String, String)>) -> Answer {
     let Path((_, urn)) = path;
-    let types = types(&cx).await?;
     one(schema::schema(&types, &base_url, &urn), "the schema")
 }
 

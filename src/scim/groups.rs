@@ -12,10 +12,10 @@ use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{patch as patching, wire};
 use crate::context::Cx;
+use crate::domain::document;
 use crate::domain::document::{MemberChange, Projection};
 use crate::domain::group::{self, Group, GroupEdit, Member};
 use crate::domain::list::{Found, Query};
-use crate::domain::{document, schema};
 use crate::error::{Error, Result};
 
 type Answer = Result<Response, Failure>;
@@ -25,14 +25,14 @@ const SMALL: u64 = 100;
 
 /// RFC 7644 section 3.3.
 pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
-    let group = created(&caller.cx, body).await?;
+    let group = created(&caller, body).await?;
     single(&caller, StatusCode::CREATED, &group, &wanted.projection).await
 }
 
 /// The group that a POST makes, alone or in a Bulk.
-pub async fn created(cx: &Cx, body: Map<String, Value>) -> Result<Group> {
-    let members = document::members(schema::group(), &body)?.unwrap_or_default();
-    group::create(cx, body, members).await
+pub async fn created(caller: &Caller, body: Map<String, Value>) -> Result<Group> {
+    let members = document::members(&caller.types.group, &body)?.unwrap_or_default();
+    group::create(&caller.cx, body, members).await
 }
 
 /// RFC 7644 section 3.4.1.
@@ -63,15 +63,20 @@ pub async fn replace(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let group = replaced(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
+    let group = replaced(&caller, &path.1, &Preconditions::of(&headers), body).await?;
     single(&caller, StatusCode::OK, &group, &wanted.projection).await
 }
 
 /// The group after a PUT, alone or in a Bulk.
-pub async fn replaced(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<Group> {
-    let members = document::members(schema::group(), &body)?.map(MemberChange::Replace);
-    let document = document::normalize(schema::group(), body)?;
-    group::change(cx, group_id(id)?, |group| {
+pub async fn replaced(
+    caller: &Caller,
+    id: &str,
+    preconditions: &Preconditions,
+    body: Map<String, Value>,
+) -> Result<Group> {
+    let members = document::members(&caller.types.group, &body)?.map(MemberChange::Replace);
+    let document = document::normalize(&caller.types.group, body)?;
+    group::change(&caller.cx, group_id(id)?, |group| {
         preconditions.check(group.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &group.external_id) {
@@ -91,7 +96,7 @@ pub async fn patch(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let group = patched(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
+    let group = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
     if !wanted.projected && !group::has_at_most(&caller.cx, group.id, SMALL).await? {
         return Ok((StatusCode::NO_CONTENT, [("etag", etag(group.version))]).into_response());
     }
@@ -99,11 +104,16 @@ pub async fn patch(
 }
 
 /// The group after a PATCH, alone or in a Bulk.
-pub async fn patched(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<Group> {
+pub async fn patched(
+    caller: &Caller,
+    id: &str,
+    preconditions: &Preconditions,
+    body: Map<String, Value>,
+) -> Result<Group> {
     let operations = patching::parse(&Value::Object(body))?;
-    group::change(cx, group_id(id)?, |group| {
+    group::change(&caller.cx, group_id(id)?, |group| {
         preconditions.check(group.version)?;
-        let patch = patching::apply_group(&operations, schema::group(), &group.attributes()?)?;
+        let patch = patching::apply_group(&operations, &caller.types.group, &group.attributes()?)?;
         Ok(GroupEdit { attributes: Some(patch.document), members: patch.members })
     })
     .await
@@ -136,14 +146,14 @@ pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Fo
     let members = members(&caller.cx, &ids, &wanted.projection).await?;
     let render = |group: &Group| {
         let members = members.get(&group.id).map_or(&[][..], Vec::as_slice);
-        render(group, members, &caller.base_url, &wanted.projection)
+        render(caller, group, members, &wanted.projection)
     };
     found.map(render)
 }
 
 async fn single(caller: &Caller, status: StatusCode, group: &Group, projection: &Projection) -> Answer {
     let members = members(&caller.cx, &[group.id], projection).await?.remove(&group.id).unwrap_or_default();
-    let body = render(group, &members, &caller.base_url, projection)?;
+    let body = render(caller, group, &members, projection)?;
     Ok(resource(status, body, group.version, &location(group.id, "Groups", &caller.base_url)))
 }
 
@@ -160,7 +170,8 @@ fn location(id: Uuid, endpoint: &str, base_url: &str) -> String {
 }
 
 /// The resource as text: the stored document with what the server adds to it.
-fn render(group: &Group, members: &[Member], base_url: &str, projection: &Projection) -> Result<String> {
+fn render(caller: &Caller, group: &Group, members: &[Member], projection: &Projection) -> Result<String> {
+    let base_url = &caller.base_url;
     let mut added = Map::new();
     added.insert("id".into(), group.id.to_string().into());
     if !members.is_empty() {
@@ -182,6 +193,6 @@ fn render(group: &Group, members: &[Member], base_url: &str, projection: &Projec
         "location": location(group.id, "Groups", base_url), "version": etag(group.version),
     });
     added.insert("meta".into(), meta);
-    wire::compose(&group.document, added, schema::group(), projection)
+    wire::compose(&group.document, added, &caller.types.group, projection)
         .map_err(|error| Error::Internal(error.to_string()))
 }

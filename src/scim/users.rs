@@ -10,10 +10,10 @@ use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{patch as patching, wire};
 use crate::context::Cx;
+use crate::domain::document;
 use crate::domain::document::Projection;
 use crate::domain::list::{Found, Query};
 use crate::domain::user::{self, GroupOf, User};
-use crate::domain::{document, schema};
 use crate::error::{Error, Result};
 
 type Answer = Result<Response, Failure>;
@@ -56,14 +56,19 @@ pub async fn replace(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let user = replaced(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
+    let user = replaced(&caller, &path.1, &Preconditions::of(&headers), body).await?;
     single(&caller, StatusCode::OK, &user, &wanted.projection).await
 }
 
 /// The account after a PUT, alone or in a Bulk.
-pub async fn replaced(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<User> {
-    let document = document::normalize(schema::user(), body)?;
-    user::change(cx, user_id(id)?, |user| {
+pub async fn replaced(
+    caller: &Caller,
+    id: &str,
+    preconditions: &Preconditions,
+    body: Map<String, Value>,
+) -> Result<User> {
+    let document = document::normalize(&caller.types.user, body)?;
+    user::change(&caller.cx, user_id(id)?, |user| {
         preconditions.check(user.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
@@ -83,16 +88,21 @@ pub async fn patch(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let user = patched(&caller.cx, &path.1, &Preconditions::of(&headers), body).await?;
+    let user = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
     single(&caller, StatusCode::OK, &user, &wanted.projection).await
 }
 
 /// The account after a PATCH, alone or in a Bulk.
-pub async fn patched(cx: &Cx, id: &str, preconditions: &Preconditions, body: Map<String, Value>) -> Result<User> {
+pub async fn patched(
+    caller: &Caller,
+    id: &str,
+    preconditions: &Preconditions,
+    body: Map<String, Value>,
+) -> Result<User> {
     let operations = patching::parse(&Value::Object(body))?;
-    user::change(cx, user_id(id)?, |user| {
+    user::change(&caller.cx, user_id(id)?, |user| {
         preconditions.check(user.version)?;
-        patching::apply_user(&operations, schema::user(), &user.attributes()?).map(Some)
+        patching::apply_user(&operations, &caller.types.user, &user.attributes()?).map(Some)
     })
     .await
 }
@@ -124,7 +134,7 @@ pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Fo
     let groups = groups(&caller.cx, &ids, &wanted.projection).await?;
     let render = |user: &User| {
         let groups = groups.get(&user.id).map_or(&[][..], Vec::as_slice);
-        render(user, groups, &caller.base_url, &wanted.projection)
+        render(caller, user, groups, &wanted.projection)
     };
     found.map(render)
 }
@@ -135,7 +145,7 @@ async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &P
 }
 
 fn shown(caller: &Caller, status: StatusCode, user: &User, groups: &[GroupOf], projection: &Projection) -> Answer {
-    let body = render(user, groups, &caller.base_url, projection)?;
+    let body = render(caller, user, groups, projection)?;
     Ok(resource(status, body, user.version, &location(user, &caller.base_url)))
 }
 
@@ -155,7 +165,8 @@ fn location(user: &User, base_url: &str) -> String {
 }
 
 /// The resource as text: the stored document with what the server adds to it.
-fn render(user: &User, groups: &[GroupOf], base_url: &str, projection: &Projection) -> Result<String> {
+fn render(caller: &Caller, user: &User, groups: &[GroupOf], projection: &Projection) -> Result<String> {
+    let base_url = &caller.base_url;
     let mut added = Map::new();
     added.insert("id".into(), user.id.to_string().into());
     if !groups.is_empty() {
@@ -172,5 +183,6 @@ fn render(user: &User, groups: &[GroupOf], base_url: &str, projection: &Projecti
         "location": location(user, base_url), "version": etag(user.version),
     });
     added.insert("meta".into(), meta);
-    wire::compose(&user.document, added, schema::user(), projection).map_err(|error| Error::Internal(error.to_string()))
+    wire::compose(&user.document, added, &caller.types.user, projection)
+        .map_err(|error| Error::Internal(error.to_string()))
 }

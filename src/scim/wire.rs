@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::context::{App, Cx};
 use crate::domain::document::Projection;
+use crate::domain::extension::{Types, types};
 use crate::domain::schema::ResourceType;
 use crate::domain::{organization, token};
 use crate::error::{Error, Result, Rule};
@@ -27,6 +28,8 @@ pub struct Caller {
     pub cx: Cx,
     /// The tenant's base URL, without a final slash.
     pub base_url: String,
+    /// What users and groups look like in this tenant.
+    pub types: Arc<Types>,
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -43,7 +46,8 @@ impl FromRequestParts<Arc<App>> for Caller {
         let cx = token::authenticate(app, &slug, secret, from, request_id).await?;
         acceptable(&parts.headers)?;
         let base_url = organization::base_url(app, &slug);
-        Ok(Self { cx, base_url })
+        let types = types(&cx).await?;
+        Ok(Self { cx, base_url, types })
     }
 }
 
@@ -295,7 +299,7 @@ pub fn compose(
     ty: &ResourceType,
     projection: &Projection,
 ) -> serde_json::Result<String> {
-    let everything = projection.only.is_empty() && projection.except.is_empty();
+    let everything = projection.only.is_empty() && projection.except.is_empty() && ty.returns_all_it_stores();
     match document.strip_suffix('}') {
         Some(open) if everything && open.len() > 1 => {
             let added = serde_json::to_string(&added)?;

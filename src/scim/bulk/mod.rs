@@ -19,7 +19,6 @@ use uuid::Uuid;
 
 use super::wire::{Caller, Failure, Preconditions, answer, etag, payload};
 use super::{groups, users};
-use crate::context::Cx;
 use crate::domain::user;
 use crate::error::{Error, Result};
 use message::{Endpoint, Message, Method, Operation, Task};
@@ -160,7 +159,7 @@ impl<'a> Job<'a> {
         for value in body.values_mut() {
             reference::resolve(value, &|bulk_id| self.lookup(bulk_id))?;
         }
-        call(&self.caller.cx, task, task.method, id, body).await
+        call(&self.caller, task, task.method, id, body).await
     }
 
     /// Creates a resource without the attributes that refer to what is still to come.
@@ -171,7 +170,7 @@ impl<'a> Job<'a> {
         for value in body.values_mut() {
             reference::resolve(value, &|bulk_id| self.lookup(bulk_id))?;
         }
-        if let Some((id, _)) = call(&self.caller.cx, task, Method::Post, "", body).await? {
+        if let Some((id, _)) = call(&self.caller, task, Method::Post, "", body).await? {
             if let Some(bulk_id) = operation.creates() {
                 self.fates.insert(bulk_id, Fate::Made(id.to_string()));
             }
@@ -198,7 +197,7 @@ impl<'a> Job<'a> {
         reference::resolve(&mut missing, &|bulk_id| self.lookup(bulk_id))?;
         let patch = json!({ "Operations": [{ "op": "replace", "value": missing }] });
         let Value::Object(patch) = patch else { return Ok(None) };
-        let done = call(&self.caller.cx, task, Method::Patch, id, patch).await?;
+        let done = call(&self.caller, task, Method::Patch, id, patch).await?;
         Ok(done.map(|(_, version)| version))
     }
 
@@ -262,7 +261,7 @@ impl<'a> Job<'a> {
 
 /// The single request that an operation stands for; returns the id and the version of what is there afterwards.
 async fn call(
-    cx: &Cx,
+    caller: &Caller,
     task: &Task<'_>,
     method: Method,
     id: &str,
@@ -272,19 +271,19 @@ async fn call(
     match task.endpoint {
         Endpoint::Users => {
             let user = match method {
-                Method::Post => user::create(cx, body).await?,
-                Method::Put => users::replaced(cx, id, &preconditions, body).await?,
-                Method::Patch => users::patched(cx, id, &preconditions, body).await?,
-                Method::Delete => return users::deleted(cx, id, &preconditions).await.map(|()| None),
+                Method::Post => user::create(&caller.cx, body).await?,
+                Method::Put => users::replaced(caller, id, &preconditions, body).await?,
+                Method::Patch => users::patched(caller, id, &preconditions, body).await?,
+                Method::Delete => return users::deleted(&caller.cx, id, &preconditions).await.map(|()| None),
             };
             Ok(Some((user.id, user.version)))
         }
         Endpoint::Groups => {
             let group = match method {
-                Method::Post => groups::created(cx, body).await?,
-                Method::Put => groups::replaced(cx, id, &preconditions, body).await?,
-                Method::Patch => groups::patched(cx, id, &preconditions, body).await?,
-                Method::Delete => return groups::deleted(cx, id, &preconditions).await.map(|()| None),
+                Method::Post => groups::created(caller, body).await?,
+                Method::Put => groups::replaced(caller, id, &preconditions, body).await?,
+                Method::Patch => groups::patched(caller, id, &preconditions, body).await?,
+                Method::Delete => return groups::deleted(&caller.cx, id, &preconditions).await.map(|()| None),
             };
             Ok(Some((group.id, group.version)))
         }
