@@ -50,10 +50,10 @@ pub async fn types(cx: &Cx) -> Result<Arc<Types>> {
         return Ok(PLAIN.clone());
     }
     let cache = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((known, types)) = cache().get(&cx.organization()) {
-        if *known == version {
-            return Ok(types.clone());
-        }
+    if let Some((known, types)) = cache().get(&cx.organization())
+        && *known == version
+    {
+        return Ok(types.clone());
     }
     let mut types = Types { user: schema::user().clone(), group: schema::group().clone() };
     for row in all(cx).await? {

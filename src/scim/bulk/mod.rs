@@ -159,7 +159,7 @@ impl<'a> Job<'a> {
         for value in body.values_mut() {
             reference::resolve(value, &|bulk_id| self.lookup(bulk_id))?;
         }
-        call(&self.caller, task, task.method, id, body).await
+        call(self.caller, task, task.method, id, body).await
     }
 
     /// Creates a resource without the attributes that refer to what is still to come.
@@ -170,7 +170,7 @@ impl<'a> Job<'a> {
         for value in body.values_mut() {
             reference::resolve(value, &|bulk_id| self.lookup(bulk_id))?;
         }
-        if let Some((id, _)) = call(&self.caller, task, Method::Post, "", body).await? {
+        if let Some((id, _)) = call(self.caller, task, Method::Post, "", body).await? {
             if let Some(bulk_id) = operation.creates() {
                 self.fates.insert(bulk_id, Fate::Made(id.to_string()));
             }
@@ -197,7 +197,7 @@ impl<'a> Job<'a> {
         reference::resolve(&mut missing, &|bulk_id| self.lookup(bulk_id))?;
         let patch = json!({ "Operations": [{ "op": "replace", "value": missing }] });
         let Value::Object(patch) = patch else { return Ok(None) };
-        let done = call(&self.caller, task, Method::Patch, id, patch).await?;
+        let done = call(self.caller, task, Method::Patch, id, patch).await?;
         Ok(done.map(|(_, version)| version))
     }
 
