@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
 use rolecall::config::{ServeArgs, StoreArgs};
@@ -131,7 +132,7 @@ async fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ROLECALL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let done = match Cli::parse().command {
+    let done = match parse().command {
         Command::Serve(args) => serve(args).await,
         Command::Bootstrap(args) => bootstrap(args).await,
         Command::Migrate(args) => migrate(args).await,
@@ -145,6 +146,21 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the command line. A setting with a wrong value is told in one line, as every other mistake in the
+/// configuration is; help and usage keep the shape that clap gives them.
+fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| {
+        if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+            error.exit();
+        }
+        let text = error.to_string();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more"));
+        let line = lines.collect::<Vec<_>>().join(" ");
+        eprintln!("rolecall: {}", line.trim_start_matches("error: "));
+        std::process::exit(2)
+    })
 }
 
 /// One line for whoever started the command.
