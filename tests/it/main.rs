@@ -2,7 +2,11 @@
 //! something and then look at the status, the body, the rows and the events; all end with the ledger verified.
 
 mod bad_input;
+mod cli;
+mod crash;
 mod database;
+mod process;
+mod replicas;
 mod routes;
 mod scim_groups;
 mod scim_users;

@@ -1,0 +1,209 @@
+//! The command line, on which scripts depend.
+
+use std::os::unix::fs::PermissionsExt;
+
+use sea_orm::{ConnectionTrait, Database as Connections};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::database::{Database, MASTER_KEY};
+use crate::process::{Server, bootstrap, ok, rolecall, run};
+
+/// The one line that a command which could not start says.
+#[track_caller]
+fn complaint(mut command: std::process::Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    assert_eq!(output.stdout, b"");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(text.trim_end().lines().count(), 1, "one line, not {text:?}");
+    assert!(!text.contains("panicked") && text.len() > 20, "{text}");
+    text
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[tokio::test]
+async fn bootstrap_prints_what_there_is_to_begin_with() {
+    let database = Database::empty().await;
+    let flags = ["bootstrap", "--organization", "acme", "--connection", "Entra", "--provider", "ENTRA_ID", "--json"];
+    let public = [flags.as_slice(), &["--public-url", "https://id.example/pp/"]].concat();
+    let printed = ok(&database, &public);
+    assert_eq!(printed.trim_end().lines().count(), 1);
+    let made: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(keys(&made), ["organization", "connection", "scim", "graphql"]);
+    assert_eq!(keys(&made["organization"]), ["id", "slug"]);
+    assert_eq!(keys(&made["connection"]), ["id", "name"]);
+    assert_eq!(keys(&made["scim"]), ["base_url", "users_url", "groups_url", "token"]);
+    assert_eq!(keys(&made["graphql"]), ["url", "api_key"]);
+    assert_eq!((&made["organization"]["slug"], &made["connection"]["name"]), (&"acme".into(), &"Entra".into()));
+    assert_eq!(made["scim"]["base_url"], "https://id.example/pp/scim/v2/acme");
+    assert_eq!(made["scim"]["users_url"], "https://id.example/pp/scim/v2/acme/Users");
+    assert_eq!(made["scim"]["groups_url"], "https://id.example/pp/scim/v2/acme/Groups");
+    assert_eq!(made["graphql"]["url"], "https://id.example/pp/graphql");
+
+    // A second run finds the same organization and connection and adds a further token and key.
+    let again: Value = serde_json::from_str(&ok(&database, &flags)).unwrap();
+    assert_eq!((&again["organization"], &again["connection"]), (&made["organization"], &made["connection"]));
+    assert_ne!(again["scim"]["token"], made["scim"]["token"]);
+    assert_ne!(again["graphql"]["api_key"], made["graphql"]["api_key"]);
+    let server = Server::start(&database).await;
+    for bootstrapped in [&made, &again] {
+        server.scim(bootstrapped).get("/Users").await.is(200);
+    }
+    let text = ok(&database, &flags[..flags.len() - 1]);
+    assert!(text.contains("SCIM token") && !text.contains('{'));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn bootstrap_works_beside_a_running_server() {
+    let database = Database::empty().await;
+    let server = Server::start(&database).await;
+    let made = bootstrap(&database);
+    let scim = server.scim(&made);
+    let id = scim.user("ada").await;
+    server.scim(&bootstrap(&database)).get(&format!("/Users/{id}")).await.is(200);
+    let wrong = run(&database, &["bootstrap", "--organization", "Not A Slug", "--json"]);
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("slug"));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn bad_configuration_is_one_clear_line() {
+    let database = Database::empty().await;
+    let with = |args: &[&str], settings: &[(&str, &str)]| {
+        let mut command = rolecall(&database, args);
+        command.envs(settings.iter().copied());
+        complaint(command)
+    };
+    for url in ["mysql://localhost/x", "/var/lib/x.db", "sqlite://", "sqlite://:memory:", ""] {
+        assert!(with(&["serve"], &[("ROLECALL_DATABASE_URL", url)]).contains("sqlite://"), "{url}");
+    }
+    for url in ["sqlite:///proc/nowhere/x.db", "postgres://nobody:secret-word@127.0.0.1:1/x"] {
+        let said = with(&["serve"], &[("ROLECALL_DATABASE_URL", url)]);
+        assert!(said.contains("cannot") && !said.contains("secret-word"), "{said}");
+    }
+    for url in ["nonsense", "ftp://example.com", "https://example.com/?x=1", "https://u:p@example.com", "//x"] {
+        assert!(with(&["serve", "--public-url", url], &[]).contains("--public-url"), "{url}");
+    }
+    for listen in ["nowhere", "127.0.0.1", "127.0.0.1:99999"] {
+        assert!(with(&["serve", "--listen", listen], &[]).contains("--listen"), "{listen}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    assert!(with(&["serve", "--listen", &listen], &[]).contains(&listen));
+    assert!(with(&["serve"], &[("ROLECALL_SCIM_ENABLED", "perhaps")]).contains("--scim-enabled"));
+    for key in ["short", "not base64 at all!", ""] {
+        assert!(with(&["migrate"], &[("ROLECALL_MASTER_KEY", key)]).contains("ROLECALL_MASTER_KEY"), "{key}");
+    }
+    assert!(with(&["bootstrap", "--organization", "acme", "--provider", "ACME"], &[]).contains("--provider"));
+    assert!(with(&["audit", "verify", "--organization", "nobody"], &[]).contains("nobody"));
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn the_key_is_made_once_and_no_other_opens_the_database() {
+    let database = Database::empty().await;
+    bootstrap(&database);
+    let file = database.folder().join("master.key");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let key = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(ok(&database, &["migrate"]), "the database is up to date\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), key);
+
+    let mut other = rolecall(&database, &["serve"]);
+    other.env("ROLECALL_MASTER_KEY", MASTER_KEY);
+    let said = complaint(other);
+    assert!(said.contains("another master key"), "{said}");
+    std::fs::remove_file(&file).unwrap();
+    assert!(complaint(rolecall(&database, &["serve"])).contains("master key"));
+    assert!(!file.exists(), "a lost key is not replaced by a new one");
+    let mut same = rolecall(&database, &["audit", "verify"]);
+    assert!(same.env("ROLECALL_MASTER_KEY", key.trim()).output().unwrap().status.success());
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn verify_finds_what_was_changed_behind_the_ledgers_back() {
+    let database = Database::empty().await;
+    let made = bootstrap(&database);
+    let mut server = Server::start(&database).await;
+    let scim = server.scim(&made);
+    scim.user("ada").await;
+    let id = scim.user("ben").await;
+    scim.user("cyd").await;
+    server.terminate();
+    assert_eq!(server.exit_code().await, Some(0));
+    let intact = ok(&database, &["audit", "verify"]);
+    assert_eq!(ok(&database, &["audit", "verify", "--organization", "acme"]), intact);
+    assert!(intact.starts_with("acme: intact, ") && !intact.contains("not sealed"), "{intact}");
+
+    let db = Connections::connect(database.url.as_str()).await.unwrap();
+    let wrong_hash = if crate::database::on_postgres() { "'\\x00'::bytea" } else { "x'00'" };
+    let subject = sea_orm::Value::from(id);
+    let forgeries = [
+        "payload = replace(payload, 'ben', 'eve')".to_owned(),
+        "action = 'user.deleted'".into(),
+        "actor_id = 'somebody else'".into(),
+        "actor_name = 'somebody else'".into(),
+        format!("digest = {wrong_hash}"),
+        format!("hash = {wrong_hash}"),
+        "seq = seq + 100".into(),
+        "payload = NULL".into(),
+    ];
+    let copy = "CREATE TABLE event_before AS SELECT * FROM event";
+    db.execute_unprepared(copy).await.unwrap();
+    for forgery in forgeries {
+        let text = format!("UPDATE event SET {forgery} WHERE subject_id = $1");
+        let statement = sea_orm::Statement::from_sql_and_values(db.get_database_backend(), text, [subject.clone()]);
+        db.execute_raw(statement).await.unwrap();
+        let verdict = run(&database, &["audit", "verify"]);
+        assert!(!verdict.status.success(), "{forgery}");
+        assert!(String::from_utf8_lossy(&verdict.stdout).starts_with("acme: BROKEN"), "{forgery}");
+        let columns = "payload, action, actor_id, actor_name, digest, hash, seq";
+        let restore = format!(
+            "UPDATE event SET ({columns}) = (SELECT {columns} FROM event_before b WHERE b.id = event.id) \
+             WHERE subject_id = $1"
+        );
+        let statement = sea_orm::Statement::from_sql_and_values(db.get_database_backend(), restore, [subject.clone()]);
+        db.execute_raw(statement).await.unwrap();
+        assert_eq!(ok(&database, &["audit", "verify"]), intact);
+    }
+    db.execute_unprepared("DELETE FROM event WHERE pos = (SELECT max(pos) FROM event)").await.unwrap();
+    assert!(!run(&database, &["audit", "verify"]).status.success(), "the newest row is missed, too");
+    db.close().await.unwrap();
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_to_stop_ends_what_it_began() {
+    let database = Database::empty().await;
+    let made = bootstrap(&database);
+    let mut server = Server::start(&database).await;
+    assert_eq!(reqwest::get(format!("{}/healthz", server.address)).await.unwrap().status(), 200);
+    let body = r#"{"userName": "ada"}"#;
+    let head = format!(
+        "POST /scim/v2/acme/Users HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        made["scim"]["token"].as_str().unwrap(),
+        body.len()
+    );
+    let mut slow = tokio::net::TcpStream::connect(server.address.trim_start_matches("http://")).await.unwrap();
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&body.as_bytes()[..5]).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    server.terminate();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(reqwest::get(format!("{}/healthz", server.address)).await.is_err(), "nobody new is let in");
+    slow.write_all(&body.as_bytes()[5..]).await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert_eq!(server.exit_code().await, Some(0));
+    let server = Server::start(&database).await;
+    let found = server.scim(&made).get("/Users?filter=userName%20eq%20%22ada%22").await.is(200);
+    assert_eq!(found.body["totalResults"], 1);
+    database.drop().await;
+}

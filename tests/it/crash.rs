@@ -1,0 +1,118 @@
+//! 2xx means that it is on disk: the server is killed in the middle of its work, and nothing acknowledged is lost.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::process::{Server, bootstrap, ok};
+use crate::world::Scim;
+
+/// What one client did to one person: how far it got, and whether the last step was acknowledged.
+#[derive(Debug)]
+struct Life {
+    id: Uuid,
+    begun: usize,
+    acknowledged: usize,
+}
+
+const JOINED: usize = 1;
+const SUSPENDED: usize = 2;
+const DELETED: usize = 3;
+
+/// Makes people, puts them in a group, suspends them and deletes every other one, until the server is gone.
+async fn work(scim: Scim, group: Uuid, client: String, writes: Arc<AtomicUsize>) -> Vec<Life> {
+    let mut lives = Vec::new();
+    for n in 0.. {
+        let name = format!("{client}-{n}");
+        let body = json!({ "userName": name, "externalId": name });
+        let Some(id) = attempt(&scim, "POST", "/Users", Some(body), 201).await else { break };
+        writes.fetch_add(1, Ordering::Relaxed);
+        lives.push(Life { id, begun: 0, acknowledged: 0 });
+        let life = lives.last_mut().unwrap();
+        let join = crate::world::patch(json!([{ "op": "add", "path": "members", "value": [{ "value": id }] }]));
+        let suspend = crate::world::patch(json!([{ "op": "replace", "path": "active", "value": false }]));
+        let steps = [
+            ("PATCH", format!("/Groups/{group}?attributes=displayName"), Some(join), 200),
+            ("PATCH", format!("/Users/{id}"), Some(suspend), 200),
+            ("DELETE", format!("/Users/{id}"), None, 204),
+        ];
+        for (method, path, body, status) in steps.into_iter().take(if n % 2 == 0 { 3 } else { 2 }) {
+            life.begun += 1;
+            if attempt(&scim, method, &path, body, status).await.is_none() {
+                return lives;
+            }
+            life.acknowledged += 1;
+            writes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    lives
+}
+
+/// The id in the answer (or none of use); nothing once the server is gone.
+async fn attempt(scim: &Scim, method: &str, path: &str, body: Option<serde_json::Value>, status: u16) -> Option<Uuid> {
+    let request = scim.request(method.parse().unwrap(), path).header("content-type", "application/scim+json");
+    let response = request.body(body.map(|body| body.to_string()).unwrap_or_default()).send().await.ok()?;
+    assert_eq!(response.status().as_u16(), status, "{method} {path}");
+    // An answer that was cut off while it was read was acknowledged all the same, but its id is not known.
+    let body: serde_json::Value = serde_json::from_str(&response.text().await.ok()?).unwrap_or_default();
+    Some(body["id"].as_str().map_or(Uuid::nil(), |id| id.parse().unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
+    let database = Database::empty().await;
+    let bootstrapped = bootstrap(&database);
+    let mut server = Server::start(&database).await;
+    let group = server.scim(&bootstrapped).group("Everybody", &[]).await;
+    let mut lives = Vec::new();
+    for round in 0..2 {
+        let writes = Arc::new(AtomicUsize::new(0));
+        let client = |n| work(server.scim(&bootstrapped), group, format!("r{round}c{n}"), writes.clone());
+        let clients: Vec<_> = (0..8).map(|n| tokio::spawn(client(n))).collect();
+        let started = Instant::now();
+        while writes.load(Ordering::Relaxed) < 100 {
+            assert!(started.elapsed() < Duration::from_secs(60), "{writes:?} writes in a minute");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.kill();
+        for client in clients {
+            lives.extend(client.await.unwrap());
+        }
+        server = Server::start(&database).await;
+    }
+
+    let scim = server.scim(&bootstrapped);
+    let members: HashSet<Uuid> = scim.members(group).await.into_iter().collect();
+    for life in &lives {
+        let answer = scim.get(&format!("/Users/{}", life.id)).await;
+        if life.acknowledged >= DELETED {
+            answer.refused(404, None);
+            assert!(!members.contains(&life.id));
+        } else if life.begun < DELETED {
+            let answer = answer.is(200);
+            assert!(life.acknowledged < SUSPENDED || answer.body["active"] == false, "{life:?}");
+            assert!(life.begun >= SUSPENDED || answer.body["active"] == true, "{life:?}");
+            assert!(life.acknowledged < JOINED || members.contains(&life.id), "{life:?}");
+        }
+    }
+    // It goes on where it was.
+    let new = scim.user("afterwards").await;
+    scim.patch(
+        &format!("/Groups/{group}"),
+        json!([{ "op": "replace", "path": "members", "value": [{ "value": new }] }]),
+    )
+    .await
+    .is(200);
+    server.terminate();
+    assert_eq!(server.exit_code().await, Some(0));
+    let verdict = ok(&database, &["audit", "verify"]);
+    let events: usize = verdict.split(' ').nth(2).unwrap().parse().unwrap();
+    let written: usize = lives.iter().map(|life| 1 + life.acknowledged).sum();
+    assert!(verdict.starts_with("acme: intact, ") && events >= written, "{written} writes, but {verdict}");
+    database.drop().await;
+}

@@ -1,0 +1,114 @@
+//! The program itself, as an operator starts it.
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::world::Scim;
+
+/// A command line on `database`, with nothing of this process's own settings.
+pub fn rolecall(database: &Database, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rolecall"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROLECALL_")) {
+        command.env_remove(name);
+    }
+    command
+        .args(args)
+        .env("ROLECALL_DATABASE_URL", &database.url)
+        .env("ROLECALL_DATA_DIR", database.folder())
+        .env("ROLECALL_LISTEN", "127.0.0.1:0")
+        .env("ROLECALL_LOG", "warn")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn run(database: &Database, args: &[&str]) -> Output {
+    rolecall(database, args).output().unwrap()
+}
+
+/// Runs a command that must succeed; returns what it printed.
+#[track_caller]
+pub fn ok(database: &Database, args: &[&str]) -> String {
+    let output = run(database, args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What `rolecall bootstrap --json` prints.
+#[track_caller]
+pub fn bootstrap(database: &Database) -> Value {
+    serde_json::from_str(&ok(database, &["bootstrap", "--organization", "acme", "--json"])).unwrap()
+}
+
+/// A running `rolecall serve`; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: String,
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready.
+    pub async fn start(database: &Database) -> Self {
+        let server = Self::begin(database, &[]);
+        server.ready().await;
+        server
+    }
+
+    /// Starts a server without waiting.
+    pub fn begin(database: &Database, settings: &[(&str, &str)]) -> Self {
+        // Below 32768, where no outgoing connection sits.
+        let listen = format!("127.0.0.1:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
+        let mut command = rolecall(database, &["serve", "--listen", &listen]);
+        command.envs(settings.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), address: format!("http://{listen}") }
+    }
+
+    pub async fn ready(&self) {
+        let started = Instant::now();
+        while !reqwest::get(format!("{}/readyz", self.address)).await.is_ok_and(|answer| answer.status() == 200) {
+            assert!(started.elapsed() < Duration::from_secs(30), "the server is not ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Acme's SCIM, with a token that bootstrap issued.
+    pub fn scim(&self, bootstrapped: &Value) -> Scim {
+        Scim::new(&format!("{}/scim/v2/acme", self.address), bootstrapped["scim"]["token"].as_str().unwrap())
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, as an orchestrator asks it to stop.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// The exit status of a server that was asked to stop.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let asked = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(asked.elapsed() < Duration::from_secs(20), "the server does not stop");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
