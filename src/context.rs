@@ -373,6 +373,9 @@ impl From<DbErr> for Error {
         {
             return Self::Taken { field };
         }
+        if matches!(error, DbErr::ConnectionAcquire(_)) {
+            return Self::Busy(error.to_string());
+        }
         let text = error.to_string();
         let passing = ["deadlock detected", "could not serialize", "database is locked", "database table is locked"];
         if passing.iter().any(|sign| text.contains(sign)) {

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
 use crate::context::App;
 use crate::{scim, workers};
@@ -28,7 +29,8 @@ pub fn app(app: Arc<App>) -> Router {
         Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(app.clone());
     let doors = scim::router(app)
         .layer(DefaultBodyLimit::max(1024 * 1024))
-        .layer(CompressionLayer::new())
+        // Small answers cost more to compress than to send.
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()));
     // A public URL with a path (https://example.com/pp) serves under that path, and at the root as well, so that
     // a proxy may strip the path or leave it.

@@ -44,7 +44,9 @@ impl Store {
                 .max_connections(POSTGRES_CONNECTIONS)
                 .acquire_timeout(Duration::from_secs(10))
                 .test_before_acquire_if_idle_for(Duration::from_secs(30))
-                .sqlx_logging(false);
+                .sqlx_logging(false)
+                // A filter that would read a whole tenant is ended, not waited for.
+                .map_sqlx_postgres_opts(|options| options.options([("statement_timeout", "30s")]));
             let pool = Database::connect(options).await?;
             return Ok(Self { read: pool.clone(), write: pool, url: url.into() });
         }

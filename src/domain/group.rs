@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::{group, organization};
+use sea_orm::sea_query::LockType;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult,
     QueryFilter, QuerySelect, Statement,
@@ -303,7 +304,7 @@ pub async fn has_at_most(cx: &Cx, id: Uuid, limit: u64) -> Result<bool> {
 async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<Group> {
     let query = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());
     let query = match tx.db.get_database_backend() {
-        DbBackend::Postgres => query.lock_exclusive(),
+        DbBackend::Postgres => query.lock(LockType::NoKeyUpdate),
         _ => query,
     };
     let group = query.into_partial_model::<Group>().one(&tx.db).await?.ok_or_else(|| Error::not_found("the group"))?;
@@ -402,7 +403,7 @@ async fn lock_for_nesting(tx: &Tx<'_>, delta: &Delta, owner: Option<Uuid>) -> Re
     let groups = live_ids(tx, "group", &delta.add, owner, false).await?;
     if !groups.is_empty() && tx.db.get_database_backend() == DbBackend::Postgres {
         #[allow(clippy::disallowed_methods, reason = "locks the tenant of this write")]
-        organization::Entity::find_by_id(tx.organization()).lock_exclusive().one(&tx.db).await?;
+        organization::Entity::find_by_id(tx.organization()).lock(LockType::NoKeyUpdate).one(&tx.db).await?;
     }
     Ok(groups)
 }

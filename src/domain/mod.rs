@@ -21,6 +21,7 @@ pub mod search;
 pub mod token;
 pub mod user;
 
+use sea_orm::sea_query::LockType;
 use sea_orm::{ActiveModelTrait, DbBackend, EntityTrait, IntoActiveModel, QuerySelect, Select};
 
 use crate::context::Tx;
@@ -29,7 +30,8 @@ use crate::error::{Error, Result};
 /// The row that `query` finds, locked until the write ends (SQLite has one writer and needs no lock).
 async fn locked<E: EntityTrait>(tx: &Tx<'_>, query: Select<E>) -> Result<Option<E::Model>> {
     let query = match sea_orm::ConnectionTrait::get_database_backend(&tx.db) {
-        DbBackend::Postgres => query.lock_exclusive(),
+        // Weak enough that rows naming this one by foreign key need not wait: keys never change.
+        DbBackend::Postgres => query.lock(LockType::NoKeyUpdate),
         _ => query,
     };
     Ok(query.one(&tx.db).await?)

@@ -4,6 +4,7 @@
 //! Used around the part of a write that may take access away: [`Watch::begin`] before, [`Watch::end`] after.
 
 use entity::{organization, role};
+use sea_orm::sea_query::LockType;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement,
 };
@@ -34,7 +35,7 @@ impl Watch {
         if !roles.is_empty() && tx.db.get_database_backend() == DbBackend::Postgres {
             // Two changes at once must not each leave the other's holder as the last one.
             #[allow(clippy::disallowed_methods, reason = "locks the tenant of this write")]
-            organization::Entity::find_by_id(tx.organization()).lock_exclusive().one(&tx.db).await?;
+            organization::Entity::find_by_id(tx.organization()).lock(LockType::NoKeyUpdate).one(&tx.db).await?;
         }
         for role in roles {
             if access::has_holder(cx, tx, role.id).await? {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::DeletionPolicy;
 use entity::{activation, user, user_email};
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{LockType, OnConflict};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult,
     QueryFilter, QueryOrder, QuerySelect, Statement,
@@ -376,7 +376,7 @@ pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Resu
 
 async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Option<User>> {
     let query = match tx.db.get_database_backend() {
-        DbBackend::Postgres => query.lock_exclusive(),
+        DbBackend::Postgres => query.lock(LockType::NoKeyUpdate),
         _ => query,
     };
     Ok(query.into_partial_model::<User>().one(&tx.db).await?)
