@@ -8,6 +8,7 @@ mod database;
 mod process;
 mod replicas;
 mod routes;
+mod scim_bulk;
 mod scim_groups;
 mod scim_users;
 mod tenancy;

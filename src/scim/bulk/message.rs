@@ -233,7 +233,8 @@ fn target<'p>(path: &'p str, base_url: &str) -> Option<(Endpoint, Option<&'p str
     // Where a proxy strips the path of the public URL.
     let stripped = base.rfind("scim/v2/").and_then(|at| base.get(at..)).unwrap_or(base);
     let inner = [base, stripped].into_iter().find_map(|base| rest.strip_prefix(base)?.strip_prefix('/'));
-    let (name, id) = inner.unwrap_or(rest).split_once('/').unwrap_or((inner.unwrap_or(rest), ""));
+    let rest = inner.unwrap_or(rest);
+    let (name, id) = rest.split_once('/').unwrap_or((rest, ""));
     let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.name() == name)?;
     Some((endpoint, (!id.is_empty()).then_some(id)))
 }
@@ -255,4 +256,134 @@ pub fn nodes(operations: &[Operation<'_>]) -> Vec<Node> {
         Node { needs, divisible: task.method == Method::Post && task.endpoint == Endpoint::Users }
     };
     operations.iter().enumerate().map(node).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const BASE: &str = "https://example.com/pp/scim/v2/acme";
+
+    fn refusal(body: Value) -> (u16, String) {
+        let failure = Message::read(body.to_string().as_bytes(), BASE).map(|_| ()).unwrap_err();
+        (failure.status.as_u16(), failure.detail)
+    }
+
+    type Target = (Endpoint, Option<String>);
+
+    /// What `read` makes of one operation: its method and bulkId, and what it is about or its failure's status.
+    fn one(operation: Value) -> (Option<Method>, Option<String>, Result<Target, u16>) {
+        let body = json!({ "Operations": [operation] }).to_string();
+        let mut message = Message::read(body.as_bytes(), BASE).unwrap();
+        let Operation { method, bulk_id, task } = message.operations.remove(0);
+        (method, bulk_id, task.map(|task| (task.endpoint, task.id)).map_err(|failure| failure.status.as_u16()))
+    }
+
+    #[test]
+    fn paths_are_read_as_clients_write_them() {
+        let users = |id: &'static str| Some((Endpoint::Users, Some(id)));
+        for path in
+            ["/Users/1", "Users/1", "/pp/scim/v2/acme/Users/1", "pp/scim/v2/acme/Users/1", "/scim/v2/acme/Users/1"]
+        {
+            assert_eq!(target(path, BASE), users("1"), "{path}");
+        }
+        assert_eq!(target("https://example.com/pp/scim/v2/acme/Users/1", BASE), users("1"));
+        assert_eq!(target("/Users/bulkId:a/b", BASE), users("bulkId:a/b"));
+        for path in ["/Groups", "Groups/", "/scim/v2/acme/Groups"] {
+            assert_eq!(target(path, BASE), Some((Endpoint::Groups, None)), "{path}");
+        }
+        for path in ["", "/", "/Bulk", "/Schemas", "/Usersx/1", "/scim/v2/other/Users/1", "/scim/v2/acmeUsers/1"] {
+            assert_eq!(target(path, BASE), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_and_methods_come_in_any_case() {
+        let operation = json!({ "Method": "post", "BULKID": "a", "path": "/Users", "Data": { "userName": "a" } });
+        let body = json!({
+            "SCHEMAS": [REQUEST.to_uppercase()], "failonerrors": 3, "operations": [operation], "more": {},
+        });
+        let body = body.to_string();
+        let message = Message::read(body.as_bytes(), BASE).unwrap();
+        assert_eq!(message.fail_on_errors, Some(3));
+        assert_eq!(message.operations[0].creates(), Some("a"));
+        let task = message.operations[0].task.as_ref().unwrap();
+        assert_eq!((task.method, task.endpoint, &task.id), (Method::Post, Endpoint::Users, &None));
+        assert_eq!(task.body().unwrap()["userName"], "a");
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_operation_is_its_own_failure() {
+        let (post, put) = (Some(Method::Post), Some(Method::Put));
+        let a = || Some("a".to_owned());
+        assert_eq!(one(json!(7)), (None, None, Err(400)));
+        assert_eq!(one(json!({ "bulkId": "a", "path": "/Users", "data": {} })), (None, a(), Err(400)));
+        assert_eq!(one(json!({ "method": "GET", "path": "/Users/1" })), (None, None, Err(400)));
+        assert_eq!(one(json!({ "method": "POST", "path": "/Users", "data": {} })), (post, None, Err(400)));
+        assert_eq!(one(json!({ "method": "POST", "bulkId": "a", "data": {} })), (post, a(), Err(400)));
+        assert_eq!(one(json!({ "method": "POST", "bulkId": "a", "path": "/Users" })), (post, a(), Err(400)));
+        assert_eq!(
+            one(json!({ "method": "POST", "bulkId": "a", "path": "/Users", "data": [] })),
+            (post, a(), Err(400))
+        );
+        assert_eq!(one(json!({ "method": "POST", "bulkId": "a", "path": "/Me", "data": {} })), (post, a(), Err(404)));
+        assert_eq!(
+            one(json!({ "method": "POST", "bulkId": "a", "path": "/Users/1", "data": {} })),
+            (post, a(), Err(405))
+        );
+        assert_eq!(one(json!({ "method": "PUT", "path": "/Users", "data": {} })), (put, None, Err(405)));
+        assert_eq!(
+            one(json!({ "method": "PUT", "path": "/Users/1", "version": 1, "data": {} })),
+            (put, None, Err(400))
+        );
+        let large = "x".repeat(MAX_BODY);
+        assert_eq!(one(json!({ "method": "PUT", "path": "/Users/1", "data": { "x": large } })), (None, None, Err(413)));
+        let deep = format!(r#"{{"Operations":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Message::read(deep.as_bytes(), BASE).unwrap().operations[0].task.is_err());
+        // A DELETE needs nothing but a path.
+        let (delete, deleted) = (Some(Method::Delete), Ok((Endpoint::Groups, Some("1".to_owned()))));
+        assert_eq!(one(json!({ "method": "delete", "path": "/Groups/1", "data": 7 })), (delete, None, deleted));
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_told_apart_is_refused_as_a_whole() {
+        assert_eq!(refusal(json!([])).0, 400);
+        for operations in [json!(null), json!({}), json!([])] {
+            assert_eq!(refusal(json!({ "Operations": operations })).0, 400);
+        }
+        let operation = json!({ "method": "DELETE", "path": "/Users/1" });
+        for wrong in [json!(0), json!(-1), json!("1"), json!(1.5), json!([])] {
+            assert_eq!(refusal(json!({ "failOnErrors": wrong, "Operations": [operation] })).0, 400, "{wrong}");
+        }
+        let patch = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
+        assert_eq!(refusal(json!({ "schemas": [patch], "Operations": [operation] })).0, 400);
+        let create = json!({ "method": "POST", "bulkId": "a", "path": "/Users", "data": {} });
+        assert!(refusal(json!({ "Operations": [create, create] })).1.contains("bulkId"));
+        let many = vec![operation; MAX_OPERATIONS + 1];
+        let (status, detail) = refusal(json!({ "Operations": many }));
+        assert_eq!(status, 413);
+        assert!(detail.contains("1000") && detail.contains("1001"), "{detail}");
+        assert!(Message::read(br#"{"Operations": [}"#, BASE).is_err());
+    }
+
+    #[test]
+    fn an_operation_waits_for_what_it_refers_to_and_for_earlier_changes_of_the_same_thing() {
+        let body = json!({ "Operations": [
+            { "method": "PATCH", "path": "/Groups/1", "data": { "x": ["bulkId:u", "bulkId:nobody"] } },
+            { "method": "DELETE", "path": "/Groups/1" },
+            { "method": "POST", "bulkId": "g", "path": "/Groups", "data": { "members": [{ "value": "bulkId:u" }] } },
+            { "method": "POST", "bulkId": "u", "path": "/Users", "data": { "manager": "bulkId:u" } },
+            { "method": "PATCH", "path": "/Users/bulkId:u", "data": {} },
+            { "method": "DELETE", "path": "/Users/1" },
+        ] });
+        let body = body.to_string();
+        let message = Message::read(body.as_bytes(), BASE).unwrap();
+        let nodes = nodes(&message.operations);
+        let needs: Vec<Vec<usize>> = nodes.iter().map(|node| node.needs.iter().copied().collect()).collect();
+        assert_eq!(needs, [vec![3], vec![0], vec![3], vec![3], vec![3], vec![]]);
+        let divisible: Vec<bool> = nodes.iter().map(|node| node.divisible).collect();
+        assert_eq!(divisible, [false, false, false, true, false, false]);
+    }
 }

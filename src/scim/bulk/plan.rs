@@ -60,7 +60,7 @@ impl<'a> Planner<'a> {
 
     fn plan(mut self) -> Vec<Step> {
         // Where each operation's first unmet need is looked for: needs are met one after the other and stay met.
-        let mut unmet: Vec<_> = self.nodes.iter().map(|node| node.needs.iter().copied().peekable()).collect();
+        let mut needs: Vec<_> = self.nodes.iter().map(|node| node.needs.iter().copied().peekable()).collect();
         let mut first = 0;
         loop {
             while let Some(Reverse(at)) = self.ready.pop() {
@@ -77,7 +77,7 @@ impl<'a> Planner<'a> {
             if first == self.nodes.len() {
                 return self.steps;
             }
-            let circle = self.circle(first, &mut unmet);
+            let circle = self.circle(first, &mut needs);
             match circle.iter().copied().filter(|&at| self.nodes[at].divisible).min() {
                 Some(at) => {
                     self.begun[at] = true;
@@ -101,7 +101,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The circle that one arrives at from `start` by always going to what is waited for.
-    fn circle(&self, start: usize, unmet: &mut [std::iter::Peekable<impl Iterator<Item = usize>>]) -> Vec<usize> {
+    fn circle(&self, start: usize, needs: &mut [std::iter::Peekable<impl Iterator<Item = usize>>]) -> Vec<usize> {
         let mut seen = vec![None; self.nodes.len()];
         let mut path = Vec::new();
         let mut at = start;
@@ -111,8 +111,8 @@ impl<'a> Planner<'a> {
             }
             seen[at] = Some(path.len());
             path.push(at);
-            while unmet[at].next_if(|&need| self.settled[need]).is_some() {}
-            match unmet[at].peek() {
+            while needs[at].next_if(|&need| self.settled[need]).is_some() {}
+            match needs[at].peek() {
                 Some(&need) => at = need,
                 // Whoever waits for nothing would have been ready.
                 None => return path.split_off(path.len() - 1),
