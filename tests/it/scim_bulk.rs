@@ -172,6 +172,11 @@ async fn people_who_refer_to_each_other_are_created_and_then_told() {
     assert_eq!(scim.members(id(&done[3])).await, [ada, ben]);
     assert_eq!(world.events_of(ada).await, ["user.created", "user.updated"]);
     assert_eq!(world.events_of(ben).await, ["user.created"]);
+    // The version of what does not exist yet says nothing.
+    let mut odd = user("odd", managed_by("odd"));
+    odd["version"] = "W/\"7\"".into();
+    let done = send(scim, json!([odd])).await;
+    assert_eq!((statuses(&done), manager(scim, id(&done[0])).await), (vec!["201"], json!(id(&done[0]))));
     // A client that repeats a group's members at the users, where they are read-only.
     let echo = json!({ "groups": [{ "value": "bulkId:g" }] });
     let done = send(scim, json!([group("g", &["eve"]), user("eve", echo)])).await;

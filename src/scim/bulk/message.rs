@@ -204,7 +204,8 @@ impl<'a> Task<'a> {
         if data.is_none() && method != Method::Delete {
             return Err(missing("data"));
         }
-        let version = fields.text("version")?;
+        // What a POST makes has no version before it.
+        let version = fields.text("version")?.filter(|_| method != Method::Post);
         let id = id.map(Into::into);
         let mut task = Self { method, endpoint, id, version, data, references: BTreeSet::new() };
         let (body, path) = (Value::Object(task.body()?), Value::from(task.id.clone()));
