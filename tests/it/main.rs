@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod database;
+mod dialects;
 mod process;
 mod replicas;
 mod routes;
