@@ -11,6 +11,7 @@ mod replicas;
 mod routes;
 mod scim_bulk;
 mod scim_groups;
+mod scim_lists;
 mod scim_users;
 mod tenancy;
 mod world;
