@@ -9,7 +9,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | [`scim`] | the door of identity providers: SCIM 2.0 requests become calls into the domain |
-//! | `graphql` | the door of administrators and scripts: the management API |
+//! | [`graphql`] | the door of administrators and scripts: the management API |
 //! | [`domain`] | one file a noun; everything that decides |
 //! | [`context`] | who asks, for which organization; the one way to read and the one way to write |
 //! | [`authz`] | the whole policy |
@@ -35,6 +35,8 @@ pub mod config;
 pub mod context;
 pub mod domain;
 pub mod error;
+pub mod graphql;
+pub mod jwt;
 pub mod ledger;
 pub mod progress;
 pub mod scim;

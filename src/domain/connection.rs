@@ -1,7 +1,7 @@
 //! Connections: sources of identities, and whether they are heard.
 
 use entity::connection::{self, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider};
-use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -147,6 +147,22 @@ pub(super) async fn live(tx: &Tx<'_>, id: Uuid) -> Result<Connection> {
 pub(super) async fn unlocked(tx: &Tx<'_>, id: Uuid) -> Result<Connection> {
     let found = tx.find::<connection::Entity>().filter(connection::Column::Id.eq(id)).one(&tx.db).await?;
     found.ok_or_else(|| Error::not_found("the connection"))
+}
+
+/// The live connections among `ids`.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Connection>> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(all_live(cx).filter(connection::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
+}
+
+/// How many live connections there are.
+pub async fn count(cx: &Cx) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(all_live(cx).count(cx.db()).await?)
+}
+
+fn all_live(cx: &Cx) -> Select<connection::Entity> {
+    cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null())
 }
 
 /// One live connection.

@@ -1,14 +1,15 @@
 //! Reading the ledger. It is written by [`Cx::write`](crate::context::Cx::write) and by nothing else.
 
 use entity::event;
-use sea_orm::{ColumnTrait, ConnectionTrait, QueryFilter, Statement};
+use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, PaginatorTrait, QueryFilter, Select, Statement};
 use serde_json::Value;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::Cx;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 pub use event::Model as Event;
 
@@ -24,6 +25,16 @@ pub struct Which {
 /// A page of the ledger in the order of `pos`.
 pub async fn list(cx: &Cx, which: &Which, keyset: &Keyset<i64>) -> Result<Slice<Event>> {
     cx.allow(Action::ReadLedger, None)?;
+    list::page(cx, matching(cx, which), event::Column::Pos, keyset).await
+}
+
+/// How many rows of the ledger are wanted.
+pub async fn count(cx: &Cx, which: &Which) -> Result<u64> {
+    cx.allow(Action::ReadLedger, None)?;
+    Ok(matching(cx, which).count(cx.db()).await?)
+}
+
+fn matching(cx: &Cx, which: &Which) -> Select<event::Entity> {
     let mut query = cx.find::<event::Entity>();
     if let Some(action) = &which.action {
         query = query.filter(event::Column::Action.eq(action));
@@ -34,14 +45,13 @@ pub async fn list(cx: &Cx, which: &Which, keyset: &Keyset<i64>) -> Result<Slice<
     if let Some(connection) = which.connection {
         query = query.filter(event::Column::ConnectionId.eq(connection));
     }
-    list::page(cx, query, event::Column::Pos, keyset).await
+    query
 }
 
-/// One row of the ledger.
-pub async fn get(cx: &Cx, id: Uuid) -> Result<Event> {
+/// The rows of the ledger among `ids`.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Event>> {
     cx.allow(Action::ReadLedger, None)?;
-    let found = cx.find::<event::Entity>().filter(event::Column::Id.eq(id)).one(cx.db()).await?;
-    found.ok_or_else(|| Error::not_found("the event"))
+    Ok(cx.find::<event::Entity>().filter(event::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
 }
 
 /// The values before and after the change; none where an erasure emptied them.
@@ -51,10 +61,13 @@ pub fn values(event: &Event) -> (Option<Value>, Option<Value>) {
     (part("before"), part("after"))
 }
 
-/// Which owners a population is asked of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose subjects are asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Owners {
+    #[default]
     Anybody,
+    /// No connection: made by hand.
+    Nobody,
     /// Any connection, as opposed to made by hand.
     Connections,
     Connection(Uuid),
@@ -66,6 +79,10 @@ pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u6
     let mut values: Vec<sea_orm::Value> = vec![cx.organization().into(), kind.into()];
     let which = match owners {
         Owners::Anybody => ["", ""],
+        Owners::Nobody => {
+            values.push(Uuid::nil().into());
+            [" AND connection_id = $3", " AND connection_id IS NULL"]
+        }
         Owners::Connections => {
             values.push(Uuid::nil().into());
             [" AND connection_id <> $3", " AND connection_id IS NOT NULL"]
@@ -84,4 +101,27 @@ pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u6
     let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
     Ok(total.max(0).unsigned_abs())
+}
+
+#[derive(FromQueryResult)]
+struct Population {
+    id: Uuid,
+    total: i64,
+}
+
+/// How many live subjects of `kind` each of these connections owns: [`population`] for many at once.
+pub async fn populations(cx: &Cx, kind: &str, connections: &[Uuid]) -> Result<HashMap<Uuid, u64>> {
+    cx.allow(Action::ReadIam, None)?;
+    let among = list::among(cx.backend(), 3);
+    let text = format!(
+        "SELECT connection_id AS id, CAST(sum(n) AS bigint) AS total FROM ( \
+           SELECT connection_id, n FROM tally WHERE organization_id = $1 AND kind = $2 AND connection_id {among} \
+           UNION ALL SELECT connection_id, population FROM event \
+           WHERE organization_id = $1 AND seq IS NULL AND subject_kind = $2 AND connection_id {among} \
+         ) AS parts GROUP BY connection_id"
+    );
+    let values = [cx.organization().into(), kind.into(), list::ids(connections)];
+    let rows = Population::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
+    let rows = rows.all(cx.db()).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.total.max(0).unsigned_abs())).collect())
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::document::{self, MemberChange};
+use super::event::Owners;
 use super::extension::types;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
 use super::mapping;
@@ -46,7 +47,7 @@ pub struct Group {
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.display_name, r.document, r.version, r.created_at, \
+pub(super) const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.display_name, r.document, r.version, r.created_at, \
      r.updated_at, r.deleted_at";
 
 const TABLE: Table<Group> = Table { name: "group", columns: COLUMNS, id: |group| group.id };
@@ -246,16 +247,16 @@ pub async fn search(cx: &Cx, query: &Query) -> Result<Found<Group>> {
     list::search(cx, &TABLE, &types(cx).await?.group, query).await
 }
 
-/// Live groups, oldest first.
-pub async fn list(cx: &Cx, filter: Option<&Filter>, keyset: &Keyset<Uuid>) -> Result<Slice<Group>> {
+/// Live groups that `filter` matches, oldest first.
+pub async fn list(cx: &Cx, filter: Option<&Filter>, owners: Owners, keyset: &Keyset<Uuid>) -> Result<Slice<Group>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    list::keyset(cx, &TABLE, &types(cx).await?.group, filter, keyset).await
+    list::keyset(cx, &TABLE, &types(cx).await?.group, filter, owners, keyset).await
 }
 
 /// How many live groups `filter` matches.
-pub async fn count(cx: &Cx, filter: Option<&Filter>) -> Result<u64> {
+pub async fn count(cx: &Cx, filter: Option<&Filter>, owners: Owners) -> Result<u64> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    list::count(cx, &TABLE, &types(cx).await?.group, filter).await
+    list::count(cx, &TABLE, &types(cx).await?.group, filter, owners).await
 }
 
 /// A direct member of a group.

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use entity::api_key;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QuerySelect};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -95,6 +96,24 @@ pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<ApiKey>> {
     list::page(cx, cx.find::<api_key::Entity>(), api_key::Column::Id, keyset).await
 }
 
+/// How many keys there are, dead ones too.
+pub async fn count(cx: &Cx) -> Result<u64> {
+    cx.allow(Action::ManageToken, None)?;
+    Ok(cx.find::<api_key::Entity>().count(cx.db()).await?)
+}
+
+/// The keys among `ids`.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<ApiKey>> {
+    cx.allow(Action::ManageToken, None)?;
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::Id.is_in(ids.iter().copied()));
+    Ok(query.all(cx.db()).await?)
+}
+
+/// Whether a key opens anything at `now`.
+pub fn is_live(key: &ApiKey, now: DateTime<Utc>) -> bool {
+    key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > now)
+}
+
 /// The permissions that a key's row names.
 pub fn permissions(key: &ApiKey) -> Permissions {
     let names = key.permissions.as_array().into_iter().flatten();
@@ -108,15 +127,25 @@ pub fn permissions(key: &ApiKey) -> Permissions {
 pub async fn authenticate(app: &Arc<App>, secret: &str, request_id: Uuid) -> Result<Cx> {
     let now = app.clock.now();
     #[allow(clippy::disallowed_methods, reason = "the key says which organization this is")]
-    let found =
-        api_key::Entity::find().filter(api_key::Column::Hash.eq(vault::hash(secret))).all(&app.store.read).await?;
-    let live = |key: &ApiKey| key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > now);
-    let Some(key) = found.into_iter().find(live) else {
+    let query = api_key::Entity::find().filter(api_key::Column::Hash.eq(vault::hash(secret)));
+    let version = Expr::cust("(SELECT o.schema_version FROM organization o WHERE o.id = api_key.organization_id)");
+    let found = query.column_as(version, "schema_version").into_model::<Gate>().all(&app.store.read).await?;
+    let Some(Gate { key, schema_version }) = found.into_iter().find(|gate| is_live(&gate.key, now)) else {
         return Err(Error::Unauthenticated("the API key is unknown, expired or revoked"));
     };
     app.uses.note(Credential::ApiKey { organization: key.organization_id, id: key.id }, now, None);
     let actor = Actor::Key { id: key.id, permissions: permissions(&key), name: key.name };
-    Ok(Cx::new(app.clone(), actor, key.organization_id, request_id))
+    let mut cx = Cx::new(app.clone(), actor, key.organization_id, request_id);
+    cx.schema_version = Some(schema_version);
+    Ok(cx)
+}
+
+/// A key, and what else every request needs to know: one round trip.
+#[derive(Debug, FromQueryResult)]
+struct Gate {
+    #[sea_orm(nested)]
+    key: ApiKey,
+    schema_version: i64,
 }
 
 fn entry(action: &'static str, key: &ApiKey, at: DateTime<Utc>, after: serde_json::Value) -> Entry {

@@ -13,7 +13,7 @@ use crate::context::{Cx, Tx};
 use crate::error::Result;
 
 /// Which part of an ordered list is wanted. Keys are exclusive.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Keyset<K> {
     pub after: Option<K>,
     pub before: Option<K>,
@@ -193,7 +193,7 @@ async fn numbered<M: FromQueryResult>(
     offset: u64,
     total: Option<u64>,
 ) -> Result<Found<M>> {
-    let (from, values) = matching(cx, table, ty, query.filter.as_ref())?;
+    let (from, values) = matching(cx, table, ty, query.filter.as_ref(), Owners::Anybody)?;
     let order = match &query.sort {
         Some((path, descending)) => {
             let direction = if *descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
@@ -215,7 +215,7 @@ async fn numbered<M: FromQueryResult>(
     let total = match total {
         Some(total) => total,
         None if ends => offset + seen,
-        None => count(cx, table, ty, query.filter.as_ref()).await?,
+        None => count(cx, table, ty, query.filter.as_ref(), Owners::Anybody).await?,
     };
     Ok(Found { rows, total, next: None, previous: None })
 }
@@ -234,12 +234,12 @@ async fn walk<M: FromQueryResult>(
         Place::Beginning | Place::Number(_) => (None, None),
     };
     let wanted = Keyset { after, before, limit: query.limit, backward: before.is_some(), descending: false };
-    let slice = keyset(cx, table, ty, query.filter.as_ref(), &wanted).await?;
+    let slice = keyset(cx, table, ty, query.filter.as_ref(), Owners::Anybody, &wanted).await?;
     let whole = !slice.has_previous && !slice.has_next;
     let total = match total {
         Some(total) => total,
         None if whole => slice.rows.len() as u64,
-        None => count(cx, table, ty, query.filter.as_ref()).await?,
+        None => count(cx, table, ty, query.filter.as_ref(), Owners::Anybody).await?,
     };
     let at = |place| Cursor { place, total: Some(total) };
     let next = slice.rows.last().filter(|_| slice.has_next).map(|row| at(Place::After((table.id)(row))));
@@ -247,13 +247,19 @@ async fn walk<M: FromQueryResult>(
     Ok(Found { rows: slice.rows, total, next, previous })
 }
 
-/// How many live rows of `table` the actor may see and `filter` matches. All of them together need no counting.
-pub async fn count<M>(cx: &Cx, table: &Table<M>, ty: &ResourceType, filter: Option<&Filter>) -> Result<u64> {
+/// How many live rows of `table` the actor may see and `filter` matches. All of an owner's need no counting.
+pub async fn count<M>(
+    cx: &Cx,
+    table: &Table<M>,
+    ty: &ResourceType,
+    filter: Option<&Filter>,
+    owners: Owners,
+) -> Result<u64> {
     if filter.is_none() {
-        let owners = cx.confined_to().map_or(Owners::Anybody, Owners::Connection);
+        let owners = cx.confined_to().map_or(owners, Owners::Connection);
         return event::population(cx, table.name, owners).await;
     }
-    let (from, values) = matching(cx, table, ty, filter)?;
+    let (from, values) = matching(cx, table, ty, filter, owners)?;
     let count = Statement::from_sql_and_values(cx.backend(), format!("SELECT count(*) AS total {from}"), values);
     let total: i64 = match cx.db().query_one_raw(count).await? {
         Some(row) => row.try_get("", "total")?,
@@ -268,9 +274,10 @@ pub async fn keyset<M: FromQueryResult>(
     table: &Table<M>,
     ty: &ResourceType,
     filter: Option<&Filter>,
+    owners: Owners,
     keyset: &Keyset<Uuid>,
 ) -> Result<Slice<M>> {
-    let (mut text, mut values) = matching(cx, table, ty, filter)?;
+    let (mut text, mut values) = matching(cx, table, ty, filter, owners)?;
     let (low, high) = match keyset.descending {
         false => (keyset.after, keyset.before),
         true => (keyset.before, keyset.after),
@@ -289,12 +296,23 @@ pub async fn keyset<M: FromQueryResult>(
 }
 
 /// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches.
-fn matching<M>(cx: &Cx, table: &Table<M>, ty: &ResourceType, filter: Option<&Filter>) -> Result<(String, Vec<Value>)> {
+fn matching<M>(
+    cx: &Cx,
+    table: &Table<M>,
+    ty: &ResourceType,
+    filter: Option<&Filter>,
+    owners: Owners,
+) -> Result<(String, Vec<Value>)> {
     let mut values: Vec<Value> = vec![cx.organization().into()];
     let mut text = format!(r#"FROM "{}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL"#, table.name);
-    if let Some(connection) = cx.confined_to() {
-        values.push(connection.into());
-        text.push_str(" AND r.connection_id = $2");
+    match cx.confined_to().map_or(owners, Owners::Connection) {
+        Owners::Anybody => {}
+        Owners::Nobody => text.push_str(" AND r.connection_id IS NULL"),
+        Owners::Connections => text.push_str(" AND r.connection_id IS NOT NULL"),
+        Owners::Connection(id) => {
+            values.push(id.into());
+            text.push_str(" AND r.connection_id = $2");
+        }
     }
     if let Some(filter) = filter {
         let sql = search::compile(filter, ty, cx.backend(), values.len())?;

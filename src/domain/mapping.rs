@@ -6,7 +6,9 @@
 use chrono::{DateTime, Utc};
 use entity::role_mapping::{self, MatchAttribute};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveEnum, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use sea_orm::{
+    ActiveEnum, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, Select, Statement,
+};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -229,12 +231,21 @@ pub async fn by_ids(cx: &Cx, mapping_ids: &[Uuid]) -> Result<Vec<Mapping>> {
 /// Mappings by age; removed ones too where asked for.
 pub async fn list(cx: &Cx, removed: bool, keyset: &Keyset<Uuid>) -> Result<Slice<Mapping>> {
     cx.allow(Action::ReadIam, None)?;
+    list::page(cx, listed(cx, removed), role_mapping::Column::MappingId, keyset).await
+}
+
+/// How many mappings there are; removed ones too where asked for.
+pub async fn count(cx: &Cx, removed: bool) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(listed(cx, removed).count(cx.db()).await?)
+}
+
+fn listed(cx: &Cx, removed: bool) -> Select<role_mapping::Entity> {
     let query = cx.find::<role_mapping::Entity>();
-    let query = match removed {
+    match removed {
         true => query.filter(Expr::cust(LATEST)),
         false => query.filter(role_mapping::Column::Until.is_null()),
-    };
-    list::page(cx, query, role_mapping::Column::MappingId, keyset).await
+    }
 }
 
 /// The current mappings of these groups.

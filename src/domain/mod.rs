@@ -13,6 +13,7 @@ pub mod group;
 pub mod key;
 pub mod list;
 pub mod mapping;
+pub mod member;
 pub mod organization;
 pub mod protection;
 pub mod role;

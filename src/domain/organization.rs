@@ -1,8 +1,9 @@
 //! Organizations: tenants, and the overview that an administrator sees first.
 
+use chrono::{DateTime, Utc};
 use entity::connection;
 use entity::organization::{self, IntegrationMode};
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -78,6 +79,13 @@ pub async fn by_slug(app: &App, slug: &str) -> Result<Option<Organization>> {
     #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
     let found = organization::Entity::find().filter(organization::Column::Slug.eq(slug)).one(&app.store.read).await?;
     Ok(found)
+}
+
+/// The tenants with these slugs, for a person whose credential names them.
+pub async fn by_slugs(app: &App, slugs: &[String]) -> Result<Vec<Organization>> {
+    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+    let query = organization::Entity::find().filter(organization::Column::Slug.is_in(slugs.iter().map(String::as_str)));
+    Ok(query.order_by_asc(organization::Column::Slug).all(&app.store.read).await?)
 }
 
 /// All tenants, by slug; for the command line and the workers.
@@ -205,6 +213,14 @@ pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
         .count(cx.db())
         .await?;
     Ok(active > 0)
+}
+
+/// When an identity provider was last heard; none while it never was.
+pub async fn last_contact(cx: &Cx) -> Result<Option<DateTime<Utc>>> {
+    cx.allow(Action::ReadIam, None)?;
+    let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
+    let latest = live.select_only().column_as(connection::Column::LastContactAt.max(), "at");
+    Ok(latest.into_tuple::<Option<DateTime<Utc>>>().one(cx.db()).await?.flatten())
 }
 
 /// Live accounts that came through SCIM, as opposed to made by hand; of one connection or of all.

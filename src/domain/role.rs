@@ -1,7 +1,7 @@
 //! Roles: what the application lets somebody do, by its own permission names.
 
 use entity::role;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -134,6 +134,12 @@ pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Role>> {
     cx.allow(Action::ReadIam, None)?;
     let query = cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
     list::page(cx, query, role::Column::Id, keyset).await
+}
+
+/// How many live roles there are.
+pub async fn count(cx: &Cx) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null()).count(cx.db()).await?)
 }
 
 /// The permission names that a role's row holds.

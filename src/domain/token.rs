@@ -6,7 +6,8 @@ use entity::organization::IntegrationMode;
 use entity::scim_token;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    Select, Statement,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ pub async fn rotate(
                 super::connection::live(tx, connection).await?;
                 let now = tx.now_after(None);
                 let end = now + overlap.unwrap_or_default();
-                let old = live(tx, now)
+                let old = alive(tx.find(), now)
                     .filter(scim_token::Column::ConnectionId.eq(connection))
                     .order_by_desc(scim_token::Column::Id)
                     .all(&tx.db)
@@ -151,6 +152,19 @@ pub fn scopes(names: &serde_json::Value) -> Scopes {
     names.as_array().into_iter().flatten().filter_map(|name| Scope::named(name.as_str()?)).collect()
 }
 
+/// The tokens among `ids`, dead ones too. Never a secret.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Token>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<scim_token::Entity>().filter(scim_token::Column::Id.is_in(ids.iter().copied()));
+    Ok(query.all(cx.db()).await?)
+}
+
+/// Whether the organization has a token that opens something now.
+pub async fn any_live(cx: &Cx) -> Result<bool> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(alive(cx.find(), cx.app.clock.now()).count(cx.db()).await? > 0)
+}
+
 /// Whether a token opens anything at `now`.
 pub fn is_live(token: &Token, now: DateTime<Utc>) -> bool {
     token.revoked_at.is_none()
@@ -158,9 +172,9 @@ pub fn is_live(token: &Token, now: DateTime<Utc>) -> bool {
         && token.retires_at.is_none_or(|at| at > now)
 }
 
-fn live(tx: &Tx<'_>, now: DateTime<Utc>) -> sea_orm::Select<scim_token::Entity> {
+fn alive(query: Select<scim_token::Entity>, now: DateTime<Utc>) -> Select<scim_token::Entity> {
     let open = |column: scim_token::Column| column.is_null().or(column.gt(now));
-    tx.find::<scim_token::Entity>()
+    query
         .filter(scim_token::Column::RevokedAt.is_null())
         .filter(open(scim_token::Column::ExpiresAt))
         .filter(open(scim_token::Column::RetiresAt))

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::document;
+use super::event::Owners;
 use super::extension::types;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
 use super::protection::{self, Watch};
@@ -322,16 +323,21 @@ pub async fn search(cx: &Cx, query: &Query) -> Result<Found<User>> {
     list::search(cx, &TABLE, &types(cx).await?.user, query).await
 }
 
-/// Live accounts, oldest first.
-pub async fn list(cx: &Cx, filter: Option<&super::search::Filter>, keyset: &Keyset<Uuid>) -> Result<Slice<User>> {
+/// Live accounts that `filter` matches, oldest first.
+pub async fn list(
+    cx: &Cx,
+    filter: Option<&super::search::Filter>,
+    owners: Owners,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::keyset(cx, &TABLE, &types(cx).await?.user, filter, keyset).await
+    list::keyset(cx, &TABLE, &types(cx).await?.user, filter, owners, keyset).await
 }
 
 /// How many live accounts `filter` matches.
-pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>) -> Result<u64> {
+pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>, owners: Owners) -> Result<u64> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::count(cx, &TABLE, &types(cx).await?.user, filter).await
+    list::count(cx, &TABLE, &types(cx).await?.user, filter, owners).await
 }
 
 /// A group that somebody is directly in.

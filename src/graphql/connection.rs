@@ -1,0 +1,315 @@
+//! Connections, the sources of identities. In the schema the thing is an `IdentitySource`, because Relay keeps
+//! names that end in `Connection` for pages; fields and mutations say `connection`.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use chrono::{DateTime, Utc};
+use entity::connection as stored;
+
+use super::auth::{Permission, requires};
+use super::loaders::{self, ConnectionGroupCountOf, TokensOf, UserCountOf};
+use super::organization::ScimEndpoints;
+use super::page::{self, Blame, Kind, UserError};
+use super::token::ScimToken;
+use crate::domain::connection;
+use crate::error::Result;
+
+/// The most tokens of one connection that are shown.
+const MAX_TOKENS: usize = 100;
+/// What the domain's names mean in an input.
+const BLAME: Blame = &[("the connection", "id")];
+
+/// How identities arrive.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::ConnectionKind")]
+pub enum ConnectionKind {
+    /// The identity provider writes to us over SCIM.
+    ScimPush,
+    /// We read a remote SCIM source.
+    ScimPull,
+    /// Group claims in sign-in assertions.
+    Assertion,
+}
+
+/// Whether a connection accepts requests.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::ConnectionStatus")]
+pub enum ConnectionStatus {
+    /// Requests are served.
+    Active,
+    /// Requests are refused after authentication; nothing is lost, and no account is touched.
+    Inactive,
+}
+
+/// What a deletion over SCIM means.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::DeletionPolicy")]
+pub enum DeletionPolicy {
+    /// The account is closed and kept.
+    Soft,
+    /// The account is closed, and purged after the revival window.
+    Hard,
+}
+
+/// The identity provider at the other end.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::Provider")]
+pub enum Provider {
+    /// Microsoft Entra ID.
+    EntraId,
+    /// Okta.
+    Okta,
+    /// Google Workspace.
+    GoogleWorkspace,
+    /// OneLogin.
+    #[graphql(name = "ONELOGIN")]
+    OneLogin,
+    /// JumpCloud.
+    #[graphql(name = "JUMPCLOUD")]
+    JumpCloud,
+    /// PingOne.
+    #[graphql(name = "PINGONE")]
+    PingOne,
+    /// Keycloak.
+    Keycloak,
+    /// Zitadel.
+    Zitadel,
+    /// Any other SCIM 2.0 client.
+    Generic,
+}
+
+/// A connection as the schema shows it.
+pub struct IdentitySource(pub connection::Connection);
+
+impl From<connection::Connection> for IdentitySource {
+    fn from(row: connection::Connection) -> Self {
+        Self(row)
+    }
+}
+
+/// A connection: one source of identities, with its own credentials. It sees and touches only what it owns.
+#[Object]
+impl IdentitySource {
+    /// The connection's global id.
+    #[graphql(directive = requires::apply(None))]
+    pub async fn id(&self) -> ID {
+        page::global(Kind::IdentitySource, self.0.id)
+    }
+
+    /// The name for people to read.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How identities arrive.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn kind(&self) -> ConnectionKind {
+        self.0.kind.into()
+    }
+
+    /// The identity provider at the other end.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn provider(&self) -> Provider {
+        self.0.provider.into()
+    }
+
+    /// Whether requests are served.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn status(&self) -> ConnectionStatus {
+        self.0.status.into()
+    }
+
+    /// What a deletion over SCIM means.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn deletion_policy(&self) -> DeletionPolicy {
+        self.0.deletion_policy.into()
+    }
+
+    /// How many days a deleted account may come back under its own id.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn revival_days(&self) -> i32 {
+        self.0.revival_days
+    }
+
+    /// When the identity provider was last heard; a few seconds late. Null while it never was.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn last_contact_at(&self) -> Option<DateTime<Utc>> {
+        self.0.last_contact_at
+    }
+
+    /// The SCIM tokens, newest first, revoked ones too; at most 100. Never a secret.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn tokens(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ScimToken>> {
+        let tokens = loaders::one(ctx, TokensOf(self.0.id)).await?.unwrap_or_default();
+        Ok(tokens.into_iter().take(MAX_TOKENS).map(Into::into).collect())
+    }
+
+    /// How many live accounts this connection owns. Counted only when selected; costs more than a field.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn user_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
+        Ok(page::count(loaders::one(ctx, UserCountOf(self.0.id)).await?.unwrap_or_default()))
+    }
+
+    /// How many live groups this connection owns. Counted only when selected; costs more than a field.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn group_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
+        Ok(page::count(loaders::one(ctx, ConnectionGroupCountOf(self.0.id)).await?.unwrap_or_default()))
+    }
+
+    /// The addresses to paste into the identity provider; null while SCIM is not available.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn endpoints(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimEndpoints>> {
+        ScimEndpoints::here(ctx).await
+    }
+
+    /// When the connection was made.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.created_at
+    }
+
+    /// When its settings last changed.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.0.updated_at
+    }
+
+    /// Counts its changes, from 1.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn version(&self) -> i64 {
+        self.0.version
+    }
+}
+
+/// A connection to be made.
+#[derive(InputObject)]
+pub struct ConnectionCreateInput {
+    /// The name for people to read; unique among the organization's connections.
+    name: String,
+    /// The identity provider at the other end.
+    #[graphql(default_with = "Provider::Generic")]
+    provider: Provider,
+    /// What a deletion over SCIM means.
+    #[graphql(default_with = "DeletionPolicy::Soft")]
+    deletion_policy: DeletionPolicy,
+    /// How many days a deleted account may come back under its own id, 0 to 3650.
+    #[graphql(default_with = "connection::REVIVAL_DAYS")]
+    revival_days: i32,
+}
+
+/// What to change about a connection; what is left out stays as it is.
+#[derive(InputObject)]
+pub struct ConnectionUpdateInput {
+    /// The connection's global id.
+    id: ID,
+    /// The name for people to read; unique among the organization's connections.
+    name: Option<String>,
+    /// The identity provider at the other end.
+    provider: Option<Provider>,
+    /// What a deletion over SCIM means.
+    deletion_policy: Option<DeletionPolicy>,
+    /// How many days a deleted account may come back under its own id, 0 to 3650.
+    revival_days: Option<i32>,
+}
+
+/// Which connection to start serving.
+#[derive(InputObject)]
+pub struct ConnectionActivateInput {
+    /// The connection's global id.
+    id: ID,
+}
+
+/// Which connection to stop serving.
+#[derive(InputObject)]
+pub struct ConnectionDeactivateInput {
+    /// The connection's global id.
+    id: ID,
+}
+
+/// What became of a change of a connection.
+#[derive(SimpleObject)]
+pub struct ConnectionPayload {
+    /// The connection after the change; null if there were mistakes.
+    #[graphql(directive = requires::apply(None))]
+    connection: Option<IdentitySource>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = requires::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
+fn payload(done: Result<connection::Connection>) -> Result<Option<ConnectionPayload>> {
+    let (done, user_errors) = page::outcome(done, BLAME)?;
+    Ok(Some(ConnectionPayload { connection: done.map(Into::into), user_errors }))
+}
+
+#[derive(Default)]
+pub struct ConnectionMutation;
+
+#[Object]
+impl ConnectionMutation {
+    /// Makes an active connection that an identity provider writes to. Issue it a token next.
+    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    async fn connection_create(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The connection to make.")] input: ConnectionCreateInput,
+    ) -> Result<Option<ConnectionPayload>> {
+        let settings = connection::Settings {
+            name: Some(input.name),
+            provider: Some(input.provider.into()),
+            deletion_policy: Some(input.deletion_policy.into()),
+            revival_days: Some(input.revival_days),
+        };
+        payload(connection::create(page::cx(ctx)?, settings).await)
+    }
+
+    /// Changes a connection's settings.
+    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    async fn connection_update(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to change.")] input: ConnectionUpdateInput,
+    ) -> Result<Option<ConnectionPayload>> {
+        let cx = page::cx(ctx)?;
+        let settings = connection::Settings {
+            name: input.name,
+            provider: input.provider.map(Into::into),
+            deletion_policy: input.deletion_policy.map(Into::into),
+            revival_days: input.revival_days,
+        };
+        payload(
+            async {
+                connection::update(cx, page::id(Kind::IdentitySource, &input.id, "the connection")?, settings).await
+            }
+            .await,
+        )
+    }
+
+    /// Starts serving a connection's requests (again).
+    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    async fn connection_activate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which connection.")] input: ConnectionActivateInput,
+    ) -> Result<Option<ConnectionPayload>> {
+        let cx = page::cx(ctx)?;
+        payload(
+            async { connection::activate(cx, page::id(Kind::IdentitySource, &input.id, "the connection")?).await }
+                .await,
+        )
+    }
+
+    /// Stops serving a connection's requests from this instant on. No account is touched.
+    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    async fn connection_deactivate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which connection.")] input: ConnectionDeactivateInput,
+    ) -> Result<Option<ConnectionPayload>> {
+        let cx = page::cx(ctx)?;
+        payload(
+            async { connection::deactivate(cx, page::id(Kind::IdentitySource, &input.id, "the connection")?).await }
+                .await,
+        )
+    }
+}

@@ -1,0 +1,331 @@
+//! Reads of many things at once: whatever the rows of a page ask for one by one is gathered and answered by one
+//! statement. Nothing is remembered beyond that, so a mutation never reads what it has just changed.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::runtime::{TokioSpawner, TokioTimer};
+use async_graphql::{Context, Request};
+use uuid::Uuid;
+
+use crate::context::Cx;
+use crate::domain::access::{self, Holding};
+use crate::domain::list::{Keyset, Slice};
+use crate::domain::member::{self, Place};
+use crate::domain::organization::{self, Organization};
+use crate::domain::{connection, event, group, key, mapping, role, token, user};
+use crate::error::Error;
+
+/// What can be asked for one by one; each is a key of its own kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UserId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RoleId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MappingId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId(pub Uuid);
+/// The roles that an account holds, and through what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HeldBy(pub Uuid);
+/// A page of the groups that an account is in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GroupsOf(pub Uuid, pub Keyset<Uuid>);
+/// How many groups an account is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupCountOf(pub Uuid);
+/// A page of the members of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MembersOf(pub Uuid, pub Keyset<Uuid>);
+/// How many members a group has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MemberCountOf(pub Uuid);
+/// The current mappings of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MappingsOfGroup(pub Uuid);
+/// The current mappings to a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MappingsOfRole(pub Uuid);
+/// The tokens of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokensOf(pub Uuid);
+/// How many accounts a connection owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UserCountOf(pub Uuid);
+/// How many groups a connection owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionGroupCountOf(pub Uuid);
+
+/// The organization of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Here;
+
+/// Reads for one request.
+pub struct Reads(Cx);
+
+type Found<K, V> = Result<HashMap<K, V>, Arc<Error>>;
+
+/// Gives a request its loaders.
+pub fn attach(request: Request, cx: &Cx) -> Request {
+    request.data(DataLoader::new(Reads(cx.clone()), TokioSpawner::current(), TokioTimer::default()))
+}
+
+/// One thing, read together with whatever else is asked for now.
+///
+/// # Errors
+/// What the domain says of the whole batch.
+pub async fn one<K>(ctx: &Context<'_>, key: K) -> async_graphql::Result<Option<<Reads as Loader<K>>::Value>>
+where
+    K: Send + Sync + Hash + Eq + Clone + 'static,
+    Reads: Loader<K, Error = Arc<Error>>,
+{
+    Ok(ctx.data::<DataLoader<Reads>>()?.load_one(key).await?)
+}
+
+/// The organization of the request, read once for all that ask for it now.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none.
+pub async fn organization(ctx: &Context<'_>) -> async_graphql::Result<Organization> {
+    Ok(one(ctx, Here).await?.ok_or_else(|| Error::not_found("the organization"))?)
+}
+
+/// Several things, those that exist, in the order of the keys.
+///
+/// # Errors
+/// What the domain says of the whole batch.
+pub async fn several<K>(ctx: &Context<'_>, keys: &[K]) -> async_graphql::Result<Vec<<Reads as Loader<K>>::Value>>
+where
+    K: Send + Sync + Hash + Eq + Clone + 'static,
+    Reads: Loader<K, Error = Arc<Error>>,
+{
+    let mut found = ctx.data::<DataLoader<Reads>>()?.load_many(keys.iter().cloned()).await?;
+    Ok(keys.iter().filter_map(|key| found.remove(key)).collect())
+}
+
+fn keyed<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, V> {
+    rows.into_iter().map(|row| (key(&row), row)).collect()
+}
+
+fn grouped<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, Vec<V>> {
+    let mut groups: HashMap<K, Vec<V>> = HashMap::new();
+    for row in rows {
+        groups.entry(key(&row)).or_default().push(row);
+    }
+    groups
+}
+
+fn rekeyed<K: Hash + Eq, V>(found: HashMap<Uuid, V>, key: impl Fn(Uuid) -> K) -> HashMap<K, V> {
+    found.into_iter().map(|(id, value)| (key(id), value)).collect()
+}
+
+impl Loader<UserId> for Reads {
+    type Value = user::User;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[UserId]) -> Found<UserId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(user::by_ids(&self.0, &ids).await?, |row| UserId(row.id)))
+    }
+}
+
+impl Loader<GroupId> for Reads {
+    type Value = group::Group;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[GroupId]) -> Found<GroupId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(group::by_ids(&self.0, &ids).await?, |row| GroupId(row.id)))
+    }
+}
+
+impl Loader<RoleId> for Reads {
+    type Value = role::Role;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[RoleId]) -> Found<RoleId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(role::by_ids(&self.0, &ids).await?, |row| RoleId(row.id)))
+    }
+}
+
+impl Loader<MappingId> for Reads {
+    type Value = mapping::Mapping;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MappingId]) -> Found<MappingId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(mapping::by_ids(&self.0, &ids).await?, |row| MappingId(row.mapping_id)))
+    }
+}
+
+impl Loader<ConnectionId> for Reads {
+    type Value = connection::Connection;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[ConnectionId]) -> Found<ConnectionId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(connection::by_ids(&self.0, &ids).await?, |row| ConnectionId(row.id)))
+    }
+}
+
+impl Loader<TokenId> for Reads {
+    type Value = token::Token;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[TokenId]) -> Found<TokenId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(token::by_ids(&self.0, &ids).await?, |row| TokenId(row.id)))
+    }
+}
+
+impl Loader<KeyId> for Reads {
+    type Value = key::ApiKey;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[KeyId]) -> Found<KeyId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(key::by_ids(&self.0, &ids).await?, |row| KeyId(row.id)))
+    }
+}
+
+impl Loader<EventId> for Reads {
+    type Value = event::Event;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[EventId]) -> Found<EventId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(event::by_ids(&self.0, &ids).await?, |row| EventId(row.id)))
+    }
+}
+
+impl Loader<TokensOf> for Reads {
+    type Value = Vec<token::Token>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[TokensOf]) -> Found<TokensOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(grouped(token::of_connections(&self.0, &ids).await?, |row| TokensOf(row.connection_id)))
+    }
+}
+
+impl Loader<MappingsOfRole> for Reads {
+    type Value = Vec<mapping::Mapping>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MappingsOfRole]) -> Found<MappingsOfRole, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(grouped(mapping::of_roles(&self.0, &ids).await?, |row| MappingsOfRole(row.role_id)))
+    }
+}
+
+impl Loader<MappingsOfGroup> for Reads {
+    type Value = Vec<mapping::Mapping>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MappingsOfGroup]) -> Found<MappingsOfGroup, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(grouped(mapping::of_groups(&self.0, &ids).await?, |row| MappingsOfGroup(row.group_id.unwrap_or_default())))
+    }
+}
+
+impl Loader<HeldBy> for Reads {
+    type Value = Vec<Holding>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[HeldBy]) -> Found<HeldBy, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(rekeyed(access::of_users(&self.0, &ids).await?, HeldBy))
+    }
+}
+
+impl Loader<GroupCountOf> for Reads {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[GroupCountOf]) -> Found<GroupCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(rekeyed(member::group_counts(&self.0, &ids).await?, GroupCountOf))
+    }
+}
+
+impl Loader<MemberCountOf> for Reads {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MemberCountOf]) -> Found<MemberCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(rekeyed(member::member_counts(&self.0, &ids).await?, MemberCountOf))
+    }
+}
+
+impl Loader<UserCountOf> for Reads {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[UserCountOf]) -> Found<UserCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(rekeyed(event::populations(&self.0, "user", &ids).await?, UserCountOf))
+    }
+}
+
+impl Loader<ConnectionGroupCountOf> for Reads {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[ConnectionGroupCountOf]) -> Found<ConnectionGroupCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(rekeyed(event::populations(&self.0, "group", &ids).await?, ConnectionGroupCountOf))
+    }
+}
+
+impl Loader<GroupsOf> for Reads {
+    type Value = Slice<group::Group>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[GroupsOf]) -> Found<GroupsOf, Self::Value> {
+        // Rows of one page ask for the same part of their lists: one statement for each part that is asked for.
+        let mut found = HashMap::new();
+        for (keyset, asked) in grouped(keys.to_vec(), |key| key.1.clone()) {
+            let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
+            found.extend(rekeyed(member::groups_of_users(&self.0, &ids, &keyset).await?, |id| {
+                GroupsOf(id, keyset.clone())
+            }));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<MembersOf> for Reads {
+    type Value = Slice<Place>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MembersOf]) -> Found<MembersOf, Self::Value> {
+        // Rows of one page ask for the same part of their lists: one statement for each part that is asked for.
+        let mut found = HashMap::new();
+        for (keyset, asked) in grouped(keys.to_vec(), |key| key.1.clone()) {
+            let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
+            found.extend(rekeyed(member::of_groups(&self.0, &ids, &keyset).await?, |id| MembersOf(id, keyset.clone())));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<Here> for Reads {
+    type Value = Organization;
+    type Error = Arc<Error>;
+
+    async fn load(&self, _: &[Here]) -> Found<Here, Self::Value> {
+        Ok(HashMap::from([(Here, organization::current(&self.0).await?)]))
+    }
+}

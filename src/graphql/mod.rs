@@ -1,0 +1,77 @@
+//! The management door: GraphQL at `/graphql`, for admin frontends and scripts.
+//!
+//! This wing translates and decides nothing: a query becomes reads of `domain`, a mutation becomes one call of it,
+//! errors become codes. What every field needs stands on the field ([`auth`]), what a document may cost in
+//! [`limits`], ids, pages and errors in [`page`], how many rows become one statement in [`loaders`]; then there is
+//! one file a noun. What must never enter: a database query, a rule about who may do what.
+
+mod auth;
+mod connection;
+mod event;
+mod group;
+mod http;
+mod key;
+mod limits;
+mod loaders;
+mod mapping;
+mod node;
+mod organization;
+mod page;
+mod role;
+#[cfg(test)]
+mod tests;
+mod token;
+mod user;
+mod viewer;
+
+use std::sync::{Arc, LazyLock};
+
+use async_graphql::{EmptySubscription, MergedObject, SDLExportOptions};
+use axum::Router;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::context::App;
+
+/// What can be read.
+#[derive(MergedObject, Default)]
+struct Query(viewer::ViewerQuery, organization::OrganizationQuery, node::NodeQuery);
+
+/// What can be done. One mutation is one logical action; mistakes that a person can correct are in `userErrors`.
+#[derive(MergedObject, Default)]
+struct Mutation(
+    organization::OrganizationMutation,
+    connection::ConnectionMutation,
+    token::TokenMutation,
+    key::ApiKeyMutation,
+    user::UserMutation,
+    group::GroupMutation,
+    role::RoleMutation,
+    mapping::RoleMappingMutation,
+);
+
+type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+
+/// The schema is the same for every request: built once.
+fn schema() -> &'static Schema {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+        Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+            .override_output_type_description::<DateTime<Utc>>("An instant as RFC 3339 writes it, in UTC.")
+            .override_output_type_description::<Uuid>("A UUID as RFC 9562 writes it.")
+            .override_output_type_description::<serde_json::Value>("Any JSON value.")
+            .extension(auth::Gate)
+            .finish()
+    });
+    &SCHEMA
+}
+
+/// The whole schema in the schema definition language, with what every field requires.
+pub fn sdl() -> String {
+    schema().sdl_with_options(SDLExportOptions::new().prefer_single_line_descriptions().use_space_ident())
+}
+
+/// `/graphql`.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new().route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method)).with_state(app)
+}

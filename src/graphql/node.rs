@@ -1,0 +1,92 @@
+//! Things by their global id, whatever they are.
+
+use async_graphql::{Context, ID, Interface, Object};
+
+use super::auth::requires;
+use super::connection::IdentitySource;
+use super::event::Event;
+use super::group::Group;
+use super::key::ApiKey;
+use super::loaders::{self, ConnectionId, EventId, GroupId, KeyId, MappingId, RoleId, TokenId, UserId};
+use super::mapping::RoleMapping;
+use super::organization::Organization;
+use super::page::{self, Kind, MAX_PAGE};
+use super::role::Role;
+use super::token::ScimToken;
+use super::user::User;
+use crate::error::{Error, Rule};
+
+/// A thing that has an id of its own in this API.
+#[derive(Interface)]
+#[graphql(field(
+    name = "id",
+    ty = "ID",
+    desc = "The thing's id in the whole API; opaque.",
+    directive = requires::apply(None)
+))]
+pub enum Node {
+    Organization(Organization),
+    IdentitySource(IdentitySource),
+    ScimToken(ScimToken),
+    ApiKey(ApiKey),
+    User(User),
+    Group(Group),
+    Role(Role),
+    RoleMapping(RoleMapping),
+    Event(Event),
+}
+
+/// The thing with this id; none for an id that stands for nothing here.
+async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>> {
+    let Some((kind, id)) = page::parse(id) else { return Ok(None) };
+    Ok(match kind {
+        Kind::Organization => (id == page::cx(ctx)?.organization()).then_some(Node::Organization(Organization)),
+        Kind::IdentitySource => loaders::one(ctx, ConnectionId(id)).await?.map(|row| Node::IdentitySource(row.into())),
+        Kind::ScimToken => loaders::one(ctx, TokenId(id)).await?.map(|row| Node::ScimToken(row.into())),
+        Kind::ApiKey => loaders::one(ctx, KeyId(id)).await?.map(|row| Node::ApiKey(row.into())),
+        Kind::User => loaders::one(ctx, UserId(id)).await?.map(|row| Node::User(row.into())),
+        Kind::Group => loaders::one(ctx, GroupId(id)).await?.map(|row| Node::Group(row.into())),
+        Kind::Role => loaders::one(ctx, RoleId(id)).await?.map(|row| Node::Role(row.into())),
+        Kind::RoleMapping => loaders::one(ctx, MappingId(id)).await?.map(|row| Node::RoleMapping(row.into())),
+        Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
+    })
+}
+
+#[derive(Default)]
+pub struct NodeQuery;
+
+#[Object]
+impl NodeQuery {
+    /// The thing with this id; null for an id that stands for nothing in this organization.
+    #[graphql(directive = requires::apply(None))]
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The thing's global id.")] id: ID,
+    ) -> async_graphql::Result<Option<Node>> {
+        find(ctx, &id).await
+    }
+
+    /// The things with these ids, in their order; null in the place of an id that stands for nothing here.
+    #[graphql(directive = requires::apply(None))]
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Global ids, at most 100.")] ids: Vec<ID>,
+    ) -> async_graphql::Result<Vec<Option<Node>>> {
+        if ids.len() > MAX_PAGE.unsigned_abs() as usize {
+            return Err(Error::broken(Rule::TooMany, "ids", format!("must be at most {MAX_PAGE}")).into());
+        }
+        let found = futures_util::future::join_all(ids.iter().map(|id| find(ctx, id))).await;
+        // One thing that may not be seen takes nothing from the others.
+        Ok(found
+            .into_iter()
+            .map(|found| {
+                found.unwrap_or_else(|error| {
+                    ctx.add_error(ctx.set_error_path(error.into_server_error(ctx.item.pos)));
+                    None
+                })
+            })
+            .collect())
+    }
+}
