@@ -7,11 +7,12 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
+use rolecall::authz::Permission;
 use rolecall::config::{ServeArgs, StoreArgs};
 use rolecall::context::App;
 use rolecall::domain::organization;
 use rolecall::simulate::{self, Idp, Plan, Step};
-use rolecall::{bootstrap, ledger, progress, server};
+use rolecall::{bootstrap, graphql, jwt, ledger, progress, server};
 
 /// Access follows the identity provider: SCIM 2.0 in, GraphQL to manage, a ledger to prove it.
 #[derive(Parser)]
@@ -29,6 +30,10 @@ enum Command {
     Bootstrap(BootstrapArgs),
     /// Bring the database's tables up to date
     Migrate(StoreArgs),
+    /// Print the GraphQL schema (SDL)
+    Schema,
+    /// Sign a token for a person, by the installation's own key
+    Jwt(JwtArgs),
     /// Check the ledger
     Audit {
         #[command(subcommand)]
@@ -103,6 +108,27 @@ impl From<ProviderArg> for Provider {
 }
 
 #[derive(Args)]
+struct JwtArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The organization's slug; may be given several times
+    #[arg(long, required = true)]
+    organization: Vec<String>,
+    /// What the person may do there; may be given several times [default: everything in the organization]
+    #[arg(long)]
+    permission: Vec<Permission>,
+    /// What identifies the person
+    #[arg(long, default_value = "administrator")]
+    subject: String,
+    /// A name for people to read
+    #[arg(long, default_value = "Administrator")]
+    name: String,
+    /// How long the token is good for, in minutes
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    minutes: u32,
+}
+
+#[derive(Args)]
 struct SimulateArgs {
     /// The SCIM base URL (what comes before /Users)
     #[arg(long)]
@@ -137,6 +163,11 @@ async fn main() -> ExitCode {
         Command::Bootstrap(args) => bootstrap(args).await,
         Command::Migrate(args) => migrate(args).await,
         Command::Audit { command: AuditCommand::Verify { store, organization } } => verify(store, organization).await,
+        Command::Schema => {
+            print!("{}", graphql::sdl());
+            Ok(())
+        }
+        Command::Jwt(args) => jwt(args).await,
         Command::Simulate(args) => simulate(args).await,
     };
     match done {
@@ -232,6 +263,25 @@ async fn verify(store: StoreArgs, slug: Option<String>) -> Done {
         }
     }
     if broken > 0 { Err(format!("{broken} of {} chains are broken", organizations.len())) } else { Ok(()) }
+}
+
+async fn jwt(args: JwtArgs) -> Done {
+    let app = open(args.store).await?;
+    let permissions = match args.permission.is_empty() {
+        true => Permission::in_organization(),
+        false => args.permission.into_iter().collect(),
+    };
+    for slug in &args.organization {
+        if organization::by_slug(&app, slug).await.map_err(|error| error.to_string())?.is_none() {
+            return Err(format!("there is no organization {slug:?}; `rolecall bootstrap` makes one"));
+        }
+    }
+    let organizations = args.organization.into_iter().map(|slug| (slug, permissions.clone())).collect();
+    let claims =
+        jwt::Claims { subject: args.subject, name: args.name, organizations, permissions: Default::default() };
+    let life = chrono::Duration::minutes(args.minutes.into());
+    println!("{}", jwt::issue(&app, &claims, life).map_err(|error| error.to_string())?);
+    Ok(())
 }
 
 async fn simulate(args: SimulateArgs) -> Done {
