@@ -11,7 +11,7 @@ use rolecall::config::{ServeArgs, StoreArgs};
 use rolecall::context::App;
 use rolecall::domain::organization;
 use rolecall::simulate::{self, Idp, Plan, Step};
-use rolecall::{bootstrap, ledger, progress, server};
+use rolecall::{bootstrap, graphql, ledger, progress, server};
 
 /// Access follows the identity provider: SCIM 2.0 in, GraphQL to manage, a ledger to prove it.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Bootstrap(BootstrapArgs),
     /// Bring the database's tables up to date
     Migrate(StoreArgs),
+    /// Print the GraphQL schema
+    Schema,
     /// Check the ledger
     Audit {
         #[command(subcommand)]
@@ -136,6 +138,10 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve(args).await,
         Command::Bootstrap(args) => bootstrap(args).await,
         Command::Migrate(args) => migrate(args).await,
+        Command::Schema => {
+            print!("{}", graphql::sdl());
+            Ok(())
+        }
         Command::Audit { command: AuditCommand::Verify { store, organization } } => verify(store, organization).await,
         Command::Simulate(args) => simulate(args).await,
     };

@@ -17,7 +17,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
 use crate::context::App;
-use crate::{scim, workers};
+use crate::{graphql, scim, workers};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -27,7 +27,8 @@ pub fn app(app: Arc<App>) -> Router {
     let path = app.config.public_url.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
     let health =
         Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(app.clone());
-    let doors = scim::router(app)
+    let doors = scim::router(app.clone())
+        .merge(graphql::router(app))
         .layer(DefaultBodyLimit::max(1024 * 1024))
         // Small answers cost more to compress than to send.
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))))
