@@ -16,7 +16,7 @@
 //! | [`ledger`] | one row a change, chained by hashes |
 //! | [`workers`] | what happens in the background |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
-//! | [`simulate`], `demo`, [`bootstrap`], [`server`] | what the command line starts |
+//! | [`simulate`], [`demo`], [`bootstrap`], [`server`] | what the command line starts |
 //! | [`progress`] | a line that says how far something is |
 //!
 //! # Two journeys
@@ -33,6 +33,7 @@ pub mod authz;
 pub mod bootstrap;
 pub mod config;
 pub mod context;
+pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod graphql;

@@ -10,6 +10,7 @@ use entity::connection::Provider;
 use rolecall::authz::Permission;
 use rolecall::config::{ServeArgs, StoreArgs};
 use rolecall::context::App;
+use rolecall::demo::{self, DemoArgs};
 use rolecall::domain::organization;
 use rolecall::simulate::{self, Idp, Plan, Step};
 use rolecall::{bootstrap, graphql, jwt, ledger, progress, server};
@@ -24,6 +25,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Watch a hospital hire, move and dismiss nurses, on a throw-away server
+    Demo(DemoArgs),
     /// Run the server
     Serve(ServeArgs),
     /// Make an organization and a connection, and print credentials for both doors
@@ -155,10 +158,14 @@ struct SimulateArgs {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let command = parse().command;
+    // The demo tells its own story; only what goes wrong may interrupt it.
+    let usual = if matches!(command, Command::Demo(_)) { "warn" } else { "info,sqlx=warn,sea_orm_migration=warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ROLECALL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn,sea_orm_migration=warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let done = match parse().command {
+    let done = match command {
+        Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve(args).await,
         Command::Bootstrap(args) => bootstrap(args).await,
         Command::Migrate(args) => migrate(args).await,

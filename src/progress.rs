@@ -14,3 +14,22 @@ pub fn show(out: &mut (impl Write + IsTerminal), what: &str, done: usize, total:
     };
     let _ = out.flush();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek};
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_once() {
+        let mut log = tempfile::tempfile().unwrap();
+        for done in 0..=3 {
+            show(&mut log, "hired", done, 3);
+        }
+        let mut text = String::new();
+        log.rewind().unwrap();
+        log.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hired 3/3\n");
+    }
+}

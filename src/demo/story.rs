@@ -1,0 +1,297 @@
+//! The chapters of the demo, in their order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::api::{Access, Api, at, text};
+use super::narrator::{Narrator, millis, seconds};
+use super::{LEAVERS, MOVERS, NURSES};
+use crate::bootstrap::Bootstrapped;
+use crate::context::App;
+use crate::ledger;
+use crate::simulate::{Leaver, Plan, Simulation, Staff};
+
+/// Somebody whose access is not gone after this long has kept it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type People = BTreeMap<String, Access>;
+
+/// Everybody who takes part.
+pub struct Story {
+    pub narrator: Narrator,
+    pub api: Api,
+    /// The hospital's identity provider.
+    pub hospital: Simulation,
+    /// What that is called.
+    pub idp: &'static str,
+}
+
+/// A role that waits for its group, by the ward's name.
+pub type Mappings = Vec<(String, String)>;
+
+impl Story {
+    /// The administrator makes a role for each ward and says which group is to hold it, before any group is there.
+    pub async fn decide(&mut self) -> Result<Mappings, String> {
+        self.narrator.chapter("The administrator decides what the nurses of each ward may do");
+        let connection = self.connection().await?;
+        let mut mappings = Mappings::new();
+        let mut waiting = 0;
+        for ward in self.hospital.wards() {
+            let role = json!({
+                "name": role_of(ward.name),
+                "permissions": [format!("{}:read-charts", ward.name.to_lowercase()), "medication:record"],
+            });
+            let role = self.api.order("roleCreate", "role { id }", role).await?;
+            let mapping = json!({
+                "awaits": { "connectionId": connection, "attribute": "DISPLAY_NAME", "value": ward.group },
+                "roleId": text(&role, "/role/id"),
+                "reason": "Agency contract 2026-11",
+            });
+            let mapping = self.api.order("roleMappingCreate", "roleMapping { id state }", mapping).await?;
+            waiting += usize::from(text(&mapping, "/roleMapping/state") == "WAITING");
+            mappings.push((ward.name.to_owned(), text(&mapping, "/roleMapping/id")));
+        }
+        let wards = self.hospital.wards();
+        if let Some(ward) = wards.first() {
+            let (group, role) = (&ward.group, role_of(ward.name));
+            self.narrator
+                .say(format!("A role for each ward: whoever is in the group {group} will be {role}, and so on."));
+        }
+        self.narrator.fact("rules made, which wait for their groups", wards.len(), waiting);
+        Ok(mappings)
+    }
+
+    /// Accounts first, then groups: only with the group comes the role. Returns who may do what then.
+    pub async fn arrive(&mut self) -> Result<People, String> {
+        self.narrator
+            .chapter(&format!("An agency sends {NURSES} nurses; {} makes their accounts and groups", self.idp));
+        self.narrator.say("An account alone may do nothing. With the group comes the role.");
+        let began = Instant::now();
+        let hired = self.hospital.hire(NURSES, Narrator::watch("accounts")).await;
+        self.narrator.fact("new accounts", NURSES, hired.created);
+        let two: Vec<Staff> = self.hospital.staff().iter().take(2).cloned().collect();
+        let mut before = Vec::new();
+        for staff in &two {
+            before.push(self.api.access_of(&staff.person.user_name).await?.roles());
+        }
+        self.hospital.place(Narrator::watch("in a ward's group")).await;
+        let took = began.elapsed();
+        for (staff, before) in two.iter().zip(before) {
+            let now = self.api.access_of(&staff.person.user_name).await?;
+            let what = format!("{}, before and with the group", staff.person.display_name());
+            let expected = format!("no role → {} (through {})", role_of(staff.person.department), self.group_of(staff));
+            self.narrator.fact(
+                &what,
+                expected,
+                format!("{before} → {} (through {})", now.roles(), now.through.join(", ")),
+            );
+        }
+        let people = self.api.access_of_all().await?;
+        self.narrator.fact("nurses who hold the role of their ward and no other", NURSES, self.as_employed(&people));
+        self.narrator.say(format!("{} requests in {}", self.requests(), seconds(took)));
+        self.nothing_refused();
+        Ok(people)
+    }
+
+    /// Nobody edits a role: people change their group, and the role follows.
+    pub async fn change(&mut self, before: People) -> Result<(), String> {
+        self.narrator.chapter("Twelve move to another ward");
+        self.narrator.say("Nobody edits a role. People change their group, and the role follows.");
+        let moves = self.hospital.transfer(MOVERS, Narrator::watch("moved")).await;
+        let after = self.api.access_of_all().await?;
+        if let Some(one) = moves.first() {
+            let roles = |people: &People| people.get(&one.user_name).map_or("nobody".to_owned(), Access::roles);
+            let expected = format!("{} → {}", role_of(&one.from), role_of(&one.to));
+            self.narrator.fact(&self.name_of(&one.id), expected, format!("{} → {}", roles(&before), roles(&after)));
+        }
+        let right = moves
+            .iter()
+            .filter(|one| after.get(&one.user_name).is_some_and(|access| access.roles == [role_of(&one.to)]));
+        self.narrator.fact("movers who hold the new role and no longer the old", MOVERS, right.count());
+        let others = after.iter().filter(|(name, access)| before.get(*name) == Some(access)).count();
+        self.narrator.fact("people for whom nothing changed", NURSES - MOVERS, others);
+        self.nothing_refused();
+        Ok(())
+    }
+
+    /// The clock runs from the moment the identity provider asks until the API shows that nothing is left.
+    pub async fn leave(&mut self) -> Result<(), String> {
+        self.narrator.chapter("A contract ends: eight leave");
+        self.narrator
+            .say("The clock runs from the identity provider's request until nothing is left of somebody's roles.");
+        let mut watch = Narrator::watch("left");
+        let (mut leavers, mut times) = (Vec::new(), Vec::new());
+        for done in 1..=LEAVERS {
+            let Some(leaver) = self.hospital.offboard(1, |_, _| {}).await.pop() else { break };
+            times.extend(self.until_revoked(&leaver).await?);
+            leavers.push(leaver);
+            watch(done, LEAVERS);
+        }
+        times.sort_unstable();
+        self.narrator.fact("seen to lose everything", LEAVERS, times.len());
+        if let (Some(least), Some(median), Some(most)) = (times.first(), times.get(times.len() / 2), times.last()) {
+            self.narrator.say(format!(
+                "it took {} at best, {} in the middle, {} at worst",
+                millis(*least),
+                millis(*median),
+                millis(*most)
+            ));
+        }
+        let people = self.api.access_of_all().await?;
+        let gone = |leaver: &&Leaver| people.get(&leaver.user_name).is_some_and(|it| !it.active && it.roles.is_empty());
+        self.narrator.fact(
+            "leavers whose account is off and who hold no role",
+            LEAVERS,
+            leavers.iter().filter(gone).count(),
+        );
+        self.narrator.fact("nurses who still hold the role of their ward", NURSES - LEAVERS, self.as_employed(&people));
+        let differences = self.hospital.check(Narrator::watch("read back over SCIM")).await;
+        for difference in differences.iter().take(5) {
+            self.narrator.say(difference);
+        }
+        self.narrator.fact("differences between what was sent and what is stored", 0, differences.len());
+        self.nothing_refused();
+        Ok(())
+    }
+
+    async fn until_revoked(&self, leaver: &Leaver) -> Result<Option<Duration>, String> {
+        while leaver.asked.elapsed() < PATIENCE {
+            let access = self.api.access_of(&leaver.user_name).await?;
+            if !access.active && access.roles.is_empty() {
+                return Ok(Some(leaver.asked.elapsed()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A rule is removed by mistake and brought back: roles are computed, so both are felt at once by all.
+    pub async fn slip(&mut self, mappings: &Mappings) -> Result<(), String> {
+        let Some((ward, mapping)) = mappings.first() else { return Err("there is no ward".into()) };
+        self.narrator.chapter(&format!("The administrator removes {ward}'s rule by mistake, and restores it"));
+        let staff = self.hospital.staff().iter().filter(|staff| staff.employed);
+        let there = staff.filter(|staff| staff.person.department == ward).count();
+        self.narrator.say("Roles are computed whenever they are asked for, so that both are felt at once.");
+        let holders = |people: &People| people.values().filter(|it| it.roles.contains(&role_of(ward))).count();
+        let mut found = vec![holders(&self.api.access_of_all().await?)];
+        for name in ["roleMappingRemove", "roleMappingRestore"] {
+            self.api.order(name, "roleMapping { state }", json!({ "id": mapping })).await?;
+            found.push(holders(&self.api.access_of_all().await?));
+        }
+        let found: Vec<_> = found.iter().map(usize::to_string).collect();
+        let what = format!("who holds {} before, without and with it", role_of(ward));
+        self.narrator.fact(&what, format!("{there} → 0 → {there}"), found.join(" → "));
+        Ok(())
+    }
+
+    /// The first screen of an administration console, in one query.
+    pub async fn look(&mut self, made: &Bootstrapped) -> Result<(), String> {
+        self.narrator.chapter("What the administrator sees (one GraphQL query)");
+        let query = "{ organization { scim { availability { state } status endpoints { baseUrl usersUrl groupsUrl } \
+                     counts { users groups asOf } } } }";
+        let answer = self.api.ask(query, json!({})).await?;
+        let scim = at(&answer, "/organization/scim");
+        let status = format!("{}, {}", text(scim, "/availability/state"), text(scim, "/status"));
+        self.narrator.fact("provisioning", "AVAILABLE, ACTIVE", status);
+        let counts = format!("{} accounts, {} groups", text(scim, "/counts/users"), text(scim, "/counts/groups"));
+        self.narrator.fact("provisioned", format!("{NURSES} accounts, {} groups", self.hospital.wards().len()), counts);
+        for (what, pointer, expected) in [
+            ("base URL", "/endpoints/baseUrl", &made.scim.base_url),
+            ("users", "/endpoints/usersUrl", &made.scim.users_url),
+            ("groups", "/endpoints/groupsUrl", &made.scim.groups_url),
+        ] {
+            self.narrator.fact(what, expected, text(scim, pointer));
+        }
+        Ok(())
+    }
+
+    /// A token may have leaked: the administrator replaces it. Returns the new one.
+    pub async fn rotate(&mut self, plan: &Plan) -> Result<String, String> {
+        self.narrator.chapter("The token of the identity provider is replaced");
+        let connection = self.connection().await?;
+        let input = json!({ "connectionId": connection, "overlapSeconds": 0 });
+        let payload = self.api.order("scimTokenRotate", "secret", input).await?;
+        let token = text(&payload, "/secret");
+        let old = Simulation::connect(plan).await.err().map(|why| why.to_string()).unwrap_or_default();
+        self.narrator.fact("the old token is refused", "401", if old.contains(" 401") { "401" } else { &old });
+        let plan = Plan { token: token.clone(), ..plan.clone() };
+        let new = Simulation::connect(&plan).await.map_or_else(|why| why.to_string(), |_| "accepted".to_owned());
+        self.narrator.fact("the new token", "accepted", new);
+        Ok(token)
+    }
+
+    /// Every change left one row, and the rows are chained by their hashes.
+    pub async fn prove(&mut self, app: &Arc<App>, made: &Bootstrapped) -> Result<(), String> {
+        self.narrator.chapter("What an auditor sees");
+        let counts = self.api.events_by_action().await?;
+        let total: usize = counts.values().sum();
+        let mut lines: Vec<_> = counts.iter().map(|(action, count)| format!("{action} {count}")).collect();
+        lines.sort();
+        self.narrator.say(format!("the ledger has {total} changes:"));
+        for line in lines.chunks(4) {
+            self.narrator.say(format!("  {}", line.join(", ")));
+        }
+        let wards = self.hospital.wards().len();
+        for (action, expected) in [
+            ("user.created", NURSES),
+            ("user.suspended", LEAVERS),
+            ("group.created", wards),
+            ("role_mapping.created", wards),
+            ("role_mapping.restored", 1),
+            ("scim_token.rotated", 1),
+        ] {
+            self.narrator.fact(action, expected, counts.get(action).copied().unwrap_or_default());
+        }
+        let verdict = ledger::verify(&app.store, made.organization.id).await.map_err(|error| error.to_string())?;
+        let found = match verdict.broken {
+            None => format!("intact over {} changes", verdict.sealed),
+            Some(fault) => format!("broken: {fault}"),
+        };
+        self.narrator.fact("the chain of hashes", format!("intact over {total} changes"), found);
+        Ok(())
+    }
+
+    /// The id of the identity provider's connection.
+    async fn connection(&self) -> Result<String, String> {
+        let answer = self.api.ask("{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await?;
+        Ok(text(&answer, "/organization/connections/nodes/0/id"))
+    }
+
+    /// How many of the employed hold exactly their ward's role.
+    fn as_employed(&self, people: &People) -> usize {
+        let employed = self.hospital.staff().iter().filter(|staff| staff.employed);
+        employed
+            .filter(|staff| {
+                let access = people.get(&staff.person.user_name);
+                access.is_some_and(|access| access.active && access.roles == [role_of(staff.person.department)])
+            })
+            .count()
+    }
+
+    fn group_of(&self, staff: &Staff) -> &str {
+        self.hospital.wards().get(staff.ward).map_or("", |ward| &ward.group)
+    }
+
+    fn name_of(&self, id: &str) -> String {
+        let staff = self.hospital.staff().iter().find(|staff| staff.id == id);
+        staff.map_or("somebody".to_owned(), |staff| staff.person.display_name())
+    }
+
+    fn requests(&self) -> usize {
+        self.hospital.client().latencies().len()
+    }
+
+    fn nothing_refused(&mut self) {
+        let refused = self.hospital.client().refused();
+        for refusal in refused.iter().take(5) {
+            self.narrator.say(refusal);
+        }
+        self.narrator.fact("requests that were refused", 0, refused.len());
+    }
+}
+
+fn role_of(ward: &str) -> String {
+    format!("{ward} nurse")
+}

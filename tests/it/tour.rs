@@ -1,0 +1,111 @@
+//! The README's tour, run as it stands there: a tutorial that no longer works is a failing test.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::database::Database;
+use crate::process::Server;
+
+/// Where the README says that the server is.
+const SHOWN_ADDRESS: &str = "http://127.0.0.1:8080";
+/// Stands between the outputs of two steps.
+const MARK: &str = "=== step";
+
+/// A block of shell, and what the README shows under it.
+struct Step {
+    shell: String,
+    shown: String,
+}
+
+#[tokio::test]
+async fn the_tour_prints_what_the_readme_shows() {
+    let steps = steps(include_str!("../../README.md"));
+    assert!(steps.len() >= 5, "the README has a tour");
+    let database = Database::empty().await;
+    // The tour's data folder is the test's.
+    std::os::unix::fs::symlink(".", database.folder().join("tour")).unwrap();
+    let server = Server::start(&database).await;
+
+    let script: String = steps.iter().map(|step| format!("{}\necho '{MARK}'\n", step.shell)).collect();
+    let program = Path::new(env!("CARGO_BIN_EXE_rolecall")).parent().unwrap();
+    let output = Command::new("bash")
+        .args(["-euc", &script])
+        .current_dir(database.folder())
+        .env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap()))
+        .env("NO_PROXY", "127.0.0.1")
+        .env("ROLECALL_DATABASE_URL", &database.url)
+        .env("ROLECALL_PUBLIC_URL", &server.address)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap().replace(&server.address, SHOWN_ADDRESS);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let mut printed = printed.split(MARK);
+    for step in &steps {
+        let found = printed.next().unwrap_or("nothing: the step did not run").trim();
+        let Step { shell, shown } = step;
+        assert!(shows(found, shown), "this step\n{shell}\nprinted\n{found}\nand not\n{shown}\n{complaints}");
+    }
+    assert!(output.status.success(), "{complaints}");
+    drop(server);
+    database.drop().await;
+}
+
+#[test]
+fn the_readme_names_every_setting() {
+    let readme = include_str!("../../README.md");
+    for command in ["serve", "bootstrap", "migrate", "simulate", "demo"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_rolecall")).args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        let settings =
+            help.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("ROLECALL_"));
+        let flags = help.split_whitespace().filter(|word| command == "serve" && word.starts_with("--"));
+        for name in settings.chain(flags).filter(|name| *name != "--help") {
+            assert!(readme.contains(&format!("{name}`")), "README says nothing of {name}");
+        }
+    }
+}
+
+/// The blocks marked `sh tour`, each with the block marked `text shown` that follows it.
+fn steps(readme: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut block = "";
+    for line in readme.lines() {
+        if let Some(info) = line.strip_prefix("```") {
+            block = info;
+            if block == "sh tour" {
+                steps.push(Step { shell: String::new(), shown: String::new() });
+            }
+            continue;
+        }
+        let Some(step) = steps.last_mut() else { continue };
+        match block {
+            "sh tour" => step.shell += &format!("{line}\n"),
+            "text shown" => step.shown += &format!("{line}\n"),
+            _ => {}
+        }
+    }
+    steps
+}
+
+/// Whether this was printed, where `…` stands for anything.
+fn shows(found: &str, shown: &str) -> bool {
+    let mut parts = shown.trim().split('…');
+    let Some(mut rest) = found.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        let place = if parts.peek().is_none() { rest.rfind(part) } else { rest.find(part) };
+        let Some(place) = place else { return false };
+        rest = &rest[place + part.len()..];
+    }
+    rest.is_empty()
+}
+
+#[test]
+fn dots_stand_for_anything_and_the_rest_for_itself() {
+    assert!(shows("a 12 b 3", "a … b …"));
+    assert!(shows("acme: intact, 7 events", "acme: intact, … events…"));
+    assert!(shows("same", "same\n"));
+    assert!(!shows("a 12 b 3 c", "a … b"));
+    assert!(!shows("more", ""));
+    assert!(!shows("a b", "a … c"));
+}
