@@ -214,6 +214,7 @@ impl Organization {
 
     /// The ledger: every change ever made here.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn events(
         &self,
         ctx: &Context<'_>,

@@ -7,6 +7,7 @@ use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -819,9 +820,15 @@ async fn introspection_by_the_tools_works() {
 #[tokio::test]
 async fn faults_inside_stay_inside() {
     let server = server().await;
-    server.app.store.read.clone().close().await.unwrap();
-    let reply = server.ask("{ viewer { name } }").await;
-    assert_eq!((reply.status, reply.code()), (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"));
+    person(&server.cx, "ada").await;
+    let damage = r#"UPDATE "user" SET document = 'not JSON'"#;
+    server.app.store.write.execute_unprepared(damage).await.unwrap();
+    let reply = server.ask("{ organization { slug users(first: 1) { nodes { title } } } }").await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::OK, "INTERNAL"));
+    assert_eq!(
+        reply.at("/data"),
+        &json!({ "organization": { "slug": "acme", "users": { "nodes": [{ "title": null }] } } })
+    );
     assert_eq!(reply.at("/errors/0/message"), "internal error");
-    assert!(reply.at("/errors/0/extensions/requestId").is_string());
+    assert_eq!(reply.at("/errors/0/extensions/requestId"), reply.headers["x-request-id"].to_str().unwrap());
 }
