@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::query::Wanted;
-use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
+use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
 use super::{patch as patching, wire};
 use crate::context::Cx;
 use crate::domain::document;
@@ -97,7 +97,7 @@ pub async fn patch(
     Body(body): Body,
 ) -> Answer {
     let group = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
-    if !wanted.projected && !group::has_at_most(&caller.cx, group.id, SMALL).await? {
+    if !wanted.projected && !visible(group::has_at_most(&caller.cx, group.id, SMALL).await)? {
         return Ok((StatusCode::NO_CONTENT, [("etag", etag(group.version))]).into_response());
     }
     single(&caller, StatusCode::OK, &group, &wanted.projection).await
@@ -162,7 +162,7 @@ async fn members(cx: &Cx, ids: &[Uuid], projection: &Projection) -> Result<HashM
     if ids.is_empty() || !projection.wants("members") {
         return Ok(HashMap::new());
     }
-    group::members_of(cx, ids).await
+    visible(group::members_of(cx, ids).await)
 }
 
 fn location(id: Uuid, endpoint: &str, base_url: &str) -> String {

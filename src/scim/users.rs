@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::query::Wanted;
-use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
+use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
 use super::{patch as patching, wire};
 use crate::context::Cx;
 use crate::domain::document;
@@ -157,7 +157,7 @@ async fn groups(
     if ids.is_empty() || !projection.wants("groups") {
         return Ok(Default::default());
     }
-    user::groups_of(cx, ids).await
+    visible(user::groups_of(cx, ids).await)
 }
 
 fn location(user: &User, base_url: &str) -> String {

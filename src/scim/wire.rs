@@ -291,6 +291,14 @@ impl IntoResponse for Failure {
     }
 }
 
+/// What the token's scopes do not let it read is left out of an answer; the request that it belongs to stands.
+pub fn visible<T: Default>(found: Result<T>) -> Result<T> {
+    match found {
+        Err(Error::Forbidden(_)) => Ok(T::default()),
+        found => found,
+    }
+}
+
 /// A resource as text: the stored document and what the server adds to it. Without a projection the document
 /// is moved as bytes and never looked into.
 pub fn compose(
