@@ -1,6 +1,7 @@
 //! Stories over real HTTP, each with a server and a database of its own, on SQLite or PostgreSQL. They do
 //! something and then look at the status, the body, the rows and the events; all end with the ledger verified.
 
+mod authz;
 mod bad_input;
 mod cli;
 mod crash;
@@ -16,4 +17,5 @@ mod scim_lists;
 mod scim_users;
 mod tenancy;
 mod tour;
+mod walls;
 mod world;

@@ -1,0 +1,113 @@
+//! The whole policy as a table, so that no change of it goes unseen; and what a confined token meets.
+
+use std::fmt::Write;
+
+use rolecall::authz::{Action, Actor, Permission, Scope, allows};
+use rolecall::domain::token;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::world::World;
+
+const KEPT: &str = include_str!("authz.txt");
+
+/// Everybody who may ask: each permission and each scope alone, all of them, and none.
+fn actors() -> Vec<(String, Actor)> {
+    let id = Uuid::from_u128(1);
+    let connection =
+        |scopes: &[Scope]| Actor::Connection { id, name: String::new(), scopes: scopes.iter().copied().collect() };
+    let key = |permissions: &[Permission]| Actor::Key {
+        id,
+        name: String::new(),
+        permissions: permissions.iter().copied().collect(),
+    };
+    let person = |permissions: &[Permission]| Actor::Person {
+        subject: String::new(),
+        name: String::new(),
+        permissions: permissions.iter().copied().collect(),
+    };
+    let mut actors = vec![("system".into(), Actor::System)];
+    actors.push(("connection, all scopes".into(), connection(&Scope::ALL)));
+    actors.extend(Scope::ALL.map(|scope| (format!("connection, {}", scope.name()), connection(&[scope]))));
+    actors.push(("connection, no scope".into(), connection(&[])));
+    actors.push(("key, all permissions".into(), key(&Permission::ALL)));
+    actors.extend(Permission::ALL.map(|permission| (format!("key, {permission}"), key(&[permission]))));
+    actors.push(("person, all permissions".into(), person(&Permission::ALL)));
+    actors.extend(Permission::ALL.map(|permission| (format!("person, {permission}"), person(&[permission]))));
+    actors.push(("person, no permission".into(), person(&[])));
+    actors
+}
+
+#[test]
+fn the_policy_is_the_one_that_was_agreed() {
+    let own = Some(Uuid::from_u128(1));
+    let stranger = Some(Uuid::from_u128(2));
+    let mut table = String::from(
+        "own = a thing of the connection with the actor's id, other = of another one, hand = made by hand\n",
+    );
+    for (name, actor) in actors() {
+        let may: Vec<String> = Action::ALL
+            .iter()
+            .filter_map(|action| {
+                let whose = [("own", own), ("other", stranger), ("hand", None)];
+                let whose: Vec<_> =
+                    whose.iter().filter(|(_, owner)| allows(&actor, *action, *owner)).map(|(name, _)| *name).collect();
+                match whose.len() {
+                    0 => None,
+                    3 => Some(format!("{action:?}")),
+                    _ => Some(format!("{action:?} ({})", whose.join(", "))),
+                }
+            })
+            .collect();
+        let may = if may.is_empty() { "nothing".into() } else { may.join(", ") };
+        writeln!(table, "{name}: {may}").unwrap();
+    }
+    assert!(
+        table == KEPT,
+        "the policy differs from tests/it/authz.txt; if that is meant, the file must become:\n{table}"
+    );
+}
+
+#[tokio::test]
+async fn a_confined_token_does_what_it_is_for() {
+    let world = World::new().await;
+    let user = world.scim().user("ada").await;
+    let group = world.scim().group("Ward 3", &[user]).await;
+    for scope in Scope::ALL {
+        let system = world.system();
+        let issued = token::issue(&system, world.acme.connection, Some([scope].into()), None).await.unwrap();
+        let scim = world.scim().with_token(&issued.secret);
+        for (kind, id, read, write) in [
+            ("Users", user, Scope::UsersRead, Scope::UsersWrite),
+            ("Groups", group, Scope::GroupsRead, Scope::GroupsWrite),
+        ] {
+            for path in [format!("/{kind}"), format!("/{kind}/{id}")] {
+                let answer = scim.get(&path).await;
+                match scope == read {
+                    true => drop(answer.is(200)),
+                    false => drop(answer.refused(403, None)),
+                }
+            }
+            let rename = json!([{ "op": "replace", "path": "displayName", "value": scope.name() }]);
+            let renamed = scim.patch(&format!("/{kind}/{id}"), rename).await;
+            if scope == write {
+                assert!(
+                    renamed.status.is_success(),
+                    "what was done is never answered with a refusal: {}",
+                    renamed.body
+                );
+                assert_eq!(world.scim().get(&format!("/{kind}/{id}")).await.body["displayName"], scope.name());
+                continue;
+            }
+            renamed.refused(403, None);
+            let body = json!({ "userName": "x", "displayName": "x" });
+            scim.put(&format!("/{kind}/{id}"), body.clone()).await.refused(403, None);
+            scim.post(&format!("/{kind}"), body).await.refused(403, None);
+            scim.delete(&format!("/{kind}/{id}")).await.refused(403, None);
+        }
+    }
+    assert_eq!(world.events_of(user).await, ["user.created", "user.updated"]);
+    assert_eq!(world.events_of(group).await, ["group.created", "group.updated"]);
+    assert_eq!(world.scim().get(&format!("/Users/{user}")).await.body["groups"][0]["value"], group.to_string());
+    world.end().await;
+}
