@@ -4,11 +4,11 @@
 //! walked once with every fragment costed once, because fragments that double each other would otherwise take
 //! the validator and the executor seconds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use async_graphql::parser::types::{
-    ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet, ServiceDocument, TypeKind,
+    ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet, ServiceDocument, TypeKind,
     TypeSystemDefinition,
 };
 use async_graphql::{Name, Positioned, Variables};
@@ -173,6 +173,9 @@ pub fn check_document(document: &ExecutableDocument, variables: &Variables) -> R
         if cost.width > MAX_ROOT_FIELDS {
             return Err(Excess::over("number of root fields", cost.width, MAX_ROOT_FIELDS));
         }
+        if operation.node.ty == OperationType::Mutation {
+            walk.each_once(selection_set, &mut HashSet::new(), &mut HashSet::new())?;
+        }
         all.add(cost);
         all.directives = all.directives.saturating_add(directives.len() as u64);
         all.check()?;
@@ -240,6 +243,34 @@ impl<'a> Walk<'a> {
         };
         let once = cost.total().saturating_mul(rows).saturating_add(1);
         Ok(Cost { once, each: 0, ..cost })
+    }
+
+    /// GraphQL specification, section 6.3.2: fields with one response key are one field. The executor would run a
+    /// mutation once for each time that it is written, so none may be written twice.
+    fn each_once(
+        &self,
+        set: &'a Positioned<SelectionSet>,
+        keys: &mut HashSet<&'a Name>,
+        fragments: &mut HashSet<&'a Name>,
+    ) -> Result<(), Excess> {
+        let twice = Excess::Invalid("a mutation stands here twice under one name; give each an alias of its own");
+        for item in &set.node.items {
+            match &item.node {
+                Selection::Field(field) if keys.insert(&field.node.response_key().node) => {}
+                Selection::Field(_) => return Err(twice),
+                Selection::InlineFragment(inline) => self.each_once(&inline.node.selection_set, keys, fragments)?,
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name.node;
+                    if !fragments.insert(name) {
+                        return Err(twice);
+                    }
+                    if let Some(fragment) = self.document.fragments.get(name) {
+                        self.each_once(&fragment.node.selection_set, keys, fragments)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn fragment(&mut self, name: &'a Name, level: u32) -> Result<Cost, Excess> {
