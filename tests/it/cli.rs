@@ -207,3 +207,11 @@ async fn a_server_that_is_asked_to_stop_ends_what_it_began() {
     assert_eq!(found.body["totalResults"], 1);
     database.drop().await;
 }
+
+#[tokio::test]
+async fn schema_prints_the_published_contract() {
+    let database = Database::empty().await;
+    let published = include_str!("../../schema.graphql");
+    assert_eq!(ok(&database, &["schema"]), published, "schema.graphql is stale: rolecall schema > schema.graphql");
+    database.drop().await;
+}

@@ -1,9 +1,10 @@
 //! Several servers on one database.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::database::{Database, MASTER_KEY};
-use crate::process::{Server, rolecall};
+use crate::process::{Server, bootstrap, rolecall};
+use crate::world::Answer;
 
 #[tokio::test]
 async fn servers_that_start_at_once_on_an_empty_database_share_it() {
@@ -25,5 +26,34 @@ async fn servers_that_start_at_once_on_an_empty_database_share_it() {
     }
     let verdict = rolecall(&database, &["audit", "verify"]).envs(key).output().unwrap();
     assert!(verdict.status.success());
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_rotated_on_one_server_is_dead_on_the_other_at_once() {
+    let database = Database::empty().await;
+    let made = bootstrap(&database);
+    let (one, other) = (Server::start(&database).await, Server::start(&database).await);
+    for server in [&one, &other] {
+        server.scim(&made).get("/Users").await.is(200);
+    }
+    let ask = async |query: &str| {
+        let request = reqwest::Client::new().post(format!("{}/graphql", one.address));
+        let request = request.bearer_auth(made["graphql"]["api_key"].as_str().unwrap());
+        let request = request.header("content-type", "application/json").body(json!({ "query": query }).to_string());
+        Answer::of(request.send().await.unwrap()).await.is(200).body
+    };
+    let id = &ask("{ organization { connections(first: 1) { nodes { id } } } }").await["data"]["organization"]["connections"]
+        ["nodes"][0]["id"];
+    let rotated = ask(&format!("mutation {{ scimTokenRotate(input: {{ connectionId: {id} }}) {{ secret }} }}")).await;
+    let secret = rotated["data"]["scimTokenRotate"]["secret"].as_str().unwrap_or_else(|| panic!("{rotated:#}"));
+    for server in [&other, &one] {
+        server.scim(&made).get("/Users").await.refused(401, None);
+        server.scim(&made).with_token(secret).get("/Users").await.is(200);
+    }
+    // The same for the deactivation of the whole connection.
+    ask(&format!("mutation {{ connectionDeactivate(input: {{ id: {id} }}) {{ userErrors {{ code }} }} }}")).await;
+    other.scim(&made).with_token(secret).get("/Users").await.refused(403, None);
+    drop((one, other));
     database.drop().await;
 }

@@ -34,6 +34,7 @@ pub struct Tenant {
     pub connection: Uuid,
     pub api_key: String,
     pub scim: Scim,
+    graphql: String,
 }
 
 impl World {
@@ -120,6 +121,11 @@ impl World {
         serde_json::from_str(rows[0]["payload"].as_str().unwrap()).unwrap()
     }
 
+    /// Asks acme's management API, with acme's key.
+    pub async fn graphql(&self, query: &str, variables: Value) -> Value {
+        self.acme.graphql(query, variables).await
+    }
+
     /// Lets time pass for the server.
     pub fn days_pass(&self, days: u64) {
         self.app.clock.advance(Duration::from_secs(days * 24 * 60 * 60));
@@ -182,7 +188,30 @@ impl Tenant {
             connection: made.connection.id,
             api_key: made.graphql.api_key,
             scim: Scim::new(&format!("{address}/scim/v2/{slug}"), &made.scim.token),
+            graphql: format!("{address}/graphql"),
         }
+    }
+
+    /// Asks the management API with the organization's key; the whole answer, errors and all.
+    pub async fn graphql(&self, query: &str, variables: Value) -> Value {
+        self.graphql_as(&self.api_key, &[], query, variables).await.body
+    }
+
+    /// Asks the management API with any credential.
+    pub async fn graphql_as(
+        &self,
+        credential: &str,
+        headers: &[(&'static str, &str)],
+        query: &str,
+        variables: Value,
+    ) -> Answer {
+        let body = json!({ "query": query, "variables": variables });
+        let mut request = self.scim.http.post(&self.graphql).bearer_auth(credential);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        Answer::of(request.send().await.unwrap()).await
     }
 }
 

@@ -1,0 +1,232 @@
+//! The management API's own schema, read so that tests can walk it: a field that is added is met without a word.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{BaseType, InputValueDefinition, Type, TypeKind, TypeSystemDefinition};
+use serde_json::{Map, Value, json};
+
+/// All types by name.
+pub struct Schema(BTreeMap<String, Shape>);
+
+/// What a type is made of.
+pub enum Shape {
+    /// A scalar, or an enum with its first value.
+    Leaf(Option<String>),
+    Object(Vec<Field>),
+    Input(Vec<Input>),
+    /// An interface or a union, and the objects that it may be.
+    Abstract(Vec<String>),
+}
+
+pub struct Field {
+    pub name: String,
+    pub arguments: Vec<Input>,
+    pub ty: Type,
+}
+
+/// An argument, or a field of an input object.
+pub struct Input {
+    pub name: String,
+    pub ty: Type,
+    defaulted: bool,
+}
+
+impl Input {
+    fn of(definition: &InputValueDefinition) -> Self {
+        Self {
+            name: definition.name.node.to_string(),
+            ty: definition.ty.node.clone(),
+            defaulted: definition.default_value.is_some(),
+        }
+    }
+
+    fn required(&self) -> bool {
+        !self.ty.nullable && !self.defaulted
+    }
+
+    fn is_list(&self) -> bool {
+        matches!(self.ty.base, BaseType::List(_))
+    }
+}
+
+/// The name of a type without lists and marks.
+pub fn named(ty: &Type) -> &str {
+    match &ty.base {
+        BaseType::Named(name) => name,
+        BaseType::List(inner) => named(inner),
+    }
+}
+
+impl Schema {
+    pub fn new() -> Self {
+        let document = parse_schema(rolecall::graphql::sdl()).unwrap();
+        let mut types: BTreeMap<String, Shape> = BTreeMap::new();
+        let mut implementing: Vec<(String, String)> = Vec::new();
+        for definition in document.definitions {
+            let TypeSystemDefinition::Type(definition) = definition else { continue };
+            let name = definition.node.name.node.to_string();
+            let shape = match definition.node.kind {
+                TypeKind::Object(object) => {
+                    implementing.extend(object.implements.iter().map(|of| (of.node.to_string(), name.clone())));
+                    let fields = object.fields.into_iter().map(|field| Field {
+                        name: field.node.name.node.to_string(),
+                        arguments: field.node.arguments.iter().map(|argument| Input::of(&argument.node)).collect(),
+                        ty: field.node.ty.node,
+                    });
+                    Shape::Object(fields.collect())
+                }
+                TypeKind::InputObject(object) => {
+                    Shape::Input(object.fields.iter().map(|field| Input::of(&field.node)).collect())
+                }
+                TypeKind::Union(union) => {
+                    Shape::Abstract(union.members.iter().map(|member| member.node.to_string()).collect())
+                }
+                TypeKind::Interface(_) => Shape::Abstract(Vec::new()),
+                TypeKind::Enum(values) => {
+                    Shape::Leaf(values.values.first().map(|first| first.node.value.node.to_string()))
+                }
+                TypeKind::Scalar => Shape::Leaf(None),
+            };
+            types.insert(name, shape);
+        }
+        for (interface, object) in implementing {
+            if let Some(Shape::Abstract(members)) = types.get_mut(&interface) {
+                members.push(object);
+            }
+        }
+        Self(types)
+    }
+
+    pub fn shape(&self, name: &str) -> &Shape {
+        // Built-in scalars are not written down.
+        self.0.get(name).unwrap_or(&Shape::Leaf(None))
+    }
+
+    pub fn fields(&self, object: &str) -> &[Field] {
+        match self.shape(object) {
+            Shape::Object(fields) => fields,
+            _ => panic!("{object} is no object type"),
+        }
+    }
+
+    /// The object types, the mutations' root aside.
+    pub fn readable(&self) -> impl Iterator<Item = &str> {
+        let objects = self.0.iter().filter(|(_, shape)| matches!(shape, Shape::Object(_)));
+        objects.map(|(name, _)| name.as_str()).filter(|name| !["Mutation", "Subscription"].contains(name))
+    }
+
+    /// The fields that lead from the query root to an object type without an argument, if any do.
+    pub fn route(&self, object: &str) -> Option<Vec<String>> {
+        let mut seen = BTreeSet::new();
+        let mut routes = vec![("Query".to_owned(), Vec::new())];
+        while !routes.is_empty() {
+            let mut next = Vec::new();
+            for (name, route) in routes {
+                if name == object {
+                    return Some(route);
+                }
+                for field in self.fields(&name) {
+                    let target = named(&field.ty).to_owned();
+                    let plain = field.arguments.iter().all(|argument| !argument.required());
+                    if plain && matches!(self.shape(&target), Shape::Object(_)) && seen.insert(target.clone()) {
+                        let route: Vec<String> = route.iter().cloned().chain([field.name.clone()]).collect();
+                        next.push((target, route));
+                    }
+                }
+            }
+            routes = next;
+        }
+        None
+    }
+
+    /// Everything that can be selected of a type, `depth` objects deep.
+    pub fn selection(&self, ty: &str, depth: usize) -> String {
+        let fields = match self.shape(ty) {
+            Shape::Leaf(_) | Shape::Input(_) => return String::new(),
+            Shape::Abstract(members) => {
+                let each = members.iter().map(|name| format!("... on {name} {}", self.selection(name, depth)));
+                return format!("{{ __typename {} }}", each.collect::<Vec<_>>().join(" "));
+            }
+            Shape::Object(fields) => fields,
+        };
+        let mut selected = vec!["__typename".to_owned()];
+        for field in fields {
+            let inner = named(&field.ty);
+            let leaf = matches!(self.shape(inner), Shape::Leaf(_));
+            if (!leaf && depth == 0) || field.arguments.iter().any(Input::required) {
+                continue;
+            }
+            let page = if field.arguments.iter().any(|argument| argument.name == "first") { "(first: 2)" } else { "" };
+            let inner = self.selection(inner, depth.saturating_sub(1));
+            selected.push(format!("{}{page} {inner}", field.name));
+        }
+        format!("{{ {} }}", selected.join(" "))
+    }
+
+    /// The places of ids among arguments: the names that lead to each.
+    pub fn id_places(&self, inputs: &[Input]) -> Vec<Vec<String>> {
+        let mut places = Vec::new();
+        for input in inputs {
+            match (named(&input.ty), self.shape(named(&input.ty))) {
+                ("ID", _) => places.push(vec![input.name.clone()]),
+                (_, Shape::Input(fields)) => {
+                    let inner = self.id_places(fields).into_iter();
+                    places.extend(inner.map(|place| [vec![input.name.clone()], place].concat()));
+                }
+                _ => {}
+            }
+        }
+        places
+    }
+
+    /// Arguments with `id` at `place`, good values where one is required, and `own(name)` for the other ids.
+    pub fn values(
+        &self,
+        inputs: &[Input],
+        place: &[String],
+        id: &str,
+        own: &dyn Fn(&str) -> String,
+    ) -> Map<String, Value> {
+        let mut values = Map::new();
+        for input in inputs {
+            let here = place.first() == Some(&input.name);
+            let value = match (named(&input.ty), self.shape(named(&input.ty))) {
+                ("ID", _) if here => json!(id),
+                // Beside the id in question its siblings are good ones.
+                ("ID", _) if input.required() || place.len() == 1 => json!(own(&input.name)),
+                (_, Shape::Input(fields)) if here || input.required() => {
+                    let inner = if here { &place[1..] } else { &[] };
+                    self.values(fields, inner, id, own).into()
+                }
+                _ if input.name == "first" => json!(5),
+                (name, Shape::Leaf(first)) if name != "ID" && input.required() => sample(name, first.as_deref()),
+                _ => continue,
+            };
+            values.insert(input.name.clone(), if input.is_list() { json!([value]) } else { value });
+        }
+        values
+    }
+
+    /// A whole operation that calls `field` with `arguments`, at the end of `route`.
+    pub fn operation(&self, kind: &str, route: &[String], field: &Field, arguments: &Map<String, Value>) -> String {
+        let given: Vec<_> = field.arguments.iter().filter(|argument| arguments.contains_key(&argument.name)).collect();
+        let variables: Vec<_> = given.iter().map(|argument| format!("${}: {}", argument.name, argument.ty)).collect();
+        let passed: Vec<_> = given.iter().map(|argument| format!("{0}: ${0}", argument.name)).collect();
+        let selection = self.selection(named(&field.ty), 2);
+        let call = format!("the: {}({}) {selection}", field.name, passed.join(", "));
+        let call = route.iter().rev().fold(call, |call, field| format!("{field} {{ {call} }}"));
+        format!("{kind} walk({}) {{ {call} }}", variables.join(", "))
+    }
+}
+
+fn sample(name: &str, first: Option<&str>) -> Value {
+    match (name, first) {
+        (_, Some(value)) => json!(value),
+        ("Int" | "Long" | "Float", _) => json!(1),
+        ("Boolean", _) => json!(true),
+        ("DateTime", _) => json!("2100-01-01T00:00:00Z"),
+        ("JSON", _) => json!({}),
+        _ => json!("walked"),
+    }
+}

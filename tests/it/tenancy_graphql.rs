@@ -1,0 +1,222 @@
+//! The management API, walked along its own schema: every place that takes an id, with another organization's ids,
+//! finds nothing, tells nothing and changes nothing.
+
+use std::collections::BTreeMap;
+
+use rolecall::authz::Permission;
+use rolecall::jwt;
+use serde_json::{Value, json};
+
+use crate::sdl::{Field, Schema};
+use crate::world::{Tenant, World};
+
+/// A global id of every kind of thing in an organization.
+type Ids = BTreeMap<String, String>;
+
+/// Furnishes an organization with one thing of every kind, all called `name`.
+async fn furnish(tenant: &Tenant, name: &str) -> Ids {
+    let user = tenant.scim.user(&format!("{name}.person")).await;
+    tenant.scim.group(&format!("{name} group"), &[user]).await;
+    let made = tenant
+        .graphql("mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }", json!({ "n": name }));
+    let role = made.await["data"]["roleCreate"]["role"]["id"].clone();
+    let seen = tenant.graphql("{ organization { groups(first: 1) { nodes { id } } } }", json!({})).await;
+    let group = &seen["data"]["organization"]["groups"]["nodes"][0]["id"];
+    let map =
+        "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { roleMapping { id } } }";
+    tenant.graphql(map, json!({ "g": group, "r": role })).await;
+    let all = "{ organization { Organization: id __typename
+        IdentitySource: connections(first: 1) { nodes { id tokens { id } } } User: users(first: 1) { nodes { id } }
+        Group: groups(first: 1) { nodes { id } } Role: roles(first: 1) { nodes { id } }
+        RoleMapping: roleMappings(first: 1) { nodes { id } } ApiKey: apiKeys(first: 1) { nodes { id } }
+        Event: events(first: 1) { nodes { id } } } }";
+    let answer = tenant.graphql(all, json!({})).await;
+    let found = answer["data"]["organization"].as_object().unwrap_or_else(|| panic!("{answer:#}"));
+    let mut ids = Ids::new();
+    for (kind, value) in found.iter().filter(|(kind, _)| *kind != "__typename") {
+        let id = value.as_str().or_else(|| value["nodes"][0]["id"].as_str());
+        ids.insert(kind.clone(), id.unwrap_or_else(|| panic!("no {kind} in {answer:#}")).to_owned());
+    }
+    let token = &found["IdentitySource"]["nodes"][0]["tokens"][0]["id"];
+    ids.insert("ScimToken".into(), token.as_str().unwrap().to_owned());
+    ids
+}
+
+/// Which kind of thing an id means: by its own name, or else by the field that it is given to.
+fn kind_of(field: &str, argument: &str) -> &'static str {
+    let meant = if argument == "id" || argument == "ids" { field } else { argument };
+    let prefixes = [
+        ("connection", "IdentitySource"),
+        ("scimToken", "ScimToken"),
+        ("apiKey", "ApiKey"),
+        ("roleMapping", "RoleMapping"),
+        ("mapping", "RoleMapping"),
+        ("role", "Role"),
+        ("group", "Group"),
+        ("event", "Event"),
+        ("organization", "Organization"),
+    ];
+    prefixes.iter().find(|(prefix, _)| meant.starts_with(prefix)).map_or("User", |(_, kind)| kind)
+}
+
+/// Whether an answer holds nothing: null, a list of nulls, or an empty page.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().all(is_nothing),
+        Value::Object(page) => page.values().all(|part| match part {
+            Value::Array(items) => items.is_empty(),
+            Value::Object(_) => true,
+            Value::Number(count) => count.as_i64() == Some(0),
+            other => other.is_null() || other.is_string(),
+        }),
+        _ => false,
+    }
+}
+
+/// The codes of an answer's errors.
+fn codes(answer: &Value) -> Vec<&str> {
+    let errors = answer["errors"].as_array().into_iter().flatten();
+    errors.map(|error| error["extensions"]["code"].as_str().unwrap_or("none")).collect()
+}
+
+/// Who walks: acme, with its own things beside the stranger's id.
+struct Walk<'a> {
+    schema: Schema,
+    acme: &'a Tenant,
+    own: Ids,
+}
+
+impl Walk<'_> {
+    /// Calls `field`, at the end of `route`, with `id` at `place`; a title for messages, the field's part of the
+    /// answer, and the whole answer.
+    async fn call(
+        &self,
+        kind: &str,
+        route: &[String],
+        field: &Field,
+        place: &[String],
+        id: &str,
+    ) -> (String, Value, Value) {
+        let title = format!("{kind} {}: {}", field.name, place.join("."));
+        let own = |name: &str| self.own[kind_of(&field.name, name)].clone();
+        let arguments = self.schema.values(&field.arguments, place, id, &own);
+        let operation = self.schema.operation(kind, route, field, &arguments);
+        let answer = self.acme.graphql(&operation, arguments.into()).await;
+        assert!(answer.get("data").is_some(), "{title} was not executed: {answer:#}\n{operation}");
+        let value = route.iter().fold(&answer["data"], |value, name| &value[name.as_str()])["the"].clone();
+        (title, value, answer)
+    }
+}
+
+#[tokio::test]
+async fn no_question_reaches_into_another_organization() {
+    let world = World::new().await;
+    let own = furnish(&world.acme, "mine").await;
+    let theirs = furnish(&world.second_organization().await, "zzsecret").await;
+    let before = world.everything().await;
+    let walk = Walk { schema: Schema::new(), acme: &world.acme, own };
+    let schema = &walk.schema;
+    let mut places = 0;
+    for object in schema.readable() {
+        for field in schema.fields(object) {
+            for place in schema.id_places(&field.arguments) {
+                let route = schema.route(object).unwrap_or_else(|| panic!("no way to {object}.{}", field.name));
+                for (kind, id) in &theirs {
+                    let (title, value, answer) = walk.call("query", &route, field, &place, id).await;
+                    assert!(is_nothing(&value), "{title} of their {kind}: {answer:#}");
+                    assert!(!answer.to_string().contains("zzsecret"), "{title} of their {kind}: {answer:#}");
+                    assert!(
+                        codes(&answer).iter().all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)),
+                        "{answer:#}"
+                    );
+                }
+                // The same question about one's own thing is answered: so it was the right question.
+                let mine = &walk.own[kind_of(&field.name, place.last().unwrap())];
+                let (title, value, answer) = walk.call("query", &route, field, &place, mine).await;
+                assert!(!is_nothing(&value), "{title} of my own: {answer:#}");
+                places += 1;
+            }
+        }
+    }
+    assert!(places >= 9, "{places}");
+    assert_eq!(world.everything().await, before);
+    world.end().await;
+}
+
+/// Where an id that stands for nothing here is passed over, since removing whoever is not there is no mistake.
+const PASSED_OVER: [&str; 1] = ["mutation groupRemoveMembers: input.memberIds"];
+
+#[tokio::test]
+async fn no_change_reaches_into_another_organization() {
+    let world = World::new().await;
+    let own = furnish(&world.acme, "mine").await;
+    let theirs = furnish(&world.second_organization().await, "zzsecret").await;
+    let before = world.everything().await;
+    let walk = Walk { schema: Schema::new(), acme: &world.acme, own };
+    let schema = &walk.schema;
+    let mut tried = 0;
+    for field in schema.fields("Mutation") {
+        for place in schema.id_places(&field.arguments) {
+            for (kind, id) in &theirs {
+                let (title, value, answer) = walk.call("mutation", &[], field, &place, id).await;
+                assert!(!answer.to_string().contains("zzsecret"), "{title} of their {kind}: {answer:#}");
+                assert!(codes(&answer).iter().all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)), "{answer:#}");
+                let mistakes = value["userErrors"].as_array().is_some_and(|errors| !errors.is_empty());
+                let passed_over = PASSED_OVER.contains(&title.as_str());
+                assert!(value.is_null() || mistakes || passed_over, "{title} of their {kind}: {answer:#}");
+                assert_eq!(world.everything().await, before, "{title} of their {kind}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 200, "{tried}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_credential_opens_its_own_organization_only() {
+    let world = World::new().await;
+    let globex = world.second_organization().await;
+    let (mine, theirs) = (furnish(&world.acme, "mine").await, furnish(&globex, "zzsecret").await);
+    let slug = "{ organization { slug } }";
+    assert_eq!(world.graphql(slug, json!({})).await["data"]["organization"]["slug"], "acme");
+    assert_eq!(globex.graphql(slug, json!({})).await["data"]["organization"]["slug"], "globex");
+    // A key stays in its organization, whatever its bearer names.
+    let other = [("rolecall-organization", "globex")];
+    let answer = world.acme.graphql_as(&world.acme.api_key, &other, slug, json!({})).await;
+    assert!(answer.body["data"]["organization"]["slug"] != "globex", "{}", answer.body);
+    // A person enters what the token names, and nothing else.
+    let claims = jwt::Claims {
+        subject: "ada".into(),
+        organizations: [("acme".to_owned(), Permission::in_organization())].into(),
+        ..Default::default()
+    };
+    let token = jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
+    assert_eq!(world.acme.graphql_as(&token, &[], slug, json!({})).await.body["data"]["organization"]["slug"], "acme");
+    for elsewhere in ["globex", "nobody", ""] {
+        let answer = world.acme.graphql_as(&token, &[("rolecall-organization", elsewhere)], slug, json!({})).await;
+        assert_eq!(codes(&answer.body), ["NOT_FOUND"], "{elsewhere}: {}", answer.body);
+    }
+    let both = json!({ "ids": mine.values().chain(theirs.values()).collect::<Vec<_>>() });
+    let nodes = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+    let answer = world.acme.graphql_as(&token, &[], nodes, both).await.body;
+    let found: Vec<_> = answer["data"]["nodes"].as_array().unwrap().iter().filter(|node| !node.is_null()).collect();
+    assert_eq!(found.len(), mine.len(), "{answer:#}");
+
+    let expired = {
+        let token = jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
+        world.days_pass(1);
+        token
+    };
+    let foreign = token.rsplit_once('.').map(|(head, _)| format!("{head}.AAAA")).unwrap();
+    let wrong = ["", "x", "rck_wrong", &world.scim().token, &expired, &foreign, &world.acme.api_key[..20]];
+    for credential in wrong {
+        for query in [slug, "mutation { roleCreate(input: { name: \"x\" }) { role { id } } }", "{ __typename }", "{"] {
+            let answer = world.acme.graphql_as(credential, &[], query, json!({})).await.is(401);
+            assert_eq!(codes(&answer.body), ["UNAUTHENTICATED"], "{}", answer.body);
+            assert!(answer.header("www-authenticate").starts_with("Bearer"));
+        }
+    }
+    world.end().await;
+}
