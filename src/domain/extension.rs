@@ -182,6 +182,12 @@ pub async fn all(cx: &Cx) -> Result<Vec<Extension>> {
     Ok(query.all(cx.db()).await?)
 }
 
+/// One of the organization's own schemas.
+pub async fn by_id(cx: &Cx, id: Uuid) -> Result<Option<Extension>> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(cx.find::<schema_extension::Entity>().filter(schema_extension::Column::Id.eq(id)).one(cx.db()).await?)
+}
+
 /// The schema that a row describes.
 pub fn schema_of(row: &Extension) -> Result<Schema> {
     let fault = || Error::Internal(format!("the schema extension {} is damaged", row.urn));

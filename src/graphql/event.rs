@@ -31,6 +31,8 @@ pub enum SubjectKind {
     Role,
     /// A mapping of a group to a role.
     RoleMapping,
+    /// A schema that the organization added.
+    SchemaExtension,
     /// Something that this version of the schema has no name for.
     Other,
 }
@@ -46,6 +48,7 @@ impl SubjectKind {
             "group" => Self::Group,
             "role" => Self::Role,
             "role_mapping" => Self::RoleMapping,
+            "schema_extension" => Self::SchemaExtension,
             _ => Self::Other,
         }
     }
@@ -60,6 +63,7 @@ impl SubjectKind {
             Self::Group => Kind::Group,
             Self::Role => Kind::Role,
             Self::RoleMapping => Kind::RoleMapping,
+            Self::SchemaExtension => Kind::SchemaExtension,
             Self::Other => return None,
         })
     }

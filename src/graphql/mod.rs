@@ -8,6 +8,7 @@
 mod auth;
 mod connection;
 mod event;
+mod extension;
 mod group;
 mod http;
 mod key;
@@ -49,6 +50,7 @@ struct Mutation(
     group::GroupMutation,
     role::RoleMutation,
     mapping::RoleMappingMutation,
+    extension::SchemaExtensionMutation,
 );
 
 type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;

@@ -5,6 +5,7 @@ use async_graphql::{Context, ID, Interface, Object};
 use super::auth::requires;
 use super::connection::IdentitySource;
 use super::event::Event;
+use super::extension::SchemaExtension;
 use super::group::Group;
 use super::key::ApiKey;
 use super::loaders::{self, ConnectionId, EventId, GroupId, KeyId, MappingId, RoleId, TokenId, UserId};
@@ -14,6 +15,7 @@ use super::page::{self, Kind, MAX_PAGE};
 use super::role::Role;
 use super::token::ScimToken;
 use super::user::User;
+use crate::domain::extension;
 use crate::error::{Error, Rule};
 
 /// A thing that has an id of its own in this API.
@@ -33,6 +35,7 @@ pub enum Node {
     Group(Group),
     Role(Role),
     RoleMapping(RoleMapping),
+    SchemaExtension(SchemaExtension),
     Event(Event),
 }
 
@@ -48,6 +51,9 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::Group => loaders::one(ctx, GroupId(id)).await?.map(|row| Node::Group(row.into())),
         Kind::Role => loaders::one(ctx, RoleId(id)).await?.map(|row| Node::Role(row.into())),
         Kind::RoleMapping => loaders::one(ctx, MappingId(id)).await?.map(|row| Node::RoleMapping(row.into())),
+        Kind::SchemaExtension => {
+            extension::by_id(page::cx(ctx)?, id).await?.map(|row| Node::SchemaExtension(row.into()))
+        }
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
     })
 }

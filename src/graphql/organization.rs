@@ -7,6 +7,7 @@ use entity::organization::IntegrationMode as Mode;
 use super::auth::{Caller, Permission, requires};
 use super::connection::IdentitySource;
 use super::event::{Event, EventFilter, EventOrder};
+use super::extension::SchemaExtension;
 use super::group::{Group, GroupFilter};
 use super::key::ApiKey;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
@@ -15,7 +16,7 @@ use super::page::{self, Kind, Page, UserError, Window};
 use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::organization::{self, Availability};
-use crate::domain::{connection, event, group, key, list, mapping, role, token, user};
+use crate::domain::{connection, event, extension, group, key, list, mapping, role, token, user};
 use crate::error::{Error, Result};
 
 /// Which integration feeds an organization: never both at once.
@@ -231,6 +232,13 @@ impl Organization {
         let total = if page::counted(ctx) { event::count(cx, &which).await? } else { 0 };
         let rows = event::list(cx, &which, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &Event| row.0.pos, total)))
+    }
+
+    /// The schemas that the organization added to its users and groups, oldest first; at most 20.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn schema_extensions(&self, ctx: &Context<'_>) -> Result<Option<Vec<SchemaExtension>>> {
+        let rows = extension::all(page::cx(ctx)?).await?;
+        Ok(Some(rows.into_iter().map(Into::into).collect()))
     }
 
     /// The API keys, oldest first, revoked ones too. Never a secret.

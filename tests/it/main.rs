@@ -12,6 +12,7 @@ mod parity;
 mod process;
 mod replicas;
 mod routes;
+mod schema_extensions;
 mod scim_bulk;
 mod scim_groups;
 mod scim_lists;

@@ -1,0 +1,110 @@
+//! An organization adds its own attributes: registered over GraphQL, at home in SCIM from the next request on.
+
+use serde_json::json;
+
+use crate::world::World;
+
+const WARD: &str = "urn:example:params:scim:schemas:extension:ward:2.0:User";
+
+const REGISTER: &str = r#"mutation($input: SchemaExtensionRegisterInput!) {
+    schemaExtensionRegister(input: $input) { schemaExtension { id urn attributes { name type } } userErrors { code field message } } }"#;
+
+fn ward() -> serde_json::Value {
+    json!({ "input": {
+        "urn": WARD, "resource": "USER", "name": "Ward",
+        "attributes": [
+            { "name": "badge", "type": "STRING", "caseExact": true },
+            { "name": "beds", "type": "INTEGER" },
+            { "name": "locker", "returned": "REQUEST" },
+            { "name": "shifts", "type": "COMPLEX", "multiValued": true,
+              "subAttributes": [{ "name": "value" }, { "name": "night", "type": "BOOLEAN" }] },
+        ],
+    }})
+}
+
+#[tokio::test]
+async fn an_extension_is_validated_filtered_patched_and_listed() {
+    let world = World::new().await;
+    let scim = world.scim();
+
+    // Before it is registered the attribute means nothing and is not kept.
+    let body = |name: &str, badge: serde_json::Value| json!({ "userName": name, WARD: badge });
+    let early = scim.post("/Users", body("early@x.org", json!({ "badge": "A1" }))).await;
+    assert_eq!(early.status, 201);
+    assert_eq!(early.json.get(WARD), None);
+
+    let done = world.graphql(REGISTER, ward()).await;
+    assert_eq!(done["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{done}");
+    let id = done["data"]["schemaExtensionRegister"]["schemaExtension"]["id"].clone();
+
+    // It is announced.
+    let schemas = scim.get("/Schemas").await;
+    assert!(schemas.json["Resources"].as_array().unwrap().iter().any(|schema| schema["id"] == WARD));
+    let types = scim.get("/ResourceTypes/User").await;
+    assert!(types.json["schemaExtensions"].as_array().unwrap().iter().any(|entry| entry["schema"] == WARD));
+
+    // It is kept, validated and filtered by its own rules.
+    let values = json!({ "badge": "A1", "beds": 4, "locker": "7", "shifts": [{ "value": "mon", "night": true }] });
+    let nurse = scim.post("/Users", body("nurse@x.org", values)).await;
+    assert_eq!(nurse.status, 201, "{}", nurse.json);
+    assert_eq!(nurse.json[WARD]["beds"], 4);
+    assert_eq!(nurse.json[WARD].get("locker"), None, "returned on request only");
+    let wrong = scim.post("/Users", body("wrong@x.org", json!({ "beds": "many" }))).await;
+    assert_eq!((wrong.status, wrong.json["scimType"].as_str()), (400, Some("invalidValue")));
+    for (filter, hits) in [
+        (format!("{WARD}:badge eq \"A1\""), 1),
+        (format!("{WARD}:badge eq \"a1\""), 0),
+        (format!("{WARD}:beds ge 4"), 1),
+        (format!("{WARD}:shifts[night eq true].value eq \"MON\""), 1),
+    ] {
+        let found = scim.get(&format!("/Users?filter={}", filter.replace(' ', "%20").replace('"', "%22"))).await;
+        assert_eq!(found.json["totalResults"], hits, "{filter}: {}", found.json);
+    }
+    let path = format!("/Users/{}", nurse.json["id"].as_str().unwrap());
+    let asked = scim.get(&format!("{path}?attributes={WARD}:locker")).await;
+    assert_eq!(asked.json[WARD], json!({ "locker": "7" }));
+    let operation = json!({ "Operations": [{ "op": "replace", "path": format!("{WARD}:beds"), "value": 6 }] });
+    assert_eq!(scim.patch(&path, operation).await.json[WARD]["beds"], 6);
+
+    // It cannot go while somebody has values in it; then it can.
+    let remove = "mutation($id: ID!) { schemaExtensionRemove(input: { id: $id }) { removedId userErrors { code } } }";
+    let held = world.graphql(remove, json!({ "id": id })).await;
+    assert_eq!(held["data"]["schemaExtensionRemove"]["userErrors"][0]["code"], "HELD", "{held}");
+    let operation = json!({ "Operations": [{ "op": "remove", "path": WARD }] });
+    assert_eq!(scim.patch(&path, operation).await.status, 200);
+    let gone = world.graphql(remove, json!({ "id": id })).await;
+    assert_eq!(gone["data"]["schemaExtensionRemove"]["removedId"], id, "{gone}");
+    assert_eq!(scim.get(&format!("/Schemas/{WARD}")).await.status, 404);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_would_confuse_clients_cannot_be_registered() {
+    let world = World::new().await;
+    let mut cases = Vec::new();
+    for urn in ["ward", "urn:ietf:params:scim:schemas:core:2.0:User", "urn:x", "urn:a:b c:d"] {
+        let mut input = ward();
+        input["input"]["urn"] = urn.into();
+        cases.push(input);
+    }
+    for attributes in [
+        json!([]),
+        json!([{ "name": "members" }]),
+        json!([{ "name": "a b" }]),
+        json!([{ "name": "a" }, { "name": "A" }]),
+        json!([{ "name": "a", "type": "COMPLEX" }]),
+    ] {
+        let mut input = ward();
+        input["input"]["attributes"] = attributes;
+        cases.push(input);
+    }
+    for input in cases {
+        let answer = world.graphql(REGISTER, input.clone()).await;
+        let payload = &answer["data"]["schemaExtensionRegister"];
+        assert_eq!(payload["userErrors"][0]["code"], "INVALID", "{input}: {answer}");
+    }
+    assert_eq!(world.graphql(REGISTER, ward()).await["data"]["schemaExtensionRegister"]["userErrors"], json!([]));
+    let again = world.graphql(REGISTER, ward()).await;
+    assert_eq!(again["data"]["schemaExtensionRegister"]["userErrors"][0]["code"], "TAKEN");
+    world.end().await;
+}
