@@ -6,11 +6,11 @@ use super::*;
 
 /// Rows enough that PostgreSQL's planner would rather not read them all.
 const MANY: &str = "
-    INSERT INTO organization (id, slug, name, data_key, scim_enabled, integration_mode, created_at, updated_at)
-        SELECT '00000000-0000-0000-0000-00000000acce', 'acme', 'Acme', '', TRUE, '', now(), now();
-    INSERT INTO \"user\" (organization_id, id, user_name, user_name_key, display_name_key, active, document, search,
+    INSERT INTO organization (id, slug, name, data_key, scim_enabled, integration_mode, schema_version, created_at, updated_at)
+        SELECT '00000000-0000-0000-0000-00000000acce', 'acme', 'Acme', '', TRUE, '', 0, now(), now();
+    INSERT INTO \"user\" (organization_id, id, user_name, user_name_key, display_name_key, active, protected, document, search,
                         version, created_at, updated_at)
-        SELECT o.id, gen_random_uuid(), n, n, n, n % 100 > 0, '{}', '{}', 1, now(), timestamptz '2024-06-01' - n * interval '1 day'
+        SELECT o.id, gen_random_uuid(), n, n, n, n % 100 > 0, FALSE, '{}', '{}', 1, now(), timestamptz '2024-06-01' - n * interval '1 day'
         FROM organization o, generate_series(1, 5000) n;
     INSERT INTO user_email (organization_id, value_key, user_id) SELECT organization_id, user_name_key, id FROM \"user\";
     INSERT INTO \"group\" (organization_id, id, display_name, display_name_key, document, search, version, created_at,
