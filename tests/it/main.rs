@@ -3,6 +3,7 @@
 
 mod authz;
 mod bad_input;
+mod bad_input_graphql;
 mod cli;
 mod crash;
 mod database;
@@ -21,5 +22,6 @@ mod sdl;
 mod tenancy;
 mod tenancy_graphql;
 mod tour;
+mod walk;
 mod walls;
 mod world;

@@ -116,7 +116,7 @@ impl Schema {
         objects.map(|(name, _)| name.as_str()).filter(|name| !["Mutation", "Subscription"].contains(name))
     }
 
-    /// The fields that lead from the query root to an object type without an argument, if any do.
+    /// The fields that lead from the query root to an object type, if any do; of a list the first row.
     pub fn route(&self, object: &str) -> Option<Vec<String>> {
         let mut seen = BTreeSet::new();
         let mut routes = vec![("Query".to_owned(), Vec::new())];
@@ -130,7 +130,9 @@ impl Schema {
                     let target = named(&field.ty).to_owned();
                     let plain = field.arguments.iter().all(|argument| !argument.required());
                     if plain && matches!(self.shape(&target), Shape::Object(_)) && seen.insert(target.clone()) {
-                        let route: Vec<String> = route.iter().cloned().chain([field.name.clone()]).collect();
+                        let page = field.arguments.iter().any(|argument| argument.name == "first");
+                        let step = if page { format!("{}(first: 1)", field.name) } else { field.name.clone() };
+                        let route: Vec<String> = route.iter().cloned().chain([step]).collect();
                         next.push((target, route));
                     }
                 }
@@ -164,46 +166,46 @@ impl Schema {
         format!("{{ {} }}", selected.join(" "))
     }
 
-    /// The places of ids among arguments: the names that lead to each.
-    pub fn id_places(&self, inputs: &[Input]) -> Vec<Vec<String>> {
+    /// The places of values of these types among arguments: the names that lead to each.
+    pub fn places(&self, inputs: &[Input], types: &[&str]) -> Vec<Vec<String>> {
         let mut places = Vec::new();
         for input in inputs {
             match (named(&input.ty), self.shape(named(&input.ty))) {
-                ("ID", _) => places.push(vec![input.name.clone()]),
                 (_, Shape::Input(fields)) => {
-                    let inner = self.id_places(fields).into_iter();
+                    let inner = self.places(fields, types).into_iter();
                     places.extend(inner.map(|place| [vec![input.name.clone()], place].concat()));
                 }
+                (name, _) if types.contains(&name) => places.push(vec![input.name.clone()]),
                 _ => {}
             }
         }
         places
     }
 
-    /// Arguments with `id` at `place`, good values where one is required, and `own(name)` for the other ids.
+    /// Arguments with `value` at `place`, good values where one is required, and `own(name)` for the other ids.
     pub fn values(
         &self,
         inputs: &[Input],
         place: &[String],
-        id: &str,
+        value: &Value,
         own: &dyn Fn(&str) -> String,
     ) -> Map<String, Value> {
         let mut values = Map::new();
         for input in inputs {
             let here = place.first() == Some(&input.name);
-            let value = match (named(&input.ty), self.shape(named(&input.ty))) {
-                ("ID", _) if here => json!(id),
-                // Beside the id in question its siblings are good ones.
+            let chosen = match (named(&input.ty), self.shape(named(&input.ty))) {
+                (_, Shape::Leaf(_)) if here => value.clone(),
+                // The ids beside the place in question are good ones.
                 ("ID", _) if input.required() || place.len() == 1 => json!(own(&input.name)),
                 (_, Shape::Input(fields)) if here || input.required() => {
                     let inner = if here { &place[1..] } else { &[] };
-                    self.values(fields, inner, id, own).into()
+                    self.values(fields, inner, value, own).into()
                 }
                 _ if input.name == "first" => json!(5),
                 (name, Shape::Leaf(first)) if name != "ID" && input.required() => sample(name, first.as_deref()),
                 _ => continue,
             };
-            values.insert(input.name.clone(), if input.is_list() { json!([value]) } else { value });
+            values.insert(input.name.clone(), if input.is_list() { json!([chosen]) } else { chosen });
         }
         values
     }

@@ -1,63 +1,13 @@
 //! The management API, walked along its own schema: every place that takes an id, with another organization's ids,
 //! finds nothing, tells nothing and changes nothing.
 
-use std::collections::BTreeMap;
-
 use rolecall::authz::Permission;
 use rolecall::jwt;
 use serde_json::{Value, json};
 
-use crate::sdl::{Field, Schema};
-use crate::world::{Tenant, World};
-
-/// A global id of every kind of thing in an organization.
-type Ids = BTreeMap<String, String>;
-
-/// Furnishes an organization with one thing of every kind, all called `name`.
-async fn furnish(tenant: &Tenant, name: &str) -> Ids {
-    let user = tenant.scim.user(&format!("{name}.person")).await;
-    tenant.scim.group(&format!("{name} group"), &[user]).await;
-    let made = tenant
-        .graphql("mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }", json!({ "n": name }));
-    let role = made.await["data"]["roleCreate"]["role"]["id"].clone();
-    let seen = tenant.graphql("{ organization { groups(first: 1) { nodes { id } } } }", json!({})).await;
-    let group = &seen["data"]["organization"]["groups"]["nodes"][0]["id"];
-    let map =
-        "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { roleMapping { id } } }";
-    tenant.graphql(map, json!({ "g": group, "r": role })).await;
-    let all = "{ organization { Organization: id __typename
-        IdentitySource: connections(first: 1) { nodes { id tokens { id } } } User: users(first: 1) { nodes { id } }
-        Group: groups(first: 1) { nodes { id } } Role: roles(first: 1) { nodes { id } }
-        RoleMapping: roleMappings(first: 1) { nodes { id } } ApiKey: apiKeys(first: 1) { nodes { id } }
-        Event: events(first: 1) { nodes { id } } } }";
-    let answer = tenant.graphql(all, json!({})).await;
-    let found = answer["data"]["organization"].as_object().unwrap_or_else(|| panic!("{answer:#}"));
-    let mut ids = Ids::new();
-    for (kind, value) in found.iter().filter(|(kind, _)| *kind != "__typename") {
-        let id = value.as_str().or_else(|| value["nodes"][0]["id"].as_str());
-        ids.insert(kind.clone(), id.unwrap_or_else(|| panic!("no {kind} in {answer:#}")).to_owned());
-    }
-    let token = &found["IdentitySource"]["nodes"][0]["tokens"][0]["id"];
-    ids.insert("ScimToken".into(), token.as_str().unwrap().to_owned());
-    ids
-}
-
-/// Which kind of thing an id means: by its own name, or else by the field that it is given to.
-fn kind_of(field: &str, argument: &str) -> &'static str {
-    let meant = if argument == "id" || argument == "ids" { field } else { argument };
-    let prefixes = [
-        ("connection", "IdentitySource"),
-        ("scimToken", "ScimToken"),
-        ("apiKey", "ApiKey"),
-        ("roleMapping", "RoleMapping"),
-        ("mapping", "RoleMapping"),
-        ("role", "Role"),
-        ("group", "Group"),
-        ("event", "Event"),
-        ("organization", "Organization"),
-    ];
-    prefixes.iter().find(|(prefix, _)| meant.starts_with(prefix)).map_or("User", |(_, kind)| kind)
-}
+use crate::sdl::Schema;
+use crate::walk::{Walk, codes, furnish, kind_of};
+use crate::world::World;
 
 /// Whether an answer holds nothing: null, a list of nulls, or an empty page.
 fn is_nothing(value: &Value) -> bool {
@@ -74,41 +24,6 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// The codes of an answer's errors.
-fn codes(answer: &Value) -> Vec<&str> {
-    let errors = answer["errors"].as_array().into_iter().flatten();
-    errors.map(|error| error["extensions"]["code"].as_str().unwrap_or("none")).collect()
-}
-
-/// Who walks: acme, with its own things beside the stranger's id.
-struct Walk<'a> {
-    schema: Schema,
-    acme: &'a Tenant,
-    own: Ids,
-}
-
-impl Walk<'_> {
-    /// Calls `field`, at the end of `route`, with `id` at `place`; a title for messages, the field's part of the
-    /// answer, and the whole answer.
-    async fn call(
-        &self,
-        kind: &str,
-        route: &[String],
-        field: &Field,
-        place: &[String],
-        id: &str,
-    ) -> (String, Value, Value) {
-        let title = format!("{kind} {}: {}", field.name, place.join("."));
-        let own = |name: &str| self.own[kind_of(&field.name, name)].clone();
-        let arguments = self.schema.values(&field.arguments, place, id, &own);
-        let operation = self.schema.operation(kind, route, field, &arguments);
-        let answer = self.acme.graphql(&operation, arguments.into()).await;
-        assert!(answer.get("data").is_some(), "{title} was not executed: {answer:#}\n{operation}");
-        let value = route.iter().fold(&answer["data"], |value, name| &value[name.as_str()])["the"].clone();
-        (title, value, answer)
-    }
-}
-
 #[tokio::test]
 async fn no_question_reaches_into_another_organization() {
     let world = World::new().await;
@@ -120,10 +35,10 @@ async fn no_question_reaches_into_another_organization() {
     let mut places = 0;
     for object in schema.readable() {
         for field in schema.fields(object) {
-            for place in schema.id_places(&field.arguments) {
+            for place in schema.places(&field.arguments, &["ID"]) {
                 let route = schema.route(object).unwrap_or_else(|| panic!("no way to {object}.{}", field.name));
                 for (kind, id) in &theirs {
-                    let (title, value, answer) = walk.call("query", &route, field, &place, id).await;
+                    let (title, value, answer) = walk.call("query", &route, field, &place, &json!(id)).await;
                     assert!(is_nothing(&value), "{title} of their {kind}: {answer:#}");
                     assert!(!answer.to_string().contains("zzsecret"), "{title} of their {kind}: {answer:#}");
                     assert!(
@@ -133,7 +48,7 @@ async fn no_question_reaches_into_another_organization() {
                 }
                 // The same question about one's own thing is answered: so it was the right question.
                 let mine = &walk.own[kind_of(&field.name, place.last().unwrap())];
-                let (title, value, answer) = walk.call("query", &route, field, &place, mine).await;
+                let (title, value, answer) = walk.call("query", &route, field, &place, &json!(mine)).await;
                 assert!(!is_nothing(&value), "{title} of my own: {answer:#}");
                 places += 1;
             }
@@ -157,9 +72,9 @@ async fn no_change_reaches_into_another_organization() {
     let schema = &walk.schema;
     let mut tried = 0;
     for field in schema.fields("Mutation") {
-        for place in schema.id_places(&field.arguments) {
+        for place in schema.places(&field.arguments, &["ID"]) {
             for (kind, id) in &theirs {
-                let (title, value, answer) = walk.call("mutation", &[], field, &place, id).await;
+                let (title, value, answer) = walk.call("mutation", &[], field, &place, &json!(id)).await;
                 assert!(!answer.to_string().contains("zzsecret"), "{title} of their {kind}: {answer:#}");
                 assert!(codes(&answer).iter().all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)), "{answer:#}");
                 let mistakes = value["userErrors"].as_array().is_some_and(|errors| !errors.is_empty());

@@ -1,0 +1,98 @@
+//! Calls along the management API's own schema, with a value of the test's choice at one place.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::sdl::{Field, Schema};
+use crate::world::Tenant;
+
+/// A global id of every kind of thing in an organization.
+pub type Ids = BTreeMap<String, String>;
+
+/// Furnishes an organization with one thing of every kind, all called `name`.
+pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
+    let user = tenant.scim.user(&format!("{name}.person")).await;
+    tenant.scim.group(&format!("{name} group"), &[user]).await;
+    let made = tenant
+        .graphql("mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }", json!({ "n": name }));
+    let role = made.await["data"]["roleCreate"]["role"]["id"].clone();
+    let seen = tenant.graphql("{ organization { groups(first: 1) { nodes { id } } } }", json!({})).await;
+    let group = &seen["data"]["organization"]["groups"]["nodes"][0]["id"];
+    let map =
+        "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { roleMapping { id } } }";
+    tenant.graphql(map, json!({ "g": group, "r": role })).await;
+    let all = "{ organization { Organization: id __typename
+        IdentitySource: connections(first: 1) { nodes { id tokens { id } } } User: users(first: 1) { nodes { id } }
+        Group: groups(first: 1) { nodes { id } } Role: roles(first: 1) { nodes { id } }
+        RoleMapping: roleMappings(first: 1) { nodes { id } } ApiKey: apiKeys(first: 1) { nodes { id } }
+        Event: events(first: 1) { nodes { id } } } }";
+    let answer = tenant.graphql(all, json!({})).await;
+    let found = answer["data"]["organization"].as_object().unwrap_or_else(|| panic!("{answer:#}"));
+    let mut ids = Ids::new();
+    for (kind, value) in found.iter().filter(|(kind, _)| *kind != "__typename") {
+        let id = value.as_str().or_else(|| value["nodes"][0]["id"].as_str());
+        ids.insert(kind.clone(), id.unwrap_or_else(|| panic!("no {kind} in {answer:#}")).to_owned());
+    }
+    let token = &found["IdentitySource"]["nodes"][0]["tokens"][0]["id"];
+    ids.insert("ScimToken".into(), token.as_str().unwrap().to_owned());
+    ids
+}
+
+/// Which kind of thing an id means: by its own name, or else by the field that it is given to.
+pub fn kind_of(field: &str, argument: &str) -> &'static str {
+    let meant = if argument == "id" || argument == "ids" { field } else { argument };
+    let prefixes = [
+        ("connection", "IdentitySource"),
+        ("scimToken", "ScimToken"),
+        ("apiKey", "ApiKey"),
+        ("roleMapping", "RoleMapping"),
+        ("mapping", "RoleMapping"),
+        ("role", "Role"),
+        ("group", "Group"),
+        ("event", "Event"),
+        ("organization", "Organization"),
+    ];
+    prefixes.iter().find(|(prefix, _)| meant.starts_with(prefix)).map_or("User", |(_, kind)| kind)
+}
+
+/// The codes of an answer's errors.
+pub fn codes(answer: &Value) -> Vec<&str> {
+    let errors = answer["errors"].as_array().into_iter().flatten();
+    errors.map(|error| error["extensions"]["code"].as_str().unwrap_or("none")).collect()
+}
+
+/// Who walks: acme, with its own things wherever else an id is needed.
+pub struct Walk<'a> {
+    pub schema: Schema,
+    pub acme: &'a Tenant,
+    pub own: Ids,
+}
+
+impl Walk<'_> {
+    /// Calls `field`, at the end of `route`, with `value` at `place`; a title for messages, the field's part of the
+    /// answer, and the whole answer.
+    pub async fn call(
+        &self,
+        kind: &str,
+        route: &[String],
+        field: &Field,
+        place: &[String],
+        value: &Value,
+    ) -> (String, Value, Value) {
+        let title = format!("{kind} {}: {}", field.name, place.join("."));
+        let own = |name: &str| self.own[kind_of(&field.name, name)].clone();
+        let arguments = self.schema.values(&field.arguments, place, value, &own);
+        let operation = self.schema.operation(kind, route, field, &arguments);
+        let answer = self.acme.graphql(&operation, arguments.into()).await;
+        // A value that does not fit its type is refused before anything is executed.
+        let executed = answer.get("data").is_some() || codes(&answer) == ["BAD_USER_INPUT"];
+        assert!(executed, "{title} was not executed: {answer:#}\n{operation}");
+        let step = |value: &'_ Value, step: &String| {
+            let value = &value[step.split('(').next().unwrap_or_default()];
+            if value.is_array() { value[0].clone() } else { value.clone() }
+        };
+        let value = route.iter().fold(answer["data"].clone(), |value, name| step(&value, name))["the"].clone();
+        (title, value, answer)
+    }
+}
