@@ -2,12 +2,13 @@
 
 use async_graphql::{Context, ID, Interface, Object};
 
+use super::adoption::AdoptionProposal;
 use super::auth::requires;
 use super::connection::IdentitySource;
 use super::event::Event;
 use super::group::Group;
 use super::key::ApiKey;
-use super::loaders::{self, ConnectionId, EventId, GroupId, KeyId, MappingId, RoleId, TokenId, UserId};
+use super::loaders::{self, ConnectionId, EventId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId, UserId};
 use super::mapping::RoleMapping;
 use super::organization::Organization;
 use super::page::{self, Kind, MAX_PAGE};
@@ -33,6 +34,7 @@ pub enum Node {
     Group(Group),
     Role(Role),
     RoleMapping(RoleMapping),
+    AdoptionProposal(AdoptionProposal),
     Event(Event),
 }
 
@@ -48,6 +50,9 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::Group => loaders::one(ctx, GroupId(id)).await?.map(|row| Node::Group(row.into())),
         Kind::Role => loaders::one(ctx, RoleId(id)).await?.map(|row| Node::Role(row.into())),
         Kind::RoleMapping => loaders::one(ctx, MappingId(id)).await?.map(|row| Node::RoleMapping(row.into())),
+        Kind::AdoptionProposal => {
+            loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
+        }
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
     })
 }

@@ -38,11 +38,12 @@ pub enum Kind {
     Group,
     Role,
     RoleMapping,
+    AdoptionProposal,
     Event,
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 10] = [
         Self::Organization,
         Self::IdentitySource,
         Self::ScimToken,
@@ -51,6 +52,7 @@ impl Kind {
         Self::Group,
         Self::Role,
         Self::RoleMapping,
+        Self::AdoptionProposal,
         Self::Event,
     ];
 
@@ -64,6 +66,7 @@ impl Kind {
             Self::Group => "Group",
             Self::Role => "Role",
             Self::RoleMapping => "RoleMapping",
+            Self::AdoptionProposal => "AdoptionProposal",
             Self::Event => "Event",
         }
     }
