@@ -172,12 +172,14 @@ pub enum Action {
     ReadGroup,
     WriteGroup,
     WriteAccess,
+    /// Decide about what waits for a person.
+    Review,
     ReadLedger,
     ManagePlatform,
 }
 
 impl Action {
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 12] = [
         Self::ReadIam,
         Self::WriteConnection,
         Self::ManageToken,
@@ -187,6 +189,7 @@ impl Action {
         Self::ReadGroup,
         Self::WriteGroup,
         Self::WriteAccess,
+        Self::Review,
         Self::ReadLedger,
         Self::ManagePlatform,
     ];
@@ -212,6 +215,7 @@ impl Action {
             Self::WriteUser | Self::WriteGroup => Permission::UserWrite,
             Self::EraseUser => Permission::DeleteAll,
             Self::WriteAccess => Permission::AccessWrite,
+            Self::Review => Permission::ReviewWrite,
             Self::ReadLedger => Permission::AuditRead,
             Self::ManagePlatform => Permission::PlatformAdmin,
         }

@@ -56,6 +56,10 @@ pub struct Origin<'a> {
     pub requested_at: DateTime<Utc>,
 }
 
+/// The action by which something of nobody becomes a connection's: its row adds to the connection's population what
+/// it takes from those made by hand, and there are as many of them all together as before.
+pub const ADOPTED: &str = "user.adopted";
+
 /// The hash before the first row.
 const GENESIS: [u8; 32] = [0; 32];
 /// Rows sealed in one transaction.
@@ -199,7 +203,11 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
 async fn count(db: &DatabaseTransaction, organization: Uuid, rows: &[event::Model]) -> Result<(), DbErr> {
     let mut sums = std::collections::BTreeMap::new();
     for row in rows.iter().filter(|row| row.population != 0) {
-        *sums.entry((row.connection_id.unwrap_or_default(), row.subject_kind.as_str())).or_insert(0) += row.population;
+        let kind = row.subject_kind.as_str();
+        *sums.entry((row.connection_id.unwrap_or_default(), kind)).or_insert(0) += row.population;
+        if row.action == ADOPTED {
+            *sums.entry((Uuid::nil(), kind)).or_insert(0) -= row.population;
+        }
     }
     for ((connection, kind), sum) in sums {
         db.execute_raw(Statement::from_sql_and_values(

@@ -41,6 +41,21 @@ pub enum DeletionPolicy {
     Hard,
 }
 
+/// What becomes of a person that the connection creates and who already has an account here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum AdoptionPolicy {
+    /// The request is refused, and that is all.
+    #[sea_orm(string_value = "REFUSE")]
+    Refuse,
+    /// The request is refused, and somebody may decide that the account becomes the connection's.
+    #[sea_orm(string_value = "PROPOSE")]
+    Propose,
+    /// An account of nobody, named inside a verified domain, becomes the connection's; others are proposed.
+    #[sea_orm(string_value = "LINK")]
+    Link,
+}
+
 /// The identity provider at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
@@ -86,6 +101,7 @@ pub struct Model {
     pub provider: Provider,
     pub status: ConnectionStatus,
     pub deletion_policy: DeletionPolicy,
+    pub adoption_policy: AdoptionPolicy,
     /// how long a deleted account may come back under its own id
     pub revival_days: i32,
     /// outbound credentials, sealed with the tenant's data key

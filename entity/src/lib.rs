@@ -2,12 +2,14 @@
 //! stands in `domain`.
 
 pub mod activation;
+pub mod adoption_proposal;
 pub mod api_key;
 pub mod connection;
 pub mod event;
 pub mod group;
 pub mod group_nesting;
 pub mod instance;
+pub mod lease;
 pub mod ledger_head;
 pub mod membership;
 pub mod organization;
@@ -41,6 +43,7 @@ macro_rules! scoped {
 
 scoped!(
     activation.Id,
+    adoption_proposal.Id,
     api_key.Id,
     connection.Id,
     event.Id,

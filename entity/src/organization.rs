@@ -29,6 +29,8 @@ pub struct Model {
     pub integration_mode: IntegrationMode,
     /// counts the changes of its schema extensions
     pub schema_version: i64,
+    /// a JSON list of folded domain names
+    pub verified_domains: Json,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

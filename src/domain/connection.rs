@@ -1,6 +1,6 @@
 //! Connections: sources of identities, and whether they are heard.
 
-use entity::connection::{self, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider};
+use entity::connection::{self, AdoptionPolicy, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider};
 use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -22,6 +22,7 @@ pub struct Settings {
     pub name: Option<String>,
     pub provider: Option<Provider>,
     pub deletion_policy: Option<DeletionPolicy>,
+    pub adoption_policy: Option<AdoptionPolicy>,
     pub revival_days: Option<i32>,
 }
 
@@ -57,6 +58,7 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
                 provider: settings.provider.unwrap_or(Provider::Generic),
                 status: ConnectionStatus::Active,
                 deletion_policy: settings.deletion_policy.unwrap_or(DeletionPolicy::Soft),
+                adoption_policy: settings.adoption_policy.unwrap_or(AdoptionPolicy::Propose),
                 revival_days: settings.revival_days.unwrap_or(REVIVAL_DAYS),
                 credentials: None,
                 last_contact_at: None,
@@ -84,6 +86,7 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Connection>
         row.name = name.clone().unwrap_or_else(|| std::mem::take(&mut row.name));
         row.provider = settings.provider.unwrap_or(row.provider);
         row.deletion_policy = settings.deletion_policy.unwrap_or(row.deletion_policy);
+        row.adoption_policy = settings.adoption_policy.unwrap_or(row.adoption_policy);
         row.revival_days = settings.revival_days.unwrap_or(row.revival_days);
     })
     .await
@@ -193,6 +196,7 @@ fn describe(row: &Connection) -> Map<String, Value> {
     map.insert("provider".into(), row.provider.to_value().into());
     map.insert("status".into(), row.status.to_value().into());
     map.insert("deletionPolicy".into(), row.deletion_policy.to_value().into());
+    map.insert("adoptionPolicy".into(), row.adoption_policy.to_value().into());
     map.insert("revivalDays".into(), row.revival_days.into());
     map
 }

@@ -3,22 +3,54 @@
 
 use chrono::{DateTime, Utc};
 use entity::user;
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, Statement};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter, Statement};
 use std::sync::Arc;
 use uuid::Uuid;
 
+use super::list;
 use crate::authz::Action;
-use crate::context::{App, Change, Cx};
+use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
 
+/// A table that holds personal data of users.
+#[derive(Debug, Clone, Copy)]
+pub struct Personal {
+    pub table: &'static str,
+    /// The column that says whose.
+    pub user: &'static str,
+    /// The personal columns, each with the SQL of what takes its value's place; none = the whole row goes.
+    pub columns: &'static [(&'static str, Option<&'static str>)],
+}
+
 /// Every column that holds personal data of users, and what an erasure does to it. A test holds this list against
-/// the tables: a column in neither list is a column somebody forgot to think about.
-pub const PERSONAL: &[(&str, &[&str])] = &[
-    ("user", &["external_id", "user_name", "user_name_key", "display_name", "display_name_key", "document", "search"]),
-    ("user_email", &["value_key"]),
-    ("event", &["payload", "salt"]),
+/// the tables: a column that nobody has thought about fails it.
+pub const PERSONAL: &[Personal] = &[
+    Personal {
+        table: "user",
+        user: "id",
+        columns: &[
+            ("external_id", Some("NULL")),
+            ("user_name", Some(PSEUDONYM)),
+            ("user_name_key", Some(PSEUDONYM)),
+            ("display_name", Some("NULL")),
+            ("display_name_key", Some("NULL")),
+            ("document", Some("'{}'")),
+            ("search", Some("'{}'")),
+        ],
+    },
+    Personal { table: "user_email", user: "user_id", columns: &[("value_key", None)] },
+    Personal {
+        table: "adoption_proposal",
+        user: "user_id",
+        columns: &[("document", Some("NULL")), ("reason", Some("NULL"))],
+    },
+    Personal { table: "role_grant", user: "user_id", columns: &[("reason", Some("NULL"))] },
+    Personal { table: "event", user: "subject_id", columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))] },
 ];
+
+/// Stands in [`PERSONAL`] for a name that tells nobody's.
+const PSEUDONYM: &str = "{pseudonym}";
 
 /// Accounts purged in one sweep.
 const SWEEP: u64 = 200;
@@ -38,26 +70,7 @@ pub async fn purge(cx: &Cx, id: Uuid) -> Result<()> {
                 .filter(user::Column::PurgedAt.is_null());
             let user = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the deleted user"))?;
             let now = tx.now_after(user.deleted_at);
-            let pseudonym = format!("purged:{id}");
-            let row = user::ActiveModel {
-                external_id: Set(None),
-                user_name: Set(pseudonym.clone()),
-                user_name_key: Set(pseudonym),
-                display_name: Set(None),
-                display_name_key: Set(None),
-                document: Set("{}".into()),
-                search: Set(serde_json::json!({})),
-                purge_after: Set(None),
-                purged_at: Set(Some(now)),
-                updated_at: Set(now),
-                version: Set(user.version + 1),
-                ..Default::default()
-            };
-            super::user::write(tx, id, row).await?;
-            super::user::delete_emails(tx, id).await?;
-            let erase = "UPDATE event SET payload = NULL, salt = NULL WHERE organization_id = $1 AND subject_id = $2";
-            let values = [tx.organization().into(), id.into()];
-            tx.db.execute_raw(Statement::from_sql_and_values(cx.backend(), erase, values)).await?;
+            erase(tx, &[id], now).await?;
             let entry = Entry {
                 action: "user.purged",
                 subject: Subject { kind: "user", id },
@@ -71,6 +84,35 @@ pub async fn purge(cx: &Cx, id: Uuid) -> Result<()> {
         })
     })
     .await
+}
+
+/// Empties everything in [`PERSONAL`] that belongs to these accounts, which the caller has locked. Those that are
+/// still live are deleted by it.
+pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+    let backend = tx.db.get_database_backend();
+    let pseudonym = match backend {
+        DbBackend::Postgres => "'purged:' || replace(CAST(id AS text), '-', '')",
+        _ => "'purged:' || lower(hex(id))",
+    };
+    let values = [tx.organization().into(), list::ids(users)];
+    for Personal { table, user, columns } in PERSONAL {
+        let set: Option<Vec<_>> =
+            columns.iter().map(|(column, value)| value.map(|value| format!("{column} = {value}"))).collect();
+        let act = match set {
+            Some(set) => format!(r#"UPDATE "{table}" SET {}"#, set.join(", ").replace(PSEUDONYM, pseudonym)),
+            None => format!(r#"DELETE FROM "{table}""#),
+        };
+        let text = format!("{act} WHERE organization_id = $1 AND {user} {}", list::among(backend, 2));
+        tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values.clone())).await?;
+    }
+    let text = format!(
+        r#"UPDATE "user" SET deleted_at = coalesce(deleted_at, $3), purged_at = $3, purge_after = NULL, updated_at = $3,
+            version = version + 1 WHERE organization_id = $1 AND id {}"#,
+        list::among(backend, 2)
+    );
+    let [organization, users] = values;
+    tx.db.execute_raw(Statement::from_sql_and_values(backend, text, [organization, users, now.into()])).await?;
+    Ok(())
 }
 
 #[derive(Debug, FromQueryResult)]

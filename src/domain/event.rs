@@ -10,6 +10,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::Cx;
 use crate::error::Result;
+use crate::ledger;
 
 pub use event::Model as Event;
 
@@ -77,26 +78,33 @@ pub enum Owners {
 /// of the chain, and what the rows beyond it add. One statement, so the two fit together.
 pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u64> {
     let mut values: Vec<sea_orm::Value> = vec![cx.organization().into(), kind.into()];
-    let which = match owners {
-        Owners::Anybody => ["", ""],
+    // An adopted account is its connection's and no longer nobody's; all together are as many as before.
+    let [owned, of_row, of_owner] = match owners {
+        Owners::Anybody => {
+            values.push(ledger::ADOPTED.into());
+            ["", "CASE WHEN action = $3 THEN 0 ELSE population END", ""]
+        }
         Owners::Nobody => {
-            values.push(Uuid::nil().into());
-            [" AND connection_id = $3", " AND connection_id IS NULL"]
+            values.extend([Uuid::nil().into(), ledger::ADOPTED.into()]);
+            [
+                " AND connection_id = $3",
+                "CASE WHEN action = $4 THEN -population ELSE population END",
+                " AND (connection_id IS NULL OR action = $4)",
+            ]
         }
         Owners::Connections => {
             values.push(Uuid::nil().into());
-            [" AND connection_id <> $3", " AND connection_id IS NOT NULL"]
+            [" AND connection_id <> $3", "population", " AND connection_id IS NOT NULL"]
         }
         Owners::Connection(id) => {
             values.push(id.into());
-            [" AND connection_id = $3"; 2]
+            [" AND connection_id = $3", "population", " AND connection_id = $3"]
         }
     };
     let text = format!(
-        "SELECT CAST(coalesce((SELECT sum(n) FROM tally WHERE organization_id = $1 AND kind = $2{}), 0) \
-         + coalesce((SELECT sum(population) FROM event WHERE organization_id = $1 AND seq IS NULL AND subject_kind = $2{}), 0) \
-         AS bigint) AS total",
-        which[0], which[1]
+        "SELECT CAST(coalesce((SELECT sum(n) FROM tally WHERE organization_id = $1 AND kind = $2{owned}), 0) \
+         + coalesce((SELECT sum({of_row}) FROM event WHERE organization_id = $1 AND seq IS NULL AND subject_kind = $2{of_owner}), 0) \
+         AS bigint) AS total"
     );
     let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;

@@ -4,7 +4,9 @@
 //! [`Cx::write`](crate::context::Cx::write), every read starts at [`Cx::find`](crate::context::Cx::find).
 
 pub mod access;
+pub mod adoption;
 pub mod connection;
+pub mod deletion;
 pub mod document;
 pub mod erasure;
 pub mod event;

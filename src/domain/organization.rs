@@ -8,10 +8,11 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
+use super::document;
 use super::event::{self, Owners};
 use crate::authz::{Action, Actor};
 use crate::context::{App, Change, Cx};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Rule};
 use crate::ledger::{self, Entry, Subject};
 
 pub use organization::Model as Organization;
@@ -39,6 +40,7 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
                 scim_enabled: true,
                 integration_mode: IntegrationMode::Scim,
                 schema_version: 0,
+                verified_domains: json!([]),
                 created_at: now,
                 updated_at: now,
             };
@@ -108,13 +110,16 @@ pub struct Settings {
     pub name: Option<String>,
     pub scim_enabled: Option<bool>,
     pub integration_mode: Option<IntegrationMode>,
+    /// The domains whose names prove who somebody is here; replaces the whole list.
+    pub verified_domains: Option<Vec<String>>,
 }
 
 /// Changes the organization's settings.
 pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
     cx.allow(Action::WriteConnection, None)?;
     let name = settings.name.as_deref().map(|name| super::text("name", name, 200)).transpose()?;
-    let (name, settings) = (&name, &settings);
+    let domains = settings.verified_domains.as_deref().map(check_domains).transpose()?;
+    let (name, domains, settings) = (&name, &domains, &settings);
     cx.write(move |tx| {
         Box::pin(async move {
             #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
@@ -124,6 +129,7 @@ pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
             after.name = name.clone().unwrap_or(after.name);
             after.scim_enabled = settings.scim_enabled.unwrap_or(after.scim_enabled);
             after.integration_mode = settings.integration_mode.unwrap_or(after.integration_mode);
+            after.verified_domains = domains.clone().map_or(after.verified_domains, Into::into);
             if after == before {
                 return Ok(Change::nothing(before));
             }
@@ -150,7 +156,44 @@ fn describe(row: &Organization) -> serde_json::Map<String, serde_json::Value> {
     map.insert("name".into(), row.name.clone().into());
     map.insert("scimEnabled".into(), row.scim_enabled.into());
     map.insert("integrationMode".into(), sea_orm::ActiveEnum::to_value(&row.integration_mode).into());
+    map.insert("verifiedDomains".into(), row.verified_domains.clone());
     map
+}
+
+/// The most domains that one organization lists.
+const MAX_DOMAINS: usize = 100;
+
+/// Domain names as they are compared: folded, each once, in order.
+fn check_domains(names: &[String]) -> Result<Vec<String>> {
+    if names.len() > MAX_DOMAINS {
+        return Err(Error::broken(Rule::TooMany, "verifiedDomains", format!("lists more than {MAX_DOMAINS} domains")));
+    }
+    let mut domains = names.iter().map(|name| check_domain(name)).collect::<Result<Vec<_>>>()?;
+    domains.sort_unstable();
+    domains.dedup();
+    Ok(domains)
+}
+
+fn check_domain(name: &str) -> Result<String> {
+    let domain = document::fold(name.trim());
+    let label = |label: &str| {
+        let good = |c: char| c.is_alphanumeric() || c == '-';
+        !label.is_empty()
+            && label.len() <= 63
+            && label.chars().all(good)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // A top-level domain alone belongs to everybody.
+    if domain.len() > 253 || !domain.contains('.') || !domain.split('.').all(label) {
+        return Err(Error::invalid("verifiedDomains", format!("{name:?} is not a domain name such as example.org")));
+    }
+    Ok(domain)
+}
+
+/// The organization's verified domains, folded.
+pub fn verified_domains(row: &Organization) -> impl Iterator<Item = &str> {
+    row.verified_domains.as_array().into_iter().flatten().filter_map(serde_json::Value::as_str)
 }
 
 /// Whether SCIM can be used at all here, and if not, why: each has its own remedy.

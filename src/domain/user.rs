@@ -12,12 +12,12 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-use super::document;
 use super::event::Owners;
 use super::extension::types;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
 use super::protection::{self, Watch};
 use super::schema::ResourceType;
+use super::{adoption, document};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -64,7 +64,8 @@ pub(super) fn parse(document: &str) -> Result<Map<String, Value>> {
 ///
 /// A connection that creates somebody it knows gets that account back: an inactive one is reactivated, one
 /// deleted within the connection's revival window is revived under its own id, without its memberships and
-/// grants. It is known by `externalId` alone, so a recycled name inherits nothing.
+/// grants. It is known by `externalId` alone, so a recycled name inherits nothing; what becomes of a name that
+/// somebody else's account bears is the connection's adoption policy ([`adoption`]).
 ///
 /// # Errors
 /// [`Error::Taken`] for a `userName` or `externalId` in use, [`Error::Invalid`] for attributes that break the schema.
@@ -74,8 +75,20 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
     let types = types(cx).await?;
     let ty = &types.user;
     let mut document = document::normalize(ty, attributes)?;
+    let says_active = document.contains_key("active");
     document.entry("active").or_insert(true.into());
-    let document = &document;
+    match (make(cx, ty, owner, &document).await, owner) {
+        (Err(Error::Taken { field: "userName" }), Some(owner)) => {
+            if !says_active {
+                document.remove("active");
+            }
+            adoption::meet(cx, owner, ty, &document).await
+        }
+        (made, _) => made,
+    }
+}
+
+async fn make(cx: &Cx, ty: &ResourceType, owner: Option<Uuid>, document: &Map<String, Value>) -> Result<User> {
     cx.write(move |tx| {
         Box::pin(async move {
             if let Some(known) = known(tx, owner, document::external_id(document)).await? {
@@ -86,7 +99,7 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
                         let action = if active { "user.reactivated" } else { "user.updated" };
                         update(tx, ty, known, document.clone(), action).await
                     }
-                    Some(_) => revive(tx, ty, known, document.clone()).await,
+                    Some(_) => revive(tx, ty, known, document.clone(), "user.revived").await,
                 };
             }
             insert(tx, ty, owner, document.clone()).await
@@ -130,7 +143,6 @@ async fn insert(
     let row = user::ActiveModel {
         organization_id: Set(tx.organization()),
         id: Set(user.id),
-        connection_id: Set(owner),
         protected: Set(false),
         created_at: Set(now),
         deleted_at: Set(None),
@@ -193,10 +205,24 @@ async fn update(
     if old == document {
         return Ok(Change::nothing(before));
     }
+    let owner = before.connection_id;
+    rewrite(tx, ty, before, owner, &old, document, action).await
+}
+
+/// Puts `document` in the place of `old`, for the same owner or a new one.
+pub(super) async fn rewrite(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    before: User,
+    owner: Option<Uuid>,
+    old: &Map<String, Value>,
+    document: Map<String, Value>,
+    action: &'static str,
+) -> Result<Change<User>> {
     let now = tx.now_after(Some(before.updated_at));
     let after = User {
         id: before.id,
-        connection_id: before.connection_id,
+        connection_id: owner,
         protected: before.protected,
         version: before.version + 1,
         created_at: before.created_at,
@@ -205,7 +231,7 @@ async fn update(
         ..facts(&document, before.active)?
     };
     store(tx, ty, &after, &document).await?;
-    if document::emails(&old) != document::emails(&document) {
+    if document::emails(old) != document::emails(&document) {
         delete_emails(tx, after.id).await?;
         insert_emails(tx, after.id, &document).await?;
     }
@@ -214,13 +240,19 @@ async fn update(
         (false, true) => open_activation(tx, after.id, now).await?,
         _ => {}
     }
-    let (was, is) = ledger::difference(&old, &document);
+    let (was, is) = ledger::difference(old, &document);
     let entry = entry(action, &after, Some(was), Some(is));
     Ok(Change::made(after, entry))
 }
 
 /// Brings a deleted account back under its own id; what it held stays closed.
-async fn revive(tx: &Tx<'_>, ty: &ResourceType, before: User, document: Map<String, Value>) -> Result<Change<User>> {
+pub(super) async fn revive(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    before: User,
+    document: Map<String, Value>,
+    action: &'static str,
+) -> Result<Change<User>> {
     let now = tx.now_after(before.deleted_at);
     let after = User {
         id: before.id,
@@ -237,7 +269,7 @@ async fn revive(tx: &Tx<'_>, ty: &ResourceType, before: User, document: Map<Stri
     if after.active {
         open_activation(tx, after.id, now).await?;
     }
-    let entry = entry("user.revived", &after, None, Some(Value::Object(document)));
+    let entry = entry(action, &after, None, Some(Value::Object(document)));
     Ok(Change::made(after, entry))
 }
 
@@ -272,8 +304,8 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Sen
             write(tx, id, row).await?;
             delete_emails(tx, id).await?;
             close_activation(tx, id, now).await?;
-            let memberships = close_held(tx, "membership", id, now).await?;
-            let grants = close_held(tx, "role_grant", id, now).await?;
+            let memberships = close_held(tx, "membership", &[id], now).await?;
+            let grants = close_held(tx, "role_grant", &[id], now).await?;
             watch.end(cx, tx).await?;
             let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
             let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
@@ -283,16 +315,15 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Sen
     .await
 }
 
-/// Ends every open interval of `user_id` in `table`; returns how many.
-async fn close_held(tx: &Tx<'_>, table: &str, user_id: Uuid, now: DateTime<Utc>) -> Result<u64> {
-    let statement = Statement::from_sql_and_values(
-        tx.db.get_database_backend(),
-        format!(
-            "UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND user_id = $4 AND until IS NULL"
-        ),
-        [now.into(), tx.event.into(), tx.organization().into(), user_id.into()],
+/// Ends every open interval of these accounts in `table`; returns how many.
+pub(super) async fn close_held(tx: &Tx<'_>, table: &str, users: &[Uuid], now: DateTime<Utc>) -> Result<u64> {
+    let backend = tx.db.get_database_backend();
+    let text = format!(
+        "UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND until IS NULL AND user_id {}",
+        list::among(backend, 4)
     );
-    Ok(tx.db.execute_raw(statement).await?.rows_affected())
+    let values = [now.into(), tx.event.into(), tx.organization().into(), list::ids(users)];
+    Ok(tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?.rows_affected())
 }
 
 /// One live account that the actor may see.
@@ -380,7 +411,8 @@ pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Resu
     Ok(user)
 }
 
-async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Option<User>> {
+/// The account that `query` finds, locked for this write.
+pub(super) async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Option<User>> {
     let query = match tx.db.get_database_backend() {
         DbBackend::Postgres => query.lock(LockType::NoKeyUpdate),
         _ => query,
@@ -410,6 +442,7 @@ fn facts(document: &Map<String, Value>, active: bool) -> Result<User> {
 /// The columns that follow from a document and its version.
 fn columns(ty: &ResourceType, user: &User, document: &Map<String, Value>) -> user::ActiveModel {
     user::ActiveModel {
+        connection_id: Set(user.connection_id),
         external_id: Set(user.external_id.clone()),
         user_name: Set(user.user_name.clone()),
         user_name_key: Set(document::fold(&user.user_name)),
@@ -484,13 +517,13 @@ async fn open_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Resu
 }
 
 async fn close_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
-    close_held(tx, "activation", user_id, now).await.map(|_| ())
+    close_held(tx, "activation", &[user_id], now).await.map(|_| ())
 }
 
 fn entry(action: &'static str, user: &User, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "user", id: user.id };
     let population = match action {
-        "user.created" | "user.revived" => 1,
+        "user.created" | "user.revived" | "user.restored" | ledger::ADOPTED => 1,
         "user.deleted" => -1,
         _ => 0,
     };

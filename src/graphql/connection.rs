@@ -50,6 +50,19 @@ pub enum DeletionPolicy {
     Hard,
 }
 
+/// What becomes of a person whom a connection creates and who already has an account that is not its own.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::AdoptionPolicy")]
+pub enum AdoptionPolicy {
+    /// The request is refused as a conflict, and that is all.
+    Refuse,
+    /// The request is refused as a conflict, and somebody may decide that the account becomes the connection's.
+    Propose,
+    /// An account that no connection owns and whose user name is inside one of the organization's verified domains
+    /// becomes the connection's; its user name and e-mail addresses stay. Others are proposed.
+    Link,
+}
+
 /// The identity provider at the other end.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Provider")]
@@ -125,6 +138,12 @@ impl IdentitySource {
         self.0.deletion_policy.into()
     }
 
+    /// What becomes of a person whom it creates and who already has an account that is not its own.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn adoption_policy(&self) -> AdoptionPolicy {
+        self.0.adoption_policy.into()
+    }
+
     /// How many days a deleted account may come back under its own id.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn revival_days(&self) -> i32 {
@@ -192,6 +211,9 @@ pub struct ConnectionCreateInput {
     /// What a deletion over SCIM means.
     #[graphql(default_with = "DeletionPolicy::Soft")]
     deletion_policy: DeletionPolicy,
+    /// What becomes of a person whom it creates and who already has an account that is not its own.
+    #[graphql(default_with = "AdoptionPolicy::Propose")]
+    adoption_policy: AdoptionPolicy,
     /// How many days a deleted account may come back under its own id, 0 to 3650.
     #[graphql(default_with = "connection::REVIVAL_DAYS")]
     revival_days: i32,
@@ -208,6 +230,8 @@ pub struct ConnectionUpdateInput {
     provider: Option<Provider>,
     /// What a deletion over SCIM means.
     deletion_policy: Option<DeletionPolicy>,
+    /// What becomes of a person whom it creates and who already has an account that is not its own.
+    adoption_policy: Option<AdoptionPolicy>,
     /// How many days a deleted account may come back under its own id, 0 to 3650.
     revival_days: Option<i32>,
 }
@@ -258,6 +282,7 @@ impl ConnectionMutation {
             name: Some(input.name),
             provider: Some(input.provider.into()),
             deletion_policy: Some(input.deletion_policy.into()),
+            adoption_policy: Some(input.adoption_policy.into()),
             revival_days: Some(input.revival_days),
         };
         payload(connection::create(page::cx(ctx)?, settings).await)
@@ -275,6 +300,7 @@ impl ConnectionMutation {
             name: input.name,
             provider: input.provider.map(Into::into),
             deletion_policy: input.deletion_policy.map(Into::into),
+            adoption_policy: input.adoption_policy.map(Into::into),
             revival_days: input.revival_days,
         };
         payload(

@@ -140,10 +140,13 @@ impl Event {
         SubjectKind::named(&self.0.subject_kind)
     }
 
-    /// The global id of the thing it was done to, which may be gone by now.
+    /// The global id of the thing it was done to, which may be gone by now; null where it was done to many at once,
+    /// whose ids are among the values.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn subject_id(&self) -> Option<ID> {
-        SubjectKind::named(&self.0.subject_kind).node().map(|kind| page::global(kind, self.0.subject_id))
+        // The nil id stands for many.
+        let kind = SubjectKind::named(&self.0.subject_kind).node().filter(|_| !self.0.subject_id.is_nil());
+        kind.map(|kind| page::global(kind, self.0.subject_id))
     }
 
     /// The global id of the connection that owns the thing; null for what was made by hand.

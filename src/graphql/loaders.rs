@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::context::Cx;
 use crate::domain::access::{self, Holding};
+use crate::domain::adoption;
 use crate::domain::list::{Keyset, Slice};
 use crate::domain::member::{self, Place};
 use crate::domain::organization::{self, Organization};
@@ -33,6 +34,8 @@ pub struct ConnectionId(pub Uuid);
 pub struct TokenId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProposalId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub Uuid);
 /// The roles that an account holds, and through what.
@@ -196,6 +199,16 @@ impl Loader<KeyId> for Reads {
     async fn load(&self, keys: &[KeyId]) -> Found<KeyId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(key::by_ids(&self.0, &ids).await?, |row| KeyId(row.id)))
+    }
+}
+
+impl Loader<ProposalId> for Reads {
+    type Value = adoption::Proposal;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[ProposalId]) -> Found<ProposalId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(adoption::by_ids(&self.0, &ids).await?, |row| ProposalId(row.id)))
     }
 }
 

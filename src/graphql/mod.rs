@@ -5,8 +5,10 @@
 //! [`limits`], ids, pages and errors in [`page`], how many rows become one statement in [`loaders`]; then there is
 //! one file a noun. What must never enter: a database query, a rule about who may do what.
 
+mod adoption;
 mod auth;
 mod connection;
+mod deletion;
 mod event;
 mod extension;
 mod group;
@@ -47,6 +49,8 @@ struct Mutation(
     token::TokenMutation,
     key::ApiKeyMutation,
     user::UserMutation,
+    deletion::DeletionMutation,
+    adoption::AdoptionMutation,
     group::GroupMutation,
     role::RoleMutation,
     mapping::RoleMappingMutation,

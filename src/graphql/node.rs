@@ -2,13 +2,14 @@
 
 use async_graphql::{Context, ID, Interface, Object};
 
+use super::adoption::AdoptionProposal;
 use super::auth::requires;
 use super::connection::IdentitySource;
 use super::event::Event;
 use super::extension::SchemaExtension;
 use super::group::Group;
 use super::key::ApiKey;
-use super::loaders::{self, ConnectionId, EventId, GroupId, KeyId, MappingId, RoleId, TokenId, UserId};
+use super::loaders::{self, ConnectionId, EventId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId, UserId};
 use super::mapping::RoleMapping;
 use super::organization::Organization;
 use super::page::{self, Kind, MAX_PAGE};
@@ -36,6 +37,7 @@ pub enum Node {
     Role(Role),
     RoleMapping(RoleMapping),
     SchemaExtension(SchemaExtension),
+    AdoptionProposal(AdoptionProposal),
     Event(Event),
 }
 
@@ -53,6 +55,9 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::RoleMapping => loaders::one(ctx, MappingId(id)).await?.map(|row| Node::RoleMapping(row.into())),
         Kind::SchemaExtension => {
             extension::by_id(page::cx(ctx)?, id).await?.map(|row| Node::SchemaExtension(row.into()))
+        }
+        Kind::AdoptionProposal => {
+            loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
         }
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
     })

@@ -4,6 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::organization::IntegrationMode as Mode;
 
+use super::adoption::{AdoptionProposal, AdoptionProposalState};
 use super::auth::{Caller, Permission, requires};
 use super::connection::IdentitySource;
 use super::event::{Event, EventFilter, EventOrder};
@@ -16,7 +17,7 @@ use super::page::{self, Kind, Page, UserError, Window};
 use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::organization::{self, Availability};
-use crate::domain::{connection, event, extension, group, key, list, mapping, role, token, user};
+use crate::domain::{adoption, connection, event, extension, group, key, list, mapping, role, token, user};
 use crate::error::{Error, Result};
 
 /// Which integration feeds an organization: never both at once.
@@ -69,6 +70,13 @@ impl Organization {
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn integration_mode(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IntegrationMode>> {
         Ok(Some(loaders::organization(ctx).await?.integration_mode.into()))
+    }
+
+    /// The domains whose names prove who somebody is here, for connections that link people who already exist.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn verified_domains(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<String>>> {
+        let row = loaders::organization(ctx).await?;
+        Ok(Some(organization::verified_domains(&row).map(Into::into).collect()))
     }
 
     /// Provisioning over SCIM at a glance.
@@ -211,6 +219,26 @@ impl Organization {
         let total = if page::counted(ctx) { mapping::count(cx, include_removed).await? } else { 0 };
         let rows = mapping::list(cx, include_removed, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &RoleMapping| row.0.mapping_id, total)))
+    }
+
+    /// People whom connections wanted to create and who already had an account, oldest first.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn adoption_proposals(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those in this state.")] state: Option<AdoptionProposalState>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<AdoptionProposal>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(false)?;
+        let state = state.map(Into::into);
+        let total = if page::counted(ctx) { adoption::count(cx, state).await? } else { 0 };
+        let rows = adoption::list(cx, state, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &AdoptionProposal| row.0.id, total)))
     }
 
     /// The ledger: every change ever made here.
@@ -439,6 +467,9 @@ pub struct OrganizationUpdateInput {
     scim_enabled: Option<bool>,
     /// Which integration feeds the organization.
     integration_mode: Option<IntegrationMode>,
+    /// The domains whose names prove who somebody is here, such as `example.org`; these take the place of what was
+    /// there. List only domains that belong to the organization: inside them, a name is enough to link an account.
+    verified_domains: Option<Vec<String>>,
 }
 
 /// What became of a change of the organization.
@@ -468,6 +499,7 @@ impl OrganizationMutation {
             name: input.name,
             scim_enabled: input.scim_enabled,
             integration_mode: input.integration_mode.map(Into::into),
+            verified_domains: input.verified_domains,
         };
         let (done, user_errors) = page::outcome(organization::update(page::cx(ctx)?, settings).await, &[])?;
         Ok(Some(OrganizationPayload { organization: done.map(|_| Organization), user_errors }))

@@ -39,11 +39,12 @@ pub enum Kind {
     Role,
     RoleMapping,
     SchemaExtension,
+    AdoptionProposal,
     Event,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Self::Organization,
         Self::IdentitySource,
         Self::ScimToken,
@@ -53,6 +54,7 @@ impl Kind {
         Self::Role,
         Self::RoleMapping,
         Self::SchemaExtension,
+        Self::AdoptionProposal,
         Self::Event,
     ];
 
@@ -67,6 +69,7 @@ impl Kind {
             Self::Role => "Role",
             Self::RoleMapping => "RoleMapping",
             Self::SchemaExtension => "SchemaExtension",
+            Self::AdoptionProposal => "AdoptionProposal",
             Self::Event => "Event",
         }
     }

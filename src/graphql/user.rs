@@ -440,10 +440,10 @@ pub struct UserDeleteInput {
 pub struct UserPayload {
     /// The account after the change; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    user: Option<User>,
+    pub user: Option<User>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
-    user_errors: Vec<UserError>,
+    pub user_errors: Vec<UserError>,
 }
 
 /// What became of a deletion.

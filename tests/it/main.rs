@@ -1,12 +1,14 @@
 //! Stories over real HTTP, each with a server and a database of its own, on SQLite or PostgreSQL. They do
 //! something and then look at the status, the body, the rows and the events; all end with the ledger verified.
 
+mod adoption;
 mod authz;
 mod bad_input;
 mod bad_input_graphql;
 mod cli;
 mod crash;
 mod database;
+mod deletion;
 mod demo;
 mod dialects;
 mod parity;

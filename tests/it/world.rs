@@ -154,7 +154,7 @@ impl World {
 }
 
 /// Everything that belongs to an organization.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "organization",
     "connection",
     "scim_token",
@@ -165,6 +165,7 @@ const TABLES: [&str; 14] = [
     "membership",
     "group_nesting",
     "activation",
+    "adoption_proposal",
     "role",
     "role_mapping",
     "role_grant",

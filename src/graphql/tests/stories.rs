@@ -11,6 +11,7 @@ use super::{crowd, id, open, person, server};
 use crate::authz::{Actor, Permission};
 use crate::context::Cx;
 use crate::domain::{organization, user};
+use crate::error::Error;
 use crate::graphql::page::Kind;
 
 #[tokio::test]
@@ -405,4 +406,126 @@ async fn another_organization_does_not_exist() {
     let data = server.data(suspend, json!({ "id": ids[0] })).await;
     assert_eq!(data["userSuspend"], json!({ "user": null, "userErrors": [{ "code": "NOT_FOUND" }] }));
     assert!(user::get(&there, user).await.unwrap().active);
+}
+
+#[tokio::test]
+async fn a_proposal_is_read_and_decided() {
+    let server = server().await;
+    let manual = person(&server.cx, "ada").await;
+    let connection = server.connection("Okta").await;
+    let body = json!({ "userName": "ADA", "title": "Countess", "emails": [{ "value": "ada@evil.example" }] });
+    let refused = user::create(&server.provider(connection), body.as_object().unwrap().clone()).await;
+    assert!(matches!(refused, Err(Error::Taken { field: "userName" })), "{refused:?}");
+
+    let query = "query($state: AdoptionProposalState) { organization { adoptionProposals(first: 5, state: $state) {
+        totalCount nodes { id state cause attempts attributes reason user { id } connection { id adoptionPolicy } } } } }";
+    let data = server.data(query, json!({ "state": "PENDING" })).await;
+    let page = &data["organization"]["adoptionProposals"];
+    assert_eq!(page["totalCount"], 1);
+    let found = &page["nodes"][0];
+    assert_eq!(
+        (&found["state"], &found["cause"], &found["attempts"]),
+        (&json!("PENDING"), &json!("POLICY"), &json!(1))
+    );
+    assert_eq!((&found["attributes"]["title"], &found["reason"]), (&json!("Countess"), &Value::Null));
+    assert_eq!(found["user"]["id"], id(Kind::User, manual));
+    let owner = json!({ "id": id(Kind::IdentitySource, connection), "adoptionPolicy": "PROPOSE" });
+    assert_eq!(found["connection"], owner);
+    let node = "query($id: ID!) { node(id: $id) { id ... on AdoptionProposal { state } } }";
+    assert_eq!(server.data(node, json!({ "id": found["id"] })).await["node"]["state"], "PENDING");
+
+    let mutation = |name: &str| {
+        format!(
+            "mutation($id: ID!) {{ {name}(input: {{ id: $id, reason: \"asked her\" }}) {{
+                proposal {{ state reason }} userErrors {{ code field }} }} }}"
+        )
+    };
+    let (accept, dismiss) = (mutation("adoptionProposalAccept"), mutation("adoptionProposalDismiss"));
+    let without: Vec<_> = Permission::in_organization().into_iter().filter(|p| *p != Permission::ReviewWrite).collect();
+    let reader = server.key_with(&without).await;
+    for mutation in [&accept, &dismiss] {
+        assert_eq!(server.ask_as(&reader, mutation, json!({ "id": found["id"] })).await.code(), "FORBIDDEN");
+        let foreign = server.data(mutation, json!({ "id": id(Kind::User, manual) })).await;
+        let payload = foreign.as_object().unwrap().values().next().unwrap();
+        let expected = json!({ "proposal": null, "userErrors": [{ "code": "NOT_FOUND", "field": ["input", "id"] }] });
+        assert_eq!(payload, &expected);
+    }
+    let done = server.data(&dismiss, json!({ "id": found["id"] })).await;
+    let expected = json!({ "proposal": { "state": "DISMISSED", "reason": "asked her" }, "userErrors": [] });
+    assert_eq!(done["adoptionProposalDismiss"], expected);
+    let done = server.data(&accept, json!({ "id": found["id"] })).await;
+    assert_eq!(done["adoptionProposalAccept"]["proposal"]["state"], "ACCEPTED");
+    let adopted = user::get(&server.cx, manual).await.unwrap();
+    assert_eq!((adopted.connection_id, adopted.user_name.as_str()), (Some(connection), "ada"));
+    let data = server.data(query, json!({ "state": "PENDING" })).await;
+    assert_eq!(data["organization"]["adoptionProposals"], json!({ "totalCount": 0, "nodes": [] }));
+}
+
+#[tokio::test]
+async fn whom_a_connection_may_link_is_a_setting() {
+    let server = server().await;
+    let connection = id(Kind::IdentitySource, server.connection("Okta").await);
+    let update = "mutation($id: ID!) { connectionUpdate(input: { id: $id, adoptionPolicy: LINK }) {
+        connection { adoptionPolicy } userErrors { code } } }";
+    let data = server.data(update, json!({ "id": connection })).await;
+    assert_eq!(data["connectionUpdate"]["connection"]["adoptionPolicy"], "LINK");
+    let update = "mutation($domains: [String!]) { organizationUpdate(input: { verifiedDomains: $domains }) {
+        organization { verifiedDomains } userErrors { code field } } }";
+    let data = server.data(update, json!({ "domains": ["Example.ORG"] })).await;
+    assert_eq!(data["organizationUpdate"]["organization"]["verifiedDomains"], json!(["example.org"]));
+    let data = server.data(update, json!({ "domains": ["example.org", "org"] })).await;
+    let refused = json!({ "code": "INVALID", "field": ["input", "verifiedDomains"] });
+    assert_eq!(data["organizationUpdate"]["userErrors"], json!([refused]));
+    let data = server.data("{ organization { verifiedDomains } }", json!({})).await;
+    assert_eq!(data["organization"]["verifiedDomains"], json!(["example.org"]));
+}
+
+#[tokio::test]
+async fn people_are_deleted_restored_and_erased_through_the_api() {
+    let server = server().await;
+    let connection = server.connection("Okta").await;
+    let provider = server.provider(connection);
+    let (ada, bob) = (person(&provider, "ada").await, person(&provider, "bob").await);
+    let manual = person(&server.cx, "manual").await;
+    user::delete(&server.cx, ada, |_| Ok(())).await.unwrap();
+
+    let restore =
+        "mutation($id: ID!) { userRestore(input: { id: $id }) { user { userName } userErrors { code field } } }";
+    let data = server.data(restore, json!({ "id": id(Kind::User, ada) })).await;
+    assert_eq!(data["userRestore"], json!({ "user": { "userName": "ada" }, "userErrors": [] }));
+    let purge = "mutation($id: ID!) { userPurge(input: { id: $id }) { purgedUserId userErrors { code field } } }";
+    let data = server.data(purge, json!({ "id": id(Kind::User, ada) })).await;
+    let not_deleted = json!([{ "code": "NOT_FOUND", "field": ["input", "id"] }]);
+    assert_eq!(data["userPurge"], json!({ "purgedUserId": null, "userErrors": not_deleted }));
+    user::delete(&server.cx, bob, |_| Ok(())).await.unwrap();
+    let data = server.data(purge, json!({ "id": id(Kind::User, bob) })).await;
+    assert_eq!(data["userPurge"], json!({ "purgedUserId": id(Kind::User, bob), "userErrors": [] }));
+
+    let delete = "mutation($count: Int!, $connection: ID) { provisionedUsersDelete(
+        input: { confirmCount: $count, connectionId: $connection }) {
+        deletedCount protectedCount userErrors { code field message } } }";
+    let without: Vec<_> = Permission::in_organization().into_iter().filter(|p| *p != Permission::DeleteAll).collect();
+    let others = server.key_with(&without).await;
+    assert_eq!(server.ask_as(&others, delete, json!({ "count": 1 })).await.code(), "FORBIDDEN");
+    assert_eq!(server.ask_as(&others, purge, json!({ "id": id(Kind::User, bob) })).await.code(), "FORBIDDEN");
+    for wrong in [0, 2, -1] {
+        let data = server.data(delete, json!({ "count": wrong })).await;
+        let error = &data["provisionedUsersDelete"]["userErrors"][0];
+        assert_eq!((&error["code"], &error["field"]), (&json!("INVALID"), &json!(["input", "confirmCount"])));
+        assert!(error["message"].as_str().unwrap().contains("now 1"), "{error}");
+    }
+    let variables = json!({ "count": 1, "connection": id(Kind::IdentitySource, manual) });
+    let data = server.data(delete, variables).await;
+    assert_eq!(data["provisionedUsersDelete"]["userErrors"][0]["field"], json!(["input", "connectionId"]));
+    let variables = json!({ "count": 1, "connection": id(Kind::IdentitySource, connection) });
+    let data = server.data(delete, variables).await;
+    let expected = json!({ "deletedCount": 1, "protectedCount": 0, "userErrors": [] });
+    assert_eq!(data["provisionedUsersDelete"], expected);
+    let left = "{ organization { scim { counts { users } } users(first: 5) { nodes { userName } }
+        events(first: 1) { nodes { action subjectKind subjectId } } } }";
+    let data = server.data(left, json!({})).await;
+    assert_eq!(data["organization"]["scim"]["counts"]["users"], 0);
+    assert_eq!(data["organization"]["users"]["nodes"], json!([{ "userName": "manual" }]));
+    let told = json!([{ "action": "users.deleted_all", "subjectKind": "USER", "subjectId": null }]);
+    assert_eq!(data["organization"]["events"]["nodes"], told);
 }

@@ -1,0 +1,65 @@
+//! A connection wanted to create somebody who has an account that is not its own: a person decides.
+
+use sea_orm::entity::prelude::*;
+
+/// Why the account was not simply linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Cause {
+    /// The connection's policy is to propose.
+    #[sea_orm(string_value = "POLICY")]
+    Policy,
+    /// The account belongs to another connection.
+    #[sea_orm(string_value = "OWNED")]
+    Owned,
+    /// The name's domain is none of the organization's verified ones.
+    #[sea_orm(string_value = "UNVERIFIED_DOMAIN")]
+    UnverifiedDomain,
+    /// The account is a break-glass account.
+    #[sea_orm(string_value = "PROTECTED")]
+    Protected,
+}
+
+/// What a person decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum ProposalState {
+    /// Nothing yet.
+    #[sea_orm(string_value = "PENDING")]
+    Pending,
+    /// The account became the connection's.
+    #[sea_orm(string_value = "ACCEPTED")]
+    Accepted,
+    /// The account stays what it is.
+    #[sea_orm(string_value = "DISMISSED")]
+    Dismissed,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "adoption_proposal")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// who wants the account
+    pub connection_id: Uuid,
+    /// the account
+    pub user_id: Uuid,
+    pub cause: Cause,
+    /// what the connection sent last (JSON object); emptied when accepted and by an erasure
+    pub document: Option<String>,
+    pub state: ProposalState,
+    /// in the words of whoever decided
+    pub reason: Option<String>,
+    /// how often the connection tried
+    pub attempts: i64,
+    pub first_at: DateTimeUtc,
+    pub last_at: DateTimeUtc,
+    pub decided_at: Option<DateTimeUtc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

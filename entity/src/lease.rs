@@ -1,0 +1,22 @@
+//! Who does a task that must not run twice at once in an organization, whatever the replica.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "lease")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    /// the task
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    /// this run of it
+    pub holder: Uuid,
+    /// free for others from this instant on, if the holder has died
+    pub until: DateTimeUtc,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,228 @@
+//! Deletion beyond one account at a time, and the way back: everybody who came through SCIM goes at once and for
+//! good; one deleted account that was not purged yet returns.
+
+use chrono::{DateTime, Duration, Utc};
+use entity::{connection, lease, user};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait,
+    QueryFilter, Statement,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::user::{self as accounts, User};
+use super::{erasure, extension, list};
+use crate::authz::Action;
+use crate::context::{Change, Cx, Tx};
+use crate::error::{Error, Result};
+use crate::ledger::{Entry, Subject};
+
+/// Accounts deleted in one transaction.
+const BATCH: usize = 500;
+/// The name of the lease under which everybody is deleted.
+const TASK: &str = "users.delete_all";
+/// A run that has not been heard of for so long has died with its process; every batch is a sign of life.
+const LEASE: Duration = Duration::minutes(2);
+
+/// Brings back an account that was deleted and not purged, under its own id, as an administrator. Memberships and
+/// grants are *not* restored: a returning account, like a recycled name, inherits nothing.
+///
+/// # Errors
+/// [`Error::NotFound`] unless the account is deleted and not purged, [`Error::Taken`] when its `userName` or
+/// `externalId` has gone to somebody else.
+pub async fn restore(cx: &Cx, id: Uuid) -> Result<User> {
+    // Not even the connection that owns it: it has a window of its own, and creates the account again.
+    cx.allow(Action::WriteUser, None)?;
+    let types = extension::types(cx).await?;
+    let ty = &types.user;
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let query = tx
+                .find::<user::Entity>()
+                .filter(user::Column::Id.eq(id))
+                .filter(user::Column::DeletedAt.is_not_null())
+                .filter(user::Column::PurgedAt.is_null());
+            let before = accounts::locked(tx, query).await?.ok_or_else(|| Error::not_found("the deleted user"))?;
+            let document = before.attributes()?;
+            accounts::revive(tx, ty, before, document, "user.restored").await
+        })
+    })
+    .await
+}
+
+/// What became of a deletion of everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// Accounts that are gone for good.
+    pub count: u64,
+    /// Break-glass accounts, which were left alone.
+    pub protected: u64,
+}
+
+/// Deletes every live account that came through SCIM, of one connection or of all, and erases their personal data
+/// at once: there is no way back but a fresh sync. Accounts made by hand are not touched, nor are protected
+/// (break-glass) ones, whoever owns them. Whoever arrives while it runs stays.
+///
+/// `confirm_count` must be the number of such accounts at the start, protected ones included: the number that the
+/// overview shows. It runs once at a time in an organization; what a run that died has deleted stays deleted.
+///
+/// # Errors
+/// [`Error::Invalid`] with the current number when `confirm_count` is another, [`Error::Held`] while it is running.
+pub async fn delete_all(cx: &Cx, connection: Option<Uuid>, confirm_count: i64) -> Result<Deleted> {
+    cx.allow(Action::EraseUser, None)?;
+    if let Some(id) = connection {
+        let known = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(id)).count(cx.db()).await?;
+        if known == 0 {
+            return Err(Error::not_found("the connection"));
+        }
+    }
+    // A caller that hangs up must not leave half of everybody behind.
+    let cx = cx.clone();
+    let run = tokio::spawn(async move {
+        let holder = Uuid::new_v4();
+        take_lease(&cx, holder).await?;
+        let done = everybody(&cx, holder, connection, confirm_count).await;
+        let released = release_lease(&cx, holder).await;
+        let deleted = done?;
+        released.map(|()| deleted)
+    });
+    run.await.map_err(|error| Error::Internal(error.to_string()))?
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Target {
+    id: Uuid,
+    connection_id: Uuid,
+    protected: bool,
+}
+
+async fn everybody(cx: &Cx, holder: Uuid, connection: Option<Uuid>, confirm_count: i64) -> Result<Deleted> {
+    let targets = targets(cx, connection).await?;
+    if targets.len() as i64 != confirm_count {
+        let why = format!("is not the number of provisioned accounts, which is now {}", targets.len());
+        return Err(Error::invalid("confirmCount", why));
+    }
+    let (protected, targets): (Vec<_>, Vec<_>) = targets.into_iter().partition(|target| target.protected);
+    let mut deleted = Deleted { count: 0, protected: protected.len() as u64 };
+    // A ledger row counts for one connection.
+    for owned in targets.chunk_by(|one, next| one.connection_id == next.connection_id) {
+        for batch in owned.chunks(BATCH) {
+            let ids: Vec<Uuid> = batch.iter().map(|target| target.id).collect();
+            let Some(owner) = batch.first().map(|target| target.connection_id) else { continue };
+            deleted.count += delete_batch(cx, holder, owner, &ids).await?;
+        }
+    }
+    Ok(deleted)
+}
+
+/// Who is live and came through SCIM. Ids are small: a million of them fit into memory, and nobody is deleted who
+/// was not counted.
+async fn targets(cx: &Cx, connection: Option<Uuid>) -> Result<Vec<Target>> {
+    let mut values = vec![cx.organization().into()];
+    let mut text = r#"SELECT id, connection_id, protected FROM "user" WHERE organization_id = $1 AND deleted_at IS NULL
+        AND connection_id IS NOT NULL"#
+        .to_owned();
+    if let Some(connection) = connection {
+        values.push(connection.into());
+        text.push_str(" AND connection_id = $2");
+    }
+    text.push_str(" ORDER BY connection_id, id");
+    let statement = Statement::from_sql_and_values(cx.backend(), text, values);
+    Ok(Target::find_by_statement(statement).all(cx.db()).await?)
+}
+
+#[derive(Debug, FromQueryResult)]
+struct Locked {
+    id: Uuid,
+    updated_at: DateTime<Utc>,
+}
+
+/// Deletes and erases those of these accounts that are still as they were counted; returns how many.
+async fn delete_batch(cx: &Cx, holder: Uuid, owner: Uuid, ids: &[Uuid]) -> Result<u64> {
+    cx.write(move |tx| {
+        Box::pin(async move {
+            renew_lease(cx, tx, holder).await?;
+            let accounts = lock(tx, owner, ids).await?;
+            if accounts.is_empty() {
+                return Ok(Change::nothing(0));
+            }
+            let now = tx.now_after(accounts.iter().map(|account| account.updated_at).max());
+            let ids: Vec<Uuid> = accounts.iter().map(|account| account.id).collect();
+            accounts::close_held(tx, "activation", &ids, now).await?;
+            let memberships = accounts::close_held(tx, "membership", &ids, now).await?;
+            let grants = accounts::close_held(tx, "role_grant", &ids, now).await?;
+            erasure::erase(tx, &ids, now).await?;
+            let count = ids.len();
+            let entry = Entry {
+                action: "users.deleted_all",
+                // Many subjects: the payload lists them, by ids that tell nobody's name.
+                subject: Subject { kind: "user", id: Uuid::nil() },
+                connection: Some(owner),
+                at: now,
+                before: Some(json!({ "ids": ids, "memberships": memberships, "grants": grants })),
+                after: None,
+                population: -(count as i64),
+            };
+            Ok(Change::made(count as u64, entry))
+        })
+    })
+    .await
+}
+
+async fn lock(tx: &Tx<'_>, owner: Uuid, ids: &[Uuid]) -> Result<Vec<Locked>> {
+    let backend = tx.db.get_database_backend();
+    let lock = if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" };
+    let text = format!(
+        r#"SELECT id, updated_at FROM "user" WHERE organization_id = $1 AND connection_id = $2 AND deleted_at IS NULL
+            AND protected = FALSE AND id {} ORDER BY id {lock}"#,
+        list::among(backend, 3)
+    );
+    let values = [tx.organization().into(), owner.into(), list::ids(ids)];
+    Ok(Locked::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(&tx.db).await?)
+}
+
+/// Makes this the one run in the organization, on whatever replica.
+async fn take_lease(cx: &Cx, holder: Uuid) -> Result<()> {
+    let now = cx.app.clock.now();
+    let row = lease::ActiveModel {
+        organization_id: Set(cx.organization()),
+        name: Set(TASK.into()),
+        holder: Set(holder),
+        until: Set(now + LEASE),
+    };
+    let free = OnConflict::columns([lease::Column::OrganizationId, lease::Column::Name])
+        .update_columns([lease::Column::Holder, lease::Column::Until])
+        .action_and_where(Expr::col((lease::Entity, lease::Column::Until)).lte(now))
+        .to_owned();
+    match lease::Entity::insert(row).on_conflict(free).exec_without_returning(&cx.app.store.write).await? {
+        0 => Err(running()),
+        _ => Ok(()),
+    }
+}
+
+/// Says that the run is alive.
+async fn renew_lease(cx: &Cx, tx: &Tx<'_>, holder: Uuid) -> Result<()> {
+    let renewed = lease::Entity::update_many()
+        .col_expr(lease::Column::Until, Expr::value(cx.app.clock.now() + LEASE))
+        .filter(held(cx, holder))
+        .exec(&tx.db)
+        .await?;
+    if renewed.rows_affected == 0 { Err(running()) } else { Ok(()) }
+}
+
+async fn release_lease(cx: &Cx, holder: Uuid) -> Result<()> {
+    lease::Entity::delete_many().filter(held(cx, holder)).exec(&cx.app.store.write).await?;
+    Ok(())
+}
+
+fn held(cx: &Cx, holder: Uuid) -> sea_orm::Condition {
+    sea_orm::Condition::all()
+        .add(lease::Column::OrganizationId.eq(cx.organization()))
+        .add(lease::Column::Name.eq(TASK))
+        .add(lease::Column::Holder.eq(holder))
+}
+
+fn running() -> Error {
+    Error::Held { reason: "ALREADY_RUNNING", why: "a deletion of all provisioned users is already running here".into() }
+}

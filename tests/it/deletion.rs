@@ -1,0 +1,397 @@
+//! Everybody goes, somebody comes back, and what an erasure must reach.
+
+use std::collections::BTreeSet;
+
+use rolecall::authz::{Actor, Permission, Permissions, Scope};
+use rolecall::context::Cx;
+use rolecall::domain::deletion::{self, Deleted};
+use rolecall::domain::erasure::{self, PERSONAL};
+use rolecall::domain::list::Keyset;
+use rolecall::domain::user::{self, User};
+use rolecall::domain::{adoption, organization, protection, role};
+use rolecall::error::Error;
+use rolecall::ledger;
+use sea_orm::{ConnectionTrait, Statement};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::database::on_postgres;
+use crate::world::World;
+
+async fn by_hand(world: &World, name: &str) -> User {
+    let Value::Object(attributes) = json!({ "userName": name }) else { unreachable!() };
+    user::create(&world.system(), attributes).await.unwrap()
+}
+
+async fn provisioned(world: &World) -> u64 {
+    let cx = world.system();
+    let before = organization::provisioned_users(&cx, None).await.unwrap();
+    ledger::seal(&world.app.store).await.unwrap();
+    assert_eq!(organization::provisioned_users(&cx, None).await.unwrap(), before, "sealing moves nobody");
+    before
+}
+
+/// Somebody in acme who may do nothing but this.
+fn with_only(world: &World, permissions: &[Permission]) -> Cx {
+    let permissions: Permissions = permissions.iter().copied().collect();
+    let actor = Actor::Key { id: Uuid::nil(), name: "script".into(), permissions };
+    Cx::new(world.app.clone(), actor, world.acme.organization, Uuid::now_v7())
+}
+
+#[tokio::test]
+async fn a_deleted_account_comes_back_without_what_it_held() {
+    let world = World::new().await;
+    let cx = world.system();
+    let body = json!({ "userName": "ada", "externalId": "a-1", "emails": [{ "value": "Ada@Example.org" }] });
+    let ada = world.scim().post("/Users", body).await.is(201).id();
+    let group = world.scim().group("Ward 3", &[ada]).await;
+    world.scim().delete(&format!("/Users/{ada}")).await.is(204);
+    assert_eq!(provisioned(&world).await, 0);
+
+    let back = deletion::restore(&cx, ada).await.unwrap();
+    assert_eq!((back.id, back.user_name.as_str(), back.deleted_at), (ada, "ada", None));
+    assert_eq!(back.connection_id, Some(world.acme.connection));
+    assert_eq!(provisioned(&world).await, 1);
+    let shown = world.scim().get(&format!("/Users/{ada}")).await.is(200);
+    assert_eq!(shown.body["emails"][0]["value"], "Ada@Example.org");
+    let found = world.scim().ids("/Users?filter=emails.value%20eq%20%22ada@example.org%22").await;
+    assert_eq!(found, [ada]);
+    assert!(world.scim().members(group).await.is_empty(), "memberships stay closed");
+    assert_eq!(world.count("activation WHERE user_id = $1 AND until IS NULL", [ada.into()]).await, 1);
+    assert_eq!(world.events_of(ada).await, ["user.created", "user.deleted", "user.restored"]);
+
+    let again = deletion::restore(&cx, ada).await;
+    assert!(matches!(again, Err(Error::NotFound(_))), "a live account is not restored: {again:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_name_that_has_gone_to_somebody_else_keeps_the_old_account_away() {
+    let world = World::new().await;
+    let old = world.scim().user("ada").await;
+    world.scim().delete(&format!("/Users/{old}")).await.is(204);
+    let new = world.scim().post("/Users", json!({ "userName": "Ada", "externalId": "x-2" })).await.is(201).id();
+    let before = world.everything().await;
+    let refused = deletion::restore(&world.system(), old).await;
+    assert!(matches!(refused, Err(Error::Taken { field: "userName" })), "{refused:?}");
+    assert_eq!(world.everything().await, before);
+    world.scim().delete(&format!("/Users/{new}")).await.is(204);
+    deletion::restore(&world.system(), old).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn only_an_administrator_of_the_same_organization_restores() {
+    let world = World::new().await;
+    let globex = world.second_organization().await;
+    let ada = world.scim().user("ada").await;
+    world.scim().delete(&format!("/Users/{ada}")).await.is(204);
+    let before = world.everything().await;
+    let provider = Actor::Connection { id: world.acme.connection, name: "x".into(), scopes: Scope::ALL.into() };
+    let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
+    assert!(deletion::restore(&provider, ada).await.is_err(), "a connection has a window of its own");
+    let refused = deletion::restore(&with_only(&world, &[Permission::UserRead, Permission::DeleteAll]), ada).await;
+    assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
+    let stranger = Cx::system(world.app.clone(), globex.organization);
+    assert!(matches!(deletion::restore(&stranger, ada).await, Err(Error::NotFound(_))));
+    assert_eq!(world.everything().await, before);
+
+    erasure::purge(&world.system(), ada).await.unwrap();
+    let refused = deletion::restore(&world.system(), ada).await;
+    assert!(matches!(refused, Err(Error::NotFound(_))), "nothing is left to restore: {refused:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn everybody_who_came_through_scim_goes() {
+    let world = World::new().await;
+    let globex = world.second_organization().await;
+    let rival = world.tenant("acme", "Rival").await;
+    let cx = world.system();
+    let theirs = globex.scim.user("ada").await;
+    let made_by_hand = by_hand(&world, "manual").await;
+    let mut gone = Vec::new();
+    for (scim, name) in [(world.scim(), "ada"), (world.scim(), "bob"), (&rival.scim, "cleo")] {
+        gone.push(scim.user(name).await);
+    }
+    let glass = world.scim().user("break-glass").await;
+    protection::set(&cx, glass, true).await.unwrap();
+    let group = world.scim().group("Ward 3", &[gone[0], gone[1], glass]).await;
+    let deleted_before = world.scim().user("dora").await;
+    world.scim().delete(&format!("/Users/{deleted_before}")).await.is(204);
+
+    // Four are shown; three may go.
+    assert_eq!(provisioned(&world).await, 4);
+    let before = world.everything().await;
+    for wrong in [0, 3, 5] {
+        let Err(Error::Invalid { field, why, .. }) = deletion::delete_all(&cx, None, wrong).await else {
+            panic!("{wrong} was taken for 4")
+        };
+        assert_eq!(field, "confirmCount");
+        assert!(why.contains('4'), "{why}");
+    }
+    assert_eq!(world.everything().await, before);
+    assert_eq!(deletion::delete_all(&cx, None, 4).await.unwrap(), Deleted { count: 3, protected: 1 });
+
+    assert_eq!(provisioned(&world).await, 1, "the protected one");
+    for id in &gone {
+        assert_eq!(world.count("\"user\" WHERE id = $1 AND deleted_at IS NULL", [(*id).into()]).await, 0);
+        assert_eq!(world.count("\"user\" WHERE id = $1 AND purged_at IS NOT NULL", [(*id).into()]).await, 1);
+        for table in ["activation", "membership"] {
+            let open = format!("{table} WHERE user_id = $1 AND until IS NULL");
+            assert_eq!(world.count(&open, [(*id).into()]).await, 0, "{table}");
+        }
+    }
+    world.scim().get(&format!("/Users/{}", gone[0])).await.is(404);
+    assert_eq!(world.scim().members(group).await, [glass]);
+    for id in [made_by_hand.id, glass, theirs] {
+        assert_eq!(world.count("\"user\" WHERE id = $1 AND deleted_at IS NULL", [id.into()]).await, 1);
+    }
+    assert_eq!(world.count("\"user\" WHERE id = $1 AND purged_at IS NULL", [deleted_before.into()]).await, 1);
+
+    // One row for each connection; the intervals name it, and it names the people by id.
+    let told = "SELECT id, payload FROM event WHERE action = 'users.deleted_all' ORDER BY pos";
+    let told = world.rows(told, []).await;
+    assert_eq!(told.len(), 2);
+    let mut listed = BTreeSet::new();
+    for row in &told {
+        let payload: Value = serde_json::from_str(row["payload"].as_str().unwrap()).unwrap();
+        listed.extend(payload["before"]["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+    }
+    assert_eq!(listed, gone.iter().map(Uuid::to_string).collect());
+    let closed = r#"activation a JOIN event e ON e.organization_id = a.organization_id AND e.id = a.closed_by
+        WHERE e.action = 'users.deleted_all'"#;
+    assert_eq!(world.count(closed, []).await, 3);
+
+    // The way back is a fresh sync: the same people, as new accounts.
+    let fresh = world.scim().user("ada").await;
+    assert!(!gone.contains(&fresh));
+    assert_eq!(provisioned(&world).await, 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_connection_can_be_emptied_alone() {
+    let world = World::new().await;
+    let globex = world.second_organization().await;
+    let rival = world.tenant("acme", "Rival").await;
+    let kept = world.scim().user("ada").await;
+    rival.scim.user("bob").await;
+    let cx = world.system();
+    let foreign = deletion::delete_all(&cx, Some(globex.connection), 0).await;
+    assert!(matches!(foreign, Err(Error::NotFound(_))), "{foreign:?}");
+    let deleted = deletion::delete_all(&cx, Some(rival.connection), 1).await.unwrap();
+    assert_eq!(deleted, Deleted { count: 1, protected: 0 });
+    assert_eq!(world.scim().ids("/Users").await, [kept]);
+    assert!(rival.scim.ids("/Users").await.is_empty());
+    assert_eq!(deletion::delete_all(&cx, Some(rival.connection), 0).await.unwrap().count, 0, "nobody is left");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn deleting_everybody_takes_its_own_permission() {
+    let world = World::new().await;
+    world.scim().user("ada").await;
+    let others: Vec<_> = Permission::ALL.into_iter().filter(|p| *p != Permission::DeleteAll).collect();
+    let refused = deletion::delete_all(&with_only(&world, &others), None, 1).await;
+    assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
+    let provider = Actor::Connection { id: world.acme.connection, name: "x".into(), scopes: Scope::ALL.into() };
+    let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
+    assert!(deletion::delete_all(&provider, None, 1).await.is_err());
+    assert_eq!(provisioned(&world).await, 1);
+    let allowed = with_only(&world, &[Permission::DeleteAll]);
+    assert_eq!(deletion::delete_all(&allowed, None, 1).await.unwrap().count, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn more_people_than_one_transaction_takes_and_only_one_run_at_a_time() {
+    let world = World::new().await;
+    let provider = Actor::Connection { id: world.acme.connection, name: "IdP".into(), scopes: Scope::ALL.into() };
+    let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
+    for n in 0..501 {
+        let Value::Object(attributes) = json!({ "userName": format!("user{n}") }) else { unreachable!() };
+        user::create(&provider, attributes).await.unwrap();
+    }
+    let cx = world.system();
+    let (one, other) = tokio::join!(deletion::delete_all(&cx, None, 501), deletion::delete_all(&cx, None, 501));
+    let (done, refused) = if one.is_ok() { (one, other) } else { (other, one) };
+    assert_eq!(done.unwrap(), Deleted { count: 501, protected: 0 });
+    assert!(matches!(refused, Err(Error::Held { reason: "ALREADY_RUNNING", .. })), "{refused:?}");
+    assert_eq!(provisioned(&world).await, 0);
+    assert_eq!(world.count("event WHERE action = 'users.deleted_all'", []).await, 2, "one row for each batch");
+    assert_eq!(world.count("lease", []).await, 0, "the next one may start");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_run_that_died_with_its_replica_does_not_block_for_ever() {
+    let world = World::new().await;
+    world.scim().user("ada").await;
+    let cx = world.system();
+    let until = world.app.clock.now() + chrono::Duration::seconds(60);
+    let lease = "INSERT INTO lease (organization_id, name, holder, until) VALUES ($1, 'users.delete_all', $2, $3)";
+    world.execute(lease, [world.acme.organization.into(), Uuid::new_v4().into(), until.into()]).await;
+    let refused = deletion::delete_all(&cx, None, 1).await;
+    assert!(matches!(refused, Err(Error::Held { reason: "ALREADY_RUNNING", .. })), "{refused:?}");
+    let globex = world.second_organization().await;
+    let elsewhere = Cx::system(world.app.clone(), globex.organization);
+    assert_eq!(deletion::delete_all(&elsewhere, None, 0).await.unwrap().count, 0, "the other organization is free");
+    world.app.clock.advance(std::time::Duration::from_secs(61));
+    assert_eq!(deletion::delete_all(&cx, None, 1).await.unwrap().count, 1);
+    world.end().await;
+}
+
+/// A column that could hold what somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Column {
+    table: String,
+    name: String,
+    bytes: bool,
+}
+
+/// Every column of text, JSON or bytes, from the database's own catalogue.
+async fn catalogue(world: &World) -> Vec<Column> {
+    let text = match on_postgres() {
+        true => {
+            "SELECT CAST(table_name AS text), CAST(column_name AS text), CAST(data_type AS text) \
+             FROM information_schema.columns WHERE table_schema = 'public' \
+             AND data_type NOT IN ('uuid', 'bigint', 'integer', 'boolean', 'timestamp with time zone')"
+        }
+        false => {
+            "SELECT t.name, c.name, lower(c.type) FROM sqlite_master t JOIN pragma_table_info(t.name) c \
+             WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND lower(c.type) NOT IN ('bigint', 'integer', 'boolean')"
+        }
+    };
+    let statement = Statement::from_string(world.app.store.backend(), text);
+    let rows = world.app.store.read.query_all_raw(statement).await.unwrap();
+    let column = |row: &sea_orm::QueryResult| {
+        let at = |n| row.try_get_by_index::<String>(n).unwrap();
+        Column { table: at(0), name: at(1), bytes: ["bytea", "blob"].contains(&at(2).as_str()) }
+    };
+    let mut columns: Vec<Column> = rows.iter().map(column).filter(|column| !id_or_instant(column)).collect();
+    columns.sort();
+    assert!(columns.len() > 40, "the catalogue was read");
+    columns
+}
+
+/// SQLite keeps our ids as bytes and instants as text; on PostgreSQL their types tell them apart.
+fn id_or_instant(column: &Column) -> bool {
+    let name = column.name.as_str();
+    let id = ["id", "opened_by", "closed_by", "holder"].contains(&name) || name.ends_with("_id");
+    let instant = ["at", "since", "until", "purge_after"].contains(&name) || name.ends_with("_at");
+    !on_postgres() && ((column.bytes && id) || (!column.bytes && instant))
+}
+
+/// What an erasure leaves, and why it may.
+const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
+    ("seaql_migrations", &["version"], "the names of migrations"),
+    ("instance", &["master_key_fingerprint", "signing_key"], "the installation's keys"),
+    (
+        "organization",
+        &["slug", "name", "data_key", "integration_mode", "verified_domains"],
+        "settings of a company, not of a person",
+    ),
+    ("ledger_head", &["hash"], "a hash over hashes"),
+    (
+        "connection",
+        &["name", "kind", "provider", "status", "deletion_policy", "adoption_policy", "credentials"],
+        "settings of a company, not of a person",
+    ),
+    (
+        "scim_token",
+        &["hash", "last_four", "scopes", "last_used_from"],
+        "an identity provider's credential, and its address",
+    ),
+    ("api_key", &["name", "hash", "last_four", "permissions"], "a script's credential"),
+    (
+        "group",
+        &["external_id", "display_name", "display_name_key", "document", "search"],
+        "a group is not a person; its members are rows of another table",
+    ),
+    ("schema_extension", &["urn", "urn_key", "resource_type", "name", "description", "attributes"], "a schema"),
+    ("role", &["name", "name_key", "description", "permissions"], "a role, whoever holds it"),
+    ("role_mapping", &["match_attribute", "match_value", "reason"], "about a group and a role"),
+    ("adoption_proposal", &["cause", "state"], "one of a few words"),
+    (
+        "event",
+        &["actor_kind", "actor_id", "actor_name"],
+        "who is accountable for a change; evidence that outlives the account",
+    ),
+    ("event", &["action", "subject_kind"], "one of a few words"),
+    ("event", &["digest", "hash"], "salted with what an erasure destroys"),
+    ("tally", &["kind"], "one of a few words"),
+    ("lease", &["name"], "the name of a task"),
+];
+
+#[tokio::test]
+async fn every_column_is_personal_or_was_thought_about() {
+    let world = World::new().await;
+    let there: BTreeSet<(String, String)> =
+        catalogue(&world).await.into_iter().map(|column| (column.table, column.name)).collect();
+    let mut thought_about = BTreeSet::new();
+    let personal = PERSONAL.iter().flat_map(|p| p.columns.iter().map(|(column, _)| (p.table, *column)));
+    let other = NOT_PERSONAL.iter().flat_map(|(table, columns, _)| columns.iter().map(|column| (*table, *column)));
+    for (table, column) in personal.chain(other) {
+        assert!(thought_about.insert((table.to_owned(), column.to_owned())), "{table}.{column} is listed twice");
+    }
+    let forgotten: Vec<_> = there.difference(&thought_about).collect();
+    assert!(forgotten.is_empty(), "say in erasure::PERSONAL or in NOT_PERSONAL what an erasure does to {forgotten:?}");
+    let vanished: Vec<_> = thought_about.difference(&there).collect();
+    assert!(vanished.is_empty(), "listed, but not in the database: {vanished:?}");
+    world.end().await;
+}
+
+/// Where in the database `needle` can still be read.
+async fn found_in(world: &World, needle: &str) -> Vec<String> {
+    let mut places = Vec::new();
+    for Column { table, name, bytes } in catalogue(world).await {
+        let text = match on_postgres() && bytes {
+            true => format!("encode({name}, 'escape')"),
+            false => format!("CAST({name} AS text)"),
+        };
+        let hits = world.count(&format!("\"{table}\" WHERE {text} LIKE $1"), [format!("%{needle}%").into()]).await;
+        if hits > 0 {
+            places.push(format!("{table}.{name}"));
+        }
+    }
+    places
+}
+
+#[tokio::test]
+async fn nothing_that_was_known_of_anybody_can_be_read_afterwards() {
+    let world = World::new().await;
+    let rival = world.tenant("acme", "Rival").await;
+    let cx = world.system();
+    let person = json!({
+        "userName": "needle-name", "externalId": "needle-external", "displayName": "needle-display",
+        "name": { "familyName": "needle-family" }, "emails": [{ "value": "needle@example.org" }],
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": { "department": "needle-department" },
+    });
+    let ada = world.scim().post("/Users", person.clone()).await.is(201).id();
+    let rename = json!([{ "op": "replace", "path": "title", "value": "needle-title" }]);
+    world.scim().patch(&format!("/Users/{ada}"), rename).await.is(200);
+    let group = world.scim().group("Ward 3", &[ada]).await;
+    world.scim().get(&format!("/Groups/{group}")).await.is(200);
+    // Another connection wants the account: a proposal with all that it knows, and a reviewer's words.
+    rival.scim.post("/Users", person).await.is(409);
+    let page = Keyset { limit: 1, ..Default::default() };
+    let proposal = adoption::list(&cx, None, &page).await.unwrap().rows.remove(0);
+    adoption::dismiss(&cx, proposal.id, Some("the other needle")).await.unwrap();
+    let role = role::Settings { name: Some("Nurse".into()), ..Default::default() };
+    let role = role::create(&cx, role).await.unwrap().id;
+    let grant = "INSERT INTO role_grant (organization_id, id, user_id, role_id, reason, since, opened_by)
+        VALUES ($1, $2, $3, $4, 'needle asked for it', $5, $2)";
+    let (organization, id, since) = (world.acme.organization, Uuid::now_v7(), world.app.clock.now());
+    world.execute(grant, [organization.into(), id.into(), ada.into(), role.into(), since.into()]).await;
+
+    let known = found_in(&world, "needle").await;
+    for place in ["user.document", "user.search", "user_email.value_key", "event.payload", "adoption_proposal.document"]
+    {
+        assert!(known.iter().any(|known| known == place), "{place} is among {known:?}: the search finds what is there");
+    }
+    assert_eq!(deletion::delete_all(&cx, None, 1).await.unwrap().count, 1);
+    assert_eq!(found_in(&world, "needle").await, Vec::<String>::new());
+    assert_eq!(world.count("\"user\" WHERE id = $1 AND user_name LIKE 'purged:%'", [ada.into()]).await, 1);
+    world.end().await;
+}
