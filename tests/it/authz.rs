@@ -1,12 +1,15 @@
 //! The whole policy as a table, so that no change of it goes unseen; and what a confined token meets.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use rolecall::authz::{Action, Actor, Permission, Scope, allows};
-use rolecall::domain::token;
+use rolecall::domain::{key, token};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::sdl::{Route, Schema};
+use crate::walk::{Walk, codes, furnish};
 use crate::world::World;
 
 const KEPT: &str = include_str!("authz.txt");
@@ -109,5 +112,44 @@ async fn a_confined_token_does_what_it_is_for() {
     assert_eq!(world.events_of(user).await, ["user.created", "user.updated"]);
     assert_eq!(world.events_of(group).await, ["group.created", "group.updated"]);
     assert_eq!(world.scim().get(&format!("/Users/{user}")).await.body["groups"][0]["value"], group.to_string());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn every_field_is_closed_to_whoever_lacks_its_permission() {
+    let world = World::new().await;
+    let own = furnish(&world.acme, "mine").await;
+    let mut walk = Walk { depth: 0, ..Walk::new(&world.acme, own) };
+    let mut without = BTreeMap::new();
+    for permission in Permission::ALL {
+        let others = Permission::in_organization().into_iter().filter(|held| *held != permission).collect();
+        let issued = key::issue(&world.system(), "all but one", others, None).await.unwrap();
+        without.insert(permission, issued.secret);
+    }
+    let before = world.everything().await;
+    let schema = Schema::new();
+    let mut closed = 0;
+    for object in schema.readable().chain(["Mutation"]) {
+        let (kind, route) = match object {
+            "Mutation" => ("mutation", Some(Route::default())),
+            _ => ("query", schema.route(object)),
+        };
+        let Some(route) = route else { continue };
+        for field in schema.fields(object) {
+            // Where the way there is closed already, there is nothing left to close.
+            let Some(permission) = field.permission.filter(|permission| !route.permissions.contains(permission)) else {
+                continue;
+            };
+            walk.key = without[&permission].clone();
+            let (title, value, answer) = walk.call(kind, &route, field, &[], &json!(null)).await;
+            let title = format!("{object}, {title} without {permission}");
+            assert!(value.is_null() && codes(&answer) == ["FORBIDDEN"], "{title}: {answer:#}");
+            let words = answer["errors"][0]["message"].as_str().unwrap();
+            assert!(words.contains(permission.name()), "{title}: whoever is refused learns what is missing: {words}");
+            closed += 1;
+        }
+    }
+    assert!(closed > 50, "{closed}");
+    assert_eq!(world.everything().await, before);
     world.end().await;
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::sdl::Schema;
+use crate::sdl::Route;
 use crate::walk::{Walk, codes, furnish};
 use crate::world::{Answer, World};
 
@@ -91,12 +91,13 @@ async fn no_text_of_any_mutation_takes_what_cannot_be_stored() {
     let world = World::new().await;
     let own = furnish(&world.acme, "mine").await;
     let before = world.everything().await;
-    let walk = Walk { schema: Schema::new(), acme: &world.acme, own };
+    let walk = Walk::new(&world.acme, own);
     let mut tried = 0;
     for field in walk.schema.fields("Mutation") {
         for place in walk.schema.places(&field.arguments, &["String", "ID"]) {
             for text in ["nul\0nul".to_owned(), "\0".into(), "x".repeat(100_000)] {
-                let (title, value, answer) = walk.call("mutation", &[], field, &place, &json!(text)).await;
+                let (title, value, answer) =
+                    walk.call("mutation", &Route::default(), field, &place, &json!(text)).await;
                 assert!(codes(&answer).iter().all(|code| *code != "INTERNAL"), "{title}: {answer:#}");
                 let mistakes = value["userErrors"].as_array().is_some_and(|errors| !errors.is_empty());
                 assert!(value.is_null() || mistakes, "{title}: {answer:#}");
@@ -113,7 +114,7 @@ async fn no_text_of_any_mutation_takes_what_cannot_be_stored() {
 async fn no_question_trips_over_a_text() {
     let world = World::new().await;
     let own = furnish(&world.acme, "mine").await;
-    let walk = Walk { schema: Schema::new(), acme: &world.acme, own };
+    let walk = Walk::new(&world.acme, own);
     let mut tried = 0;
     for object in walk.schema.readable() {
         for field in walk.schema.fields(object) {
@@ -135,19 +136,19 @@ async fn no_question_trips_over_a_text() {
 async fn numbers_and_dates_at_their_edges_are_no_fault_of_ours() {
     let world = World::new().await;
     let own = furnish(&world.acme, "mine").await;
-    let walk = Walk { schema: Schema::new(), acme: &world.acme, own };
+    let walk = Walk::new(&world.acme, own);
     let dates =
         ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999Z", "+262000-01-01T00:00:00Z"];
     for field in walk.schema.fields("Mutation") {
         for place in walk.schema.places(&field.arguments, &["Int", "Long"]) {
             for number in [i64::from(i32::MIN), -1, 0, i64::from(i32::MAX), i64::MAX] {
-                let (title, _, answer) = walk.call("mutation", &[], field, &place, &json!(number)).await;
+                let (title, _, answer) = walk.call("mutation", &Route::default(), field, &place, &json!(number)).await;
                 assert!(codes(&answer).iter().all(|code| *code != "INTERNAL"), "{title} {number}: {answer:#}");
             }
         }
         for place in walk.schema.places(&field.arguments, &["DateTime"]) {
             for date in dates {
-                let (title, _, answer) = walk.call("mutation", &[], field, &place, &json!(date)).await;
+                let (title, _, answer) = walk.call("mutation", &Route::default(), field, &place, &json!(date)).await;
                 assert!(codes(&answer).iter().all(|code| *code != "INTERNAL"), "{title} {date}: {answer:#}");
             }
         }

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::parser::parse_schema;
-use async_graphql::parser::types::{BaseType, InputValueDefinition, Type, TypeKind, TypeSystemDefinition};
+use async_graphql::parser::types::{
+    BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition,
+};
+use rolecall::authz::{Permission, Permissions};
 use serde_json::{Map, Value, json};
 
 /// All types by name.
@@ -23,6 +26,8 @@ pub struct Field {
     pub name: String,
     pub arguments: Vec<Input>,
     pub ty: Type,
+    /// What `@requires` asks for.
+    pub permission: Option<Permission>,
 }
 
 /// An argument, or a field of an input object.
@@ -30,6 +35,19 @@ pub struct Input {
     pub name: String,
     pub ty: Type,
     defaulted: bool,
+}
+
+impl Field {
+    fn of(definition: &FieldDefinition) -> Self {
+        let requires = definition.directives.iter().find(|directive| directive.node.name.node == "requires");
+        let permission = requires.and_then(|directive| directive.node.get_argument("permission"));
+        Self {
+            name: definition.name.node.to_string(),
+            arguments: definition.arguments.iter().map(|argument| Input::of(&argument.node)).collect(),
+            ty: definition.ty.node.clone(),
+            permission: permission.map(|name| name.node.to_string().parse().unwrap()),
+        }
+    }
 }
 
 impl Input {
@@ -48,6 +66,13 @@ impl Input {
     fn is_list(&self) -> bool {
         matches!(self.ty.base, BaseType::List(_))
     }
+}
+
+/// A way into the schema, and what it takes to go it.
+#[derive(Default, Clone)]
+pub struct Route {
+    pub steps: Vec<String>,
+    pub permissions: Permissions,
 }
 
 /// The name of a type without lists and marks.
@@ -69,12 +94,7 @@ impl Schema {
             let shape = match definition.node.kind {
                 TypeKind::Object(object) => {
                     implementing.extend(object.implements.iter().map(|of| (of.node.to_string(), name.clone())));
-                    let fields = object.fields.into_iter().map(|field| Field {
-                        name: field.node.name.node.to_string(),
-                        arguments: field.node.arguments.iter().map(|argument| Input::of(&argument.node)).collect(),
-                        ty: field.node.ty.node,
-                    });
-                    Shape::Object(fields.collect())
+                    Shape::Object(object.fields.iter().map(|field| Field::of(&field.node)).collect())
                 }
                 TypeKind::InputObject(object) => {
                     Shape::Input(object.fields.iter().map(|field| Input::of(&field.node)).collect())
@@ -110,6 +130,14 @@ impl Schema {
         }
     }
 
+    /// The kinds of things that have an id.
+    pub fn nodes(&self) -> &[String] {
+        match self.shape("Node") {
+            Shape::Abstract(members) => members,
+            _ => panic!("Node is no interface"),
+        }
+    }
+
     /// The object types, the mutations' root aside.
     pub fn readable(&self) -> impl Iterator<Item = &str> {
         let objects = self.0.iter().filter(|(_, shape)| matches!(shape, Shape::Object(_)));
@@ -117,9 +145,9 @@ impl Schema {
     }
 
     /// The fields that lead from the query root to an object type, if any do; of a list the first row.
-    pub fn route(&self, object: &str) -> Option<Vec<String>> {
+    pub fn route(&self, object: &str) -> Option<Route> {
         let mut seen = BTreeSet::new();
-        let mut routes = vec![("Query".to_owned(), Vec::new())];
+        let mut routes = vec![("Query".to_owned(), Route::default())];
         while !routes.is_empty() {
             let mut next = Vec::new();
             for (name, route) in routes {
@@ -128,11 +156,14 @@ impl Schema {
                 }
                 for field in self.fields(&name) {
                     let target = named(&field.ty).to_owned();
-                    let plain = field.arguments.iter().all(|argument| !argument.required());
+                    // What picks one thing by its id leads nowhere without one.
+                    let picks = |argument: &Input| argument.required() || named(&argument.ty) == "ID";
+                    let plain = !field.arguments.iter().any(picks);
                     if plain && matches!(self.shape(&target), Shape::Object(_)) && seen.insert(target.clone()) {
                         let page = field.arguments.iter().any(|argument| argument.name == "first");
-                        let step = if page { format!("{}(first: 1)", field.name) } else { field.name.clone() };
-                        let route: Vec<String> = route.iter().cloned().chain([step]).collect();
+                        let mut route = route.clone();
+                        route.steps.push(if page { format!("{}(first: 1)", field.name) } else { field.name.clone() });
+                        route.permissions.extend(field.permission);
                         next.push((target, route));
                     }
                 }
@@ -168,14 +199,23 @@ impl Schema {
 
     /// The places of values of these types among arguments: the names that lead to each.
     pub fn places(&self, inputs: &[Input], types: &[&str]) -> Vec<Vec<String>> {
+        self.places_below(inputs, types, &mut Vec::new())
+    }
+
+    /// An input object that holds its own kind again is entered once.
+    fn places_below<'a>(&'a self, inputs: &'a [Input], types: &[&str], inside: &mut Vec<&'a str>) -> Vec<Vec<String>> {
         let mut places = Vec::new();
         for input in inputs {
-            match (named(&input.ty), self.shape(named(&input.ty))) {
-                (_, Shape::Input(fields)) => {
-                    let inner = self.places(fields, types).into_iter();
+            let name = named(&input.ty);
+            match self.shape(name) {
+                Shape::Input(_) if inside.contains(&name) => {}
+                Shape::Input(fields) => {
+                    inside.push(name);
+                    let inner = self.places_below(fields, types, inside).into_iter();
                     places.extend(inner.map(|place| [vec![input.name.clone()], place].concat()));
+                    inside.pop();
                 }
-                (name, _) if types.contains(&name) => places.push(vec![input.name.clone()]),
+                _ if types.contains(&name) => places.push(vec![input.name.clone()]),
                 _ => {}
             }
         }
@@ -211,14 +251,24 @@ impl Schema {
     }
 
     /// A whole operation that calls `field` with `arguments`, at the end of `route`.
-    pub fn operation(&self, kind: &str, route: &[String], field: &Field, arguments: &Map<String, Value>) -> String {
+    pub fn operation(
+        &self,
+        kind: &str,
+        route: &Route,
+        field: &Field,
+        arguments: &Map<String, Value>,
+        depth: usize,
+    ) -> String {
         let given: Vec<_> = field.arguments.iter().filter(|argument| arguments.contains_key(&argument.name)).collect();
         let variables: Vec<_> = given.iter().map(|argument| format!("${}: {}", argument.name, argument.ty)).collect();
         let passed: Vec<_> = given.iter().map(|argument| format!("{0}: ${0}", argument.name)).collect();
-        let selection = self.selection(named(&field.ty), 2);
-        let call = format!("the: {}({}) {selection}", field.name, passed.join(", "));
-        let call = route.iter().rev().fold(call, |call, field| format!("{field} {{ {call} }}"));
-        format!("{kind} walk({}) {{ {call} }}", variables.join(", "))
+        let selection = self.selection(named(&field.ty), depth);
+        // Empty parentheses are no GraphQL.
+        let around =
+            |items: &[String]| if items.is_empty() { String::new() } else { format!("({})", items.join(", ")) };
+        let call = format!("the: {}{} {selection}", field.name, around(&passed));
+        let call = route.steps.iter().rev().fold(call, |call, field| format!("{field} {{ {call} }}"));
+        format!("{kind} walk{} {{ {call} }}", around(&variables))
     }
 }
 

@@ -5,7 +5,7 @@ use rolecall::authz::Permission;
 use rolecall::jwt;
 use serde_json::{Value, json};
 
-use crate::sdl::Schema;
+use crate::sdl::Route;
 use crate::walk::{Walk, codes, furnish, kind_of};
 use crate::world::World;
 
@@ -30,7 +30,7 @@ async fn no_question_reaches_into_another_organization() {
     let own = furnish(&world.acme, "mine").await;
     let theirs = furnish(&world.second_organization().await, "zzsecret").await;
     let before = world.everything().await;
-    let walk = Walk { schema: Schema::new(), acme: &world.acme, own };
+    let walk = Walk::new(&world.acme, own);
     let schema = &walk.schema;
     let mut places = 0;
     for object in schema.readable() {
@@ -68,13 +68,13 @@ async fn no_change_reaches_into_another_organization() {
     let own = furnish(&world.acme, "mine").await;
     let theirs = furnish(&world.second_organization().await, "zzsecret").await;
     let before = world.everything().await;
-    let walk = Walk { schema: Schema::new(), acme: &world.acme, own };
+    let walk = Walk::new(&world.acme, own);
     let schema = &walk.schema;
     let mut tried = 0;
     for field in schema.fields("Mutation") {
         for place in schema.places(&field.arguments, &["ID"]) {
             for (kind, id) in &theirs {
-                let (title, value, answer) = walk.call("mutation", &[], field, &place, &json!(id)).await;
+                let (title, value, answer) = walk.call("mutation", &Route::default(), field, &place, &json!(id)).await;
                 assert!(!answer.to_string().contains("zzsecret"), "{title} of their {kind}: {answer:#}");
                 assert!(codes(&answer).iter().all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)), "{answer:#}");
                 let mistakes = value["userErrors"].as_array().is_some_and(|errors| !errors.is_empty());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::sdl::{Field, Schema};
+use crate::sdl::{Field, Route, Schema};
 use crate::world::Tenant;
 
 /// A global id of every kind of thing in an organization.
@@ -22,7 +22,11 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let map =
         "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { roleMapping { id } } }";
     tenant.graphql(map, json!({ "g": group, "r": role })).await;
-    let all = "{ organization { Organization: id __typename
+    let extend = "mutation($u: String!, $n: String!) { schemaExtensionRegister(input: {
+        urn: $u, resource: USER, name: $n, attributes: [{ name: \"badge\" }] }) { userErrors { message } } }";
+    let registered = tenant.graphql(extend, json!({ "u": format!("urn:{name}:1.0:Badge"), "n": name })).await;
+    assert_eq!(registered["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{registered:#}");
+    let all = "{ organization { SchemaExtension: schemaExtensions { id } Organization: id __typename
         IdentitySource: connections(first: 1) { nodes { id tokens { id } } } User: users(first: 1) { nodes { id } }
         Group: groups(first: 1) { nodes { id } } Role: roles(first: 1) { nodes { id } }
         RoleMapping: roleMappings(first: 1) { nodes { id } } ApiKey: apiKeys(first: 1) { nodes { id } }
@@ -31,11 +35,14 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let found = answer["data"]["organization"].as_object().unwrap_or_else(|| panic!("{answer:#}"));
     let mut ids = Ids::new();
     for (kind, value) in found.iter().filter(|(kind, _)| *kind != "__typename") {
-        let id = value.as_str().or_else(|| value["nodes"][0]["id"].as_str());
+        let id = value.as_str().or_else(|| value["nodes"][0]["id"].as_str()).or_else(|| value[0]["id"].as_str());
         ids.insert(kind.clone(), id.unwrap_or_else(|| panic!("no {kind} in {answer:#}")).to_owned());
     }
     let token = &found["IdentitySource"]["nodes"][0]["tokens"][0]["id"];
     ids.insert("ScimToken".into(), token.as_str().unwrap().to_owned());
+    for kind in Schema::new().nodes() {
+        assert!(ids.contains_key(kind), "a new kind of thing has ids: furnish a {kind} here");
+    }
     ids
 }
 
@@ -44,6 +51,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
     let meant = if argument == "id" || argument == "ids" { field } else { argument };
     let prefixes = [
         ("connection", "IdentitySource"),
+        ("schemaExtension", "SchemaExtension"),
         ("scimToken", "ScimToken"),
         ("apiKey", "ApiKey"),
         ("roleMapping", "RoleMapping"),
@@ -67,15 +75,24 @@ pub struct Walk<'a> {
     pub schema: Schema,
     pub acme: &'a Tenant,
     pub own: Ids,
+    /// The credential that is shown.
+    pub key: String,
+    /// How deep the answer is read.
+    pub depth: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// A walk with acme's own key, which may do everything there.
+    pub fn new(acme: &'a Tenant, own: Ids) -> Self {
+        Self { schema: Schema::new(), acme, own, key: acme.api_key.clone(), depth: 2 }
+    }
+
     /// Calls `field`, at the end of `route`, with `value` at `place`; a title for messages, the field's part of the
     /// answer, and the whole answer.
     pub async fn call(
         &self,
         kind: &str,
-        route: &[String],
+        route: &Route,
         field: &Field,
         place: &[String],
         value: &Value,
@@ -83,8 +100,8 @@ impl Walk<'_> {
         let title = format!("{kind} {}: {}", field.name, place.join("."));
         let own = |name: &str| self.own[kind_of(&field.name, name)].clone();
         let arguments = self.schema.values(&field.arguments, place, value, &own);
-        let operation = self.schema.operation(kind, route, field, &arguments);
-        let answer = self.acme.graphql(&operation, arguments.into()).await;
+        let operation = self.schema.operation(kind, route, field, &arguments, self.depth);
+        let answer = self.acme.graphql_as(&self.key, &[], &operation, arguments.into()).await.body;
         // A value that does not fit its type is refused before anything is executed.
         let executed = answer.get("data").is_some() || codes(&answer) == ["BAD_USER_INPUT"];
         assert!(executed, "{title} was not executed: {answer:#}\n{operation}");
@@ -92,7 +109,7 @@ impl Walk<'_> {
             let value = &value[step.split('(').next().unwrap_or_default()];
             if value.is_array() { value[0].clone() } else { value.clone() }
         };
-        let value = route.iter().fold(answer["data"].clone(), |value, name| step(&value, name))["the"].clone();
+        let value = route.steps.iter().fold(answer["data"].clone(), |value, name| step(&value, name))["the"].clone();
         (title, value, answer)
     }
 }
