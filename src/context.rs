@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::authz::{self, Action, Actor, Permission};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::ledger::{self, Entry, Origin};
+use crate::requests::Requests;
 use crate::store::Store;
 use crate::vault::Vault;
 
@@ -42,6 +43,8 @@ pub struct App {
     pub wake: Notify,
     /// Last use of credentials since the last flush.
     pub uses: Uses,
+    /// What requests came to since the last flush.
+    pub requests: Requests,
     /// Each connection's share of this replica.
     pub limits: Limits,
 }
@@ -62,7 +65,16 @@ impl App {
         let clock = Clock::default();
         let limits = Limits::new(config.scim_rate_limit);
         let vault = Vault::open(&store, &config, clock.now()).await?;
-        Ok(Arc::new(Self { config, store, vault, clock, wake: Notify::new(), uses: Uses::default(), limits }))
+        Ok(Arc::new(Self {
+            config,
+            store,
+            vault,
+            clock,
+            wake: Notify::new(),
+            uses: Uses::default(),
+            requests: Requests::default(),
+            limits,
+        }))
     }
 }
 
@@ -154,13 +166,15 @@ pub struct Cx {
     pub requested_at: DateTime<Utc>,
     /// Which state of the organization's schemas holds, if authentication has read it along.
     pub schema_version: Option<i64>,
+    /// Set when a write of this request has left a row in the ledger.
+    pub wrote: Arc<AtomicBool>,
 }
 
 impl Cx {
     /// A context for `actor` inside `organization`.
     pub fn new(app: Arc<App>, actor: Actor, organization: Uuid, request_id: Uuid) -> Self {
         let requested_at = app.clock.now();
-        Self { app, actor, organization, request_id, requested_at, schema_version: None }
+        Self { app, actor, organization, request_id, requested_at, schema_version: None, wrote: Arc::default() }
     }
 
     /// A context for work of rolecall's own.
@@ -273,6 +287,7 @@ impl Cx {
             };
             ledger::record(&tx.db, origin, tx.event, entry).await?;
             tx.db.commit().await?;
+            self.wrote.store(true, Ordering::Relaxed);
         } else {
             tx.db.rollback().await?;
         }

@@ -13,6 +13,7 @@
 //! | [`domain`] | one file a noun; everything that decides |
 //! | [`context`] | who asks, for which organization; the one way to read and the one way to write |
 //! | [`authz`] | the whole policy |
+//! | [`requests`] | what requests came to, counted in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
 //! | [`workers`] | what happens in the background |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
@@ -40,6 +41,7 @@ pub mod graphql;
 pub mod jwt;
 pub mod ledger;
 pub mod progress;
+pub mod requests;
 pub mod scim;
 pub mod server;
 pub mod simulate;

@@ -67,9 +67,10 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let (told, tell) = tokio::sync::watch::channel(false);
-    let working = tokio::spawn(workers::run(state.clone(), tell.clone()));
-    let mut draining = tell.clone();
+    let (told, mut draining) = tokio::sync::watch::channel(false);
+    // The workers end last: what requests leave behind while they end is theirs to write.
+    let (ended, end) = tokio::sync::watch::channel(false);
+    let working = tokio::spawn(workers::run(state.clone(), end));
     let service = app(state).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
@@ -83,17 +84,18 @@ pub async fn serve(
         }
         tokio::time::sleep(DRAIN).await;
     };
-    let ended = tokio::select! {
-        ended = async { serving.await } => ended,
+    let served = tokio::select! {
+        served = async { serving.await } => served,
         () = overdue => {
             tracing::warn!("some requests did not end within {} s and are cut off", DRAIN.as_secs());
             Ok(())
         }
     };
+    let _ = ended.send(true);
     if let Err(error) = working.await {
         tracing::error!(%error, "the workers did not end in order");
     }
-    ended
+    served
 }
 
 /// Done when the process is asked to end (SIGTERM, Ctrl-C).

@@ -8,33 +8,41 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{erasure, token};
+use crate::domain::{erasure, request_log, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
 const SEAL_DELAY: Duration = Duration::from_millis(100);
 /// … and rows that another replica left behind at most this long after.
 const SEAL_SWEEP: Duration = Duration::from_secs(5);
-/// Last-used times are at most this late.
+/// Last-used times and the request log are at most this late.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Accounts whose time has come are purged at most this long after.
 const PURGE: Duration = Duration::from_secs(60);
+/// The request log's rows outlive their time by this at most.
+const FORGET: Duration = Duration::from_secs(60 * 60);
 
 /// Works until told to stop; then does everything once more and returns.
 pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut flush = interval(FLUSH);
     let mut sweep = interval(SEAL_SWEEP);
     let mut purge = interval(PURGE);
-    for timer in [&mut flush, &mut sweep, &mut purge] {
+    let mut forget = interval(FORGET);
+    for timer in [&mut flush, &mut sweep, &mut purge, &mut forget] {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
         tokio::select! {
             () = told(&mut stop) => break,
-            _ = flush.tick() => flush_uses(&app).await,
+            _ = flush.tick() => {
+                flush_uses(&app).await;
+                flush_requests(&app).await;
+            }
+            () = app.requests.news.notified() => flush_requests(&app).await,
             _ = sweep.tick() => seal(&app).await,
             _ = purge.tick() => purge_due(&app).await,
+            _ = forget.tick() => forget_requests(&app).await,
             () = app.wake.notified() => {
                 // Let a burst gather: one batch seals all of it.
                 sleep(SEAL_DELAY).await;
@@ -44,6 +52,7 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
     seal(&app).await;
     flush_uses(&app).await;
+    flush_requests(&app).await;
 }
 
 async fn seal(app: &App) {
@@ -63,6 +72,18 @@ async fn purge_due(app: &Arc<App>) {
 async fn flush_uses(app: &App) {
     if let Err(error) = token::flush_uses(app).await {
         tracing::warn!(%error, "recording last-used times failed");
+    }
+}
+
+async fn flush_requests(app: &App) {
+    if let Err(error) = request_log::flush(app).await {
+        tracing::warn!(%error, "writing the request log failed; it is tried again");
+    }
+}
+
+async fn forget_requests(app: &App) {
+    if let Err(error) = request_log::forget(app).await {
+        tracing::warn!(%error, "deleting old rows of the request log failed; it is tried again");
     }
 }
 

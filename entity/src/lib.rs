@@ -13,6 +13,7 @@ pub mod lease;
 pub mod ledger_head;
 pub mod membership;
 pub mod organization;
+pub mod request_log;
 pub mod role;
 pub mod role_grant;
 pub mod role_mapping;
@@ -51,6 +52,7 @@ scoped!(
     group_nesting.Id,
     ledger_head.OrganizationId,
     membership.Id,
+    request_log.Id,
     role.Id,
     role_grant.Id,
     role_mapping.Id,

@@ -18,6 +18,7 @@ pub mod mapping;
 pub mod member;
 pub mod organization;
 pub mod protection;
+pub mod request_log;
 pub mod role;
 pub mod schema;
 pub mod search;

@@ -242,60 +242,82 @@ const GATE: &str = "SELECT t.organization_id, t.id, t.scopes, t.expires_at, t.re
      FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id AND c.id = t.connection_id \
      JOIN organization o ON o.id = t.organization_id WHERE t.hash = $1";
 
-/// Opens SCIM for whoever presents a live token of the tenant `slug`. The secret is judged first; only then
-/// does it matter which tenant was asked for and in what state it is.
+/// A token of ours that somebody presented, whatever it opens: known before it is judged, so that a refusal can be
+/// told to those who look after its connection.
+#[derive(Debug)]
+pub struct Presented(Gate);
+
+/// Finds the token.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] for anything but a live token; [`Error::NotFound`] for a tenant that does not
-/// exist or is not the token's; [`Error::Held`] while provisioning is turned off.
-pub async fn authenticate(
-    app: &Arc<App>,
-    slug: &str,
-    secret: &str,
-    from: Option<String>,
-    request_id: Uuid,
-) -> Result<Cx> {
+/// [`Error::Unauthenticated`], in the same words as for a dead one, where there is no such token.
+pub async fn present(app: &App, secret: &str) -> Result<Presented> {
     let statement = Statement::from_sql_and_values(app.store.backend(), GATE, [vault::hash(secret).into()]);
     let gate = Gate::find_by_statement(statement).one(&app.store.read).await?;
-    let now = app.clock.now();
-    let live = |gate: &Gate| {
-        gate.revoked_at.is_none()
+    gate.map(Presented).ok_or(NO_LIVE_TOKEN)
+}
+
+const NO_LIVE_TOKEN: Error = Error::Unauthenticated("the bearer token is missing, unknown, expired or revoked");
+
+impl Presented {
+    /// The organization that the token belongs to.
+    pub fn organization(&self) -> Uuid {
+        self.0.organization_id
+    }
+
+    /// The connection that the token belongs to.
+    pub fn connection(&self) -> Uuid {
+        self.0.connection_id
+    }
+
+    /// Opens SCIM of the tenant `slug`. The token is judged first; only then does it matter which tenant was asked
+    /// for and in what state it is.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] for anything but a live token; [`Error::NotFound`] for a tenant that does not
+    /// exist or is not the token's; [`Error::Held`] while provisioning is turned off.
+    pub fn admit(self, app: &Arc<App>, slug: &str, from: Option<String>, request_id: Uuid) -> Result<Cx> {
+        let gate = self.0;
+        let now = app.clock.now();
+        let live = gate.revoked_at.is_none()
             && gate.connection_deleted_at.is_none()
             && gate.expires_at.is_none_or(|at| at > now)
-            && gate.retires_at.is_none_or(|at| at > now)
-    };
-    let Some(gate) = gate.filter(live) else {
-        return Err(Error::Unauthenticated("the bearer token is missing, unknown, expired or revoked"));
-    };
-    if gate.slug != slug {
-        return Err(Error::not_found("the SCIM tenant in this URL"));
-    }
-    let credential =
-        Credential::ScimToken { organization: gate.organization_id, id: gate.id, connection: gate.connection_id };
-    app.uses.note(credential, now, from);
-    app.limits.take(gate.connection_id)?;
-    Availability::of(app, gate.integration_mode).check()?;
-    if !gate.scim_enabled {
-        return Err(Error::Held {
-            reason: "ORGANIZATION_DISABLED",
-            why: "provisioning over SCIM is turned off for this organization; an administrator can turn it on again"
+            && gate.retires_at.is_none_or(|at| at > now);
+        if !live {
+            return Err(NO_LIVE_TOKEN);
+        }
+        if gate.slug != slug {
+            return Err(Error::not_found("the SCIM tenant in this URL"));
+        }
+        let credential =
+            Credential::ScimToken { organization: gate.organization_id, id: gate.id, connection: gate.connection_id };
+        app.uses.note(credential, now, from);
+        app.limits.take(gate.connection_id)?;
+        Availability::of(app, gate.integration_mode).check()?;
+        if !gate.scim_enabled {
+            return Err(Error::Held {
+                reason: "ORGANIZATION_DISABLED",
+                why:
+                    "provisioning over SCIM is turned off for this organization; an administrator can turn it on again"
+                        .into(),
+            });
+        }
+        if gate.status == ConnectionStatus::Inactive {
+            return Err(Error::Held {
+                reason: "CONNECTION_INACTIVE",
+                why: format!(
+                    "the connection {:?} is deactivated; no account was touched, and an administrator can activate it again",
+                    gate.connection_name
+                )
                 .into(),
-        });
+            });
+        }
+        let actor =
+            Actor::Connection { id: gate.connection_id, name: gate.connection_name, scopes: scopes(&gate.scopes) };
+        let mut cx = Cx::new(app.clone(), actor, gate.organization_id, request_id);
+        cx.schema_version = Some(gate.schema_version);
+        Ok(cx)
     }
-    if gate.status == ConnectionStatus::Inactive {
-        return Err(Error::Held {
-            reason: "CONNECTION_INACTIVE",
-            why: format!(
-                "the connection {:?} is deactivated; no account was touched, and an administrator can activate it again",
-                gate.connection_name
-            )
-            .into(),
-        });
-    }
-    let actor = Actor::Connection { id: gate.connection_id, name: gate.connection_name, scopes: scopes(&gate.scopes) };
-    let mut cx = Cx::new(app.clone(), actor, gate.organization_id, request_id);
-    cx.schema_version = Some(gate.schema_version);
-    Ok(cx)
 }
 
 /// Writes the last uses of credentials that were noted since the last call. No change of the domain's: it

@@ -20,6 +20,7 @@ mod mapping;
 mod node;
 mod organization;
 mod page;
+mod request_log;
 mod role;
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,13 @@ use super::key::ApiKey;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
 use super::mapping::RoleMapping;
 use super::page::{self, Kind, Page, UserError, Window};
+use super::request_log::{RequestLogEntry, RequestLogFilter};
 use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::organization::{self, Availability};
-use crate::domain::{adoption, connection, event, extension, group, key, list, mapping, role, token, user};
+use crate::domain::{
+    adoption, connection, event, extension, group, key, list, mapping, request_log, role, token, user,
+};
 use crate::error::{Error, Result};
 
 /// Which integration feeds an organization: never both at once.
@@ -267,6 +270,26 @@ impl Organization {
     async fn schema_extensions(&self, ctx: &Context<'_>) -> Result<Option<Vec<SchemaExtension>>> {
         let rows = extension::all(page::cx(ctx)?).await?;
         Ok(Some(rows.into_iter().map(Into::into).collect()))
+    }
+
+    /// The request log: what identity providers meant, what became of it and what to do next, newest first; kept for
+    /// 30 days.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn request_log(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match all of it.")] filter: Option<RequestLogFilter>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<RequestLogEntry>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(true)?;
+        let Some(which) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
+        let total = if page::counted(ctx) { request_log::count(cx, which).await? } else { 0 };
+        let rows = request_log::list(cx, which, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &RequestLogEntry| row.0.id, total)))
     }
 
     /// The API keys, oldest first, revoked ones too. Never a secret.

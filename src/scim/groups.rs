@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
-use super::{patch as patching, wire};
+use super::{meaning, patch as patching, wire};
 use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::{MemberChange, Projection};
@@ -135,6 +135,7 @@ fn group_id(text: &str) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    caller.note.means(meaning::of_search("Groups", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
     Ok(answer(StatusCode::OK, wanted.envelope(&found)))
 }

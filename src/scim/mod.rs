@@ -9,8 +9,11 @@ mod cursor;
 mod discovery;
 pub mod filter;
 mod groups;
+mod log;
+mod meaning;
 pub mod patch;
 mod query;
+mod quirk;
 mod root;
 pub mod schema;
 mod users;
@@ -50,6 +53,7 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/scim/v2/{slug}", tenant)
         // Nesting leaves out the root with a final slash.
         .route("/scim/v2/{slug}/", get(root::list).fallback(wrong_method))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), log::listen))
         .with_state(app)
 }
 

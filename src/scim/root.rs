@@ -5,7 +5,7 @@ use axum::response::Response;
 
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, answer};
-use super::{groups, users};
+use super::{groups, meaning, users};
 use crate::domain::list::{Found, From, Query};
 use crate::error::{Error, Result, Rule};
 
@@ -21,6 +21,7 @@ pub async fn search(caller: Caller, Body(body): Body) -> Result<Response, Failur
 
 /// Users come first, then groups; a page may hold the end of the ones and the beginning of the others.
 async fn page(caller: &Caller, wanted: &Wanted) -> Result<Response, Failure> {
+    caller.note.means(meaning::of_search("/", wanted));
     let From::Index(offset) = wanted.query.from else {
         return Err(
             Error::broken(Rule::Cursor, "cursor", "is offered on /Users and /Groups; use startIndex here").into()

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
-use super::{patch as patching, wire};
+use super::{meaning, patch as patching, wire};
 use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::Projection;
@@ -123,6 +123,7 @@ fn user_id(text: &str) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    caller.note.means(meaning::of_search("Users", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
     Ok(answer(StatusCode::OK, wanted.envelope(&found)))
 }

@@ -1,5 +1,6 @@
 //! What every SCIM request and answer has in common: the caller, the body, media types, errors, versions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -10,12 +11,15 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::log::Note;
+use super::quirk;
 use crate::context::{App, Cx};
 use crate::domain::document::Projection;
 use crate::domain::extension::{Types, types};
 use crate::domain::schema::ResourceType;
 use crate::domain::{organization, token};
 use crate::error::{Error, Result, Rule};
+use crate::requests::Refusal;
 
 /// Largest body of a single request, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -30,12 +34,15 @@ pub struct Caller {
     pub base_url: String,
     /// What users and groups look like in this tenant.
     pub types: Arc<Types>,
+    /// What the request log will tell of this request.
+    pub note: Note,
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let note = Note::of(&parts.extensions);
         let secret = bearer(&parts.headers).ok_or(Error::Unauthenticated(
             "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
         ))?;
@@ -43,11 +50,15 @@ impl FromRequestParts<Arc<App>> for Caller {
         let from = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
         let from = from.map(|peer| peer.0.ip().to_string());
         let request_id = request_id(&parts.headers);
-        let cx = token::authenticate(app, &slug, secret, from, request_id).await?;
+        let presented = token::present(app, secret).await?;
+        note.presented(presented.organization(), presented.connection());
+        let cx = presented.admit(app, &slug, from, request_id)?;
+        note.admitted(&cx);
         acceptable(&parts.headers)?;
         let base_url = organization::base_url(app, &slug);
         let types = types(&cx).await?;
-        Ok(Self { cx, base_url, types })
+        note.reads(&types);
+        Ok(Self { cx, base_url, types, note })
     }
 }
 
@@ -95,9 +106,13 @@ impl FromRequest<Arc<App>> for Body {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
+        let (note, headers) = (Note::of(request.extensions()), quirk::of_headers(request.headers()));
         let bytes = payload(request, app, MAX_BODY).await?;
         match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(object)) => Ok(Self(object)),
+            Ok(Value::Object(object)) => {
+                note.body(headers, &object);
+                Ok(Self(object))
+            }
             Ok(_) => Err(Error::broken(Rule::Syntax, "body", "must be a JSON object").into()),
             Err(error) => Err(not_json("body", &error).into()),
         }
@@ -201,7 +216,8 @@ pub fn resource(status: StatusCode, body: String, version: i64, location: &str) 
 #[derive(Debug, Clone)]
 pub struct Failure {
     pub status: StatusCode,
-    scim_type: Option<&'static str>,
+    /// The same in codes, for the request log.
+    pub refusal: Refusal,
     pub detail: String,
     /// Seconds to wait before the same request may succeed.
     retry_after: Option<u64>,
@@ -210,7 +226,17 @@ pub struct Failure {
 impl Failure {
     /// A refusal by HTTP's own rules, which has no scimType.
     pub fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, scim_type: None, detail: detail.into(), retry_after: None }
+        let reason = match status {
+            StatusCode::METHOD_NOT_ALLOWED => "METHOD_NOT_ALLOWED",
+            StatusCode::NOT_ACCEPTABLE => "NOT_ACCEPTABLE",
+            StatusCode::PAYLOAD_TOO_LARGE => "TOO_LARGE",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => "MEDIA_TYPE",
+            StatusCode::CONFLICT => "CONFLICT",
+            StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
+            _ => "UNREADABLE",
+        };
+        let refusal = Refusal { reason, scim_type: None, field: None };
+        Self { status, refusal, detail: detail.into(), retry_after: None }
     }
 
     pub fn method_not_allowed() -> Self {
@@ -224,7 +250,7 @@ impl Failure {
     /// RFC 7644 section 3.12.
     pub fn body(&self) -> Value {
         let mut body = json!({ "schemas": [ERROR], "status": self.status.as_u16().to_string(), "detail": self.detail });
-        if let Some(scim_type) = self.scim_type {
+        if let Some(scim_type) = self.refusal.scim_type {
             body["scimType"] = scim_type.into();
         }
         body
@@ -234,16 +260,17 @@ impl Failure {
 impl From<Error> for Failure {
     /// RFC 7644 section 3.12.
     fn from(error: Error) -> Self {
-        let (status, scim_type) = match &error {
-            Error::NotFound(_) => (StatusCode::NOT_FOUND, None),
-            Error::Taken { .. } => (StatusCode::CONFLICT, Some("uniqueness")),
-            Error::Stale { .. } => (StatusCode::PRECONDITION_FAILED, None),
-            Error::Invalid { rule, .. } => (StatusCode::BAD_REQUEST, Some(scim_type(*rule))),
-            Error::Forbidden(_) | Error::Held { .. } => (StatusCode::FORBIDDEN, None),
-            Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, None),
-            Error::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, None),
-            Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
-            Error::Limited { .. } => (StatusCode::TOO_MANY_REQUESTS, None),
+        let (status, reason) = match &error {
+            Error::NotFound(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Error::Taken { .. } => (StatusCode::CONFLICT, "TAKEN"),
+            Error::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "STALE"),
+            Error::Invalid { .. } => (StatusCode::BAD_REQUEST, "INVALID"),
+            Error::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+            Error::Held { reason, .. } => (StatusCode::FORBIDDEN, *reason),
+            Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
+            Error::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "UNSUPPORTED"),
+            Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
+            Error::Limited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
             Error::Internal(text) => {
                 tracing::error!(error = %text, "a SCIM request failed");
                 return Self::plain(
@@ -252,12 +279,18 @@ impl From<Error> for Failure {
                 );
             }
         };
+        let (scim_type, field) = match &error {
+            Error::Taken { field } => (Some("uniqueness"), Some(Cow::Borrowed(*field))),
+            Error::Invalid { rule, field, .. } => (Some(scim_type(*rule)), Some(field.clone())),
+            _ => (None, None),
+        };
         let retry_after = match error {
             Error::Limited { seconds } => Some(seconds),
             Error::Busy(_) => Some(1),
             _ => None,
         };
-        Self { status, scim_type, detail: error.to_string(), retry_after }
+        let refusal = Refusal { reason, scim_type, field };
+        Self { status, refusal, detail: error.to_string(), retry_after }
     }
 }
 
@@ -287,6 +320,7 @@ impl IntoResponse for Failure {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(self.refusal);
         response
     }
 }

@@ -14,6 +14,7 @@ mod dialects;
 mod parity;
 mod process;
 mod replicas;
+mod request_log;
 mod routes;
 mod schema_extensions;
 mod scim_bulk;

@@ -5,18 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 18] = [
+const SEES: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &[]),
     ("store", &[]),
     ("progress", &[]),
+    ("requests", &[]),
     ("vault", &["config", "error", "store"]),
     ("ledger", &["authz", "error", "store"]),
-    ("context", &["authz", "config", "error", "ledger", "store", "vault"]),
-    ("domain", &["authz", "context", "error", "ledger", "vault"]),
+    ("context", &["authz", "config", "error", "ledger", "requests", "store", "vault"]),
+    ("domain", &["authz", "context", "error", "ledger", "requests", "vault"]),
     ("jwt", &["authz", "context", "error"]),
-    ("scim", &["context", "domain", "error"]),
+    ("scim", &["context", "domain", "error", "requests"]),
     ("graphql", &["authz", "context", "domain", "error", "jwt", "ledger"]),
     ("workers", &["context", "domain", "error", "ledger"]),
     ("server", &["context", "graphql", "scim", "workers"]),

@@ -104,7 +104,10 @@ impl<'a> Job<'a> {
         let Some(operation) = self.operations.get(at) else { return };
         let task = match &operation.task {
             Ok(task) => task,
-            Err(failure) => return self.settle(at, Outcome::refused(None, failure.clone())),
+            Err(failure) => {
+                self.caller.note.means("bulk operation");
+                return self.settle(at, Outcome::refused(None, failure.clone()));
+            }
         };
         let outcome = match step {
             Step::Run(_) => self.run(task).await,
@@ -128,6 +131,7 @@ impl<'a> Job<'a> {
 
     fn settle(&mut self, at: usize, outcome: Outcome) {
         self.errors += u64::from(outcome.result.is_err());
+        self.note(at, &outcome);
         if let Some(bulk_id) = self.operations.get(at).and_then(Operation::creates) {
             let fate = self.fates.entry(bulk_id).or_insert(Fate::Awaited);
             // What was created in a circle is there, even if its references could not be set.
@@ -138,6 +142,18 @@ impl<'a> Job<'a> {
         if let Some(slot) = self.outcomes.get_mut(at) {
             *slot = Some(outcome);
         }
+    }
+
+    /// An operation is told in the request log as the request that it stands for.
+    fn note(&self, at: usize, outcome: &Outcome) {
+        let task = self.operations.get(at).and_then(|operation| operation.task.as_ref().ok());
+        let (method, resource) = task.map_or(("POST", "Bulk"), |task| (task.method.name(), task.endpoint.name()));
+        let (status, refusal) = match &outcome.result {
+            Ok(status) => (*status, None),
+            Err(failure) => (failure.status, Some(&failure.refusal)),
+        };
+        let id = outcome.id.as_deref();
+        self.caller.note.operation_done(&self.caller.cx.app, method, resource, id, status, refusal);
     }
 
     async fn run(&self, task: &Task<'_>) -> Outcome {
@@ -267,6 +283,7 @@ async fn call(
     id: &str,
     body: Map<String, Value>,
 ) -> Result<Option<(Uuid, i64)>> {
+    caller.note.operation(method.name(), task.endpoint.name(), &body);
     let preconditions = Preconditions::on_version(task.version.clone());
     match task.endpoint {
         Endpoint::Users => {

@@ -1,0 +1,305 @@
+//! The request log: what the identity provider meant, what was done, and what to do next. One row stands for all
+//! requests of a kind in an hour, so that a full synchronization is a few rows and a failure that repeats is one.
+//!
+//! It is written from [`crate::requests`], where nothing of a request's content can get in. No change of the
+//! domain's: it leaves no row in the ledger.
+
+use std::collections::HashMap;
+
+use chrono::Duration;
+use entity::{connection, organization, request_log};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryTrait, Select,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::list::{self, Keyset, Slice};
+use crate::authz::Action;
+use crate::context::{App, Cx};
+use crate::error::Result;
+use crate::requests::{Count, Kind, Refusal, Taken};
+use crate::vault;
+
+pub use request_log::{Model as Entry, Outcome};
+
+/// How long a row is kept.
+pub const RETENTION: Duration = Duration::days(30);
+/// Rows written by one statement.
+const BATCH: usize = 200;
+
+/// Which rows are wanted: those that match all of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Which {
+    /// Those of this connection, and the failed authentications that told no connection; none = all.
+    pub connection: Option<Uuid>,
+    /// Only what did not succeed.
+    pub troubles: bool,
+}
+
+/// A page of the log, ordered by when something of that kind came for the first time in its hour.
+pub async fn list(cx: &Cx, which: Which, keyset: &Keyset<Uuid>) -> Result<Slice<Entry>> {
+    cx.allow(Action::ReadIam, None)?;
+    list::page(cx, matching(cx, which), request_log::Column::Id, keyset).await
+}
+
+/// How many rows there are.
+pub async fn count(cx: &Cx, which: Which) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(matching(cx, which).count(cx.db()).await?)
+}
+
+fn matching(cx: &Cx, which: Which) -> Select<request_log::Entity> {
+    let mut query = cx.find::<request_log::Entity>();
+    if let Some(id) = which.connection {
+        let column = request_log::Column::ConnectionId;
+        let known = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(id)).into_query();
+        query = query.filter(column.eq(id).or(column.is_null().and(Expr::exists(known))));
+    }
+    if which.troubles {
+        let troubles = [Outcome::NotFound, Outcome::Refused, Outcome::Failed];
+        query = query.filter(request_log::Column::Outcome.is_in(troubles));
+    }
+    query
+}
+
+/// Writes what was counted since the last flush. Several replicas add to the same rows.
+pub async fn flush(app: &App) -> Result<()> {
+    let mut taken = app.requests.take(app.clock.now());
+    if taken.lost > 0 {
+        tracing::warn!(lost = taken.lost, "failed authentications from too many places to be counted");
+    }
+    let written = write(app, &mut taken).await;
+    if written.is_err() {
+        app.requests.give_back(taken);
+    }
+    written
+}
+
+/// A row to be written, or to be added to the one that is there.
+struct Row {
+    fingerprint: Vec<u8>,
+    id: Uuid,
+    kind: Kind,
+    count: Count,
+}
+
+/// Takes out of `taken` what is written.
+async fn write(app: &App, taken: &mut Taken) -> Result<()> {
+    identify(app, taken).await?;
+    // Ids are given in the order in which things happened, because the log is listed by them.
+    taken.kinds.sort_by_key(|(_, count)| count.first);
+    let row = |(kind, count)| Row { fingerprint: fingerprint(&kind), id: Uuid::now_v7(), kind, count };
+    let mut rows: Vec<Row> = taken.kinds.drain(..).map(row).collect();
+    // All replicas touch rows in the same order, so none waits for another in a circle.
+    rows.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+    let mut written = Ok(());
+    while !rows.is_empty() && written.is_ok() {
+        let batch = &rows[..rows.len().min(BATCH)];
+        written = add(app, batch).await;
+        if written.is_ok() {
+            rows.drain(..batch.len());
+        }
+    }
+    taken.kinds.extend(rows.into_iter().map(|row| (row.kind, row.count)));
+    written
+}
+
+/// Turns strangers who knocked at an organization's door into rows of it; nobody's door is of no interest.
+async fn identify(app: &App, taken: &mut Taken) -> Result<()> {
+    if taken.strangers.is_empty() {
+        return Ok(());
+    }
+    let slugs = taken.strangers.iter().map(|(stranger, _)| stranger.slug.as_str());
+    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+    let query = organization::Entity::find().filter(organization::Column::Slug.is_in(slugs));
+    let found = query.all(&app.store.read).await?;
+    let ids: HashMap<String, Uuid> = found.into_iter().map(|row| (row.slug, row.id)).collect();
+    for (stranger, count) in taken.strangers.drain(..) {
+        let Some(organization) = ids.get(&stranger.slug) else { continue };
+        let kind = Kind {
+            organization: *organization,
+            connection: None,
+            hour: stranger.hour,
+            method: None,
+            resource: None,
+            meaning: "authenticate",
+            outcome: Outcome::Refused,
+            status: Some(401),
+            refusal: Some(Refusal { reason: stranger.reason, scim_type: None, field: None }),
+            quirks: Vec::new(),
+            source: stranger.source,
+        };
+        taken.kinds.push((kind, count));
+    }
+    Ok(())
+}
+
+/// What makes a kind, as a key of fixed length: equal on all replicas.
+fn fingerprint(kind: &Kind) -> Vec<u8> {
+    let refusal = kind.refusal.as_ref().map(|refusal| (refusal.reason, refusal.scim_type, &refusal.field));
+    let outcome = kind.outcome.to_value();
+    let all = json!([
+        kind.connection,
+        kind.hour,
+        kind.method,
+        kind.resource,
+        kind.meaning,
+        outcome,
+        kind.status,
+        refusal,
+        kind.quirks,
+        kind.source,
+    ]);
+    vault::hash(&all.to_string())
+}
+
+async fn add(app: &App, rows: &[Row]) -> Result<()> {
+    let model = |Row { fingerprint, id, kind, count }: &Row| {
+        let refusal = kind.refusal.as_ref();
+        request_log::ActiveModel {
+            organization_id: Set(kind.organization),
+            id: Set(*id),
+            connection_id: Set(kind.connection),
+            fingerprint: Set(fingerprint.clone()),
+            hour: Set(kind.hour),
+            method: Set(kind.method.map(Into::into)),
+            resource: Set(kind.resource.map(Into::into)),
+            meaning: Set(kind.meaning.into()),
+            outcome: Set(kind.outcome),
+            status: Set(kind.status.map(Into::into)),
+            scim_type: Set(refusal.and_then(|refusal| refusal.scim_type).map(Into::into)),
+            reason: Set(refusal.map(|refusal| refusal.reason.into())),
+            field: Set(refusal.and_then(|refusal| refusal.field.as_deref()).map(Into::into)),
+            quirks: Set(json!(kind.quirks)),
+            source: Set(kind.source.map(|source| source.to_string())),
+            count: Set(i64::try_from(count.n).unwrap_or(i64::MAX)),
+            first_at: Set(count.first),
+            last_at: Set(count.last),
+            last_request_id: Set(count.request),
+            last_target_id: Set(count.target),
+        }
+    };
+    use request_log::Column;
+    let newer = |column: &str| {
+        Expr::cust(format!(
+            "CASE WHEN excluded.last_at >= request_log.last_at THEN coalesce(excluded.{column}, request_log.{column}) \
+             ELSE request_log.{column} END"
+        ))
+    };
+    let first =
+        "CASE WHEN excluded.first_at < request_log.first_at THEN excluded.first_at ELSE request_log.first_at END";
+    let known = OnConflict::columns([Column::OrganizationId, Column::Fingerprint])
+        .value(Column::Count, Expr::cust("request_log.count + excluded.count"))
+        .value(Column::FirstAt, Expr::cust(first))
+        .value(Column::LastRequestId, newer("last_request_id"))
+        .value(Column::LastTargetId, newer("last_target_id"))
+        .value(Column::LastAt, newer("last_at"))
+        .to_owned();
+    request_log::Entity::insert_many(rows.iter().map(model))
+        .on_conflict(known)
+        .exec_without_returning(&app.store.write)
+        .await?;
+    Ok(())
+}
+
+/// Deletes what is older than [`RETENTION`].
+pub async fn forget(app: &App) -> Result<()> {
+    let oldest = app.clock.now() - RETENTION;
+    request_log::Entity::delete_many().filter(request_log::Column::Hour.lt(oldest)).exec(&app.store.write).await?;
+    Ok(())
+}
+
+/// What an administrator can do about a row; none where nothing has to be done.
+pub fn next_step(entry: &Entry) -> Option<String> {
+    let field = entry.field.as_deref();
+    let of_field = |named: &str, unnamed: &str| match field {
+        Some(field) => named.replace("{}", field),
+        None => unnamed.to_owned(),
+    };
+    let invalid = || match entry.scim_type.as_deref() {
+        Some("invalidValue") => of_field(
+            "Look at what the identity provider maps to {}: its value is missing or of a kind that cannot be stored.",
+            "Look at the attribute mapping in the identity provider: a value is missing or of the wrong kind.",
+        ),
+        Some("invalidPath") => of_field(
+            "Look at what the identity provider maps to {}: the way it is addressed is not understood.",
+            "The identity provider maps to an attribute that no schema here has: take the mapping away, or register a \
+             schema extension with that attribute.",
+        ),
+        Some("invalidFilter") => "Look at the matching attribute in the identity provider: searching by it is not \
+                                  understood or not possible. userName and externalId always are."
+            .into(),
+        Some("mutability") => of_field(
+            "Take {} out of the identity provider's attribute mapping: it cannot be changed from there.",
+            "Take the read-only attribute out of the identity provider's attribute mapping.",
+        ),
+        Some("noTarget") => {
+            "The identity provider changes a value that is not there: let it send this user or group anew.".into()
+        }
+        Some("tooMany") => of_field(
+            "Let the identity provider send less at once, or less in {}: it is over this server's limit.",
+            "Let the identity provider send less at once: the request is over this server's limit.",
+        ),
+        Some("invalidCursor" | "invalidCount") => "Let the identity provider begin its listing again.".into(),
+        _ => {
+            "The identity provider sends a message that is not SCIM 2.0. Report it to its vendor, with the request id."
+                .into()
+        }
+    };
+    let step = match entry.reason.as_deref()? {
+        "TOKEN_MISSING" => "Enter the connection's token in the identity provider: it sends none.".into(),
+        "TOKEN_UNKNOWN" => "Enter the connection's token in the identity provider: the one it sends was never issued \
+                            here. If nobody is setting up a connection, somebody is guessing."
+            .into(),
+        "TOKEN_DEAD" => "Enter the connection's current token in the identity provider: the one it sends has expired, \
+                         was rotated or was revoked."
+            .into(),
+        "WRONG_TENANT" => {
+            "Copy the base URL from the connection into the identity provider: the one it uses belongs to \
+                           no organization, or to another one than the token."
+                .into()
+        }
+        "NO_ENDPOINT" | "METHOD_NOT_ALLOWED" => "Check the base URL in the identity provider: it asks for an address \
+                                                 that does not exist here or does not take this method."
+            .into(),
+        "NOT_FOUND" => "The identity provider refers to somebody or something that is not here (any more) or is not \
+                        this connection's: let it match or create it anew."
+            .into(),
+        "TAKEN" => of_field(
+            "Somebody else here has the same {}: find out which of the two is right, and change or remove the other.",
+            "Somebody else here has the same value: find out which of the two is right, and change the other.",
+        ),
+        "STALE" => "Nothing, usually: two changes met, and the identity provider sends the later one again.".into(),
+        "INVALID" => invalid(),
+        "FORBIDDEN" => {
+            "Issue a token with the scope that this needs, if the identity provider is meant to do it.".into()
+        }
+        "UNSUPPORTED" => "Turn off what the identity provider asks for: this server does not offer it.".into(),
+        "CONNECTION_INACTIVE" => "Activate the connection, if the identity provider is meant to be heard.".into(),
+        "ORGANIZATION_DISABLED" => {
+            "Turn provisioning on again in the organization's settings, if it is meant to run.".into()
+        }
+        "PLATFORM_DISABLED" => "Ask the operator of this server to enable SCIM.".into(),
+        "ENTRA_NATIVE_INTEGRATION" => {
+            "Switch the organization's integration mode to SCIM, or stop provisioning in the \
+                                       identity provider."
+                .into()
+        }
+        "LAST_HOLDER" => "Give the management role to somebody else first: the last one who has it cannot be removed \
+                          by an identity provider."
+            .into(),
+        "PROTECTED_ACCOUNT" => "Take the account out of what the identity provider manages: it is a break-glass \
+                                account, which only an administrator changes."
+            .into(),
+        "BUSY" | "RATE_LIMITED" => "Nothing, usually: the identity provider tries again. If it goes on, let it send \
+                                    more slowly."
+            .into(),
+        "TOO_LARGE" => "Let the identity provider send smaller requests: this one is over the limit.".into(),
+        "NOT_ACCEPTABLE" | "MEDIA_TYPE" => "Set the identity provider to send and accept application/scim+json.".into(),
+        "INTERNAL" => "Tell the operator of this server, with the request id: something went wrong here.".into(),
+        _ => "Look at the answer in the identity provider's own log: it says what was wrong.".into(),
+    };
+    Some(step)
+}
