@@ -279,7 +279,7 @@ async fn catalogue(world: &World) -> Vec<Column> {
 fn id_or_instant(column: &Column) -> bool {
     let name = column.name.as_str();
     let id = ["id", "opened_by", "closed_by", "holder"].contains(&name) || name.ends_with("_id");
-    let instant = ["at", "since", "until", "purge_after"].contains(&name) || name.ends_with("_at");
+    let instant = ["at", "since", "until", "purge_after", "hour"].contains(&name) || name.ends_with("_at");
     !on_postgres() && ((column.bytes && id) || (!column.bytes && instant))
 }
 
@@ -321,6 +321,12 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("event", &["action", "subject_kind"], "one of a few words"),
     ("event", &["digest", "hash"], "salted with what an erasure destroys"),
     ("tally", &["kind"], "one of a few words"),
+    (
+        "request_log",
+        &["method", "resource", "meaning", "outcome", "scim_type", "reason", "field", "quirks", "fingerprint"],
+        "names, codes and sentences of ours; never a value that a request carried",
+    ),
+    ("request_log", &["source"], "the address of an identity provider, or of whoever tried to be one"),
     ("lease", &["name"], "the name of a task"),
 ];
 

@@ -7,6 +7,7 @@ mod bad_input;
 mod bad_input_graphql;
 mod cli;
 mod crash;
+mod crowd;
 mod database;
 mod deletion;
 mod demo;

@@ -22,11 +22,16 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let map =
         "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { roleMapping { id } } }";
     tenant.graphql(map, json!({ "g": group, "r": role })).await;
+    // Somebody whom the identity provider would have, and who is here already.
+    let by_hand = "mutation($n: String!) { userCreate(input: { userName: $n }) { userErrors { message } } }";
+    tenant.graphql(by_hand, json!({ "n": format!("{name}.by.hand") })).await;
+    tenant.scim.post("/Users", json!({ "userName": format!("{name}.by.hand") })).await.is(409);
     let extend = "mutation($u: String!, $n: String!) { schemaExtensionRegister(input: {
         urn: $u, resource: USER, name: $n, attributes: [{ name: \"badge\" }] }) { userErrors { message } } }";
     let registered = tenant.graphql(extend, json!({ "u": format!("urn:{name}:1.0:Badge"), "n": name })).await;
     assert_eq!(registered["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{registered:#}");
-    let all = "{ organization { SchemaExtension: schemaExtensions { id } Organization: id __typename
+    let all = "{ organization { SchemaExtension: schemaExtensions { id }
+        AdoptionProposal: adoptionProposals(first: 1) { nodes { id } } Organization: id __typename
         IdentitySource: connections(first: 1) { nodes { id tokens { id } } } User: users(first: 1) { nodes { id } }
         Group: groups(first: 1) { nodes { id } } Role: roles(first: 1) { nodes { id } }
         RoleMapping: roleMappings(first: 1) { nodes { id } } ApiKey: apiKeys(first: 1) { nodes { id } }
@@ -51,6 +56,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
     let meant = if argument == "id" || argument == "ids" { field } else { argument };
     let prefixes = [
         ("connection", "IdentitySource"),
+        ("adoptionProposal", "AdoptionProposal"),
         ("schemaExtension", "SchemaExtension"),
         ("scimToken", "ScimToken"),
         ("apiKey", "ApiKey"),

@@ -1,0 +1,116 @@
+//! Many clients at once: nothing that was answered with success is lost, and nothing happens twice.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::world::{Scim, World};
+
+/// Creates users, quickly.
+async fn users(scim: &Scim, prefix: &str, many: usize) -> Vec<Uuid> {
+    let operation = |number| {
+        let name = format!("{prefix}-{number}");
+        json!({ "method": "POST", "path": "/Users", "bulkId": name, "data": { "userName": name } })
+    };
+    let mut ids = Vec::new();
+    for part in (0..many).collect::<Vec<_>>().chunks(100) {
+        let operations: Vec<Value> = part.iter().map(operation).collect();
+        let schemas = ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"];
+        let answer = scim.post("/Bulk", json!({ "schemas": schemas, "Operations": operations })).await.is(200);
+        ids.extend(answer.body["Operations"].as_array().unwrap().iter().map(|result| {
+            let location = result["location"].as_str().unwrap_or_else(|| panic!("{result}"));
+            location.rsplit('/').next().unwrap().parse::<Uuid>().unwrap()
+        }));
+    }
+    ids
+}
+
+fn add(id: Uuid) -> Value {
+    json!([{ "op": "add", "path": "members", "value": [{ "value": id }] }])
+}
+
+fn remove(id: Uuid) -> Value {
+    json!([{ "op": "remove", "path": format!("members[value eq \"{id}\"]") }])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_clients_change_one_group_at_once_and_nothing_is_lost() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let (joiners, leavers) = (users(scim, "joiner", 100).await, users(scim, "leaver", 100).await);
+    let [wanted, unwanted] = users(scim, "shared", 2).await[..] else { panic!("two users") };
+    let everybody_before: Vec<Uuid> = leavers.iter().copied().chain([unwanted]).collect();
+    let ward = scim.group("Ward", &everybody_before).await;
+    let path = format!("/Groups/{ward}");
+
+    // Every client lets somebody in, puts somebody out, and wants the same two people in and out as all the others.
+    let client = |joiner, leaver| {
+        let path = &path;
+        async move {
+            for change in [add(joiner), add(wanted), remove(leaver), remove(unwanted)] {
+                scim.patch(path, change).await.is(204);
+            }
+        }
+    };
+    join_all(joiners.iter().zip(&leavers).map(|(joiner, leaver)| client(*joiner, *leaver))).await;
+
+    let expected: HashSet<Uuid> = joiners.iter().copied().chain([wanted]).collect();
+    let members = scim.members(ward).await;
+    assert_eq!(members.len(), expected.len());
+    assert_eq!(members.into_iter().collect::<HashSet<_>>(), expected);
+    // One interval for each who was ever in, closed for each who left, and one event for each change that changed
+    // something: the group itself, a hundred who came, a hundred who went, and the two whom all wanted.
+    let of = |rest: &str| format!("membership WHERE group_id = $1 AND {rest}");
+    assert_eq!(world.count(&of("until IS NULL"), [ward.into()]).await, 101);
+    assert_eq!(world.count(&of("until IS NOT NULL AND closed_by IS NOT NULL"), [ward.into()]).await, 101);
+    let events = world.events_of(ward).await;
+    assert_eq!(events.iter().filter(|action| *action == "group.members_changed").count(), 202);
+    let version = world.rows("SELECT version FROM \"group\" WHERE id = $1", [ward.into()]).await;
+    assert_eq!(version[0]["version"].as_i64(), Some(events.len() as i64), "{version:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_added_by_sixteen_clients_one_a_request_are_all_kept() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let people = users(scim, "nurse", 320).await;
+    let ward = scim.group("Ward", &[]).await;
+    let path = format!("/Groups/{ward}");
+    let client = |part: &[Uuid]| {
+        let (part, path) = (part.to_vec(), &path);
+        async move {
+            for id in part {
+                assert!(scim.patch(path, add(id)).await.status.is_success());
+            }
+        }
+    };
+    join_all(people.chunks(20).map(client)).await;
+    let members: HashSet<Uuid> = scim.members(ward).await.into_iter().collect();
+    assert_eq!(members, people.into_iter().collect());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_twenty_requests_to_create_one_user_one_succeeds() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let ada = |number: usize| {
+        // Whatever the case: it is one name.
+        let name = if number.is_multiple_of(2) { "ada@acme.example" } else { "Ada@ACME.example" };
+        scim.post("/Users", json!({ "userName": name, "externalId": format!("x-{number}") }))
+    };
+    let answers = join_all((0..20).map(ada)).await;
+    let (created, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!(created.len(), 1);
+    assert_eq!(refused.len(), 19);
+    for answer in refused {
+        answer.refused(409, Some("uniqueness"));
+    }
+    assert_eq!(scim.ids("/Users").await, [created[0].id()]);
+    assert_eq!(world.count("\"user\"", []).await, 1);
+    assert_eq!(world.events_of(created[0].id()).await, ["user.created"]);
+    world.end().await;
+}
