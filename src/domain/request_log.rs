@@ -303,3 +303,50 @@ pub fn next_step(entry: &Entry) -> Option<String> {
     };
     Some(step)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(reason: Option<&str>, scim_type: Option<&str>, field: Option<&str>) -> Entry {
+        Entry {
+            organization_id: Uuid::nil(),
+            id: Uuid::nil(),
+            connection_id: None,
+            fingerprint: Vec::new(),
+            hour: chrono::DateTime::UNIX_EPOCH,
+            method: None,
+            resource: None,
+            meaning: "update user".into(),
+            outcome: Outcome::Refused,
+            status: Some(400),
+            scim_type: scim_type.map(Into::into),
+            reason: reason.map(Into::into),
+            field: field.map(Into::into),
+            quirks: json!([]),
+            source: None,
+            count: 1,
+            first_at: chrono::DateTime::UNIX_EPOCH,
+            last_at: chrono::DateTime::UNIX_EPOCH,
+            last_request_id: None,
+            last_target_id: None,
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_a_next_step_and_what_went_well_has_none() {
+        assert_eq!(next_step(&entry(None, None, None)), None);
+        let unknown = next_step(&entry(Some("SOMETHING_NEW"), None, None)).unwrap();
+        let types =
+            ["invalidValue", "invalidSyntax", "invalidPath", "noTarget", "mutability", "invalidFilter", "tooMany"];
+        let steps: Vec<String> =
+            types.iter().map(|ty| next_step(&entry(Some("INVALID"), Some(ty), None)).unwrap()).collect();
+        for (at, step) in steps.iter().enumerate() {
+            assert!(*step != unknown && !steps[..at].contains(step), "{step}");
+        }
+        for ty in ["invalidValue", "invalidPath", "mutability", "tooMany"] {
+            let step = next_step(&entry(Some("INVALID"), Some(ty), Some("name.givenName"))).unwrap();
+            assert!(step.contains(" name.givenName") && !step.contains("{}"), "{step}");
+        }
+    }
+}

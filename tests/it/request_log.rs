@@ -429,6 +429,21 @@ async fn several_servers_count_into_the_same_rows_and_lose_nothing_when_they_sto
 }
 
 #[tokio::test]
+async fn what_cannot_be_written_now_is_written_later() {
+    let world = World::new().await;
+    world.execute("ALTER TABLE request_log RENAME TO elsewhere", []).await;
+    for _ in 0..3 {
+        world.scim().get("/Users").await.is(200);
+        world.scim().with_token("rcs_wrong").get("/Users").await.is(401);
+        assert!(request_log::flush(&world.app).await.is_err());
+    }
+    world.execute("ALTER TABLE elsewhere RENAME TO request_log", []).await;
+    let rows = world.log(6).await;
+    assert_eq!(told(&rows), [("authenticate", Outcome::Refused, 3), ("list users", Outcome::Answered, 3)]);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_workers_write_what_is_left_when_they_are_told_to_stop() {
     let world = World::new().await;
     let other = App::open(world.app.config.clone()).await.unwrap();
