@@ -104,6 +104,8 @@ pub struct Model {
     pub adoption_policy: AdoptionPolicy,
     /// how long a deleted account may come back under its own id
     pub revival_days: i32,
+    /// whether the service provider configuration announces paging by cursor (RFC 9865)
+    pub announces_cursor_paging: bool,
     /// outbound credentials, sealed with the tenant's data key
     pub credentials: Option<Vec<u8>>,
     /// last authenticated request; flushed in batches

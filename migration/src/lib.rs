@@ -5,6 +5,7 @@ pub use sea_orm_migration::prelude::*;
 mod m20261121_000001_foundation;
 mod m20261122_000001_request_log;
 mod m20261122_000002_adoption;
+mod m20261123_000001_cursor_announcement;
 
 pub struct Migrator;
 
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_foundation::Migration),
             Box::new(m20261122_000001_request_log::Migration),
             Box::new(m20261122_000002_adoption::Migration),
+            Box::new(m20261123_000001_cursor_announcement::Migration),
         ]
     }
 }

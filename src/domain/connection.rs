@@ -24,6 +24,9 @@ pub struct Settings {
     pub deletion_policy: Option<DeletionPolicy>,
     pub adoption_policy: Option<AdoptionPolicy>,
     pub revival_days: Option<i32>,
+    /// Whether its service provider configuration announces paging by cursor (RFC 9865); some older clients refuse
+    /// a configuration that does. Cursors work either way.
+    pub announces_cursor_paging: Option<bool>,
 }
 
 impl Settings {
@@ -60,6 +63,7 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
                 deletion_policy: settings.deletion_policy.unwrap_or(DeletionPolicy::Soft),
                 adoption_policy: settings.adoption_policy.unwrap_or(AdoptionPolicy::Propose),
                 revival_days: settings.revival_days.unwrap_or(REVIVAL_DAYS),
+                announces_cursor_paging: settings.announces_cursor_paging.unwrap_or(true),
                 credentials: None,
                 last_contact_at: None,
                 version: 1,
@@ -88,6 +92,7 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Connection>
         row.deletion_policy = settings.deletion_policy.unwrap_or(row.deletion_policy);
         row.adoption_policy = settings.adoption_policy.unwrap_or(row.adoption_policy);
         row.revival_days = settings.revival_days.unwrap_or(row.revival_days);
+        row.announces_cursor_paging = settings.announces_cursor_paging.unwrap_or(row.announces_cursor_paging);
     })
     .await
 }
@@ -182,6 +187,13 @@ pub async fn by_name(cx: &Cx, name: &str) -> Result<Option<Connection>> {
     Ok(query.filter(connection::Column::Name.eq(name)).one(cx.db()).await?)
 }
 
+/// The calling connection itself.
+pub async fn own(cx: &Cx) -> Result<Connection> {
+    let id = cx.confined_to().ok_or_else(|| Error::not_found("the connection"))?;
+    let found = all_live(cx).filter(connection::Column::Id.eq(id)).one(cx.db()).await?;
+    found.ok_or_else(|| Error::not_found("the connection"))
+}
+
 /// Live connections, oldest first.
 pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Connection>> {
     cx.allow(Action::ReadIam, None)?;
@@ -198,6 +210,7 @@ fn describe(row: &Connection) -> Map<String, Value> {
     map.insert("deletionPolicy".into(), row.deletion_policy.to_value().into());
     map.insert("adoptionPolicy".into(), row.adoption_policy.to_value().into());
     map.insert("revivalDays".into(), row.revival_days.into());
+    map.insert("announcesCursorPaging".into(), row.announces_cursor_paging.into());
     map
 }
 

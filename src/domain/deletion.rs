@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::user::{self as accounts, User};
-use super::{erasure, extension, list};
+use super::{erasure, extension, group, list};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -150,6 +150,7 @@ async fn delete_batch(cx: &Cx, holder: Uuid, owner: Uuid, ids: &[Uuid]) -> Resul
             let now = tx.now_after(accounts.iter().map(|account| account.updated_at).max());
             let ids: Vec<Uuid> = accounts.iter().map(|account| account.id).collect();
             accounts::close_held(tx, "activation", &ids, now).await?;
+            group::renew_around(tx, &ids, now).await?;
             let memberships = accounts::close_held(tx, "membership", &ids, now).await?;
             let grants = accounts::close_held(tx, "role_grant", &ids, now).await?;
             erasure::erase(tx, &ids, now).await?;

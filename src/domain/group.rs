@@ -194,6 +194,7 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()> + Se
         protection::spare_members(cx, tx, id).await?;
         let watch = Watch::begin(cx, tx).await?;
         write(tx, id, row).await?;
+        renew_around(tx, &[id], now).await?;
         let memberships = close_all(tx, "membership", "group_id = $4", id, now).await?;
         let nestings = close_all(tx, "group_nesting", "(group_id = $4 OR member_id = $4)", id, now).await?;
         let mappings = close_all(tx, "role_mapping", "group_id = $4", id, now).await?;
@@ -205,6 +206,27 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()> + Se
         Ok(Change::made((), entry))
     }))
     .await
+}
+
+/// Gives every group that one of `members`, users or groups, is about to leave a new version: what clients have of it
+/// is no longer so. Called before the intervals are closed.
+pub(super) async fn renew_around(tx: &Tx<'_>, members: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+    let backend = tx.db.get_database_backend();
+    // Locked in one order, so that two leavers of the same groups do not wait for each other.
+    let lock = if backend == DbBackend::Postgres { "ORDER BY g.id FOR NO KEY UPDATE" } else { "" };
+    let among = list::among(backend, 3);
+    let text = format!(
+        r#"UPDATE "group" SET version = version + 1, updated_at = CASE WHEN updated_at > $1 THEN updated_at ELSE $1 END
+           WHERE organization_id = $2 AND id IN (
+             SELECT g.id FROM "group" g WHERE g.organization_id = $2 AND g.deleted_at IS NULL AND g.id IN (
+               SELECT group_id FROM membership WHERE organization_id = $2 AND until IS NULL AND user_id {among}
+               UNION ALL
+               SELECT group_id FROM group_nesting WHERE organization_id = $2 AND until IS NULL AND member_id {among})
+             {lock})"#
+    );
+    let values = [now.into(), tx.organization().into(), list::ids(members)];
+    tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
+    Ok(())
 }
 
 async fn close_all(tx: &Tx<'_>, table: &str, which: &str, id: Uuid, now: DateTime<Utc>) -> Result<u64> {

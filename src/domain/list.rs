@@ -315,7 +315,7 @@ fn matching<M>(
         }
     }
     if let Some(filter) = filter {
-        let sql = search::compile(filter, ty, cx.backend(), values.len())?;
+        let sql = search::compile(filter, ty, cx.backend(), values.len(), cx.confined_to().is_some())?;
         text.push_str(&format!(" AND ({})", sql.text));
         values.extend(sql.values);
     }

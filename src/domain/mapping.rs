@@ -158,24 +158,46 @@ pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
     .await
 }
 
-/// Takes a removed mapping up again as it last was.
+/// Takes a removed mapping up again as it last was, or onto another `group`. Where its group is gone and it once
+/// waited for it, it waits again, or binds to the group of that name that is there now.
 ///
 /// # Errors
 /// [`Error::NotFound`] when its group or role is gone, [`Error::Taken`] when the same pair was mapped anew.
-pub async fn restore(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
+pub async fn restore(cx: &Cx, mapping_id: Uuid, onto: Option<Uuid>) -> Result<Mapping> {
     cx.allow(Action::WriteAccess, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
             let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
-            let Some(ended) = last.until else { return Ok(Change::nothing(last)) };
-            super::role::live(tx, last.role_id).await?;
-            if let Some(id) = last.group_id {
+            if let Some(id) = onto {
                 group(tx, id).await?;
+            }
+            let Some(ended) = last.until else {
+                return match onto.is_none() || onto == last.group_id {
+                    true => Ok(Change::nothing(last)),
+                    false => Err(Error::invalid("the group", "cannot be changed here: the mapping is not removed")),
+                };
+            };
+            super::role::live(tx, last.role_id).await?;
+            let mut group_id = onto.or(last.group_id);
+            if let Some(id) = group_id {
+                group_id = match (group(tx, id).await, &last) {
+                    (
+                        Err(Error::NotFound(_)),
+                        Mapping {
+                            connection_id: Some(connection),
+                            match_attribute: Some(attribute),
+                            match_value: Some(value),
+                            ..
+                        },
+                    ) if onto.is_none() => arrived(tx, *connection, *attribute, value).await?,
+                    (found, _) => Some(found?),
+                };
             }
             let now = tx.now_after(Some(ended));
             let expires_at = last.expires_at.filter(|at| *at > now);
             let row = Mapping {
                 id: Uuid::now_v7(),
+                group_id,
                 since: now,
                 until: None,
                 opened_by: tx.event,

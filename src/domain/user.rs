@@ -304,6 +304,7 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Sen
             write(tx, id, row).await?;
             delete_emails(tx, id).await?;
             close_activation(tx, id, now).await?;
+            super::group::renew_around(tx, &[id], now).await?;
             let memberships = close_held(tx, "membership", &[id], now).await?;
             let grants = close_held(tx, "role_grant", &[id], now).await?;
             watch.end(cx, tx).await?;

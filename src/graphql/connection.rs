@@ -150,6 +150,13 @@ impl IdentitySource {
         self.0.revival_days
     }
 
+    /// Whether its service provider configuration announces paging by cursor (RFC 9865). Some older clients refuse a
+    /// configuration that does; cursors work either way.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn announces_cursor_paging(&self) -> bool {
+        self.0.announces_cursor_paging
+    }
+
     /// When the identity provider was last heard; a few seconds late. Null while it never was.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_contact_at(&self) -> Option<DateTime<Utc>> {
@@ -217,6 +224,9 @@ pub struct ConnectionCreateInput {
     /// How many days a deleted account may come back under its own id, 0 to 3650.
     #[graphql(default_with = "connection::REVIVAL_DAYS")]
     revival_days: i32,
+    /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
+    #[graphql(default = true)]
+    announces_cursor_paging: bool,
 }
 
 /// What to change about a connection; what is left out stays as it is.
@@ -234,6 +244,8 @@ pub struct ConnectionUpdateInput {
     adoption_policy: Option<AdoptionPolicy>,
     /// How many days a deleted account may come back under its own id, 0 to 3650.
     revival_days: Option<i32>,
+    /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
+    announces_cursor_paging: Option<bool>,
 }
 
 /// Which connection to start serving.
@@ -284,6 +296,7 @@ impl ConnectionMutation {
             deletion_policy: Some(input.deletion_policy.into()),
             adoption_policy: Some(input.adoption_policy.into()),
             revival_days: Some(input.revival_days),
+            announces_cursor_paging: Some(input.announces_cursor_paging),
         };
         payload(connection::create(page::cx(ctx)?, settings).await)
     }
@@ -302,6 +315,7 @@ impl ConnectionMutation {
             deletion_policy: input.deletion_policy.map(Into::into),
             adoption_policy: input.adoption_policy.map(Into::into),
             revival_days: input.revival_days,
+            announces_cursor_paging: input.announces_cursor_paging,
         };
         payload(
             async {

@@ -215,6 +215,8 @@ pub struct RoleMappingRemoveInput {
 pub struct RoleMappingRestoreInput {
     /// The mapping's global id.
     id: ID,
+    /// The global id of another group, for example in the place of one that is gone.
+    group_id: Option<ID>,
 }
 
 /// What became of a change of a mapping.
@@ -305,7 +307,8 @@ impl RoleMappingMutation {
         payload(done.await, BLAME_ID)
     }
 
-    /// Takes a removed mapping up again as it last was.
+    /// Takes a removed mapping up again as it last was. Where its group is gone and it once waited for it, it waits
+    /// again, or binds to the group of that name that is there now.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_restore(
         &self,
@@ -313,7 +316,11 @@ impl RoleMappingMutation {
         #[graphql(desc = "Which mapping.")] input: RoleMappingRestoreInput,
     ) -> Result<Option<RoleMappingPayload>> {
         let cx = page::cx(ctx)?;
-        let done = async { mapping::restore(cx, page::id(Kind::RoleMapping, &input.id, "the mapping")?).await };
-        payload(done.await, BLAME_ID)
+        let done = async {
+            let id = page::id(Kind::RoleMapping, &input.id, "the mapping")?;
+            let onto = input.group_id.map(|id| page::id(Kind::Group, &id, "the group")).transpose()?;
+            mapping::restore(cx, id, onto).await
+        };
+        payload(done.await, BLAME)
     }
 }

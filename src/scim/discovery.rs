@@ -8,12 +8,14 @@ use serde_json::Value;
 use super::query::complete;
 use super::schema;
 use super::wire::{Caller, Failure, answer};
+use crate::domain::connection;
 use crate::error::Error;
 
 type Answer = Result<Response, Failure>;
 
-pub async fn service_provider_config(Caller { base_url, .. }: Caller) -> Answer {
-    Ok(answer(StatusCode::OK, schema::service_provider_config(&base_url).to_string()))
+pub async fn service_provider_config(Caller { cx, base_url, .. }: Caller) -> Answer {
+    let announce = connection::own(&cx).await?.announces_cursor_paging;
+    Ok(answer(StatusCode::OK, schema::service_provider_config(&base_url, announce).to_string()))
 }
 
 pub async fn resource_types(Caller { base_url, types, .. }: Caller, query: RawQuery) -> Answer {

@@ -6,8 +6,10 @@ use axum::response::Response;
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, answer};
 use super::{groups, meaning, users};
-use crate::domain::list::{Found, From, Query};
-use crate::error::{Error, Result, Rule};
+use crate::domain::list::{From, Query};
+use crate::domain::schema::ResourceType;
+use crate::domain::search::AttrPath;
+use crate::error::{Error, Rule};
 
 /// RFC 7644 section 3.4.2.1.
 pub async fn list(caller: Caller, wanted: Wanted) -> Result<Response, Failure> {
@@ -27,28 +29,25 @@ async fn page(caller: &Caller, wanted: &Wanted) -> Result<Response, Failure> {
             Error::broken(Rule::Cursor, "cursor", "is offered on /Users and /Groups; use startIndex here").into()
         );
     };
-    let (mut all, unknown_to_users) = known(users::found(caller, wanted, &wanted.query).await)?;
+    let (user, group) = (&caller.types.user, &caller.types.group);
+    let mut all = users::found(caller, wanted, &put_to(&wanted.query, user, group)).await?;
     let rest = Query {
         from: From::Index(offset.saturating_sub(all.total)),
         limit: wanted.query.limit - all.rows.len() as u64,
-        ..wanted.query.clone()
+        ..put_to(&wanted.query, group, user)
     };
-    let (groups, unknown_to_groups) = known(groups::found(caller, wanted, &rest).await)?;
-    if let (Some(error), Some(_)) = (unknown_to_users, unknown_to_groups) {
-        return Err(error.into());
-    }
+    let groups = groups::found(caller, wanted, &rest).await?;
     all.rows.extend(groups.rows);
     all.total += groups.total;
     Ok(answer(StatusCode::OK, wanted.envelope(&all)))
 }
 
-/// An attribute that one kind of resource does not have has no value there: nothing of that kind matches.
-fn known(found: Result<Found<String>>) -> Result<(Found<String>, Option<Error>)> {
-    match found {
-        Ok(found) => Ok((found, None)),
-        Err(error @ Error::Invalid { rule: Rule::Filter, .. }) => {
-            Ok((Found { rows: Vec::new(), total: 0, next: None, previous: None }, Some(error)))
-        }
-        Err(error) => Err(error),
+/// The part of the question that one kind of resource answers: an attribute that only the other has has no value.
+fn put_to(query: &Query, ty: &ResourceType, other: &ResourceType) -> Query {
+    let sorts = |path: &AttrPath| ty.resolve(path).is_some() || other.resolve(path).is_none();
+    Query {
+        filter: query.filter.as_ref().map(|filter| filter.put_to(ty, other)),
+        sort: query.sort.clone().filter(|(path, _)| sorts(path)),
+        ..query.clone()
     }
 }

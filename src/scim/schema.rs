@@ -32,9 +32,9 @@ pub fn resource_types(types: &Types, base_url: &str) -> Vec<Value> {
     [&types.user, &types.group].map(|ty| render_resource_type(ty, base_url)).into()
 }
 
-/// What this server can do (RFC 7643 section 5).
-pub fn service_provider_config(base_url: &str) -> Value {
-    json!({
+/// What this server can do (RFC 7643 section 5); paging by cursor is announced where the connection wants it.
+pub fn service_provider_config(base_url: &str, announce_cursors: bool) -> Value {
+    let mut config = json!({
         "schemas": [SERVICE_PROVIDER_CONFIG],
         "patch": { "supported": true },
         "bulk": { "supported": true, "maxOperations": bulk::MAX_OPERATIONS, "maxPayloadSize": bulk::MAX_PAYLOAD },
@@ -42,14 +42,6 @@ pub fn service_provider_config(base_url: &str) -> Value {
         "changePassword": { "supported": false },
         "sort": { "supported": true },
         "etag": { "supported": true },
-        // RFC 9865 section 4. Cursors do not expire, so no timeout is named.
-        "pagination": {
-            "cursor": true,
-            "index": true,
-            "defaultPaginationMethod": "index",
-            "defaultPageSize": DEFAULT_RESULTS,
-            "maxPageSize": MAX_RESULTS,
-        },
         "authenticationSchemes": [{
             "type": "oauthbearertoken",
             "name": "Bearer token",
@@ -61,7 +53,18 @@ pub fn service_provider_config(base_url: &str) -> Value {
             "resourceType": "ServiceProviderConfig",
             "location": format!("{base_url}/ServiceProviderConfig"),
         },
-    })
+    });
+    if announce_cursors {
+        // RFC 9865 section 4. Cursors do not expire, so no timeout is named.
+        config["pagination"] = json!({
+            "cursor": true,
+            "index": true,
+            "defaultPaginationMethod": "index",
+            "defaultPageSize": DEFAULT_RESULTS,
+            "maxPageSize": MAX_RESULTS,
+        });
+    }
+    config
 }
 
 fn known_schemas(types: &Types) -> impl Iterator<Item = &Schema> {
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_configuration_promises_only_what_is_there() {
-        let config = service_provider_config(BASE);
+        let config = service_provider_config(BASE, true);
         assert_eq!(config["patch"]["supported"], true);
         assert_eq!(config["bulk"], json!({ "supported": true, "maxOperations": 1000, "maxPayloadSize": 10_485_760 }));
         assert_eq!(config["filter"]["maxResults"], MAX_RESULTS);

@@ -276,6 +276,40 @@ async fn versions_guard_groups_too() {
 }
 
 #[tokio::test]
+async fn a_leaver_gives_the_groups_left_a_new_version() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let people = users(scim, 2).await;
+    let ward = scim.group("Ward 3", &people).await;
+    let clinic = scim.group("Clinic", &[ward]).await;
+    let empty = scim.group("Empty", &[]).await;
+    let fresh = |group: Uuid, version: u32| {
+        let tag = format!("W/\"{version}\"");
+        let path = at(group);
+        async move { scim.send(reqwest::Method::GET, &path, None, &[("if-none-match", &tag)]).await.status.as_u16() }
+    };
+    scim.delete(&format!("/Users/{}", people[0])).await.is(204);
+    assert_eq!((fresh(ward, 1).await, fresh(ward, 2).await, fresh(clinic, 1).await), (200, 304, 304));
+    scim.delete(&at(ward)).await.is(204);
+    assert_eq!((fresh(clinic, 1).await, fresh(clinic, 2).await, fresh(empty, 1).await), (200, 304, 304));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_groups_of_others_cannot_be_searched_by() {
+    let world = World::new().await;
+    let person = world.scim().user("ada").await;
+    let group = world.scim().group("Ward 3", &[person]).await;
+    let filter = format!("/Users?filter=groups.value%20eq%20%22{group}%22");
+    assert_eq!(world.scim().ids(&filter).await, [person]);
+    // As if somebody else's group had taken the person in.
+    world.execute(r#"UPDATE "group" SET connection_id = NULL WHERE id = $1"#, [group.into()]).await;
+    assert!(world.scim().ids(&filter).await.is_empty());
+    assert!(world.scim().ids("/Users?filter=groups%20pr").await.is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
 async fn one_change_of_a_large_group_never_echoes_it() {
     let world = World::new().await;
     let people = users(world.scim(), 102).await;

@@ -361,10 +361,22 @@ async fn the_root_finds_people_and_groups() {
         assert_eq!(json!(ids), json!(all[..6]));
     }
     // RFC 7644 section 3.4.2.1: what a kind of resource does not have, has no value there.
-    for (filter, total) in [("displayName pr", 6), ("userName pr", 5), ("displayName sw \"ward\"", 1)] {
+    let filters = [
+        ("displayName pr", 6),
+        ("userName pr", 5),
+        ("displayName sw \"ward\"", 1),
+        ("userName pr or displayName sw \"ward\"", 6),
+        ("not (userName pr)", 3),
+        ("userName eq null", 3),
+        ("userName ne \"nobody\" and id pr", 8),
+        ("members pr or active eq true", 6),
+    ];
+    for (filter, total) in filters {
         let body = world.scim().post("/.search", json!({ "filter": filter })).await.is(200).body;
         assert_eq!(body["totalResults"], total, "{filter}");
     }
     search(world.scim(), "", "noSuchThing pr").await.refused(400, Some("invalidFilter"));
+    let sorted = world.scim().post("/.search", json!({ "sortBy": "userName" })).await.is(200).body;
+    assert_eq!(sorted["totalResults"], 8);
     world.end().await;
 }

@@ -402,3 +402,20 @@ async fn a_client_never_chooses_our_ids() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_connection_may_keep_paging_by_cursor_to_itself() {
+    let world = World::new().await;
+    let config = world.scim().get("/ServiceProviderConfig").await.is(200).body;
+    assert_eq!(config["pagination"]["cursor"], true);
+    let hide = r#"mutation($id: ID!) { connectionUpdate(input: { id: $id, announcesCursorPaging: false }) {
+        connection { announcesCursorPaging } userErrors { message } } }"#;
+    let known = world.graphql("{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await;
+    let id = &known["data"]["organization"]["connections"]["nodes"][0]["id"];
+    let done = world.graphql(hide, json!({ "id": id })).await;
+    assert_eq!(done["data"]["connectionUpdate"]["connection"]["announcesCursorPaging"], false, "{done}");
+    let config = world.scim().get("/ServiceProviderConfig").await.is(200).body;
+    assert_eq!(config.get("pagination"), None);
+    world.scim().get("/Users?cursor=").await.is(200);
+    world.end().await;
+}

@@ -16,6 +16,8 @@ pub use sql::{Sql, compile, order};
 
 use serde_json::{Number, Value};
 
+use super::schema::ResourceType;
+
 /// Which attribute a filter or a path speaks of; names are as the client wrote them (any case).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AttrPath {
@@ -58,6 +60,29 @@ pub enum Filter {
     Compare(AttrPath, Op, Literal),
     /// `emails[type eq "work"]`: one element of a multi-valued attribute satisfies the whole inner filter.
     Element(AttrPath, Box<Filter>),
+}
+
+impl Filter {
+    /// The same question put to `ty` in a search over several kinds: an attribute that only `other` has has no value
+    /// here (RFC 7644 section 3.4.2.1). What neither has stays, to be refused.
+    pub fn put_to(&self, ty: &ResourceType, other: &ResourceType) -> Self {
+        let foreign = |path: &AttrPath| ty.resolve(path).is_none() && other.resolve(path).is_some();
+        let all = |list: &[Self]| list.iter().map(|inner| inner.put_to(ty, other)).collect();
+        match self {
+            Self::And(list) => Self::And(all(list)),
+            Self::Or(list) => Self::Or(all(list)),
+            Self::Not(inner) => Self::Not(Box::new(inner.put_to(ty, other))),
+            // What has no value is null, and differs from every value; nothing else holds of it.
+            Self::Compare(path, op, literal) if foreign(path) => {
+                match (*op == Op::Ne) != (*literal == Literal::Null && matches!(op, Op::Eq | Op::Ne)) {
+                    true => Self::And(Vec::new()),
+                    false => Self::Or(Vec::new()),
+                }
+            }
+            Self::Present(path) | Self::Element(path, _) if foreign(path) => Self::Or(Vec::new()),
+            known => known.clone(),
+        }
+    }
 }
 
 impl Op {

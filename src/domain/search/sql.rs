@@ -24,11 +24,12 @@ pub struct Sql {
 
 /// The filter as a condition on the row alias `r` (a user or a group, as `ty` says).
 ///
-/// Placeholders start at `bound + 1`; `$1` of the whole statement must be the organization's id. `ne` on a
+/// Placeholders start at `bound + 1`; `$1` of the whole statement must be the organization's id. For a reader that is
+/// `confined` to a connection `$2` must be that connection's id: groups of others do not exist for it. `ne` on a
 /// multi-valued attribute is true when no element equals.
-pub fn compile(filter: &Filter, ty: &ResourceType, backend: DbBackend, bound: usize) -> Result<Sql> {
+pub fn compile(filter: &Filter, ty: &ResourceType, backend: DbBackend, bound: usize, confined: bool) -> Result<Sql> {
     let node = typed(filter, ty)?;
-    let mut writer = Writer { dialect: Dialect::of(backend), bound, values: Vec::new() };
+    let mut writer = Writer { dialect: Dialect::of(backend), bound, confined, values: Vec::new() };
     let text = writer.node(&node, Scope::Row);
     Ok(Sql { text, values: writer.values })
 }
@@ -98,6 +99,7 @@ fn column(place: &[&str]) -> Option<&'static str> {
 struct Writer {
     dialect: Dialect,
     bound: usize,
+    confined: bool,
     values: Vec<Value>,
 }
 
@@ -167,7 +169,13 @@ impl Writer {
 
     /// Users with a current group that satisfies `inner`.
     fn groups(&mut self, inner: &Node) -> String {
-        format!("r.id IN ({})", self.current("user_id", "membership", "group_id", inner))
+        let mut groups = self.current("user_id", "membership", "group_id", inner);
+        if self.confined {
+            groups.push_str(
+                r#" AND EXISTS (SELECT 1 FROM "group" g WHERE g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2)"#,
+            );
+        }
+        format!("r.id IN ({groups})")
     }
 
     /// Groups with a current direct member, a user or a group, that satisfies `inner`.

@@ -10,9 +10,9 @@ use uuid::Uuid;
 use super::{crowd, id, open, person, server};
 use crate::authz::{Actor, Permission};
 use crate::context::Cx;
-use crate::domain::{organization, user};
+use crate::domain::{group, organization, user};
 use crate::error::Error;
-use crate::graphql::page::Kind;
+use crate::graphql::page::{self, Kind};
 
 #[tokio::test]
 async fn the_overview_is_one_query() {
@@ -159,6 +159,18 @@ async fn a_mapping_may_wait_for_its_group() {
         "query($id: ID!) { node(id: $id) { ... on RoleMapping { state awaits { value } group { displayName } } } }";
     let bound = server.data(node, json!({ "id": mapping["id"] })).await["node"].clone();
     assert_eq!(bound, json!({ "state": "ACTIVE", "awaits": null, "group": { "displayName": "WARD 9" } }));
+
+    // The identity provider removes the group and pushes it anew: whoever restores the mapping finds the new one.
+    let group_id = |node: &Value| page::parse(&node["group"]["id"].as_str().unwrap().into()).map(|(_, id)| id).unwrap();
+    let whole = "query($id: ID!) { node(id: $id) { ... on RoleMapping { state group { id } } } }";
+    let old = server.data(whole, json!({ "id": mapping["id"] })).await["node"].clone();
+    group::delete(&server.provider(connection), group_id(&old), |_| Ok(())).await.unwrap();
+    let restore = "mutation($id: ID!) { roleMappingRestore(input: { id: $id }) { roleMapping { state group { id } } userErrors { code } } }";
+    let waiting = server.data(restore, json!({ "id": mapping["id"] })).await["roleMappingRestore"].clone();
+    assert_eq!(waiting, json!({ "roleMapping": { "state": "WAITING", "group": null }, "userErrors": [] }));
+    let new = crowd(&server.provider(connection), "Ward 9", &[]).await;
+    let bound = server.data(whole, json!({ "id": mapping["id"] })).await["node"].clone();
+    assert_eq!((&bound["state"], group_id(&bound)), (&json!("ACTIVE"), new));
 }
 
 #[tokio::test]

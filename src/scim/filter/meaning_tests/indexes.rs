@@ -59,7 +59,7 @@ fn common_filters_are_answered_by_an_index() {
             }
             for (text, indexes) in cases {
                 let ty = if text.starts_with("members") { schema::group() } else { schema::user() };
-                let sql = compile(&parse_filter(text).unwrap(), ty, backend, 2).unwrap();
+                let sql = compile(&parse_filter(text).unwrap(), ty, backend, 2, false).unwrap();
                 // An external id is known within a connection only, which the asker's credential names.
                 let within = if text.starts_with("externalId") { "r.connection_id = $2 AND" } else { "" };
                 let select = format!(

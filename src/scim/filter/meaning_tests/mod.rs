@@ -186,7 +186,7 @@ impl World {
             let mut answers = Vec::new();
             for db in &self.databases {
                 let backend = db.get_database_backend();
-                let sql = compile(filter, ty, backend, 1).unwrap();
+                let sql = compile(filter, ty, backend, 1, false).unwrap();
                 let text = format!(
                     "SELECT r.id, CASE ({}) WHEN TRUE THEN 1 WHEN FALSE THEN 0 ELSE -1 END AS hit
                      FROM \"{}\" r WHERE r.organization_id = $1 ORDER BY r.id",
@@ -227,7 +227,7 @@ impl World {
             rows.iter().map(|row| (row.id, matches(filter, ty, &row.whole(ty)).unwrap().into())).collect();
         for (backend, answer) in self.answers(ty, filter) {
             if answer != expected {
-                let sql = compile(filter, ty, backend, 1).unwrap();
+                let sql = compile(filter, ty, backend, 1, false).unwrap();
                 return Err(format!("{filter}\nin memory {expected:?}\n{backend:?} {answer:?}\n{sql:?}"));
             }
         }
@@ -469,7 +469,7 @@ fn a_closed_membership_and_another_organization_are_not_seen() {
 
 #[test]
 fn what_cannot_be_answered_is_refused_as_a_filter() {
-    let refusal = |text: &str| match compile(&parse_filter(text).unwrap(), &STAFF, DbBackend::Sqlite, 1) {
+    let refusal = |text: &str| match compile(&parse_filter(text).unwrap(), &STAFF, DbBackend::Sqlite, 1, false) {
         Err(Error::Invalid { rule: Rule::Filter, why, .. }) => why.into_owned(),
         other => panic!("{text}: {other:?}"),
     };
@@ -510,14 +510,14 @@ fn what_cannot_be_answered_is_refused_as_a_filter() {
         Op::Eq,
         Literal::String("a\0".into()),
     );
-    assert!(compile(&nul, &STAFF, DbBackend::Postgres, 1).is_err());
+    assert!(compile(&nul, &STAFF, DbBackend::Postgres, 1, false).is_err());
 }
 
 #[test]
 fn literals_are_bound_and_never_written_into_the_statement() {
     let filter = parse_filter(r#"title eq "'; DROP" and emails[value sw "'x" and type eq "'x"] or userName ew "'x""#);
     for backend in [DbBackend::Sqlite, DbBackend::Postgres] {
-        let sql = compile(filter.as_ref().unwrap(), &STAFF, backend, 3).unwrap();
+        let sql = compile(filter.as_ref().unwrap(), &STAFF, backend, 3, false).unwrap();
         assert!(!sql.text.contains("DROP") && !sql.text.contains("'x"), "{}", sql.text);
         assert_eq!(sql.values.len(), 5);
         assert!(sql.text.contains("$4") && sql.text.contains("$8") && !sql.text.contains("$9"), "{}", sql.text);
