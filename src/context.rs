@@ -18,7 +18,7 @@ use sea_orm::{
     ColumnTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryFilter, Select, SqlErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::authz::{self, Action, Actor, Permission};
@@ -47,6 +47,11 @@ pub struct App {
     pub requests: Requests,
     /// Each connection's share of this replica.
     pub limits: Limits,
+    /// How far the ledgers go that somebody follows.
+    pub heads: Heads,
+    /// True once the process was told to stop: what would stay open for ever ends then. Whoever still holds a
+    /// receiver is not done.
+    pub stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -74,6 +79,8 @@ impl App {
             uses: Uses::default(),
             requests: Requests::default(),
             limits,
+            heads: Heads::default(),
+            stopping: watch::Sender::new(false),
         }))
     }
 }
@@ -120,6 +127,53 @@ impl Limits {
             Error::Limited { seconds: wait.as_secs() + 1 }
         })
     }
+}
+
+/// How far the ledger of each organization goes, as far as somebody follows it. Whoever follows is woken when it
+/// grows, and then reads.
+#[derive(Debug, Default)]
+pub struct Heads {
+    known: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
+    /// Wakes whoever looks how far the ledgers go.
+    pub sealed: Notify,
+}
+
+impl Heads {
+    /// The end of an organization's chain from now on; `seq` is where it is known to be.
+    pub fn follow(&self, organization: Uuid, seq: i64) -> watch::Receiver<i64> {
+        let mut known = self.lock();
+        let head = known.entry(organization).or_default();
+        let receiver = head.subscribe();
+        raise(head, seq);
+        receiver
+    }
+
+    /// The organizations that somebody follows; the others are forgotten.
+    pub fn followed(&self) -> Vec<Uuid> {
+        let mut known = self.lock();
+        known.retain(|_, head| head.receiver_count() > 0);
+        known.keys().copied().collect()
+    }
+
+    /// Tells those who follow an organization how far its chain goes.
+    pub fn tell(&self, organization: Uuid, seq: i64) {
+        if let Some(head) = self.lock().get(&organization) {
+            raise(head, seq);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<i64>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Chains only grow: a reading that comes late changes nothing.
+fn raise(head: &watch::Sender<i64>, seq: i64) {
+    head.send_if_modified(|known| {
+        let grown = seq > *known;
+        *known = seq.max(*known);
+        grown
+    });
 }
 
 /// Which credential was used when and from where: kept in memory, written in batches.

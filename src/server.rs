@@ -67,25 +67,34 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let (told, mut draining) = tokio::sync::watch::channel(false);
+    let stopping = state.clone();
+    let mut draining = state.stopping.subscribe();
     // The workers end last: what requests leave behind while they end is theirs to write.
     let (ended, end) = tokio::sync::watch::channel(false);
     let working = tokio::spawn(workers::run(state.clone(), end));
-    let service = app(state).into_make_service_with_connect_info::<SocketAddr>();
+    let service = app(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
         tracing::info!("stopping: no new connections, letting requests end");
-        let _ = told.send(true);
+        stopping.stopping.send_replace(true);
     });
-    let overdue = async {
+    let serving = async {
+        let served = serving.await;
+        state.stopping.send_replace(true);
+        // A WebSocket outlives the connection that it was made from; each holds a receiver until it has said goodbye.
+        state.stopping.closed().await;
+        served
+    };
+    let overdue = async move {
         // An error means that the sender is gone: the server has ended by itself.
         if draining.wait_for(|stopping| *stopping).await.is_err() {
             std::future::pending::<()>().await;
         }
+        drop(draining);
         tokio::time::sleep(DRAIN).await;
     };
     let served = tokio::select! {
-        served = async { serving.await } => served,
+        served = serving => served,
         () = overdue => {
             tracing::warn!("some requests did not end within {} s and are cut off", DRAIN.as_secs());
             Ok(())

@@ -8,13 +8,15 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{erasure, request_log, token};
+use crate::domain::{erasure, event, request_log, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
 const SEAL_DELAY: Duration = Duration::from_millis(100);
 /// … and rows that another replica left behind at most this long after.
 const SEAL_SWEEP: Duration = Duration::from_secs(5);
+/// Whoever follows a ledger hears of what another replica sealed at most this long after.
+const LOOK: Duration = Duration::from_millis(500);
 /// Last-used times and the request log are at most this late.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -24,7 +26,12 @@ const PURGE: Duration = Duration::from_secs(60);
 const FORGET: Duration = Duration::from_secs(60 * 60);
 
 /// Works until told to stop; then does everything once more and returns.
-pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
+    // Apart from the chores: a long one must not keep those waiting who follow a ledger.
+    tokio::join!(chores(&app, stop.clone()), look(&app, stop));
+}
+
+async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut flush = interval(FLUSH);
     let mut sweep = interval(SEAL_SWEEP);
     let mut purge = interval(PURGE);
@@ -36,28 +43,45 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             () = told(&mut stop) => break,
             _ = flush.tick() => {
-                flush_uses(&app).await;
-                flush_requests(&app).await;
+                flush_uses(app).await;
+                flush_requests(app).await;
             }
-            () = app.requests.news.notified() => flush_requests(&app).await,
-            _ = sweep.tick() => seal(&app).await,
-            _ = purge.tick() => purge_due(&app).await,
-            _ = forget.tick() => forget_requests(&app).await,
+            () = app.requests.news.notified() => flush_requests(app).await,
+            _ = sweep.tick() => seal(app).await,
+            _ = purge.tick() => purge_due(app).await,
+            _ = forget.tick() => forget_requests(app).await,
             () = app.wake.notified() => {
                 // Let a burst gather: one batch seals all of it.
                 sleep(SEAL_DELAY).await;
-                seal(&app).await;
+                seal(app).await;
             }
         }
     }
-    seal(&app).await;
-    flush_uses(&app).await;
-    flush_requests(&app).await;
+    seal(app).await;
+    flush_uses(app).await;
+    flush_requests(app).await;
 }
 
 async fn seal(app: &App) {
     if let Err(error) = ledger::seal(&app.store).await {
         tracing::warn!(%error, "sealing the ledger failed; it is tried again");
+    }
+    app.heads.sealed.notify_one();
+}
+
+/// Looks how far the ledgers go that somebody follows: one statement for all of them.
+async fn look(app: &App, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(LOOK);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+            () = app.heads.sealed.notified() => {}
+        }
+        if let Err(error) = event::look(app).await {
+            tracing::warn!(%error, "reading how far the ledgers go failed; it is tried again");
+        }
     }
 }
 

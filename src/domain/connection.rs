@@ -5,6 +5,7 @@ use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter,
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::event;
 use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
@@ -199,6 +200,13 @@ pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Connection>> {
     cx.allow(Action::ReadIam, None)?;
     let query = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
     list::page(cx, query, connection::Column::Id, keyset).await
+}
+
+/// What happens to connections themselves, to one or to all, after the place `after` of the ledger; none = from now on.
+pub async fn changes(cx: &Cx, id: Option<Uuid>, after: Option<i64>) -> Result<event::Tail> {
+    cx.allow(Action::ReadIam, None)?;
+    let which = event::Which { subject: id, kind: Some("connection"), ..Default::default() };
+    event::Tail::open(cx, which, after).await
 }
 
 fn describe(row: &Connection) -> Map<String, Value> {

@@ -1,15 +1,19 @@
 //! Reading the ledger. It is written by [`Cx::write`](crate::context::Cx::write) and by nothing else.
 
-use entity::event;
-use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, PaginatorTrait, QueryFilter, Select, Statement};
+use entity::{event, ledger_head};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select, Statement,
+};
 use serde_json::Value;
 use std::collections::HashMap;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
-use crate::context::Cx;
-use crate::error::Result;
+use crate::context::{App, Cx};
+use crate::error::{Error, Result};
 use crate::ledger;
 
 pub use event::Model as Event;
@@ -20,6 +24,8 @@ pub struct Which {
     /// Exactly this action, for example `user.suspended`.
     pub action: Option<String>,
     pub subject: Option<Uuid>,
+    /// Done to a thing of this kind, as the ledger names it.
+    pub kind: Option<&'static str>,
     pub connection: Option<Uuid>,
 }
 
@@ -43,10 +49,95 @@ fn matching(cx: &Cx, which: &Which) -> Select<event::Entity> {
     if let Some(subject) = which.subject {
         query = query.filter(event::Column::SubjectId.eq(subject));
     }
+    if let Some(kind) = which.kind {
+        query = query.filter(event::Column::SubjectKind.eq(kind));
+    }
     if let Some(connection) = which.connection {
         query = query.filter(event::Column::ConnectionId.eq(connection));
     }
     query
+}
+
+/// Sealed rows that are read at once.
+const TAIL_PAGE: u64 = 100;
+/// Places of the chain that one statement looks at: a rare kind of event must not make a long ledger one long scan.
+const TAIL_WINDOW: i64 = 10_000;
+
+/// The ledger from a place of its chain on, in the order of `seq`, without gaps and without end. It holds a place and
+/// no rows: whoever reads slowly finds the rest in the database.
+#[derive(Debug)]
+pub struct Tail {
+    cx: Cx,
+    which: Which,
+    seen: i64,
+    head: watch::Receiver<i64>,
+}
+
+/// Everything that comes after the place `after` of the chain; none = from now on.
+///
+/// # Errors
+/// [`Error::Invalid`] for a place that the chain does not have.
+pub async fn tail(cx: &Cx, which: Which, after: Option<i64>) -> Result<Tail> {
+    cx.allow(Action::ReadLedger, None)?;
+    Tail::open(cx, which, after).await
+}
+
+impl Tail {
+    /// [`tail`] for a caller who has asked for permission.
+    pub(super) async fn open(cx: &Cx, which: Which, after: Option<i64>) -> Result<Self> {
+        let head = cx.find::<ledger_head::Entity>().one(cx.db()).await?.map_or(0, |head| head.seq);
+        let seen = after.unwrap_or(head);
+        if !(0..=head).contains(&seen) {
+            return Err(Error::invalid(
+                "after",
+                format!("must be a seq of this ledger, which goes from 1 to {head}, or 0"),
+            ));
+        }
+        Ok(Self { cx: cx.clone(), which, seen, head: cx.app.heads.follow(cx.organization(), head) })
+    }
+
+    /// The next rows; waits until there are some.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn next(&mut self) -> Result<Vec<Event>> {
+        loop {
+            let head = *self.head.borrow_and_update();
+            while self.seen < head {
+                let until = head.min(self.seen.saturating_add(TAIL_WINDOW));
+                let rows = matching(&self.cx, &self.which)
+                    .filter(event::Column::Seq.gt(self.seen))
+                    .filter(event::Column::Seq.lte(until))
+                    .order_by_asc(event::Column::Seq)
+                    .limit(TAIL_PAGE)
+                    .all(self.cx.db())
+                    .await?;
+                let full = rows.len() as u64 == TAIL_PAGE;
+                self.seen = rows.last().and_then(|row| row.seq).filter(|_| full).unwrap_or(until);
+                if !rows.is_empty() {
+                    return Ok(rows);
+                }
+            }
+            if self.head.changed().await.is_err() {
+                // Nobody tells any more: the process ends, and with it this.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Reads how far the ledgers go that somebody follows, and tells them.
+pub async fn look(app: &App) -> Result<()> {
+    let followed = app.heads.followed();
+    if followed.is_empty() {
+        return Ok(());
+    }
+    #[allow(clippy::disallowed_methods, reason = "each is asked for by somebody who was let into it")]
+    let heads = ledger_head::Entity::find().filter(ledger_head::Column::OrganizationId.is_in(followed));
+    for head in heads.all(&app.store.read).await? {
+        app.heads.tell(head.organization_id, head.seq);
+    }
+    Ok(())
 }
 
 /// The rows of the ledger among `ids`.

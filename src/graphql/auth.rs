@@ -4,6 +4,7 @@
 //! `@requires` on every field: [`Gatekeeper`] reads it from the schema itself before the field is resolved, so
 //! what the SDL says is what is enforced, and a field that says nothing is closed.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextResolve, ResolveInfo};
@@ -11,10 +12,11 @@ use async_graphql::{Enum, PathSegment, Response, ServerError, ServerResult, Type
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use serde_json::{Map, Value as Data};
 use uuid::Uuid;
 
 use super::http::Refusal;
-use super::{limits, page};
+use super::{Door, limits, page};
 use crate::authz::{self, Actor, Permissions};
 use crate::context::{App, Cx};
 use crate::domain::{key, organization};
@@ -54,6 +56,53 @@ pub fn requires(permission: Option<Permission>) {}
 /// Which organization a request is in.
 const ORGANIZATION_HEADER: &str = "rolecall-organization";
 
+/// What a caller shows, and the organization it chooses. A stream keeps it, to have it checked again.
+#[derive(Clone)]
+pub struct Credential {
+    secret: String,
+    organization: Option<String>,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("organization", &self.organization).finish_non_exhaustive()
+    }
+}
+
+impl Credential {
+    /// The credential of RFC 6750; the scheme in any case.
+    pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
+        let secret = bearer(headers.get(header::AUTHORIZATION)?.to_str().ok()?)?.to_owned();
+        let organization = headers.get(ORGANIZATION_HEADER).map(|value| value.to_str().unwrap_or_default().to_owned());
+        Some(Self { secret, organization })
+    }
+
+    /// The same in the payload of `connection_init`, where browsers, which cannot set headers on a socket, put it:
+    /// fields named like the headers, in any case, or in an object `headers`. `authToken` holds the bare secret.
+    pub fn of_payload(payload: &Map<String, Data>) -> Option<Self> {
+        let nested = payload.get("headers").and_then(Data::as_object);
+        let field = |wanted: &str| {
+            let mut fields = payload.iter().chain(nested.into_iter().flatten());
+            fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?.1.as_str()
+        };
+        let secret = field("authorization").and_then(bearer).or_else(|| field("authToken"))?.to_owned();
+        Some(Self { secret, organization: field(ORGANIZATION_HEADER).map(Into::into) })
+    }
+
+    /// Lets the caller in, if the credential opens anything now.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`]
+    pub async fn open(self, app: &Arc<App>, request_id: Uuid) -> Result<Caller> {
+        if self.secret.starts_with(key::PREFIX) {
+            let cx = key::authenticate(app, &self.secret, request_id).await?;
+            return Ok(Caller { cx, memberships: Vec::new(), outside: None, credential: self });
+        }
+        let claims = jwt::verify(app, &self.secret)?;
+        person(app, claims, self, request_id).await
+    }
+}
+
 /// An authenticated caller.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -61,10 +110,11 @@ pub struct Caller {
     /// What a person may do where, by slug; a key belongs to one organization and needs no list.
     pub memberships: Vec<(String, Permissions)>,
     outside: Option<Outside>,
+    credential: Credential,
 }
 
 /// Why a person's request is in no organization.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Outside {
     /// The token names several, or none, and the request does not choose.
     Undecided,
@@ -73,6 +123,23 @@ enum Outside {
 }
 
 impl Caller {
+    /// The caller, let in once more for another request; what it may do must be what it was.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`]
+    pub async fn again(&self) -> Result<Self> {
+        let again = self.credential.clone().open(&self.cx.app, Uuid::now_v7()).await?;
+        let same = again.cx.actor == self.cx.actor
+            && again.cx.organization() == self.cx.organization()
+            && again.outside == self.outside;
+        if same { Ok(again) } else { Err(Error::Unauthenticated("the credential gives something else by now")) }
+    }
+
+    /// Who this is across requests and credentials of the same kind.
+    pub fn principal(&self) -> String {
+        format!("{} {}", self.cx.actor.kind(), self.cx.actor.id().unwrap_or_default())
+    }
+
     /// Refuses a request that is in no organization.
     ///
     /// # Errors
@@ -91,28 +158,26 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<Arc<App>> for Caller {
+/// What a request without a credential is told.
+pub const ANONYMOUS: Error =
+    Error::Unauthenticated("send an API key or a token as \"Authorization: Bearer <credential>\" (RFC 6750)");
+
+impl FromRequestParts<Arc<Door>> for Caller {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Refusal> {
         let request_id = request_id(&parts.headers);
-        let refuse = |error| Refusal::of(&error, request_id, &parts.headers);
-        let Some(secret) = bearer(&parts.headers) else {
-            let why = "send an API key or a token as \"Authorization: Bearer <credential>\" (RFC 6750)";
-            return Err(refuse(Error::Unauthenticated(why)));
+        let opened = match Credential::of_headers(&parts.headers) {
+            Some(credential) => credential.open(&door.app, request_id).await,
+            None => Err(ANONYMOUS),
         };
-        if secret.starts_with(key::PREFIX) {
-            let cx = key::authenticate(app, secret, request_id).await.map_err(refuse)?;
-            return Ok(Self { cx, memberships: Vec::new(), outside: None });
-        }
-        let claims = jwt::verify(app, secret).map_err(refuse)?;
-        let chosen = parts.headers.get(ORGANIZATION_HEADER).map(|value| value.to_str().unwrap_or_default());
-        person(app, claims, chosen, request_id).await.map_err(refuse)
+        opened.map_err(|error| Refusal::of(&error, request_id, &parts.headers))
     }
 }
 
 /// A person's request: in the organization that it chooses among those of the token, or in the only one.
-async fn person(app: &Arc<App>, claims: jwt::Claims, chosen: Option<&str>, request_id: Uuid) -> Result<Caller> {
+async fn person(app: &Arc<App>, claims: jwt::Claims, credential: Credential, request_id: Uuid) -> Result<Caller> {
+    let chosen = credential.organization.as_deref();
     let jwt::Claims { subject, name, organizations, permissions: everywhere } = claims;
     let held = match chosen {
         Some(slug) => organizations.get_key_value(slug),
@@ -136,12 +201,10 @@ async fn person(app: &Arc<App>, claims: jwt::Claims, chosen: Option<&str>, reque
     let actor = Actor::Person { subject, name, permissions };
     let mut cx = Cx::new(app.clone(), actor, id, request_id);
     cx.schema_version = schema_version;
-    Ok(Caller { cx, memberships, outside })
+    Ok(Caller { cx, memberships, outside, credential })
 }
 
-/// The credential of RFC 6750; the scheme in any case.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+fn bearer(value: &str) -> Option<&str> {
     let (scheme, secret) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
 }

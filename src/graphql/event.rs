@@ -217,7 +217,7 @@ impl EventFilter {
             Some(id) => Some(page::id_of(Kind::IdentitySource, &id)?),
             None => None,
         };
-        Some(event::Which { action: self.action, subject, connection })
+        Some(event::Which { action: self.action, subject, connection, kind: None })
     }
 }
 

@@ -1,18 +1,17 @@
 //! GraphQL over HTTP, after the specification of that name (GraphQL Foundation, working draft).
 //!
-//! Authentication comes first and is an extractor. Only then is the body read, the document judged
-//! ([`limits`](super::limits)), and the operation run.
+//! Authentication comes first and is an extractor. Only then is the body read, and what it asks made an
+//! [`Operation`](super::operation::Operation). What must never enter: what an operation means.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_graphql::http::GraphiQLSource;
-use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType};
-use async_graphql::{ErrorExtensionValues, Request, ServerError, Value, Variables};
+use async_graphql::parser::types::OperationType;
 use axum::Json;
 use axum::body::{Body, to_bytes};
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -20,55 +19,50 @@ use serde_json::{Map, Value as Data, json};
 use uuid::Uuid;
 
 use super::auth::{self, Caller};
-use super::limits::{self, Excess};
-use super::{loaders, page, schema};
-use crate::context::App;
+use super::operation::{self, Answer, Ask, Fault, response_json};
+use super::{Door, sse, websocket};
 use crate::error::Error;
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
-/// Longest time that an operation may take.
-const MAX_TIME: Duration = Duration::from_secs(15);
-/// Validation may find a mistake in every field; a person reads the first few.
-const MAX_ERRORS: usize = 20;
 
 /// `POST /graphql`.
-pub async fn post(State(_): State<Arc<App>>, caller: Caller, headers: HeaderMap, body: Body) -> Response {
-    let answer = answer_post(caller.clone(), &headers, body).await;
-    finish(answer, caller.cx.request_id, &headers)
+pub async fn post(State(door): State<Arc<Door>>, caller: Caller, headers: HeaderMap, body: Body) -> Response {
+    let ask = ask_of_body(&headers, body).await;
+    answer(&door, caller, ask, &Method::POST, &headers).await
 }
 
-/// `GET /graphql`: queries, and a page to try them on for browsers.
+/// `GET /graphql`: queries, a page to try them on for browsers, and the way to a WebSocket.
 pub async fn get(
-    State(app): State<Arc<App>>,
+    State(door): State<Arc<Door>>,
     headers: HeaderMap,
     uri: Uri,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     caller: Result<Caller, Refusal>,
 ) -> Response {
+    if headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return match (upgrade, caller) {
+            (Err(rejection), _) => rejection.into_response(),
+            // Browsers cannot set the header on a socket: they say later who they are.
+            (Ok(_), Err(refusal)) if headers.contains_key(header::AUTHORIZATION) => refusal.into_response(),
+            (Ok(upgrade), caller) => websocket::open(door, upgrade, caller.ok()),
+        };
+    }
     if wants_page(&headers, &uri) {
-        let endpoint = format!("{}/graphql", app.config.public_url);
+        let endpoint = format!("{}/graphql", door.app.config.public_url);
         return Html(GraphiQLSource::build().endpoint(&endpoint).title("rolecall").finish()).into_response();
     }
-    let caller = match caller {
-        Ok(caller) => caller,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let request_id = caller.cx.request_id;
-    let answer = match Query::<HashMap<String, String>>::try_from_uri(&uri) {
-        Ok(Query(parameters)) => answer_get(caller, &headers, parameters).await,
-        Err(_) => Err(Fault::bad("the URL's query string is malformed")),
-    };
-    finish(answer, request_id, &headers)
+    match caller {
+        Ok(caller) => answer(&door, caller, ask_of_query(&headers, &uri), &Method::GET, &headers).await,
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 /// Any other method.
 pub async fn wrong_method(headers: HeaderMap) -> Response {
     let fault = Fault {
-        status: StatusCode::METHOD_NOT_ALLOWED,
-        code: "BAD_USER_INPUT",
-        message: "use POST, or GET for queries".into(),
         allow: Some("GET, POST"),
-        position: None,
+        ..Fault::new(StatusCode::METHOD_NOT_ALLOWED, "BAD_USER_INPUT", "use POST, or GET for queries")
     };
     finish(Err(fault), auth::request_id(&headers), &headers)
 }
@@ -79,15 +73,10 @@ pub struct Refusal(Box<Response>);
 impl Refusal {
     /// The answer to a request that could not be authenticated.
     pub fn of(error: &Error, request_id: Uuid, headers: &HeaderMap) -> Self {
-        let (code, message) = page::words(error, request_id);
-        let status = match error {
-            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
-            Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let fault = Fault { status, code, message, allow: None, position: None };
+        let fault = Fault::of(error, request_id);
+        let unauthorized = fault.status == StatusCode::UNAUTHORIZED;
         let mut response = finish(Err(fault), request_id, headers);
-        if status == StatusCode::UNAUTHORIZED {
+        if unauthorized {
             let challenge = match headers.contains_key(header::AUTHORIZATION) {
                 true => "Bearer realm=\"rolecall\", error=\"invalid_token\"",
                 false => "Bearer realm=\"rolecall\"",
@@ -104,47 +93,10 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A request that is answered without running anything.
-struct Fault {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    allow: Option<&'static str>,
-    position: Option<async_graphql::Pos>,
-}
-
-impl Fault {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), allow: None, position: None }
+async fn ask_of_body(headers: &HeaderMap, body: Body) -> Result<Ask, Fault> {
+    if !reads_events(headers) {
+        media_type(headers)?;
     }
-
-    /// Not a well-formed GraphQL-over-HTTP request.
-    fn bad(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "BAD_USER_INPUT", message)
-    }
-}
-
-impl From<Excess> for Fault {
-    fn from(excess: Excess) -> Self {
-        match excess {
-            Excess::TooComplex(message) => Self::new(StatusCode::BAD_REQUEST, "QUERY_TOO_COMPLEX", message),
-            Excess::Invalid(message) => Self::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message),
-        }
-    }
-}
-
-/// What a well-formed request carries.
-struct Ask {
-    query: String,
-    operation_name: Option<String>,
-    variables: Variables,
-}
-
-/// An answer and its status where the media type is `application/graphql-response+json`.
-type Answer = Result<(StatusCode, async_graphql::Response), Fault>;
-
-async fn answer_post(caller: Caller, headers: &HeaderMap, body: Body) -> Answer {
-    media_type(headers)?;
     // A form in a foreign page can send text and multipart, but not JSON, without asking first.
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !is_json(content_type) {
@@ -155,17 +107,20 @@ async fn answer_post(caller: Caller, headers: &HeaderMap, body: Body) -> Answer 
         let message = format!("the body is larger than {MAX_BODY} bytes, or did not arrive in full");
         Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
     })?;
-    let body = match serde_json::from_slice(&bytes) {
-        Ok(Data::Object(body)) => body,
-        Ok(Data::Array(_)) => return Err(Fault::bad("batches are not offered; send one operation in one request")),
-        Ok(_) => return Err(Fault::bad("the body must be a JSON object")),
-        Err(error) => return Err(Fault::bad(format!("the body is not JSON: {error}"))),
-    };
-    run(caller, ask(body)?, &Method::POST).await
+    match serde_json::from_slice(&bytes) {
+        Ok(Data::Object(body)) => Ask::of(body),
+        Ok(Data::Array(_)) => Err(Fault::bad("batches are not offered; send one operation in one request")),
+        Ok(_) => Err(Fault::bad("the body must be a JSON object")),
+        Err(error) => Err(Fault::bad(format!("the body is not JSON: {error}"))),
+    }
 }
 
-async fn answer_get(caller: Caller, headers: &HeaderMap, parameters: HashMap<String, String>) -> Answer {
-    media_type(headers)?;
+fn ask_of_query(headers: &HeaderMap, uri: &Uri) -> Result<Ask, Fault> {
+    if !reads_events(headers) {
+        media_type(headers)?;
+    }
+    let Query(parameters) = Query::<HashMap<String, String>>::try_from_uri(uri)
+        .map_err(|_| Fault::bad("the URL's query string is malformed"))?;
     let mut body = Map::new();
     for (name, text) in parameters {
         let value = match name.as_str() {
@@ -176,134 +131,68 @@ async fn answer_get(caller: Caller, headers: &HeaderMap, parameters: HashMap<Str
         };
         body.insert(name, value);
     }
-    run(caller, ask(body)?, &Method::GET).await
+    Ask::of(body)
 }
 
-/// Section "Request parameters" of the specification.
-fn ask(mut body: Map<String, Data>) -> Result<Ask, Fault> {
-    if body.values().any(has_nul) {
-        return Err(Fault::bad("strings must not contain the character NUL"));
-    }
-    let query = match body.remove("query") {
-        Some(Data::String(query)) => query,
-        Some(Data::Null) | None => return Err(Fault::bad("query is missing")),
-        Some(_) => return Err(Fault::bad("query must be a string")),
-    };
-    let operation_name = match body.remove("operationName") {
-        Some(Data::String(name)) if !name.is_empty() => Some(name),
-        Some(Data::String(_) | Data::Null) | None => None,
-        Some(_) => return Err(Fault::bad("operationName must be a string")),
-    };
-    let variables = match body.remove("variables") {
-        Some(variables @ Data::Object(_)) => Variables::from_json(variables),
-        Some(Data::Null) | None => Variables::default(),
-        Some(_) => return Err(Fault::bad("variables must be an object")),
-    };
-    match body.remove("extensions") {
-        Some(Data::Object(_) | Data::Null) | None => Ok(Ask { query, operation_name, variables }),
-        Some(_) => Err(Fault::bad("extensions must be an object")),
-    }
-}
-
-/// PostgreSQL cannot hold NUL in text. The depth of `value` is bounded by the parser of JSON.
-fn has_nul(value: &Data) -> bool {
-    match value {
-        Data::String(text) => text.contains('\0'),
-        Data::Array(values) => values.iter().any(has_nul),
-        Data::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-        _ => false,
-    }
-}
-
-async fn run(caller: Caller, ask: Ask, method: &Method) -> Answer {
-    limits::check_text(&ask.query)?;
-    let document = parse_query(&ask.query).map_err(|error| Fault {
-        position: error.positions().next(),
-        ..Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_PARSE_FAILED", syntax(&error.to_string()))
-    })?;
-    let cost = limits::check_document(&document, &ask.variables)?;
-    let operation = chosen(&document, ask.operation_name.as_deref())?;
-    if method == Method::GET && operation.ty != OperationType::Query {
-        return Err(Fault {
-            allow: Some("POST"),
-            ..Fault::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "BAD_USER_INPUT",
-                "only queries can be sent with GET; use POST",
-            )
-        });
-    }
-    provided(operation, &ask.variables)?;
+/// Runs what is asked and answers in the form that the client reads: a subscription as an event stream, anything else
+/// so only if the client reads nothing else.
+async fn answer(
+    door: &Door,
+    caller: Caller,
+    ask: Result<Ask, Fault>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response {
     let request_id = caller.cx.request_id;
-    let mut request = Request::new(ask.query).variables(ask.variables).data(cost);
-    if let Some(name) = ask.operation_name.filter(|_| matches!(document.operations, DocumentOperations::Multiple(_))) {
-        request = request.operation_name(name);
-    }
-    request = loaders::attach(request, &caller.cx).data(caller);
-    request.set_parsed_query(document);
-    let Ok(mut response) = tokio::time::timeout(MAX_TIME, schema().execute(request)).await else {
-        tracing::warn!(%request_id, "an operation took too long");
-        let message = format!("the operation took longer than {} seconds", MAX_TIME.as_secs());
-        return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
-    };
-    // The cost is reported by whoever executes: without it, validation refused the document.
-    if response.extensions.contains_key("cost") {
-        return Ok((StatusCode::OK, response));
-    }
-    response.errors.truncate(MAX_ERRORS);
-    for error in &mut response.errors {
-        error.message = page::shortened(&error.message);
-        error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", "GRAPHQL_VALIDATION_FAILED");
-    }
-    Ok((StatusCode::BAD_REQUEST, response))
-}
-
-/// The first line of what the parser says, without the piece of the document that it repeats.
-fn syntax(message: &str) -> String {
-    let expected = message.lines().filter_map(|line| line.trim().strip_prefix("= ")).next();
-    format!("the query is not GraphQL: {}", page::shortened(expected.unwrap_or("syntax error")))
-}
-
-/// GraphQL specification, section 6.1: which operation is meant.
-fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Fault> {
-    let invalid = |message: &str| Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message);
-    let mut operations = document.operations.iter();
-    match name {
-        Some(name) => operations
-            .find(|(found, _)| found.is_some_and(|found| found == name))
-            .map(|(_, operation)| &operation.node)
-            .ok_or_else(|| invalid("no operation in the document has the name in operationName")),
-        None => match (operations.next(), operations.next()) {
-            (Some((_, only)), None) => Ok(&only.node),
-            _ => Err(invalid("the document has several operations; say which with operationName")),
-        },
-    }
-}
-
-/// GraphQL specification, section 6.1.2: a variable that must be there, is.
-fn provided(operation: &OperationDefinition, variables: &Variables) -> Result<(), Fault> {
-    for definition in &operation.variable_definitions {
-        let definition = &definition.node;
-        let required = !definition.var_type.node.nullable;
-        let missing = match variables.get(&definition.name.node) {
-            Some(value) => *value == Value::Null,
-            None => definition.default_value.is_none(),
-        };
-        if required && missing {
-            let message = format!("the variable ${} is required", page::shortened(&definition.name.node));
-            return Err(Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message));
+    let events = reads_events(headers);
+    let only_events = events && media_type(headers).is_err();
+    let prepared =
+        ask.and_then(|ask| operation::prepare(caller.clone(), ask)).and_then(|operation| match operation.kind {
+            OperationType::Mutation if method == Method::GET => Err(Fault {
+                allow: Some("POST"),
+                ..Fault::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "BAD_USER_INPUT",
+                    "only queries can be sent with GET; use POST",
+                )
+            }),
+            OperationType::Subscription if !events => {
+                let message = "a subscription is answered with text/event-stream, or over a WebSocket";
+                Err(Fault::new(StatusCode::NOT_ACCEPTABLE, "BAD_USER_INPUT", message))
+            }
+            _ => Ok(operation),
+        });
+    match prepared {
+        Ok(operation) if only_events || operation.kind == OperationType::Subscription => {
+            match sse::stream(&door.streams, caller, operation.answers()) {
+                Ok(response) => response,
+                Err(fault) => finish(Err(fault), request_id, headers),
+            }
         }
+        Ok(operation) => finish(operation.run().await, request_id, headers),
+        Err(fault) if only_events && fault.is_about_document() => sse::refusal(&fault, request_id),
+        Err(fault) => finish(Err(fault), request_id, headers),
     }
-    Ok(())
 }
 
 const GRAPHQL: &str = "application/graphql-response+json";
 const JSON: &str = "application/json";
 
+const EVENTS: &str = "text/event-stream";
+
+fn ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accept.flat_map(|value| value.split(',')).filter_map(range).collect()
+}
+
+/// Whether the client names event streams among what it reads.
+fn reads_events(headers: &HeaderMap) -> bool {
+    ranges(headers).iter().any(|(name, quality)| name == EVENTS && *quality > 0.0)
+}
+
 /// Section "Accept": which media type the client reads better; without a preference it is plain JSON.
 fn media_type(headers: &HeaderMap) -> Result<&'static str, Fault> {
-    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let ranges: Vec<(String, f32)> = accept.iter().flat_map(|value| value.split(',')).filter_map(range).collect();
+    let ranges = ranges(headers);
     if ranges.is_empty() {
         return Ok(JSON);
     }
@@ -352,12 +241,12 @@ fn wants_page(headers: &HeaderMap, uri: &Uri) -> bool {
 /// Section "Response": the status, the media type, the body.
 fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     let media = media_type(headers).unwrap_or(GRAPHQL);
-    let mut allow = None;
+    let (mut allow, mut retry_after) = (None, None);
     let (status, body) = match answer {
         Ok((status, response)) => (status, response_json(response)),
         Err(fault) => {
-            allow = fault.allow;
-            (fault.status, fault_json(fault, request_id))
+            (allow, retry_after) = (fault.allow, fault.retry_after);
+            (fault.status, json!({ "errors": [fault.to_json(request_id)] }))
         }
     };
     // "application/json": a well-formed request is 200, whatever becomes of its document. What failed before
@@ -383,39 +272,11 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     if let Some(allow) = allow {
         fields.insert(header::ALLOW, HeaderValue::from_static(allow));
     }
+    if let Some(seconds) = retry_after {
+        fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
         fields.insert("x-request-id", id);
     }
     response
-}
-
-fn response_json(response: async_graphql::Response) -> Data {
-    let executed = response.extensions.contains_key("cost");
-    let mut body = Map::new();
-    if !response.errors.is_empty() {
-        body.insert("errors".into(), response.errors.iter().map(error_json).collect());
-    }
-    // A document that was refused has no data entry at all; one that was run has one, even if it is null.
-    if executed {
-        body.insert("data".into(), response.data.into_json().unwrap_or_default());
-    }
-    if !response.extensions.is_empty() {
-        body.insert("extensions".into(), serde_json::to_value(&response.extensions).unwrap_or_default());
-    }
-    Data::Object(body)
-}
-
-fn error_json(error: &ServerError) -> Data {
-    serde_json::to_value(error).unwrap_or_default()
-}
-
-fn fault_json(fault: Fault, request_id: Uuid) -> Data {
-    let mut error = json!({ "message": fault.message, "extensions": { "code": fault.code } });
-    if let Some(position) = fault.position {
-        error["locations"] = json!([{ "line": position.line, "column": position.column }]);
-    }
-    if fault.code == "INTERNAL" {
-        error["extensions"]["requestId"] = json!(request_id);
-    }
-    json!({ "errors": [error] })
 }

@@ -2,8 +2,9 @@
 //!
 //! This wing translates and decides nothing: a query becomes reads of `domain`, a mutation becomes one call of it,
 //! errors become codes. What every field needs stands on the field ([`auth`]), what a document may cost in
-//! [`limits`], ids, pages and errors in [`page`], how many rows become one statement in [`loaders`]; then there is
-//! one file a noun. What must never enter: a database query, a rule about who may do what.
+//! [`limits`], ids, pages and errors in [`page`], how many rows become one statement in [`loaders`]. An
+//! [`operation`] arrives over [`http`], as an event stream ([`sse`]) or over a [`websocket`]; then there is one file
+//! a noun. What must never enter: a database query, a rule about who may do what.
 
 mod adoption;
 mod auth;
@@ -18,19 +19,24 @@ mod limits;
 mod loaders;
 mod mapping;
 mod node;
+mod operation;
 mod organization;
 mod page;
 mod request_log;
 mod role;
+mod sse;
+mod streams;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod token;
 mod user;
 mod viewer;
+mod websocket;
 
 use std::sync::{Arc, LazyLock};
 
-use async_graphql::{EmptySubscription, MergedObject, SDLExportOptions};
+use async_graphql::{MergedObject, SDLExportOptions};
 use axum::Router;
 use axum::routing::get;
 use chrono::{DateTime, Utc};
@@ -58,12 +64,12 @@ struct Mutation(
     extension::SchemaExtensionMutation,
 );
 
-type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+type Schema = async_graphql::Schema<Query, Mutation, subscription::Subscription>;
 
 /// The schema is the same for every request: built once.
 fn schema() -> &'static Schema {
     static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
-        Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        Schema::build(Query::default(), Mutation::default(), subscription::Subscription)
             .override_output_type_description::<DateTime<Utc>>("An instant as RFC 3339 writes it, in UTC.")
             .override_output_type_description::<Uuid>("A UUID as RFC 9562 writes it.")
             .override_output_type_description::<serde_json::Value>("Any JSON value.")
@@ -78,7 +84,14 @@ pub fn sdl() -> String {
     schema().sdl_with_options(SDLExportOptions::new().prefer_single_line_descriptions().use_space_ident())
 }
 
+/// What every request over this door shares.
+struct Door {
+    app: Arc<App>,
+    streams: Arc<streams::Streams>,
+}
+
 /// `/graphql`.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method)).with_state(app)
+    let door = Arc::new(Door { app, streams: Arc::default() });
+    Router::new().route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method)).with_state(door)
 }

@@ -23,6 +23,8 @@ mod scim_groups;
 mod scim_lists;
 mod scim_users;
 mod sdl;
+mod socket;
+mod subscriptions;
 mod tenancy;
 mod tenancy_graphql;
 mod tour;

@@ -70,6 +70,11 @@ impl World {
         Cx::system(self.app.clone(), self.acme.organization)
     }
 
+    /// The settings of a further server on the same database.
+    pub fn config(&self) -> rolecall::config::Config {
+        self.database.config()
+    }
+
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Sql>) -> Statement {
         Statement::from_sql_and_values(self.app.store.backend(), sql, values)
     }

@@ -1,0 +1,328 @@
+//! One operation on its way, whichever transport brought it: what was asked, what of it is refused unseen, and what
+//! comes of it. What must never enter: how an answer travels.
+
+use std::time::Duration;
+
+use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+};
+use async_graphql::{ErrorExtensionValues, Positioned, Request, Response, ServerError, Value, Variables};
+use axum::http::StatusCode;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde_json::{Map, Value as Data, json};
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::limits::{self, Excess};
+use super::{loaders, page, schema};
+use crate::error::Error;
+
+/// Longest time that a query or a mutation may take.
+const MAX_TIME: Duration = Duration::from_secs(15);
+/// Validation may find a mistake in every field; a person reads the first few.
+const MAX_ERRORS: usize = 20;
+
+/// A request that is answered without running anything.
+#[derive(Debug)]
+pub struct Fault {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub message: String,
+    /// The methods that would do, where the method is what is wrong.
+    pub allow: Option<&'static str>,
+    /// Seconds to wait.
+    pub retry_after: Option<u64>,
+    pub position: Option<async_graphql::Pos>,
+}
+
+impl Fault {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), allow: None, retry_after: None, position: None }
+    }
+
+    /// Not a well-formed GraphQL-over-HTTP request.
+    pub fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_USER_INPUT", message)
+    }
+
+    /// An error of the domain that leaves nothing to run.
+    pub fn of(error: &Error, request_id: Uuid) -> Self {
+        let (code, message) = page::words(error, request_id);
+        let status = match error {
+            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, code, message)
+    }
+
+    /// More than one caller may have.
+    pub fn limited(message: impl Into<String>, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message) }
+    }
+
+    /// Whether it is the document that is at fault, in a request that is well formed.
+    pub fn is_about_document(&self) -> bool {
+        matches!(self.code, "GRAPHQL_PARSE_FAILED" | "GRAPHQL_VALIDATION_FAILED" | "QUERY_TOO_COMPLEX")
+    }
+
+    /// The entry of `errors`.
+    pub fn to_json(&self, request_id: Uuid) -> Data {
+        let mut error = json!({ "message": self.message, "extensions": { "code": self.code } });
+        if let Some(position) = self.position {
+            error["locations"] = json!([{ "line": position.line, "column": position.column }]);
+        }
+        if self.code == "INTERNAL" {
+            error["extensions"]["requestId"] = json!(request_id);
+        }
+        if let Some(seconds) = self.retry_after {
+            error["extensions"]["retryAfterSeconds"] = json!(seconds);
+        }
+        error
+    }
+}
+
+impl From<Excess> for Fault {
+    fn from(excess: Excess) -> Self {
+        match excess {
+            Excess::TooComplex(message) => Self::new(StatusCode::BAD_REQUEST, "QUERY_TOO_COMPLEX", message),
+            Excess::Invalid(message) => invalid(message),
+        }
+    }
+}
+
+/// A document that cannot be run.
+fn invalid(message: impl Into<String>) -> Fault {
+    Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message)
+}
+
+/// What a well-formed request carries.
+#[derive(Debug)]
+pub struct Ask {
+    query: String,
+    operation_name: Option<String>,
+    variables: Variables,
+}
+
+impl Ask {
+    /// GraphQL over HTTP, section "Request parameters".
+    ///
+    /// # Errors
+    /// A [`Fault`] for anything else.
+    pub fn of(mut body: Map<String, Data>) -> Result<Self, Fault> {
+        if body.values().any(has_nul) {
+            return Err(Fault::bad("strings must not contain the character NUL"));
+        }
+        let query = match body.remove("query") {
+            Some(Data::String(query)) => query,
+            Some(Data::Null) | None => return Err(Fault::bad("query is missing")),
+            Some(_) => return Err(Fault::bad("query must be a string")),
+        };
+        let operation_name = match body.remove("operationName") {
+            Some(Data::String(name)) if !name.is_empty() => Some(name),
+            Some(Data::String(_) | Data::Null) | None => None,
+            Some(_) => return Err(Fault::bad("operationName must be a string")),
+        };
+        let variables = match body.remove("variables") {
+            Some(variables @ Data::Object(_)) => Variables::from_json(variables),
+            Some(Data::Null) | None => Variables::default(),
+            Some(_) => return Err(Fault::bad("variables must be an object")),
+        };
+        match body.remove("extensions") {
+            Some(Data::Object(_) | Data::Null) | None => Ok(Self { query, operation_name, variables }),
+            Some(_) => Err(Fault::bad("extensions must be an object")),
+        }
+    }
+}
+
+/// PostgreSQL cannot hold NUL in text. The depth of `value` is bounded by the parser of JSON.
+fn has_nul(value: &Data) -> bool {
+    match value {
+        Data::String(text) => text.contains('\0'),
+        Data::Array(values) => values.iter().any(has_nul),
+        Data::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        _ => false,
+    }
+}
+
+/// An operation that may be run: read, judged, and with all that it needs.
+pub struct Operation {
+    pub kind: OperationType,
+    request: Request,
+    request_id: Uuid,
+}
+
+/// What came of an operation. A status other than 200 says that nothing was run.
+pub type Answer = Result<(StatusCode, Response), Fault>;
+
+/// Judges what is asked before anything of it is run.
+///
+/// # Errors
+/// A [`Fault`] if nothing will be.
+pub fn prepare(caller: Caller, ask: Ask) -> Result<Operation, Fault> {
+    limits::check_text(&ask.query)?;
+    let mut document = parse_query(&ask.query).map_err(|error| Fault {
+        position: error.positions().next(),
+        ..Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_PARSE_FAILED", syntax(&error.to_string()))
+    })?;
+    let cost = limits::check_document(&document, &ask.variables)?;
+    let operation = chosen(&document, ask.operation_name.as_deref())?;
+    provided(operation, &ask.variables)?;
+    let kind = operation.ty;
+    if kind == OperationType::Subscription {
+        let field = followed(&document, operation)?;
+        lay_bare(&mut document, ask.operation_name.as_deref(), field);
+    }
+    let request_id = caller.cx.request_id;
+    let mut request = Request::new(ask.query).variables(ask.variables).data(cost);
+    if let Some(name) = ask.operation_name.filter(|_| matches!(document.operations, DocumentOperations::Multiple(_))) {
+        request = request.operation_name(name);
+    }
+    request = loaders::attach(request, &caller.cx).data(caller);
+    request.set_parsed_query(document);
+    Ok(Operation { kind, request, request_id })
+}
+
+impl Operation {
+    /// Runs a query or a mutation.
+    pub async fn run(self) -> Answer {
+        let Self { request, request_id, .. } = self;
+        let Ok(response) = tokio::time::timeout(MAX_TIME, schema().execute(request)).await else {
+            tracing::warn!(%request_id, "an operation took too long");
+            let message = format!("the operation took longer than {} seconds", MAX_TIME.as_secs());
+            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
+        };
+        Ok(judged(response, request_id))
+    }
+
+    /// What comes of any operation: of a query or a mutation one answer, of a subscription any number.
+    pub fn answers(self) -> BoxStream<'static, Answer> {
+        if self.kind != OperationType::Subscription {
+            return stream::once(self.run()).boxed();
+        }
+        let request_id = self.request_id;
+        schema().execute_stream(self.request).map(move |response| Ok(judged(response, request_id))).boxed()
+    }
+}
+
+/// The answer with its status. The cost is reported by whoever executes: without it, nothing was run, because
+/// validation refused the document or the subscription could not begin.
+fn judged(mut response: Response, request_id: Uuid) -> (StatusCode, Response) {
+    if response.extensions.contains_key("cost") {
+        return (StatusCode::OK, response);
+    }
+    response.errors.truncate(MAX_ERRORS);
+    for error in &mut response.errors {
+        if error.source::<Error>().is_some() {
+            page::translate(error, request_id);
+            continue;
+        }
+        error.message = page::shortened(&error.message);
+        error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", "GRAPHQL_VALIDATION_FAILED");
+    }
+    (StatusCode::BAD_REQUEST, response)
+}
+
+/// The body of an answer.
+pub fn response_json(response: Response) -> Data {
+    let executed = response.extensions.contains_key("cost");
+    let mut body = Map::new();
+    if !response.errors.is_empty() {
+        body.insert("errors".into(), response.errors.iter().map(error_json).collect());
+    }
+    // A document that was refused has no data entry at all; one that was run has one, even if it is null.
+    if executed {
+        body.insert("data".into(), response.data.into_json().unwrap_or_default());
+    }
+    if !response.extensions.is_empty() {
+        body.insert("extensions".into(), serde_json::to_value(&response.extensions).unwrap_or_default());
+    }
+    Data::Object(body)
+}
+
+fn error_json(error: &ServerError) -> Data {
+    serde_json::to_value(error).unwrap_or_default()
+}
+
+/// The first line of what the parser says, without the piece of the document that it repeats.
+fn syntax(message: &str) -> String {
+    let expected = message.lines().filter_map(|line| line.trim().strip_prefix("= ")).next();
+    format!("the query is not GraphQL: {}", page::shortened(expected.unwrap_or("syntax error")))
+}
+
+/// GraphQL specification, section 6.1: which operation is meant.
+fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Fault> {
+    let invalid = |message: &str| Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message);
+    let mut operations = document.operations.iter();
+    match name {
+        Some(name) => operations
+            .find(|(found, _)| found.is_some_and(|found| found == name))
+            .map(|(_, operation)| &operation.node)
+            .ok_or_else(|| invalid("no operation in the document has the name in operationName")),
+        None => match (operations.next(), operations.next()) {
+            (Some((_, only)), None) => Ok(&only.node),
+            _ => Err(invalid("the document has several operations; say which with operationName")),
+        },
+    }
+}
+
+/// GraphQL specification, section 6.1.2: a variable that must be there, is.
+fn provided(operation: &OperationDefinition, variables: &Variables) -> Result<(), Fault> {
+    for definition in &operation.variable_definitions {
+        let definition = &definition.node;
+        let required = !definition.var_type.node.nullable;
+        let missing = match variables.get(&definition.name.node) {
+            Some(value) => *value == Value::Null,
+            None => definition.default_value.is_none(),
+        };
+        if required && missing {
+            let message = format!("the variable ${} is required", page::shortened(&definition.name.node));
+            return Err(Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message));
+        }
+    }
+    Ok(())
+}
+
+/// GraphQL specification, section 5.2.4.1: a subscription follows one thing, whatever fragments it stands in.
+fn followed(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<Positioned<Field>, Fault> {
+    let mut fields = Vec::new();
+    roots(document, &operation.selection_set.node, &mut fields)?;
+    match fields.as_slice() {
+        [only] if !only.node.name.node.starts_with("__") => Ok(only.clone()),
+        _ => Err(invalid("a subscription selects exactly one field, and not one of introspection")),
+    }
+}
+
+fn roots(document: &ExecutableDocument, set: &SelectionSet, fields: &mut Vec<Positioned<Field>>) -> Result<(), Fault> {
+    for item in &set.items {
+        if !item.node.directives().is_empty() {
+            return Err(invalid("directives cannot stand at the root of a subscription"));
+        }
+        match &item.node {
+            Selection::Field(field) => fields.push(field.clone()),
+            Selection::InlineFragment(inline) => roots(document, &inline.node.selection_set.node, fields)?,
+            Selection::FragmentSpread(spread) => {
+                // Fragments that contain themselves were refused before.
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    roots(document, &fragment.node.selection_set.node, fields)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The executor of subscriptions sees fields alone and no fragments: the one field stands beside them. Written twice,
+/// it is one to the validator, and the fragments stay used.
+fn lay_bare(document: &mut ExecutableDocument, name: Option<&str>, field: Positioned<Field>) {
+    let operation = match &mut document.operations {
+        DocumentOperations::Single(operation) => Some(operation),
+        DocumentOperations::Multiple(operations) => name.and_then(|name| operations.get_mut(name)),
+    };
+    if let Some(operation) = operation {
+        let items = &mut operation.node.selection_set.node.items;
+        items.retain(|item| !matches!(item.node, Selection::Field(_)));
+        items.push(Positioned::new(Selection::Field(field.clone()), field.pos));
+    }
+}

@@ -1,0 +1,108 @@
+//! What can be followed. A subscription is a reading of the ledger from a place on: a client that comes back names the
+//! last place it saw, and misses nothing.
+
+use std::collections::VecDeque;
+
+use async_graphql::{Context, ID, SimpleObject, Subscription};
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, stream};
+
+use super::auth::{Permission, requires};
+use super::connection::IdentitySource;
+use super::event::{Event, EventFilter};
+use super::loaders::{self, ConnectionId};
+use super::page::{self, Kind, Long};
+use crate::domain::{connection, event};
+use crate::error::{Error, Result};
+
+/// What can be followed, over a WebSocket (`graphql-transport-ws`) or as server-sent events.
+pub struct Subscription;
+
+/// What can be followed, over a WebSocket (`graphql-transport-ws`) or as server-sent events. Each answer says its place
+/// in the ledger; whoever comes back gives the last place it saw as `after`, and misses nothing.
+#[Subscription]
+impl Subscription {
+    /// Every change, in the order of the ledger's chain and without gaps: all that came after a place of it, and then
+    /// each as it is sealed.
+    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Begin after this `seq`; 0 begins with the first event. Without it: from now on.")]
+        after: Option<Long>,
+        #[graphql(desc = "Only those that match all of it.")] filter: Option<EventFilter>,
+    ) -> Result<impl Stream<Item = async_graphql::Result<Event>>> {
+        let which = filter.unwrap_or_default().compile();
+        let which = which.ok_or_else(|| Error::invalid("filter", "holds an id that is not one of this API"))?;
+        Ok(rows(event::tail(page::cx(ctx)?, which, after.map(|seq| seq.0)).await?, Event))
+    }
+
+    /// What happens to connections themselves: made, changed, turned on or off.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn connection_changed(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only this connection.")] connection_id: Option<ID>,
+        #[graphql(desc = "Begin after this `seq`; 0 begins with the first event. Without it: from now on.")]
+        after: Option<Long>,
+    ) -> Result<impl Stream<Item = async_graphql::Result<ConnectionChange>>> {
+        let cx = page::cx(ctx)?;
+        let id = match connection_id {
+            Some(id) => Some(connection::get(cx, page::id(Kind::IdentitySource, &id, "the connection")?).await?.id),
+            None => None,
+        };
+        Ok(rows(connection::changes(cx, id, after.map(|seq| seq.0)).await?, ConnectionChange::of))
+    }
+}
+
+/// The rows of a tail one by one. After an error nothing follows: the client goes on from the last it saw.
+fn rows<T>(tail: event::Tail, show: impl Fn(event::Event) -> T + Send) -> impl Stream<Item = async_graphql::Result<T>> {
+    let state = (tail, VecDeque::new(), show);
+    stream::try_unfold(state, |(mut tail, mut ready, show)| async move {
+        if ready.is_empty() {
+            ready = tail.next().await.map_err(page::faulty)?.into();
+        }
+        Ok(ready.pop_front().map(|row| (show(row), (tail, ready, show))))
+    })
+}
+
+/// Something that happened to a connection, and the connection as it is now.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct ConnectionChange {
+    /// The place in the ledger.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    seq: Long,
+    /// The instant of the change.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    at: DateTime<Utc>,
+    /// What was done, for example `connection.deactivated`.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    action: String,
+    /// The connection's global id.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    connection_id: ID,
+    #[graphql(skip)]
+    connection: ConnectionId,
+}
+
+#[async_graphql::ComplexObject]
+impl ConnectionChange {
+    /// The connection as it is now; null once it is gone.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
+        Ok(loaders::one(ctx, self.connection).await?.map(Into::into))
+    }
+}
+
+impl ConnectionChange {
+    fn of(row: event::Event) -> Self {
+        Self {
+            seq: Long(row.seq.unwrap_or_default()),
+            at: row.at,
+            action: row.action,
+            connection_id: page::global(Kind::IdentitySource, row.subject_id),
+            connection: ConnectionId(row.subject_id),
+        }
+    }
+}
