@@ -33,7 +33,7 @@ pub struct ServeArgs {
     /// Whether this installation offers SCIM at all (true or false)
     #[arg(long, env = "ROLECALL_SCIM_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
     pub scim_enabled: bool,
-    /// SCIM requests per second that one connection may make on this replica; 0 = no limit
+    /// SCIM requests per second that one connection may make on this replica, an operation of a Bulk counted as one; 0 = no limit
     #[arg(long, env = "ROLECALL_SCIM_RATE_LIMIT", default_value_t = DEFAULT_RATE_LIMIT)]
     pub scim_rate_limit: u32,
 }

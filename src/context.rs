@@ -107,13 +107,14 @@ impl Clock {
 
 /// Requests per second and connection, with bursts of two seconds' worth.
 #[derive(Debug)]
-pub struct Limits(Option<DefaultKeyedRateLimiter<Uuid>>);
+pub struct Limits(Option<(NonZeroU32, DefaultKeyedRateLimiter<Uuid>)>);
 
 impl Limits {
     fn new(per_second: u32) -> Self {
-        let quota = NonZeroU32::new(per_second)
-            .map(|rate| Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get())));
-        Self(quota.map(RateLimiter::keyed))
+        Self(NonZeroU32::new(per_second).map(|rate| {
+            let burst = rate.saturating_add(rate.get());
+            (burst, RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)))
+        }))
     }
 
     /// Takes one request off a connection's share.
@@ -121,8 +122,24 @@ impl Limits {
     /// # Errors
     /// [`Error::Limited`] with the seconds until there is one again.
     pub fn take(&self, connection: Uuid) -> Result<()> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
-        limiter.check_key(&connection).map_err(|until| {
+        self.take_many(connection, 1)
+    }
+
+    /// Takes the operations of one request, which has been taken, off a connection's share: all or none. What is
+    /// more than a share ever holds takes all of it.
+    ///
+    /// # Errors
+    /// [`Error::Limited`] with the seconds until there are so many again.
+    pub fn take_operations(&self, connection: Uuid, operations: usize) -> Result<()> {
+        let further = operations.saturating_sub(1);
+        let Some((burst, _)) = &self.0 else { return Ok(()) };
+        self.take_many(connection, u32::try_from(further).unwrap_or(u32::MAX).min(burst.get() - 1))
+    }
+
+    fn take_many(&self, connection: Uuid, requests: u32) -> Result<()> {
+        let (Some((_, limiter)), Some(requests)) = (&self.0, NonZeroU32::new(requests)) else { return Ok(()) };
+        // The outer result is about what exceeds a burst, which is not asked for.
+        limiter.check_key_n(&connection, requests).unwrap_or(Ok(())).map_err(|until| {
             let wait = until.wait_time_from(DefaultClock::default().now());
             Error::Limited { seconds: wait.as_secs() + 1 }
         })

@@ -35,10 +35,12 @@ pub fn app(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()));
     // A public URL with a path (https://example.com/pp) serves under that path, and at the root as well, so that
     // a proxy may strip the path or leave it.
-    match path {
+    let routes = match path {
         Some(path) => health.nest(&path, doors.clone()).merge(doors),
         None => health.merge(doors),
-    }
+    };
+    // A router's own layers see a request only when its route is found, so this one stands around another router.
+    Router::new().fallback_service(routes).layer(axum::middleware::map_request(scim::without_spare_slashes))
 }
 
 fn panicked() -> Response {

@@ -22,7 +22,9 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
+use axum::http::Uri;
+use axum::middleware;
 use axum::routing::{get, post};
 
 use crate::context::App;
@@ -51,10 +53,26 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method);
     Router::new()
         .nest("/scim/v2/{slug}", tenant)
-        // Nesting leaves out the root with a final slash.
-        .route("/scim/v2/{slug}/", get(root::list).fallback(wrong_method))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), log::listen))
+        .layer(middleware::from_fn_with_state(app.clone(), log::listen))
+        .layer(middleware::from_fn(wire::name_media_type))
         .with_state(app)
+}
+
+/// Takes the slashes away that say nothing: clients put `/Users` behind a base URL that somebody pasted with a final
+/// slash. To be called before a request is routed.
+pub async fn without_spare_slashes(mut request: Request) -> Request {
+    let uri = request.uri();
+    let path = uri.path();
+    if !path.contains("/scim/v2/") || !(path.contains("//") || path.ends_with('/')) {
+        return request;
+    }
+    let mut tidy: String = path.split('/').filter(|part| !part.is_empty()).flat_map(|part| ["/", part]).collect();
+    uri.query().iter().for_each(|query| tidy.extend(["?", query]));
+    if let Ok(uri) = Uri::try_from(tidy) {
+        request.extensions_mut().insert(OriginalUri(uri.clone()));
+        *request.uri_mut() = uri;
+    }
+    request
 }
 
 /// RFC 7644 section 3.11: `/Me` of a token that stands for no user; section 3.12: an unsupported operation is 501.

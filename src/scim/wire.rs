@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
@@ -25,6 +26,7 @@ use crate::requests::Refusal;
 pub const MAX_BODY: usize = 1024 * 1024;
 
 const MEDIA_TYPE: &str = "application/scim+json";
+const JSON: &str = "application/json";
 const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 
 /// An authenticated caller: taken by every handler, first.
@@ -54,7 +56,10 @@ impl FromRequestParts<Arc<App>> for Caller {
         note.presented(presented.organization(), presented.connection());
         let cx = presented.admit(app, &slug, from, request_id)?;
         note.admitted(&cx);
-        acceptable(&parts.headers)?;
+        if readable(&parts.headers).is_none() {
+            let why = "this server answers application/scim+json";
+            return Err(Failure::plain(StatusCode::NOT_ACCEPTABLE, why));
+        }
         let base_url = organization::base_url(app, &slug);
         let types = types(&cx).await?;
         note.reads(&types);
@@ -84,19 +89,28 @@ pub fn request_id(headers: &HeaderMap) -> Uuid {
     given.unwrap_or_else(Uuid::now_v7)
 }
 
-/// Answers are always SCIM JSON; a client that can read neither that nor JSON is told so.
-fn acceptable(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(()) };
+/// What answers are called so that the client reads them: SCIM's own type (RFC 7644 section 3.1) wherever it will do,
+/// and JSON to a client that speaks of nothing else.
+fn readable(headers: &HeaderMap) -> Option<&'static str> {
+    let Some(accept) = headers.get(header::ACCEPT) else { return Some(MEDIA_TYPE) };
     let accept = accept.to_str().unwrap_or("*/*");
-    let readable = accept.split(',').filter_map(|range| range.split(';').next()).any(|range| {
-        ["*/*", "application/*", MEDIA_TYPE, "application/json"]
-            .iter()
-            .any(|known| range.trim().eq_ignore_ascii_case(known))
-    });
-    match readable {
-        true => Ok(()),
-        false => Err(Failure::plain(StatusCode::NOT_ACCEPTABLE, "this server answers application/scim+json")),
+    let reads = |range: &str| {
+        accept.split(',').filter_map(|it| it.split(';').next()).any(|it| it.trim().eq_ignore_ascii_case(range))
+    };
+    match ["*/*", "application/*", MEDIA_TYPE].into_iter().any(reads) {
+        true => Some(MEDIA_TYPE),
+        false => reads(JSON).then_some(JSON),
     }
+}
+
+/// Around every SCIM request: names the answer by the type that the client reads.
+pub async fn name_media_type(request: Request, next: Next) -> Response {
+    let readable = readable(request.headers());
+    let mut response = next.run(request).await;
+    if let (Some(name), Some(named)) = (readable, response.headers_mut().get_mut(header::CONTENT_TYPE)) {
+        *named = HeaderValue::from_static(name);
+    }
+    response
 }
 
 /// A JSON object as the request's body; taken last.
@@ -124,7 +138,7 @@ pub async fn payload(request: Request, app: &Arc<App>, max: usize) -> Result<Byt
     if let Some(given) = request.headers().get(header::CONTENT_TYPE) {
         let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         // Okta and others send plain JSON (RFC 7644 section 3.1 asks for the SCIM type).
-        if ![MEDIA_TYPE, "application/json"].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+        if ![MEDIA_TYPE, JSON].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
             let why = "send application/scim+json or application/json";
             return Err(Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }

@@ -345,6 +345,30 @@ async fn what_exceeds_a_limit_is_refused_by_its_name_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn the_operations_of_a_bulk_count_as_the_requests_they_stand_for() {
+    // Five a second, and so ten at once.
+    let world = World::with(|config| config.scim_rate_limit = 5).await;
+    let scim = world.scim();
+    let newcomers = |name: &str| json!((0..6).map(|n| user(&format!("{name}{n}"), json!({}))).collect::<Vec<_>>());
+    assert_eq!(statuses(&send(scim, newcomers("a")).await), ["201"; 6]);
+    let before = world.everything().await;
+    let limited = scim
+        .post("/Bulk", bulk(json!((0..10).map(|n| user(&format!("b{n}"), json!({}))).collect::<Vec<_>>())))
+        .await
+        .refused(429, None);
+    assert_eq!(world.everything().await, before, "all or none");
+    let seconds: u64 = limited.header("retry-after").parse().unwrap();
+    assert!((1..=3).contains(&seconds), "{seconds}");
+    tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    assert_eq!(statuses(&send(scim, newcomers("b")).await), ["201"; 6]);
+    // What is more than ever fits takes a whole share, and is not refused for ever.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let many: Vec<_> = (0..20).map(|n| user(&format!("c{n}"), json!({}))).collect();
+    assert_eq!(statuses(&send(scim, json!(many)).await), ["201"; 20]);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_bulk_reaches_no_further_than_its_token() {
     let world = World::new().await;
     let globex = world.second_organization().await;

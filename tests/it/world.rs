@@ -7,6 +7,7 @@ use entity::connection::Provider;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
 use rolecall::bootstrap::{self, Bootstrapped};
+use rolecall::config::Config;
 use rolecall::context::{App, Cx};
 use rolecall::{ledger, server};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value as Sql};
@@ -39,8 +40,15 @@ pub struct Tenant {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server with settings of its own.
+    pub async fn with(settings: impl FnOnce(&mut Config)) -> Self {
         let database = Database::ready().await;
-        let app = App::open(database.config()).await.unwrap();
+        let mut config = database.config();
+        settings(&mut config);
+        let app = App::open(config).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();

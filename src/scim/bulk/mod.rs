@@ -35,6 +35,9 @@ const RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
 pub async fn run(caller: Caller, request: Request) -> Result<Response, Failure> {
     let body = payload(request, &caller.cx.app, MAX_PAYLOAD).await?;
     let message = Message::read(&body, &caller.base_url)?;
+    if let Some(connection) = caller.cx.confined_to() {
+        caller.cx.app.limits.take_operations(connection, message.operations.len())?;
+    }
     let mut job = Job::new(&caller, &message.operations);
     for step in plan::steps(&message::nodes(&message.operations)) {
         // RFC 7644 section 3.7: enough has failed. What was done stays done, the rest is not attempted.
