@@ -5,6 +5,7 @@ mod adoption;
 mod authz;
 mod bad_input;
 mod bad_input_graphql;
+mod budget;
 mod cli;
 mod crash;
 mod crowd;

@@ -1,0 +1,271 @@
+//! What requests may cost, in statements: no more than is written here, and never more because a group is large.
+//!
+//! The router is called without the network and without the background workers, so that every statement counted is
+//! one of the request's own. What begins and ends a transaction is not counted.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use entity::connection::Provider;
+use entity::{membership, user};
+use rolecall::bootstrap::{self, Bootstrapped};
+use rolecall::context::{App, Cx};
+use rolecall::{ledger, server};
+use sea_orm::{ActiveModelTrait, EntityTrait};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::world::patch;
+
+/// A server whose statements are counted.
+struct Meter {
+    app: Arc<App>,
+    router: Router,
+    made: Bootstrapped,
+    statements: Arc<Mutex<Vec<String>>>,
+    database: Database,
+}
+
+/// What a request came to, and the text of each statement that it took.
+struct Metered {
+    status: u16,
+    body: Value,
+    statements: Vec<String>,
+}
+
+impl Meter {
+    async fn new() -> Self {
+        let database = Database::ready().await;
+        let mut app = App::open(database.config()).await.unwrap();
+        let statements = Arc::new(Mutex::new(Vec::new()));
+        let store = &mut Arc::get_mut(&mut app).unwrap().store;
+        for connection in [&mut store.read, &mut store.write] {
+            let statements = statements.clone();
+            connection.set_metric_callback(move |info| statements.lock().unwrap().push(info.statement.sql.clone()));
+        }
+        let made = bootstrap::run(&app, "acme", "Identity provider", Provider::Generic).await.unwrap();
+        Self { router: server::app(app.clone()), app, made, statements, database }
+    }
+
+    async fn send(&self, method: &str, path: &str, credential: &str, body: Value) -> Metered {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {credential}"))
+            .header("content-type", "application/json")
+            .body(if body.is_null() { Body::empty() } else { body.to_string().into() })
+            .unwrap();
+        self.statements.lock().unwrap().clear();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Metered { status, body, statements: std::mem::take(&mut *self.statements.lock().unwrap()) }
+    }
+
+    async fn scim(&self, method: &str, path: &str, body: Value) -> Metered {
+        self.send(method, &format!("/scim/v2/acme{path}"), &self.made.scim.token, body).await
+    }
+
+    async fn graphql(&self, query: &str, variables: Value) -> Metered {
+        let body = json!({ "query": query, "variables": variables });
+        let answer = self.send("POST", "/graphql", &self.made.graphql.api_key, body).await.is(200);
+        assert_eq!(answer.body.get("errors"), None, "{}", answer.body);
+        answer
+    }
+
+    async fn user(&self, name: &str) -> Uuid {
+        let emails = json!([{ "value": format!("{name}@acme.example"), "type": "work", "primary": true }]);
+        let body = json!({ "userName": name, "externalId": format!("x-{name}"), "emails": emails });
+        self.scim("POST", "/Users", body).await.is(201).id()
+    }
+
+    async fn group(&self, name: &str, members: &[Uuid]) -> Uuid {
+        let members: Vec<_> = members.iter().map(|id| json!({ "value": id })).collect();
+        self.scim("POST", "/Groups", json!({ "displayName": name, "members": members })).await.is(201).id()
+    }
+
+    /// Makes a group larger, behind the server's back: copies of `member` join it.
+    async fn crowd(&self, group: Uuid, member: Uuid, more: usize) {
+        let cx = Cx::system(self.app.clone(), self.made.organization.id);
+        let db = &self.app.store.write;
+        let find = |rows: Vec<user::Model>| rows.into_iter().find(|row| row.id == member).unwrap();
+        let original = find(cx.find::<user::Entity>().all(db).await.unwrap());
+        let belongs = cx.find::<membership::Entity>().one(db).await.unwrap().unwrap();
+        let ids: Vec<Uuid> = (0..more).map(|_| Uuid::now_v7()).collect();
+        for ids in ids.chunks(500) {
+            let copies = ids.iter().map(|id| {
+                let (name, external_id) = (id.to_string(), Some(id.to_string()));
+                let row = user::Model {
+                    id: *id,
+                    user_name: name.clone(),
+                    user_name_key: name,
+                    external_id,
+                    ..original.clone()
+                };
+                user::ActiveModel::from(row).reset_all()
+            });
+            user::Entity::insert_many(copies).exec_without_returning(db).await.unwrap();
+            let join = ids.iter().map(|id| {
+                let row = membership::Model { id: Uuid::now_v7(), group_id: group, user_id: *id, ..belongs.clone() };
+                membership::ActiveModel::from(row).reset_all()
+            });
+            membership::Entity::insert_many(join).exec_without_returning(db).await.unwrap();
+        }
+    }
+
+    async fn end(self) {
+        ledger::seal(&self.app.store).await.unwrap();
+        let verdict = ledger::verify(&self.app.store, self.made.organization.id).await.unwrap();
+        assert_eq!(verdict.broken, None);
+        drop(self.router);
+        self.app.store.clone().close().await;
+        self.database.drop().await;
+    }
+}
+
+impl Metered {
+    #[track_caller]
+    fn is(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{:#}", self.body);
+        self
+    }
+
+    #[track_caller]
+    fn id(&self) -> Uuid {
+        self.body["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Fails, showing them, if there are more statements than this: on SQLite, where a write seals the ledger and
+    /// keeps the counters itself, and on PostgreSQL, where workers do.
+    #[track_caller]
+    fn within(self, on_sqlite: usize, on_postgres: usize) -> Self {
+        let most = if crate::database::on_postgres() { on_postgres } else { on_sqlite };
+        let count = self.statements.len();
+        assert!((1..=most).contains(&count), "{count} statements, not {most}:\n{}", self.statements.join("\n"));
+        self
+    }
+
+    /// Whether any statement looks at who is in which group.
+    fn looks_at_members(&self) -> bool {
+        self.statements.iter().any(|sql| sql.contains("membership") || sql.contains("group_nesting"))
+    }
+}
+
+fn add(member: Uuid) -> Value {
+    patch(json!([{ "op": "add", "path": "members", "value": [{ "value": member }] }]))
+}
+
+fn remove(member: Uuid) -> Value {
+    patch(json!([{ "op": "remove", "path": format!("members[value eq \"{member}\"]") }]))
+}
+
+#[tokio::test]
+async fn one_member_costs_the_same_in_a_group_of_ten_and_of_five_thousand() {
+    let meter = Meter::new().await;
+    let (ada, ben) = (meter.user("ada").await, meter.user("ben").await);
+    let (small, large) = (meter.group("small", &[ada]).await, meter.group("large", &[ada]).await);
+    meter.crowd(small, ada, 9).await;
+    meter.crowd(large, ada, 4_999).await;
+    let whole = meter.scim("GET", &format!("/Groups/{large}"), Value::Null).await.is(200);
+    assert_eq!(whole.body["members"].as_array().unwrap().len(), 5_000);
+
+    let mut costs = Vec::new();
+    for group in [small, large] {
+        let path = format!("/Groups/{group}?excludedAttributes=members");
+        let added = meter.scim("PATCH", &path, add(ben)).await.is(200).within(9, 7);
+        let removed = meter.scim("PATCH", &path, remove(ben)).await.is(200).within(10, 8);
+        costs.push((added.statements, removed.statements));
+    }
+    assert_eq!(costs[0], costs[1]);
+    meter.end().await;
+}
+
+#[tokio::test]
+async fn members_that_nobody_asked_for_are_not_looked_at() {
+    let meter = Meter::new().await;
+    let ada = meter.user("ada").await;
+    let group = meter.group("engines", &[ada]).await;
+    for path in
+        [format!("/Groups/{group}?"), "/Groups?".to_owned(), "/Groups?filter=displayName%20eq%20%22engines%22&".into()]
+    {
+        for thin in ["excludedAttributes=members", "attributes=displayName", "attributes=id,externalId"] {
+            let answer = meter.scim("GET", &format!("{path}{thin}"), Value::Null).await.is(200);
+            assert!(!answer.looks_at_members(), "{path}{thin}: {:#?}", answer.statements);
+            assert!(
+                answer.body.to_string().contains(&group.to_string())
+                    && !answer.body.to_string().contains(&ada.to_string())
+            );
+        }
+        let answer = meter.scim("GET", &path, Value::Null).await.is(200);
+        assert!(answer.looks_at_members() && answer.body.to_string().contains(&ada.to_string()), "{path}");
+    }
+    let path = format!("/Users/{ada}?excludedAttributes=groups");
+    assert!(!meter.scim("GET", &path, Value::Null).await.is(200).looks_at_members());
+    meter.end().await;
+}
+
+#[tokio::test]
+async fn what_identity_providers_do_all_day_stays_within_its_budget() {
+    let meter = Meter::new().await;
+    // The first request also reads what is then kept in memory.
+    meter.user("first").await;
+    let body = json!({ "userName": "ada", "externalId": "x", "emails": [{ "value": "ada@acme.example" }] });
+    let ada = meter.scim("POST", "/Users", body).await.is(201).within(9, 6).id();
+    let found = meter.scim("GET", "/Users?filter=userName%20eq%20%22ada%22", Value::Null).await.is(200).within(3, 3);
+    assert_eq!(found.body["totalResults"], 1);
+    let nobody = "/Users?filter=externalId%20eq%20%22nobody%22";
+    meter.scim("GET", nobody, Value::Null).await.is(200).within(2, 2);
+    let path = format!("/Users/{ada}");
+    meter.scim("GET", &path, Value::Null).await.is(200).within(3, 3);
+    let replace = |name: &str, value: Value| patch(json!([{ "op": "replace", "path": name, "value": value }]));
+    meter.scim("PATCH", &path, replace("title", json!("Countess"))).await.is(200).within(7, 5);
+    // Nothing changes, so nothing is written.
+    meter.scim("PATCH", &path, replace("title", json!("Countess"))).await.is(200).within(3, 3);
+    meter.scim("PATCH", &path, replace("active", json!(false))).await.is(200).within(9, 7);
+    meter.scim("DELETE", &path, Value::Null).await.is(204).within(14, 11);
+    meter.end().await;
+}
+
+#[tokio::test]
+async fn a_page_of_users_with_all_that_belongs_to_them_takes_four_statements() {
+    let meter = Meter::new().await;
+    let mut users = Vec::new();
+    for n in 0..50 {
+        users.push(meter.user(&format!("u{n}")).await);
+    }
+    let role = "mutation { roleCreate(input: { name: \"Nurse\", permissions: [\"charts:read\"] }) { role { id } } }";
+    let role = meter.graphql(role, json!({})).await.body["data"]["roleCreate"]["role"]["id"].clone();
+    for n in 0..10 {
+        meter.group(&format!("g{n}"), &users).await;
+    }
+    let groups = meter.graphql("{ organization { groups(first: 100) { nodes { id } } } }", json!({})).await;
+    for group in groups.body["data"]["organization"]["groups"]["nodes"].as_array().unwrap() {
+        let map =
+            "mutation($input: RoleMappingCreateInput!) { roleMappingCreate(input: $input) { userErrors { message } } }";
+        let input = json!({ "input": { "groupId": group["id"], "roleId": role } });
+        let made = meter.graphql(map, input).await;
+        assert_eq!(made.body["data"]["roleMappingCreate"]["userErrors"], json!([]), "{}", made.body);
+    }
+    let alone = meter.graphql("{ __typename }", json!({})).await;
+    let page = "{ organization { users(first: 50) { nodes {
+        userName emails { value } groups(first: 10) { nodes { displayName } } roles { role { name } }
+    } } } }";
+    let answer = meter.graphql(page, json!({})).await;
+    let nodes = answer.body["data"]["organization"]["users"]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 50);
+    for node in nodes {
+        assert_eq!(node["groups"]["nodes"].as_array().unwrap().len(), 10);
+        assert_eq!(
+            (node["roles"][0]["role"]["name"].as_str(), node["emails"].as_array().unwrap().len()),
+            (Some("Nurse"), 1)
+        );
+    }
+    let most = alone.statements.len() + 4;
+    answer.within(most, most);
+    meter.end().await;
+}
