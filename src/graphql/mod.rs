@@ -15,7 +15,7 @@ mod extension;
 mod group;
 mod http;
 mod key;
-mod limits;
+pub mod limits;
 mod loaders;
 mod mapping;
 mod node;

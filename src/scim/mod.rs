@@ -5,7 +5,7 @@
 //! never enter: a database query, a rule about access.
 
 mod bulk;
-mod cursor;
+pub mod cursor;
 mod discovery;
 pub mod filter;
 mod groups;

@@ -13,6 +13,7 @@ mod database;
 mod deletion;
 mod demo;
 mod dialects;
+mod fuzz;
 mod parity;
 mod process;
 mod replicas;
