@@ -1,9 +1,11 @@
 //! Flags and environment, checked once. Nothing else in the house reads the environment.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use clap::Args;
+use serde_json::Value;
 
 /// Where the data is. Every command that touches it takes these.
 #[derive(Debug, Clone, Args)]
@@ -36,7 +38,19 @@ pub struct ServeArgs {
     /// SCIM requests per second that one connection may make on this replica, an operation of a Bulk counted as one; 0 = no limit
     #[arg(long, env = "ROLECALL_SCIM_RATE_LIMIT", default_value_t = DEFAULT_RATE_LIMIT)]
     pub scim_rate_limit: u32,
+    /// Whether the management API tells its schema to whoever asks it (true or false)
+    #[arg(long, env = "ROLECALL_GRAPHQL_INTROSPECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    pub graphql_introspection: bool,
+    /// A manifest of the only operations that the management API runs: JSON, documents by their SHA-256
+    #[arg(long, env = "ROLECALL_GRAPHQL_OPERATIONS")]
+    pub graphql_operations: Option<PathBuf>,
+    /// Cost that one caller of the management API may spend in a minute on this replica; 0 = no limit
+    #[arg(long, env = "ROLECALL_GRAPHQL_COST_LIMIT", default_value_t = DEFAULT_COST_LIMIT)]
+    pub graphql_cost_limit: u32,
 }
+
+/// A hundred of the most expensive queries; frontends and scripts stay far below.
+pub const DEFAULT_COST_LIMIT: u32 = 1_000_000;
 
 /// Enough for a first full sync at whatever speed an identity provider is known to push.
 pub const DEFAULT_RATE_LIMIT: u32 = 5_000;
@@ -53,16 +67,39 @@ pub struct Config {
     pub scim_enabled: bool,
     /// SCIM requests per second and connection; 0 = no limit.
     pub scim_rate_limit: u32,
+    pub graphql: Graphql,
+}
+
+/// The settings of the management API.
+#[derive(Debug, Clone)]
+pub struct Graphql {
+    /// Whether it tells its schema.
+    pub introspection: bool,
+    /// The only documents that it runs; none = any.
+    pub operations: Option<Vec<String>>,
+    /// Cost that a caller may spend in a minute; 0 = no limit.
+    pub cost_limit: u32,
+}
+
+impl Default for Graphql {
+    fn default() -> Self {
+        Self { introspection: true, operations: None, cost_limit: DEFAULT_COST_LIMIT }
+    }
 }
 
 impl ServeArgs {
     /// Checks the flags.
     ///
     /// # Errors
-    /// See [`StoreArgs::check`].
+    /// See [`StoreArgs::check`]; and a manifest of operations that cannot be used.
     pub fn check(self) -> Result<Config, String> {
         let config = self.store.check(Some(self.listen))?;
-        Ok(Config { scim_enabled: self.scim_enabled, scim_rate_limit: self.scim_rate_limit, ..config })
+        let graphql = Graphql {
+            introspection: self.graphql_introspection,
+            operations: self.graphql_operations.as_deref().map(operations).transpose()?,
+            cost_limit: self.graphql_cost_limit,
+        };
+        Ok(Config { scim_enabled: self.scim_enabled, scim_rate_limit: self.scim_rate_limit, graphql, ..config })
     }
 }
 
@@ -90,8 +127,37 @@ impl StoreArgs {
             public_url,
             scim_enabled: true,
             scim_rate_limit: DEFAULT_RATE_LIMIT,
+            graphql: Graphql::default(),
         })
     }
+}
+
+/// The documents of a manifest, in either of the two forms that the tools of clients write: an object of documents by
+/// hash (Relay's compiler, GraphQL code generator), or Apollo's list with `id` and `body`.
+fn operations(path: &Path) -> Result<Vec<String>, String> {
+    let wrong = |why: &str| format!("--graphql-operations {}: {why}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error.to_string()))?;
+    let manifest: Value = serde_json::from_str(&text).map_err(|error| wrong(&format!("is not JSON: {error}")))?;
+    let listed: Vec<(Option<&str>, Option<&str>)> = match (manifest.get("operations"), &manifest) {
+        (Some(Value::Array(listed)), _) => {
+            listed.iter().map(|entry| (entry["id"].as_str(), entry["body"].as_str())).collect()
+        }
+        (_, Value::Object(listed)) => listed.iter().map(|(id, body)| (Some(id.as_str()), body.as_str())).collect(),
+        _ => Vec::new(),
+    };
+    if listed.is_empty() {
+        return Err(wrong("must be a JSON object of documents by their SHA-256, or an Apollo manifest"));
+    }
+    let mut documents = Vec::with_capacity(listed.len());
+    for entry in listed {
+        let (Some(id), Some(body)) = entry else { return Err(wrong("has an entry without a hash or a document")) };
+        let hash: String = digest(&SHA256, body.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        if !hash.eq_ignore_ascii_case(id) {
+            return Err(wrong(&format!("{id:?} is not the SHA-256 of its document, which is {hash}")));
+        }
+        documents.push(body.to_owned());
+    }
+    Ok(documents)
 }
 
 fn check_public_url(text: &str) -> Result<String, String> {

@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value as Data};
 use uuid::Uuid;
 
+use super::budget::Balance;
 use super::http::Refusal;
 use super::{Door, limits, page};
 use crate::authz::{self, Actor, Permissions};
@@ -241,6 +242,9 @@ impl Extension for Gatekeeper {
         }
         if let Some(cost) = ctx.data_opt::<limits::Cost>() {
             response.extensions.insert("cost".into(), cost.to_value());
+        }
+        if let Some(balance) = ctx.data_opt::<Balance>() {
+            response.extensions.insert("budget".into(), balance.to_value());
         }
         response
     }

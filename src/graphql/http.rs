@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_graphql::http::GraphiQLSource;
 use async_graphql::parser::types::OperationType;
 use axum::Json;
 use axum::body::{Body, to_bytes};
@@ -14,13 +13,13 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Data, json};
 use uuid::Uuid;
 
 use super::auth::{self, Caller};
 use super::operation::{self, Answer, Ask, Fault, response_json};
-use super::{Door, sse, websocket};
+use super::{Door, graphiql, sse, websocket};
 use crate::error::Error;
 
 /// Largest body, in bytes.
@@ -49,8 +48,7 @@ pub async fn get(
         };
     }
     if wants_page(&headers, &uri) {
-        let endpoint = format!("{}/graphql", door.app.config.public_url);
-        return Html(GraphiQLSource::build().endpoint(&endpoint).title("rolecall").finish()).into_response();
+        return graphiql::page();
     }
     match caller {
         Ok(caller) => answer(&door, caller, ask_of_query(&headers, &uri), &Method::GET, &headers).await,
@@ -137,7 +135,7 @@ fn ask_of_query(headers: &HeaderMap, uri: &Uri) -> Result<Ask, Fault> {
 /// Runs what is asked and answers in the form that the client reads: a subscription as an event stream, anything else
 /// so only if the client reads nothing else.
 async fn answer(
-    door: &Door,
+    door: &Arc<Door>,
     caller: Caller,
     ask: Result<Ask, Fault>,
     method: &Method,
@@ -147,7 +145,7 @@ async fn answer(
     let events = reads_events(headers);
     let only_events = events && media_type(headers).is_err();
     let prepared =
-        ask.and_then(|ask| operation::prepare(caller.clone(), ask)).and_then(|operation| match operation.kind {
+        ask.and_then(|ask| operation::prepare(door, caller.clone(), ask)).and_then(|operation| match operation.kind {
             OperationType::Mutation if method == Method::GET => Err(Fault {
                 allow: Some("POST"),
                 ..Fault::new(
@@ -170,7 +168,7 @@ async fn answer(
             }
         }
         Ok(operation) => finish(operation.run().await, request_id, headers),
-        Err(fault) if only_events && fault.is_about_document() => sse::refusal(&fault, request_id),
+        Err(fault) if only_events && operation::is_about_document(fault.code) => sse::refusal(&fault, request_id),
         Err(fault) => finish(Err(fault), request_id, headers),
     }
 }
@@ -253,7 +251,7 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     // there was a document keeps its status.
     let about_document = |body: &Data| {
         let code = body.pointer("/errors/0/extensions/code").and_then(Data::as_str).unwrap_or_default();
-        matches!(code, "GRAPHQL_PARSE_FAILED" | "GRAPHQL_VALIDATION_FAILED" | "QUERY_TOO_COMPLEX")
+        operation::is_about_document(code)
     };
     let status = match status {
         StatusCode::BAD_REQUEST if media == JSON && about_document(&body) => StatusCode::OK,

@@ -18,6 +18,8 @@ use super::page::MAX_PAGE;
 
 /// The longest document, in bytes. Variables carry data; a document is code.
 const MAX_DOCUMENT: usize = 64 * 1024;
+/// Names, values and signs of one document: what the parser's time goes into.
+const MAX_TOKENS: usize = 2_000;
 /// How deep brackets of any kind may stand in each other.
 const MAX_BRACKETS: usize = 64;
 /// How deep fields may stand in each other.
@@ -47,12 +49,19 @@ pub struct Cost {
     depth: u32,
     nesting: u32,
     introspection: u32,
+    /// Whether the schema itself is asked for.
+    schema: bool,
 }
 
 impl Cost {
     /// All of it.
-    fn total(self) -> u64 {
+    pub fn total(self) -> u64 {
         self.once.saturating_add(self.each)
+    }
+
+    /// Whether the schema itself is asked for.
+    pub fn asks_for_schema(self) -> bool {
+        self.schema
     }
 
     /// `extensions.cost` of an answer.
@@ -69,6 +78,7 @@ impl Cost {
         self.depth = self.depth.max(other.depth);
         self.nesting = self.nesting.max(other.nesting);
         self.introspection = self.introspection.max(other.introspection);
+        self.schema |= other.schema;
     }
 
     fn check(self) -> Result<(), Excess> {
@@ -106,18 +116,23 @@ pub fn check_text(text: &str) -> Result<(), Excess> {
     if text.len() > MAX_DOCUMENT {
         return Err(Excess::over("length in bytes", text.len() as u64, MAX_DOCUMENT as u64));
     }
-    let depth = brackets(text.as_bytes());
+    let (depth, tokens) = scan(text.as_bytes());
+    if tokens > MAX_TOKENS {
+        return Err(Excess::over("number of tokens", tokens as u64, MAX_TOKENS as u64));
+    }
     if depth > MAX_BRACKETS {
         return Err(Excess::over("depth of brackets", depth as u64, MAX_BRACKETS as u64));
     }
     Ok(())
 }
 
-/// How deep brackets stand in each other outside of strings and comments. Where the text is not well formed the
-/// count may only come out too high.
-fn brackets(text: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut at) = (0usize, 0usize, 0usize);
+/// How deep brackets stand in each other, and how many tokens there are, outside of comments. Where the text is not
+/// well formed the counts may only come out too high.
+fn scan(text: &[u8]) -> (usize, usize) {
+    let (mut depth, mut deepest, mut tokens, mut at) = (0usize, 0usize, 0usize, 0usize);
+    let in_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        tokens += usize::from(!matches!(rest, [b'#' | b',' | b' ' | b'\t' | b'\r' | b'\n', ..]));
         at += match rest {
             [b'#', ..] => rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len()),
             [b'"', b'"', b'"', rest @ ..] => block_string(rest) + 3,
@@ -131,10 +146,11 @@ fn brackets(text: &[u8]) -> usize {
                 depth = depth.saturating_sub(1);
                 1
             }
+            [first, ..] if in_word(first) => rest.iter().position(|byte| !in_word(byte)).unwrap_or(rest.len()),
             _ => 1,
         };
     }
-    deepest
+    (deepest, tokens)
 }
 
 /// The length of a string after its opening quote; it ends with its line at the latest.
@@ -226,6 +242,7 @@ impl<'a> Walk<'a> {
             "edges" | "nodes" if field.arguments.is_empty() => {
                 return Ok(Cost { once: 0, each: cost.total().saturating_add(1), ..cost });
             }
+            "__schema" | "__type" => cost.schema = true,
             "fields" | "interfaces" | "inputFields" | "possibleTypes" => cost.introspection += 1,
             "totalCount" | "memberCount" | "userCount" | "groupCount" | "counts" => {
                 cost.once = cost.once.saturating_add(COUNT_COST);

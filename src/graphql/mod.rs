@@ -3,15 +3,17 @@
 //! This wing translates and decides nothing: a query becomes reads of `domain`, a mutation becomes one call of it,
 //! errors become codes. What every field needs stands on the field ([`auth`]), what a document may cost in
 //! [`limits`], ids, pages and errors in [`page`], how many rows become one statement in [`loaders`]. An
-//! [`operation`] arrives over [`http`], as an event stream ([`sse`]) or over a [`websocket`]; then there is one file
-//! a noun. What must never enter: a database query, a rule about who may do what.
+//! [`operation`] arrives over [`http`], as an event stream ([`sse`]) or over a [`websocket`], is perhaps named by a
+//! hash ([`persisted`]), and is paid for ([`budget`]); then there is one file a noun. What must never enter: a database query, a rule about who may do what.
 
 mod adoption;
 mod auth;
+mod budget;
 mod connection;
 mod deletion;
 mod event;
 mod extension;
+mod graphiql;
 mod group;
 mod http;
 mod key;
@@ -22,6 +24,7 @@ mod node;
 mod operation;
 mod organization;
 mod page;
+mod persisted;
 mod request_log;
 mod role;
 mod sse;
@@ -88,10 +91,17 @@ pub fn sdl() -> String {
 struct Door {
     app: Arc<App>,
     streams: Arc<streams::Streams>,
+    documents: persisted::Documents,
+    budgets: budget::Budgets,
 }
 
-/// `/graphql`.
+/// `/graphql`, and the files of the page there.
 pub fn router(app: Arc<App>) -> Router {
-    let door = Arc::new(Door { app, streams: Arc::default() });
-    Router::new().route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method)).with_state(door)
+    let documents = persisted::Documents::new(app.config.graphql.operations.as_ref());
+    let budgets = budget::Budgets::new(app.config.graphql.cost_limit);
+    let door = Arc::new(Door { app, streams: Arc::default(), documents, budgets });
+    Router::new()
+        .route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method))
+        .route("/graphql/assets/{name}", get(graphiql::asset))
+        .with_state(door)
 }

@@ -1,6 +1,7 @@
 //! One operation on its way, whichever transport brought it: what was asked, what of it is refused unseen, and what
 //! comes of it. What must never enter: how an answer travels.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::parse_query;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::limits::{self, Excess};
-use super::{loaders, page, schema};
+use super::{Door, loaders, page, schema};
 use crate::error::Error;
 
 /// Longest time that a query or a mutation may take.
@@ -62,11 +63,6 @@ impl Fault {
         Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message) }
     }
 
-    /// Whether it is the document that is at fault, in a request that is well formed.
-    pub fn is_about_document(&self) -> bool {
-        matches!(self.code, "GRAPHQL_PARSE_FAILED" | "GRAPHQL_VALIDATION_FAILED" | "QUERY_TOO_COMPLEX")
-    }
-
     /// The entry of `errors`.
     pub fn to_json(&self, request_id: Uuid) -> Data {
         let mut error = json!({ "message": self.message, "extensions": { "code": self.code } });
@@ -81,6 +77,21 @@ impl Fault {
         }
         error
     }
+}
+
+/// Whether a code says that the document is at fault, in a request that is well formed.
+pub fn is_about_document(code: &str) -> bool {
+    matches!(
+        code,
+        "GRAPHQL_PARSE_FAILED"
+            | "GRAPHQL_VALIDATION_FAILED"
+            | "QUERY_TOO_COMPLEX"
+            | "INTROSPECTION_DISABLED"
+            | "OPERATION_NOT_ALLOWED"
+            | "PERSISTED_QUERY_NOT_FOUND"
+            | "PERSISTED_QUERY_HASH_MISMATCH"
+            | "PERSISTED_QUERY_NOT_SUPPORTED"
+    )
 }
 
 impl From<Excess> for Fault {
@@ -100,7 +111,9 @@ fn invalid(message: impl Into<String>) -> Fault {
 /// What a well-formed request carries.
 #[derive(Debug)]
 pub struct Ask {
-    query: String,
+    query: Option<String>,
+    /// What the document is called where it is not sent, or to be remembered: its SHA-256.
+    hash: Option<String>,
     operation_name: Option<String>,
     variables: Variables,
 }
@@ -115,8 +128,8 @@ impl Ask {
             return Err(Fault::bad("strings must not contain the character NUL"));
         }
         let query = match body.remove("query") {
-            Some(Data::String(query)) => query,
-            Some(Data::Null) | None => return Err(Fault::bad("query is missing")),
+            Some(Data::String(query)) => Some(query),
+            Some(Data::Null) | None => None,
             Some(_) => return Err(Fault::bad("query must be a string")),
         };
         let operation_name = match body.remove("operationName") {
@@ -129,10 +142,32 @@ impl Ask {
             Some(Data::Null) | None => Variables::default(),
             Some(_) => return Err(Fault::bad("variables must be an object")),
         };
-        match body.remove("extensions") {
-            Some(Data::Object(_) | Data::Null) | None => Ok(Self { query, operation_name, variables }),
-            Some(_) => Err(Fault::bad("extensions must be an object")),
-        }
+        let extensions = match body.remove("extensions") {
+            Some(Data::Object(extensions)) => extensions,
+            Some(Data::Null) | None => Map::new(),
+            Some(_) => return Err(Fault::bad("extensions must be an object")),
+        };
+        let hash = named(extensions.get("persistedQuery"), body.get("documentId"))?;
+        Ok(Self { query, hash, operation_name, variables })
+    }
+}
+
+/// The hash that names a document: in Apollo's extension, or in the specification's appendix "Persisted Documents".
+fn named(extension: Option<&Data>, document_id: Option<&Data>) -> Result<Option<String>, Fault> {
+    let unsupported = |message| Fault::new(StatusCode::BAD_REQUEST, "PERSISTED_QUERY_NOT_SUPPORTED", message);
+    if let Some(extension) = extension.filter(|extension| !extension.is_null()) {
+        return match (extension["version"].as_i64(), extension["sha256Hash"].as_str()) {
+            (Some(1), Some(hash)) => Ok(Some(hash.to_owned())),
+            _ => Err(unsupported("persistedQuery needs version 1 and sha256Hash")),
+        };
+    }
+    match document_id {
+        None | Some(Data::Null) => Ok(None),
+        Some(Data::String(id)) => match id.strip_prefix("sha256:") {
+            Some(hash) => Ok(Some(hash.to_owned())),
+            None => Err(unsupported("documentId must begin with \"sha256:\"")),
+        },
+        Some(_) => Err(Fault::bad("documentId must be a string")),
     }
 }
 
@@ -151,6 +186,14 @@ pub struct Operation {
     pub kind: OperationType,
     request: Request,
     request_id: Uuid,
+    payer: Payer,
+}
+
+/// Who pays for an operation, and what each answer of it costs.
+struct Payer {
+    door: Arc<Door>,
+    principal: String,
+    cost: u64,
 }
 
 /// What came of an operation. A status other than 200 says that nothing was run.
@@ -160,13 +203,22 @@ pub type Answer = Result<(StatusCode, Response), Fault>;
 ///
 /// # Errors
 /// A [`Fault`] if nothing will be.
-pub fn prepare(caller: Caller, ask: Ask) -> Result<Operation, Fault> {
-    limits::check_text(&ask.query)?;
-    let mut document = parse_query(&ask.query).map_err(|error| Fault {
+pub fn prepare(door: &Arc<Door>, caller: Caller, ask: Ask) -> Result<Operation, Fault> {
+    let to_remember = ask.query.is_some() && ask.hash.is_some();
+    let text = door.documents.resolve(ask.query, ask.hash.as_deref())?;
+    limits::check_text(&text)?;
+    let mut document = parse_query(&*text).map_err(|error| Fault {
         position: error.positions().next(),
         ..Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_PARSE_FAILED", syntax(&error.to_string()))
     })?;
     let cost = limits::check_document(&document, &ask.variables)?;
+    if cost.asks_for_schema() && !door.app.config.graphql.introspection {
+        let message = "this server does not tell its schema; it is published as schema.graphql";
+        return Err(Fault::new(StatusCode::BAD_REQUEST, "INTROSPECTION_DISABLED", message));
+    }
+    if to_remember {
+        door.documents.remember(&text);
+    }
     let operation = chosen(&document, ask.operation_name.as_deref())?;
     provided(operation, &ask.variables)?;
     let kind = operation.ty;
@@ -174,14 +226,20 @@ pub fn prepare(caller: Caller, ask: Ask) -> Result<Operation, Fault> {
         let field = followed(&document, operation)?;
         lay_bare(&mut document, ask.operation_name.as_deref(), field);
     }
+    let payer = Payer { door: door.clone(), principal: caller.principal(), cost: cost.total() };
+    let balance = door.budgets.take(&payer.principal, payer.cost)?;
     let request_id = caller.cx.request_id;
-    let mut request = Request::new(ask.query).variables(ask.variables).data(cost);
+    let mut request = Request::new(&*text).variables(ask.variables).data(cost);
+    // To a subscription, which pays as it goes, the balance of its beginning means nothing.
+    if let Some(balance) = balance.filter(|_| kind != OperationType::Subscription) {
+        request = request.data(balance);
+    }
     if let Some(name) = ask.operation_name.filter(|_| matches!(document.operations, DocumentOperations::Multiple(_))) {
         request = request.operation_name(name);
     }
     request = loaders::attach(request, &caller.cx).data(caller);
     request.set_parsed_query(document);
-    Ok(Operation { kind, request, request_id })
+    Ok(Operation { kind, request, request_id, payer })
 }
 
 impl Operation {
@@ -201,8 +259,17 @@ impl Operation {
         if self.kind != OperationType::Subscription {
             return stream::once(self.run()).boxed();
         }
-        let request_id = self.request_id;
-        schema().execute_stream(self.request).map(move |response| Ok(judged(response, request_id))).boxed()
+        let Self { request, request_id, payer, .. } = self;
+        let answers = schema().execute_stream(request).map(move |response| Ok(judged(response, request_id)));
+        // The first answer was paid for when it was asked for.
+        let paid = stream::unfold((answers.boxed(), payer, true), async |(mut answers, payer, first)| {
+            let answer = answers.next().await?;
+            if !first {
+                payer.door.budgets.pay(&payer.principal, payer.cost).await;
+            }
+            Some((answer, (answers, payer, false)))
+        });
+        paid.boxed()
     }
 }
 

@@ -35,6 +35,8 @@ const MAX_ID: usize = 128;
 const INIT: Duration = Duration::from_secs(10);
 /// How long a message may take to leave; a client that reads nothing for so long is gone.
 const SEND: Duration = Duration::from_secs(10);
+/// How long a client may take to close when we have.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How often a quiet client is asked whether it is there; one that says nothing twice in a row is gone.
 const PING: Duration = Duration::from_secs(15);
 
@@ -47,10 +49,14 @@ pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>) 
     upgrade.on_upgrade(async move |socket| {
         let stopping = door.app.stopping.subscribe();
         let mut line = Line { socket, stopping };
+        let end = converse(&door, &mut line, caller).await;
         // Nobody is left to hear of an error on the socket itself.
-        if let Err(Gone::Closed(close)) = converse(&door, &mut line, caller).await {
+        if let Err(Gone::Closed(close)) = end {
             let _ = timeout(SEND, line.socket.send(Message::Close(Some(close)))).await;
         }
+        // RFC 6455 section 7.1.1: each side answers the other's close, and what is on its way is read, or the
+        // connection would break before the client has heard why.
+        let _ = timeout(CLOSE, async { while let Some(Ok(_)) = line.socket.recv().await {} }).await;
         drop(place);
     })
 }
@@ -114,7 +120,7 @@ impl Line {
     }
 }
 
-async fn converse(door: &Door, line: &mut Line, caller: Option<Caller>) -> Result<(), Gone> {
+async fn converse(door: &Arc<Door>, line: &mut Line, caller: Option<Caller>) -> Result<(), Gone> {
     if line.socket.protocol().is_none() {
         return Err(Gone::because(4406, "Subprotocol not acceptable"));
     }
@@ -165,7 +171,7 @@ async fn converse(door: &Door, line: &mut Line, caller: Option<Caller>) -> Resul
                             return Err(Gone::because(4409, format!("Subscriber for {} already exists", shown(&id))));
                         }
                         let room = operations.len() < MAX_OPERATIONS;
-                        operations.insert(id.clone(), outgoing(id, begin(&caller, payload, room).await?));
+                        operations.insert(id.clone(), outgoing(id, begin(door, &caller, payload, room).await?));
                     }
                 }
             }
@@ -205,7 +211,12 @@ async fn greet(door: &Door, line: &mut Line, caller: Option<Caller>) -> Result<(
 }
 
 /// What comes of an operation; the credential is checked again first.
-async fn begin(caller: &Caller, payload: Map<String, Data>, room: bool) -> Result<BoxStream<'static, Answer>, Gone> {
+async fn begin(
+    door: &Arc<Door>,
+    caller: &Caller,
+    payload: Map<String, Data>,
+    room: bool,
+) -> Result<BoxStream<'static, Answer>, Gone> {
     let caller = match caller.again().await {
         Ok(caller) => caller,
         Err(error) => {
@@ -220,7 +231,7 @@ async fn begin(caller: &Caller, payload: Map<String, Data>, room: bool) -> Resul
         let message = format!("{MAX_OPERATIONS} operations are under way on this socket; end one first");
         return Ok(refused(Fault::limited(message, 1)));
     }
-    match Ask::of(payload).and_then(|ask| operation::prepare(caller, ask)) {
+    match Ask::of(payload).and_then(|ask| operation::prepare(door, caller, ask)) {
         Ok(operation) => Ok(operation.answers()),
         Err(fault) => Ok(refused(fault)),
     }

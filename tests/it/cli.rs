@@ -96,6 +96,15 @@ async fn bad_configuration_is_one_clear_line() {
     let listen = taken.local_addr().unwrap().to_string();
     assert!(with(&["serve", "--listen", &listen], &[]).contains(&listen));
     assert!(with(&["serve"], &[("ROLECALL_SCIM_ENABLED", "perhaps")]).contains("--scim-enabled"));
+    let manifest = database.folder().join("operations.json");
+    let flags = ["serve", "--graphql-operations", manifest.to_str().unwrap()];
+    assert!(with(&flags, &[]).contains("--graphql-operations"), "there is no such file");
+    for text in
+        ["", "{}", "[]", "{\"operations\": []}", "{\"abc\": \"{ __typename }\"}", "{\"operations\": [{\"id\": \"x\"}]}"]
+    {
+        std::fs::write(&manifest, text).unwrap();
+        assert!(with(&flags, &[]).contains("--graphql-operations"), "{text}");
+    }
     for key in ["short", "not base64 at all!", ""] {
         assert!(with(&["migrate"], &[("ROLECALL_MASTER_KEY", key)]).contains("ROLECALL_MASTER_KEY"), "{key}");
     }

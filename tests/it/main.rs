@@ -16,6 +16,7 @@ mod dialects;
 mod fuzz;
 mod parity;
 mod process;
+mod random_queries;
 mod replicas;
 mod request_log;
 mod routes;

@@ -59,11 +59,11 @@ impl Input {
         }
     }
 
-    fn required(&self) -> bool {
+    pub fn required(&self) -> bool {
         !self.ty.nullable && !self.defaulted
     }
 
-    fn is_list(&self) -> bool {
+    pub fn is_list(&self) -> bool {
         matches!(self.ty.base, BaseType::List(_))
     }
 }

@@ -80,6 +80,19 @@ impl Socket {
         timeout(wait, self.0.next()).await.is_err()
     }
 
+    /// Closes; whether the server says goodbye, too.
+    pub async fn leave(mut self) -> bool {
+        self.0.close(None).await.unwrap();
+        while let Ok(Some(message)) = timeout(PATIENCE, self.0.next()).await {
+            match message {
+                Ok(Message::Close(_)) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
     /// Waits until the server closes; why it did.
     pub async fn closed(&mut self) -> u16 {
         loop {

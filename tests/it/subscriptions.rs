@@ -78,6 +78,7 @@ async fn what_another_replica_writes_is_heard() {
     let serving = tokio::spawn(server::serve(other.clone(), listener, async move {
         let _ = stopped.await;
     }));
+    world.sealed().await;
     let mut far = Socket::of(&address, &world.acme.api_key).await;
     far.subscribe("a", "subscription { events { seq action } }").await;
     assert!(far.is_quiet(Duration::from_millis(300)).await, "without `after` it is from now on");
@@ -130,6 +131,7 @@ async fn a_connection_that_is_turned_off_is_seen() {
     let globex = world.second_organization().await;
     let watcher = key_with(&world, &[Permission::IamRead]).await.secret;
     let follow = "subscription { connectionChanged { seq action connection { name status } } }";
+    world.sealed().await;
     let mut events = Events::post(&world.address, &watcher, json!({ "query": follow })).await;
     let theirs = rolecall::context::Cx::system(world.app.clone(), globex.organization);
     connection::deactivate(&theirs, globex.connection).await.unwrap();
@@ -185,6 +187,7 @@ async fn every_subscription_is_closed_to_whoever_lacks_its_permission() {
 async fn nobody_hears_another_organization() {
     let world = World::new().await;
     let globex = world.second_organization().await;
+    world.sealed().await;
     let mut socket = Socket::of(&world.address, &world.acme.api_key).await;
     socket.subscribe("a", "subscription { events { seq after } }").await;
     assert!(socket.is_quiet(Duration::from_millis(200)).await);
@@ -211,6 +214,7 @@ async fn a_stream_ends_with_its_credential() {
         ..Default::default()
     };
     let token = jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
+    world.sealed().await;
     let follow = "subscription { events { seq } }";
     let mut sockets = Vec::new();
     for credential in [&issued.secret, &token] {
@@ -347,6 +351,9 @@ async fn queries_and_mutations_go_over_the_socket_too() {
     socket.subscribe("s", everything).await;
     assert_eq!(seq(&socket.next("s").await), 1);
     socket.say(json!({ "id": "s", "type": "complete" })).await;
+    let mut leaver = Socket::of(&world.address, &world.acme.api_key).await;
+    leaver.subscribe("s", everything).await;
+    assert!(leaver.leave().await, "a client that closes is answered");
 
     let mut refused = async |query: &str| {
         socket.subscribe("bad", query).await;

@@ -78,6 +78,13 @@ impl World {
         Cx::system(self.app.clone(), self.acme.organization)
     }
 
+    /// Waits until every change so far has its place in the chain: whoever follows now hears of later ones only.
+    pub async fn sealed(&self) {
+        while self.count("event WHERE seq IS NULL", []).await > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// The settings of a further server on the same database.
     pub fn config(&self) -> rolecall::config::Config {
         self.database.config()

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::page::{self, Kind};
 use super::{router, sdl};
 use crate::authz::{Actor, Permission, Scope};
-use crate::config::Config;
+use crate::config::{Config, Graphql};
 use crate::context::{App, Cx};
 use crate::domain::{connection, group, key, organization, user};
 
@@ -47,6 +47,10 @@ impl Reply {
 }
 
 async fn open(statements: Option<Arc<AtomicUsize>>) -> Server {
+    configured(Graphql::default(), statements).await
+}
+
+async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {
         database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
@@ -55,6 +59,7 @@ async fn open(statements: Option<Arc<AtomicUsize>>) -> Server {
         public_url: "https://example.com".into(),
         scim_enabled: true,
         scim_rate_limit: 0,
+        graphql,
     };
     let mut app = App::open(config).await.unwrap();
     if let Some(statements) = statements {

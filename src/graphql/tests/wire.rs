@@ -1,16 +1,20 @@
 //! The wire: who is let in, what is understood, what is refused, and how that is told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::{person, server};
+use super::{configured, open, person, server};
 use crate::authz::{Actor, Permission, Permissions};
+use crate::config::Graphql;
 use crate::domain::organization;
 use crate::graphql::page::{self, Kind};
 use crate::jwt;
@@ -179,39 +183,218 @@ async fn the_wire_is_graphql_over_http() {
 
 #[tokio::test]
 async fn bombs_are_refused_at_once() {
-    let server = server().await;
+    let statements = Arc::new(AtomicUsize::new(0));
+    let server = open(Some(statements.clone())).await;
     let doubling: String =
         (0..40).map(|n| format!("fragment F{n} on Query {{ ...F{} ...F{} }} ", n + 1, n + 1)).collect();
     let chained: String = (0..900).map(|n| format!("fragment F{n} on Query {{ ...F{} }} ", n + 1)).collect();
     let list = "organization { connections(first: 100) { nodes { tokens { id } } } }";
-    let bombs = [
-        (format!("{}name{}", "{ organization ".repeat(20), "}".repeat(20)), "QUERY_TOO_COMPLEX"),
-        ("{a".repeat(9_000), "QUERY_TOO_COMPLEX"),
-        (format!("{{ node(id: {}1{}) {{ id }} }}", "[".repeat(9_000), "]".repeat(9_000)), "QUERY_TOO_COMPLEX"),
-        (format!("{{ {} }}", (0..60).map(|n| format!("a{n}: viewer {{ name }} ")).collect::<String>()), "QUERY_TOO_COMPLEX"),
-        (format!("{{ viewer {{ {} }} }}", (0..60).map(|n| format!("a{n}: name ")).collect::<String>()), "QUERY_TOO_COMPLEX"),
-        (format!("{{ {} }}", "viewer { name } ".repeat(21)), "QUERY_TOO_COMPLEX"),
-        (format!("{{ viewer {{ name {} }} }}", "@include(if: true) ".repeat(60)), "QUERY_TOO_COMPLEX"),
-        (format!("{{ ...F0 }} {doubling} fragment F40 on Query {{ viewer {{ name }} }}"), "QUERY_TOO_COMPLEX"),
-        (format!("{{ viewer {{ name }} }} {doubling} fragment F40 on Query {{ viewer {{ name }} }}"), "QUERY_TOO_COMPLEX"),
-        (format!("{{ ...F0 }} {doubling}"), "GRAPHQL_VALIDATION_FAILED"),
-        (format!("{{ ...F0 }} {chained} fragment F900 on Query {{ viewer {{ name }} }}"), "QUERY_TOO_COMPLEX"),
-        ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }".into(), "GRAPHQL_VALIDATION_FAILED"),
-        ("{ organization { groups(first: 100) { nodes { members(first: 100) { nodes { ... on User { id } } } } } } }".into(),
-         "QUERY_TOO_COMPLEX"),
-        ("{ organization { groups { nodes { members { nodes { ... on User { id } } } } } } }".into(), "QUERY_TOO_COMPLEX"),
-        (format!("{{ {} }}", "__schema { types { fields { type { fields { type { fields { name } } } } } } }"), "QUERY_TOO_COMPLEX"),
-        (format!("{{ {list} }} #{}", "x".repeat(70_000)), "QUERY_TOO_COMPLEX"),
-        (format!("{{ {} }}", "nope ".repeat(3_000)), "QUERY_TOO_COMPLEX"),
+    let aliased = |count: usize, what: &str| (0..count).map(|n| format!("a{n}: {what} ")).collect::<String>();
+    const COMPLEX: &str = "QUERY_TOO_COMPLEX";
+    const INVALID: &str = "GRAPHQL_VALIDATION_FAILED";
+    let documents = [
+        (format!("{}name{}", "{ organization ".repeat(20), "}".repeat(20)), COMPLEX),
+        ("{a".repeat(9_000), COMPLEX),
+        (format!("{{ node(id: {}1{}) {{ id }} }}", "[".repeat(9_000), "]".repeat(9_000)), COMPLEX),
+        (format!("{{ {} }}", aliased(60, "viewer { name }")), COMPLEX),
+        (format!("{{ viewer {{ {} }} }}", aliased(60, "name")), COMPLEX),
+        (format!("{{ viewer {{ {} }} }}", aliased(4_000, "name")), COMPLEX),
+        (format!("{{ {} }}", "viewer { name } ".repeat(21)), COMPLEX),
+        (format!("{{ viewer {{ {} }} }}", "name ".repeat(11_000)), COMPLEX),
+        (format!("{{ viewer {{ name {} }} }}", "@include(if: true) ".repeat(60)), COMPLEX),
+        (format!("{{ viewer {{ name {} }} }}", "@include(if: true) ".repeat(3_000)), COMPLEX),
+        (format!("{{ viewer {{ name {} }} }}", "@x ".repeat(20_000)), COMPLEX),
+        (format!("{{ ...F0 }} {doubling} fragment F40 on Query {{ viewer {{ name }} }}"), COMPLEX),
+        (format!("{{ viewer {{ name }} }} {doubling} fragment F40 on Query {{ viewer {{ name }} }}"), COMPLEX),
+        (format!("{{ ...F0 }} {doubling}"), INVALID),
+        (format!("{{ ...F0 }} {chained} fragment F900 on Query {{ viewer {{ name }} }}"), COMPLEX),
+        ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }".into(), INVALID),
+        ("{ ...A } fragment A on Query { ... { viewer { ...B } } } fragment B on Viewer { ...A }".into(), INVALID),
+        ("{ organization { groups(first: 100) { nodes { members(first: 100) { nodes { ... on User { id } } } } } } }".into(), COMPLEX),
+        ("{ organization { groups { nodes { members { nodes { ... on User { id } } } } } } }".into(), COMPLEX),
+        ("{ organization { groups(first: 2147483647) { nodes { members(first: 2147483647) { nodes { ... on User { id } } } } } } }".into(), COMPLEX),
+        ("{ organization { users(first: 2147483647) { nodes { id } } } }".into(), "BAD_USER_INPUT"),
+        ("{ organization { users(first: 99999999999999999999) { nodes { id } } } }".into(), INVALID),
+        ("{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }".into(), COMPLEX),
+        (format!("{{ {} }}", aliased(40, "__schema { types { fields { args { name } type { ofType { name } } } } }")), COMPLEX),
+        (format!("{{ {list} }} #{}", "x".repeat(70_000)), COMPLEX),
+        (format!("{{ {} }}", "nope ".repeat(3_000)), COMPLEX),
     ];
+    let mut bombs: Vec<_> =
+        documents.into_iter().map(|(query, code)| (json!({ "query": query }).to_string(), code)).collect();
+    let batch = vec![json!({ "query": "{ viewer { name } }" }); 10_000];
+    bombs.push((json!(batch).to_string(), "BAD_USER_INPUT"));
+    bombs.push(("[".repeat(500_000), "BAD_USER_INPUT"));
+    bombs.push((
+        json!({ "query": "{ viewer { name } }", "variables": { "a": "x".repeat(2_000_000) } }).to_string(),
+        "BAD_USER_INPUT",
+    ));
+    let ids = json!({ "query": "query($i: [ID!]!) { nodes(ids: $i) { id } }", "variables": { "i": vec!["VXNlcjp4"; 20_000] } });
+    bombs.push((ids.to_string(), COMPLEX));
     for (bomb, code) in bombs {
-        let begun = Instant::now();
-        let reply = server.ask(&bomb).await;
-        let took = begun.elapsed();
         let shown: String = bomb.chars().take(120).collect();
-        assert_eq!((reply.status, reply.code()), (StatusCode::BAD_REQUEST, code), "{shown}: {}", reply.body);
-        assert!(took < Duration::from_millis(500), "{shown} took {took:?}");
+        // The machine may be busy with something else; a bomb that works is slow every time.
+        let mut best = Duration::MAX;
+        for _ in 0..5 {
+            let before = statements.load(Ordering::Relaxed);
+            let begun = Instant::now();
+            let reply = server.send(server.post(&server.key).body(bomb.clone().into()).unwrap()).await;
+            best = best.min(begun.elapsed());
+            assert_eq!(reply.code(), code, "{shown}: {}", reply.body);
+            assert_eq!(statements.load(Ordering::Relaxed) - before, 1, "{shown}: only the credential is looked up");
+        }
+        assert!(best < Duration::from_millis(50), "{shown} took {best:?}");
     }
+}
+
+#[tokio::test]
+async fn a_caller_who_spends_too_much_waits() {
+    let server = configured(Graphql { cost_limit: 100, ..Graphql::default() }, None).await;
+    let query = "{ organization { users(first: 10) { nodes { id } } } }";
+    let reply = server.ask(query).await;
+    assert_eq!(reply.at("/extensions/cost/requested"), 22);
+    assert_eq!(reply.at("/extensions/budget"), &json!({ "perMinute": 100, "remaining": 78 }));
+    for _ in 0..3 {
+        assert_eq!(server.ask(query).await.status, StatusCode::OK);
+    }
+    let reply = server.ask(query).await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"));
+    let wait = reply.at("/errors/0/extensions/retryAfterSeconds").as_u64().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(reply.headers["retry-after"], wait.to_string().as_str());
+    // Another caller has a budget of their own.
+    let other = server.key_with(&[Permission::UserRead]).await;
+    assert_eq!(server.ask_as(&other, query, json!({})).await.status, StatusCode::OK);
+    // What nobody could ever pay is refused, too.
+    let dear = "{ organization { users(first: 60) { nodes { id } } } }";
+    assert_eq!(server.ask_as(&other, dear, json!({})).await.code(), "RATE_LIMITED");
+    let unlimited = configured(Graphql { cost_limit: 0, ..Graphql::default() }, None).await;
+    assert_eq!(unlimited.ask(query).await.at("/extensions/budget"), &Value::Null);
+}
+
+#[tokio::test]
+async fn the_schema_can_be_kept_from_being_asked_for() {
+    let server = configured(Graphql { introspection: false, ..Graphql::default() }, None).await;
+    for query in [
+        "{ __schema { types { name } } }",
+        "{ __type(name: \"User\") { name } }",
+        "{ viewer { name } s: __schema { queryType { name } } }",
+        "{ ...A } fragment A on Query { ... { __schema { types { name } } } }",
+    ] {
+        let reply = server.ask(query).await;
+        assert_eq!((reply.status, reply.code()), (StatusCode::BAD_REQUEST, "INTROSPECTION_DISABLED"), "{query}");
+    }
+    let data = server.data("{ __typename viewer { __typename name } }", json!({})).await;
+    assert_eq!(data["viewer"], json!({ "__typename": "Viewer", "name": "all" }));
+}
+
+/// SHA-256 in hexadecimal.
+fn sha256(text: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_document_is_sent_once_and_then_named() {
+    let server = server().await;
+    let send = async |body: Value| server.send(server.post(&server.key).body(body.to_string().into()).unwrap()).await;
+    let apollo = |hash: &str| json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
+    let query = "query Name($n: String) { viewer { name } organization { user(userName: $n) { id } } }";
+    let hash = sha256(query);
+    let named = json!({ "extensions": apollo(&hash), "variables": { "n": "x" } });
+    let reply = send(named.clone()).await;
+    assert_eq!((reply.status, reply.code()), (StatusCode::BAD_REQUEST, "PERSISTED_QUERY_NOT_FOUND"));
+    assert_eq!(reply.at("/errors/0/message"), "PersistedQueryNotFound", "the word that clients wait for");
+    let other = json!({ "query": "{ viewer { kind } }", "extensions": apollo(&hash) });
+    assert_eq!(send(other).await.code(), "PERSISTED_QUERY_HASH_MISMATCH");
+    assert_eq!(send(named.clone()).await.code(), "PERSISTED_QUERY_NOT_FOUND", "nobody plants another document");
+    let both = json!({ "query": query, "extensions": apollo(&hash) });
+    assert_eq!(send(both).await.at("/data/viewer/name"), "all");
+    assert_eq!(send(named.clone()).await.at("/data/viewer/name"), "all");
+    let upper = json!({ "extensions": apollo(&hash.to_uppercase()) });
+    assert_eq!(send(upper).await.at("/data/viewer/name"), "all");
+    let appendix = json!({ "documentId": format!("sha256:{hash}") });
+    assert_eq!(send(appendix).await.at("/data/viewer/name"), "all");
+    let uri = format!(
+        "/graphql?extensions={}",
+        apollo(&hash).to_string().replace('"', "%22").replace('{', "%7B").replace('}', "%7D")
+    );
+    let get = Request::get(uri).header("authorization", format!("Bearer {}", server.key));
+    assert_eq!(server.send(get.body(Body::empty()).unwrap()).await.at("/data/viewer/name"), "all");
+    // The permission is asked for each time, not when the document was first seen.
+    let reader = server.key_with(&[]).await;
+    let request = server.post(&reader).body(named.to_string().into()).unwrap();
+    assert_eq!(server.send(request).await.code(), "FORBIDDEN");
+    for extension in [json!({ "version": 2, "sha256Hash": hash }), json!({ "version": 1 }), json!(7)] {
+        let body = json!({ "extensions": { "persistedQuery": extension } });
+        assert_eq!(send(body).await.code(), "PERSISTED_QUERY_NOT_SUPPORTED");
+    }
+    for unknown in ["", "x", "é", &hash[1..]] {
+        assert_eq!(send(json!({ "extensions": apollo(unknown) })).await.code(), "PERSISTED_QUERY_NOT_FOUND");
+    }
+    // A document that is refused is not worth remembering; and there is an end to what is.
+    let bad = "{ nope";
+    let body = json!({ "query": bad, "extensions": apollo(&sha256(bad)) });
+    assert_eq!(send(body).await.code(), "GRAPHQL_PARSE_FAILED");
+    assert_eq!(send(json!({ "extensions": apollo(&sha256(bad)) })).await.code(), "PERSISTED_QUERY_NOT_FOUND");
+    for n in 0..1_000 {
+        let filler = format!("{{ viewer {{ a{n}: name }} }}");
+        send(json!({ "query": filler, "extensions": apollo(&sha256(&filler)) })).await;
+    }
+    assert_eq!(send(named).await.code(), "PERSISTED_QUERY_NOT_FOUND", "the oldest was forgotten");
+}
+
+#[tokio::test]
+async fn a_list_of_operations_leaves_no_others() {
+    let listed = "query Name { viewer { name } }";
+    let server = configured(Graphql { operations: Some(vec![listed.into()]), ..Graphql::default() }, None).await;
+    let send = async |body: Value| server.send(server.post(&server.key).body(body.to_string().into()).unwrap()).await;
+    let hash = json!({ "persistedQuery": { "version": 1, "sha256Hash": sha256(listed) } });
+    assert_eq!(send(json!({ "extensions": hash })).await.at("/data/viewer/name"), "all");
+    assert_eq!(send(json!({ "query": listed })).await.at("/data/viewer/name"), "all");
+    for other in ["{ viewer { name } }", "query Name { viewer { name } } ", "{ __schema { queryType { name } } }", "{"]
+    {
+        let reply = send(json!({ "query": other })).await;
+        assert_eq!((reply.status, reply.code()), (StatusCode::BAD_REQUEST, "OPERATION_NOT_ALLOWED"), "{other}");
+        let hash = json!({ "persistedQuery": { "version": 1, "sha256Hash": sha256(other) } });
+        assert_eq!(send(json!({ "query": other, "extensions": hash })).await.code(), "OPERATION_NOT_ALLOWED");
+        assert_eq!(send(json!({ "extensions": hash })).await.code(), "PERSISTED_QUERY_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn the_page_loads_nothing_from_elsewhere() {
+    let server = server().await;
+    let get = async |uri: &str| {
+        let request = Request::get(uri).header("accept", "text/html,*/*;q=0.8").body(Body::empty()).unwrap();
+        server.router.clone().oneshot(request).await.unwrap()
+    };
+    let page = get("/graphql").await;
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    for source in policy.split([';', ' ']).filter(|word| !word.is_empty() && !word.contains('-')) {
+        assert!(["'none'", "'self'", "data:"].contains(&source), "{source}");
+    }
+    let page = axum::body::to_bytes(page.into_body(), 1 << 20).await.unwrap();
+    let page = std::str::from_utf8(&page).unwrap();
+    assert!(!page.contains("//") && !page.contains("<script>"), "{page}");
+    let files = page.split(['"', '\'']).filter(|word| word.starts_with("graphql/")).collect::<Vec<_>>();
+    assert_eq!(files.len(), 6, "{files:?}");
+    let mut size = 0;
+    for file in files {
+        let asset = get(&format!("/{file}")).await;
+        assert_eq!(asset.status(), StatusCode::OK, "{file}");
+        let media = if file.ends_with(".css") { "text/css" } else { "text/javascript" };
+        assert!(asset.headers()["content-type"].to_str().unwrap().starts_with(media), "{file}");
+        assert_eq!(asset.headers()["x-content-type-options"], "nosniff");
+        let compressed = asset.headers().contains_key("content-encoding");
+        let bytes = axum::body::to_bytes(asset.into_body(), 1 << 20).await.unwrap();
+        size += bytes.len();
+        assert!(compressed || !std::str::from_utf8(&bytes).unwrap().contains("://"), "{file}");
+    }
+    assert!(size < 1024 * 1024, "{size}");
+    assert_eq!(get("/graphql/assets/other.js").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
