@@ -3,11 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 
 use sea_orm::{ConnectionTrait, Database as Connections};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::database::{Database, MASTER_KEY};
 use crate::process::{Server, bootstrap, ok, rolecall, run};
+use crate::world::Answer;
 
 /// The one line that a command which could not start says.
 #[track_caller]
@@ -222,5 +223,34 @@ async fn schema_prints_the_published_contract() {
     let database = Database::empty().await;
     let published = include_str!("../../schema.graphql");
     assert_eq!(ok(&database, &["schema"]), published, "schema.graphql is stale: rolecall schema > schema.graphql");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_manifest_leaves_only_what_it_lists() {
+    let database = Database::empty().await;
+    let made = bootstrap(&database);
+    let listed = "{ organization { slug } }";
+    let hash = "2e954b0cc9fcf156cfcc7c0acd005871aa636b0cf5edbab7917cba0841231603";
+    let manifest = database.folder().join("operations.json");
+    let apollo = json!([{ "id": hash, "name": "Slug", "type": "query", "body": listed }]);
+    for text in [json!({ hash: listed }), json!({ "format": "apollo-persisted-query-manifest", "operations": apollo })]
+    {
+        std::fs::write(&manifest, text.to_string()).unwrap();
+        let settings = [("ROLECALL_GRAPHQL_OPERATIONS", manifest.to_str().unwrap())];
+        let server = Server::begin(&database, &settings);
+        server.ready().await;
+        let ask = async |body: Value| {
+            let request = reqwest::Client::new().post(format!("{}/graphql", server.address));
+            let request = request.bearer_auth(made["graphql"]["api_key"].as_str().unwrap());
+            let request = request.header("content-type", "application/json").body(body.to_string());
+            Answer::of(request.send().await.unwrap()).await.is(200).body
+        };
+        let named = ask(json!({ "documentId": format!("sha256:{hash}") })).await;
+        assert_eq!(named["data"]["organization"]["slug"], "acme", "{named:#}");
+        assert_eq!(ask(json!({ "query": listed })).await["data"], named["data"]);
+        let other = ask(json!({ "query": "{ organization { name } }" })).await;
+        assert_eq!(other["errors"][0]["extensions"]["code"], "OPERATION_NOT_ALLOWED");
+    }
     database.drop().await;
 }

@@ -434,3 +434,24 @@ async fn an_event_stream_is_what_its_clients_expect() {
     drop(held);
     world.end().await;
 }
+
+#[tokio::test]
+async fn who_has_spent_too_much_hears_later() {
+    // One event of this subscription costs 2, a minute's budget is 60: thirty at once, and then one in two seconds.
+    let world = World::with(|config| config.graphql.cost_limit = 60).await;
+    for n in 0..40 {
+        world.scim().user(&format!("nurse.{n}")).await;
+    }
+    world.sealed().await;
+    let follower = key_with(&world, &[Permission::AuditRead]).await.secret;
+    let mut socket = Socket::of(&world.address, &follower).await;
+    socket.subscribe("a", "subscription { events(after: 0) { seq } }").await;
+    for expected in 1..=30 {
+        assert_eq!(seq(&socket.next("a").await), expected);
+    }
+    assert!(socket.is_quiet(Duration::from_millis(500)).await);
+    assert_eq!(seq(&socket.next("a").await), 31, "later, and not lost");
+    let refused = world.acme.graphql_as(&follower, &[], "{ viewer { name } }", json!({})).await.is(429);
+    assert_eq!(codes(&refused.body), ["RATE_LIMITED"]);
+    world.end().await;
+}
