@@ -150,6 +150,11 @@ impl Actor {
         }
     }
 
+    /// What the actor holds of permissions, in their order.
+    pub fn permissions(&self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.into_iter().filter(|permission| holds(self, *permission))
+    }
+
     /// A name for people to read.
     pub fn name(&self) -> &str {
         match self {

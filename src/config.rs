@@ -1,4 +1,6 @@
-//! Flags and environment, checked once. Nothing else in the house reads the environment.
+//! Flags, environment and the file of issuers, checked once. Nothing else in the house reads the environment.
+
+pub mod issuers;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,9 @@ pub struct ServeArgs {
     /// Cost that one caller of the management API may spend in a minute on this replica; 0 = no limit
     #[arg(long, env = "ROLECALL_GRAPHQL_COST_LIMIT", default_value_t = DEFAULT_COST_LIMIT)]
     pub graphql_cost_limit: u32,
+    /// JSON file of the issuers whose tokens open the management API, beside the installation's own
+    #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
+    pub issuers: Option<PathBuf>,
 }
 
 /// A hundred of the most expensive queries; frontends and scripts stay far below.
@@ -67,6 +72,8 @@ pub struct Config {
     pub scim_enabled: bool,
     /// SCIM requests per second and connection; 0 = no limit.
     pub scim_rate_limit: u32,
+    /// Whose tokens open the management API, beside the installation's own.
+    pub issuers: Vec<issuers::Issuer>,
     pub graphql: Graphql,
 }
 
@@ -99,7 +106,12 @@ impl ServeArgs {
             operations: self.graphql_operations.as_deref().map(operations).transpose()?,
             cost_limit: self.graphql_cost_limit,
         };
-        Ok(Config { scim_enabled: self.scim_enabled, scim_rate_limit: self.scim_rate_limit, graphql, ..config })
+        let issuers = match &self.issuers {
+            Some(file) => issuers::read(file, &config.public_url)?,
+            None => Vec::new(),
+        };
+        let Self { scim_enabled, scim_rate_limit, .. } = self;
+        Ok(Config { scim_enabled, scim_rate_limit, graphql, issuers, ..config })
     }
 }
 
@@ -128,6 +140,7 @@ impl StoreArgs {
             scim_enabled: true,
             scim_rate_limit: DEFAULT_RATE_LIMIT,
             graphql: Graphql::default(),
+            issuers: Vec::new(),
         })
     }
 }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::authz::{self, Action, Actor, Permission};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::issuers::Issuers;
 use crate::ledger::{self, Entry, Origin};
 use crate::requests::Requests;
 use crate::store::Store;
@@ -52,6 +53,8 @@ pub struct App {
     /// True once the process was told to stop: what would stay open for ever ends then. Whoever still holds a
     /// receiver is not done.
     pub stopping: watch::Sender<bool>,
+    /// Who vouches for people, beside the installation itself.
+    pub issuers: Issuers,
 }
 
 impl App {
@@ -70,6 +73,7 @@ impl App {
         let clock = Clock::default();
         let limits = Limits::new(config.scim_rate_limit);
         let vault = Vault::open(&store, &config, clock.now()).await?;
+        let issuers = Issuers::new(&config.issuers)?;
         Ok(Arc::new(Self {
             config,
             store,
@@ -81,6 +85,7 @@ impl App {
             limits,
             heads: Heads::default(),
             stopping: watch::Sender::new(false),
+            issuers,
         }))
     }
 }
@@ -387,6 +392,11 @@ impl Tx<'_> {
     /// [`Cx::find`] for this write's organization.
     pub fn find<E: Scoped>(&self) -> Select<E> {
         self.cx.find()
+    }
+
+    /// The request that writes.
+    pub fn request_id(&self) -> Uuid {
+        self.cx.request_id
     }
 
     /// The organization written in.

@@ -1,38 +1,30 @@
-//! JSON web tokens of the local issuer (RFC 7519): what a person opens the management API with where no other
-//! issuer is configured, as in development and in the demo.
+//! JSON web tokens (RFC 7519): what a person opens the management API with. They come from the issuers that the
+//! configuration trusts ([`crate::issuers`]), or from the installation itself, as in development and in the demo.
 //!
-//! The key pair is the installation's own, sealed in its database, so that all replicas share it. The algorithm
-//! is pinned, and times are judged by the clock of [`App`].
+//! The local issuer's key pair is sealed in the database, so that all replicas share it. Its algorithm is pinned, and
+//! times are judged by the clock of [`App`].
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Duration;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::authz::Permissions;
 use crate::context::App;
 use crate::error::{Error, Result};
+use crate::issuers::{self, REFUSED};
+use crate::vault;
+
+pub use crate::issuers::Claims;
 
 /// Whom our tokens are for (`aud`).
 pub const AUDIENCE: &str = "rolecall";
-/// How far two clocks may be apart.
-const LEEWAY_SECONDS: i64 = 60;
 /// The longest token that is looked at.
 const MAX_LENGTH: usize = 16 * 1024;
-
-/// What a token says about a person.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
-    /// Who this is, for as long as the issuer exists.
-    pub subject: String,
-    /// A name for people to read.
-    pub name: String,
-    /// What the person may do, by the slug of the organization.
-    pub organizations: BTreeMap<String, Permissions>,
-    /// What the person may do in every organization that the token names, and on the installation as a whole.
-    pub permissions: Permissions,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Wire {
@@ -66,19 +58,32 @@ pub fn issue(app: &App, claims: &Claims, life: Duration) -> Result<String> {
         permissions: names(&claims.permissions),
     };
     let key = EncodingKey::from_ed_der(app.vault.signing_key());
-    jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &wire, &key)
+    let header = Header { kid: Some(key_id(app)), ..Header::new(Algorithm::EdDSA) };
+    jsonwebtoken::encode(&header, &wire, &key)
         .map_err(|error| Error::Internal(format!("signing a token failed: {error}")))
 }
 
-/// What a token says, if it is ours, for us, and good now.
+/// What a token says, if somebody made it whom we trust, for us, and it is good now.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] in every other case; the words do not tell a forger what was wrong.
-pub fn verify(app: &App, token: &str) -> Result<Claims> {
-    const REFUSED: Error = Error::Unauthenticated("the token is malformed, not ours, expired or not yet valid");
+/// [`REFUSED`] in every other case; [`Error::Busy`] while the issuer's keys were never to be had.
+pub async fn verify(app: &App, token: &str) -> Result<Claims> {
+    /// Who a token says has made it; not true until it is checked.
+    #[derive(Deserialize)]
+    struct Said {
+        iss: String,
+    }
     if token.len() > MAX_LENGTH {
         return Err(REFUSED);
     }
+    let said: Said = jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| REFUSED)?;
+    match said.iss == app.config.public_url {
+        true => verify_own(app, token),
+        false => app.issuers.verify(&said.iss, token, app.clock.now()).await,
+    }
+}
+
+fn verify_own(app: &App, token: &str) -> Result<Claims> {
     // RFC 8725 section 3.1: the algorithm is ours to choose, never the token's.
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.set_issuer(&[&app.config.public_url]);
@@ -88,9 +93,7 @@ pub fn verify(app: &App, token: &str) -> Result<Claims> {
     validation.validate_exp = false;
     let key = DecodingKey::from_ed_der(app.vault.verifying_key());
     let wire = jsonwebtoken::decode::<Wire>(token, &key, &validation).map_err(|_| REFUSED)?.claims;
-    let now = app.clock.now().timestamp();
-    let begun = wire.nbf.is_none_or(|at| at <= now.saturating_add(LEEWAY_SECONDS));
-    if !begun || wire.exp.saturating_add(LEEWAY_SECONDS) <= now {
+    if !issuers::good(wire.nbf, wire.exp, app.clock.now()) {
         return Err(REFUSED);
     }
     Ok(Claims {
@@ -99,6 +102,19 @@ pub fn verify(app: &App, token: &str) -> Result<Claims> {
         organizations: wire.organizations.into_iter().map(|(slug, held)| (slug, known(&held))).collect(),
         permissions: known(&wire.permissions),
     })
+}
+
+/// The local issuer's public key, for whoever else is to check its tokens (RFC 7517, RFC 8037).
+pub fn jwks(app: &App) -> Value {
+    let x = URL_SAFE_NO_PAD.encode(app.vault.verifying_key());
+    let key = json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key_id(app), "x": x });
+    json!({ "keys": [key] })
+}
+
+/// RFC 7638 with RFC 8037 section 2: the thumbprint of the key.
+fn key_id(app: &App) -> String {
+    let x = URL_SAFE_NO_PAD.encode(app.vault.verifying_key());
+    URL_SAFE_NO_PAD.encode(vault::hash(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
 }
 
 fn names(permissions: &Permissions) -> Vec<String> {

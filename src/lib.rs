@@ -3,7 +3,7 @@
 //! # The map
 //!
 //! Imports run one way: `main → lib → {graphql, scim, workers} → domain → context → {authz, error, ledger,
-//! store, vault, entity}`. `graphql` and `scim` never see each other; `domain` never names HTTP, GraphQL or
+//! store, vault, issuers, entity}`. `graphql` and `scim` never see each other; `domain` never names HTTP, GraphQL or
 //! SCIM messages and never calls out. A test (`walls`) holds this.
 //!
 //! | room | what it is for |
@@ -16,6 +16,7 @@
 //! | [`requests`] | what requests came to, counted in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
 //! | [`workers`] | what happens in the background |
+//! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
 //! | [`simulate`], [`demo`], [`bootstrap`], [`server`] | what the command line starts |
 //! | [`progress`] | a line that says how far something is |
@@ -38,8 +39,10 @@ pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod graphql;
+pub mod issuers;
 pub mod jwt;
 pub mod ledger;
+pub mod outbound;
 pub mod progress;
 pub mod requests;
 pub mod scim;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -17,7 +17,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
 use crate::context::App;
-use crate::{graphql, scim, workers};
+use crate::{graphql, jwt, scim, workers};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -27,8 +27,10 @@ pub fn app(app: Arc<App>) -> Router {
     let path = app.config.public_url.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
     let health =
         Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(app.clone());
+    let keys = Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(app.clone());
     let doors = scim::router(app.clone())
         .merge(graphql::router(app))
+        .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))
         // Small answers cost more to compress than to send.
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))))
@@ -57,6 +59,11 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),
     }
+}
+
+/// The local issuer's public key: no secret, and it never changes.
+async fn jwks(State(app): State<Arc<App>>) -> Response {
+    ([(header::CACHE_CONTROL, "public, max-age=3600")], Json(jwt::jwks(&app))).into_response()
 }
 
 /// Serves on `listener` with the background workers beside, until `stop` is done; then lets requests end,

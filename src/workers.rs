@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{erasure, event, request_log, token};
+use crate::domain::{erasure, event, idempotency, request_log, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
@@ -22,6 +22,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// Accounts whose time has come are purged at most this long after.
 const PURGE: Duration = Duration::from_secs(60);
+/// A key that an issuer gave up opens nothing here at most this long after.
+const REFRESH_KEYS: Duration = Duration::from_secs(5 * 60);
 /// The request log's rows outlive their time by this at most.
 const FORGET: Duration = Duration::from_secs(60 * 60);
 
@@ -36,7 +38,8 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut sweep = interval(SEAL_SWEEP);
     let mut purge = interval(PURGE);
     let mut forget = interval(FORGET);
-    for timer in [&mut flush, &mut sweep, &mut purge, &mut forget] {
+    let mut keys = interval(REFRESH_KEYS);
+    for timer in [&mut flush, &mut sweep, &mut purge, &mut forget, &mut keys] {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
@@ -50,6 +53,7 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = sweep.tick() => seal(app).await,
             _ = purge.tick() => purge_due(app).await,
             _ = forget.tick() => forget_requests(app).await,
+            _ = keys.tick() => refresh_keys(app),
             () = app.wake.notified() => {
                 // Let a burst gather: one batch seals all of it.
                 sleep(SEAL_DELAY).await;
@@ -105,9 +109,18 @@ async fn flush_requests(app: &App) {
     }
 }
 
-async fn forget_requests(app: &App) {
+/// Others answer these calls, in their own time: nothing here waits for them.
+fn refresh_keys(app: &Arc<App>) {
+    let app = app.clone();
+    tokio::spawn(async move { app.issuers.refresh(app.clock.now()).await });
+}
+
+async fn forget_requests(app: &Arc<App>) {
     if let Err(error) = request_log::forget(app).await {
         tracing::warn!(%error, "deleting old rows of the request log failed; it is tried again");
+    }
+    if let Err(error) = idempotency::forget(app).await {
+        tracing::warn!(%error, "forgetting old idempotency keys failed; it is tried again");
     }
 }
 

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod event;
 pub mod group;
 pub mod group_nesting;
+pub mod idempotency;
 pub mod instance;
 pub mod lease;
 pub mod ledger_head;
@@ -50,6 +51,7 @@ scoped!(
     event.Id,
     group.Id,
     group_nesting.Id,
+    idempotency.Name,
     ledger_head.OrganizationId,
     membership.Id,
     request_log.Id,

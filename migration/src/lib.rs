@@ -6,6 +6,7 @@ mod m20261121_000001_foundation;
 mod m20261122_000001_request_log;
 mod m20261122_000002_adoption;
 mod m20261123_000001_cursor_announcement;
+mod m20261124_000001_idempotency;
 
 pub struct Migrator;
 
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_request_log::Migration),
             Box::new(m20261122_000002_adoption::Migration),
             Box::new(m20261123_000001_cursor_announcement::Migration),
+            Box::new(m20261124_000001_idempotency::Migration),
         ]
     }
 }

@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFil
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::list;
+use super::{idempotency, list};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -105,6 +105,7 @@ pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Re
         let text = format!("{act} WHERE organization_id = $1 AND {user} {}", list::among(backend, 2));
         tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values.clone())).await?;
     }
+    idempotency::erase(tx).await?;
     let text = format!(
         r#"UPDATE "user" SET deleted_at = coalesce(deleted_at, $3), purged_at = $3, purge_after = NULL, updated_at = $3,
             version = version + 1 WHERE organization_id = $1 AND id {}"#,

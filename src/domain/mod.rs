@@ -12,6 +12,7 @@ pub mod erasure;
 pub mod event;
 pub mod extension;
 pub mod group;
+pub mod idempotency;
 pub mod key;
 pub mod list;
 pub mod mapping;

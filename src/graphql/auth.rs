@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::budget::Balance;
 use super::http::Refusal;
-use super::{Door, limits, page};
+use super::{Door, limits, page, replay};
 use crate::authz::{self, Actor, Permissions};
 use crate::context::{App, Cx};
 use crate::domain::{key, organization};
@@ -99,7 +99,7 @@ impl Credential {
             let cx = key::authenticate(app, &self.secret, request_id).await?;
             return Ok(Caller { cx, memberships: Vec::new(), outside: None, credential: self });
         }
-        let claims = jwt::verify(app, &self.secret)?;
+        let claims = jwt::verify(app, &self.secret).await?;
         person(app, claims, self, request_id).await
     }
 }
@@ -257,6 +257,11 @@ impl Extension for Gatekeeper {
     ) -> ServerResult<Option<Value>> {
         let nullable = !info.return_type.ends_with('!');
         let path = info.path_node;
+        if info.name == replay::SECRET
+            && let Some(secrets) = ctx.data_opt::<replay::Secrets>()
+        {
+            secrets.note(path.to_string_vec());
+        }
         let position = info.field.name.pos;
         let result = match allowed(ctx, &info) {
             Ok(()) => next.run(ctx, info).await,

@@ -18,7 +18,8 @@ use serde_json::{Map, Value as Data, json};
 use uuid::Uuid;
 
 use super::auth::{self, Caller};
-use super::operation::{self, Answer, Ask, Fault, response_json};
+use super::operation::{self, Ask, Fault, response_json};
+use super::replay::{self, Reply};
 use super::{Door, graphiql, sse, websocket};
 use crate::error::Error;
 
@@ -161,13 +162,25 @@ async fn answer(
             _ => Ok(operation),
         });
     match prepared {
+        Ok(operation) if operation.kind == OperationType::Mutation && headers.contains_key(replay::HEADER) => {
+            let answer = match replay::key(headers) {
+                Ok(_) if only_events => Err(Fault::bad("Idempotency-Key goes with answers in JSON, not with events")),
+                Ok(key) => replay::once(operation, caller, &key).await,
+                Err(fault) => Err(fault),
+            };
+            finish(answer, request_id, headers)
+        }
         Ok(operation) if only_events || operation.kind == OperationType::Subscription => {
             match sse::stream(&door.streams, caller, operation.answers()) {
                 Ok(response) => response,
                 Err(fault) => finish(Err(fault), request_id, headers),
             }
         }
-        Ok(operation) => finish(operation.run().await, request_id, headers),
+        Ok(operation) => {
+            let answer = operation.run().await;
+            let reply = |(status, response)| Reply { status, body: response_json(response), replayed: false };
+            finish(answer.map(reply), request_id, headers)
+        }
         Err(fault) if only_events && operation::is_about_document(fault.code) => sse::refusal(&fault, request_id),
         Err(fault) => finish(Err(fault), request_id, headers),
     }
@@ -237,16 +250,14 @@ fn wants_page(headers: &HeaderMap, uri: &Uri) -> bool {
 }
 
 /// Section "Response": the status, the media type, the body.
-fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
+fn finish(answer: Result<Reply, Fault>, request_id: Uuid, headers: &HeaderMap) -> Response {
     let media = media_type(headers).unwrap_or(GRAPHQL);
     let (mut allow, mut retry_after) = (None, None);
-    let (status, body) = match answer {
-        Ok((status, response)) => (status, response_json(response)),
-        Err(fault) => {
-            (allow, retry_after) = (fault.allow, fault.retry_after);
-            (fault.status, json!({ "errors": [fault.to_json(request_id)] }))
-        }
-    };
+    let Reply { status, body, replayed } = answer.unwrap_or_else(|fault| {
+        (allow, retry_after) = (fault.allow, fault.retry_after);
+        let body = json!({ "errors": [fault.to_json(request_id)] });
+        Reply { status: fault.status, body, replayed: false }
+    });
     // "application/json": a well-formed request is 200, whatever becomes of its document. What failed before
     // there was a document keeps its status.
     let about_document = |body: &Data| {
@@ -272,6 +283,9 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     }
     if let Some(seconds) = retry_after {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if replayed {
+        fields.insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
     if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
         fields.insert("x-request-id", id);

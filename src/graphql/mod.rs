@@ -25,6 +25,7 @@ mod operation;
 mod organization;
 mod page;
 mod persisted;
+mod replay;
 mod request_log;
 mod role;
 mod sse;

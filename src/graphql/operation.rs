@@ -243,6 +243,18 @@ pub fn prepare(door: &Arc<Door>, caller: Caller, ask: Ask) -> Result<Operation, 
 }
 
 impl Operation {
+    /// What is asked, to tell one request from another.
+    pub fn text(&self) -> String {
+        let name = self.request.operation_name.as_deref().unwrap_or_default();
+        let variables = serde_json::to_string(&self.request.variables).unwrap_or_default();
+        format!("{name}\0{}\0{variables}", self.request.query)
+    }
+
+    /// Gives the resolvers something to see.
+    pub fn attach(&mut self, data: impl std::any::Any + Send + Sync) {
+        self.request.data.insert(data);
+    }
+
     /// Runs a query or a mutation.
     pub async fn run(self) -> Answer {
         let Self { request, request_id, .. } = self;

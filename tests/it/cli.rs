@@ -109,6 +109,12 @@ async fn bad_configuration_is_one_clear_line() {
     for key in ["short", "not base64 at all!", ""] {
         assert!(with(&["migrate"], &[("ROLECALL_MASTER_KEY", key)]).contains("ROLECALL_MASTER_KEY"), "{key}");
     }
+    let file = database.folder().join("issuers.json");
+    for text in ["", "{}", r#"{ "issuers": [{ "issuer": "x", "audience": "x", "organizations": ["acme"] }] }"#] {
+        std::fs::write(&file, text).unwrap();
+        assert!(with(&["serve"], &[("ROLECALL_ISSUERS", file.to_str().unwrap())]).contains("issuers.json"), "{text}");
+    }
+    assert!(with(&["serve", "--issuers", "nowhere.json"], &[]).contains("nowhere.json"));
     assert!(with(&["bootstrap", "--organization", "acme", "--provider", "ACME"], &[]).contains("--provider"));
     assert!(with(&["audit", "verify", "--organization", "nobody"], &[]).contains("nobody"));
     database.drop().await;

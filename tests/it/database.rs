@@ -87,6 +87,7 @@ impl Database {
             scim_rate_limit: 100_000,
             // Walks along the whole schema spend more than anybody does.
             graphql: Graphql { cost_limit: 0, ..Graphql::default() },
+            issuers: Vec::new(),
         }
     }
 

@@ -278,7 +278,7 @@ async fn catalogue(world: &World) -> Vec<Column> {
 /// SQLite keeps our ids as bytes and instants as text; on PostgreSQL their types tell them apart.
 fn id_or_instant(column: &Column) -> bool {
     let name = column.name.as_str();
-    let id = ["id", "opened_by", "closed_by", "holder"].contains(&name) || name.ends_with("_id");
+    let id = ["id", "opened_by", "closed_by", "erased_by", "holder"].contains(&name) || name.ends_with("_id");
     let instant = ["at", "since", "until", "purge_after", "hour"].contains(&name) || name.ends_with("_at");
     !on_postgres() && ((column.bytes && id) || (!column.bytes && instant))
 }
@@ -328,6 +328,8 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ),
     ("request_log", &["source"], "the address of an identity provider, or of whoever tried to be one"),
     ("lease", &["name"], "the name of a task"),
+    ("idempotency", &["name", "fingerprint"], "hashes of words of a client's own choice"),
+    ("idempotency", &["answer"], "may tell of anybody: every erasure empties all of them"),
 ];
 
 #[tokio::test]

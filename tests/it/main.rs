@@ -14,6 +14,8 @@ mod deletion;
 mod demo;
 mod dialects;
 mod fuzz;
+mod idempotency;
+mod issuers;
 mod parity;
 mod process;
 mod random_queries;

@@ -181,7 +181,7 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 5] = ["seaql_migrations", "ledger_head", "tally", "lease", "request_log"];
+const BOOKKEEPING: [&str; 6] = ["seaql_migrations", "ledger_head", "tally", "lease", "request_log", "idempotency"];
 
 /// What changes when a row changes and none comes.
 const SUMS: [(&str, &str); 5] = [

@@ -60,6 +60,7 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
         scim_enabled: true,
         scim_rate_limit: 0,
         graphql,
+        issuers: Vec::new(),
     };
     let mut app = App::open(config).await.unwrap();
     if let Some(statements) = statements {

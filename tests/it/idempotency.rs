@@ -1,0 +1,230 @@
+//! Mutations with the header `Idempotency-Key`: a repeat has no second effect and hears the first answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rolecall::authz::{Permission, Permissions};
+use rolecall::jwt;
+use serde_json::{Value, json};
+
+use crate::walk::codes;
+use crate::world::{Answer, World};
+
+const CREATE: &str = "mutation($name: String!) { roleCreate(input: { name: $name }) {
+    role { id name } userErrors { code } } }";
+
+async fn send(world: &World, key: &str, query: &str, variables: Value) -> Answer {
+    world.acme.graphql_as(&world.acme.api_key, &[("idempotency-key", key)], query, variables).await
+}
+
+#[track_caller]
+fn replayed(answer: &Answer) -> bool {
+    match answer.header("idempotency-replayed") {
+        "" => false,
+        value => {
+            assert_eq!((value, answer.status.as_u16()), ("true", 200), "{:#}", answer.body);
+            true
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_hears_the_first_answer_and_changes_nothing() {
+    let world = World::new().await;
+    let first = send(&world, "k-1", CREATE, json!({ "name": "Nurse" })).await.is(200);
+    assert!(!replayed(&first) && first.body["data"]["roleCreate"]["role"]["name"] == "Nurse", "{:#}", first.body);
+    let after = world.everything().await;
+    for _ in 0..3 {
+        let again = send(&world, "k-1", CREATE, json!({ "name": "Nurse" })).await.is(200);
+        assert!(replayed(&again));
+        assert_eq!(again.body, first.body);
+    }
+    // A mistake is an answer too.
+    let taken = send(&world, "k-2", CREATE, json!({ "name": "Nurse" })).await.is(200);
+    assert_eq!(taken.body["data"]["roleCreate"]["userErrors"][0]["code"], "TAKEN");
+    assert_eq!(send(&world, "k-2", CREATE, json!({ "name": "Nurse" })).await.body, taken.body);
+    assert_eq!(world.everything().await, after);
+
+    // The key stands for this request and no other.
+    let named = format!("query Q {{ viewer {{ name }} }} {}", CREATE.replace("mutation", "mutation M"));
+    for (query, variables) in
+        [(CREATE, json!({ "name": "Doctor" })), (&CREATE.replace("id name", "name"), json!({ "name": "Nurse" }))]
+    {
+        let refused = send(&world, "k-1", query, variables).await.is(422);
+        assert_eq!(codes(&refused.body), ["IDEMPOTENCY_KEY_REUSED"]);
+    }
+    let body = json!({ "query": named, "operationName": "M", "variables": { "name": "Nurse" } });
+    let request = reqwest::Client::new().post(format!("{}/graphql", world.address)).bearer_auth(&world.acme.api_key);
+    let request = request.header("content-type", "application/json").header("idempotency-key", "k-1");
+    Answer::of(request.body(body.to_string()).send().await.unwrap()).await.is(422);
+    assert_eq!(world.everything().await, after);
+
+    // A day later it is forgotten.
+    world.days_pass(1);
+    let fresh = send(&world, "k-1", CREATE, json!({ "name": "Doctor" })).await.is(200);
+    assert!(!replayed(&fresh) && fresh.body["data"]["roleCreate"]["role"]["name"] == "Doctor", "{:#}", fresh.body);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn callers_do_not_meet_and_who_may_see_less_hears_nothing() {
+    let world = World::new().await;
+    let globex = world.second_organization().await;
+    let token = |permissions: &[Permission]| {
+        let permissions: Permissions = permissions.iter().copied().collect();
+        let organizations = BTreeMap::from([("acme".to_owned(), permissions.clone()), ("globex".into(), permissions)]);
+        let claims = jwt::Claims { subject: "ada".into(), organizations, ..Default::default() };
+        jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap()
+    };
+    let key = ("idempotency-key", "the-same");
+    let name = json!({ "name": "Nurse" });
+    let ada = token(&[Permission::AccessWrite, Permission::IamRead]);
+    let mut answers = Vec::new();
+    for (credential, slug) in
+        [(&world.acme.api_key, "acme"), (&globex.api_key, "globex"), (&ada, "acme"), (&ada, "globex")]
+    {
+        let headers = [key, ("rolecall-organization", slug)];
+        let answer = world.acme.graphql_as(credential, &headers, CREATE, name.clone()).await.is(200);
+        assert!(!replayed(&answer), "{:#}", answer.body);
+        answers.push(answer.body);
+    }
+    let headers = [key, ("rolecall-organization", "acme")];
+    let again = world.acme.graphql_as(&ada, &headers, CREATE, name.clone()).await;
+    assert!(replayed(&again) && again.body == answers[2]);
+    let less = token(&[Permission::AccessWrite]);
+    let refused = world.acme.graphql_as(&less, &headers, CREATE, name).await.is(422);
+    assert_eq!(codes(&refused.body), ["IDEMPOTENCY_KEY_REUSED"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_did_nothing_may_be_tried_again() {
+    let world = World::new().await;
+    let token = |permission| {
+        let organizations = BTreeMap::from([("acme".to_owned(), Permissions::from([permission]))]);
+        let claims = jwt::Claims { subject: "ada".into(), organizations, ..Default::default() };
+        jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap()
+    };
+    let key = [("idempotency-key", "k")];
+    let ask = async |credential: &str, query: &str| {
+        world.acme.graphql_as(credential, &key, query, json!({ "name": "Nurse" })).await
+    };
+    let refused = ask(&token(Permission::UserRead), CREATE).await.is(200);
+    assert_eq!(codes(&refused.body), ["FORBIDDEN"]);
+    assert_eq!(codes(&ask(&world.acme.api_key, "mutation { nonsense }").await.body), ["GRAPHQL_VALIDATION_FAILED"]);
+    assert_eq!(world.count("idempotency", []).await, 0, "neither is remembered");
+    let allowed = token(Permission::AccessWrite);
+    let done = ask(&allowed, "mutation { roleCreate(input: { name: \"Nurse\" }) { userErrors { code } } }").await;
+    assert!(!replayed(&done.is(200)));
+    assert_eq!(world.count("role", []).await, 1);
+    // A query needs no key, and has none.
+    for _ in 0..2 {
+        assert!(!replayed(&ask(&world.acme.api_key, "{ viewer { name } }").await.is(200)));
+    }
+    for wrong in ["", "two words", "tab\tbed", "\u{e9}", &"k".repeat(256)] {
+        let headers = [("idempotency-key", wrong)];
+        let answer = world.acme.graphql_as(&world.acme.api_key, &headers, CREATE, json!({ "name": "X" })).await.is(400);
+        assert_eq!(codes(&answer.body), ["BAD_USER_INPUT"], "{wrong:?}");
+    }
+    assert!(!replayed(&send(&world, &"k".repeat(255), CREATE, json!({ "name": "Y" })).await.is(200)));
+    assert_eq!(world.count("role", []).await, 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn secrets_are_not_kept() {
+    // The places that show secrets are known by their field's name.
+    let sdl = rolecall::graphql::sdl();
+    let shown: Vec<_> =
+        sdl.lines().zip(sdl.lines().skip(1)).filter(|(words, _)| words.contains("shown this once")).collect();
+    assert!(shown.len() >= 2 && shown.iter().all(|(_, field)| field.starts_with("  secret: ")), "{shown:?}");
+    let world = World::new().await;
+    let issue = r#"mutation {
+        one: apiKeyIssue(input: { name: "script", permissions: [IAM_READ] }) { shown: secret apiKey { name } }
+        roleCreate(input: { name: "Nurse" }) { role { name } } }"#;
+    let first = send(&world, "k", issue, json!({})).await.is(200);
+    let secret = first.body["data"]["one"]["shown"].as_str().unwrap_or_else(|| panic!("{:#}", first.body)).to_owned();
+    assert!(secret.starts_with("rck_"));
+    let keys = world.count("api_key", []).await;
+    let again = send(&world, "k", issue, json!({})).await;
+    assert!(replayed(&again));
+    let kept = json!({ "one": { "shown": null, "apiKey": { "name": "script" } }, "roleCreate": { "role": { "name": "Nurse" } } });
+    assert_eq!(again.body["data"], kept);
+    assert_eq!(codes(&again.body), ["SECRET_WITHHELD"]);
+    assert_eq!(again.body["errors"][0]["path"], json!(["one", "shown"]));
+    assert_eq!(world.count("api_key", []).await, keys);
+    assert_eq!(world.count("idempotency WHERE answer LIKE $1", [format!("%{secret}%").into()]).await, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_repeat_of_what_is_running_waits_and_of_what_died_does_nothing_twice() {
+    let world = World::new().await;
+    let (done, mistaken) = (json!({ "name": "Nurse" }), json!({ "name": "" }));
+    send(&world, "done", CREATE, done.clone()).await.is(200);
+    send(&world, "mistaken", CREATE, mistaken.clone()).await.is(200);
+    // As if both were still running, …
+    world.execute("UPDATE idempotency SET done = FALSE, answer = NULL", []).await;
+    for (key, variables) in [("done", &done), ("mistaken", &mistaken)] {
+        let refused = send(&world, key, CREATE, variables.clone()).await.is(409);
+        assert_eq!(codes(&refused.body), ["IDEMPOTENCY_KEY_IN_USE"]);
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    // … and then had died: what the ledger knows of was done, and what it does not know of was not.
+    world.app.clock.advance(Duration::from_secs(31));
+    let refused = send(&world, "done", CREATE, done).await.is(409);
+    assert_eq!(codes(&refused.body), ["IDEMPOTENCY_ANSWER_GONE"]);
+    assert_eq!(refused.header("retry-after"), "");
+    let before = world.everything().await;
+    let run = send(&world, "mistaken", CREATE, mistaken.clone()).await.is(200);
+    assert!(!replayed(&run) && run.body["data"]["roleCreate"]["userErrors"][0]["code"] == "INVALID", "{:#}", run.body);
+    assert!(replayed(&send(&world, "mistaken", CREATE, mistaken).await));
+    assert_eq!(world.everything().await, before);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_crowd_with_one_key_has_one_effect() {
+    let world = World::new().await;
+    let crowd = (0..12).map(|_| send(&world, "k", CREATE, json!({ "name": "Nurse" })));
+    let answers = futures_util::future::join_all(crowd).await;
+    let ran: Vec<_> = answers.iter().filter(|answer| answer.status == 200 && !replayed(answer)).collect();
+    assert_eq!(ran.len(), 1, "{answers:#?}");
+    for answer in &answers {
+        let told = answer.status == 409 && codes(&answer.body) == ["IDEMPOTENCY_KEY_IN_USE"];
+        assert!(told || answer.body == ran[0].body, "{:#}", answer.body);
+    }
+    assert_eq!(world.count("event WHERE action = 'role.created'", []).await, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_erasure_reaches_the_kept_answers() {
+    let world = World::new().await;
+    let create = "mutation { userCreate(input: { userName: \"needle\" }) { user { id userName } } }";
+    let id = send(&world, "k", create, json!({})).await.is(200).body["data"]["userCreate"]["user"]["id"].clone();
+    assert_eq!(world.count("idempotency WHERE answer LIKE '%needle%'", []).await, 1);
+    let delete = "mutation($id: ID!) { userDelete(input: { id: $id }) { userErrors { code } } }";
+    world.graphql(delete, json!({ "id": id })).await;
+    let purge = "mutation($id: ID!) { userPurge(input: { id: $id }) { purgedUserId } }";
+    let purged = send(&world, "purge", purge, json!({ "id": id })).await.is(200);
+    assert_eq!(purged.body["data"]["userPurge"]["purgedUserId"], id, "{:#}", purged.body);
+    assert_eq!(world.count("idempotency WHERE answer LIKE '%needle%'", []).await, 0);
+    let gone = send(&world, "k", create, json!({})).await.is(409);
+    assert_eq!(codes(&gone.body), ["IDEMPOTENCY_ANSWER_GONE"]);
+    assert_eq!(world.count("\"user\" WHERE deleted_at IS NULL", []).await, 0);
+    // The erasure's own answer tells of nobody, and stays; one that does more than erase is not kept.
+    assert!(replayed(&send(&world, "purge", purge, json!({ "id": id })).await));
+    let body = json!({ "userName": "needle.two" });
+    let user = rolecall::domain::user::create(&world.system(), body.as_object().unwrap().clone()).await.unwrap();
+    let found = world.graphql("{ organization { user(userName: \"needle.two\") { id } } }", json!({})).await;
+    let both = "mutation($id: ID!) { userUpdate(input: { id: $id, title: \"Dr\" }) { user { userName } }
+        userDelete(input: { id: $id }) { userErrors { code } } userPurge(input: { id: $id }) { purgedUserId } }";
+    let id = &found["data"]["organization"]["user"]["id"];
+    let answer = send(&world, "both", both, json!({ "id": id })).await.is(200);
+    assert_eq!(answer.body["data"]["userPurge"]["purgedUserId"], *id, "{:#}", answer.body);
+    assert_eq!(world.count("\"user\" WHERE id = $1 AND purged_at IS NOT NULL", [user.id.into()]).await, 1);
+    assert_eq!(world.count("idempotency WHERE answer LIKE '%needle%'", []).await, 0);
+    send(&world, "both", both, json!({ "id": id })).await.is(409);
+    world.end().await;
+}
