@@ -12,6 +12,7 @@ use async_graphql::{ErrorExtensionValues, Positioned, Request, Response, ServerE
 use axum::http::StatusCode;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::{Map, Value as Data, json};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::auth::Caller;
@@ -267,7 +268,39 @@ impl Operation {
     }
 
     /// What comes of any operation: of a query or a mutation one answer, of a subscription any number.
+    ///
+    /// They are made in a task of their own, one ahead of whoever reads. Otherwise a client that reads slowly would
+    /// leave a statement half done, and with it keep one of the few connections to the database.
     pub fn answers(self) -> BoxStream<'static, Answer> {
+        let request_id = self.request_id;
+        let mut made = self.made();
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let answer = tokio::select! {
+                    answer = made.next() => answer,
+                    () = sender.closed() => return,
+                };
+                let last = answer.is_none();
+                if sender.send(answer).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        let answers = stream::unfold(Some(receiver), move |receiver| async move {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Some(answer) => answer.map(|answer| (answer, Some(receiver))),
+                None => {
+                    let error = Error::Internal("an operation ended without a word".into());
+                    Some((Err(Fault::of(&error, request_id)), None))
+                }
+            }
+        });
+        answers.boxed()
+    }
+
+    fn made(self) -> BoxStream<'static, Answer> {
         if self.kind != OperationType::Subscription {
             return stream::once(self.run()).boxed();
         }

@@ -455,3 +455,36 @@ async fn who_has_spent_too_much_hears_later() {
     assert_eq!(codes(&refused.body), ["RATE_LIMITED"]);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_crowd_of_listeners_hears_and_leaves_room_for_others() {
+    let world = World::new().await;
+    world.sealed().await;
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(Socket::of(&world.address, &world.acme.api_key).await);
+    }
+    // Many more at once than there are connections to the database.
+    for socket in &mut sockets {
+        for id in 0..10 {
+            socket.subscribe(&id.to_string(), "subscription { events(after: 0) { seq after actor { name } } }").await;
+        }
+    }
+    let before = world.count("event WHERE organization_id = $1", [world.acme.organization.into()]).await;
+    // Some of them read nothing for now.
+    let (reading, idle) = sockets.split_at_mut(10);
+    for n in 0..20 {
+        world.scim().user(&format!("nurse.{n}")).await;
+    }
+    for socket in reading.iter_mut().chain(idle) {
+        let mut heard = [0; 10];
+        for _ in 0..10 * (before + 20) {
+            let message = socket.hear().await;
+            let at: usize = message["id"].as_str().unwrap().parse().unwrap();
+            heard[at] += 1;
+            assert_eq!(seq(&message["payload"]), heard[at]);
+        }
+        assert_eq!(heard, [before + 20; 10]);
+    }
+    world.end().await;
+}
