@@ -56,9 +56,14 @@ pub struct Origin<'a> {
     pub requested_at: DateTime<Utc>,
 }
 
-/// The action by which something of nobody becomes a connection's: its row adds to the connection's population what
-/// it takes from those made by hand, and there are as many of them all together as before.
+/// The action by which an account of nobody becomes a connection's.
 pub const ADOPTED: &str = "user.adopted";
+/// The actions by which what a connection owned becomes nobody's.
+pub const USERS_RELEASED: &str = "users.released";
+pub const GROUPS_RELEASED: &str = "groups.released";
+/// Actions that change only whose something is: their rows add to the connection's population what they take from
+/// those of nobody, and there are as many of them all together as before.
+pub const MOVES: [&str; 3] = [ADOPTED, USERS_RELEASED, GROUPS_RELEASED];
 
 /// The hash before the first row.
 const GENESIS: [u8; 32] = [0; 32];
@@ -205,7 +210,7 @@ async fn count(db: &DatabaseTransaction, organization: Uuid, rows: &[event::Mode
     for row in rows.iter().filter(|row| row.population != 0) {
         let kind = row.subject_kind.as_str();
         *sums.entry((row.connection_id.unwrap_or_default(), kind)).or_insert(0) += row.population;
-        if row.action == ADOPTED {
+        if MOVES.contains(&row.action.as_str()) {
             *sums.entry((Uuid::nil(), kind)).or_insert(0) -= row.population;
         }
     }

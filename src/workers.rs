@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{erasure, event, idempotency, request_log, token};
+use crate::domain::{disconnect, erasure, event, idempotency, request_log, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
@@ -94,6 +94,9 @@ async fn purge_due(app: &Arc<App>) {
         Ok(0) => {}
         Ok(purged) => tracing::info!(purged, "erased the personal data of deleted accounts whose time had come"),
         Err(error) => tracing::warn!(%error, "purging failed; it is tried again"),
+    }
+    if let Err(error) = disconnect::give_up_rest(app).await {
+        tracing::warn!(%error, "giving up what deleted connections owned failed; it is tried again");
     }
 }
 

@@ -14,6 +14,10 @@ pub struct Model {
     pub holder: Uuid,
     /// free for others from this instant on, if the holder has died
     pub until: DateTimeUtc,
+    /// how far the run is
+    pub done: i64,
+    /// none = not known yet
+    pub total: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -152,7 +152,7 @@ pub(super) async fn live(tx: &Tx<'_>, id: Uuid) -> Result<Connection> {
     super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the connection"))
 }
 
-/// The policies of connection `id`, read inside a write without locking it.
+/// The policies of connection `id`, deleted or not, read inside a write without locking it.
 pub(super) async fn unlocked(tx: &Tx<'_>, id: Uuid) -> Result<Connection> {
     let found = tx.find::<connection::Entity>().filter(connection::Column::Id.eq(id)).one(&tx.db).await?;
     found.ok_or_else(|| Error::not_found("the connection"))

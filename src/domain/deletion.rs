@@ -6,13 +6,14 @@ use entity::{connection, lease, user};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, Statement,
+    QueryFilter, Select, Statement,
 };
 use serde_json::json;
 use uuid::Uuid;
 
+use super::list::{self, Keyset, Slice};
 use super::user::{self as accounts, User};
-use super::{erasure, extension, group, list};
+use super::{erasure, extension, group};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -105,6 +106,7 @@ async fn everybody(cx: &Cx, holder: Uuid, connection: Option<Uuid>, confirm_coun
     }
     let (protected, targets): (Vec<_>, Vec<_>) = targets.into_iter().partition(|target| target.protected);
     let mut deleted = Deleted { count: 0, protected: protected.len() as u64 };
+    say_total(cx, holder, targets.len()).await?;
     // A ledger row counts for one connection.
     for owned in targets.chunk_by(|one, next| one.connection_id == next.connection_id) {
         for batch in owned.chunks(BATCH) {
@@ -142,7 +144,7 @@ struct Locked {
 async fn delete_batch(cx: &Cx, holder: Uuid, owner: Uuid, ids: &[Uuid]) -> Result<u64> {
     cx.write(move |tx| {
         Box::pin(async move {
-            renew_lease(cx, tx, holder).await?;
+            renew_lease(cx, tx, holder, ids.len()).await?;
             let accounts = lock(tx, owner, ids).await?;
             if accounts.is_empty() {
                 return Ok(Change::nothing(0));
@@ -191,9 +193,11 @@ async fn take_lease(cx: &Cx, holder: Uuid) -> Result<()> {
         name: Set(TASK.into()),
         holder: Set(holder),
         until: Set(now + LEASE),
+        done: Set(0),
+        total: Set(None),
     };
     let free = OnConflict::columns([lease::Column::OrganizationId, lease::Column::Name])
-        .update_columns([lease::Column::Holder, lease::Column::Until])
+        .update_columns([lease::Column::Holder, lease::Column::Until, lease::Column::Done, lease::Column::Total])
         .action_and_where(Expr::col((lease::Entity, lease::Column::Until)).lte(now))
         .to_owned();
     match lease::Entity::insert(row).on_conflict(free).exec_without_returning(&cx.app.store.write).await? {
@@ -202,10 +206,18 @@ async fn take_lease(cx: &Cx, holder: Uuid) -> Result<()> {
     }
 }
 
-/// Says that the run is alive.
-async fn renew_lease(cx: &Cx, tx: &Tx<'_>, holder: Uuid) -> Result<()> {
+/// Says how much there is to do.
+async fn say_total(cx: &Cx, holder: Uuid, total: usize) -> Result<()> {
+    let total = lease::Entity::update_many().col_expr(lease::Column::Total, Expr::value(total as i64));
+    total.filter(held(cx, holder)).exec(&cx.app.store.write).await?;
+    Ok(())
+}
+
+/// Says that the run is alive, and has `done` more when this write is committed.
+async fn renew_lease(cx: &Cx, tx: &Tx<'_>, holder: Uuid, done: usize) -> Result<()> {
     let renewed = lease::Entity::update_many()
         .col_expr(lease::Column::Until, Expr::value(cx.app.clock.now() + LEASE))
+        .col_expr(lease::Column::Done, Expr::col(lease::Column::Done).add(done as i64))
         .filter(held(cx, holder))
         .exec(&tx.db)
         .await?;
@@ -215,6 +227,42 @@ async fn renew_lease(cx: &Cx, tx: &Tx<'_>, holder: Uuid) -> Result<()> {
 async fn release_lease(cx: &Cx, holder: Uuid) -> Result<()> {
     lease::Entity::delete_many().filter(held(cx, holder)).exec(&cx.app.store.write).await?;
     Ok(())
+}
+
+/// How far a deletion of everybody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub done: u64,
+    /// None while it is still being counted.
+    pub total: Option<u64>,
+}
+
+/// The deletion of everybody that is running in the organization now; none if there is none.
+pub async fn running_now(cx: &Cx) -> Result<Option<Progress>> {
+    cx.allow(Action::ReadIam, None)?;
+    #[allow(clippy::disallowed_methods, reason = "the organization is named; a lease has no id of its own")]
+    let run = lease::Entity::find_by_id((cx.organization(), TASK.to_owned())).one(cx.db()).await?;
+    let run = run.filter(|run| run.until > cx.app.clock.now());
+    Ok(run.map(|run| Progress { done: run.done.unsigned_abs(), total: run.total.map(i64::unsigned_abs) }))
+}
+
+pub use user::Model as Account;
+
+/// Deleted accounts that can still come back, in the order in which they were made.
+pub async fn restorable(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Account>> {
+    cx.allow(Action::ReadUser, None)?;
+    list::page(cx, deleted(cx), user::Column::Id, keyset).await
+}
+
+/// How many deleted accounts can still come back.
+pub async fn count_restorable(cx: &Cx) -> Result<u64> {
+    cx.allow(Action::ReadUser, None)?;
+    Ok(deleted(cx).count(cx.db()).await?)
+}
+
+fn deleted(cx: &Cx) -> Select<user::Entity> {
+    let deleted = cx.find::<user::Entity>().filter(user::Column::DeletedAt.is_not_null());
+    deleted.filter(user::Column::PurgedAt.is_null())
 }
 
 fn held(cx: &Cx, holder: Uuid) -> sea_orm::Condition {

@@ -169,27 +169,25 @@ pub enum Owners {
 /// of the chain, and what the rows beyond it add. One statement, so the two fit together.
 pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u64> {
     let mut values: Vec<sea_orm::Value> = vec![cx.organization().into(), kind.into()];
-    // An adopted account is its connection's and no longer nobody's; all together are as many as before.
+    // What has changed hands is its owner's and no longer nobody's, or the reverse; all together are as many as before.
+    let moved = format!("action IN ('{}')", ledger::MOVES.join("', '"));
     let [owned, of_row, of_owner] = match owners {
-        Owners::Anybody => {
-            values.push(ledger::ADOPTED.into());
-            ["", "CASE WHEN action = $3 THEN 0 ELSE population END", ""]
-        }
+        Owners::Anybody => ["".into(), format!("CASE WHEN {moved} THEN 0 ELSE population END"), "".into()],
         Owners::Nobody => {
-            values.extend([Uuid::nil().into(), ledger::ADOPTED.into()]);
+            values.push(Uuid::nil().into());
             [
-                " AND connection_id = $3",
-                "CASE WHEN action = $4 THEN -population ELSE population END",
-                " AND (connection_id IS NULL OR action = $4)",
+                " AND connection_id = $3".into(),
+                format!("CASE WHEN {moved} THEN -population ELSE population END"),
+                format!(" AND (connection_id IS NULL OR {moved})"),
             ]
         }
         Owners::Connections => {
             values.push(Uuid::nil().into());
-            [" AND connection_id <> $3", "population", " AND connection_id IS NOT NULL"]
+            [" AND connection_id <> $3", "population", " AND connection_id IS NOT NULL"].map(String::from)
         }
         Owners::Connection(id) => {
             values.push(id.into());
-            [" AND connection_id = $3", "population", " AND connection_id = $3"]
+            [" AND connection_id = $3", "population", " AND connection_id = $3"].map(String::from)
         }
     };
     let text = format!(

@@ -19,6 +19,7 @@ use super::event::Owners;
 use super::extension::types;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
 use super::mapping;
+use super::order::{By, Place};
 use super::protection::{self, Watch};
 use super::schema::ResourceType;
 use super::search::Filter;
@@ -273,6 +274,18 @@ pub async fn search(cx: &Cx, query: &Query) -> Result<Found<Group>> {
 pub async fn list(cx: &Cx, filter: Option<&Filter>, owners: Owners, keyset: &Keyset<Uuid>) -> Result<Slice<Group>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
     list::keyset(cx, &TABLE, &types(cx).await?.group, filter, owners, keyset).await
+}
+
+/// The same in another order, each with its place.
+pub async fn ordered(
+    cx: &Cx,
+    filter: Option<&Filter>,
+    owners: Owners,
+    by: By,
+    keyset: &Keyset<Place>,
+) -> Result<Slice<(Group, Place)>> {
+    cx.allow(Action::ReadGroup, cx.confined_to())?;
+    list::ordered(cx, &TABLE, &types(cx).await?.group, (filter, owners), by, keyset).await
 }
 
 /// How many live groups `filter` matches.

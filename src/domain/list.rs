@@ -7,6 +7,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::event::{self, Owners};
+use super::order::{self, By};
 use super::schema::ResourceType;
 use super::search::{self, AttrPath, Filter};
 use crate::context::{Cx, Tx};
@@ -293,6 +294,18 @@ pub async fn keyset<M: FromQueryResult>(
     let text = format!("SELECT {} {text} ORDER BY r.id {direction} LIMIT ${}", table.columns, values.len());
     let rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     Ok(cut(rows, keyset))
+}
+
+/// The same in another order than by age.
+pub(super) async fn ordered<M: FromQueryResult>(
+    cx: &Cx,
+    table: &Table<M>,
+    ty: &ResourceType,
+    (filter, owners): (Option<&Filter>, Owners),
+    by: By,
+    keyset: &Keyset<order::Place>,
+) -> Result<Slice<(M, order::Place)>> {
+    order::page(cx, table.columns, matching(cx, table, ty, filter, owners)?, by, keyset).await
 }
 
 /// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches.

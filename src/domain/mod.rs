@@ -5,8 +5,10 @@
 
 pub mod access;
 pub mod adoption;
+pub mod checkup;
 pub mod connection;
 pub mod deletion;
+pub mod disconnect;
 pub mod document;
 pub mod erasure;
 pub mod event;
@@ -17,6 +19,7 @@ pub mod key;
 pub mod list;
 pub mod mapping;
 pub mod member;
+pub mod order;
 pub mod organization;
 pub mod protection;
 pub mod request_log;

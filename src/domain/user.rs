@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::event::Owners;
 use super::extension::types;
 use super::list::{self, Found, Keyset, Query, Slice, Table};
+use super::order::{By, Place};
 use super::protection::{self, Watch};
 use super::schema::ResourceType;
 use super::{adoption, document};
@@ -364,6 +365,18 @@ pub async fn list(
 ) -> Result<Slice<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
     list::keyset(cx, &TABLE, &types(cx).await?.user, filter, owners, keyset).await
+}
+
+/// The same in another order, each with its place.
+pub async fn ordered(
+    cx: &Cx,
+    filter: Option<&super::search::Filter>,
+    owners: Owners,
+    by: By,
+    keyset: &Keyset<Place>,
+) -> Result<Slice<(User, Place)>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    list::ordered(cx, &TABLE, &types(cx).await?.user, (filter, owners), by, keyset).await
 }
 
 /// How many live accounts `filter` matches.

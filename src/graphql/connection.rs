@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 use entity::connection as stored;
 
 use super::auth::{Permission, requires};
+use super::checkup::ConnectionTest;
 use super::loaders::{self, ConnectionGroupCountOf, TokensOf, UserCountOf};
 use super::organization::ScimEndpoints;
 use super::page::{self, Blame, Kind, UserError};
 use super::token::ScimToken;
-use crate::domain::connection;
+use crate::domain::{checkup, connection, disconnect};
 use crate::error::Result;
 
 /// The most tokens of one connection that are shown.
@@ -188,6 +189,12 @@ impl IdentitySource {
         ScimEndpoints::here(ctx).await
     }
 
+    /// Whether it works: every step from the installation's settings to the last requests, with what to do.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn test(&self, ctx: &Context<'_>) -> Result<Option<ConnectionTest>> {
+        Ok(Some(checkup::examine(page::cx(ctx)?, self.0.id).await?.into()))
+    }
+
     /// When the connection was made.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
@@ -260,6 +267,34 @@ pub struct ConnectionActivateInput {
 pub struct ConnectionDeactivateInput {
     /// The connection's global id.
     id: ID,
+}
+
+/// Which connection to delete.
+#[derive(InputObject)]
+pub struct ConnectionDeleteInput {
+    /// The connection's global id.
+    id: ID,
+    /// Whether the accounts and groups that it owns stay, as if made by hand. Otherwise the deletion is refused while
+    /// there are any.
+    #[graphql(default)]
+    users_become_manual: bool,
+}
+
+/// What became of a deletion of a connection.
+#[derive(SimpleObject)]
+pub struct ConnectionDeletePayload {
+    /// The global id that the connection had; null if there were mistakes.
+    #[graphql(directive = requires::apply(None))]
+    deleted_connection_id: Option<ID>,
+    /// How many live accounts are nobody's now; null if there were mistakes.
+    #[graphql(directive = requires::apply(None))]
+    manual_user_count: Option<i32>,
+    /// How many live groups are nobody's now; null if there were mistakes.
+    #[graphql(directive = requires::apply(None))]
+    manual_group_count: Option<i32>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = requires::apply(None))]
+    user_errors: Vec<UserError>,
 }
 
 /// What became of a change of a connection.
@@ -351,5 +386,26 @@ impl ConnectionMutation {
             async { connection::deactivate(cx, page::id(Kind::IdentitySource, &input.id, "the connection")?).await }
                 .await,
         )
+    }
+
+    /// Deletes a connection. Its tokens open nothing from this instant on, and its URL answers as for a token that never
+    /// was. Mappings that wait for one of its groups are removed. To let the accounts and groups that it owns stay also
+    /// takes USER_WRITE; they keep their memberships and roles.
+    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    async fn connection_delete(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which connection.")] input: ConnectionDeleteInput,
+    ) -> Result<Option<ConnectionDeletePayload>> {
+        let cx = page::cx(ctx)?;
+        let id = page::id(Kind::IdentitySource, &input.id, "the connection");
+        let done = async { disconnect::delete(cx, id?, input.users_become_manual).await }.await;
+        let (left, user_errors) = page::outcome(done, BLAME)?;
+        Ok(Some(ConnectionDeletePayload {
+            deleted_connection_id: left.map(|_| input.id),
+            manual_user_count: left.map(|left| page::count(left.users)),
+            manual_group_count: left.map(|left| page::count(left.groups)),
+            user_errors,
+        }))
     }
 }

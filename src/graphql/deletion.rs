@@ -1,8 +1,11 @@
 //! Deletion for good, of one account or of everybody who came through SCIM, and the way back from a deletion.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use chrono::{DateTime, Utc};
 
 use super::auth::{Permission, requires};
+use super::connection::IdentitySource;
+use super::loaders::{self, ConnectionId};
 use super::page::{self, Blame, Kind, UserError};
 use super::user::UserPayload;
 use crate::domain::{deletion, erasure};
@@ -11,6 +14,73 @@ use crate::error::Result;
 /// What the domain's names mean in an input.
 const BLAME: Blame =
     &[("the deleted user", "id"), ("userName", "id"), ("externalId", "id"), ("the connection", "connectionId")];
+
+/// An account that was deleted and can still come back, as the schema shows it.
+pub struct DeletedUser(pub deletion::Account);
+
+impl From<deletion::Account> for DeletedUser {
+    fn from(row: deletion::Account) -> Self {
+        Self(row)
+    }
+}
+
+/// An account that was deleted and can still come back: `userRestore` takes its id.
+#[Object]
+impl DeletedUser {
+    /// The global id that the account had, and has again if it comes back.
+    #[graphql(directive = requires::apply(None))]
+    async fn id(&self) -> ID {
+        page::global(Kind::User, self.0.id)
+    }
+
+    /// The name it signed in with.
+    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    async fn user_name(&self) -> &str {
+        &self.0.user_name
+    }
+
+    /// The name for people to read.
+    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    async fn display_name(&self) -> Option<&str> {
+        self.0.display_name.as_deref()
+    }
+
+    /// The connection that owned it; null if nobody did, or the connection is gone.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
+        let Some(id) = self.0.connection_id else { return Ok(None) };
+        Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
+    }
+
+    /// When it was deleted.
+    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    async fn deleted_at(&self) -> Option<DateTime<Utc>> {
+        self.0.deleted_at
+    }
+
+    /// When its personal data is erased for good; null if nobody has decided that.
+    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    async fn purge_after(&self) -> Option<DateTime<Utc>> {
+        self.0.purge_after
+    }
+}
+
+/// A deletion of everybody who came through SCIM, while it runs.
+#[derive(SimpleObject)]
+pub struct RunningDeletion {
+    /// How many accounts it has dealt with.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    done: i32,
+    /// How many there are in all; null while they are being counted.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    total: Option<i32>,
+}
+
+impl From<deletion::Progress> for RunningDeletion {
+    fn from(progress: deletion::Progress) -> Self {
+        Self { done: page::count(progress.done), total: progress.total.map(page::count) }
+    }
+}
 
 /// Which account to bring back.
 #[derive(InputObject)]

@@ -9,6 +9,7 @@
 mod adoption;
 mod auth;
 mod budget;
+mod checkup;
 mod connection;
 mod deletion;
 mod event;
@@ -22,6 +23,7 @@ mod loaders;
 mod mapping;
 mod node;
 mod operation;
+mod order;
 mod organization;
 mod page;
 mod persisted;

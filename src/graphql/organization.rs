@@ -7,19 +7,21 @@ use entity::organization::IntegrationMode as Mode;
 use super::adoption::{AdoptionProposal, AdoptionProposalState};
 use super::auth::{Caller, Permission, requires};
 use super::connection::IdentitySource;
+use super::deletion::{DeletedUser, RunningDeletion};
 use super::event::{Event, EventFilter, EventOrder};
 use super::extension::SchemaExtension;
 use super::group::{Group, GroupFilter};
 use super::key::ApiKey;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
 use super::mapping::RoleMapping;
+use super::order::{GroupOrder, RoleOrder, UserOrder};
 use super::page::{self, Kind, Page, UserError, Window};
 use super::request_log::{RequestLogEntry, RequestLogFilter};
 use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::organization::{self, Availability};
 use crate::domain::{
-    adoption, connection, event, extension, group, key, list, mapping, request_log, role, token, user,
+    adoption, connection, deletion, event, extension, group, key, list, mapping, request_log, role, token, user,
 };
 use crate::error::{Error, Result};
 
@@ -116,22 +118,31 @@ impl Organization {
         Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
-    /// The accounts, oldest first.
+    /// The accounts, oldest first unless ordered otherwise.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn users(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match all of it.")] filter: Option<UserFilter>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")] order_by: Option<
+            UserOrder,
+        >,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<Page<User>>> {
         let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(false)?;
+        let (by, descending) = order_by.map_or((None, false), Into::into);
+        let window = Window { first, after, last, before };
         let Some((filter, owners)) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
         let total = if page::counted(ctx) { user::count(cx, filter.as_ref(), owners).await? } else { 0 };
-        let rows = user::list(cx, filter.as_ref(), owners, &keyset).await?;
+        if let Some(by) = by {
+            let rows = user::ordered(cx, filter.as_ref(), owners, by, &window.keyset(descending)?).await?;
+            return Ok(Some(Page::placed(rows, total)));
+        }
+        let rows = user::list(cx, filter.as_ref(), owners, &window.keyset(descending)?).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &User| row.0.id, total)))
     }
 
@@ -159,22 +170,48 @@ impl Organization {
         }
     }
 
-    /// The groups, oldest first.
+    /// Deleted accounts that can still come back, in the order in which they were made.
+    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    async fn deleted_users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<DeletedUser>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(false)?;
+        let total = if page::counted(ctx) { deletion::count_restorable(cx).await? } else { 0 };
+        let rows = deletion::restorable(cx, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &DeletedUser| row.0.id, total)))
+    }
+
+    /// The groups, oldest first unless ordered otherwise.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn groups(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match all of it.")] filter: Option<GroupFilter>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")] order_by: Option<
+            GroupOrder,
+        >,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<Page<Group>>> {
         let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(false)?;
+        let (by, descending) = order_by.map_or((None, false), Into::into);
+        let window = Window { first, after, last, before };
         let Some((filter, owners)) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
         let total = if page::counted(ctx) { group::count(cx, filter.as_ref(), owners).await? } else { 0 };
-        let rows = group::list(cx, filter.as_ref(), owners, &keyset).await?;
+        if let Some(by) = by {
+            let rows = group::ordered(cx, filter.as_ref(), owners, by, &window.keyset(descending)?).await?;
+            return Ok(Some(Page::placed(rows, total)));
+        }
+        let rows = group::list(cx, filter.as_ref(), owners, &window.keyset(descending)?).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &Group| row.0.id, total)))
     }
 
@@ -189,20 +226,27 @@ impl Organization {
         Ok(loaders::one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
-    /// The internal roles, oldest first.
+    /// The internal roles, oldest first unless ordered otherwise.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn roles(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")] order_by: Option<
+            RoleOrder,
+        >,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<Page<Role>>> {
         let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(false)?;
+        let (by, descending) = order_by.map_or((None, false), Into::into);
+        let window = Window { first, after, last, before };
         let total = if page::counted(ctx) { role::count(cx).await? } else { 0 };
-        let rows = role::list(cx, &keyset).await?;
+        if let Some(by) = by {
+            return Ok(Some(Page::placed(role::ordered(cx, by, &window.keyset(descending)?).await?, total)));
+        }
+        let rows = role::list(cx, &window.keyset(descending)?).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &Role| row.0.id, total)))
     }
 
@@ -440,6 +484,12 @@ impl ScimOverview {
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn counts(&self, ctx: &Context<'_>) -> Result<ScimCounts> {
         Ok(ScimCounts { as_of: page::cx(ctx)?.app.clock.now() })
+    }
+
+    /// The deletion of everybody who came through SCIM, while one is running; null otherwise.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn running_deletion(&self, ctx: &Context<'_>) -> Result<Option<RunningDeletion>> {
+        Ok(deletion::running_now(page::cx(ctx)?).await?.map(Into::into))
     }
 
     /// When an identity provider was last heard; a few seconds late. Null while none ever was.

@@ -226,6 +226,13 @@ impl<T: OutputType> Page<T> {
         Self { edges, has_previous, has_next, total }
     }
 
+    /// A page of rows that come with their places.
+    pub fn placed<R: Into<T>, K: Display>(slice: Slice<(R, K)>, total: u64) -> Self {
+        let Slice { rows, has_previous, has_next } = slice;
+        let edges = rows.into_iter().map(|(row, place)| Edge { cursor: cursor(place), node: row.into() }).collect();
+        Self { edges, has_previous, has_next, total }
+    }
+
     /// The page of a list that nothing is in.
     pub fn empty() -> Self {
         Self { edges: Vec::new(), has_previous: false, has_next: false, total: 0 }

@@ -14,6 +14,8 @@ pub type Ids = BTreeMap<String, String>;
 pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let user = tenant.scim.user(&format!("{name}.person")).await;
     tenant.scim.group(&format!("{name} group"), &[user]).await;
+    let gone = tenant.scim.user(&format!("{name}.gone")).await;
+    tenant.scim.delete(&format!("/Users/{gone}")).await.is(204);
     let made = tenant
         .graphql("mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }", json!({ "n": name }));
     let role = made.await["data"]["roleCreate"]["role"]["id"].clone();
