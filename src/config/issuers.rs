@@ -227,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn the_example_that_the_readme_gives_is_read() {
+        let readme = include_str!("../../README.md");
+        let example = readme.split("```json\n").skip(1).filter_map(|rest| rest.split_once("```"));
+        let (example, _) = example.into_iter().find(|(text, _)| text.contains("\"issuers\"")).unwrap();
+        let issuers = parse(example, "https://rolecall.example").unwrap();
+        assert_eq!(issuers.len(), 2);
+        assert_eq!(issuers[0].permissions["auditor"], [Permission::AuditRead].into());
+        assert!(matches!(issuers[1].keys, KeySource::Jwks(_)));
+    }
+
+    #[test]
     fn every_mistake_is_told_in_one_line_with_its_place() {
         let acme = r#", "organizations": ["acme"]"#;
         let twice = format!(r#"{{ "issuers": [{0}, {0}] }}"#, one(acme));
