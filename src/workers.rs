@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{disconnect, erasure, event, idempotency, request_log, token};
+use crate::domain::{change, disconnect, erasure, event, expiry, idempotency, request_log, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
@@ -20,11 +20,11 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Last-used times and the request log are at most this late.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Accounts whose time has come are purged at most this long after.
+/// Accounts whose time has come are purged, and what has passed its planned end is closed, at most this long after.
 const PURGE: Duration = Duration::from_secs(60);
 /// A key that an issuer gave up opens nothing here at most this long after.
 const REFRESH_KEYS: Duration = Duration::from_secs(5 * 60);
-/// The request log's rows outlive their time by this at most.
+/// The request log's rows and previews outlive their time by this at most.
 const FORGET: Duration = Duration::from_secs(60 * 60);
 
 /// Works until told to stop; then does everything once more and returns.
@@ -51,8 +51,14 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             }
             () = app.requests.news.notified() => flush_requests(app).await,
             _ = sweep.tick() => seal(app).await,
-            _ = purge.tick() => purge_due(app).await,
-            _ = forget.tick() => forget_requests(app).await,
+            _ = purge.tick() => {
+                purge_due(app).await;
+                close_due(app).await;
+            }
+            _ = forget.tick() => {
+                forget_requests(app).await;
+                forget_previews(app).await;
+            }
             _ = keys.tick() => refresh_keys(app),
             () = app.wake.notified() => {
                 // Let a burst gather: one batch seals all of it.
@@ -100,6 +106,14 @@ async fn purge_due(app: &Arc<App>) {
     }
 }
 
+async fn close_due(app: &Arc<App>) {
+    match expiry::close_due(app).await {
+        Ok(0) => {}
+        Ok(closed) => tracing::info!(closed, "closed mappings and grants that had passed their planned end"),
+        Err(error) => tracing::warn!(%error, "closing what has passed its planned end failed; it is tried again"),
+    }
+}
+
 async fn flush_uses(app: &App) {
     if let Err(error) = token::flush_uses(app).await {
         tracing::warn!(%error, "recording last-used times failed");
@@ -116,6 +130,12 @@ async fn flush_requests(app: &App) {
 fn refresh_keys(app: &Arc<App>) {
     let app = app.clone();
     tokio::spawn(async move { app.issuers.refresh(app.clock.now()).await });
+}
+
+async fn forget_previews(app: &App) {
+    if let Err(error) = change::forget(app).await {
+        tracing::warn!(%error, "deleting old previews failed; it is tried again");
+    }
 }
 
 async fn forget_requests(app: &Arc<App>) {

@@ -1,6 +1,8 @@
 //! One SeaORM model a table, no logic. What a table is for stands in its module; what may be done with it
 //! stands in `domain`.
 
+pub mod access_preview;
+pub mod access_preview_part;
 pub mod activation;
 pub mod adoption_proposal;
 pub mod api_key;
@@ -44,6 +46,8 @@ macro_rules! scoped {
 }
 
 scoped!(
+    access_preview.Id,
+    access_preview_part.PreviewId,
     activation.Id,
     adoption_proposal.Id,
     api_key.Id,

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// How a mapping that waits for its group will know it.
+/// How a mapping that waits for its group will know it, or that it is for no group but for a whole connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum MatchAttribute {
@@ -12,6 +12,9 @@ pub enum MatchAttribute {
     /// By display name, folded.
     #[sea_orm(string_value = "DISPLAY_NAME")]
     DisplayName,
+    /// It is for everybody whom the connection owns.
+    #[sea_orm(string_value = "EVERYBODY")]
+    Everybody,
 }
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -25,7 +28,7 @@ pub struct Model {
     pub mapping_id: Uuid,
     /// none while it waits for its group
     pub group_id: Option<Uuid>,
-    /// where a waiting mapping looks for its group
+    /// where a waiting mapping looks for its group, or whose accounts it is for
     pub connection_id: Option<Uuid>,
     pub match_attribute: Option<MatchAttribute>,
     pub match_value: Option<String>,

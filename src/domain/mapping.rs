@@ -7,9 +7,12 @@ use chrono::{DateTime, Utc};
 use entity::role_mapping::{self, MatchAttribute};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, Select, Statement,
+    ActiveEnum, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter,
+    QueryOrder, Select, Statement,
 };
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::document;
@@ -23,20 +26,19 @@ use crate::ledger::{self, Entry, Subject};
 /// A mapping in one of its states: the current one, or the last before it was removed.
 pub use role_mapping::Model as Mapping;
 
-/// Whose members a mapping speaks of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whom a mapping speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
+    /// The members of this group.
     Group(Uuid),
-    /// A group of this connection that may not have arrived yet; the mapping binds to it once, by id.
-    Awaited {
-        connection: Uuid,
-        attribute: MatchAttribute,
-        value: String,
-    },
+    /// Those of a group of this connection that may not have arrived yet; the mapping binds to it once, by id.
+    Awaited { connection: Uuid, external_id: bool, value: String },
+    /// Everybody whom this connection owns: its default role.
+    Everybody(Uuid),
 }
 
 /// A mapping to be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewMapping {
     pub target: Target,
     pub role: Uuid,
@@ -46,12 +48,19 @@ pub struct NewMapping {
 }
 
 /// What to change about a mapping; none = as it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Edit {
     pub group: Option<Uuid>,
     pub role: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub reason: Option<Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub expires_at: Option<Option<DateTime<Utc>>>,
+}
+
+/// What is there, null or not, as opposed to what is left out.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// Makes a mapping.
@@ -59,182 +68,212 @@ pub struct Edit {
 /// # Errors
 /// [`Error::Taken`] when the same group already maps to the same role.
 pub async fn create(cx: &Cx, new: NewMapping) -> Result<Mapping> {
+    let new = &new;
+    cx.write(move |tx| Box::pin(create_in(cx, tx, new))).await
+}
+
+pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewMapping) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
     let reason = check_reason(new.reason.as_deref())?;
     check_expiry(cx, new.expires_at)?;
-    let (new, reason) = (&new, &reason);
-    cx.write(move |tx| {
-        Box::pin(async move {
-            super::role::live(tx, new.role).await?;
-            let mut row = Mapping {
-                organization_id: cx.organization(),
-                id: Uuid::now_v7(),
-                mapping_id: Uuid::now_v7(),
-                group_id: None,
-                connection_id: None,
-                match_attribute: None,
-                match_value: None,
-                role_id: new.role,
-                reason: reason.clone(),
-                expires_at: new.expires_at,
-                since: tx.now_after(None),
-                until: None,
-                opened_by: tx.event,
-                closed_by: None,
+    super::role::live(tx, new.role).await?;
+    let mut row = Mapping {
+        organization_id: cx.organization(),
+        id: Uuid::now_v7(),
+        mapping_id: Uuid::now_v7(),
+        group_id: None,
+        connection_id: None,
+        match_attribute: None,
+        match_value: None,
+        role_id: new.role,
+        reason,
+        expires_at: new.expires_at,
+        since: tx.now_after(None),
+        until: None,
+        opened_by: tx.event,
+        closed_by: None,
+    };
+    match &new.target {
+        Target::Group(id) => row.group_id = Some(group(tx, *id).await?),
+        Target::Awaited { connection, external_id, value } => {
+            super::connection::live(tx, *connection).await?;
+            let value = super::text("value", value, 512)?;
+            let (attribute, value) = match external_id {
+                true => (MatchAttribute::ExternalId, value),
+                false => (MatchAttribute::DisplayName, document::fold(&value)),
             };
-            match &new.target {
-                Target::Group(id) => row.group_id = Some(group(tx, *id).await?),
-                Target::Awaited { connection, attribute, value } => {
-                    super::connection::live(tx, *connection).await?;
-                    let value = super::text("value", value, 512)?;
-                    let value = if *attribute == MatchAttribute::DisplayName { document::fold(&value) } else { value };
-                    row.group_id = arrived(tx, *connection, *attribute, &value).await?;
-                    row.connection_id = Some(*connection);
-                    row.match_attribute = Some(*attribute);
-                    row.match_value = Some(value);
-                }
-            }
-            open(tx, &row).await?;
-            let entry = entry("role_mapping.created", &row, row.since, None, Some(Value::Object(describe(&row))));
-            Ok(Change::made(row, entry))
-        })
-    })
-    .await
+            row.group_id = arrived(tx, *connection, attribute, &value).await?;
+            row.connection_id = Some(*connection);
+            row.match_attribute = Some(attribute);
+            row.match_value = Some(value);
+        }
+        Target::Everybody(connection) => {
+            super::connection::live(tx, *connection).await?;
+            row.connection_id = Some(*connection);
+            row.match_attribute = Some(MatchAttribute::Everybody);
+            row.match_value = Some(String::new());
+        }
+    }
+    open(tx, &row).await?;
+    let entry = entry("role_mapping.created", &row, row.since, None, Some(Value::Object(describe(&row))));
+    Ok(Change::made(row, entry))
 }
 
 /// Edits a current mapping: its state until now ends, the next begins, in one instant.
 pub async fn edit(cx: &Cx, mapping_id: Uuid, edit: Edit) -> Result<Mapping> {
+    let edit = &edit;
+    cx.write(move |tx| Box::pin(edit_in(cx, tx, mapping_id, edit))).await
+}
+
+pub(super) async fn edit_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid, edit: &Edit) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
     let reason = edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose()?;
     if let Some(at) = edit.expires_at {
         check_expiry(cx, at)?;
     }
-    let (edit, reason) = (&edit, &reason);
-    cx.write(move |tx| {
-        Box::pin(async move {
-            let before = locked(tx, mapping_id).await?.filter(|row| row.until.is_none());
-            let before = before.ok_or_else(|| Error::not_found("the mapping"))?;
-            let mut after = before.clone();
-            if let Some(id) = edit.group {
-                after.group_id = Some(group(tx, id).await?);
-            }
-            if let Some(id) = edit.role {
-                after.role_id = super::role::live(tx, id).await?.id;
-            }
-            after.reason = reason.clone().unwrap_or(after.reason);
-            after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
-            if after == before {
-                return Ok(Change::nothing(before));
-            }
-            let now = tx.now_after(Some(before.since));
-            close(tx, &before, now).await?;
-            after = Mapping { id: Uuid::now_v7(), since: now, opened_by: tx.event, ..after };
-            open(tx, &after).await?;
-            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-            let entry = entry("role_mapping.updated", &after, now, Some(was), Some(is));
-            Ok(Change::made(after, entry))
-        })
-    })
-    .await
+    let before = locked(tx, mapping_id).await?.filter(|row| row.until.is_none());
+    let before = before.ok_or_else(|| Error::not_found("the mapping"))?;
+    let mut after = before.clone();
+    if let Some(id) = edit.group {
+        after.group_id = Some(group(tx, id).await?);
+        if after.match_attribute == Some(MatchAttribute::Everybody) {
+            (after.connection_id, after.match_attribute, after.match_value) = (None, None, None);
+        }
+    }
+    if let Some(id) = edit.role {
+        after.role_id = super::role::live(tx, id).await?.id;
+    }
+    after.reason = reason.unwrap_or(after.reason);
+    after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
+    if after == before {
+        return Ok(Change::nothing(before));
+    }
+    let after = replace(tx, &before, after).await?;
+    let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+    let entry = entry("role_mapping.updated", &after, after.since, Some(was), Some(is));
+    Ok(Change::made(after, entry))
+}
+
+/// Ends one state of a mapping and begins the next in the same instant.
+async fn replace(tx: &Tx<'_>, before: &Mapping, after: Mapping) -> Result<Mapping> {
+    let now = tx.now_after(Some(before.since));
+    close(tx, before, now).await?;
+    let after = Mapping { id: Uuid::now_v7(), since: now, opened_by: tx.event, ..after };
+    open(tx, &after).await?;
+    Ok(after)
 }
 
 /// Ends a mapping; it can be restored.
 pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
-    cx.allow(Action::WriteAccess, None)?;
-    cx.write(move |tx| {
-        Box::pin(async move {
-            let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
-            if row.until.is_some() {
-                return Ok(Change::nothing(row));
-            }
-            let now = tx.now_after(Some(row.since));
-            close(tx, &row, now).await?;
-            row.until = Some(now);
-            row.closed_by = Some(tx.event);
-            let entry = entry("role_mapping.removed", &row, now, Some(Value::Object(describe(&row))), None);
-            Ok(Change::made(row, entry))
-        })
-    })
-    .await
+    cx.write(move |tx| Box::pin(remove_in(cx, tx, mapping_id))).await
 }
 
-/// Takes a removed mapping up again as it last was, or onto another `group`. Where its group is gone and it once
+pub(super) async fn remove_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid) -> Result<Change<Mapping>> {
+    cx.allow(Action::WriteAccess, None)?;
+    end(tx, mapping_id, "role_mapping.removed").await
+}
+
+/// Ends a mapping under the action's name, unless it has ended.
+pub(super) async fn end(tx: &Tx<'_>, mapping_id: Uuid, action: &'static str) -> Result<Change<Mapping>> {
+    let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+    if row.until.is_some() {
+        return Ok(Change::nothing(row));
+    }
+    let now = tx.now_after(Some(row.since));
+    close(tx, &row, now).await?;
+    row.until = Some(now);
+    row.closed_by = Some(tx.event);
+    let entry = entry(action, &row, now, Some(Value::Object(describe(&row))), None);
+    Ok(Change::made(row, entry))
+}
+
+/// Ends a mapping whose planned end has passed by now.
+pub(super) async fn expire(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Change<Mapping>> {
+    let row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+    match row.expires_at {
+        Some(at) if at <= tx.now_after(None) => end(tx, mapping_id, "role_mapping.expired").await,
+        _ => Ok(Change::nothing(row)),
+    }
+}
+
+/// Takes a removed mapping up again as it last was, or onto another group. Where its group is gone and it once
 /// waited for it, it waits again, or binds to the group of that name that is there now.
 ///
 /// # Errors
 /// [`Error::NotFound`] when its group or role is gone, [`Error::Taken`] when the same pair was mapped anew.
 pub async fn restore(cx: &Cx, mapping_id: Uuid, onto: Option<Uuid>) -> Result<Mapping> {
+    cx.write(move |tx| Box::pin(restore_in(cx, tx, mapping_id, onto))).await
+}
+
+pub(super) async fn restore_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid, onto: Option<Uuid>) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(move |tx| {
-        Box::pin(async move {
-            let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
-            if let Some(id) = onto {
-                group(tx, id).await?;
+    let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+    if let Some(id) = onto {
+        group(tx, id).await?;
+    }
+    let Some(ended) = last.until else {
+        return match onto.is_none() || onto == last.group_id {
+            true => Ok(Change::nothing(last)),
+            false => Err(Error::invalid("the group", "cannot be changed here: the mapping is not removed")),
+        };
+    };
+    super::role::live(tx, last.role_id).await?;
+    let mut group_id = onto.or(last.group_id);
+    if let Some(id) = group_id {
+        group_id = match (group(tx, id).await, last.connection_id, last.match_attribute, &last.match_value) {
+            (Err(Error::NotFound(_)), Some(connection), Some(attribute), Some(value)) if onto.is_none() => {
+                arrived(tx, connection, attribute, value).await?
             }
-            let Some(ended) = last.until else {
-                return match onto.is_none() || onto == last.group_id {
-                    true => Ok(Change::nothing(last)),
-                    false => Err(Error::invalid("the group", "cannot be changed here: the mapping is not removed")),
-                };
-            };
-            super::role::live(tx, last.role_id).await?;
-            let mut group_id = onto.or(last.group_id);
-            if let Some(id) = group_id {
-                group_id = match (group(tx, id).await, &last) {
-                    (
-                        Err(Error::NotFound(_)),
-                        Mapping {
-                            connection_id: Some(connection),
-                            match_attribute: Some(attribute),
-                            match_value: Some(value),
-                            ..
-                        },
-                    ) if onto.is_none() => arrived(tx, *connection, *attribute, value).await?,
-                    (found, _) => Some(found?),
-                };
-            }
-            let now = tx.now_after(Some(ended));
-            let expires_at = last.expires_at.filter(|at| *at > now);
-            let row = Mapping {
-                id: Uuid::now_v7(),
-                group_id,
-                since: now,
-                until: None,
-                opened_by: tx.event,
-                closed_by: None,
-                expires_at,
-                ..last
-            };
-            open(tx, &row).await?;
-            let entry = entry("role_mapping.restored", &row, now, None, Some(Value::Object(describe(&row))));
-            Ok(Change::made(row, entry))
-        })
-    })
-    .await
+            (found, ..) => Some(found?),
+        };
+    }
+    let now = tx.now_after(Some(ended));
+    let expires_at = last.expires_at.filter(|at| *at > now);
+    let row = Mapping {
+        id: Uuid::now_v7(),
+        group_id,
+        since: now,
+        until: None,
+        opened_by: tx.event,
+        closed_by: None,
+        expires_at,
+        ..last
+    };
+    open(tx, &row).await?;
+    let entry = entry("role_mapping.restored", &row, now, None, Some(Value::Object(describe(&row))));
+    Ok(Change::made(row, entry))
 }
 
 /// Binds the mappings that waited for this group; returns which. Called inside the write that brings the group
 /// or changes its name.
 pub(super) async fn bind(tx: &Tx<'_>, group: &Group) -> Result<Vec<Uuid>> {
     let Some(connection) = group.connection_id else { return Ok(Vec::new()) };
-    let statement = Statement::from_sql_and_values(
-        tx.db.get_database_backend(),
-        "UPDATE role_mapping SET group_id = $1 \
-         WHERE organization_id = $2 AND connection_id = $3 AND group_id IS NULL AND until IS NULL \
-           AND ((match_attribute = 'EXTERNAL_ID' AND match_value = $4) OR (match_attribute = 'DISPLAY_NAME' AND match_value = $5)) \
+    let text = "SELECT * FROM role_mapping WHERE organization_id = $1 AND connection_id = $2 AND group_id IS NULL AND until IS NULL \
+           AND ((match_attribute = 'EXTERNAL_ID' AND match_value = $3) OR (match_attribute = 'DISPLAY_NAME' AND match_value = $4)) \
            AND NOT EXISTS (SELECT 1 FROM role_mapping b WHERE b.organization_id = role_mapping.organization_id \
-             AND b.group_id = $1 AND b.role_id = role_mapping.role_id AND b.until IS NULL) \
-         RETURNING mapping_id",
-        [
-            group.id.into(),
-            tx.organization().into(),
-            connection.into(),
-            group.external_id.clone().into(),
-            document::fold(&group.display_name).into(),
-        ],
-    );
-    let rows = tx.db.query_all_raw(statement).await?;
-    Ok(rows.iter().map(|row| row.try_get("", "mapping_id")).collect::<Result<_, _>>()?)
+             AND b.group_id = $5 AND b.role_id = role_mapping.role_id AND b.until IS NULL) ORDER BY mapping_id";
+    let text = match tx.db.get_database_backend() {
+        DbBackend::Postgres => format!("{text} FOR NO KEY UPDATE"),
+        _ => text.to_owned(),
+    };
+    let values = [
+        tx.organization().into(),
+        connection.into(),
+        group.external_id.clone().into(),
+        document::fold(&group.display_name).into(),
+        group.id.into(),
+    ];
+    let statement = Statement::from_sql_and_values(tx.db.get_database_backend(), text, values);
+    let mut bound = Vec::new();
+    // Two that waited for the same group with the same role: the first is bound, the other goes on waiting.
+    let mut roles = BTreeSet::new();
+    for waiting in Mapping::find_by_statement(statement).all(&tx.db).await? {
+        if roles.insert(waiting.role_id) {
+            replace(tx, &waiting, Mapping { group_id: Some(group.id), ..waiting.clone() }).await?;
+            bound.push(waiting.mapping_id);
+        }
+    }
+    Ok(bound)
 }
 
 /// One mapping in its current or last state.
@@ -310,6 +349,8 @@ async fn arrived(tx: &Tx<'_>, connection: Uuid, attribute: MatchAttribute, value
     let column = match attribute {
         MatchAttribute::ExternalId => group::Column::ExternalId,
         MatchAttribute::DisplayName => group::Column::DisplayNameKey,
+        // Whoever speaks of everybody waits for no group.
+        MatchAttribute::Everybody => return Ok(None),
     };
     let query = tx
         .find::<group::Entity>()
@@ -336,11 +377,11 @@ async fn close(tx: &Tx<'_>, row: &Mapping, now: DateTime<Utc>) -> Result<()> {
     Ok(())
 }
 
-fn check_reason(reason: Option<&str>) -> Result<Option<String>> {
+pub(super) fn check_reason(reason: Option<&str>) -> Result<Option<String>> {
     reason.map(|reason| super::text("reason", reason, 2_000)).transpose()
 }
 
-fn check_expiry(cx: &Cx, at: Option<DateTime<Utc>>) -> Result<()> {
+pub(super) fn check_expiry(cx: &Cx, at: Option<DateTime<Utc>>) -> Result<()> {
     match at {
         Some(at) if at <= cx.requested_at => Err(Error::invalid("expiresAt", "must be in the future")),
         _ => Ok(()),
@@ -353,8 +394,14 @@ fn describe(row: &Mapping) -> Map<String, Value> {
     map.insert("roleId".into(), row.role_id.to_string().into());
     map.insert("reason".into(), row.reason.clone().into());
     map.insert("expiresAt".into(), row.expires_at.map(|at| at.to_rfc3339()).into());
-    if let (Some(attribute), Some(value)) = (&row.match_attribute, &row.match_value) {
-        map.insert("awaits".into(), format!("{} {value}", attribute.to_value()).into());
+    match (&row.match_attribute, &row.match_value) {
+        (Some(MatchAttribute::Everybody), _) => {
+            map.insert("everybodyOf".into(), row.connection_id.map(|id| id.to_string()).into());
+        }
+        (Some(attribute), Some(value)) => {
+            map.insert("awaits".into(), format!("{} {value}", attribute.to_value()).into());
+        }
+        _ => {}
     }
     map
 }

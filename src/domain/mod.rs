@@ -6,13 +6,16 @@
 pub mod access;
 pub mod adoption;
 pub mod checkup;
+pub mod change;
 pub mod connection;
 pub mod deletion;
 pub mod disconnect;
 pub mod document;
 pub mod erasure;
 pub mod event;
+pub mod expiry;
 pub mod extension;
+pub mod grant;
 pub mod group;
 pub mod idempotency;
 pub mod key;

@@ -31,6 +31,12 @@ pub enum SubjectKind {
     Role,
     /// A mapping of a group to a role.
     RoleMapping,
+    /// A direct grant of a role.
+    RoleGrant,
+    /// Who holds what, changed by several edits at once.
+    Access,
+    /// A preview of such a change.
+    AccessPreview,
     /// A schema that the organization added.
     SchemaExtension,
     /// Something that this version of the schema has no name for.
@@ -48,6 +54,9 @@ impl SubjectKind {
             "group" => Self::Group,
             "role" => Self::Role,
             "role_mapping" => Self::RoleMapping,
+            "role_grant" => Self::RoleGrant,
+            "access" => Self::Access,
+            "access_preview" => Self::AccessPreview,
             "schema_extension" => Self::SchemaExtension,
             _ => Self::Other,
         }
@@ -63,8 +72,10 @@ impl SubjectKind {
             Self::Group => Kind::Group,
             Self::Role => Kind::Role,
             Self::RoleMapping => Kind::RoleMapping,
+            Self::RoleGrant => Kind::RoleGrant,
+            Self::AccessPreview => Kind::AccessPreview,
             Self::SchemaExtension => Kind::SchemaExtension,
-            Self::Other => return None,
+            Self::Access | Self::Other => return None,
         })
     }
 }

@@ -11,12 +11,14 @@ use async_graphql::{Context, Request};
 use uuid::Uuid;
 
 use crate::context::Cx;
+use chrono::{DateTime, Utc};
+
 use crate::domain::access::{self, Holding};
 use crate::domain::adoption;
 use crate::domain::list::{Keyset, Slice};
 use crate::domain::member::{self, Place};
 use crate::domain::organization::{self, Organization};
-use crate::domain::{connection, event, group, key, mapping, role, token, user};
+use crate::domain::{connection, event, grant, group, key, mapping, role, token, user};
 use crate::error::Error;
 
 /// What can be asked for one by one; each is a key of its own kind.
@@ -38,9 +40,11 @@ pub struct KeyId(pub Uuid);
 pub struct ProposalId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub Uuid);
-/// The roles that an account holds, and through what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HeldBy(pub Uuid);
+pub struct GrantId(pub Uuid);
+/// The roles that an account holds, or held at an instant, and through what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HeldBy(pub Uuid, pub Option<DateTime<Utc>>);
 /// A page of the groups that an account is in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GroupsOf(pub Uuid, pub Keyset<Uuid>);
@@ -172,6 +176,16 @@ impl Loader<MappingId> for Reads {
     }
 }
 
+impl Loader<GrantId> for Reads {
+    type Value = grant::Grant;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[GrantId]) -> Found<GrantId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(grant::by_ids(&self.0, &ids).await?, |row| GrantId(row.id)))
+    }
+}
+
 impl Loader<ConnectionId> for Reads {
     type Value = connection::Connection;
     type Error = Arc<Error>;
@@ -257,8 +271,13 @@ impl Loader<HeldBy> for Reads {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[HeldBy]) -> Found<HeldBy, Self::Value> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(rekeyed(access::of_users(&self.0, &ids).await?, HeldBy))
+        let mut found = HashMap::new();
+        for (as_of, asked) in grouped(keys.to_vec(), |key| key.1) {
+            let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
+            let moment = access::moment(&self.0, as_of).await?;
+            found.extend(rekeyed(access::of_users(&self.0, &ids, moment).await?, |id| HeldBy(id, as_of)));
+        }
+        Ok(found)
     }
 }
 

@@ -28,7 +28,6 @@ const BLAME_ID: Blame = &[("the mapping", "id"), ("the group", "id"), ("the role
 
 /// How a mapping that waits for its group will know it.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "stored::MatchAttribute")]
 pub enum MatchAttribute {
     /// By the id that the identity provider gives it.
     ExternalId,
@@ -94,7 +93,7 @@ impl RoleMapping {
         Ok(match &self.0 {
             row if row.until.is_some() => RoleMappingState::Removed,
             row if row.expires_at.is_some_and(|at| at <= now) => RoleMappingState::Expired,
-            row if row.group_id.is_none() => RoleMappingState::Waiting,
+            row if awaited(row).is_some() => RoleMappingState::Waiting,
             _ => RoleMappingState::Active,
         })
     }
@@ -102,15 +101,15 @@ impl RoleMapping {
     /// The group that it waits for; null if it has one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn awaits(&self) -> Option<AwaitedGroup> {
-        match &self.0 {
-            stored::Model {
-                group_id: None,
-                connection_id: Some(connection),
-                match_attribute: Some(attribute),
-                match_value: Some(value),
-                ..
-            } => Some(AwaitedGroup { connection: *connection, attribute: (*attribute).into(), value: value.clone() }),
-            _ => None,
+        awaited(&self.0)
+    }
+
+    /// The connection, all of whose accounts hold the role; null if the mapping is for a group.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn everybody_of(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
+        match self.0.connection_id.filter(|_| self.0.match_attribute == Some(stored::MatchAttribute::Everybody)) {
+            Some(connection) => Ok(loaders::one(ctx, ConnectionId(connection)).await?.map(Into::into)),
+            None => Ok(None),
         }
     }
 
@@ -131,6 +130,16 @@ impl RoleMapping {
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
+}
+
+fn awaited(row: &stored::Model) -> Option<AwaitedGroup> {
+    let attribute = match row.match_attribute? {
+        stored::MatchAttribute::ExternalId => MatchAttribute::ExternalId,
+        stored::MatchAttribute::DisplayName => MatchAttribute::DisplayName,
+        stored::MatchAttribute::Everybody => return None,
+    };
+    let value = row.match_value.clone().filter(|_| row.group_id.is_none())?;
+    Some(AwaitedGroup { connection: row.connection_id?, attribute, value })
 }
 
 /// A group that has not arrived yet.
@@ -173,13 +182,15 @@ pub struct AwaitedGroupInput {
     value: String,
 }
 
-/// A mapping to be made. Its group is given by exactly one of `groupId` and `awaits`.
+/// A mapping to be made. Who holds the role is given by exactly one of `groupId`, `awaits` and `everybodyOf`.
 #[derive(InputObject)]
 pub struct RoleMappingCreateInput {
     /// The global id of a group that is there.
     group_id: Option<ID>,
     /// A group that may not have arrived yet; the mapping binds to it once, when it does.
     awaits: Option<AwaitedGroupInput>,
+    /// The global id of a connection: everybody whom it owns holds the role, as a default.
+    everybody_of: Option<ID>,
     /// The global id of the role.
     role_id: ID,
     /// Why it is there.
@@ -207,7 +218,7 @@ pub struct RoleMappingUpdateInput {
 #[derive(InputObject)]
 pub struct RoleMappingRemoveInput {
     /// The mapping's global id.
-    id: ID,
+    pub id: ID,
 }
 
 /// Which mapping to restore.
@@ -236,23 +247,36 @@ fn payload(done: Result<mapping::Mapping>, blame: Blame) -> Result<Option<RoleMa
 }
 
 impl RoleMappingCreateInput {
-    fn compile(self) -> Result<mapping::NewMapping> {
-        let target = match (self.group_id, self.awaits) {
-            (Some(id), None) => mapping::Target::Group(page::id(Kind::Group, &id, "the group")?),
-            (None, Some(awaits)) => mapping::Target::Awaited {
-                connection: page::id(Kind::IdentitySource, &awaits.connection_id, "the connection")?,
-                attribute: awaits.attribute.into(),
+    /// The mapping in the domain's words.
+    pub fn compile(self) -> Result<mapping::NewMapping> {
+        let connection = |id: &ID| page::id(Kind::IdentitySource, id, "the connection");
+        let target = match (self.group_id, self.awaits, self.everybody_of) {
+            (Some(id), None, None) => mapping::Target::Group(page::id(Kind::Group, &id, "the group")?),
+            (None, Some(awaits), None) => mapping::Target::Awaited {
+                connection: connection(&awaits.connection_id)?,
+                external_id: awaits.attribute == MatchAttribute::ExternalId,
                 value: awaits.value,
             },
-            _ => return Err(Error::invalid("groupId", "give exactly one of groupId and awaits")),
+            (None, None, Some(id)) => mapping::Target::Everybody(connection(&id)?),
+            _ => return Err(Error::invalid("groupId", "give exactly one of groupId, awaits and everybodyOf")),
         };
         let role = page::id(Kind::Role, &self.role_id, "the role")?;
         Ok(mapping::NewMapping { target, role, reason: self.reason, expires_at: self.expires_at })
     }
 }
 
+impl RoleMappingRestoreInput {
+    /// Which mapping, and onto which other group.
+    pub fn compile(self) -> Result<(Uuid, Option<Uuid>)> {
+        let id = page::id(Kind::RoleMapping, &self.id, "the mapping")?;
+        let onto = self.group_id.map(|id| page::id(Kind::Group, &id, "the group")).transpose()?;
+        Ok((id, onto))
+    }
+}
+
 impl RoleMappingUpdateInput {
-    fn compile(self) -> Result<(Uuid, mapping::Edit)> {
+    /// The edit in the domain's words.
+    pub fn compile(self) -> Result<(Uuid, mapping::Edit)> {
         let id = page::id(Kind::RoleMapping, &self.id, "the mapping")?;
         let edit = mapping::Edit {
             group: self.group_id.map(|id| page::id(Kind::Group, &id, "the group")).transpose()?,
@@ -317,8 +341,7 @@ impl RoleMappingMutation {
     ) -> Result<Option<RoleMappingPayload>> {
         let cx = page::cx(ctx)?;
         let done = async {
-            let id = page::id(Kind::RoleMapping, &input.id, "the mapping")?;
-            let onto = input.group_id.map(|id| page::id(Kind::Group, &id, "the group")).transpose()?;
+            let (id, onto) = input.compile()?;
             mapping::restore(cx, id, onto).await
         };
         payload(done.await, BLAME)

@@ -6,14 +6,17 @@
 //! [`operation`] arrives over [`http`], as an event stream ([`sse`]) or over a [`websocket`], is perhaps named by a
 //! hash ([`persisted`]), and is paid for ([`budget`]); then there is one file a noun. What must never enter: a database query, a rule about who may do what.
 
+mod access;
 mod adoption;
 mod auth;
 mod budget;
 mod checkup;
+mod change;
 mod connection;
 mod deletion;
 mod event;
 mod extension;
+mod grant;
 mod graphiql;
 mod group;
 mod http;
@@ -67,6 +70,8 @@ struct Mutation(
     group::GroupMutation,
     role::RoleMutation,
     mapping::RoleMappingMutation,
+    grant::RoleGrantMutation,
+    change::AccessMutation,
     extension::SchemaExtensionMutation,
 );
 

@@ -4,19 +4,23 @@ use async_graphql::{Context, ID, Interface, Object};
 
 use super::adoption::AdoptionProposal;
 use super::auth::requires;
+use super::change::AccessPreview;
 use super::connection::IdentitySource;
 use super::event::Event;
 use super::extension::SchemaExtension;
+use super::grant::RoleGrant;
 use super::group::Group;
 use super::key::ApiKey;
-use super::loaders::{self, ConnectionId, EventId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId, UserId};
+use super::loaders::{
+    self, ConnectionId, EventId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId, UserId,
+};
 use super::mapping::RoleMapping;
 use super::organization::Organization;
 use super::page::{self, Kind, MAX_PAGE};
 use super::role::Role;
 use super::token::ScimToken;
 use super::user::User;
-use crate::domain::extension;
+use crate::domain::{change, extension};
 use crate::error::{Error, Rule};
 
 /// A thing that has an id of its own in this API.
@@ -36,6 +40,8 @@ pub enum Node {
     Group(Group),
     Role(Role),
     RoleMapping(RoleMapping),
+    RoleGrant(RoleGrant),
+    AccessPreview(AccessPreview),
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
     Event(Event),
@@ -53,6 +59,12 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::Group => loaders::one(ctx, GroupId(id)).await?.map(|row| Node::Group(row.into())),
         Kind::Role => loaders::one(ctx, RoleId(id)).await?.map(|row| Node::Role(row.into())),
         Kind::RoleMapping => loaders::one(ctx, MappingId(id)).await?.map(|row| Node::RoleMapping(row.into())),
+        Kind::RoleGrant => loaders::one(ctx, GrantId(id)).await?.map(|row| Node::RoleGrant(row.into())),
+        Kind::AccessPreview => match change::get(page::cx(ctx)?, id).await {
+            Ok(row) => Some(Node::AccessPreview(AccessPreview(row))),
+            Err(Error::NotFound(_)) => None,
+            Err(error) => return Err(error.into()),
+        },
         Kind::SchemaExtension => {
             extension::by_id(page::cx(ctx)?, id).await?.map(|row| Node::SchemaExtension(row.into()))
         }

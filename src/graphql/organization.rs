@@ -10,6 +10,7 @@ use super::connection::IdentitySource;
 use super::deletion::{DeletedUser, RunningDeletion};
 use super::event::{Event, EventFilter, EventOrder};
 use super::extension::SchemaExtension;
+use super::grant::RoleGrant;
 use super::group::{Group, GroupFilter};
 use super::key::ApiKey;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
@@ -21,7 +22,8 @@ use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::organization::{self, Availability};
 use crate::domain::{
-    adoption, connection, deletion, event, extension, group, key, list, mapping, request_log, role, token, user,
+    access, adoption, connection, deletion, event, extension, grant, group, key, list, mapping, request_log, role, token,
+    user,
 };
 use crate::error::{Error, Result};
 
@@ -266,6 +268,39 @@ impl Organization {
         let total = if page::counted(ctx) { mapping::count(cx, include_removed).await? } else { 0 };
         let rows = mapping::list(cx, include_removed, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &RoleMapping| row.0.mapping_id, total)))
+    }
+
+    /// The direct grants of roles, oldest first.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn role_grants(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those to the account with this global id.")] user_id: Option<ID>,
+        #[graphql(desc = "Only those of the role with this global id.")] role_id: Option<ID>,
+        #[graphql(desc = "Ended grants too.", default)] include_ended: bool,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<RoleGrant>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(false)?;
+        let named = |kind, id: &Option<ID>| id.as_ref().map(|id| page::id_of(kind, id));
+        let (user, role) = match (named(Kind::User, &user_id), named(Kind::Role, &role_id)) {
+            (Some(None), _) | (_, Some(None)) => return Ok(Some(Page::empty())),
+            (user, role) => (user.flatten(), role.flatten()),
+        };
+        let which = grant::Which { user, role, ended: include_ended };
+        let total = if page::counted(ctx) { grant::count(cx, which).await? } else { 0 };
+        let rows = grant::list(cx, which, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &RoleGrant| row.0.id, total)))
+    }
+
+    /// Up to when the past is settled: an answer `asOf` an instant before it is the same for ever.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn settled_until(&self, ctx: &Context<'_>) -> Result<DateTime<Utc>> {
+        access::watermark(page::cx(ctx)?).await
     }
 
     /// People whom connections wanted to create and who already had an account, oldest first.

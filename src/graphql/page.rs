@@ -38,13 +38,15 @@ pub enum Kind {
     Group,
     Role,
     RoleMapping,
+    RoleGrant,
+    AccessPreview,
     SchemaExtension,
     AdoptionProposal,
     Event,
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 13] = [
         Self::Organization,
         Self::IdentitySource,
         Self::ScimToken,
@@ -53,6 +55,8 @@ impl Kind {
         Self::Group,
         Self::Role,
         Self::RoleMapping,
+        Self::RoleGrant,
+        Self::AccessPreview,
         Self::SchemaExtension,
         Self::AdoptionProposal,
         Self::Event,
@@ -68,6 +72,8 @@ impl Kind {
             Self::Group => "Group",
             Self::Role => "Role",
             Self::RoleMapping => "RoleMapping",
+            Self::RoleGrant => "RoleGrant",
+            Self::AccessPreview => "AccessPreview",
             Self::SchemaExtension => "SchemaExtension",
             Self::AdoptionProposal => "AdoptionProposal",
             Self::Event => "Event",

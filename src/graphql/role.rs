@@ -3,10 +3,11 @@
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
+use super::access::{self, RoleHolder};
 use super::auth::{Permission, requires};
 use super::loaders::{self, MappingsOfRole};
 use super::mapping::RoleMapping;
-use super::page::{self, Blame, Kind, UserError};
+use super::page::{self, Blame, Kind, Page, UserError, Window};
 use crate::domain::role;
 use crate::error::Result;
 
@@ -68,6 +69,21 @@ impl Role {
         Ok(mappings.into_iter().map(Into::into).collect())
     }
 
+    /// Who holds it now, or held it at an instant, by account.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn holders(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "As it was at this instant; left out = now.")] as_of: Option<DateTime<Utc>>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> async_graphql::Result<Option<Page<RoleHolder>>> {
+        access::holders(ctx, self.0.id, as_of, Window { first, after, last, before }).await
+    }
+
     /// When it was made.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
@@ -119,6 +135,13 @@ pub struct RoleUpdateInput {
     priority: MaybeUndefined<i32>,
     /// Whether it manages the application: an identity provider cannot take away its last holder.
     management: Option<bool>,
+}
+
+/// Which role to remove.
+#[derive(InputObject)]
+pub struct RoleDeleteInput {
+    /// The role's global id.
+    id: ID,
 }
 
 /// What became of a change of a role.
@@ -175,5 +198,16 @@ impl RoleMutation {
             management: input.management,
         };
         payload(async { role::update(cx, page::id(Kind::Role, &input.id, "the role")?, settings).await }.await)
+    }
+
+    /// Removes a role: nobody holds it any more; its mappings and grants have ended, and its name is free.
+    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    async fn role_delete(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which role.")] input: RoleDeleteInput,
+    ) -> Result<Option<RolePayload>> {
+        let cx = page::cx(ctx)?;
+        payload(async { role::delete(cx, page::id(Kind::Role, &input.id, "the role")?).await }.await)
     }
 }

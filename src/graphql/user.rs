@@ -3,16 +3,13 @@
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
+use super::access::{self, AccessExplanation, EffectiveRole};
 use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
 use super::group::Group;
-use super::loaders::{self, ConnectionId, GroupCountOf, GroupId, GroupsOf, HeldBy, MappingId, RoleId};
-use super::mapping::RoleMapping;
+use super::loaders::{self, ConnectionId, GroupCountOf, GroupsOf};
 use super::page::{self, Blame, Kind, Page, UserError, Window};
-use super::role::Role;
-use crate::domain::access::Holding;
 use crate::domain::event::Owners;
 use crate::domain::schema::ENTERPRISE;
 use crate::domain::search::{AttrPath, Filter, Literal, Op};
@@ -171,19 +168,31 @@ impl User {
         Ok(Some(Page::new(rows.map(Into::into), |row: &Group| row.0.id, total)))
     }
 
-    /// The roles that it holds now, one entry a role, each with all it comes through.
+    /// The roles that it holds now, or held at an instant, one entry a role, each with all it comes through.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn roles(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<EffectiveRole>>> {
-        let held = loaders::one(ctx, HeldBy(self.0.id)).await?.unwrap_or_default();
-        let mut ids: Vec<Uuid> = held.iter().map(|holding| holding.role_id).collect();
-        ids.dedup();
-        let keys: Vec<RoleId> = ids.into_iter().map(RoleId).collect();
-        let roles = loaders::several(ctx, &keys).await?;
-        let effective = roles.into_iter().map(|role| {
-            let sources = held.iter().filter(|holding| holding.role_id == role.id).cloned().map(AccessSource).collect();
-            EffectiveRole { role: role.into(), sources }
-        });
-        Ok(Some(effective.collect()))
+    async fn roles(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "As it was at this instant; left out = now.")] as_of: Option<DateTime<Utc>>,
+    ) -> async_graphql::Result<Option<Vec<EffectiveRole>>> {
+        Ok(Some(access::roles_of(ctx, self.0.id, as_of).await?))
+    }
+
+    /// The one role that counts where an application wants one only: that of the lowest priority number among those
+    /// that it holds.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn primary_role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EffectiveRole>> {
+        Ok(access::primary(access::roles_of(ctx, self.0.id, None).await?))
+    }
+
+    /// Why it holds a role, or what is missing.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn explain(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The global id of the role.")] role_id: ID,
+    ) -> async_graphql::Result<Option<AccessExplanation>> {
+        access::explain(ctx, self.0.id, &role_id).await
     }
 
     /// When it was made.
@@ -217,63 +226,6 @@ pub struct Email {
     /// Whether it is the preferred one.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     primary: bool,
-}
-
-/// A role that somebody holds, with all it comes through.
-#[derive(SimpleObject)]
-pub struct EffectiveRole {
-    /// The role.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    role: Role,
-    /// What it comes through; taking one away leaves the others.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    sources: Vec<AccessSource>,
-}
-
-/// Through what somebody holds a role.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessSourceKind {
-    /// Through a group that is mapped to the role.
-    Mapping,
-    /// Granted directly.
-    Grant,
-}
-
-/// One way in which somebody holds a role.
-pub struct AccessSource(Holding);
-
-/// One way in which somebody holds a role.
-#[Object]
-impl AccessSource {
-    /// Through a mapped group, or granted directly.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn kind(&self) -> AccessSourceKind {
-        if self.0.mapping_id.is_some() { AccessSourceKind::Mapping } else { AccessSourceKind::Grant }
-    }
-
-    /// The group that is mapped to the role; null for a grant.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Group>> {
-        group(ctx, self.0.group_id).await
-    }
-
-    /// The group that the account is itself in; another than `group` where groups stand in groups.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn member_of(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Group>> {
-        group(ctx, self.0.member_of).await
-    }
-
-    /// The mapping that gives the role; null for a grant.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn mapping(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleMapping>> {
-        let Some(id) = self.0.mapping_id else { return Ok(None) };
-        Ok(loaders::one(ctx, MappingId(id)).await?.map(Into::into))
-    }
-}
-
-async fn group(ctx: &Context<'_>, id: Option<Uuid>) -> async_graphql::Result<Option<Group>> {
-    let Some(id) = id else { return Ok(None) };
-    Ok(loaders::one(ctx, GroupId(id)).await?.map(Into::into))
 }
 
 /// Which accounts are wanted: those that match all that is given.

@@ -312,6 +312,12 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("schema_extension", &["urn", "urn_key", "resource_type", "name", "description", "attributes"], "a schema"),
     ("role", &["name", "name_key", "description", "permissions"], "a role, whoever holds it"),
     ("role_mapping", &["match_attribute", "match_value", "reason"], "about a group and a role"),
+    (
+        "access_preview",
+        &["edits", "warnings", "digest"],
+        "ids, names of roles' mappings, and numbers; gone within hours",
+    ),
+    ("access_preview_part", &["pairs"], "ids of accounts and roles; gone within hours"),
     ("adoption_proposal", &["cause", "state"], "one of a few words"),
     (
         "event",

@@ -1,6 +1,7 @@
 //! Stories over real HTTP, each with a server and a database of its own, on SQLite or PostgreSQL. They do
 //! something and then look at the status, the body, the rows and the events; all end with the ledger verified.
 
+mod access;
 mod adoption;
 mod authz;
 mod bad_input;

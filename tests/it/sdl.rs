@@ -18,6 +18,8 @@ pub enum Shape {
     Leaf(Option<String>),
     Object(Vec<Field>),
     Input(Vec<Input>),
+    /// An input object of which exactly one field is given.
+    OneOf(Vec<Input>),
     /// An interface or a union, and the objects that it may be.
     Abstract(Vec<String>),
 }
@@ -97,7 +99,9 @@ impl Schema {
                     Shape::Object(object.fields.iter().map(|field| Field::of(&field.node)).collect())
                 }
                 TypeKind::InputObject(object) => {
-                    Shape::Input(object.fields.iter().map(|field| Input::of(&field.node)).collect())
+                    let fields = object.fields.iter().map(|field| Input::of(&field.node)).collect();
+                    let one_of = definition.node.directives.iter().any(|found| found.node.name.node == "oneOf");
+                    if one_of { Shape::OneOf(fields) } else { Shape::Input(fields) }
                 }
                 TypeKind::Union(union) => {
                     Shape::Abstract(union.members.iter().map(|member| member.node.to_string()).collect())
@@ -176,7 +180,7 @@ impl Schema {
     /// Everything that can be selected of a type, `depth` objects deep.
     pub fn selection(&self, ty: &str, depth: usize) -> String {
         let fields = match self.shape(ty) {
-            Shape::Leaf(_) | Shape::Input(_) => return String::new(),
+            Shape::Leaf(_) | Shape::Input(_) | Shape::OneOf(_) => return String::new(),
             Shape::Abstract(members) => {
                 let each = members.iter().map(|name| format!("... on {name} {}", self.selection(name, depth)));
                 return format!("{{ __typename {} }}", each.collect::<Vec<_>>().join(" "));
@@ -208,8 +212,8 @@ impl Schema {
         for input in inputs {
             let name = named(&input.ty);
             match self.shape(name) {
-                Shape::Input(_) if inside.contains(&name) => {}
-                Shape::Input(fields) => {
+                Shape::Input(_) | Shape::OneOf(_) if inside.contains(&name) => {}
+                Shape::Input(fields) | Shape::OneOf(fields) => {
                     inside.push(name);
                     let inner = self.places_below(fields, types, inside).into_iter();
                     places.extend(inner.map(|place| [vec![input.name.clone()], place].concat()));
@@ -239,6 +243,11 @@ impl Schema {
                 ("ID", _) if input.required() || place.len() == 1 => json!(own(&input.name)),
                 (_, Shape::Input(fields)) if here || input.required() => {
                     let inner = if here { &place[1..] } else { &[] };
+                    self.values(fields, inner, value, own).into()
+                }
+                (_, Shape::OneOf(fields)) if here || input.required() => {
+                    let first = [fields[0].name.clone()];
+                    let inner = if here && place.len() > 1 { &place[1..] } else { &first };
                     self.values(fields, inner, value, own).into()
                 }
                 _ if input.name == "first" => json!(5),

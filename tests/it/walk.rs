@@ -24,6 +24,15 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let map =
         "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { roleMapping { id } } }";
     tenant.graphql(map, json!({ "g": group, "r": role })).await;
+    let people = tenant.graphql("{ organization { users(first: 1) { nodes { id } } } }", json!({})).await;
+    let person = &people["data"]["organization"]["users"]["nodes"][0]["id"];
+    let edit = json!([{ "createGrant": { "userId": person, "roleId": role } }]);
+    let preview = "mutation($e: [AccessEditInput!]!) { accessPreview(input: { edits: $e }) { preview { id } } }";
+    let preview = tenant.graphql(preview, json!({ "e": edit })).await["data"]["accessPreview"]["preview"]["id"].clone();
+    let grant =
+        "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { roleGrant { id } } }";
+    let grant = tenant.graphql(grant, json!({ "u": person, "r": role })).await;
+    assert!(grant["data"]["roleGrantCreate"]["roleGrant"]["id"].is_string(), "{grant:#}");
     // Somebody whom the identity provider would have, and who is here already.
     let by_hand = "mutation($n: String!) { userCreate(input: { userName: $n }) { userErrors { message } } }";
     tenant.graphql(by_hand, json!({ "n": format!("{name}.by.hand") })).await;
@@ -36,7 +45,7 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
         AdoptionProposal: adoptionProposals(first: 1) { nodes { id } } Organization: id __typename
         IdentitySource: connections(first: 1) { nodes { id tokens { id } } } User: users(first: 1) { nodes { id } }
         Group: groups(first: 1) { nodes { id } } Role: roles(first: 1) { nodes { id } }
-        RoleMapping: roleMappings(first: 1) { nodes { id } } ApiKey: apiKeys(first: 1) { nodes { id } }
+        RoleMapping: roleMappings(first: 1) { nodes { id } } RoleGrant: roleGrants(first: 1) { nodes { id } } ApiKey: apiKeys(first: 1) { nodes { id } }
         Event: events(first: 1) { nodes { id } } } }";
     let answer = tenant.graphql(all, json!({})).await;
     let found = answer["data"]["organization"].as_object().unwrap_or_else(|| panic!("{answer:#}"));
@@ -47,6 +56,7 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     }
     let token = &found["IdentitySource"]["nodes"][0]["tokens"][0]["id"];
     ids.insert("ScimToken".into(), token.as_str().unwrap().to_owned());
+    ids.insert("AccessPreview".into(), preview.as_str().unwrap().to_owned());
     for kind in Schema::new().nodes() {
         assert!(ids.contains_key(kind), "a new kind of thing has ids: furnish a {kind} here");
     }
@@ -62,7 +72,10 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("schemaExtension", "SchemaExtension"),
         ("scimToken", "ScimToken"),
         ("apiKey", "ApiKey"),
+        ("everybodyOf", "IdentitySource"),
         ("roleMapping", "RoleMapping"),
+        ("roleGrant", "RoleGrant"),
+        ("preview", "AccessPreview"),
         ("mapping", "RoleMapping"),
         ("role", "Role"),
         ("group", "Group"),

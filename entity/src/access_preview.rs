@@ -1,0 +1,28 @@
+//! What a set of edits would do to access: kept for a while, so that it can be looked at and applied.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "access_preview")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// the edits, to be made again when it is applied
+    pub edits: Json,
+    /// pairs of account and role that would come
+    pub gained: i64,
+    /// pairs of account and role that would go
+    pub lost: i64,
+    pub warnings: Json,
+    /// SHA-256 over all pairs: whether it is still true
+    pub digest: Vec<u8>,
+    pub created_at: DateTimeUtc,
+    pub expires_at: DateTimeUtc,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,185 @@
+//! Who holds which role, and through what: computed from memberships, mappings and grants at every question, never
+//! stored. [`of_users`] and [`holders`] read the same rows from the two ends; [`moved`] tells what a change did to
+//! them. What must never enter: a copy of anybody's access.
+
+mod explain;
+mod holders;
+mod moved;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+use super::group::MAX_NESTING;
+use super::list;
+use crate::authz::Action;
+use crate::context::Cx;
+use crate::error::{Error, Result};
+
+pub use explain::{Explanation, Gap, explain};
+pub(super) use holders::has_holder;
+pub use holders::{count_holders, holders};
+pub use moved::{Moved, moved};
+
+/// Of which moment access is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    Now,
+    /// As it was at this instant, what happened in it included.
+    At(DateTime<Utc>),
+    /// As it was at this instant but for what this event did.
+    Without(DateTime<Utc>, Uuid),
+}
+
+impl Moment {
+    /// Whether an interval, by its alias, is open at this moment: `$2` is the instant, `$3` the event left out.
+    fn open(self, alias: &str) -> String {
+        match self {
+            Self::Now => format!("{alias}.until IS NULL"),
+            Self::At(_) => format!("{alias}.since <= $2 AND ({alias}.until IS NULL OR {alias}.until > $2)"),
+            Self::Without(..) => format!(
+                "{alias}.since <= $2 AND {alias}.opened_by <> $3 \
+                 AND ({alias}.until IS NULL OR {alias}.until > $2 OR {alias}.closed_by = $3)"
+            ),
+        }
+    }
+
+    /// Whether the account `u` may be used at this moment.
+    fn usable(self) -> String {
+        match self {
+            Self::Now => "u.active = TRUE AND u.deleted_at IS NULL".into(),
+            _ => format!(
+                "EXISTS (SELECT 1 FROM activation v WHERE v.organization_id = $1 AND v.user_id = u.id AND {})",
+                self.open("v")
+            ),
+        }
+    }
+
+    /// The first three values of every statement here: organization, instant, event left out.
+    fn values(self, cx: &Cx) -> Vec<Value> {
+        let (at, without) = match self {
+            Self::Now => (cx.app.clock.now(), Uuid::nil()),
+            Self::At(at) => (at, Uuid::nil()),
+            Self::Without(at, event) => (at, event),
+        };
+        vec![cx.organization().into(), at.into(), without.into()]
+    }
+
+    /// Fills in what a template leaves to the moment.
+    fn fill(self, template: &str, backend: DbBackend) -> String {
+        let no_id = if backend == DbBackend::Postgres { "NULL::uuid" } else { "NULL" };
+        ["m", "n", "x", "g"]
+            .iter()
+            .fold(template.to_owned(), |text, alias| text.replace(&format!("{{open {alias}}}"), &self.open(alias)))
+            .replace("{usable}", &self.usable())
+            .replace("{depth}", &MAX_NESTING.to_string())
+            .replace("{no_id}", no_id)
+    }
+}
+
+/// One way in which somebody holds a role.
+#[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
+pub struct Holding {
+    pub user_id: Uuid,
+    pub role_id: Uuid,
+    /// The mapping that gives it; none for a direct grant.
+    pub mapping_id: Option<Uuid>,
+    /// The group that is mapped; none where everybody of a connection is.
+    pub group_id: Option<Uuid>,
+    /// The group that the account is itself in; another than `group_id` where groups stand in groups.
+    pub member_of: Option<Uuid>,
+    /// The direct grant that gives it; none for a mapping.
+    pub grant_id: Option<Uuid>,
+    /// The event that brought the account into `member_of`.
+    pub joined_by: Option<Uuid>,
+    /// The event that made the mapping or the grant what it is.
+    pub given_by: Uuid,
+}
+
+/// Access, as rows of [`Holding`]; `{users}` restricts whose. Suspended and deleted accounts hold nothing, and a
+/// planned end is honoured by the instant.
+const DEFINITION: &str = r#"
+WITH RECURSIVE account(id, connection_id) AS (
+  SELECT u.id, u.connection_id FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND {usable}),
+reach(user_id, group_id, member_of, joined_by, depth) AS (
+  SELECT m.user_id, m.group_id, m.group_id, m.opened_by, 0 FROM account a
+    JOIN membership m ON m.organization_id = $1 AND m.user_id = a.id AND {open m}
+  UNION
+  SELECT r.user_id, n.group_id, r.member_of, r.joined_by, r.depth + 1 FROM reach r
+    JOIN group_nesting n ON n.organization_id = $1 AND n.member_id = r.group_id AND {open n}
+    WHERE r.depth < {depth})
+SELECT r.user_id, x.role_id, x.mapping_id, r.group_id, r.member_of, {no_id} AS grant_id, r.joined_by, x.opened_by AS given_by
+  FROM reach r JOIN role_mapping x ON x.organization_id = $1 AND x.group_id = r.group_id AND {open x}
+    AND (x.expires_at IS NULL OR x.expires_at > $2)
+UNION
+SELECT a.id, x.role_id, x.mapping_id, {no_id}, {no_id}, {no_id}, {no_id}, x.opened_by
+  FROM account a JOIN role_mapping x ON x.organization_id = $1 AND x.connection_id = a.connection_id
+    AND x.match_attribute = 'EVERYBODY' AND {open x} AND (x.expires_at IS NULL OR x.expires_at > $2)
+UNION
+SELECT g.user_id, g.role_id, {no_id}, {no_id}, {no_id}, g.id, {no_id}, g.opened_by FROM account a
+  JOIN role_grant g ON g.organization_id = $1 AND g.user_id = a.id AND {open g}
+    AND (g.expires_at IS NULL OR g.expires_at > $2)
+ORDER BY 1, 2"#;
+
+/// What each of these accounts holds, or held.
+pub async fn of_users(cx: &Cx, users: &[Uuid], moment: Moment) -> Result<HashMap<Uuid, Vec<Holding>>> {
+    cx.allow(Action::ReadIam, None)?;
+    let mut holdings: HashMap<Uuid, Vec<Holding>> = HashMap::new();
+    for row in holdings_of(cx, cx.db(), users, moment).await? {
+        holdings.entry(row.user_id).or_default().push(row);
+    }
+    Ok(holdings)
+}
+
+async fn holdings_of<C: ConnectionTrait>(cx: &Cx, db: &C, users: &[Uuid], moment: Moment) -> Result<Vec<Holding>> {
+    let text = moment.fill(DEFINITION, cx.backend()).replace("{users}", &list::among(cx.backend(), 4));
+    let mut values = moment.values(cx);
+    values.push(list::ids(users));
+    Ok(Holding::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await?)
+}
+
+/// The mappings that would give `user` a role but for the account's suspension.
+async fn of_suspended(cx: &Cx, user: Uuid) -> Result<Vec<Uuid>> {
+    let text = DEFINITION.replace("{usable}", "TRUE");
+    let text = Moment::Now.fill(&text, cx.backend()).replace("{users}", &list::among(cx.backend(), 4));
+    let mut values = Moment::Now.values(cx);
+    values.push(list::ids(&[user]));
+    let rows = Holding::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
+    Ok(rows.all(cx.db()).await?.into_iter().filter_map(|row| row.mapping_id).collect())
+}
+
+/// The moment that a reader asks for: now, or an instant of which nothing can change any more.
+///
+/// # Errors
+/// [`Error::Invalid`] for an instant after the [`watermark`].
+pub async fn moment(cx: &Cx, as_of: Option<DateTime<Utc>>) -> Result<Moment> {
+    let Some(at) = as_of else { return Ok(Moment::Now) };
+    let watermark = watermark(cx).await?;
+    if at > watermark {
+        let why = format!("must not be after {}: until then the past is settled", watermark.to_rfc3339());
+        return Err(Error::invalid("asOf", why));
+    }
+    Ok(Moment::At(at))
+}
+
+/// Up to when the past is settled: no write that is still open can add to it, so an answer stays the same for ever.
+pub async fn watermark(cx: &Cx) -> Result<DateTime<Utc>> {
+    let now = cx.app.clock.now();
+    if cx.backend() == DbBackend::Sqlite {
+        // One writer: what it writes is visible before the next begins; a write takes its instant when it has begun.
+        return Ok(now - MARGIN);
+    }
+    let text = "SELECT CAST(coalesce(EXTRACT(EPOCH FROM clock_timestamp() - min(xact_start)) * 1000000, 0) AS bigint) AS age \
+         FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' \
+         AND pid <> pg_backend_pid()";
+    let age: i64 = match cx.db().query_one_raw(Statement::from_string(DbBackend::Postgres, text)).await? {
+        Some(row) => row.try_get("", "age")?,
+        None => 0,
+    };
+    Ok(now - chrono::Duration::microseconds(age.max(0)) - MARGIN)
+}
+
+/// How far the clocks of replicas may be apart, and how long a write may take between its instant and its end on
+/// SQLite.
+const MARGIN: chrono::Duration = chrono::Duration::seconds(1);

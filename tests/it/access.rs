@@ -1,0 +1,508 @@
+//! Who holds which role: looked at before it is changed, explained, and asked of any day; against a model that knows
+//! nothing but sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rolecall::authz::{Actor, Scope};
+use rolecall::context::Cx;
+use rolecall::domain::access::{self, Moment};
+use rolecall::domain::change::{self, Edit};
+use rolecall::domain::document::MemberChange;
+use rolecall::domain::grant::{self, NewGrant};
+use rolecall::domain::group::{self, GroupEdit};
+use rolecall::domain::list::Keyset;
+use rolecall::domain::mapping::{self, NewMapping, Target};
+use rolecall::domain::{expiry, role, user};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::world::World;
+
+async fn new_role(cx: &Cx, name: &str, management: bool) -> Uuid {
+    let settings = role::Settings { name: Some(name.into()), management: Some(management), ..Default::default() };
+    role::create(cx, settings).await.unwrap().id
+}
+
+fn to_role(target: Target, role: Uuid) -> NewMapping {
+    NewMapping { target, role, reason: Some("rounds".into()), expires_at: None }
+}
+
+fn global(kind: &str, id: Uuid) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{kind}:{id}"))
+}
+
+const PREVIEW: &str = r#"mutation($edits: [AccessEditInput!]!) { accessPreview(input: { edits: $edits }) {
+    userErrors { code field message }
+    preview { id gainedCount lostCount warnings { kind userCount role { name } }
+      gains(first: 10) { totalCount nodes { user { userName } role { name } } }
+      losses(first: 1) { totalCount pageInfo { hasNextPage endCursor } nodes { user { userName } role { name } } } } } }"#;
+const APPLY: &str = r#"mutation($input: AccessApplyInput!) { accessApply(input: $input) {
+    userErrors { code field message } change { gainedCount lostCount event { action } } } }"#;
+
+#[tokio::test]
+async fn a_change_is_seen_before_it_is_made() {
+    let world = World::new().await;
+    let cx = world.system();
+    let scim = world.scim();
+    let (ada, bob, cyd) = (scim.user("ada").await, scim.user("bob").await, scim.user("cyd").await);
+    let ward = scim.group("Ward 3", &[ada, bob]).await;
+    let office = scim.group("Office", &[bob, cyd]).await;
+    let (nurse, chief) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Chief", true).await);
+    let of_ward = mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap().mapping_id;
+
+    let edits = json!([
+        { "removeMapping": { "id": global("RoleMapping", of_ward) } },
+        { "createMapping": { "groupId": global("Group", office), "roleId": global("Role", nurse) } },
+        { "createGrant": { "userId": global("User", ada), "roleId": global("Role", chief), "reason": "deputy" } },
+    ]);
+    let before = world.count("event", []).await;
+    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"].clone();
+    assert_eq!(shown["userErrors"], json!([]));
+    let preview = &shown["preview"];
+    let one = |user: &str, role: &str| json!({ "user": { "userName": user }, "role": { "name": role } });
+    assert_eq!((&preview["gainedCount"], &preview["lostCount"]), (&json!(2), &json!(1)));
+    assert_eq!(preview["gains"], json!({ "totalCount": 2, "nodes": [one("cyd", "Nurse"), one("ada", "Chief")] }));
+    assert_eq!(preview["losses"]["nodes"], json!([one("ada", "Nurse")]));
+    assert_eq!(
+        preview["warnings"],
+        json!([{ "kind": "GAINS_MANAGEMENT_ROLE", "userCount": 1, "role": { "name": "Chief" } }])
+    );
+    // Nothing happened but that somebody looked.
+    assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 1);
+    assert_eq!(world.count("role_grant", []).await, 0);
+    assert_eq!(world.count("event", []).await, before + 1);
+
+    // Somebody joins the office: the preview is not true any more.
+    let dan = scim.user("dan").await;
+    let join = json!([{ "op": "add", "path": "members", "value": [{ "value": dan }] }]);
+    scim.patch(&format!("/Groups/{office}"), join).await.is(200);
+    let input = json!({ "input": { "previewId": preview["id"] } });
+    let refused = world.graphql(APPLY, input).await["data"]["accessApply"].clone();
+    assert_eq!(refused["userErrors"][0]["field"], json!(["input", "previewId"]), "{refused}");
+    assert!(refused["userErrors"][0]["message"].as_str().unwrap().contains("1 that it does not show"), "{refused}");
+    assert_eq!(world.count("role_grant", []).await, 0);
+
+    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    let input = json!({ "input": { "previewId": shown["id"] } });
+    let done = world.graphql(APPLY, input.clone()).await["data"]["accessApply"].clone();
+    let change = json!({ "gainedCount": 3, "lostCount": 1, "event": { "action": "access.changed" } });
+    assert_eq!(done, json!({ "userErrors": [], "change": change }));
+    assert_eq!(world.last_payload().await["after"]["edits"].as_array().unwrap().len(), 3);
+    // It is used up.
+    let again = world.graphql(APPLY, input).await["data"]["accessApply"].clone();
+    assert_eq!(again["userErrors"][0]["code"], "NOT_FOUND", "{again}");
+    assert_eq!(world.count("access_preview_part WHERE preview_id IN (SELECT id FROM access_preview)", []).await, 2);
+
+    // The last holder of a management role would go: seen, and an administrator may still do it.
+    let granted = world.rows("SELECT id FROM role_grant", []).await;
+    assert_eq!(granted.len(), 1);
+    let list = r#"{ organization { roleGrants(first: 5) { totalCount nodes { id reason user { userName } role { name }
+        grantedBy { action } } } } }"#;
+    let grants = world.graphql(list, json!({})).await["data"]["organization"]["roleGrants"].clone();
+    assert_eq!(grants["totalCount"], 1);
+    assert_eq!(grants["nodes"][0]["grantedBy"]["action"], "access.changed");
+    let edits = json!([{ "removeGrant": { "id": grants["nodes"][0]["id"] } }]);
+    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    assert_eq!(shown["warnings"][0]["kind"], "LOSES_LAST_HOLDER", "{shown}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn all_edits_are_made_or_none() {
+    let world = World::new().await;
+    let cx = world.system();
+    let group = world.scim().group("Ward 3", &[]).await;
+    let nurse = new_role(&cx, "Nurse", false).await;
+    let create = json!({ "createMapping": { "groupId": global("Group", group), "roleId": global("Role", nurse) } });
+    let before = world.everything().await;
+    for edits in [
+        json!([create, create]),
+        json!([create, { "removeGrant": { "id": global("RoleGrant", Uuid::now_v7()) } }]),
+        json!([create, { "removeMapping": { "id": "nonsense" } }]),
+    ] {
+        let done = world.graphql(APPLY, json!({ "input": { "edits": edits } })).await["data"]["accessApply"].clone();
+        assert_eq!(done["userErrors"][0]["field"], json!(["input", "edits", "1"]), "{done}");
+        let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"].clone();
+        assert_eq!(shown["userErrors"][0]["field"], json!(["input", "edits", "1"]), "{shown}");
+        assert_eq!(world.everything().await, before);
+    }
+    let none = world.graphql(APPLY, json!({ "input": { "edits": [] } })).await["data"]["accessApply"].clone();
+    assert_eq!(none["userErrors"][0]["field"], json!(["input", "edits"]));
+    let done = world.graphql(APPLY, json!({ "input": { "edits": [create] } })).await["data"]["accessApply"].clone();
+    assert_eq!(done["change"], json!({ "gainedCount": 0, "lostCount": 0, "event": { "action": "access.changed" } }));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_planned_end_is_honoured_at_once_and_told_soon() {
+    let world = World::new().await;
+    let cx = world.system();
+    let ada = world.scim().user("ada").await;
+    let (nurse, chief) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Chief", false).await);
+    let ward = world.scim().group("Ward 3", &[ada]).await;
+    let soon = Some(world.app.clock.now() + chrono::Duration::hours(1));
+    let grant = NewGrant { user: ada, role: chief, reason: Some("night shift".into()), expires_at: soon };
+    let grant = grant::create(&cx, grant).await.unwrap();
+    let mapping = NewMapping { expires_at: soon, ..to_role(Target::Group(ward), nurse) };
+    let mapping = mapping::create(&cx, mapping).await.unwrap();
+    let held =
+        async || access::of_users(&cx, &[ada], Moment::Now).await.unwrap().remove(&ada).unwrap_or_default().len();
+    assert_eq!((held().await, expiry::close_due(&world.app).await.unwrap()), (2, 0));
+    world.app.clock.advance(Duration::from_secs(3601));
+    assert_eq!(held().await, 0);
+    assert_eq!(expiry::close_due(&world.app).await.unwrap(), 2);
+    assert_eq!(expiry::close_due(&world.app).await.unwrap(), 0);
+    assert_eq!(world.events_of(grant.id).await, ["role_grant.created", "role_grant.expired"]);
+    assert_eq!(world.events_of(mapping.mapping_id).await, ["role_mapping.created", "role_mapping.expired"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_may_have_a_default_role() {
+    let world = World::new().await;
+    let cx = world.system();
+    let (ada, by_hand) = (world.scim().user("ada").await, {
+        let body = json!({ "userName": "guest" });
+        user::create(&cx, body.as_object().unwrap().clone()).await.unwrap().id
+    });
+    let staff = new_role(&cx, "Staff", false).await;
+    let create = r#"mutation($role: ID!, $connection: ID!) {
+        roleMappingCreate(input: { roleId: $role, everybodyOf: $connection }) {
+        userErrors { message } roleMapping { id state group { id } awaits { value } everybodyOf { name } } } }"#;
+    let variables =
+        json!({ "role": global("Role", staff), "connection": global("IdentitySource", world.acme.connection) });
+    let made = world.graphql(create, variables).await["data"]["roleMappingCreate"]["roleMapping"].clone();
+    assert_eq!((&made["state"], &made["group"], &made["awaits"]), (&json!("ACTIVE"), &Value::Null, &Value::Null));
+    let holders = r#"query($role: ID!) { node(id: $role) { ... on Role { holders(first: 10) { totalCount nodes {
+        user { userName } sources { kind direct group { id } mapping { everybodyOf { name } } } } } } } }"#;
+    let found = world.graphql(holders, json!({ "role": global("Role", staff) })).await["data"]["node"].clone();
+    let found = &found["holders"];
+    assert_eq!((&found["totalCount"], &found["nodes"][0]["user"]["userName"]), (&json!(1), &json!("ada")));
+    assert_eq!(found["nodes"][0]["sources"][0]["mapping"]["everybodyOf"]["name"], made["everybodyOf"]["name"]);
+    let held = access::of_users(&cx, &[ada, by_hand], Moment::Now).await.unwrap();
+    assert_eq!((held.get(&ada).map(Vec::len), held.get(&by_hand)), (Some(1), None));
+    // Whoever arrives later has it from the first instant on.
+    let bob = world.scim().user("bob").await;
+    assert_eq!(access::of_users(&cx, &[bob], Moment::Now).await.unwrap()[&bob].len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn why_and_why_not() {
+    let world = World::new().await;
+    let cx = world.system();
+    let scim = world.scim();
+    let (ada, bob) = (scim.user("ada").await, scim.user("bob").await);
+    let ward = scim.group("Ward 3", &[ada]).await;
+    let clinic = scim.group("Clinic", &[ward]).await;
+    let (nurse, idle) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Idle", false).await);
+    mapping::create(&cx, to_role(Target::Group(clinic), nurse)).await.unwrap();
+    let explain = r#"query($user: ID!, $role: ID!) { node(id: $user) { ... on User { explain(roleId: $role) { holds
+        sources { kind direct group { displayName } memberOf { displayName } mapping { reason }
+          joinedBy { action actor { name } } givenBy { action } }
+        gaps { kind mapping { group { displayName } } } } } } }"#;
+    let ask = async |user: Uuid, role: Uuid| {
+        let ids = json!({ "user": global("User", user), "role": global("Role", role) });
+        world.graphql(explain, ids).await["data"]["node"]["explain"].clone()
+    };
+    let why = ask(ada, nurse).await;
+    let source = &why["sources"][0];
+    assert_eq!((&why["holds"], &why["gaps"], &source["direct"]), (&json!(true), &json!([]), &json!(false)), "{why}");
+    assert_eq!(
+        (&source["group"]["displayName"], &source["memberOf"]["displayName"]),
+        (&json!("Clinic"), &json!("Ward 3"))
+    );
+    assert_eq!(
+        (&source["joinedBy"]["action"], &source["givenBy"]["action"]),
+        (&json!("group.created"), &json!("role_mapping.created"))
+    );
+    let clinic_gap = json!([{ "kind": "NOT_A_MEMBER", "mapping": { "group": { "displayName": "Clinic" } } }]);
+    assert_eq!(ask(bob, nurse).await, json!({ "holds": false, "sources": [], "gaps": clinic_gap }));
+    assert_eq!(ask(bob, idle).await["gaps"], json!([{ "kind": "NOTHING_GIVES_IT", "mapping": null }]));
+    scim.patch(&format!("/Users/{ada}"), json!([{ "op": "replace", "path": "active", "value": false }])).await.is(200);
+    assert_eq!(ask(ada, nurse).await["gaps"], json!([{ "kind": "SUSPENDED", "mapping": null }]));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_removed_is_nobodys() {
+    let world = World::new().await;
+    let cx = world.system();
+    let ada = world.scim().user("ada").await;
+    let ward = world.scim().group("Ward 3", &[ada]).await;
+    let nurse = new_role(&cx, "Nurse", false).await;
+    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
+    grant::create(&cx, NewGrant { user: ada, role: nurse, reason: None, expires_at: None }).await.unwrap();
+    assert_eq!(access::of_users(&cx, &[ada], Moment::Now).await.unwrap()[&ada].len(), 2);
+    let delete = "mutation($id: ID!) { roleDelete(input: { id: $id }) { role { name } userErrors { code } } }";
+    let done = world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"].clone();
+    assert_eq!(done, json!({ "role": { "name": "Nurse" }, "userErrors": [] }));
+    assert!(access::of_users(&cx, &[ada], Moment::Now).await.unwrap().is_empty());
+    assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 0);
+    let again = world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"].clone();
+    assert_eq!(again["userErrors"][0]["code"], "NOT_FOUND");
+    new_role(&cx, "nurse", false).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_past_is_settled_up_to_now() {
+    let world = World::new().await;
+    let cx = world.system();
+    let ada = world.scim().user("ada").await;
+    let ward = world.scim().group("Ward 3", &[ada]).await;
+    let nurse = new_role(&cx, "Nurse", false).await;
+    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
+    world.app.clock.advance(Duration::from_secs(60));
+    let then = world.app.clock.now();
+    world.app.clock.advance(Duration::from_secs(60));
+    world.scim().delete(&format!("/Users/{ada}")).await.is(204);
+    let roles = r#"query($role: ID!, $at: DateTime!) { organization { settledUntil } node(id: $role) { ... on Role {
+        now: holders(first: 1) { totalCount } then: holders(first: 1, asOf: $at) { totalCount nodes { sources { group { displayName } } } } } } }"#;
+    let at = json!({ "role": global("Role", nurse), "at": then.to_rfc3339() });
+    let found = world.graphql(roles, at).await["data"]["node"].clone();
+    assert_eq!((&found["now"]["totalCount"], &found["then"]["totalCount"]), (&json!(0), &json!(1)), "{found}");
+    assert_eq!(found["then"]["nodes"][0]["sources"][0]["group"]["displayName"], "Ward 3");
+    let ahead = json!({ "role": global("Role", nurse), "at": (world.app.clock.now() + chrono::Duration::hours(1)).to_rfc3339() });
+    let refused = world.graphql(roles, ahead).await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{refused}");
+    world.end().await;
+}
+
+/// What a model of sets knows.
+#[derive(Clone, Default)]
+struct Model {
+    users: BTreeMap<Uuid, bool>,
+    members: BTreeMap<Uuid, BTreeSet<Uuid>>,
+    nested: BTreeMap<Uuid, BTreeSet<Uuid>>,
+    mappings: BTreeMap<Uuid, (Uuid, Uuid)>,
+    grants: BTreeMap<Uuid, (Uuid, Uuid)>,
+}
+
+impl Model {
+    fn everybody_in(&self, group: Uuid, seen: &mut BTreeSet<Uuid>) -> BTreeSet<Uuid> {
+        if !seen.insert(group) {
+            return BTreeSet::new();
+        }
+        let mut all = self.members.get(&group).cloned().unwrap_or_default();
+        for inner in self.nested.get(&group).into_iter().flatten() {
+            all.extend(self.everybody_in(*inner, seen));
+        }
+        all
+    }
+
+    /// Pairs of role and account.
+    fn access(&self) -> BTreeSet<(Uuid, Uuid)> {
+        let mut held = BTreeSet::new();
+        for (group, role) in self.mappings.values() {
+            held.extend(self.everybody_in(*group, &mut BTreeSet::new()).into_iter().map(|user| (*role, user)));
+        }
+        held.extend(self.grants.values().map(|(user, role)| (*role, *user)));
+        held.retain(|(_, user)| self.users.get(user) == Some(&true));
+        held
+    }
+}
+
+/// A seeded source of choices: the same story on every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % sides.max(1)
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        (!from.is_empty()).then(|| from[self.roll(from.len())])
+    }
+}
+
+#[tokio::test]
+async fn access_is_what_a_model_of_sets_says_now_and_on_any_day() {
+    let world = World::new().await;
+    let cx = &world.system();
+    let actor =
+        Actor::Connection { id: world.acme.connection, name: "IdP".into(), scopes: Scope::ALL.into_iter().collect() };
+    let provider = &Cx::new(world.app.clone(), actor, cx.organization(), Uuid::now_v7());
+    for seed in 1..=3u64 {
+        story(&world, cx, provider, Dice(seed * 7919)).await;
+    }
+    world.end().await;
+}
+
+async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
+    let mut model = Model::default();
+    let mut roles = Vec::new();
+    for number in 0..4 {
+        roles.push(new_role(cx, &format!("Role {number} of {}", dice.0), false).await);
+    }
+    let mut past = Vec::new();
+    for step in 0..120 {
+        world.app.clock.advance(Duration::from_millis(10));
+        let before = model.access();
+        let (users, groups): (Vec<Uuid>, Vec<Uuid>) =
+            (model.users.keys().copied().collect(), model.members.keys().copied().collect());
+        let mut told = None;
+        match dice.roll(if step < 15 { 2 } else { 11 }) {
+            0 => {
+                let body = json!({ "userName": format!("u{step}-{}", dice.0) });
+                let id = user::create(provider, body.as_object().unwrap().clone()).await.unwrap().id;
+                model.users.insert(id, true);
+            }
+            1 => {
+                let members: BTreeSet<Uuid> = (0..dice.roll(5)).filter_map(|_| dice.pick(&users)).collect();
+                let body = json!({ "displayName": format!("g{step}") });
+                let ids = members.iter().map(Uuid::to_string).collect();
+                let id = group::create(provider, body.as_object().unwrap().clone(), ids).await.unwrap().id;
+                model.members.insert(id, members);
+                model.nested.insert(id, BTreeSet::new());
+            }
+            2 | 3 => {
+                let (Some(of), Some(who)) = (dice.pick(&groups), dice.pick(&users)) else { continue };
+                let add = dice.roll(2) == 0;
+                let ids = vec![who.to_string()];
+                let change = if add { MemberChange::Add(ids) } else { MemberChange::Remove(ids) };
+                let edit = GroupEdit { attributes: None, members: vec![change] };
+                group::change(provider, of, |_| Ok(edit.clone())).await.unwrap();
+                let members = model.members.get_mut(&of).unwrap();
+                if add {
+                    members.insert(who)
+                } else {
+                    members.remove(&who)
+                };
+            }
+            4 => {
+                let (Some(outer), Some(inner)) = (dice.pick(&groups), dice.pick(&groups)) else { continue };
+                let edit = GroupEdit { attributes: None, members: vec![MemberChange::Add(vec![inner.to_string()])] };
+                // What would close a circle is refused, and the model stays.
+                if group::change(provider, outer, |_| Ok(edit.clone())).await.is_ok() {
+                    model.nested.get_mut(&outer).unwrap().insert(inner);
+                }
+            }
+            5 => {
+                let Some(who) = dice.pick(&users) else { continue };
+                let active = dice.roll(2) == 0;
+                user::change(provider, who, |user| {
+                    let mut document = user.attributes()?;
+                    document.insert("active".into(), active.into());
+                    Ok(Some(document))
+                })
+                .await
+                .unwrap();
+                model.users.insert(who, active);
+            }
+            6 => {
+                let Some(who) = dice.pick(&users).filter(|_| dice.roll(3) == 0) else { continue };
+                user::delete(provider, who, |_| Ok(())).await.unwrap();
+                model.users.remove(&who);
+                model.members.values_mut().for_each(|members| members.retain(|member| *member != who));
+                model.grants.retain(|_, (user, _)| *user != who);
+            }
+            7 => {
+                let Some(of) = dice.pick(&groups).filter(|_| dice.roll(3) == 0) else { continue };
+                group::delete(provider, of, |_| Ok(())).await.unwrap();
+                model.members.remove(&of);
+                model.nested.remove(&of);
+                model.nested.values_mut().for_each(|nested| nested.retain(|inner| *inner != of));
+                model.mappings.retain(|_, (group, _)| *group != of);
+            }
+            _ => {
+                // Several edits at once, looked at first.
+                let mut edits = Vec::new();
+                let mut after = model.clone();
+                for _ in 0..=dice.roll(3) {
+                    match dice.roll(4) {
+                        0 | 1 => {
+                            let (Some(of), Some(to)) = (dice.pick(&groups), dice.pick(&roles)) else { continue };
+                            if after.mappings.values().all(|pair| *pair != (of, to)) {
+                                edits.push(Edit::CreateMapping(to_role(Target::Group(of), to)));
+                                after.mappings.insert(Uuid::now_v7(), (of, to));
+                            }
+                        }
+                        2 => {
+                            let known: Vec<Uuid> = model.mappings.keys().copied().collect();
+                            let Some(id) = dice.pick(&known).filter(|id| after.mappings.contains_key(id)) else {
+                                continue;
+                            };
+                            edits.push(Edit::RemoveMapping(id));
+                            after.mappings.remove(&id);
+                        }
+                        _ => {
+                            let (Some(who), Some(to)) = (dice.pick(&users), dice.pick(&roles)) else { continue };
+                            if after.grants.values().all(|pair| *pair != (who, to)) {
+                                let new = NewGrant { user: who, role: to, reason: None, expires_at: None };
+                                edits.push(Edit::CreateGrant(new));
+                                after.grants.insert(Uuid::now_v7(), (who, to));
+                            }
+                        }
+                    }
+                }
+                if edits.is_empty() {
+                    continue;
+                }
+                let preview = change::preview(cx, edits.clone()).await.unwrap();
+                told = Some(change::apply(cx, edits).await.unwrap());
+                let told = told.unwrap();
+                assert_eq!((preview.gained as u64, preview.lost as u64), (told.gained, told.lost));
+                // The ids that the server gave.
+                let all = mapping::list(cx, false, &Keyset { limit: 1000, ..Default::default() }).await.unwrap().rows;
+                let ours = |group: &Uuid| model.members.contains_key(group);
+                model.mappings = all
+                    .iter()
+                    .filter_map(|row| Some((row.mapping_id, (row.group_id.filter(ours)?, row.role_id))))
+                    .collect();
+                let whole = Keyset { limit: 1000, ..Default::default() };
+                let granted = grant::list(cx, grant::Which::default(), &whole);
+                let ours = |user: &Uuid| model.users.contains_key(user);
+                model.grants = granted
+                    .await
+                    .unwrap()
+                    .rows
+                    .iter()
+                    .filter(|row| ours(&row.user_id))
+                    .map(|row| (row.id, (row.user_id, row.role_id)))
+                    .collect();
+                let pairs = |map: &BTreeMap<Uuid, (Uuid, Uuid)>| map.values().copied().collect::<BTreeSet<_>>();
+                assert_eq!(pairs(&model.mappings), pairs(&after.mappings));
+                assert_eq!(pairs(&model.grants), pairs(&after.grants));
+            }
+        }
+        let now = model.access();
+        if let Some(told) = told {
+            let difference = (now.difference(&before).count() as u64, before.difference(&now).count() as u64);
+            assert_eq!((told.gained, told.lost), difference, "step {step}");
+        }
+        world.app.clock.advance(Duration::from_millis(10));
+        past.push((world.app.clock.now(), now, model.users.keys().copied().collect::<Vec<_>>()));
+    }
+    let everybody: BTreeSet<Uuid> = past.iter().flat_map(|(_, _, users)| users.iter().copied()).collect();
+    let everybody: Vec<Uuid> = everybody.into_iter().collect();
+    let found = async |moment: Moment| {
+        let held = access::of_users(cx, &everybody, moment).await.unwrap();
+        let held: BTreeSet<_> = held.into_values().flatten().map(|row| (row.role_id, row.user_id)).collect();
+        let mut seen = BTreeSet::new();
+        for role in &roles {
+            let mut keyset = Keyset { limit: 7, ..Default::default() };
+            loop {
+                let page = access::holders(cx, *role, moment, &keyset).await.unwrap();
+                seen.extend(page.rows.iter().map(|user| (*role, *user)));
+                keyset.after = page.rows.last().copied();
+                if !page.has_next {
+                    break;
+                }
+            }
+            let count = access::count_holders(cx, *role, moment).await.unwrap();
+            assert_eq!(count, seen.iter().filter(|(of, _)| of == role).count() as u64);
+        }
+        assert_eq!(seen, held, "the two ends of access");
+        held
+    };
+    assert_eq!(found(Moment::Now).await, model.access());
+    world.app.clock.advance(Duration::from_secs(60));
+    for (at, was, _) in past.iter().step_by(4) {
+        let moment = access::moment(cx, Some(*at)).await.unwrap();
+        assert_eq!(&found(moment).await, was);
+    }
+}
