@@ -118,6 +118,21 @@ pub(crate) async fn begin_chain(db: &DatabaseTransaction, organization: Uuid) ->
     Ok(())
 }
 
+/// Where an organization's chain ends: the number of its last row, and that row's hash.
+pub async fn end(store: &Store, organization: Uuid) -> Result<(i64, Vec<u8>), DbErr> {
+    head(&store.read, organization).await
+}
+
+/// The hash of the row `seq` of an organization's chain; none where there is no such row.
+pub async fn hash_at(store: &Store, organization: Uuid, seq: i64) -> Result<Option<Vec<u8>>, DbErr> {
+    if seq == 0 {
+        return Ok(Some(GENESIS.to_vec()));
+    }
+    let query = event::Entity::find().filter(event::Column::OrganizationId.eq(organization));
+    let row = query.filter(event::Column::Seq.eq(seq)).one(&store.read).await?;
+    Ok(row.and_then(|row| row.hash))
+}
+
 async fn head<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(i64, Vec<u8>), DbErr> {
     let head = ledger_head::Entity::find().filter(ledger_head::Column::OrganizationId.eq(organization)).one(db).await?;
     Ok(head.map_or((0, GENESIS.to_vec()), |head| (head.seq, head.hash)))

@@ -15,6 +15,7 @@
 //! | [`authz`] | the whole policy |
 //! | [`requests`] | what requests came to, counted in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
+//! | [`attest`], [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
 //! | [`workers`] | what happens in the background |
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
@@ -31,6 +32,8 @@
 //!                                  → domain::group::change(&cx, id, |_| edit)      … the same transaction
 //! ```
 
+pub mod attest;
+pub mod audit;
 pub mod authz;
 pub mod bootstrap;
 pub mod config;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
+use rolecall::audit::{self, AuditCommand};
 use rolecall::authz::Permission;
 use rolecall::config::{ServeArgs, StoreArgs};
 use rolecall::context::App;
 use rolecall::demo::{self, DemoArgs};
 use rolecall::domain::organization;
 use rolecall::simulate::{self, Idp, Plan, Step};
-use rolecall::{bootstrap, graphql, jwt, ledger, progress, server};
+use rolecall::{bootstrap, graphql, jwt, progress, server};
 
 /// Access follows the identity provider: SCIM 2.0 in, GraphQL to manage, a ledger to prove it.
 #[derive(Parser)]
@@ -37,25 +38,13 @@ enum Command {
     Schema,
     /// Sign a token for a person, by the installation's own key
     Jwt(JwtArgs),
-    /// Check the ledger
+    /// Check the ledger, keep checkpoints of it, check what was exported
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
     },
     /// Act as an identity provider towards any SCIM server
     Simulate(SimulateArgs),
-}
-
-#[derive(Subcommand)]
-enum AuditCommand {
-    /// Walk the hash chain; fails when it is broken
-    Verify {
-        #[command(flatten)]
-        store: StoreArgs,
-        /// Only this organization [default: all]
-        #[arg(long)]
-        organization: Option<String>,
-    },
 }
 
 #[derive(Args)]
@@ -169,7 +158,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve(args).await,
         Command::Bootstrap(args) => bootstrap(args).await,
         Command::Migrate(args) => migrate(args).await,
-        Command::Audit { command: AuditCommand::Verify { store, organization } } => verify(store, organization).await,
+        Command::Audit { command } => audit::run(command).await,
         Command::Schema => {
             print!("{}", graphql::sdl());
             Ok(())
@@ -246,30 +235,6 @@ async fn migrate(args: StoreArgs) -> Done {
     open(args).await?;
     println!("the database is up to date");
     Ok(())
-}
-
-async fn verify(store: StoreArgs, slug: Option<String>) -> Done {
-    let app = open(store).await?;
-    let organizations = match &slug {
-        Some(slug) => match organization::by_slug(&app, slug).await.map_err(|error| error.to_string())? {
-            Some(organization) => vec![organization],
-            None => return Err(format!("there is no organization {slug:?}")),
-        },
-        None => organization::all(&app).await.map_err(|error| error.to_string())?,
-    };
-    let mut broken = 0;
-    for organization in &organizations {
-        let verdict = ledger::verify(&app.store, organization.id).await.map_err(|error| error.to_string())?;
-        let tail = if verdict.unsealed > 0 { format!(", {} not sealed yet", verdict.unsealed) } else { String::new() };
-        match verdict.broken {
-            None => println!("{}: intact, {} events{tail}", organization.slug, verdict.sealed),
-            Some(fault) => {
-                broken += 1;
-                println!("{}: BROKEN after {} events: {fault}", organization.slug, verdict.sealed);
-            }
-        }
-    }
-    if broken > 0 { Err(format!("{broken} of {} chains are broken", organizations.len())) } else { Ok(()) }
 }
 
 async fn jwt(args: JwtArgs) -> Done {

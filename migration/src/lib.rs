@@ -7,6 +7,7 @@ mod m20261122_000001_request_log;
 mod m20261122_000002_adoption;
 mod m20261123_000001_cursor_announcement;
 mod m20261123_000002_access_changes;
+mod m20261123_000003_leavers;
 mod m20261124_000001_idempotency;
 mod m20261124_000002_deletions;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000002_adoption::Migration),
             Box::new(m20261123_000001_cursor_announcement::Migration),
             Box::new(m20261123_000002_access_changes::Migration),
+            Box::new(m20261123_000003_leavers::Migration),
             Box::new(m20261124_000001_idempotency::Migration),
             Box::new(m20261124_000002_deletions::Migration),
         ]

@@ -1,5 +1,6 @@
 //! Reading the ledger. It is written by [`Cx::write`](crate::context::Cx::write) and by nothing else.
 
+use chrono::{DateTime, Utc};
 use entity::{event, ledger_head};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -27,6 +28,12 @@ pub struct Which {
     /// Done to a thing of this kind, as the ledger names it.
     pub kind: Option<&'static str>,
     pub connection: Option<Uuid>,
+    /// Made by this actor: the id of a connection or a key, or the subject of a person.
+    pub actor: Option<String>,
+    /// From this instant on.
+    pub since: Option<DateTime<Utc>>,
+    /// Before this instant.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A page of the ledger in the order of `pos`.
@@ -54,6 +61,15 @@ fn matching(cx: &Cx, which: &Which) -> Select<event::Entity> {
     }
     if let Some(connection) = which.connection {
         query = query.filter(event::Column::ConnectionId.eq(connection));
+    }
+    if let Some(actor) = &which.actor {
+        query = query.filter(event::Column::ActorId.eq(actor));
+    }
+    if let Some(since) = which.since {
+        query = query.filter(event::Column::At.gte(since));
+    }
+    if let Some(until) = which.until {
+        query = query.filter(event::Column::At.lt(until));
     }
     query
 }

@@ -8,7 +8,7 @@ use entity::role_mapping::{self, MatchAttribute};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveEnum, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter,
-    QueryOrder, Select, Statement,
+    QueryOrder, QuerySelect, Select, Statement,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -307,6 +307,14 @@ fn listed(cx: &Cx, removed: bool) -> Select<role_mapping::Entity> {
         true => query.filter(Expr::cust(LATEST)),
         false => query.filter(role_mapping::Column::Until.is_null()),
     }
+}
+
+/// Every state that a mapping was ever in, oldest first; at most a thousand.
+pub async fn history(cx: &Cx, mapping_id: Uuid) -> Result<Vec<Mapping>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
+    let query = query.order_by_asc(role_mapping::Column::Since).order_by_asc(role_mapping::Column::Id).limit(1_000);
+    Ok(query.all(cx.db()).await?)
 }
 
 /// The current mappings of these groups.

@@ -13,6 +13,7 @@ pub mod disconnect;
 pub mod document;
 pub mod erasure;
 pub mod event;
+pub mod evidence;
 pub mod expiry;
 pub mod extension;
 pub mod grant;

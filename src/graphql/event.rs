@@ -215,6 +215,12 @@ pub struct EventFilter {
     subject_id: Option<ID>,
     /// Done to something that this connection owns.
     connection_id: Option<ID>,
+    /// Made by this actor: the global id of a connection or an API key, or the subject of a person.
+    actor_id: Option<ID>,
+    /// Made from this instant on.
+    since: Option<DateTime<Utc>>,
+    /// Made before this instant.
+    until: Option<DateTime<Utc>>,
 }
 
 impl EventFilter {
@@ -228,7 +234,16 @@ impl EventFilter {
             Some(id) => Some(page::id_of(Kind::IdentitySource, &id)?),
             None => None,
         };
-        Some(event::Which { action: self.action, subject, connection, kind: None })
+        let actor = self.actor_id.map(|id| page::parse(&id).map_or(id.0, |(_, id)| id.to_string()));
+        Some(event::Which {
+            action: self.action,
+            subject,
+            connection,
+            kind: None,
+            actor,
+            since: self.since,
+            until: self.until,
+        })
     }
 }
 

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
+use super::event::Event;
 use super::group::Group;
-use super::loaders::{self, ConnectionId, GroupId, RoleId};
+use super::loaders::{self, ConnectionId, EventId, GroupId, RoleId};
 use super::page::{self, Blame, Kind, UserError};
 use super::role::Role;
 use crate::domain::mapping;
@@ -113,6 +114,13 @@ impl RoleMapping {
         }
     }
 
+    /// Every state that it was ever in, oldest first: what was changed, when and by whom.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn history(&self, ctx: &Context<'_>) -> Result<Option<Vec<Period>>> {
+        let states = mapping::history(page::cx(ctx)?, self.0.mapping_id).await?;
+        Ok(Some(states.into_iter().map(Period).collect()))
+    }
+
     /// Since when it is as it is now.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> DateTime<Utc> {
@@ -129,6 +137,57 @@ impl RoleMapping {
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
+    }
+}
+
+/// A state that a mapping was in.
+pub struct Period(mapping::Mapping);
+
+/// A state that a mapping was in, from one change of it to the next.
+#[Object(name = "RoleMappingPeriod")]
+impl Period {
+    /// The group; null while it had none, or when it is gone.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Group>> {
+        let Some(id) = self.0.group_id else { return Ok(None) };
+        Ok(loaders::one(ctx, GroupId(id)).await?.map(Into::into))
+    }
+
+    /// The role; null when it is gone.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Role>> {
+        Ok(loaders::one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
+    }
+
+    /// Why it was there.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// When it began.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn since(&self) -> DateTime<Utc> {
+        self.0.since
+    }
+
+    /// When it ended; null for the current one.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn until(&self) -> Option<DateTime<Utc>> {
+        self.0.until
+    }
+
+    /// The change that began it: who, when, under which request.
+    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    async fn begun_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Event>> {
+        Ok(loaders::one(ctx, EventId(self.0.opened_by)).await?.map(Into::into))
+    }
+
+    /// The change that ended it; null for the current one.
+    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    async fn ended_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Event>> {
+        let Some(id) = self.0.closed_by else { return Ok(None) };
+        Ok(loaders::one(ctx, EventId(id)).await?.map(Into::into))
     }
 }
 

@@ -15,12 +15,14 @@ mod change;
 mod connection;
 mod deletion;
 mod event;
+mod evidence;
 mod extension;
 mod grant;
 mod graphiql;
 mod group;
 mod http;
 mod key;
+mod leaver;
 pub mod limits;
 mod loaders;
 mod mapping;
@@ -103,7 +105,7 @@ struct Door {
     budgets: budget::Budgets,
 }
 
-/// `/graphql`, and the files of the page there.
+/// `/graphql`, the files of the page there, and the exports of evidence.
 pub fn router(app: Arc<App>) -> Router {
     let documents = persisted::Documents::new(app.config.graphql.operations.as_ref());
     let budgets = budget::Budgets::new(app.config.graphql.cost_limit);
@@ -111,5 +113,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method))
         .route("/graphql/assets/{name}", get(graphiql::asset))
+        .route("/evidence/checkpoint", get(evidence::checkpoint))
+        .route("/evidence/{report}", get(evidence::export))
         .with_state(door)
 }

@@ -13,6 +13,7 @@ use super::extension::SchemaExtension;
 use super::grant::RoleGrant;
 use super::group::{Group, GroupFilter};
 use super::key::ApiKey;
+use super::leaver::{self, Leaver, RevocationTimes};
 use super::loaders::{self, ConnectionId, GroupId, UserId};
 use super::mapping::RoleMapping;
 use super::order::{GroupOrder, RoleOrder, UserOrder};
@@ -295,6 +296,34 @@ impl Organization {
         let total = if page::counted(ctx) { grant::count(cx, which).await? } else { 0 };
         let rows = grant::list(cx, which, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &RoleGrant| row.0.id, total)))
+    }
+
+    /// Who left, the latest first: accounts that were suspended or deleted.
+    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn leavers(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Those who left from this instant on.")] since: Option<DateTime<Utc>>,
+        #[graphql(desc = "Those who left before this instant.")] until: Option<DateTime<Utc>>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<Leaver>>> {
+        leaver::leavers(ctx, since, until, Window { first, after, last, before }).await
+    }
+
+    /// How long it took from the request until a leaver held nothing, against an objective.
+    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    async fn revocation_times(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Those who left from this instant on.")] since: Option<DateTime<Utc>>,
+        #[graphql(desc = "Those who left before this instant.")] until: Option<DateTime<Utc>>,
+        #[graphql(desc = "The longest that it should take, in seconds.", default = 60)] objective_seconds: i32,
+    ) -> Result<Option<RevocationTimes>> {
+        leaver::revocation(ctx, since, until, objective_seconds).await
     }
 
     /// Up to when the past is settled: an answer `asOf` an instant before it is the same for ever.

@@ -15,6 +15,7 @@ mod database;
 mod deletion;
 mod demo;
 mod dialects;
+mod evidence;
 mod fuzz;
 mod idempotency;
 mod issuers;

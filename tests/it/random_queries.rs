@@ -42,7 +42,7 @@ struct Author<'a> {
 impl Author<'_> {
     fn selection(&mut self, ty: &str, depth: usize) -> String {
         let fields = match self.schema.shape(ty) {
-            Shape::Leaf(_) | Shape::Input(_) => return String::new(),
+            Shape::Leaf(_) | Shape::Input(_) | Shape::OneOf(_) => return String::new(),
             Shape::Abstract(members) => {
                 let some: Vec<_> = members.iter().filter(|_| self.dice.one_in(2)).collect();
                 let each: Vec<_> =

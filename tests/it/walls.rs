@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 21] = [
+const SEES: [(&str, &[&str]); 23] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &["authz"]),
@@ -18,9 +18,11 @@ const SEES: [(&str, &[&str]); 21] = [
     ("ledger", &["authz", "error", "store"]),
     ("context", &["authz", "config", "error", "issuers", "ledger", "requests", "store", "vault"]),
     ("domain", &["authz", "context", "error", "ledger", "requests", "vault"]),
+    ("attest", &["context"]),
+    ("audit", &["attest", "config", "context", "domain", "ledger"]),
     ("jwt", &["authz", "context", "error", "issuers", "vault"]),
     ("scim", &["context", "domain", "error", "requests"]),
-    ("graphql", &["authz", "context", "domain", "error", "jwt", "ledger"]),
+    ("graphql", &["attest", "authz", "context", "domain", "error", "jwt", "ledger"]),
     ("workers", &["context", "domain", "error", "ledger"]),
     ("server", &["context", "graphql", "jwt", "scim", "workers"]),
     ("bootstrap", &["authz", "context", "domain", "error"]),

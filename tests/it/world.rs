@@ -35,7 +35,7 @@ pub struct Tenant {
     pub connection: Uuid,
     pub api_key: String,
     pub scim: Scim,
-    graphql: String,
+    pub graphql: String,
 }
 
 impl World {

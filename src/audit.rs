@@ -1,0 +1,159 @@
+//! What an auditor does on the command line: walk the chain of the ledger, keep checkpoints of it, and check files
+//! that were exported, with nothing but a public key.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Subcommand;
+
+use crate::attest::{self, Claims};
+use crate::config::StoreArgs;
+use crate::context::App;
+use crate::domain::organization;
+use crate::ledger;
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum AuditCommand {
+    /// Walk the hash chain; fails when it is broken
+    Verify {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Only this organization [default: all]
+        #[arg(long)]
+        organization: Option<String>,
+        /// A checkpoint or an export kept from earlier: fails when the chain does not lead through it; may be given
+        /// several times
+        #[arg(long, value_name = "FILE")]
+        attestation: Vec<PathBuf>,
+    },
+    /// Check an export or a checkpoint offline: that it is whole, unaltered and signed with this key
+    Check {
+        /// The file
+        file: PathBuf,
+        /// The public key that `rolecall audit key` prints
+        #[arg(long)]
+        key: String,
+    },
+    /// Print a signed statement of where an organization's chain ends; keep it somewhere else
+    Checkpoint {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// The organization's slug
+        #[arg(long)]
+        organization: String,
+    },
+    /// Print the public key that checks what this installation signs
+    Key(StoreArgs),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// One line for whoever started it.
+pub async fn run(command: AuditCommand) -> Result<(), String> {
+    match command {
+        AuditCommand::Verify { store, organization, attestation } => verify(store, organization, attestation).await,
+        AuditCommand::Check { file, key } => check(&file, &key),
+        AuditCommand::Checkpoint { store, organization } => checkpoint(store, &organization).await,
+        AuditCommand::Key(store) => {
+            println!("{}", attest::public_key(&*open(store).await?));
+            Ok(())
+        }
+    }
+}
+
+async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
+    App::open(store.check(None)?).await
+}
+
+async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> Result<(), String> {
+    let app = open(store).await?;
+    let mut kept = Vec::new();
+    for file in files {
+        let claims = attest::check_file(&attest::public_key(&app), &read(&file)?)
+            .map_err(|why| format!("{}: {why}", file.display()))?;
+        kept.push((file, claims));
+    }
+    let organizations = match &slug {
+        Some(slug) => match organization::by_slug(&app, slug).await.map_err(|error| error.to_string())? {
+            Some(organization) => vec![organization],
+            None => return Err(format!("there is no organization {slug:?}")),
+        },
+        None => organization::all(&app).await.map_err(|error| error.to_string())?,
+    };
+    let mut broken = 0;
+    for organization in &organizations {
+        let verdict = ledger::verify(&app.store, organization.id).await.map_err(|error| error.to_string())?;
+        let mut fault = verdict.broken.map(|fault| format!("after {} events: {fault}", verdict.sealed));
+        for (file, claims) in kept.iter().filter(|(_, claims)| claims.organization == organization.slug) {
+            let hash = ledger::hash_at(&app.store, organization.id, claims.sequence).await;
+            let hash = hash.map_err(|error| error.to_string())?;
+            if hash.map(|hash| attest::hex(&hash)).as_ref() != Some(&claims.hash) {
+                fault = fault.or_else(|| Some(missed(file, claims)));
+            }
+        }
+        let tail = if verdict.unsealed > 0 { format!(", {} not sealed yet", verdict.unsealed) } else { String::new() };
+        match fault {
+            None => println!("{}: intact, {} events{tail}", organization.slug, verdict.sealed),
+            Some(fault) => {
+                broken += 1;
+                println!("{}: BROKEN {fault}", organization.slug);
+            }
+        }
+    }
+    let strange = kept.iter().find(|(_, claims)| organizations.iter().all(|found| found.slug != claims.organization));
+    if let Some((file, claims)) = strange {
+        return Err(format!(
+            "{} is about the organization {:?}, which was not looked at",
+            file.display(),
+            claims.organization
+        ));
+    }
+    if broken > 0 { Err(format!("{broken} of {} chains are broken", organizations.len())) } else { Ok(()) }
+}
+
+fn missed(file: &std::path::Path, claims: &Claims) -> String {
+    format!(
+        "at sequence {}: {} attests another chain; rows were cut off, altered or put in their place",
+        claims.sequence,
+        file.display()
+    )
+}
+
+async fn checkpoint(store: StoreArgs, slug: &str) -> Result<(), String> {
+    let app = open(store).await?;
+    let found = organization::by_slug(&app, slug).await.map_err(|error| error.to_string())?;
+    let found = found.ok_or_else(|| format!("there is no organization {slug:?}"))?;
+    let (sequence, hash) = ledger::end(&app.store, found.id).await.map_err(|error| error.to_string())?;
+    let claims = Claims {
+        iss: app.config.public_url.clone(),
+        iat: app.clock.now().timestamp(),
+        organization: found.slug,
+        sequence,
+        hash: attest::hex(&hash),
+        export: None,
+    };
+    println!("{}", attest::sign(&app, &claims)?);
+    Ok(())
+}
+
+fn check(file: &std::path::Path, key: &str) -> Result<(), String> {
+    let claims = attest::check_file(key, &read(file)?).map_err(|why| format!("{}: {why}", file.display()))?;
+    let what = match &claims.export {
+        Some(export) => format!("{} rows of the report {:?} with {}", export.rows, export.report, export.parameters),
+        None => "a checkpoint".to_owned(),
+    };
+    println!(
+        "{}: genuine, {what}; {} of {} at sequence {}",
+        file.display(),
+        claims.organization,
+        claims.iss,
+        claims.sequence
+    );
+    Ok(())
+}
+
+fn read(file: &std::path::Path) -> Result<Vec<u8>, String> {
+    std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+}

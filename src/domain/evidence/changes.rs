@@ -1,0 +1,63 @@
+//! Every change: who, what, when, under which request.
+
+use chrono::{DateTime, Utc};
+use entity::event;
+use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde_json::Value;
+
+use super::{BATCH, Batch, Place, id, instant};
+use crate::context::Cx;
+use crate::error::Result;
+
+pub const COLUMNS: &[&str] = &[
+    "ledger_sequence",
+    "event_id",
+    "at",
+    "actor_kind",
+    "actor_id",
+    "actor_name",
+    "action",
+    "subject_kind",
+    "subject_id",
+    "connection_id",
+    "requested_at",
+    "request_id",
+    "hash",
+];
+
+pub async fn read(
+    cx: &Cx,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    actor: Option<&str>,
+    place: Option<Place>,
+) -> Result<Batch> {
+    let mut query = cx.find::<event::Entity>().filter(event::Column::At.gte(from)).filter(event::Column::At.lt(to));
+    if let Some(actor) = actor {
+        query = query.filter(event::Column::ActorId.eq(actor));
+    }
+    if let Some(Place::AfterPos(pos)) = place {
+        query = query.filter(event::Column::Pos.gt(pos));
+    }
+    let events = query.order_by_asc(event::Column::Pos).limit(BATCH).all(cx.db()).await?;
+    let next = events.last().filter(|_| events.len() as u64 == BATCH).map(|event| Place::AfterPos(event.pos));
+    let hex = |hash: Vec<u8>| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let rows = events.into_iter().map(|event| {
+        vec![
+            event.seq.into(),
+            id(event.id),
+            instant(event.at),
+            event.actor_kind.into(),
+            event.actor_id.into(),
+            event.actor_name.into(),
+            event.action.into(),
+            event.subject_kind.into(),
+            if event.subject_id.is_nil() { Value::Null } else { id(event.subject_id) },
+            event.connection_id.map_or(Value::Null, id),
+            instant(event.requested_at),
+            id(event.request_id),
+            event.hash.map(hex).into(),
+        ]
+    });
+    Ok(Batch { rows: rows.collect(), next })
+}
