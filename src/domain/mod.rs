@@ -5,8 +5,8 @@
 
 pub mod access;
 pub mod adoption;
-pub mod checkup;
 pub mod change;
+pub mod checkup;
 pub mod connection;
 pub mod deletion;
 pub mod disconnect;

@@ -23,8 +23,8 @@ use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::organization::{self, Availability};
 use crate::domain::{
-    access, adoption, connection, deletion, event, extension, grant, group, key, list, mapping, request_log, role, token,
-    user,
+    access, adoption, connection, deletion, event, extension, grant, group, key, list, mapping, request_log, role,
+    token, user,
 };
 use crate::error::{Error, Result};
 

@@ -81,7 +81,7 @@ async fn who_had_access_on_that_day_is_exported_and_checked_offline() {
     ] {
         attest::check_file(&public, forged.as_bytes()).unwrap_err();
     }
-    attest::check_file(&attest::public_key(&World::new().await.app), file.as_bytes()).unwrap_err();
+    attest::check_file(&"A".repeat(43), file.as_bytes()).unwrap_err();
     world.end().await;
 }
 

@@ -6,13 +6,13 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here takes, pings in between included.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A WebSocket at `/graphql`.
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -59,8 +59,9 @@ impl Socket {
 
     /// What the server says next.
     pub async fn hear(&mut self) -> Value {
+        let patience = Instant::now() + PATIENCE;
         loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("the server says nothing").unwrap().unwrap() {
+            match timeout_at(patience, self.0.next()).await.expect("the server says nothing").unwrap().unwrap() {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("{other:?}"),
@@ -82,8 +83,9 @@ impl Socket {
 
     /// Closes; whether the server says goodbye, too.
     pub async fn leave(mut self) -> bool {
+        let patience = Instant::now() + PATIENCE;
         self.0.close(None).await.unwrap();
-        while let Ok(Some(message)) = timeout(PATIENCE, self.0.next()).await {
+        while let Ok(Some(message)) = timeout_at(patience, self.0.next()).await {
             match message {
                 Ok(Message::Close(_)) => return true,
                 Ok(_) => {}
@@ -95,8 +97,9 @@ impl Socket {
 
     /// Waits until the server closes; why it did.
     pub async fn closed(&mut self) -> u16 {
+        let patience = Instant::now() + PATIENCE;
         loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("the server does not close") {
+            match timeout_at(patience, self.0.next()).await.expect("the server does not close") {
                 Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
                 Some(Ok(_)) => {}
                 other => panic!("closed without a word: {other:?}"),
@@ -130,6 +133,7 @@ impl Events {
 
     /// The next event's name and data; none when the server has ended the stream.
     pub async fn next(&mut self) -> Option<(String, Value)> {
+        let patience = Instant::now() + PATIENCE;
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {
@@ -141,7 +145,7 @@ impl Events {
                 let (Some(name), Some(data)) = found else { continue };
                 return Some((name, serde_json::from_str(&data).unwrap_or(Value::Null)));
             }
-            let chunk = timeout(PATIENCE, self.response.chunk()).await.expect("nothing comes").ok()??;
+            let chunk = timeout_at(patience, self.response.chunk()).await.expect("nothing comes").ok()??;
             self.text += std::str::from_utf8(&chunk).unwrap();
         }
     }

@@ -73,6 +73,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("scimToken", "ScimToken"),
         ("apiKey", "ApiKey"),
         ("everybodyOf", "IdentitySource"),
+        ("actor", "IdentitySource"),
         ("roleMapping", "RoleMapping"),
         ("roleGrant", "RoleGrant"),
         ("preview", "AccessPreview"),
