@@ -338,9 +338,19 @@ const LATEST: &str = "NOT EXISTS (SELECT 1 FROM role_mapping later WHERE later.o
      AND later.mapping_id = role_mapping.mapping_id \
      AND (later.since > role_mapping.since OR (later.since = role_mapping.since AND later.id > role_mapping.id)))";
 
+/// The current or last state of a mapping, locked. Whoever waited for the lock of a state that has ended meanwhile
+/// takes the one that followed.
 async fn locked(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Option<Mapping>> {
     let query = tx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
-    super::locked(tx, query.filter(Expr::cust(LATEST))).await
+    let query = query.filter(Expr::cust(LATEST));
+    loop {
+        let held = super::locked(tx, query.clone()).await?;
+        // A statement of its own sees what was committed while the one before waited.
+        let latest = query.clone().one(&tx.db).await?;
+        if held.as_ref().map(|row| row.id) == latest.map(|row| row.id) {
+            return Ok(held);
+        }
+    }
 }
 
 /// The id of a live group, share-locked by the foreign key of what is about to name it.
