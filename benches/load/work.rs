@@ -1,0 +1,274 @@
+//! The workloads: which requests are sent, and what the answer must be like.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::{Method, StatusCode};
+use serde_json::json;
+
+use crate::client::{Job, Jobs};
+use crate::store::{WARDS, account, account_id, by_name};
+use crate::target::Target;
+
+const USERS: &str = "/scim/v2/acme/Users";
+const GROUPS: &str = "/scim/v2/acme/Groups";
+
+/// Something to be measured: its name, and its requests to one server.
+pub struct Workload {
+    pub name: String,
+    pub jobs: Box<dyn Fn(&Target) -> Jobs>,
+}
+
+fn workload<F, J>(name: String, jobs: F) -> Workload
+where
+    F: Fn(&Target) -> J + 'static,
+    J: Fn(u64) -> Option<Job> + Send + Sync + 'static,
+{
+    let jobs = move |target: &Target| {
+        let (next, job) = (AtomicU64::new(0), jobs(target));
+        let numbered: Jobs = Arc::new(move || job(next.fetch_add(1, Ordering::Relaxed)));
+        numbered
+    };
+    Workload { name, jobs: Box::new(jobs) }
+}
+
+fn job(
+    method: Method,
+    path: String,
+    body: String,
+    check: impl FnOnce(StatusCode, &str) -> bool + Send + 'static,
+) -> Job {
+    Job { method, path, body, check: Box::new(check) }
+}
+
+fn get(path: String, check: impl FnOnce(StatusCode, &str) -> bool + Send + 'static) -> Job {
+    job(Method::GET, path, String::new(), check)
+}
+
+/// The same numbers in another order, far from each other.
+fn scatter(n: u64, among: u64) -> u64 {
+    n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % among
+}
+
+/// One by userName; a tenth is not there.
+pub fn lookup(accounts: u64) -> Workload {
+    workload(format!("lookup by userName, {accounts} accounts"), move |_| move |n| Some(lookup_job(n, accounts)))
+}
+
+fn lookup_job(n: u64, accounts: u64) -> Job {
+    let who = scatter(n, accounts);
+    let (mark, found) = if n % 10 == 9 { (format!("nobody-{who}"), 0) } else { (format!("user-{who}"), 1) };
+    get(format!("{USERS}?{}", by_name(&mark)), move |status, body| {
+        let total = format!("\"totalResults\":{found},");
+        status == 200 && body.contains(&total) && body.contains(&format!("{mark}@bench.example")) == (found == 1)
+    })
+}
+
+pub fn create(accounts: u64) -> Workload {
+    workload(format!("create, {accounts} accounts"), move |_| move |n| Some(create_job(&format!("new-{accounts}-{n}"))))
+}
+
+fn create_job(mark: &str) -> Job {
+    let name = format!("\"userName\":\"{mark}@bench.example\"");
+    job(Method::POST, USERS.into(), account(mark), move |status, body| status == 201 && body.contains(&name))
+}
+
+/// Entra ID's way to turn an account off, and all of them on again: every request changes something. The accounts are
+/// those from `known` on, which no such workload has touched.
+pub fn suspend(known: u64, accounts: u64) -> Workload {
+    workload(format!("PATCH active, {accounts} accounts"), move |_| {
+        move |n| {
+            let (who, active) = (known + n % (accounts - known), (n / (accounts - known)) % 2 == 1);
+            let value = if active { "True" } else { "False" };
+            // The two write JSON with and without spaces.
+            let written = [format!("\"active\":{active}"), format!("\"active\": {active}")];
+            Some(job(
+                Method::PATCH,
+                format!("{USERS}/{}", account_id(who)),
+                patch("Replace", "active", &json!(value)),
+                move |status, body| status == 200 && written.iter().any(|text| body.contains(text)),
+            ))
+        }
+    })
+}
+
+fn patch(op: &str, path: &str, value: &serde_json::Value) -> String {
+    format!(
+        r#"{{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{{"op":"{op}","path":"{path}","value":{value}}}]}}"#
+    )
+}
+
+/// The whole list by cursor; every client walks on where another stopped.
+pub fn page_by_cursor(accounts: u64) -> Workload {
+    workload(format!("page of 100 by cursor, {accounts} accounts"), move |_| {
+        let next = Arc::new(Mutex::new(String::new()));
+        move |_| {
+            let (cursor, next) = (next.lock().unwrap_or_else(PoisonError::into_inner).clone(), next.clone());
+            Some(get(format!("{USERS}?count=100&cursor={cursor}"), move |status, body| {
+                let cursor = body.split_once("\"nextCursor\":\"").and_then(|(_, rest)| rest.split_once('"'));
+                let cursor = cursor.map(|(cursor, _)| cursor.to_owned()).unwrap_or_default();
+                let last = cursor.is_empty();
+                *next.lock().unwrap_or_else(PoisonError::into_inner) = cursor;
+                status == 200 && (last || body.contains("\"itemsPerPage\":100,"))
+            }))
+        }
+    })
+}
+
+/// Any page by number, with the total.
+pub fn page_by_index(accounts: u64) -> Workload {
+    workload(format!("page of 100 by index, {accounts} accounts"), move |_| {
+        move |n| Some(index_job(1 + 100 * scatter(n, accounts / 100), accounts))
+    })
+}
+
+pub fn first_page(accounts: u64) -> Workload {
+    workload(format!("first page by index, {accounts} accounts"), move |_| move |_| Some(index_job(1, accounts)))
+}
+
+fn index_job(start: u64, accounts: u64) -> Job {
+    get(format!("{USERS}?startIndex={start}&count=100"), move |status, body| {
+        let total = body.split_once("\"totalResults\":").and_then(|(_, rest)| rest.split_once(','));
+        let total: u64 = total.and_then(|(total, _)| total.parse().ok()).unwrap_or_default();
+        status == 200 && body.contains("\"itemsPerPage\":100,") && total >= accounts
+    })
+}
+
+/// What a PATCH that adds one member says.
+pub fn add_member(id: &str) -> String {
+    patch("add", "members", &json!([{ "value": id }]))
+}
+
+fn changed(status: StatusCode, _: &str) -> bool {
+    status == 200 || status == 204
+}
+
+/// One comes, one goes: all clients at one group, which keeps its size.
+pub fn member(members: u64, accounts: u64) -> Workload {
+    workload(format!("one member in or out, group of {members}"), move |target| {
+        let group = target.groups.get(&members).cloned().unwrap_or_default();
+        let members = Members::new(group, members, accounts);
+        move |n| Some(members.job(n))
+    })
+}
+
+/// Who of those that were not in the group from the beginning is in it now.
+struct Members {
+    group: String,
+    first: u64,
+    accounts: u64,
+    inside: Arc<Mutex<VecDeque<u64>>>,
+}
+
+impl Members {
+    fn new(group: String, first: u64, accounts: u64) -> Self {
+        Self { group, first, accounts, inside: Arc::default() }
+    }
+
+    fn job(&self, n: u64) -> Job {
+        let path = format!("{GROUPS}/{}", self.group);
+        let leaver =
+            if n % 2 == 1 { self.inside.lock().unwrap_or_else(PoisonError::into_inner).pop_front() } else { None };
+        if let Some(who) = leaver {
+            return job(
+                Method::PATCH,
+                path,
+                patch("remove", "members", &json!([{ "value": account_id(who) }])),
+                changed,
+            );
+        }
+        let (who, inside) = (self.first + n % (self.accounts - self.first), self.inside.clone());
+        job(Method::PATCH, path, add_member(&account_id(who)), move |status, body| {
+            inside.lock().unwrap_or_else(PoisonError::into_inner).push_back(who);
+            changed(status, body)
+        })
+    }
+}
+
+/// The first `many` accounts into one group, each by a request of its own.
+pub fn add_each(group: &str, many: u64) -> Jobs {
+    let (path, next) = (format!("{GROUPS}/{group}"), AtomicU64::new(0));
+    Arc::new(move || {
+        let who = next.fetch_add(1, Ordering::Relaxed);
+        (who < many).then(|| job(Method::PATCH, path.clone(), add_member(&account_id(who)), changed))
+    })
+}
+
+/// A cycle of Entra ID's: 70 % lookups, 10 % creates, 10 % changes of a user, 10 % of a group.
+pub fn mixed(accounts: u64) -> Workload {
+    workload(format!("mixed cycle, {accounts} accounts"), move |target| {
+        let members = Members::new(target.spare_group.clone(), 0, accounts);
+        move |n| {
+            Some(match n % 10 {
+                7 => create_job(&format!("mixed-{n}")),
+                8 => title_job(n, accounts),
+                9 => members.job(n / 10),
+                _ => lookup_job(n, accounts),
+            })
+        }
+    })
+}
+
+fn title_job(n: u64, accounts: u64) -> Job {
+    let (path, title) = (format!("{USERS}/{}", account_id(scatter(n, accounts))), format!("Nurse {n}"));
+    let body = patch("Replace", "title", &json!(title));
+    job(Method::PATCH, path, body, move |status, body| status == 200 && body.contains(&title))
+}
+
+fn graphql(
+    name: &str,
+    query: &str,
+    variables: serde_json::Value,
+    check: impl FnOnce(StatusCode, &str) -> bool + Send + 'static,
+) -> Job {
+    let body = json!({ "operationName": name, "query": query, "variables": variables }).to_string();
+    job(Method::POST, "/graphql".into(), body, move |status, body| {
+        status == 200 && !body.contains("\"errors\"") && check(status, body)
+    })
+}
+
+const PAGE: &str = "query Page { organization { users(first: 50) { nodes { id userName displayName active emails { value } \
+    groups(first: 10) { nodes { id displayName roleMappings { role { name } } } } } } } }";
+
+/// A page of 50 users with e-mail addresses, 10 groups and their roles.
+pub fn graphql_page() -> Workload {
+    workload("GraphQL: 50 users, 10 groups each, roles".into(), |_| {
+        |_| {
+            Some(graphql("Page", PAGE, json!({}), |_, body| {
+                body.matches("\"userName\"").count() == 50
+                    && body.matches("\"displayName\"").count() == 50 + 50 * WARDS as usize
+            }))
+        }
+    })
+}
+
+const ACCESS: &str = "query Access($userName: String!) { organization { user(userName: $userName) { active \
+    roles { role { name } sources { kind group { displayName } } } } } }";
+
+/// What one user may do, and why.
+pub fn graphql_access(accounts: u64) -> Workload {
+    workload("GraphQL: effective access of one user".into(), move |_| {
+        move |n| {
+            let name = format!("user-{}@bench.example", scatter(n, accounts));
+            // Whoever a workload before this one suspended holds nothing.
+            Some(graphql("Access", ACCESS, json!({ "userName": name }), |_, body| body.contains("\"roles\"")))
+        }
+    })
+}
+
+const MAPPING: &str = "mutation Mapping($id: ID!, $reason: String!) { roleMappingUpdate(input: { id: $id, reason: $reason }) { \
+    roleMapping { reason } userErrors { message } } }";
+
+/// The reason of the mapping of the largest group, changed.
+pub fn graphql_mapping() -> Workload {
+    workload("GraphQL: edit the largest group's mapping".into(), |target| {
+        let mapping = target.mapping.clone();
+        move |n| {
+            let reason = format!("reason {n}");
+            let expected = reason.clone();
+            let variables = json!({ "id": mapping, "reason": reason });
+            Some(graphql("Mapping", MAPPING, variables, move |_, body| body.contains(&expected)))
+        }
+    })
+}
