@@ -115,10 +115,14 @@ async fn known(tx: &Tx<'_>, owner: Option<Uuid>, external_id: Option<&str>) -> R
     let query = tx
         .find::<user::Entity>()
         .filter(user::Column::ConnectionId.eq(owner))
-        .filter(user::Column::ExternalId.eq(external_id))
-        .order_by_desc(user::Column::DeletedAt.is_null())
-        .order_by_desc(user::Column::DeletedAt);
-    let Some(found) = locked(tx, query).await? else { return Ok(None) };
+        .filter(user::Column::ExternalId.eq(external_id));
+    // Live and deleted ones have an index each; asked for both at once, a database would walk through all.
+    let live = locked(tx, query.clone().filter(user::Column::DeletedAt.is_null())).await?;
+    if live.is_some() {
+        return Ok(live);
+    }
+    let deleted = query.filter(user::Column::DeletedAt.is_not_null()).order_by_desc(user::Column::DeletedAt);
+    let Some(found) = locked(tx, deleted).await? else { return Ok(None) };
     let Some(deleted_at) = found.deleted_at else { return Ok(Some(found)) };
     let connection = super::connection::unlocked(tx, owner).await?;
     let window = Duration::days(connection.revival_days.into());
