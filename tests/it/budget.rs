@@ -215,7 +215,7 @@ async fn what_identity_providers_do_all_day_stays_within_its_budget() {
     // The first request also reads what is then kept in memory.
     meter.user("first").await;
     let body = json!({ "userName": "ada", "externalId": "x", "emails": [{ "value": "ada@acme.example" }] });
-    let ada = meter.scim("POST", "/Users", body).await.is(201).within(9, 6).id();
+    let ada = meter.scim("POST", "/Users", body).await.is(201).within(10, 7).id();
     let found = meter.scim("GET", "/Users?filter=userName%20eq%20%22ada%22", Value::Null).await.is(200).within(3, 3);
     assert_eq!(found.body["totalResults"], 1);
     let nobody = "/Users?filter=externalId%20eq%20%22nobody%22";
