@@ -10,7 +10,7 @@ use super::event::Event;
 use super::loaders::{self, EventId, UserId};
 use super::page::{self, Kind, Page, Window};
 use super::user::User;
-use crate::domain::{access, evidence};
+use crate::domain::evidence;
 use crate::error::{Error, Result};
 
 /// Somebody who left.
@@ -108,16 +108,13 @@ fn milliseconds(microseconds: i64) -> f64 {
 }
 
 /// Between two instants; left out = since ever, until now.
-async fn between(
+fn between(
     ctx: &Context<'_>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
 ) -> Result<(DateTime<Utc>, DateTime<Utc>)> {
-    let until = match until {
-        Some(until) => until,
-        None => access::watermark(page::cx(ctx)?).await?,
-    };
-    Ok((since.unwrap_or(DateTime::UNIX_EPOCH), until))
+    let now = page::cx(ctx)?.app.clock.now();
+    Ok((since.unwrap_or(DateTime::UNIX_EPOCH), until.unwrap_or(now)))
 }
 
 /// A page of those who left.
@@ -127,7 +124,7 @@ pub async fn leavers(
     until: Option<DateTime<Utc>>,
     window: Window,
 ) -> Result<Option<Page<Leaver>>> {
-    let (from, to) = between(ctx, since, until).await?;
+    let (from, to) = between(ctx, since, until)?;
     let cx = page::cx(ctx)?;
     let keyset = window.keyset(true)?;
     let total = if page::counted(ctx) { evidence::revocation(cx, from, to, 0).await?.count } else { 0 };
@@ -146,7 +143,7 @@ pub async fn revocation(
     if objective < 0 {
         return Err(Error::invalid("objectiveSeconds", "must not be negative"));
     }
-    let (from, to) = between(ctx, since, until).await?;
+    let (from, to) = between(ctx, since, until)?;
     let found = evidence::revocation(page::cx(ctx)?, from, to, objective).await?;
     Ok(Some(RevocationTimes {
         count: page::count(found.count),
