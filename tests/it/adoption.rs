@@ -9,7 +9,6 @@ use rolecall::domain::list::Keyset;
 use rolecall::domain::user::{self, User};
 use rolecall::domain::{connection, organization, protection};
 use rolecall::error::Error;
-use rolecall::ledger;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -77,7 +76,7 @@ async fn populations(world: &World) -> (u64, u64) {
         (all, provisioned)
     };
     let before = counts().await;
-    ledger::seal(&world.app.store).await.unwrap();
+    world.sealed().await;
     assert_eq!(counts().await, before, "sealing moves nobody");
     before
 }

@@ -156,7 +156,7 @@ async fn people_keep_their_accounts_and_roles_when_a_connection_goes() {
         ];
         let by_hand = user::count(&cx, None, rolecall::domain::event::Owners::Nobody).await.unwrap();
         assert_eq!((all, users, groups, by_hand), (2, 1, 0, 1));
-        rolecall::ledger::seal(&world.app.store).await.unwrap();
+        world.sealed().await;
     }
     let told = world.rows("SELECT action FROM event WHERE action LIKE '%.released' ORDER BY pos", []).await;
     assert_eq!(told, [json!({ "action": "users.released" }), json!({ "action": "groups.released" })]);

@@ -10,7 +10,6 @@ use rolecall::domain::list::Keyset;
 use rolecall::domain::user::{self, User};
 use rolecall::domain::{adoption, organization, protection, role};
 use rolecall::error::Error;
-use rolecall::ledger;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -26,7 +25,7 @@ async fn by_hand(world: &World, name: &str) -> User {
 async fn provisioned(world: &World) -> u64 {
     let cx = world.system();
     let before = organization::provisioned_users(&cx, None).await.unwrap();
-    ledger::seal(&world.app.store).await.unwrap();
+    world.sealed().await;
     assert_eq!(organization::provisioned_users(&cx, None).await.unwrap(), before, "sealing moves nobody");
     before
 }

@@ -36,7 +36,7 @@ async fn ward(world: &World) -> String {
         .await
         .is(200);
     world.app.clock.advance(Duration::from_secs(60));
-    ledger::seal(&world.app.store).await.unwrap();
+    world.sealed().await;
     both
 }
 
