@@ -42,6 +42,8 @@ pub struct App {
     pub clock: Clock,
     /// Wakes the workers after a write.
     pub wake: Notify,
+    /// Wakes whoever carries out bulk jobs.
+    pub jobs: Notify,
     /// Last use of credentials since the last flush.
     pub uses: Uses,
     /// What requests came to since the last flush.
@@ -80,6 +82,7 @@ impl App {
             vault,
             clock,
             wake: Notify::new(),
+            jobs: Notify::new(),
             uses: Uses::default(),
             requests: Requests::default(),
             limits,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::Duration;
+use chrono::{DateTime, Duration};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -101,6 +101,7 @@ fn verify_own(app: &App, token: &str) -> Result<Claims> {
         subject: wire.sub,
         organizations: wire.organizations.into_iter().map(|(slug, held)| (slug, known(&held))).collect(),
         permissions: known(&wire.permissions),
+        until: DateTime::from_timestamp(wire.exp, 0),
     })
 }
 

@@ -249,7 +249,13 @@ async fn jwt(args: JwtArgs) -> Done {
         }
     }
     let organizations = args.organization.into_iter().map(|slug| (slug, permissions.clone())).collect();
-    let claims = jwt::Claims { subject: args.subject, name: args.name, organizations, permissions: Default::default() };
+    let claims = jwt::Claims {
+        subject: args.subject,
+        name: args.name,
+        organizations,
+        permissions: Default::default(),
+        until: None,
+    };
     let life = chrono::Duration::minutes(args.minutes.into());
     println!("{}", jwt::issue(&app, &claims, life).map_err(|error| error.to_string())?);
     Ok(())

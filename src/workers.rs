@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{change, disconnect, erasure, event, expiry, idempotency, request_log, token};
+use crate::domain::{bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
@@ -144,6 +144,9 @@ async fn forget_requests(app: &Arc<App>) {
     }
     if let Err(error) = idempotency::forget(app).await {
         tracing::warn!(%error, "forgetting old idempotency keys failed; it is tried again");
+    }
+    if let Err(error) = bulk::forget(app).await {
+        tracing::warn!(%error, "forgetting old bulk jobs failed; it is tried again");
     }
 }
 

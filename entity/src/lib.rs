@@ -6,6 +6,8 @@ pub mod access_preview_part;
 pub mod activation;
 pub mod adoption_proposal;
 pub mod api_key;
+pub mod bulk_job;
+pub mod bulk_line;
 pub mod connection;
 pub mod event;
 pub mod group;
@@ -51,6 +53,8 @@ scoped!(
     activation.Id,
     adoption_proposal.Id,
     api_key.Id,
+    bulk_job.Id,
+    bulk_line.JobId,
     connection.Id,
     event.Id,
     group.Id,

@@ -9,6 +9,7 @@ mod m20261123_000001_cursor_announcement;
 mod m20261123_000002_access_changes;
 mod m20261123_000003_leavers;
 mod m20261124_000001_idempotency;
+mod m20261124_000002_bulk_job;
 mod m20261124_000002_deletions;
 
 pub struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000003_leavers::Migration),
             Box::new(m20261124_000001_idempotency::Migration),
             Box::new(m20261124_000002_deletions::Migration),
+            Box::new(m20261124_000002_bulk_job::Migration),
         ]
     }
 }

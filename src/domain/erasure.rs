@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFil
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{idempotency, list};
+use super::{bulk, idempotency, list};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -45,6 +45,8 @@ pub const PERSONAL: &[Personal] = &[
         user: "user_id",
         columns: &[("document", Some("NULL")), ("reason", Some("NULL"))],
     },
+    // A line that was not carried out yet; one that was has no input any more.
+    Personal { table: "bulk_line", user: "user_id", columns: &[("input", Some("NULL"))] },
     Personal { table: "role_grant", user: "user_id", columns: &[("reason", Some("NULL"))] },
     Personal { table: "event", user: "subject_id", columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))] },
 ];
@@ -106,6 +108,7 @@ pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Re
         tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values.clone())).await?;
     }
     idempotency::erase(tx).await?;
+    bulk::erase(tx).await?;
     let text = format!(
         r#"UPDATE "user" SET deleted_at = coalesce(deleted_at, $3), purged_at = $3, purge_after = NULL, updated_at = $3,
             version = version + 1 WHERE organization_id = $1 AND id {}"#,

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod adoption;
+pub mod bulk;
 pub mod change;
 pub mod checkup;
 pub mod connection;

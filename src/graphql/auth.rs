@@ -12,6 +12,7 @@ use async_graphql::{Enum, PathSegment, Response, ServerError, ServerResult, Type
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Data};
 use uuid::Uuid;
 
@@ -97,7 +98,7 @@ impl Credential {
     pub async fn open(self, app: &Arc<App>, request_id: Uuid) -> Result<Caller> {
         if self.secret.starts_with(key::PREFIX) {
             let cx = key::authenticate(app, &self.secret, request_id).await?;
-            return Ok(Caller { cx, memberships: Vec::new(), outside: None, credential: self });
+            return Ok(Caller { cx, memberships: Vec::new(), until: None, outside: None, credential: self });
         }
         let claims = jwt::verify(app, &self.secret).await?;
         person(app, claims, self, request_id).await
@@ -110,6 +111,8 @@ pub struct Caller {
     pub cx: Cx,
     /// What a person may do where, by slug; a key belongs to one organization and needs no list.
     pub memberships: Vec<(String, Permissions)>,
+    /// Until when the credential vouches for a person; a key can be asked again instead.
+    pub until: Option<DateTime<Utc>>,
     outside: Option<Outside>,
     credential: Credential,
 }
@@ -124,6 +127,12 @@ enum Outside {
 }
 
 impl Caller {
+    /// Whoever left something to be done later, as they may act now. No credential was kept for that.
+    pub fn absent(cx: Cx) -> Self {
+        let credential = Credential { secret: String::new(), organization: None };
+        Self { cx, memberships: Vec::new(), until: None, outside: None, credential }
+    }
+
     /// The caller, let in once more for another request; what it may do must be what it was.
     ///
     /// # Errors
@@ -179,7 +188,7 @@ impl FromRequestParts<Arc<Door>> for Caller {
 /// A person's request: in the organization that it chooses among those of the token, or in the only one.
 async fn person(app: &Arc<App>, claims: jwt::Claims, credential: Credential, request_id: Uuid) -> Result<Caller> {
     let chosen = credential.organization.as_deref();
-    let jwt::Claims { subject, name, organizations, permissions: everywhere } = claims;
+    let jwt::Claims { subject, name, organizations, permissions: everywhere, until } = claims;
     let held = match chosen {
         Some(slug) => organizations.get_key_value(slug),
         None => organizations.iter().next().filter(|_| organizations.len() == 1),
@@ -202,7 +211,7 @@ async fn person(app: &Arc<App>, claims: jwt::Claims, credential: Credential, req
     let actor = Actor::Person { subject, name, permissions };
     let mut cx = Cx::new(app.clone(), actor, id, request_id);
     cx.schema_version = schema_version;
-    Ok(Caller { cx, memberships, outside, credential })
+    Ok(Caller { cx, memberships, until, outside, credential })
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -8,7 +8,7 @@ use entity::connection as stored;
 use super::auth::{Permission, requires};
 use super::checkup::ConnectionTest;
 use super::loaders::{self, ConnectionGroupCountOf, TokensOf, UserCountOf};
-use super::organization::ScimEndpoints;
+use super::overview::ScimEndpoints;
 use super::page::{self, Blame, Kind, UserError};
 use super::token::ScimToken;
 use crate::domain::{checkup, connection, disconnect};

@@ -39,6 +39,8 @@ pub enum SubjectKind {
     AccessPreview,
     /// A schema that the organization added.
     SchemaExtension,
+    /// Operations that were handed in together.
+    BulkJob,
     /// Something that this version of the schema has no name for.
     Other,
 }
@@ -58,6 +60,7 @@ impl SubjectKind {
             "access" => Self::Access,
             "access_preview" => Self::AccessPreview,
             "schema_extension" => Self::SchemaExtension,
+            "bulk_job" => Self::BulkJob,
             _ => Self::Other,
         }
     }
@@ -75,6 +78,7 @@ impl SubjectKind {
             Self::RoleGrant => Kind::RoleGrant,
             Self::AccessPreview => Kind::AccessPreview,
             Self::SchemaExtension => Kind::SchemaExtension,
+            Self::BulkJob => Kind::BulkJob,
             Self::Access | Self::Other => return None,
         })
     }
@@ -126,17 +130,7 @@ impl Event {
     /// Who made the change.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn actor(&self) -> EventActor {
-        let kind = ActorKind::named(&self.0.actor_kind);
-        let node = match kind {
-            ActorKind::Connection => Some(Kind::IdentitySource),
-            ActorKind::ApiKey => Some(Kind::ApiKey),
-            ActorKind::Person | ActorKind::System => None,
-        };
-        let id = self.0.actor_id.as_ref().map(|id| match (node, Uuid::try_parse(id)) {
-            (Some(node), Ok(id)) => page::global(node, id),
-            _ => ID(id.clone()),
-        });
-        EventActor { kind, id, name: self.0.actor_name.clone() }
+        EventActor::of(&self.0.actor_kind, self.0.actor_id.as_deref(), &self.0.actor_name)
     }
 
     /// What was done, as `noun.verb`, for example `user.suspended`.
@@ -204,6 +198,23 @@ pub struct EventActor {
     /// Its name at that time.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     name: String,
+}
+
+impl EventActor {
+    /// The actor that the ledger names so.
+    pub fn of(kind: &str, id: Option<&str>, name: &str) -> Self {
+        let kind = ActorKind::named(kind);
+        let node = match kind {
+            ActorKind::Connection => Some(Kind::IdentitySource),
+            ActorKind::ApiKey => Some(Kind::ApiKey),
+            ActorKind::Person | ActorKind::System => None,
+        };
+        let id = id.map(|id| match (node, Uuid::try_parse(id)) {
+            (Some(node), Ok(id)) => page::global(node, id),
+            _ => ID(id.to_owned()),
+        });
+        Self { kind, id, name: name.to_owned() }
+    }
 }
 
 /// Which events are wanted: those that match all that is given.

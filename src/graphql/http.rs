@@ -92,6 +92,11 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// The answer to a request of which nothing was run.
+pub fn refused(fault: Fault, request_id: Uuid, headers: &HeaderMap) -> Response {
+    finish(Err(fault), request_id, headers)
+}
+
 async fn ask_of_body(headers: &HeaderMap, body: Body) -> Result<Ask, Fault> {
     if !reads_events(headers) {
         media_type(headers)?;

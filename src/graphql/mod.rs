@@ -4,12 +4,14 @@
 //! errors become codes. What every field needs stands on the field ([`auth`]), what a document may cost in
 //! [`limits`], ids, pages and errors in [`page`], how many rows become one statement in [`loaders`]. An
 //! [`operation`] arrives over [`http`], as an event stream ([`sse`]) or over a [`websocket`], is perhaps named by a
-//! hash ([`persisted`]), and is paid for ([`budget`]); then there is one file a noun. What must never enter: a database query, a rule about who may do what.
+//! hash ([`persisted`]), and is paid for ([`budget`]); then there is one file a noun. Many operations at once come as a
+//! file ([`bulk`]). What must never enter: a database query, a rule about who may do what.
 
 mod access;
 mod adoption;
 mod auth;
 mod budget;
+mod bulk;
 mod change;
 mod checkup;
 mod connection;
@@ -30,6 +32,7 @@ mod node;
 mod operation;
 mod order;
 mod organization;
+mod overview;
 mod page;
 mod persisted;
 mod replay;
@@ -49,11 +52,13 @@ use std::sync::{Arc, LazyLock};
 
 use async_graphql::{MergedObject, SDLExportOptions};
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::context::App;
+
+pub use bulk::run::work;
 
 /// What can be read.
 #[derive(MergedObject, Default)]
@@ -75,6 +80,7 @@ struct Mutation(
     grant::RoleGrantMutation,
     change::AccessMutation,
     extension::SchemaExtensionMutation,
+    bulk::BulkJobMutation,
 );
 
 type Schema = async_graphql::Schema<Query, Mutation, subscription::Subscription>;
@@ -105,7 +111,7 @@ struct Door {
     budgets: budget::Budgets,
 }
 
-/// `/graphql`, the files of the page there, and the exports of evidence.
+/// `/graphql`, the files of the page there, bulk jobs, and the exports of evidence.
 pub fn router(app: Arc<App>) -> Router {
     let documents = persisted::Documents::new(app.config.graphql.operations.as_ref());
     let budgets = budget::Budgets::new(app.config.graphql.cost_limit);
@@ -113,6 +119,8 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method))
         .route("/graphql/assets/{name}", get(graphiql::asset))
+        .route("/bulk", post(bulk::upload::post))
+        .route("/bulk/{id}/result.jsonl", get(bulk::result::get))
         .route("/evidence/checkpoint", get(evidence::checkpoint))
         .route("/evidence/{report}", get(evidence::export))
         .with_state(door)

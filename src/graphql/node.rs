@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, Interface, Object};
 
 use super::adoption::AdoptionProposal;
 use super::auth::requires;
+use super::bulk::BulkJob;
 use super::change::AccessPreview;
 use super::connection::IdentitySource;
 use super::event::Event;
@@ -44,6 +45,7 @@ pub enum Node {
     AccessPreview(AccessPreview),
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
+    BulkJob(BulkJob),
     Event(Event),
 }
 
@@ -71,6 +73,7 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::AdoptionProposal => {
             loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
         }
+        Kind::BulkJob => BulkJob::find(page::cx(ctx)?, id).await?.map(Node::BulkJob),
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
     })
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::limits::{self, Excess};
+use super::limits::{self, Cost, Excess};
 use super::{Door, loaders, page, schema};
 use crate::error::Error;
 
@@ -56,6 +56,7 @@ impl Fault {
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Error::Held { .. } => StatusCode::CONFLICT,
             Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -176,7 +177,7 @@ fn named(extension: Option<&Data>, document_id: Option<&Data>) -> Result<Option<
 }
 
 /// PostgreSQL cannot hold NUL in text. The depth of `value` is bounded by the parser of JSON.
-fn has_nul(value: &Data) -> bool {
+pub fn has_nul(value: &Data) -> bool {
     match value {
         Data::String(text) => text.contains('\0'),
         Data::Array(values) => values.iter().any(has_nul),
@@ -190,7 +191,8 @@ pub struct Operation {
     pub kind: OperationType,
     request: Request,
     request_id: Uuid,
-    payer: Payer,
+    /// None = it was paid for otherwise.
+    payer: Option<Payer>,
 }
 
 /// Who pays for an operation, and what each answer of it costs.
@@ -232,6 +234,7 @@ pub fn prepare(door: &Arc<Door>, caller: Caller, ask: Ask) -> Result<Operation, 
     }
     let payer = Payer { door: door.clone(), principal: caller.principal(), cost: cost.total() };
     let balance = door.budgets.take(&payer.principal, payer.cost)?;
+    let payer = Some(payer);
     let request_id = caller.cx.request_id;
     let mut request = Request::new(&*text).variables(ask.variables).data(cost);
     // To a subscription, which pays as it goes, the balance of its beginning means nothing.
@@ -247,6 +250,14 @@ pub fn prepare(door: &Arc<Door>, caller: Caller, ask: Ask) -> Result<Operation, 
 }
 
 impl Operation {
+    /// An operation whose document is our own and known to be good.
+    pub fn own(caller: Caller, document: &str, variables: Variables) -> Self {
+        let request_id = caller.cx.request_id;
+        let request = Request::new(document).variables(variables).data(Cost::default());
+        let request = loaders::attach(request, &caller.cx).data(caller);
+        Self { kind: OperationType::Mutation, request, request_id, payer: None }
+    }
+
     /// What is asked, to tell one request from another.
     pub fn text(&self) -> String {
         let name = self.request.operation_name.as_deref().unwrap_or_default();
@@ -312,7 +323,7 @@ impl Operation {
         // The first answer was paid for when it was asked for.
         let paid = stream::unfold((answers.boxed(), payer, true), async |(mut answers, payer, first)| {
             let answer = answers.next().await?;
-            if !first {
+            if let Some(payer) = payer.as_ref().filter(|_| !first) {
                 payer.door.budgets.pay(&payer.principal, payer.cost).await;
             }
             Some((answer, (answers, payer, false)))

@@ -42,11 +42,12 @@ pub enum Kind {
     AccessPreview,
     SchemaExtension,
     AdoptionProposal,
+    BulkJob,
     Event,
 }
 
 impl Kind {
-    const ALL: [Kind; 13] = [
+    const ALL: [Kind; 14] = [
         Self::Organization,
         Self::IdentitySource,
         Self::ScimToken,
@@ -59,6 +60,7 @@ impl Kind {
         Self::AccessPreview,
         Self::SchemaExtension,
         Self::AdoptionProposal,
+        Self::BulkJob,
         Self::Event,
     ];
 
@@ -76,6 +78,7 @@ impl Kind {
             Self::AccessPreview => "AccessPreview",
             Self::SchemaExtension => "SchemaExtension",
             Self::AdoptionProposal => "AdoptionProposal",
+            Self::BulkJob => "BulkJob",
             Self::Event => "Event",
         }
     }

@@ -40,6 +40,11 @@ impl Documents {
         }
     }
 
+    /// Whether nothing else runs than what the operator listed.
+    pub fn are_listed(&self) -> bool {
+        matches!(self, Self::Listed(_))
+    }
+
     /// The text to run for what a client sent: a text, a hash in hexadecimal, or both.
     ///
     /// # Errors

@@ -1,25 +1,31 @@
 //! What can be followed. A subscription is a reading of the ledger from a place on: a client that comes back names the
-//! last place it saw, and misses nothing.
+//! last place it saw, and misses nothing. Only how far a job is stands in no ledger, and is looked at again and again.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use async_graphql::{Context, ID, SimpleObject, Subscription};
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 
-use super::auth::{Permission, requires};
+use super::auth::{Caller, Permission, requires};
+use super::bulk::BulkJob;
 use super::connection::IdentitySource;
 use super::event::{Event, EventFilter};
 use super::loaders::{self, ConnectionId};
 use super::page::{self, Kind, Long};
-use crate::domain::{connection, event};
+use crate::context::Cx;
+use crate::domain::{bulk, connection, event};
 use crate::error::{Error, Result};
+
+/// How often it is looked how far a bulk job is.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What can be followed, over a WebSocket (`graphql-transport-ws`) or as server-sent events.
 pub struct Subscription;
 
-/// What can be followed, over a WebSocket (`graphql-transport-ws`) or as server-sent events. Each answer says its place
-/// in the ledger; whoever comes back gives the last place it saw as `after`, and misses nothing.
+/// What can be followed, over a WebSocket (`graphql-transport-ws`) or as server-sent events. What follows the ledger says
+/// its place there; whoever comes back gives the last place it saw as `after`, and misses nothing.
 #[Subscription]
 impl Subscription {
     /// Every change, in the order of the ledger's chain and without gaps: all that came after a place of it, and then
@@ -53,6 +59,36 @@ impl Subscription {
         };
         Ok(rows(connection::changes(cx, id, after.map(|seq| seq.0)).await?, ConnectionChange::of))
     }
+
+    /// How far a bulk job is: now, whenever that has changed, and when it has ended, which ends the subscription too.
+    #[graphql(directive = requires::apply(None))]
+    async fn bulk_job_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The job's global id.")] id: ID,
+    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<BulkJob>>> {
+        ctx.data::<Caller>()?.inside()?;
+        let job = bulk::get(page::cx(ctx)?, page::id(Kind::BulkJob, &id, "the bulk job")?).await?;
+        Ok(progress(page::cx(ctx)?.clone(), job))
+    }
+}
+
+/// A job as it is now, and then whenever it is further; nothing after its end.
+fn progress(cx: Cx, job: bulk::Job) -> impl Stream<Item = async_graphql::Result<BulkJob>> {
+    let state = (cx, Some(job.clone()), Some(job));
+    stream::try_unfold(state, |(cx, seen, first)| async move {
+        if let Some(first) = first {
+            return Ok(Some((BulkJob(first), (cx, seen, None))));
+        }
+        let Some(seen) = seen.filter(|seen| seen.finished_at.is_none()) else { return Ok(None) };
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = bulk::get(&cx, seen.id).await.map_err(page::faulty)?;
+            if (now.state, now.done) != (seen.state, seen.done) {
+                return Ok(Some((BulkJob(now.clone()), (cx, Some(now), None))));
+            }
+        }
+    })
 }
 
 /// The rows of a tail one by one. After an error nothing follows: the client goes on from the last it saw.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use crate::authz::{Permission, Permissions};
@@ -18,6 +19,8 @@ pub struct Claims {
     pub organizations: BTreeMap<String, Permissions>,
     /// What the person may do in every organization that the token names, and on the installation as a whole.
     pub permissions: Permissions,
+    /// Until when the token vouches for all this.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// What a token of `issuer` says here; none where it does not say who it is about.
@@ -38,6 +41,7 @@ pub fn of(issuer: &Issuer, token: &Map<String, Value>) -> Option<Claims> {
         name: name.to_owned(),
         organizations,
         permissions: at(token, &issuer.claims.permissions).map(|claim| granted(issuer, claim)).unwrap_or_default(),
+        until: None,
     })
 }
 

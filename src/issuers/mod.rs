@@ -62,7 +62,8 @@ impl Issuers {
         if !good(begun, ends, now) {
             return Err(REFUSED);
         }
-        claims::of(issuer, &token).ok_or(REFUSED)
+        let until = DateTime::from_timestamp(ends, 0);
+        claims::of(issuer, &token).map(|claims| Claims { until, ..claims }).ok_or(REFUSED)
     }
 
     /// Fetches the keys of all issuers.

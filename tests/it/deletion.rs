@@ -278,7 +278,9 @@ async fn catalogue(world: &World) -> Vec<Column> {
 fn id_or_instant(column: &Column) -> bool {
     let name = column.name.as_str();
     let id = ["id", "opened_by", "closed_by", "erased_by", "holder"].contains(&name) || name.ends_with("_id");
-    let instant = ["at", "since", "until", "purge_after", "hour"].contains(&name) || name.ends_with("_at");
+    let instant = ["at", "since", "until", "purge_after", "hour"].contains(&name)
+        || name.ends_with("_at")
+        || name.ends_with("_until");
     !on_postgres() && ((column.bytes && id) || (!column.bytes && instant))
 }
 
@@ -332,6 +334,14 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "names, codes and sentences of ours; never a value that a request carried",
     ),
     ("request_log", &["source"], "the address of an identity provider, or of whoever tried to be one"),
+    (
+        "bulk_job",
+        &["actor_kind", "actor_id", "actor_name"],
+        "who is accountable for what it did, as in the ledger; gone after a month",
+    ),
+    ("bulk_job", &["state", "permissions", "stopped_because"], "words and sentences of ours"),
+    ("bulk_line", &["result"], "ids and codes"),
+    ("bulk_line", &["words"], "may repeat what a line said of anybody: every erasure empties all of them"),
     ("lease", &["name"], "the name of a task"),
     ("idempotency", &["name", "fingerprint"], "hashes of words of a client's own choice"),
     ("idempotency", &["answer"], "may tell of anybody: every erasure empties all of them"),

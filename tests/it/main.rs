@@ -7,6 +7,7 @@ mod authz;
 mod bad_input;
 mod bad_input_graphql;
 mod budget;
+mod bulk;
 mod cli;
 mod connections;
 mod crash;

@@ -33,7 +33,13 @@ fn ids_are_opaque_and_only_ours() {
 fn claims(organizations: &[(&str, &[Permission])]) -> jwt::Claims {
     let organizations: BTreeMap<String, Permissions> =
         organizations.iter().map(|(slug, held)| ((*slug).into(), held.iter().copied().collect())).collect();
-    jwt::Claims { subject: "u-1".into(), name: "Ada".into(), organizations, permissions: Permissions::new() }
+    jwt::Claims {
+        subject: "u-1".into(),
+        name: "Ada".into(),
+        organizations,
+        permissions: Permissions::new(),
+        until: None,
+    }
 }
 
 #[tokio::test]

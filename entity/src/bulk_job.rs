@@ -1,0 +1,69 @@
+//! Operations that were handed in together, to be carried out one after another in the background.
+
+use sea_orm::entity::prelude::*;
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum State {
+    /// Its lines are still arriving.
+    #[sea_orm(string_value = "UPLOADING")]
+    Uploading,
+    /// All its lines are here, and none was carried out.
+    #[sea_orm(string_value = "QUEUED")]
+    Queued,
+    /// Its lines are being carried out.
+    #[sea_orm(string_value = "RUNNING")]
+    Running,
+    /// It was told to end, and does so after the line that it is at.
+    #[sea_orm(string_value = "CANCELLING")]
+    Cancelling,
+    /// Every line was carried out.
+    #[sea_orm(string_value = "COMPLETED")]
+    Completed,
+    /// It was told to end before its last line.
+    #[sea_orm(string_value = "CANCELLED")]
+    Cancelled,
+    /// It ended by itself before its last line.
+    #[sea_orm(string_value = "STOPPED")]
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "bulk_job")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub state: State,
+    /// who handed it in: `API_KEY` or `PERSON`
+    pub actor_kind: String,
+    pub actor_id: String,
+    pub actor_name: String,
+    /// what the actor was allowed to do then
+    pub permissions: Json,
+    /// until when the actor's own credential vouches for that; none = the credential can be asked
+    pub authorized_until: Option<DateTimeUtc>,
+    pub lines: i64,
+    /// lines carried out, as it was known a moment ago
+    pub done: i64,
+    /// those of them that did not do what they were for
+    pub failed: i64,
+    /// why it ended by itself, in words
+    pub stopped_because: Option<String>,
+    /// the run that carries it out
+    pub holder: Option<Uuid>,
+    /// free for another run from this instant on
+    pub until: DateTimeUtc,
+    pub created_at: DateTimeUtc,
+    pub started_at: Option<DateTimeUtc>,
+    pub finished_at: Option<DateTimeUtc>,
+    /// forgotten from this instant on
+    pub expires_at: Option<DateTimeUtc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,31 @@
+//! One operation of a bulk job: what was asked, until it is carried out, and then what came of it.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "bulk_line")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub job_id: Uuid,
+    /// its number in the file that was handed in
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub line: i64,
+    /// the request that the ledger names for what it does
+    pub request_id: Uuid,
+    /// the account that the input is about, while there is an input
+    pub user_id: Option<Uuid>,
+    /// the line as it was handed in; none once it was carried out, or its account was erased
+    pub input: Option<Vec<u8>>,
+    pub failed: bool,
+    /// what came of it, without sentences; none = not carried out yet
+    pub result: Option<String>,
+    /// the sentences of the result, which may repeat what the input said
+    pub words: Option<String>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
