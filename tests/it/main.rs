@@ -17,6 +17,7 @@ mod deletion;
 mod demo;
 mod dialects;
 mod evidence;
+mod examples;
 mod fuzz;
 mod idempotency;
 mod issuers;

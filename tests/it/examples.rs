@@ -1,0 +1,197 @@
+//! The examples under docs/examples, run as they stand there: queries of an administrator's screens, and scripts.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use rolecall::authz::Permission;
+use rolecall::domain::key;
+use serde_json::{Value, json};
+
+use crate::socket::Events;
+use crate::world::World;
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(name)
+}
+
+/// Runs one operation of an example; the answer's data.
+async fn run(world: &World, file: &str, operation: &str, variables: Value) -> Value {
+    let query = std::fs::read_to_string(example(file)).unwrap();
+    let body = json!({ "query": query, "operationName": operation, "variables": variables });
+    let request = reqwest::Client::new().post(&world.acme.graphql).bearer_auth(&world.acme.api_key);
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    let answer: Value = request.send().await.unwrap().json().await.unwrap();
+    assert!(answer.get("errors").is_none(), "{operation}: {answer:#}");
+    answer["data"].clone()
+}
+
+#[tokio::test]
+async fn the_queries_of_the_screens_show_what_they_are_for() {
+    let world = World::new().await;
+    let ada = world.scim().user("ada").await;
+    world.scim().user("ben").await;
+    world.scim().group("Cardiology", &[ada]).await;
+    let role = "mutation { roleCreate(input: { name: \"Nurse\" }) { role { id } } }";
+    let role = world.graphql(role, json!({})).await["data"]["roleCreate"]["role"]["id"].clone();
+
+    let overview = run(&world, "overview.graphql", "Overview", json!({})).await;
+    let scim = &overview["organization"]["scim"];
+    assert_eq!(
+        (&scim["status"], &scim["counts"]["users"], &scim["counts"]["groups"]),
+        (&json!("ACTIVE"), &json!(2), &json!(1))
+    );
+    assert_eq!(scim["recentActivity"][0]["action"], "role.created");
+    let steps = &overview["organization"]["connections"]["nodes"][0]["test"]["steps"];
+    assert_eq!((&steps[3]["check"], &steps[3]["ok"]), (&json!("TOKEN"), &json!(true)), "{overview:#}");
+
+    let editor =
+        run(&world, "mappings.graphql", "MappingEditor", json!({ "groupsLike": "card" })).await["organization"].clone();
+    let group = editor["groups"]["nodes"][0]["id"].clone();
+    assert_eq!(editor["groups"]["nodes"][0]["memberCount"], 1, "{editor:#}");
+    let edits = json!([{ "createMapping": { "groupId": group, "roleId": role, "reason": "New ward" } }]);
+    let preview =
+        run(&world, "mappings.graphql", "PreviewEdits", json!({ "edits": edits })).await["accessPreview"]["preview"]
+            .clone();
+    assert_eq!(preview["gains"]["nodes"], json!([{ "user": { "userName": "ada" }, "role": { "name": "Nurse" } }]));
+    assert_eq!(world.count("role_mapping", []).await, 0, "nothing has changed");
+    let applied = run(&world, "mappings.graphql", "ApplyPreview", json!({ "id": preview["id"] })).await;
+    assert_eq!(applied["accessApply"]["change"]["gainedCount"], 1, "{applied:#}");
+    let editor = run(&world, "mappings.graphql", "MappingEditor", json!({})).await["organization"].clone();
+    let mapping = editor["roleMappings"]["nodes"][0].clone();
+    assert_eq!((&mapping["role"]["name"], &mapping["reason"]), (&json!("Nurse"), &json!("New ward")));
+
+    let filter = json!({ "filter": { "userNameStartsWith": "a" }, "orderBy": { "field": "USER_NAME" } });
+    let users = run(&world, "users.graphql", "Users", filter).await["organization"]["users"].clone();
+    assert_eq!(users["totalCount"], 1);
+    let user = &users["nodes"][0];
+    assert_eq!((&user["userName"], &user["roles"][0]["role"]["name"]), (&json!("ada"), &json!("Nurse")));
+    let why = run(&world, "users.graphql", "WhyThisRole", json!({ "userId": user["id"], "roleId": role })).await;
+    assert_eq!(why["organization"]["user"]["explain"]["sources"][0]["group"]["displayName"], "Cardiology");
+    let suspended =
+        run(&world, "users.graphql", "SuspendUser", json!({ "id": user["id"] })).await["userSuspend"].clone();
+    assert_eq!((&suspended["user"]["active"], &suspended["user"]["roles"]), (&json!(false), &json!([])));
+
+    // A mapping that was ended comes back, with what it gives.
+    let end = "mutation($id: ID!) { roleMappingRemove(input: { id: $id }) { userErrors { code } } }";
+    world.graphql(end, json!({ "id": mapping["id"] })).await;
+    let bin =
+        run(&world, "mappings.graphql", "RemovedMappings", json!({})).await["organization"]["roleMappings"]["nodes"]
+            .clone();
+    assert_eq!((&bin[0]["id"], &bin[0]["state"]), (&mapping["id"], &json!("REMOVED")));
+    let restored = run(&world, "mappings.graphql", "RestoreMapping", json!({ "id": mapping["id"] })).await;
+    assert_eq!(restored["roleMappingRestore"]["userErrors"], json!([]));
+    assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 1);
+
+    world.sealed().await;
+    let audit = run(&world, "audit.graphql", "Audit", json!({ "filter": { "subjectId": user["id"] } })).await;
+    let rows = audit["organization"]["events"]["nodes"].as_array().unwrap();
+    let actions: Vec<_> = rows.iter().map(|row| row["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["user.suspended", "user.created"]);
+    let leavers = run(&world, "audit.graphql", "Leavers", json!({})).await["organization"].clone();
+    assert_eq!(
+        (&leavers["revocationTimes"]["count"], &leavers["leavers"]["nodes"][0]["userName"]),
+        (&json!(1), &json!("ada"))
+    );
+    let tail = json!({ "query": std::fs::read_to_string(example("audit.graphql")).unwrap(), "operationName": "AuditTail",
+        "variables": { "after": rows[0]["seq"] } });
+    let mut events = Events::post(&world.address, &world.acme.api_key, tail).await;
+    assert_eq!(events.answer().await["data"]["events"]["seq"].as_i64(), rows[0]["seq"].as_i64().map(|seq| seq + 1));
+    drop(events);
+    world.end().await;
+}
+
+/// Runs a script of the examples with a key that may do just what the script says that it needs.
+async fn script(world: &World, name: &str, arguments: &[&str], input: &str, permissions: &[Permission]) -> Output {
+    let issued = key::issue(&world.system(), name, permissions.iter().copied().collect(), None).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("input"), input).unwrap();
+    let mut command = Command::new(example(name));
+    command.args(arguments).current_dir(folder.path()).env("NO_PROXY", "127.0.0.1");
+    command.env("ROLECALL_URL", &world.address).env("ROLECALL_KEY", &issued.secret);
+    command.stdin(std::fs::File::open(folder.path().join("input")).unwrap());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    drop(folder);
+    output
+}
+
+#[track_caller]
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_script_rotates_a_token() {
+    let world = World::new().await;
+    let needs = [Permission::IamRead, Permission::TokenManage];
+    let output = script(&world, "rotate-token.sh", &["Identity provider", "0"], "", &needs).await;
+    let token = printed(&output).trim().to_owned();
+    assert!(token.starts_with("rcs_"), "{output:?}");
+    world.scim().get("/Users").await.refused(401, None);
+    world.scim().with_token(&token).get("/Users").await.is(200);
+    // With an overlap the token before goes on.
+    let output = script(&world, "rotate-token.sh", &["Identity provider"], "", &needs).await;
+    let newest = printed(&output).trim().to_owned();
+    for token in [&token, &newest] {
+        world.scim().with_token(token).get("/Users").await.is(200);
+    }
+    let output = script(&world, "rotate-token.sh", &["Nobody"], "", &needs).await;
+    assert!(
+        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("no connection"),
+        "{output:?}"
+    );
+    let output = script(&world, "rotate-token.sh", &["Identity provider"], "", &needs[..1]).await;
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("TOKEN_MANAGE"), "{output:?}");
+    assert!(output.stdout.is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_script_makes_the_mappings_those_of_a_file() {
+    let world = World::new().await;
+    let ada = world.scim().user("ada").await;
+    let (one, two) = (world.scim().group("Cardiology", &[ada]).await, world.scim().group("Surgery", &[]).await);
+    for name in ["Nurse", "Doctor"] {
+        world
+            .graphql("mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }", json!({ "n": name }))
+            .await;
+    }
+    let needs = [Permission::IamRead, Permission::UserRead, Permission::AccessWrite];
+    let file = "Cardiology\tNurse\nSurgery\tDoctor\n";
+    let output = script(&world, "edit-mappings.sh", &[], file, &needs).await;
+    assert!(printed(&output).starts_with("1 would be gained, 0 lost\n+ ada: Nurse\n"), "{output:?}");
+    assert_eq!(world.count("role_mapping", []).await, 0, "nothing was changed");
+    let output = script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await;
+    assert!(printed(&output).ends_with("done: 1 gained, 0 lost\n"), "{output:?}");
+    let open = "role_mapping WHERE until IS NULL AND group_id = $1";
+    assert_eq!((world.count(open, [one.into()]).await, world.count(open, [two.into()]).await), (1, 1));
+    assert_eq!(world.count("event WHERE action = 'access.changed'", []).await, 1, "one transaction");
+    assert_eq!(printed(&script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await), "nothing to do\n");
+    // What the file does not have ends.
+    let output = script(&world, "edit-mappings.sh", &["--yes"], "Surgery\tDoctor\nSurgery\tNurse\n", &needs).await;
+    assert!(printed(&output).ends_with("done: 0 gained, 1 lost\n"), "{output:?}");
+    assert_eq!((world.count(open, [one.into()]).await, world.count(open, [two.into()]).await), (0, 2));
+    let output = script(&world, "edit-mappings.sh", &["--yes"], "Nowhere\tNurse\n", &needs).await;
+    assert!(
+        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("0 groups are called Nowhere"),
+        "{output:?}"
+    );
+    assert_eq!(world.count(open, [two.into()]).await, 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_script_hands_in_a_file_and_shows_what_failed() {
+    let world = World::new().await;
+    let line = |name: &str| json!({ "operation": "userCreate", "input": { "userName": name } }).to_string() + "\n";
+    let needs = [Permission::UserWrite];
+    let output = script(&world, "bulk.sh", &["input"], &(line("ada") + &line("ben")), &needs).await;
+    assert_eq!(printed(&output), "");
+    assert_eq!(world.count("\"user\"", []).await, 2);
+    let output = script(&world, "bulk.sh", &["input"], &(line("cyd") + &line("Ada")), &needs).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let failed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&failed["line"], &failed["payload"]["userErrors"][0]["code"]), (&json!(2), &json!("TAKEN")));
+    assert_eq!(world.count("\"user\"", []).await, 3);
+    world.end().await;
+}
