@@ -18,9 +18,8 @@ use serde_json::{Map, Value as Data, json};
 use uuid::Uuid;
 
 use super::auth::{self, Caller};
-use super::operation::{self, Ask, Fault, response_json};
-use super::replay::{self, Reply};
-use super::{Door, graphiql, sse, websocket};
+use super::operation::{self, Answer, Ask, Fault, Reply};
+use super::{Door, graphiql, replay, sse, websocket};
 use crate::error::Error;
 
 /// Largest body, in bytes.
@@ -150,8 +149,10 @@ async fn answer(
     let request_id = caller.cx.request_id;
     let events = reads_events(headers);
     let only_events = events && media_type(headers).is_err();
-    let prepared =
-        ask.and_then(|ask| operation::prepare(door, caller.clone(), ask)).and_then(|operation| match operation.kind {
+    let prepared = ask
+        .and_then(|ask| Ok(ask.keyed(replay::key_of(headers)?)))
+        .and_then(|ask| operation::prepare(door, caller.clone(), ask))
+        .and_then(|operation| match operation.kind {
             OperationType::Mutation if method == Method::GET => Err(Fault {
                 allow: Some("POST"),
                 ..Fault::new(
@@ -167,25 +168,13 @@ async fn answer(
             _ => Ok(operation),
         });
     match prepared {
-        Ok(operation) if operation.kind == OperationType::Mutation && headers.contains_key(replay::HEADER) => {
-            let answer = match replay::key(headers) {
-                Ok(_) if only_events => Err(Fault::bad("Idempotency-Key goes with answers in JSON, not with events")),
-                Ok(key) => replay::once(operation, caller, &key).await,
-                Err(fault) => Err(fault),
-            };
-            finish(answer, request_id, headers)
-        }
         Ok(operation) if only_events || operation.kind == OperationType::Subscription => {
             match sse::stream(&door.streams, caller, operation.answers()) {
                 Ok(response) => response,
                 Err(fault) => finish(Err(fault), request_id, headers),
             }
         }
-        Ok(operation) => {
-            let answer = operation.run().await;
-            let reply = |(status, response)| Reply { status, body: response_json(response), replayed: false };
-            finish(answer.map(reply), request_id, headers)
-        }
+        Ok(operation) => finish(operation.run().await, request_id, headers),
         Err(fault) if only_events && operation::is_about_document(fault.code) => sse::refusal(&fault, request_id),
         Err(fault) => finish(Err(fault), request_id, headers),
     }
@@ -255,7 +244,7 @@ fn wants_page(headers: &HeaderMap, uri: &Uri) -> bool {
 }
 
 /// Section "Response": the status, the media type, the body.
-fn finish(answer: Result<Reply, Fault>, request_id: Uuid, headers: &HeaderMap) -> Response {
+fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     let media = media_type(headers).unwrap_or(GRAPHQL);
     let (mut allow, mut retry_after) = (None, None);
     let Reply { status, body, replayed } = answer.unwrap_or_else(|fault| {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::limits::{self, Cost, Excess};
-use super::{Door, loaders, page, schema};
+use super::{Door, loaders, page, replay, schema};
 use crate::error::Error;
 
 /// Longest time that a query or a mutation may take.
@@ -121,6 +121,8 @@ pub struct Ask {
     hash: Option<String>,
     operation_name: Option<String>,
     variables: Variables,
+    /// What a repeat of the same mutation is known by.
+    key: Option<String>,
 }
 
 impl Ask {
@@ -153,7 +155,16 @@ impl Ask {
             Some(_) => return Err(Fault::bad("extensions must be an object")),
         };
         let hash = named(extensions.get("persistedQuery"), body.get("documentId"))?;
-        Ok(Self { query, hash, operation_name, variables })
+        let key = match extensions.get("idempotencyKey") {
+            None | Some(Data::Null) => None,
+            Some(key) => Some(replay::key(key.as_str().unwrap_or_default())?),
+        };
+        Ok(Self { query, hash, operation_name, variables, key })
+    }
+
+    /// The same with a key that came beside it, if one did.
+    pub fn keyed(self, key: Option<String>) -> Self {
+        Self { key: key.or(self.key), ..self }
     }
 }
 
@@ -193,6 +204,8 @@ pub struct Operation {
     request_id: Uuid,
     /// None = it was paid for otherwise.
     payer: Option<Payer>,
+    /// The key by which a repeat of a mutation is known, and whose it is.
+    keyed: Option<(String, Caller)>,
 }
 
 /// Who pays for an operation, and what each answer of it costs.
@@ -203,7 +216,15 @@ struct Payer {
 }
 
 /// What came of an operation. A status other than 200 says that nothing was run.
-pub type Answer = Result<(StatusCode, Response), Fault>;
+pub type Answer = Result<Reply, Fault>;
+
+/// An answer's body, and whether it was given before.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub body: Data,
+    pub replayed: bool,
+}
 
 /// Judges what is asked before anything of it is run.
 ///
@@ -244,9 +265,10 @@ pub fn prepare(door: &Arc<Door>, caller: Caller, ask: Ask) -> Result<Operation, 
     if let Some(name) = ask.operation_name.filter(|_| matches!(document.operations, DocumentOperations::Multiple(_))) {
         request = request.operation_name(name);
     }
+    let keyed = ask.key.filter(|_| kind == OperationType::Mutation).map(|key| (key, caller.clone()));
     request = loaders::attach(request, &caller.cx).data(caller);
     request.set_parsed_query(document);
-    Ok(Operation { kind, request, request_id, payer })
+    Ok(Operation { kind, request, request_id, payer, keyed })
 }
 
 impl Operation {
@@ -255,7 +277,7 @@ impl Operation {
         let request_id = caller.cx.request_id;
         let request = Request::new(document).variables(variables).data(Cost::default());
         let request = loaders::attach(request, &caller.cx).data(caller);
-        Self { kind: OperationType::Mutation, request, request_id, payer: None }
+        Self { kind: OperationType::Mutation, request, request_id, payer: None, keyed: None }
     }
 
     /// What is asked, to tell one request from another.
@@ -270,8 +292,16 @@ impl Operation {
         self.request.data.insert(data);
     }
 
-    /// Runs a query or a mutation.
-    pub async fn run(self) -> Answer {
+    /// Runs a query or a mutation, one that has a key once.
+    pub async fn run(mut self) -> Answer {
+        match self.keyed.take() {
+            Some((key, caller)) => replay::once(self, caller, &key).await,
+            None => self.execute().await,
+        }
+    }
+
+    /// Runs a query or a mutation, whatever key it has.
+    pub async fn execute(self) -> Answer {
         let Self { request, request_id, .. } = self;
         let Ok(response) = tokio::time::timeout(MAX_TIME, schema().execute(request)).await else {
             tracing::warn!(%request_id, "an operation took too long");
@@ -334,9 +364,9 @@ impl Operation {
 
 /// The answer with its status. The cost is reported by whoever executes: without it, nothing was run, because
 /// validation refused the document or the subscription could not begin.
-fn judged(mut response: Response, request_id: Uuid) -> (StatusCode, Response) {
+fn judged(mut response: Response, request_id: Uuid) -> Reply {
     if response.extensions.contains_key("cost") {
-        return (StatusCode::OK, response);
+        return Reply { status: StatusCode::OK, body: response_json(response), replayed: false };
     }
     response.errors.truncate(MAX_ERRORS);
     for error in &mut response.errors {
@@ -347,11 +377,11 @@ fn judged(mut response: Response, request_id: Uuid) -> (StatusCode, Response) {
         error.message = page::shortened(&error.message);
         error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", "GRAPHQL_VALIDATION_FAILED");
     }
-    (StatusCode::BAD_REQUEST, response)
+    Reply { status: StatusCode::BAD_REQUEST, body: response_json(response), replayed: false }
 }
 
 /// The body of an answer.
-pub fn response_json(response: Response) -> Data {
+fn response_json(response: Response) -> Data {
     let executed = response.extensions.contains_key("cost");
     let mut body = Map::new();
     if !response.errors.is_empty() {

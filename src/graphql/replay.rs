@@ -1,4 +1,5 @@
-//! Mutations with the header `Idempotency-Key`: a repeat is answered with the first answer, without the secrets that
+//! Mutations with an idempotency key (the header `Idempotency-Key`, or `extensions.idempotencyKey` of the request, whatever
+//! brought it): a repeat is answered with the first answer, without the secrets that
 //! were shown in it. What must never enter: how long an answer is kept, and who may hear it again.
 
 use std::sync::atomic::Ordering;
@@ -8,12 +9,12 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value as Data, json};
 
 use super::auth::Caller;
-use super::operation::{Fault, Operation, response_json};
+use super::operation::{Fault, Operation, Reply};
 use crate::domain::idempotency::{self, Beginning, Claim};
 use crate::error::{Error, Result};
 
 /// The header that makes a mutation repeatable.
-pub const HEADER: &str = "idempotency-key";
+const HEADER: &str = "idempotency-key";
 /// The name that a field has if it shows a secret once. A test holds the schema to it.
 pub const SECRET: &str = "secret";
 
@@ -32,26 +33,28 @@ impl Secrets {
     }
 }
 
-/// The key of a request.
+/// A key, if it can be one.
 ///
 /// # Errors
 /// A [`Fault`] unless it is one word of 1 to 255 visible ASCII characters.
-pub fn key(headers: &HeaderMap) -> Result<String, Fault> {
-    let given: Vec<_> = headers.get_all(HEADER).iter().filter_map(|value| value.to_str().ok()).collect();
-    match given.as_slice() {
-        [key] if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok((*key).to_owned())
-        }
-        _ => Err(Fault::bad("Idempotency-Key must be one word of 1 to 255 visible ASCII characters")),
+pub fn key(given: &str) -> Result<String, Fault> {
+    match (1..=255).contains(&given.len()) && given.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(given.to_owned()),
+        false => Err(Fault::bad("an idempotency key must be one word of 1 to 255 visible ASCII characters")),
     }
 }
 
-/// An answer's body, and whether it was given before.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub body: Data,
-    pub replayed: bool,
+/// The key in a request's header, if there is one.
+///
+/// # Errors
+/// A [`Fault`] unless it is one key.
+pub fn key_of(headers: &HeaderMap) -> Result<Option<String>, Fault> {
+    let mut given = headers.get_all(HEADER).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Ok(None),
+        (Some(only), None) => key(only.to_str().unwrap_or_default()).map(Some),
+        _ => Err(Fault::bad("one Idempotency-Key is enough")),
+    }
 }
 
 /// Runs a mutation once for this key. It goes on when the caller hangs up, who may come back for the answer.
@@ -100,10 +103,9 @@ pub async fn once(operation: Operation, caller: Caller, key: &str) -> Result<Rep
 async fn run(mut operation: Operation, caller: Caller, claim: Claim) -> Result<Reply, Fault> {
     let secrets = Secrets::default();
     operation.attach(secrets.clone());
-    let answer = operation.run().await;
+    let reply = operation.execute().await;
     let cx = &caller.cx;
     let wrote = cx.wrote.load(Ordering::Relaxed);
-    let reply = answer.map(|(status, response)| Reply { status, body: response_json(response), replayed: false });
     let settled = match &reply {
         // Nothing came of it, and it may be tried again.
         Ok(Reply { status, body, .. }) if *status != StatusCode::OK || (body.get("errors").is_some() && !wrote) => {

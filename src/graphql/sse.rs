@@ -14,7 +14,7 @@ use serde_json::{Value as Data, json};
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::operation::{Answer, Fault, response_json};
+use super::operation::{Answer, Fault};
 use super::streams::{End, Guard, Place, Streams};
 
 /// A comment goes out this often while nothing happens, so that nobody on the way takes the connection for dead.
@@ -63,7 +63,7 @@ struct Open {
 
 fn next(answer: Answer, request_id: Uuid) -> Event {
     match answer {
-        Ok((_, response)) => event("next", &response_json(response)),
+        Ok(reply) => event("next", &reply.body),
         Err(fault) => event("next", &json!({ "errors": [fault.to_json(request_id)] })),
     }
 }

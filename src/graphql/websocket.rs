@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::Door;
 use super::auth::{ANONYMOUS, Caller, Credential};
-use super::operation::{self, Answer, Ask, Fault, response_json};
+use super::operation::{self, Answer, Ask, Fault, Reply};
 use super::streams::{End, Guard, Place, Streams, told};
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -245,10 +245,8 @@ fn refused(fault: Fault) -> BoxStream<'static, Answer> {
 fn outgoing(id: String, answers: BoxStream<'static, Answer>) -> BoxStream<'static, Outgoing> {
     let complete = (json!({ "id": id, "type": "complete" }), true);
     let messages = answers.map(move |answer| match answer {
-        Ok((StatusCode::OK, response)) => {
-            (json!({ "id": id, "type": "next", "payload": response_json(response) }), false)
-        }
-        Ok((_, response)) => (json!({ "id": id, "type": "error", "payload": response_json(response)["errors"] }), true),
+        Ok(Reply { status: StatusCode::OK, body, .. }) => (json!({ "id": id, "type": "next", "payload": body }), false),
+        Ok(Reply { body, .. }) => (json!({ "id": id, "type": "error", "payload": body["errors"] }), true),
         Err(fault) => (json!({ "id": id, "type": "error", "payload": [fault.to_json(Uuid::now_v7())] }), true),
     });
     messages.chain(stream::iter([complete])).boxed()

@@ -506,3 +506,54 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
         assert_eq!(&found(moment).await, was);
     }
 }
+
+const RESTORE: &str = "mutation($input: RoleMappingRestoreInput!) { roleMappingRestore(input: $input) {
+    roleMapping { state group { displayName } history { since until } } userErrors { code field message } } }";
+
+#[tokio::test]
+async fn a_removed_mapping_comes_back_with_what_it_gave() {
+    let world = World::new().await;
+    let cx = world.system();
+    let (ada, bob) = (world.scim().user("ada").await, world.scim().user("bob").await);
+    let ward = world.scim().group("Ward 3", &[ada]).await;
+    let office = world.scim().group("Office", &[bob]).await;
+    let nurse = new_role(&cx, "Nurse", false).await;
+    let map = mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap().mapping_id;
+    let holders = async || {
+        let page = Keyset { limit: 10, ..Default::default() };
+        access::holders(&cx, nurse, Moment::Now, &page).await.unwrap().rows
+    };
+    let restore = async |input: Value| {
+        world.graphql(RESTORE, json!({ "input": input })).await["data"]["roleMappingRestore"].clone()
+    };
+    let id = global("RoleMapping", map);
+    mapping::remove(&cx, map).await.unwrap();
+    assert!(holders().await.is_empty());
+    let done = restore(json!({ "id": id })).await;
+    assert_eq!(done["roleMapping"]["state"], "ACTIVE", "{done:#}");
+    assert_eq!(done["roleMapping"]["history"].as_array().unwrap().len(), 2, "the time between stays a gap: {done:#}");
+    assert_eq!(holders().await, [ada]);
+    assert_eq!(world.events_of(map).await, ["role_mapping.created", "role_mapping.removed", "role_mapping.restored"]);
+    // Once more is no change, and leaves no row.
+    let before = world.everything().await;
+    assert_eq!(restore(json!({ "id": id })).await["userErrors"], json!([]));
+    assert_eq!(world.everything().await, before);
+
+    // Another one may have taken its place; it comes back onto another group then, or not at all.
+    mapping::remove(&cx, map).await.unwrap();
+    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
+    let before = world.everything().await;
+    let taken = restore(json!({ "id": id })).await;
+    assert_eq!((&taken["roleMapping"], &taken["userErrors"][0]["code"]), (&Value::Null, &json!("TAKEN")), "{taken:#}");
+    assert_eq!(world.everything().await, before);
+    let moved = restore(json!({ "id": id, "groupId": global("Group", office) })).await;
+    assert_eq!(moved["roleMapping"]["group"]["displayName"], "Office", "{moved:#}");
+    let mut both = holders().await;
+    both.sort_unstable();
+    assert_eq!(both, BTreeSet::from([ada, bob]).into_iter().collect::<Vec<_>>());
+    // Without its role it has nothing to give.
+    role::delete(&cx, nurse).await.unwrap();
+    let gone = restore(json!({ "id": id })).await;
+    assert_eq!(gone["userErrors"][0]["code"], "NOT_FOUND", "{gone:#}");
+    world.end().await;
+}

@@ -7,6 +7,7 @@ use rolecall::authz::{Permission, Permissions};
 use rolecall::jwt;
 use serde_json::{Value, json};
 
+use crate::socket::{Events, Socket};
 use crate::walk::codes;
 use crate::world::{Answer, World};
 
@@ -226,5 +227,46 @@ async fn an_erasure_reaches_the_kept_answers() {
     assert_eq!(world.count("\"user\" WHERE id = $1 AND purged_at IS NOT NULL", [user.id.into()]).await, 1);
     assert_eq!(world.count("idempotency WHERE answer LIKE '%needle%'", []).await, 0);
     send(&world, "both", both, json!({ "id": id })).await.is(409);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_key_goes_with_the_request_over_every_transport() {
+    let world = World::new().await;
+    let key = &world.acme.api_key;
+    let request = |key: &str| json!({ "query": CREATE, "variables": { "name": "Nurse" }, "extensions": { "idempotencyKey": key } });
+    let post = async |body: Value, header: Option<&'static str>| {
+        let request = reqwest::Client::new().post(&world.acme.graphql).bearer_auth(key);
+        let request = header.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+        Answer::of(request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap())
+            .await
+    };
+    let first = post(request("k"), None).await.is(200);
+    assert!(!replayed(&first) && first.body["data"]["roleCreate"]["role"]["name"] == "Nurse", "{:#}", first.body);
+    assert!(replayed(&post(request("k"), None).await));
+    assert!(replayed(&send(&world, "k", CREATE, json!({ "name": "Nurse" })).await), "the header says the same");
+    assert!(replayed(&post(request("other"), Some("k")).await), "and outranks what the body says");
+    let mut socket = Socket::of(&world.address, key).await;
+    for id in ["a", "b"] {
+        socket.say(json!({ "id": id, "type": "subscribe", "payload": request("k") })).await;
+        assert_eq!(socket.next(id).await, first.body);
+        assert_eq!(socket.hear().await, json!({ "id": id, "type": "complete" }));
+    }
+    let mut events = Events::post(&world.address, key, request("k")).await;
+    assert_eq!(events.answer().await, first.body);
+    // What is refused is refused in the transport's own way.
+    let mut different = request("k");
+    different["variables"]["name"] = json!("Doctor");
+    socket.say(json!({ "id": "c", "type": "subscribe", "payload": different })).await;
+    let refused = socket.hear().await;
+    assert_eq!(
+        (&refused["type"], &refused["payload"][0]["extensions"]["code"]),
+        (&json!("error"), &json!("IDEMPOTENCY_KEY_REUSED"))
+    );
+    for wrong in ["two words", ""] {
+        assert_eq!(codes(&post(request(wrong), None).await.is(400).body), ["BAD_USER_INPUT"]);
+    }
+    assert_eq!(world.count("role", []).await, 1);
+    drop((socket, events));
     world.end().await;
 }
