@@ -150,7 +150,7 @@ pub struct AdoptionProposalDismissInput {
 pub struct AdoptionProposalPayload {
     /// The proposal after the decision; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    proposal: Option<AdoptionProposal>,
+    adoption_proposal: Option<AdoptionProposal>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
@@ -158,7 +158,7 @@ pub struct AdoptionProposalPayload {
 
 fn payload(done: Result<adoption::Proposal>) -> Result<Option<AdoptionProposalPayload>> {
     let (done, user_errors) = page::outcome(done, BLAME)?;
-    Ok(Some(AdoptionProposalPayload { proposal: done.map(Into::into), user_errors }))
+    Ok(Some(AdoptionProposalPayload { adoption_proposal: done.map(Into::into), user_errors }))
 }
 
 #[derive(Default)]

@@ -29,9 +29,11 @@ use crate::jwt;
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "authz::Permission")]
 pub enum Permission {
-    /// See connections, their state and their tokens' metadata, groups, roles and mappings.
+    /// See connections, their state and their tokens' metadata, groups, roles, mappings and grants, and everybody's bulk
+    /// jobs.
     IamRead,
-    /// Create, change, activate and deactivate connections; change the organization's settings.
+    /// Create, change, turn on and off and delete connections; change the organization's settings and schemas; cancel
+    /// bulk jobs of others.
     IamWrite,
     /// Issue, rotate and revoke SCIM tokens and API keys.
     TokenManage,
@@ -39,9 +41,9 @@ pub enum Permission {
     DeleteAll,
     /// See personal data of users.
     UserRead,
-    /// Change users and groups by hand.
+    /// Make, change and delete users and groups by hand.
     UserWrite,
-    /// Create, edit, remove and restore roles and role mappings.
+    /// Say who holds what: roles, role mappings and direct grants, previewed and made; which accounts are protected.
     AccessWrite,
     /// Read the ledger of changes.
     AuditRead,

@@ -223,13 +223,13 @@ pub struct AccessPreviewPayload {
     user_errors: Vec<UserError>,
 }
 
-/// What to make: exactly one of these.
-#[derive(InputObject)]
-pub struct AccessApplyInput {
+/// What to make.
+#[derive(OneofObject)]
+pub enum AccessApplyInput {
     /// The global id of a preview: its edits are made if they would still do exactly what it shows.
-    preview_id: Option<ID>,
+    PreviewId(ID),
     /// The edits themselves, made in this order; 1 to 100.
-    edits: Option<Vec<AccessEditInput>>,
+    Edits(Vec<AccessEditInput>),
 }
 
 /// What a change of access did.
@@ -297,10 +297,11 @@ impl AccessMutation {
     ) -> Result<Option<AccessApplyPayload>> {
         let cx = page::cx(ctx)?;
         let done = async {
-            match (input.preview_id, input.edits) {
-                (Some(id), None) => change::apply_preview(cx, page::id(Kind::AccessPreview, &id, "the preview")?).await,
-                (None, Some(edits)) => change::apply(cx, compile(edits)?).await,
-                _ => Err(Error::invalid("edits", "give exactly one of previewId and edits")),
+            match input {
+                AccessApplyInput::PreviewId(id) => {
+                    change::apply_preview(cx, page::id(Kind::AccessPreview, &id, "the preview")?).await
+                }
+                AccessApplyInput::Edits(edits) => change::apply(cx, compile(edits)?).await,
             }
         };
         let (done, user_errors) = page::outcome(done.await, BLAME)?;

@@ -269,9 +269,9 @@ pub struct SchemaExtensionPayload {
 /// What became of a removal.
 #[derive(SimpleObject)]
 pub struct SchemaExtensionRemovePayload {
-    /// The global id of what is gone; null if there were mistakes.
+    /// The global id that the extension had; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    removed_id: Option<ID>,
+    removed_schema_extension_id: Option<ID>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
@@ -314,6 +314,6 @@ impl SchemaExtensionMutation {
             extension::remove(cx, id).await
         };
         let (done, user_errors) = page::outcome(done.await, BLAME)?;
-        Ok(Some(SchemaExtensionRemovePayload { removed_id: done.map(|()| input.id), user_errors }))
+        Ok(Some(SchemaExtensionRemovePayload { removed_schema_extension_id: done.map(|()| input.id), user_errors }))
     }
 }

@@ -15,7 +15,7 @@ use super::grant::RoleGrant;
 use super::group::{Group, GroupFilter};
 use super::key::ApiKey;
 use super::leaver::{self, Leaver, RevocationTimes};
-use super::loaders::{self, ConnectionId, GroupId, UserId};
+use super::loaders::{self, ConnectionId, GroupId, RoleId, UserId};
 use super::mapping::RoleMapping;
 use super::order::{GroupOrder, RoleOrder, UserOrder};
 use super::overview::ScimOverview;
@@ -254,6 +254,17 @@ impl Organization {
         Ok(Some(Page::new(rows.map(Into::into), |row: &Role| row.0.id, total)))
     }
 
+    /// One role; null if there is none with this id.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn role(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The role's global id.")] id: ID,
+    ) -> async_graphql::Result<Option<Role>> {
+        let Some(id) = page::id_of(Kind::Role, &id) else { return Ok(None) };
+        Ok(loaders::one(ctx, RoleId(id)).await?.map(Into::into))
+    }
+
     /// The mappings of groups to roles, oldest first.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn role_mappings(
@@ -329,8 +340,8 @@ impl Organization {
 
     /// Up to when the past is settled: an answer `asOf` an instant before it is the same for ever.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn settled_until(&self, ctx: &Context<'_>) -> Result<DateTime<Utc>> {
-        access::watermark(page::cx(ctx)?).await
+    async fn settled_until(&self, ctx: &Context<'_>) -> Result<Option<DateTime<Utc>>> {
+        access::watermark(page::cx(ctx)?).await.map(Some)
     }
 
     /// People whom connections wanted to create and who already had an account, oldest first.

@@ -137,7 +137,7 @@ pub struct RoleUpdateInput {
     management: Option<bool>,
 }
 
-/// Which role to remove.
+/// Which role to delete.
 #[derive(InputObject)]
 pub struct RoleDeleteInput {
     /// The role's global id.
@@ -150,6 +150,17 @@ pub struct RolePayload {
     /// The role after the change; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     role: Option<Role>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = requires::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
+/// What became of a deletion.
+#[derive(SimpleObject)]
+pub struct RoleDeletePayload {
+    /// The global id that the role had; null if there were mistakes.
+    #[graphql(directive = requires::apply(None))]
+    deleted_role_id: Option<ID>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
@@ -200,14 +211,16 @@ impl RoleMutation {
         payload(async { role::update(cx, page::id(Kind::Role, &input.id, "the role")?, settings).await }.await)
     }
 
-    /// Removes a role: nobody holds it any more; its mappings and grants have ended, and its name is free.
+    /// Deletes a role: nobody holds it any more; its mappings and grants have ended, and its name is free.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_delete(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which role.")] input: RoleDeleteInput,
-    ) -> Result<Option<RolePayload>> {
+    ) -> Result<Option<RoleDeletePayload>> {
         let cx = page::cx(ctx)?;
-        payload(async { role::delete(cx, page::id(Kind::Role, &input.id, "the role")?).await }.await)
+        let done = async { role::delete(cx, page::id(Kind::Role, &input.id, "the role")?).await };
+        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        Ok(Some(RoleDeletePayload { deleted_role_id: done.map(|_| input.id), user_errors }))
     }
 }

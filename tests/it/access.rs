@@ -236,9 +236,9 @@ async fn a_role_that_is_removed_is_nobodys() {
     mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
     grant::create(&cx, NewGrant { user: ada, role: nurse, reason: None, expires_at: None }).await.unwrap();
     assert_eq!(access::of_users(&cx, &[ada], Moment::Now).await.unwrap()[&ada].len(), 2);
-    let delete = "mutation($id: ID!) { roleDelete(input: { id: $id }) { role { name } userErrors { code } } }";
+    let delete = "mutation($id: ID!) { roleDelete(input: { id: $id }) { deletedRoleId userErrors { code } } }";
     let done = world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"].clone();
-    assert_eq!(done, json!({ "role": { "name": "Nurse" }, "userErrors": [] }));
+    assert_eq!(done, json!({ "deletedRoleId": global("Role", nurse), "userErrors": [] }));
     assert!(access::of_users(&cx, &[ada], Moment::Now).await.unwrap().is_empty());
     assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 0);
     let again = world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"].clone();

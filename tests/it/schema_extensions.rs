@@ -67,13 +67,13 @@ async fn an_extension_is_validated_filtered_patched_and_listed() {
     assert_eq!(scim.patch(&path, operation["Operations"].clone()).await.body[WARD]["beds"], 6);
 
     // It cannot go while somebody has values in it; then it can.
-    let remove = "mutation($id: ID!) { schemaExtensionRemove(input: { id: $id }) { removedId userErrors { code } } }";
+    let remove = "mutation($id: ID!) { schemaExtensionRemove(input: { id: $id }) { removedSchemaExtensionId userErrors { code } } }";
     let held = world.graphql(remove, json!({ "id": id })).await;
     assert_eq!(held["data"]["schemaExtensionRemove"]["userErrors"][0]["code"], "HELD", "{held}");
     let operation = json!({ "Operations": [{ "op": "remove", "path": WARD }] });
     assert_eq!(scim.patch(&path, operation["Operations"].clone()).await.status, 200);
     let gone = world.graphql(remove, json!({ "id": id })).await;
-    assert_eq!(gone["data"]["schemaExtensionRemove"]["removedId"], id, "{gone}");
+    assert_eq!(gone["data"]["schemaExtensionRemove"]["removedSchemaExtensionId"], id, "{gone}");
     assert_eq!(scim.get(&format!("/Schemas/{WARD}")).await.status, 404);
     world.end().await;
 }

@@ -247,8 +247,11 @@ impl Schema {
                 }
                 (_, Shape::OneOf(fields)) if here || input.required() => {
                     let first = [fields[0].name.clone()];
-                    let inner = if here && place.len() > 1 { &place[1..] } else { &first };
-                    self.values(fields, inner, value, own).into()
+                    let good = if named(&fields[0].ty) == "ID" { json!(own(&first[0])) } else { value.clone() };
+                    match here && place.len() > 1 {
+                        true => self.values(fields, &place[1..], value, own).into(),
+                        false => self.values(fields, &first, &good, own).into(),
+                    }
                 }
                 _ if input.name == "first" => json!(5),
                 (name, Shape::Leaf(first)) if name != "ID" && input.required() => sample(name, first.as_deref()),

@@ -449,7 +449,7 @@ async fn a_proposal_is_read_and_decided() {
     let mutation = |name: &str| {
         format!(
             "mutation($id: ID!) {{ {name}(input: {{ id: $id, reason: \"asked her\" }}) {{
-                proposal {{ state reason }} userErrors {{ code field }} }} }}"
+                adoptionProposal {{ state reason }} userErrors {{ code field }} }} }}"
         )
     };
     let (accept, dismiss) = (mutation("adoptionProposalAccept"), mutation("adoptionProposalDismiss"));
@@ -459,14 +459,15 @@ async fn a_proposal_is_read_and_decided() {
         assert_eq!(server.ask_as(&reader, mutation, json!({ "id": found["id"] })).await.code(), "FORBIDDEN");
         let foreign = server.data(mutation, json!({ "id": id(Kind::User, manual) })).await;
         let payload = foreign.as_object().unwrap().values().next().unwrap();
-        let expected = json!({ "proposal": null, "userErrors": [{ "code": "NOT_FOUND", "field": ["input", "id"] }] });
+        let expected =
+            json!({ "adoptionProposal": null, "userErrors": [{ "code": "NOT_FOUND", "field": ["input", "id"] }] });
         assert_eq!(payload, &expected);
     }
     let done = server.data(&dismiss, json!({ "id": found["id"] })).await;
-    let expected = json!({ "proposal": { "state": "DISMISSED", "reason": "asked her" }, "userErrors": [] });
+    let expected = json!({ "adoptionProposal": { "state": "DISMISSED", "reason": "asked her" }, "userErrors": [] });
     assert_eq!(done["adoptionProposalDismiss"], expected);
     let done = server.data(&accept, json!({ "id": found["id"] })).await;
-    assert_eq!(done["adoptionProposalAccept"]["proposal"]["state"], "ACCEPTED");
+    assert_eq!(done["adoptionProposalAccept"]["adoptionProposal"]["state"], "ACCEPTED");
     let adopted = user::get(&server.cx, manual).await.unwrap();
     assert_eq!((adopted.connection_id, adopted.user_name.as_str()), (Some(connection), "ada"));
     let data = server.data(query, json!({ "state": "PENDING" })).await;
