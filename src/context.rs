@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryFilter, Select, SqlErr,
+    ColumnTrait, DatabaseConnection, DatabaseExecutor, DbBackend, DbErr, QueryFilter, RuntimeErr, Select, SqlErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{Notify, watch};
@@ -25,7 +25,7 @@ use crate::authz::{self, Action, Actor, Permission};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::issuers::Issuers;
-use crate::ledger::{self, Entry, Origin};
+use crate::ledger::{self, Entry, Origin, Part, Written};
 use crate::requests::Requests;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -355,22 +355,79 @@ impl Cx {
         };
         #[allow(clippy::disallowed_methods, reason = "the one place where a write begins")]
         let db = self.app.store.write.begin_with_options(options).await.map_err(Failure::from)?;
-        let tx = Tx { cx: self, db, event: Uuid::now_v7() };
+        let tx = Tx { cx: self, db: DatabaseExecutor::OwnedTransaction(db), event: Uuid::now_v7(), locks: true };
         let change = body(&tx).await.map_err(Failure::of)?;
-        if let Some(entry) = change.entry {
-            let origin = Origin {
-                organization: self.organization,
-                actor: &self.actor,
-                request_id: self.request_id,
-                requested_at: self.requested_at,
-            };
-            ledger::record(&tx.db, origin, tx.event, entry).await?;
-            tx.db.commit().await?;
-            self.wrote.store(true, Ordering::Relaxed);
-        } else {
-            tx.db.rollback().await?;
+        let wrote = change.entry.is_some();
+        if let Some(entry) = change.entry
+            && !ledger::record(&tx.db, self.origin(), tx.event, entry, change.parts).await?
+        {
+            return Err(Failure::Passing(Error::Busy("a locked row is not there any more".into())));
         }
+        if let DatabaseExecutor::OwnedTransaction(db) = tx.db {
+            match wrote {
+                true => db.commit().await?,
+                false => db.rollback().await?,
+            }
+        }
+        self.wrote.fetch_or(wrote, Ordering::Relaxed);
         Ok(change.value)
+    }
+
+    /// [`Cx::write`] for what is done all the time: on PostgreSQL `body` first runs without a transaction and
+    /// without locks, and its [`Change::parts`] go to the database together with the ledger row as one statement
+    /// that holds only if what `body` read is still so. Whatever stands in the way ([`Tx::lock`], another write)
+    /// makes it run again as [`Cx::write`] does.
+    ///
+    /// # Errors
+    /// As [`Cx::write`].
+    pub async fn write_at_once<'env, T, F>(&'env self, body: F) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
+    {
+        if self.backend() == DbBackend::Postgres {
+            let db = DatabaseExecutor::Connection(&self.app.store.write);
+            let tx = Tx { cx: self, db, event: Uuid::now_v7(), locks: false };
+            match body(&tx).await {
+                Ok(Change { value, entry: None, .. }) => return Ok(value),
+                Ok(Change { mut value, entry: Some(entry), mut parts, settle }) => {
+                    // Without a transaction nothing tells that a write is open, so it must not wait for long.
+                    parts.iter_mut().take(1).for_each(|part| part.only_soon_after(entry.at));
+                    match ledger::record_at_once(&tx.db, self.origin(), tx.event, entry, parts).await {
+                        Ok(Some(written)) => {
+                            settle(&mut value, written);
+                            self.wrote.store(true, Ordering::Relaxed);
+                            self.app.wake.notify_one();
+                            return Ok(value);
+                        }
+                        Ok(None) => {}
+                        Err(error) => {
+                            let refused = answered(&error);
+                            match Error::from(error) {
+                                taken @ Error::Taken { .. } => return Err(taken),
+                                // The statement did nothing; under locks it turns out what stood in the way.
+                                Error::Busy(_) => {}
+                                _ if refused => {}
+                                // Nothing is tried twice of which nobody knows whether it was done.
+                                unknown => return Err(unknown),
+                            }
+                        }
+                    }
+                }
+                Err(Error::Busy(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.write(body).await
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        Origin {
+            organization: self.organization,
+            actor: &self.actor,
+            request_id: self.request_id,
+            requested_at: self.requested_at,
+        }
     }
 }
 
@@ -379,12 +436,19 @@ impl Cx {
 pub struct Tx<'a> {
     cx: &'a Cx,
     /// Where to read and write inside the transaction.
-    pub db: DatabaseTransaction,
+    pub db: DatabaseExecutor<'a>,
     /// The id that this write's ledger row will have; intervals name it.
     pub event: Uuid,
+    /// False while [`Cx::write_at_once`] tries to do without a transaction.
+    pub locks: bool,
 }
 
 impl Tx<'_> {
+    /// What a body says that can do no more without locks: [`Cx::write_at_once`] runs it again under them.
+    pub fn needs_locks(&self) -> Error {
+        Error::Busy("this change needs a transaction".into())
+    }
+
     /// The instant of the change: take it after the lock, and give the last boundary of what is changed, which
     /// it never precedes.
     pub fn now_after(&self, boundary: Option<DateTime<Utc>>) -> DateTime<Utc> {
@@ -414,18 +478,56 @@ pub struct Change<T> {
     pub value: T,
     /// The ledger row; none = nothing changed, and the transaction is rolled back.
     pub entry: Option<Entry>,
+    /// What is still to be written, together with the ledger row.
+    pub parts: Vec<Part>,
+    /// Tells the value what only the database knew, when it was written without locks.
+    settle: fn(&mut T, Written),
 }
 
 impl<T> Change<T> {
     /// A change with its ledger row.
     pub fn made(value: T, entry: Entry) -> Self {
-        Self { value, entry: Some(entry) }
+        Self::of_parts(value, entry, Vec::new())
+    }
+
+    /// A change that is written together with its ledger row.
+    pub fn of_parts(value: T, entry: Entry, parts: Vec<Part>) -> Self {
+        Self { value, entry: Some(entry), parts, settle: |_, _| {} }
+    }
+
+    /// [`Change::of_parts`] of a row whose version the database counts on.
+    pub fn settled_by(self, settle: fn(&mut T, Written)) -> Self {
+        Self { settle, ..self }
+    }
+
+    /// The same change of something else, for one that is written under locks.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Change<U> {
+        Change { value: make(self.value), entry: self.entry, parts: self.parts, settle: |_, _| {} }
+    }
+
+    /// Writes the parts already, for what has to look at the change before it is done.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the row that was locked is not there any more.
+    pub async fn write_now(&mut self, tx: &Tx<'_>) -> Result<()> {
+        match ledger::write(&tx.db, std::mem::take(&mut self.parts)).await? {
+            true => Ok(()),
+            false => Err(Error::Busy("a locked row is not there any more".into())),
+        }
     }
 
     /// Nothing had to change.
     pub fn nothing(value: T) -> Self {
-        Self { value, entry: None }
+        Self { value, entry: None, parts: Vec::new(), settle: |_, _| {} }
     }
+}
+
+/// Whether it was the database that refused: then the statement did nothing.
+fn answered(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+        return false;
+    };
+    error.as_database_error().is_some()
 }
 
 enum Failure {

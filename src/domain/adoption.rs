@@ -55,8 +55,8 @@ pub(super) async fn meet(cx: &Cx, owner: Uuid, ty: &ResourceType, wanted: &Map<S
             let organization = organization.ok_or_else(|| Error::not_found("the organization"))?;
             match judge(&connection, &organization, &account) {
                 Verdict::Link => {
-                    let Change { value, entry } = link(cx, tx, ty, account, owner, wanted).await?;
-                    Ok(Change { value: Meeting::Adopted(value), entry })
+                    let change = link(cx, tx, ty, account, owner, wanted).await?;
+                    Ok(change.map(Meeting::Adopted))
                 }
                 Verdict::Refuse => Ok(Change::nothing(Meeting::Refused)),
                 Verdict::Propose(cause) => Ok(Change::nothing(Meeting::Proposed(account.id, cause))),
@@ -108,7 +108,9 @@ async fn link(
     let old = account.attributes()?;
     let document = adopted(ty, &old, wanted)?;
     let watch = Watch::begin(cx, tx).await?;
-    let mut change = super::user::rewrite(tx, ty, account, Some(owner), &old, document, ledger::ADOPTED).await?;
+    let mut change = super::user::rewrite(tx, ty, account, Some(owner), &old, document, ledger::ADOPTED)?;
+    // The watch looks at what the change has done, so that is written now.
+    change.write_now(tx).await?;
     watch.end(cx, tx).await?;
     note(&mut change, "connectionId", Value::Null, owner.to_string().into());
     Ok(change)
@@ -233,7 +235,7 @@ pub async fn accept(cx: &Cx, id: Uuid, reason: Option<&str>) -> Result<Proposal>
             note(&mut change, "reason", Value::Null, reason.clone().into());
             let now = tx.now_after(Some(change.value.updated_at));
             let decided = decide(tx, proposal, ProposalState::Accepted, reason.clone(), now).await?;
-            Ok(Change { value: decided, entry: change.entry })
+            Ok(change.map(|_| decided))
         })
     })
     .await

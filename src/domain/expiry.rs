@@ -43,7 +43,8 @@ pub async fn close_due(app: &Arc<App>) -> Result<u64> {
 
 /// Whether there was something to end.
 fn told<T>(change: Change<T>) -> Result<Change<bool>> {
-    Ok(Change { value: change.entry.is_some(), entry: change.entry })
+    let changed = change.entry.is_some();
+    Ok(change.map(|_| changed))
 }
 
 async fn due(app: &App, table: &str, id: &str) -> Result<Vec<Due>> {

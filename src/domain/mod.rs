@@ -44,7 +44,7 @@ use crate::error::{Error, Result};
 async fn locked<E: EntityTrait>(tx: &Tx<'_>, query: Select<E>) -> Result<Option<E::Model>> {
     let query = match sea_orm::ConnectionTrait::get_database_backend(&tx.db) {
         // Weak enough that rows naming this one by foreign key need not wait: keys never change.
-        DbBackend::Postgres => query.lock(LockType::NoKeyUpdate),
+        DbBackend::Postgres if tx.locks => query.lock(LockType::NoKeyUpdate),
         _ => query,
     };
     Ok(query.one(&tx.db).await?)

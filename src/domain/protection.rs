@@ -23,6 +23,10 @@ pub struct Watch {
     held: Vec<role::Model>,
 }
 
+/// True where no connection is watched, because the organization `$1` has no management role.
+pub const NOBODY_WATCHED: &str =
+    "NOT EXISTS (SELECT 1 FROM role w WHERE w.organization_id = $1 AND w.management = TRUE AND w.deleted_at IS NULL)";
+
 impl Watch {
     /// Looks at who holds what before a change by a connection; nobody else is watched.
     pub async fn begin(cx: &Cx, tx: &Tx<'_>) -> Result<Self> {

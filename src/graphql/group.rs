@@ -257,7 +257,7 @@ async fn change_members(
     change: fn(Vec<String>) -> MemberChange,
 ) -> Result<group::Group> {
     let id = page::id(Kind::Group, id, "the group")?;
-    let edit = GroupEdit { attributes: None, members: vec![change(members(member_ids)?)] };
+    let edit = GroupEdit { members: vec![change(members(member_ids)?)], ..GroupEdit::default() };
     group::change(page::cx(ctx)?, id, |_| Ok(edit.clone())).await
 }
 
@@ -269,7 +269,7 @@ impl GroupRenameInput {
         }
         let mut document = group.attributes()?;
         document.insert("displayName".into(), json!(self.display_name));
-        Ok(GroupEdit { attributes: Some(document), members: Vec::new() })
+        Ok(GroupEdit { attributes: Some(document), ..GroupEdit::default() })
     }
 }
 

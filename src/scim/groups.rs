@@ -82,7 +82,8 @@ pub async fn replaced(
         if let (None, Some(known)) = (document::external_id(&document), &group.external_id) {
             document.insert("externalId".into(), known.clone().into());
         }
-        Ok(GroupEdit { attributes: Some(document), members: members.iter().cloned().collect() })
+        let members = members.iter().cloned().collect();
+        Ok(GroupEdit { attributes: Some(document), members, of_version: preconditions.any() })
     })
     .await
 }
@@ -114,7 +115,8 @@ pub async fn patched(
     group::change(&caller.cx, group_id(id)?, |group| {
         preconditions.check(group.version)?;
         let patch = patching::apply_group(&operations, &caller.types.group, &group.attributes()?)?;
-        Ok(GroupEdit { attributes: Some(patch.document), members: patch.members })
+        let of_version = preconditions.any();
+        Ok(GroupEdit { attributes: Some(patch.document), members: patch.members, of_version })
     })
     .await
 }

@@ -179,6 +179,11 @@ impl Preconditions {
         Self { if_match: version, if_none_match: None }
     }
 
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        self.if_match.is_some() || self.if_none_match.is_some()
+    }
+
     /// Whether a change of `version` may go ahead (RFC 9110 section 13.1.1); judged under the row's lock.
     pub fn check(&self, version: i64) -> Result<()> {
         let matches = self.if_match.as_deref().is_none_or(|tags| lists(tags, version));

@@ -364,7 +364,7 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                 let add = dice.roll(2) == 0;
                 let ids = vec![who.to_string()];
                 let change = if add { MemberChange::Add(ids) } else { MemberChange::Remove(ids) };
-                let edit = GroupEdit { attributes: None, members: vec![change] };
+                let edit = GroupEdit { members: vec![change], ..GroupEdit::default() };
                 group::change(provider, of, |_| Ok(edit.clone())).await.unwrap();
                 let members = model.members.get_mut(&of).unwrap();
                 if add {
@@ -375,7 +375,8 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
             }
             4 => {
                 let (Some(outer), Some(inner)) = (dice.pick(&groups), dice.pick(&groups)) else { continue };
-                let edit = GroupEdit { attributes: None, members: vec![MemberChange::Add(vec![inner.to_string()])] };
+                let edit =
+                    GroupEdit { members: vec![MemberChange::Add(vec![inner.to_string()])], ..GroupEdit::default() };
                 // What would close a circle is refused, and the model stays.
                 if group::change(provider, outer, |_| Ok(edit.clone())).await.is_ok() {
                     model.nested.get_mut(&outer).unwrap().insert(inner);

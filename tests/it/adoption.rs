@@ -5,9 +5,10 @@ use rolecall::authz::{Actor, Permission, Scope};
 use rolecall::context::Cx;
 use rolecall::domain::adoption::{self, Cause, Proposal, ProposalState};
 use rolecall::domain::event::Owners;
+use rolecall::domain::grant::{self, NewGrant};
 use rolecall::domain::list::Keyset;
 use rolecall::domain::user::{self, User};
-use rolecall::domain::{connection, organization, protection};
+use rolecall::domain::{connection, organization, protection, role};
 use rolecall::error::Error;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -394,6 +395,24 @@ async fn of_two_connections_at_once_one_gets_the_account() {
         assert_eq!(adoptions, 1);
     }
     assert_eq!(populations(&world).await, (5, 5));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_adoption_does_not_suspend_the_last_holder_of_a_management_role() {
+    let world = World::new().await;
+    linking(&world).await;
+    let cx = world.system();
+    let ada = ada_by_hand(&world).await;
+    let settings = role::Settings { name: Some("Keeper".into()), management: Some(true), ..Default::default() };
+    let keeper = role::create(&cx, settings).await.unwrap().id;
+    grant::create(&cx, NewGrant { user: ada.id, role: keeper, reason: None, expires_at: None }).await.unwrap();
+    let before = world.everything().await;
+    let mut body = ada_of_the_provider();
+    body["active"] = false.into();
+    world.scim().post("/Users", body).await.refused(403, None);
+    assert_eq!(world.everything().await, before);
+    assert!(user::get(&cx, ada.id).await.unwrap().active);
     world.end().await;
 }
 

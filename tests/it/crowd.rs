@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::world::{Scim, World};
+use crate::world::{Scim, World, patch};
 
 /// Creates users, quickly.
 async fn users(scim: &Scim, prefix: &str, many: usize) -> Vec<Uuid> {
@@ -69,6 +69,67 @@ async fn a_hundred_clients_change_one_group_at_once_and_nothing_is_lost() {
     assert_eq!(events.iter().filter(|action| *action == "group.members_changed").count(), 202);
     let version = world.rows("SELECT version FROM \"group\" WHERE id = $1", [ward.into()]).await;
     assert_eq!(version[0]["version"].as_i64(), Some(events.len() as i64), "{version:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_and_goes_under_everybodys_hands_was_never_there_twice() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let [ada] = users(scim, "ada", 1).await[..] else { panic!("one user") };
+    let ward = scim.group("Ward", &[]).await;
+    let path = format!("/Groups/{ward}?attributes=meta");
+    let client = |first: usize| {
+        let path = &path;
+        async move {
+            let mut versions = Vec::new();
+            for n in 0..10 {
+                let change = if (first + n).is_multiple_of(2) { add(ada) } else { remove(ada) };
+                versions.push(scim.patch(path, change).await.is(200).body["meta"]["version"].clone());
+            }
+            versions
+        }
+    };
+    let versions: Vec<Value> = join_all((0..16).map(client)).await.into_iter().flatten().collect();
+
+    let boundaries = world
+        .rows("SELECT since, until FROM membership WHERE group_id = $1 ORDER BY since, until", [ward.into()])
+        .await;
+    let instant = |row: &Value, name: &str| row[name].as_str().map(str::to_owned);
+    for pair in boundaries.windows(2) {
+        let (end, next) = (instant(&pair[0], "until"), instant(&pair[1], "since"));
+        assert!(end.is_some() && end <= next, "{pair:?}");
+    }
+    let told = "SELECT at, payload FROM event WHERE subject_id = $1 AND action = 'group.members_changed' ORDER BY pos";
+    let told = world.rows(told, [ward.into()]).await;
+    let moved = boundaries.iter().map(|row| 1 + usize::from(!row["until"].is_null())).sum::<usize>();
+    assert_eq!(told.len(), moved, "one row in the ledger for each time that somebody came or went");
+    for (n, row) in told.iter().enumerate() {
+        let came = row["payload"].as_str().unwrap().contains("\"after\":{\"members\"");
+        assert_eq!(came, n.is_multiple_of(2), "they follow each other: {told:#?}");
+    }
+    assert!(told.is_sorted_by_key(|row| instant(row, "at")));
+    // Each change has a version of its own, which its client was told.
+    let seen: HashSet<String> = versions.iter().map(ToString::to_string).collect();
+    assert!((moved..=moved + 1).contains(&seen.len()), "{} versions of {moved} changes", seen.len());
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_changes_of_one_version_one_succeeds() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let people = users(scim, "nurse", 16).await;
+    let ward = scim.group("Ward", &[]).await;
+    let path = format!("/Groups/{ward}");
+    let change = |id: &Uuid| {
+        let (body, path) = (patch(add(*id)), &path);
+        async move { scim.send(reqwest::Method::PATCH, path, Some(body), &[("if-match", "W/\"1\"")]).await.status.as_u16() }
+    };
+    let mut statuses = join_all(people.iter().map(change)).await;
+    statuses.sort_unstable();
+    assert_eq!((statuses[0], statuses[1], statuses[15]), (200, 412, 412), "{statuses:?}");
+    assert_eq!(scim.members(ward).await.len(), 1);
     world.end().await;
 }
 
