@@ -106,7 +106,9 @@ async fn find(State(pool): State<PgPool>, Query(asked): Query<Asked>) -> Answer<
     }
     if let Some(start) = asked.start_index {
         let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(
-            "SELECT id, document::text, (SELECT count(*) FROM account) FROM account ORDER BY id LIMIT 100 OFFSET $1",
+            // Only what is shown is read as a whole.
+            "SELECT id, document::text, (SELECT count(*) FROM account) FROM account \
+             JOIN (SELECT id FROM account ORDER BY id LIMIT 100 OFFSET $1) AS page USING (id) ORDER BY id",
         )
         .bind(start - 1)
         .fetch_all(&pool)
@@ -227,7 +229,7 @@ struct Operations {
 #[serde(rename_all = "camelCase")]
 struct Variables {
     user_name: Option<String>,
-    id: Option<Uuid>,
+    id: Option<String>,
     reason: Option<String>,
 }
 
@@ -248,6 +250,14 @@ const ACCESS: &str = "SELECT json_build_object('data', json_build_object('organi
     WHERE s.account_id = a.id)))))::text
   FROM account a WHERE a.user_name = $1";
 
+const HOLDERS: &str = "SELECT json_build_object('data', json_build_object('node', json_build_object('holders',
+  json_build_object('nodes', json_agg(json_build_object('user', json_build_object('id', a.id, 'userName', a.user_name,
+    'displayName', a.document->>'displayName', 'active', a.active)))))))::text
+  FROM (SELECT a.id, a.user_name, a.document, a.active FROM account a
+        WHERE EXISTS (SELECT 1 FROM mapping m JOIN membership s ON s.team_id = m.team_id
+                      WHERE m.role_id = $1::text::bigint AND s.account_id = a.id) AND a.active
+        ORDER BY a.id LIMIT 50) a";
+
 const MAPPING: &str = "WITH m AS (UPDATE mapping SET reason = $2 WHERE team_id = $1 RETURNING team_id, reason),
   l AS (INSERT INTO ledger (id, at, action, subject, payload) SELECT $3, now(), 'mapping.updated', team_id, reason FROM m)
   SELECT json_build_object('data', json_build_object('roleMappingUpdate',
@@ -260,9 +270,11 @@ async fn graphql(State(pool): State<PgPool>, body: String) -> Answer<Response> {
     let variables = asked.variables;
     let answer: String = match asked.operation_name.as_str() {
         "Page" => sqlx::query_scalar(PAGE).fetch_one(&pool).await?,
+        "Holders" => sqlx::query_scalar(HOLDERS).bind(variables.id).fetch_one(&pool).await?,
         "Access" => sqlx::query_scalar(ACCESS).bind(variables.user_name).fetch_one(&pool).await?,
         _ => {
-            let query = sqlx::query_scalar(MAPPING).bind(variables.id).bind(variables.reason).bind(Uuid::now_v7());
+            let mapping = variables.id.and_then(|id| id.parse::<Uuid>().ok());
+            let query = sqlx::query_scalar(MAPPING).bind(mapping).bind(variables.reason).bind(Uuid::now_v7());
             query.fetch_one(&pool).await?
         }
     };

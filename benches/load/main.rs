@@ -141,6 +141,7 @@ async fn run(args: &Args, postgres: &str) -> Result<()> {
             }
             bench.measure(work::graphql_page()).await?;
             bench.measure(work::graphql_access(accounts.min(1_000))).await?;
+            bench.measure(work::graphql_holders(accounts.min(1_000))).await?;
         }
     }
     let accounts = plan.accounts.last().copied().unwrap_or_default();

@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::Result;
-use crate::target::{Kind, Target};
+use crate::target::{Kind, Target, number};
 
 /// Rows cloned by one statement.
 const BATCH: u64 = 20_000;
@@ -213,14 +213,14 @@ pub async fn wards(target: &mut Target, members: u64) -> Result<()> {
     let largest = target.groups.last_key_value().map(|(_, group)| group.clone()).unwrap_or_default();
     groups.push(largest);
     for (n, group) in groups.iter().enumerate() {
-        target.mapping = match target.kind {
+        let (mapping, role) = match target.kind {
             Kind::Floor => {
                 let sql = format!(
                     "WITH r AS (INSERT INTO role (name) VALUES ('Role {n}') RETURNING id) \
                      INSERT INTO mapping (team_id, role_id, reason) SELECT '{group}', id, 'bench' FROM r"
                 );
                 target.db.execute_unprepared(&sql).await?;
-                group.clone()
+                (group.clone(), number(&target.db, "SELECT max(id) FROM role").await?.to_string())
             }
             Kind::Postgres | Kind::Sqlite => {
                 let named = format!("Ward {n}");
@@ -232,11 +232,16 @@ pub async fn wards(target: &mut Target, members: u64) -> Result<()> {
                 map(target, &name, n).await?
             }
         };
+        target.mapping = mapping;
+        if n == 0 {
+            target.role = role;
+        }
     }
     tidy(target).await
 }
 
-async fn map(target: &Target, group: &str, n: usize) -> Result<String> {
+/// Maps a group to a role of its own; returns the mapping and the role.
+async fn map(target: &Target, group: &str, n: usize) -> Result<(String, String)> {
     let group = graphql(
         target,
         &format!(
@@ -249,7 +254,7 @@ async fn map(target: &Target, group: &str, n: usize) -> Result<String> {
     let role = &role["roleCreate"]["role"]["id"];
     let made = graphql(target, &format!("mutation {{ roleMappingCreate(input: {{ roleId: {role}, groupId: {group}, reason: \"bench\" }}) {{ roleMapping {{ id }} userErrors {{ message }} }} }}")).await?;
     let id = made["roleMappingCreate"]["roleMapping"]["id"].as_str();
-    Ok(id.ok_or_else(|| made.to_string())?.into())
+    Ok((id.ok_or_else(|| made.to_string())?.into(), role.as_str().unwrap_or_default().into()))
 }
 
 async fn graphql(target: &Target, query: &str) -> Result<Value> {

@@ -47,6 +47,8 @@ pub struct Target {
     pub spare_group: String,
     /// The mapping that a workload edits.
     pub mapping: String,
+    /// A role that accounts hold.
+    pub role: String,
     /// Beside the server, to fill its store.
     pub db: DatabaseConnection,
     child: Child,
@@ -118,6 +120,7 @@ impl Target {
             groups: BTreeMap::new(),
             spare_group: String::new(),
             mapping: String::new(),
+            role: String::new(),
             db,
             child,
             postgres,

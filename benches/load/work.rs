@@ -153,37 +153,36 @@ pub fn member(members: u64, accounts: u64) -> Workload {
     })
 }
 
-/// Who of those that were not in the group from the beginning is in it now.
+/// Those that were not in the group from the beginning: who of them is in it now, and who is not.
 struct Members {
     group: String,
-    first: u64,
-    accounts: u64,
-    inside: Arc<Mutex<VecDeque<u64>>>,
+    outside: Queue,
+    inside: Queue,
 }
+
+type Queue = Arc<Mutex<VecDeque<u64>>>;
 
 impl Members {
     fn new(group: String, first: u64, accounts: u64) -> Self {
-        Self { group, first, accounts, inside: Arc::default() }
+        Self { group, outside: Arc::new(Mutex::new((first..accounts).collect())), inside: Queue::default() }
     }
 
     fn job(&self, n: u64) -> Job {
         let path = format!("{GROUPS}/{}", self.group);
-        let leaver =
-            if n % 2 == 1 { self.inside.lock().unwrap_or_else(PoisonError::into_inner).pop_front() } else { None };
-        if let Some(who) = leaver {
-            return job(
-                Method::PATCH,
-                path,
-                patch("remove", "members", &json!([{ "value": account_id(who) }])),
-                changed,
-            );
-        }
-        let (who, inside) = (self.first + n % (self.accounts - self.first), self.inside.clone());
-        job(Method::PATCH, path, add_member(&account_id(who)), move |status, body| {
-            inside.lock().unwrap_or_else(PoisonError::into_inner).push_back(who);
+        let leaver = if n % 2 == 1 { taken(&self.inside) } else { None };
+        let (op, who, to) = match leaver {
+            Some(who) => ("remove", who, self.outside.clone()),
+            None => ("add", taken(&self.outside).unwrap_or_default(), self.inside.clone()),
+        };
+        job(Method::PATCH, path, patch(op, "members", &json!([{ "value": account_id(who) }])), move |status, body| {
+            to.lock().unwrap_or_else(PoisonError::into_inner).push_back(who);
             changed(status, body)
         })
     }
+}
+
+fn taken(queue: &Queue) -> Option<u64> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
 /// The first `many` accounts into one group, each by a request of its own.
@@ -253,6 +252,21 @@ pub fn graphql_access(accounts: u64) -> Workload {
             let name = format!("user-{}@bench.example", scatter(n, accounts));
             // Whoever a workload before this one suspended holds nothing.
             Some(graphql("Access", ACCESS, json!({ "userName": name }), |_, body| body.contains("\"roles\"")))
+        }
+    })
+}
+
+const HOLDERS: &str = "query Holders($id: ID!) { node(id: $id) { ... on Role { holders(first: 50) { nodes { \
+    user { id userName displayName active } } } } } }";
+
+/// A page of those who hold a role, by way of a group.
+pub fn graphql_holders(accounts: u64) -> Workload {
+    workload("GraphQL: 50 holders of a role".into(), move |target| {
+        let role = target.role.clone();
+        move |_| {
+            Some(graphql("Holders", HOLDERS, json!({ "id": role }), move |_, body| {
+                body.matches("\"userName\"").count() as u64 == accounts.min(50)
+            }))
         }
     })
 }
