@@ -48,7 +48,7 @@ pub struct Group {
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-pub(super) const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.display_name, r.document, r.version, r.created_at, \
+const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.display_name, r.document, r.version, r.created_at, \
      r.updated_at, r.deleted_at";
 
 const TABLE: Table<Group> = Table { name: "group", columns: COLUMNS, id: |group| group.id };

@@ -1,10 +1,11 @@
 //! Who is in which group, asked for many at once: one statement answers a whole page of a list.
 
 use sea_orm::{FromQueryResult, Statement, Value};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use uuid::Uuid;
 
-use super::group::{COLUMNS, Group};
+use super::group::Group;
 use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::Cx;
@@ -23,10 +24,9 @@ pub struct Place {
 }
 
 #[derive(FromQueryResult)]
-struct GroupOf {
+struct In {
     user_id: Uuid,
-    #[sea_orm(nested)]
-    group: Group,
+    group_id: Uuid,
 }
 
 #[derive(FromQueryResult)]
@@ -35,15 +35,19 @@ struct Count {
     total: i64,
 }
 
-/// For each of these accounts, a page of the groups that it is directly in, by id.
-pub async fn groups_of_users(cx: &Cx, users: &[Uuid], keyset: &Keyset<Uuid>) -> Result<HashMap<Uuid, Slice<Group>>> {
+/// For each of these accounts, a page of the groups that it is directly in, by id. Each group is read once, however many
+/// of them are in it.
+pub async fn groups_of_users(
+    cx: &Cx,
+    users: &[Uuid],
+    keyset: &Keyset<Uuid>,
+) -> Result<HashMap<Uuid, Slice<Arc<Group>>>> {
     cx.allow(Action::ReadGroup, None)?;
     let mut values: Vec<Value> = vec![cx.organization().into(), list::ids(users)];
     let bounds = bounds("m.group_id", keyset, &mut values);
-    let columns = COLUMNS.replace("r.", "");
     let text = format!(
-        r#"SELECT user_id, {columns} FROM (
-             SELECT m.user_id, {COLUMNS}, row_number() OVER (PARTITION BY m.user_id ORDER BY m.group_id {order}) AS place
+        r#"SELECT user_id, group_id FROM (
+             SELECT m.user_id, m.group_id, row_number() OVER (PARTITION BY m.user_id ORDER BY m.group_id {order}) AS place
              FROM membership m JOIN "group" r
                ON r.organization_id = m.organization_id AND r.id = m.group_id AND r.deleted_at IS NULL
              WHERE m.organization_id = $1 AND m.until IS NULL AND m.user_id {among}{bounds}) AS page
@@ -52,9 +56,13 @@ pub async fn groups_of_users(cx: &Cx, users: &[Uuid], keyset: &Keyset<Uuid>) -> 
         among = list::among(cx.backend(), 2),
         limit = keyset.limit + 1,
     );
-    let rows =
-        GroupOf::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
-    Ok(slices(rows.into_iter().map(|row| (row.user_id, row.group)), keyset))
+    let places = In::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
+    let ids: BTreeSet<Uuid> = places.iter().map(|place| place.group_id).collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let groups = super::group::by_ids(cx, &ids).await?;
+    let groups: HashMap<Uuid, Arc<Group>> = groups.into_iter().map(|group| (group.id, Arc::new(group))).collect();
+    let rows = places.iter().filter_map(|place| Some((place.user_id, groups.get(&place.group_id)?.clone())));
+    Ok(slices(rows, keyset))
 }
 
 /// For each of these groups, a page of its direct members, users and groups alike, by id.

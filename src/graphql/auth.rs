@@ -251,12 +251,7 @@ impl Extension for Gatekeeper {
         for error in &mut response.errors {
             page::translate(error, request_id);
         }
-        if let Some(cost) = ctx.data_opt::<limits::Cost>() {
-            response.extensions.insert("cost".into(), cost.to_value());
-        }
-        if let Some(balance) = ctx.data_opt::<Balance>() {
-            response.extensions.insert("budget".into(), balance.to_value());
-        }
+        tell(&mut response, ctx.data_opt(), ctx.data_opt());
         response
     }
 
@@ -288,6 +283,16 @@ impl Extension for Gatekeeper {
             self.errors.lock().unwrap_or_else(PoisonError::into_inner).push(error);
             Ok(Some(Value::Null))
         })
+    }
+}
+
+/// Adds what the operation cost to its answer, and what the caller has left.
+pub fn tell(response: &mut Response, cost: Option<&limits::Cost>, balance: Option<&Balance>) {
+    if let Some(cost) = cost {
+        response.extensions.insert("cost".into(), cost.to_value());
+    }
+    if let Some(balance) = balance {
+        response.extensions.insert("budget".into(), balance.to_value());
     }
 }
 

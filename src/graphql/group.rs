@@ -1,5 +1,7 @@
 //! Groups and who is in them.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject, Union};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
@@ -24,10 +26,16 @@ const BLAME: Blame = &[("the group", "id"), ("members", "memberIds")];
 const MAX_MEMBERS: usize = 1_000;
 
 /// A group as the schema shows it.
-pub struct Group(pub group::Group);
+pub struct Group(pub Arc<group::Group>);
 
 impl From<group::Group> for Group {
     fn from(row: group::Group) -> Self {
+        Self(Arc::new(row))
+    }
+}
+
+impl From<Arc<group::Group>> for Group {
+    fn from(row: Arc<group::Group>) -> Self {
         Self(row)
     }
 }

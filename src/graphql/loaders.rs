@@ -120,6 +120,11 @@ where
     Ok(keys.iter().filter_map(|key| found.remove(key)).collect())
 }
 
+/// Rows that many ask for: each gets the same.
+fn shared<V>(rows: Vec<V>) -> Vec<Arc<V>> {
+    rows.into_iter().map(Arc::new).collect()
+}
+
 fn keyed<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, V> {
     rows.into_iter().map(|row| (key(&row), row)).collect()
 }
@@ -147,22 +152,22 @@ impl Loader<UserId> for Reads {
 }
 
 impl Loader<GroupId> for Reads {
-    type Value = group::Group;
+    type Value = Arc<group::Group>;
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[GroupId]) -> Found<GroupId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(group::by_ids(&self.0, &ids).await?, |row| GroupId(row.id)))
+        Ok(keyed(shared(group::by_ids(&self.0, &ids).await?), |row| GroupId(row.id)))
     }
 }
 
 impl Loader<RoleId> for Reads {
-    type Value = role::Role;
+    type Value = Arc<role::Role>;
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[RoleId]) -> Found<RoleId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(role::by_ids(&self.0, &ids).await?, |row| RoleId(row.id)))
+        Ok(keyed(shared(role::by_ids(&self.0, &ids).await?), |row| RoleId(row.id)))
     }
 }
 
@@ -247,22 +252,23 @@ impl Loader<TokensOf> for Reads {
 }
 
 impl Loader<MappingsOfRole> for Reads {
-    type Value = Vec<mapping::Mapping>;
+    type Value = Vec<Arc<mapping::Mapping>>;
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[MappingsOfRole]) -> Found<MappingsOfRole, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(grouped(mapping::of_roles(&self.0, &ids).await?, |row| MappingsOfRole(row.role_id)))
+        Ok(grouped(shared(mapping::of_roles(&self.0, &ids).await?), |row| MappingsOfRole(row.role_id)))
     }
 }
 
 impl Loader<MappingsOfGroup> for Reads {
-    type Value = Vec<mapping::Mapping>;
+    type Value = Vec<Arc<mapping::Mapping>>;
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[MappingsOfGroup]) -> Found<MappingsOfGroup, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(grouped(mapping::of_groups(&self.0, &ids).await?, |row| MappingsOfGroup(row.group_id.unwrap_or_default())))
+        let mappings = shared(mapping::of_groups(&self.0, &ids).await?);
+        Ok(grouped(mappings, |row| MappingsOfGroup(row.group_id.unwrap_or_default())))
     }
 }
 
@@ -322,7 +328,7 @@ impl Loader<ConnectionGroupCountOf> for Reads {
 }
 
 impl Loader<GroupsOf> for Reads {
-    type Value = Slice<group::Group>;
+    type Value = Slice<Arc<group::Group>>;
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[GroupsOf]) -> Found<GroupsOf, Self::Value> {

@@ -1,5 +1,7 @@
 //! Role mappings: a group's members hold a role.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::role_mapping as stored;
@@ -50,10 +52,16 @@ pub enum RoleMappingState {
 }
 
 /// A mapping as the schema shows it.
-pub struct RoleMapping(pub mapping::Mapping);
+pub struct RoleMapping(pub Arc<mapping::Mapping>);
 
 impl From<mapping::Mapping> for RoleMapping {
     fn from(row: mapping::Mapping) -> Self {
+        Self(Arc::new(row))
+    }
+}
+
+impl From<Arc<mapping::Mapping>> for RoleMapping {
+    fn from(row: Arc<mapping::Mapping>) -> Self {
         Self(row)
     }
 }

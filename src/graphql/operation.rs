@@ -15,9 +15,10 @@ use serde_json::{Map, Value as Data, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::auth::Caller;
+use super::auth::{self, Caller};
+use super::budget::Balance;
 use super::limits::{self, Cost, Excess};
-use super::{Door, loaders, page, replay, schema};
+use super::{Door, loaders, needs, open_schema, page, replay, schema};
 use crate::error::Error;
 
 /// Longest time that a query or a mutation may take.
@@ -206,6 +207,32 @@ pub struct Operation {
     payer: Option<Payer>,
     /// The key by which a repeat of a mutation is known, and whose it is.
     keyed: Option<(String, Caller)>,
+    /// What a query is made of that need not be asked about field by field.
+    open: Option<Again>,
+}
+
+/// All that a request is made of, to run it once more. Of the document the text alone: it is parsed again only after
+/// something went wrong.
+struct Again {
+    text: Arc<str>,
+    name: Option<String>,
+    variables: Variables,
+    cost: Cost,
+    balance: Option<Balance>,
+    caller: Caller,
+}
+
+impl Again {
+    fn request(&self) -> Request {
+        let mut request = Request::new(&*self.text).variables(self.variables.clone()).data(self.cost);
+        if let Some(balance) = self.balance {
+            request = request.data(balance);
+        }
+        if let Some(name) = &self.name {
+            request = request.operation_name(name);
+        }
+        loaders::attach(request, &self.caller.cx).data(self.caller.clone())
+    }
 }
 
 /// Who pays for an operation, and what each answer of it costs.
@@ -257,18 +284,18 @@ pub fn prepare(door: &Arc<Door>, caller: Caller, ask: Ask) -> Result<Operation, 
     let balance = door.budgets.take(&payer.principal, payer.cost)?;
     let payer = Some(payer);
     let request_id = caller.cx.request_id;
-    let mut request = Request::new(&*text).variables(ask.variables).data(cost);
+    let open = kind == OperationType::Query && {
+        let query = chosen(&document, ask.operation_name.as_deref())?;
+        needs::met(&document, query, &caller)
+    };
     // To a subscription, which pays as it goes, the balance of its beginning means nothing.
-    if let Some(balance) = balance.filter(|_| kind != OperationType::Subscription) {
-        request = request.data(balance);
-    }
-    if let Some(name) = ask.operation_name.filter(|_| matches!(document.operations, DocumentOperations::Multiple(_))) {
-        request = request.operation_name(name);
-    }
+    let balance = balance.filter(|_| kind != OperationType::Subscription);
+    let name = ask.operation_name.filter(|_| matches!(document.operations, DocumentOperations::Multiple(_)));
     let keyed = ask.key.filter(|_| kind == OperationType::Mutation).map(|key| (key, caller.clone()));
-    request = loaders::attach(request, &caller.cx).data(caller);
+    let again = Again { text, name, variables: ask.variables, cost, balance, caller };
+    let mut request = again.request();
     request.set_parsed_query(document);
-    Ok(Operation { kind, request, request_id, payer, keyed })
+    Ok(Operation { kind, request, request_id, payer, keyed, open: open.then_some(again) })
 }
 
 impl Operation {
@@ -277,7 +304,7 @@ impl Operation {
         let request_id = caller.cx.request_id;
         let request = Request::new(document).variables(variables).data(Cost::default());
         let request = loaders::attach(request, &caller.cx).data(caller);
-        Self { kind: OperationType::Mutation, request, request_id, payer: None, keyed: None }
+        Self { kind: OperationType::Mutation, request, request_id, payer: None, keyed: None, open: None }
     }
 
     /// What is asked, to tell one request from another.
@@ -302,8 +329,8 @@ impl Operation {
 
     /// Runs a query or a mutation, whatever key it has.
     pub async fn execute(self) -> Answer {
-        let Self { request, request_id, .. } = self;
-        let Ok(response) = tokio::time::timeout(MAX_TIME, schema().execute(request)).await else {
+        let Self { request, request_id, open, .. } = self;
+        let Ok(response) = tokio::time::timeout(MAX_TIME, executed(request, open)).await else {
             tracing::warn!(%request_id, "an operation took too long");
             let message = format!("the operation took longer than {} seconds", MAX_TIME.as_secs());
             return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
@@ -360,6 +387,18 @@ impl Operation {
         });
         paid.boxed()
     }
+}
+
+/// Runs a query whose caller may see all of it without asking at every field. If anything goes wrong it is run once
+/// more with the gatekeeper, who knows what to do with an error.
+async fn executed(request: Request, open: Option<Again>) -> Response {
+    let Some(again) = open else { return schema().execute(request).await };
+    let mut response = open_schema().execute(request).await;
+    if !response.errors.is_empty() {
+        return schema().execute(again.request()).await;
+    }
+    auth::tell(&mut response, Some(&again.cost), again.balance.as_ref());
+    response
 }
 
 /// The answer with its status. The cost is reported by whoever executes: without it, nothing was run, because

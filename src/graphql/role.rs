@@ -1,5 +1,7 @@
 //! Roles: what the application lets somebody do, by its own permission names.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
@@ -15,10 +17,16 @@ use crate::error::Result;
 const BLAME: Blame = &[("the role", "id")];
 
 /// A role as the schema shows it.
-pub struct Role(pub role::Role);
+pub struct Role(pub Arc<role::Role>);
 
 impl From<role::Role> for Role {
     fn from(row: role::Role) -> Self {
+        Self(Arc::new(row))
+    }
+}
+
+impl From<Arc<role::Role>> for Role {
+    fn from(row: Arc<role::Role>) -> Self {
         Self(row)
     }
 }
