@@ -11,6 +11,7 @@ use sea_orm::{
     QueryFilter, QuerySelect, Statement,
 };
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
@@ -51,7 +52,7 @@ pub struct Group {
 const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.display_name, r.document, r.version, r.created_at, \
      r.updated_at, r.deleted_at";
 
-const TABLE: Table<Group> = Table { name: "group", columns: COLUMNS, id: |group| group.id };
+const TABLE: Table<Group> = Table { name: "group", columns: Cow::Borrowed(COLUMNS), id: |group| group.id };
 
 impl Group {
     /// The attributes, parsed.

@@ -1,5 +1,7 @@
 //! Pages: by keyset (stable and as fast at the end as at the beginning), over any table with a total order.
 
+use std::borrow::Cow;
+
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
     Select, Statement, Value,
@@ -96,7 +98,7 @@ pub fn cut<T, K>(mut rows: Vec<T>, keyset: &Keyset<K>) -> Slice<T> {
 pub struct Table<M> {
     pub name: &'static str,
     /// The columns of `M`, read as `r.…`.
-    pub columns: &'static str,
+    pub columns: Cow<'static, str>,
     pub id: fn(&M) -> Uuid,
 }
 
@@ -205,7 +207,17 @@ async fn numbered<M: FromQueryResult>(
     let mut rows = Vec::new();
     if query.limit > 0 {
         let (limit, skip) = (values.len() + 1, values.len() + 2);
-        let text = format!("SELECT {} {from} ORDER BY {order} LIMIT ${limit} OFFSET ${skip}", table.columns);
+        let columns = &table.columns;
+        let page = |columns: &str| format!("SELECT {columns} {from} ORDER BY {order} LIMIT ${limit} OFFSET ${skip}");
+        let text = match offset {
+            0 => page(columns),
+            // Rows that are skipped are not read: their ids stand in an index.
+            _ => format!(
+                r#"SELECT {columns} FROM ({}) AS page JOIN "{}" r ON r.organization_id = $1 AND r.id = page.id ORDER BY {order}"#,
+                page("r.id"),
+                table.name
+            ),
+        };
         let window = [(query.limit as i64).into(), (offset as i64).into()];
         let values = values.iter().cloned().chain(window);
         rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
@@ -305,7 +317,7 @@ pub(super) async fn ordered<M: FromQueryResult>(
     by: By,
     keyset: &Keyset<order::Place>,
 ) -> Result<Slice<(M, order::Place)>> {
-    order::page(cx, table.columns, matching(cx, table, ty, filter, owners)?, by, keyset).await
+    order::page(cx, &table.columns, matching(cx, table, ty, filter, owners)?, by, keyset).await
 }
 
 /// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches.

@@ -9,6 +9,7 @@ use sea_orm::{
     QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ pub struct User {
 const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, r.active, r.protected, r.document, r.version, \
      r.created_at, r.updated_at, r.deleted_at";
 
-const TABLE: Table<User> = Table { name: "user", columns: COLUMNS, id: |user| user.id };
+const TABLE: Table<User> = Table { name: "user", columns: Cow::Borrowed(COLUMNS), id: |user| user.id };
 
 impl User {
     /// The attributes, parsed.
@@ -400,10 +401,57 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
     Ok(User::find_by_statement(statement).all(cx.db()).await?)
 }
 
-/// A numbered page of live accounts that the actor may see.
-pub async fn search(cx: &Cx, query: &Query) -> Result<Found<User>> {
+/// An account in a list, with the groups that it is directly in, by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    pub user: User,
+    pub groups: Vec<GroupOf>,
+}
+
+#[derive(FromQueryResult)]
+struct ListedRow {
+    #[sea_orm(nested)]
+    user: User,
+    /// Pairs of id and name, as JSON.
+    groups: Option<String>,
+}
+
+impl Listed {
+    fn of(row: &ListedRow) -> Result<Self> {
+        let groups: Vec<(Uuid, String)> = match &row.groups {
+            Some(text) => serde_json::from_str(text).map_err(|error| Error::Internal(error.to_string()))?,
+            None => Vec::new(),
+        };
+        let of = |(id, display_name)| GroupOf { user_id: row.user.id, id, display_name };
+        Ok(Self { user: row.user.clone(), groups: groups.into_iter().map(of).collect() })
+    }
+}
+
+/// A page of live accounts that the actor may see, on wish with their groups where the actor may see those.
+pub async fn search(cx: &Cx, query: &Query, with_groups: bool) -> Result<Found<Listed>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::search(cx, &TABLE, &types(cx).await?.user, query).await
+    let with_groups = with_groups && cx.allow(Action::ReadGroup, cx.confined_to()).is_ok();
+    // A connection sees its own accounts, and of their groups its own.
+    let own = if cx.confined_to().is_some() { " AND g.connection_id = r.connection_id" } else { "" };
+    let of = format!(
+        r#"FROM membership m JOIN "group" g ON g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL
+           WHERE m.organization_id = r.organization_id AND m.user_id = r.id AND m.until IS NULL{own}"#
+    );
+    let groups = match cx.backend() {
+        _ if !with_groups => "NULL".into(),
+        DbBackend::Postgres => {
+            format!(
+                "(SELECT json_agg(json_build_array(g.id, g.display_name) ORDER BY g.display_name_key, g.id)::text {of})"
+            )
+        }
+        _ => format!(
+            "(SELECT json_group_array(json_array(hex(id), display_name)) \
+              FROM (SELECT g.id, g.display_name {of} ORDER BY g.display_name_key, g.id))"
+        ),
+    };
+    let columns = format!("{COLUMNS}, {groups} AS groups").into();
+    let table = Table { name: "user", columns, id: |row: &ListedRow| row.user.id };
+    list::search(cx, &table, &types(cx).await?.user, query).await?.map(Listed::of)
 }
 
 /// Live accounts that `filter` matches, oldest first.

@@ -130,14 +130,8 @@ async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
 
 /// A page of users as text.
 pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Found<String>> {
-    let found = user::search(&caller.cx, query).await?;
-    let ids: Vec<Uuid> = found.rows.iter().map(|user| user.id).collect();
-    let groups = groups(&caller.cx, &ids, &wanted.projection).await?;
-    let render = |user: &User| {
-        let groups = groups.get(&user.id).map_or(&[][..], Vec::as_slice);
-        render(caller, user, groups, &wanted.projection)
-    };
-    found.map(render)
+    let found = user::search(&caller.cx, query, wanted.projection.wants("groups")).await?;
+    found.map(|row| render(caller, &row.user, &row.groups, &wanted.projection))
 }
 
 async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &Projection) -> Answer {

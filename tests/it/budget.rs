@@ -216,7 +216,7 @@ async fn what_identity_providers_do_all_day_stays_within_its_budget() {
     meter.user("first").await;
     let body = json!({ "userName": "ada", "externalId": "x", "emails": [{ "value": "ada@acme.example" }] });
     let ada = meter.scim("POST", "/Users", body).await.is(201).within(10, 2).id();
-    let found = meter.scim("GET", "/Users?filter=userName%20eq%20%22ada%22", Value::Null).await.is(200).within(3, 3);
+    let found = meter.scim("GET", "/Users?filter=userName%20eq%20%22ada%22", Value::Null).await.is(200).within(2, 2);
     assert_eq!(found.body["totalResults"], 1);
     let nobody = "/Users?filter=externalId%20eq%20%22nobody%22";
     meter.scim("GET", nobody, Value::Null).await.is(200).within(2, 2);
