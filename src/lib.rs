@@ -28,6 +28,7 @@
 //! PATCH /scim/v2/acme/Groups/{id}  → scim/groups.rs: parse into operations
 //!                                  → domain::group::change(&cx, id, |group| precondition & patch → GroupEdit)
 //!                                  → Cx::write: one transaction: lock, allow, apply the delta, ledger row
+//!                                    (one member, on PostgreSQL: one statement, Cx::write_at_once)
 //! mutation groupAddMembers         → graphql/group.rs: input → GroupEdit
 //!                                  → domain::group::change(&cx, id, |_| edit)      … the same transaction
 //! ```

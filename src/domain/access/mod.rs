@@ -182,5 +182,5 @@ pub async fn watermark(cx: &Cx) -> Result<DateTime<Utc>> {
 }
 
 /// How far the clocks of replicas may be apart, and how long a write may take between its instant and its end on
-/// SQLite.
+/// SQLite. On PostgreSQL a write without a transaction may be half of it on its way to the database.
 const MARGIN: chrono::Duration = chrono::Duration::seconds(1);
