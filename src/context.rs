@@ -357,11 +357,17 @@ impl Cx {
         let db = self.app.store.write.begin_with_options(options).await.map_err(Failure::from)?;
         let tx = Tx { cx: self, db: DatabaseExecutor::OwnedTransaction(db), event: Uuid::now_v7(), locks: true };
         let change = body(&tx).await.map_err(Failure::of)?;
-        let wrote = change.entry.is_some();
+        let wrote = change.entry.is_some() || !change.followed.is_empty();
         if let Some(entry) = change.entry
             && !ledger::record(&tx.db, self.origin(), tx.event, entry, change.parts).await?
         {
             return Err(Failure::Passing(Error::Busy("a locked row is not there any more".into())));
+        }
+        if !change.followed.is_empty() {
+            let told = change.followed.into_iter().map(|Followed { request_id, requested_at, entry }| {
+                (Origin { request_id, requested_at, ..self.origin() }, entry)
+            });
+            ledger::record_followed(&tx.db, told.collect()).await?;
         }
         if let DatabaseExecutor::OwnedTransaction(db) = tx.db {
             match wrote {
@@ -390,7 +396,7 @@ impl Cx {
             let tx = Tx { cx: self, db, event: Uuid::now_v7(), locks: false };
             match body(&tx).await {
                 Ok(Change { value, entry: None, .. }) => return Ok(value),
-                Ok(Change { mut value, entry: Some(entry), mut parts, settle }) => {
+                Ok(Change { mut value, entry: Some(entry), mut parts, settle, .. }) => {
                     // Without a transaction nothing tells that a write is open, so it must not wait for long.
                     parts.iter_mut().take(1).for_each(|part| part.only_soon_after(entry.at));
                     match ledger::record_at_once(&tx.db, self.origin(), tx.event, entry, parts).await {
@@ -482,6 +488,16 @@ pub struct Change<T> {
     pub parts: Vec<Part>,
     /// Tells the value what only the database knew, when it was written without locks.
     settle: fn(&mut T, Written),
+    /// Rows about what followed from earlier changes.
+    pub followed: Vec<Followed>,
+}
+
+/// Something that followed from an earlier change, under the request that made that change.
+#[derive(Debug)]
+pub struct Followed {
+    pub request_id: Uuid,
+    pub requested_at: DateTime<Utc>,
+    pub entry: Entry,
 }
 
 impl<T> Change<T> {
@@ -492,7 +508,7 @@ impl<T> Change<T> {
 
     /// A change that is written together with its ledger row.
     pub fn of_parts(value: T, entry: Entry, parts: Vec<Part>) -> Self {
-        Self { value, entry: Some(entry), parts, settle: |_, _| {} }
+        Self { value, entry: Some(entry), parts, followed: Vec::new(), settle: |_, _| {} }
     }
 
     /// [`Change::of_parts`] of a row whose version the database counts on.
@@ -502,7 +518,13 @@ impl<T> Change<T> {
 
     /// The same change of something else, for one that is written under locks.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Change<U> {
-        Change { value: make(self.value), entry: self.entry, parts: self.parts, settle: |_, _| {} }
+        Change {
+            value: make(self.value),
+            entry: self.entry,
+            parts: self.parts,
+            followed: self.followed,
+            settle: |_, _| {},
+        }
     }
 
     /// Writes the parts already, for what has to look at the change before it is done.
@@ -518,7 +540,12 @@ impl<T> Change<T> {
 
     /// Nothing had to change.
     pub fn nothing(value: T) -> Self {
-        Self { value, entry: None, parts: Vec::new(), settle: |_, _| {} }
+        Self { value, entry: None, parts: Vec::new(), followed: Vec::new(), settle: |_, _| {} }
+    }
+
+    /// What followed from earlier changes; nothing else changed.
+    pub fn followed(value: T, followed: Vec<Followed>) -> Self {
+        Self { followed, ..Self::nothing(value) }
     }
 }
 

@@ -137,22 +137,48 @@ pub(crate) async fn record<C: ConnectionTrait>(
     entry: Entry,
     parts: Vec<Part>,
 ) -> Result<bool, DbErr> {
-    let mut row = row(origin, id, entry)?;
+    let row = row(origin, id, entry)?;
     if db.get_database_backend() == DbBackend::Postgres {
         return Ok(db.execute_raw(together(parts, row)).await?.rows_affected() > 0);
     }
     if !write(db, parts).await? {
         return Ok(false);
     }
-    let (seq, hash) = head(db, origin.organization).await?;
-    row.seq = Some(seq + 1);
-    row.hash = Some(row_hash(&hash, &row, seq + 1));
-    set_head(db, origin.organization, seq + 1, row.hash.clone().unwrap_or_default()).await?;
-    count(db, origin.organization, std::slice::from_ref(&row)).await?;
-    let mut row: event::ActiveModel = row.into();
-    row.pos = NotSet;
-    event::Entity::insert(row).exec_without_returning(db).await?;
+    append(db, vec![row]).await?;
     Ok(true)
+}
+
+/// Writes rows about what followed from earlier changes, inside a transaction.
+pub(crate) async fn record_followed<C: ConnectionTrait>(db: &C, told: Vec<(Origin<'_>, Entry)>) -> Result<(), DbErr> {
+    let rows = told.into_iter().map(|(origin, entry)| row(origin, Uuid::now_v7(), entry));
+    append(db, rows.collect::<Result<_, _>>()?).await
+}
+
+/// Rows written in one statement.
+const APPEND_BATCH: usize = 500;
+
+/// Appends rows of one organization; on SQLite they join the chain.
+async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Result<(), DbErr> {
+    if db.get_database_backend() == DbBackend::Sqlite
+        && let Some(organization) = rows.first().map(|row| row.organization_id)
+    {
+        let (mut seq, mut hash) = head(db, organization).await?;
+        for row in &mut rows {
+            seq += 1;
+            hash = row_hash(&hash, row, seq);
+            (row.seq, row.hash) = (Some(seq), Some(hash.clone()));
+        }
+        set_head(db, organization, seq, hash).await?;
+        count(db, organization, &rows).await?;
+    }
+    let mut rows = rows.into_iter().map(|row| event::ActiveModel { pos: NotSet, ..row.into() });
+    loop {
+        let batch: Vec<_> = rows.by_ref().take(APPEND_BATCH).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        event::Entity::insert_many(batch).exec_without_returning(db).await?;
+    }
 }
 
 /// [`record`] on PostgreSQL and outside a transaction: one statement, which holds or fails as a whole. None when the

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, token};
+use crate::domain::{access, bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, token};
 use crate::ledger;
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
@@ -17,6 +17,8 @@ const SEAL_DELAY: Duration = Duration::from_millis(100);
 const SEAL_SWEEP: Duration = Duration::from_secs(5);
 /// Whoever follows a ledger hears of what another replica sealed at most this long after.
 const LOOK: Duration = Duration::from_millis(500);
+/// Who gained or lost a role by a change hears of it this long after it is settled, at most.
+const ANNOUNCE: Duration = Duration::from_secs(1);
 /// Last-used times and the request log are at most this late.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -29,8 +31,8 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 
 /// Works until told to stop; then does everything once more and returns.
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
-    // Apart from the chores: a long one must not keep those waiting who follow a ledger.
-    tokio::join!(chores(&app, stop.clone()), look(&app, stop));
+    // Apart from the chores: a long one must not keep those waiting who follow a ledger, or access.
+    tokio::join!(chores(&app, stop.clone()), look(&app, stop.clone()), announce(&app, stop));
 }
 
 async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -91,6 +93,24 @@ async fn look(app: &App, mut stop: watch::Receiver<bool>) {
         }
         if let Err(error) = event::look(app).await {
             tracing::warn!(%error, "reading how far the ledgers go failed; it is tried again");
+        }
+    }
+}
+
+/// Tells whose access moved. What is left when the process stops, the next one tells.
+async fn announce(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(ANNOUNCE);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+        }
+        tokio::select! {
+            () = told(&mut stop) => break,
+            done = access::announce(app) => if let Err(error) = done {
+                tracing::warn!(%error, "telling whose access changed failed; it is tried again");
+            },
         }
     }
 }

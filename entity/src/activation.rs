@@ -1,4 +1,4 @@
-//! Account active: an interval.
+//! Account active, and whose it is: an interval.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,6 +10,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub user_id: Uuid,
+    /// whose account it is meanwhile
+    pub connection_id: Option<Uuid>,
     pub since: DateTimeUtc,
     /// set when closed
     pub until: Option<DateTimeUtc>,

@@ -1,6 +1,7 @@
 //! One SeaORM model a table, no logic. What a table is for stands in its module; what may be done with it
 //! stands in `domain`.
 
+pub mod access_cursor;
 pub mod access_preview;
 pub mod access_preview_part;
 pub mod activation;
@@ -48,6 +49,7 @@ macro_rules! scoped {
 }
 
 scoped!(
+    access_cursor.OrganizationId,
     access_preview.Id,
     access_preview_part.PreviewId,
     activation.Id,

@@ -11,6 +11,7 @@ mod m20261123_000003_leavers;
 mod m20261124_000001_idempotency;
 mod m20261124_000002_bulk_job;
 mod m20261124_000002_deletions;
+mod m20261124_000003_access_cursor;
 
 pub struct Migrator;
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000001_idempotency::Migration),
             Box::new(m20261124_000002_deletions::Migration),
             Box::new(m20261124_000002_bulk_job::Migration),
+            Box::new(m20261124_000003_access_cursor::Migration),
         ]
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use entity::{adoption_proposal, connection, group, role_mapping, scim_token, user};
+use entity::{activation, adoption_proposal, connection, group, role_mapping, scim_token, user};
 use sea_orm::sea_query::{Expr, LockType};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QuerySelect,
@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::list;
+use super::{list, user as accounts};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -196,6 +196,9 @@ async fn give_up_batch(cx: &Cx, connection: Uuid, kind: &'static Kind) -> Result
             );
             let values = [tx.organization().into(), now.into(), list::ids(&ids)];
             tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
+            if *table == "user" {
+                change_owner(tx, &ids, now).await?;
+            }
             let live = owned.iter().filter(|one| one.deleted_at.is_none()).count() as i64;
             let entry = Entry {
                 action,
@@ -211,6 +214,24 @@ async fn give_up_batch(cx: &Cx, connection: Uuid, kind: &'static Kind) -> Result
         })
     })
     .await
+}
+
+/// From now on those of these accounts that are active are active as nobody's.
+async fn change_owner(tx: &Tx<'_>, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+    let active: Vec<Uuid> = tx
+        .find::<activation::Entity>()
+        .filter(activation::Column::UserId.is_in(ids.iter().copied()))
+        .filter(activation::Column::Until.is_null())
+        .select_only()
+        .column(activation::Column::UserId)
+        .into_tuple()
+        .all(&tx.db)
+        .await?;
+    if active.is_empty() {
+        return Ok(());
+    }
+    accounts::close_held(tx, "activation", &active, now).await?;
+    accounts::open_activations(tx, &active, None, now).await
 }
 
 #[derive(Debug, FromQueryResult)]

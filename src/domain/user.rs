@@ -177,7 +177,7 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
     let mut parts = vec![Part::new(text, values)];
     parts.extend(emails_changed(tx, user.id, &BTreeSet::new(), &email_keys(&document)));
     if user.active {
-        parts.push(activation_opened(tx, user.id, now));
+        parts.push(activation_opened(tx, user.id, user.connection_id, now));
     }
     let entry = entry("user.created", &user, None, Some(Value::Object(document)));
     Ok(Change::of_parts(user, entry, parts))
@@ -287,10 +287,13 @@ pub(super) fn rewrite(
     ];
     let mut parts = vec![Part::new(text, values)];
     parts.extend(emails_changed(tx, after.id, &email_keys(old), &email_keys(&document)));
-    match (before.active, after.active) {
-        (true, false) => parts.push(activation_closed(tx, after.id, now)),
-        (false, true) => parts.push(activation_opened(tx, after.id, now)),
-        _ => {}
+    if (before.active, before.connection_id) != (after.active, after.connection_id) {
+        if before.active {
+            parts.push(activation_closed(tx, after.id, now));
+        }
+        if after.active {
+            parts.push(activation_opened(tx, after.id, after.connection_id, now));
+        }
     }
     let (was, is) = ledger::difference(old, &document);
     let entry = entry(action, &after, Some(was), Some(is));
@@ -319,7 +322,7 @@ pub(super) async fn revive(
     store(tx, ty, &after, &document).await?;
     insert_emails(tx, after.id, &document).await?;
     if after.active {
-        open_activation(tx, after.id, now).await?;
+        open_activations(tx, &[after.id], after.connection_id, now).await?;
     }
     let entry = entry(action, &after, None, Some(Value::Object(document)));
     Ok(Change::made(after, entry))
@@ -642,10 +645,11 @@ fn emails_changed(tx: &Tx<'_>, user: Uuid, old: &BTreeSet<String>, new: &BTreeSe
     parts
 }
 
-fn activation_opened(tx: &Tx<'_>, user: Uuid, now: DateTime<Utc>) -> Part {
-    let text =
-        "INSERT INTO activation (organization_id, id, user_id, since, opened_by) SELECT $1, $2, $3, $4, $5 WHERE TRUE";
-    Part::new(text, [tx.organization().into(), Uuid::now_v7().into(), user.into(), now.into(), tx.event.into()])
+fn activation_opened(tx: &Tx<'_>, user: Uuid, owner: Option<Uuid>, now: DateTime<Utc>) -> Part {
+    let text = "INSERT INTO activation (organization_id, id, user_id, connection_id, since, opened_by) \
+         SELECT $1, $2, $3, $4, $5, $6 WHERE TRUE";
+    let row = [tx.organization().into(), Uuid::now_v7().into(), user.into(), owner.into()];
+    Part::new(text, row.into_iter().chain([now.into(), tx.event.into()]))
 }
 
 fn activation_closed(tx: &Tx<'_>, user: Uuid, now: DateTime<Utc>) -> Part {
@@ -653,17 +657,24 @@ fn activation_closed(tx: &Tx<'_>, user: Uuid, now: DateTime<Utc>) -> Part {
     Part::new(text, [now.into(), tx.event.into(), tx.organization().into(), user.into()])
 }
 
-async fn open_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
-    let row = activation::ActiveModel {
+/// Accounts can be used from now on, as those of their `owner`.
+pub(super) async fn open_activations(
+    tx: &Tx<'_>,
+    users: &[Uuid],
+    owner: Option<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let rows = users.iter().map(|user| activation::ActiveModel {
         organization_id: Set(tx.organization()),
         id: Set(Uuid::now_v7()),
-        user_id: Set(user_id),
+        user_id: Set(*user),
+        connection_id: Set(owner),
         since: Set(now),
         until: Set(None),
         opened_by: Set(tx.event),
         closed_by: Set(None),
-    };
-    activation::Entity::insert(row).exec_without_returning(&tx.db).await?;
+    });
+    activation::Entity::insert_many(rows).exec_without_returning(&tx.db).await?;
     Ok(())
 }
 

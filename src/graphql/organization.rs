@@ -19,7 +19,7 @@ use super::loaders::{self, ConnectionId, GroupId, RoleId, UserId};
 use super::mapping::RoleMapping;
 use super::order::{GroupOrder, RoleOrder, UserOrder};
 use super::overview::ScimOverview;
-use super::page::{self, Kind, Page, UserError, Window};
+use super::page::{self, Kind, Long, Page, UserError, Window};
 use super::request_log::{RequestLogEntry, RequestLogFilter};
 use super::role::Role;
 use super::user::{User, UserFilter};
@@ -342,6 +342,13 @@ impl Organization {
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn settled_until(&self, ctx: &Context<'_>) -> Result<Option<DateTime<Utc>>> {
         access::watermark(page::cx(ctx)?).await.map(Some)
+    }
+
+    /// The last place of the ledger (`Event.seq`) of which it has been told whose access it moved: by events of the
+    /// action `user.access_changed`, one for each account, within seconds of the change.
+    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    async fn access_announced_through(&self, ctx: &Context<'_>) -> Result<Long> {
+        access::announced_through(page::cx(ctx)?).await.map(Long)
     }
 
     /// People whom connections wanted to create and who already had an account, oldest first.

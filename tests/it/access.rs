@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rolecall::authz::{Actor, Scope};
 use rolecall::context::Cx;
 use rolecall::domain::access::{self, Moment};
@@ -502,6 +503,7 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
     };
     assert_eq!(found(Moment::Now).await, model.access());
     world.app.clock.advance(Duration::from_secs(60));
+    all_moves_are_told(world, &past).await;
     for (at, was, _) in past.iter().step_by(4) {
         let moment = access::moment(cx, Some(*at)).await.unwrap();
         assert_eq!(&found(moment).await, was);
@@ -557,4 +559,51 @@ async fn a_removed_mapping_comes_back_with_what_it_gave() {
     let gone = restore(json!({ "id": id })).await;
     assert_eq!(gone["userErrors"][0]["code"], "NOT_FOUND", "{gone:#}");
     world.end().await;
+}
+
+/// The events about each step say exactly who gained and lost what by it.
+async fn all_moves_are_told(world: &World, past: &[(DateTime<Utc>, BTreeSet<(Uuid, Uuid)>, Vec<Uuid>)]) {
+    world.sealed().await;
+    let through = async || access::announced_through(&world.system()).await.unwrap();
+    let last = world.rows("SELECT seq FROM event WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1", []).await[0]["seq"]
+        .as_i64()
+        .unwrap();
+    while through().await < last {
+        access::announce(&world.app).await.unwrap();
+    }
+    let sql = "SELECT subject_id, payload FROM event WHERE organization_id = $1 AND action = $2 ORDER BY pos";
+    let rows = world.rows(sql, [world.acme.organization.into(), access::ANNOUNCED.into()]).await;
+    let told: Vec<(DateTime<Utc>, Uuid, Value)> = rows
+        .iter()
+        .map(|row| {
+            let after: Value = serde_json::from_str(row["payload"].as_str().unwrap()).unwrap();
+            let after = after["after"].clone();
+            (after["cause"]["at"].as_str().unwrap().parse().unwrap(), id_of(&row["subject_id"]), after)
+        })
+        .collect();
+    let mut before = BTreeSet::new();
+    let mut from = past[0].0 - chrono::Duration::milliseconds(20);
+    for (until, now, _) in past {
+        for (side, expected) in [("gained", now.difference(&before)), ("lost", before.difference(now))] {
+            let mut found = Vec::new();
+            for (_, user, after) in told.iter().filter(|(at, ..)| *at > from && at <= until) {
+                found.extend(after[side].as_array().unwrap().iter().map(|role| (id_of(&role["id"]), *user)));
+            }
+            found.sort_unstable();
+            assert_eq!(found, expected.copied().collect::<Vec<_>>(), "{side} until {until}");
+        }
+        (before, from) = (now.clone(), *until);
+    }
+}
+
+/// An id as JSON tells it: text, or the bytes that SQLite keeps.
+fn id_of(value: &Value) -> Uuid {
+    match value {
+        Value::String(text) => text.parse().unwrap(),
+        Value::Array(bytes) => {
+            let bytes: Vec<u8> = bytes.iter().map(|byte| byte.as_u64().unwrap() as u8).collect();
+            Uuid::from_slice(&bytes).unwrap()
+        }
+        other => panic!("{other}"),
+    }
 }

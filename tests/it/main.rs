@@ -3,6 +3,7 @@
 
 mod access;
 mod adoption;
+mod announcements;
 mod authz;
 mod bad_input;
 mod bad_input_graphql;

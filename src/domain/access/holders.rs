@@ -29,7 +29,7 @@ const WAYS: &str = r#",
 way(user_id) AS (
   SELECT m.user_id FROM source s JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {open m}
   UNION ALL
-  SELECT o.id FROM source s JOIN "user" o ON o.organization_id = $1 AND o.connection_id = s.connection_id
+  SELECT o.id FROM source s JOIN {owned} AS o ON o.connection_id = s.connection_id
   UNION ALL
   SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 AND g.role_id = $4 AND {open g}
     AND (g.expires_at IS NULL OR g.expires_at > $2))
@@ -117,10 +117,11 @@ pub async fn holders(cx: &Cx, role: Uuid, moment: Moment, keyset: &Keyset<Uuid>)
             Source { connection_id: Some(connection), .. } => {
                 values.push(connection.into());
                 let from = format!(
-                    r#""user" u WHERE u.organization_id = $1 AND u.connection_id = ${} AND {{usable}}"#,
+                    r#"{{owned}} AS o JOIN "user" u ON u.organization_id = $1 AND u.id = o.id AND {{usable}}
+                       WHERE o.connection_id = ${}"#,
                     values.len()
                 );
-                arms.push(arm("u.id", &from));
+                arms.push(arm("o.id", &from));
             }
             // A mapping that waits for its group.
             _ => {}

@@ -2,6 +2,7 @@
 //! stored. [`of_users`] and [`holders`] read the same rows from the two ends; [`moved`] tells what a change did to
 //! them. What must never enter: a copy of anybody's access.
 
+mod announce;
 mod explain;
 mod holders;
 mod moved;
@@ -17,6 +18,7 @@ use crate::authz::Action;
 use crate::context::Cx;
 use crate::error::{Error, Result};
 
+pub use announce::{ANNOUNCED, announce, announced_through};
 pub use explain::{Explanation, Gap, explain};
 pub(super) use holders::has_holder;
 pub use holders::{count_holders, holders};
@@ -33,26 +35,48 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// Whether an interval, by its alias, is open at this moment: `$2` is the instant, `$3` the event left out.
-    fn open(self, alias: &str) -> String {
+    /// Whether an interval, by its alias, is open at this moment: at the instant `at`, but for the event `event`.
+    fn open(self, alias: &str, at: &str, event: &str) -> String {
         match self {
             Self::Now => format!("{alias}.until IS NULL"),
-            Self::At(_) => format!("{alias}.since <= $2 AND ({alias}.until IS NULL OR {alias}.until > $2)"),
+            Self::At(_) => format!("{alias}.since <= {at} AND ({alias}.until IS NULL OR {alias}.until > {at})"),
             Self::Without(..) => format!(
-                "{alias}.since <= $2 AND {alias}.opened_by <> $3 \
-                 AND ({alias}.until IS NULL OR {alias}.until > $2 OR {alias}.closed_by = $3)"
+                "{alias}.since <= {at} AND {alias}.opened_by <> {event} \
+                 AND ({alias}.until IS NULL OR {alias}.until > {at} OR {alias}.closed_by = {event})"
             ),
         }
     }
 
     /// Whether the account `u` may be used at this moment.
-    fn usable(self) -> String {
+    fn usable(self, at: &str, event: &str) -> String {
         match self {
             Self::Now => "u.active = TRUE AND u.deleted_at IS NULL".into(),
             // Looked up for each account, where EXISTS would have a planner join with everybody who ever was active.
             _ => format!(
                 "(SELECT 1 FROM activation v WHERE v.organization_id = $1 AND v.user_id = u.id AND {} LIMIT 1) IS NOT NULL",
-                self.open("v")
+                self.open("v", at, event)
+            ),
+        }
+    }
+
+    /// Whose the account `u` is at this moment.
+    fn owner(self, at: &str, event: &str) -> String {
+        match self {
+            Self::Now => "u.connection_id".into(),
+            _ => format!(
+                "(SELECT v.connection_id FROM activation v WHERE v.organization_id = $1 AND v.user_id = u.id AND {} LIMIT 1)",
+                self.open("v", at, event)
+            ),
+        }
+    }
+
+    /// The accounts of all connections at this moment, as rows of `id` and `connection_id`.
+    fn owned(self) -> String {
+        match self {
+            Self::Now => r#"(SELECT u.id, u.connection_id FROM "user" u WHERE u.organization_id = $1)"#.into(),
+            _ => format!(
+                "(SELECT v.user_id AS id, v.connection_id FROM activation v WHERE v.organization_id = $1 AND {})",
+                self.open("v", "$2", "$3")
             ),
         }
     }
@@ -67,13 +91,23 @@ impl Moment {
         vec![cx.organization().into(), at.into(), without.into()]
     }
 
-    /// Fills in what a template leaves to the moment.
+    /// Fills in what a template leaves to the moment. `{open x}` is about the statement's moment, whose instant is `$2`
+    /// and whose event `$3`; `{open x of y}` about the one that the row `y` brings along.
     fn fill(self, template: &str, backend: DbBackend) -> String {
         let no_id = if backend == DbBackend::Postgres { "NULL::uuid" } else { "NULL" };
-        ["m", "n", "x", "g"]
-            .iter()
-            .fold(template.to_owned(), |text, alias| text.replace(&format!("{{open {alias}}}"), &self.open(alias)))
-            .replace("{usable}", &self.usable())
+        let mut text = template.to_owned();
+        for alias in ["m", "n", "x", "g"] {
+            text = text.replace(&format!("{{open {alias}}}"), &self.open(alias, "$2", "$3"));
+            for row in ["a", "r"] {
+                let (at, event) = (format!("{row}.at"), format!("{row}.event"));
+                text = text.replace(&format!("{{open {alias} of {row}}}"), &self.open(alias, &at, &event));
+            }
+        }
+        text.replace("{usable}", &self.usable("$2", "$3"))
+            .replace("{owner}", &self.owner("$2", "$3"))
+            .replace("{owner of e}", &self.owner("e.at", "e.id"))
+            .replace("{owned}", &self.owned())
+            .replace("{usable of e}", &self.usable("e.at", "e.id"))
             .replace("{depth}", &MAX_NESTING.to_string())
             .replace("{no_id}", no_id)
     }
@@ -98,30 +132,35 @@ pub struct Holding {
     pub given_by: Uuid,
 }
 
-/// Access, as rows of [`Holding`]; `{users}` restricts whose. Suspended and deleted accounts hold nothing, and a
-/// planned end is honoured by the instant.
+/// Access, as rows of [`Holding`], of the accounts that `{accounts}` selects, each with the instant and the event of
+/// the moment that is asked for. Suspended and deleted accounts hold nothing, and what has a planned end up to `due`
+/// gives nothing.
 const DEFINITION: &str = r#"
-WITH RECURSIVE account(id, connection_id) AS (
-  SELECT u.id, u.connection_id FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND {usable}),
-reach(user_id, group_id, member_of, joined_by, depth) AS (
-  SELECT m.user_id, m.group_id, m.group_id, m.opened_by, 0 FROM account a
-    JOIN membership m ON m.organization_id = $1 AND m.user_id = a.id AND {open m}
+WITH RECURSIVE account(id, connection_id, at, due, event) AS ({accounts}),
+reach(user_id, group_id, member_of, joined_by, depth, at, due, event) AS (
+  SELECT m.user_id, m.group_id, m.group_id, m.opened_by, 0, a.at, a.due, a.event FROM account a
+    JOIN membership m ON m.organization_id = $1 AND m.user_id = a.id AND {open m of a}
   UNION
-  SELECT r.user_id, n.group_id, r.member_of, r.joined_by, r.depth + 1 FROM reach r
-    JOIN group_nesting n ON n.organization_id = $1 AND n.member_id = r.group_id AND {open n}
+  SELECT r.user_id, n.group_id, r.member_of, r.joined_by, r.depth + 1, r.at, r.due, r.event FROM reach r
+    JOIN group_nesting n ON n.organization_id = $1 AND n.member_id = r.group_id AND {open n of r}
     WHERE r.depth < {depth})
-SELECT r.user_id, x.role_id, x.mapping_id, r.group_id, r.member_of, {no_id} AS grant_id, r.joined_by, x.opened_by AS given_by
-  FROM reach r JOIN role_mapping x ON x.organization_id = $1 AND x.group_id = r.group_id AND {open x}
-    AND (x.expires_at IS NULL OR x.expires_at > $2)
+SELECT r.user_id, x.role_id, x.mapping_id, r.group_id, r.member_of, {no_id} AS grant_id, r.joined_by,
+    x.opened_by AS given_by, r.event
+  FROM reach r JOIN role_mapping x ON x.organization_id = $1 AND x.group_id = r.group_id AND {open x of r} AND (x.expires_at IS NULL OR x.expires_at > r.due)
 UNION
-SELECT a.id, x.role_id, x.mapping_id, {no_id}, {no_id}, {no_id}, {no_id}, x.opened_by
+SELECT a.id, x.role_id, x.mapping_id, {no_id}, {no_id}, {no_id}, {no_id}, x.opened_by, a.event
   FROM account a JOIN role_mapping x ON x.organization_id = $1 AND x.connection_id = a.connection_id
-    AND x.match_attribute = 'EVERYBODY' AND {open x} AND (x.expires_at IS NULL OR x.expires_at > $2)
+    AND x.match_attribute = 'EVERYBODY' AND {open x of a}
+    AND (x.expires_at IS NULL OR x.expires_at > a.due)
 UNION
-SELECT g.user_id, g.role_id, {no_id}, {no_id}, {no_id}, g.id, {no_id}, g.opened_by FROM account a
-  JOIN role_grant g ON g.organization_id = $1 AND g.user_id = a.id AND {open g}
-    AND (g.expires_at IS NULL OR g.expires_at > $2)
+SELECT g.user_id, g.role_id, {no_id}, {no_id}, {no_id}, g.id, {no_id}, g.opened_by, a.event FROM account a
+  JOIN role_grant g ON g.organization_id = $1 AND g.user_id = a.id AND {open g of a}
+    AND (g.expires_at IS NULL OR g.expires_at > a.due)
 ORDER BY 1, 2"#;
+
+/// The accounts `$4` at the moment of the statement.
+const ACCOUNTS: &str =
+    r#"SELECT u.id, {owner}, $2, $2, $3 FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND {usable}"#;
 
 /// What each of these accounts holds, or held.
 pub async fn of_users(cx: &Cx, users: &[Uuid], moment: Moment) -> Result<HashMap<Uuid, Vec<Holding>>> {
@@ -134,7 +173,8 @@ pub async fn of_users(cx: &Cx, users: &[Uuid], moment: Moment) -> Result<HashMap
 }
 
 async fn holdings_of<C: ConnectionTrait>(cx: &Cx, db: &C, users: &[Uuid], moment: Moment) -> Result<Vec<Holding>> {
-    let text = moment.fill(DEFINITION, cx.backend()).replace("{users}", &list::among(cx.backend(), 4));
+    let text = DEFINITION.replace("{accounts}", ACCOUNTS);
+    let text = moment.fill(&text, cx.backend()).replace("{users}", &list::among(cx.backend(), 4));
     let mut values = moment.values(cx);
     values.push(list::ids(users));
     Ok(Holding::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await?)
@@ -142,7 +182,7 @@ async fn holdings_of<C: ConnectionTrait>(cx: &Cx, db: &C, users: &[Uuid], moment
 
 /// The mappings that would give `user` a role but for the account's suspension.
 async fn of_suspended(cx: &Cx, user: Uuid) -> Result<Vec<Uuid>> {
-    let text = DEFINITION.replace("{usable}", "TRUE");
+    let text = DEFINITION.replace("{accounts}", ACCOUNTS).replace("{usable}", "TRUE");
     let text = Moment::Now.fill(&text, cx.backend()).replace("{users}", &list::among(cx.backend(), 4));
     let mut values = Moment::Now.values(cx);
     values.push(list::ids(&[user]));
@@ -171,9 +211,10 @@ pub async fn watermark(cx: &Cx) -> Result<DateTime<Utc>> {
         // One writer: what it writes is visible before the next begins; a write takes its instant when it has begun.
         return Ok(now - MARGIN);
     }
+    // What has written nothing within a minute only reads, as a backup does for hours.
     let text = "SELECT CAST(coalesce(EXTRACT(EPOCH FROM clock_timestamp() - min(xact_start)) * 1000000, 0) AS bigint) AS age \
          FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' \
-         AND pid <> pg_backend_pid()";
+         AND pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR xact_start > clock_timestamp() - interval '1 minute')";
     let age: i64 = match cx.db().query_one_raw(Statement::from_string(DbBackend::Postgres, text)).await? {
         Some(row) => row.try_get("", "age")?,
         None => 0,

@@ -75,7 +75,7 @@ fn difference(cx: &Cx) -> String {
         let text = r#"
         SELECT m.user_id FROM {source} s JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {open m}
           WHERE m.user_id IN (SELECT user_id FROM concerned)
-        UNION SELECT o.id FROM {source} s JOIN "user" o ON o.organization_id = $1 AND o.connection_id = s.connection_id
+        UNION SELECT o.id FROM {source} s JOIN {owned} AS o ON o.connection_id = s.connection_id
           WHERE o.id IN (SELECT user_id FROM concerned)
         UNION SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 AND g.role_id = $4 AND {open g}
           AND (g.expires_at IS NULL OR g.expires_at > $2) AND g.user_id IN (SELECT user_id FROM concerned)"#;
@@ -99,7 +99,7 @@ fn difference(cx: &Cx) -> String {
             SELECT m.user_id FROM touched s JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id
               AND {open}
             UNION ALL
-            SELECT o.id FROM touched s JOIN "user" o ON o.organization_id = $1 AND o.connection_id = s.connection_id
+            SELECT o.id FROM touched s JOIN {owned} AS o ON o.connection_id = s.connection_id
           ) AS w JOIN "user" u ON u.organization_id = $1 AND u.id = w.user_id AND {usable}),
         before_it(user_id) AS ({side_before}),
         after_it(user_id) AS ({side_after})
@@ -109,8 +109,9 @@ fn difference(cx: &Cx) -> String {
         touched = sources("touched", "(x.opened_by = $3 OR x.closed_by = $3)", after),
         was = sources("was", standing, before),
         is_now = sources("is_now", standing, after),
-        open = after.open("m"),
-        usable = after.usable(),
+        open = after.open("m", "$2", "$3"),
+        usable = after.usable("$2", "$3"),
+        owned = after.owned(),
         side_before = side(before),
         side_after = side(after),
     )

@@ -1,0 +1,53 @@
+//! Whose access a change moved is told by events of their own: how far that is. What was before is not told again.
+//! And whose an account was at any time, so that what everybody of a connection held can be said afterwards.
+
+use sea_orm_migration::prelude::*;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        crate::run(manager, STATEMENTS).await?;
+        match manager.get_database_backend() {
+            sea_orm::DbBackend::Sqlite => crate::run(manager, WHOLE).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+const STATEMENTS: &[&str] = &[
+    r#"CREATE TABLE access_cursor (
+        organization_id UUID NOT NULL PRIMARY KEY REFERENCES organization (id),
+        seq bigint NOT NULL,
+        user_id UUID)"#,
+    r#"INSERT INTO access_cursor (organization_id, seq) SELECT organization_id, seq FROM ledger_head WHERE seq > 0"#,
+    r#"ALTER TABLE activation ADD COLUMN connection_id UUID"#,
+    r#"UPDATE activation SET connection_id = (SELECT u.connection_id FROM "user" u
+        WHERE u.organization_id = activation.organization_id AND u.id = activation.user_id)"#,
+    r#"CREATE INDEX activation_owner ON activation (organization_id, connection_id, user_id)"#,
+];
+
+/// SQLite does not join an index of the present with one of the past for a question about any instant: it reads a
+/// whole table instead. So there the past has indexes that hold the present too.
+const WHOLE: &[&str] = &[
+    "DROP INDEX membership_user_past",
+    "CREATE INDEX membership_user_whole ON membership (organization_id, user_id)",
+    "DROP INDEX membership_group_past",
+    "CREATE INDEX membership_group_whole ON membership (organization_id, group_id, user_id)",
+    "DROP INDEX group_nesting_past",
+    "CREATE INDEX group_nesting_whole ON group_nesting (organization_id, group_id)",
+    "DROP INDEX group_nesting_member_past",
+    "CREATE INDEX group_nesting_member_whole ON group_nesting (organization_id, member_id)",
+    "DROP INDEX activation_past",
+    "CREATE INDEX activation_whole ON activation (organization_id, user_id)",
+    "DROP INDEX role_grant_user_past",
+    "CREATE INDEX role_grant_user_whole ON role_grant (organization_id, user_id)",
+    "DROP INDEX role_grant_role_past",
+    "CREATE INDEX role_grant_role_whole ON role_grant (organization_id, role_id)",
+    "DROP INDEX role_mapping_role_past",
+    "CREATE INDEX role_mapping_role_whole ON role_mapping (organization_id, role_id)",
+    "DROP INDEX role_mapping_group_past",
+    "CREATE INDEX role_mapping_group_whole ON role_mapping (organization_id, group_id)",
+];

@@ -1,0 +1,412 @@
+//! After each change: an event for every account that gained or lost a role by it, whatever the change was. The
+//! events follow from the ledger by one walk along it, whose place is kept with what it told: it goes on where it
+//! stopped, and each move is told once, whichever replica does it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::DateTime;
+use entity::{access_cursor, event, role, user};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Statement,
+};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{DEFINITION, Moment, watermark};
+use crate::context::{App, Change, Cx, Followed};
+use crate::domain::group::MAX_NESTING;
+use crate::domain::list;
+use crate::error::{Error, Result};
+use crate::ledger::{Entry, Subject};
+
+/// The action of the events told here: the account `subject` holds other roles since the change that it names.
+pub const ANNOUNCED: &str = "user.access_changed";
+
+/// Rows of the ledger looked at together.
+const EVENTS: u64 = 200;
+/// Accounts looked at together.
+const PEOPLE: usize = 1_000;
+
+/// The accounts `$2`, each with the event that may have concerned it. Planned ends count when they are closed: by
+/// an event, so that each is told once.
+const ACCOUNTS: &str = r#"SELECT u.id, {owner of e}, e.at, {never}, e.id FROM {pairs}
+    {then} event e ON e.organization_id = $1 AND e.id = p.event
+    {then} "user" u ON u.organization_id = $1 AND u.id = p.account AND {usable of e}"#;
+
+/// How far the walk along the ledger is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    seq: i64,
+    user: Option<Uuid>,
+}
+
+/// A row of the ledger, and what it may have moved.
+#[derive(Debug)]
+struct Cause {
+    event: event::Model,
+    users: BTreeSet<Uuid>,
+    groups: BTreeSet<Uuid>,
+    connections: BTreeSet<Uuid>,
+}
+
+/// What an account held before an event and after it.
+#[derive(Debug, Default)]
+struct Held {
+    before: BTreeSet<Uuid>,
+    after: BTreeSet<Uuid>,
+}
+
+/// Tells what all changes did that are settled and not told yet, in every organization; returns how many events that
+/// made.
+pub async fn announce(app: &Arc<App>) -> Result<u64> {
+    let mut told = 0;
+    for organization in behind(app).await? {
+        let cx = Cx::system(app.clone(), organization);
+        while let Some(more) = step(&cx).await? {
+            told += more;
+        }
+    }
+    Ok(told)
+}
+
+/// The last row of the ledger of which it is told what it did to whose access.
+pub async fn announced_through(cx: &Cx) -> Result<i64> {
+    cx.allow(crate::authz::Action::ReadLedger, None)?;
+    Ok(place(cx).await?.seq)
+}
+
+#[derive(FromQueryResult)]
+struct Behind {
+    organization_id: Uuid,
+}
+
+async fn behind(app: &App) -> Result<Vec<Uuid>> {
+    let text = "SELECT h.organization_id FROM ledger_head h LEFT JOIN access_cursor c ON c.organization_id = h.organization_id \
+         WHERE h.seq > coalesce(c.seq, 0)";
+    let rows =
+        Behind::find_by_statement(Statement::from_string(app.store.backend(), text)).all(&app.store.read).await?;
+    Ok(rows.into_iter().map(|row| row.organization_id).collect())
+}
+
+async fn place(cx: &Cx) -> Result<Place> {
+    let row = cx.find::<access_cursor::Entity>().one(cx.db()).await?;
+    Ok(row.map_or(Place { seq: 0, user: None }, |row| Place { seq: row.seq, user: row.user_id }))
+}
+
+/// Goes on from the place that is kept; returns how many events it made, or none when there is nothing to do.
+async fn step(cx: &Cx) -> Result<Option<u64>> {
+    // Before the rows are read: every change up to then is visible to what is read after it.
+    let settled = watermark(cx).await?;
+    let from = place(cx).await?;
+    let rows = cx
+        .find::<event::Entity>()
+        .filter(event::Column::Seq.gt(from.seq))
+        .order_by_asc(event::Column::Seq)
+        .limit(EVENTS)
+        .all(cx.db())
+        .await?;
+    let causes = causes(cx, rows.into_iter().take_while(|row| row.at <= settled).collect()).await?;
+    let Some(first) = causes.first() else { return Ok(None) };
+
+    if first.is_large() {
+        let people = concerned(cx, first, from.user).await?;
+        let place = match people.last() {
+            Some(last) if people.len() == PEOPLE => Place { seq: from.seq, user: Some(*last) },
+            _ => Place { seq: from.seq + 1, user: None },
+        };
+        let pairs: Vec<_> = people.iter().map(|user| (first.event.id, *user)).collect();
+        return tell(cx, &causes, from, place, &pairs).await.map(Some);
+    }
+    let mut pairs = Vec::new();
+    let mut seq = from.seq;
+    for cause in &causes {
+        if cause.is_large() || pairs.len() + cause.users.len() > PEOPLE {
+            break;
+        }
+        pairs.extend(cause.users.iter().map(|user| (cause.event.id, *user)));
+        seq += 1;
+    }
+    tell(cx, &causes, from, Place { seq, user: None }, &pairs).await.map(Some)
+}
+
+impl Cause {
+    /// Whether those whom it may have moved have to be found first, page by page.
+    fn is_large(&self) -> bool {
+        !self.groups.is_empty() || !self.connections.is_empty() || self.users.len() > PEOPLE
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Touched {
+    event_id: Uuid,
+    id: Uuid,
+}
+
+/// Whom and what each of these rows may have moved: what its subject and its values name, and what the mappings and
+/// grants are for that it opened or closed.
+async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
+    let mut causes: Vec<Cause> = rows
+        .into_iter()
+        .map(|event| Cause { event, users: BTreeSet::new(), groups: BTreeSet::new(), connections: BTreeSet::new() })
+        .collect();
+    let mut members = BTreeSet::new();
+    let mut edits = BTreeSet::new();
+    for cause in &mut causes {
+        let (row, users) = (&cause.event, &mut cause.users);
+        match row.action.as_str() {
+            ANNOUNCED | "user.updated" | "user.protected" | "user.unprotected" | "user.purged" => {}
+            "users.deleted_all" => users.extend(named(row, "before", "ids")),
+            action if action.starts_with("user.") => {
+                users.insert(row.subject_id);
+            }
+            action if action.starts_with("group.") => {
+                for side in ["before", "after"] {
+                    users.extend(named(row, side, "members"));
+                }
+                // What a group took along is told by its intervals; so is what an erased row does not tell any more.
+                if action == "group.deleted" || action == "group.restored" || row.payload.is_none() {
+                    cause.groups.insert(row.subject_id);
+                }
+                members.extend(users.iter().copied());
+                edits.insert(row.id);
+            }
+            "access.changed" | "role.deleted" | "connection.deleted" => {
+                edits.insert(row.id);
+            }
+            action if action.starts_with("role_mapping.") || action.starts_with("role_grant.") => {
+                edits.insert(row.id);
+            }
+            _ => {}
+        }
+    }
+    if !members.is_empty() {
+        let text = format!(
+            r#"SELECT r.id, r.id AS event_id FROM "group" r WHERE r.organization_id = $1 AND r.id {}"#,
+            list::among(cx.backend(), 2)
+        );
+        for Touched { id, .. } in touched(cx, &text, &members).await? {
+            for cause in causes.iter_mut().filter(|cause| cause.users.contains(&id)) {
+                cause.users.remove(&id);
+                cause.groups.insert(id);
+            }
+        }
+    }
+    if !edits.is_empty() {
+        let among = list::among(cx.backend(), 2);
+        let either = |table: &str, what: &str, condition: &str| {
+            format!(
+                "SELECT opened_by AS event_id, {what} AS id FROM {table} \
+                   WHERE organization_id = $1 AND opened_by {among} AND {what} IS NOT NULL{condition} \
+                 UNION SELECT closed_by, {what} FROM {table} \
+                   WHERE organization_id = $1 AND closed_by {among} AND {what} IS NOT NULL{condition}"
+            )
+        };
+        let everybody = " AND match_attribute = 'EVERYBODY'";
+        let groups = touched(cx, &either("role_mapping", "group_id", ""), &edits).await?;
+        let connections = touched(cx, &either("role_mapping", "connection_id", everybody), &edits).await?;
+        let users = touched(cx, &either("role_grant", "user_id", ""), &edits).await?;
+        for cause in &mut causes {
+            let of = |found: &[Touched]| -> Vec<Uuid> {
+                found.iter().filter(|row| row.event_id == cause.event.id).map(|row| row.id).collect()
+            };
+            let (groups, connections, users) = (of(&groups), of(&connections), of(&users));
+            cause.groups.extend(groups);
+            cause.connections.extend(connections);
+            cause.users.extend(users);
+        }
+    }
+    Ok(causes)
+}
+
+async fn touched(cx: &Cx, text: &str, ids: &BTreeSet<Uuid>) -> Result<Vec<Touched>> {
+    let values = [cx.organization().into(), list::ids(ids)];
+    Ok(Touched::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?)
+}
+
+/// The ids that a row lists under `key`, before or after.
+fn named(row: &event::Model, side: &str, key: &str) -> Vec<Uuid> {
+    let payload: Value = row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let ids = payload[side][key].as_array().cloned().unwrap_or_default();
+    ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect()
+}
+
+#[derive(FromQueryResult)]
+struct Account {
+    id: Uuid,
+}
+
+/// The next accounts after `after`, by id, that a large change may have moved: whoever was in its groups, or in groups
+/// within them, just before it or just after.
+async fn concerned(cx: &Cx, cause: &Cause, after: Option<Uuid>) -> Result<Vec<Uuid>> {
+    let touch = |alias: &str| {
+        format!("{alias}.since <= $2 AND ({alias}.until IS NULL OR {alias}.until > $2 OR {alias}.closed_by = $3)")
+    };
+    let backend = cx.backend();
+    let text = format!(
+        r#"WITH RECURSIVE root(group_id, depth) AS (
+          SELECT r.id, 0 FROM "group" r WHERE r.organization_id = $1 AND r.id {groups}
+          UNION
+          SELECT n.member_id, s.depth + 1 FROM root s
+            JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {nested}
+            WHERE s.depth < {MAX_NESTING})
+        SELECT id FROM (
+          SELECT m.user_id AS id FROM (SELECT DISTINCT group_id FROM root) AS s
+            JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {joined} AND m.user_id > $4
+          UNION SELECT v.user_id FROM activation v
+            WHERE v.organization_id = $1 AND v.connection_id {connections} AND {owned} AND v.user_id > $4
+          UNION SELECT u.id FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND u.id > $4) AS people
+        ORDER BY id LIMIT {PEOPLE}"#,
+        groups = list::among(backend, 5),
+        connections = list::among(backend, 6),
+        users = list::among(backend, 7),
+        nested = touch("n"),
+        joined = touch("m"),
+        owned = touch("v"),
+    );
+    let values = [
+        cx.organization().into(),
+        cause.event.at.into(),
+        cause.event.id.into(),
+        after.unwrap_or_default().into(),
+        list::ids(&cause.groups),
+        list::ids(&cause.connections),
+        list::ids(&cause.users),
+    ];
+    let rows = Account::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(cx.db()).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    event: Uuid,
+    user_id: Uuid,
+    role_id: Uuid,
+}
+
+/// What each of these pairs of event and account held before it and after it, where that differs.
+async fn moves(cx: &Cx, pairs: &[(Uuid, Uuid)]) -> Result<BTreeMap<(Uuid, Uuid), Held>> {
+    let mut held: BTreeMap<(Uuid, Uuid), Held> = BTreeMap::new();
+    if pairs.is_empty() {
+        return Ok(held);
+    }
+    let backend = cx.backend();
+    let ids: Vec<[String; 2]> =
+        pairs.iter().map(|(event, user)| [event.simple().to_string(), user.simple().to_string()]).collect();
+    // SQLite joins in this order if it is told to; it would begin with everybody.
+    let (list, then, never) = match backend {
+        DbBackend::Postgres => (
+            "(SELECT (value->>0)::uuid AS event, (value->>1)::uuid AS account FROM jsonb_array_elements($2) AS l(value)) AS p",
+            "JOIN",
+            "TIMESTAMPTZ 'epoch'",
+        ),
+        _ => (
+            "(SELECT unhex(value->>0) AS event, unhex(value->>1) AS account FROM json_each($2)) AS p",
+            "CROSS JOIN",
+            "''",
+        ),
+    };
+    let text = DEFINITION
+        .replace("{accounts}", ACCOUNTS)
+        .replace("{pairs}", list)
+        .replace("{then}", then)
+        .replace("{never}", never);
+    for before in [true, false] {
+        let moment = match before {
+            true => Moment::Without(DateTime::UNIX_EPOCH, Uuid::nil()),
+            false => Moment::At(DateTime::UNIX_EPOCH),
+        };
+        let text = format!("SELECT DISTINCT event, user_id, role_id FROM ({}) AS held", moment.fill(&text, backend));
+        let values = [cx.organization().into(), json!(ids).into()];
+        for row in Row::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(cx.db()).await? {
+            let held = held.entry((row.event, row.user_id)).or_default();
+            let roles = if before { &mut held.before } else { &mut held.after };
+            roles.insert(row.role_id);
+        }
+    }
+    held.retain(|_, held| held.before != held.after);
+    Ok(held)
+}
+
+/// Tells what these pairs came to, and goes on from `from` to `to` in the same write; nothing where another has gone
+/// on meanwhile.
+async fn tell(cx: &Cx, causes: &[Cause], from: Place, to: Place, pairs: &[(Uuid, Uuid)]) -> Result<u64> {
+    let moves = moves(cx, pairs).await?;
+    if moves.is_empty() {
+        go_on(cx, &cx.app.store.write, from, to).await?;
+        return Ok(0);
+    }
+    let told = &told(cx, causes, &moves).await?;
+    let written = cx.write(move |tx| {
+        Box::pin(async move {
+            if !go_on(cx, &tx.db, from, to).await? {
+                return Ok(Change::nothing(0));
+            }
+            let at = tx.now_after(told.iter().map(|followed| followed.entry.at).max());
+            let followed =
+                told.iter().map(|followed| Followed { entry: Entry { at, ..followed.entry.clone() }, ..*followed });
+            Ok(Change::followed(told.len() as u64, followed.collect()))
+        })
+    });
+    written.await
+}
+
+/// The events for these moves, each under the request that caused it and not before it.
+async fn told(cx: &Cx, causes: &[Cause], moves: &BTreeMap<(Uuid, Uuid), Held>) -> Result<Vec<Followed>> {
+    let causes: HashMap<Uuid, &event::Model> = causes.iter().map(|cause| (cause.event.id, &cause.event)).collect();
+    let roles: BTreeSet<Uuid> =
+        moves.values().flat_map(|held| held.before.union(&held.after).copied().collect::<Vec<_>>()).collect();
+    let names: HashMap<Uuid, String> = cx
+        .find::<role::Entity>()
+        .filter(role::Column::Id.is_in(roles))
+        .select_only()
+        .columns([role::Column::Id, role::Column::Name])
+        .into_tuple()
+        .all(cx.db())
+        .await?
+        .into_iter()
+        .collect();
+    let owners: HashMap<Uuid, Option<Uuid>> = cx
+        .find::<user::Entity>()
+        .filter(user::Column::Id.is_in(moves.keys().map(|(_, user)| *user).collect::<BTreeSet<_>>()))
+        .select_only()
+        .columns([user::Column::Id, user::Column::ConnectionId])
+        .into_tuple()
+        .all(cx.db())
+        .await?
+        .into_iter()
+        .collect();
+    let shown = |roles: &mut dyn Iterator<Item = &Uuid>| -> Vec<Value> {
+        roles.map(|id| json!({ "id": id, "name": names.get(id) })).collect()
+    };
+    let mut told = Vec::with_capacity(moves.len());
+    for ((event, user), held) in moves {
+        let cause = causes.get(event).ok_or_else(|| Error::Internal(format!("no cause {event}")))?;
+        let mut after = Map::new();
+        after.insert("roles".into(), shown(&mut held.after.iter()).into());
+        after.insert("gained".into(), shown(&mut held.after.difference(&held.before)).into());
+        after.insert("lost".into(), shown(&mut held.before.difference(&held.after)).into());
+        after.insert("cause".into(), json!({ "event": cause.id, "action": cause.action, "at": cause.at }));
+        let entry = Entry {
+            action: ANNOUNCED,
+            subject: Subject { kind: "user", id: *user },
+            connection: owners.get(user).copied().flatten(),
+            at: cause.at,
+            before: Some(json!({ "roles": shown(&mut held.before.iter()) })),
+            after: Some(after.into()),
+            population: 0,
+        };
+        told.push(Followed { request_id: cause.request_id, requested_at: cause.requested_at, entry });
+    }
+    Ok(told)
+}
+
+/// Moves the kept place on, if it is still where it was.
+async fn go_on<C: ConnectionTrait>(cx: &Cx, db: &C, from: Place, to: Place) -> Result<bool> {
+    let text = "INSERT INTO access_cursor (organization_id, seq, user_id) VALUES ($1, $2, $3) \
+         ON CONFLICT (organization_id) DO UPDATE SET seq = excluded.seq, user_id = excluded.user_id \
+         WHERE access_cursor.seq = $4 AND access_cursor.user_id IS NOT DISTINCT FROM $5";
+    let values = [cx.organization().into(), to.seq.into(), to.user.into(), from.seq.into(), from.user.into()];
+    let statement = Statement::from_sql_and_values(cx.backend(), text, values);
+    Ok(db.execute_raw(statement).await?.rows_affected() > 0)
+}
