@@ -15,11 +15,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::access::{self, Moved};
+use super::document::MemberChange;
 use super::grant::{self, NewGrant};
+use super::group::{self, Group, GroupEdit};
 use super::list::{self, Keyset, Slice};
 use super::mapping::{self, NewMapping};
+use super::{extension, restoration, role as roles};
 use crate::authz::Action;
-use crate::context::{Change, Cx, Tx};
+use crate::context::{Change, Cx, Followed, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
 
@@ -42,6 +45,10 @@ pub enum Edit {
     RestoreMapping(Uuid, Option<Uuid>),
     CreateGrant(NewGrant),
     RemoveGrant(Uuid),
+    ChangeMembers(Uuid, MemberChange),
+    DeleteGroup(Uuid),
+    RestoreGroup(Uuid),
+    DeleteRole(Uuid),
 }
 
 /// What a change did.
@@ -83,7 +90,7 @@ pub async fn apply(cx: &Cx, edits: Vec<Edit>) -> Result<Outcome> {
     cx.write(move |tx| {
         Box::pin(async move {
             let (done, moved) = carry_out(cx, tx, edits).await?;
-            Ok(made(tx, done, &moved))
+            Ok(made(cx, tx, done, &moved))
         })
     })
     .await
@@ -159,7 +166,7 @@ pub async fn apply_preview(cx: &Cx, id: Uuid) -> Result<Outcome> {
                 .filter(access_preview::Column::Id.eq(id))
                 .exec(&tx.db)
                 .await?;
-            Ok(made(tx, done, &moved))
+            Ok(made(cx, tx, done, &moved))
         })
     })
     .await
@@ -175,8 +182,10 @@ fn check(edits: Vec<Edit>) -> Result<Vec<Edit>> {
 
 /// The edits that changed something, as the ledger tells each of them.
 async fn carry_out(cx: &Cx, tx: &Tx<'_>, edits: &[Edit]) -> Result<(Vec<Entry>, BTreeSet<Moved>)> {
+    let types = extension::types(cx).await?;
     let mut done = Vec::new();
-    let mut users = Vec::new();
+    // Whom the edits concern themselves, and in which groups somebody is whom they concern.
+    let (mut users, mut groups) = (Vec::new(), Vec::new());
     for (index, edit) in edits.iter().enumerate() {
         let made = match edit {
             Edit::CreateMapping(new) => mapping::create_in(cx, tx, new).await.map(|made| made.entry),
@@ -191,6 +200,29 @@ async fn carry_out(cx: &Cx, tx: &Tx<'_>, edits: &[Edit]) -> Result<(Vec<Entry>, 
                 users.push(made.value.user_id);
                 made.entry
             }),
+            Edit::ChangeMembers(id, change) => {
+                let edit = GroupEdit { members: vec![change.clone()], ..GroupEdit::default() };
+                let made = group::change_in(cx, tx, &types.group, *id, &move |_: &Group| Ok(edit.clone())).await;
+                made.map(|made| {
+                    // Some of them are groups.
+                    for ids in [&mut users, &mut groups] {
+                        ids.extend(made.entry.iter().flat_map(group::moved_by));
+                    }
+                    made.entry
+                })
+            }
+            Edit::DeleteGroup(id) => {
+                groups.push(*id);
+                group::delete_in(cx, tx, *id, &|_: &Group| Ok(())).await.map(|made| made.entry)
+            }
+            Edit::RestoreGroup(id) => {
+                groups.push(*id);
+                restoration::restore_in(cx, tx, *id).await.map(|made| made.entry)
+            }
+            Edit::DeleteRole(id) => {
+                users.extend(grant::users_of(tx, *id).await?);
+                roles::delete_in(cx, tx, *id).await.map(|made| made.entry)
+            }
         };
         let blame = |error| match error {
             Error::NotFound(_) | Error::Taken { .. } | Error::Invalid { .. } => {
@@ -201,15 +233,21 @@ async fn carry_out(cx: &Cx, tx: &Tx<'_>, edits: &[Edit]) -> Result<(Vec<Entry>, 
         done.extend(made.map_err(blame)?);
     }
     let at = done.iter().map(|entry| entry.at).max().unwrap_or_else(|| tx.now_after(None));
-    let moved = access::moved(cx, &tx.db, tx.event, at, &users).await?;
+    let moved = access::moved(cx, &tx.db, tx.event, at, users, &groups).await?;
     Ok((done, moved))
 }
 
-fn made(tx: &Tx<'_>, done: Vec<Entry>, moved: &BTreeSet<Moved>) -> Change<Outcome> {
+fn made(cx: &Cx, tx: &Tx<'_>, done: Vec<Entry>, moved: &BTreeSet<Moved>) -> Change<Outcome> {
     let Some(at) = done.iter().map(|entry| entry.at).max() else {
         return Change::nothing(Outcome { event: None, gained: 0, lost: 0 });
     };
     let (gained, lost) = counts(moved);
+    // Each group that ends or comes back has its own row too: populations are counted by what a row is about.
+    let counted: Vec<Followed> = done
+        .iter()
+        .filter(|entry| entry.population != 0)
+        .map(|entry| Followed { request_id: cx.request_id, requested_at: cx.requested_at, entry: entry.clone() })
+        .collect();
     let told: Vec<Value> = done
         .into_iter()
         .map(|entry| {
@@ -226,7 +264,9 @@ fn made(tx: &Tx<'_>, done: Vec<Entry>, moved: &BTreeSet<Moved>) -> Change<Outcom
         after: Some(json!({ "edits": told, "gained": gained, "lost": lost })),
         population: 0,
     };
-    Change::made(Outcome { event: Some(tx.event), gained, lost }, entry)
+    let mut change = Change::made(Outcome { event: Some(tx.event), gained, lost }, entry);
+    change.followed = counted;
+    change
 }
 
 fn counts(moved: &BTreeSet<Moved>) -> (u64, u64) {

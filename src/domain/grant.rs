@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use entity::{role_grant, user};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -71,6 +71,13 @@ pub async fn remove(cx: &Cx, id: Uuid) -> Result<Grant> {
 pub(super) async fn remove_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
     cx.allow(Action::WriteAccess, None)?;
     end(tx, id, "role_grant.removed").await
+}
+
+/// Who holds a role by a direct grant.
+pub(super) async fn users_of(tx: &Tx<'_>, role: Uuid) -> Result<Vec<Uuid>> {
+    let granted = tx.find::<role_grant::Entity>().filter(role_grant::Column::RoleId.eq(role));
+    let granted = granted.filter(role_grant::Column::Until.is_null()).select_only().column(role_grant::Column::UserId);
+    Ok(granted.into_tuple().all(&tx.db).await?)
 }
 
 /// Ends a grant whose planned end has passed.

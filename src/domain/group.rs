@@ -125,71 +125,84 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
     let ty = &types.group;
     cx.write_at_once(move |tx| {
         Box::pin(async move {
+            if tx.locks {
+                return change_in(cx, tx, ty, id, edit).await;
+            }
             let before = live(tx, cx, id).await?;
             let edit = edit(&before)?;
             let delta = Delta::of(&edit.members)?;
-            if !tx.locks {
-                let as_it_is = match edit.attributes {
-                    Some(attributes) => document::normalize(ty, attributes)? == before.attributes()?,
-                    None => true,
-                };
-                return match delta.only_one() {
-                    Some(one) if as_it_is => Ok(one_member(tx, cx, before, one, edit.of_version)),
-                    None if as_it_is && delta.is_empty() => Ok(Change::nothing(before)),
-                    _ => Err(tx.needs_locks()),
-                };
-            }
-            let organization_locked = lock_for_nesting(tx, &delta, before.connection_id).await?;
-            let now = tx.now_after(Some(before.updated_at));
-            let old = before.attributes()?;
-            let document = match edit.attributes {
-                Some(attributes) => document::normalize(ty, attributes)?,
-                None => old.clone(),
+            let as_it_is = match edit.attributes {
+                Some(attributes) => document::normalize(ty, attributes)? == before.attributes()?,
+                None => true,
             };
-            let watch = match delta.takes_away() {
-                true => Some(Watch::begin(cx, tx).await?),
-                false => None,
-            };
-            let moved = apply(tx, &before, &delta, organization_locked, now).await?;
-            if let Some(watch) = watch {
-                protection::spare(cx, tx, &moved.removed).await?;
-                watch.end(cx, tx).await?;
+            match delta.only_one() {
+                Some(one) if as_it_is => Ok(one_member(tx, cx, before, one, edit.of_version)),
+                None if as_it_is && delta.is_empty() => Ok(Change::nothing(before)),
+                _ => Err(tx.needs_locks()),
             }
-            if old == document && moved.is_empty() {
-                return Ok(Change::nothing(before));
-            }
-            let after = Group {
-                id: before.id,
-                connection_id: before.connection_id,
-                version: before.version + 1,
-                created_at: before.created_at,
-                updated_at: now,
-                deleted_at: None,
-                ..facts(&document)?
-            };
-            let row = match old == document {
-                false => columns(ty, &after, &document),
-                true => group::ActiveModel { version: Set(after.version), updated_at: Set(now), ..Default::default() },
-            };
-            write(tx, id, row).await?;
-            let (mut was, mut is) = (Map::new(), Map::new());
-            let mut action = "group.members_changed";
-            if old != document {
-                action = "group.updated";
-                if let (Value::Object(before), Value::Object(after)) = ledger::difference(&old, &document) {
-                    (was, is) = (before, after);
-                }
-                let bound = mapping::bind(tx, &after).await?;
-                if !bound.is_empty() {
-                    is.insert("mappingsBound".into(), json!(bound));
-                }
-            }
-            moved.tell(&mut was, &mut is);
-            let entry = entry(action, &after, Some(Value::Object(was)), Some(Value::Object(is)));
-            Ok(Change::made(after, entry))
         })
     })
     .await
+}
+
+pub(super) async fn change_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    id: Uuid,
+    edit: &(impl Fn(&Group) -> Result<GroupEdit> + Send + Sync),
+) -> Result<Change<Group>> {
+    let before = live(tx, cx, id).await?;
+    let edit = edit(&before)?;
+    let delta = Delta::of(&edit.members)?;
+    let organization_locked = lock_for_nesting(tx, &delta, before.connection_id).await?;
+    let now = tx.now_after(Some(before.updated_at));
+    let old = before.attributes()?;
+    let document = match edit.attributes {
+        Some(attributes) => document::normalize(ty, attributes)?,
+        None => old.clone(),
+    };
+    let watch = match delta.takes_away() {
+        true => Some(Watch::begin(cx, tx).await?),
+        false => None,
+    };
+    let moved = apply(tx, &before, &delta, organization_locked, now).await?;
+    if let Some(watch) = watch {
+        protection::spare(cx, tx, &moved.removed).await?;
+        watch.end(cx, tx).await?;
+    }
+    if old == document && moved.is_empty() {
+        return Ok(Change::nothing(before));
+    }
+    let after = Group {
+        id: before.id,
+        connection_id: before.connection_id,
+        version: before.version + 1,
+        created_at: before.created_at,
+        updated_at: now,
+        deleted_at: None,
+        ..facts(&document)?
+    };
+    let row = match old == document {
+        false => columns(ty, &after, &document),
+        true => group::ActiveModel { version: Set(after.version), updated_at: Set(now), ..Default::default() },
+    };
+    write(tx, id, row).await?;
+    let (mut was, mut is) = (Map::new(), Map::new());
+    let mut action = "group.members_changed";
+    if old != document {
+        action = "group.updated";
+        if let (Value::Object(before), Value::Object(after)) = ledger::difference(&old, &document) {
+            (was, is) = (before, after);
+        }
+        let bound = mapping::bind(tx, &after).await?;
+        if !bound.is_empty() {
+            is.insert("mappingsBound".into(), json!(bound));
+        }
+    }
+    moved.tell(&mut was, &mut is);
+    let entry = entry(action, &after, Some(Value::Object(was)), Some(Value::Object(is)));
+    Ok(Change::made(after, entry))
 }
 
 /// One user comes or goes, which is nearly all that happens to groups. Whoever else changes the group meanwhile does not
@@ -248,31 +261,37 @@ fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One, of_version: bool) -
 /// closed interval names the event, so that all of it can be brought back.
 pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&Group) -> Result<()> + Send + Sync) -> Result<()> {
     let check = &check;
-    cx.write(move |tx| Box::pin(async move {
-        let group = live(tx, cx, id).await?;
-        check(&group)?;
-        let now = tx.now_after(Some(group.updated_at));
-        let row = group::ActiveModel {
-            deleted_at: Set(Some(now)),
-            updated_at: Set(now),
-            version: Set(group.version + 1),
-            ..Default::default()
-        };
-        protection::spare_members(cx, tx, id).await?;
-        let watch = Watch::begin(cx, tx).await?;
-        write(tx, id, row).await?;
-        renew_around(tx, &[id], now).await?;
-        let memberships = close_all(tx, "membership", "group_id = $4", id, now).await?;
-        let nestings = close_all(tx, "group_nesting", "(group_id = $4 OR member_id = $4)", id, now).await?;
-        let mappings = close_all(tx, "role_mapping", "group_id = $4", id, now).await?;
-        watch.end(cx, tx).await?;
-        let before = json!({
-            "attributes": group.attributes()?, "memberships": memberships, "nestings": nestings, "mappings": mappings,
-        });
-        let entry = Entry { at: now, ..entry("group.deleted", &group, Some(before), None) };
-        Ok(Change::made((), entry))
-    }))
-    .await
+    cx.write(move |tx| Box::pin(delete_in(cx, tx, id, check))).await
+}
+
+pub(super) async fn delete_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    id: Uuid,
+    check: &(impl Fn(&Group) -> Result<()> + Send + Sync),
+) -> Result<Change<()>> {
+    let group = live(tx, cx, id).await?;
+    check(&group)?;
+    let now = tx.now_after(Some(group.updated_at));
+    let row = group::ActiveModel {
+        deleted_at: Set(Some(now)),
+        updated_at: Set(now),
+        version: Set(group.version + 1),
+        ..Default::default()
+    };
+    protection::spare_members(cx, tx, id).await?;
+    let watch = Watch::begin(cx, tx).await?;
+    write(tx, id, row).await?;
+    renew_around(tx, &[id], now).await?;
+    let memberships = close_all(tx, "membership", "group_id = $4", id, now).await?;
+    let nestings = close_all(tx, "group_nesting", "(group_id = $4 OR member_id = $4)", id, now).await?;
+    let mappings = close_all(tx, "role_mapping", "group_id = $4", id, now).await?;
+    watch.end(cx, tx).await?;
+    let before = json!({
+        "attributes": group.attributes()?, "memberships": memberships, "nestings": nestings, "mappings": mappings,
+    });
+    let entry = Entry { at: now, ..entry("group.deleted", &group, Some(before), None) };
+    Ok(Change::made((), entry))
 }
 
 /// Gives every group that one of `members`, users or groups, is about to leave a new version: what clients have of it
@@ -518,6 +537,13 @@ impl Moved {
     }
 }
 
+/// Whom a row about a group's members tells to have come or gone, users and groups alike.
+pub(super) fn moved_by(entry: &Entry) -> Vec<Uuid> {
+    let sides = [&entry.before, &entry.after].into_iter().flatten();
+    let ids = sides.filter_map(|side| side["members"].as_array()).flatten();
+    ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
+}
+
 /// Whoever may change the nesting of groups takes the organization's lock, so that two changes cannot close a
 /// circle between them. Returns the added ids that are groups.
 async fn lock_for_nesting(tx: &Tx<'_>, delta: &Delta, owner: Option<Uuid>) -> Result<BTreeSet<Uuid>> {
@@ -525,11 +551,19 @@ async fn lock_for_nesting(tx: &Tx<'_>, delta: &Delta, owner: Option<Uuid>) -> Re
         return Ok(BTreeSet::new());
     }
     let groups = live_ids(tx, "group", &delta.add, owner, false).await?;
-    if !groups.is_empty() && tx.db.get_database_backend() == DbBackend::Postgres {
+    if !groups.is_empty() {
+        lock_organization(tx).await?;
+    }
+    Ok(groups)
+}
+
+/// Makes whoever else changes the nesting of groups wait; on SQLite all do anyway.
+pub(super) async fn lock_organization(tx: &Tx<'_>) -> Result<()> {
+    if tx.db.get_database_backend() == DbBackend::Postgres {
         #[allow(clippy::disallowed_methods, reason = "locks the tenant of this write")]
         organization::Entity::find_by_id(tx.organization()).lock(LockType::NoKeyUpdate).one(&tx.db).await?;
     }
-    Ok(groups)
+    Ok(())
 }
 
 /// Which of `ids` are live rows of `table` with this owner (a group made by hand takes anybody's). Users are
@@ -610,7 +644,7 @@ async fn close(
 }
 
 /// Opens an interval for each of `add` that has none open; returns whose were opened.
-async fn open(
+pub(super) async fn open(
     tx: &Tx<'_>,
     table: &str,
     column: &str,
@@ -640,7 +674,7 @@ async fn open(
 }
 
 /// Refuses a nesting that would close a circle or stand deeper than [`MAX_NESTING`].
-async fn check_nesting(tx: &Tx<'_>, group: Uuid, members: &BTreeSet<Uuid>) -> Result<()> {
+pub(super) async fn check_nesting(tx: &Tx<'_>, group: Uuid, members: &BTreeSet<Uuid>) -> Result<()> {
     // Down from the new members: reaching the group itself would be a circle. Up from the group: how deep it is.
     let text = format!(
         "WITH RECURSIVE below(id, depth) AS ( \
@@ -701,7 +735,7 @@ fn columns(ty: &ResourceType, group: &Group, document: &Map<String, Value>) -> g
     }
 }
 
-async fn write(tx: &Tx<'_>, id: Uuid, row: group::ActiveModel) -> Result<()> {
+pub(super) async fn write(tx: &Tx<'_>, id: Uuid, row: group::ActiveModel) -> Result<()> {
     group::Entity::update_many()
         .set(row)
         .filter(group::Column::OrganizationId.eq(tx.organization()))
@@ -714,7 +748,7 @@ async fn write(tx: &Tx<'_>, id: Uuid, row: group::ActiveModel) -> Result<()> {
 fn entry(action: &'static str, group: &Group, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "group", id: group.id };
     let population = match action {
-        "group.created" | "group.revived" => 1,
+        "group.created" => 1,
         "group.deleted" => -1,
         _ => 0,
     };

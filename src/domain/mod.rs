@@ -28,6 +28,7 @@ pub mod order;
 pub mod organization;
 pub mod protection;
 pub mod request_log;
+pub mod restoration;
 pub mod role;
 pub mod schema;
 pub mod search;

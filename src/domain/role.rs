@@ -114,33 +114,32 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Role> {
 
 /// Removes a role: nobody holds it any more, and its mappings and grants have ended. Its name is free.
 pub async fn delete(cx: &Cx, id: Uuid) -> Result<Role> {
+    cx.write(move |tx| Box::pin(delete_in(cx, tx, id))).await
+}
+
+pub(super) async fn delete_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Role>> {
     cx.allow(Action::WriteAccess, None)?;
-    cx.write(move |tx| {
-        Box::pin(async move {
-            let mut role = live(tx, id).await?;
-            let now = tx.now_after(Some(role.updated_at));
-            let mut ended = Vec::new();
-            for table in ["role_mapping", "role_grant"] {
-                let text = format!(
-                    "UPDATE {table} SET until = CASE WHEN since > $1 THEN since ELSE $1 END, closed_by = $2 \
-                     WHERE organization_id = $3 AND role_id = $4 AND until IS NULL"
-                );
-                let values = [now.into(), tx.event.into(), tx.organization().into(), id.into()];
-                let statement = Statement::from_sql_and_values(tx.db.get_database_backend(), text, values);
-                ended.push(tx.db.execute_raw(statement).await?.rows_affected());
-            }
-            role.version += 1;
-            role.updated_at = now;
-            role.deleted_at = Some(now);
-            super::save::<role::Entity, role::ActiveModel>(tx, role.clone()).await?;
-            let mut before = describe(&role);
-            before.insert("mappings".into(), json!(ended.first()));
-            before.insert("grants".into(), json!(ended.last()));
-            let entry = entry("role.deleted", &role, Some(Value::Object(before)), None);
-            Ok(Change::made(role, entry))
-        })
-    })
-    .await
+    let mut role = live(tx, id).await?;
+    let now = tx.now_after(Some(role.updated_at));
+    let mut ended = Vec::new();
+    for table in ["role_mapping", "role_grant"] {
+        let text = format!(
+            "UPDATE {table} SET until = CASE WHEN since > $1 THEN since ELSE $1 END, closed_by = $2 \
+             WHERE organization_id = $3 AND role_id = $4 AND until IS NULL"
+        );
+        let values = [now.into(), tx.event.into(), tx.organization().into(), id.into()];
+        let statement = Statement::from_sql_and_values(tx.db.get_database_backend(), text, values);
+        ended.push(tx.db.execute_raw(statement).await?.rows_affected());
+    }
+    role.version += 1;
+    role.updated_at = now;
+    role.deleted_at = Some(now);
+    super::save::<role::Entity, role::ActiveModel>(tx, role.clone()).await?;
+    let mut before = describe(&role);
+    before.insert("mappings".into(), json!(ended.first()));
+    before.insert("grants".into(), json!(ended.last()));
+    let entry = entry("role.deleted", &role, Some(Value::Object(before)), None);
+    Ok(Change::made(role, entry))
 }
 
 /// The live role `id`, locked for this write.

@@ -6,13 +6,16 @@ use chrono::{DateTime, Utc};
 use super::auth::{Permission, requires};
 use super::event::Event;
 use super::grant::{RoleGrantCreateInput, RoleGrantRemoveInput};
+use super::group::{GroupAddMembersInput, GroupDeleteInput, GroupRemoveMembersInput};
 use super::loaders::{self, EventId, RoleId, UserId};
 use super::mapping::{RoleMappingCreateInput, RoleMappingRemoveInput, RoleMappingRestoreInput, RoleMappingUpdateInput};
 use super::page::{self, Blame, Kind, Page, UserError, Window};
-use super::role::Role;
+use super::restoration::GroupRestoreInput;
+use super::role::{Role, RoleDeleteInput};
 use super::user::User;
 use crate::domain::access::Moved;
 use crate::domain::change::{self, Edit, Outcome, Preview};
+use crate::domain::document::MemberChange;
 use crate::error::{Error, Result};
 
 /// What the domain's names mean in an input.
@@ -33,6 +36,16 @@ pub enum AccessEditInput {
     CreateGrant(RoleGrantCreateInput),
     /// End a grant.
     RemoveGrant(RoleGrantRemoveInput),
+    /// Add members to a group.
+    AddMembers(GroupAddMembersInput),
+    /// Remove members from a group.
+    RemoveMembers(GroupRemoveMembersInput),
+    /// Delete a group.
+    DeleteGroup(GroupDeleteInput),
+    /// Bring a deleted group back.
+    RestoreGroup(GroupRestoreInput),
+    /// Delete a role.
+    DeleteRole(RoleDeleteInput),
 }
 
 impl AccessEditInput {
@@ -50,6 +63,17 @@ impl AccessEditInput {
             }
             Self::CreateGrant(input) => Edit::CreateGrant(input.compile()?),
             Self::RemoveGrant(input) => Edit::RemoveGrant(page::id(Kind::RoleGrant, &input.id, "the grant")?),
+            Self::AddMembers(input) => {
+                let (group, members) = input.compile()?;
+                Edit::ChangeMembers(group, MemberChange::Add(members))
+            }
+            Self::RemoveMembers(input) => {
+                let (group, members) = input.compile()?;
+                Edit::ChangeMembers(group, MemberChange::Remove(members))
+            }
+            Self::DeleteGroup(input) => Edit::DeleteGroup(page::id(Kind::Group, &input.id, "the group")?),
+            Self::RestoreGroup(input) => Edit::RestoreGroup(page::id(Kind::Group, &input.id, "the deleted group")?),
+            Self::DeleteRole(input) => Edit::DeleteRole(page::id(Kind::Role, &input.id, "the role")?),
         })
     }
 }

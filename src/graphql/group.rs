@@ -21,7 +21,8 @@ use crate::domain::search::{Filter, Literal, Op};
 use crate::error::{Error, Result, Rule};
 
 /// What the domain's names mean in an input.
-const BLAME: Blame = &[("the group", "id"), ("members", "memberIds")];
+const BLAME: Blame =
+    &[("the group", "id"), ("the deleted group", "id"), ("externalId", "id"), ("members", "memberIds")];
 /// The most members that one mutation names.
 const MAX_MEMBERS: usize = 1_000;
 
@@ -216,7 +217,21 @@ pub struct GroupRemoveMembersInput {
 #[derive(InputObject)]
 pub struct GroupDeleteInput {
     /// The group's global id.
-    id: ID,
+    pub id: ID,
+}
+
+impl GroupAddMembersInput {
+    /// The group, and the own ids of the members.
+    pub fn compile(&self) -> Result<(Uuid, Vec<String>)> {
+        Ok((page::id(Kind::Group, &self.id, "the group")?, members(&self.member_ids)?))
+    }
+}
+
+impl GroupRemoveMembersInput {
+    /// The group, and the own ids of the members.
+    pub fn compile(&self) -> Result<(Uuid, Vec<String>)> {
+        Ok((page::id(Kind::Group, &self.id, "the group")?, members(&self.member_ids)?))
+    }
 }
 
 /// What became of a change of a group.
@@ -241,7 +256,7 @@ pub struct GroupDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<group::Group>) -> Result<Option<GroupPayload>> {
+pub(super) fn payload(done: Result<group::Group>) -> Result<Option<GroupPayload>> {
     let (done, user_errors) = page::outcome(done, BLAME)?;
     Ok(Some(GroupPayload { group: done.map(Into::into), user_errors }))
 }
@@ -258,14 +273,8 @@ fn members(ids: &[ID]) -> Result<Vec<String>> {
     ids.iter().map(member).collect()
 }
 
-async fn change_members(
-    ctx: &Context<'_>,
-    id: &ID,
-    member_ids: &[ID],
-    change: fn(Vec<String>) -> MemberChange,
-) -> Result<group::Group> {
-    let id = page::id(Kind::Group, id, "the group")?;
-    let edit = GroupEdit { members: vec![change(members(member_ids)?)], ..GroupEdit::default() };
+async fn change_members(ctx: &Context<'_>, id: Uuid, change: MemberChange) -> Result<group::Group> {
+    let edit = GroupEdit { members: vec![change], ..GroupEdit::default() };
     group::change(page::cx(ctx)?, id, |_| Ok(edit.clone())).await
 }
 
@@ -320,7 +329,11 @@ impl GroupMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which group, and whom to add.")] input: GroupAddMembersInput,
     ) -> Result<Option<GroupPayload>> {
-        payload(change_members(ctx, &input.id, &input.member_ids, MemberChange::Add).await)
+        let done = async {
+            let (group, members) = input.compile()?;
+            change_members(ctx, group, MemberChange::Add(members)).await
+        };
+        payload(done.await)
     }
 
     /// Removes members from a group; the roles that they held through it end at once.
@@ -330,7 +343,11 @@ impl GroupMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which group, and whom to remove.")] input: GroupRemoveMembersInput,
     ) -> Result<Option<GroupPayload>> {
-        payload(change_members(ctx, &input.id, &input.member_ids, MemberChange::Remove).await)
+        let done = async {
+            let (group, members) = input.compile()?;
+            change_members(ctx, group, MemberChange::Remove(members)).await
+        };
+        payload(done.await)
     }
 
     /// Deletes a group; its memberships and its mappings have ended.

@@ -38,6 +38,7 @@ mod page;
 mod persisted;
 mod replay;
 mod request_log;
+mod restoration;
 mod role;
 mod sse;
 mod streams;
@@ -74,6 +75,7 @@ struct Mutation(
     key::ApiKeyMutation,
     user::UserMutation,
     deletion::DeletionMutation,
+    restoration::RestorationMutation,
     adoption::AdoptionMutation,
     group::GroupMutation,
     role::RoleMutation,

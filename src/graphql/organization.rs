@@ -21,6 +21,7 @@ use super::order::{GroupOrder, RoleOrder, UserOrder};
 use super::overview::ScimOverview;
 use super::page::{self, Kind, Long, Page, UserError, Window};
 use super::request_log::{RequestLogEntry, RequestLogFilter};
+use super::restoration::{self, DeletedGroup};
 use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::{
@@ -191,6 +192,19 @@ impl Organization {
         Ok(Some(Page::new(rows.map(Into::into), |row: &DeletedUser| row.0.id, total)))
     }
 
+    /// Deleted groups, in the order in which they were made.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn deleted_groups(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<DeletedGroup>>> {
+        restoration::deleted_groups(ctx, Window { first, after, last, before }).await
+    }
+
     /// The groups, oldest first unless ordered otherwise.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
@@ -347,8 +361,8 @@ impl Organization {
     /// The last place of the ledger (`Event.seq`) of which it has been told whose access it moved: by events of the
     /// action `user.access_changed`, one for each account, within seconds of the change.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
-    async fn access_announced_through(&self, ctx: &Context<'_>) -> Result<Long> {
-        access::announced_through(page::cx(ctx)?).await.map(Long)
+    async fn access_announced_through(&self, ctx: &Context<'_>) -> Result<Option<Long>> {
+        Ok(Some(Long(access::announced_through(page::cx(ctx)?).await?)))
     }
 
     /// People whom connections wanted to create and who already had an account, oldest first.

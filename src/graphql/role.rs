@@ -149,7 +149,7 @@ pub struct RoleUpdateInput {
 #[derive(InputObject)]
 pub struct RoleDeleteInput {
     /// The role's global id.
-    id: ID,
+    pub id: ID,
 }
 
 /// What became of a change of a role.

@@ -415,10 +415,34 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                 let mut edits = Vec::new();
                 let mut after = model.clone();
                 for _ in 0..=dice.roll(3) {
-                    match dice.roll(4) {
+                    match dice.roll(6) {
+                        4 => {
+                            let (Some(of), Some(who)) = (dice.pick(&groups), dice.pick(&users)) else { continue };
+                            let add = dice.roll(2) == 0;
+                            let ids = vec![who.to_string()];
+                            let change = if add { MemberChange::Add(ids) } else { MemberChange::Remove(ids) };
+                            let Some(members) = after.members.get_mut(&of) else { continue };
+                            if add {
+                                members.insert(who)
+                            } else {
+                                members.remove(&who)
+                            };
+                            edits.push(Edit::ChangeMembers(of, change));
+                        }
+                        5 => {
+                            let Some(of) = dice.pick(&groups).filter(|_| dice.roll(3) == 0) else { continue };
+                            if after.members.remove(&of).is_none() {
+                                continue;
+                            }
+                            after.nested.remove(&of);
+                            after.nested.values_mut().for_each(|nested| nested.retain(|inner| *inner != of));
+                            after.mappings.retain(|_, (group, _)| *group != of);
+                            edits.push(Edit::DeleteGroup(of));
+                        }
                         0 | 1 => {
                             let (Some(of), Some(to)) = (dice.pick(&groups), dice.pick(&roles)) else { continue };
-                            if after.mappings.values().all(|pair| *pair != (of, to)) {
+                            if after.members.contains_key(&of) && after.mappings.values().all(|pair| *pair != (of, to))
+                            {
                                 edits.push(Edit::CreateMapping(to_role(Target::Group(of), to)));
                                 after.mappings.insert(Uuid::now_v7(), (of, to));
                             }
@@ -448,6 +472,7 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                 told = Some(change::apply(cx, edits).await.unwrap());
                 let told = told.unwrap();
                 assert_eq!((preview.gained as u64, preview.lost as u64), (told.gained, told.lost));
+                (model.members, model.nested) = (after.members.clone(), after.nested.clone());
                 // The ids that the server gave.
                 let all = mapping::list(cx, false, &Keyset { limit: 1000, ..Default::default() }).await.unwrap().rows;
                 let ours = |group: &Uuid| model.members.contains_key(group);
@@ -561,8 +586,88 @@ async fn a_removed_mapping_comes_back_with_what_it_gave() {
     world.end().await;
 }
 
+const RESTORE_GROUP: &str = "mutation($id: ID!) { groupRestore(input: { id: $id }) {
+    group { displayName memberCount } userErrors { code field message } } }";
+
+#[tokio::test]
+async fn a_deleted_group_comes_back_with_what_it_gave_and_is_looked_at_first() {
+    let world = World::new().await;
+    let cx = world.system();
+    let (ada, bob, eve) =
+        (world.scim().user("ada").await, world.scim().user("bob").await, world.scim().user("eve").await);
+    let (nurse, staff) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Staff", false).await);
+    let ward = world.scim().group("Ward 3", &[ada, bob]).await;
+    let house = world.scim().group("House", &[]).await;
+    let nest = json!([{ "op": "add", "path": "members", "value": [{ "value": ward }] }]);
+    world.scim().patch(&format!("/Groups/{house}"), nest).await.is(200);
+    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
+    mapping::create(&cx, to_role(Target::Group(house), staff)).await.unwrap();
+    let held = async |user: Uuid| {
+        let held = access::of_users(&cx, &[user], Moment::Now).await.unwrap().remove(&user).unwrap_or_default();
+        held.into_iter().map(|row| row.role_id).collect::<BTreeSet<_>>()
+    };
+    let both = BTreeSet::from([nurse, staff]);
+    assert_eq!(held(ada).await, both);
+
+    // What its end would take, and from whom.
+    let edits = json!([{ "deleteGroup": { "id": global("Group", ward) } }]);
+    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    assert_eq!((&shown["gainedCount"], &shown["lostCount"]), (&json!(0), &json!(4)), "{shown:#}");
+    assert_eq!(held(ada).await, both);
+
+    world.scim().delete(&format!("/Groups/{ward}")).await.is(204);
+    world.scim().delete(&format!("/Users/{bob}")).await.is(204);
+    assert!(held(ada).await.is_empty());
+    let listed = "{ organization { deletedGroups(first: 5) { totalCount nodes { id displayName deletedAt connection { name } } } } }";
+    let listed = world.graphql(listed, json!({})).await["data"]["organization"]["deletedGroups"].clone();
+    assert_eq!((&listed["totalCount"], &listed["nodes"][0]["displayName"]), (&json!(1), &json!("Ward 3")));
+    let id = listed["nodes"][0]["id"].clone();
+
+    // Ada would have both roles back; Bob is gone and Eve would come along.
+    let edits = json!([
+        { "restoreGroup": { "id": id } },
+        { "addMembers": { "id": id, "memberIds": [global("User", eve)] } },
+    ]);
+    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    assert_eq!((&shown["gainedCount"], &shown["lostCount"]), (&json!(4), &json!(0)), "{shown:#}");
+    assert!(held(ada).await.is_empty());
+    let made =
+        world.graphql(APPLY, json!({ "input": { "previewId": shown["id"] } })).await["data"]["accessApply"].clone();
+    assert_eq!(made["change"]["gainedCount"], 4, "{made:#}");
+    assert_eq!((held(ada).await, held(eve).await), (both.clone(), both.clone()));
+    assert_eq!(world.scim().members(ward).await.len(), 2);
+    let kept = world.scim().get("/Groups?count=0").await.is(200);
+    assert_eq!(kept.body["totalResults"], 2);
+
+    // By itself, too; and only what is deleted comes back.
+    world.scim().delete(&format!("/Groups/{ward}")).await.is(204);
+    let back = world.graphql(RESTORE_GROUP, json!({ "id": id })).await["data"]["groupRestore"].clone();
+    assert_eq!(
+        (&back["group"]["displayName"], &back["group"]["memberCount"]),
+        (&json!("Ward 3"), &json!(2)),
+        "{back:#}"
+    );
+    assert_eq!(held(ada).await, both);
+    let again = world.graphql(RESTORE_GROUP, json!({ "id": id })).await["data"]["groupRestore"].clone();
+    assert_eq!(again["userErrors"][0]["code"], "NOT_FOUND", "{again:#}");
+
+    // A role goes, and with it what was granted by hand.
+    let new = NewGrant { user: eve, role: nurse, reason: None, expires_at: None };
+    grant::create(&cx, new).await.unwrap();
+    let edits = json!([
+        { "removeMembers": { "id": id, "memberIds": [global("User", eve)] } },
+        { "deleteRole": { "id": global("Role", nurse) } },
+    ]);
+    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    assert_eq!((&shown["gainedCount"], &shown["lostCount"]), (&json!(0), &json!(3)), "{shown:#}");
+    world.end().await;
+}
+
+/// An instant, who held which role then, and who was there.
+type Day = (DateTime<Utc>, BTreeSet<(Uuid, Uuid)>, Vec<Uuid>);
+
 /// The events about each step say exactly who gained and lost what by it.
-async fn all_moves_are_told(world: &World, past: &[(DateTime<Utc>, BTreeSet<(Uuid, Uuid)>, Vec<Uuid>)]) {
+async fn all_moves_are_told(world: &World, past: &[Day]) {
     world.sealed().await;
     let through = async || access::announced_through(&world.system()).await.unwrap();
     let last = world.rows("SELECT seq FROM event WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1", []).await[0]["seq"]

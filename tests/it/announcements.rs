@@ -156,7 +156,7 @@ async fn a_large_group_is_told_page_by_page_and_nobody_twice() {
         let _ = tokio::join!(tokio::time::timeout(torn, one), tokio::time::timeout(torn, other));
     }
     let leave = vec![MemberChange::Remove(vec![people[7].to_string()])];
-    let edit = group::GroupEdit { attributes: None, members: leave };
+    let edit = group::GroupEdit { members: leave, ..group::GroupEdit::default() };
     group::change(cx, ward, |_| Ok(edit.clone())).await.unwrap();
     announce(&world).await;
     let sql = "SELECT subject_id FROM event WHERE organization_id = $1 AND action = $2";

@@ -182,10 +182,13 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 6] = ["seaql_migrations", "ledger_head", "tally", "lease", "request_log", "idempotency"];
+const BOOKKEEPING: [&str; 8] =
+    ["seaql_migrations", "event", "ledger_head", "tally", "lease", "request_log", "idempotency", "access_cursor"];
 
 /// What changes when a row changes and none comes.
-const SUMS: [(&str, &str); 5] = [
+const SUMS: [(&str, &str); 6] = [
+    // What followed from earlier changes is told in its own time.
+    ("events of changes", "count(*) FROM event WHERE action <> 'user.access_changed'"),
     ("versions of users", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"user\""),
     ("versions of groups", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"group\""),
     ("versions of connections", "CAST(coalesce(sum(version), 0) AS bigint) FROM connection"),

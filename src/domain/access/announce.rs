@@ -13,9 +13,9 @@ use sea_orm::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::moved::Concerned;
 use super::{DEFINITION, Moment, watermark};
 use crate::context::{App, Change, Cx, Followed};
-use crate::domain::group::MAX_NESTING;
 use crate::domain::list;
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
@@ -110,7 +110,14 @@ async fn step(cx: &Cx) -> Result<Option<u64>> {
     let Some(first) = causes.first() else { return Ok(None) };
 
     if first.is_large() {
-        let people = concerned(cx, first, from.user).await?;
+        let people = Concerned {
+            event: first.event.id,
+            at: first.event.at,
+            groups: &first.groups,
+            connections: &first.connections,
+            users: &first.users,
+        };
+        let people = people.page(cx, cx.db(), from.user, PEOPLE).await?;
         let place = match people.last() {
             Some(last) if people.len() == PEOPLE => Place { seq: from.seq, user: Some(*last) },
             _ => Place { seq: from.seq + 1, user: None },
@@ -153,31 +160,40 @@ async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
     let mut members = BTreeSet::new();
     let mut edits = BTreeSet::new();
     for cause in &mut causes {
-        let (row, users) = (&cause.event, &mut cause.users);
-        match row.action.as_str() {
-            ANNOUNCED | "user.updated" | "user.protected" | "user.unprotected" | "user.purged" => {}
-            "users.deleted_all" => users.extend(named(row, "before", "ids")),
-            action if action.starts_with("user.") => {
-                users.insert(row.subject_id);
-            }
-            action if action.starts_with("group.") => {
-                for side in ["before", "after"] {
-                    users.extend(named(row, side, "members"));
+        let payload: Option<Value> = cause.event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let row = &cause.event;
+        let mut parts = vec![(row.action.as_str(), row.subject_id, payload.clone())];
+        for edit in payload.iter().filter_map(|payload| payload["after"]["edits"].as_array()).flatten() {
+            let subject = edit["subject"]["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_default();
+            parts.push((edit["action"].as_str().unwrap_or_default(), subject, Some(edit.clone())));
+        }
+        for (action, subject, payload) in parts {
+            let ids = |side: &str, key: &str| ids(payload.as_ref(), side, key);
+            match action {
+                ANNOUNCED | "user.updated" | "user.protected" | "user.unprotected" | "user.purged" => {}
+                "users.deleted_all" => cause.users.extend(ids("before", "ids")),
+                action if action.starts_with("user.") => {
+                    cause.users.insert(subject);
                 }
-                // What a group took along is told by its intervals; so is what an erased row does not tell any more.
-                if action == "group.deleted" || action == "group.restored" || row.payload.is_none() {
-                    cause.groups.insert(row.subject_id);
+                action if action.starts_with("group.") => {
+                    // What a group took along is told by its intervals; so is what an erased row does not tell any more.
+                    if action == "group.deleted" || action == "group.restored" || payload.is_none() {
+                        cause.groups.insert(subject);
+                    } else {
+                        cause.users.extend(ids("before", "members"));
+                        cause.users.extend(ids("after", "members"));
+                        members.extend(cause.users.iter().copied());
+                    }
+                    edits.insert(cause.event.id);
                 }
-                members.extend(users.iter().copied());
-                edits.insert(row.id);
+                "access.changed" | "role.deleted" | "connection.deleted" => {
+                    edits.insert(cause.event.id);
+                }
+                action if action.starts_with("role_mapping.") || action.starts_with("role_grant.") => {
+                    edits.insert(cause.event.id);
+                }
+                _ => {}
             }
-            "access.changed" | "role.deleted" | "connection.deleted" => {
-                edits.insert(row.id);
-            }
-            action if action.starts_with("role_mapping.") || action.starts_with("role_grant.") => {
-                edits.insert(row.id);
-            }
-            _ => {}
         }
     }
     if !members.is_empty() {
@@ -224,57 +240,10 @@ async fn touched(cx: &Cx, text: &str, ids: &BTreeSet<Uuid>) -> Result<Vec<Touche
     Ok(Touched::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?)
 }
 
-/// The ids that a row lists under `key`, before or after.
-fn named(row: &event::Model, side: &str, key: &str) -> Vec<Uuid> {
-    let payload: Value = row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let ids = payload[side][key].as_array().cloned().unwrap_or_default();
-    ids.iter().filter_map(|id| id.as_str()?.parse().ok()).collect()
-}
-
-#[derive(FromQueryResult)]
-struct Account {
-    id: Uuid,
-}
-
-/// The next accounts after `after`, by id, that a large change may have moved: whoever was in its groups, or in groups
-/// within them, just before it or just after.
-async fn concerned(cx: &Cx, cause: &Cause, after: Option<Uuid>) -> Result<Vec<Uuid>> {
-    let touch = |alias: &str| {
-        format!("{alias}.since <= $2 AND ({alias}.until IS NULL OR {alias}.until > $2 OR {alias}.closed_by = $3)")
-    };
-    let backend = cx.backend();
-    let text = format!(
-        r#"WITH RECURSIVE root(group_id, depth) AS (
-          SELECT r.id, 0 FROM "group" r WHERE r.organization_id = $1 AND r.id {groups}
-          UNION
-          SELECT n.member_id, s.depth + 1 FROM root s
-            JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {nested}
-            WHERE s.depth < {MAX_NESTING})
-        SELECT id FROM (
-          SELECT m.user_id AS id FROM (SELECT DISTINCT group_id FROM root) AS s
-            JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {joined} AND m.user_id > $4
-          UNION SELECT v.user_id FROM activation v
-            WHERE v.organization_id = $1 AND v.connection_id {connections} AND {owned} AND v.user_id > $4
-          UNION SELECT u.id FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND u.id > $4) AS people
-        ORDER BY id LIMIT {PEOPLE}"#,
-        groups = list::among(backend, 5),
-        connections = list::among(backend, 6),
-        users = list::among(backend, 7),
-        nested = touch("n"),
-        joined = touch("m"),
-        owned = touch("v"),
-    );
-    let values = [
-        cx.organization().into(),
-        cause.event.at.into(),
-        cause.event.id.into(),
-        after.unwrap_or_default().into(),
-        list::ids(&cause.groups),
-        list::ids(&cause.connections),
-        list::ids(&cause.users),
-    ];
-    let rows = Account::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(cx.db()).await?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+/// The ids that a change lists under `key`, before or after.
+fn ids(payload: Option<&Value>, side: &str, key: &str) -> Vec<Uuid> {
+    let ids = payload.and_then(|payload| payload[side][key].as_array());
+    ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()).collect()
 }
 
 #[derive(FromQueryResult)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sea_orm::{ConnectionTrait, FromQueryResult, Statement};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
 use uuid::Uuid;
 
 use super::Moment;
@@ -24,34 +24,77 @@ WITH RECURSIVE source(group_id, connection_id, depth) AS (
     JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {open n}
     WHERE s.depth < {depth})"#;
 
-/// The accounts of those sources and of direct grants, once for each way.
-const WAYS: &str = r#",
-way(user_id) AS (
-  SELECT m.user_id FROM source s JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {open m}
-  UNION ALL
-  SELECT o.id FROM source s JOIN {owned} AS o ON o.connection_id = s.connection_id
-  UNION ALL
-  SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 AND g.role_id = $4 AND {open g}
-    AND (g.expires_at IS NULL OR g.expires_at > $2))
-SELECT {what} FROM way w JOIN "user" u ON u.organization_id = $1 AND u.id = w.user_id AND {usable}"#;
+/// What a role is mapped to, groups within groups included.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sources {
+    pub groups: BTreeSet<Uuid>,
+    /// All of whose accounts hold it.
+    pub connections: BTreeSet<Uuid>,
+}
+
+pub(super) async fn sources<C: ConnectionTrait>(cx: &Cx, db: &C, role: Uuid, moment: Moment) -> Result<Sources> {
+    let text = moment.fill(&format!("{SOURCES} SELECT DISTINCT group_id, connection_id FROM source"), cx.backend());
+    let mut values = moment.values(cx);
+    values.push(role.into());
+    read_sources(cx, db, text, values).await
+}
+
+/// Reads rows of a group, or of a connection all of whose accounts are meant.
+pub(super) async fn read_sources<C: ConnectionTrait>(
+    cx: &Cx,
+    db: &C,
+    text: String,
+    values: Vec<Value>,
+) -> Result<Sources> {
+    let mut sources = Sources::default();
+    // One without either is a mapping that waits for its group.
+    for row in Source::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await? {
+        sources.groups.extend(row.group_id);
+        sources.connections.extend(row.connection_id);
+    }
+    Ok(sources)
+}
+
+/// The accounts of these sources and of direct grants of the role `$4`, as rows of `user_id`, once for each way; and
+/// the statement's values. What there is nothing of is not asked for: it would be looked for everywhere.
+pub(super) fn ways(cx: &Cx, role: Uuid, sources: &Sources, moment: Moment) -> (String, Vec<Value>) {
+    let mut values = moment.values(cx);
+    values.push(role.into());
+    let mut text = "SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 AND g.role_id = $4 AND {open g} \
+         AND (g.expires_at IS NULL OR g.expires_at > $2)"
+        .to_owned();
+    if !sources.groups.is_empty() {
+        values.push(list::ids(&sources.groups));
+        let among = list::among(cx.backend(), values.len());
+        text.push_str(&format!(
+            " UNION ALL SELECT m.user_id FROM membership m \
+               WHERE m.organization_id = $1 AND m.group_id {among} AND {{open m}}"
+        ));
+    }
+    if !sources.connections.is_empty() {
+        values.push(list::ids(&sources.connections));
+        let among = list::among(cx.backend(), values.len());
+        text.push_str(&format!(" UNION ALL SELECT o.id FROM {{owned}} AS o WHERE o.connection_id {among}"));
+    }
+    (moment.fill(&text, cx.backend()), values)
+}
 
 /// Whether anybody holds `role` as this write sees it.
 pub(in crate::domain) async fn has_holder(cx: &Cx, tx: &Tx<'_>, role: Uuid) -> Result<bool> {
-    let text = format!("{SOURCES}{WAYS} LIMIT 1").replace("{what}", "w.user_id");
-    let mut values = Moment::Now.values(cx);
-    values.push(role.into());
-    let statement = Statement::from_sql_and_values(cx.backend(), Moment::Now.fill(&text, cx.backend()), values);
-    Ok(tx.db.query_one_raw(statement).await?.is_some())
+    let sources = sources(cx, &tx.db, role, Moment::Now).await?;
+    let (ways, values) = ways(cx, role, &sources, Moment::Now);
+    let text = format!("SELECT w.user_id FROM ({ways}) AS w {} LIMIT 1", Moment::Now.only_usable("w.user_id"));
+    Ok(tx.db.query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?.is_some())
 }
 
 /// How many accounts hold `role`, or held it.
 pub async fn count_holders(cx: &Cx, role: Uuid, moment: Moment) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    let text = format!("{SOURCES}{WAYS}").replace("{what}", "count(DISTINCT w.user_id) AS total");
-    let mut values = moment.values(cx);
-    values.push(role.into());
-    let statement = Statement::from_sql_and_values(cx.backend(), moment.fill(&text, cx.backend()), values);
-    let row = cx.db().query_one_raw(statement).await?;
+    let sources = sources(cx, cx.db(), role, moment).await?;
+    let (ways, values) = ways(cx, role, &sources, moment);
+    let text =
+        format!("SELECT count(DISTINCT w.user_id) AS total FROM ({ways}) AS w {}", moment.only_usable("w.user_id"));
+    let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
     Ok(total.unsigned_abs())
 }
@@ -71,12 +114,9 @@ struct Account {
 /// the page needs, so a page costs the same whoever else holds the role.
 pub async fn holders(cx: &Cx, role: Uuid, moment: Moment, keyset: &Keyset<Uuid>) -> Result<Slice<Uuid>> {
     cx.allow(Action::ReadIam, None)?;
-    let backend = cx.backend();
     let mut values = moment.values(cx);
     values.push(role.into());
-    let text = moment.fill(&format!("{SOURCES} SELECT DISTINCT group_id, connection_id FROM source"), backend);
-    let sources = Source::find_by_statement(Statement::from_sql_and_values(backend, text, values.clone()));
-    let sources = sources.all(cx.db()).await?;
+    let sources = sources(cx, cx.db(), role, moment).await?;
 
     let (low, high) = match keyset.descending {
         false => (keyset.after, keyset.before),
@@ -102,33 +142,31 @@ pub async fn holders(cx: &Cx, role: Uuid, moment: Moment, keyset: &Keyset<Uuid>)
     );
     let mut found = BTreeSet::new();
     let mut arms = vec![granted];
-    let last = sources.len();
-    for (index, source) in sources.into_iter().enumerate() {
-        match source {
-            Source { group_id: Some(group), .. } => {
-                values.push(group.into());
-                let from = format!(
-                    r#"membership m JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND {{usable}}
-                       WHERE m.organization_id = $1 AND m.group_id = ${} AND {{open m}}"#,
-                    values.len()
-                );
-                arms.push(arm("m.user_id", &from));
-            }
-            Source { connection_id: Some(connection), .. } => {
-                values.push(connection.into());
-                let from = format!(
-                    r#"{{owned}} AS o JOIN "user" u ON u.organization_id = $1 AND u.id = o.id AND {{usable}}
-                       WHERE o.connection_id = ${}"#,
-                    values.len()
-                );
-                arms.push(arm("o.id", &from));
-            }
-            // A mapping that waits for its group.
-            _ => {}
-        }
-        if arms.len() >= AT_ONCE && index + 1 < last {
+    let sources = sources
+        .groups
+        .into_iter()
+        .map(|group| {
+            (
+                group,
+                "m.user_id",
+                r#"membership m JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND {usable}
+                WHERE m.organization_id = $1 AND {open m} AND m.group_id = "#,
+            )
+        })
+        .chain(sources.connections.into_iter().map(|connection| {
+            (
+                connection,
+                "o.id",
+                r#"{owned} AS o JOIN "user" u ON u.organization_id = $1 AND u.id = o.id AND {usable}
+                WHERE o.connection_id = "#,
+            )
+        }));
+    for (source, id, from) in sources {
+        if arms.len() >= AT_ONCE {
             found.extend(read(cx, moment, &mut arms, &values).await?);
         }
+        values.push(source.into());
+        arms.push(arm(id, &format!("{from}${}", values.len())));
     }
     found.extend(read(cx, moment, &mut arms, &values).await?);
     let mut rows: Vec<Uuid> = found.into_iter().collect();
@@ -138,7 +176,7 @@ pub async fn holders(cx: &Cx, role: Uuid, moment: Moment, keyset: &Keyset<Uuid>)
     Ok(list::cut(rows, keyset))
 }
 
-async fn read(cx: &Cx, moment: Moment, arms: &mut Vec<String>, values: &[sea_orm::Value]) -> Result<Vec<Uuid>> {
+async fn read(cx: &Cx, moment: Moment, arms: &mut Vec<String>, values: &[Value]) -> Result<Vec<Uuid>> {
     let text = moment.fill(&std::mem::take(arms).join(" UNION ALL "), cx.backend());
     let statement = Statement::from_sql_and_values(cx.backend(), text, values.iter().cloned());
     let rows = Account::find_by_statement(statement).all(cx.db()).await?;

@@ -40,10 +40,9 @@ impl Moment {
         match self {
             Self::Now => format!("{alias}.until IS NULL"),
             Self::At(_) => format!("{alias}.since <= {at} AND ({alias}.until IS NULL OR {alias}.until > {at})"),
-            Self::Without(..) => format!(
-                "{alias}.since <= {at} AND {alias}.opened_by <> {event} \
-                 AND ({alias}.until IS NULL OR {alias}.until > {at} OR {alias}.closed_by = {event})"
-            ),
+            Self::Without(..) => {
+                format!("{alias}.since <= {at} AND {alias}.opened_by <> {event} AND {}", ends_after(alias, at, event))
+            }
         }
     }
 
@@ -55,6 +54,19 @@ impl Moment {
             _ => format!(
                 "(SELECT 1 FROM activation v WHERE v.organization_id = $1 AND v.user_id = u.id AND {} LIMIT 1) IS NOT NULL",
                 self.open("v", at, event)
+            ),
+        }
+    }
+
+    /// What leaves only accounts, by the expression of their id, that may be used at this moment.
+    fn only_usable(self, id: &str) -> String {
+        match self {
+            Self::Now => {
+                format!(r#"JOIN "user" u ON u.organization_id = $1 AND u.id = {id} AND {}"#, self.usable("", ""))
+            }
+            _ => format!(
+                "WHERE (SELECT 1 FROM activation v WHERE v.organization_id = $1 AND v.user_id = {id} AND {} LIMIT 1) IS NOT NULL",
+                self.open("v", "$2", "$3")
             ),
         }
     }
@@ -111,6 +123,14 @@ impl Moment {
             .replace("{depth}", &MAX_NESTING.to_string())
             .replace("{no_id}", no_id)
     }
+}
+
+/// Whether an interval ends after the instant `at`, or by the event `event`. What has ended is said to have, so that a
+/// planner sees that the indexes of the past hold it.
+fn ends_after(alias: &str, at: &str, event: &str) -> String {
+    format!(
+        "({alias}.until IS NULL OR {alias}.until IS NOT NULL AND ({alias}.until > {at} OR {alias}.closed_by = {event}))"
+    )
 }
 
 /// One way in which somebody holds a role.

@@ -1,14 +1,20 @@
 //! What a change did to access: who gained which role, and who lost it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, FromQueryResult, Statement};
 use uuid::Uuid;
 
-use super::{Moment, holdings_of};
+use super::holders::{Sources, sources, ways};
+use super::{Moment, ends_after, holdings_of};
 use crate::context::Cx;
+use crate::domain::group::MAX_NESTING;
+use crate::domain::list;
 use crate::error::Result;
+
+/// Accounts whose access is compared at once.
+const PEOPLE: usize = 5_000;
 
 /// Somebody who gained or lost a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,42 +25,39 @@ pub struct Moved {
 }
 
 #[derive(FromQueryResult)]
-struct Row {
-    user_id: Uuid,
-    gained: bool,
-}
-
-#[derive(FromQueryResult)]
 struct Role {
     role_id: Uuid,
 }
 
 /// Who gained and who lost a role by `event`, whose instant was `at`: through the mappings that it opened or closed,
-/// and these `users`, whom it concerned themselves. Exact, and read from the intervals, so it tells the same inside
+/// these `users`, whom it concerned themselves, and whoever is in these `groups`, or was. Exact, and read from the intervals, so it tells the same inside
 /// the write and ever after.
 pub async fn moved<C: ConnectionTrait>(
     cx: &Cx,
     db: &C,
     event: Uuid,
     at: DateTime<Utc>,
-    users: &[Uuid],
+    mut users: Vec<Uuid>,
+    groups: &[Uuid],
 ) -> Result<BTreeSet<Moved>> {
     let backend = cx.backend();
+    if !groups.is_empty() {
+        let none = BTreeSet::new();
+        let groups = &groups.iter().copied().collect();
+        let people = Concerned { event, at, groups, connections: &none, users: &none };
+        users.extend(people.page(cx, db, None, usize::MAX).await?);
+        users.sort_unstable();
+        users.dedup();
+    }
     let mut moved = BTreeSet::new();
     let text =
         "SELECT DISTINCT role_id FROM role_mapping WHERE organization_id = $1 AND (opened_by = $2 OR closed_by = $2)";
     let values = [cx.organization().into(), event.into()];
     let roles = Role::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(db).await?;
     for Role { role_id } in roles {
-        let mut values = Moment::Without(at, event).values(cx);
-        values.push(role_id.into());
-        for row in
-            Row::find_by_statement(Statement::from_sql_and_values(backend, difference(cx), values)).all(db).await?
-        {
-            moved.insert(Moved { gained: row.gained, role_id, user_id: row.user_id });
-        }
+        moved.extend(through_mappings(cx, db, event, at, role_id).await?);
     }
-    if !users.is_empty() {
+    for users in users.chunks(PEOPLE) {
         let mut held = [BTreeSet::new(), BTreeSet::new()];
         for (held, moment) in held.iter_mut().zip([Moment::Without(at, event), Moment::At(at)]) {
             held.extend(holdings_of(cx, db, users, moment).await?.into_iter().map(|row| (row.role_id, row.user_id)));
@@ -67,52 +70,155 @@ pub async fn moved<C: ConnectionTrait>(
     Ok(moved)
 }
 
-/// Access to the role `$4` after the event `$3` of the instant `$2` and without it, for everybody whom the mappings
-/// concern that the event opened or closed.
-fn difference(cx: &Cx) -> String {
-    let (before, after) = (Moment::Without(DateTime::UNIX_EPOCH, Uuid::nil()), Moment::At(DateTime::UNIX_EPOCH));
-    let side = |moment: Moment| {
-        let text = r#"
-        SELECT m.user_id FROM {source} s JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {open m}
-          WHERE m.user_id IN (SELECT user_id FROM concerned)
-        UNION SELECT o.id FROM {source} s JOIN {owned} AS o ON o.connection_id = s.connection_id
-          WHERE o.id IN (SELECT user_id FROM concerned)
-        UNION SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1 AND g.role_id = $4 AND {open g}
-          AND (g.expires_at IS NULL OR g.expires_at > $2) AND g.user_id IN (SELECT user_id FROM concerned)"#;
-        let source = if moment == before { "was" } else { "is_now" };
-        moment.fill(text, cx.backend()).replace("{source}", source)
-    };
-    let sources = |name: &str, which: &str, moment: Moment| {
-        let text = r#"{name}(group_id, connection_id, depth) AS (
-          SELECT x.group_id, CASE WHEN x.match_attribute = 'EVERYBODY' THEN x.connection_id END, 0 FROM role_mapping x
-            WHERE x.organization_id = $1 AND x.role_id = $4 AND {which}
-          UNION
-          SELECT n.member_id, {no_id}, s.depth + 1 FROM {name} s
-            JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {open n} WHERE s.depth < {depth})"#;
-        moment.fill(&text.replace("{which}", which), cx.backend()).replace("{name}", name)
-    };
-    let standing = "{open x} AND (x.expires_at IS NULL OR x.expires_at > $2)";
-    format!(
-        r#"WITH RECURSIVE {touched}, {was}, {is_now},
-        concerned(user_id) AS (
-          SELECT DISTINCT w.user_id FROM (
-            SELECT m.user_id FROM touched s JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id
-              AND {open}
-            UNION ALL
-            SELECT o.id FROM touched s JOIN {owned} AS o ON o.connection_id = s.connection_id
-          ) AS w JOIN "user" u ON u.organization_id = $1 AND u.id = w.user_id AND {usable}),
-        before_it(user_id) AS ({side_before}),
-        after_it(user_id) AS ({side_after})
-        SELECT user_id, TRUE AS gained FROM (SELECT user_id FROM after_it EXCEPT SELECT user_id FROM before_it) AS gains
-        UNION ALL
-        SELECT user_id, FALSE FROM (SELECT user_id FROM before_it EXCEPT SELECT user_id FROM after_it) AS losses"#,
-        touched = sources("touched", "(x.opened_by = $3 OR x.closed_by = $3)", after),
-        was = sources("was", standing, before),
-        is_now = sources("is_now", standing, after),
-        open = after.open("m", "$2", "$3"),
-        usable = after.usable("$2", "$3"),
-        owned = after.owned(),
-        side_before = side(before),
-        side_after = side(after),
-    )
+/// Whom a change may have moved: whoever was in these groups, or in groups within them, just before it or just after;
+/// whose account was these connections'; and these accounts.
+pub(super) struct Concerned<'a> {
+    pub event: Uuid,
+    pub at: DateTime<Utc>,
+    pub groups: &'a BTreeSet<Uuid>,
+    pub connections: &'a BTreeSet<Uuid>,
+    pub users: &'a BTreeSet<Uuid>,
+}
+
+#[derive(FromQueryResult)]
+struct Account {
+    id: Uuid,
+}
+
+impl Concerned<'_> {
+    /// The first `limit` of them after `after`, by id.
+    pub async fn page<C: ConnectionTrait>(
+        &self,
+        cx: &Cx,
+        db: &C,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<Uuid>> {
+        let backend = cx.backend();
+        let text = format!(
+            r#"WITH RECURSIVE root(group_id, depth) AS (
+              SELECT r.id, 0 FROM "group" r WHERE r.organization_id = $1 AND r.id {groups}
+              UNION
+              SELECT n.member_id, s.depth + 1 FROM root s
+                JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {nested}
+                WHERE s.depth < {MAX_NESTING})
+            SELECT id FROM (
+              SELECT m.user_id AS id FROM (SELECT DISTINCT group_id FROM root) AS s
+                JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {joined} AND m.user_id > $4
+              UNION SELECT v.user_id FROM activation v
+                WHERE v.organization_id = $1 AND v.connection_id {connections} AND {owned} AND v.user_id > $4
+              UNION SELECT u.id FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND u.id > $4) AS people
+            ORDER BY id LIMIT $8"#,
+            groups = list::among(backend, 5),
+            connections = list::among(backend, 6),
+            users = list::among(backend, 7),
+            nested = touches("n"),
+            joined = touches("m"),
+            owned = touches("v"),
+        );
+        let values = [
+            cx.organization().into(),
+            self.at.into(),
+            self.event.into(),
+            after.unwrap_or_default().into(),
+            list::ids(self.groups),
+            list::ids(self.connections),
+            list::ids(self.users),
+            i64::try_from(limit).unwrap_or(i64::MAX).into(),
+        ];
+        let rows = Account::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(db).await?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+}
+
+/// Who gained and lost `role` by the mappings that the event opened or closed. Whoever is reached by these is compared;
+/// the role's other sources only tell who holds it anyway.
+async fn through_mappings<C: ConnectionTrait>(
+    cx: &Cx,
+    db: &C,
+    event: Uuid,
+    at: DateTime<Utc>,
+    role: Uuid,
+) -> Result<Vec<Moved>> {
+    let touched = touched(cx, db, event, at, role).await?;
+    let mut sides = Vec::new();
+    for moment in [Moment::Without(at, event), Moment::At(at)] {
+        let all = sources(cx, db, role, moment).await?;
+        let part = |touched: &BTreeSet<Uuid>, all: &BTreeSet<Uuid>| touched.intersection(all).copied().collect();
+        let rest = |touched: &BTreeSet<Uuid>, all: &BTreeSet<Uuid>| all.difference(touched).copied().collect();
+        let reached = Sources {
+            groups: part(&touched.groups, &all.groups),
+            connections: part(&touched.connections, &all.connections),
+        };
+        let rest = Sources {
+            groups: rest(&touched.groups, &all.groups),
+            connections: rest(&touched.connections, &all.connections),
+        };
+        sides.push((moment, members(cx, db, role, &reached, moment).await?, rest));
+    }
+    let concerned: HashSet<Uuid> = sides.iter().flat_map(|(_, reached, _)| reached.iter().copied()).collect();
+    for (moment, held, rest) in &mut sides {
+        let others = members(cx, db, role, rest, *moment).await?;
+        held.extend(others.into_iter().filter(|user| concerned.contains(user)));
+    }
+    let [(_, before, _), (_, after, _)] = &sides[..] else { return Ok(Vec::new()) };
+    let changed: Vec<Uuid> =
+        concerned.into_iter().filter(|user| before.contains(user) != after.contains(user)).collect();
+    let mut moved = Vec::new();
+    for users in changed.chunks(PEOPLE) {
+        let moment = Moment::At(at);
+        let text = format!(
+            "SELECT v.user_id AS id FROM activation v WHERE v.organization_id = $1 AND v.user_id {} AND {}",
+            list::among(cx.backend(), 4),
+            moment.open("v", "$2", "$3")
+        );
+        let mut values = moment.values(cx);
+        values.push(list::ids(users));
+        let usable = Account::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
+        moved.extend(usable.all(db).await?.into_iter().map(|Account { id }| Moved {
+            gained: after.contains(&id),
+            role_id: role,
+            user_id: id,
+        }));
+    }
+    Ok(moved)
+}
+
+async fn members<C: ConnectionTrait>(
+    cx: &Cx,
+    db: &C,
+    role: Uuid,
+    sources: &Sources,
+    moment: Moment,
+) -> Result<HashSet<Uuid>> {
+    let (ways, values) = ways(cx, role, sources, moment);
+    let text = format!("SELECT w.user_id AS id FROM ({ways}) AS w");
+    let rows = Account::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// The groups, and the connections all of whose accounts, that the mappings of `role` are for which the event opened or
+/// closed; with the groups within them, just before it or just after.
+async fn touched<C: ConnectionTrait>(cx: &Cx, db: &C, event: Uuid, at: DateTime<Utc>, role: Uuid) -> Result<Sources> {
+    let text = format!(
+        "WITH RECURSIVE touched(group_id, connection_id, depth) AS ( \
+           SELECT x.group_id, CASE WHEN x.match_attribute = 'EVERYBODY' THEN x.connection_id END, 0 FROM role_mapping x \
+             WHERE x.organization_id = $1 AND x.role_id = $4 AND (x.opened_by = $3 OR x.closed_by = $3) \
+           UNION \
+           SELECT n.member_id, {{no_id}}, t.depth + 1 FROM touched t \
+             JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = t.group_id AND {} \
+             WHERE t.depth < {{depth}}) \
+         SELECT DISTINCT group_id, connection_id FROM touched",
+        touches("n")
+    );
+    let moment = Moment::Without(at, event);
+    let mut values = moment.values(cx);
+    values.push(role.into());
+    let text = moment.fill(&text, cx.backend());
+    super::holders::read_sources(cx, db, text, values).await
+}
+
+/// Whether an interval is open just before the event `$3` or just after it; `$2` is its instant.
+fn touches(alias: &str) -> String {
+    format!("{alias}.since <= $2 AND {}", ends_after(alias, "$2", "$3"))
 }

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::{DateTime, NaiveDateTime};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use unicode_normalization::UnicodeNormalization;
 
@@ -35,7 +36,7 @@ const MAX_ELEMENTS: usize = 1_000;
 const MAX_DOCUMENT: usize = 512 * 1024;
 
 /// One step of what a client wants done to a group's members; ids are as the client wrote them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemberChange {
     Add(Vec<String>),
     Remove(Vec<String>),

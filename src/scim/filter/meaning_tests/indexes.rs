@@ -33,8 +33,8 @@ fn common_filters_are_answered_by_an_index() {
         (r#"meta.lastModified gt "2024-05-01T08:00:00Z""#, &["user_updated_live"]),
         (r#"emails.value eq "mara@acme.example""#, &["user_email_pkey", "sqlite_autoindex_user_email_1"]),
         (r#"emails[type eq "work" and value eq "x"]"#, &["user_email_pkey", "sqlite_autoindex_user_email_1"]),
-        (r#"groups.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_live"]),
-        (r#"members.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_user_live"]),
+        (r#"groups.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_live", "membership_group_whole"]),
+        (r#"members.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_user"]),
     ];
     let world = World::new();
     world.runtime.block_on(async {
