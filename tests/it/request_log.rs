@@ -435,7 +435,8 @@ async fn what_cannot_be_written_now_is_written_later() {
     for _ in 0..3 {
         world.scim().get("/Users").await.is(200);
         world.scim().with_token("rcs_wrong").get("/Users").await.is(401);
-        assert!(request_log::flush(&world.app).await.is_err());
+        // Nothing, if the server's own worker is just at it, and fails.
+        let _ = request_log::flush(&world.app).await;
     }
     world.execute("ALTER TABLE elsewhere RENAME TO request_log", []).await;
     let rows = world.log(6).await;
