@@ -30,8 +30,8 @@ struct Role {
 }
 
 /// Who gained and who lost a role by `event`, whose instant was `at`: through the mappings that it opened or closed,
-/// these `users`, whom it concerned themselves, and whoever is in these `groups`, or was. Exact, and read from the intervals, so it tells the same inside
-/// the write and ever after.
+/// these `users`, whom it concerned themselves, and whoever is in these `groups`, or was. Exact, and read from the
+/// intervals, so it tells the same inside the write and ever after.
 pub async fn moved<C: ConnectionTrait>(
     cx: &Cx,
     db: &C,
