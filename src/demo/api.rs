@@ -69,6 +69,16 @@ impl Api {
         }
     }
 
+    /// A file of evidence, whole.
+    pub async fn export(&self, file: &str) -> Result<String, String> {
+        let url = self.url.replace("/graphql", &format!("/evidence/{file}"));
+        let answer =
+            self.http.get(url).bearer_auth(&self.key).send().await.map_err(|error| format!("{file}: {error}"))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| format!("{file}: {error}"))?;
+        if status.is_success() { Ok(text) } else { Err(format!("{file} was answered with {status}: {text}")) }
+    }
+
     /// What one person may do.
     pub async fn access_of(&self, user_name: &str) -> Result<Access, String> {
         let query = format!("query($name: String!) {{ organization {{ user(userName: $name) {{ {ACCESS} }} }} }}");
@@ -133,6 +143,6 @@ pub fn text(value: &Value, pointer: &str) -> String {
     }
 }
 
-fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+pub fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     at(value, pointer).as_array().map(Vec::as_slice).unwrap_or_default()
 }

@@ -3,7 +3,8 @@
 //! The server runs in this process on a throw-away database. Everything else happens from outside, over HTTP: an
 //! identity provider hires, moves and dismisses nurses over SCIM, an administrator watches and decides over GraphQL.
 //! What is told is checked, so the demo is also the shortest proof that the whole house works. The one question that
-//! is asked inside is the ledger's, which the command line (`rolecall audit verify`) asks in the same way.
+//! is asked inside is the ledger's, which the command line (`rolecall audit verify`) asks in the same way, and once the
+//! server's clock is moved on by a day.
 
 mod api;
 mod narrator;
@@ -124,6 +125,7 @@ async fn tell(app: &Arc<App>, args: &DemoArgs) -> Result<Narrator, String> {
     story.change(before).await?;
     story.leave().await?;
     story.slip(&mappings).await?;
+    story.weigh(app, &mappings).await?;
     story.look(&made).await?;
     made.scim.token = story.rotate(&plan).await?;
     story.prove(app, &made).await?;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use chrono::SecondsFormat;
+use serde_json::{Value, json};
 
-use super::api::{Access, Api, at, text};
+use super::api::{Access, Api, at, items, text};
 use super::narrator::{Narrator, millis, seconds};
 use super::{LEAVERS, MOVERS, NURSES};
+use crate::attest;
 use crate::bootstrap::Bootstrapped;
 use crate::context::App;
 use crate::ledger;
@@ -16,6 +18,9 @@ use crate::simulate::{Leaver, Plan, Simulation, Staff};
 
 /// Somebody whose access is not gone after this long has kept it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A duty that is added to a ward's.
+const VACCINATOR: &str = "Vaccinator";
 
 type People = BTreeMap<String, Access>;
 
@@ -186,6 +191,68 @@ impl Story {
         Ok(())
     }
 
+    /// A change is seen before it is made, and explained afterwards; a day later the day before is proven.
+    pub async fn weigh(&mut self, app: &Arc<App>, mappings: &Mappings) -> Result<(), String> {
+        let Some((ward, mapping)) = mappings.first() else { return Err("there is no ward".into()) };
+        self.narrator
+            .chapter(&format!("{ward} is to vaccinate: seen first, then done, explained, and proven a day later"));
+        let before = app.clock.now().to_rfc3339_opts(SecondsFormat::Micros, true);
+        let staff = self.hospital.staff().iter().filter(|staff| staff.employed && staff.person.department == ward);
+        let there: Vec<String> = staff.map(|staff| staff.person.user_name.clone()).collect();
+        let Some(one) = there.first() else { return Err(format!("nobody is left in {ward}")) };
+        let role = json!({ "name": VACCINATOR, "permissions": ["vaccines:administer"] });
+        let role = text(&self.api.order("roleCreate", "role { id }", role).await?, "/role/id");
+        let query = "query($id: ID!) { node(id: $id) { ... on RoleMapping { group { id } } } }";
+        let group = text(&self.api.ask(query, json!({ "id": mapping })).await?, "/node/group/id");
+        let edit = json!({ "createMapping": { "groupId": group, "roleId": role, "reason": "Flu season" } });
+
+        let wanted = "preview { id gainedCount lostCount gains(first: 100) { nodes { user { userName } } } }";
+        let shown = self.api.order("accessPreview", wanted, json!({ "edits": [edit] })).await?;
+        let counts = |payload: &Value, at: &str| {
+            format!(
+                "{} would gain, {} lose",
+                text(payload, &format!("{at}/gainedCount")),
+                text(payload, &format!("{at}/lostCount"))
+            )
+        };
+        let expected = format!("{} would gain, 0 lose", there.len());
+        self.narrator.fact(&format!("{VACCINATOR}, before anything is done"), &expected, counts(&shown, "/preview"));
+        let named = items(&shown, "/preview/gains/nodes");
+        let named = named.iter().filter(|node| there.contains(&text(node, "/user/userName"))).count();
+        self.narrator.fact("of them in the list by name", there.len(), named);
+        let holders = |people: &People| people.values().filter(|it| it.roles.contains(&VACCINATOR.to_owned())).count();
+        let still = holders(&self.api.access_of_all().await?);
+        let preview = json!({ "previewId": text(&shown, "/preview/id") });
+        let done = self.api.order("accessApply", "change { gainedCount lostCount }", preview).await?;
+        self.narrator.fact("applying what was shown", expected, counts(&done, "/change"));
+        let since = holders(&self.api.access_of_all().await?);
+        let expected = format!("0 → {}", there.len());
+        self.narrator.fact("who holds it before and after", expected, format!("{still} → {since}"));
+
+        let query = "query($name: String!, $role: ID!) { organization { user(userName: $name) { explain(roleId: $role) { \
+                     holds sources { group { displayName } mapping { reason } joinedBy { actor { name } } } } } } }";
+        let told = self.api.ask(query, json!({ "name": one, "role": role })).await?;
+        let why = at(&told, "/organization/user/explain/sources/0");
+        let why = ["/group/displayName", "/mapping/reason", "/joinedBy/actor/name"].map(|pointer| text(why, pointer));
+        let expected = format!("Nurses {ward}, Flu season, {}", self.idp);
+        self.narrator.fact(&format!("why {one} is one: group, reason, who put them there"), expected, why.join(", "));
+
+        app.clock.advance(Duration::from_secs(24 * 60 * 60));
+        self.narrator.say(
+            "The server's clock is moved on by a day. An auditor asks who had access yesterday, before the change.",
+        );
+        let file = self.api.export(&format!("access.csv?asOf={before}")).await?;
+        let key = attest::public_key(app);
+        let claims = attest::check_file(&key, file.as_bytes())?;
+        let rows = claims.export.map_or(0, |export| export.rows);
+        self.narrator.fact("rows of yesterday's evidence, signed and checked offline", NURSES - LEAVERS, rows);
+        self.narrator.fact("of them about vaccinators", 0, file.matches(VACCINATOR).count());
+        let forged = file.replacen(one.as_str(), "mallory", 1);
+        let verdict = if attest::check_file(&key, forged.as_bytes()).is_ok() { "accepted" } else { "refused" };
+        self.narrator.fact("the same file with another name in it", "refused", verdict);
+        Ok(())
+    }
+
     /// The first screen of an administration console, in one query.
     pub async fn look(&mut self, made: &Bootstrapped) -> Result<(), String> {
         self.narrator.chapter("What the administrator sees (one GraphQL query)");
@@ -225,8 +292,16 @@ impl Story {
     /// Every change left one row, and the rows are chained by their hashes.
     pub async fn prove(&mut self, app: &Arc<App>, made: &Bootstrapped) -> Result<(), String> {
         self.narrator.chapter("What an auditor sees");
-        let counts = self.api.events_by_action().await?;
-        let total: usize = counts.values().sum();
+        // Whose access moved is told in the background.
+        let began = Instant::now();
+        let (counts, total, verdict) = loop {
+            let counts = self.api.events_by_action().await?;
+            let total: usize = counts.values().sum();
+            let verdict = ledger::verify(&app.store, made.organization.id).await.map_err(|error| error.to_string())?;
+            if verdict.broken.is_some() || verdict.sealed as usize == total || began.elapsed() > PATIENCE {
+                break (counts, total, verdict);
+            }
+        };
         let mut lines: Vec<_> = counts.iter().map(|(action, count)| format!("{action} {count}")).collect();
         lines.sort();
         self.narrator.say(format!("the ledger has {total} changes:"));
@@ -244,7 +319,6 @@ impl Story {
         ] {
             self.narrator.fact(action, expected, counts.get(action).copied().unwrap_or_default());
         }
-        let verdict = ledger::verify(&app.store, made.organization.id).await.map_err(|error| error.to_string())?;
         let found = match verdict.broken {
             None => format!("intact over {} changes", verdict.sealed),
             Some(fault) => format!("broken: {fault}"),

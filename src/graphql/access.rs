@@ -167,9 +167,57 @@ pub async fn holders(
     let cx = page::cx(ctx)?;
     let keyset = window.keyset(false)?;
     let moment: Moment = access::moment(cx, as_of).await?;
-    let total = if page::counted(ctx) { access::count_holders(cx, role, moment).await? } else { 0 };
-    let rows = access::holders(cx, role, moment, &keyset).await?.map(|user| RoleHolder { user, role, as_of });
+    let total = if page::counted(ctx) { access::count_holders(cx, Some(role), moment).await? } else { 0 };
+    let rows = access::holders(cx, Some(role), moment, &keyset).await?.map(|user| RoleHolder { user, role, as_of });
     Ok(Some(Page::new(rows, |row: &RoleHolder| row.user, total)))
+}
+
+/// Somebody who holds something, in the report of all access.
+pub struct AccessReportEntry {
+    user: Uuid,
+    as_of: Option<DateTime<Utc>>,
+}
+
+impl TypeName for AccessReportEntry {
+    fn type_name() -> Cow<'static, str> {
+        "AccessReportEntry".into()
+    }
+}
+
+/// Somebody who holds at least one role, with all of them and what each comes through.
+#[Object(name_type)]
+impl AccessReportEntry {
+    /// Who; null when the account is gone by now.
+    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
+        Ok(loaders::one(ctx, UserId(self.user)).await?.map(Into::into))
+    }
+
+    /// The account's global id, which outlives the account.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn user_id(&self) -> ID {
+        page::global(Kind::User, self.user)
+    }
+
+    /// The roles, each with all it comes through.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn roles(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<EffectiveRole>>> {
+        roles_of(ctx, self.user, self.as_of).await.map(Some)
+    }
+}
+
+/// A page of the report of all access at a moment.
+pub async fn report(
+    ctx: &Context<'_>,
+    as_of: Option<DateTime<Utc>>,
+    window: Window,
+) -> async_graphql::Result<Option<Page<AccessReportEntry>>> {
+    let cx = page::cx(ctx)?;
+    let keyset = window.keyset(false)?;
+    let moment: Moment = access::moment(cx, as_of).await?;
+    let total = if page::counted(ctx) { access::count_holders(cx, None, moment).await? } else { 0 };
+    let rows = access::holders(cx, None, moment, &keyset).await?.map(|user| AccessReportEntry { user, as_of });
+    Ok(Some(Page::new(rows, |row: &AccessReportEntry| row.user, total)))
 }
 
 /// What kind of thing is missing.

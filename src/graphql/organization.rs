@@ -4,6 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::organization::IntegrationMode as Mode;
 
+use super::access::{self as report, AccessReportEntry};
 use super::adoption::{AdoptionProposal, AdoptionProposalState};
 use super::auth::{Caller, Permission, requires};
 use super::bulk::BulkJob;
@@ -322,6 +323,23 @@ impl Organization {
         let total = if page::counted(ctx) { grant::count(cx, which).await? } else { 0 };
         let rows = grant::list(cx, which, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &RoleGrant| row.0.id, total)))
+    }
+
+    /// The access report: everybody who holds a role, by the account's id, with the roles and what each comes through.
+    /// The export `/evidence/access` tells the same, signed.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn access_report(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "As it was at this instant, up to `settledUntil`; left out = now.")] as_of: Option<
+            DateTime<Utc>,
+        >,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> async_graphql::Result<Option<Page<AccessReportEntry>>> {
+        report::report(ctx, as_of, Window { first, after, last, before }).await
     }
 
     /// Who left, the latest first: accounts that were suspended or deleted.

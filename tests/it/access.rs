@@ -264,9 +264,18 @@ async fn the_past_is_settled_up_to_now() {
     let roles = r#"query($role: ID!, $at: DateTime!) { organization { settledUntil } node(id: $role) { ... on Role {
         now: holders(first: 1) { totalCount } then: holders(first: 1, asOf: $at) { totalCount nodes { sources { group { displayName } } } } } } }"#;
     let at = json!({ "role": global("Role", nurse), "at": then.to_rfc3339() });
-    let found = world.graphql(roles, at).await["data"]["node"].clone();
+    let found = world.graphql(roles, at.clone()).await["data"]["node"].clone();
     assert_eq!((&found["now"]["totalCount"], &found["then"]["totalCount"]), (&json!(0), &json!(1)), "{found}");
     assert_eq!(found["then"]["nodes"][0]["sources"][0]["group"]["displayName"], "Ward 3");
+    let report = r#"query($at: DateTime!) { organization {
+        now: accessReport(first: 10) { totalCount nodes { userId } }
+        then: accessReport(first: 10, asOf: $at) { totalCount nodes { userId user { id } roles { role { name } sources { kind } } } } } }"#;
+    let found = world.graphql(report, at.clone()).await["data"]["organization"].clone();
+    assert_eq!(found["now"], json!({ "totalCount": 0, "nodes": [] }));
+    // The account is gone by now, and its id still tells whose access it was.
+    let through = json!([{ "role": { "name": "Nurse" }, "sources": [{ "kind": "MAPPING" }] }]);
+    let entry = json!({ "userId": global("User", ada), "user": null, "roles": through });
+    assert_eq!(found["then"], json!({ "totalCount": 1, "nodes": [entry] }));
     let ahead = json!({ "role": global("Role", nurse), "at": (world.app.clock.now() + chrono::Duration::hours(1)).to_rfc3339() });
     let refused = world.graphql(roles, ahead).await;
     assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{refused}");
@@ -514,17 +523,22 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
         for role in &roles {
             let mut keyset = Keyset { limit: 7, ..Default::default() };
             loop {
-                let page = access::holders(cx, *role, moment, &keyset).await.unwrap();
+                let page = access::holders(cx, Some(*role), moment, &keyset).await.unwrap();
                 seen.extend(page.rows.iter().map(|user| (*role, *user)));
                 keyset.after = page.rows.last().copied();
                 if !page.has_next {
                     break;
                 }
             }
-            let count = access::count_holders(cx, *role, moment).await.unwrap();
+            let count = access::count_holders(cx, Some(*role), moment).await.unwrap();
             assert_eq!(count, seen.iter().filter(|(of, _)| of == role).count() as u64);
         }
         assert_eq!(seen, held, "the two ends of access");
+        let whole = Keyset { limit: 1_000, ..Default::default() };
+        let anybody: BTreeSet<_> = access::holders(cx, None, moment, &whole).await.unwrap().rows.into_iter().collect();
+        assert_eq!(access::count_holders(cx, None, moment).await.unwrap(), anybody.len() as u64);
+        let anybody: BTreeSet<Uuid> = anybody.into_iter().filter(|user| everybody.contains(user)).collect();
+        assert_eq!(anybody, held.iter().map(|(_, user)| *user).collect(), "the report names whoever holds something");
         held
     };
     assert_eq!(found(Moment::Now).await, model.access());
@@ -550,7 +564,7 @@ async fn a_removed_mapping_comes_back_with_what_it_gave() {
     let map = mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap().mapping_id;
     let holders = async || {
         let page = Keyset { limit: 10, ..Default::default() };
-        access::holders(&cx, nurse, Moment::Now, &page).await.unwrap().rows
+        access::holders(&cx, Some(nurse), Moment::Now, &page).await.unwrap().rows
     };
     let restore = async |input: Value| {
         world.graphql(RESTORE, json!({ "input": input })).await["data"]["roleMappingRestore"].clone()

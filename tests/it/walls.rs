@@ -27,7 +27,7 @@ const SEES: [(&str, &[&str]); 23] = [
     ("server", &["context", "graphql", "jwt", "scim", "workers"]),
     ("bootstrap", &["authz", "context", "domain", "error"]),
     ("simulate", &["error"]),
-    ("demo", &["bootstrap", "config", "context", "error", "ledger", "progress", "server", "simulate"]),
+    ("demo", &["attest", "bootstrap", "config", "context", "error", "ledger", "progress", "server", "simulate"]),
     ("main", &[]),
 ];
 

@@ -6,6 +6,7 @@ mod announce;
 mod explain;
 mod holders;
 mod moved;
+mod walk;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value};
@@ -44,6 +45,20 @@ impl Moment {
                 format!("{alias}.since <= {at} AND {alias}.opened_by <> {event} AND {}", ends_after(alias, at, event))
             }
         }
+    }
+
+    /// [`Moment::open`] at the statement's own moment in parts, each of which has an index of its own.
+    fn parts(self, alias: &str) -> Vec<String> {
+        let begun = match self {
+            Self::Now => return vec![self.open(alias, "", "")],
+            Self::At(_) => format!("{alias}.since <= $2"),
+            Self::Without(..) => format!("{alias}.since <= $2 AND {alias}.opened_by <> $3"),
+        };
+        let ended = match self {
+            Self::Without(..) => format!("({alias}.until > $2 OR {alias}.closed_by = $3)"),
+            _ => format!("{alias}.until > $2"),
+        };
+        vec![format!("{begun} AND {alias}.until IS NULL"), format!("{begun} AND {alias}.until IS NOT NULL AND {ended}")]
     }
 
     /// Whether the account `u` may be used at this moment.

@@ -7,6 +7,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult, Statement};
 use uuid::Uuid;
 
 use super::holders::{Sources, sources, ways};
+use super::walk::Walk;
 use super::{Moment, ends_after, holdings_of};
 use crate::context::Cx;
 use crate::domain::group::MAX_NESTING;
@@ -15,6 +16,8 @@ use crate::error::Result;
 
 /// Accounts whose access is compared at once.
 const PEOPLE: usize = 5_000;
+/// As many as a statement may ask for.
+const MOST: u64 = i64::MAX.unsigned_abs();
 
 /// Somebody who gained or lost a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +84,7 @@ pub(super) struct Concerned<'a> {
 }
 
 #[derive(FromQueryResult)]
-struct Account {
+struct Row {
     id: Uuid,
 }
 
@@ -94,7 +97,36 @@ impl Concerned<'_> {
         after: Option<Uuid>,
         limit: usize,
     ) -> Result<Vec<Uuid>> {
-        let backend = cx.backend();
+        let moment = Moment::Without(self.at, self.event);
+        let values = moment.values(cx);
+        let mut walk = Walk::new(values, after, None, false, u64::try_from(limit).unwrap_or(u64::MAX).min(MOST));
+        let groups = self.all_groups(cx, db).await?;
+        let begun = "m.since <= $2";
+        let parts = [
+            format!("{begun} AND m.until IS NULL"),
+            format!("{begun} AND m.until IS NOT NULL AND (m.until > $2 OR m.closed_by = $3)"),
+        ];
+        walk.members(cx.backend(), &groups, "", &parts);
+        if !self.connections.is_empty() {
+            let among = walk.among(cx.backend(), self.connections);
+            let owned = touches("v");
+            walk.arm(
+                "v.user_id",
+                &format!("activation v WHERE v.organization_id = $1 AND v.connection_id {among} AND {owned}"),
+            );
+        }
+        if !self.users.is_empty() {
+            let among = walk.among(cx.backend(), self.users);
+            walk.arm("u.id", &format!(r#""user" u WHERE u.organization_id = $1 AND u.id {among}"#));
+        }
+        Ok(walk.read(cx, db, moment).await?.into_iter().collect())
+    }
+
+    /// The groups with those within them, just before the event or just after.
+    async fn all_groups<C: ConnectionTrait>(&self, cx: &Cx, db: &C) -> Result<BTreeSet<Uuid>> {
+        if self.groups.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let text = format!(
             r#"WITH RECURSIVE root(group_id, depth) AS (
               SELECT r.id, 0 FROM "group" r WHERE r.organization_id = $1 AND r.id {groups}
@@ -102,31 +134,12 @@ impl Concerned<'_> {
               SELECT n.member_id, s.depth + 1 FROM root s
                 JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {nested}
                 WHERE s.depth < {MAX_NESTING})
-            SELECT id FROM (
-              SELECT m.user_id AS id FROM (SELECT DISTINCT group_id FROM root) AS s
-                JOIN membership m ON m.organization_id = $1 AND m.group_id = s.group_id AND {joined} AND m.user_id > $4
-              UNION SELECT v.user_id FROM activation v
-                WHERE v.organization_id = $1 AND v.connection_id {connections} AND {owned} AND v.user_id > $4
-              UNION SELECT u.id FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND u.id > $4) AS people
-            ORDER BY id LIMIT $8"#,
-            groups = list::among(backend, 5),
-            connections = list::among(backend, 6),
-            users = list::among(backend, 7),
+            SELECT DISTINCT group_id AS id FROM root"#,
+            groups = list::among(cx.backend(), 4),
             nested = touches("n"),
-            joined = touches("m"),
-            owned = touches("v"),
         );
-        let values = [
-            cx.organization().into(),
-            self.at.into(),
-            self.event.into(),
-            after.unwrap_or_default().into(),
-            list::ids(self.groups),
-            list::ids(self.connections),
-            list::ids(self.users),
-            i64::try_from(limit).unwrap_or(i64::MAX).into(),
-        ];
-        let rows = Account::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(db).await?;
+        let values = [cx.organization().into(), self.at.into(), self.event.into(), list::ids(self.groups)];
+        let rows = Row::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await?;
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 }
@@ -143,7 +156,7 @@ async fn through_mappings<C: ConnectionTrait>(
     let touched = touched(cx, db, event, at, role).await?;
     let mut sides = Vec::new();
     for moment in [Moment::Without(at, event), Moment::At(at)] {
-        let all = sources(cx, db, role, moment).await?;
+        let all = sources(cx, db, Some(role), moment).await?;
         let part = |touched: &BTreeSet<Uuid>, all: &BTreeSet<Uuid>| touched.intersection(all).copied().collect();
         let rest = |touched: &BTreeSet<Uuid>, all: &BTreeSet<Uuid>| all.difference(touched).copied().collect();
         let reached = Sources {
@@ -174,8 +187,8 @@ async fn through_mappings<C: ConnectionTrait>(
         );
         let mut values = moment.values(cx);
         values.push(list::ids(users));
-        let usable = Account::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
-        moved.extend(usable.all(db).await?.into_iter().map(|Account { id }| Moved {
+        let usable = Row::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
+        moved.extend(usable.all(db).await?.into_iter().map(|Row { id }| Moved {
             gained: after.contains(&id),
             role_id: role,
             user_id: id,
@@ -191,9 +204,9 @@ async fn members<C: ConnectionTrait>(
     sources: &Sources,
     moment: Moment,
 ) -> Result<HashSet<Uuid>> {
-    let (ways, values) = ways(cx, role, sources, moment);
+    let (ways, values) = ways(cx, Some(role), sources, moment);
     let text = format!("SELECT w.user_id AS id FROM ({ways}) AS w");
-    let rows = Account::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await?;
+    let rows = Row::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
