@@ -2,6 +2,7 @@
 //! something and then look at the status, the body, the rows and the events; all end with the ledger verified.
 
 mod access;
+mod access_at_once;
 mod adoption;
 mod announcements;
 mod authz;
