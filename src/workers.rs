@@ -39,6 +39,8 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     // Apart from the chores: a long one must not keep those waiting who follow a ledger, or access.
     tokio::join!(chores(&app, stop.clone()), look(&app, stop.clone()), announce(&app, stop.clone()), retry(&app, stop));
+    // Last of all: whatever the others wrote while they ended joins the chain.
+    seal(&app).await;
 }
 
 async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -76,7 +78,6 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             }
         }
     }
-    seal(app).await;
     flush_uses(app).await;
     flush_requests(app).await;
     flush_repeats(app).await;
