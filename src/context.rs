@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::issuers::Issuers;
 use crate::ledger::{self, Entry, Origin, Part, Written};
+use crate::repeats::Repeats;
 use crate::requests::Requests;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -48,6 +49,8 @@ pub struct App {
     pub uses: Uses,
     /// What requests came to since the last flush.
     pub requests: Requests,
+    /// Failures that came again, and what put them right, since the last flush.
+    pub repeats: Repeats,
     /// Each connection's share of this replica.
     pub limits: Limits,
     /// How far the ledgers go that somebody follows.
@@ -85,6 +88,7 @@ impl App {
             jobs: Notify::new(),
             uses: Uses::default(),
             requests: Requests::default(),
+            repeats: Repeats::default(),
             limits,
             heads: Heads::default(),
             stopping: watch::Sender::new(false),

@@ -13,7 +13,7 @@
 //! | [`domain`] | one file a noun; everything that decides |
 //! | [`context`] | who asks, for which organization; the one way to read and the one way to write |
 //! | [`authz`] | the whole policy |
-//! | [`requests`] | what requests came to, counted in memory until it is written down |
+//! | [`requests`], [`repeats`] | what requests came to, and what failed again, counted in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
 //! | [`attest`], [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
 //! | [`workers`] | what happens in the background |
@@ -48,6 +48,7 @@ pub mod jwt;
 pub mod ledger;
 pub mod outbound;
 pub mod progress;
+pub mod repeats;
 pub mod requests;
 pub mod scim;
 pub mod server;

@@ -8,8 +8,12 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
+use crate::domain::failure::run::{Claim, End};
+use crate::domain::failure::{self, Origin};
 use crate::domain::{access, bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, token};
+use crate::error::Result;
 use crate::ledger;
+use crate::scim::{self, Replayed};
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
 const SEAL_DELAY: Duration = Duration::from_millis(100);
@@ -19,7 +23,9 @@ const SEAL_SWEEP: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// Who gained or lost a role by a change hears of it this long after it is settled, at most.
 const ANNOUNCE: Duration = Duration::from_secs(1);
-/// Last-used times and the request log are at most this late.
+/// A failed write that is due is tried again at most this long after.
+const RETRY: Duration = Duration::from_secs(5);
+/// Last-used times, the request log and the repeats of failures are at most this late.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Accounts whose time has come are purged, and what has passed its planned end is closed, at most this long after.
@@ -32,7 +38,9 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 /// Works until told to stop; then does everything once more and returns.
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     // Apart from the chores: a long one must not keep those waiting who follow a ledger, or access.
-    tokio::join!(chores(&app, stop.clone()), look(&app, stop.clone()), announce(&app, stop));
+    tokio::join!(chores(&app, stop.clone()), look(&app, stop.clone()), announce(&app, stop.clone()), retry(&app, stop));
+    // Last of all: whatever the others wrote while they ended joins the chain.
+    seal(&app).await;
 }
 
 async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -50,6 +58,7 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = flush.tick() => {
                 flush_uses(app).await;
                 flush_requests(app).await;
+                flush_repeats(app).await;
             }
             () = app.requests.news.notified() => flush_requests(app).await,
             _ = sweep.tick() => seal(app).await,
@@ -69,9 +78,51 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             }
         }
     }
-    seal(app).await;
     flush_uses(app).await;
     flush_requests(app).await;
+    flush_repeats(app).await;
+}
+
+/// Tries failed writes again that are due, one after another.
+async fn retry(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(RETRY);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+            () = app.repeats.retries.notified() => {}
+        }
+        // An attempt that has begun is brought to its end, also when the process is stopping.
+        while !*stop.borrow() {
+            match retry_next(app).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "trying failed writes again was interrupted; it goes on in a few minutes");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+async fn retry_next(app: &Arc<App>) -> Result<bool> {
+    let Some(claim) = failure::run::claim(app, Origin::Request).await? else { return Ok(false) };
+    match claim.attempt().await? {
+        Ok(attempt) => match scim::replay(&attempt.cx, &claim.organization.slug, &attempt.payload).await? {
+            Replayed::Done => claim.done(failure::Resolution::Retried).await?,
+            Replayed::Refused(why) => refused(&claim, why.reason, why.scim_type, why.field.as_deref()).await?,
+        },
+        Err(End::Done(how)) => claim.done(how).await?,
+        Err(End::NotNow) => claim.failed(None).await?,
+        Err(End::Nothing) => claim.give_up().await?,
+    }
+    Ok(true)
+}
+
+async fn refused(claim: &Claim, reason: &str, scim_type: Option<&str>, field: Option<&str>) -> Result<()> {
+    claim.failed(Some((reason, scim_type, field))).await
 }
 
 async fn seal(app: &App) {
@@ -146,6 +197,12 @@ async fn flush_requests(app: &App) {
     }
 }
 
+async fn flush_repeats(app: &Arc<App>) {
+    if let Err(error) = failure::flush(app).await {
+        tracing::warn!(%error, "writing what failed again failed; it is tried again");
+    }
+}
+
 /// Others answer these calls, in their own time: nothing here waits for them.
 fn refresh_keys(app: &Arc<App>) {
     let app = app.clone();
@@ -161,6 +218,9 @@ async fn forget_previews(app: &App) {
 async fn forget_requests(app: &Arc<App>) {
     if let Err(error) = request_log::forget(app).await {
         tracing::warn!(%error, "deleting old rows of the request log failed; it is tried again");
+    }
+    if let Err(error) = failure::forget(app).await {
+        tracing::warn!(%error, "forgetting finished failures failed; it is tried again");
     }
     if let Err(error) = idempotency::forget(app).await {
         tracing::warn!(%error, "forgetting old idempotency keys failed; it is tried again");

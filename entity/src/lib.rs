@@ -11,6 +11,7 @@ pub mod bulk_job;
 pub mod bulk_line;
 pub mod connection;
 pub mod event;
+pub mod failure;
 pub mod group;
 pub mod group_nesting;
 pub mod idempotency;
@@ -59,6 +60,7 @@ scoped!(
     bulk_line.JobId,
     connection.Id,
     event.Id,
+    failure.Id,
     group.Id,
     group_nesting.Id,
     idempotency.Name,

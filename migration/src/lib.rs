@@ -12,6 +12,7 @@ mod m20261124_000001_idempotency;
 mod m20261124_000002_bulk_job;
 mod m20261124_000002_deletions;
 mod m20261124_000003_access_cursor;
+mod m20261127_000001_failure;
 
 pub struct Migrator;
 
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_deletions::Migration),
             Box::new(m20261124_000002_bulk_job::Migration),
             Box::new(m20261124_000003_access_cursor::Migration),
+            Box::new(m20261127_000001_failure::Migration),
         ]
     }
 }

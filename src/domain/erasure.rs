@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFil
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{bulk, idempotency, list};
+use super::{bulk, failure, idempotency, list};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -47,6 +47,18 @@ pub const PERSONAL: &[Personal] = &[
     },
     // A line that was not carried out yet; one that was has no input any more.
     Personal { table: "bulk_line", user: "user_id", columns: &[("input", Some("NULL"))] },
+    Personal {
+        table: "failure",
+        user: "user_id",
+        columns: &[
+            ("label", Some("NULL")),
+            ("payload", Some("NULL")),
+            ("note", Some("NULL")),
+            // Hashes of names: whoever knows a name could find it by them.
+            ("thing", Some("NULL")),
+            ("fingerprint", Some("''")),
+        ],
+    },
     Personal { table: "role_grant", user: "user_id", columns: &[("reason", Some("NULL"))] },
     Personal { table: "event", user: "subject_id", columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))] },
 ];
@@ -97,6 +109,8 @@ pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Re
         _ => "'purged:' || lower(hex(id))",
     };
     let values = [tx.organization().into(), list::ids(users)];
+    // By the names that the accounts still bear.
+    failure::erase(tx, users, now).await?;
     for Personal { table, user, columns } in PERSONAL {
         let set: Option<Vec<_>> =
             columns.iter().map(|(column, value)| value.map(|value| format!("{column} = {value}"))).collect();

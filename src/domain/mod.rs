@@ -17,6 +17,7 @@ pub mod event;
 pub mod evidence;
 pub mod expiry;
 pub mod extension;
+pub mod failure;
 pub mod grant;
 pub mod group;
 pub mod idempotency;

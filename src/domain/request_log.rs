@@ -213,12 +213,16 @@ pub async fn forget(app: &App) -> Result<()> {
 
 /// What an administrator can do about a row; none where nothing has to be done.
 pub fn next_step(entry: &Entry) -> Option<String> {
-    let field = entry.field.as_deref();
+    Some(remedy(entry.reason.as_deref()?, entry.scim_type.as_deref(), entry.field.as_deref()))
+}
+
+/// What an administrator can do about a refusal, by its codes.
+pub fn remedy(reason: &str, scim_type: Option<&str>, field: Option<&str>) -> String {
     let of_field = |named: &str, unnamed: &str| match field {
         Some(field) => named.replace("{}", field),
         None => unnamed.to_owned(),
     };
-    let invalid = || match entry.scim_type.as_deref() {
+    let invalid = || match scim_type {
         Some("invalidValue") => of_field(
             "Look at what the identity provider maps to {}: its value is missing or of a kind that cannot be stored.",
             "Look at the attribute mapping in the identity provider: a value is missing or of the wrong kind.",
@@ -248,7 +252,7 @@ pub fn next_step(entry: &Entry) -> Option<String> {
                 .into()
         }
     };
-    let step = match entry.reason.as_deref()? {
+    match reason {
         "TOKEN_MISSING" => "Enter the connection's token in the identity provider: it sends none.".into(),
         "TOKEN_UNKNOWN" => "Enter the connection's token in the identity provider: the one it sends was never issued \
                             here. If nobody is setting up a connection, somebody is guessing."
@@ -300,8 +304,7 @@ pub fn next_step(entry: &Entry) -> Option<String> {
         "NOT_ACCEPTABLE" | "MEDIA_TYPE" => "Set the identity provider to send and accept application/scim+json.".into(),
         "INTERNAL" => "Tell the operator of this server, with the request id: something went wrong here.".into(),
         _ => "Look at the answer in the identity provider's own log: it says what was wrong.".into(),
-    };
-    Some(step)
+    }
 }
 
 #[cfg(test)]

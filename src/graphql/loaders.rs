@@ -14,10 +14,10 @@ use crate::context::Cx;
 use chrono::{DateTime, Utc};
 
 use crate::domain::access::{self, Holding};
-use crate::domain::adoption;
 use crate::domain::list::{Keyset, Slice};
 use crate::domain::member::{self, Place};
 use crate::domain::organization::{self, Organization};
+use crate::domain::{adoption, failure};
 use crate::domain::{connection, event, grant, group, key, mapping, role, token, user};
 use crate::error::Error;
 
@@ -40,6 +40,8 @@ pub struct KeyId(pub Uuid);
 pub struct ProposalId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FailureId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GrantId(pub Uuid);
 /// The roles that an account holds, or held at an instant, and through what.
@@ -158,6 +160,16 @@ impl Loader<GroupId> for Reads {
     async fn load(&self, keys: &[GroupId]) -> Found<GroupId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(shared(group::by_ids(&self.0, &ids).await?), |row| GroupId(row.id)))
+    }
+}
+
+impl Loader<FailureId> for Reads {
+    type Value = failure::Failure;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[FailureId]) -> Found<FailureId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(failure::by_ids(&self.0, &ids).await?, |row| FailureId(row.id)))
     }
 }
 

@@ -19,6 +19,7 @@ mod deletion;
 mod event;
 mod evidence;
 mod extension;
+mod failure;
 mod grant;
 mod graphiql;
 mod group;
@@ -84,6 +85,7 @@ struct Mutation(
     change::AccessMutation,
     extension::SchemaExtensionMutation,
     bulk::BulkJobMutation,
+    failure::FailureMutation,
 );
 
 type Schema = async_graphql::Schema<Query, Mutation, subscription::Subscription>;

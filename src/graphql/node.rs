@@ -9,11 +9,12 @@ use super::change::AccessPreview;
 use super::connection::IdentitySource;
 use super::event::Event;
 use super::extension::SchemaExtension;
+use super::failure::Failure;
 use super::grant::RoleGrant;
 use super::group::Group;
 use super::key::ApiKey;
 use super::loaders::{
-    self, ConnectionId, EventId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId, UserId,
+    self, ConnectionId, EventId, FailureId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId, UserId,
 };
 use super::mapping::RoleMapping;
 use super::organization::Organization;
@@ -46,6 +47,7 @@ pub enum Node {
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
     BulkJob(BulkJob),
+    Failure(Failure),
     Event(Event),
 }
 
@@ -74,6 +76,7 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
             loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
         }
         Kind::BulkJob => BulkJob::find(page::cx(ctx)?, id).await?.map(Node::BulkJob),
+        Kind::Failure => loaders::one(ctx, FailureId(id)).await?.map(|row| Node::Failure(row.into())),
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
     })
 }

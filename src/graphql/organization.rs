@@ -12,11 +12,12 @@ use super::connection::IdentitySource;
 use super::deletion::DeletedUser;
 use super::event::{Event, EventFilter, EventOrder};
 use super::extension::SchemaExtension;
+use super::failure::{Failure, FailureCount, FailureFilter, FailureOrder};
 use super::grant::RoleGrant;
 use super::group::{Group, GroupFilter};
 use super::key::ApiKey;
 use super::leaver::{self, Leaver, RevocationTimes};
-use super::loaders::{self, ConnectionId, GroupId, RoleId, UserId};
+use super::loaders::{self, ConnectionId, FailureId, GroupId, RoleId, UserId};
 use super::mapping::RoleMapping;
 use super::order::{GroupOrder, RoleOrder, UserOrder};
 use super::overview::ScimOverview;
@@ -26,8 +27,8 @@ use super::restoration::{self, DeletedGroup};
 use super::role::Role;
 use super::user::{User, UserFilter};
 use crate::domain::{
-    access, adoption, bulk, connection, deletion, event, extension, grant, group, key, list, mapping, organization,
-    request_log, role, user,
+    access, adoption, bulk, connection, deletion, event, extension, failure, grant, group, key, list, mapping,
+    organization, request_log, role, user,
 };
 use crate::error::{Error, Result};
 
@@ -449,6 +450,44 @@ impl Organization {
         let total = if page::counted(ctx) { request_log::count(cx, which).await? } else { 0 };
         let rows = request_log::list(cx, which, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &RequestLogEntry| row.0.id, total)))
+    }
+
+    /// The review queue: what connections wanted and was refused or failed.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn failures(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match all of it.")] filter: Option<FailureFilter>,
+        #[graphql(desc = "In which order.", default)] order: FailureOrder,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<Failure>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(order == FailureOrder::NewestFirst)?;
+        let Some(which) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
+        let total = if page::counted(ctx) { failure::count(cx, &which).await? } else { 0 };
+        let rows = failure::list(cx, &which, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &Failure| row.0.id, total)))
+    }
+
+    /// One failure; null if there is none with this id.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn failure(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The failure's global id.")] id: ID,
+    ) -> async_graphql::Result<Option<Failure>> {
+        let Some(id) = page::id_of(Kind::Failure, &id) else { return Ok(None) };
+        Ok(loaders::one(ctx, FailureId(id)).await?.map(Into::into))
+    }
+
+    /// How much of the review queue is unfinished, by cause.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn failure_counts(&self, ctx: &Context<'_>) -> Result<Option<Vec<FailureCount>>> {
+        Ok(Some(failure::tally(page::cx(ctx)?).await?.into_iter().map(Into::into).collect()))
     }
 
     /// The bulk jobs that the caller handed in, the latest first; with IAM_READ everybody's. Kept for 30 days.

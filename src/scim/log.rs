@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -13,10 +14,12 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::fault::{self, Write};
 use super::quirk::{self, Quirks};
 use super::{meaning, wire};
 use crate::context::{App, Cx};
 use crate::domain::extension::Types;
+use crate::domain::failure::{self, Report};
 use crate::domain::request_log::Outcome;
 use crate::domain::schema::{self, Place};
 use crate::requests::{self, Count, Kind, Refusal, Stranger};
@@ -44,6 +47,10 @@ struct Learnt {
     caller: Option<Admitted>,
     meaning: Option<&'static str>,
     quirks: Quirks,
+    /// The body as it came, for the review queue.
+    sent: Option<Bytes>,
+    /// What was refused or failed of a Bulk.
+    reports: Vec<Report>,
 }
 
 #[derive(Debug)]
@@ -74,6 +81,11 @@ impl Note {
         if let Some(caller) = &mut self.learnt().caller {
             caller.types = Some(types.clone());
         }
+    }
+
+    /// What came as the body of this request, whether it can be read or not. Costs no copy.
+    pub fn sent(&self, bytes: &Bytes) {
+        self.learnt().sent = Some(bytes.clone());
     }
 
     /// The headers and the body of this request.
@@ -107,7 +119,9 @@ impl Note {
         self.learnt().meaning = Some(meaning);
     }
 
-    /// Counts one operation of a Bulk, and forgets it. `id` is that of the resource, if there is one.
+    /// Counts one operation of a Bulk, and forgets it. `id` is that of the resource, if there is one; `body` is what
+    /// was sent, if it could be sent again.
+    #[allow(clippy::too_many_arguments, reason = "all that there is to know of an operation")]
     pub fn operation_done(
         &self,
         app: &App,
@@ -116,11 +130,87 @@ impl Note {
         id: Option<&str>,
         status: StatusCode,
         refusal: Option<&Refusal>,
+        body: impl FnOnce() -> Option<Map<String, Value>>,
     ) {
         let target = Target { method, resource, search: false, one: true, id: id.and_then(ours) };
+        let path = match (method, id) {
+            ("POST", _) | (_, None) => format!("/{resource}"),
+            (_, Some(id)) => format!("/{resource}/{id}"),
+        };
+        let report = self.review(app, target, path, status, refusal, body);
+        self.learnt().reports.extend(report);
         self.count(app, target, status, refusal, None);
         let mut learnt = self.learnt();
         (learnt.meaning, learnt.quirks) = (None, Quirks::default());
+    }
+
+    /// What the review queue hears of a write: a failure, to be reported; or, if something of the connection is open, a
+    /// success. Costs nothing else.
+    fn review(
+        &self,
+        app: &App,
+        target: Target,
+        path: String,
+        status: StatusCode,
+        refusal: Option<&Refusal>,
+        body: impl FnOnce() -> Option<Map<String, Value>>,
+    ) -> Option<Report> {
+        let Target { method, resource, search, one, id } = target;
+        let learnt = self.learnt();
+        let (organization, connection) = learnt.owner?;
+        if !fault::writes(method, search) {
+            return None;
+        }
+        let types = learnt.caller.as_ref().and_then(|caller| caller.types.as_deref());
+        let meaning = learnt.meaning.unwrap_or_else(|| meaning::of_request(method, resource, one, search));
+        let (at, request) = (app.clock.now(), learnt.caller.as_ref().map(|caller| caller.request_id));
+        let Some(refusal) = refusal else {
+            if status.is_success() && app.repeats.concerns(connection) {
+                let write =
+                    Write { connection, method, resource, path, id, meaning, types, body: body(), repeatable: false };
+                write.succeeded(organization, at).into_iter().for_each(|success| app.repeats.succeeded(success));
+            }
+            return None;
+        };
+        if learnt.caller.is_none() && status != StatusCode::TOO_MANY_REQUESTS {
+            return None;
+        }
+        if !fault::is_work(method, resource, status, refusal.reason) {
+            return None;
+        }
+        let reason = match (status, resource) {
+            (StatusCode::NOT_FOUND, ELSEWHERE) => "NO_ENDPOINT",
+            _ => refusal.reason,
+        };
+        let field = refusal.field.clone().and_then(|field| known(types, field));
+        let refusal = Refusal { reason, scim_type: refusal.scim_type, field };
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            // One piece of work, however much was refused.
+            let meaning = "requests";
+            let write = Write {
+                connection,
+                method: "",
+                resource: "/",
+                path,
+                id: None,
+                meaning,
+                types,
+                body: None,
+                repeatable: false,
+            };
+            return Some(write.failed(&refusal, request, at));
+        }
+        // What was made in part would be made twice.
+        let repeatable = method != "POST" || id.is_none();
+        let write = Write { connection, method, resource, path, id, meaning, types, body: body(), repeatable };
+        Some(write.failed(&refusal, request, at))
+    }
+
+    /// What the whole request leaves to the review queue.
+    fn reports(&self) -> Option<(Uuid, Vec<Report>)> {
+        let mut learnt = self.learnt();
+        let reports = std::mem::take(&mut learnt.reports);
+        (!reports.is_empty()).then_some((learnt.owner?.0, reports))
     }
 
     fn count(&self, app: &App, target: Target, status: StatusCode, refusal: Option<&Refusal>, source: Option<IpAddr>) {
@@ -172,6 +262,10 @@ const ELSEWHERE: &str = "elsewhere";
 pub async fn listen(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let uri = request.uri().clone();
     let Some((_, path)) = uri.path().split_once("/scim/v2/") else { return next.run(request).await };
+    // A retry of ours is no request of the identity provider's; whoever retries hears what became of it.
+    if request.extensions().get::<wire::Replay>().is_some() {
+        return next.run(request).await;
+    }
     let (slug, path) = path.split_once('/').unwrap_or((path, ""));
     let mut target = target(request.method(), path);
     let source = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
@@ -190,7 +284,18 @@ pub async fn listen(State(app): State<Arc<App>>, mut request: Request, next: Nex
     if status == StatusCode::CREATED {
         target.id = created(response.headers());
     }
-    note.count(&app, target, status, response.extensions().get::<Refusal>(), source);
+    let refusal = response.extensions().get::<Refusal>();
+    let sent = note.learnt().sent.take();
+    let body = || serde_json::from_slice(&sent?).ok();
+    let below = format!("/{}", path.trim_end_matches('/'));
+    let report = note.review(&app, target, below, status, refusal, body);
+    note.learnt().reports.extend(report);
+    note.count(&app, target, status, refusal, source);
+    if let Some((organization, reports)) = note.reports()
+        && let Err(error) = failure::report(&app, organization, reports).await
+    {
+        tracing::error!(%error, "a failed write could not be put into the review queue");
+    }
     response
 }
 
@@ -233,7 +338,7 @@ fn outcome(target: Target, status: StatusCode, wrote: bool) -> Outcome {
 }
 
 /// A name that may be written down: it stands in our source, or a schema has it. What a client made up is dropped.
-fn known(types: Option<&Types>, field: Cow<'static, str>) -> Option<Cow<'static, str>> {
+pub fn known(types: Option<&Types>, field: Cow<'static, str>) -> Option<Cow<'static, str>> {
     let text = match field {
         Cow::Borrowed(ours) => return Some(ours.into()),
         Cow::Owned(text) => text,

@@ -95,14 +95,15 @@ fn about_members(filter: &Filter) -> bool {
 }
 
 /// One attribute that a PATCH touches: how, by which name, with which value.
-struct Touched<'a> {
-    verb: &'a str,
-    name: &'a str,
+pub struct Touched<'a> {
+    pub verb: &'a str,
+    pub name: &'a str,
     whole: bool,
-    value: Option<&'a Value>,
+    pub value: Option<&'a Value>,
 }
 
-fn touched(body: &Map<String, Value>) -> Vec<Touched<'_>> {
+/// Every attribute that a PATCH touches.
+pub fn touched(body: &Map<String, Value>) -> Vec<Touched<'_>> {
     let mut all = Vec::new();
     for operation in member(body, "Operations").and_then(Value::as_array).into_iter().flatten().take(MAX_OPERATIONS) {
         let Some(operation) = operation.as_object() else { continue };

@@ -7,6 +7,7 @@
 mod bulk;
 pub mod cursor;
 mod discovery;
+mod fault;
 pub mod filter;
 mod groups;
 mod log;
@@ -22,14 +23,20 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
 use axum::routing::{get, post};
 
-use crate::context::App;
+use tower::ServiceExt;
+
+use crate::context::{App, Cx};
+use crate::domain::extension::types;
+use crate::domain::failure::Payload;
 use crate::error::{Error, Result};
-use wire::{Caller, Failure};
+use crate::requests::Refusal;
+use wire::{Caller, Failure, Replay};
 
 /// Everything below `/scim/v2/{slug}`.
 pub fn router(app: Arc<App>) -> Router {
@@ -56,6 +63,40 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), log::listen))
         .layer(middleware::from_fn(wire::name_media_type))
         .with_state(app)
+}
+
+/// What became of a write that was done again.
+#[derive(Debug, Clone)]
+pub enum Replayed {
+    Done,
+    Refused(Refusal),
+}
+
+/// Does a write again, as the connection whose `cx` this is: the same code as when it arrives over the network, behind
+/// the credential.
+///
+/// # Errors
+/// [`Error::Internal`] for a write that is no request.
+pub async fn replay(cx: &Cx, slug: &str, write: &Payload) -> Result<Replayed> {
+    let fault = |error: axum::http::Error| Error::Internal(error.to_string());
+    let request = Request::builder().method(write.method.as_str()).uri(format!("/scim/v2/{slug}{}", write.path));
+    let request = request.header(header::CONTENT_TYPE, "application/scim+json");
+    let mut request = request.body(write.body.clone().map_or_else(Body::empty, Body::from)).map_err(fault)?;
+    request.extensions_mut().insert(Replay { cx: cx.clone(), slug: slug.to_owned() });
+    let response = match router(cx.app.clone()).oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    let status = response.status();
+    // What was to be deleted and is not there is as it should be.
+    if status.is_success() || (write.method == "DELETE" && status == StatusCode::NOT_FOUND) {
+        return Ok(Replayed::Done);
+    }
+    let unknown = Refusal { reason: "INTERNAL", scim_type: None, field: None };
+    let mut refusal = response.extensions().get::<Refusal>().cloned().unwrap_or(unknown);
+    let types = types(cx).await?;
+    refusal.field = refusal.field.and_then(|field| log::known(Some(&types), field));
+    Ok(Replayed::Refused(refusal))
 }
 
 /// Takes the slashes away that say nothing: clients put `/Users` behind a base URL that somebody pasted with a final

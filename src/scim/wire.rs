@@ -40,11 +40,23 @@ pub struct Caller {
     pub note: Note,
 }
 
+/// Work of rolecall's own that comes through this door: a write of a connection that is tried again. It is put into a
+/// request by [`super::replay`], and never by what arrives over the network.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    pub cx: Cx,
+    pub slug: String,
+}
+
 impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
         let note = Note::of(&parts.extensions);
+        if let Some(Replay { cx, slug }) = parts.extensions.remove::<Replay>() {
+            let types = types(&cx).await?;
+            return Ok(Self { base_url: organization::base_url(app, &slug), cx, types, note });
+        }
         let secret = bearer(&parts.headers).ok_or(Error::Unauthenticated(
             "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
         ))?;
@@ -122,6 +134,7 @@ impl FromRequest<Arc<App>> for Body {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
         let (note, headers) = (Note::of(request.extensions()), quirk::of_headers(request.headers()));
         let bytes = payload(request, app, MAX_BODY).await?;
+        note.sent(&bytes);
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(object)) => {
                 note.body(headers, &object);

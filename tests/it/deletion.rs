@@ -342,6 +342,13 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("bulk_job", &["state", "permissions", "stopped_because"], "words and sentences of ours"),
     ("bulk_line", &["result"], "ids and codes"),
     ("bulk_line", &["words"], "may repeat what a line said of anybody: every erasure empties all of them"),
+    (
+        "failure",
+        &["origin", "operation", "resource", "cause", "reason", "scim_type", "field", "state", "resolution", "scope"],
+        "names and codes of ours, names of attributes, and hashes of ids",
+    ),
+    ("failure", &["outline"], "names of attributes that a schema has, and how long their values were"),
+    ("failure", &["assigned_to", "finished_by"], "who is accountable for the work; gone after three months"),
     ("lease", &["name"], "the name of a task"),
     ("idempotency", &["name", "fingerprint"], "hashes of words of a client's own choice"),
     ("idempotency", &["answer"], "may tell of anybody: every erasure empties all of them"),

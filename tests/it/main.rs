@@ -20,6 +20,7 @@ mod demo;
 mod dialects;
 mod evidence;
 mod examples;
+mod failures;
 mod fuzz;
 mod idempotency;
 mod issuers;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 23] = [
+const SEES: [(&str, &[&str]); 24] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &["authz"]),
@@ -14,16 +14,17 @@ const SEES: [(&str, &[&str]); 23] = [
     ("store", &[]),
     ("progress", &[]),
     ("requests", &[]),
+    ("repeats", &[]),
     ("vault", &["config", "error", "store"]),
     ("ledger", &["authz", "error", "store"]),
-    ("context", &["authz", "config", "error", "issuers", "ledger", "requests", "store", "vault"]),
-    ("domain", &["authz", "context", "error", "ledger", "requests", "vault"]),
+    ("context", &["authz", "config", "error", "issuers", "ledger", "repeats", "requests", "store", "vault"]),
+    ("domain", &["authz", "context", "error", "ledger", "repeats", "requests", "vault"]),
     ("attest", &["context"]),
     ("audit", &["attest", "config", "context", "domain", "ledger"]),
     ("jwt", &["authz", "context", "error", "issuers", "vault"]),
-    ("scim", &["context", "domain", "error", "requests"]),
+    ("scim", &["context", "domain", "error", "repeats", "requests"]),
     ("graphql", &["attest", "authz", "context", "domain", "error", "jwt", "ledger"]),
-    ("workers", &["context", "domain", "error", "ledger"]),
+    ("workers", &["context", "domain", "error", "ledger", "scim"]),
     ("server", &["context", "graphql", "jwt", "scim", "workers"]),
     ("bootstrap", &["authz", "context", "domain", "error"]),
     ("simulate", &["error"]),

@@ -143,9 +143,10 @@ impl World {
         rows.iter().map(|row| row["action"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// What the last event told: `{"before": …, "after": …}`.
+    /// What the last event told, but for those of the review queue: `{"before": …, "after": …}`.
     pub async fn last_payload(&self) -> Value {
-        let rows = self.rows("SELECT payload FROM event ORDER BY pos DESC LIMIT 1", []).await;
+        let last = "SELECT payload FROM event WHERE subject_kind <> 'failure' ORDER BY pos DESC LIMIT 1";
+        let rows = self.rows(last, []).await;
         serde_json::from_str(rows[0]["payload"].as_str().unwrap()).unwrap()
     }
 
@@ -182,13 +183,28 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 8] =
-    ["seaql_migrations", "event", "ledger_head", "tally", "lease", "request_log", "idempotency", "access_cursor"];
+const BOOKKEEPING: [&str; 9] = [
+    "seaql_migrations",
+    "event",
+    "ledger_head",
+    "tally",
+    "lease",
+    "request_log",
+    "idempotency",
+    "access_cursor",
+    // What was refused becomes work, and changes nothing else.
+    "failure",
+];
 
 /// What changes when a row changes and none comes.
-const SUMS: [(&str, &str); 6] = [
+const SUMS: [(&str, &str); 8] = [
     // What followed from earlier changes is told in its own time.
-    ("events of changes", "count(*) FROM event WHERE action <> 'user.access_changed'"),
+    ("events of changes", "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened')"),
+    ("work that is finished", "count(*) FROM failure WHERE finished_at IS NOT NULL"),
+    (
+        "work that is somebody's or tried again",
+        "count(*) FROM failure WHERE assigned_to IS NOT NULL OR state = 'RETRYING'",
+    ),
     ("versions of users", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"user\""),
     ("versions of groups", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"group\""),
     ("versions of connections", "CAST(coalesce(sum(version), 0) AS bigint) FROM connection"),

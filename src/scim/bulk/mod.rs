@@ -156,7 +156,12 @@ impl<'a> Job<'a> {
             Err(failure) => (failure.status, Some(&failure.refusal)),
         };
         let id = outcome.id.as_deref();
-        self.caller.note.operation_done(&self.caller.cx.app, method, resource, id, status, refusal);
+        let body = || {
+            let mut body = task?.body().ok()?;
+            body.values_mut().try_for_each(|value| reference::resolve(value, &|bulk_id| self.lookup(bulk_id))).ok()?;
+            Some(body)
+        };
+        self.caller.note.operation_done(&self.caller.cx.app, method, resource, id, status, refusal, body);
     }
 
     async fn run(&self, task: &Task<'_>) -> Outcome {

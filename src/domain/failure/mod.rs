@@ -1,0 +1,734 @@
+//! The review queue: every write of a connection that was refused or failed is a piece of work, until it is done or
+//! somebody decides that it will not be done. Nothing fails silently.
+//!
+//! The first time is written before the write's answer, in a transaction of its own; what comes again is counted in
+//! [`crate::repeats`] and written in batches, and so is a success that puts something right. [`run`] tries again.
+//!
+//! What must never enter: a value of a request in the clear, but for the name that tells reviewers whom it is about.
+
+mod cause;
+mod ledger;
+pub mod run;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use entity::{failure, group, user};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::list::{self, Keyset, Slice};
+use super::{connection, document, organization};
+use crate::authz::Action;
+use crate::context::{App, Change, Cx, Followed, Tx};
+use crate::error::{Error, Result};
+use crate::repeats::{Repeat, Success, Taken};
+use crate::vault;
+use ledger::{closed, entry, opened};
+
+pub use cause::{SCHEDULE, suggestion, words};
+pub use failure::{Cause, Model as Failure, Origin, Resolution, State};
+
+/// The largest write that is kept for a retry, in bytes.
+pub const MAX_PAYLOAD: usize = 256 * 1024;
+/// Things of one connection with open failures that are told apart; the failures of further ones are counted together.
+const MAX_OPEN: usize = 5_000;
+/// A finished failure is forgotten after this.
+const KEPT: Duration = Duration::days(90);
+/// What comes of too many requests has passed when it did not come again for this long.
+const PASSED: Duration = Duration::hours(1);
+/// Failures that one call can have tried again.
+pub const MAX_RETRIES: u64 = 500;
+
+/// What a write is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name<'a> {
+    /// Something that is there, by the id that this server gave it.
+    Id(Uuid),
+    /// Something that was to be created, by its name.
+    Name(&'a str),
+    /// The same, by the identifier of whoever creates it.
+    ExternalId(&'a str),
+}
+
+/// What identifies the thing that a write of `connection` is about, without telling its name.
+pub fn thing(connection: Uuid, resource: &str, name: Name<'_>) -> Vec<u8> {
+    let name = match name {
+        Name::Id(id) => json!(["id", id]),
+        Name::Name(name) => json!(["name", document::fold(name)]),
+        Name::ExternalId(id) => json!(["externalId", id]),
+    };
+    vault::hash(&json!([connection, resource, name]).to_string())
+}
+
+/// A write as it can be done again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    pub method: String,
+    /// Below the tenant's base URL.
+    pub path: String,
+    pub body: Option<String>,
+}
+
+/// A write that was refused or failed, as whoever noticed tells it.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub connection: Uuid,
+    pub origin: Origin,
+    /// What was wanted, in the words of the request log.
+    pub operation: &'static str,
+    pub resource: Option<&'static str>,
+    /// The user or group, if the write names one by an id that could be ours.
+    pub target: Option<Uuid>,
+    /// By [`thing`]; none if it cannot be told.
+    pub thing: Option<Vec<u8>>,
+    /// Which parts of the thing, as short hashes; see [`covers`].
+    pub scope: Vec<String>,
+    /// The name that the write gives to what it is about, for reviewers.
+    pub label: Option<String>,
+    /// Code of the refusal.
+    pub reason: &'static str,
+    pub scim_type: Option<&'static str>,
+    /// The attribute that was refused, as a schema has it.
+    pub field: Option<String>,
+    /// What was sent, without its values.
+    pub outline: Option<Value>,
+    /// What a retry needs; none where there is nothing to send again.
+    pub payload: Option<Payload>,
+    pub request: Option<Uuid>,
+    pub at: DateTime<Utc>,
+}
+
+impl Report {
+    fn cause(&self) -> Cause {
+        cause::of(self.reason)
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        let thing = self.thing.as_deref().map(hex);
+        let cause = sea_orm::ActiveEnum::to_value(&self.cause());
+        fingerprint(
+            self.connection,
+            self.operation,
+            thing.as_deref(),
+            &self.scope.join(" "),
+            &cause,
+            self.field.as_deref(),
+        )
+    }
+
+    /// The one that stands for all that are not told apart.
+    fn together(self) -> Self {
+        Self {
+            operation: "various",
+            resource: None,
+            target: None,
+            thing: None,
+            scope: Vec::new(),
+            label: None,
+            field: None,
+            outline: None,
+            payload: None,
+            ..self
+        }
+    }
+}
+
+fn fingerprint(
+    connection: Uuid,
+    operation: &str,
+    thing: Option<&str>,
+    scope: &str,
+    cause: &str,
+    field: Option<&str>,
+) -> Vec<u8> {
+    vault::hash(&json!([connection, operation, thing, scope, cause, field]).to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A part of a thing, as [`Report::scope`] names it. An attribute by its name; a member of a group by its id.
+pub fn part(kind: Part<'_>) -> String {
+    let short = |text: &str| vault::hash(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>();
+    match kind {
+        Part::Attribute(name) => format!("a{}", short(&name.to_ascii_lowercase())),
+        Part::Member(id) => format!("m{}", short(id)),
+        Part::Members => "M".into(),
+    }
+}
+
+/// See [`part`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    Attribute(&'a str),
+    Member(&'a str),
+    /// All members together.
+    Members,
+}
+
+/// Whether a write of the parts `scope` (none = all) says anything about `part`.
+fn says(scope: Option<&[String]>, part: &str) -> bool {
+    scope.is_none_or(|scope| scope.iter().any(|known| known == part || (known == "M" && part.starts_with('m'))))
+}
+
+/// Records what was refused or failed. What is known to be open already is only counted.
+///
+/// # Errors
+/// What the database says; the caller's own answer must not depend on it.
+pub async fn report(app: &Arc<App>, organization: Uuid, reports: Vec<Report>) -> Result<()> {
+    let mut rows: HashMap<Vec<u8>, (Report, i64)> = HashMap::new();
+    for report in reports {
+        let full = app.repeats.open_of(report.connection) >= MAX_OPEN;
+        let report = if full { report.together() } else { report };
+        let print = report.fingerprint();
+        if !app.repeats.again(&(organization, print.clone()), report.at, report.request) {
+            rows.entry(print).or_insert((report, 0)).1 += 1;
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let cx = &Cx::system(app.clone(), organization);
+    let data_key = organization::current(cx).await?.data_key;
+    let mut rows = rows
+        .into_iter()
+        .map(|(print, (report, n))| Ok((row(app, organization, &data_key, &report, print, n)?, report)))
+        .collect::<Result<Vec<_>>>()?;
+    // All replicas touch rows in the same order, so none waits for another in a circle.
+    rows.sort_by(|a, b| a.0.fingerprint.cmp(&b.0.fingerprint));
+    let rows = &rows;
+    let fresh: HashSet<Uuid> = cx.write(move |tx| Box::pin(open(tx, rows))).await?;
+    for (row, report) in rows {
+        let repeat =
+            (!fresh.contains(&row.id)).then_some(Repeat { n: row.count, last: report.at, request: report.request });
+        app.repeats.is_open((organization, row.fingerprint.clone()), row.connection_id, row.thing.clone(), repeat);
+    }
+    Ok(())
+}
+
+fn row(app: &App, organization: Uuid, data_key: &[u8], report: &Report, print: Vec<u8>, n: i64) -> Result<Failure> {
+    let id = Uuid::now_v7();
+    let payload = match &report.payload {
+        Some(payload) if payload.body.as_ref().is_none_or(|body| body.len() <= MAX_PAYLOAD) => {
+            let text = serde_json::to_string(payload).map_err(|error| Error::Internal(error.to_string()))?;
+            Some(app.vault.seal(organization, data_key, id, text.as_bytes())?)
+        }
+        _ => None,
+    };
+    let cause = report.cause();
+    let again = payload.is_some() || report.origin == Origin::Sync;
+    let next_attempt_at = SCHEDULE.first().filter(|_| again && cause::passes(cause)).map(|wait| report.at + *wait);
+    Ok(Failure {
+        organization_id: organization,
+        id,
+        connection_id: report.connection,
+        origin: report.origin,
+        fingerprint: print,
+        thing: report.thing.clone(),
+        scope: report.scope.join(" "),
+        operation: report.operation.into(),
+        resource: report.resource.map(Into::into),
+        user_id: report.target.filter(|_| report.resource == Some("Users")),
+        group_id: report.target.filter(|_| report.resource == Some("Groups")),
+        label: report.label.clone(),
+        cause,
+        reason: report.reason.into(),
+        scim_type: report.scim_type.map(Into::into),
+        field: report.field.clone(),
+        outline: report.outline.clone(),
+        payload,
+        count: n,
+        first_at: report.at,
+        last_at: report.at,
+        last_request_id: report.request,
+        state: State::Open,
+        resolution: None,
+        note: None,
+        assigned_to: None,
+        attempts: 0,
+        next_attempt_at,
+        retry_request_id: None,
+        holder: None,
+        until: None,
+        finished_at: None,
+        finished_by: None,
+    })
+}
+
+/// Writes those that are not open yet; returns which.
+async fn open(tx: &Tx<'_>, rows: &[(Failure, Report)]) -> Result<Change<HashSet<Uuid>>> {
+    let (mut fresh, mut told) = (HashSet::new(), Vec::new());
+    for (row, report) in rows {
+        let mut row = row.clone();
+        // Ids come from the request: only what is here may be named.
+        row.user_id = match row.user_id {
+            Some(id) => tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?.map(|it| it.id),
+            None => in_the_way(tx, report).await?,
+        };
+        if let Some(id) = row.group_id {
+            let found = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).one(&tx.db).await?;
+            (row.group_id, row.label) = (found.as_ref().map(|it| it.id), row.label.or(found.map(|it| it.display_name)));
+        }
+        if row.label.is_none()
+            && let Some(id) = row.user_id
+        {
+            let found = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?;
+            row.label = found.filter(|it| it.purged_at.is_none()).map(|it| it.user_name);
+        }
+        let inserted = failure::Entity::insert(failure::ActiveModel::from(row.clone()))
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(&tx.db)
+            .await?;
+        if inserted > 0 {
+            fresh.insert(row.id);
+            let request_id = report.request.unwrap_or(tx.request_id());
+            told.push(Followed {
+                request_id,
+                requested_at: report.at,
+                entry: opened(&row, tx.now_after(Some(report.at))),
+            });
+        }
+    }
+    Ok(Change::followed(fresh, told))
+}
+
+/// The live account that bears the name which a refused account was to have.
+async fn in_the_way(tx: &Tx<'_>, report: &Report) -> Result<Option<Uuid>> {
+    let (Some("Users"), Some(label), Cause::Uniqueness) = (report.resource, &report.label, report.cause()) else {
+        return Ok(None);
+    };
+    let query = tx.find::<user::Entity>().filter(user::Column::UserNameKey.eq(document::fold(label)));
+    Ok(query.filter(user::Column::DeletedAt.is_null()).one(&tx.db).await?.map(|user| user.id))
+}
+
+/// Writes down what was counted since the last flush, and what successes put right; then learns what is open.
+pub async fn flush(app: &Arc<App>) -> Result<()> {
+    let mut taken = app.repeats.take();
+    let done = write_down(app, &mut taken).await;
+    if done.is_err() {
+        app.repeats.give_back(taken);
+        return done;
+    }
+    #[derive(FromQueryResult)]
+    struct Open {
+        connection_id: Uuid,
+        thing: Option<Vec<u8>>,
+    }
+    let text = "SELECT DISTINCT connection_id, thing FROM failure WHERE finished_at IS NULL LIMIT 200000";
+    let statement = Statement::from_string(app.store.backend(), text);
+    let mut open: HashMap<Uuid, HashSet<Vec<u8>>> = HashMap::new();
+    for row in Open::find_by_statement(statement).all(&app.store.read).await? {
+        open.entry(row.connection_id).or_default().extend(row.thing);
+    }
+    app.repeats.learn(open);
+    Ok(())
+}
+
+/// Takes out of `taken` what is written.
+async fn write_down(app: &Arc<App>, taken: &mut Taken) -> Result<()> {
+    taken.repeats.sort_by(|a, b| b.0.cmp(&a.0));
+    while let Some(((organization, print), repeat)) = taken.repeats.last() {
+        // One that was finished on another server a moment ago is not there: if it goes on, it is opened anew.
+        let text = "UPDATE failure SET count = count + $3, \
+             last_request_id = CASE WHEN last_at <= $4 THEN $5 ELSE last_request_id END, \
+             last_at = CASE WHEN last_at < $4 THEN $4 ELSE last_at END \
+             WHERE organization_id = $1 AND fingerprint = $2 AND finished_at IS NULL";
+        let values =
+            [(*organization).into(), print.clone().into(), repeat.n.into(), repeat.last.into(), repeat.request.into()];
+        app.store.write.execute_raw(Statement::from_sql_and_values(app.store.backend(), text, values)).await?;
+        taken.repeats.pop();
+    }
+    while let Some(success) = taken.successes.last() {
+        supersede(app, success).await?;
+        taken.successes.pop();
+    }
+    Ok(())
+}
+
+/// What a later success of the same connection says of the same thing: it is done, or, where the success says only a
+/// part, it must not be tried again by itself.
+async fn supersede(app: &Arc<App>, success: &Success) -> Result<()> {
+    let cx = Cx::system(app.clone(), success.organization);
+    let open = unfinished(&cx).filter(failure::Column::Thing.eq(success.thing.clone()));
+    let open = open.filter(failure::Column::ConnectionId.eq(success.connection));
+    let open = open.filter(failure::Column::LastAt.lt(success.at));
+    for failure in open.all(&app.store.write).await? {
+        let scope = success.scope.as_deref();
+        if failure.scope.split_whitespace().all(|part| says(scope, part)) {
+            finish(&cx, failure.id, State::Resolved, Resolution::Superseded, None).await?;
+        } else if failure.scope.split_whitespace().any(|part| says(scope, part)) && failure.next_attempt_at.is_some() {
+            failure::Entity::update_many()
+                .col_expr(failure::Column::NextAttemptAt, Expr::value(None::<DateTime<Utc>>))
+                .col_expr(failure::Column::State, Expr::value("OPEN"))
+                .filter(failure::Column::OrganizationId.eq(success.organization))
+                .filter(failure::Column::Id.eq(failure.id))
+                .filter(failure::Column::FinishedAt.is_null())
+                .exec(&app.store.write)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the work, whoever decides. What was sent is forgotten.
+async fn finish(cx: &Cx, id: Uuid, state: State, resolution: Resolution, note: Option<&str>) -> Result<Failure> {
+    let done = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let failure = lock(tx, id).await?;
+                if failure.finished_at.is_some() {
+                    return Ok(Change::nothing(failure));
+                }
+                let now = tx.now_after(Some(failure.last_at));
+                let failure = Failure {
+                    state,
+                    resolution: Some(resolution),
+                    note: note.map(Into::into),
+                    payload: None,
+                    next_attempt_at: None,
+                    retry_request_id: None,
+                    holder: None,
+                    until: None,
+                    finished_at: Some(now),
+                    finished_by: Some(cx.actor.name().into()),
+                    ..failure
+                };
+                super::save::<failure::Entity, failure::ActiveModel>(tx, failure.clone()).await?;
+                let entry = closed(&failure, now);
+                Ok(Change::made(failure, entry))
+            })
+        })
+        .await?;
+    cx.app.repeats.forget(&(cx.organization(), done.fingerprint.clone()));
+    Ok(done)
+}
+
+/// How a person ends the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    FixedHere,
+    FixedAtSource,
+}
+
+/// The work is done. One that is finished already stays as it is.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Invalid`] for a note that is too long.
+pub async fn resolve(cx: &Cx, id: Uuid, choice: Choice, note: Option<&str>) -> Result<Failure> {
+    cx.allow(Action::Review, None)?;
+    let note = note.map(|note| super::text("note", note, 1_000)).transpose()?;
+    let resolution = match choice {
+        Choice::FixedHere => Resolution::FixedHere,
+        Choice::FixedAtSource => Resolution::FixedAtSource,
+    };
+    finish(cx, id, State::Resolved, resolution, note.as_deref()).await
+}
+
+/// The work will not be done.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Invalid`] without a reason.
+pub async fn dismiss(cx: &Cx, id: Uuid, reason: &str) -> Result<Failure> {
+    cx.allow(Action::Review, None)?;
+    let reason = super::text("reason", reason, 1_000)?;
+    finish(cx, id, State::Dismissed, Resolution::Dismissed, Some(&reason)).await
+}
+
+/// Says who looks after it; none = nobody.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Held`] for work that is finished.
+pub async fn assign(cx: &Cx, id: Uuid, to: Option<&str>) -> Result<Failure> {
+    cx.allow(Action::Review, None)?;
+    let to = &to.map(|to| super::text("assignedTo", to, 200)).transpose()?;
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let before = live(tx, id).await?;
+            if before.assigned_to == *to {
+                return Ok(Change::nothing(before));
+            }
+            let now = tx.now_after(Some(before.last_at));
+            let after = Failure { assigned_to: to.clone(), ..before.clone() };
+            super::save::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
+            let (was, is) = (json!({ "assignedTo": before.assigned_to }), json!({ "assignedTo": to }));
+            let entry = entry("failure.assigned", &after, now, Some(was), Some(is));
+            Ok(Change::made(after, entry))
+        })
+    })
+    .await
+}
+
+/// Has it tried again, at once and in the background.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Held`] for work that is finished, and where there is nothing to send again.
+pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
+    cx.allow(Action::Review, None)?;
+    let failure = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let before = live(tx, id).await?;
+                if before.state == State::Retrying {
+                    return Ok(Change::nothing(before));
+                }
+                if !retryable(&before) {
+                    let why = "what was sent is not kept (it was too large, or it is many failures counted together): \
+                               let the identity provider send it again";
+                    return Err(Error::Held { reason: "NOTHING_TO_RETRY", why: why.into() });
+                }
+                let now = tx.now_after(Some(before.last_at));
+                let after = Failure {
+                    state: State::Retrying,
+                    next_attempt_at: Some(now),
+                    retry_request_id: Some(Uuid::now_v7()),
+                    until: None,
+                    ..before
+                };
+                super::save::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
+                let told = json!({ "requestId": after.retry_request_id });
+                let entry = entry("failure.retried", &after, now, None, Some(told));
+                Ok(Change::made(after, entry))
+            })
+        })
+        .await?;
+    cx.app.repeats.retries.notify_one();
+    Ok(failure)
+}
+
+/// Has several tried again, at most [`MAX_RETRIES`]; returns how many.
+///
+/// # Errors
+/// As [`list`]; one that cannot be tried again is passed over.
+pub async fn retry_all(cx: &Cx, which: &Which) -> Result<u64> {
+    cx.allow(Action::Review, None)?;
+    if let Some(id) = which.connection {
+        connection::get(cx, id).await?;
+    }
+    let open = matching(cx, which).filter(failure::Column::State.eq(State::Open));
+    let open = open.order_by_asc(failure::Column::Id).limit(MAX_RETRIES).all(cx.db()).await?;
+    let mut told = 0;
+    for failure in open.iter().filter(|failure| retryable(failure)) {
+        match retry(cx, failure.id).await {
+            Ok(_) => told += 1,
+            Err(Error::Held { .. } | Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(told)
+}
+
+/// Whether there is something to try again.
+pub fn retryable(failure: &Failure) -> bool {
+    failure.finished_at.is_none() && (failure.payload.is_some() || failure.origin == Origin::Sync)
+}
+
+async fn lock(tx: &Tx<'_>, id: Uuid) -> Result<Failure> {
+    let query = tx.find::<failure::Entity>().filter(failure::Column::Id.eq(id));
+    super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the failure"))
+}
+
+async fn live(tx: &Tx<'_>, id: Uuid) -> Result<Failure> {
+    let failure = lock(tx, id).await?;
+    match failure.finished_at {
+        None => Ok(failure),
+        Some(_) => Err(Error::Held { reason: "FINISHED", why: "this was resolved or dismissed already".into() }),
+    }
+}
+
+fn unfinished(cx: &Cx) -> Select<failure::Entity> {
+    cx.find::<failure::Entity>().filter(failure::Column::FinishedAt.is_null())
+}
+
+/// Which failures are wanted: those that match all of it; an empty list = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Which {
+    pub states: Vec<State>,
+    pub causes: Vec<Cause>,
+    pub connection: Option<Uuid>,
+    pub assigned_to: Option<String>,
+}
+
+fn matching(cx: &Cx, which: &Which) -> Select<failure::Entity> {
+    let mut query = cx.find::<failure::Entity>();
+    if !which.states.is_empty() {
+        query = query.filter(failure::Column::State.is_in(which.states.iter().copied()));
+    }
+    if !which.causes.is_empty() {
+        query = query.filter(failure::Column::Cause.is_in(which.causes.iter().copied()));
+    }
+    if let Some(id) = which.connection {
+        query = query.filter(failure::Column::ConnectionId.eq(id));
+    }
+    if let Some(to) = &which.assigned_to {
+        query = query.filter(failure::Column::AssignedTo.eq(to));
+    }
+    query
+}
+
+/// A page of failures, in the order in which they first came.
+pub async fn list(cx: &Cx, which: &Which, keyset: &Keyset<Uuid>) -> Result<Slice<Failure>> {
+    cx.allow(Action::ReadIam, None)?;
+    list::page(cx, matching(cx, which), failure::Column::Id, keyset).await
+}
+
+/// How many there are.
+pub async fn count(cx: &Cx, which: &Which) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(matching(cx, which).count(cx.db()).await?)
+}
+
+/// Unfinished failures of one cause.
+#[derive(Debug, Clone, PartialEq, FromQueryResult)]
+pub struct Tally {
+    pub cause: Cause,
+    /// Pieces of work.
+    pub n: i64,
+    /// The writes that they stand for.
+    pub writes: i64,
+    pub first_at: DateTime<Utc>,
+}
+
+/// How much is unfinished, by cause.
+pub async fn tally(cx: &Cx) -> Result<Vec<Tally>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = unfinished(cx)
+        .select_only()
+        .column(failure::Column::Cause)
+        .column_as(failure::Column::Id.count(), "n")
+        .column_as(failure::Column::Count.sum().cast_as("bigint"), "writes")
+        .column_as(failure::Column::FirstAt.min(), "first_at")
+        .group_by(failure::Column::Cause)
+        .order_by_asc(failure::Column::Cause);
+    Ok(query.into_model::<Tally>().all(cx.db()).await?)
+}
+
+/// The failures among `ids`.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Failure>> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(cx.find::<failure::Entity>().filter(failure::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
+}
+
+/// What a deleted connection wanted will not be done. Called inside its deletion; returns how many.
+pub(super) async fn leave(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) -> Result<u64> {
+    let done = failure::Entity::update_many()
+        .set(ended(Resolution::ConnectionDeleted, now))
+        .filter(failure::Column::OrganizationId.eq(tx.organization()))
+        .filter(failure::Column::ConnectionId.eq(connection))
+        .filter(failure::Column::FinishedAt.is_null())
+        .exec(&tx.db)
+        .await?;
+    Ok(done.rows_affected)
+}
+
+fn ended(resolution: Resolution, now: DateTime<Utc>) -> failure::ActiveModel {
+    failure::ActiveModel {
+        state: Set(State::Dismissed),
+        resolution: Set(Some(resolution)),
+        payload: Set(None),
+        next_attempt_at: Set(None),
+        retry_request_id: Set(None),
+        holder: Set(None),
+        until: Set(None),
+        finished_at: Set(Some(now)),
+        ..Default::default()
+    }
+}
+
+/// Finds what is about accounts that are being erased, also by the names that they bear, and ends it. Their columns
+/// are in [`PERSONAL`](super::erasure::PERSONAL), and are emptied after this.
+pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+    let connections: Vec<Uuid> = tx
+        .find::<failure::Entity>()
+        .filter(failure::Column::Thing.is_not_null())
+        .select_only()
+        .column(failure::Column::ConnectionId)
+        .distinct()
+        .into_tuple()
+        .all(&tx.db)
+        .await?;
+    if !connections.is_empty() {
+        let erased =
+            tx.find::<user::Entity>().filter(user::Column::Id.is_in(users.iter().copied())).all(&tx.db).await?;
+        for account in erased {
+            let names = connections.iter().flat_map(|connection| {
+                let external = account.external_id.as_deref().map(Name::ExternalId);
+                let names = [Some(Name::Name(&account.user_name)), external].into_iter().flatten();
+                names.map(|name| thing(*connection, "Users", name))
+            });
+            failure::Entity::update_many()
+                .col_expr(failure::Column::UserId, Expr::value(account.id))
+                .filter(failure::Column::OrganizationId.eq(tx.organization()))
+                .filter(failure::Column::Thing.is_in(names))
+                .exec(&tx.db)
+                .await?;
+        }
+    }
+    failure::Entity::update_many()
+        .set(ended(Resolution::Erased, now))
+        .filter(failure::Column::OrganizationId.eq(tx.organization()))
+        .filter(failure::Column::UserId.is_in(users.iter().copied()))
+        .filter(failure::Column::FinishedAt.is_null())
+        .exec(&tx.db)
+        .await?;
+    Ok(())
+}
+
+/// Ends what has passed by itself, and forgets what was finished long ago, in every organization.
+pub async fn forget(app: &Arc<App>) -> Result<()> {
+    #[derive(FromQueryResult)]
+    struct Old {
+        organization_id: Uuid,
+        id: Uuid,
+    }
+    let now = app.clock.now();
+    let text = "SELECT organization_id, id FROM failure WHERE finished_at IS NULL AND cause = 'RATE_LIMITED' \
+         AND origin = 'REQUEST' AND last_at < $1 LIMIT 1000";
+    let passed = Statement::from_sql_and_values(app.store.backend(), text, [(now - PASSED).into()]);
+    for Old { organization_id, id } in Old::find_by_statement(passed).all(&app.store.read).await? {
+        let cx = Cx::system(app.clone(), organization_id);
+        finish(&cx, id, State::Resolved, Resolution::Passed, None).await?;
+    }
+    failure::Entity::delete_many().filter(failure::Column::FinishedAt.lt(now - KEPT)).exec(&app.store.write).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_speaks_for_what_it_writes() {
+        let parts = |parts: &[Part<'_>]| parts.iter().map(|kind| part(*kind)).collect::<Vec<_>>();
+        let title = part(Part::Attribute("title"));
+        let ada = part(Part::Member("ada"));
+        assert!(says(None, &title) && says(None, &ada));
+        assert!(says(Some(&parts(&[Part::Attribute("TITLE")])), &title));
+        assert!(!says(Some(&parts(&[Part::Attribute("active")])), &title));
+        assert!(says(Some(&parts(&[Part::Members])), &ada));
+        assert!(!says(Some(&parts(&[Part::Members])), &title));
+        assert!(!says(Some(&parts(&[Part::Member("bob")])), &ada));
+    }
+
+    #[test]
+    fn things_are_told_apart_by_connection_and_kind_and_not_by_case() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let ada = thing(one, "Users", Name::Name("Ada"));
+        assert_eq!(ada, thing(one, "Users", Name::Name("ada")));
+        for different in [
+            thing(other, "Users", Name::Name("ada")),
+            thing(one, "Groups", Name::Name("ada")),
+            thing(one, "Users", Name::ExternalId("ada")),
+        ] {
+            assert_ne!(ada, different);
+        }
+    }
+}

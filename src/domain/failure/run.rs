@@ -1,0 +1,262 @@
+//! Trying again: which failed write is next, who it is done as, and what to remember of it.
+//!
+//! One attempt at a time holds a failure, on whatever replica; an attempt that was not heard of for a while has died, and
+//! another one follows. Each attempt has a request of its own that its rows in the ledger name: so whoever comes after
+//! a dead attempt knows whether it was done, and does not do it twice.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::ConnectionStatus;
+use entity::{connection, event, failure, group, scim_token, user};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveEnum, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, Statement,
+};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{Cause, Failure, Origin, Payload, Resolution, SCHEDULE, State, cause, fingerprint, finish, hex, live};
+use crate::authz::{Actor, Scopes};
+use crate::context::{App, Change, Cx};
+use crate::domain::organization::{self, Availability, Organization};
+use crate::domain::{document, token};
+use crate::error::{Error, Result};
+
+/// An attempt that was not heard of for so long has died. Longer than any may take.
+const LEASE: Duration = Duration::minutes(2);
+
+/// The right to try a failed write again.
+#[derive(Debug)]
+pub struct Claim {
+    pub failure: Failure,
+    pub organization: Organization,
+    /// Work of rolecall's own in the failure's organization.
+    pub cx: Cx,
+    /// The request of the attempt.
+    pub request_id: Uuid,
+    holder: Uuid,
+    /// Whether another attempt had the same request, which may have died after it was done.
+    taken_over: bool,
+}
+
+/// Takes the next failure of this origin that is due and that nobody tries.
+pub async fn claim(app: &Arc<App>, origin: Origin) -> Result<Option<Claim>> {
+    #[derive(FromQueryResult)]
+    struct Due {
+        organization_id: Uuid,
+        id: Uuid,
+    }
+    let (now, backend) = (app.clock.now(), app.store.backend());
+    let next = "SELECT organization_id, id FROM failure WHERE next_attempt_at <= $1 AND finished_at IS NULL \
+         AND origin = $2 AND (until IS NULL OR until <= $1) ORDER BY next_attempt_at LIMIT 1";
+    let next = Statement::from_sql_and_values(backend, next, [now.into(), origin.to_value().into()]);
+    let Some(Due { organization_id, id }) = Due::find_by_statement(next).one(&app.store.write).await? else {
+        return Ok(None);
+    };
+    let (holder, request_id) = (Uuid::now_v7(), Uuid::now_v7());
+    let take = "UPDATE failure SET holder = $3, until = $4, state = 'RETRYING', \
+         retry_request_id = coalesce(retry_request_id, $6) WHERE organization_id = $1 AND id = $2 \
+         AND finished_at IS NULL AND next_attempt_at <= $5 AND (until IS NULL OR until <= $5)";
+    let until = now + LEASE;
+    let values = [organization_id.into(), id.into(), holder.into(), until.into(), now.into(), request_id.into()];
+    let taken = app.store.write.execute_raw(Statement::from_sql_and_values(backend, take, values)).await?;
+    let cx = Cx::system(app.clone(), organization_id);
+    let found = cx.find::<failure::Entity>().filter(failure::Column::Id.eq(id)).one(&app.store.write).await?;
+    let Some(failure) = found.filter(|failure| failure.holder == Some(holder) && taken.rows_affected() > 0) else {
+        // Another replica was quicker: there may be more.
+        return Box::pin(claim(app, origin)).await;
+    };
+    let given = failure.retry_request_id.unwrap_or(request_id);
+    let organization = organization::current(&cx).await?;
+    Ok(Some(Claim { taken_over: given != request_id, request_id: given, failure, organization, cx, holder }))
+}
+
+/// Why an attempt is not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was done already, or is so by now.
+    Done(Resolution),
+    /// Nothing can be sent for this connection now; its next attempt may.
+    NotNow,
+    /// There is nothing to send.
+    Nothing,
+}
+
+/// What an attempt is to send, and as whom.
+#[derive(Debug)]
+pub struct Attempt {
+    pub cx: Cx,
+    pub payload: Payload,
+}
+
+impl Claim {
+    /// What to send, unless that is not needed or not possible.
+    pub async fn attempt(&self) -> Result<Result<Attempt, End>> {
+        if self.taken_over && self.was_done().await? {
+            return Ok(Err(End::Done(Resolution::Retried)));
+        }
+        let Some(payload) = self.payload()? else { return Ok(Err(End::Nothing)) };
+        let query = self.cx.find::<connection::Entity>().filter(connection::Column::Id.eq(self.failure.connection_id));
+        let query = query.filter(connection::Column::DeletedAt.is_null());
+        let connection = query.one(self.cx.db()).await?.ok_or_else(|| Error::not_found("the connection"))?;
+        let open = Availability::of(&self.cx.app, self.organization.integration_mode).check().is_ok();
+        if !open || !self.organization.scim_enabled || connection.status != ConnectionStatus::Active {
+            return Ok(Err(End::NotNow));
+        }
+        if self.is_so(&payload).await? {
+            return Ok(Err(End::Done(Resolution::Superseded)));
+        }
+        let scopes = self.scopes().await?;
+        let actor = Actor::Connection { id: connection.id, name: connection.name, scopes };
+        let mut cx = Cx::new(self.cx.app.clone(), actor, self.failure.organization_id, self.request_id);
+        cx.schema_version = Some(self.organization.schema_version);
+        Ok(Ok(Attempt { cx, payload }))
+    }
+
+    fn payload(&self) -> Result<Option<Payload>> {
+        let Some(sealed) = &self.failure.payload else { return Ok(None) };
+        let Failure { organization_id, id, .. } = self.failure;
+        let text = self.cx.app.vault.unseal(organization_id, &self.organization.data_key, id, sealed)?;
+        serde_json::from_slice(&text).map(Some).map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// Whether an attempt that died has been done: the ledger names its request.
+    async fn was_done(&self) -> Result<bool> {
+        // Ids grow with time: only what came after the request was made up is looked at.
+        let events = self.cx.find::<event::Entity>().filter(event::Column::Id.gt(self.request_id));
+        let events = events.filter(event::Column::RequestId.eq(self.request_id));
+        let events = events.filter(event::Column::SubjectKind.ne("failure"));
+        Ok(events.count(&self.cx.app.store.write).await? > 0)
+    }
+
+    /// What the connection's live tokens may do together: a retry reaches no farther than the identity provider.
+    async fn scopes(&self) -> Result<Scopes> {
+        let query = self.cx.find::<scim_token::Entity>();
+        let tokens =
+            query.filter(scim_token::Column::ConnectionId.eq(self.failure.connection_id)).all(self.cx.db()).await?;
+        let now = self.cx.app.clock.now();
+        Ok(tokens.iter().filter(|it| token::is_live(it, now)).flat_map(|it| token::scopes(&it.scopes)).collect())
+    }
+
+    /// Whether what was to be created is there by now and is the connection's.
+    async fn is_so(&self, payload: &Payload) -> Result<bool> {
+        let body = payload.body.as_deref().and_then(|body| serde_json::from_str::<Map<String, Value>>(body).ok());
+        let ("POST", Some(body)) = (payload.method.as_str(), body) else { return Ok(false) };
+        let member = |name: &str| {
+            let found =
+                body.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_str());
+            found.filter(|text| !text.is_empty())
+        };
+        let (owner, db) = (self.failure.connection_id, self.cx.db());
+        let external = member("externalId");
+        let n = match (self.failure.resource.as_deref(), member("userName"), external) {
+            (Some("Users"), Some(name), _) => {
+                let query = self.cx.find::<user::Entity>().filter(user::Column::UserNameKey.eq(document::fold(name)));
+                // One that was turned off comes back by the same request.
+                let query = query.filter(user::Column::DeletedAt.is_null()).filter(user::Column::Active.eq(true));
+                query.filter(user::Column::ConnectionId.eq(owner)).count(db).await?
+            }
+            (Some("Groups"), _, Some(external)) => {
+                let query = self.cx.find::<group::Entity>().filter(group::Column::ExternalId.eq(external));
+                let query = query.filter(group::Column::DeletedAt.is_null());
+                query.filter(group::Column::ConnectionId.eq(owner)).count(db).await?
+            }
+            _ => 0,
+        };
+        Ok(n > 0)
+    }
+
+    /// The attempt succeeded, or was not needed.
+    pub async fn done(&self, resolution: Resolution) -> Result<()> {
+        match finish(&self.cx, self.failure.id, State::Resolved, resolution, None).await {
+            Err(Error::NotFound(_)) => Ok(()),
+            done => done.map(|_| ()),
+        }
+    }
+
+    /// The attempt was refused in turn, for this reason, or could not be made (none). Another one follows on the
+    /// published schedule where the cause is one that passes.
+    pub async fn failed(&self, refusal: Option<(&str, Option<&str>, Option<&str>)>) -> Result<()> {
+        let refusal = &refusal;
+        let again = self.cx.write(move |tx| {
+            Box::pin(async move {
+                let before = match live(tx, self.failure.id).await {
+                    Err(Error::Held { .. } | Error::NotFound(_)) => return Ok(Change::nothing(true)),
+                    before => before?,
+                };
+                if before.holder != Some(self.holder) {
+                    return Ok(Change::nothing(true));
+                }
+                let now = tx.now_after(Some(before.last_at));
+                let mut after = before.clone();
+                if let Some((reason, scim_type, field)) = refusal {
+                    after.cause = cause::of(reason);
+                    after.reason = (*reason).into();
+                    after.scim_type = scim_type.map(Into::into);
+                    after.field = field.map(Into::into);
+                    after.fingerprint = self.print(&after);
+                    (after.count, after.last_at, after.last_request_id) = (after.count + 1, now, Some(self.request_id));
+                }
+                if after.fingerprint != before.fingerprint {
+                    let rival = tx.find::<failure::Entity>().filter(failure::Column::FinishedAt.is_null());
+                    let rival = rival.filter(failure::Column::Fingerprint.eq(after.fingerprint.clone()));
+                    if rival.count(&tx.db).await? > 0 {
+                        return Ok(Change::nothing(false));
+                    }
+                }
+                after.attempts += 1;
+                after.next_attempt_at = next(after.cause, after.attempts, now);
+                after.state = State::Open;
+                (after.holder, after.until, after.retry_request_id) = (None, None, None);
+                super::super::save::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
+                let told = serde_json::json!({
+                    "cause": after.cause.to_value(), "reason": after.reason, "attempts": after.attempts,
+                    "nextAttemptAt": after.next_attempt_at, "requestId": self.request_id,
+                });
+                let entry = super::entry("failure.retry_failed", &after, now, None, Some(told));
+                Ok(Change::made(true, entry))
+            })
+        });
+        match again.await? {
+            true => Ok(()),
+            // The same write fails for the same reason in another piece of work already.
+            false => self.done(Resolution::Superseded).await,
+        }
+    }
+
+    fn print(&self, failure: &Failure) -> Vec<u8> {
+        let thing = failure.thing.as_deref().map(hex);
+        let cause = failure.cause.to_value();
+        fingerprint(
+            failure.connection_id,
+            &failure.operation,
+            thing.as_deref(),
+            &failure.scope,
+            &cause,
+            failure.field.as_deref(),
+        )
+    }
+
+    /// There is nothing to send: it waits for somebody.
+    pub async fn give_up(&self) -> Result<()> {
+        failure::Entity::update_many()
+            .col_expr(failure::Column::State, Expr::value("OPEN"))
+            .col_expr(failure::Column::NextAttemptAt, Expr::value(None::<DateTime<Utc>>))
+            .col_expr(failure::Column::RetryRequestId, Expr::value(None::<Uuid>))
+            .col_expr(failure::Column::Holder, Expr::value(None::<Uuid>))
+            .col_expr(failure::Column::Until, Expr::value(None::<DateTime<Utc>>))
+            .filter(failure::Column::OrganizationId.eq(self.failure.organization_id))
+            .filter(failure::Column::Id.eq(self.failure.id))
+            .filter(failure::Column::Holder.eq(self.holder))
+            .exec(&self.cx.app.store.write)
+            .await?;
+        Ok(())
+    }
+}
+
+/// When the attempt after so many failed ones is made by itself.
+fn next(cause: Cause, attempts: i32, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let wait = SCHEDULE.get(usize::try_from(attempts).unwrap_or(usize::MAX))?;
+    cause::passes(cause).then(|| now + *wait)
+}
