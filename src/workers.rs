@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::context::App;
-use crate::domain::{access, bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, token};
-use crate::ledger;
+use crate::domain::{access, bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, sync, token};
+use crate::{ledger, pull};
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
 const SEAL_DELAY: Duration = Duration::from_millis(100);
@@ -33,6 +33,11 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     // Apart from the chores: a long one must not keep those waiting who follow a ledger, or access.
     tokio::join!(chores(&app, stop.clone()), look(&app, stop.clone()), announce(&app, stop));
+}
+
+/// Reads the sources of connections until told to stop.
+pub async fn pull(app: Arc<App>, stop: watch::Receiver<bool>) {
+    pull::work(app, stop).await;
 }
 
 async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -164,6 +169,9 @@ async fn forget_requests(app: &Arc<App>) {
     }
     if let Err(error) = idempotency::forget(app).await {
         tracing::warn!(%error, "forgetting old idempotency keys failed; it is tried again");
+    }
+    if let Err(error) = sync::claim::forget(app).await {
+        tracing::warn!(%error, "forgetting old sync runs failed; it is tried again");
     }
     if let Err(error) = bulk::forget(app).await {
         tracing::warn!(%error, "forgetting old bulk jobs failed; it is tried again");

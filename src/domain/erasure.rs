@@ -47,6 +47,7 @@ pub const PERSONAL: &[Personal] = &[
     },
     // A line that was not carried out yet; one that was has no input any more.
     Personal { table: "bulk_line", user: "user_id", columns: &[("input", Some("NULL"))] },
+    Personal { table: "pulled", user: "resource_id", columns: &[("digest", None)] },
     Personal { table: "role_grant", user: "user_id", columns: &[("reason", Some("NULL"))] },
     Personal { table: "event", user: "subject_id", columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))] },
 ];

@@ -41,6 +41,8 @@ pub enum SubjectKind {
     SchemaExtension,
     /// Operations that were handed in together.
     BulkJob,
+    /// A run that reads a connection's source.
+    SyncRun,
     /// Something that this version of the schema has no name for.
     Other,
 }
@@ -61,6 +63,7 @@ impl SubjectKind {
             "access_preview" => Self::AccessPreview,
             "schema_extension" => Self::SchemaExtension,
             "bulk_job" => Self::BulkJob,
+            "sync_run" => Self::SyncRun,
             _ => Self::Other,
         }
     }
@@ -79,6 +82,7 @@ impl SubjectKind {
             Self::AccessPreview => Kind::AccessPreview,
             Self::SchemaExtension => Kind::SchemaExtension,
             Self::BulkJob => Kind::BulkJob,
+            Self::SyncRun => Kind::SyncRun,
             Self::Access | Self::Other => return None,
         })
     }

@@ -43,6 +43,7 @@ mod role;
 mod sse;
 mod streams;
 mod subscription;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -84,6 +85,7 @@ struct Mutation(
     change::AccessMutation,
     extension::SchemaExtensionMutation,
     bulk::BulkJobMutation,
+    sync::SyncMutation,
 );
 
 type Schema = async_graphql::Schema<Query, Mutation, subscription::Subscription>;

@@ -19,9 +19,10 @@ use super::mapping::RoleMapping;
 use super::organization::Organization;
 use super::page::{self, Kind, MAX_PAGE};
 use super::role::Role;
+use super::sync::SyncRun;
 use super::token::ScimToken;
 use super::user::User;
-use crate::domain::{change, extension};
+use crate::domain::{change, extension, sync};
 use crate::error::{Error, Rule};
 
 /// A thing that has an id of its own in this API.
@@ -46,6 +47,7 @@ pub enum Node {
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
     BulkJob(BulkJob),
+    SyncRun(SyncRun),
     Event(Event),
 }
 
@@ -73,6 +75,11 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::AdoptionProposal => {
             loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
         }
+        Kind::SyncRun => match sync::get(page::cx(ctx)?, id).await {
+            Ok(row) => Some(Node::SyncRun(row.into())),
+            Err(Error::NotFound(_)) => None,
+            Err(error) => return Err(error.into()),
+        },
         Kind::BulkJob => BulkJob::find(page::cx(ctx)?, id).await?.map(Node::BulkJob),
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
     })

@@ -43,11 +43,12 @@ pub enum Kind {
     SchemaExtension,
     AdoptionProposal,
     BulkJob,
+    SyncRun,
     Event,
 }
 
 impl Kind {
-    const ALL: [Kind; 14] = [
+    const ALL: [Kind; 15] = [
         Self::Organization,
         Self::IdentitySource,
         Self::ScimToken,
@@ -61,6 +62,7 @@ impl Kind {
         Self::SchemaExtension,
         Self::AdoptionProposal,
         Self::BulkJob,
+        Self::SyncRun,
         Self::Event,
     ];
 
@@ -79,6 +81,7 @@ impl Kind {
             Self::SchemaExtension => "SchemaExtension",
             Self::AdoptionProposal => "AdoptionProposal",
             Self::BulkJob => "BulkJob",
+            Self::SyncRun => "SyncRun",
             Self::Event => "Event",
         }
     }
