@@ -49,6 +49,9 @@ pub struct ServeArgs {
     /// Cost that one caller of the management API may spend in a minute on this replica; 0 = no limit
     #[arg(long, env = "ROLECALL_GRAPHQL_COST_LIMIT", default_value_t = DEFAULT_COST_LIMIT)]
     pub graphql_cost_limit: u32,
+    /// Whether connections may read SCIM sources by plain HTTP and inside private networks (true or false)
+    #[arg(long, env = "ROLECALL_PULL_PRIVATE_ADDRESSES", default_value_t = false, action = clap::ArgAction::Set)]
+    pub pull_private_addresses: bool,
     /// JSON file of the issuers whose tokens open the management API, beside the installation's own
     #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
     pub issuers: Option<PathBuf>,
@@ -72,6 +75,8 @@ pub struct Config {
     pub scim_enabled: bool,
     /// SCIM requests per second and connection; 0 = no limit.
     pub scim_rate_limit: u32,
+    /// Whether connections may read sources by plain HTTP and inside private networks.
+    pub pull_private_addresses: bool,
     /// Whose tokens open the management API, beside the installation's own.
     pub issuers: Vec<issuers::Issuer>,
     pub graphql: Graphql,
@@ -110,8 +115,8 @@ impl ServeArgs {
             Some(file) => issuers::read(file, &config.public_url)?,
             None => Vec::new(),
         };
-        let Self { scim_enabled, scim_rate_limit, .. } = self;
-        Ok(Config { scim_enabled, scim_rate_limit, graphql, issuers, ..config })
+        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, .. } = self;
+        Ok(Config { scim_enabled, scim_rate_limit, pull_private_addresses, graphql, issuers, ..config })
     }
 }
 
@@ -139,6 +144,7 @@ impl StoreArgs {
             public_url,
             scim_enabled: true,
             scim_rate_limit: DEFAULT_RATE_LIMIT,
+            pull_private_addresses: false,
             graphql: Graphql::default(),
             issuers: Vec::new(),
         })

@@ -45,6 +45,8 @@ pub struct App {
     pub wake: Notify,
     /// Wakes whoever carries out bulk jobs.
     pub jobs: Notify,
+    /// Wakes whoever carries out sync runs.
+    pub syncs: Notify,
     /// Last use of credentials since the last flush.
     pub uses: Uses,
     /// What requests came to since the last flush.
@@ -86,6 +88,7 @@ impl App {
             clock,
             wake: Notify::new(),
             jobs: Notify::new(),
+            syncs: Notify::new(),
             uses: Uses::default(),
             requests: Requests::default(),
             repeats: Repeats::default(),

@@ -16,6 +16,7 @@
 //! | [`requests`], [`repeats`] | what requests came to, and what failed again, counted in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
 //! | [`attest`], [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
+//! | [`pull`] | reading the SCIM sources of others |
 //! | [`workers`] | what happens in the background |
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
@@ -48,6 +49,7 @@ pub mod jwt;
 pub mod ledger;
 pub mod outbound;
 pub mod progress;
+pub mod pull;
 pub mod repeats;
 pub mod requests;
 pub mod scim;

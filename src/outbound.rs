@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 
 /// How long a call may take as a whole.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,26 +43,78 @@ impl Outbound {
     /// # Errors
     /// One line that says what was in the way.
     pub async fn get(&self, url: &Url, max: usize) -> Result<Vec<u8>, String> {
-        let told = |what: &str| format!("{url}: {what}");
-        // An address needs no resolving, so the resolver does not see it.
-        let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
-        if !self.private && literal.is_some_and(|address| !is_public(address)) {
-            return Err(told("the address is not public"));
-        }
         let request = self.client.get(url.clone()).header("accept", "application/json");
-        let mut response = request.send().await.map_err(|error| causes(&error))?;
-        if response.status() != StatusCode::OK {
-            return Err(told(&format!("answered {}", response.status())));
+        let answer = self.send(url, request, max).await?;
+        if answer.status != StatusCode::OK {
+            return Err(format!("{url}: answered {}", answer.status));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| causes(&error))? {
-            if body.len() + chunk.len() > max {
-                return Err(told(&format!("the answer is longer than {max} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        Ok(answer.body)
     }
+
+    /// What `url` answers to a GET with this authorization, whatever it is.
+    ///
+    /// # Errors
+    /// One line that says why nothing was answered.
+    pub async fn get_as(&self, url: &Url, authorization: &str, time: Duration, max: usize) -> Result<Answer, String> {
+        let request = self.client.get(url.clone()).timeout(time).header("authorization", authorization);
+        self.send(url, request.header("accept", "application/scim+json, application/json"), max).await
+    }
+
+    /// What `url` answers to a form.
+    ///
+    /// # Errors
+    /// One line that says why nothing was answered.
+    pub async fn post_form(
+        &self,
+        url: &Url,
+        fields: &[(&str, &str)],
+        authorization: Option<&str>,
+        max: usize,
+    ) -> Result<Answer, String> {
+        let mut request = self.client.post(url.clone()).header("accept", "application/json");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form(fields));
+        self.send(url, request, max).await
+    }
+
+    async fn send(&self, url: &Url, request: RequestBuilder, max: usize) -> Result<Answer, String> {
+        let host = url.host_str().unwrap_or_default();
+        // An address needs no resolving, so the resolver does not see it.
+        let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+        if !self.private && literal.is_some_and(|address| !is_public(address)) {
+            return Err(format!("{host}: the address is not public"));
+        }
+        let told = |error: reqwest::Error| format!("{host}: {}", causes(&error.without_url()));
+        let mut response = request.send().await.map_err(told)?;
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let mut answer =
+            Answer { status: response.status(), retry_after: retry_after.map(Into::into), body: Vec::new() };
+        while let Some(chunk) = response.chunk().await.map_err(told)? {
+            if answer.body.len() + chunk.len() > max {
+                return Err(format!("{host}: the answer is longer than {max} bytes"));
+            }
+            answer.body.extend_from_slice(&chunk);
+        }
+        Ok(answer)
+    }
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// When to ask again, as the other side wrote it.
+    pub retry_after: Option<String>,
+    pub body: Vec<u8>,
+}
+
+/// Fields as a form is sent (application/x-www-form-urlencoded).
+pub fn form(fields: &[(&str, &str)]) -> String {
+    // A URL's query is written the same way.
+    let encoded = Url::parse_with_params("x:/", fields).ok();
+    encoded.and_then(|url| url.query().map(Into::into)).unwrap_or_default()
 }
 
 /// An error with what caused it.

@@ -81,8 +81,9 @@ pub async fn serve(
     // The workers end last: what requests leave behind while they end is theirs to write.
     let (ended, end) = tokio::sync::watch::channel(false);
     let working = tokio::spawn(workers::run(state.clone(), end));
-    // Bulk jobs end first, each after its line, and hold the end up until then.
+    // Bulk jobs end first, each after its line, and sync runs where they are; both hold the end up until then.
     tokio::spawn(graphql::work(state.clone(), state.stopping.subscribe()));
+    tokio::spawn(workers::pull(state.clone(), state.stopping.subscribe()));
     let service = app(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;

@@ -10,10 +10,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::context::App;
 use crate::domain::failure::run::{Claim, End};
 use crate::domain::failure::{self, Origin};
-use crate::domain::{access, bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, token};
+use crate::domain::{access, bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, sync, token};
 use crate::error::Result;
-use crate::ledger;
 use crate::scim::{self, Replayed};
+use crate::{ledger, pull};
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
 const SEAL_DELAY: Duration = Duration::from_millis(100);
@@ -41,6 +41,11 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     tokio::join!(chores(&app, stop.clone()), look(&app, stop.clone()), announce(&app, stop.clone()), retry(&app, stop));
     // Last of all: whatever the others wrote while they ended joins the chain.
     seal(&app).await;
+}
+
+/// Reads the sources of connections until told to stop.
+pub async fn pull(app: Arc<App>, stop: watch::Receiver<bool>) {
+    pull::work(app, stop).await;
 }
 
 async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -224,6 +229,9 @@ async fn forget_requests(app: &Arc<App>) {
     }
     if let Err(error) = idempotency::forget(app).await {
         tracing::warn!(%error, "forgetting old idempotency keys failed; it is tried again");
+    }
+    if let Err(error) = sync::claim::forget(app).await {
+        tracing::warn!(%error, "forgetting old sync runs failed; it is tried again");
     }
     if let Err(error) = bulk::forget(app).await {
         tracing::warn!(%error, "forgetting old bulk jobs failed; it is tried again");

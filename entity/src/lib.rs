@@ -20,12 +20,15 @@ pub mod lease;
 pub mod ledger_head;
 pub mod membership;
 pub mod organization;
+pub mod pull_source;
+pub mod pulled;
 pub mod request_log;
 pub mod role;
 pub mod role_grant;
 pub mod role_mapping;
 pub mod schema_extension;
 pub mod scim_token;
+pub mod sync_run;
 pub mod tally;
 pub mod user;
 pub mod user_email;
@@ -66,12 +69,15 @@ scoped!(
     idempotency.Name,
     ledger_head.OrganizationId,
     membership.Id,
+    pull_source.ConnectionId,
+    pulled.ResourceId,
     request_log.Id,
     role.Id,
     role_grant.Id,
     role_mapping.Id,
     schema_extension.Id,
     scim_token.Id,
+    sync_run.Id,
     user.Id,
     user_email.UserId,
 );

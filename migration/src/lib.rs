@@ -12,6 +12,8 @@ mod m20261124_000001_idempotency;
 mod m20261124_000002_bulk_job;
 mod m20261124_000002_deletions;
 mod m20261124_000003_access_cursor;
+mod m20261125_000001_pull_source;
+mod m20261125_000002_sync_run;
 mod m20261127_000001_failure;
 
 pub struct Migrator;
@@ -30,6 +32,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_deletions::Migration),
             Box::new(m20261124_000002_bulk_job::Migration),
             Box::new(m20261124_000003_access_cursor::Migration),
+            Box::new(m20261125_000001_pull_source::Migration),
+            Box::new(m20261125_000002_sync_run::Migration),
             Box::new(m20261127_000001_failure::Migration),
         ]
     }

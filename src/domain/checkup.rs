@@ -2,13 +2,14 @@
 //! judged, also behind one that failed, so that all that is to be done can be done at once.
 
 use chrono::{DateTime, Duration, Utc};
-use entity::connection::ConnectionStatus;
+use entity::connection::{ConnectionKind, ConnectionStatus};
 use uuid::Uuid;
 
-use super::connection;
+use super::connection::{self, Connection};
 use super::list::Keyset;
 use super::organization::{self, Availability};
 use super::request_log::{self, Which};
+use super::sync::{self, State};
 use super::token;
 use crate::context::Cx;
 use crate::error::Result;
@@ -88,6 +89,10 @@ pub async fn examine(cx: &Cx, id: Uuid) -> Result<Checkup> {
             "activate it: connectionActivate",
         ),
     ];
+    if found.kind == ConnectionKind::ScimPull {
+        steps.push(pulled(cx, &found).await?);
+        return Ok(Checkup { steps, token_expires_at: None, troubles: Vec::new() });
+    }
     let tokens = token::of_connections(cx, &[id]).await?;
     let ends = tokens.iter().filter(|token| token::is_live(token, now)).map(|token| {
         let ends = [token.expires_at, token.retires_at].into_iter().flatten().min();
@@ -136,6 +141,20 @@ pub async fn examine(cx: &Cx, id: Uuid) -> Result<Checkup> {
     });
     let token_expires_at = ends.filter(|end| *end != NEVER);
     Ok(Checkup { steps, token_expires_at, troubles })
+}
+
+/// How the last run went that read a connection's source; whether the source answers, a look at it says (connectionTest).
+async fn pulled(cx: &Cx, found: &Connection) -> Result<Step> {
+    let keyset = Keyset { limit: 1, descending: true, ..Default::default() };
+    let runs = sync::list(cx, Some(found.id), &keyset).await?.rows;
+    let (ok, finding, next) = match runs.first() {
+        None => (false, "its source was never read".into(), Some("test it (connectionTest) and read it: syncStart")),
+        Some(run) => match (run.state, &run.reason) {
+            (State::Failed | State::Waiting, Some(reason)) => (false, format!("the last run says: {reason}"), None),
+            _ => (true, format!("its source was last read by a run of {}", run.created_at.to_rfc3339()), None),
+        },
+    };
+    Ok(Step { check: Check::Untroubled, ok, finding, next: next.map(Into::into) })
 }
 
 fn step(check: Check, ok: bool, good: &str, bad: &str, remedy: &str) -> Step {

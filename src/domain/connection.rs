@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::event;
 use super::list::{self, Keyset, Slice};
+use super::pull_source;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -28,10 +29,15 @@ pub struct Settings {
     /// Whether its service provider configuration announces paging by cursor (RFC 9865); some older clients refuse
     /// a configuration that does. Cursors work either way.
     pub announces_cursor_paging: Option<bool>,
+    /// The source that it reads by itself; a connection that is made without one is written to.
+    pub pull: Option<pull_source::Settings>,
 }
 
 impl Settings {
     fn check(&self) -> Result<()> {
+        if let Some(pull) = &self.pull {
+            pull.check()?;
+        }
         match self.revival_days {
             Some(days) if !(0..=3_650).contains(&days) => {
                 Err(Error::invalid("revivalDays", "must be between 0 and 3650"))
@@ -41,7 +47,7 @@ impl Settings {
     }
 }
 
-/// Makes an active connection that an identity provider writes to.
+/// Makes an active connection that an identity provider writes to, or that reads a source.
 ///
 /// # Errors
 /// [`Error::Taken`] when a live connection bears the name, [`Error::Held`] where SCIM is not available.
@@ -54,11 +60,14 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
     cx.write(move |tx| {
         Box::pin(async move {
             let now = tx.now_after(None);
-            let row = Connection {
+            let mut row = Connection {
                 organization_id: cx.organization(),
                 id: Uuid::now_v7(),
                 name: name.clone(),
-                kind: ConnectionKind::ScimPush,
+                kind: match settings.pull {
+                    None => ConnectionKind::ScimPush,
+                    Some(_) => ConnectionKind::ScimPull,
+                },
                 provider: settings.provider.unwrap_or(Provider::Generic),
                 status: ConnectionStatus::Active,
                 deletion_policy: settings.deletion_policy.unwrap_or(DeletionPolicy::Soft),
@@ -75,7 +84,13 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
             connection::Entity::insert(connection::ActiveModel::from(row.clone()))
                 .exec_without_returning(&tx.db)
                 .await?;
-            let entry = entry("connection.created", &row, None, Some(Value::Object(describe(&row))));
+            let mut after = describe(&row);
+            if let Some(pull) = &settings.pull {
+                pull_source::put(cx, tx, &mut row, pull).await?;
+                super::save::<connection::Entity, connection::ActiveModel>(tx, row.clone()).await?;
+                pull_source::describe(pull, &mut after);
+            }
+            let entry = entry("connection.created", &row, None, Some(Value::Object(after)));
             Ok(Change::made(row, entry))
         })
     })
@@ -87,7 +102,7 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Connection>
     settings.check()?;
     available(cx).await?;
     let name = settings.name.as_deref().map(|name| super::text("name", name, 200)).transpose()?;
-    change(cx, id, "connection.updated", |row| {
+    change(cx, id, "connection.updated", settings.pull.as_ref(), |row| {
         row.name = name.clone().unwrap_or_else(|| std::mem::take(&mut row.name));
         row.provider = settings.provider.unwrap_or(row.provider);
         row.deletion_policy = settings.deletion_policy.unwrap_or(row.deletion_policy);
@@ -101,13 +116,13 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Connection>
 /// Starts serving the connection's requests (again).
 pub async fn activate(cx: &Cx, id: Uuid) -> Result<Connection> {
     available(cx).await?;
-    change(cx, id, "connection.activated", |row| row.status = ConnectionStatus::Active).await
+    change(cx, id, "connection.activated", None, |row| row.status = ConnectionStatus::Active).await
 }
 
 /// Stops serving the connection's requests from this instant on. Nobody's account is touched.
 pub async fn deactivate(cx: &Cx, id: Uuid) -> Result<Connection> {
     available(cx).await?;
-    change(cx, id, "connection.deactivated", |row| row.status = ConnectionStatus::Inactive).await
+    change(cx, id, "connection.deactivated", None, |row| row.status = ConnectionStatus::Inactive).await
 }
 
 /// Where SCIM is not available its controls are refused too.
@@ -120,6 +135,7 @@ async fn change(
     cx: &Cx,
     id: Uuid,
     action: &'static str,
+    pull: Option<&pull_source::Settings>,
     edit: impl Fn(&mut Connection) + Send + Sync,
 ) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
@@ -129,13 +145,20 @@ async fn change(
             let before = live(tx, id).await?;
             let mut after = before.clone();
             edit(&mut after);
-            if after == before {
+            let moved = match pull {
+                Some(pull) => pull_source::put(cx, tx, &mut after, pull).await?,
+                None => false,
+            };
+            if after == before && !moved {
                 return Ok(Change::nothing(before));
             }
             after.version += 1;
             after.updated_at = tx.now_after(Some(before.updated_at));
             super::save::<connection::Entity, connection::ActiveModel>(tx, after.clone()).await?;
-            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
+            let (was, mut is) = ledger::difference(&describe(&before), &describe(&after));
+            if let (Some(pull), Value::Object(is)) = (pull, &mut is) {
+                pull_source::describe(pull, is);
+            }
             let entry = entry(action, &after, Some(was), Some(is));
             Ok(Change::made(after, entry))
         })

@@ -59,6 +59,7 @@ pub const PERSONAL: &[Personal] = &[
             ("fingerprint", Some("''")),
         ],
     },
+    Personal { table: "pulled", user: "resource_id", columns: &[("digest", None)] },
     Personal { table: "role_grant", user: "user_id", columns: &[("reason", Some("NULL"))] },
     Personal { table: "event", user: "subject_id", columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))] },
 ];

@@ -28,11 +28,13 @@ pub mod member;
 pub mod order;
 pub mod organization;
 pub mod protection;
+pub mod pull_source;
 pub mod request_log;
 pub mod restoration;
 pub mod role;
 pub mod schema;
 pub mod search;
+pub mod sync;
 pub mod token;
 pub mod user;
 

@@ -1,7 +1,7 @@
 //! SCIM tokens: issued once, shown once, kept as a hash, checked in the database at every request.
 
 use chrono::{DateTime, Duration, Utc};
-use entity::connection::ConnectionStatus;
+use entity::connection::{ConnectionKind, ConnectionStatus};
 use entity::organization::IntegrationMode;
 use entity::scim_token;
 use sea_orm::sea_query::Expr;
@@ -55,7 +55,7 @@ pub async fn issue(
     let token = cx
         .write(move |tx| {
             Box::pin(async move {
-                super::connection::live(tx, connection).await?;
+                pushed(tx, connection).await?;
                 let now = tx.now_after(None);
                 let token = insert(tx, connection, presented, scopes.clone(), now, expires_at).await?;
                 let after = json!({
@@ -67,6 +67,14 @@ pub async fn issue(
         })
         .await?;
     Ok(Issued { token, secret })
+}
+
+/// Refuses unless this live connection is one that is written to: what we read needs no credential of ours.
+async fn pushed(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
+    match super::connection::live(tx, connection).await?.kind {
+        ConnectionKind::ScimPush => Ok(()),
+        _ => Err(Error::invalid("connectionId", "nobody writes to this connection: it reads a source by itself")),
+    }
 }
 
 /// Puts a new token in the place of every live one of its connection. The old ones are dead when this returns,
@@ -86,7 +94,7 @@ pub async fn rotate(
     let token = cx
         .write(move |tx| {
             Box::pin(async move {
-                super::connection::live(tx, connection).await?;
+                pushed(tx, connection).await?;
                 let now = tx.now_after(None);
                 let end = now + overlap.unwrap_or_default();
                 let old = alive(tx.find(), now)

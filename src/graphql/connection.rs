@@ -7,9 +7,10 @@ use entity::connection as stored;
 
 use super::auth::{Permission, requires};
 use super::checkup::ConnectionTest;
-use super::loaders::{self, ConnectionGroupCountOf, TokensOf, UserCountOf};
+use super::loaders::{self, ConnectionGroupCountOf, LastSyncOf, PullSourceOf, TokensOf, UserCountOf};
 use super::overview::ScimEndpoints;
 use super::page::{self, Blame, Kind, UserError};
+use super::sync::{PullSource, PullSourceInput, SyncRun};
 use super::token::ScimToken;
 use crate::domain::{checkup, connection, disconnect};
 use crate::error::Result;
@@ -195,6 +196,25 @@ impl IdentitySource {
         Ok(Some(checkup::examine(page::cx(ctx)?, self.0.id).await?.into()))
     }
 
+    /// The source that it reads by itself; null for a connection that is written to.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn pull(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<PullSource>> {
+        Ok(loaders::one(ctx, PullSourceOf(self.0.id)).await?.map(PullSource))
+    }
+
+    /// Whether it holds a secret for the source that it reads.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn has_credentials(&self) -> bool {
+        self.0.credentials.is_some()
+    }
+
+    /// The latest run that read its source to the end; null while there was none. How many accounts and groups there are
+    /// since, `userCount` and `groupCount` say.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn last_sync(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
+        Ok(loaders::one(ctx, LastSyncOf(self.0.id)).await?.map(Into::into))
+    }
+
     /// When the connection was made.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
@@ -234,6 +254,8 @@ pub struct ConnectionCreateInput {
     /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
     #[graphql(default = true)]
     announces_cursor_paging: bool,
+    /// The source that it reads by itself. Without it, an identity provider writes to the connection.
+    pull: Option<PullSourceInput>,
 }
 
 /// What to change about a connection; what is left out stays as it is.
@@ -253,6 +275,8 @@ pub struct ConnectionUpdateInput {
     revival_days: Option<i32>,
     /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
     announces_cursor_paging: Option<bool>,
+    /// The source that it reads by itself, as a whole.
+    pull: Option<PullSourceInput>,
 }
 
 /// Which connection to start serving.
@@ -318,7 +342,8 @@ pub struct ConnectionMutation;
 
 #[Object]
 impl ConnectionMutation {
-    /// Makes an active connection that an identity provider writes to. Issue it a token next.
+    /// Makes an active connection that an identity provider writes to, or, with `pull`, one that reads a source. Issue the
+    /// former a token next; test the latter (connectionTest) and start a sync.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn connection_create(
         &self,
@@ -332,6 +357,7 @@ impl ConnectionMutation {
             adoption_policy: Some(input.adoption_policy.into()),
             revival_days: Some(input.revival_days),
             announces_cursor_paging: Some(input.announces_cursor_paging),
+            pull: input.pull.map(Into::into),
         };
         payload(connection::create(page::cx(ctx)?, settings).await)
     }
@@ -351,6 +377,7 @@ impl ConnectionMutation {
             adoption_policy: input.adoption_policy.map(Into::into),
             revival_days: input.revival_days,
             announces_cursor_paging: input.announces_cursor_paging,
+            pull: input.pull.map(Into::into),
         };
         payload(
             async {

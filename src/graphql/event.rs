@@ -43,6 +43,8 @@ pub enum SubjectKind {
     BulkJob,
     /// A write that was refused or failed.
     Failure,
+    /// A run that reads a connection's source.
+    SyncRun,
     /// Something that this version of the schema has no name for.
     Other,
 }
@@ -64,6 +66,7 @@ impl SubjectKind {
             "schema_extension" => Self::SchemaExtension,
             "bulk_job" => Self::BulkJob,
             "failure" => Self::Failure,
+            "sync_run" => Self::SyncRun,
             _ => Self::Other,
         }
     }
@@ -83,6 +86,7 @@ impl SubjectKind {
             Self::SchemaExtension => Kind::SchemaExtension,
             Self::BulkJob => Kind::BulkJob,
             Self::Failure => Kind::Failure,
+            Self::SyncRun => Kind::SyncRun,
             Self::Access | Self::Other => return None,
         })
     }

@@ -18,7 +18,7 @@ use crate::domain::list::{Keyset, Slice};
 use crate::domain::member::{self, Place};
 use crate::domain::organization::{self, Organization};
 use crate::domain::{adoption, failure};
-use crate::domain::{connection, event, grant, group, key, mapping, role, token, user};
+use crate::domain::{connection, event, grant, group, key, mapping, pull_source, role, sync, token, user};
 use crate::error::Error;
 
 /// What can be asked for one by one; each is a key of its own kind.
@@ -65,6 +65,12 @@ pub struct MappingsOfGroup(pub Uuid);
 /// The current mappings to a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MappingsOfRole(pub Uuid);
+/// The source that a connection reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PullSourceOf(pub Uuid);
+/// The latest run that read a connection's source to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LastSyncOf(pub Uuid);
 /// The tokens of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokensOf(pub Uuid);
@@ -260,6 +266,28 @@ impl Loader<TokensOf> for Reads {
     async fn load(&self, keys: &[TokensOf]) -> Found<TokensOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(grouped(token::of_connections(&self.0, &ids).await?, |row| TokensOf(row.connection_id)))
+    }
+}
+
+impl Loader<PullSourceOf> for Reads {
+    type Value = pull_source::PullSource;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[PullSourceOf]) -> Found<PullSourceOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = pull_source::of_connections(&self.0, &ids).await?.into_iter();
+        Ok(rows.map(|row| (PullSourceOf(row.connection_id), row)).collect())
+    }
+}
+
+impl Loader<LastSyncOf> for Reads {
+    type Value = sync::Run;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[LastSyncOf]) -> Found<LastSyncOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = sync::last_of(&self.0, &ids).await?.into_iter();
+        Ok(rows.map(|row| (LastSyncOf(row.connection_id), row)).collect())
     }
 }
 

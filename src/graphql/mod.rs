@@ -44,6 +44,7 @@ mod role;
 mod sse;
 mod streams;
 mod subscription;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -86,6 +87,7 @@ struct Mutation(
     extension::SchemaExtensionMutation,
     bulk::BulkJobMutation,
     failure::FailureMutation,
+    sync::SyncMutation,
 );
 
 type Schema = async_graphql::Schema<Query, Mutation, subscription::Subscription>;

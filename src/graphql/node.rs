@@ -20,9 +20,10 @@ use super::mapping::RoleMapping;
 use super::organization::Organization;
 use super::page::{self, Kind, MAX_PAGE};
 use super::role::Role;
+use super::sync::SyncRun;
 use super::token::ScimToken;
 use super::user::User;
-use crate::domain::{change, extension};
+use crate::domain::{change, extension, sync};
 use crate::error::{Error, Rule};
 
 /// A thing that has an id of its own in this API.
@@ -48,6 +49,7 @@ pub enum Node {
     AdoptionProposal(AdoptionProposal),
     BulkJob(BulkJob),
     Failure(Failure),
+    SyncRun(SyncRun),
     Event(Event),
 }
 
@@ -75,6 +77,11 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::AdoptionProposal => {
             loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
         }
+        Kind::SyncRun => match sync::get(page::cx(ctx)?, id).await {
+            Ok(row) => Some(Node::SyncRun(row.into())),
+            Err(Error::NotFound(_)) => None,
+            Err(error) => return Err(error.into()),
+        },
         Kind::BulkJob => BulkJob::find(page::cx(ctx)?, id).await?.map(Node::BulkJob),
         Kind::Failure => loaders::one(ctx, FailureId(id)).await?.map(|row| Node::Failure(row.into())),
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),

@@ -25,10 +25,11 @@ use super::page::{self, Kind, Long, Page, UserError, Window};
 use super::request_log::{RequestLogEntry, RequestLogFilter};
 use super::restoration::{self, DeletedGroup};
 use super::role::Role;
+use super::sync::SyncRun;
 use super::user::{User, UserFilter};
 use crate::domain::{
     access, adoption, bulk, connection, deletion, event, extension, failure, grant, group, key, list, mapping,
-    organization, request_log, role, user,
+    organization, request_log, role, sync, user,
 };
 use crate::error::{Error, Result};
 
@@ -505,6 +506,38 @@ impl Organization {
         let total = if page::counted(ctx) { bulk::count(cx).await? } else { 0 };
         let rows = bulk::list(cx, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &BulkJob| row.0.id, total)))
+    }
+
+    /// The runs that read the sources of connections, the latest first.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn sync_runs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<SyncRun>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(true)?;
+        let total = if page::counted(ctx) { sync::count(cx, None).await? } else { 0 };
+        let rows = sync::list(cx, None, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
+    }
+
+    /// One run; null if there is none with this id.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn sync_run(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The run's global id.")] id: ID,
+    ) -> Result<Option<SyncRun>> {
+        let Some(id) = page::id_of(Kind::SyncRun, &id) else { return Ok(None) };
+        match sync::get(page::cx(ctx)?, id).await {
+            Ok(row) => Ok(Some(row.into())),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// One bulk job; null if there is none with this id that the caller may see.

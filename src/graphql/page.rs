@@ -44,11 +44,12 @@ pub enum Kind {
     AdoptionProposal,
     BulkJob,
     Failure,
+    SyncRun,
     Event,
 }
 
 impl Kind {
-    const ALL: [Kind; 15] = [
+    const ALL: [Kind; 16] = [
         Self::Organization,
         Self::IdentitySource,
         Self::ScimToken,
@@ -63,6 +64,7 @@ impl Kind {
         Self::AdoptionProposal,
         Self::BulkJob,
         Self::Failure,
+        Self::SyncRun,
         Self::Event,
     ];
 
@@ -82,6 +84,7 @@ impl Kind {
             Self::AdoptionProposal => "AdoptionProposal",
             Self::BulkJob => "BulkJob",
             Self::Failure => "Failure",
+            Self::SyncRun => "SyncRun",
             Self::Event => "Event",
         }
     }

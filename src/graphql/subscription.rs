@@ -14,8 +14,9 @@ use super::connection::IdentitySource;
 use super::event::{Event, EventFilter};
 use super::loaders::{self, ConnectionId};
 use super::page::{self, Kind, Long};
+use super::sync::SyncRun;
 use crate::context::Cx;
-use crate::domain::{bulk, connection, event};
+use crate::domain::{bulk, connection, event, sync};
 use crate::error::{Error, Result};
 
 /// How often it is looked how far a bulk job is.
@@ -71,6 +72,36 @@ impl Subscription {
         let job = bulk::get(page::cx(ctx)?, page::id(Kind::BulkJob, &id, "the bulk job")?).await?;
         Ok(progress(page::cx(ctx)?.clone(), job))
     }
+
+    /// How far a sync run is: now, whenever that has changed, and when it has ended, which ends the subscription too.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn sync_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The run's global id.")] id: ID,
+    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<SyncRun>>> {
+        let cx = page::cx(ctx)?;
+        let run = sync::get(cx, page::id(Kind::SyncRun, &id, "the sync run")?).await?;
+        Ok(sync_progress(cx.clone(), run))
+    }
+}
+
+/// A run as it is now, and then whenever it is further; nothing after its end.
+fn sync_progress(cx: Cx, run: sync::Run) -> impl Stream<Item = async_graphql::Result<SyncRun>> {
+    let state = (cx, Some(run.clone()), Some(run));
+    stream::try_unfold(state, |(cx, seen, first)| async move {
+        if let Some(first) = first {
+            return Ok(Some((SyncRun(first), (cx, seen, None))));
+        }
+        let Some(seen) = seen.filter(|seen| seen.finished_at.is_none()) else { return Ok(None) };
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = sync::get(&cx, seen.id).await.map_err(page::faulty)?;
+            if (now.state, &now.counts) != (seen.state, &seen.counts) {
+                return Ok(Some((SyncRun(now.clone()), (cx, Some(now), None))));
+            }
+        }
+    })
 }
 
 /// A job as it is now, and then whenever it is further; nothing after its end.

@@ -85,6 +85,7 @@ impl Database {
             public_url: "https://scim.example".into(),
             scim_enabled: true,
             scim_rate_limit: 100_000,
+            pull_private_addresses: false,
             // Walks along the whole schema spend more than anybody does.
             graphql: Graphql { cost_limit: 0, ..Graphql::default() },
             issuers: Vec::new(),

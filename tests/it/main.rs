@@ -39,6 +39,7 @@ mod scim_users;
 mod sdl;
 mod socket;
 mod subscriptions;
+mod sync;
 mod tenancy;
 mod tenancy_graphql;
 mod tour;

@@ -63,6 +63,15 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     // What goes on by itself would look like an effect.
     bulk::ended(tenant, &job).await;
     ids.insert("BulkJob".into(), job);
+    // A source that no server reads: it is at an address that is not public.
+    let make = "mutation($n: String!) { connectionCreate(input: { name: $n, pull: {
+        baseUrl: \"http://127.0.0.1:9/scim/v2\", secret: \"x\" } }) { connection { id } } }";
+    let made = tenant.graphql(make, json!({ "n": format!("{name} source") })).await;
+    let id = &made["data"]["connectionCreate"]["connection"]["id"];
+    let start = "mutation($c: ID!) { syncStart(input: { connectionId: $c }) { syncRun { id } } }";
+    let run = tenant.graphql(start, json!({ "c": id })).await["data"]["syncStart"]["syncRun"]["id"].clone();
+    crate::sync::ended(tenant, &run).await;
+    ids.insert("SyncRun".into(), run.as_str().unwrap().to_owned());
     for kind in Schema::new().nodes() {
         assert!(ids.contains_key(kind), "a new kind of thing has ids: furnish a {kind} here");
     }
@@ -74,6 +83,8 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
     let meant = if argument == "id" || argument == "ids" { field } else { argument };
     let prefixes = [
         ("bulkJob", "BulkJob"),
+        ("syncStart", "IdentitySource"),
+        ("sync", "SyncRun"),
         ("connection", "IdentitySource"),
         ("failuresOf", "IdentitySource"),
         ("failure", "Failure"),

@@ -59,6 +59,7 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
         public_url: "https://example.com".into(),
         scim_enabled: true,
         scim_rate_limit: 0,
+        pull_private_addresses: false,
         graphql,
         issuers: Vec::new(),
     };

@@ -1,0 +1,49 @@
+//! Where a connection reads identities from by itself, and how.
+
+use sea_orm::entity::prelude::*;
+
+/// How the source knows us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Auth {
+    /// By a bearer token that somebody issued there.
+    #[sea_orm(string_value = "BEARER")]
+    Bearer,
+    /// By tokens that an authorization server gives for a client's id and secret.
+    #[sea_orm(string_value = "CLIENT_CREDENTIALS")]
+    ClientCredentials,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "pull_source")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub connection_id: Uuid,
+    /// what `/Users` is put behind
+    pub base_url: String,
+    pub auth: Auth,
+    pub token_url: Option<String>,
+    pub client_id: Option<String>,
+    pub scope: Option<String>,
+    /// how many resources are asked for at once
+    pub page_size: i32,
+    /// which users are read, as a SCIM filter; none = all
+    pub user_filter: Option<String>,
+    /// how often a run begins by itself; none = never
+    pub interval_minutes: Option<i32>,
+    /// a run that would remove more than this share of the accounts asks first
+    pub shrink_percent: i32,
+    /// whether the source was ever seen to list the members of a group
+    pub lists_members: bool,
+    /// when the next run begins by itself
+    pub next_run_at: Option<DateTimeUtc>,
+    /// what changed there before this instant is known here
+    pub complete_since: Option<DateTimeUtc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

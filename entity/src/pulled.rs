@@ -1,0 +1,25 @@
+//! What a run saw at the source of an account or group here: who was not seen for a whole run is not there any more, and
+//! whose document is as it was needs no write.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "pulled")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    /// the account or group here
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub resource_id: Uuid,
+    /// the last run that the source listed it to
+    pub seen_run: Uuid,
+    /// of the source's document when it was last carried over in full
+    pub digest: Option<Vec<u8>>,
+    /// the version here that this led to
+    pub version: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

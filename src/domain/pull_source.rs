@@ -1,0 +1,203 @@
+//! Where a connection reads identities from by itself: the address, how the source knows us, and how far it is believed.
+//! The secret goes in sealed and comes out only for whoever calls the source.
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::{self, ConnectionKind};
+use entity::pull_source;
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::connection::Connection;
+use super::organization;
+use crate::authz::Action;
+use crate::context::{Cx, Tx};
+use crate::error::{Error, Result};
+
+pub use pull_source::{Auth, Model as PullSource};
+
+/// The longest address, name or scope.
+const MAX_TEXT: usize = 2_048;
+/// The longest secret.
+const MAX_SECRET: usize = 16 * 1024;
+
+/// What somebody wants a source to be.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub base_url: String,
+    pub auth: Auth,
+    pub token_url: Option<String>,
+    pub client_id: Option<String>,
+    pub scope: Option<String>,
+    /// The bearer token or the client's secret; none = as it is.
+    pub secret: Option<String>,
+    pub page_size: i32,
+    pub user_filter: Option<String>,
+    pub interval_minutes: Option<i32>,
+    pub shrink_percent: i32,
+}
+
+impl Settings {
+    /// Refuses what cannot be a source.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the field.
+    pub(super) fn check(&self) -> Result<()> {
+        address("baseUrl", &self.base_url)?;
+        let named = [
+            ("tokenUrl", &self.token_url),
+            ("clientId", &self.client_id),
+            ("scope", &self.scope),
+            ("userFilter", &self.user_filter),
+        ];
+        for (field, value) in named {
+            if let Some(value) = value {
+                super::text(field, value, MAX_TEXT)?;
+            }
+        }
+        match self.auth {
+            Auth::ClientCredentials => {
+                let url = self.token_url.as_deref();
+                address("tokenUrl", url.ok_or_else(|| Error::invalid("tokenUrl", "is required"))?)?;
+                if self.client_id.is_none() {
+                    return Err(Error::invalid("clientId", "is required"));
+                }
+            }
+            Auth::Bearer if self.token_url.is_some() || self.client_id.is_some() || self.scope.is_some() => {
+                return Err(Error::invalid("auth", "a bearer token takes no tokenUrl, clientId or scope"));
+            }
+            Auth::Bearer => {}
+        }
+        if let Some(secret) = &self.secret
+            && (secret.is_empty() || secret.len() > MAX_SECRET || !secret.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            let why = format!("must be 1 to {MAX_SECRET} visible ASCII characters without spaces");
+            return Err(Error::invalid("secret", why));
+        }
+        let within = |field, value: i32, least, most| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::invalid(field, format!("must be between {least} and {most}"))),
+        };
+        within("pageSize", self.page_size, 1, 1_000)?;
+        within("shrinkPercent", self.shrink_percent, 0, 100)?;
+        within("intervalMinutes", self.interval_minutes.unwrap_or(5), 5, 60 * 24 * 31)
+    }
+}
+
+fn address(field: &'static str, value: &str) -> Result<()> {
+    super::text(field, value, MAX_TEXT)?;
+    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
+    let rest = rest.ok_or_else(|| Error::invalid(field, "must be a full URL that begins with https://"))?;
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.is_empty() || rest.contains(['?', '#', ' ']) || host.contains('@') {
+        return Err(Error::invalid(field, "must have a host, and no user, query or fragment"));
+    }
+    Ok(())
+}
+
+/// Writes what `settings` say of a connection's source beside the connection's own row, whose sealed secret it sets.
+pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &Settings) -> Result<bool> {
+    if row.kind != ConnectionKind::ScimPull {
+        return Err(Error::invalid("pull", "this connection does not read a source: make another one that does"));
+    }
+    let known = tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(row.id));
+    let known = known.one(&tx.db).await?;
+    // A secret goes only where it was meant for: who may change the address must not learn it.
+    let goes_to = |source: &PullSource| (source.base_url.clone(), source.auth, source.token_url.clone());
+    let mut source = PullSource {
+        organization_id: tx.organization(),
+        connection_id: row.id,
+        base_url: settings.base_url.trim().trim_end_matches('/').to_owned(),
+        auth: settings.auth,
+        token_url: settings.token_url.clone(),
+        client_id: settings.client_id.clone(),
+        scope: settings.scope.clone(),
+        page_size: settings.page_size,
+        user_filter: settings.user_filter.clone(),
+        interval_minutes: settings.interval_minutes,
+        shrink_percent: settings.shrink_percent,
+        lists_members: false,
+        next_run_at: None,
+        complete_since: None,
+    };
+    if let Some(known) = &known {
+        let same = goes_to(known) == goes_to(&source);
+        if !same && settings.secret.is_none() {
+            return Err(Error::invalid("secret", "give it again when it is to go to another address"));
+        }
+        if same && known.user_filter == source.user_filter {
+            (source.lists_members, source.complete_since) = (known.lists_members, known.complete_since);
+        }
+        if known.interval_minutes == source.interval_minutes {
+            source.next_run_at = known.next_run_at;
+        }
+    } else if settings.secret.is_none() {
+        return Err(Error::invalid("secret", "is required"));
+    }
+    if source.next_run_at.is_none() {
+        let now = tx.now_after(None);
+        source.next_run_at = source.interval_minutes.map(|minutes| now + Duration::minutes(minutes.into()));
+    }
+    if let Some(secret) = &settings.secret {
+        let key = organization::current(cx).await?.data_key;
+        row.credentials = Some(cx.app.vault.seal(tx.organization(), &key, row.id, secret.as_bytes())?);
+    }
+    let moved = known.as_ref() != Some(&source);
+    match known {
+        Some(_) => super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?,
+        None => {
+            pull_source::Entity::insert(source.into_active_model()).exec_without_returning(&tx.db).await?;
+        }
+    }
+    Ok(moved)
+}
+
+/// What the ledger says of a source.
+pub(super) fn describe(settings: &Settings, map: &mut Map<String, Value>) {
+    map.insert("baseUrl".into(), settings.base_url.clone().into());
+    map.insert("tokenUrl".into(), settings.token_url.clone().into());
+    map.insert("userFilter".into(), settings.user_filter.clone().into());
+    map.insert("intervalMinutes".into(), settings.interval_minutes.into());
+    map.insert("shrinkPercent".into(), settings.shrink_percent.into());
+    map.insert("secretSet".into(), settings.secret.is_some().into());
+}
+
+/// The sources of these connections, of those that read one.
+pub async fn of_connections(cx: &Cx, ids: &[Uuid]) -> Result<Vec<PullSource>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<pull_source::Entity>();
+    Ok(query.filter(pull_source::Column::ConnectionId.is_in(ids.iter().copied())).all(cx.db()).await?)
+}
+
+/// The source that a live connection reads, with the secret: for whoever is about to call it.
+///
+/// # Errors
+/// [`Error::Invalid`] for a connection that reads none.
+pub async fn open(cx: &Cx, connection: Uuid) -> Result<(PullSource, String)> {
+    cx.allow(Action::WriteConnection, None)?;
+    let query = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(connection));
+    let found = query.filter(connection::Column::DeletedAt.is_null()).one(cx.db()).await?;
+    let found = found.ok_or_else(|| Error::not_found("the connection"))?;
+    let query = cx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
+    let (Some(source), Some(sealed)) = (query.one(cx.db()).await?, found.credentials) else {
+        return Err(Error::invalid("id", "this connection does not read a source"));
+    };
+    let key = organization::current(cx).await?.data_key;
+    let secret = cx.app.vault.unseal(cx.organization(), &key, connection, &sealed)?;
+    let secret = String::from_utf8(secret).map_err(|_| Error::Internal("a sealed secret is damaged".into()))?;
+    Ok((source, secret))
+}
+
+/// Remembers what a run learned: that the source lists members, and up to when all is known here.
+pub(super) async fn learn(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    lists_members: bool,
+    complete_since: Option<DateTime<Utc>>,
+) -> Result<()> {
+    let query = tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
+    let Some(mut source) = query.one(&tx.db).await? else { return Ok(()) };
+    source.lists_members |= lists_members;
+    source.complete_since = complete_since.or(source.complete_since);
+    super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await
+}

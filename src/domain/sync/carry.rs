@@ -1,0 +1,418 @@
+//! Carrying over what a source lists: each person and group is compared with what is here, and only what differs is
+//! written, by the connection itself through the same functions as any other change.
+//!
+//! Who somebody is, the source's own `id` says and nothing else: it is the `externalId` here. So a new name or e-mail
+//! address never makes a second account, and whoever comes back gets their account back.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{Tally, Trouble};
+use crate::context::Cx;
+use crate::domain::document::{self, MemberChange};
+use crate::domain::extension::types;
+use crate::domain::group::GroupEdit;
+use crate::domain::{group, user};
+use crate::error::{Error, Result};
+
+/// Accounts and groups are removed so many at a time.
+const PART: u64 = 100;
+
+/// A resource as the source shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remote {
+    pub id: String,
+    pub attributes: Map<String, Value>,
+}
+
+/// What is being carried over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    User,
+    Group,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// What became of a page.
+#[derive(Debug, Default)]
+pub struct Carried {
+    pub tally: Tally,
+    pub troubles: Vec<Trouble>,
+    /// Resources that have no account or group here afterwards.
+    pub strangers: u64,
+    /// Whether a group has members that are not here.
+    pub members_missing: bool,
+    /// Whether a group showed members.
+    pub lists_members: bool,
+}
+
+#[derive(Debug, Clone, FromQueryResult)]
+struct Known {
+    id: Uuid,
+    external_id: String,
+    version: i64,
+    /// Of a user.
+    active: bool,
+    digest: Option<Vec<u8>>,
+    left: Option<i64>,
+}
+
+/// What to remember of a resource: the account or group here, and of which document it is the image.
+struct Mark {
+    id: Uuid,
+    image: Option<(Vec<u8>, i64)>,
+}
+
+/// The SQL of the texts in the JSON array that is parameter `n`.
+fn texts(backend: DbBackend, n: usize) -> String {
+    match backend {
+        DbBackend::Postgres => format!("IN (SELECT jsonb_array_elements_text(${n}))"),
+        _ => format!("IN (SELECT value FROM json_each(${n}))"),
+    }
+}
+
+/// What the connection owns of these, by the source's id.
+async fn known(cx: &Cx, kind: Kind, ids: &[&str]) -> Result<HashMap<String, Known>> {
+    let Some(connection) = cx.confined_to() else { return Ok(HashMap::new()) };
+    let (table, active) = match kind {
+        Kind::User => ("user", "r.active"),
+        Kind::Group => ("group", "TRUE"),
+    };
+    let text = format!(
+        r#"SELECT r.id, r.external_id, r.version, {active} AS active, p.digest, p.version AS "left" FROM "{table}" r
+           LEFT JOIN pulled p ON p.organization_id = r.organization_id AND p.resource_id = r.id
+           WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL AND r.external_id {}"#,
+        texts(cx.backend(), 3)
+    );
+    let values = [cx.organization().into(), connection.into(), json!(ids).into()];
+    let statement = Statement::from_sql_and_values(cx.backend(), text, values);
+    let rows = Known::find_by_statement(statement).all(&cx.app.store.write).await?;
+    Ok(rows.into_iter().map(|row| (row.external_id.clone(), row)).collect())
+}
+
+/// Remembers that the run saw these. Those without an image keep the one that they have, unless `fresh` says that it
+/// does not hold any more.
+async fn mark(cx: &Cx, run: Uuid, marks: &[Mark]) -> Result<()> {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let rows: BTreeMap<Uuid, Value> = marks
+        .iter()
+        .map(|mark| {
+            let image = mark.image.as_ref();
+            let digest = image.map(|(digest, _)| hex(digest));
+            (mark.id, json!([mark.id.simple().to_string(), digest, image.map_or(0, |(_, version)| *version)]))
+        })
+        .collect();
+    let rows: Vec<_> = rows.into_values().collect();
+    let (each, columns) = match cx.backend() {
+        DbBackend::Postgres => (
+            "jsonb_array_elements($3) AS row(value)",
+            "(value->>0)::uuid, $2, decode(value->>1, 'hex'), (value->>2)::bigint",
+        ),
+        _ => ("json_each($3)", "unhex(value->>0), $2, unhex(value->>1), value->>2"),
+    };
+    let text = format!(
+        "INSERT INTO pulled (organization_id, resource_id, seen_run, digest, version) SELECT $1, {columns} FROM {each} \
+         WHERE TRUE ON CONFLICT (organization_id, resource_id) DO UPDATE SET seen_run = excluded.seen_run, \
+           digest = coalesce(excluded.digest, pulled.digest), \
+           version = CASE WHEN excluded.digest IS NULL THEN pulled.version ELSE excluded.version END"
+    );
+    let values = [cx.organization().into(), run.into(), json!(rows).into()];
+    cx.app.store.write.execute_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    Ok(())
+}
+
+/// What the source says of a resource, without what it says of others or of itself as a server.
+fn own(remote: Remote) -> (String, Map<String, Value>) {
+    let Remote { id, mut attributes } = remote;
+    attributes.retain(|name, _| !["id", "meta", "groups", "externalid"].contains(&name.to_ascii_lowercase().as_str()));
+    attributes.insert("externalId".into(), id.clone().into());
+    (id, attributes)
+}
+
+fn image(attributes: &Map<String, Value>) -> Vec<u8> {
+    digest(&SHA256, Value::Object(attributes.clone()).to_string().as_bytes()).as_ref().to_vec()
+}
+
+/// Whether the whole run must stop, since the next resource would meet the same.
+fn is_ours(error: &Error) -> bool {
+    matches!(error, Error::Internal(_) | Error::Busy(_))
+}
+
+fn trouble(kind: Kind, remote_id: &str, error: &Error) -> Trouble {
+    let remote_id = remote_id.chars().take(200).collect();
+    Trouble { kind: kind.name().into(), remote_id, why: error.to_string() }
+}
+
+/// Carries a page of users over. A dry run only says what it would do.
+pub async fn users(cx: &Cx, run: Uuid, page: Vec<Remote>, dry: bool) -> Result<Carried> {
+    let mut carried = Carried::default();
+    let known = known(cx, Kind::User, &page.iter().map(|remote| remote.id.as_str()).collect::<Vec<_>>()).await?;
+    let mut marks = Vec::new();
+    for remote in page {
+        carried.tally.read += 1;
+        let (id, attributes) = own(remote);
+        let image = image(&attributes);
+        let Some(known) = known.get(&id) else {
+            match if dry { Ok(None) } else { user::create(cx, attributes).await.map(Some) } {
+                Ok(made) => {
+                    carried.strangers += u64::from(made.is_none());
+                    match &made {
+                        Some(made) if made.version > 1 => carried.tally.restored += 1,
+                        _ => carried.tally.created += 1,
+                    }
+                    marks.extend(made.map(|made| Mark { id: made.id, image: Some((image, made.version)) }));
+                }
+                Err(error) if is_ours(&error) => return Err(error),
+                Err(error) => {
+                    carried.strangers += 1;
+                    carried.tally.failed += 1;
+                    carried.troubles.push(trouble(Kind::User, &id, &error));
+                }
+            }
+            continue;
+        };
+        if known.digest.as_ref() == Some(&image) && known.left == Some(known.version) {
+            carried.tally.unchanged += 1;
+            marks.push(Mark { id: known.id, image: None });
+            continue;
+        }
+        match user_over(cx, known, attributes, dry).await {
+            Ok((version, active)) => {
+                match (version == known.version, known.active, active) {
+                    (true, ..) => carried.tally.unchanged += 1,
+                    (_, true, false) => carried.tally.suspended += 1,
+                    (_, false, true) => carried.tally.restored += 1,
+                    _ => carried.tally.updated += 1,
+                }
+                marks.push(Mark { id: known.id, image: (!dry).then_some((image, version)) });
+            }
+            Err(error) if is_ours(&error) => return Err(error),
+            Err(error) => {
+                carried.tally.failed += 1;
+                carried.troubles.push(trouble(Kind::User, &id, &error));
+                marks.push(Mark { id: known.id, image: None });
+            }
+        }
+    }
+    mark(cx, run, &marks).await?;
+    Ok(carried)
+}
+
+/// The version of an account and whether it is active, after it was given these attributes.
+async fn user_over(cx: &Cx, known: &Known, attributes: Map<String, Value>, dry: bool) -> Result<(i64, bool)> {
+    // Like a PUT, except that a source which says nothing about it neither suspends nor restores.
+    let told = |active: bool| {
+        let mut attributes = attributes.clone();
+        if !attributes.keys().any(|name| name.eq_ignore_ascii_case("active")) {
+            attributes.insert("active".into(), active.into());
+        }
+        attributes
+    };
+    if dry {
+        let ours = user::get(cx, known.id).await?;
+        let document = document::normalize(&types(cx).await?.user, told(ours.active))?;
+        let changed = i64::from(document != ours.attributes()?);
+        return Ok((known.version + changed, document::active(&document).unwrap_or(ours.active)));
+    }
+    let after = user::change(cx, known.id, |user| Ok(Some(told(user.active)))).await?;
+    Ok((after.version, after.active))
+}
+
+/// Carries a page of groups over. `silent_is_empty` says whether a group without members has none: a source that was
+/// never seen to list members may just not show them.
+pub async fn groups(cx: &Cx, run: Uuid, page: Vec<Remote>, silent_is_empty: bool, dry: bool) -> Result<Carried> {
+    let mut carried = Carried::default();
+    let ty = &types(cx).await?.group;
+    let mut read = Vec::new();
+    let mut wanted = BTreeSet::new();
+    for remote in page {
+        carried.tally.read += 1;
+        let (id, attributes) = own(remote);
+        match document::members(ty, &attributes) {
+            Ok(members) => {
+                carried.lists_members |= members.as_ref().is_some_and(|members| !members.is_empty());
+                // What no id can be is not asked for.
+                wanted.extend(members.iter().flatten().filter(|id| !id.contains('\0')).cloned());
+                read.push((id, attributes, Ok(members)));
+            }
+            Err(error) => read.push((id, attributes, Err(error))),
+        }
+    }
+    let silent_is_empty = silent_is_empty || carried.lists_members;
+    let known_groups = known(cx, Kind::Group, &read.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>()).await?;
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let mut members_here = known(cx, Kind::User, &wanted).await?;
+    let unknown: Vec<&str> = wanted.iter().copied().filter(|id| !members_here.contains_key(*id)).collect();
+    members_here.extend(known(cx, Kind::Group, &unknown).await?);
+    let mut marks = Vec::new();
+    for (id, mut attributes, members) in read {
+        let image = image(&attributes);
+        let known = known_groups.get(&id);
+        if let Some(known) = known
+            && known.digest.as_ref() == Some(&image)
+            && known.left == Some(known.version)
+        {
+            carried.tally.unchanged += 1;
+            marks.push(Mark { id: known.id, image: None });
+            continue;
+        }
+        let done = async {
+            let members = members?;
+            attributes.retain(|name, _| !name.eq_ignore_ascii_case("members"));
+            let here = |id: &String| members_here.get(id).map(|known| known.id);
+            let missing = members.iter().flatten().any(|id| here(id).is_none());
+            let silent = members.is_none() && !silent_is_empty;
+            let members = match members {
+                Some(members) => Some(members.iter().filter_map(here).collect()),
+                None => silent_is_empty.then(BTreeSet::new),
+            };
+            let (id, version) = match known {
+                Some(known) => (Some(known.id), group_over(cx, known, attributes, members, dry).await?),
+                None if dry => (None, 1),
+                None => {
+                    let members = members.iter().flatten().map(Uuid::to_string).collect();
+                    let made = group::create(cx, attributes, members).await?;
+                    (Some(made.id), made.version)
+                }
+            };
+            Ok::<_, Error>((id, version, missing, silent))
+        };
+        match done.await {
+            Ok((here, version, missing, silent)) => {
+                match known {
+                    None => carried.tally.created += 1,
+                    Some(known) if known.version == version => carried.tally.unchanged += 1,
+                    Some(_) => carried.tally.updated += 1,
+                }
+                carried.members_missing |= missing || silent;
+                carried.strangers += u64::from(here.is_none());
+                let whole = !dry && !missing && !silent;
+                marks.extend(here.map(|id| Mark { id, image: whole.then_some((image, version)) }));
+            }
+            Err(error) if is_ours(&error) => return Err(error),
+            Err(error) => {
+                carried.tally.failed += 1;
+                carried.strangers += u64::from(known.is_none());
+                carried.troubles.push(trouble(Kind::Group, &id, &error));
+                marks.extend(known.map(|known| Mark { id: known.id, image: None }));
+            }
+        }
+    }
+    mark(cx, run, &marks).await?;
+    Ok(carried)
+}
+
+/// The version of a group after it was given these attributes and members; none = the members that it has.
+async fn group_over(
+    cx: &Cx,
+    known: &Known,
+    attributes: Map<String, Value>,
+    members: Option<BTreeSet<Uuid>>,
+    dry: bool,
+) -> Result<i64> {
+    let mut changes = Vec::new();
+    if let Some(members) = members {
+        let text = "SELECT user_id AS id FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL \
+             UNION ALL SELECT member_id FROM group_nesting WHERE organization_id = $1 AND group_id = $2 AND until IS NULL";
+        let values = [cx.organization().into(), known.id.into()];
+        let statement = Statement::from_sql_and_values(cx.backend(), text, values);
+        let rows = cx.app.store.write.query_all_raw(statement).await?;
+        let ours: BTreeSet<Uuid> = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+        let come: Vec<_> = members.difference(&ours).map(Uuid::to_string).collect();
+        let go: Vec<_> = ours.difference(&members).map(Uuid::to_string).collect();
+        if !come.is_empty() {
+            changes.push(MemberChange::Add(come));
+        }
+        if !go.is_empty() {
+            changes.push(MemberChange::Remove(go));
+        }
+    }
+    if dry {
+        let document = document::normalize(&types(cx).await?.group, attributes)?;
+        let ours = group::get(cx, known.id).await?;
+        let changed = !changes.is_empty() || document != ours.attributes()?;
+        return Ok(known.version + i64::from(changed));
+    }
+    let edit = GroupEdit { attributes: Some(attributes), members: changes, of_version: false };
+    Ok(group::change(cx, known.id, |_| Ok(edit.clone())).await?.version)
+}
+
+/// How many of the connection's live accounts or groups the run saw, and how many it did not.
+pub async fn seen(cx: &Cx, run: Uuid, kind: Kind) -> Result<(u64, u64)> {
+    let Some(connection) = cx.confined_to() else { return Ok((0, 0)) };
+    let text = format!(
+        r#"SELECT count(p.resource_id) AS seen, count(*) AS live FROM "{}" r LEFT JOIN pulled p
+             ON p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run = $3
+           WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL"#,
+        kind.name()
+    );
+    let values = [cx.organization().into(), connection.into(), run.into()];
+    let statement = Statement::from_sql_and_values(cx.backend(), text, values);
+    let Some(row) = cx.app.store.write.query_one_raw(statement).await? else { return Ok((0, 0)) };
+    let (seen, live): (i64, i64) = (row.try_get("", "seen")?, row.try_get("", "live")?);
+    Ok((seen.unsigned_abs(), (live - seen).unsigned_abs()))
+}
+
+/// The source's ids that the run saw and that have an account or group here.
+pub async fn seen_ids(cx: &Cx, run: Uuid, kind: Kind) -> Result<Vec<String>> {
+    let text = format!(
+        r#"SELECT r.external_id FROM pulled p JOIN "{}" r ON r.organization_id = p.organization_id AND r.id = p.resource_id
+           WHERE p.organization_id = $1 AND p.seen_run = $2 AND r.external_id IS NOT NULL"#,
+        kind.name()
+    );
+    let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), run.into()]);
+    let rows = cx.app.store.write.query_all_raw(statement).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "external_id")).collect::<Result<_, _>>()?)
+}
+
+/// Removes some of the connection's accounts or groups that the run did not see, after the one `after`; the last of
+/// them, or none when there are no more.
+pub async fn remove_absent(cx: &Cx, run: Uuid, kind: Kind, after: Uuid) -> Result<(Carried, Option<Uuid>)> {
+    let mut carried = Carried::default();
+    let Some(connection) = cx.confined_to() else { return Ok((carried, None)) };
+    let text = format!(
+        r#"SELECT r.id, r.external_id FROM "{}" r WHERE r.organization_id = $1 AND r.connection_id = $2
+             AND r.deleted_at IS NULL AND r.id > $4 AND NOT EXISTS (SELECT 1 FROM pulled p
+               WHERE p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run = $3)
+           ORDER BY r.id LIMIT {PART}"#,
+        kind.name()
+    );
+    let values = [cx.organization().into(), connection.into(), run.into(), after.into()];
+    let rows = cx.app.store.write.query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let mut last = None;
+    for row in rows {
+        let id: Uuid = row.try_get("", "id")?;
+        last = Some(id);
+        let removed = match kind {
+            Kind::User => user::delete(cx, id, |_| Ok(())).await,
+            Kind::Group => group::delete(cx, id, |_| Ok(())).await,
+        };
+        match removed {
+            Ok(()) => carried.tally.deleted += 1,
+            // Somebody else was quicker.
+            Err(Error::NotFound(_)) => {}
+            Err(error) if is_ours(&error) => return Err(error),
+            Err(error) => {
+                carried.tally.failed += 1;
+                let remote_id: Option<String> = row.try_get("", "external_id")?;
+                carried.troubles.push(trouble(kind, &remote_id.unwrap_or_default(), &error));
+            }
+        }
+    }
+    Ok((carried, last))
+}

@@ -1,0 +1,253 @@
+//! Carrying a run out: who does it, where it goes on after whoever did it has died, and how it ends.
+//!
+//! One server at a time holds a run; one that was not heard of for a while has died, and another goes on from the last
+//! checkpoint. What was carried over after it is compared again and found to be as it should.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::{self, ConnectionStatus};
+use entity::sync_run;
+use sea_orm::{ActiveEnum, ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, Statement};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
+use crate::authz::{Actor, Scope};
+use crate::context::{App, Change, Cx};
+use crate::domain::pull_source;
+use crate::error::Result;
+
+/// A server that was not heard of for so long has died.
+const LEASE: Duration = Duration::seconds(15);
+/// Runs of one connection that are kept beside the last.
+const KEPT: u64 = 200;
+
+/// What a run is at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    #[default]
+    Users,
+    Groups,
+    /// The groups once more: for members that were not known the first time.
+    Members,
+    /// Whom the source does not list.
+    Absent,
+}
+
+/// Where a run goes on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Checkpoint {
+    pub phase: Phase,
+    /// The next page, by number of its first resource, from 0 …
+    pub index: u64,
+    /// … or by the source's cursor.
+    pub cursor: Option<String>,
+    /// Resources listed in this phase that have no account or group here.
+    pub strangers: u64,
+    /// How often this phase began again.
+    pub again: u32,
+    /// How often the run was interrupted here.
+    pub interrupted: u32,
+    /// Whether some members were not known when their group was read.
+    pub members_missing: bool,
+    /// Whether the source was seen to list the members of a group.
+    pub lists_members: bool,
+    /// What is to be known of the run at its end.
+    pub note: Option<String>,
+}
+
+/// The right to carry a run out.
+#[derive(Debug)]
+pub struct Claim {
+    pub run: Run,
+    /// The connection itself, writing what it owns.
+    pub cx: Cx,
+    pub checkpoint: Checkpoint,
+    pub counts: Counts,
+    troubles: Vec<Trouble>,
+    holder: Uuid,
+}
+
+/// Why a server lets go of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    Succeeded,
+    /// It is to be asked whether to go on.
+    Waiting(String),
+    Failed(String),
+    Cancelled,
+    /// Another server holds the run.
+    Lost,
+}
+
+/// Takes the next run that nobody carries out.
+pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
+    let now = app.clock.now();
+    let backend = app.store.backend();
+    let next =
+        "SELECT * FROM sync_run WHERE finished_at IS NULL AND state <> 'WAITING' AND until <= $1 ORDER BY id LIMIT 1";
+    let next = Statement::from_sql_and_values(backend, next, [now.into()]);
+    let Some(run) = Run::find_by_statement(next).one(&app.store.write).await? else { return Ok(None) };
+    let holder = Uuid::now_v7();
+    let take = "UPDATE sync_run SET holder = $3, until = $4, started_at = coalesce(started_at, $5), state = 'RUNNING' \
+         WHERE organization_id = $1 AND id = $2 AND until <= $5 AND finished_at IS NULL AND state <> 'WAITING'";
+    let values = [run.organization_id.into(), run.id.into(), holder.into(), (now + LEASE).into(), now.into()];
+    let taken = app.store.write.execute_raw(Statement::from_sql_and_values(backend, take, values)).await?;
+    if taken.rows_affected() == 0 {
+        // Another replica was quicker.
+        return Ok(None);
+    }
+    let system = Cx::system(app.clone(), run.organization_id);
+    let run = system.find::<sync_run::Entity>().filter(sync_run::Column::Id.eq(run.id)).one(&app.store.write).await?;
+    let Some(run) = run else { return Ok(None) };
+    let connection = system.find::<connection::Entity>().filter(connection::Column::Id.eq(run.connection_id));
+    let name = connection.one(&app.store.write).await?.map(|row| row.name).unwrap_or_default();
+    let actor = Actor::Connection { id: run.connection_id, name, scopes: Scope::ALL.into() };
+    Ok(Some(Claim {
+        cx: Cx::new(app.clone(), actor, run.organization_id, run.id),
+        checkpoint: serde_json::from_value(run.checkpoint.clone()).unwrap_or_default(),
+        counts: super::counts(&run),
+        troubles: super::troubles(&run),
+        holder,
+        run,
+    }))
+}
+
+/// Says that a run is alive, while it works.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    cx: Cx,
+    run: Uuid,
+    connection: Uuid,
+    holder: Uuid,
+}
+
+impl Pulse {
+    /// Says so; why the run must end, if it must.
+    pub async fn beat(&self) -> Result<Option<End>> {
+        let (cx, store) = (&self.cx, &self.cx.app.store);
+        let text = "UPDATE sync_run SET until = $4 WHERE organization_id = $1 AND id = $2 AND holder = $3 \
+             AND finished_at IS NULL RETURNING cancelling";
+        let until: DateTime<Utc> = cx.app.clock.now() + LEASE;
+        let values = [cx.organization().into(), self.run.into(), self.holder.into(), until.into()];
+        let row = store.write.query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+        let Some(row) = row else { return Ok(Some(End::Lost)) };
+        if row.try_get("", "cancelling")? {
+            return Ok(Some(End::Cancelled));
+        }
+        let connection = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(self.connection));
+        let connection = connection.filter(connection::Column::DeletedAt.is_null()).one(&store.write).await?;
+        Ok(match connection {
+            Some(row) if row.status == ConnectionStatus::Active => None,
+            _ => Some(End::Failed("the connection was deactivated or deleted".into())),
+        })
+    }
+
+    /// Gives the run up for another server to go on with, at once.
+    pub async fn release(&self) -> Result<()> {
+        let text = "UPDATE sync_run SET until = $4 WHERE organization_id = $1 AND id = $2 AND holder = $3";
+        let now: DateTime<Utc> = self.cx.app.clock.now();
+        let values = [self.cx.organization().into(), self.run.into(), self.holder.into(), now.into()];
+        let statement = Statement::from_sql_and_values(self.cx.backend(), text, values);
+        self.cx.app.store.write.execute_raw(statement).await?;
+        Ok(())
+    }
+}
+
+impl Claim {
+    /// What says that the run is alive.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { cx: self.cx.clone(), run: self.run.id, connection: self.run.connection_id, holder: self.holder }
+    }
+
+    /// Work of rolecall's own, for the secret of the source.
+    pub fn system(&self) -> Cx {
+        Cx::system(self.cx.app.clone(), self.run.organization_id)
+    }
+
+    /// Remembers what could not be carried over. This is where whoever reviews failures hears of them.
+    pub fn trouble(&mut self, troubles: Vec<Trouble>) {
+        let room = MAX_TROUBLES.saturating_sub(self.troubles.len());
+        self.troubles.extend(troubles.into_iter().take(room));
+    }
+
+    /// Writes down how far the run is; false if another server holds it.
+    pub async fn save(&self) -> Result<bool> {
+        let text = "UPDATE sync_run SET checkpoint = $4, counts = $5, troubles = $6 \
+             WHERE organization_id = $1 AND id = $2 AND holder = $3 AND finished_at IS NULL";
+        let values = [
+            self.run.organization_id.into(),
+            self.run.id.into(),
+            self.holder.into(),
+            json!(self.checkpoint).into(),
+            json!(self.counts).into(),
+            json!(self.troubles).into(),
+        ];
+        let statement = Statement::from_sql_and_values(self.cx.backend(), text, values);
+        Ok(self.cx.app.store.write.execute_raw(statement).await?.rows_affected() > 0)
+    }
+
+    /// Ends the run, or lets it wait.
+    pub async fn finish(&self, end: End) -> Result<()> {
+        let (state, reason) = match end {
+            End::Lost => return Ok(()),
+            End::Succeeded => (State::Succeeded, self.checkpoint.note.clone()),
+            End::Waiting(why) => (State::Waiting, Some(why)),
+            End::Failed(why) => (State::Failed, Some(why)),
+            End::Cancelled => (State::Cancelled, None),
+        };
+        let system = self.system();
+        let (cx, reason) = (&system, &reason);
+        cx.write(move |tx| {
+            Box::pin(async move {
+                let query = tx.find::<sync_run::Entity>().filter(sync_run::Column::Id.eq(self.run.id));
+                let Some(mut run) = crate::domain::locked(tx, query).await? else { return Ok(Change::nothing(())) };
+                if run.holder != Some(self.holder) || run.finished_at.is_some() {
+                    return Ok(Change::nothing(()));
+                }
+                let now = tx.now_after(run.started_at);
+                (run.state, run.reason) = (state, reason.clone());
+                (run.checkpoint, run.counts) = (json!(self.checkpoint), json!(self.counts));
+                run.troubles = json!(self.troubles);
+                if state != State::Waiting {
+                    (run.finished_at, run.target) = (Some(now), None);
+                }
+                let read_all = matches!(run.mode, Mode::Full | Mode::Incremental) && state == State::Succeeded;
+                // A run with failures leaves something to be read again.
+                let since = (read_all && self.counts.users.failed + self.counts.groups.failed == 0)
+                    .then_some(run.started_at)
+                    .flatten();
+                if run.mode != Mode::DryRun {
+                    pull_source::learn(tx, run.connection_id, self.checkpoint.lists_members, since).await?;
+                }
+                let after = json!({ "mode": run.mode.to_value(), "counts": self.counts, "reason": reason });
+                let action = match state {
+                    State::Succeeded => "sync_run.succeeded",
+                    State::Waiting => "sync_run.waiting",
+                    State::Failed => "sync_run.failed",
+                    _ => "sync_run.ended",
+                };
+                let entry = entry(action, &run, now, after);
+                crate::domain::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run).await?;
+                Ok(Change::made((), entry))
+            })
+        })
+        .await
+    }
+}
+
+/// Forgets all but the latest runs of each connection.
+pub async fn forget(app: &App) -> Result<()> {
+    let text = format!(
+        "DELETE FROM sync_run WHERE finished_at IS NOT NULL AND finished_at < $1 AND id < ( \
+           SELECT l.id FROM sync_run l WHERE l.organization_id = sync_run.organization_id \
+             AND l.connection_id = sync_run.connection_id ORDER BY l.id DESC LIMIT 1 OFFSET {KEPT})"
+    );
+    let old: DateTime<Utc> = app.clock.now() - Duration::days(30);
+    let statement = Statement::from_sql_and_values(app.store.backend(), text, [old.into()]);
+    app.store.write.execute_raw(statement).await?;
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! Sync runs: a connection's source is read and what it lists is carried over. Here is whose a run is, how far it is and
+//! who may end it; what is carried over is decided in [`carry`], and whoever carries a run out holds it by [`claim`].
+
+pub mod carry;
+pub mod claim;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::{ConnectionKind, ConnectionStatus};
+use entity::{pull_source, sync_run};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{
+    ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter, Select,
+    Statement,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::connection;
+use super::list::{self, Keyset, Slice};
+use crate::authz::Action;
+use crate::context::{App, Change, Cx, Tx};
+use crate::error::{Error, Result};
+use crate::ledger::{Entry, Subject};
+
+pub use sync_run::{Mode, Model as Run, State};
+
+/// What became of the resources of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    pub read: u64,
+    pub created: u64,
+    pub updated: u64,
+    pub suspended: u64,
+    pub restored: u64,
+    pub deleted: u64,
+    pub unchanged: u64,
+    pub failed: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: Tally) {
+        self.read += other.read;
+        self.created += other.created;
+        self.updated += other.updated;
+        self.suspended += other.suspended;
+        self.restored += other.restored;
+        self.deleted += other.deleted;
+        self.unchanged += other.unchanged;
+        self.failed += other.failed;
+    }
+}
+
+/// What a run has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    pub users: Tally,
+    pub groups: Tally,
+}
+
+/// Something that a run could not carry over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// `user` or `group`
+    pub kind: String,
+    /// the resource's id at the source
+    pub remote_id: String,
+    pub why: String,
+}
+
+/// The most troubles that a run keeps; all of them are counted.
+const MAX_TROUBLES: usize = 100;
+
+/// Whom a run of one person reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    UserName(String),
+    ExternalId(String),
+    RemoteId(String),
+}
+
+impl Target {
+    fn check(&self) -> Result<()> {
+        let (field, value) = match self {
+            Self::UserName(value) => ("userName", value),
+            Self::ExternalId(value) => ("externalId", value),
+            Self::RemoteId(value) => ("remoteId", value),
+        };
+        super::text(field, value, 512).map(|_| ())
+    }
+}
+
+/// The counts of a run, read.
+pub fn counts(run: &Run) -> Counts {
+    serde_json::from_value(run.counts.clone()).unwrap_or_default()
+}
+
+/// The troubles of a run, read.
+pub fn troubles(run: &Run) -> Vec<Trouble> {
+    serde_json::from_value(run.troubles.clone()).unwrap_or_default()
+}
+
+/// Begins a run of a connection that reads a source.
+///
+/// # Errors
+/// [`Error::Held`] while another run of the connection has not ended, or while it is deactivated.
+pub async fn start(cx: &Cx, connection: Uuid, mode: Mode, target: Option<Target>) -> Result<Run> {
+    cx.allow(Action::WriteConnection, None)?;
+    match (mode, &target) {
+        (Mode::OneUser, Some(target)) => target.check()?,
+        (Mode::OneUser, None) => {
+            return Err(Error::invalid("userName", "name whom to read: by userName, externalId or remoteId"));
+        }
+        (_, Some(_)) => return Err(Error::invalid("userName", "only a run of mode ONE_USER reads one person")),
+        _ => {}
+    }
+    let target = &target;
+    let run = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let row = connection::live(tx, connection).await?;
+                if row.kind != ConnectionKind::ScimPull {
+                    return Err(Error::invalid("connectionId", "this connection does not read a source"));
+                }
+                if row.status != ConnectionStatus::Active {
+                    let why = "the connection is deactivated; activate it first: connectionActivate";
+                    return Err(Error::Held { reason: "INACTIVE", why: why.into() });
+                }
+                match begin(tx, connection, mode, target.as_ref(), cx.actor.name()).await? {
+                    Some(change) => Ok(change),
+                    None => {
+                        let why = "another run of this connection has not ended; wait for it, or cancel it";
+                        Err(Error::Held { reason: "RUN_NOT_ENDED", why: why.into() })
+                    }
+                }
+            })
+        })
+        .await?;
+    cx.app.syncs.notify_one();
+    Ok(run)
+}
+
+/// Puts a run in the queue, unless the connection has one that has not ended.
+async fn begin(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    mode: Mode,
+    target: Option<&Target>,
+    by: &str,
+) -> Result<Option<Change<Run>>> {
+    let now = tx.now_after(None);
+    let run = Run {
+        organization_id: tx.organization(),
+        id: Uuid::now_v7(),
+        connection_id: connection,
+        mode,
+        state: State::Queued,
+        cancelling: false,
+        approved: false,
+        target: target.map(|target| json!(target)),
+        checkpoint: json!({}),
+        counts: json!(Counts::default()),
+        troubles: json!([]),
+        reason: None,
+        requested_by: by.to_owned(),
+        holder: None,
+        until: now,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+    };
+    let inserted = sync_run::Entity::insert(run.clone().into_active_model())
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(&tx.db)
+        .await?;
+    if inserted == 0 {
+        return Ok(None);
+    }
+    let entry = entry("sync_run.requested", &run, now, json!({ "mode": mode.to_value() }));
+    Ok(Some(Change::made(run, entry)))
+}
+
+/// Puts a full run in the queue for every connection whose time has come, in every organization; of any number of
+/// replicas one does it.
+pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
+    #[derive(FromQueryResult)]
+    struct Due {
+        organization_id: Uuid,
+        connection_id: Uuid,
+    }
+    let now: DateTime<Utc> = app.clock.now();
+    let text = "SELECT organization_id, connection_id FROM pull_source WHERE next_run_at <= $1 LIMIT 100";
+    let statement = Statement::from_sql_and_values(app.store.backend(), text, [now.into()]);
+    let mut begun = 0;
+    for Due { organization_id, connection_id } in Due::find_by_statement(statement).all(&app.store.read).await? {
+        let cx = Cx::system(app.clone(), organization_id);
+        let cx = &cx;
+        let queued = cx.write(move |tx| {
+            Box::pin(async move {
+                let query = tx.find::<pull_source::Entity>();
+                let query = query.filter(pull_source::Column::ConnectionId.eq(connection_id));
+                let query = query.filter(pull_source::Column::NextRunAt.lte(now));
+                // Another replica was quicker.
+                let Some(mut source) = super::locked(tx, query).await? else { return Ok(Change::nothing(false)) };
+                source.next_run_at = source.interval_minutes.map(|minutes| now + Duration::minutes(minutes.into()));
+                super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?;
+                let live = connection::unlocked(tx, connection_id).await?;
+                let served = live.status == ConnectionStatus::Active && live.deleted_at.is_none();
+                let begun = match served {
+                    true => begin(tx, connection_id, Mode::Full, None, "the connection's schedule").await?,
+                    false => None,
+                };
+                match begun {
+                    Some(change) => Ok(change.map(|_| true)),
+                    None => {
+                        let at = tx.now_after(None);
+                        let why = json!({ "reason": if served { "RUN_NOT_ENDED" } else { "INACTIVE" } });
+                        let subject = Subject { kind: "connection", id: connection_id };
+                        let entry = Entry {
+                            action: "connection.sync_skipped",
+                            subject,
+                            connection: Some(connection_id),
+                            at,
+                            before: None,
+                            after: Some(why),
+                            population: 0,
+                        };
+                        Ok(Change::made(false, entry))
+                    }
+                }
+            })
+        });
+        begun += u64::from(queued.await?);
+    }
+    if begun > 0 {
+        app.syncs.notify_one();
+    }
+    Ok(begun)
+}
+
+fn of(cx: &Cx) -> Select<sync_run::Entity> {
+    cx.find::<sync_run::Entity>()
+}
+
+/// One run.
+pub async fn get(cx: &Cx, id: Uuid) -> Result<Run> {
+    cx.allow(Action::ReadIam, None)?;
+    of(cx).filter(sync_run::Column::Id.eq(id)).one(cx.db()).await?.ok_or_else(|| Error::not_found("the sync run"))
+}
+
+fn listed(cx: &Cx, connection: Option<Uuid>) -> Select<sync_run::Entity> {
+    match connection {
+        Some(connection) => of(cx).filter(sync_run::Column::ConnectionId.eq(connection)),
+        None => of(cx),
+    }
+}
+
+/// The runs of one connection or of all.
+pub async fn list(cx: &Cx, connection: Option<Uuid>, keyset: &Keyset<Uuid>) -> Result<Slice<Run>> {
+    cx.allow(Action::ReadIam, None)?;
+    list::page(cx, listed(cx, connection), sync_run::Column::Id, keyset).await
+}
+
+/// How many runs there are.
+pub async fn count(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(listed(cx, connection).count(cx.db()).await?)
+}
+
+/// The latest run that succeeded of each of these connections; a dry run is none.
+pub async fn last_of(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Run>> {
+    cx.allow(Action::ReadIam, None)?;
+    let text = format!(
+        "SELECT r.* FROM sync_run r WHERE r.organization_id = $1 AND r.connection_id {} AND r.id = ( \
+           SELECT l.id FROM sync_run l WHERE l.organization_id = $1 AND l.connection_id = r.connection_id \
+             AND l.state = 'SUCCEEDED' AND l.mode <> 'DRY_RUN' ORDER BY l.id DESC LIMIT 1)",
+        list::among(cx.backend(), 2)
+    );
+    let values = [cx.organization().into(), list::ids(connections)];
+    let statement = Statement::from_sql_and_values(cx.backend(), text, values);
+    Ok(Run::find_by_statement(statement).all(cx.db()).await?)
+}
+
+/// Tells a run to end. What it carried over stays.
+///
+/// # Errors
+/// [`Error::Held`] when it has ended.
+pub async fn cancel(cx: &Cx, id: Uuid) -> Result<Run> {
+    cx.allow(Action::WriteConnection, None)?;
+    let run = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut run = open(tx, id).await?;
+                if run.cancelling {
+                    return Ok(Change::nothing(run));
+                }
+                let now = tx.now_after(Some(run.created_at));
+                if run.state == State::Running {
+                    run.cancelling = true;
+                } else {
+                    (run.state, run.finished_at, run.target) = (State::Cancelled, Some(now), None);
+                }
+                super::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run.clone()).await?;
+                let entry = entry("sync_run.cancelled", &run, now, json!({}));
+                Ok(Change::made(run, entry))
+            })
+        })
+        .await?;
+    cx.app.syncs.notify_one();
+    Ok(run)
+}
+
+/// Lets a run go on that waits to be told that it may remove so many.
+///
+/// # Errors
+/// [`Error::Held`] unless it waits.
+pub async fn approve(cx: &Cx, id: Uuid) -> Result<Run> {
+    cx.allow(Action::WriteConnection, None)?;
+    let run = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut run = open(tx, id).await?;
+                if run.state != State::Waiting {
+                    return Err(Error::Held { reason: "NOT_WAITING", why: "this run does not wait".into() });
+                }
+                let now = tx.now_after(Some(run.created_at));
+                (run.state, run.approved, run.until) = (State::Queued, true, now);
+                super::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run.clone()).await?;
+                let entry = entry("sync_run.approved", &run, now, json!({ "reason": run.reason }));
+                Ok(Change::made(run, entry))
+            })
+        })
+        .await?;
+    cx.app.syncs.notify_one();
+    Ok(run)
+}
+
+async fn open(tx: &Tx<'_>, id: Uuid) -> Result<Run> {
+    let query = tx.find::<sync_run::Entity>().filter(sync_run::Column::Id.eq(id));
+    let run = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the sync run"))?;
+    match run.finished_at {
+        None => Ok(run),
+        Some(_) => Err(Error::Held { reason: "ENDED", why: "the sync run has ended already".into() }),
+    }
+}
+
+fn entry(action: &'static str, run: &Run, at: DateTime<Utc>, after: Value) -> Entry {
+    Entry {
+        action,
+        subject: Subject { kind: "sync_run", id: run.id },
+        connection: Some(run.connection_id),
+        at,
+        before: None,
+        after: Some(after),
+        population: 0,
+    }
+}

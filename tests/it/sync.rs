@@ -1,0 +1,516 @@
+//! One server reads another, which is honest, slow, broken or lying: in the end both hold the same, or the run says why
+//! not and what to do.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::database::Database;
+use crate::process::{Server, bootstrap};
+use crate::world::{Scim, Tenant, World};
+
+const RUN: &str = "{ id state mode reason requestedBy finishedAt troubles { kind remoteId why }
+    users { read created updated suspended restored deleted unchanged failed }
+    groups { read created updated deleted unchanged failed } }";
+
+/// A server that may read sources beside it.
+async fn reader() -> World {
+    World::with(|config| config.pull_private_addresses = true).await
+}
+
+/// A connection of `tenant` that reads a source.
+async fn pulling(tenant: &Tenant, pull: Value) -> Value {
+    let make = "mutation($p: PullSourceInput!) { connectionCreate(input: { name: \"Source\", pull: $p }) {
+        connection { id kind hasCredentials } userErrors { message } } }";
+    let made = tenant.graphql(make, json!({ "p": pull })).await;
+    let connection = &made["data"]["connectionCreate"]["connection"];
+    assert_eq!((&connection["kind"], &connection["hasCredentials"]), (&json!("SCIM_PULL"), &json!(true)), "{made:#}");
+    connection["id"].clone()
+}
+
+fn of(scim: &Scim) -> Value {
+    json!({ "baseUrl": scim.base, "secret": scim.token })
+}
+
+async fn start(tenant: &Tenant, connection: &Value, mode: &str) -> Value {
+    let start = format!(
+        "mutation($c: ID!) {{ syncStart(input: {{ connectionId: $c, {mode} }}) {{
+        syncRun {{ id }} userErrors {{ code message }} }} }}"
+    );
+    let begun = tenant.graphql(&start, json!({ "c": connection })).await;
+    let id = &begun["data"]["syncStart"]["syncRun"]["id"];
+    assert!(id.is_string(), "{begun:#}");
+    id.clone()
+}
+
+async fn look(tenant: &Tenant, run: &Value) -> Value {
+    let look = format!("query($r: ID!) {{ organization {{ syncRun(id: $r) {RUN} }} }}");
+    tenant.graphql(&look, json!({ "r": run })).await["data"]["organization"]["syncRun"].clone()
+}
+
+/// The run as it is when it has ended, or waits.
+pub async fn ended(tenant: &Tenant, run: &Value) -> Value {
+    let started = Instant::now();
+    loop {
+        let seen = look(tenant, run).await;
+        if !seen["finishedAt"].is_null() || seen["state"] == "WAITING" {
+            return seen;
+        }
+        assert!(started.elapsed() < Duration::from_secs(300), "{seen:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn sync(tenant: &Tenant, connection: &Value, mode: &str) -> Value {
+    ended(tenant, &start(tenant, connection, mode).await).await
+}
+
+/// Fills a source by Bulk: this many users, and groups of them.
+async fn fill(scim: &Scim, users: usize, groups: usize) {
+    let operation =
+        |path: &str, id: String, data: Value| json!({ "method": "POST", "path": path, "bulkId": id, "data": data });
+    let all: Vec<usize> = (0..users).collect();
+    let mut ids = Vec::new();
+    for part in all.chunks(500) {
+        let operations = part.iter().map(|n| {
+            let name = format!("person{n}@example.com");
+            operation("/Users", format!("u{n}"), json!({ "userName": name, "displayName": format!("Person {n}") }))
+        });
+        ids.extend(bulk(scim, operations.collect()).await);
+    }
+    let each = users.div_ceil(groups.max(1));
+    let made: Vec<_> = (0..groups)
+        .map(|n| {
+            let members: Vec<_> = ids.iter().skip(n * each).take(each).map(|id| json!({ "value": id })).collect();
+            operation("/Groups", format!("g{n}"), json!({ "displayName": format!("Group {n}"), "members": members }))
+        })
+        .collect();
+    for part in made.chunks(50) {
+        bulk(scim, part.to_vec()).await;
+    }
+}
+
+async fn bulk(scim: &Scim, operations: Vec<Value>) -> Vec<String> {
+    let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations });
+    let answer = scim.post("/Bulk", body).await.is(200).body;
+    let id = |done: &Value| {
+        assert!(["200", "201"].contains(&done["status"].as_str().unwrap()), "{done:#}");
+        done["location"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+    };
+    answer["Operations"].as_array().unwrap().iter().map(id).collect()
+}
+
+/// Who is there, and in which group.
+async fn picture(world: &World) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
+    let users = r#"SELECT user_name, display_name, active FROM "user" WHERE deleted_at IS NULL ORDER BY user_name"#;
+    let groups = r#"SELECT display_name FROM "group" WHERE deleted_at IS NULL ORDER BY display_name"#;
+    let members = r#"SELECT g.display_name, u.user_name FROM membership m
+        JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id AND u.deleted_at IS NULL
+        JOIN "group" g ON g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL
+        WHERE m.until IS NULL ORDER BY g.display_name, u.user_name"#;
+    (world.rows(users, []).await, world.rows(groups, []).await, world.rows(members, []).await)
+}
+
+fn part<'a>(run: &'a Value, kind: &str, names: &[&str]) -> Vec<&'a Value> {
+    names.iter().map(|name| &run[kind][*name]).collect()
+}
+
+async fn whole_story(users: usize, groups: usize, page: usize) {
+    let (source, here) = (World::new().await, reader().await);
+    fill(source.scim(), users, groups).await;
+    let mut pull = of(source.scim());
+    pull["pageSize"] = page.into();
+    let connection = pulling(&here.acme, pull).await;
+
+    // A dry run says what would be done and does nothing.
+    let before = here.count("\"user\"", []).await;
+    let dry = sync(&here.acme, &connection, "mode: DRY_RUN").await;
+    assert_eq!(dry["state"], "SUCCEEDED", "{dry:#}");
+    assert_eq!(part(&dry, "users", &["read", "created"]), [&json!(users), &json!(users)]);
+    assert_eq!(here.count("\"user\"", []).await, before);
+
+    let timed = Instant::now();
+    let full = sync(&here.acme, &connection, "mode: FULL").await;
+    println!("full run of {users} users and {groups} groups: {:?}", timed.elapsed());
+    assert_eq!((&full["state"], &full["troubles"]), (&json!("SUCCEEDED"), &json!([])), "{full:#}");
+    assert_eq!(part(&full, "users", &["created", "failed"]), [&json!(users), &json!(0)], "{full:#}");
+    assert_eq!(full["groups"]["created"], groups, "{full:#}");
+    assert_eq!(picture(&here).await, picture(&source).await);
+
+    // What is so already is not written.
+    let events = here.count("event WHERE subject_kind <> 'sync_run' AND action <> 'user.access_changed'", []).await;
+    let timed = Instant::now();
+    let again = sync(&here.acme, &connection, "mode: FULL").await;
+    println!("the same again: {:?}", timed.elapsed());
+    assert_eq!(part(&again, "users", &["unchanged", "updated"]), [&json!(users), &json!(0)], "{again:#}");
+    assert_eq!(
+        here.count("event WHERE subject_kind <> 'sync_run' AND action <> 'user.access_changed'", []).await,
+        events
+    );
+
+    // Fifty changes, by an incremental run: the new name of a person makes no second account.
+    let ids = source.scim().ids("/Users?count=40").await;
+    for (n, id) in ids.iter().enumerate() {
+        let change = match n % 4 {
+            0 => json!([{ "op": "replace", "path": "active", "value": false }]),
+            1 => json!([{ "op": "replace", "path": "userName", "value": format!("renamed{n}@example.com") }]),
+            _ => json!([{ "op": "replace", "path": "displayName", "value": format!("Renamed {n}") }]),
+        };
+        source.scim().patch(&format!("/Users/{id}"), change).await.is(200);
+    }
+    let new = source.scim().user("newcomer@example.com").await;
+    for group in source.scim().ids("/Groups?count=9").await {
+        let add = json!([{ "op": "add", "path": "members", "value": [{ "value": new }] }]);
+        let answer = source.scim().patch(&format!("/Groups/{group}"), add).await;
+        assert!(answer.status.is_success(), "{}", answer.body);
+    }
+    let timed = Instant::now();
+    let changed = sync(&here.acme, &connection, "mode: INCREMENTAL").await;
+    println!("an incremental run of 50 changes: {:?}", timed.elapsed());
+    assert_eq!(changed["state"], "SUCCEEDED", "{changed:#}");
+    assert_eq!(
+        part(&changed, "users", &["created", "updated", "suspended"]),
+        [&json!(1), &json!(30), &json!(10)],
+        "{changed:#}"
+    );
+    assert_eq!(picture(&here).await, picture(&source).await);
+
+    // Who has gone there goes here, by a full run; a group that was emptied is empty.
+    for id in &ids[..5] {
+        source.scim().delete(&format!("/Users/{id}")).await.is(204);
+    }
+    let group = source.scim().ids("/Groups?count=1").await[0];
+    source.scim().patch(&format!("/Groups/{group}"), json!([{ "op": "remove", "path": "members" }])).await;
+    let full = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&full["state"], &full["users"]["deleted"]), (&json!("SUCCEEDED"), &json!(5)), "{full:#}");
+    assert_eq!(picture(&here).await, picture(&source).await);
+
+    // One person, by name.
+    let name = "person20@example.com";
+    let found = source.scim().ids(&format!("/Users?filter=userName%20eq%20%22{name}%22")).await;
+    let off = json!([{ "op": "replace", "path": "displayName", "value": "Only one" }]);
+    if let Some(id) = found.first() {
+        source.scim().patch(&format!("/Users/{id}"), off).await.is(200);
+        let one = sync(&here.acme, &connection, &format!("mode: ONE_USER, userName: \"{name}\"")).await;
+        assert_eq!(part(&one, "users", &["read", "updated"]), [&json!(1), &json!(1)], "{one:#}");
+    }
+    let nobody = sync(&here.acme, &connection, "mode: ONE_USER, userName: \"nobody\"").await;
+    assert_eq!(nobody["state"], "FAILED");
+    assert!(nobody["reason"].as_str().unwrap().contains("nobody"), "{nobody:#}");
+    assert_eq!(picture(&here).await, picture(&source).await);
+    source.end().await;
+    here.end().await;
+}
+
+#[tokio::test]
+async fn one_server_reads_another() {
+    whole_story(600, 20, 100).await;
+}
+
+/// The size that the issue names; takes minutes.
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn one_server_reads_another_with_20_000_people() {
+    whole_story(20_000, 500, 500).await;
+}
+
+#[tokio::test]
+async fn a_pull_connection_keeps_its_secret_and_is_not_written_to() {
+    let here = reader().await;
+    let made =
+        pulling(&here.acme, json!({ "baseUrl": "https://example.com/scim/v2/", "secret": "very-secret-indeed" }));
+    let connection = made.await;
+    let issue = "mutation($c: ID!) { scimTokenIssue(input: { connectionId: $c }) { secret userErrors { message } } }";
+    let issued = here.graphql(issue, json!({ "c": connection })).await;
+    assert!(issued["data"]["scimTokenIssue"]["secret"].is_null(), "{issued:#}");
+    assert_eq!(here.count("event WHERE payload LIKE '%very-secret%'", []).await, 0);
+    // The secret does not go to an address that it was not given for.
+    let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p }) {
+        connection { pull { baseUrl pageSize } } userErrors { message field } } }";
+    let moved = json!({ "c": connection, "p": { "baseUrl": "https://elsewhere.example.com/scim/v2" } });
+    let moved = here.graphql(update, moved).await;
+    assert!(moved["data"]["connectionUpdate"]["connection"].is_null(), "{moved:#}");
+    let same = json!({ "c": connection, "p": { "baseUrl": "https://example.com/scim/v2", "pageSize": 7 } });
+    let same = here.graphql(update, same).await;
+    let shown = json!({ "baseUrl": "https://example.com/scim/v2", "pageSize": 7 });
+    assert_eq!(same["data"]["connectionUpdate"]["connection"]["pull"], shown, "{same:#}");
+    here.end().await;
+}
+
+/// A source that can be told how to misbehave.
+struct Hostile {
+    people: Mutex<Vec<Value>>,
+    manner: Mutex<&'static str>,
+    asked: AtomicUsize,
+    tokens: AtomicUsize,
+}
+
+impl Hostile {
+    async fn serve() -> (Arc<Self>, String) {
+        let hostile = Arc::new(Self {
+            people: Mutex::default(),
+            manner: Mutex::new("honest"),
+            asked: AtomicUsize::new(0),
+            tokens: AtomicUsize::new(0),
+        });
+        let router =
+            Router::new().route("/token", post(token)).route("/{endpoint}", any(list)).with_state(hostile.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (hostile, address)
+    }
+
+    fn lists(&self, people: usize) {
+        let person = |n| json!({ "id": format!("r{n}"), "userName": format!("p{n}"), "active": true, "schemas": [] });
+        *self.people.lock().unwrap() = (0..people).map(person).collect();
+    }
+
+    fn behaves(&self, manner: &'static str) {
+        *self.manner.lock().unwrap() = manner;
+        self.asked.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Gives a new token each time: the one before is dead.
+async fn token(State(hostile): State<Arc<Hostile>>, headers: HeaderMap, body: String) -> Response {
+    let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let basic = given == format!("Basic {}", STANDARD.encode("client:id%2B%2F"));
+    if !basic || body != "grant_type=client_credentials&scope=scim+read" {
+        return (StatusCode::UNAUTHORIZED, axum::Json(json!({ "error": "invalid_client" }))).into_response();
+    }
+    let n = hostile.tokens.fetch_add(1, Ordering::Relaxed) + 1;
+    axum::Json(json!({ "access_token": format!("t{n}"), "token_type": "Bearer", "expires_in": 3600 })).into_response()
+}
+
+async fn list(
+    State(hostile): State<Arc<Hostile>>,
+    Path(endpoint): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let manner = *hostile.manner.lock().unwrap();
+    let asked = hostile.asked.fetch_add(1, Ordering::Relaxed);
+    let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let valid = match hostile.tokens.load(Ordering::Relaxed) {
+        0 => authorization == "Bearer id+/",
+        n => authorization == format!("Bearer t{n}"),
+    };
+    if !valid {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    match manner {
+        "throttles" if asked % 2 == 0 => {
+            return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response();
+        }
+        "is down" => return StatusCode::BAD_GATEWAY.into_response(),
+        "stumbles" if asked % 3 == 0 => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        "talks rubbish" => return "<html>Welcome</html>".into_response(),
+        "redirects" => return (StatusCode::FOUND, [("location", "http://169.254.169.254/")]).into_response(),
+        _ => {}
+    }
+    if endpoint == "ServiceProviderConfig" {
+        return axum::Json(json!({ "filter": { "supported": false } })).into_response();
+    }
+    let people = if endpoint == "Users" { hostile.people.lock().unwrap().clone() } else { Vec::new() };
+    let number = |name: &str| {
+        let query = query.clone().unwrap_or_default();
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")).map(ToOwned::to_owned));
+        value.and_then(|value| value.parse::<usize>().ok()).unwrap_or(1)
+    };
+    let from = if manner == "repeats pages" { 0 } else { number("startIndex") - 1 };
+    let count = if manner == "gives short pages" { 7 } else { number("count") };
+    let mut page: Vec<Value> = people.iter().skip(from).take(count).cloned().collect();
+    if manner == "lists without ids" {
+        page.iter_mut().for_each(|person| person["id"] = Value::Null);
+    }
+    let total = match manner {
+        _ if endpoint == "Groups" => json!(0),
+        "counts wrongly" => json!(people.len() + 1_000),
+        "counts too few" => json!(1),
+        "does not count" => Value::Null,
+        _ => json!(people.len()),
+    };
+    let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"], "totalResults": total, "Resources": page });
+    axum::Json(body).into_response()
+}
+
+#[tokio::test]
+async fn a_source_that_misbehaves_does_no_harm() {
+    let here = reader().await;
+    let (hostile, address) = Hostile::serve().await;
+    hostile.lists(100);
+    let pull = json!({ "baseUrl": address, "secret": "id+/", "pageSize": 25 });
+    let connection = pulling(&here.acme, pull).await;
+    let live = async || here.count("\"user\" WHERE deleted_at IS NULL", []).await;
+    let run = async |manner: &'static str| {
+        hostile.behaves(manner);
+        sync(&here.acme, &connection, "mode: FULL").await
+    };
+    for manner in ["throttles", "stumbles", "gives short pages", "counts too few", "does not count"] {
+        let run = run(manner).await;
+        assert_eq!((&run["state"], live().await), (&json!("SUCCEEDED"), 100), "{manner}: {run:#}");
+    }
+    let failing = [
+        ("talks rubbish", "not a JSON object"),
+        ("repeats pages", "repeats its pages"),
+        ("counts wrongly", "says that it has 1100, and listed 100"),
+        ("redirects", "302"),
+        ("is down", "502"),
+    ];
+    for (manner, words) in failing {
+        let run = run(manner).await;
+        assert_eq!((&run["state"], live().await), (&json!("FAILED"), 100), "{manner}: {run:#}");
+        assert!(run["reason"].as_str().unwrap().contains(words), "{manner}: {run:#}");
+    }
+    let run = run("lists without ids").await;
+    assert_eq!((&run["state"], live().await), (&json!("FAILED"), 100), "{run:#}");
+
+    // A tenth is left: nobody is removed before somebody says so.
+    hostile.lists(10);
+    hostile.behaves("honest");
+    let waiting = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&waiting["state"], live().await), (&json!("WAITING"), 100), "{waiting:#}");
+    assert!(waiting["reason"].as_str().unwrap().contains("90 of 100 accounts"), "{waiting:#}");
+    let start = "mutation($c: ID!) { syncStart(input: { connectionId: $c }) { userErrors { code message } } }";
+    let second = here.graphql(start, json!({ "c": connection })).await;
+    assert!(second.to_string().contains("has not ended"), "{second:#}");
+    let change = |what: &str| {
+        format!(
+            "mutation($r: ID!) {{ {what}(input: {{ id: $r }}) {{ syncRun {{ state }} userErrors {{ message }} }} }}"
+        )
+    };
+    here.graphql(&change("syncCancel"), json!({ "r": waiting["id"] })).await;
+    assert_eq!((&look(&here.acme, &waiting["id"]).await["state"], live().await), (&json!("CANCELLED"), 100));
+    let waiting = sync(&here.acme, &connection, "mode: FULL").await;
+    let approved = here.graphql(&change("syncApprove"), json!({ "r": waiting["id"] })).await;
+    assert_eq!(approved["data"]["syncApprove"]["userErrors"], json!([]), "{approved:#}");
+    let run = ended(&here.acme, &waiting["id"]).await;
+    assert_eq!((&run["state"], live().await), (&json!("SUCCEEDED"), 10), "{run:#}");
+    // Who comes back gets their accounts back.
+    hostile.lists(100);
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["users"]["restored"], live().await), (&json!(90), 100), "{run:#}");
+    assert_eq!(here.count("\"user\"", []).await, 100);
+    // A source that lists nobody is never believed.
+    hostile.lists(0);
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], live().await), (&json!("WAITING"), 100), "{run:#}");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn a_source_is_looked_at_step_by_step_and_tokens_are_renewed() {
+    let here = reader().await;
+    let (hostile, address) = Hostile::serve().await;
+    hostile.lists(30);
+    let pull = json!({ "baseUrl": address, "auth": "CLIENT_CREDENTIALS", "tokenUrl": format!("{address}/token"),
+        "clientId": "client", "scope": "scim read", "secret": "id+/", "pageSize": 10 });
+    let connection = pulling(&here.acme, pull.clone()).await;
+    let test = "mutation($c: ID!) { connectionTest(input: { connectionId: $c }) { ok steps { probe ok finding nextStep } userErrors { message } } }";
+    let good = here.graphql(test, json!({ "c": connection })).await;
+    let found = &good["data"]["connectionTest"];
+    assert_eq!((&found["ok"], found["steps"].as_array().unwrap().len()), (&json!(true), 4), "{good:#}");
+    assert!(found["steps"][2]["finding"].as_str().unwrap().contains("30"), "{good:#}");
+    // Each run takes a token of its own, which kills the one before: nobody notices.
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], &run["users"]["created"]), (&json!("SUCCEEDED"), &json!(30)), "{run:#}");
+    let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p }) { userErrors { message } } }";
+    let mut wrong = pull;
+    wrong["secret"] = "wrong".into();
+    here.graphql(update, json!({ "c": connection, "p": wrong })).await;
+    let bad = here.graphql(test, json!({ "c": connection })).await;
+    let found = &bad["data"]["connectionTest"];
+    assert_eq!((&found["ok"], &found["steps"][0]["probe"]), (&json!(false), &json!("TOKEN")), "{bad:#}");
+    assert!(found["steps"][0]["nextStep"].as_str().unwrap().contains("secret"), "{bad:#}");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn private_addresses_are_refused_unless_the_operator_allows_them() {
+    let here = World::new().await;
+    let pull = json!({ "baseUrl": "http://127.0.0.1:9/scim/v2", "secret": "x" });
+    let connection = pulling(&here.acme, pull).await;
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!(run["state"], "FAILED");
+    assert!(run["reason"].as_str().unwrap().contains("ROLECALL_PULL_PRIVATE_ADDRESSES"), "{run:#}");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn a_schedule_begins_runs_by_itself() {
+    let here = reader().await;
+    let (hostile, address) = Hostile::serve().await;
+    hostile.lists(3);
+    let pull = json!({ "baseUrl": address, "secret": "id+/", "intervalMinutes": 60 });
+    pulling(&here.acme, pull).await;
+    here.app.clock.advance(Duration::from_secs(61 * 60));
+    let started = Instant::now();
+    while here.count("sync_run WHERE state = 'SUCCEEDED'", []).await == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "no run began");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(here.count("\"user\" WHERE deleted_at IS NULL", []).await, 3);
+    assert_eq!(here.count("sync_run", []).await, 1);
+    here.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_loses_and_doubles_nothing() {
+    let source = World::new().await;
+    fill(source.scim(), 1_000, 10).await;
+    let database = Database::empty().await;
+    let bootstrapped = bootstrap(&database);
+    let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
+    let mut servers: Vec<_> = (0..3).map(|_| Server::begin(&database, &allow)).collect();
+    for server in &servers {
+        server.ready().await;
+    }
+    let at = |server: &Server| Tenant {
+        organization: source.acme.organization,
+        connection: source.acme.connection,
+        api_key: bootstrapped["graphql"]["api_key"].as_str().unwrap().to_owned(),
+        scim: source.scim().clone(),
+        graphql: format!("{}/graphql", server.address),
+    };
+    let tenant = at(&servers[0]);
+    let mut pull = of(source.scim());
+    pull["pageSize"] = 50.into();
+    let connection = pulling(&tenant, pull).await;
+    let run = start(&tenant, &connection, "mode: FULL").await;
+    // Whoever was asked begins at once; it dies in the middle.
+    let began = Instant::now();
+    loop {
+        let read = look(&tenant, &run).await["users"]["read"].as_u64().unwrap_or_default();
+        if read >= 150 {
+            assert!(read < 1_000, "it was too quick to be killed");
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    servers[0].kill();
+    let tenant = at(&servers[1]);
+    let done = ended(&tenant, &run).await;
+    assert_eq!((&done["state"], &done["users"]["failed"]), (&json!("SUCCEEDED"), &json!(0)), "{done:#}");
+    let ask = "{ organization { users(first: 1) { totalCount } groups(first: 1) { totalCount }
+        made: events(first: 1, filter: { action: \"user.created\" }) { totalCount } } }";
+    let count = tenant.graphql(ask, json!({})).await;
+    let organization = &count["data"]["organization"];
+    assert_eq!(organization["users"]["totalCount"], 1_000, "{count:#}");
+    assert_eq!(organization["groups"]["totalCount"], 10, "{count:#}");
+    assert_eq!(organization["made"]["totalCount"], 1_000, "{count:#}");
+    drop(servers);
+    database.drop().await;
+    source.end().await;
+}
