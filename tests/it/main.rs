@@ -41,6 +41,7 @@ mod socket;
 mod subscriptions;
 mod tenancy;
 mod tenancy_graphql;
+mod together;
 mod tour;
 mod walk;
 mod walls;
