@@ -15,8 +15,8 @@ use futures_util::future::BoxFuture;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseExecutor, DbBackend, DbErr, QueryFilter, RuntimeErr, Select, SqlErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ColumnTrait, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr, QueryFilter, RuntimeErr,
+    Select, SqlErr, TransactionTrait,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -337,6 +337,7 @@ impl Cx {
         loop {
             attempt += 1;
             match self.attempt(&body).await {
+                Err(Failure::Lost) => attempt -= 1,
                 Err(Failure::Passing(_)) if attempt < ATTEMPTS => {
                     // Spread the rivals apart; the jitter comes from the random half of a fresh UUID.
                     let jitter = Uuid::new_v4().as_u128() as u64 % 8;
@@ -356,14 +357,61 @@ impl Cx {
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate),
-            ..Default::default()
-        };
+        if self.backend() == DbBackend::Sqlite {
+            return self.attempt_in_turn(body).await;
+        }
         #[allow(clippy::disallowed_methods, reason = "the one place where a write begins")]
-        let db = self.app.store.write.begin_with_options(options).await.map_err(Failure::from)?;
+        let db = self.app.store.write.begin().await.map_err(Failure::from)?;
+        let (db, done) = self.carry_out(db, body).await;
+        let (value, wrote) = done?;
+        match wrote {
+            true => db.commit().await?,
+            false => db.rollback().await?,
+        }
+        self.wrote.fetch_or(wrote, Ordering::Relaxed);
+        Ok(value)
+    }
+
+    /// On SQLite, where writes share a transaction: see [`Store::turn`].
+    async fn attempt_in_turn<'env, T, F>(&'env self, body: &F) -> Result<T, Failure>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
+    {
+        let (turn, db) = self.app.store.turn(self.app.clock.now().timestamp_micros()).await.map_err(Failure::from)?;
+        let (db, done) = self.carry_out(db, body).await;
+        let keep = matches!(done, Ok((_, true)));
+        let told = turn.end(db, keep).await;
+        let (value, wrote) = done?;
+        if let Some(told) = told? {
+            told.await.map_err(|_| Failure::Lost)??;
+        }
+        self.wrote.fetch_or(wrote, Ordering::Relaxed);
+        Ok(value)
+    }
+
+    /// Runs `body` in a transaction and writes the ledger's rows; tells whether anything is to be kept.
+    async fn carry_out<'env, T, F>(
+        &'env self,
+        db: DatabaseTransaction,
+        body: &F,
+    ) -> (DatabaseTransaction, Result<(T, bool), Failure>)
+    where
+        T: Send,
+        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
+    {
         let tx = Tx { cx: self, db: DatabaseExecutor::OwnedTransaction(db), event: Uuid::now_v7(), locks: true };
-        let change = body(&tx).await.map_err(Failure::of)?;
+        let done = self.change_and_record(&tx, body).await;
+        let DatabaseExecutor::OwnedTransaction(db) = tx.db else { unreachable!("it was put in above") };
+        (db, done)
+    }
+
+    async fn change_and_record<'env, T, F>(&'env self, tx: &Tx<'env>, body: &F) -> Result<(T, bool), Failure>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
+    {
+        let change = body(tx).await.map_err(Failure::of)?;
         let wrote = change.entry.is_some() || !change.followed.is_empty();
         if let Some(entry) = change.entry
             && !ledger::record(&tx.db, self.origin(), tx.event, entry, change.parts).await?
@@ -376,14 +424,7 @@ impl Cx {
             });
             ledger::record_followed(&tx.db, told.collect()).await?;
         }
-        if let DatabaseExecutor::OwnedTransaction(db) = tx.db {
-            match wrote {
-                true => db.commit().await?,
-                false => db.rollback().await?,
-            }
-        }
-        self.wrote.fetch_or(wrote, Ordering::Relaxed);
-        Ok(change.value)
+        Ok((change.value, wrote))
     }
 
     /// [`Cx::write`] for what is done all the time: on PostgreSQL `body` first runs without a transaction and
@@ -568,6 +609,8 @@ enum Failure {
     /// Another write was in the way: worth another try.
     Passing(Error),
     Final(Error),
+    /// It was undone together with another write, by no fault of its own: to be done again.
+    Lost,
 }
 
 impl Failure {

@@ -1,15 +1,23 @@
 //! The database: opening it, its pools, its migrations. Nothing here knows what is stored.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 /// Connections held open to PostgreSQL by one process.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// SQLite readers; they never wait for the writer (write-ahead log).
 const SQLITE_READERS: u32 = 4;
+/// Writes on SQLite that go to the disk together: so many that waiting for the disk is a small part of each.
+const SQLITE_BATCH: usize = 64;
 
 /// An open database: where to read and where to write. On PostgreSQL both are one pool; on SQLite all writes
 /// go through one connection, so that they queue in order instead of polling a busy file.
@@ -17,7 +25,79 @@ const SQLITE_READERS: u32 = 4;
 pub struct Store {
     pub read: DatabaseConnection,
     pub write: DatabaseConnection,
+    batches: Arc<Batches>,
     url: String,
+}
+
+/// The transaction that writes on SQLite share: whoever holds it writes, and leaves it to the next.
+#[derive(Debug, Default)]
+struct Batches {
+    open: Arc<Mutex<Option<Batch>>>,
+    /// When the open one began, in microseconds; 0 = none is open.
+    since: AtomicI64,
+}
+
+/// Writes on SQLite that become durable together. Whoever loses it, by a panic or because its client has gone, undoes
+/// all of it: then the others, none of whom has been answered, write again.
+#[derive(Debug)]
+pub struct Batch {
+    pub db: DatabaseTransaction,
+    answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
+}
+
+/// The turn of one write in a [`Batch`].
+#[derive(Debug)]
+pub struct BatchTurn {
+    place: OwnedMutexGuard<Option<Batch>>,
+    answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
+}
+
+impl Batch {
+    /// Ends it: everything in it is on disk, or nothing.
+    async fn end(self) {
+        if self.answers.is_empty() {
+            // Nothing was written; what else goes wrong shows at the next beginning.
+            let _ = self.db.rollback().await;
+            return;
+        }
+        let done = self.db.commit().await;
+        for answer in self.answers {
+            // Whoever has gone meanwhile does not hear it.
+            let _ = answer.send(done.clone());
+        }
+    }
+}
+
+impl BatchTurn {
+    /// Keeps what this write did, or undoes it, and lets the next write begin. A write that is kept is done when the
+    /// returned receiver says so; when it is told nothing, it was undone and may be tried again.
+    ///
+    /// # Errors
+    /// The database's own; then the whole batch is undone.
+    pub async fn end(
+        mut self,
+        db: DatabaseTransaction,
+        keep: bool,
+    ) -> Result<Option<oneshot::Receiver<Result<(), DbErr>>>, DbErr> {
+        // The first one of a batch has nothing before it to be spared.
+        let alone = self.answers.is_empty();
+        match (keep, alone) {
+            (true, true) => {}
+            (true, false) => db.execute_unprepared("RELEASE one").await.map(|_| ())?,
+            (false, true) => {
+                db.rollback().await?;
+                return Ok(None);
+            }
+            (false, false) => db.execute_unprepared("ROLLBACK TO one; RELEASE one").await.map(|_| ())?,
+        }
+        let told = keep.then(|| {
+            let (answer, told) = oneshot::channel();
+            self.answers.push(answer);
+            told
+        });
+        *self.place = Some(Batch { db, answers: self.answers });
+        Ok(told)
+    }
 }
 
 impl Store {
@@ -36,7 +116,7 @@ impl Store {
             // The writer first: it makes the file and switches it to write-ahead logging.
             let write = Database::connect(sqlite(&file, 1)).await?;
             let read = Database::connect(sqlite(&file, SQLITE_READERS)).await?;
-            return Ok(Self { read, write, url: url.into() });
+            return Ok(Self { read, write, batches: Arc::default(), url: url.into() });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let mut options = ConnectOptions::new(url);
@@ -48,7 +128,7 @@ impl Store {
                 // A filter that would read a whole tenant is ended, not waited for.
                 .map_sqlx_postgres_opts(|options| options.options([("statement_timeout", "30s")]));
             let pool = Database::connect(options).await?;
-            return Ok(Self { read: pool.clone(), write: pool, url: url.into() });
+            return Ok(Self { read: pool.clone(), write: pool, batches: Arc::default(), url: url.into() });
         }
         Err(DbErr::Custom("the database URL must start with sqlite:// or postgres://".into()))
     }
@@ -56,6 +136,48 @@ impl Store {
     /// Which SQL dialect is spoken.
     pub fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
+    }
+
+    /// Begins a write on SQLite, at `micros`. Whoever waits for its turn meanwhile writes into the same transaction, in
+    /// a savepoint of its own, and one commit makes all of it durable: it costs as much as one write's.
+    ///
+    /// # Errors
+    /// The database's own error.
+    pub async fn turn(&self, micros: i64) -> Result<(BatchTurn, DatabaseTransaction), DbErr> {
+        let mut place = self.batches.open.clone().lock_owned().await;
+        if place.as_ref().is_some_and(|batch| batch.answers.len() >= SQLITE_BATCH)
+            && let Some(full) = place.take()
+        {
+            full.end().await;
+        }
+        if let Some(Batch { db, answers }) = place.take() {
+            if !answers.is_empty() {
+                db.execute_unprepared("SAVEPOINT one").await?;
+            }
+            return Ok((BatchTurn { place, answers }, db));
+        }
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        #[allow(clippy::disallowed_methods, reason = "the one place where writes on SQLite begin")]
+        let db = self.write.begin_with_options(options).await?;
+        self.batches.since.store(micros, Ordering::Release);
+        // It queues behind those who wait already: they come along, and whoever comes later is the next batch's.
+        let batches = self.batches.clone();
+        tokio::spawn(async move {
+            let mut place = batches.open.lock().await;
+            if let Some(batch) = place.take() {
+                batch.end().await;
+            }
+            batches.since.store(0, Ordering::Release);
+        });
+        Ok((BatchTurn { place, answers: Vec::new() }, db))
+    }
+
+    /// When what is being written on SQLite began, in microseconds, if anything is.
+    pub fn writing_since(&self) -> Option<i64> {
+        Some(self.batches.since.load(Ordering::Acquire)).filter(|since| *since != 0)
     }
 
     /// Brings the tables up to date. Safe when several processes start at once: the first one works, the

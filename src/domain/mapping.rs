@@ -342,6 +342,8 @@ const LATEST: &str = "NOT EXISTS (SELECT 1 FROM role_mapping later WHERE later.o
 /// takes the one that followed.
 async fn locked(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Option<Mapping>> {
     let query = tx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
+    // The first state stays the first whoever edits: all of them queue there, and each finds the latest state free.
+    super::locked(tx, query.clone().order_by_asc(role_mapping::Column::Since)).await?;
     let query = query.filter(Expr::cust(LATEST));
     loop {
         let held = super::locked(tx, query.clone()).await?;

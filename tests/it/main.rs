@@ -42,6 +42,7 @@ mod subscriptions;
 mod sync;
 mod tenancy;
 mod tenancy_graphql;
+mod together;
 mod tour;
 mod walk;
 mod walls;

@@ -157,9 +157,9 @@ async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
         .into_iter()
         .map(|event| Cause { event, users: BTreeSet::new(), groups: BTreeSet::new(), connections: BTreeSet::new() })
         .collect();
-    let mut members = BTreeSet::new();
+    let mut came_or_went: Vec<(usize, Uuid, BTreeSet<Uuid>)> = Vec::new();
     let mut edits = BTreeSet::new();
-    for cause in &mut causes {
+    for (n, cause) in causes.iter_mut().enumerate() {
         let payload: Option<Value> = cause.event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let row = &cause.event;
         let mut parts = vec![(row.action.as_str(), row.subject_id, payload.clone())];
@@ -180,9 +180,8 @@ async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
                     if action == "group.deleted" || action == "group.restored" || payload.is_none() {
                         cause.groups.insert(subject);
                     } else {
-                        cause.users.extend(ids("before", "members"));
-                        cause.users.extend(ids("after", "members"));
-                        members.extend(cause.users.iter().copied());
+                        let members = ids("before", "members").into_iter().chain(ids("after", "members"));
+                        came_or_went.push((n, subject, members.collect()));
                     }
                     edits.insert(cause.event.id);
                 }
@@ -194,6 +193,19 @@ async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
                 }
                 _ => {}
             }
+        }
+    }
+    let mut members = BTreeSet::new();
+    if !came_or_went.is_empty() {
+        let groups = came_or_went.iter().map(|(_, group, _)| *group).collect();
+        let text = format!(
+            r#"SELECT g.id, g.id AS event_id FROM "group" g WHERE g.organization_id = $1 AND g.id {} AND ({GIVES})"#,
+            list::among(cx.backend(), 2)
+        );
+        let giving: BTreeSet<Uuid> = touched(cx, &text, &groups).await?.into_iter().map(|row| row.id).collect();
+        for (n, _, users) in came_or_went.into_iter().filter(|(_, group, _)| giving.contains(group)) {
+            members.extend(users.iter().copied());
+            causes[n].users.extend(users);
         }
     }
     if !members.is_empty() {
@@ -253,9 +265,32 @@ struct Row {
     role_id: Uuid,
 }
 
+/// Whether the group `g` ever gave or passed on a role: most memberships concern nobody's access.
+const GIVES: &str = "EXISTS (SELECT 1 FROM role_mapping r WHERE r.organization_id = $1 AND r.group_id = g.id) \
+     OR EXISTS (SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 AND n.member_id = g.id)";
+
+/// Those of these pairs whose account can ever have held a role, which is much sooner known than what it held when.
+async fn with_any_role(cx: &Cx, pairs: &[(Uuid, Uuid)]) -> Result<Vec<(Uuid, Uuid)>> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = format!(
+        r#"SELECT u.id, u.id AS event_id FROM "user" u WHERE u.organization_id = $1 AND u.id {}
+             AND (EXISTS (SELECT 1 FROM role_grant r WHERE r.organization_id = $1 AND r.user_id = u.id)
+               OR EXISTS (SELECT 1 FROM role_mapping r WHERE r.organization_id = $1 AND r.match_attribute = 'EVERYBODY')
+               OR EXISTS (SELECT 1 FROM membership g WHERE g.organization_id = $1 AND g.user_id = u.id AND ({})))"#,
+        list::among(cx.backend(), 2),
+        GIVES.replace("g.id", "g.group_id"),
+    );
+    let users = pairs.iter().map(|(_, user)| *user).collect();
+    let holding: BTreeSet<Uuid> = touched(cx, &text, &users).await?.into_iter().map(|row| row.id).collect();
+    Ok(pairs.iter().copied().filter(|(_, user)| holding.contains(user)).collect())
+}
+
 /// What each of these pairs of event and account held before it and after it, where that differs.
 async fn moves(cx: &Cx, pairs: &[(Uuid, Uuid)]) -> Result<BTreeMap<(Uuid, Uuid), Held>> {
     let mut held: BTreeMap<(Uuid, Uuid), Held> = BTreeMap::new();
+    let pairs = with_any_role(cx, pairs).await?;
     if pairs.is_empty() {
         return Ok(held);
     }

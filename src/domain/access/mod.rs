@@ -243,8 +243,9 @@ pub async fn moment(cx: &Cx, as_of: Option<DateTime<Utc>>) -> Result<Moment> {
 pub async fn watermark(cx: &Cx) -> Result<DateTime<Utc>> {
     let now = cx.app.clock.now();
     if cx.backend() == DbBackend::Sqlite {
-        // One writer: what it writes is visible before the next begins; a write takes its instant when it has begun.
-        return Ok(now - MARGIN);
+        // Writes that go to the disk together took their instants since the first of them began.
+        let since = cx.app.store.writing_since().and_then(DateTime::from_timestamp_micros);
+        return Ok(since.map_or(now, |since| now.min(since)) - MARGIN);
     }
     // What has written nothing within a minute only reads, as a backup does for hours.
     let text = "SELECT CAST(coalesce(EXTRACT(EPOCH FROM clock_timestamp() - min(xact_start)) * 1000000, 0) AS bigint) AS age \
