@@ -40,7 +40,7 @@ pub struct Model {
     /// when the next run begins by itself
     pub next_run_at: Option<DateTimeUtc>,
     /// what changed there before this instant is known here
-    pub complete_since: Option<DateTimeUtc>,
+    pub complete_at: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -12,7 +12,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub resource_id: Uuid,
     /// the last run that the source listed it to
-    pub seen_run: Uuid,
+    pub seen_run_id: Uuid,
     /// of the source's document when it was last carried over in full
     pub digest: Option<Vec<u8>>,
     /// the version here that this led to

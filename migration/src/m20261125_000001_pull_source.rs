@@ -27,7 +27,7 @@ const STATEMENTS: &[&str] = &[
         shrink_percent integer NOT NULL,
         lists_members boolean NOT NULL,
         next_run_at INSTANT,
-        complete_since INSTANT,
+        complete_at INSTANT,
         PRIMARY KEY (organization_id, connection_id),
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
     r#"CREATE INDEX pull_source_due ON pull_source (next_run_at) WHERE next_run_at IS NOT NULL"#,

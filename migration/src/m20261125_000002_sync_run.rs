@@ -40,7 +40,7 @@ const STATEMENTS: &[&str] = &[
     r#"CREATE TABLE pulled (
         organization_id UUID NOT NULL,
         resource_id UUID NOT NULL,
-        seen_run UUID NOT NULL,
+        seen_run_id UUID NOT NULL,
         digest BYTES,
         version bigint NOT NULL,
         PRIMARY KEY (organization_id, resource_id))"#,

@@ -69,6 +69,12 @@ impl Api {
         }
     }
 
+    /// Creates an account as the identity provider does; returns the status of the answer.
+    pub async fn provision(&self, users_url: &str, token: &str, body: Value) -> Result<u16, String> {
+        let answer = self.http.post(users_url).bearer_auth(token).json(&body).send().await;
+        Ok(answer.map_err(|error| format!("SCIM: {error}"))?.status().as_u16())
+    }
+
     /// A file of evidence, whole.
     pub async fn export(&self, file: &str) -> Result<String, String> {
         let url = self.url.replace("/graphql", &format!("/evidence/{file}"));

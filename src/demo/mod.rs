@@ -129,6 +129,7 @@ async fn tell(app: &Arc<App>, args: &DemoArgs) -> Result<Narrator, String> {
     story.look(&made).await?;
     made.scim.token = story.rotate(&plan).await?;
     story.prove(app, &made).await?;
+    story.mend(&made).await?;
     let narrator = story.narrator;
     narrator.end();
     if !args.exit {

@@ -327,6 +327,59 @@ impl Story {
         Ok(())
     }
 
+    /// What the identity provider is refused does not vanish: it is work for somebody, and done once it can be.
+    pub async fn mend(&mut self, made: &Bootstrapped) -> Result<(), String> {
+        self.narrator.chapter("A nurse cannot be created; the failure becomes work, and is put right");
+        let name = "zuri.abara@stmary.example";
+        let by_hand = self.api.order("userCreate", "user { id }", json!({ "userName": name })).await?;
+        self.narrator.say(format!("Somebody once made {name} by hand. Now the identity provider sends her, twice."));
+        let nurse = json!({
+            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+            "userName": name, "externalId": "zuri-1", "displayName": "Zuri Abara", "active": true,
+        });
+        let mut refused = Vec::new();
+        for _ in 0..2 {
+            let status = self.api.provision(&made.scim.users_url, &made.scim.token, nurse.clone()).await?;
+            refused.push(status.to_string());
+        }
+        self.narrator.fact("what it is answered", "409, 409", refused.join(", "));
+        let query = "{ organization { failures(first: 5, filter: { states: [OPEN] }) { nodes { \
+                     id label cause suggestion { text } } } } }";
+        let found = self.api.ask(query, json!({})).await?;
+        let found = items(&found, "/organization/failures/nodes");
+        let shown: Vec<_> = found.iter().map(|it| format!("{} {}", text(it, "/label"), text(it, "/cause"))).collect();
+        self.narrator.fact("in the review queue", format!("{name} UNIQUENESS"), shown.join(", "));
+        let Some(item) = found.first() else { return Ok(()) };
+        self.narrator.say(format!("it says what helps: {}", text(item, "/suggestion/text")));
+
+        let by_hand = json!({ "id": text(&by_hand, "/user/id") });
+        self.api.order("userDelete", "deletedUserId", by_hand).await?;
+        let item = text(item, "/id");
+        self.api.order("failureRetry", "failure { state }", json!({ "id": item })).await?;
+        let query = "query($id: ID!) { organization { failure(id: $id) { state resolution } } }";
+        let began = Instant::now();
+        let state = loop {
+            let answer = self.api.ask(query, json!({ "id": item })).await?;
+            let failure = at(&answer, "/organization/failure");
+            let state = format!("{}, {}", text(failure, "/state"), text(failure, "/resolution"));
+            if state.starts_with("RESOLVED") || began.elapsed() > PATIENCE {
+                break state;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        self.narrator.fact(
+            "the account made by hand is deleted, and the failure tried again",
+            "RESOLVED, RETRIED",
+            state,
+        );
+        let query =
+            "query($name: String!) { organization { user(userName: $name) { displayName connection { name } } } }";
+        let answer = self.api.ask(query, json!({ "name": name })).await?;
+        let whose = ["/displayName", "/connection/name"].map(|it| text(at(&answer, "/organization/user"), it));
+        self.narrator.fact("whose account it is now", format!("Zuri Abara, {}", self.idp), whose.join(", "));
+        Ok(())
+    }
+
     /// The id of the identity provider's connection.
     async fn connection(&self) -> Result<String, String> {
         let answer = self.api.ask("{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await?;

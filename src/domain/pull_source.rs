@@ -118,7 +118,7 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
         shrink_percent: settings.shrink_percent,
         lists_members: false,
         next_run_at: None,
-        complete_since: None,
+        complete_at: None,
     };
     if let Some(known) = &known {
         let same = goes_to(known) == goes_to(&source);
@@ -126,7 +126,7 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
             return Err(Error::invalid("secret", "give it again when it is to go to another address"));
         }
         if same && known.user_filter == source.user_filter {
-            (source.lists_members, source.complete_since) = (known.lists_members, known.complete_since);
+            (source.lists_members, source.complete_at) = (known.lists_members, known.complete_at);
         }
         if known.interval_minutes == source.interval_minutes {
             source.next_run_at = known.next_run_at;
@@ -193,11 +193,11 @@ pub(super) async fn learn(
     tx: &Tx<'_>,
     connection: Uuid,
     lists_members: bool,
-    complete_since: Option<DateTime<Utc>>,
+    complete_at: Option<DateTime<Utc>>,
 ) -> Result<()> {
     let query = tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
     let Some(mut source) = query.one(&tx.db).await? else { return Ok(()) };
     source.lists_members |= lists_members;
-    source.complete_since = complete_since.or(source.complete_since);
+    source.complete_at = complete_at.or(source.complete_at);
     super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await
 }

@@ -28,6 +28,7 @@ pub enum PullAuth {
 /// The source that a connection reads by itself. Its secret goes in and never comes out.
 pub struct PullSource(pub Source);
 
+/// The source that a connection reads by itself. Its secret goes in and never comes out.
 #[Object]
 impl PullSource {
     /// What `/Users` is put behind.

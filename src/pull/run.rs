@@ -154,7 +154,7 @@ async fn phases(claim: &mut Claim) -> Result<(), Stop> {
     }
     let mut source = Source { abilities: client.abilities().await?, client, since: None };
     if claim.run.mode == Mode::Incremental {
-        match source.client.source.complete_since {
+        match source.client.source.complete_at {
             Some(since) if source.abilities.filter => {
                 source.since = Some((since - OVERLAP).to_rfc3339_opts(SecondsFormat::Secs, true));
             }

@@ -55,7 +55,7 @@ async fn change_something(stage: &Stage, choice: usize) -> Result<()> {
             group::change(provider, of, |_| Ok(edit.clone())).await.map(|_| ())
         }
         4 => {
-            let active = choice % 3 > 0;
+            let active = !choice.is_multiple_of(3);
             let edit = |user: &user::User| {
                 let mut document = user.attributes()?;
                 document.insert("active".into(), active.into());

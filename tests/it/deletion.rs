@@ -351,11 +351,10 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("failure", &["assigned_to", "finished_by"], "who is accountable for the work; gone after three months"),
     (
         "pull_source",
-        &["base_url", "auth", "token_url", "client_id", "scope", "user_filter", "complete_since"],
+        &["base_url", "auth", "token_url", "client_id", "scope", "user_filter"],
         "settings of a company, not of a person",
     ),
     ("sync_run", &["mode", "state", "counts", "reason"], "numbers, and words and sentences of ours"),
-    ("pulled", &["seen_run"], "the id of a run"),
     ("sync_run", &["requested_by"], "who is accountable for the run, as in the ledger"),
     ("sync_run", &["target"], "whom a run reads, forgotten at its end"),
     ("sync_run", &["checkpoint", "troubles"], "ids at the source, places in a list, and sentences of ours"),

@@ -184,7 +184,10 @@ async fn every_subscription_is_closed_to_whoever_lacks_its_permission() {
         };
         let others: Vec<_> = Permission::in_organization().into_iter().filter(|held| *held != permission).collect();
         let issued = key_with(&world, &others).await;
-        let query = format!("subscription {{ {} {} }}", field.name, schema.selection(crate::sdl::named(&field.ty), 0));
+        let arguments =
+            if field.arguments.iter().any(|it| it.name == "id") { format!("(id: {job})") } else { String::new() };
+        let selected = schema.selection(crate::sdl::named(&field.ty), 0);
+        let query = format!("subscription {{ {}{arguments} {selected} }}", field.name);
         let mut socket = Socket::of(&world.address, &issued.secret).await;
         socket.subscribe("a", &query).await;
         let refused = socket.hear().await;

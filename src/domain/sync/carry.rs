@@ -126,8 +126,8 @@ async fn mark(cx: &Cx, run: Uuid, marks: &[Mark]) -> Result<()> {
         _ => ("json_each($3)", "unhex(value->>0), $2, unhex(value->>1), value->>2"),
     };
     let text = format!(
-        "INSERT INTO pulled (organization_id, resource_id, seen_run, digest, version) SELECT $1, {columns} FROM {each} \
-         WHERE TRUE ON CONFLICT (organization_id, resource_id) DO UPDATE SET seen_run = excluded.seen_run, \
+        "INSERT INTO pulled (organization_id, resource_id, seen_run_id, digest, version) SELECT $1, {columns} FROM {each} \
+         WHERE TRUE ON CONFLICT (organization_id, resource_id) DO UPDATE SET seen_run_id = excluded.seen_run_id, \
            digest = coalesce(excluded.digest, pulled.digest), \
            version = CASE WHEN excluded.digest IS NULL THEN pulled.version ELSE excluded.version END"
     );
@@ -357,7 +357,7 @@ pub async fn seen(cx: &Cx, run: Uuid, kind: Kind) -> Result<(u64, u64)> {
     let Some(connection) = cx.confined_to() else { return Ok((0, 0)) };
     let text = format!(
         r#"SELECT count(p.resource_id) AS seen, count(*) AS live FROM "{}" r LEFT JOIN pulled p
-             ON p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run = $3
+             ON p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3
            WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL"#,
         kind.name()
     );
@@ -372,7 +372,7 @@ pub async fn seen(cx: &Cx, run: Uuid, kind: Kind) -> Result<(u64, u64)> {
 pub async fn seen_ids(cx: &Cx, run: Uuid, kind: Kind) -> Result<Vec<String>> {
     let text = format!(
         r#"SELECT r.external_id FROM pulled p JOIN "{}" r ON r.organization_id = p.organization_id AND r.id = p.resource_id
-           WHERE p.organization_id = $1 AND p.seen_run = $2 AND r.external_id IS NOT NULL"#,
+           WHERE p.organization_id = $1 AND p.seen_run_id = $2 AND r.external_id IS NOT NULL"#,
         kind.name()
     );
     let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), run.into()]);
@@ -388,7 +388,7 @@ pub async fn remove_absent(cx: &Cx, run: Uuid, kind: Kind, after: Uuid) -> Resul
     let text = format!(
         r#"SELECT r.id, r.external_id FROM "{}" r WHERE r.organization_id = $1 AND r.connection_id = $2
              AND r.deleted_at IS NULL AND r.id > $4 AND NOT EXISTS (SELECT 1 FROM pulled p
-               WHERE p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run = $3)
+               WHERE p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3)
            ORDER BY r.id LIMIT {PART}"#,
         kind.name()
     );
