@@ -34,6 +34,9 @@ pub struct ServeArgs {
     /// Address and port to listen on
     #[arg(long, env = "ROLECALL_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Address and port for Prometheus to fetch /metrics from, without a credential: keep it inside [default: none]
+    #[arg(long, env = "ROLECALL_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Whether this installation offers SCIM at all (true or false)
     #[arg(long, env = "ROLECALL_SCIM_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
     pub scim_enabled: bool,
@@ -73,6 +76,8 @@ pub struct Config {
     pub public_url: String,
     /// Whether this installation offers SCIM at all.
     pub scim_enabled: bool,
+    /// Whether figures are kept for `/metrics`.
+    pub metrics: bool,
     /// SCIM requests per second and connection; 0 = no limit.
     pub scim_rate_limit: u32,
     /// Whether connections may read sources by plain HTTP and inside private networks.
@@ -115,8 +120,9 @@ impl ServeArgs {
             Some(file) => issuers::read(file, &config.public_url)?,
             None => Vec::new(),
         };
+        let metrics = self.metrics_listen.is_some();
         let Self { scim_enabled, scim_rate_limit, pull_private_addresses, .. } = self;
-        Ok(Config { scim_enabled, scim_rate_limit, pull_private_addresses, graphql, issuers, ..config })
+        Ok(Config { scim_enabled, metrics, scim_rate_limit, pull_private_addresses, graphql, issuers, ..config })
     }
 }
 
@@ -143,6 +149,7 @@ impl StoreArgs {
             master_key: self.master_key,
             public_url,
             scim_enabled: true,
+            metrics: false,
             scim_rate_limit: DEFAULT_RATE_LIMIT,
             pull_private_addresses: false,
             graphql: Graphql::default(),

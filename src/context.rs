@@ -38,6 +38,8 @@ const ATTEMPTS: u32 = 6;
 #[derive(Debug)]
 pub struct App {
     pub config: Config,
+    /// This process among the replicas.
+    pub replica: Uuid,
     pub store: Store,
     pub vault: Vault,
     pub clock: Clock,
@@ -83,6 +85,7 @@ impl App {
         let issuers = Issuers::new(&config.issuers)?;
         Ok(Arc::new(Self {
             config,
+            replica: Uuid::now_v7(),
             store,
             vault,
             clock,

@@ -21,6 +21,7 @@
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
 //! | [`simulate`], [`demo`], [`bootstrap`], [`server`] | what the command line starts |
+//! | [`metrics`] | figures for whoever watches the installation |
 //! | [`progress`] | a line that says how far something is |
 //!
 //! # Two journeys
@@ -47,6 +48,7 @@ pub mod graphql;
 pub mod issuers;
 pub mod jwt;
 pub mod ledger;
+pub mod metrics;
 pub mod outbound;
 pub mod progress;
 pub mod pull;

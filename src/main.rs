@@ -13,6 +13,7 @@ use rolecall::config::{ServeArgs, StoreArgs};
 use rolecall::context::App;
 use rolecall::demo::{self, DemoArgs};
 use rolecall::domain::organization;
+use rolecall::metrics::Figures;
 use rolecall::simulate::{self, Idp, Plan, Step};
 use rolecall::{bootstrap, graphql, jwt, progress, server};
 
@@ -203,12 +204,21 @@ async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
 }
 
 async fn serve(args: ServeArgs) -> Done {
-    let address = args.listen;
+    let (address, metrics) = (args.listen, args.metrics_listen);
     let config = args.check()?;
     let public_url = config.public_url.clone();
     // The port first: a second server on it should fail before it touches the database.
     let listener = listen(address).await?;
+    let metrics = match metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let app = App::open(config).await?;
+    if let Some(listener) = metrics {
+        let figures = Figures::install(app.clone())?;
+        let stop = app.stopping.subscribe();
+        tokio::spawn(figures.serve(listener, stop));
+    }
     tracing::info!(listen = %address, scim = format!("{public_url}/scim/v2/<organization>"), graphql = format!("{public_url}/graphql"), "ready");
     server::serve(app, listener, server::asked_to_stop()).await.map_err(|error| format!("the server failed: {error}"))
 }

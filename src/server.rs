@@ -12,12 +12,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
 use crate::context::App;
-use crate::{graphql, jwt, scim, workers};
+use crate::{graphql, jwt, metrics, scim, workers};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -27,11 +28,13 @@ pub fn app(app: Arc<App>) -> Router {
     let path = app.config.public_url.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
     let health =
         Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(app.clone());
+    let measured = app.config.metrics.then(|| axum::middleware::from_fn(metrics::measure));
     let keys = Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(app.clone());
     let doors = scim::router(app.clone())
         .merge(graphql::router(app))
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))
+        .layer(option_layer(measured))
         // Small answers cost more to compress than to send.
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()));

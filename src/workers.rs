@@ -10,7 +10,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::context::App;
 use crate::domain::failure::run::{Claim, End};
 use crate::domain::failure::{self, Origin};
-use crate::domain::{access, bulk, change, disconnect, erasure, event, expiry, idempotency, request_log, sync, token};
+use crate::domain::{
+    access, bulk, change, disconnect, erasure, event, expiry, health, idempotency, request_log, sync, token,
+};
 use crate::error::Result;
 use crate::scim::{self, Replayed};
 use crate::{ledger, pull};
@@ -30,6 +32,10 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// Accounts whose time has come are purged, and what has passed its planned end is closed, at most this long after.
 const PURGE: Duration = Duration::from_secs(60);
+/// How connections are is judged so often, by one of the replicas.
+const JUDGE: Duration = Duration::from_secs(60);
+/// A replica that was not heard of for so long judges no more.
+const JUDGE_LEASE: Duration = Duration::from_secs(150);
 /// A key that an issuer gave up opens nothing here at most this long after.
 const REFRESH_KEYS: Duration = Duration::from_secs(5 * 60);
 /// The request log's rows and previews outlive their time by this at most.
@@ -38,7 +44,13 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 /// Works until told to stop; then does everything once more and returns.
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     // Apart from the chores: a long one must not keep those waiting who follow a ledger, or access.
-    tokio::join!(chores(&app, stop.clone()), look(&app, stop.clone()), announce(&app, stop.clone()), retry(&app, stop));
+    tokio::join!(
+        chores(&app, stop.clone()),
+        look(&app, stop.clone()),
+        announce(&app, stop.clone()),
+        judge(&app, stop.clone()),
+        retry(&app, stop)
+    );
     // Last of all: whatever the others wrote while they ended joins the chain.
     seal(&app).await;
 }
@@ -169,6 +181,35 @@ async fn announce(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             },
         }
     }
+}
+
+/// Judges how connections are, if no other replica does.
+async fn judge(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(JUDGE);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+        }
+        tokio::select! {
+            () = told(&mut stop) => break,
+            done = judge_all(app) => if let Err(error) = done {
+                tracing::warn!(%error, "judging how connections are failed; it is tried again");
+            },
+        }
+    }
+}
+
+async fn judge_all(app: &Arc<App>) -> Result<()> {
+    let now = app.clock.now();
+    if app.store.lease("judge connections", app.replica, now, now + JUDGE_LEASE).await? {
+        let changed = health::watch(app).await?;
+        if changed > 0 {
+            tracing::info!(changed, "the health of connections has changed");
+        }
+    }
+    Ok(())
 }
 
 async fn purge_due(app: &Arc<App>) {

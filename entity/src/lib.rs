@@ -10,6 +10,7 @@ pub mod api_key;
 pub mod bulk_job;
 pub mod bulk_line;
 pub mod connection;
+pub mod connection_health;
 pub mod event;
 pub mod failure;
 pub mod group;
@@ -30,6 +31,7 @@ pub mod schema_extension;
 pub mod scim_token;
 pub mod sync_run;
 pub mod tally;
+pub mod task_lease;
 pub mod user;
 pub mod user_email;
 
@@ -62,6 +64,7 @@ scoped!(
     bulk_job.Id,
     bulk_line.JobId,
     connection.Id,
+    connection_health.ConnectionId,
     event.Id,
     failure.Id,
     group.Id,

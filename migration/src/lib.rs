@@ -15,6 +15,7 @@ mod m20261124_000003_access_cursor;
 mod m20261125_000001_pull_source;
 mod m20261125_000002_sync_run;
 mod m20261127_000001_failure;
+mod m20261127_000002_health;
 
 pub struct Migrator;
 
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000001_pull_source::Migration),
             Box::new(m20261125_000002_sync_run::Migration),
             Box::new(m20261127_000001_failure::Migration),
+            Box::new(m20261127_000002_health::Migration),
         ]
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod adoption;
+pub mod attention;
 pub mod bulk;
 pub mod change;
 pub mod checkup;
@@ -20,6 +21,7 @@ pub mod extension;
 pub mod failure;
 pub mod grant;
 pub mod group;
+pub mod health;
 pub mod idempotency;
 pub mod key;
 pub mod list;

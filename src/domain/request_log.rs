@@ -201,6 +201,11 @@ async fn add(app: &App, rows: &[Row]) -> Result<()> {
         .on_conflict(known)
         .exec_without_returning(&app.store.write)
         .await?;
+    for Row { kind, count, .. } in rows {
+        let labels =
+            [("resource", kind.resource.unwrap_or("various").to_owned()), ("outcome", kind.outcome.to_value())];
+        metrics::counter!("rolecall_scim_operations_total", &labels).increment(count.n);
+    }
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use entity::connection as stored;
 
 use super::auth::{Permission, requires};
 use super::checkup::ConnectionTest;
-use super::loaders::{self, ConnectionGroupCountOf, LastSyncOf, PullSourceOf, TokensOf, UserCountOf};
+use super::health::ConnectionHealth;
+use super::loaders::{self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, TokensOf, UserCountOf};
 use super::overview::ScimEndpoints;
 use super::page::{self, Blame, Kind, UserError};
 use super::sync::{PullSource, PullSourceInput, SyncRun};
@@ -194,6 +195,12 @@ impl IdentitySource {
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn test(&self, ctx: &Context<'_>) -> Result<Option<ConnectionTest>> {
         Ok(Some(checkup::examine(page::cx(ctx)?, self.0.id).await?.into()))
+    }
+
+    /// How it is, judged at this moment; null once it is deleted.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn health(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ConnectionHealth>> {
+        Ok(loaders::one(ctx, HealthOf(self.0.id)).await?.map(ConnectionHealth))
     }
 
     /// The source that it reads by itself; null for a connection that is written to.

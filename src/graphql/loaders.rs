@@ -18,7 +18,7 @@ use crate::domain::list::{Keyset, Slice};
 use crate::domain::member::{self, Place};
 use crate::domain::organization::{self, Organization};
 use crate::domain::{adoption, failure};
-use crate::domain::{connection, event, grant, group, key, mapping, pull_source, role, sync, token, user};
+use crate::domain::{connection, event, grant, group, health, key, mapping, pull_source, role, sync, token, user};
 use crate::error::Error;
 
 /// What can be asked for one by one; each is a key of its own kind.
@@ -71,6 +71,12 @@ pub struct PullSourceOf(pub Uuid);
 /// The latest run that read a connection's source to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LastSyncOf(pub Uuid);
+/// How a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HealthOf(pub Uuid);
+/// How long a connection's changes took, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EffectOf(pub Uuid);
 /// The tokens of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokensOf(pub Uuid);
@@ -288,6 +294,26 @@ impl Loader<LastSyncOf> for Reads {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = sync::last_of(&self.0, &ids).await?.into_iter();
         Ok(rows.map(|row| (LastSyncOf(row.connection_id), row)).collect())
+    }
+}
+
+impl Loader<HealthOf> for Reads {
+    type Value = health::Health;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[HealthOf]) -> Found<HealthOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(health::of_connections(&self.0, &ids).await?, |row| HealthOf(row.connection)))
+    }
+}
+
+impl Loader<EffectOf> for Reads {
+    type Value = i64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[EffectOf]) -> Found<EffectOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(rekeyed(health::effects(&self.0, &ids).await?, EffectOf))
     }
 }
 

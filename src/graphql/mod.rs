@@ -23,6 +23,7 @@ mod failure;
 mod grant;
 mod graphiql;
 mod group;
+mod health;
 mod http;
 mod key;
 mod leaver;

@@ -331,10 +331,12 @@ impl Operation {
     pub async fn execute(self) -> Answer {
         let Self { request, request_id, open, .. } = self;
         let Ok(response) = tokio::time::timeout(MAX_TIME, executed(request, open)).await else {
+            count("busy");
             tracing::warn!(%request_id, "an operation took too long");
             let message = format!("the operation took longer than {} seconds", MAX_TIME.as_secs());
             return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
         };
+        count(if response.errors.is_empty() { "ok" } else { "errors" });
         Ok(judged(response, request_id))
     }
 
@@ -391,6 +393,11 @@ impl Operation {
 
 /// Runs a query whose caller may see all of it without asking at every field. If anything goes wrong it is run once
 /// more with the gatekeeper, who knows what to do with an error.
+/// Counts an operation for whoever watches the installation.
+fn count(outcome: &'static str) {
+    metrics::counter!("rolecall_graphql_operations_total", "outcome" => outcome).increment(1);
+}
+
 async fn executed(request: Request, open: Option<Again>) -> Response {
     let Some(again) = open else { return schema().execute(request).await };
     let mut response = open_schema().execute(request).await;

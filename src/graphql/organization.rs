@@ -15,6 +15,7 @@ use super::extension::SchemaExtension;
 use super::failure::{Failure, FailureCount, FailureFilter, FailureOrder};
 use super::grant::RoleGrant;
 use super::group::{Group, GroupFilter};
+use super::health::{self, AttentionItem};
 use super::key::ApiKey;
 use super::leaver::{self, Leaver, RevocationTimes};
 use super::loaders::{self, ConnectionId, FailureId, GroupId, RoleId, UserId};
@@ -431,6 +432,13 @@ impl Organization {
     async fn schema_extensions(&self, ctx: &Context<'_>) -> Result<Option<Vec<SchemaExtension>>> {
         let rows = extension::all(page::cx(ctx)?).await?;
         Ok(Some(rows.into_iter().map(Into::into).collect()))
+    }
+
+    /// What needs an administrator now: everything that waits for a decision or is about to go wrong, the most urgent
+    /// first. Each item says what to do.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn attention(&self, ctx: &Context<'_>) -> Result<Vec<AttentionItem>> {
+        health::attention(ctx).await
     }
 
     /// The request log: what identity providers meant, what became of it and what to do next, newest first; kept for

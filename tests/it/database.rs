@@ -84,6 +84,7 @@ impl Database {
             master_key: Some(MASTER_KEY.into()),
             public_url: "https://scim.example".into(),
             scim_enabled: true,
+            metrics: false,
             scim_rate_limit: 100_000,
             pull_private_addresses: false,
             // Walks along the whole schema spend more than anybody does.

@@ -22,6 +22,7 @@ mod evidence;
 mod examples;
 mod failures;
 mod fuzz;
+mod health;
 mod idempotency;
 mod issuers;
 mod order;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 25] = [
+const SEES: [(&str, &[&str]); 26] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &["authz"]),
@@ -26,7 +26,8 @@ const SEES: [(&str, &[&str]); 25] = [
     ("graphql", &["attest", "authz", "context", "domain", "error", "jwt", "ledger", "pull"]),
     ("pull", &["context", "domain", "error", "outbound"]),
     ("workers", &["context", "domain", "error", "ledger", "pull", "scim"]),
-    ("server", &["context", "graphql", "jwt", "scim", "workers"]),
+    ("metrics", &["context", "domain"]),
+    ("server", &["context", "graphql", "jwt", "metrics", "scim", "workers"]),
     ("bootstrap", &["authz", "context", "domain", "error"]),
     ("simulate", &["error"]),
     ("demo", &["attest", "bootstrap", "config", "context", "error", "ledger", "progress", "server", "simulate"]),

@@ -58,6 +58,7 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
         master_key: None,
         public_url: "https://example.com".into(),
         scim_enabled: true,
+        metrics: false,
         scim_rate_limit: 0,
         pull_private_addresses: false,
         graphql,

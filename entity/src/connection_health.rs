@@ -1,0 +1,43 @@
+//! How each connection was last found to be. What has no row was never found to be anything but inactive.
+
+use sea_orm::entity::prelude::*;
+
+/// How a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum State {
+    /// It works.
+    #[sea_orm(string_value = "HEALTHY")]
+    Healthy,
+    /// It works, but not for everybody.
+    #[sea_orm(string_value = "DEGRADED")]
+    Degraded,
+    /// Nothing arrives, though something should.
+    #[sea_orm(string_value = "STALLED")]
+    Stalled,
+    /// Everything fails.
+    #[sea_orm(string_value = "QUARANTINED")]
+    Quarantined,
+    /// Nothing is expected of it.
+    #[sea_orm(string_value = "INACTIVE")]
+    Inactive,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "connection_health")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub connection_id: Uuid,
+    pub state: State,
+    /// codes of why it is so
+    pub reasons: Json,
+    /// when it was first found so
+    pub since_at: DateTimeUtc,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,30 @@
+//! How connections are, and which replica looks.
+
+use sea_orm_migration::prelude::*;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        crate::run(manager, STATEMENTS).await
+    }
+}
+
+const STATEMENTS: &[&str] = &[
+    r#"CREATE TABLE connection_health (
+        organization_id UUID NOT NULL,
+        connection_id UUID NOT NULL,
+        state text NOT NULL,
+        reasons JSON NOT NULL,
+        since_at INSTANT NOT NULL,
+        PRIMARY KEY (organization_id, connection_id),
+        FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
+    r#"CREATE TABLE task_lease (
+        name text PRIMARY KEY,
+        holder UUID NOT NULL,
+        until INSTANT NOT NULL)"#,
+    // The log by connection and hour: rates, and the rhythm in which a connection is heard.
+    r#"CREATE INDEX request_log_hours ON request_log (organization_id, connection_id, hour)"#,
+];

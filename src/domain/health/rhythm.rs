@@ -1,0 +1,31 @@
+//! How long a connection is usually silent. Some identity providers call every forty minutes, others only when
+//! somebody joins or leaves, and nights and weekends are quiet everywhere: so silence is judged against the longest
+//! silence that the connection itself is known to keep.
+
+use chrono::{DateTime, Duration, Utc};
+
+/// How far back a rhythm is looked for.
+pub const MEMORY: Duration = Duration::days(28);
+/// No silence is too long before this.
+pub const SHORTEST: Duration = Duration::hours(6);
+/// Hours in which something was heard that make a rhythm.
+const KNOWN: usize = 5;
+/// What is known for less than a week may not have seen a weekend; a silence of so long may be one.
+const WEEK: Duration = Duration::days(7);
+const WEEKEND: Duration = Duration::days(3);
+
+/// Whether it is silent for too long: more than twice as long as ever in the hours in which it was heard, which are in
+/// order, and the last of which is that of `last`.
+pub fn too_long(now: DateTime<Utc>, last: DateTime<Utc>, hours: &[DateTime<Utc>]) -> bool {
+    let silence = now - last;
+    if silence <= SHORTEST {
+        return false;
+    }
+    if silence > MEMORY {
+        return true;
+    }
+    let (Some(first), Some(end)) = (hours.first(), hours.last()) else { return false };
+    let usual = hours.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    let weekend = if *end - *first < WEEK { WEEKEND } else { Duration::zero() };
+    hours.len() >= KNOWN && silence > (usual * 2).max(SHORTEST).max(weekend)
+}

@@ -1,0 +1,157 @@
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::{self, AdoptionPolicy, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider};
+use uuid::Uuid;
+
+use super::{Reason, Signs, State, Window, judge, rhythm};
+
+fn at(hours: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000, 0).unwrap() + Duration::hours(hours)
+}
+
+fn now() -> DateTime<Utc> {
+    at(0)
+}
+
+fn connection(kind: ConnectionKind) -> connection::Model {
+    connection::Model {
+        organization_id: Uuid::nil(),
+        id: Uuid::nil(),
+        name: "Entra".into(),
+        kind,
+        provider: Provider::EntraId,
+        status: ConnectionStatus::Active,
+        deletion_policy: DeletionPolicy::Soft,
+        adoption_policy: AdoptionPolicy::Refuse,
+        revival_days: 30,
+        announces_cursor_paging: true,
+        credentials: None,
+        last_contact_at: Some(at(-1)),
+        version: 1,
+        created_at: at(-100),
+        updated_at: at(-100),
+        deleted_at: None,
+    }
+}
+
+fn signs(change: impl FnOnce(&mut Signs)) -> Signs {
+    let mut signs = Signs::new(&connection(ConnectionKind::ScimPush), true, now());
+    signs.has_token = true;
+    change(&mut signs);
+    signs
+}
+
+fn window(operations: u64, failures: u64) -> Window {
+    Window { since: at(-2), operations, failures }
+}
+
+#[track_caller]
+fn is(change: impl FnOnce(&mut Signs), state: State, reasons: &[Reason]) {
+    assert_eq!(judge(&signs(change), now()), (state, reasons.to_vec()));
+}
+
+#[test]
+fn each_rule_has_its_bounds() {
+    is(|_| {}, State::Healthy, &[]);
+    is(|s| s.active = false, State::Inactive, &[Reason::Deactivated]);
+    is(|s| s.served = false, State::Inactive, &[Reason::ProvisioningOff]);
+    is(|s| s.last_contact_at = None, State::Inactive, &[Reason::NeverHeard]);
+    is(|s| s.day = window(10, 10), State::Quarantined, &[Reason::EverythingFails]);
+    is(|s| s.day = window(11, 10), State::Healthy, &[]);
+    is(|s| s.day = window(9, 9), State::Healthy, &[]);
+    is(|s| s.has_token = false, State::Stalled, &[Reason::NoToken]);
+    is(|s| s.silent = true, State::Stalled, &[Reason::Silent]);
+    is(|s| s.hour = window(50, 5), State::Degraded, &[Reason::ErrorsInHour]);
+    is(|s| s.hour = window(51, 5), State::Healthy, &[]);
+    is(|s| s.hour = window(4, 4), State::Healthy, &[]);
+    is(|s| s.day = window(400, 20), State::Degraded, &[Reason::ErrorsInDay]);
+    is(|s| s.day = window(401, 20), State::Healthy, &[]);
+    is(|s| s.oldest_pending_at = Some(at(-25)), State::Degraded, &[Reason::WorkWaits]);
+    is(|s| s.oldest_pending_at = Some(at(-24)), State::Healthy, &[]);
+}
+
+#[test]
+fn the_gravest_state_wins_with_all_of_its_reasons_and_none_of_a_lesser() {
+    let all_at_once = |s: &mut Signs| {
+        (s.has_token, s.silent) = (false, true);
+        s.hour = window(10, 9);
+        s.oldest_pending_at = Some(at(-30));
+    };
+    is(all_at_once, State::Stalled, &[Reason::NoToken, Reason::Silent]);
+    is(
+        |s| {
+            all_at_once(s);
+            s.active = false;
+        },
+        State::Inactive,
+        &[Reason::Deactivated],
+    );
+}
+
+#[test]
+fn a_connection_that_reads_is_judged_by_its_runs() {
+    let pull = |change: fn(&mut Signs)| {
+        let mut signs = Signs::new(&connection(ConnectionKind::ScimPull), true, now());
+        signs.runs.interval = Some(Duration::hours(1));
+        signs.last_success_at = Some(at(-1));
+        change(&mut signs);
+        judge(&signs, now())
+    };
+    assert_eq!(pull(|_| {}), (State::Healthy, vec![]));
+    assert_eq!(pull(|s| s.runs.failed_in_a_row = 2), (State::Degraded, vec![Reason::RunFailed]));
+    assert_eq!(pull(|s| s.runs.failed_in_a_row = 3), (State::Quarantined, vec![Reason::RunsFail]));
+    assert_eq!(pull(|s| s.runs.left = 1), (State::Degraded, vec![Reason::RunLeftSome]));
+    assert_eq!(pull(|s| s.runs.waiting = true), (State::Stalled, vec![Reason::RunWaits]));
+    assert_eq!(pull(|s| s.last_success_at = Some(at(-4))), (State::Stalled, vec![Reason::Overdue]));
+    assert_eq!(pull(|s| s.runs.interval = None), (State::Healthy, vec![]));
+}
+
+#[test]
+fn every_reason_says_what_was_found_and_what_to_do() {
+    let signs = signs(|_| {});
+    for (place, reason) in Reason::ALL.into_iter().enumerate() {
+        assert!(reason.text(&signs).ends_with('.') && reason.next_step().ends_with('.'), "{reason:?}");
+        let rank = |reason: Reason| match reason.state() {
+            State::Inactive => 0,
+            State::Quarantined => 1,
+            State::Stalled => 2,
+            State::Degraded => 3,
+            State::Healthy => 4,
+        };
+        assert!(Reason::ALL[..place].iter().all(|before| rank(*before) <= rank(reason)), "the gravest first");
+    }
+}
+
+/// Hours in which something was heard: so many, every `step` hours, the last one at −`silence`.
+fn heard(n: i64, step: i64, silence: i64) -> Vec<DateTime<Utc>> {
+    (0..n).rev().map(|i| at(-silence - i * step)).collect()
+}
+
+fn too_long(hours: &[DateTime<Utc>]) -> bool {
+    rhythm::too_long(now(), *hours.last().unwrap(), hours)
+}
+
+#[test]
+fn silence_is_judged_by_the_longest_that_was() {
+    // Every hour for two weeks.
+    assert!(!too_long(&heard(24 * 14, 1, 6)));
+    assert!(too_long(&heard(24 * 14, 1, 7)));
+    // Once a day for three weeks.
+    assert!(!too_long(&heard(21, 24, 48)));
+    assert!(too_long(&heard(21, 24, 49)));
+    // Weekdays only: a weekend is usual, two are not.
+    let mut weekdays = heard(5, 24, 24 * 9);
+    weekdays.extend(heard(5, 24, 24 * 2));
+    assert!(!too_long(&weekdays));
+    let later: Vec<_> = weekdays.iter().map(|hour| *hour - Duration::days(9)).collect();
+    assert!(too_long(&later));
+}
+
+#[test]
+fn who_is_not_known_for_a_week_may_have_a_weekend_and_who_is_hardly_known_is_not_judged() {
+    assert!(!too_long(&heard(48, 1, 72)));
+    assert!(too_long(&heard(48, 1, 73)));
+    assert!(!too_long(&heard(4, 1, 100)));
+    assert!(!too_long(&heard(1, 1, 100)));
+    // Longer than the log remembers is too long for everybody.
+    assert!(too_long(&heard(1, 1, 24 * 28 + 1)));
+}

@@ -1,0 +1,146 @@
+//! Looking at every connection from time to time, remembering how it was found, and telling of changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use entity::{connection, connection_health, failure, sync_run};
+use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, Iterable, QueryFilter, QuerySelect, Statement};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Health, State};
+use crate::context::{App, Change, Cx};
+use crate::domain::{locked, save};
+use crate::error::Result;
+use crate::ledger::{Entry, Subject};
+
+/// Connections that are judged together.
+const AT_ONCE: usize = 200;
+
+/// What was last found of these connections.
+pub async fn known(cx: &Cx, ids: &[Uuid]) -> Result<Vec<connection_health::Model>> {
+    let query = cx.find::<connection_health::Entity>();
+    Ok(query.filter(connection_health::Column::ConnectionId.is_in(ids.iter().copied())).all(cx.db()).await?)
+}
+
+/// Judges every connection of every organization; returns how many have changed.
+pub async fn watch(app: &Arc<App>) -> Result<u64> {
+    #[derive(FromQueryResult)]
+    struct Tenant {
+        organization_id: Uuid,
+    }
+    let text = "SELECT DISTINCT organization_id FROM connection WHERE deleted_at IS NULL";
+    let tenants = Tenant::find_by_statement(Statement::from_string(app.store.backend(), text));
+    let mut changed = 0;
+    for Tenant { organization_id } in tenants.all(&app.store.read).await? {
+        let cx = &Cx::system(app.clone(), organization_id);
+        let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
+        let ids: Vec<Uuid> = live.select_only().column(connection::Column::Id).into_tuple().all(cx.db()).await?;
+        for ids in ids.chunks(AT_ONCE) {
+            for health in super::of_connections(cx, ids).await? {
+                changed += u64::from(remember(cx, &health).await?);
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// Whether there was something to remember. A connection that was never in trouble has no row.
+async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
+    let quiet = matches!(health.state, State::Healthy | State::Inactive);
+    if health.since.is_some() || (quiet && known(cx, &[health.connection]).await?.is_empty()) {
+        return Ok(false);
+    }
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let column = connection_health::Column::ConnectionId;
+            let query = tx.find::<connection_health::Entity>().filter(column.eq(health.connection));
+            let before = locked(tx, query).await?;
+            if before.as_ref().map_or(quiet, |row| row.state == health.state) {
+                return Ok(Change::nothing(false));
+            }
+            let row = connection_health::Model {
+                organization_id: tx.organization(),
+                connection_id: health.connection,
+                state: health.state,
+                reasons: health.reasons.iter().map(|reason| reason.code()).collect(),
+                since_at: tx.now_after(before.as_ref().map(|row| row.since_at)),
+            };
+            let told = |state: State, reasons: &Value| json!({ "health": state.to_value(), "reasons": reasons });
+            let entry = Entry {
+                action: "connection.health_changed",
+                subject: Subject { kind: "connection", id: health.connection },
+                connection: Some(health.connection),
+                at: row.since_at,
+                before: before.as_ref().map(|row| told(row.state, &row.reasons)),
+                after: Some(told(row.state, &row.reasons)),
+                population: 0,
+            };
+            match before {
+                Some(_) => save::<connection_health::Entity, connection_health::ActiveModel>(tx, row).await?,
+                None => {
+                    let row = connection_health::ActiveModel::from(row);
+                    connection_health::Entity::insert(row).exec_without_returning(&tx.db).await?;
+                }
+            }
+            Ok(Change::made(true, entry))
+        })
+    })
+    .await
+}
+
+/// A figure of the whole installation: the metric's name, its label, the label's value, and how many.
+pub type Figure = (&'static str, &'static str, String, u64);
+
+/// What the database knows of the whole installation, for whoever watches it.
+pub async fn installation(app: &App) -> Result<Vec<Figure>> {
+    let states = State::iter().map(|state| state.to_value());
+    let causes = failure::Cause::iter().map(|cause| cause.to_value());
+    let running = [sync_run::State::Queued, sync_run::State::Running, sync_run::State::Waiting];
+    let mut figures = Vec::new();
+    let all: [(&str, &str, Vec<String>, &str); 4] = [
+        (
+            "rolecall_connections",
+            "state",
+            states.collect(),
+            "SELECT coalesce(h.state, CASE WHEN c.status = 'ACTIVE' THEN 'HEALTHY' ELSE 'INACTIVE' END) AS name, \
+             count(*) AS n FROM connection c LEFT JOIN connection_health h ON h.organization_id = c.organization_id \
+             AND h.connection_id = c.id WHERE c.deleted_at IS NULL GROUP BY word",
+        ),
+        (
+            "rolecall_failures_unfinished",
+            "cause",
+            causes.collect(),
+            "SELECT cause AS word, count(*) AS n FROM failure WHERE finished_at IS NULL GROUP BY cause",
+        ),
+        (
+            "rolecall_sync_runs_unfinished",
+            "state",
+            running.iter().map(ActiveEnum::to_value).collect(),
+            "SELECT state AS word, count(*) AS n FROM sync_run WHERE finished_at IS NULL GROUP BY state",
+        ),
+        (
+            "rolecall_ledger_unsealed",
+            "state",
+            vec!["UNSEALED".into()],
+            "SELECT 'UNSEALED' AS word, count(*) AS n FROM event WHERE seq IS NULL",
+        ),
+    ];
+    for (metric, label, names, text) in all {
+        let rows = Counted::find_by_statement(Statement::from_string(app.store.backend(), text));
+        let found: HashMap<String, i64> =
+            rows.all(&app.store.read).await?.into_iter().map(|row| (row.word, row.n)).collect();
+        // What there is none of is told as well: a figure that vanishes looks like a server that does.
+        figures.extend(names.into_iter().map(|name| {
+            let n = found.get(&name).copied().unwrap_or_default().unsigned_abs();
+            (metric, label, name, n)
+        }));
+    }
+    Ok(figures)
+}
+
+#[derive(FromQueryResult)]
+struct Counted {
+    word: String,
+    n: i64,
+}

@@ -1,0 +1,117 @@
+//! Figures for whoever watches the installation, in Prometheus' text format, on an address of their own. Labels are
+//! words that stand in our source: no tenant, connection or person is ever one of them.
+//!
+//! Whatever is counted names a metric where it happens (`metrics::counter!`); without a recorder, which only the server
+//! with `--metrics-listen` installs, that costs nothing. What the database knows is read when it is asked for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::context::App;
+use crate::domain::health;
+
+/// The name that OpenTelemetry's conventions give it, as Prometheus spells it.
+const REQUESTS: &str = "http_server_request_duration_seconds";
+/// Bounds in seconds: from a lookup to a large preview.
+const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// What a scrape may ask the database for.
+const MAX_TIME: Duration = Duration::from_secs(5);
+
+/// Where the figures are kept.
+#[derive(Clone)]
+pub struct Figures {
+    app: Arc<App>,
+    handle: PrometheusHandle,
+    process: Collector,
+}
+
+impl Figures {
+    /// Begins to count, for the whole process.
+    ///
+    /// # Errors
+    /// When somebody else counts already.
+    pub fn install(app: Arc<App>) -> Result<Self, String> {
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(REQUESTS.into()), &BOUNDS);
+        let handle = builder
+            .and_then(PrometheusBuilder::install_recorder)
+            .map_err(|error| format!("cannot count for --metrics-listen: {error}"))?;
+        describe_histogram!(REQUESTS, Unit::Seconds, "Time from a request to its answer.");
+        describe_counter!(
+            "rolecall_scim_operations_total",
+            "SCIM operations by resource and outcome, a few seconds late."
+        );
+        describe_counter!("rolecall_graphql_operations_total", "Operations of the management API by outcome.");
+        describe_gauge!("rolecall_connections", "Live connections by state of health, as last found.");
+        describe_gauge!("rolecall_failures_unfinished", "Work in the review queues by cause.");
+        describe_gauge!("rolecall_sync_runs_unfinished", "Runs that read a source and have not ended, by state.");
+        describe_gauge!("rolecall_ledger_unsealed", "Rows of the ledgers that wait to join their chain.");
+        let process = Collector::default();
+        process.describe();
+        Ok(Self { app, handle, process })
+    }
+
+    /// Serves them until told to stop.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+        let routes = Router::new().route("/metrics", get(scrape)).with_state(self);
+        let stopped = async move {
+            // An error means that the server is gone, which is the same to us.
+            let _ = stop.wait_for(|stopping| *stopping).await;
+        };
+        axum::serve(listener, routes).with_graceful_shutdown(stopped).await
+    }
+}
+
+async fn scrape(State(figures): State<Figures>) -> Response {
+    figures.process.collect();
+    match tokio::time::timeout(MAX_TIME, health::installation(&figures.app)).await {
+        Ok(Ok(found)) => {
+            for (name, label, value, n) in found {
+                gauge!(name, label => value).set(n as f64);
+            }
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "what the database knows is missing from the metrics"),
+        Err(_) => tracing::warn!("the database took too long for the metrics"),
+    }
+    figures.handle.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], figures.handle.render()).into_response()
+}
+
+/// Measures a request by the route that it matched.
+pub async fn measure(request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
+    let method = known(request.method());
+    let response = next.run(request).await;
+    let status = response.status();
+    let labels = [
+        ("http_request_method", method.to_owned()),
+        ("http_route", route),
+        ("http_response_status_code", code(status)),
+    ];
+    histogram!(REQUESTS, &labels).record(begun.elapsed().as_secs_f64());
+    response
+}
+
+fn known(method: &Method) -> &'static str {
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    methods.into_iter().find(|name| *name == method.as_str()).unwrap_or("_OTHER")
+}
+
+fn code(status: StatusCode) -> String {
+    status.as_u16().to_string()
+}

@@ -1,0 +1,253 @@
+//! How connections are: judged by what they do, told when it changes, and gathered in one list of what needs somebody.
+
+use std::time::Duration;
+
+use rolecall::domain::{failure, health, request_log, token};
+use serde_json::{Value, json};
+
+use crate::database::Database;
+use crate::process::{Server, bootstrap};
+use crate::world::World;
+
+const HEALTH: &str = "{ organization { connections(first: 10) { nodes { name health {
+    state since reasons { code text nextStep } lastContactAt lastSuccessAt
+    lastHour { since operations failures errorRate } lastDay { operations failures }
+    pendingOperations oldestPendingAt medianEffectMilliseconds
+} } } } }";
+
+impl World {
+    /// How Acme's connection is.
+    async fn health(&self) -> Value {
+        request_log::flush(&self.app).await.unwrap();
+        token::flush_uses(&self.app).await.unwrap();
+        failure::flush(&self.app).await.unwrap();
+        let answer = self.graphql(HEALTH, json!({})).await;
+        let nodes = &answer["data"]["organization"]["connections"]["nodes"];
+        assert_eq!(nodes.as_array().map(Vec::len), Some(1), "{answer:#}");
+        nodes[0]["health"].clone()
+    }
+
+    /// The state and the codes of its reasons.
+    async fn verdict(&self) -> (String, Vec<String>) {
+        let health = self.health().await;
+        let codes = health["reasons"].as_array().unwrap().iter();
+        let codes = codes.map(|reason| reason["code"].as_str().unwrap().to_owned()).collect();
+        (health["state"].as_str().unwrap().to_owned(), codes)
+    }
+
+    async fn attention(&self) -> Vec<Value> {
+        failure::flush(&self.app).await.unwrap();
+        request_log::flush(&self.app).await.unwrap();
+        token::flush_uses(&self.app).await.unwrap();
+        let query = "{ organization { attention { kind urgency text nextStep count at cause
+            connection { name } syncRun { id } } } }";
+        let answer = self.graphql(query, json!({})).await;
+        answer["data"]["organization"]["attention"].as_array().unwrap_or_else(|| panic!("{answer:#}")).clone()
+    }
+
+    async fn kinds(&self) -> Vec<String> {
+        self.attention().await.iter().map(|item| item["kind"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn is(verdict: &(String, Vec<String>), state: &str, codes: &[&str]) {
+    assert_eq!(verdict.0, state, "{verdict:?}");
+    assert_eq!(verdict.1, codes);
+}
+
+fn hours(n: u64) -> Duration {
+    Duration::from_secs(n * 3_600)
+}
+
+#[tokio::test]
+async fn a_connection_is_judged_by_what_it_does() {
+    let world = World::new().await;
+    is(&world.verdict().await, "INACTIVE", &["NEVER_HEARD"]);
+    let ada = world.scim().user("ada@acme.example").await;
+    let health = world.health().await;
+    assert_eq!((&health["state"], &health["reasons"]), (&json!("HEALTHY"), &json!([])), "{health:#}");
+    assert_eq!((&health["lastHour"]["operations"], &health["lastHour"]["failures"]), (&json!(1), &json!(0)));
+    assert!(health["lastContactAt"].is_string() && health["lastSuccessAt"].is_string());
+    world.sealed().await;
+    let median = world.health().await["medianEffectMilliseconds"].as_f64().unwrap();
+    assert!((0.0..60_000.0).contains(&median), "{median}");
+
+    // Questions about what is not there are no failures; changes of it are.
+    for n in 0..5 {
+        world.scim().get(&format!("/Users/{ada}")).await.is(200);
+        world.scim().get("/Users/0190b2c6-0000-7000-8000-000000000000").await.is(404);
+        let nobody = format!("/Users/0190b2c6-0000-7000-8000-00000000000{n}");
+        world.scim().patch(&nobody, json!([{ "op": "replace", "path": "active", "value": false }])).await.is(404);
+    }
+    let health = world.health().await;
+    assert_eq!((&health["lastHour"]["operations"], &health["lastHour"]["failures"]), (&json!(16), &json!(5)));
+    assert_eq!((&health["lastDay"]["operations"], &health["lastDay"]["failures"]), (&json!(16), &json!(5)));
+    assert_eq!(health["pendingOperations"], 5);
+    is(&world.verdict().await, "DEGRADED", &["ERRORS_IN_HOUR"]);
+    let text = health["reasons"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("5 of 16 operations failed since "), "{text}");
+
+    // Hours later nothing of that is recent, but the work still waits; a day later it waits for too long.
+    world.app.clock.advance(hours(3));
+    is(&world.verdict().await, "HEALTHY", &[]);
+    world.app.clock.advance(hours(22));
+    is(&world.verdict().await, "DEGRADED", &["WORK_WAITS"]);
+
+    let off = "mutation { organizationUpdate(input: { scimEnabled: false }) { userErrors { message } } }";
+    world.graphql(off, json!({})).await;
+    is(&world.verdict().await, "INACTIVE", &["PROVISIONING_OFF"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_of_which_everything_fails_is_in_quarantine_and_comes_out_of_it() {
+    let world = World::new().await;
+    world.scim().user("ada@acme.example").await;
+    world.app.clock.advance(hours(30));
+    for n in 0..12 {
+        world.scim().post("/Users", json!({ "userName": "", "externalId": format!("e-{n}") })).await.is(400);
+    }
+    is(&world.verdict().await, "QUARANTINED", &["EVERYTHING_FAILS"]);
+    assert_eq!(health::watch(&world.app).await.unwrap(), 1);
+    let events = world.events_of(world.acme.connection).await;
+    assert_eq!(events.iter().filter(|action| *action == "connection.health_changed").count(), 1, "{events:?}");
+    let payload = world.last_payload().await;
+    assert_eq!(payload["after"], json!({ "health": "QUARANTINED", "reasons": ["EVERYTHING_FAILS"] }), "{payload:#}");
+    assert!(world.health().await["since"].is_string());
+    // Found again as it was: nothing is told twice.
+    assert_eq!(health::watch(&world.app).await.unwrap(), 0);
+
+    // One success is enough to leave it, for a while with too many errors still.
+    world.scim().user("bob@acme.example").await;
+    is(&world.verdict().await, "DEGRADED", &["ERRORS_IN_HOUR"]);
+    assert_eq!(health::watch(&world.app).await.unwrap(), 1);
+    let payload = world.last_payload().await;
+    assert_eq!(payload["before"]["health"], "QUARANTINED", "{payload:#}");
+    assert_eq!(payload["after"]["health"], "DEGRADED");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn silence_counts_when_it_is_longer_than_ever_and_ends_when_something_is_heard() {
+    let world = World::new().await;
+    // Ten days of a call every twelve hours.
+    for _ in 0..20 {
+        world.scim().get("/Users?filter=userName%20eq%20%22ada%22").await.is(200);
+        request_log::flush(&world.app).await.unwrap();
+        token::flush_uses(&world.app).await.unwrap();
+        world.app.clock.advance(hours(12));
+    }
+    is(&world.verdict().await, "HEALTHY", &[]);
+    world.app.clock.advance(hours(13));
+    is(&world.verdict().await, "STALLED", &["SILENT"]);
+    assert_eq!(health::watch(&world.app).await.unwrap(), 1);
+    assert_eq!(world.attention().await[0]["urgency"], "CRITICAL");
+    // The log forgets its rhythm; the silence goes on.
+    world.app.clock.advance(hours(24 * 25));
+    request_log::forget(&world.app).await.unwrap();
+    is(&world.verdict().await, "STALLED", &["SILENT"]);
+    world.scim().get("/Users?filter=userName%20eq%20%22ada%22").await.is(200);
+    is(&world.verdict().await, "HEALTHY", &[]);
+    assert_eq!(health::watch(&world.app).await.unwrap(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_needs_somebody_is_one_list_with_what_to_do() {
+    let world = World::new().await;
+    let [item] = &world.attention().await[..] else { panic!("a connection that was never heard, and nothing else") };
+    assert_eq!((&item["kind"], &item["urgency"]), (&json!("CONNECTION"), &json!("NOTICE")), "{item:#}");
+    world.scim().user("ada@acme.example").await;
+    assert_eq!(world.kinds().await, Vec::<String>::new(), "nothing needs anybody");
+
+    // A refused account, twice: one piece of work, and a proposal to decide on.
+    let create = "mutation { userCreate(input: { userName: \"bob@acme.example\" }) { userErrors { message } } }";
+    world.graphql(create, json!({})).await;
+    let bob = json!({ "userName": "bob@acme.example" });
+    world.scim().post("/Users", bob.clone()).await.is(409);
+    world.scim().post("/Users", bob).await.is(409);
+    let items = world.attention().await;
+    assert_eq!(world.kinds().await, ["FAILURES", "PROPOSALS"], "{items:#?}");
+    assert_eq!((&items[0]["cause"], &items[0]["count"]), (&json!("UNIQUENESS"), &json!(1)));
+    assert_eq!(items[0]["connection"]["name"], "Identity provider");
+
+    // The only token is rotated with an overlap and the new one revoked: the old one ends in two days.
+    let find = "{ organization { connections(first: 1) { nodes { id } } } }";
+    let found = world.graphql(find, json!({})).await;
+    let id = &found["data"]["organization"]["connections"]["nodes"][0]["id"];
+    let rotate = "mutation($id: ID!) { scimTokenRotate(input: { connectionId: $id, overlapSeconds: 172800 }) {
+        scimToken { id } userErrors { message } } }";
+    let rotated = world.graphql(rotate, json!({ "id": id })).await;
+    let fresh = &rotated["data"]["scimTokenRotate"]["scimToken"]["id"];
+    assert!(fresh.is_string(), "{rotated:#}");
+    let revoke = "mutation($id: ID!) { scimTokenRevoke(input: { id: $id }) { userErrors { message } } }";
+    world.graphql(revoke, json!({ "id": fresh })).await;
+    let items = world.attention().await;
+    assert_eq!((&items[0]["kind"], &items[0]["urgency"]), (&json!("TOKEN_ENDS"), &json!("CRITICAL")), "{items:#?}");
+    world.days_pass(3);
+    let items = world.attention().await;
+    assert_eq!((&items[0]["kind"], &items[0]["urgency"]), (&json!("CONNECTION"), &json!("CRITICAL")), "{items:#?}");
+    assert!(items[0]["text"].as_str().unwrap().contains("No token opens it"), "{items:#?}");
+    assert!(items[0]["nextStep"].as_str().unwrap().contains("scimTokenIssue"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_replica_judges_and_another_takes_over_when_it_has_died() {
+    let world = World::new().await;
+    let (one, other) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let (now, store) = (world.app.clock.now(), &world.app.store);
+    let minute = chrono::Duration::minutes(1);
+    assert!(store.lease("test", one, now, now + minute).await.unwrap());
+    assert!(!store.lease("test", other, now, now + minute).await.unwrap());
+    assert!(store.lease("test", one, now + minute / 2, now + minute * 2).await.unwrap(), "whoever has it keeps it");
+    assert!(!store.lease("test", other, now + minute, now + minute * 2).await.unwrap());
+    assert!(store.lease("test", other, now + minute * 2, now + minute * 3).await.unwrap());
+    assert!(!store.lease("test", one, now + minute * 2, now + minute * 3).await.unwrap());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn prometheus_hears_what_the_installation_does_and_no_name_of_anybody() {
+    let database = Database::empty().await;
+    let bootstrapped = bootstrap(&database);
+    let address = format!("127.0.0.1:{}", 20_000 + uuid::Uuid::new_v4().as_u128() % 12_000);
+    let server = Server::begin(&database, &[("ROLECALL_METRICS_LISTEN", &address)]);
+    server.ready().await;
+    let scim = server.scim(&bootstrapped);
+    scim.user("ada@acme.example").await;
+    scim.post("/Users", json!({ "userName": "ada@acme.example" })).await.is(409);
+    scim.get("/Elsewhere/ada").await.is(404);
+    let scrape = || async {
+        let answer = reqwest::get(format!("http://{address}/metrics")).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.text().await.unwrap()
+    };
+    let mut text = scrape().await;
+    // The log is written every five seconds.
+    for _ in 0..300 {
+        if text.contains("rolecall_scim_operations_total{resource=\"Users\",outcome=\"CREATED\"} 1") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        text = scrape().await;
+    }
+    for line in [
+        "rolecall_scim_operations_total{resource=\"Users\",outcome=\"CREATED\"} 1",
+        "rolecall_scim_operations_total{resource=\"Users\",outcome=\"REFUSED\"} 1",
+        "rolecall_connections{state=\"STALLED\"} 0",
+        "rolecall_failures_unfinished{cause=\"UNIQUENESS\"} 1",
+        "http_server_request_duration_seconds_count{http_request_method=\"POST\",http_route=\"/scim/v2/{slug}/Users\",\
+         http_response_status_code=\"201\"} 1",
+        "http_route=\"/scim/v2/{slug}/Users\",http_response_status_code=\"409\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is missing from\n{text}");
+    }
+    assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    assert!(!text.contains("ada") && !text.contains("acme") && !text.contains("Elsewhere"), "{text}");
+    // The doors themselves tell nobody.
+    let other = reqwest::get(format!("{}/metrics", server.address)).await.unwrap();
+    assert_eq!(other.status(), 404);
+    drop(server);
+    database.drop().await;
+}
