@@ -103,7 +103,7 @@ pub async fn installation(app: &App) -> Result<Vec<Figure>> {
             "rolecall_connections",
             "state",
             states.collect(),
-            "SELECT coalesce(h.state, CASE WHEN c.status = 'ACTIVE' THEN 'HEALTHY' ELSE 'INACTIVE' END) AS name, \
+            "SELECT coalesce(h.state, CASE WHEN c.status = 'ACTIVE' THEN 'HEALTHY' ELSE 'INACTIVE' END) AS word, \
              count(*) AS n FROM connection c LEFT JOIN connection_health h ON h.organization_id = c.organization_id \
              AND h.connection_id = c.id WHERE c.deleted_at IS NULL GROUP BY word",
         ),
