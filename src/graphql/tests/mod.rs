@@ -60,6 +60,7 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
         scim_enabled: true,
         scim_rate_limit: 0,
         pull_private_addresses: false,
+        pull_timeout: crate::config::DEFAULT_PULL_TIMEOUT,
         graphql,
         issuers: Vec::new(),
     };
