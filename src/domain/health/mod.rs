@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::authz::Action;
 use crate::context::Cx;
+use crate::domain::sync::RUNS_FAIL;
 use crate::error::Result;
 
 pub use connection_health::State;
@@ -32,8 +33,6 @@ const DAY_FAILURES: u64 = 20;
 const DAY_RATE: f64 = 0.05;
 /// Operations in a day that all fail.
 const ALL_FAIL: u64 = 10;
-/// Runs that fail one after the other.
-pub const RUNS_FAIL: u32 = 3;
 /// Work in the review queue that nobody does for so long.
 const WORK_WAITS: Duration = Duration::hours(24);
 /// What a schedule may be late by, beside three times its interval.

@@ -259,8 +259,7 @@ fn tell(signs: &mut Signs, runs: &[Run]) {
     use sync::State;
     signs.runs.waiting = runs.iter().any(|run| run.state == State::Waiting);
     let ended = || runs.iter().filter_map(|run| Some((run, run.finished_at?)));
-    let conclusive = ended().filter(|(run, _)| matches!(run.state, State::Succeeded | State::Failed));
-    signs.runs.failed_in_a_row = conclusive.take_while(|(run, _)| run.state == State::Failed).count() as u32;
+    signs.runs.failed_in_a_row = sync::failed_in_a_row(runs);
     let succeeded = ended().find(|(run, _)| run.state == State::Succeeded);
     signs.last_success_at = succeeded.map(|(_, at)| at);
     signs.last_contact_at = ended().next().map(|(_, at)| at);

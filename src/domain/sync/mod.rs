@@ -11,8 +11,8 @@ use entity::connection::{ConnectionKind, ConnectionStatus};
 use entity::{pull_source, sync_run};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter, Select,
-    Statement,
+    ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -184,6 +184,26 @@ async fn begin(
     Ok(Some(Change::made(run, entry)))
 }
 
+/// Runs that fail one after the other before the schedule is slowed down.
+pub const RUNS_FAIL: u32 = 3;
+/// Runs that are looked at for it.
+const SLOWEST: u64 = 20;
+
+/// How many of the runs that read a whole source have failed since one succeeded; `runs` are the latest first.
+pub fn failed_in_a_row(runs: &[Run]) -> u32 {
+    let whole = runs.iter().filter(|run| matches!(run.mode, Mode::Full | Mode::Incremental));
+    let conclusive = whole.filter(|run| matches!(run.state, State::Succeeded | State::Failed));
+    conclusive.take_while(|run| run.state == State::Failed).count() as u32
+}
+
+/// How long a schedule waits: its interval; in quarantine twice as long after every further failure, up to a day.
+fn wait(interval_minutes: i32, failed: u32) -> Duration {
+    let interval = Duration::minutes(interval_minutes.into());
+    let longest = interval.max(Duration::days(1));
+    let doublings = (failed + 1).saturating_sub(RUNS_FAIL).min(16);
+    (interval * (1 << doublings)).min(longest)
+}
+
 /// Puts a full run in the queue for every connection whose time has come, in every organization; of any number of
 /// replicas one does it.
 pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
@@ -206,7 +226,11 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
                 let query = query.filter(pull_source::Column::NextRunAt.lte(now));
                 // Another replica was quicker.
                 let Some(mut source) = super::locked(tx, query).await? else { return Ok(Change::nothing(false)) };
-                source.next_run_at = source.interval_minutes.map(|minutes| now + Duration::minutes(minutes.into()));
+                let runs = tx.find::<sync_run::Entity>().filter(sync_run::Column::ConnectionId.eq(connection_id));
+                let runs = runs.filter(sync_run::Column::FinishedAt.is_not_null());
+                let runs = runs.order_by_desc(sync_run::Column::Id).limit(SLOWEST).all(&tx.db).await?;
+                let failed = failed_in_a_row(&runs);
+                source.next_run_at = source.interval_minutes.map(|minutes| now + wait(minutes, failed));
                 super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?;
                 let live = connection::unlocked(tx, connection_id).await?;
                 let served = live.status == ConnectionStatus::Active && live.deleted_at.is_none();
@@ -240,6 +264,31 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
         app.syncs.notify_one();
     }
     Ok(begun)
+}
+
+/// Begins the connection's latest run that reads all of the source once more; false while one has not ended.
+pub async fn again(cx: &Cx, connection: Uuid) -> Result<bool> {
+    let runs = of(cx).filter(sync_run::Column::ConnectionId.eq(connection));
+    let runs = runs.filter(sync_run::Column::Mode.is_in([Mode::Full, Mode::Incremental]));
+    let last = runs.order_by_desc(sync_run::Column::Id).one(&cx.app.store.write).await?;
+    let mode = last.map_or(Mode::Full, |run| run.mode);
+    let begun = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let begun = begin(tx, connection, mode, None, "a retry of a failure").await?;
+                Ok(begun.map_or(Change::nothing(false), |change| change.map(|_| true)))
+            })
+        })
+        .await?;
+    cx.app.syncs.notify_one();
+    Ok(begun)
+}
+
+/// The connection's run that has not ended.
+pub async fn unfinished(cx: &Cx, connection: Uuid) -> Result<Option<Uuid>> {
+    let runs = of(cx).filter(sync_run::Column::ConnectionId.eq(connection));
+    let run = runs.filter(sync_run::Column::FinishedAt.is_null()).one(&cx.app.store.write).await?;
+    Ok(run.map(|run| run.id))
 }
 
 fn of(cx: &Cx) -> Select<sync_run::Entity> {
@@ -357,5 +406,18 @@ fn entry(action: &'static str, run: &Run, at: DateTime<Utc>, after: Value) -> En
         before: None,
         after: Some(after),
         population: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_in_quarantine_waits_twice_as_long_after_every_failure_and_a_day_at_most() {
+        let minutes = |interval, failed| wait(interval, failed).num_minutes();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|failed| minutes(60, failed)), [60, 60, 60, 120, 240, 480]);
+        assert_eq!(minutes(60, 20), 24 * 60);
+        assert_eq!(minutes(60 * 24 * 7, 20), 60 * 24 * 7, "never more often than the schedule itself");
     }
 }

@@ -1,0 +1,61 @@
+//! A source that fails again and again is asked less and less often, until a run succeeds.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::hostile::Hostile;
+use super::{pulling, reader, sync};
+use crate::world::World;
+
+async fn look(here: &World, connection: &Value) -> (String, String, DateTime<Utc>) {
+    let query = "query($c: ID!) { node(id: $c) { ... on IdentitySource {
+        health { state reasons { code } } pull { nextRunAt } } } }";
+    let answer = here.graphql(query, json!({ "c": connection })).await;
+    let node = &answer["data"]["node"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let next = node["pull"]["nextRunAt"].as_str().unwrap_or_else(|| panic!("{answer:#}")).parse().unwrap();
+    (text(&node["health"]["state"]), text(&node["health"]["reasons"][0]["code"]), next)
+}
+
+#[tokio::test]
+async fn a_source_that_fails_again_and_again_is_read_less_often_until_a_run_succeeds() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let pull = json!({ "baseUrl": address, "secret": "wrong", "intervalMinutes": 60 });
+    let connection = pulling(&here.acme, pull.clone()).await;
+    assert_eq!(look(&here, &connection).await.0, "INACTIVE");
+    for (state, code) in [("DEGRADED", "RUN_FAILED"), ("DEGRADED", "RUN_FAILED"), ("QUARANTINED", "RUNS_FAIL")] {
+        assert_eq!(sync(&here.acme, &connection, "mode: FULL").await["state"], "FAILED");
+        let (found, why, _) = look(&here, &connection).await;
+        assert_eq!((found.as_str(), why.as_str()), (state, code));
+    }
+    // The schedule's next run begins when it was planned; the one after it later than the interval says.
+    let planned = look(&here, &connection).await.2;
+    here.app.clock.advance(Duration::from_secs(61 * 60));
+    let started = Instant::now();
+    let next = loop {
+        let next = look(&here, &connection).await.2;
+        if next > planned {
+            break next;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "no run began");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let wait = next - here.app.clock.now();
+    assert!(wait > chrono::Duration::minutes(110) && wait <= chrono::Duration::minutes(120), "{wait}");
+    while here.count("sync_run WHERE finished_at IS NULL", []).await > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p })
+        { userErrors { message } } }";
+    let right = json!({ "baseUrl": address, "secret": "id+/", "intervalMinutes": 60 });
+    here.graphql(update, json!({ "c": connection, "p": right })).await;
+    assert_eq!(sync(&here.acme, &connection, "mode: FULL").await["state"], "SUCCEEDED");
+    let (state, _, _) = look(&here, &connection).await;
+    assert_ne!(state, "QUARANTINED");
+    here.end().await;
+}
