@@ -11,7 +11,7 @@ use crate::context::App;
 use crate::domain::failure::run::{Claim, End};
 use crate::domain::failure::{self, Origin};
 use crate::domain::{
-    access, bulk, change, disconnect, erasure, event, expiry, health, idempotency, request_log, sync, token,
+    access, bulk, change, disconnect, erasure, event, expiry, health, idempotency, reconcile, request_log, sync, token,
 };
 use crate::error::Result;
 use crate::scim::{self, Replayed};
@@ -228,6 +228,11 @@ async fn close_due(app: &Arc<App>) {
         Ok(0) => {}
         Ok(closed) => tracing::info!(closed, "closed mappings and grants that had passed their planned end"),
         Err(error) => tracing::warn!(%error, "closing what has passed its planned end failed; it is tried again"),
+    }
+    match reconcile::reopen_due(app).await {
+        Ok(0) => {}
+        Ok(opened) => tracing::info!(opened, "opened findings again that were accepted until now"),
+        Err(error) => tracing::warn!(%error, "opening findings again failed; it is tried again"),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod connection_health;
 pub mod event;
 pub mod failure;
+pub mod finding;
 pub mod group;
 pub mod group_nesting;
 pub mod idempotency;
@@ -23,6 +24,7 @@ pub mod membership;
 pub mod organization;
 pub mod pull_source;
 pub mod pulled;
+pub mod reconciliation;
 pub mod request_log;
 pub mod role;
 pub mod role_grant;
@@ -67,6 +69,7 @@ scoped!(
     connection_health.ConnectionId,
     event.Id,
     failure.Id,
+    finding.Id,
     group.Id,
     group_nesting.Id,
     idempotency.Name,
@@ -74,6 +77,7 @@ scoped!(
     membership.Id,
     pull_source.ConnectionId,
     pulled.ResourceId,
+    reconciliation.Id,
     request_log.Id,
     role.Id,
     role_grant.Id,

@@ -97,7 +97,7 @@ fn in_verified_domain(organization: &Organization, user_name: &str) -> bool {
 }
 
 /// Makes an account of nobody the connection's.
-async fn link(
+pub(super) async fn link(
     cx: &Cx,
     tx: &Tx<'_>,
     ty: &ResourceType,

@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::{failure, list, user as accounts};
+use super::{failure, list, reconcile, user as accounts};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -83,10 +83,11 @@ async fn close(cx: &Cx, id: Uuid, leave_behind: bool) -> Result<()> {
                 .exec(&tx.db)
                 .await?;
             let failures = failure::leave(tx, id, now).await?;
+            let findings = reconcile::leave(tx, id, now).await?;
             let after = Connection { version: before.version + 1, updated_at: now, deleted_at: Some(now), ..before };
             let told = json!({
                 "name": after.name, "tokensRevoked": tokens.rows_affected, "mappingsRemoved": waiting.rows_affected,
-                "proposalsDismissed": proposals.rows_affected, "failuresDismissed": failures,
+                "proposalsDismissed": proposals.rows_affected, "failuresDismissed": failures, "findingsClosed": findings,
             });
             super::save::<connection::Entity, connection::ActiveModel>(tx, after).await?;
             let entry = Entry {

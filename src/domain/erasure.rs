@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFil
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{bulk, failure, idempotency, list};
+use super::{bulk, failure, idempotency, list, reconcile};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -57,6 +57,18 @@ pub const PERSONAL: &[Personal] = &[
             // Hashes of names: whoever knows a name could find it by them.
             ("thing", Some("NULL")),
             ("fingerprint", Some("''")),
+        ],
+    },
+    Personal {
+        table: "finding",
+        user: "user_id",
+        columns: &[
+            ("label", None),
+            ("detail", None),
+            ("reason", None),
+            // Hashes of names: whoever knows a name could find it by them.
+            ("key", None),
+            ("thing", None),
         ],
     },
     Personal { table: "pulled", user: "resource_id", columns: &[("digest", None)] },
@@ -112,6 +124,7 @@ pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Re
     let values = [tx.organization().into(), list::ids(users)];
     // By the names that the accounts still bear.
     failure::erase(tx, users, now).await?;
+    reconcile::erase(tx, users).await?;
     for Personal { table, user, columns } in PERSONAL {
         let set: Option<Vec<_>> =
             columns.iter().map(|(column, value)| value.map(|value| format!("{column} = {value}"))).collect();

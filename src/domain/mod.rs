@@ -31,6 +31,7 @@ pub mod order;
 pub mod organization;
 pub mod protection;
 pub mod pull_source;
+pub mod reconcile;
 pub mod request_log;
 pub mod restoration;
 pub mod role;

@@ -340,35 +340,53 @@ pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Sen
                 return Err(protection::protected());
             }
             let watch = Watch::begin(cx, tx).await?;
-            let now = tx.now_after(Some(user.updated_at));
-            let purge_after = match user.connection_id {
-                Some(owner) => {
-                    let connection = super::connection::unlocked(tx, owner).await?;
-                    let hard = connection.deletion_policy == DeletionPolicy::Hard;
-                    hard.then(|| now + Duration::days(connection.revival_days.into()))
-                }
-                None => None,
-            };
-            let row = user::ActiveModel {
-                deleted_at: Set(Some(now)),
-                updated_at: Set(now),
-                purge_after: Set(purge_after),
-                version: Set(user.version + 1),
-                ..Default::default()
-            };
-            write(tx, id, row).await?;
-            delete_emails(tx, id).await?;
-            close_activation(tx, id, now).await?;
-            super::group::renew_around(tx, &[id], now).await?;
-            let memberships = close_held(tx, "membership", &[id], now).await?;
-            let grants = close_held(tx, "role_grant", &[id], now).await?;
+            let change = delete_in(tx, user).await?;
             watch.end(cx, tx).await?;
-            let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
-            let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
-            Ok(Change::made((), entry))
+            Ok(change)
         })
     })
     .await
+}
+
+/// [`delete`] of an account that is locked, whoever is watched.
+pub(super) async fn delete_in(tx: &Tx<'_>, user: User) -> Result<Change<()>> {
+    let id = user.id;
+    let now = tx.now_after(Some(user.updated_at));
+    let purge_after = match user.connection_id {
+        Some(owner) => {
+            let connection = super::connection::unlocked(tx, owner).await?;
+            let hard = connection.deletion_policy == DeletionPolicy::Hard;
+            hard.then(|| now + Duration::days(connection.revival_days.into()))
+        }
+        None => None,
+    };
+    let row = user::ActiveModel {
+        deleted_at: Set(Some(now)),
+        updated_at: Set(now),
+        purge_after: Set(purge_after),
+        version: Set(user.version + 1),
+        ..Default::default()
+    };
+    write(tx, id, row).await?;
+    delete_emails(tx, id).await?;
+    close_activation(tx, id, now).await?;
+    super::group::renew_around(tx, &[id], now).await?;
+    let memberships = close_held(tx, "membership", &[id], now).await?;
+    let grants = close_held(tx, "role_grant", &[id], now).await?;
+    let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
+    let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
+    Ok(Change::made((), entry))
+}
+
+/// Turns an account off that is locked, whoever is watched.
+pub(super) async fn suspend_in(tx: &Tx<'_>, ty: &ResourceType, user: User) -> Result<Change<User>> {
+    if !user.active {
+        return Ok(Change::nothing(user));
+    }
+    let mut document = user.attributes()?;
+    document.insert("active".into(), false.into());
+    let document = document::normalize(ty, document)?;
+    update(tx, ty, user, document, "user.suspended").await
 }
 
 /// Ends every open interval of these accounts in `table`; returns how many.

@@ -17,7 +17,7 @@ use crate::domain::access::{self, Holding};
 use crate::domain::list::{Keyset, Slice};
 use crate::domain::member::{self, Place};
 use crate::domain::organization::{self, Organization};
-use crate::domain::{adoption, failure};
+use crate::domain::{adoption, failure, reconcile};
 use crate::domain::{connection, event, grant, group, health, key, mapping, pull_source, role, sync, token, user};
 use crate::error::Error;
 
@@ -42,6 +42,8 @@ pub struct ProposalId(pub Uuid);
 pub struct EventId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FailureId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FindingId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GrantId(pub Uuid);
 /// The roles that an account holds, or held at an instant, and through what.
@@ -182,6 +184,16 @@ impl Loader<FailureId> for Reads {
     async fn load(&self, keys: &[FailureId]) -> Found<FailureId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(failure::by_ids(&self.0, &ids).await?, |row| FailureId(row.id)))
+    }
+}
+
+impl Loader<FindingId> for Reads {
+    type Value = reconcile::Finding;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[FindingId]) -> Found<FindingId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(reconcile::by_ids(&self.0, &ids).await?, |row| FindingId(row.id)))
     }
 }
 

@@ -38,6 +38,7 @@ mod organization;
 mod overview;
 mod page;
 mod persisted;
+mod reconcile;
 mod replay;
 mod request_log;
 mod restoration;
@@ -89,6 +90,7 @@ struct Mutation(
     bulk::BulkJobMutation,
     failure::FailureMutation,
     sync::SyncMutation,
+    reconcile::ReconciliationMutation,
 );
 
 type Schema = async_graphql::Schema<Query, Mutation, subscription::Subscription>;
@@ -127,7 +129,7 @@ struct Door {
     budgets: budget::Budgets,
 }
 
-/// `/graphql`, the files of the page there, bulk jobs, and the exports of evidence.
+/// `/graphql`, the files of the page there, bulk jobs, exports to reconcile with, and the exports of evidence.
 pub fn router(app: Arc<App>) -> Router {
     let documents = persisted::Documents::new(app.config.graphql.operations.as_ref());
     let budgets = budget::Budgets::new(app.config.graphql.cost_limit);
@@ -137,6 +139,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/graphql/assets/{name}", get(graphiql::asset))
         .route("/bulk", post(bulk::upload::post))
         .route("/bulk/{id}/result.jsonl", get(bulk::result::get))
+        .route("/reconciliations", post(reconcile::upload::post))
         .route("/evidence/checkpoint", get(evidence::checkpoint))
         .route("/evidence/{report}", get(evidence::export))
         .with_state(door)

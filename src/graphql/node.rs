@@ -14,11 +14,13 @@ use super::grant::RoleGrant;
 use super::group::Group;
 use super::key::ApiKey;
 use super::loaders::{
-    self, ConnectionId, EventId, FailureId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId, UserId,
+    self, ConnectionId, EventId, FailureId, FindingId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId,
+    UserId,
 };
 use super::mapping::RoleMapping;
 use super::organization::Organization;
 use super::page::{self, Kind, MAX_PAGE};
+use super::reconcile::{Finding, Reconciliation};
 use super::role::Role;
 use super::sync::SyncRun;
 use super::token::ScimToken;
@@ -50,6 +52,8 @@ pub enum Node {
     BulkJob(BulkJob),
     Failure(Failure),
     SyncRun(SyncRun),
+    Reconciliation(Reconciliation),
+    Finding(Finding),
     Event(Event),
 }
 
@@ -82,6 +86,8 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
             Err(Error::NotFound(_)) => None,
             Err(error) => return Err(error.into()),
         },
+        Kind::Reconciliation => Reconciliation::find(page::cx(ctx)?, id).await?.map(Node::Reconciliation),
+        Kind::Finding => loaders::one(ctx, FindingId(id)).await?.map(|row| Node::Finding(row.into())),
         Kind::BulkJob => BulkJob::find(page::cx(ctx)?, id).await?.map(Node::BulkJob),
         Kind::Failure => loaders::one(ctx, FailureId(id)).await?.map(|row| Node::Failure(row.into())),
         Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),

@@ -18,11 +18,12 @@ use super::group::{Group, GroupFilter};
 use super::health::{self, AttentionItem};
 use super::key::ApiKey;
 use super::leaver::{self, Leaver, RevocationTimes};
-use super::loaders::{self, ConnectionId, FailureId, GroupId, RoleId, UserId};
+use super::loaders::{self, ConnectionId, FailureId, FindingId, GroupId, RoleId, UserId};
 use super::mapping::RoleMapping;
 use super::order::{GroupOrder, RoleOrder, UserOrder};
 use super::overview::ScimOverview;
 use super::page::{self, Kind, Long, Page, UserError, Window};
+use super::reconcile::{Finding, FindingFilter, FindingOrder, Reconciliation};
 use super::request_log::{RequestLogEntry, RequestLogFilter};
 use super::restoration::{self, DeletedGroup};
 use super::role::Role;
@@ -30,7 +31,7 @@ use super::sync::SyncRun;
 use super::user::{User, UserFilter};
 use crate::domain::{
     access, adoption, bulk, connection, deletion, event, extension, failure, grant, group, key, list, mapping,
-    organization, request_log, role, sync, user,
+    organization, reconcile, request_log, role, sync, user,
 };
 use crate::error::{Error, Result};
 
@@ -531,6 +532,74 @@ impl Organization {
         let total = if page::counted(ctx) { sync::count(cx, None).await? } else { 0 };
         let rows = sync::list(cx, None, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
+    }
+
+    /// Comparisons of connections with what their identity providers say, the latest first.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn reconciliations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this connection.")] connection_id: Option<ID>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<Reconciliation>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(true)?;
+        let connection = match connection_id {
+            Some(id) => match page::id_of(Kind::IdentitySource, &id) {
+                Some(id) => Some(id),
+                None => return Ok(Some(Page::empty())),
+            },
+            None => None,
+        };
+        let total = if page::counted(ctx) { reconcile::count_runs(cx, connection).await? } else { 0 };
+        let rows = reconcile::list_runs(cx, connection, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &Reconciliation| row.0.id, total)))
+    }
+
+    /// One comparison; null if there is none with this id.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn reconciliation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The reconciliation's global id.")] id: ID,
+    ) -> Result<Option<Reconciliation>> {
+        let Some(id) = page::id_of(Kind::Reconciliation, &id) else { return Ok(None) };
+        Reconciliation::find(page::cx(ctx)?, id).await
+    }
+
+    /// Differences between what is here and what identity providers say, as comparisons found them.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn findings(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match all of it.")] filter: Option<FindingFilter>,
+        #[graphql(desc = "In which order.", default)] order: FindingOrder,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<Page<Finding>>> {
+        let cx = page::cx(ctx)?;
+        let keyset = Window { first, after, last, before }.keyset(order == FindingOrder::NewestFirst)?;
+        let Some(which) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
+        let total = if page::counted(ctx) { reconcile::count(cx, &which).await? } else { 0 };
+        let rows = reconcile::list(cx, &which, &keyset).await?;
+        Ok(Some(Page::new(rows.map(Into::into), |row: &Finding| row.0.id, total)))
+    }
+
+    /// One finding; null if there is none with this id.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn finding(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The finding's global id.")] id: ID,
+    ) -> async_graphql::Result<Option<Finding>> {
+        let Some(id) = page::id_of(Kind::Finding, &id) else { return Ok(None) };
+        Ok(loaders::one(ctx, FindingId(id)).await?.map(Into::into))
     }
 
     /// One run; null if there is none with this id.

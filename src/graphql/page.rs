@@ -45,11 +45,13 @@ pub enum Kind {
     BulkJob,
     Failure,
     SyncRun,
+    Reconciliation,
+    Finding,
     Event,
 }
 
 impl Kind {
-    const ALL: [Kind; 16] = [
+    const ALL: [Kind; 18] = [
         Self::Organization,
         Self::IdentitySource,
         Self::ScimToken,
@@ -65,6 +67,8 @@ impl Kind {
         Self::BulkJob,
         Self::Failure,
         Self::SyncRun,
+        Self::Reconciliation,
+        Self::Finding,
         Self::Event,
     ];
 
@@ -85,6 +89,8 @@ impl Kind {
             Self::BulkJob => "BulkJob",
             Self::Failure => "Failure",
             Self::SyncRun => "SyncRun",
+            Self::Reconciliation => "Reconciliation",
+            Self::Finding => "Finding",
             Self::Event => "Event",
         }
     }

@@ -75,7 +75,7 @@ fn people(from: usize, to: usize) -> String {
     (from..to).map(|n| line("userCreate", json!({ "userName": format!("nurse.{n}") })) + "\n").collect()
 }
 
-async fn key_with(world: &World, permissions: &[Permission]) -> key::Issued {
+pub async fn key_with(world: &World, permissions: &[Permission]) -> key::Issued {
     key::issue(&world.system(), "some", permissions.iter().copied().collect(), None).await.unwrap()
 }
 

@@ -29,6 +29,7 @@ mod order;
 mod parity;
 mod process;
 mod random_queries;
+mod reconcile;
 mod replicas;
 mod request_log;
 mod routes;

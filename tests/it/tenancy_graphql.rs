@@ -14,6 +14,8 @@ fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(items) => items.iter().all(is_nothing),
+        // What has an id is there, whatever else it says.
+        Value::Object(thing) if thing.get("id").is_some_and(Value::is_string) => false,
         Value::Object(page) => page.values().all(|part| match part {
             Value::Array(items) => items.is_empty(),
             Value::Object(_) => true,

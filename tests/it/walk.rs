@@ -72,6 +72,13 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let run = tenant.graphql(start, json!({ "c": id })).await["data"]["syncStart"]["syncRun"]["id"].clone();
     crate::sync::ended(tenant, &run).await;
     ids.insert("SyncRun".into(), run.as_str().unwrap().to_owned());
+    let export = format!("userName,title\n{name}.person,Nurse\n{name}.missing,\n");
+    let compared =
+        crate::reconcile::upload(tenant, &ids["IdentitySource"], "kind=users", "text/csv", export).await.is(200);
+    ids.insert("Reconciliation".into(), compared.body["reconciliation"]["id"].as_str().unwrap().to_owned());
+    let found = tenant.graphql("{ organization { findings(first: 1) { nodes { id } } } }", json!({})).await;
+    let finding = &found["data"]["organization"]["findings"]["nodes"][0]["id"];
+    ids.insert("Finding".into(), finding.as_str().unwrap().to_owned());
     for kind in Schema::new().nodes() {
         assert!(ids.contains_key(kind), "a new kind of thing has ids: furnish a {kind} here");
     }
@@ -88,6 +95,8 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("connection", "IdentitySource"),
         ("failuresOf", "IdentitySource"),
         ("failure", "Failure"),
+        ("finding", "Finding"),
+        ("reconciliation", "Reconciliation"),
         ("adoptionProposal", "AdoptionProposal"),
         ("schemaExtension", "SchemaExtension"),
         ("scimToken", "ScimToken"),

@@ -203,7 +203,7 @@ const BOOKKEEPING: [&str; 9] = [
 ];
 
 /// What changes when a row changes and none comes.
-const SUMS: [(&str, &str); 8] = [
+const SUMS: [(&str, &str); 9] = [
     // What followed from earlier changes is told in its own time.
     ("events of changes", "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened')"),
     ("work that is finished", "count(*) FROM failure WHERE finished_at IS NOT NULL"),
@@ -211,6 +211,7 @@ const SUMS: [(&str, &str); 8] = [
         "work that is somebody's or tried again",
         "count(*) FROM failure WHERE assigned_to IS NOT NULL OR state = 'RETRYING'",
     ),
+    ("findings that somebody dealt with", "count(*) FROM finding WHERE state <> 'OPEN'"),
     ("versions of users", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"user\""),
     ("versions of groups", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"group\""),
     ("versions of connections", "CAST(coalesce(sum(version), 0) AS bigint) FROM connection"),

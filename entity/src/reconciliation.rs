@@ -1,0 +1,74 @@
+//! Comparisons of a connection's accounts and memberships with what its identity provider says. What was compared with
+//! is not kept.
+
+use sea_orm::entity::prelude::*;
+
+/// Where it is known from what the identity provider says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Source {
+    /// An export that somebody uploaded.
+    #[sea_orm(string_value = "UPLOAD")]
+    Upload,
+    /// What it wrote last, as the ledger tells.
+    #[sea_orm(string_value = "LAST_WRITE")]
+    LastWrite,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Scope {
+    #[sea_orm(string_value = "USERS")]
+    Users,
+    #[sea_orm(string_value = "MEMBERSHIPS")]
+    Memberships,
+    /// Both.
+    #[sea_orm(string_value = "EVERYTHING")]
+    Everything,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum State {
+    #[sea_orm(string_value = "RUNNING")]
+    Running,
+    #[sea_orm(string_value = "SUCCEEDED")]
+    Succeeded,
+    /// What was to be compared with is not believed; nothing was found.
+    #[sea_orm(string_value = "REFUSED")]
+    Refused,
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "reconciliation")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub connection_id: Uuid,
+    pub source: Source,
+    pub scope: Scope,
+    pub state: State,
+    /// who asked for it, in words
+    pub requested_by: String,
+    /// what it counted
+    pub counts: Json,
+    /// lines that could not be read, the first of them, and why
+    pub troubles: Json,
+    /// why it was refused or failed and what to do, or what else is to be known of it
+    pub reason: Option<String>,
+    /// one that was not heard of by then has died
+    pub until: DateTimeUtc,
+    pub started_at: DateTimeUtc,
+    pub finished_at: Option<DateTimeUtc>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

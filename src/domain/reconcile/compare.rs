@@ -1,0 +1,393 @@
+//! What an export differs from: it is read whole, and what is here in parts. Nothing is written here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use entity::user;
+use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Statement};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::diff::{Account, Attributes, Columns, Differs, Pairing, Person, drift, flatten, pair};
+use super::export::{Members, Named as ByName, People};
+use super::run::{Found, Outcome};
+use super::{Class, Kind, Named, thing};
+use crate::context::Cx;
+use crate::domain::access::{self, Moment};
+use crate::domain::document::fold;
+use crate::domain::{list, user as accounts};
+use crate::error::Result;
+
+/// Rows read at once, light and with their documents.
+const READ: u64 = 2_000;
+const PART: usize = 200;
+/// An export that lacks more than so many, and more than this share, is not believed without being asked.
+const FLOOR: u64 = 10;
+const SHRINK_PERCENT: u64 = 30;
+
+/// The live accounts of the connection and those of nobody.
+async fn accounts_of(cx: &Cx, id: Uuid) -> Result<Vec<Account>> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        id: Uuid,
+        external_id: Option<String>,
+        user_name: String,
+        active: bool,
+    }
+    let mut known = Vec::new();
+    for owner in [Some(id), None] {
+        let mut after = Uuid::nil();
+        loop {
+            let query = cx.find::<user::Entity>().filter(user::Column::DeletedAt.is_null());
+            let query = match owner {
+                Some(owner) => query.filter(user::Column::ConnectionId.eq(owner)),
+                None => query.filter(user::Column::ConnectionId.is_null()),
+            };
+            let rows: Vec<Row> = query
+                .filter(user::Column::Id.gt(after))
+                .order_by_asc(user::Column::Id)
+                .limit(READ)
+                .select_only()
+                .columns([user::Column::Id, user::Column::ExternalId, user::Column::UserName, user::Column::Active])
+                .into_model()
+                .all(cx.db())
+                .await?;
+            let Some(last) = rows.last() else { break };
+            after = last.id;
+            known.extend(rows.into_iter().map(|Row { id, external_id, user_name, active }| Account {
+                id,
+                owned: owner.is_some(),
+                external_id,
+                user_name,
+                active,
+            }));
+        }
+    }
+    Ok(known)
+}
+
+/// What these accounts say about themselves, flat.
+async fn documents(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, Attributes>> {
+    let mut documents = HashMap::new();
+    for account in accounts::by_ids(cx, ids).await? {
+        let mut attributes = flatten(&account.attributes()?);
+        attributes.insert("active".into(), account.active.into());
+        documents.insert(account.id, attributes);
+    }
+    Ok(documents)
+}
+
+pub(super) async fn users(cx: &Cx, id: Uuid, export: People, confirmed: bool) -> Result<Outcome> {
+    let cx = &Cx::system(cx.app.clone(), cx.organization());
+    let People { people, columns, reading } = export;
+    let known = accounts_of(cx, id).await?;
+    let pairing = pair(&people, &known);
+    let mut outcome = Outcome { covers: vec![Kind::MissingHere, Kind::Drifted], ..Outcome::default() };
+    let unlisted: Vec<&Account> =
+        known.iter().zip(&pairing.of_account).filter(|(_, person)| person.is_none()).map(|(it, _)| it).collect();
+    if let Some(why) = disbelieved(&known, &unlisted, confirmed) {
+        return Ok(Outcome { refused: Some(why), ..outcome });
+    }
+    missing(&people, &known, &pairing, &mut outcome);
+    drifted(cx, &people, &known, &pairing, &columns, &mut outcome).await?;
+    if reading.unread == 0 || confirmed {
+        outcome.covers.push(Kind::OrphanedHere);
+        orphaned(&unlisted, &mut outcome);
+    } else {
+        // Whoever stands in a line that nobody can read is not gone.
+        outcome.note = Some(format!(
+            "{} lines could not be read, so who is missing from the export was not judged; correct them and upload it \
+             again, or confirm that it is whole",
+            reading.unread
+        ));
+        outcome.found.retain(|found| found.kind != Kind::OrphanedHere);
+    }
+    outcome.columns = Some(columns);
+    roles(cx, &mut outcome.found).await?;
+    Ok(outcome)
+}
+
+/// Why an export that lacks so many is not believed.
+fn disbelieved(known: &[Account], unlisted: &[&Account], confirmed: bool) -> Option<String> {
+    let in_use = |account: &&Account| account.owned && account.active;
+    let live = known.iter().filter(in_use).count() as u64;
+    let absent = unlisted.iter().copied().filter(in_use).count() as u64;
+    let many = absent > FLOOR && absent * 100 > live * SHRINK_PERCENT;
+    ((many || (absent > 0 && absent == live)) && !confirmed).then(|| {
+        format!(
+            "the export lists {} of the {live} active accounts of this connection, which is not believed without being \
+             asked: nothing was compared. If it is whole, confirm it; otherwise export everybody who is assigned",
+            live - absent
+        )
+    })
+}
+
+fn missing(people: &[Person], known: &[Account], pairing: &Pairing, outcome: &mut Outcome) {
+    for (person, place) in people.iter().zip(&pairing.of_person) {
+        let account = place.and_then(|place| known.get(place));
+        let gone = person.active() == Some(false);
+        let local = match account {
+            Some(account) if account.owned => continue,
+            local => local,
+        };
+        if let Some(local) = local {
+            outcome.counts.class(Class::Local);
+            if gone {
+                if local.active {
+                    outcome.counts.orphaned_here += 1;
+                    outcome.counts.leavers += 1;
+                    outcome.found.push(Found { leaver: true, ..orphan(local, Class::Local) });
+                }
+                continue;
+            }
+        }
+        if gone {
+            // Neither here nor active there: the two agree.
+            continue;
+        }
+        outcome.counts.missing_here += 1;
+        let ids = [&person.external_id, &person.remote_id].into_iter().flatten().next();
+        let named = match (ids, &person.user_name) {
+            (Some(id), _) => Named::Id(id),
+            (None, Some(name)) => Named::UserName(name),
+            (None, None) => continue,
+        };
+        let identity = match named {
+            Named::Id(id) => json!(["id", id]),
+            Named::UserName(name) => json!(["userName", fold(name)]),
+        };
+        let by_name = person.user_name.as_deref().map_or(named, Named::UserName);
+        let theirs = person.attributes.iter();
+        outcome.found.push(Found {
+            thing: Some(thing(by_name)),
+            user: local.map(|local| local.id),
+            label: person.label().map(Into::into),
+            class: local.map(|_| Class::Local),
+            active: local.is_some_and(|local| local.active),
+            detail: theirs.map(|(name, value)| (name.clone(), Differs::of(Some(value.clone()), None))).collect(),
+            ..Found::new(Kind::MissingHere, identity)
+        });
+    }
+}
+
+async fn drifted(
+    cx: &Cx,
+    people: &[Person],
+    known: &[Account],
+    pairing: &Pairing,
+    columns: &Columns,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let pairs: Vec<(&Account, &Person)> = known
+        .iter()
+        .zip(&pairing.of_account)
+        .filter_map(|(account, place)| Some((account, people.get((*place)?)?)))
+        .filter(|(account, _)| account.owned)
+        .collect();
+    for part in pairs.chunks(PART) {
+        let ids: Vec<Uuid> = part.iter().map(|(account, _)| account.id).collect();
+        let documents = documents(cx, &ids).await?;
+        for (account, person) in part {
+            // Whoever was deleted a moment ago is compared the next time.
+            let Some(ours) = documents.get(&account.id) else { continue };
+            let gone = person.active() == Some(false);
+            let class = if gone { Class::Unassigned } else { Class::Assigned };
+            outcome.counts.class(class);
+            let detail = drift(&person.attributes, ours, columns);
+            if detail.is_empty() {
+                outcome.counts.agreed += 1;
+                continue;
+            }
+            let leaver = gone && account.active;
+            outcome.counts.drifted += 1;
+            outcome.counts.leavers += u64::from(leaver);
+            outcome.found.push(Found {
+                user: Some(account.id),
+                label: Some(account.user_name.clone()),
+                class: Some(class),
+                leaver,
+                active: account.active,
+                detail,
+                ..Found::new(Kind::Drifted, json!(account.id))
+            });
+        }
+    }
+    Ok(())
+}
+
+fn orphan(account: &Account, class: Class) -> Found {
+    Found {
+        user: Some(account.id),
+        label: Some(account.user_name.clone()),
+        class: Some(class),
+        active: account.active,
+        detail: BTreeMap::from([("active".into(), Differs::of(None, Some(account.active.into())))]),
+        ..Found::new(Kind::OrphanedHere, json!(account.id))
+    }
+}
+
+fn orphaned(unlisted: &[&Account], outcome: &mut Outcome) {
+    for account in unlisted {
+        let class = if account.owned { Class::Unassigned } else { Class::Local };
+        outcome.counts.class(class);
+        // An account of nobody that is turned off is nothing that anybody could use.
+        if !account.owned && !account.active {
+            continue;
+        }
+        let leaver = account.owned && account.active;
+        outcome.counts.orphaned_here += 1;
+        outcome.counts.leavers += u64::from(leaver);
+        outcome.found.push(Found { leaver, ..orphan(account, class) });
+    }
+}
+
+/// Says of each account that is about to be found how many roles it holds.
+pub(super) async fn roles(cx: &Cx, found: &mut [Found]) -> Result<()> {
+    let mut about: Vec<&mut Found> = found.iter_mut().filter(|it| it.active && it.kind != Kind::Membership).collect();
+    for part in about.chunks_mut(PART) {
+        let ids: Vec<Uuid> = part.iter().filter_map(|found| found.user).collect();
+        let holdings = access::of_users(cx, &ids, Moment::Now).await?;
+        for found in part {
+            let held = found.user.and_then(|id| holdings.get(&id)).into_iter().flatten();
+            let roles: BTreeSet<Uuid> = held.map(|holding| holding.role_id).collect();
+            found.roles = i32::try_from(roles.len()).unwrap_or(i32::MAX);
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, FromQueryResult)]
+struct GroupRow {
+    id: Uuid,
+    external_id: Option<String>,
+    display_name: String,
+}
+
+pub(super) async fn memberships(cx: &Cx, id: Uuid, export: &Members, confirmed: bool) -> Result<Outcome> {
+    let cx = &Cx::system(cx.app.clone(), cx.organization());
+    let text = r#"SELECT id, external_id, display_name FROM "group" WHERE organization_id = $1 AND connection_id = $2
+        AND deleted_at IS NULL ORDER BY id"#;
+    let values = [cx.organization().into(), id.into()];
+    let groups = GroupRow::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values.clone()));
+    let groups = groups.all(cx.db()).await?;
+    let people: Vec<Account> = accounts_of(cx, id).await?.into_iter().filter(|account| account.owned).collect();
+    let text = r#"SELECT m.group_id, m.user_id FROM membership m JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id
+        AND g.connection_id = $2 AND g.deleted_at IS NULL WHERE m.organization_id = $1 AND m.until IS NULL"#;
+    let rows = cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let mut ours: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
+    for row in rows {
+        ours.insert((row.try_get("", "group_id")?, row.try_get("", "user_id")?));
+    }
+    let group_index =
+        Index::of(groups.iter().map(|row| (row.id, row.external_id.as_deref(), row.display_name.as_str())));
+    let people_index = Index::of(people.iter().map(|row| (row.id, row.external_id.as_deref(), row.user_name.as_str())));
+    let mut outcome = Outcome { covers: vec![Kind::Membership], ..Outcome::default() };
+    let (mut theirs, mut unknown) = (BTreeSet::new(), [0u64; 2]);
+    for (group, members) in &export.groups {
+        let Some(group) = group_index.find(group) else {
+            unknown[0] += 1;
+            continue;
+        };
+        for member in members {
+            match people_index.find(member) {
+                Some(user) => drop(theirs.insert((group, user))),
+                // A group in the group is no membership of a person.
+                None if group_index.find(member).is_some() => {}
+                None => unknown[1] += 1,
+            }
+        }
+    }
+    let extra: Vec<_> = ours.difference(&theirs).copied().collect();
+    let lacking: Vec<_> = theirs.difference(&ours).copied().collect();
+    let (absent, live) = (extra.len() as u64, ours.len() as u64);
+    let many = absent > FLOOR && absent * 100 > live * SHRINK_PERCENT;
+    if (many || (absent > 0 && absent == live)) && !confirmed {
+        let why = format!(
+            "the export lists {} of the {live} memberships of this connection's groups, which is not believed without \
+             being asked: nothing was compared. If it is whole, confirm it; otherwise export every group",
+            live - absent
+        );
+        return Ok(Outcome { refused: Some(why), ..outcome });
+    }
+    outcome.counts.agreed = live - absent;
+    let judged = export.reading.unread == 0 || confirmed;
+    let mut notes = Vec::new();
+    if !judged {
+        notes.push(format!(
+            "{} lines could not be read, so who is missing from a group of the export was not judged",
+            export.reading.unread
+        ));
+        outcome.covers.clear();
+    }
+    if unknown != [0, 0] {
+        let [groups, members] = unknown;
+        notes.push(format!("{groups} groups and {members} members of the export are not here as this connection's"));
+    }
+    outcome.note = (!notes.is_empty()).then(|| notes.join("; "));
+    let names: HashMap<Uuid, &str> = people.iter().map(|it| (it.id, it.user_name.as_str())).collect();
+    let sides = [(&extra, false), (&lacking, true)];
+    for (pairs, in_theirs) in sides.into_iter().filter(|(_, in_theirs)| judged || *in_theirs) {
+        for (group, user) in pairs {
+            // Somebody of another owner in the group was put there by hand; the export cannot know them.
+            let label = names.get(user).map(|name| (*name).to_owned());
+            outcome.counts.memberships += 1;
+            outcome.found.push(membership(*group, *user, label, in_theirs));
+        }
+    }
+    Ok(outcome)
+}
+
+/// Only one of the two has `user` in `group`.
+pub(super) fn membership(group: Uuid, user: Uuid, label: Option<String>, in_theirs: bool) -> Found {
+    let differs = Differs::of(Some(in_theirs.into()), Some((!in_theirs).into()));
+    Found {
+        user: Some(user),
+        group: Some(group),
+        label,
+        detail: BTreeMap::from([("members".into(), differs)]),
+        ..Found::new(Kind::Membership, json!([group, user]))
+    }
+}
+
+/// Things of the connection by every name that an export may give them.
+struct Index<'a> {
+    by_external: HashMap<&'a str, Uuid>,
+    by_id: HashMap<String, Uuid>,
+    by_name: HashMap<String, Uuid>,
+}
+
+impl<'a> Index<'a> {
+    fn of(rows: impl Iterator<Item = (Uuid, Option<&'a str>, &'a str)>) -> Self {
+        let mut index = Self { by_external: HashMap::new(), by_id: HashMap::new(), by_name: HashMap::new() };
+        for (id, external, name) in rows {
+            index.by_id.insert(id.to_string(), id);
+            index.by_name.entry(fold(name)).or_insert(id);
+            if let Some(external) = external {
+                index.by_external.entry(external).or_insert(id);
+            }
+        }
+        index
+    }
+
+    fn find(&self, named: &ByName) -> Option<Uuid> {
+        let remote = named.remote_id.as_deref();
+        let external = [named.external_id.as_deref(), remote].into_iter().flatten();
+        let by_external = external.filter_map(|id| self.by_external.get(id)).next();
+        let by_id = || self.by_id.get(remote?);
+        let by_name = || self.by_name.get(&fold(named.name.as_deref()?));
+        by_external.or_else(by_id).or_else(by_name).copied()
+    }
+}
+
+/// The names of accounts that are there, and which of them are deleted.
+pub(super) async fn names(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, (String, bool)>> {
+    let text = format!(
+        r#"SELECT id, user_name, deleted_at IS NOT NULL AS gone FROM "user" WHERE organization_id = $1 AND purged_at IS NULL AND id {}"#,
+        list::among(cx.backend(), 2)
+    );
+    let values = [cx.organization().into(), list::ids(ids)];
+    let mut names = HashMap::new();
+    for row in cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await? {
+        names.insert(row.try_get("", "id")?, (row.try_get("", "user_name")?, row.try_get("", "gone")?));
+    }
+    Ok(names)
+}
