@@ -10,6 +10,8 @@ use async_graphql::Variables;
 use async_graphql::parser::parse_query;
 use rolecall::domain::document::{Projection, normalize, search_document};
 use rolecall::domain::list::{Cursor, Place};
+use rolecall::domain::reconcile::diff::drift;
+use rolecall::domain::reconcile::export::{Format, members, people};
 use rolecall::domain::schema::{self, ResourceType};
 use rolecall::domain::search::{Filter, compile, matches, order};
 use rolecall::error::Error;
@@ -25,13 +27,14 @@ type Object = Map<String, Value>;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("filter", filter),
     ("path", path),
     ("patch", patch),
     ("cursor", cursor),
     ("document", document),
     ("graphql_limits", graphql_limits),
+    ("export", export),
 ];
 
 /// A filter prints as text that means the same, compiles alike for both databases, and never puts what the client
@@ -167,6 +170,28 @@ pub fn graphql_limits(data: &[u8]) {
     let Ok(document) = parse_query(text) else { return };
     let judge = || limits::check_document(&document, &Variables::default());
     assert_eq!(judge(), judge(), "{text}");
+}
+
+/// An export is read as people and memberships or refused, the same way each time: whoever is listed is somebody, stands in
+/// a line that is there, and differs from nobody who says the same.
+pub fn export(data: &[u8]) {
+    let lines = data.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+    for format in [Format::Csv, Format::JsonLines] {
+        let read = || people(format, data, schema::user());
+        let listed = read();
+        assert_eq!(outcome(&listed), outcome(&read()));
+        if let Ok(listed) = listed {
+            for person in &listed.people {
+                assert!(person.label().is_some(), "{person:?}");
+                assert!((1..=lines).contains(&person.line), "{person:?} in {lines} lines");
+                assert!(drift(&person.attributes, &person.attributes, &listed.columns).is_empty(), "{person:?}");
+            }
+            assert!(listed.people.len() as u64 + listed.reading.unread <= listed.reading.rows);
+            assert!(listed.reading.troubles.iter().all(|trouble| (1..=lines).contains(&trouble.line)));
+        }
+        let read = || members(format, data, schema::group());
+        assert_eq!(outcome(&read()), outcome(&read()));
+    }
 }
 
 /// The printed form reads as the same again, unless printing has made it too long or, by parentheses that

@@ -45,6 +45,10 @@ pub enum SubjectKind {
     Failure,
     /// A run that reads a connection's source.
     SyncRun,
+    /// A comparison of a connection with what its identity provider says.
+    Reconciliation,
+    /// A difference that such a comparison found.
+    Finding,
     /// Something that this version of the schema has no name for.
     Other,
 }
@@ -67,6 +71,8 @@ impl SubjectKind {
             "bulk_job" => Self::BulkJob,
             "failure" => Self::Failure,
             "sync_run" => Self::SyncRun,
+            "reconciliation" => Self::Reconciliation,
+            "finding" => Self::Finding,
             _ => Self::Other,
         }
     }
@@ -87,6 +93,8 @@ impl SubjectKind {
             Self::BulkJob => Kind::BulkJob,
             Self::Failure => Kind::Failure,
             Self::SyncRun => Kind::SyncRun,
+            Self::Reconciliation => Kind::Reconciliation,
+            Self::Finding => Kind::Finding,
             Self::Access | Self::Other => return None,
         })
     }

@@ -108,3 +108,26 @@ fn json_lines_of_users_and_groups_are_read() {
         assert!(error.starts_with("line 1"), "{error}");
     }
 }
+
+proptest::proptest! {
+    /// Whatever comes is read or refused.
+    #[test]
+    fn nothing_that_is_uploaded_breaks_the_reader(pieces in proptest::collection::vec(
+        proptest::sample::select(vec![
+            "userName", "email", "id", "active", "group", ",", ";", "\t", "\n", "\r\n", "\"", "\0", "ada", "\u{FEFF}",
+            "true", "{\"userName\": \"x\"}", "{\"displayName\": \"x\", \"members\": [", "]}", "{", "}",
+        ]), 0..60), noise in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..20))
+    {
+        let mut bytes = pieces.concat().into_bytes();
+        let whole = bytes.clone();
+        bytes.extend(noise);
+        for bytes in [whole, bytes] {
+            for format in [Format::Csv, Format::JsonLines] {
+                if let Ok(export) = people(format, &bytes, schema::user()) {
+                    proptest::prop_assert!(export.people.iter().all(|person| person.label().is_some()));
+                }
+                let _ = members(format, &bytes, schema::group());
+            }
+        }
+    }
+}
