@@ -55,6 +55,9 @@ pub struct ServeArgs {
     /// Whether connections may read SCIM sources by plain HTTP and inside private networks (true or false)
     #[arg(long, env = "ROLECALL_PULL_PRIVATE_ADDRESSES", default_value_t = false, action = clap::ArgAction::Set)]
     pub pull_private_addresses: bool,
+    /// Seconds that a SCIM source may take for one answer
+    #[arg(long, env = "ROLECALL_PULL_TIMEOUT", default_value_t = DEFAULT_PULL_TIMEOUT, value_parser = clap::value_parser!(u16).range(1..=60))]
+    pub pull_timeout: u16,
     /// JSON file of the issuers whose tokens open the management API, beside the installation's own
     #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
     pub issuers: Option<PathBuf>,
@@ -65,6 +68,9 @@ pub const DEFAULT_COST_LIMIT: u32 = 1_000_000;
 
 /// Enough for a first full sync at whatever speed an identity provider is known to push.
 pub const DEFAULT_RATE_LIMIT: u32 = 5_000;
+
+/// Enough for a slow page of a large directory.
+pub const DEFAULT_PULL_TIMEOUT: u16 = 30;
 
 /// The configuration as the house uses it.
 #[derive(Debug, Clone)]
@@ -82,6 +88,8 @@ pub struct Config {
     pub scim_rate_limit: u32,
     /// Whether connections may read sources by plain HTTP and inside private networks.
     pub pull_private_addresses: bool,
+    /// Seconds that a source may take for one answer.
+    pub pull_timeout: u16,
     /// Whose tokens open the management API, beside the installation's own.
     pub issuers: Vec<issuers::Issuer>,
     pub graphql: Graphql,
@@ -121,8 +129,8 @@ impl ServeArgs {
             None => Vec::new(),
         };
         let metrics = self.metrics_listen.is_some();
-        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, .. } = self;
-        Ok(Config { scim_enabled, metrics, scim_rate_limit, pull_private_addresses, graphql, issuers, ..config })
+        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, pull_timeout, .. } = self;
+        Ok(Config { scim_enabled, metrics, scim_rate_limit, pull_private_addresses, pull_timeout, graphql, issuers, ..config })
     }
 }
 
@@ -152,6 +160,7 @@ impl StoreArgs {
             metrics: false,
             scim_rate_limit: DEFAULT_RATE_LIMIT,
             pull_private_addresses: false,
+            pull_timeout: DEFAULT_PULL_TIMEOUT,
             graphql: Graphql::default(),
             issuers: Vec::new(),
         })

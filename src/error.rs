@@ -66,9 +66,52 @@ pub enum Rule {
     Count,
 }
 
+impl Rule {
+    /// The rule's name in RFC 7644 table 9 and RFC 9865 section 2.3.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Value => "invalidValue",
+            Self::Syntax => "invalidSyntax",
+            Self::Path => "invalidPath",
+            Self::NoTarget => "noTarget",
+            Self::Mutability => "mutability",
+            Self::Filter => "invalidFilter",
+            Self::TooMany => "tooMany",
+            Self::Cursor => "invalidCursor",
+            Self::Count => "invalidCount",
+        }
+    }
+}
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// A stable code of what went wrong, as the request log and the review queue have it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "NOT_FOUND",
+            Self::Taken { .. } => "TAKEN",
+            Self::Stale { .. } => "STALE",
+            Self::Invalid { .. } => "INVALID",
+            Self::Forbidden(_) => "FORBIDDEN",
+            Self::Held { reason, .. } => reason,
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::Unsupported(_) => "UNSUPPORTED",
+            Self::Busy(_) => "BUSY",
+            Self::Limited { .. } => "RATE_LIMITED",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    /// The rule that was broken, by its name, and what broke it: as somebody else may have called it.
+    pub fn blame(&self) -> (Option<&'static str>, Option<Cow<'static, str>>) {
+        match self {
+            Self::Taken { field } => (Some("uniqueness"), Some(Cow::Borrowed(*field))),
+            Self::Invalid { rule, field, .. } => (Some(rule.name()), Some(field.clone())),
+            _ => (None, None),
+        }
+    }
+
     /// A value that cannot be accepted, and why.
     pub fn invalid(field: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
         Self::broken(Rule::Value, field, why)

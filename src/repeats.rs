@@ -53,6 +53,8 @@ pub struct Repeats {
     any: AtomicBool,
     /// Wakes whoever tries failed writes again.
     pub retries: Notify,
+    /// Wakes whoever reads again what could not be carried over.
+    pub readings: Notify,
 }
 
 #[derive(Debug, Default)]

@@ -55,9 +55,9 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     seal(&app).await;
 }
 
-/// Reads the sources of connections until told to stop.
+/// Reads the sources of connections, and again what could not be carried over, until told to stop.
 pub async fn pull(app: Arc<App>, stop: watch::Receiver<bool>) {
-    pull::work(app, stop).await;
+    tokio::join!(pull::work(app.clone(), stop.clone()), pull::read_again(app, stop));
 }
 
 async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -125,7 +125,7 @@ async fn retry(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
 }
 
 async fn retry_next(app: &Arc<App>) -> Result<bool> {
-    let Some(claim) = failure::run::claim(app, Origin::Request).await? else { return Ok(false) };
+    let Some(claim) = failure::run::claim(app, Origin::Request, &[]).await? else { return Ok(false) };
     match claim.attempt().await? {
         Ok(attempt) => match scim::replay(&attempt.cx, &claim.organization.slug, &attempt.payload).await? {
             Replayed::Done => claim.done(failure::Resolution::Retried).await?,

@@ -20,9 +20,7 @@ use crate::outbound::{Answer, Outbound};
 
 /// The longest answer that is read.
 const MAX_BODY: usize = 16 * 1024 * 1024;
-/// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a request is made in all.
+/// How often a run makes a request in all.
 const TRIES: u32 = 6;
 /// The first pause before another try; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -30,6 +28,14 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// A token is renewed so long before its end.
 const TOKEN_MARGIN: i64 = 30;
+/// The source was not to be reached, or has a fault of its own.
+const UNAVAILABLE: &str = "SOURCE_UNAVAILABLE";
+/// The source does not know us, or does not let us read.
+const CREDENTIALS: &str = "SOURCE_CREDENTIALS";
+/// The address leads to nothing that can be read, or the source cannot do what is asked of it.
+const ADDRESS: &str = "SOURCE_ADDRESS";
+/// What the source answers is not SCIM, or has no end.
+pub const UNREADABLE: &str = "SOURCE_UNREADABLE";
 /// The longest id of a resource.
 const MAX_ID: usize = 512;
 
@@ -38,13 +44,20 @@ const MAX_ID: usize = 512;
 pub struct Refusal {
     pub status: Option<StatusCode>,
     pub scim_type: Option<String>,
+    /// The same as a code, for the review queue.
+    pub reason: &'static str,
     /// In words for people.
     pub words: String,
 }
 
 impl Refusal {
-    fn of(words: impl Into<String>) -> Self {
-        Self { status: None, scim_type: None, words: words.into() }
+    fn of(reason: &'static str, words: impl Into<String>) -> Self {
+        Self { status: None, scim_type: None, reason, words: words.into() }
+    }
+
+    /// Whether the same may be answered in a while.
+    pub fn passes(&self) -> bool {
+        self.status.is_none_or(passes)
     }
 
     /// Whether a paging cursor was refused: it has expired, or cursors do not work there.
@@ -95,6 +108,8 @@ pub struct Client {
     outbound: Outbound,
     pub source: PullSource,
     secret: String,
+    /// How often a request is made in all.
+    tries: u32,
     /// A token of the authorization server, and when it is to be renewed.
     token: Mutex<Option<(String, DateTime<Utc>)>>,
 }
@@ -107,7 +122,12 @@ impl Client {
     pub async fn open(cx: &Cx, connection: Uuid) -> Result<Self> {
         let (source, secret) = pull_source::open(cx, connection).await?;
         let outbound = Outbound::new(cx.app.config.pull_private_addresses).map_err(crate::error::Error::Internal)?;
-        Ok(Self { app: cx.app.clone(), outbound, source, secret, token: Mutex::default() })
+        Ok(Self { app: cx.app.clone(), outbound, source, secret, tries: TRIES, token: Mutex::default() })
+    }
+
+    /// For whoever comes again by a schedule of its own.
+    pub fn impatient(self) -> Self {
+        Self { tries: 1, ..self }
     }
 
     /// What the source says that it can do; one that says nothing can do nothing.
@@ -145,8 +165,8 @@ impl Client {
         let listed = match list.remove("Resources") {
             Some(Value::Array(listed)) => listed,
             // RFC 7644 section 3.4.2: a list without resources may leave them out.
-            None | Some(Value::Null) if list.contains_key("totalResults") || list.contains_key("schemas") => Vec::new(),
-            _ => return Err(Refusal::of(format!("{endpoint}: the answer is no list of SCIM"))),
+            None | Some(Value::Null) if list.contains_key("totalResults") || is_list(&list) => Vec::new(),
+            _ => return Err(Refusal::of(UNREADABLE, format!("{endpoint}: the answer is no list of SCIM"))),
         };
         let mut page = Page { resources: Vec::new(), rubbish: 0, total, next_cursor: None };
         for element in listed {
@@ -161,21 +181,36 @@ impl Client {
         Ok(page)
     }
 
-    /// One user by the source's id; none if it has none.
+    /// One of `Users` or `Groups` by the source's id; none if it has none.
     ///
     /// # Errors
     /// When the source does not answer, or refuses us.
-    pub async fn user(&self, id: &str) -> Result<Option<Remote>, Refusal> {
-        let mut path = Url::parse("x:/Users").map_err(|_| Refusal::of("no path"))?;
+    pub async fn one(&self, endpoint: &str, id: &str) -> Result<Option<Remote>, Refusal> {
+        let mut path = Url::parse(&format!("x:/{endpoint}")).map_err(|_| Refusal::of(ADDRESS, "no path"))?;
         // Whatever the id holds, it stays one segment of the path.
         if id == "." || id == ".." || add(&mut path, id).is_err() {
             return Ok(None);
         }
         match self.get(path.path().trim_start_matches('/'), &[]).await {
-            Ok(user) => Ok(remote(Value::Object(user))),
+            Ok(found) => Ok(remote(Value::Object(found))),
             Err(Refusal { status: Some(StatusCode::NOT_FOUND), .. }) => Ok(None),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// The same, if it is among those that are to be read.
+    ///
+    /// # Errors
+    /// When the source does not answer, or refuses us.
+    pub async fn still(&self, endpoint: &str, id: &str) -> Result<Option<Remote>, Refusal> {
+        let found = match self.source.user_filter.as_deref().filter(|_| endpoint == "Users") {
+            None => self.one(endpoint, id).await?,
+            Some(filter) => {
+                let filter = format!("({filter}) and id eq {}", quoted(id));
+                self.page(endpoint, Some(&filter), At::Index(0), 1).await?.resources.pop()
+            }
+        };
+        Ok(found.filter(|found| found.id == id))
     }
 
     /// A token for the source, if it is to be had.
@@ -189,7 +224,7 @@ impl Client {
     /// What an endpoint answers, tried again while what is in the way may pass.
     async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Map<String, Value>, Refusal> {
         let mut url = Url::parse(&format!("{}/{path}", self.source.base_url))
-            .map_err(|_| Refusal::of("the base URL of the source is not a URL"))?;
+            .map_err(|_| Refusal::of(ADDRESS, "the base URL of the source is not a URL"))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -198,7 +233,8 @@ impl Client {
         loop {
             tried += 1;
             let authorization = self.authorization(false).await?;
-            let answered = self.outbound.get_as(&url, &authorization, TIMEOUT, MAX_BODY).await;
+            let time = Duration::from_secs(self.app.config.pull_timeout.into());
+            let answered = self.outbound.get_as(&url, &authorization, time, MAX_BODY).await;
             let (refusal, wait) = match answered {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && self.renews() && !renewed => {
                     // The token was revoked, or the clocks differ.
@@ -208,7 +244,7 @@ impl Client {
                 }
                 Ok(answer) if answer.status.is_success() => match serde_json::from_slice(&answer.body) {
                     Ok(Value::Object(object)) => return Ok(object),
-                    _ => (Refusal::of(format!("{path}: the answer is not a JSON object")), None),
+                    _ => (Refusal::of(UNREADABLE, format!("{path}: the answer is not a JSON object")), None),
                 },
                 Ok(answer) => {
                     let wait = answer.retry_after.as_deref().and_then(|text| self.wait(text));
@@ -219,10 +255,10 @@ impl Client {
                     (refusal, wait)
                 }
                 // Who it is that was named does not change in a moment.
-                Err(words) if words.contains("not public") => return Err(Refusal::of(words)),
-                Err(words) => (Refusal::of(words), None),
+                Err(words) if words.contains("not public") => return Err(Refusal::of(ADDRESS, words)),
+                Err(words) => (Refusal::of(UNAVAILABLE, words), None),
             };
-            if tried >= TRIES {
+            if tried >= self.tries {
                 return Err(Refusal { words: format!("{}, tried {tried} times", refusal.words), ..refusal });
             }
             tokio::time::sleep(wait.unwrap_or_else(|| pause(tried))).await;
@@ -264,8 +300,10 @@ impl Client {
             let answered = self.ask_for_token().await;
             match answered {
                 Ok(answer) if !passes(answer.status) => break answer,
-                other if tried >= TRIES => {
-                    break other.map_err(|words| Refusal::of(format!("the token: {words}, tried {tried} times")))?;
+                other if tried >= self.tries => {
+                    break other.map_err(|words| {
+                        Refusal::of(UNAVAILABLE, format!("the token: {words}, tried {tried} times"))
+                    })?;
                 }
                 Ok(answer) => {
                     let wait = answer.retry_after.as_deref().and_then(|text| self.wait(text));
@@ -278,10 +316,10 @@ impl Client {
         let Some(token) = body["access_token"].as_str().filter(|_| answer.status.is_success()) else {
             let error: String = body["error"].as_str().unwrap_or("no token").chars().take(100).collect();
             let words = format!("the authorization server answered {}: {error}", answer.status);
-            return Err(Refusal { status: Some(StatusCode::UNAUTHORIZED), ..Refusal::of(words) });
+            return Err(Refusal { status: Some(StatusCode::UNAUTHORIZED), ..Refusal::of(CREDENTIALS, words) });
         };
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Refusal::of("the authorization server gave a token that no header can carry"));
+            return Err(Refusal::of(UNREADABLE, "the authorization server gave a token that no header can carry"));
         }
         let lasts = body["expires_in"].as_i64().unwrap_or(300).clamp(0, 24 * 60 * 60);
         *known = Some((token.to_owned(), now + chrono::Duration::seconds(lasts - TOKEN_MARGIN.min(lasts / 2))));
@@ -305,6 +343,12 @@ impl Client {
         fields.extend([("client_id", id), ("client_secret", self.secret.as_str())]);
         self.outbound.post_form(&url, &fields, None, MAX_BODY).await
     }
+}
+
+/// Whether a message says that it is a list; an error, for one, is none, whatever its status was.
+fn is_list(message: &Map<String, Value>) -> bool {
+    let urns = message.get("schemas").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    urns.into_iter().any(|urn| urn.eq_ignore_ascii_case("urn:ietf:params:scim:api:messages:2.0:ListResponse"))
 }
 
 /// A resource of a list; none if it is not one that can be told from others.
@@ -341,7 +385,13 @@ fn told(path: &str, answer: &Answer) -> Refusal {
         let detail: String = detail.chars().filter(|c| !c.is_control()).take(200).collect();
         words = format!("{words}: {detail}");
     }
-    Refusal { status: Some(answer.status), scim_type: body["scimType"].as_str().map(Into::into), words }
+    let reason = match answer.status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CREDENTIALS,
+        StatusCode::TOO_MANY_REQUESTS => "RATE_LIMITED",
+        status if passes(status) => UNAVAILABLE,
+        _ => ADDRESS,
+    };
+    Refusal { status: Some(answer.status), scim_type: body["scimType"].as_str().map(Into::into), reason, words }
 }
 
 /// Twice as long each time, and never the same for two clients.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::client::{Abilities, At, Client, Page, Refusal, quoted};
+use super::client::{Abilities, At, Client, Page, Refusal, UNREADABLE, quoted};
 use super::probe::remedy;
 use crate::context::App;
 use crate::domain::sync::carry::{self, Carried, Kind};
@@ -21,7 +21,7 @@ use crate::domain::sync::{self, Mode, Target, Trouble};
 use crate::error::Result;
 
 /// Runs that are carried out at once on one server process.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 /// A run that another server took in, or left behind, and one whose time has come are looked for this often.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often a run says that it is alive, and hears whether it must end.
@@ -34,6 +34,8 @@ const OVERLAP: chrono::Duration = chrono::Duration::minutes(10);
 const AGAIN: u32 = 2;
 /// So many pages in a row that bring nobody new are a circle.
 const STALLED: u32 = 3;
+/// So many that the source did not list are asked for one by one before they are removed.
+const ASKED: u64 = 200;
 /// How often a run may be interrupted before it is further.
 const INTERRUPTIONS: u32 = 5;
 
@@ -66,7 +68,7 @@ pub async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Done when the process is stopping.
-async fn told(stop: &mut watch::Receiver<bool>) {
+pub async fn told(stop: &mut watch::Receiver<bool>) {
     // An error means that the server is gone, which is the same to us.
     let _ = stop.wait_for(|stopping| *stopping).await;
 }
@@ -118,7 +120,8 @@ impl From<crate::error::Error> for Stop {
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        Self::End(End::Failed(format!("{}; {}", refusal.words, remedy(&refusal))))
+        let why = format!("{}; {}", refusal.words, remedy(&refusal));
+        Self::End(End::Failed { reason: Some(refusal.reason), why })
     }
 }
 
@@ -130,8 +133,9 @@ async fn whole(claim: &mut Claim) -> Result<End> {
     }
 }
 
+/// The source answered, and what it answered is of no use.
 fn failed(words: impl Into<String>) -> Stop {
-    Stop::End(End::Failed(words.into()))
+    Stop::End(End::Failed { reason: Some(UNREADABLE), why: words.into() })
 }
 
 async fn save(claim: &Claim) -> Result<(), Stop> {
@@ -144,7 +148,8 @@ async fn save(claim: &Claim) -> Result<(), Stop> {
 async fn phases(claim: &mut Claim) -> Result<(), Stop> {
     claim.checkpoint.interrupted += 1;
     if claim.checkpoint.interrupted > INTERRUPTIONS {
-        return Err(failed("the run was interrupted at the same place again and again; the server's log says by what"));
+        let why = "the run was interrupted at the same place again and again; the server's log says by what".into();
+        return Err(Stop::End(End::Failed { reason: Some("INTERNAL"), why }));
     }
     save(claim).await?;
     let client = Client::open(&claim.system(), claim.run.connection_id).await?;
@@ -166,11 +171,22 @@ async fn phases(claim: &mut Claim) -> Result<(), Stop> {
         let next = match claim.checkpoint.phase {
             Phase::Users => {
                 source.list(claim, Kind::User).await?;
+                // A dry run makes nobody, so that managers and members who are new stay unknown to it.
+                match claim.checkpoint.managers_missing && claim.run.mode != Mode::DryRun {
+                    true => Phase::Managers,
+                    false => Phase::Groups,
+                }
+            }
+            Phase::Managers => {
+                claim.checkpoint.managers_missing = false;
+                source.list(claim, Kind::User).await?;
+                if claim.checkpoint.managers_missing {
+                    note(claim, "some people have managers whom the source does not list");
+                }
                 Phase::Groups
             }
             Phase::Groups => {
                 source.list(claim, Kind::Group).await?;
-                // A dry run makes nobody, so that members of new groups stay unknown to it.
                 match claim.checkpoint.members_missing && claim.run.mode != Mode::DryRun {
                     true => Phase::Members,
                     false => Phase::Absent,
@@ -222,10 +238,10 @@ impl Source {
     /// Reads a list from the checkpoint to its end, and carries it over page by page.
     async fn list(&mut self, claim: &mut Claim, kind: Kind) -> Result<(), Stop> {
         let (dry, run) = (claim.run.mode == Mode::DryRun, claim.run.id);
-        let endpoint = if kind == Kind::User { "Users" } else { "Groups" };
+        let endpoint = kind.endpoint();
         let count = u64::from(self.client.source.page_size.unsigned_abs());
         let filter = self.filter(kind);
-        let members_only = claim.checkpoint.phase == Phase::Members;
+        let once_more = matches!(claim.checkpoint.phase, Phase::Managers | Phase::Members);
         let mut met: HashSet<u64> = HashSet::new();
         if claim.checkpoint.index > 0 || claim.checkpoint.cursor.is_some() {
             met.extend(carry::seen_ids(&claim.cx, run, kind).await?.iter().map(|id| hash(id)));
@@ -276,10 +292,10 @@ impl Source {
             }
             first = false;
             let mut carried = match kind {
-                Kind::User => carry::users(&claim.cx, run, resources, dry).await?,
+                Kind::User => carry::users(&claim.cx, Some(run), resources, dry).await?,
                 Kind::Group => {
                     let silent = claim.checkpoint.lists_members;
-                    carry::groups(&claim.cx, run, resources, silent, dry).await?
+                    carry::groups(&claim.cx, Some(run), resources, silent, dry).await?
                 }
             };
             if rubbish > 0 {
@@ -288,7 +304,7 @@ impl Source {
                 let why = format!("{rubbish} elements of the list have no usable id");
                 carried.troubles.push(Trouble { kind: endpoint.into(), remote_id: String::new(), why });
             }
-            keep(claim, kind, carried, members_only);
+            keep(claim, kind, carried, once_more).await?;
             claim.checkpoint.interrupted = 0;
             claim.checkpoint.index += listed;
             claim.checkpoint.cursor = next_cursor;
@@ -343,20 +359,22 @@ fn again(claim: &mut Claim, why: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-fn keep(claim: &mut Claim, kind: Kind, carried: Carried, members_only: bool) {
-    let Carried { mut tally, troubles, strangers, members_missing, lists_members } = carried;
+async fn keep(claim: &mut Claim, kind: Kind, carried: Carried, once_more: bool) -> Result<()> {
+    let Carried { mut tally, troubles, failures, strangers, managers_missing, members_missing, lists_members } =
+        carried;
+    claim.checkpoint.managers_missing |= managers_missing;
     claim.checkpoint.strangers += strangers;
     claim.checkpoint.members_missing |= members_missing;
     claim.checkpoint.lists_members |= lists_members;
-    if members_only {
-        // The groups were counted when they were read first.
+    if once_more {
+        // They were counted when they were read first.
         (tally.read, tally.unchanged, tally.updated) = (0, 0, 0);
     }
     match kind {
         Kind::User => claim.counts.users.add(tally),
         Kind::Group => claim.counts.groups.add(tally),
     }
-    claim.trouble(troubles);
+    claim.trouble(troubles, failures).await
 }
 
 fn hash(id: &str) -> u64 {
@@ -369,7 +387,7 @@ async fn one_user(claim: &mut Claim, client: &Client) -> Result<(), Stop> {
     let target = claim.run.target.clone().and_then(|target| serde_json::from_value(target).ok());
     let filter = match target {
         Some(Target::RemoteId(id)) => {
-            let found = client.user(&id).await?;
+            let found = client.one("Users", &id).await?;
             return one(claim, found.into_iter().collect()).await;
         }
         Some(Target::UserName(name)) => format!("userName eq {}", quoted(&name)),
@@ -385,9 +403,40 @@ async fn one(claim: &mut Claim, found: Vec<carry::Remote>) -> Result<(), Stop> {
         let what = if found.is_empty() { "nobody" } else { "more than one person" };
         return Err(failed(format!("the source lists {what} of that name; only a full run removes accounts")));
     }
-    let carried = carry::users(&claim.cx, claim.run.id, found, false).await?;
-    keep(claim, Kind::User, carried, false);
+    let carried = carry::users(&claim.cx, Some(claim.run.id), found, false).await?;
+    keep(claim, Kind::User, carried, false).await?;
     save(claim).await
+}
+
+/// Asks for those whom the source did not list, unless they are many: a list that is read page by page while it changes
+/// skips some. Who is there after all is carried over and stays.
+async fn ask(claim: &mut Claim, client: &Client, kind: Kind) -> Result<(), Stop> {
+    let (cx, run, dry) = (claim.cx.clone(), claim.run.id, claim.run.mode == Mode::DryRun);
+    let absent = carry::absent(&cx, run, kind, ASKED + 1).await?;
+    if absent.len() as u64 > ASKED {
+        return Ok(());
+    }
+    for id in absent {
+        let found = match client.still(kind.endpoint(), &id).await {
+            Ok(found) => found,
+            Err(refusal) if refusal.passes() => return Err(refusal.into()),
+            Err(refusal) => {
+                note(claim, &format!("whom the source did not list could not be asked for ({})", refusal.words));
+                return Ok(());
+            }
+        };
+        let Some(found) = found else { continue };
+        let carried = match kind {
+            Kind::User => carry::users(&cx, Some(run), vec![found], dry).await?,
+            Kind::Group => {
+                let silent = claim.checkpoint.lists_members;
+                carry::groups(&cx, Some(run), vec![found], silent, dry).await?
+            }
+        };
+        keep(claim, kind, carried, false).await?;
+        save(claim).await?;
+    }
+    Ok(())
 }
 
 /// Removes whom the source does not list, unless these are more than it is believed.
@@ -396,6 +445,7 @@ async fn absent(claim: &mut Claim, client: &Client) -> Result<(), Stop> {
     let percent = u64::from(client.source.shrink_percent.unsigned_abs());
     let mut asked = Vec::new();
     for (kind, name) in [(Kind::User, "accounts"), (Kind::Group, "groups")] {
+        ask(claim, client, kind).await?;
         let (seen, absent) = carry::seen(&cx, run, kind).await?;
         let strangers = claim.run.mode == Mode::DryRun && seen == 0;
         let many = absent > FLOOR && absent * 100 > (seen + absent) * percent;
@@ -424,7 +474,7 @@ async fn absent(claim: &mut Claim, client: &Client) -> Result<(), Stop> {
         let mut after = Uuid::nil();
         loop {
             let (carried, last) = carry::remove_absent(&cx, run, kind, after).await?;
-            keep(claim, kind, carried, false);
+            keep(claim, kind, carried, false).await?;
             save(claim).await?;
             match last {
                 Some(last) => after = last,

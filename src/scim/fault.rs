@@ -9,22 +9,15 @@ use super::filter::parse_path;
 use super::meaning::{Touched, touched};
 use super::quirk::member;
 use crate::domain::extension::Types;
-use crate::domain::failure::{self, Name, Origin, Part, Payload, Report, part};
-use crate::domain::schema::{self, Attribute, Place, ResourceType};
+use crate::domain::failure::outline::{MAX_ELEMENTS, MAX_SHAPES, attributes, shape};
+use crate::domain::failure::{self, MAX_LABEL, Name, Origin, Part, Payload, Report, WHOLE, part};
+use crate::domain::schema::{self, Attribute, ResourceType};
 use crate::domain::search::{AttrPath, Filter, Literal, Op};
 use crate::repeats::Success;
 use crate::requests::Refusal;
 
-/// Values of one request whose shape is told.
-const MAX_SHAPES: usize = 300;
-/// Values of one list whose shape is told.
-const MAX_ELEMENTS: usize = 20;
 /// Parts of one thing that are told apart.
 const MAX_PARTS: usize = 200;
-/// Characters of a label.
-const MAX_LABEL: usize = 200;
-/// Stands for what was to be written as a whole.
-const WHOLE: &str = "*";
 
 /// One write: a request, or an operation of a Bulk.
 pub struct Write<'a> {
@@ -202,7 +195,7 @@ impl Write<'_> {
         let body = self.body.as_ref()?;
         let mut left = MAX_SHAPES;
         if self.method != "PATCH" {
-            return Some(Value::Object(self.attributes(body, &mut left)));
+            return Some(Value::Object(attributes(self.ty(), body, &mut left)));
         }
         let operations = member(body, "Operations").and_then(Value::as_array).into_iter().flatten();
         let told = operations.take(MAX_ELEMENTS).filter_map(Value::as_object).map(|operation| {
@@ -217,7 +210,7 @@ impl Write<'_> {
             }
             if let Some(value) = member(operation, "value") {
                 let value = match (found, value) {
-                    (None, Value::Object(fields)) => Value::Object(self.attributes(fields, &mut left)),
+                    (None, Value::Object(fields)) => Value::Object(attributes(self.ty(), fields, &mut left)),
                     _ => shape(value, path.and_then(|path| self.attribute(path)), &mut left),
                 };
                 told.insert("value".into(), value);
@@ -249,37 +242,7 @@ impl Write<'_> {
         }
         Some(told)
     }
-
-    fn attributes(&self, fields: &Map<String, Value>, left: &mut usize) -> Map<String, Value> {
-        let ty = self.ty();
-        let mut told = Map::new();
-        for (key, value) in fields {
-            let (name, value) = match ty.locate(key) {
-                _ if key.eq_ignore_ascii_case("schemas") => continue,
-                Some(Place::Attribute(found)) => {
-                    (found.path(), shape(value, Some(found.sub.unwrap_or(found.attribute)), left))
-                }
-                Some(Place::Schema(schema)) => {
-                    let inner =
-                        value.as_object().into_iter().flatten().map(|(key, value)| match ty.locate_in(schema, key) {
-                            Some(found) => {
-                                let attribute = found.sub.unwrap_or(found.attribute);
-                                (attribute.name.clone(), shape(value, Some(attribute), left))
-                            }
-                            None => (UNKNOWN.into(), shape(value, None, left)),
-                        });
-                    (schema.urn.clone(), Value::Object(inner.collect()))
-                }
-                None => (UNKNOWN.into(), shape(value, None, left)),
-            };
-            told.insert(name, value);
-        }
-        told
-    }
 }
-
-/// Stands for a name that no schema has.
-const UNKNOWN: &str = "(unknown attribute)";
 
 /// The members that a filter compares with.
 fn ids_in(filter: &Filter, into: &mut Vec<String>) {
@@ -287,34 +250,6 @@ fn ids_in(filter: &Filter, into: &mut Vec<String>) {
         Filter::Compare(_, Op::Eq, Literal::String(id)) => into.push(part(Part::Member(id))),
         Filter::And(all) | Filter::Or(all) => all.iter().for_each(|one| ids_in(one, into)),
         _ => {}
-    }
-}
-
-/// What kind of value it is, and how long.
-fn shape(value: &Value, attribute: Option<&Attribute>, left: &mut usize) -> Value {
-    if *left == 0 {
-        return "…".into();
-    }
-    *left -= 1;
-    match value {
-        Value::Null => Value::Null,
-        Value::Bool(_) => "true or false".into(),
-        Value::Number(_) => "number".into(),
-        Value::String(text) => format!("text of {} characters", text.chars().count()).into(),
-        Value::Array(elements) => {
-            let mut told: Vec<_> = elements.iter().take(MAX_ELEMENTS).map(|one| shape(one, attribute, left)).collect();
-            if elements.len() > MAX_ELEMENTS {
-                told.push(format!("and {} more", elements.len() - MAX_ELEMENTS).into());
-            }
-            told.into()
-        }
-        Value::Object(fields) => {
-            let told = fields.iter().take(MAX_ELEMENTS).map(|(key, value)| {
-                let sub = attribute.and_then(|attribute| attribute.sub(key));
-                (sub.map_or(UNKNOWN, |sub| &sub.name).to_owned(), shape(value, None, left))
-            });
-            Value::Object(told.collect())
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! What every SCIM request and answer has in common: the caller, the body, media types, errors, versions.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -292,17 +291,16 @@ impl Failure {
 impl From<Error> for Failure {
     /// RFC 7644 section 3.12.
     fn from(error: Error) -> Self {
-        let (status, reason) = match &error {
-            Error::NotFound(_) => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-            Error::Taken { .. } => (StatusCode::CONFLICT, "TAKEN"),
-            Error::Stale { .. } => (StatusCode::PRECONDITION_FAILED, "STALE"),
-            Error::Invalid { .. } => (StatusCode::BAD_REQUEST, "INVALID"),
-            Error::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
-            Error::Held { reason, .. } => (StatusCode::FORBIDDEN, *reason),
-            Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
-            Error::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "UNSUPPORTED"),
-            Error::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "BUSY"),
-            Error::Limited { .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"),
+        let status = match &error {
+            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Taken { .. } => StatusCode::CONFLICT,
+            Error::Stale { .. } => StatusCode::PRECONDITION_FAILED,
+            Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Error::Forbidden(_) | Error::Held { .. } => StatusCode::FORBIDDEN,
+            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Error::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+            Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Internal(text) => {
                 tracing::error!(error = %text, "a SCIM request failed");
                 return Self::plain(
@@ -311,11 +309,7 @@ impl From<Error> for Failure {
                 );
             }
         };
-        let (scim_type, field) = match &error {
-            Error::Taken { field } => (Some("uniqueness"), Some(Cow::Borrowed(*field))),
-            Error::Invalid { rule, field, .. } => (Some(scim_type(*rule)), Some(field.clone())),
-            _ => (None, None),
-        };
+        let (reason, (scim_type, field)) = (error.reason(), error.blame());
         let retry_after = match error {
             Error::Limited { seconds } => Some(seconds),
             Error::Busy(_) => Some(1),
@@ -323,21 +317,6 @@ impl From<Error> for Failure {
         };
         let refusal = Refusal { reason, scim_type, field };
         Self { status, refusal, detail: error.to_string(), retry_after }
-    }
-}
-
-/// RFC 7644 table 9 and RFC 9865 section 2.3.
-fn scim_type(rule: Rule) -> &'static str {
-    match rule {
-        Rule::Value => "invalidValue",
-        Rule::Syntax => "invalidSyntax",
-        Rule::Path => "invalidPath",
-        Rule::NoTarget => "noTarget",
-        Rule::Mutability => "mutability",
-        Rule::Filter => "invalidFilter",
-        Rule::TooMany => "tooMany",
-        Rule::Cursor => "invalidCursor",
-        Rule::Count => "invalidCount",
     }
 }
 

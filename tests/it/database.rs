@@ -87,6 +87,7 @@ impl Database {
             metrics: false,
             scim_rate_limit: 100_000,
             pull_private_addresses: false,
+            pull_timeout: rolecall::config::DEFAULT_PULL_TIMEOUT,
             // Walks along the whole schema spend more than anybody does.
             graphql: Graphql { cost_limit: 0, ..Graphql::default() },
             issuers: Vec::new(),

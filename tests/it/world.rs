@@ -172,10 +172,16 @@ impl World {
         }
     }
 
+    /// Stops the server and its workers; the database stays.
+    pub async fn stop(&mut self) {
+        let Some(stop) = self.stop.take() else { return };
+        stop.send(()).unwrap();
+        self.serving.take().unwrap().await.unwrap().unwrap();
+    }
+
     /// The end of every story: the ledger is whole, and the server stops in order.
     pub async fn end(mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-        self.serving.take().unwrap().await.unwrap().unwrap();
+        self.stop().await;
         self.verify().await;
         self.app.store.clone().close().await;
         self.database.drop().await;

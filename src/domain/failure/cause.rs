@@ -2,7 +2,7 @@
 
 use chrono::Duration;
 
-use super::{Cause, Failure};
+use super::{Cause, Failure, Origin};
 use crate::domain::request_log;
 
 /// How long after each failed attempt the next one follows, for causes that pass by themselves. After the last one
@@ -14,13 +14,13 @@ pub const SCHEDULE: [Duration; 5] =
 pub fn of(reason: &str) -> Cause {
     match reason {
         "TAKEN" => Cause::Uniqueness,
-        "INVALID" | "UNREADABLE" | "MEDIA_TYPE" => Cause::InvalidValue,
-        "NOT_FOUND" | "NO_ENDPOINT" => Cause::NotFound,
+        "INVALID" | "UNREADABLE" | "MEDIA_TYPE" | "SOURCE_UNREADABLE" => Cause::InvalidValue,
+        "NOT_FOUND" | "NO_ENDPOINT" | "SOURCE_ADDRESS" => Cause::NotFound,
         "PROTECTED_ACCOUNT" | "LAST_HOLDER" => Cause::Protected,
-        "FORBIDDEN" => Cause::NotPermitted,
+        "FORBIDDEN" | "SOURCE_CREDENTIALS" => Cause::NotPermitted,
         "UNSUPPORTED" | "METHOD_NOT_ALLOWED" => Cause::Unsupported,
         "TOO_LARGE" => Cause::TooLarge,
-        "BUSY" | "TARGET_UNAVAILABLE" => Cause::TargetUnavailable,
+        "BUSY" | "TARGET_UNAVAILABLE" | "SOURCE_UNAVAILABLE" => Cause::TargetUnavailable,
         "RATE_LIMITED" => Cause::RateLimited,
         "INTERNAL" => Cause::Internal,
         _ => Cause::Conflict,
@@ -36,6 +36,12 @@ pub fn passes(cause: Cause) -> bool {
 pub fn words(failure: &Failure) -> String {
     let field = failure.field.as_deref();
     match (failure.cause, failure.reason.as_str()) {
+        (_, "SOURCE_UNREADABLE") => "what the source answers is not SCIM, or does not come to an end".into(),
+        (_, "SOURCE_ADDRESS") => {
+            "the source's address leads to nothing that can be read, or it cannot do what is asked".into()
+        }
+        (_, "SOURCE_CREDENTIALS") => "the source does not take the connection's credentials".into(),
+        (Cause::RateLimited, _) if failure.origin == Origin::Sync => "the source wants to be asked less often".into(),
         (Cause::Uniqueness, _) => format!("{} is already in use here", field.unwrap_or("a value")),
         (Cause::InvalidValue, _) => match field {
             Some(field) => format!("{field} cannot be accepted as it was sent"),
@@ -56,6 +62,9 @@ pub fn words(failure: &Failure) -> String {
 
 /// What most probably puts it right: a code for programs, and words for people.
 pub fn suggestion(failure: &Failure) -> (&'static str, String) {
+    if let Some((code, text)) = of_source(failure) {
+        return (code, text.into());
+    }
     let code = match (failure.cause, failure.reason.as_str()) {
         (Cause::Uniqueness, _) => "FIND_THE_RIGHT_ONE",
         (Cause::InvalidValue, "INVALID") => "CHANGE_ATTRIBUTE_MAPPING",
@@ -71,5 +80,33 @@ pub fn suggestion(failure: &Failure) -> (&'static str, String) {
         (Cause::Internal, _) => "TELL_OPERATOR",
     };
     let text = request_log::remedy(&failure.reason, failure.scim_type.as_deref(), failure.field.as_deref());
-    (code, text)
+    match failure.origin {
+        Origin::Request => (code, text),
+        // What a connection reads by itself stands where its identity provider would.
+        Origin::Sync => (code, text.replace("dentity provider", "dentity source")),
+    }
+}
+
+fn of_source(failure: &Failure) -> Option<(&'static str, &'static str)> {
+    Some(match failure.reason.as_str() {
+        "SOURCE_UNAVAILABLE" => {
+            ("RETRY", "Look at the source's own log, and have it tried again when the source works: failureRetry.")
+        }
+        "SOURCE_CREDENTIALS" => (
+            "GIVE_SECRET",
+            "Give the connection a valid secret (connectionUpdate with pull.secret), and let it read users and groups at \
+             the source; connectionTest says whether that did it.",
+        ),
+        "SOURCE_ADDRESS" => {
+            ("CHECK_BASE_URL", "Correct the base URL, the filter or the page size; connectionTest says what is wrong.")
+        }
+        "SOURCE_UNREADABLE" => (
+            "CHECK_SOURCE",
+            "Look at what the source answers at the base URL; the reason of the sync run says what was wrong with it.",
+        ),
+        "RATE_LIMITED" if failure.origin == Origin::Sync => {
+            ("ASK_LESS_OFTEN", "Let runs begin less often, or have the source's limit raised.")
+        }
+        _ => return None,
+    })
 }

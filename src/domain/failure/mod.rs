@@ -8,33 +8,34 @@
 
 mod cause;
 mod ledger;
+pub mod outline;
+mod record;
 pub mod run;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
-use entity::{failure, group, user};
-use sea_orm::sea_query::{Expr, OnConflict};
+use entity::{failure, user};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
-use super::{connection, document, organization};
+use super::{connection, document};
 use crate::authz::Action;
-use crate::context::{App, Change, Cx, Followed, Tx};
+use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::repeats::{Repeat, Success, Taken};
 use crate::vault;
-use ledger::{closed, entry, opened};
+use ledger::{closed, entry};
 
 pub use cause::{SCHEDULE, suggestion, words};
 pub use failure::{Cause, Model as Failure, Origin, Resolution, State};
+pub use record::{flush, report, supersede, supersede_before};
 
 /// The largest write that is kept for a retry, in bytes.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
@@ -44,6 +45,10 @@ const MAX_OPEN: usize = 5_000;
 const KEPT: Duration = Duration::days(90);
 /// What comes of too many requests has passed when it did not come again for this long.
 const PASSED: Duration = Duration::hours(1);
+/// Characters of a label.
+pub const MAX_LABEL: usize = 200;
+/// The part that stands for all of a thing.
+pub const WHOLE: &str = "*";
 /// Failures that one call can have tried again.
 pub const MAX_RETRIES: u64 = 500;
 
@@ -68,11 +73,11 @@ pub fn thing(connection: Uuid, resource: &str, name: Name<'_>) -> Vec<u8> {
     vault::hash(&json!([connection, resource, name]).to_string())
 }
 
-/// A write as it can be done again.
+/// A write as it can be done again. Of what was read from a source: where it is read again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     pub method: String,
-    /// Below the tenant's base URL.
+    /// Below the tenant's base URL, or the source's: the endpoint and the id as it is there.
     pub path: String,
     pub body: Option<String>,
 }
@@ -100,7 +105,7 @@ pub struct Report {
     pub field: Option<String>,
     /// What was sent, without its values.
     pub outline: Option<Value>,
-    /// What a retry needs; none where there is nothing to send again.
+    /// What a retry needs; none where there is nothing to send again, or everything is to be read again.
     pub payload: Option<Payload>,
     pub request: Option<Uuid>,
     pub at: DateTime<Utc>,
@@ -178,205 +183,6 @@ pub enum Part<'a> {
 /// Whether a write of the parts `scope` (none = all) says anything about `part`.
 fn says(scope: Option<&[String]>, part: &str) -> bool {
     scope.is_none_or(|scope| scope.iter().any(|known| known == part || (known == "M" && part.starts_with('m'))))
-}
-
-/// Records what was refused or failed. What is known to be open already is only counted.
-///
-/// # Errors
-/// What the database says; the caller's own answer must not depend on it.
-pub async fn report(app: &Arc<App>, organization: Uuid, reports: Vec<Report>) -> Result<()> {
-    let mut rows: HashMap<Vec<u8>, (Report, i64)> = HashMap::new();
-    for report in reports {
-        let full = app.repeats.open_of(report.connection) >= MAX_OPEN;
-        let report = if full { report.together() } else { report };
-        let print = report.fingerprint();
-        if !app.repeats.again(&(organization, print.clone()), report.at, report.request) {
-            rows.entry(print).or_insert((report, 0)).1 += 1;
-        }
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let cx = &Cx::system(app.clone(), organization);
-    let data_key = organization::current(cx).await?.data_key;
-    let mut rows = rows
-        .into_iter()
-        .map(|(print, (report, n))| Ok((row(app, organization, &data_key, &report, print, n)?, report)))
-        .collect::<Result<Vec<_>>>()?;
-    // All replicas touch rows in the same order, so none waits for another in a circle.
-    rows.sort_by(|a, b| a.0.fingerprint.cmp(&b.0.fingerprint));
-    let rows = &rows;
-    let fresh: HashSet<Uuid> = cx.write(move |tx| Box::pin(open(tx, rows))).await?;
-    for (row, report) in rows {
-        let repeat =
-            (!fresh.contains(&row.id)).then_some(Repeat { n: row.count, last: report.at, request: report.request });
-        app.repeats.is_open((organization, row.fingerprint.clone()), row.connection_id, row.thing.clone(), repeat);
-    }
-    Ok(())
-}
-
-fn row(app: &App, organization: Uuid, data_key: &[u8], report: &Report, print: Vec<u8>, n: i64) -> Result<Failure> {
-    let id = Uuid::now_v7();
-    let payload = match &report.payload {
-        Some(payload) if payload.body.as_ref().is_none_or(|body| body.len() <= MAX_PAYLOAD) => {
-            let text = serde_json::to_string(payload).map_err(|error| Error::Internal(error.to_string()))?;
-            Some(app.vault.seal(organization, data_key, id, text.as_bytes())?)
-        }
-        _ => None,
-    };
-    let cause = report.cause();
-    let again = payload.is_some() || report.origin == Origin::Sync;
-    let next_attempt_at = SCHEDULE.first().filter(|_| again && cause::passes(cause)).map(|wait| report.at + *wait);
-    Ok(Failure {
-        organization_id: organization,
-        id,
-        connection_id: report.connection,
-        origin: report.origin,
-        fingerprint: print,
-        thing: report.thing.clone(),
-        scope: report.scope.join(" "),
-        operation: report.operation.into(),
-        resource: report.resource.map(Into::into),
-        user_id: report.target.filter(|_| report.resource == Some("Users")),
-        group_id: report.target.filter(|_| report.resource == Some("Groups")),
-        label: report.label.clone(),
-        cause,
-        reason: report.reason.into(),
-        scim_type: report.scim_type.map(Into::into),
-        field: report.field.clone(),
-        outline: report.outline.clone(),
-        payload,
-        count: n,
-        first_at: report.at,
-        last_at: report.at,
-        last_request_id: report.request,
-        state: State::Open,
-        resolution: None,
-        note: None,
-        assigned_to: None,
-        attempts: 0,
-        next_attempt_at,
-        retry_request_id: None,
-        holder: None,
-        until: None,
-        finished_at: None,
-        finished_by: None,
-    })
-}
-
-/// Writes those that are not open yet; returns which.
-async fn open(tx: &Tx<'_>, rows: &[(Failure, Report)]) -> Result<Change<HashSet<Uuid>>> {
-    let (mut fresh, mut told) = (HashSet::new(), Vec::new());
-    for (row, report) in rows {
-        let mut row = row.clone();
-        // Ids come from the request: only what is here may be named.
-        row.user_id = match row.user_id {
-            Some(id) => tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?.map(|it| it.id),
-            None => in_the_way(tx, report).await?,
-        };
-        if let Some(id) = row.group_id {
-            let found = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).one(&tx.db).await?;
-            (row.group_id, row.label) = (found.as_ref().map(|it| it.id), row.label.or(found.map(|it| it.display_name)));
-        }
-        if row.label.is_none()
-            && let Some(id) = row.user_id
-        {
-            let found = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?;
-            row.label = found.filter(|it| it.purged_at.is_none()).map(|it| it.user_name);
-        }
-        let inserted = failure::Entity::insert(failure::ActiveModel::from(row.clone()))
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .exec_without_returning(&tx.db)
-            .await?;
-        if inserted > 0 {
-            fresh.insert(row.id);
-            let request_id = report.request.unwrap_or(tx.request_id());
-            told.push(Followed {
-                request_id,
-                requested_at: report.at,
-                entry: opened(&row, tx.now_after(Some(report.at))),
-            });
-        }
-    }
-    Ok(Change::followed(fresh, told))
-}
-
-/// The live account that bears the name which a refused account was to have.
-async fn in_the_way(tx: &Tx<'_>, report: &Report) -> Result<Option<Uuid>> {
-    let (Some("Users"), Some(label), Cause::Uniqueness) = (report.resource, &report.label, report.cause()) else {
-        return Ok(None);
-    };
-    let query = tx.find::<user::Entity>().filter(user::Column::UserNameKey.eq(document::fold(label)));
-    Ok(query.filter(user::Column::DeletedAt.is_null()).one(&tx.db).await?.map(|user| user.id))
-}
-
-/// Writes down what was counted since the last flush, and what successes put right; then learns what is open.
-pub async fn flush(app: &Arc<App>) -> Result<()> {
-    let mut taken = app.repeats.take();
-    let done = write_down(app, &mut taken).await;
-    if done.is_err() {
-        app.repeats.give_back(taken);
-        return done;
-    }
-    #[derive(FromQueryResult)]
-    struct Open {
-        connection_id: Uuid,
-        thing: Option<Vec<u8>>,
-    }
-    let text = "SELECT DISTINCT connection_id, thing FROM failure WHERE finished_at IS NULL LIMIT 200000";
-    let statement = Statement::from_string(app.store.backend(), text);
-    let mut open: HashMap<Uuid, HashSet<Vec<u8>>> = HashMap::new();
-    for row in Open::find_by_statement(statement).all(&app.store.read).await? {
-        open.entry(row.connection_id).or_default().extend(row.thing);
-    }
-    app.repeats.learn(open);
-    Ok(())
-}
-
-/// Takes out of `taken` what is written.
-async fn write_down(app: &Arc<App>, taken: &mut Taken) -> Result<()> {
-    taken.repeats.sort_by(|a, b| b.0.cmp(&a.0));
-    while let Some(((organization, print), repeat)) = taken.repeats.last() {
-        // One that was finished on another server a moment ago is not there: if it goes on, it is opened anew.
-        let text = "UPDATE failure SET count = count + $3, \
-             last_request_id = CASE WHEN last_at <= $4 THEN $5 ELSE last_request_id END, \
-             last_at = CASE WHEN last_at < $4 THEN $4 ELSE last_at END \
-             WHERE organization_id = $1 AND fingerprint = $2 AND finished_at IS NULL";
-        let values =
-            [(*organization).into(), print.clone().into(), repeat.n.into(), repeat.last.into(), repeat.request.into()];
-        app.store.write.execute_raw(Statement::from_sql_and_values(app.store.backend(), text, values)).await?;
-        taken.repeats.pop();
-    }
-    while let Some(success) = taken.successes.last() {
-        supersede(app, success).await?;
-        taken.successes.pop();
-    }
-    Ok(())
-}
-
-/// What a later success of the same connection says of the same thing: it is done, or, where the success says only a
-/// part, it must not be tried again by itself.
-async fn supersede(app: &Arc<App>, success: &Success) -> Result<()> {
-    let cx = Cx::system(app.clone(), success.organization);
-    let open = unfinished(&cx).filter(failure::Column::Thing.eq(success.thing.clone()));
-    let open = open.filter(failure::Column::ConnectionId.eq(success.connection));
-    let open = open.filter(failure::Column::LastAt.lt(success.at));
-    for failure in open.all(&app.store.write).await? {
-        let scope = success.scope.as_deref();
-        if failure.scope.split_whitespace().all(|part| says(scope, part)) {
-            finish(&cx, failure.id, State::Resolved, Resolution::Superseded, None).await?;
-        } else if failure.scope.split_whitespace().any(|part| says(scope, part)) && failure.next_attempt_at.is_some() {
-            failure::Entity::update_many()
-                .col_expr(failure::Column::NextAttemptAt, Expr::value(None::<DateTime<Utc>>))
-                .col_expr(failure::Column::State, Expr::value("OPEN"))
-                .filter(failure::Column::OrganizationId.eq(success.organization))
-                .filter(failure::Column::Id.eq(failure.id))
-                .filter(failure::Column::FinishedAt.is_null())
-                .exec(&app.store.write)
-                .await?;
-        }
-    }
-    Ok(())
 }
 
 /// Ends the work, whoever decides. What was sent is forgotten.
@@ -500,7 +306,10 @@ pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
             })
         })
         .await?;
-    cx.app.repeats.retries.notify_one();
+    match failure.origin {
+        Origin::Request => cx.app.repeats.retries.notify_one(),
+        Origin::Sync => cx.app.repeats.readings.notify_one(),
+    }
     Ok(failure)
 }
 

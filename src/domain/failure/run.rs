@@ -1,4 +1,5 @@
-//! Trying again: which failed write is next, who it is done as, and what to remember of it.
+//! Trying again: which failed write is next, who it is done as, and what to remember of it. What failed while a source
+//! was read is read again.
 //!
 //! One attempt at a time holds a failure, on whatever replica; an attempt that was not heard of for a while has died, and
 //! another one follows. Each attempt has a request of its own that its rows in the ledger name: so whoever comes after
@@ -17,10 +18,10 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Cause, Failure, Origin, Payload, Resolution, SCHEDULE, State, cause, fingerprint, finish, hex, live};
-use crate::authz::{Actor, Scopes};
+use crate::authz::{Actor, Scope, Scopes};
 use crate::context::{App, Change, Cx};
 use crate::domain::organization::{self, Availability, Organization};
-use crate::domain::{document, token};
+use crate::domain::{document, list, token};
 use crate::error::{Error, Result};
 
 /// An attempt that was not heard of for so long has died. Longer than any may take.
@@ -40,17 +41,21 @@ pub struct Claim {
     taken_over: bool,
 }
 
-/// Takes the next failure of this origin that is due and that nobody tries.
-pub async fn claim(app: &Arc<App>, origin: Origin) -> Result<Option<Claim>> {
+/// Takes the next failure of this origin that is due and that nobody tries, but of none of the connections `except`.
+pub async fn claim(app: &Arc<App>, origin: Origin, except: &[Uuid]) -> Result<Option<Claim>> {
     #[derive(FromQueryResult)]
     struct Due {
         organization_id: Uuid,
         id: Uuid,
     }
     let (now, backend) = (app.clock.now(), app.store.backend());
-    let next = "SELECT organization_id, id FROM failure WHERE next_attempt_at <= $1 AND finished_at IS NULL \
-         AND origin = $2 AND (until IS NULL OR until <= $1) ORDER BY next_attempt_at LIMIT 1";
-    let next = Statement::from_sql_and_values(backend, next, [now.into(), origin.to_value().into()]);
+    let next = format!(
+        "SELECT organization_id, id FROM failure WHERE next_attempt_at <= $1 AND finished_at IS NULL \
+         AND origin = $2 AND (until IS NULL OR until <= $1) AND NOT connection_id {} ORDER BY next_attempt_at LIMIT 1",
+        list::among(backend, 3)
+    );
+    let values = [now.into(), origin.to_value().into(), list::ids(except)];
+    let next = Statement::from_sql_and_values(backend, next, values);
     let Some(Due { organization_id, id }) = Due::find_by_statement(next).one(&app.store.write).await? else {
         return Ok(None);
     };
@@ -65,7 +70,7 @@ pub async fn claim(app: &Arc<App>, origin: Origin) -> Result<Option<Claim>> {
     let found = cx.find::<failure::Entity>().filter(failure::Column::Id.eq(id)).one(&app.store.write).await?;
     let Some(failure) = found.filter(|failure| failure.holder == Some(holder) && taken.rows_affected() > 0) else {
         // Another replica was quicker: there may be more.
-        return Box::pin(claim(app, origin)).await;
+        return Box::pin(claim(app, origin, except)).await;
     };
     let given = failure.retry_request_id.unwrap_or(request_id);
     let organization = organization::current(&cx).await?;
@@ -90,16 +95,45 @@ pub struct Attempt {
     pub payload: Payload,
 }
 
+/// What an attempt is to read again.
+#[derive(Debug)]
+pub struct Reading {
+    /// The connection itself, writing what it owns.
+    pub cx: Cx,
+    /// The endpoint, and the id at the source; none = everything.
+    pub one: Option<(String, String)>,
+}
+
 impl Claim {
+    /// What to read again, unless that is not needed or not possible.
+    pub async fn reading(&self) -> Result<Result<Reading, End>> {
+        if self.taken_over && self.was_done().await? {
+            return Ok(Err(End::Done(Resolution::Retried)));
+        }
+        let connection = self.connection().await?;
+        if connection.status != ConnectionStatus::Active {
+            return Ok(Err(End::NotNow));
+        }
+        let payload = self.payload()?;
+        let one = payload.and_then(|it| it.path.split_once('/').map(|(endpoint, id)| (endpoint.into(), id.into())));
+        let actor = Actor::Connection { id: connection.id, name: connection.name, scopes: Scope::ALL.into() };
+        let cx = Cx::new(self.cx.app.clone(), actor, self.failure.organization_id, self.request_id);
+        Ok(Ok(Reading { cx, one }))
+    }
+
+    async fn connection(&self) -> Result<connection::Model> {
+        let query = self.cx.find::<connection::Entity>().filter(connection::Column::Id.eq(self.failure.connection_id));
+        let query = query.filter(connection::Column::DeletedAt.is_null());
+        query.one(self.cx.db()).await?.ok_or_else(|| Error::not_found("the connection"))
+    }
+
     /// What to send, unless that is not needed or not possible.
     pub async fn attempt(&self) -> Result<Result<Attempt, End>> {
         if self.taken_over && self.was_done().await? {
             return Ok(Err(End::Done(Resolution::Retried)));
         }
         let Some(payload) = self.payload()? else { return Ok(Err(End::Nothing)) };
-        let query = self.cx.find::<connection::Entity>().filter(connection::Column::Id.eq(self.failure.connection_id));
-        let query = query.filter(connection::Column::DeletedAt.is_null());
-        let connection = query.one(self.cx.db()).await?.ok_or_else(|| Error::not_found("the connection"))?;
+        let connection = self.connection().await?;
         let open = Availability::of(&self.cx.app, self.organization.integration_mode).check().is_ok();
         if !open || !self.organization.scim_enabled || connection.status != ConnectionStatus::Active {
             return Ok(Err(End::NotNow));
@@ -178,6 +212,19 @@ impl Claim {
     /// The attempt was refused in turn, for this reason, or could not be made (none). Another one follows on the
     /// published schedule where the cause is one that passes.
     pub async fn failed(&self, refusal: Option<(&str, Option<&str>, Option<&str>)>) -> Result<()> {
+        self.open_again(refusal, "failure.retry_failed").await
+    }
+
+    /// A run has begun that reads everything again: its end tells what became of it.
+    pub async fn begun(&self) -> Result<()> {
+        self.open_again(None, "failure.retry_begun").await
+    }
+
+    async fn open_again(
+        &self,
+        refusal: Option<(&str, Option<&str>, Option<&str>)>,
+        action: &'static str,
+    ) -> Result<()> {
         let refusal = &refusal;
         let again = self.cx.write(move |tx| {
             Box::pin(async move {
@@ -214,7 +261,7 @@ impl Claim {
                     "cause": after.cause.to_value(), "reason": after.reason, "attempts": after.attempts,
                     "nextAttemptAt": after.next_attempt_at, "requestId": self.request_id,
                 });
-                let entry = super::entry("failure.retry_failed", &after, now, None, Some(told));
+                let entry = super::entry(action, &after, now, None, Some(told));
                 Ok(Change::made(true, entry))
             })
         });
@@ -236,6 +283,19 @@ impl Claim {
             &cause,
             failure.field.as_deref(),
         )
+    }
+
+    /// Lets another attempt follow at once, since this one was not made.
+    pub async fn release(&self) -> Result<()> {
+        let now: DateTime<Utc> = self.cx.app.clock.now();
+        failure::Entity::update_many()
+            .col_expr(failure::Column::Until, Expr::value(now))
+            .filter(failure::Column::OrganizationId.eq(self.failure.organization_id))
+            .filter(failure::Column::Id.eq(self.failure.id))
+            .filter(failure::Column::Holder.eq(self.holder))
+            .exec(&self.cx.app.store.write)
+            .await?;
+        Ok(())
     }
 
     /// There is nothing to send: it waits for somebody.

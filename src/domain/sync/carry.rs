@@ -15,9 +15,12 @@ use super::{Tally, Trouble};
 use crate::context::Cx;
 use crate::domain::document::{self, MemberChange};
 use crate::domain::extension::types;
+use crate::domain::failure::{self, MAX_LABEL, Name, Origin, Payload, Report, WHOLE, outline};
 use crate::domain::group::GroupEdit;
+use crate::domain::schema::{ENTERPRISE, Place, ResourceType};
 use crate::domain::{group, user};
 use crate::error::{Error, Result};
+use crate::repeats::Success;
 
 /// Accounts and groups are removed so many at a time.
 const PART: u64 = 100;
@@ -43,6 +46,36 @@ impl Kind {
             Self::Group => "group",
         }
     }
+
+    /// The endpoint's name.
+    pub fn endpoint(self) -> &'static str {
+        match self {
+            Self::User => "Users",
+            Self::Group => "Groups",
+        }
+    }
+}
+
+/// What was to be done to one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Create,
+    Update,
+    Delete,
+}
+
+impl Deed {
+    /// In the words of the request log.
+    fn of(self, kind: Kind) -> &'static str {
+        match (self, kind) {
+            (Self::Create, Kind::User) => "create user",
+            (Self::Update, Kind::User) => "update user",
+            (Self::Delete, Kind::User) => "delete user",
+            (Self::Create, Kind::Group) => "create group",
+            (Self::Update, Kind::Group) => "update group",
+            (Self::Delete, Kind::Group) => "delete group",
+        }
+    }
 }
 
 /// What became of a page.
@@ -50,8 +83,12 @@ impl Kind {
 pub struct Carried {
     pub tally: Tally,
     pub troubles: Vec<Trouble>,
+    /// The same for the review queue.
+    pub failures: Vec<Report>,
     /// Resources that have no account or group here afterwards.
     pub strangers: u64,
+    /// Whether somebody has a manager who is not here.
+    pub managers_missing: bool,
     /// Whether a group has members that are not here.
     pub members_missing: bool,
     /// Whether a group showed members.
@@ -67,6 +104,13 @@ struct Known {
     active: bool,
     digest: Option<Vec<u8>>,
     left: Option<i64>,
+}
+
+impl Known {
+    /// Whether it is as the document of this digest left it.
+    fn shows(&self, image: &Vec<u8>) -> bool {
+        self.digest.as_ref() == Some(image) && self.left == Some(self.version)
+    }
 }
 
 /// What to remember of a resource: the account or group here, and of which document it is the image.
@@ -104,10 +148,8 @@ async fn known(cx: &Cx, kind: Kind, ids: &[&str]) -> Result<HashMap<String, Know
 
 /// Remembers that the run saw these. Those without an image keep the one that they have, unless `fresh` says that it
 /// does not hold any more.
-async fn mark(cx: &Cx, run: Uuid, marks: &[Mark]) -> Result<()> {
-    if marks.is_empty() {
-        return Ok(());
-    }
+async fn mark(cx: &Cx, run: Option<Uuid>, marks: &[Mark]) -> Result<()> {
+    let Some(run) = run.filter(|_| !marks.is_empty()) else { return Ok(()) };
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let rows: BTreeMap<Uuid, Value> = marks
         .iter()
@@ -148,26 +190,138 @@ fn image(attributes: &Map<String, Value>) -> Vec<u8> {
     digest(&SHA256, Value::Object(attributes.clone()).to_string().as_bytes()).as_ref().to_vec()
 }
 
+/// What a user's document says of the manager, whichever way it says it.
+fn manager(attributes: &mut Map<String, Value>) -> Option<&mut Value> {
+    let named = |key: &str| key.eq_ignore_ascii_case("manager");
+    let qualified = format!("{ENTERPRISE}:manager");
+    attributes.iter_mut().find_map(|(key, value)| {
+        if named(key) || key.eq_ignore_ascii_case(&qualified) {
+            return Some(value);
+        }
+        let inner = value.as_object_mut().filter(|_| key.eq_ignore_ascii_case(ENTERPRISE))?;
+        inner.iter_mut().find(|(key, _)| named(key)).map(|(_, value)| value)
+    })
+}
+
+/// Whom it names: `manager` comes as an object, as a text, and as an array of one.
+fn manager_id(value: &Value) -> Option<String> {
+    let id = match value {
+        Value::Array(one) => return one.first().and_then(manager_id),
+        Value::Object(fields) => fields.iter().find(|(key, _)| key.eq_ignore_ascii_case("value"))?.1,
+        value => value,
+    };
+    // What no id can be is not asked for.
+    id.as_str().filter(|id| !id.is_empty() && !id.contains('\0')).map(Into::into)
+}
+
 /// Whether the whole run must stop, since the next resource would meet the same.
 fn is_ours(error: &Error) -> bool {
     matches!(error, Error::Internal(_) | Error::Busy(_))
 }
 
-fn trouble(kind: Kind, remote_id: &str, error: &Error) -> Trouble {
-    let remote_id = remote_id.chars().take(200).collect();
-    Trouble { kind: kind.name().into(), remote_id, why: error.to_string() }
+/// A resource that is being carried over, as the review queue is told of it.
+struct Subject<'a> {
+    kind: Kind,
+    ty: &'a ResourceType,
+    remote_id: &'a str,
+    /// The account or group here.
+    here: Option<Uuid>,
+    label: Option<String>,
+    outline: Option<Value>,
 }
 
-/// Carries a page of users over. A dry run only says what it would do.
-pub async fn users(cx: &Cx, run: Uuid, page: Vec<Remote>, dry: bool) -> Result<Carried> {
+impl<'a> Subject<'a> {
+    fn new(
+        kind: Kind,
+        ty: &'a ResourceType,
+        remote_id: &'a str,
+        here: Option<Uuid>,
+        shown: Option<&Map<String, Value>>,
+    ) -> Self {
+        let name = if kind == Kind::User { "userName" } else { "displayName" };
+        let named = shown.into_iter().flatten().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let label = named.and_then(|(_, value)| value.as_str());
+        let label = label.map(|label| label.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect());
+        let outline = shown.map(|shown| {
+            let mut left = outline::MAX_SHAPES;
+            Value::Object(outline::attributes(ty, shown, &mut left))
+        });
+        Self { kind, ty, remote_id, here, label, outline }
+    }
+
+    fn thing(&self, connection: Uuid) -> Vec<u8> {
+        failure::thing(connection, self.kind.endpoint(), Name::ExternalId(self.remote_id))
+    }
+
+    /// It could not be carried over.
+    fn failed(self, cx: &Cx, carried: &mut Carried, deed: Deed, error: &Error) {
+        carried.tally.failed += 1;
+        let remote_id = self.remote_id.chars().take(200).collect();
+        carried.troubles.push(Trouble { kind: self.kind.name().into(), remote_id, why: error.to_string() });
+        let Some(connection) = cx.confined_to() else { return };
+        let (scim_type, field) = error.blame();
+        // A name that the source made up is not kept.
+        let field = field.and_then(|field| match self.ty.locate(&field)? {
+            Place::Attribute(found) => Some(found.path()),
+            Place::Schema(schema) => Some(schema.urn.clone()),
+        });
+        let path = format!("{}/{}", self.kind.endpoint(), self.remote_id);
+        carried.failures.push(Report {
+            connection,
+            origin: Origin::Sync,
+            operation: deed.of(self.kind),
+            resource: Some(self.kind.endpoint()),
+            target: self.here,
+            thing: Some(self.thing(connection)),
+            scope: vec![WHOLE.into()],
+            reason: error.reason(),
+            scim_type,
+            field,
+            payload: Some(Payload { method: "GET".into(), path, body: None }),
+            request: Some(cx.request_id),
+            at: cx.app.clock.now(),
+            label: self.label,
+            outline: self.outline,
+        });
+    }
+
+    /// It is here as the source shows it: what failed before is right by now.
+    fn succeeded(&self, cx: &Cx) {
+        let Some(connection) = cx.confined_to().filter(|id| cx.app.repeats.concerns(*id)) else { return };
+        let (thing, at) = (self.thing(connection), cx.app.clock.now());
+        let success = Success { organization: cx.organization(), connection, thing, scope: None, at };
+        cx.app.repeats.succeeded(success);
+    }
+}
+
+/// Carries a page of users over. A dry run only says what it would do; none is the run of whoever reads one again.
+pub async fn users(cx: &Cx, run: Option<Uuid>, page: Vec<Remote>, dry: bool) -> Result<Carried> {
+    let types = types(cx).await?;
     let mut carried = Carried::default();
-    let known = known(cx, Kind::User, &page.iter().map(|remote| remote.id.as_str()).collect::<Vec<_>>()).await?;
-    let mut marks = Vec::new();
+    let (mut read, mut wanted) = (Vec::new(), BTreeSet::new());
     for remote in page {
         carried.tally.read += 1;
-        let (id, attributes) = own(remote);
+        let (id, mut attributes) = own(remote);
         let image = image(&attributes);
-        let Some(known) = known.get(&id) else {
+        let above = manager(&mut attributes).and_then(|value| manager_id(value));
+        wanted.extend(above.clone());
+        read.push((id, attributes, image, above));
+    }
+    let here = known(cx, Kind::User, &read.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>()).await?;
+    let managers = known(cx, Kind::User, &wanted.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let mut marks = Vec::new();
+    for (id, mut attributes, image, above) in read {
+        let known = here.get(&id);
+        // The source's id of the manager means nothing here.
+        let above = above.map(|id| managers.get(&id).map(|known| known.id));
+        if let Some(value) = manager(&mut attributes) {
+            *value = above.flatten().map_or(Value::Null, |id| json!({ "value": id.to_string() }));
+        }
+        let whole = above != Some(None);
+        let same = known.is_some_and(|known| known.shows(&image));
+        let shown = (!same).then_some(&attributes);
+        let subject = Subject::new(Kind::User, &types.user, &id, known.map(|known| known.id), shown);
+        let Some(known) = known else {
             match if dry { Ok(None) } else { user::create(cx, attributes).await.map(Some) } {
                 Ok(made) => {
                     carried.strangers += u64::from(made.is_none());
@@ -175,19 +329,24 @@ pub async fn users(cx: &Cx, run: Uuid, page: Vec<Remote>, dry: bool) -> Result<C
                         Some(made) if made.version > 1 => carried.tally.restored += 1,
                         _ => carried.tally.created += 1,
                     }
-                    marks.extend(made.map(|made| Mark { id: made.id, image: Some((image, made.version)) }));
+                    if made.is_some() {
+                        subject.succeeded(cx);
+                    }
+                    carried.managers_missing |= !whole;
+                    let image = |version| whole.then_some((image, version));
+                    marks.extend(made.map(|made| Mark { id: made.id, image: image(made.version) }));
                 }
                 Err(error) if is_ours(&error) => return Err(error),
                 Err(error) => {
                     carried.strangers += 1;
-                    carried.tally.failed += 1;
-                    carried.troubles.push(trouble(Kind::User, &id, &error));
+                    subject.failed(cx, &mut carried, Deed::Create, &error);
                 }
             }
             continue;
         };
-        if known.digest.as_ref() == Some(&image) && known.left == Some(known.version) {
+        if same {
             carried.tally.unchanged += 1;
+            subject.succeeded(cx);
             marks.push(Mark { id: known.id, image: None });
             continue;
         }
@@ -199,12 +358,15 @@ pub async fn users(cx: &Cx, run: Uuid, page: Vec<Remote>, dry: bool) -> Result<C
                     (_, false, true) => carried.tally.restored += 1,
                     _ => carried.tally.updated += 1,
                 }
-                marks.push(Mark { id: known.id, image: (!dry).then_some((image, version)) });
+                if !dry {
+                    subject.succeeded(cx);
+                }
+                carried.managers_missing |= !whole;
+                marks.push(Mark { id: known.id, image: (whole && !dry).then_some((image, version)) });
             }
             Err(error) if is_ours(&error) => return Err(error),
             Err(error) => {
-                carried.tally.failed += 1;
-                carried.troubles.push(trouble(Kind::User, &id, &error));
+                subject.failed(cx, &mut carried, Deed::Update, &error);
                 marks.push(Mark { id: known.id, image: None });
             }
         }
@@ -235,7 +397,13 @@ async fn user_over(cx: &Cx, known: &Known, attributes: Map<String, Value>, dry: 
 
 /// Carries a page of groups over. `silent_is_empty` says whether a group without members has none: a source that was
 /// never seen to list members may just not show them.
-pub async fn groups(cx: &Cx, run: Uuid, page: Vec<Remote>, silent_is_empty: bool, dry: bool) -> Result<Carried> {
+pub async fn groups(
+    cx: &Cx,
+    run: Option<Uuid>,
+    page: Vec<Remote>,
+    silent_is_empty: bool,
+    dry: bool,
+) -> Result<Carried> {
     let mut carried = Carried::default();
     let ty = &types(cx).await?.group;
     let mut read = Vec::new();
@@ -263,10 +431,11 @@ pub async fn groups(cx: &Cx, run: Uuid, page: Vec<Remote>, silent_is_empty: bool
     for (id, mut attributes, members) in read {
         let image = image(&attributes);
         let known = known_groups.get(&id);
-        if let Some(known) = known
-            && known.digest.as_ref() == Some(&image)
-            && known.left == Some(known.version)
-        {
+        let same = known.filter(|known| known.shows(&image));
+        let shown = same.is_none().then_some(&attributes);
+        let subject = Subject::new(Kind::Group, ty, &id, known.map(|known| known.id), shown);
+        if let Some(known) = same {
+            subject.succeeded(cx);
             carried.tally.unchanged += 1;
             marks.push(Mark { id: known.id, image: None });
             continue;
@@ -301,14 +470,17 @@ pub async fn groups(cx: &Cx, run: Uuid, page: Vec<Remote>, silent_is_empty: bool
                 }
                 carried.members_missing |= missing || silent;
                 carried.strangers += u64::from(here.is_none());
+                if !dry {
+                    subject.succeeded(cx);
+                }
                 let whole = !dry && !missing && !silent;
                 marks.extend(here.map(|id| Mark { id, image: whole.then_some((image, version)) }));
             }
             Err(error) if is_ours(&error) => return Err(error),
             Err(error) => {
-                carried.tally.failed += 1;
                 carried.strangers += u64::from(known.is_none());
-                carried.troubles.push(trouble(Kind::Group, &id, &error));
+                let deed = if known.is_some() { Deed::Update } else { Deed::Create };
+                subject.failed(cx, &mut carried, deed, &error);
                 marks.extend(known.map(|known| Mark { id: known.id, image: None }));
             }
         }
@@ -380,6 +552,21 @@ pub async fn seen_ids(cx: &Cx, run: Uuid, kind: Kind) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| row.try_get("", "external_id")).collect::<Result<_, _>>()?)
 }
 
+/// The source's ids of those accounts or groups that the run did not see, so many at most.
+pub async fn absent(cx: &Cx, run: Uuid, kind: Kind, most: u64) -> Result<Vec<String>> {
+    let Some(connection) = cx.confined_to() else { return Ok(Vec::new()) };
+    let text = format!(
+        r#"SELECT r.external_id FROM "{}" r WHERE r.organization_id = $1 AND r.connection_id = $2
+             AND r.deleted_at IS NULL AND r.external_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pulled p
+               WHERE p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3)
+           ORDER BY r.id LIMIT {most}"#,
+        kind.name()
+    );
+    let values = [cx.organization().into(), connection.into(), run.into()];
+    let rows = cx.app.store.write.query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "external_id")).collect::<Result<_, _>>()?)
+}
+
 /// Removes some of the connection's accounts or groups that the run did not see, after the one `after`; the last of
 /// them, or none when there are no more.
 pub async fn remove_absent(cx: &Cx, run: Uuid, kind: Kind, after: Uuid) -> Result<(Carried, Option<Uuid>)> {
@@ -396,23 +583,31 @@ pub async fn remove_absent(cx: &Cx, run: Uuid, kind: Kind, after: Uuid) -> Resul
     let rows = cx.app.store.write.query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let mut last = None;
     for row in rows {
-        let id: Uuid = row.try_get("", "id")?;
+        let (id, external_id): (Uuid, Option<String>) = (row.try_get("", "id")?, row.try_get("", "external_id")?);
         last = Some(id);
-        let removed = match kind {
-            Kind::User => user::delete(cx, id, |_| Ok(())).await,
-            Kind::Group => group::delete(cx, id, |_| Ok(())).await,
-        };
-        match removed {
-            Ok(()) => carried.tally.deleted += 1,
-            // Somebody else was quicker.
-            Err(Error::NotFound(_)) => {}
-            Err(error) if is_ours(&error) => return Err(error),
-            Err(error) => {
-                carried.tally.failed += 1;
-                let remote_id: Option<String> = row.try_get("", "external_id")?;
-                carried.troubles.push(trouble(kind, &remote_id.unwrap_or_default(), &error));
-            }
-        }
+        remove(cx, kind, id, &external_id.unwrap_or_default(), &mut carried).await?;
     }
     Ok((carried, last))
+}
+
+/// Removes an account or group that the source does not have any more.
+pub async fn remove(cx: &Cx, kind: Kind, id: Uuid, remote_id: &str, carried: &mut Carried) -> Result<()> {
+    let types = types(cx).await?;
+    let ty = if kind == Kind::User { &types.user } else { &types.group };
+    let subject = Subject::new(kind, ty, remote_id, Some(id), None);
+    let removed = match kind {
+        Kind::User => user::delete(cx, id, |_| Ok(())).await,
+        Kind::Group => group::delete(cx, id, |_| Ok(())).await,
+    };
+    match removed {
+        Ok(()) => {
+            subject.succeeded(cx);
+            carried.tally.deleted += 1;
+        }
+        // Somebody else was quicker.
+        Err(Error::NotFound(_)) => {}
+        Err(error) if is_ours(&error) => return Err(error),
+        Err(error) => subject.failed(cx, carried, Deed::Delete, &error),
+    }
+    Ok(())
 }

@@ -16,8 +16,10 @@ use uuid::Uuid;
 use super::{Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
 use crate::authz::{Actor, Scope};
 use crate::context::{App, Change, Cx};
+use crate::domain::failure::{self, Name, Origin, Report, WHOLE};
 use crate::domain::pull_source;
 use crate::error::Result;
+use crate::repeats::Success;
 
 /// A server that was not heard of for so long has died.
 const LEASE: Duration = Duration::seconds(15);
@@ -29,6 +31,8 @@ const KEPT: u64 = 200;
 pub enum Phase {
     #[default]
     Users,
+    /// The users once more: for managers that were not known the first time.
+    Managers,
     Groups,
     /// The groups once more: for members that were not known the first time.
     Members,
@@ -51,6 +55,8 @@ pub struct Checkpoint {
     pub again: u32,
     /// How often the run was interrupted here.
     pub interrupted: u32,
+    /// Whether some managers were not known when whoever they manage was read.
+    pub managers_missing: bool,
     /// Whether some members were not known when their group was read.
     pub members_missing: bool,
     /// Whether the source was seen to list the members of a group.
@@ -77,7 +83,11 @@ pub enum End {
     Succeeded,
     /// It is to be asked whether to go on.
     Waiting(String),
-    Failed(String),
+    Failed {
+        /// Code of what was in the way; none where that is no work for anybody.
+        reason: Option<&'static str>,
+        why: String,
+    },
     Cancelled,
     /// Another server holds the run.
     Lost,
@@ -142,7 +152,7 @@ impl Pulse {
         let connection = connection.filter(connection::Column::DeletedAt.is_null()).one(&store.write).await?;
         Ok(match connection {
             Some(row) if row.status == ConnectionStatus::Active => None,
-            _ => Some(End::Failed("the connection was deactivated or deleted".into())),
+            _ => Some(End::Failed { reason: None, why: "the connection was deactivated or deleted".into() }),
         })
     }
 
@@ -168,10 +178,53 @@ impl Claim {
         Cx::system(self.cx.app.clone(), self.run.organization_id)
     }
 
-    /// Remembers what could not be carried over. This is where whoever reviews failures hears of them.
-    pub fn trouble(&mut self, troubles: Vec<Trouble>) {
+    /// Remembers what could not be carried over, and tells the review queue; a dry run makes no work.
+    pub async fn trouble(&mut self, troubles: Vec<Trouble>, failures: Vec<Report>) -> Result<()> {
         let room = MAX_TROUBLES.saturating_sub(self.troubles.len());
         self.troubles.extend(troubles.into_iter().take(room));
+        if failures.is_empty() || self.run.mode == Mode::DryRun {
+            return Ok(());
+        }
+        failure::report(&self.cx.app, self.run.organization_id, failures).await
+    }
+
+    /// The source of the connection, as the review queue knows it.
+    fn source(&self) -> Vec<u8> {
+        failure::thing(self.run.connection_id, "Source", Name::Id(self.run.connection_id))
+    }
+
+    /// Tells the review queue that the source could not be read.
+    async fn unreadable(&self, reason: &'static str) -> Result<()> {
+        let report = Report {
+            connection: self.run.connection_id,
+            origin: Origin::Sync,
+            operation: "read source",
+            resource: None,
+            target: None,
+            thing: Some(self.source()),
+            scope: vec![WHOLE.into()],
+            label: None,
+            reason,
+            scim_type: None,
+            field: None,
+            outline: None,
+            payload: None,
+            request: Some(self.run.id),
+            at: self.cx.app.clock.now(),
+        };
+        failure::report(&self.cx.app, self.run.organization_id, vec![report]).await
+    }
+
+    /// Ends what earlier runs left in the review queue and this one put right.
+    async fn put_right(&self) -> Result<()> {
+        let (organization, connection) = (self.run.organization_id, self.run.connection_id);
+        let at = self.cx.app.clock.now();
+        let success = Success { organization, connection, thing: self.source(), scope: None, at };
+        failure::supersede(&self.cx.app, &success).await?;
+        match (self.run.mode, self.run.started_at) {
+            (Mode::Full, Some(began)) => failure::supersede_before(&self.cx.app, organization, connection, began).await,
+            _ => Ok(()),
+        }
     }
 
     /// Writes down how far the run is; false if another server holds it.
@@ -192,11 +245,18 @@ impl Claim {
 
     /// Ends the run, or lets it wait.
     pub async fn finish(&self, end: End) -> Result<()> {
+        let reads_all = matches!(self.run.mode, Mode::Full | Mode::Incremental);
         let (state, reason) = match end {
             End::Lost => return Ok(()),
             End::Succeeded => (State::Succeeded, self.checkpoint.note.clone()),
             End::Waiting(why) => (State::Waiting, Some(why)),
-            End::Failed(why) => (State::Failed, Some(why)),
+            End::Failed { reason, why } => {
+                // Who asked for one person or a dry run waits for the answer, and needs no reviewer.
+                if let Some(reason) = reason.filter(|_| reads_all) {
+                    self.unreadable(reason).await?;
+                }
+                (State::Failed, Some(why))
+            }
             End::Cancelled => (State::Cancelled, None),
         };
         let system = self.system();
@@ -215,9 +275,10 @@ impl Claim {
                 if state != State::Waiting {
                     (run.finished_at, run.target) = (Some(now), None);
                 }
-                let read_all = matches!(run.mode, Mode::Full | Mode::Incremental) && state == State::Succeeded;
                 // A run with failures leaves something to be read again.
-                let since = (read_all && self.counts.users.failed + self.counts.groups.failed == 0)
+                let since = (reads_all
+                    && state == State::Succeeded
+                    && self.counts.users.failed + self.counts.groups.failed == 0)
                     .then_some(run.started_at)
                     .flatten();
                 if run.mode != Mode::DryRun {
@@ -235,7 +296,11 @@ impl Claim {
                 Ok(Change::made((), entry))
             })
         })
-        .await
+        .await?;
+        match reads_all && state == State::Succeeded {
+            true => self.put_right().await,
+            false => Ok(()),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use entity::connection::{ConnectionKind, ConnectionStatus};
 use entity::{pull_source, sync_run};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter, Select,
-    Statement,
+    ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
+    Select, Statement,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -240,6 +240,31 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
         app.syncs.notify_one();
     }
     Ok(begun)
+}
+
+/// Begins the connection's latest run that reads all of the source once more; false while one has not ended.
+pub async fn again(cx: &Cx, connection: Uuid) -> Result<bool> {
+    let runs = of(cx).filter(sync_run::Column::ConnectionId.eq(connection));
+    let runs = runs.filter(sync_run::Column::Mode.is_in([Mode::Full, Mode::Incremental]));
+    let last = runs.order_by_desc(sync_run::Column::Id).one(&cx.app.store.write).await?;
+    let mode = last.map_or(Mode::Full, |run| run.mode);
+    let begun = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let begun = begin(tx, connection, mode, None, "a retry of a failure").await?;
+                Ok(begun.map_or(Change::nothing(false), |change| change.map(|_| true)))
+            })
+        })
+        .await?;
+    cx.app.syncs.notify_one();
+    Ok(begun)
+}
+
+/// The connection's run that has not ended.
+pub async fn unfinished(cx: &Cx, connection: Uuid) -> Result<Option<Uuid>> {
+    let runs = of(cx).filter(sync_run::Column::ConnectionId.eq(connection));
+    let run = runs.filter(sync_run::Column::FinishedAt.is_null()).one(&cx.app.store.write).await?;
+    Ok(run.map(|run| run.id))
 }
 
 fn of(cx: &Cx) -> Select<sync_run::Entity> {

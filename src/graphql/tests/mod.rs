@@ -61,6 +61,7 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
         metrics: false,
         scim_rate_limit: 0,
         pull_private_addresses: false,
+        pull_timeout: crate::config::DEFAULT_PULL_TIMEOUT,
         graphql,
         issuers: Vec::new(),
     };

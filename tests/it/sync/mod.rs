@@ -1,19 +1,15 @@
 //! One server reads another, which is honest, slow, broken or lying: in the end both hold the same, or the run says why
 //! not and what to do.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod hostile;
+mod queue;
+mod sources;
+
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{any, post};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+
+use hostile::Hostile;
 
 use crate::database::Database;
 use crate::process::{Server, bootstrap};
@@ -30,9 +26,13 @@ async fn reader() -> World {
 
 /// A connection of `tenant` that reads a source.
 async fn pulling(tenant: &Tenant, pull: Value) -> Value {
-    let make = "mutation($p: PullSourceInput!) { connectionCreate(input: { name: \"Source\", pull: $p }) {
+    pulling_as(tenant, "Source", pull).await
+}
+
+async fn pulling_as(tenant: &Tenant, name: &str, pull: Value) -> Value {
+    let make = "mutation($n: String!, $p: PullSourceInput!) { connectionCreate(input: { name: $n, pull: $p }) {
         connection { id kind hasCredentials } userErrors { message } } }";
-    let made = tenant.graphql(make, json!({ "p": pull })).await;
+    let made = tenant.graphql(make, json!({ "n": name, "p": pull })).await;
     let connection = &made["data"]["connectionCreate"]["connection"];
     assert_eq!((&connection["kind"], &connection["hasCredentials"]), (&json!("SCIM_PULL"), &json!(true)), "{made:#}");
     connection["id"].clone()
@@ -245,104 +245,6 @@ async fn a_pull_connection_keeps_its_secret_and_is_not_written_to() {
     let shown = json!({ "baseUrl": "https://example.com/scim/v2", "pageSize": 7 });
     assert_eq!(same["data"]["connectionUpdate"]["connection"]["pull"], shown, "{same:#}");
     here.end().await;
-}
-
-/// A source that can be told how to misbehave.
-struct Hostile {
-    people: Mutex<Vec<Value>>,
-    manner: Mutex<&'static str>,
-    asked: AtomicUsize,
-    tokens: AtomicUsize,
-}
-
-impl Hostile {
-    async fn serve() -> (Arc<Self>, String) {
-        let hostile = Arc::new(Self {
-            people: Mutex::default(),
-            manner: Mutex::new("honest"),
-            asked: AtomicUsize::new(0),
-            tokens: AtomicUsize::new(0),
-        });
-        let router =
-            Router::new().route("/token", post(token)).route("/{endpoint}", any(list)).with_state(hostile.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        (hostile, address)
-    }
-
-    fn lists(&self, people: usize) {
-        let person = |n| json!({ "id": format!("r{n}"), "userName": format!("p{n}"), "active": true, "schemas": [] });
-        *self.people.lock().unwrap() = (0..people).map(person).collect();
-    }
-
-    fn behaves(&self, manner: &'static str) {
-        *self.manner.lock().unwrap() = manner;
-        self.asked.store(0, Ordering::Relaxed);
-    }
-}
-
-/// Gives a new token each time: the one before is dead.
-async fn token(State(hostile): State<Arc<Hostile>>, headers: HeaderMap, body: String) -> Response {
-    let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let basic = given == format!("Basic {}", STANDARD.encode("client:id%2B%2F"));
-    if !basic || body != "grant_type=client_credentials&scope=scim+read" {
-        return (StatusCode::UNAUTHORIZED, axum::Json(json!({ "error": "invalid_client" }))).into_response();
-    }
-    let n = hostile.tokens.fetch_add(1, Ordering::Relaxed) + 1;
-    axum::Json(json!({ "access_token": format!("t{n}"), "token_type": "Bearer", "expires_in": 3600 })).into_response()
-}
-
-async fn list(
-    State(hostile): State<Arc<Hostile>>,
-    Path(endpoint): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    let manner = *hostile.manner.lock().unwrap();
-    let asked = hostile.asked.fetch_add(1, Ordering::Relaxed);
-    let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let valid = match hostile.tokens.load(Ordering::Relaxed) {
-        0 => authorization == "Bearer id+/",
-        n => authorization == format!("Bearer t{n}"),
-    };
-    if !valid {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
-    match manner {
-        "throttles" if asked % 2 == 0 => {
-            return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response();
-        }
-        "is down" => return StatusCode::BAD_GATEWAY.into_response(),
-        "stumbles" if asked % 3 == 0 => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        "talks rubbish" => return "<html>Welcome</html>".into_response(),
-        "redirects" => return (StatusCode::FOUND, [("location", "http://169.254.169.254/")]).into_response(),
-        _ => {}
-    }
-    if endpoint == "ServiceProviderConfig" {
-        return axum::Json(json!({ "filter": { "supported": false } })).into_response();
-    }
-    let people = if endpoint == "Users" { hostile.people.lock().unwrap().clone() } else { Vec::new() };
-    let number = |name: &str| {
-        let query = query.clone().unwrap_or_default();
-        let value = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")).map(ToOwned::to_owned));
-        value.and_then(|value| value.parse::<usize>().ok()).unwrap_or(1)
-    };
-    let from = if manner == "repeats pages" { 0 } else { number("startIndex") - 1 };
-    let count = if manner == "gives short pages" { 7 } else { number("count") };
-    let mut page: Vec<Value> = people.iter().skip(from).take(count).cloned().collect();
-    if manner == "lists without ids" {
-        page.iter_mut().for_each(|person| person["id"] = Value::Null);
-    }
-    let total = match manner {
-        _ if endpoint == "Groups" => json!(0),
-        "counts wrongly" => json!(people.len() + 1_000),
-        "counts too few" => json!(1),
-        "does not count" => Value::Null,
-        _ => json!(people.len()),
-    };
-    let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"], "totalResults": total, "Resources": page });
-    axum::Json(body).into_response()
 }
 
 #[tokio::test]

@@ -1,0 +1,205 @@
+//! Sources that hang, lie, lose their cursors or change while they are read; and what only some of them tell.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::hostile::{Hostile, person};
+use super::{ended, look, part, pulling, pulling_as, reader, start, sync};
+use crate::world::World;
+
+#[tokio::test]
+async fn a_source_that_hangs_is_given_up_and_keeps_nobody_else_waiting() {
+    let here = World::with(|config| {
+        config.pull_private_addresses = true;
+        config.pull_timeout = 1;
+    })
+    .await;
+    let mut hanging = Vec::new();
+    for (n, manner) in
+        ["never answers", "never ends", "never answers", "never ends", "never answers"].iter().enumerate()
+    {
+        let (source, address) = Hostile::serve().await;
+        source.behaves(manner);
+        let pull = json!({ "baseUrl": address, "secret": "id+/" });
+        let connection = pulling_as(&here.acme, &format!("Hanging {n}"), pull).await;
+        hanging.push(start(&here.acme, &connection, "mode: FULL").await);
+    }
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
+    let began = Instant::now();
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!(run["state"], "SUCCEEDED", "{run:#}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    for run in hanging {
+        let run = ended(&here.acme, &run).await;
+        let reason = run["reason"].as_str().unwrap();
+        assert!(run["state"] == "FAILED" && reason.contains("timed out") && reason.contains("6 times"), "{run:#}");
+    }
+    here.end().await;
+}
+
+#[tokio::test]
+async fn rubbish_changes_nothing_and_says_what_it_is() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
+    sync(&here.acme, &connection, "mode: FULL").await;
+    for (manner, words) in [
+        ("breaks off", "not a JSON object"),
+        ("answers an error as 200", "no list of SCIM"),
+        ("lists no list", "no list of SCIM"),
+    ] {
+        source.behaves(manner);
+        let run = sync(&here.acme, &connection, "mode: FULL").await;
+        assert_eq!(run["state"], "FAILED", "{manner}: {run:#}");
+        assert!(run["reason"].as_str().unwrap().contains(words), "{manner}: {run:#}");
+    }
+    // Schemas of another's making are passed over; what they say besides is read.
+    source.behaves("honest");
+    source.sets(0, "schemas", json!(["urn:example:nothing", 7]));
+    source.sets(0, "urn:example:nothing", json!({ "password": "needle", "x": [null] }));
+    source.sets(0, "title", json!("Nurse"));
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], &run["users"]["updated"]), (&json!("SUCCEEDED"), &json!(1)), "{run:#}");
+    assert_eq!(here.count("\"user\" WHERE document LIKE '%needle%'", []).await, 0);
+    assert_eq!(here.count("\"user\" WHERE deleted_at IS NULL", []).await, 3);
+    here.end().await;
+}
+
+#[tokio::test]
+async fn pages_by_cursor_are_read_and_begun_again_when_a_cursor_has_expired() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(25);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 10 })).await;
+    source.behaves("pages by cursor");
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!(part(&run, "users", &["read", "created"]), [&json!(25), &json!(25)], "{run:#}");
+    // One expires in the middle: the list is read from its beginning, and whom it missed is met then.
+    source.people.lock().unwrap().push(person(25));
+    source.behaves("loses a cursor");
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], &run["users"]["created"]), (&json!("SUCCEEDED"), &json!(1)), "{run:#}");
+    // Cursors that always expire are no paging: nobody is removed because of them.
+    source.behaves("loses every cursor");
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], &run["users"]["deleted"]), (&json!("FAILED"), &json!(0)), "{run:#}");
+    assert!(run["reason"].as_str().unwrap().contains("paging by cursor does not work"), "{run:#}");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn groups_in_groups_are_as_they_are_at_the_source() {
+    let (source, here) = (World::new().await, reader().await);
+    let ada = source.scim().user("ada").await;
+    let bob = source.scim().user("bob").await;
+    // The outer one is listed first, when the inner one is not known here yet.
+    let outer = source.scim().group("Hospital", &[ada]).await;
+    let inner = source.scim().group("Ward", &[bob]).await;
+    let nest = json!([{ "op": "add", "path": "members", "value": [{ "value": inner }] }]);
+    source.scim().patch(&format!("/Groups/{outer}"), nest).await.is(200);
+    let connection = pulling(&here.acme, super::of(source.scim())).await;
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], &run["reason"]), (&json!("SUCCEEDED"), &Value::Null), "{run:#}");
+    let nested = r#"SELECT o.display_name AS outer_name, i.display_name AS inner_name FROM group_nesting n
+        JOIN "group" o ON o.organization_id = n.organization_id AND o.id = n.group_id
+        JOIN "group" i ON i.organization_id = n.organization_id AND i.id = n.member_id WHERE n.until IS NULL"#;
+    let expected = [json!({ "outer_name": "Hospital", "inner_name": "Ward" })];
+    assert_eq!(here.rows(nested, []).await, expected);
+    assert_eq!(super::picture(&here).await, super::picture(&source).await);
+    // Taken apart there, taken apart here.
+    let part = json!([{ "op": "remove", "path": format!("members[value eq \"{inner}\"]") }]);
+    source.scim().patch(&format!("/Groups/{outer}"), part).await.is(200);
+    sync(&here.acme, &connection, "mode: INCREMENTAL").await;
+    assert_eq!(here.rows(nested, []).await, Vec::<Value>::new());
+    assert_eq!(super::picture(&here).await, super::picture(&source).await);
+    source.end().await;
+    here.end().await;
+}
+
+#[tokio::test]
+async fn who_was_only_skipped_is_asked_for_and_stays() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(11);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 5 })).await;
+    sync(&here.acme, &connection, "mode: FULL").await;
+    // Somebody on the first page goes away while the second is asked for, so that r5 is on neither; r10 has really gone.
+    source.sets(5, "title", json!("Nurse"));
+    source.people.lock().unwrap().pop();
+    source.behaves("shifts");
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!(part(&run, "users", &["deleted", "updated"]), [&json!(1), &json!(1)], "{run:#}");
+    assert_eq!(source.asked_for_one.load(std::sync::atomic::Ordering::Relaxed), 2);
+    let live =
+        here.rows("SELECT external_id FROM \"user\" WHERE deleted_at IS NULL AND external_id IN ('r5', 'r10')", []);
+    assert_eq!(live.await, [json!({ "external_id": "r5" })]);
+    assert_eq!(here.count("\"user\" WHERE document LIKE '%Nurse%'", []).await, 1, "and is carried over");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn a_manager_is_the_account_here() {
+    const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(4);
+    // Whoever manages the first comes last; the third's is of another world; the fourth says it in another way.
+    source.sets(0, ENTERPRISE, json!({ "manager": { "value": "r3", "$ref": "../Users/r3", "displayName": "Boss" } }));
+    source.sets(2, ENTERPRISE, json!({ "manager": { "value": "elsewhere" }, "department": "Engines" }));
+    source.sets(3, &format!("{ENTERPRISE}:manager"), json!("r1"));
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 2 })).await;
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], &run["users"]["created"]), (&json!("SUCCEEDED"), &json!(4)), "{run:#}");
+    assert!(run["reason"].as_str().unwrap().contains("managers whom the source does not list"), "{run:#}");
+    let rows = async || here.rows("SELECT id, external_id, document FROM \"user\" ORDER BY external_id", []).await;
+    let id = |rows: &[Value], n: usize| rows[n]["id"].as_str().unwrap().to_owned();
+    let extension = |rows: &[Value], n: usize| {
+        let document = rows[n]["document"].as_str().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        document.unwrap_or_else(|| rows[n]["document"].clone())[ENTERPRISE].clone()
+    };
+    let all = rows().await;
+    assert_eq!(extension(&all, 0), json!({ "manager": { "value": id(&all, 3) } }));
+    assert_eq!(extension(&all, 1), Value::Null);
+    assert_eq!(extension(&all, 2), json!({ "department": "Engines" }));
+    assert_eq!(extension(&all, 3), json!({ "manager": { "value": id(&all, 1) } }));
+    // The same again writes nothing; another manager is another one here too.
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!(part(&run, "users", &["unchanged", "updated"]), [&json!(4), &json!(0)], "{run:#}");
+    source.sets(0, ENTERPRISE, json!({ "manager": [{ "value": "r2" }] }));
+    sync(&here.acme, &connection, "mode: INCREMENTAL").await;
+    let all = rows().await;
+    assert_eq!(extension(&all, 0), json!({ "manager": { "value": id(&all, 2) } }));
+    here.end().await;
+}
+
+#[tokio::test]
+async fn a_run_is_followed_to_its_end() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(30);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 5 })).await;
+    source.behaves("throttles");
+    let run = start(&here.acme, &connection, "mode: FULL").await;
+    let query = "subscription($r: ID!) { syncProgress(id: $r) { id state users { read } } }";
+    let response = reqwest::Client::new()
+        .post(&here.acme.graphql)
+        .bearer_auth(&here.acme.api_key)
+        .header("accept", "text/event-stream")
+        .json(&json!({ "query": query, "variables": { "r": run } }))
+        .send();
+    let text = tokio::time::timeout(Duration::from_secs(60), async { response.await.unwrap().text().await.unwrap() });
+    let text = text.await.expect("the stream ends with the run");
+    let read: Vec<u64> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok())
+        .filter_map(|message| message["data"]["syncProgress"]["users"]["read"].as_u64())
+        .collect();
+    assert!(read.len() > 2 && read.is_sorted() && read.last() == Some(&30), "{text}");
+    assert!(text.contains("SUCCEEDED") && text.contains("RUNNING"), "{text}");
+    assert_eq!(look(&here.acme, &run).await["state"], "SUCCEEDED");
+    here.end().await;
+}
