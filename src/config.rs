@@ -130,7 +130,16 @@ impl ServeArgs {
         };
         let metrics = self.metrics_listen.is_some();
         let Self { scim_enabled, scim_rate_limit, pull_private_addresses, pull_timeout, .. } = self;
-        Ok(Config { scim_enabled, metrics, scim_rate_limit, pull_private_addresses, pull_timeout, graphql, issuers, ..config })
+        Ok(Config {
+            scim_enabled,
+            metrics,
+            scim_rate_limit,
+            pull_private_addresses,
+            pull_timeout,
+            graphql,
+            issuers,
+            ..config
+        })
     }
 }
 
