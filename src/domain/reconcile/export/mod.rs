@@ -426,7 +426,8 @@ fn json_people(bytes: &[u8], ty: &ResourceType) -> Result<People> {
         match document::normalize(ty, object) {
             Ok(document) => {
                 let attributes: Attributes = flatten(&document);
-                columns.names.extend(attributes.keys().cloned());
+                // A manager is named by an id that means something at the other side only.
+                columns.names.extend(attributes.keys().filter(|name| !name.contains(":manager.")).cloned());
                 people.push(Person {
                     line,
                     external_id: document::external_id(&document).map(Into::into),

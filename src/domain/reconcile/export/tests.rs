@@ -79,7 +79,7 @@ fn json_lines_of_users_and_groups_are_read() {
 
 {"userName": 7}
 "text"
-{"userName": "bob", "externalId": "e2", "title": "Nurse"}
+{"userName": "bob", "externalId": "e2", "title": "Nurse", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {"manager": {"value": "u1"}}}
 {
 "#;
     let export = people(Format::JsonLines, lines, schema::user()).unwrap();
@@ -87,6 +87,7 @@ fn json_lines_of_users_and_groups_are_read() {
     assert_eq!(export.people[0].attributes["emails"], serde_json::json!(["a@x", "b@x"]));
     assert_eq!(export.reading.troubles.iter().map(|it| it.line).collect::<Vec<_>>(), [3, 4, 6]);
     assert!(export.columns.names.contains("title") && export.columns.all_emails);
+    assert!(!export.columns.names.iter().any(|name| name.contains("manager")), "their ids say nothing here");
 
     let lines = br#"{"displayName": "Ward", "id": "g1", "members": [{"value": "u1"}, "u2"]}
 {"displayName": "Empty", "members": []}
