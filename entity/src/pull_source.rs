@@ -31,14 +31,18 @@ pub struct Model {
     pub page_size: i32,
     /// which users are read, as a SCIM filter; none = all
     pub user_filter: Option<String>,
-    /// how often a run begins by itself; none = never
+    /// how often a full run begins by itself; none = never
     pub interval_minutes: Option<i32>,
+    /// how often one that reads only what changed begins in between; none = never
+    pub incremental_minutes: Option<i32>,
     /// a run that would remove more than this share of the accounts asks first
     pub shrink_percent: i32,
     /// whether the source was ever seen to list the members of a group
     pub lists_members: bool,
-    /// when the next run begins by itself
+    /// when the next full run begins by itself
     pub next_run_at: Option<DateTimeUtc>,
+    /// when the next incremental one does
+    pub next_incremental_at: Option<DateTimeUtc>,
     /// what changed there before this instant is known here
     pub complete_at: Option<DateTimeUtc>,
 }

@@ -17,6 +17,7 @@ mod m20261125_000002_sync_run;
 mod m20261127_000001_failure;
 mod m20261127_000002_health;
 mod m20261127_000003_reconciliation;
+mod m20261127_000004_pull_incremental;
 
 pub struct Migrator;
 
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000001_failure::Migration),
             Box::new(m20261127_000002_health::Migration),
             Box::new(m20261127_000003_reconciliation::Migration),
+            Box::new(m20261127_000004_pull_incremental::Migration),
         ]
     }
 }

@@ -121,7 +121,7 @@ pub async fn member_counts(cx: &Cx, groups: &[Uuid]) -> Result<HashMap<Uuid, u64
     counts(cx, text, groups).await
 }
 
-async fn counts(cx: &Cx, text: &str, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>> {
+pub(super) async fn counts(cx: &Cx, text: &str, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>> {
     let text = text.replace("{among}", &list::among(cx.backend(), 2));
     let values = [cx.organization().into(), list::ids(ids)];
     let rows =
@@ -130,7 +130,7 @@ async fn counts(cx: &Cx, text: &str, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>>
 }
 
 /// `AND …` for what a keyset leaves out by `column`.
-fn bounds(column: &str, keyset: &Keyset<Uuid>, values: &mut Vec<Value>) -> String {
+pub(super) fn bounds(column: &str, keyset: &Keyset<Uuid>, values: &mut Vec<Value>) -> String {
     let (low, high) = match keyset.descending {
         false => (keyset.after, keyset.before),
         true => (keyset.before, keyset.after),
@@ -145,11 +145,11 @@ fn bounds(column: &str, keyset: &Keyset<Uuid>, values: &mut Vec<Value>) -> Strin
     text
 }
 
-fn direction(keyset: &Keyset<Uuid>) -> &'static str {
+pub(super) fn direction(keyset: &Keyset<Uuid>) -> &'static str {
     if keyset.descending == keyset.backward { "ASC" } else { "DESC" }
 }
 
-fn slices<T>(rows: impl Iterator<Item = (Uuid, T)>, keyset: &Keyset<Uuid>) -> HashMap<Uuid, Slice<T>> {
+pub(super) fn slices<T>(rows: impl Iterator<Item = (Uuid, T)>, keyset: &Keyset<Uuid>) -> HashMap<Uuid, Slice<T>> {
     let mut found: HashMap<Uuid, Vec<T>> = HashMap::new();
     for (of, row) in rows {
         found.entry(of).or_default().push(row);

@@ -34,6 +34,7 @@ pub struct Settings {
     pub page_size: i32,
     pub user_filter: Option<String>,
     pub interval_minutes: Option<i32>,
+    pub incremental_minutes: Option<i32>,
     pub shrink_percent: i32,
 }
 
@@ -80,7 +81,8 @@ impl Settings {
         };
         within("pageSize", self.page_size, 1, 1_000)?;
         within("shrinkPercent", self.shrink_percent, 0, 100)?;
-        within("intervalMinutes", self.interval_minutes.unwrap_or(5), 5, 60 * 24 * 31)
+        within("intervalMinutes", self.interval_minutes.unwrap_or(5), 5, 60 * 24 * 31)?;
+        within("incrementalMinutes", self.incremental_minutes.unwrap_or(5), 5, 60 * 24 * 31)
     }
 }
 
@@ -115,9 +117,11 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
         page_size: settings.page_size,
         user_filter: settings.user_filter.clone(),
         interval_minutes: settings.interval_minutes,
+        incremental_minutes: settings.incremental_minutes,
         shrink_percent: settings.shrink_percent,
         lists_members: false,
         next_run_at: None,
+        next_incremental_at: None,
         complete_at: None,
     };
     if let Some(known) = &known {
@@ -131,13 +135,15 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
         if known.interval_minutes == source.interval_minutes {
             source.next_run_at = known.next_run_at;
         }
+        if known.incremental_minutes == source.incremental_minutes {
+            source.next_incremental_at = known.next_incremental_at;
+        }
     } else if settings.secret.is_none() {
         return Err(Error::invalid("secret", "is required"));
     }
-    if source.next_run_at.is_none() {
-        let now = tx.now_after(None);
-        source.next_run_at = source.interval_minutes.map(|minutes| now + Duration::minutes(minutes.into()));
-    }
+    let now = tx.now_after(None);
+    source.next_run_at = source.next_run_at.or(after(now, source.interval_minutes));
+    source.next_incremental_at = source.next_incremental_at.or(after(now, source.incremental_minutes));
     if let Some(secret) = &settings.secret {
         let key = organization::current(cx).await?.data_key;
         row.credentials = Some(cx.app.vault.seal(tx.organization(), &key, row.id, secret.as_bytes())?);
@@ -152,12 +158,18 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
     Ok(moved)
 }
 
+/// When a run follows that begins by itself so often.
+fn after(now: DateTime<Utc>, minutes: Option<i32>) -> Option<DateTime<Utc>> {
+    minutes.map(|minutes| now + Duration::minutes(minutes.into()))
+}
+
 /// What the ledger says of a source.
 pub(super) fn describe(settings: &Settings, map: &mut Map<String, Value>) {
     map.insert("baseUrl".into(), settings.base_url.clone().into());
     map.insert("tokenUrl".into(), settings.token_url.clone().into());
     map.insert("userFilter".into(), settings.user_filter.clone().into());
     map.insert("intervalMinutes".into(), settings.interval_minutes.into());
+    map.insert("incrementalMinutes".into(), settings.incremental_minutes.into());
     map.insert("shrinkPercent".into(), settings.shrink_percent.into());
     map.insert("secretSet".into(), settings.secret.is_some().into());
 }

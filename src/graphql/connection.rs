@@ -8,9 +8,11 @@ use entity::connection as stored;
 use super::auth::{Permission, requires};
 use super::checkup::ConnectionTest;
 use super::health::ConnectionHealth;
-use super::loaders::{self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, TokensOf, UserCountOf};
+use super::loaders::{
+    self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
+};
 use super::overview::ScimEndpoints;
-use super::page::{self, Blame, Kind, UserError};
+use super::page::{self, Blame, Kind, Page, UserError, Window};
 use super::sync::{PullSource, PullSourceInput, SyncRun};
 use super::token::ScimToken;
 use crate::domain::{checkup, connection, disconnect};
@@ -220,6 +222,27 @@ impl IdentitySource {
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_sync(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
         Ok(loaders::one(ctx, LastSyncOf(self.0.id)).await?.map(Into::into))
+    }
+
+    /// The runs that read its source, the latest first.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn sync_runs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> async_graphql::Result<Option<Page<SyncRun>>> {
+        let keyset = Window { first, after, last, before }.keyset(true)?;
+        let total = match page::counted(ctx) {
+            true => loaders::one(ctx, SyncRunCountOf(self.0.id)).await?.unwrap_or_default(),
+            false => 0,
+        };
+        let Some(rows) = loaders::one(ctx, SyncRunsOf(self.0.id, keyset)).await? else {
+            return Ok(Some(Page::empty()));
+        };
+        Ok(Some(Page::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
     }
 
     /// When the connection was made.

@@ -79,6 +79,12 @@ pub struct HealthOf(pub Uuid);
 /// How long a connection's changes took, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EffectOf(pub Uuid);
+/// A page of a connection's runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SyncRunsOf(pub Uuid, pub Keyset<Uuid>);
+/// How many runs a connection has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SyncRunCountOf(pub Uuid);
 /// The tokens of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokensOf(pub Uuid);
@@ -326,6 +332,31 @@ impl Loader<EffectOf> for Reads {
     async fn load(&self, keys: &[EffectOf]) -> Found<EffectOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(rekeyed(health::effects(&self.0, &ids).await?, EffectOf))
+    }
+}
+
+impl Loader<SyncRunsOf> for Reads {
+    type Value = Slice<sync::Run>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[SyncRunsOf]) -> Found<SyncRunsOf, Self::Value> {
+        let mut found = HashMap::new();
+        for (keyset, asked) in grouped(keys.to_vec(), |key| key.1.clone()) {
+            let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
+            let slices = sync::of_connections(&self.0, &ids, &keyset).await?;
+            found.extend(rekeyed(slices, |id| SyncRunsOf(id, keyset.clone())));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<SyncRunCountOf> for Reads {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[SyncRunCountOf]) -> Found<SyncRunCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(rekeyed(sync::counts_of(&self.0, &ids).await?, SyncRunCountOf))
     }
 }
 

@@ -529,7 +529,7 @@ impl Organization {
     ) -> Result<Option<Page<SyncRun>>> {
         let cx = page::cx(ctx)?;
         let keyset = Window { first, after, last, before }.keyset(true)?;
-        let total = if page::counted(ctx) { sync::count(cx, None).await? } else { 0 };
+        let total = if page::counted(ctx) { sync::count(cx).await? } else { 0 };
         let rows = sync::list(cx, None, &keyset).await?;
         Ok(Some(Page::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
     }

@@ -79,16 +79,28 @@ impl PullSource {
         self.0.interval_minutes
     }
 
+    /// How often a run that reads what changed begins by itself between the full ones; null = never.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn incremental_minutes(&self) -> Option<i32> {
+        self.0.incremental_minutes
+    }
+
     /// A run that would remove more than this share of the accounts, and more than ten, asks first.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn shrink_percent(&self) -> i32 {
         self.0.shrink_percent
     }
 
-    /// When the next run begins by itself; null = never.
+    /// When the next full run begins by itself; null = never.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn next_run_at(&self) -> Option<DateTime<Utc>> {
         self.0.next_run_at
+    }
+
+    /// When the next run that reads what changed begins by itself; null = never.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn next_incremental_at(&self) -> Option<DateTime<Utc>> {
+        self.0.next_incremental_at
     }
 }
 
@@ -116,6 +128,8 @@ pub struct PullSourceInput {
     user_filter: Option<String>,
     /// How often a full run begins by itself, 5 minutes to 31 days.
     interval_minutes: Option<i32>,
+    /// How often a run that reads what changed begins by itself between the full ones, 5 minutes to 31 days.
+    incremental_minutes: Option<i32>,
     /// A run that would remove more than this share of the accounts, and more than ten, asks first.
     #[graphql(default = 30)]
     shrink_percent: i32,
@@ -133,6 +147,7 @@ impl From<PullSourceInput> for pull_source::Settings {
             page_size: input.page_size,
             user_filter: input.user_filter,
             interval_minutes: input.interval_minutes,
+            incremental_minutes: input.incremental_minutes,
             shrink_percent: input.shrink_percent,
         }
     }

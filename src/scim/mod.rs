@@ -4,6 +4,8 @@
 //! JSON. Every handler takes a [`wire::Caller`], so nothing runs before the credential was judged. What must
 //! never enter: a database query, a rule about access.
 
+#[cfg(test)]
+mod broken_tests;
 mod bulk;
 pub mod cursor;
 mod discovery;
@@ -19,7 +21,7 @@ mod root;
 pub mod schema;
 mod users;
 mod wire;
-
+use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,9 +29,11 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
 use axum::http::{StatusCode, Uri, header};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use tower::ServiceExt;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::context::{App, Cx};
 use crate::domain::extension::types;
@@ -58,11 +62,24 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/Bulk", post(bulk::run).layer(DefaultBodyLimit::max(bulk::MAX_PAYLOAD)))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method);
+    listened_to(tenant, app)
+}
+
+/// What stands around every handler: whatever becomes of a request, also of one that breaks its handler off, is
+/// counted and, if it is work for somebody, put into the review queue.
+fn listened_to(tenant: Router<Arc<App>>, app: Arc<App>) -> Router {
     Router::new()
         .nest("/scim/v2/{slug}", tenant)
+        .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| broken_off()))
         .layer(middleware::from_fn_with_state(app.clone(), log::listen))
         .layer(middleware::from_fn(wire::name_media_type))
         .with_state(app)
+}
+
+/// The answer of a handler that did not come to its end: a transaction that was open is undone.
+fn broken_off() -> Response {
+    tracing::error!("a SCIM request was broken off by a fault of ours");
+    Failure::plain(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here").into_response()
 }
 
 /// What became of a write that was done again.

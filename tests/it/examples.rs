@@ -100,6 +100,51 @@ async fn the_queries_of_the_screens_show_what_they_are_for() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_source_is_connected_tried_read_and_watched() {
+    let source = World::new().await;
+    let ada = source.scim().user("ada").await;
+    source.scim().group("Cardiology", &[ada]).await;
+    let world = World::with(|config| config.pull_private_addresses = true).await;
+    let address = json!({ "baseUrl": source.scim().base, "secret": source.scim().token });
+    let made = run(&world, "sync.graphql", "Connect", address).await["connectionCreate"].clone();
+    assert_eq!(made["userErrors"], json!([]));
+    assert!(made["connection"]["pull"]["nextIncrementalAt"].is_string(), "{made:#}");
+    let connection = made["connection"]["id"].clone();
+    let tried = run(&world, "sync.graphql", "TestSource", json!({ "connectionId": connection })).await;
+    assert_eq!(tried["connectionTest"]["ok"], true, "{tried:#}");
+    let begin = json!({ "connectionId": connection, "mode": "FULL" });
+    let begun = run(&world, "sync.graphql", "StartSync", begin).await["syncStart"]["syncRun"].clone();
+    let follow = json!({ "query": std::fs::read_to_string(example("sync.graphql")).unwrap(),
+        "operationName": "SyncProgress", "variables": { "id": begun["id"] } });
+    let mut progress = Events::post(&world.address, &world.acme.api_key, follow).await;
+    let last = loop {
+        let seen = progress.answer().await["data"]["syncProgress"].clone();
+        if seen["state"] != "QUEUED" && seen["state"] != "RUNNING" {
+            break seen;
+        }
+    };
+    assert_eq!((&last["state"], &last["users"]["created"]), (&json!("SUCCEEDED"), &json!(1)), "{last:#}");
+    let runs = run(&world, "sync.graphql", "SyncRuns", json!({})).await["organization"].clone();
+    let named = runs["connections"]["nodes"].as_array().unwrap().iter().find(|it| it["name"] == "HR").unwrap();
+    assert_eq!((&named["syncRuns"]["nodes"][0]["id"], &runs["failures"]["nodes"]), (&begun["id"], &json!([])));
+    // The source loses sight of everybody: that is asked about.
+    source.scim().delete(&format!("/Users/{ada}")).await.is(204);
+    let begin = json!({ "connectionId": connection, "mode": "FULL" });
+    let begun = run(&world, "sync.graphql", "StartSync", begin).await["syncStart"]["syncRun"].clone();
+    for _ in 0..400 {
+        let runs = run(&world, "sync.graphql", "SyncRuns", json!({})).await;
+        if runs.to_string().contains("WAITING") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let approved = run(&world, "sync.graphql", "ApproveRemovals", json!({ "id": begun["id"] })).await;
+    assert_eq!(approved["syncApprove"]["userErrors"], json!([]), "{approved:#}");
+    source.end().await;
+    world.end().await;
+}
+
 /// Runs a script of the examples with a key that may do just what the script says that it needs.
 async fn script(world: &World, name: &str, arguments: &[&str], input: &str, permissions: &[Permission]) -> Output {
     let issued = key::issue(&world.system(), name, permissions.iter().copied().collect(), None).await.unwrap();

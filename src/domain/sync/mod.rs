@@ -4,6 +4,7 @@
 pub mod carry;
 pub mod claim;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
@@ -11,8 +12,8 @@ use entity::connection::{ConnectionKind, ConnectionStatus};
 use entity::{pull_source, sync_run};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, Statement,
+    ActiveEnum, ColumnTrait, Condition, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select, Statement,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 use super::connection;
 use super::list::{self, Keyset, Slice};
+use super::member;
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -204,8 +206,8 @@ fn wait(interval_minutes: i32, failed: u32) -> Duration {
     (interval * (1 << doublings)).min(longest)
 }
 
-/// Puts a full run in the queue for every connection whose time has come, in every organization; of any number of
-/// replicas one does it.
+/// Puts a run in the queue for every connection whose time has come, in every organization: a full one, or one that
+/// reads what changed, if only its time has come. Of any number of replicas one does it.
 pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
     #[derive(FromQueryResult)]
     struct Due {
@@ -213,7 +215,8 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
         connection_id: Uuid,
     }
     let now: DateTime<Utc> = app.clock.now();
-    let text = "SELECT organization_id, connection_id FROM pull_source WHERE next_run_at <= $1 LIMIT 100";
+    let text = "SELECT organization_id, connection_id FROM pull_source WHERE next_run_at <= $1 \
+         UNION SELECT organization_id, connection_id FROM pull_source WHERE next_incremental_at <= $1 LIMIT 100";
     let statement = Statement::from_sql_and_values(app.store.backend(), text, [now.into()]);
     let mut begun = 0;
     for Due { organization_id, connection_id } in Due::find_by_statement(statement).all(&app.store.read).await? {
@@ -223,19 +226,29 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
             Box::pin(async move {
                 let query = tx.find::<pull_source::Entity>();
                 let query = query.filter(pull_source::Column::ConnectionId.eq(connection_id));
-                let query = query.filter(pull_source::Column::NextRunAt.lte(now));
+                let due = [pull_source::Column::NextRunAt, pull_source::Column::NextIncrementalAt];
+                let query = query.filter(due.into_iter().fold(Condition::any(), |any, it| any.add(it.lte(now))));
                 // Another replica was quicker.
                 let Some(mut source) = super::locked(tx, query).await? else { return Ok(Change::nothing(false)) };
                 let runs = tx.find::<sync_run::Entity>().filter(sync_run::Column::ConnectionId.eq(connection_id));
                 let runs = runs.filter(sync_run::Column::FinishedAt.is_not_null());
                 let runs = runs.order_by_desc(sync_run::Column::Id).limit(SLOWEST).all(&tx.db).await?;
                 let failed = failed_in_a_row(&runs);
-                source.next_run_at = source.interval_minutes.map(|minutes| now + wait(minutes, failed));
+                let next = |minutes: Option<i32>| minutes.map(|minutes| now + wait(minutes, failed));
+                let mode = match source.next_run_at.is_some_and(|at| at <= now) {
+                    true => Mode::Full,
+                    false => Mode::Incremental,
+                };
+                if mode == Mode::Full {
+                    source.next_run_at = next(source.interval_minutes);
+                }
+                // A full run brings what changed, too.
+                source.next_incremental_at = next(source.incremental_minutes);
                 super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?;
                 let live = connection::unlocked(tx, connection_id).await?;
                 let served = live.status == ConnectionStatus::Active && live.deleted_at.is_none();
                 let begun = match served {
-                    true => begin(tx, connection_id, Mode::Full, None, "the connection's schedule").await?,
+                    true => begin(tx, connection_id, mode, None, "the connection's schedule").await?,
                     false => None,
                 };
                 match begun {
@@ -301,23 +314,46 @@ pub async fn get(cx: &Cx, id: Uuid) -> Result<Run> {
     of(cx).filter(sync_run::Column::Id.eq(id)).one(cx.db()).await?.ok_or_else(|| Error::not_found("the sync run"))
 }
 
-fn listed(cx: &Cx, connection: Option<Uuid>) -> Select<sync_run::Entity> {
-    match connection {
-        Some(connection) => of(cx).filter(sync_run::Column::ConnectionId.eq(connection)),
-        None => of(cx),
-    }
-}
-
 /// The runs of one connection or of all.
 pub async fn list(cx: &Cx, connection: Option<Uuid>, keyset: &Keyset<Uuid>) -> Result<Slice<Run>> {
     cx.allow(Action::ReadIam, None)?;
-    list::page(cx, listed(cx, connection), sync_run::Column::Id, keyset).await
+    let mut runs = of(cx);
+    if let Some(connection) = connection {
+        runs = runs.filter(sync_run::Column::ConnectionId.eq(connection));
+    }
+    list::page(cx, runs, sync_run::Column::Id, keyset).await
 }
 
 /// How many runs there are.
-pub async fn count(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
+pub async fn count(cx: &Cx) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(listed(cx, connection).count(cx.db()).await?)
+    Ok(of(cx).count(cx.db()).await?)
+}
+
+/// For each of these connections, a page of its runs.
+pub async fn of_connections(cx: &Cx, connections: &[Uuid], keyset: &Keyset<Uuid>) -> Result<HashMap<Uuid, Slice<Run>>> {
+    cx.allow(Action::ReadIam, None)?;
+    let mut values = vec![cx.organization().into(), list::ids(connections)];
+    let bounds = member::bounds("r.id", keyset, &mut values);
+    let text = format!(
+        "SELECT * FROM ( \
+           SELECT r.*, row_number() OVER (PARTITION BY r.connection_id ORDER BY r.id {order}) AS place FROM sync_run r \
+           WHERE r.organization_id = $1 AND r.connection_id {among}{bounds}) AS page \
+         WHERE place <= {limit} ORDER BY connection_id, place",
+        order = member::direction(keyset),
+        among = list::among(cx.backend(), 2),
+        limit = keyset.limit + 1,
+    );
+    let rows = Run::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
+    Ok(member::slices(rows.into_iter().map(|run| (run.connection_id, run)), keyset))
+}
+
+/// How many runs each of these connections has.
+pub async fn counts_of(cx: &Cx, connections: &[Uuid]) -> Result<HashMap<Uuid, u64>> {
+    cx.allow(Action::ReadIam, None)?;
+    let text = "SELECT connection_id AS id, count(*) AS total FROM sync_run \
+         WHERE organization_id = $1 AND connection_id {among} GROUP BY connection_id";
+    member::counts(cx, text, connections).await
 }
 
 /// The latest run that succeeded of each of these connections; a dry run is none.

@@ -368,6 +368,39 @@ async fn a_schedule_begins_runs_by_itself() {
     here.end().await;
 }
 
+#[tokio::test]
+async fn runs_that_read_what_changed_begin_between_the_full_ones() {
+    let here = reader().await;
+    let (hostile, address) = Hostile::serve().await;
+    hostile.lists(3);
+    let pull = json!({ "baseUrl": address, "secret": "id+/", "intervalMinutes": 60, "incrementalMinutes": 20 });
+    let connection = pulling(&here.acme, pull).await;
+    let modes = async || {
+        let ask = "query($c: ID!) { node(id: $c) { ... on IdentitySource { pull { nextRunAt nextIncrementalAt }
+            syncRuns(first: 10) { totalCount nodes { mode finishedAt } } } } }";
+        let answer = here.graphql(ask, json!({ "c": connection })).await;
+        let runs = &answer["data"]["node"]["syncRuns"];
+        let nodes = runs["nodes"].as_array().unwrap_or_else(|| panic!("{answer:#}")).clone();
+        assert_eq!(runs["totalCount"], nodes.len());
+        let ended = nodes.iter().filter(|run| !run["finishedAt"].is_null());
+        ended.map(|run| run["mode"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let begin = async |minutes: u64, expected: &[&str]| {
+        here.app.clock.advance(Duration::from_secs(minutes * 60));
+        let started = Instant::now();
+        while modes().await != expected {
+            assert!(started.elapsed() < Duration::from_secs(30), "{:?}", modes().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    begin(21, &["INCREMENTAL"]).await;
+    begin(21, &["INCREMENTAL", "INCREMENTAL"]).await;
+    // Both are due: the full one brings what changed, too.
+    begin(21, &["FULL", "INCREMENTAL", "INCREMENTAL"]).await;
+    begin(21, &["INCREMENTAL", "FULL", "INCREMENTAL", "INCREMENTAL"]).await;
+    here.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_loses_and_doubles_nothing() {
     let source = World::new().await;
