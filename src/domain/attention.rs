@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{self, ConnectionKind, ConnectionStatus};
-use entity::{adoption_proposal, api_key, failure, role_grant, role_mapping, sync_run};
+use entity::{adoption_proposal, api_key, failure, finding, role_grant, role_mapping, sync_run};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveEnum, ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Select,
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::failure::Cause;
 use super::health::{self, Reason};
-use super::token;
+use super::{reconcile, token};
 use crate::authz::Action;
 use crate::context::Cx;
 use crate::error::Result;
@@ -50,6 +50,8 @@ pub enum Kind {
     RunWaits,
     /// The review queue holds work.
     Failures,
+    /// What is here differs from what an identity provider says.
+    Findings,
     /// Accounts may become a connection's.
     Proposals,
     /// API keys end soon.
@@ -92,6 +94,7 @@ pub async fn list(cx: &Cx) -> Result<Vec<Item>> {
     items.extend(tokens(cx, &live).await?);
     items.extend(runs(cx).await?);
     items.extend(failures(cx, &live).await?);
+    items.extend(findings(cx, &live).await?);
     items.extend(proposals(cx).await?);
     items.extend(keys(cx).await?);
     items.extend(ends(cx).await?);
@@ -184,6 +187,44 @@ async fn failures(cx: &Cx, live: &[connection::Model]) -> Result<Vec<Item>> {
         let item = Item::new(Kind::Failures, Urgency::Warning, text, next);
         let (count, at) = (row.n.unsigned_abs(), Some(row.first_at));
         Item { count, at, connection: Some(row.connection_id), cause: Some(row.cause), ..item }
+    };
+    Ok(query.into_model::<Waiting>().all(cx.db()).await?.into_iter().map(item).collect())
+}
+
+async fn findings(cx: &Cx, live: &[connection::Model]) -> Result<Vec<Item>> {
+    #[derive(FromQueryResult)]
+    struct Waiting {
+        connection_id: Uuid,
+        leaver: bool,
+        n: i64,
+        first_at: DateTime<Utc>,
+    }
+    use finding::Column;
+    let open = reconcile::Which { states: vec![reconcile::State::Open], ..Default::default() };
+    let query = reconcile::matching(cx, &open)
+        .select_only()
+        .column(Column::ConnectionId)
+        .column(Column::Leaver)
+        .column_as(Column::Id.count(), "n")
+        .column_as(Column::FirstSeenAt.min(), "first_at")
+        .group_by(Column::ConnectionId)
+        .group_by(Column::Leaver)
+        .limit(EACH);
+    let item = |row: Waiting| {
+        let name = name(live, row.connection_id);
+        let (urgency, text) = match row.leaver {
+            true => {
+                let who = things(row.n, "account");
+                (Urgency::Critical, format!("{name}: {who} active here, of people who are gone or inactive there."))
+            }
+            false => {
+                let what = things(row.n, "difference");
+                (Urgency::Warning, format!("{name}: {what} from what the identity provider says."))
+            }
+        };
+        let next = "Put each right or accept it with a reason (organization.findings, findingResolve).";
+        let (count, at) = (row.n.unsigned_abs(), Some(row.first_at));
+        Item { count, at, connection: Some(row.connection_id), ..Item::new(Kind::Findings, urgency, text, next) }
     };
     Ok(query.into_model::<Waiting>().all(cx.db()).await?.into_iter().map(item).collect())
 }

@@ -159,7 +159,7 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
 }
 
 /// When a run follows that begins by itself so often.
-pub(super) fn after(now: DateTime<Utc>, minutes: Option<i32>) -> Option<DateTime<Utc>> {
+fn after(now: DateTime<Utc>, minutes: Option<i32>) -> Option<DateTime<Utc>> {
     minutes.map(|minutes| now + Duration::minutes(minutes.into()))
 }
 

@@ -171,6 +171,8 @@ pub enum AttentionKind {
     RunWaits,
     /// The review queue holds work of one connection and cause.
     Failures,
+    /// What is here differs from what an identity provider says, or people who left there are active here.
+    Findings,
     /// Accounts may become a connection's.
     Proposals,
     /// API keys end soon.

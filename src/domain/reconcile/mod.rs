@@ -140,7 +140,7 @@ pub struct Which {
     pub leavers: bool,
 }
 
-fn matching(cx: &Cx, which: &Which) -> Select<finding::Entity> {
+pub(super) fn matching(cx: &Cx, which: &Which) -> Select<finding::Entity> {
     let mut query = cx.find::<finding::Entity>();
     if !which.states.is_empty() {
         query = query.filter(in_states(cx, &which.states));

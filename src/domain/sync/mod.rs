@@ -234,16 +234,16 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
                 let runs = runs.filter(sync_run::Column::FinishedAt.is_not_null());
                 let runs = runs.order_by_desc(sync_run::Column::Id).limit(SLOWEST).all(&tx.db).await?;
                 let failed = failed_in_a_row(&runs);
+                let next = |minutes: Option<i32>| minutes.map(|minutes| now + wait(minutes, failed));
                 let mode = match source.next_run_at.is_some_and(|at| at <= now) {
                     true => Mode::Full,
                     false => Mode::Incremental,
                 };
-                let after = |minutes: Option<i32>| minutes.map(|minutes| now + wait(minutes, failed));
                 if mode == Mode::Full {
-                    source.next_run_at = after(source.interval_minutes);
+                    source.next_run_at = next(source.interval_minutes);
                 }
                 // A full run brings what changed, too.
-                source.next_incremental_at = after(source.incremental_minutes);
+                source.next_incremental_at = next(source.incremental_minutes);
                 super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?;
                 let live = connection::unlocked(tx, connection_id).await?;
                 let served = live.status == ConnectionStatus::Active && live.deleted_at.is_none();

@@ -381,7 +381,8 @@ async fn runs_that_read_what_changed_begin_between_the_full_ones() {
         let answer = here.graphql(ask, json!({ "c": connection })).await;
         let runs = &answer["data"]["node"]["syncRuns"];
         let nodes = runs["nodes"].as_array().unwrap_or_else(|| panic!("{answer:#}")).clone();
-        assert_eq!(runs["totalCount"], nodes.len());
+        // A run may begin between the two.
+        assert!(runs["totalCount"].as_u64().unwrap().abs_diff(nodes.len() as u64) <= 1, "{answer:#}");
         let ended = nodes.iter().filter(|run| !run["finishedAt"].is_null());
         ended.map(|run| run["mode"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
