@@ -16,7 +16,6 @@ mod m20261125_000001_pull_source;
 mod m20261125_000002_sync_run;
 mod m20261127_000001_failure;
 mod m20261127_000002_health;
-mod m20261127_000003_pull_incremental;
 mod m20261127_000003_reconciliation;
 mod m20261127_000004_pull_incremental;
 
@@ -40,7 +39,6 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000002_sync_run::Migration),
             Box::new(m20261127_000001_failure::Migration),
             Box::new(m20261127_000002_health::Migration),
-            Box::new(m20261127_000003_pull_incremental::Migration),
             Box::new(m20261127_000003_reconciliation::Migration),
             Box::new(m20261127_000004_pull_incremental::Migration),
         ]

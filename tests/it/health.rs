@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::process::{Server, bootstrap};
+use crate::reconcile::upload;
 use crate::world::World;
 
 const HEALTH: &str = "{ organization { connections(first: 10) { nodes { name health {
@@ -171,10 +172,17 @@ async fn what_needs_somebody_is_one_list_with_what_to_do() {
     assert_eq!((&items[0]["cause"], &items[0]["count"]), (&json!("UNIQUENESS"), &json!(1)));
     assert_eq!(items[0]["connection"]["name"], "Identity provider");
 
-    // The only token is rotated with an overlap and the new one revoked: the old one ends in two days.
+    // An export that does not list her: somebody who left there is active here, and that comes first.
     let find = "{ organization { connections(first: 1) { nodes { id } } } }";
     let found = world.graphql(find, json!({})).await;
     let id = &found["data"]["organization"]["connections"]["nodes"][0]["id"];
+    let export = "userName,active\nada@acme.example,false\n";
+    upload(&world.acme, id.as_str().unwrap(), "kind=users", "text/csv", export).await.is(200);
+    let items = world.attention().await;
+    assert_eq!(world.kinds().await[0], "FINDINGS", "{items:#?}");
+    assert_eq!((&items[0]["urgency"], &items[0]["count"]), (&json!("CRITICAL"), &json!(1)), "{items:#?}");
+
+    // The only token is rotated with an overlap and the new one revoked: the old one ends in two days.
     let rotate = "mutation($id: ID!) { scimTokenRotate(input: { connectionId: $id, overlapSeconds: 172800 }) {
         scimToken { id } userErrors { message } } }";
     let rotated = world.graphql(rotate, json!({ "id": id })).await;
@@ -182,13 +190,16 @@ async fn what_needs_somebody_is_one_list_with_what_to_do() {
     assert!(fresh.is_string(), "{rotated:#}");
     let revoke = "mutation($id: ID!) { scimTokenRevoke(input: { id: $id }) { userErrors { message } } }";
     world.graphql(revoke, json!({ "id": fresh })).await;
-    let items = world.attention().await;
-    assert_eq!((&items[0]["kind"], &items[0]["urgency"]), (&json!("TOKEN_ENDS"), &json!("CRITICAL")), "{items:#?}");
+    let item = |items: Vec<Value>, kind: &str| {
+        let found = items.iter().find(|item| item["kind"] == kind);
+        found.unwrap_or_else(|| panic!("no {kind}: {items:#?}")).clone()
+    };
+    assert_eq!(item(world.attention().await, "TOKEN_ENDS")["urgency"], "CRITICAL");
     world.days_pass(3);
-    let items = world.attention().await;
-    assert_eq!((&items[0]["kind"], &items[0]["urgency"]), (&json!("CONNECTION"), &json!("CRITICAL")), "{items:#?}");
-    assert!(items[0]["text"].as_str().unwrap().contains("No token opens it"), "{items:#?}");
-    assert!(items[0]["nextStep"].as_str().unwrap().contains("scimTokenIssue"));
+    let silent = item(world.attention().await, "CONNECTION");
+    assert_eq!(silent["urgency"], "CRITICAL", "{silent:#}");
+    assert!(silent["text"].as_str().unwrap().contains("No token opens it"), "{silent:#}");
+    assert!(silent["nextStep"].as_str().unwrap().contains("scimTokenIssue"));
     world.end().await;
 }
 

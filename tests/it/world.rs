@@ -189,7 +189,7 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 9] = [
+const BOOKKEEPING: [&str; 11] = [
     "seaql_migrations",
     "event",
     "ledger_head",
@@ -198,6 +198,8 @@ const BOOKKEEPING: [&str; 9] = [
     "request_log",
     "idempotency",
     "access_cursor",
+    "connection_health",
+    "task_lease",
     // What was refused becomes work, and changes nothing else.
     "failure",
 ];
