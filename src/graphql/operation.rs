@@ -391,13 +391,13 @@ impl Operation {
     }
 }
 
-/// Runs a query whose caller may see all of it without asking at every field. If anything goes wrong it is run once
-/// more with the gatekeeper, who knows what to do with an error.
 /// Counts an operation for whoever watches the installation.
 fn count(outcome: &'static str) {
     metrics::counter!("rolecall_graphql_operations_total", "outcome" => outcome).increment(1);
 }
 
+/// Runs a query whose caller may see all of it without asking at every field. If anything goes wrong it is run once
+/// more with the gatekeeper, who knows what to do with an error.
 async fn executed(request: Request, open: Option<Again>) -> Response {
     let Some(again) = open else { return schema().execute(request).await };
     let mut response = open_schema().execute(request).await;
