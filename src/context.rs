@@ -14,10 +14,7 @@ use entity::Scoped;
 use futures_util::future::BoxFuture;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseExecutor, DatabaseTransaction, DbBackend, DbErr, QueryFilter, RuntimeErr,
-    Select, SqlErr, TransactionTrait,
-};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbBackend, DbErr, QueryFilter, RuntimeErr, Select, SqlErr};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -28,7 +25,7 @@ use crate::issuers::Issuers;
 use crate::ledger::{self, Entry, Origin, Part, Written};
 use crate::repeats::Repeats;
 use crate::requests::Requests;
-use crate::store::Store;
+use crate::store::{Db, Store, Way};
 use crate::vault::Vault;
 
 /// How often a write that met a deadlock or a serialization failure is tried again.
@@ -277,7 +274,7 @@ impl Cx {
     }
 
     /// Where to read.
-    pub fn db(&self) -> &DatabaseConnection {
+    pub fn db(&self) -> &Db {
         &self.app.store.read
     }
 
@@ -403,9 +400,9 @@ impl Cx {
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
-        let tx = Tx { cx: self, db: DatabaseExecutor::OwnedTransaction(db), event: Uuid::now_v7(), locks: true };
+        let tx = Tx { cx: self, db: Way::Transaction(db), event: Uuid::now_v7(), locks: true };
         let done = self.change_and_record(&tx, body).await;
-        let DatabaseExecutor::OwnedTransaction(db) = tx.db else { unreachable!("it was put in above") };
+        let Way::Transaction(db) = tx.db else { unreachable!("it was put in above") };
         (db, done)
     }
 
@@ -443,7 +440,7 @@ impl Cx {
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
         if self.backend() == DbBackend::Postgres {
-            let db = DatabaseExecutor::Connection(&self.app.store.write);
+            let db = Way::Plain(&self.app.store.write);
             let tx = Tx { cx: self, db, event: Uuid::now_v7(), locks: false };
             match body(&tx).await {
                 Ok(Change { value, entry: None, .. }) => return Ok(value),
@@ -493,7 +490,7 @@ impl Cx {
 pub struct Tx<'a> {
     cx: &'a Cx,
     /// Where to read and write inside the transaction.
-    pub db: DatabaseExecutor<'a>,
+    pub db: Way<'a>,
     /// The id that this write's ledger row will have; intervals name it.
     pub event: Uuid,
     /// False while [`Cx::write_at_once`] tries to do without a transaction.

@@ -16,7 +16,7 @@ use sea_orm::sea_query::{Expr, LockBehavior, LockType};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
-    TransactionTrait, Value as Sql,
+    Value as Sql,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;

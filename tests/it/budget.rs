@@ -45,7 +45,7 @@ impl Meter {
         let store = &mut Arc::get_mut(&mut app).unwrap().store;
         for connection in [&mut store.read, &mut store.write] {
             let statements = statements.clone();
-            connection.set_metric_callback(move |info| statements.lock().unwrap().push(info.statement.sql.clone()));
+            connection.overhear(move |statement| statements.lock().unwrap().push(statement.to_owned()));
         }
         let made = bootstrap::run(&app, "acme", "Identity provider", Provider::Generic).await.unwrap();
         Self { router: server::app(app.clone()), app, made, statements, database }

@@ -68,7 +68,7 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
     let mut app = App::open(config).await.unwrap();
     if let Some(statements) = statements {
         let counted = &mut Arc::get_mut(&mut app).unwrap().store.read;
-        counted.set_metric_callback(move |_| {
+        counted.overhear(move |_| {
             statements.fetch_add(1, Ordering::Relaxed);
         });
     }

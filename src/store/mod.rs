@@ -1,5 +1,7 @@
 //! The database: opening it, its pools, its migrations. Nothing here knows what is stored.
 
+mod kept;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -7,15 +9,21 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions,
 };
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
-/// Connections held open to PostgreSQL by one process.
-const POSTGRES_CONNECTIONS: u32 = 16;
+pub use kept::{Db, Way};
+
+/// Connections to PostgreSQL that one process lends for a statement …
+const STATEMENT_CONNECTIONS: usize = 12;
+/// … and those that it holds for a transaction.
+const TRANSACTION_CONNECTIONS: u32 = 8;
 /// SQLite readers; they never wait for the writer (write-ahead log).
 const SQLITE_READERS: u32 = 4;
 /// Writes on SQLite that go to the disk together: so many that waiting for the disk is a small part of each.
@@ -25,8 +33,8 @@ const SQLITE_BATCH: usize = 64;
 /// go through one connection, so that they queue in order instead of polling a busy file.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub read: DatabaseConnection,
-    pub write: DatabaseConnection,
+    pub read: Db,
+    pub write: Db,
     batches: Arc<Batches>,
     url: String,
 }
@@ -118,18 +126,23 @@ impl Store {
             // The writer first: it makes the file and switches it to write-ahead logging.
             let write = Database::connect(sqlite(&file, 1)).await?;
             let read = Database::connect(sqlite(&file, SQLITE_READERS)).await?;
+            let (read, write) = (Db::of(read), Db::of(write));
             return Ok(Self { read, write, batches: Arc::default(), url: url.into() });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            // A filter that would read a whole tenant is ended, not waited for.
+            let limits = [("statement_timeout", "30s")];
             let mut options = ConnectOptions::new(url);
             options
-                .max_connections(POSTGRES_CONNECTIONS)
+                .max_connections(TRANSACTION_CONNECTIONS)
                 .acquire_timeout(Duration::from_secs(10))
                 .test_before_acquire_if_idle_for(Duration::from_secs(30))
                 .sqlx_logging(false)
-                // A filter that would read a whole tenant is ended, not waited for.
-                .map_sqlx_postgres_opts(|options| options.options([("statement_timeout", "30s")]));
+                .map_sqlx_postgres_opts(move |options| options.options(limits));
             let pool = Database::connect(options).await?;
+            let options: PgConnectOptions = url.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
+            let options = options.options(limits).disable_statement_logging();
+            let pool = Db::keeping(pool, options, STATEMENT_CONNECTIONS)?;
             return Ok(Self { read: pool.clone(), write: pool, batches: Arc::default(), url: url.into() });
         }
         Err(DbErr::Custom("the database URL must start with sqlite:// or postgres://".into()))
@@ -214,7 +227,7 @@ impl Store {
             .await
             .map_err(|error| DbErr::Custom(error.to_string()))?
             .map_err(custom)?;
-        let done = Migrator::up(&self.write, None).await;
+        let done = Migrator::up(self.write.whole(), None).await;
         drop(file);
         done
     }

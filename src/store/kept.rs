@@ -1,0 +1,280 @@
+//! Connections to PostgreSQL that are lent for one statement each.
+//!
+//! Why not SeaORM's own pool: it is sqlx's, which asks a connection for a sign of life whenever it is given back, a round
+//! trip after each statement, as dear as a small statement itself. Here a connection is asked only if it was idle for
+//! long. One that was left in the middle of a statement, because its client has gone, is given up. Transactions and
+//! SQLite go on with SeaORM's pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleResult};
+use sea_orm::{
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
+    QueryResult, RuntimeErr, Statement, TransactionOptions, TransactionTrait,
+};
+use sea_query_sqlx::SqlxValues;
+use sqlx::postgres::{PgConnectOptions, PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+/// A connection that was idle for so long may be dead.
+const IDLE: Duration = Duration::from_secs(30);
+/// How long a statement waits for a connection.
+const WAIT: Duration = Duration::from_secs(10);
+/// Statements whose plans a connection keeps.
+const STATEMENTS: usize = 250;
+
+/// A database: statements, and the beginning of transactions.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: DatabaseConnection,
+    kept: Option<Pool<Connections>>,
+    listener: Listener,
+}
+
+/// Who hears of statements, if anybody does.
+#[derive(Clone, Default)]
+struct Listener(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+
+impl Listener {
+    fn hear(&self, statement: &str) {
+        if let Some(listener) = &self.0 {
+            listener(statement);
+        }
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+/// How a connection is made and used again.
+#[derive(Debug)]
+pub struct Connections(PgConnectOptions);
+
+/// A connection, and whether a statement is on its way.
+#[derive(Debug)]
+pub struct Kept {
+    connection: PgConnection,
+    busy: bool,
+}
+
+impl Manager for Connections {
+    type Type = Kept;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<Kept, sqlx::Error> {
+        Ok(Kept { connection: PgConnection::connect_with(&self.0).await?, busy: false })
+    }
+
+    async fn recycle(&self, kept: &mut Kept, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if metrics.last_used() > IDLE {
+            kept.connection.ping().await?;
+        }
+        Ok(())
+    }
+}
+
+/// A connection on loan. It goes back only when its statement has been answered.
+struct Loan(Option<Object<Connections>>);
+
+impl Loan {
+    fn connection(&mut self) -> Result<&mut PgConnection, DbErr> {
+        let kept = self.0.as_mut().ok_or_else(|| DbErr::Custom("a connection was given back".into()))?;
+        kept.busy = true;
+        Ok(&mut kept.connection)
+    }
+
+    /// The statement was answered: by rows, or by an error of the database's.
+    fn answered<T>(mut self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        if let Some(kept) = &mut self.0 {
+            kept.busy = answer.as_ref().is_err_and(|error| error.as_database_error().is_none());
+        }
+        answer
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(kept) = self.0.take_if(|kept| kept.busy) {
+            drop(Object::take(kept));
+        }
+    }
+}
+
+impl Db {
+    /// Everything goes through SeaORM's pool.
+    pub fn of(pool: DatabaseConnection) -> Self {
+        Self { pool, kept: None, listener: Listener::default() }
+    }
+
+    /// Statements go through connections of their own, `most` at once.
+    ///
+    /// # Errors
+    /// When the pool cannot be made.
+    pub fn keeping(pool: DatabaseConnection, options: PgConnectOptions, most: usize) -> Result<Self, DbErr> {
+        let kept = Pool::builder(Connections(options.statement_cache_capacity(STATEMENTS)))
+            .max_size(most)
+            .wait_timeout(Some(WAIT))
+            .create_timeout(Some(WAIT))
+            .recycle_timeout(Some(WAIT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| DbErr::Custom(error.to_string()))?;
+        Ok(Self { pool, kept: Some(kept), listener: Listener::default() })
+    }
+
+    /// SeaORM's own pool, for the tool that migrates.
+    pub(super) fn whole(&self) -> &DatabaseConnection {
+        &self.pool
+    }
+
+    /// Tells `listener` the text of each statement from now on, for tests that count them.
+    pub fn overhear(&mut self, listener: impl Fn(&str) + Send + Sync + 'static) {
+        let listener: Listener = Listener(Some(Arc::new(listener)));
+        self.listener = listener.clone();
+        self.pool.set_metric_callback(move |info| listener.hear(&info.statement.sql));
+    }
+
+    /// Begins a transaction, for the one place where writes begin, and for the ledger.
+    ///
+    /// # Errors
+    /// The database's own.
+    #[allow(clippy::disallowed_methods, reason = "the way to the places that may")]
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.pool.begin().await
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// The database's own.
+    #[allow(clippy::disallowed_methods, reason = "the way to the places that may")]
+    pub async fn begin_with_options(&self, options: TransactionOptions) -> Result<DatabaseTransaction, DbErr> {
+        self.pool.begin_with_options(options).await
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        self.pool.ping().await
+    }
+
+    /// Closes everything; open statements finish first.
+    ///
+    /// # Errors
+    /// The database's own.
+    pub async fn close(self) -> Result<(), DbErr> {
+        if let Some(kept) = &self.kept {
+            kept.close();
+        }
+        self.pool.close().await
+    }
+}
+
+async fn lend(kept: &Pool<Connections>) -> Result<Loan, DbErr> {
+    match kept.get().await {
+        Ok(object) => Ok(Loan(Some(object))),
+        Err(PoolError::Timeout(_)) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
+        Err(PoolError::Closed) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)),
+        Err(PoolError::Backend(error)) => Err(DbErr::Conn(RuntimeErr::SqlxError(error.into()))),
+        Err(error) => Err(DbErr::Custom(error.to_string())),
+    }
+}
+
+fn query(statement: Statement) -> sqlx::query::Query<'static, Postgres, SqlxValues> {
+    // Every statement of the house is made of text that stands in its source; values are bound.
+    let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+    sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
+}
+
+fn failed(error: sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Db {
+    fn get_database_backend(&self) -> DbBackend {
+        self.pool.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        let Some(kept) = &self.kept else { return self.pool.execute_raw(statement).await };
+        self.listener.hear(&statement.sql);
+        let mut loan = lend(kept).await?;
+        let done = loan.connection()?.execute(query(statement)).await;
+        loan.answered(done).map(Into::into).map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.pool.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let Some(kept) = &self.kept else { return self.pool.query_one_raw(statement).await };
+        self.listener.hear(&statement.sql);
+        let mut loan = lend(kept).await?;
+        let found = loan.connection()?.fetch_optional(query(statement)).await;
+        Ok(loan.answered(found).map_err(failed)?.map(Into::into))
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let Some(kept) = &self.kept else { return self.pool.query_all_raw(statement).await };
+        self.listener.hear(&statement.sql);
+        let mut loan = lend(kept).await?;
+        let found = loan.connection()?.fetch_all(query(statement)).await;
+        Ok(loan.answered(found).map_err(failed)?.into_iter().map(Into::into).collect())
+    }
+}
+
+/// Where the statements of a write go: straight to the database, or into a transaction.
+#[derive(Debug)]
+pub enum Way<'a> {
+    /// Each for itself.
+    Plain(&'a Db),
+    /// All or none.
+    Transaction(DatabaseTransaction),
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Way<'_> {
+    fn get_database_backend(&self) -> DbBackend {
+        match self {
+            Self::Plain(db) => db.get_database_backend(),
+            Self::Transaction(db) => db.get_database_backend(),
+        }
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        match self {
+            Self::Plain(db) => db.execute_raw(statement).await,
+            Self::Transaction(db) => db.execute_raw(statement).await,
+        }
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        match self {
+            Self::Plain(db) => db.execute_unprepared(sql).await,
+            Self::Transaction(db) => db.execute_unprepared(sql).await,
+        }
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        match self {
+            Self::Plain(db) => db.query_one_raw(statement).await,
+            Self::Transaction(db) => db.query_one_raw(statement).await,
+        }
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        match self {
+            Self::Plain(db) => db.query_all_raw(statement).await,
+            Self::Transaction(db) => db.query_all_raw(statement).await,
+        }
+    }
+}
