@@ -279,6 +279,9 @@ async fn forget_requests(app: &Arc<App>) {
     if let Err(error) = sync::claim::forget(app).await {
         tracing::warn!(%error, "forgetting old sync runs failed; it is tried again");
     }
+    if let Err(error) = reconcile::forget(app).await {
+        tracing::warn!(%error, "forgetting finished findings failed; it is tried again");
+    }
     if let Err(error) = bulk::forget(app).await {
         tracing::warn!(%error, "forgetting old bulk jobs failed; it is tried again");
     }

@@ -63,9 +63,11 @@ const STATEMENTS: &[&str] = &[
     r#"CREATE INDEX finding_live ON finding (organization_id, connection_id, source, kind, id) WHERE state IN ('OPEN', 'ACCEPTED')"#,
     r#"CREATE INDEX finding_user ON finding (organization_id, user_id) WHERE user_id IS NOT NULL"#,
     r#"CREATE INDEX finding_thing ON finding (organization_id, thing) WHERE thing IS NOT NULL"#,
+    // What is forgotten, whosever it is.
+    r#"CREATE INDEX finding_finished ON finding (decided_at) WHERE state IN ('RESOLVED', 'GONE')"#,
     // By what is due, whosever it is: one look for all organizations.
     r#"CREATE INDEX finding_due ON finding (accepted_until) WHERE accepted_until IS NOT NULL AND state = 'ACCEPTED'"#,
     // What somebody else than an identity provider changed of what a connection owns: few rows among many.
-    r#"CREATE INDEX event_by_hand ON event (organization_id, connection_id, subject_kind, pos)
+    r#"CREATE INDEX event_by_hand ON event (organization_id, connection_id, subject_kind, subject_id, pos)
         WHERE actor_kind IN ('PERSON', 'API_KEY') AND connection_id IS NOT NULL"#,
 ];

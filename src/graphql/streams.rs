@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::auth::Caller;
 use super::operation::Fault;
@@ -33,6 +34,11 @@ impl Streams {
     /// A place for a socket, whoever will turn out to be at its other end.
     pub fn socket(self: &Arc<Self>) -> Option<Place> {
         self.take(String::new(), MAX_SOCKETS)
+    }
+
+    /// A place for the export of an organization that is being compared: one at a time.
+    pub fn upload(self: &Arc<Self>, organization: Uuid) -> Option<Place> {
+        self.take(format!("export of {organization}"), 1)
     }
 
     /// What somebody is told who holds all the streams that they may.

@@ -557,6 +557,161 @@ async fn nobody_is_locked_out_by_a_list() {
     world.end().await;
 }
 
+/// Another connection of acme.
+async fn other_connection(world: &World) -> Uuid {
+    let make = "mutation { connectionCreate(input: { name: \"Other\" }) { connection { id } userErrors { message } } }";
+    let made = world.graphql(make, json!({})).await;
+    assert_eq!(made["data"]["connectionCreate"]["userErrors"], json!([]), "{made:#}");
+    rolecall::domain::connection::by_name(&world.system(), "Other").await.unwrap().unwrap().id
+}
+
+#[tokio::test]
+async fn a_list_takes_nothing_from_those_whom_it_does_not_speak_against() {
+    let world = differing().await;
+    csv(&world, EXPORT).await.is(200);
+    let other = other_connection(&world).await;
+    // Whose account it was when it was found is not whose it is now.
+    for name in ["by.hand", "orphaned"] {
+        let change = "UPDATE \"user\" SET connection_id = $1 WHERE user_name = $2";
+        world.execute(change, [other.into(), name.into()]).await;
+    }
+    let before = world.everything().await;
+    for choice in ["SUSPEND", "DELETE"] {
+        for label in ["by.hand", "orphaned"] {
+            let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
+            assert!(code == "HELD" && why.contains("somebody else"), "{label}: {why}");
+        }
+        // And of these the identity provider says that they are there.
+        for label in ["drifted", "listed.by.hand"] {
+            let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
+            assert!(code == "HELD" && why.contains("or accept"), "{label}: {why}");
+        }
+    }
+    assert_eq!(world.everything().await, before);
+    // Who bears a name that another connection's account bears cannot simply be provisioned.
+    csv(&world, format!("{EXPORT}by.hand,x-other,,,,True\r\n")).await.is(200);
+    let all = findings(&world, "kinds: [MISSING_HERE]").await;
+    let missing = all.iter().find(|finding| finding["label"] == "by.hand").unwrap_or_else(|| panic!("{all:#?}"));
+    assert_eq!((&missing["user"]["userName"], &missing["accountClass"]), (&json!("by.hand"), &Value::Null));
+    assert!(missing["nextStep"].as_str().unwrap().contains("another connection"), "{missing:#}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_is_read_from_a_source_is_not_adopted_by_an_export() {
+    let world = differing().await;
+    world.execute("UPDATE connection SET kind = 'SCIM_PULL'", []).await;
+    // The source's ids are known here, and not what the source itself calls externalId.
+    csv(&world, EXPORT.replace("x-agreed", "y-agreed")).await.is(200);
+    let all = findings(&world, "kinds: [DRIFTED]").await;
+    assert!(!all.iter().any(|finding| finding["label"] == "AGREED" || finding["label"] == "agreed"), "{all:#?}");
+    let before = world.everything().await;
+    let (code, why) = refused(&world, "listed.by.hand", "choice: ADOPT").await;
+    assert!(code == "HELD" && why.contains("its source"), "{why}");
+    assert_eq!(world.everything().await, before);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_closes_nothing() {
+    let world = differing().await;
+    csv(&world, EXPORT).await.is(200);
+    let export = EXPORT.replace("left,x-left,left@example.org,A,Nurse,False", ",,,,,False");
+    let export = export.replace("drifted,x-drifted,drifted@example.org,A,Doctor", ",,,,") + "by.hand,,,,,False\r\n";
+    let answer = csv(&world, export).await.is(200);
+    let counts = &answer.body["reconciliation"]["counts"];
+    assert_eq!(
+        (&counts["unread"], &counts["gone"], &counts["leavers"]),
+        (&json!(2), &json!(0), &json!(1)),
+        "{counts:#}"
+    );
+    for label in ["left", "drifted", "missing"] {
+        assert_eq!(about(&world, label).await["state"], "OPEN", "{label}");
+    }
+    // Who is listed as inactive is judged all the same.
+    assert_eq!(about(&world, "by.hand").await["leaver"], true);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn members_of_other_owners_are_known_by_name() {
+    let world = World::new().await;
+    let mut members = Vec::new();
+    for name in ["ada", "bob", "hand"] {
+        members.push(world.scim().user(name).await);
+    }
+    world.scim().group("Ward 3", &members).await;
+    // As when another connection was deleted and left its people behind.
+    world.execute("UPDATE \"user\" SET connection_id = NULL WHERE user_name = 'hand'", []).await;
+    let id = connection(&world).await;
+    // Listed or not: of somebody whom no identity provider knows nothing is found.
+    for (rows, agreed) in [("Ward 3,ada\nWard 3,bob\nWard 3,HAND\n", 3), ("Ward 3,ada\nWard 3,bob\n", 2)] {
+        let export = format!("group,userName\n{rows}");
+        let answer = upload(&world.acme, &id, "kind=memberships", "text/csv", export).await.is(200);
+        let run = &answer.body["reconciliation"];
+        assert_eq!((&run["counts"]["agreed"], &run["counts"]["memberships"]), (&json!(agreed), &json!(0)), "{run:#}");
+        assert_eq!(run["reason"], Value::Null, "{run:#}");
+    }
+    // A protected account keeps its groups, and why somebody else left one is told where an erasure reaches it.
+    upload(&world.acme, &id, "kind=memberships", "text/csv", "group,userName\nWard 3,ada\n").await.is(200);
+    world.execute("UPDATE \"user\" SET protected = TRUE WHERE user_name = 'bob'", []).await;
+    let before = world.everything().await;
+    let (code, why) = refused(&world, "bob", "choice: DELETE").await;
+    assert!(code == "HELD" && why.contains("protected"), "{why}");
+    assert_eq!(world.everything().await, before);
+    world.execute("UPDATE \"user\" SET protected = FALSE WHERE user_name = 'bob'", []).await;
+    let done = done(&world, "bob", "choice: DELETE, reason: \"needle left\"").await;
+    assert_eq!(done["reason"], "needle left");
+    let told = world.rows("SELECT payload FROM event WHERE subject_kind = 'group' ORDER BY pos DESC", []).await;
+    let told: Vec<_> = told.iter().map(|row| row["payload"].as_str().unwrap()).collect();
+    assert!(told[0].contains("findingId") && !told[0].contains("needle"), "{}", told[0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_is_finished_is_forgotten() {
+    let world = differing().await;
+    csv(&world, EXPORT).await.is(200);
+    done(&world, "left", "choice: SUSPEND").await;
+    csv(&world, EXPORT.replace("missing,x-missing,missing@example.org,M,Clerk,True\r\n", "")).await.is(200);
+    let open = world.count("finding WHERE state = 'OPEN'", []).await;
+    world.days_pass(89);
+    rolecall::domain::reconcile::forget(&world.app).await.unwrap();
+    assert_eq!(world.count("finding WHERE state IN ('GONE', 'RESOLVED')", []).await, 2);
+    world.days_pass(2);
+    rolecall::domain::reconcile::forget(&world.app).await.unwrap();
+    assert_eq!(world.count("finding WHERE state IN ('GONE', 'RESOLVED')", []).await, 0);
+    assert_eq!(world.count("finding", []).await, open);
+    assert_eq!(world.count("reconciliation", []).await, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_in_the_way_of_its_own_organization_alone() {
+    let world = differing().await;
+    let globex = world.second_organization().await;
+    let (id, key) = (connection(&world).await, &world.acme.api_key);
+    let theirs = globex.graphql("{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await;
+    let theirs = theirs["data"]["organization"]["connections"]["nodes"][0]["id"].as_str().unwrap().to_owned();
+    let mut slow = tokio::net::TcpStream::connect(world.address.trim_start_matches("http://")).await.unwrap();
+    let path = world.acme.graphql.trim_start_matches(&world.address).trim_end_matches("/graphql").to_owned();
+    let head = format!(
+        "POST {path}/reconciliations?connection={id}&kind=users HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\
+         content-type: text/csv\r\ncontent-length: 1000\r\n\r\nuserName\n"
+    );
+    tokio::io::AsyncWriteExt::write_all(&mut slow, head.as_bytes()).await.unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while csv(&world, EXPORT).await.status != 429 {
+        assert!(std::time::Instant::now() < until, "the slow upload holds no place");
+    }
+    upload(&globex, &theirs, "kind=users", "text/csv", "userName\nada\n").await.is(200);
+    drop(slow);
+    while csv(&world, EXPORT).await.status != 200 {
+        assert!(std::time::Instant::now() < until, "the place is not given back");
+    }
+    world.end().await;
+}
+
 #[tokio::test]
 async fn who_may_compare_and_who_may_decide() {
     let world = differing().await;

@@ -1,7 +1,8 @@
 //! What an export differs from: it is read whole, and what is here in parts. Nothing is written here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use entity::connection::ConnectionKind;
 use entity::user;
 use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Statement};
 use serde_json::json;
@@ -14,7 +15,7 @@ use super::{Class, Kind, Named, thing};
 use crate::context::Cx;
 use crate::domain::access::{self, Moment};
 use crate::domain::document::fold;
-use crate::domain::{list, user as accounts};
+use crate::domain::{connection, list, user as accounts};
 use crate::error::Result;
 
 /// Rows read at once, light and with their documents.
@@ -78,28 +79,32 @@ async fn documents(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, Attributes>> {
 
 pub(super) async fn users(cx: &Cx, id: Uuid, export: People, confirmed: bool) -> Result<Outcome> {
     let cx = &Cx::system(cx.app.clone(), cx.organization());
-    let People { people, columns, reading } = export;
+    let People { people, mut columns, reading } = export;
+    if connection::get(cx, id).await?.kind == ConnectionKind::ScimPull {
+        // What is read from a source is known here by the source's id, whatever else the source calls it.
+        columns.names.remove("externalId");
+    }
     let known = accounts_of(cx, id).await?;
     let pairing = pair(&people, &known);
-    let mut outcome = Outcome { covers: vec![Kind::MissingHere, Kind::Drifted], ..Outcome::default() };
+    let mut outcome = Outcome::default();
     let unlisted: Vec<&Account> =
         known.iter().zip(&pairing.of_account).filter(|(_, person)| person.is_none()).map(|(it, _)| it).collect();
     if let Some(why) = disbelieved(&known, &unlisted, confirmed) {
         return Ok(Outcome { refused: Some(why), ..outcome });
     }
-    missing(&people, &known, &pairing, &mut outcome);
+    let elsewhere = elsewhere(cx, id, &people, &pairing).await?;
+    missing(&people, &known, &pairing, &elsewhere, &mut outcome);
     drifted(cx, &people, &known, &pairing, &columns, &mut outcome).await?;
     if reading.unread == 0 || confirmed {
-        outcome.covers.push(Kind::OrphanedHere);
+        outcome.covers = vec![Kind::MissingHere, Kind::OrphanedHere, Kind::Drifted];
         orphaned(&unlisted, &mut outcome);
     } else {
-        // Whoever stands in a line that nobody can read is not gone.
+        // Whoever stands in a line that nobody can read is not gone, and what was found about them stays.
         outcome.note = Some(format!(
-            "{} lines could not be read, so who is missing from the export was not judged; correct them and upload it \
-             again, or confirm that it is whole",
+            "{} lines could not be read, so who is missing from the export was not judged, and no finding is gone; \
+             correct them and upload it again, or confirm that it is whole",
             reading.unread
         ));
-        outcome.found.retain(|found| found.kind != Kind::OrphanedHere);
     }
     outcome.columns = Some(columns);
     roles(cx, &mut outcome.found).await?;
@@ -121,7 +126,31 @@ fn disbelieved(known: &[Account], unlisted: &[&Account], confirmed: bool) -> Opt
     })
 }
 
-fn missing(people: &[Person], known: &[Account], pairing: &Pairing, outcome: &mut Outcome) {
+/// The accounts of other connections that bear the names of people without an account, by name.
+async fn elsewhere(cx: &Cx, id: Uuid, people: &[Person], pairing: &Pairing) -> Result<HashMap<String, Uuid>> {
+    let without = people.iter().zip(&pairing.of_person).filter(|(_, account)| account.is_none());
+    let names: Vec<String> = without.filter_map(|(person, _)| Some(fold(person.user_name.as_deref()?))).collect();
+    let mut found = HashMap::new();
+    for part in names.chunks(PART) {
+        let query = cx
+            .find::<user::Entity>()
+            .filter(user::Column::UserNameKey.is_in(part))
+            .filter(user::Column::DeletedAt.is_null())
+            .filter(user::Column::ConnectionId.ne(id))
+            .select_only()
+            .columns([user::Column::UserNameKey, user::Column::Id]);
+        found.extend(query.into_tuple::<(String, Uuid)>().all(cx.db()).await?);
+    }
+    Ok(found)
+}
+
+fn missing(
+    people: &[Person],
+    known: &[Account],
+    pairing: &Pairing,
+    elsewhere: &HashMap<String, Uuid>,
+    outcome: &mut Outcome,
+) {
     for (person, place) in people.iter().zip(&pairing.of_person) {
         let account = place.and_then(|place| known.get(place));
         let gone = person.active() == Some(false);
@@ -157,9 +186,10 @@ fn missing(people: &[Person], known: &[Account], pairing: &Pairing, outcome: &mu
         };
         let by_name = person.user_name.as_deref().map_or(named, Named::UserName);
         let theirs = person.attributes.iter();
+        let other = || elsewhere.get(&fold(person.user_name.as_deref()?)).copied();
         outcome.found.push(Found {
             thing: Some(thing(by_name)),
-            user: local.map(|local| local.id),
+            user: local.map(|local| local.id).or_else(other),
             label: person.label().map(Into::into),
             class: local.map(|_| Class::Local),
             active: local.is_some_and(|local| local.active),
@@ -270,16 +300,26 @@ pub(super) async fn memberships(cx: &Cx, id: Uuid, export: &Members, confirmed: 
     let groups = GroupRow::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values.clone()));
     let groups = groups.all(cx.db()).await?;
     let people: Vec<Account> = accounts_of(cx, id).await?.into_iter().filter(|account| account.owned).collect();
-    let text = r#"SELECT m.group_id, m.user_id FROM membership m JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id
-        AND g.connection_id = $2 AND g.deleted_at IS NULL WHERE m.organization_id = $1 AND m.until IS NULL"#;
+    let own: HashSet<Uuid> = people.iter().map(|account| account.id).collect();
+    let text = r#"SELECT m.group_id, m.user_id, u.user_name FROM membership m
+        JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2 AND g.deleted_at IS NULL
+        JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND u.deleted_at IS NULL
+        WHERE m.organization_id = $1 AND m.until IS NULL"#;
     let rows = cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let mut ours: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
+    let mut others: BTreeMap<Uuid, String> = BTreeMap::new();
     for row in rows {
-        ours.insert((row.try_get("", "group_id")?, row.try_get("", "user_id")?));
+        let (group, user) = (row.try_get("", "group_id")?, row.try_get("", "user_id")?);
+        ours.insert((group, user));
+        if !own.contains(&user) {
+            others.insert(user, row.try_get("", "user_name")?);
+        }
     }
     let group_index =
         Index::of(groups.iter().map(|row| (row.id, row.external_id.as_deref(), row.display_name.as_str())));
-    let people_index = Index::of(people.iter().map(|row| (row.id, row.external_id.as_deref(), row.user_name.as_str())));
+    let owned = people.iter().map(|row| (row.id, row.external_id.as_deref(), row.user_name.as_str()));
+    // The export may name members of other owners too; what they are called elsewhere means nothing here.
+    let people_index = Index::of(owned.chain(others.iter().map(|(id, name)| (*id, None, name.as_str()))));
     let mut outcome = Outcome { covers: vec![Kind::Membership], ..Outcome::default() };
     let (mut theirs, mut unknown) = (BTreeSet::new(), [0u64; 2]);
     for (group, members) in &export.groups {
@@ -296,6 +336,8 @@ pub(super) async fn memberships(cx: &Cx, id: Uuid, export: &Members, confirmed: 
             }
         }
     }
+    // Somebody of another owner whom the export does not name was put there by hand: it cannot know them.
+    ours.retain(|pair| own.contains(&pair.1) || theirs.contains(pair));
     let extra: Vec<_> = ours.difference(&theirs).copied().collect();
     let lacking: Vec<_> = theirs.difference(&ours).copied().collect();
     let (absent, live) = (extra.len() as u64, ours.len() as u64);
@@ -327,7 +369,6 @@ pub(super) async fn memberships(cx: &Cx, id: Uuid, export: &Members, confirmed: 
     let sides = [(&extra, false), (&lacking, true)];
     for (pairs, in_theirs) in sides.into_iter().filter(|(_, in_theirs)| judged || *in_theirs) {
         for (group, user) in pairs {
-            // Somebody of another owner in the group was put there by hand; the export cannot know them.
             let label = names.get(user).map(|name| (*name).to_owned());
             outcome.counts.memberships += 1;
             outcome.found.push(membership(*group, *user, label, in_theirs));

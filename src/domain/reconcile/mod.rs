@@ -14,7 +14,7 @@ pub mod run;
 
 use chrono::{DateTime, Utc};
 use entity::{finding, reconciliation};
-use sea_orm::sea_query::Condition;
+use sea_orm::sea_query::{Condition, Expr};
 use sea_orm::{ActiveEnum, ColumnTrait, PaginatorTrait, QueryFilter, Select};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ use export::Trouble;
 
 pub use finding::{Class, Kind, Model as Finding, Resolution, Source, State};
 pub use reconciliation::{Model as Run, Scope, State as RunState};
-pub use resolve::{Choice, next_step, permitted, reopen_due, resolve};
+pub use resolve::{Choice, forget, next_step, permitted, reopen_due, resolve};
 pub(super) use resolve::{erase, leave};
 
 /// Refuses whoever may compare nothing.
@@ -130,6 +130,10 @@ fn described(finding: &Finding) -> Value {
     })
 }
 
+/// What waits for somebody or was accepted. In words of its own and not bound, so that SQLite sees that the index of these
+/// rows will do.
+const LIVE: &str = "state IN ('OPEN', 'ACCEPTED')";
+
 /// Which findings are wanted: those that match all of it; an empty list = any.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Which {
@@ -144,6 +148,9 @@ pub(super) fn matching(cx: &Cx, which: &Which) -> Select<finding::Entity> {
     let mut query = cx.find::<finding::Entity>();
     if !which.states.is_empty() {
         query = query.filter(in_states(cx, &which.states));
+        if which.states.iter().all(|state| matches!(state, State::Open | State::Accepted)) {
+            query = query.filter(Expr::cust(LIVE));
+        }
     }
     if !which.kinds.is_empty() {
         query = query.filter(finding::Column::Kind.is_in(which.kinds.iter().copied()));

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use entity::{finding, user as accounts};
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::ConnectionKind;
+use entity::{finding, reconciliation, user as accounts};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, Statement};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Class, Finding, Kind, Named, Resolution, State, described, detail, entry, thing};
+use super::{Class, Finding, Kind, LIVE, Named, Resolution, State, described, detail, entry, thing};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Followed, Tx};
 use crate::domain::document::MemberChange;
@@ -26,6 +27,10 @@ use crate::ledger::Entry;
 
 /// Acceptances ended in one sweep.
 const AT_ONCE: u64 = 500;
+/// A finished finding and a comparison are forgotten after this, as failures are.
+const KEPT: Duration = Duration::days(90);
+/// What nobody has to do anything about any more, as the index of it says.
+const FINISHED: &str = "state IN ('RESOLVED', 'GONE')";
 
 /// What to do about a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,35 +85,35 @@ pub async fn resolve(
     let (reason, types) = (&reason, &types);
     cx.write(move |tx| {
         Box::pin(async move {
-            // The account's lock comes before the finding's.
-            let seen = find(tx, id).await?;
+            // The account's lock comes before the finding's, under which it is seen whether this still holds.
+            let seen = &find(tx, id).await?;
             match choice {
                 Choice::Accept => accept(tx, cx, id, reason.clone(), until).await,
                 _ if seen.state == State::Gone || seen.state == State::Resolved => {
                     held("FINISHED", "this is gone or was put right already; if it comes again, it is opened again")
                 }
                 Choice::Delete if seen.kind == Kind::Membership => {
-                    let change = remove_member(tx, cx, &types.group, &seen).await?;
-                    decide(tx, cx, id, Resolution::Deleted, reason, change).await
+                    let change = remove_member(tx, cx, &types.group, seen).await?;
+                    decide(tx, cx, seen, Resolution::Deleted, reason, change).await
                 }
                 Choice::Adopt => {
-                    let change = adopt(tx, cx, &types.user, &seen).await?;
-                    decide(tx, cx, id, Resolution::Adopted, reason, change).await
+                    let change = adopt(tx, cx, &types.user, seen).await?;
+                    decide(tx, cx, seen, Resolution::Adopted, reason, change).await
                 }
                 Choice::Suspend => {
-                    let account = account(tx, cx, &seen).await?;
+                    let account = account(tx, cx, seen).await?;
                     let watch = Watch::of_everybody(cx, tx).await?;
                     let mut change = user::suspend_in(tx, &types.user, account).await?;
                     change.write_now(tx).await?;
                     watch.end(cx, tx).await?;
-                    decide(tx, cx, id, Resolution::Suspended, reason, change.map(|_| ())).await
+                    decide(tx, cx, seen, Resolution::Suspended, reason, change.map(|_| ())).await
                 }
                 Choice::Delete => {
-                    let account = account(tx, cx, &seen).await?;
+                    let account = account(tx, cx, seen).await?;
                     let watch = Watch::of_everybody(cx, tx).await?;
                     let change = user::delete_in(tx, account).await?;
                     watch.end(cx, tx).await?;
-                    decide(tx, cx, id, Resolution::Deleted, reason, change).await
+                    decide(tx, cx, seen, Resolution::Deleted, reason, change).await
                 }
             }
         })
@@ -123,7 +128,18 @@ async fn account(tx: &Tx<'_>, cx: &Cx, seen: &Finding) -> Result<user::User> {
         _ => "nobody here is meant by it: there is no account to change",
     };
     let Some(user) = seen.user_id.filter(|_| seen.kind != Kind::Membership) else { return held("NO_ACCOUNT", why) };
+    // Of anybody else the identity provider says that they are there.
+    if seen.kind != Kind::OrphanedHere && !seen.leaver {
+        return held("NO_LEAVER", next_step(seen));
+    }
     let account = user::live(tx, cx, user, Action::WriteUser).await?;
+    let owner = (seen.class != Some(Class::Local)).then_some(seen.connection_id);
+    if account.connection_id != owner {
+        return held(
+            "OTHER_OWNER",
+            "the account belongs to somebody else by now, of whom this says nothing: compare again",
+        );
+    }
     if account.protected {
         return Err(protection::protected());
     }
@@ -149,6 +165,14 @@ async fn adopt(tx: &Tx<'_>, cx: &Cx, ty: &ResourceType, seen: &Finding) -> Resul
     let owner = connection::unlocked(tx, seen.connection_id).await?;
     if owner.deleted_at.is_some() {
         return Err(Error::not_found("the connection"));
+    }
+    if owner.kind == ConnectionKind::ScimPull {
+        return held(
+            "PULLED",
+            "this connection knows people by the ids that they have at its source, which an export does not tell: its \
+             next run would not know the account and take it for absent. Rename or delete the account by hand, and the \
+             run makes one that is the connection's; or accept that it stays apart",
+        );
     }
     let change = adoption::link(cx, tx, ty, account, owner.id, &unflattened(seen)).await?;
     Ok(change.map(|_| ()))
@@ -207,24 +231,31 @@ async fn remove_member(tx: &Tx<'_>, cx: &Cx, ty: &ResourceType, seen: &Finding) 
     let watch = Watch::of_everybody(cx, tx).await?;
     let edit = GroupEdit { members: vec![MemberChange::Remove(vec![user.to_string()])], ..GroupEdit::default() };
     let change = group::change_in(cx, tx, ty, group, &|_: &group::Group| Ok(edit.clone())).await?;
+    protection::spare_always(tx, &[user]).await?;
     watch.end(cx, tx).await?;
     Ok(change.map(|_| ()))
 }
 
-/// Says what was done, beside the change that did it.
+/// Says what was done, beside the change that did it. A finding that has become another since it was looked at takes the
+/// change back with it, and it is decided about as it is now.
 async fn decide(
     tx: &Tx<'_>,
     cx: &Cx,
-    id: Uuid,
+    seen: &Finding,
     resolution: Resolution,
     reason: &Option<String>,
     mut change: Change<()>,
 ) -> Result<Change<Finding>> {
-    let before = lock(tx, id).await?;
+    let before = lock(tx, seen.id).await?;
+    if (before.state, before.last_run_id) != (seen.state, seen.last_run_id) {
+        return Err(Error::Busy("a comparison looked at the finding again at the same time".into()));
+    }
     let now = tx.now_after(change.entry.as_ref().map(|entry| entry.at).max(Some(before.last_seen_at)));
-    // The reason stands with the account's change, where an erasure of the account reaches it.
     if let Some(entry) = &mut change.entry {
-        for (name, value) in [("findingId", json!(id)), ("reason", json!(reason))] {
+        // The reason stands with the account's change, where an erasure of the account reaches it; no erasure reaches a
+        // group's.
+        let reason = reason.as_ref().filter(|_| entry.subject.kind == "user");
+        for (name, value) in [("findingId", json!(seen.id)), ("reason", json!(reason))] {
             if !value.is_null() {
                 entry.after.get_or_insert_with(|| json!({}))[name] = value;
             }
@@ -310,6 +341,10 @@ pub fn next_step(finding: &Finding) -> &'static str {
         (Kind::MissingHere, Some(_)) => {
             "it was deleted here by hand: restore it here, or remove the person in the identity provider"
         }
+        (Kind::MissingHere, None) if finding.user_id.is_some() => {
+            "the account of another connection bears this name: see which of the two the person comes from, and remove \
+             them from the other, or accept that it stays so"
+        }
         (Kind::MissingHere, None) => {
             "nobody here bears this name: have the identity provider provision the person (assign the application, or \
              provision on demand), and look at the failures of the connection for why it did not"
@@ -379,10 +414,22 @@ pub(in crate::domain) async fn leave(tx: &Tx<'_>, connection: Uuid, now: DateTim
         .col_expr(finding::Column::DecidedAt, Expr::value(now))
         .filter(finding::Column::OrganizationId.eq(tx.organization()))
         .filter(finding::Column::ConnectionId.eq(connection))
-        .filter(finding::Column::State.is_in([State::Open, State::Accepted]))
+        .filter(Expr::cust(LIVE))
         .exec(&tx.db)
         .await?;
     Ok(gone.rows_affected)
+}
+
+/// Deletes what is finished and was not seen for long, and old comparisons, of every organization.
+pub async fn forget(app: &App) -> Result<()> {
+    let old: DateTime<Utc> = app.clock.now() - KEPT;
+    // What somebody put right is still seen while the identity provider says the same.
+    let finished = finding::Entity::delete_many().filter(Expr::cust(FINISHED));
+    let finished = finished.filter(finding::Column::DecidedAt.lt(old)).filter(finding::Column::LastSeenAt.lt(old));
+    finished.exec(&app.store.write).await?;
+    let runs = reconciliation::Entity::delete_many().filter(reconciliation::Column::FinishedAt.lt(old));
+    runs.exec(&app.store.write).await?;
+    Ok(())
 }
 
 /// Finds what is about accounts that are being erased by the names that they bear. The rows themselves are in

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::Model as Connection;
 use entity::{finding, reconciliation};
-use sea_orm::sea_query::{LockType, OnConflict};
+use sea_orm::sea_query::{Expr, LockType, OnConflict};
 use sea_orm::{
     ActiveEnum, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QuerySelect, Select,
@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::diff::{Columns, Differs};
 use super::export::{self, Format, Reading};
 use super::{
-    Class, Counts, Finding, Kind, Resolution, Run, RunState, Scope, Source, State, compare, described, detail, entry,
-    last_write, resolve, run_entry,
+    Class, Counts, Finding, Kind, LIVE, Resolution, Run, RunState, Scope, Source, State, compare, described, detail,
+    entry, last_write, resolve, run_entry,
 };
 use crate::authz::Action;
 use crate::context::{Change, Cx, Followed, Tx};
@@ -29,6 +29,8 @@ use crate::vault;
 
 /// One that was not heard of for so long has died.
 const PATIENCE: Duration = Duration::minutes(10);
+/// How long a caller waits for the end of one that needs no export.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(8);
 /// Findings written at once.
 const PART: usize = 200;
 /// New findings of one comparison that are written down; all are counted.
@@ -127,13 +129,25 @@ pub async fn upload(cx: &Cx, id: Uuid, scope: Scope, format: Format, bytes: Vec<
 
 /// Compares with what the identity provider wrote last, as the ledger tells.
 ///
+/// It answers when the comparison has ended, or after a while with one that is still being carried out.
+///
 /// # Errors
 /// [`Error::Held`] while another comparison of the connection has not ended.
 pub async fn start(cx: &Cx, id: Uuid) -> Result<Run> {
     ready(cx, id).await?;
     let run = begin(cx, id, Source::LastWrite, Scope::Everything, &Reading::default()).await?;
     let reader = Cx::system(cx.app.clone(), cx.organization());
-    end(cx, run, last_write::compare(&reader, id).await).await
+    // One that has begun comes to its end, also when the caller has hung up.
+    let (cx, begun, stopping) = (cx.clone(), run.clone(), cx.app.stopping.subscribe());
+    let work = tokio::spawn(async move {
+        let done = end(&cx, run, last_write::compare(&reader, id).await).await;
+        drop(stopping);
+        done
+    });
+    match tokio::time::timeout(ANSWER, work).await {
+        Ok(done) => done.map_err(|error| Error::Internal(error.to_string()))?,
+        Err(_) => Ok(begun),
+    }
 }
 
 async fn begin(cx: &Cx, id: Uuid, source: Source, scope: Scope, reading: &Reading) -> Result<Run> {
@@ -267,6 +281,8 @@ async fn seen(
     columns: Option<&Columns>,
     room: u64,
 ) -> Result<Change<Written>> {
+    // Of a connection that was deleted meanwhile nothing is found any more.
+    connection::live(tx, run.connection_id).await?;
     let keys: Vec<Vec<u8>> = part.iter().map(Found::key).collect();
     let query = tx
         .find::<finding::Entity>()
@@ -404,7 +420,7 @@ async fn not_seen(
         .filter(finding::Column::ConnectionId.eq(run.connection_id))
         .filter(finding::Column::Source.eq(run.source))
         .filter(finding::Column::Kind.eq(kind))
-        .filter(finding::Column::State.is_in([State::Open, State::Accepted]))
+        .filter(Expr::cust(LIVE))
         .filter(finding::Column::LastRunId.ne(run.id))
         .order_by_asc(finding::Column::Id)
         .limit(PART as u64);

@@ -120,11 +120,13 @@ pub enum AccountClass {
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "Choice")]
 pub enum FindingChoice {
-    /// Make the account of nobody that bears the name the connection's. Its user name and addresses stay as they are.
+    /// Make the account of nobody that bears the name the connection's. Its user name and addresses stay as they are. Not
+    /// for a connection that reads a source.
     Adopt,
-    /// Turn the account off. Also takes USER_WRITE.
+    /// Turn the account off of somebody who is gone or inactive there. Also takes USER_WRITE.
     Suspend,
-    /// Delete the account, or end a membership that only exists here. Also takes USER_WRITE.
+    /// Delete the account of somebody who is gone or inactive there, or end a membership that only exists here. Also takes
+    /// USER_WRITE.
     Delete,
     /// Leave it as it is, for a reason, and perhaps until some time.
     Accept,
@@ -565,7 +567,8 @@ pub struct ReconciliationMutation;
 #[Object]
 impl ReconciliationMutation {
     /// Compares a connection with what its identity provider wrote last. An account or a membership that somebody changed
-    /// here by hand since has drifted, and the ledger tells who did it.
+    /// here by hand since has drifted, and the ledger tells who did it. One that takes long is answered as RUNNING, and goes
+    /// on.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn reconciliation_start(
         &self,

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::Query;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use super::super::Door;
 use super::super::auth::Caller;
 use super::super::http;
 use super::super::operation::Fault;
@@ -24,8 +26,10 @@ use crate::error::Error;
 
 /// The most bytes of one upload.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Longest time that an upload may take.
+/// Longest time that an upload may take; it must also arrive at a rate, from a while after its beginning.
 const MAX_TIME: Duration = Duration::from_secs(5 * 60);
+const GRACE: Duration = Duration::from_secs(20);
+const BYTES_PER_SECOND: usize = 64 * 1024;
 /// Uploads that are held in memory at once; further ones are told to come again.
 static ROOM: Semaphore = Semaphore::const_new(4);
 
@@ -38,14 +42,15 @@ struct Ask {
 }
 
 /// `POST /reconciliations?connection=…[&kind=users|memberships][&confirm=true]`: answers when the comparison has ended.
-pub async fn post(
+pub(in crate::graphql) async fn post(
+    State(door): State<Arc<Door>>,
     caller: Caller,
     Query(parameters): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let request_id = caller.cx.request_id;
-    match take(&caller, &parameters, &headers, body).await {
+    match take(&door, &caller, &parameters, &headers, body).await {
         Ok(run) => {
             let id = page::global(Kind::Reconciliation, run.id);
             let counts = reconcile::counts(&run);
@@ -64,6 +69,7 @@ pub async fn post(
 }
 
 async fn take(
+    door: &Door,
     caller: &Caller,
     parameters: &BTreeMap<String, String>,
     headers: &HeaderMap,
@@ -73,21 +79,18 @@ async fn take(
     let of = |error: Error| Fault::of(&error, cx.request_id);
     caller.inside().map_err(of)?;
     let ask = ask(cx, parameters, headers).await?;
-    let Ok(_room) = ROOM.try_acquire() else {
+    // Nobody is shut out by the uploads of one organization.
+    let (Some(place), Ok(room)) = (door.streams.upload(cx.organization()), ROOM.try_acquire()) else {
         return Err(Fault::limited("too many exports are being compared at once; try again in a moment", 10));
     };
-    let bytes = match tokio::time::timeout(MAX_TIME, read(body)).await {
-        Ok(read) => read?,
-        Err(_) => {
-            return Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long"));
-        }
-    };
-    // A comparison that has begun comes to its end, whether or not somebody still waits for the answer.
+    let bytes = read(body).await?;
+    // A comparison that has begun comes to its end, whether or not somebody still waits for the answer; until then it
+    // keeps its place.
     let (cx, stopping) = (Arc::new(cx.clone()), cx.app.stopping.subscribe());
     let worker = cx.clone();
     let run = tokio::spawn(async move {
         let done = reconcile::run::upload(&worker, ask.connection, ask.scope, ask.format, bytes, ask.confirmed).await;
-        drop(stopping);
+        drop((stopping, place, room));
         done
     });
     let run = run.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())));
@@ -147,9 +150,14 @@ async fn ask(cx: &Cx, parameters: &BTreeMap<String, String>, headers: &HeaderMap
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, Fault> {
+    let slow = |_| Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long");
+    let started = Instant::now();
     let mut body = body.into_data_stream();
     let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await {
+    loop {
+        let due = GRACE + Duration::from_secs((bytes.len() / BYTES_PER_SECOND) as u64);
+        let next = tokio::time::timeout_at(started + due.min(MAX_TIME), body.next());
+        let Some(chunk) = next.await.map_err(slow)? else { break };
         let chunk = chunk.map_err(|_| Fault::bad("the file did not arrive in full"))?;
         if bytes.len() + chunk.len() > MAX_BYTES {
             let message = format!("the file is larger than {MAX_BYTES} bytes");

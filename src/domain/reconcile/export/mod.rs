@@ -210,20 +210,24 @@ pub fn people(format: Format, bytes: &[u8], ty: &ResourceType) -> Result<People>
     Ok(export)
 }
 
-/// Whoever is listed twice counts as they were listed first.
+/// Whoever is listed twice counts as they were listed first, and an active one before an inactive one: a login that was
+/// turned off and given out again is in use.
 fn without_repeats(export: &mut People) {
     let (mut ids, mut names) = (HashSet::new(), HashSet::new());
     let People { people, reading, .. } = export;
+    people.sort_by_key(|person| person.active() == Some(false));
     people.retain(|person| {
         let id = person.external_id.as_ref().or(person.remote_id.as_ref());
         let repeats_id = id.is_some_and(|id| !ids.insert(id.clone()));
         let repeats_name = person.user_name.as_ref().is_some_and(|name| !names.insert(fold(name)));
         if repeats_id || repeats_name {
             let what = if repeats_id { "identifier" } else { "user name" };
-            reading.trouble(person.line, format!("an earlier row has the same {what}; the first one counts"));
+            let why = format!("another row has the same {what}; the first one counts, and an active one before others");
+            reading.trouble(person.line, why);
         }
         !(repeats_id || repeats_name)
     });
+    people.sort_by_key(|person| person.line);
 }
 
 fn separator(bytes: &[u8]) -> u8 {

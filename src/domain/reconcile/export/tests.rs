@@ -74,6 +74,14 @@ fn rubbish_is_told_by_its_line() {
 }
 
 #[test]
+fn a_login_that_was_given_out_again_is_in_use() {
+    let export = read("userName,externalId,active\nada,old,False\nbob,b,True\nada,new,True\n");
+    let listed: Vec<_> = export.people.iter().map(|person| (person.line, person.external_id.as_deref())).collect();
+    assert_eq!(listed, [(3, Some("b")), (4, Some("new"))]);
+    assert_eq!(export.reading.troubles.iter().map(|trouble| trouble.line).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
 fn json_lines_of_users_and_groups_are_read() {
     let lines = br#"{"id": "u1", "userName": "ada", "emails": [{"value": "B@x"}, {"value": "a@x"}], "active": "True"}
 
