@@ -37,6 +37,8 @@ pub struct App {
     pub config: Config,
     /// This process among the replicas.
     pub replica: Uuid,
+    /// When this process began: what happened before was perhaps heard by nobody.
+    pub started_at: DateTime<Utc>,
     pub store: Store,
     pub vault: Vault,
     pub clock: Clock,
@@ -83,6 +85,7 @@ impl App {
         Ok(Arc::new(Self {
             config,
             replica: Uuid::now_v7(),
+            started_at: clock.now(),
             store,
             vault,
             clock,

@@ -1,4 +1,4 @@
-//! How each connection was last found to be. What has no row was never found to be anything but inactive.
+//! How each connection was last found to be. What has no row was never found to be anything but healthy, or not yet.
 
 use sea_orm::entity::prelude::*;
 

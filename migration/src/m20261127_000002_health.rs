@@ -27,4 +27,8 @@ const STATEMENTS: &[&str] = &[
         until INSTANT NOT NULL)"#,
     // The log by connection and hour: rates, and the rhythm in which a connection is heard.
     r#"CREATE INDEX request_log_hours ON request_log (organization_id, connection_id, hour)"#,
+    // What waits in the review queue, apart from the many rows that are finished.
+    r#"CREATE INDEX failure_waiting ON failure (organization_id, connection_id) WHERE finished_at IS NULL"#,
+    // The latest runs of a connection, each kind for itself.
+    r#"CREATE INDEX sync_run_latest ON sync_run (organization_id, connection_id, mode, id)"#,
 ];

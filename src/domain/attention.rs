@@ -178,6 +178,7 @@ async fn failures(cx: &Cx, live: &[connection::Model]) -> Result<Vec<Item>> {
         .column_as(Column::FirstAt.min(), "first_at")
         .group_by(Column::ConnectionId)
         .group_by(Column::Cause)
+        .order_by_asc(Column::FirstAt.min())
         .limit(EACH);
     let item = |row: Waiting| {
         let name = name(live, row.connection_id);
@@ -209,6 +210,8 @@ async fn findings(cx: &Cx, live: &[connection::Model]) -> Result<Vec<Item>> {
         .column_as(Column::FirstSeenAt.min(), "first_at")
         .group_by(Column::ConnectionId)
         .group_by(Column::Leaver)
+        .order_by_desc(Column::Leaver)
+        .order_by_asc(Column::FirstSeenAt.min())
         .limit(EACH);
     let item = |row: Waiting| {
         let name = name(live, row.connection_id);

@@ -103,7 +103,8 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
         return Err(Error::invalid("pull", "this connection does not read a source: make another one that does"));
     }
     let known = tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(row.id));
-    let known = known.one(&tx.db).await?;
+    // Under the lock: its schedule may go on at this moment.
+    let known = super::locked(tx, known).await?;
     // A secret goes only where it was meant for: who may change the address must not learn it.
     let goes_to = |source: &PullSource| (source.base_url.clone(), source.auth, source.token_url.clone());
     let mut source = PullSource {
@@ -200,16 +201,32 @@ pub async fn open(cx: &Cx, connection: Uuid) -> Result<(PullSource, String)> {
     Ok((source, secret))
 }
 
-/// Remembers what a run learned: that the source lists members, and up to when all is known here.
-pub(super) async fn learn(
-    tx: &Tx<'_>,
-    connection: Uuid,
-    lists_members: bool,
-    complete_at: Option<DateTime<Utc>>,
-) -> Result<()> {
+/// What a run learned of a source.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Learned {
+    /// It lists the members of groups.
+    pub lists_members: bool,
+    /// What changed there before this instant is known here.
+    pub complete_at: Option<DateTime<Utc>>,
+    /// Everything could be read.
+    pub full: bool,
+    /// What changed could be read.
+    pub changes: bool,
+}
+
+/// Remembers what a run learned. A schedule that was slowed down goes on at its own pace after a success.
+pub(super) async fn learn(tx: &Tx<'_>, connection: Uuid, learned: Learned, now: DateTime<Utc>) -> Result<()> {
     let query = tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
-    let Some(mut source) = query.one(&tx.db).await? else { return Ok(()) };
-    source.lists_members |= lists_members;
-    source.complete_at = complete_at.or(source.complete_at);
+    let Some(mut source) = super::locked(tx, query).await? else { return Ok(()) };
+    source.lists_members |= learned.lists_members;
+    source.complete_at = learned.complete_at.or(source.complete_at);
+    let soon =
+        |next: Option<DateTime<Utc>>, minutes| next.map(|next| after(now, minutes).map_or(next, |at| next.min(at)));
+    if learned.full {
+        source.next_run_at = soon(source.next_run_at, source.interval_minutes);
+    }
+    if learned.changes {
+        source.next_incremental_at = soon(source.next_incremental_at, source.incremental_minutes);
+    }
     super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await
 }

@@ -106,19 +106,23 @@ enum Read {
 
 async fn read(claim: &Claim) -> Result<Read> {
     let failure = &claim.failure;
-    let Reading { cx, one } = match claim.reading().await? {
+    let Reading { cx, one, begun } = match claim.reading().await? {
         Ok(reading) => reading,
         Err(end) => return Ok(Read::Ended(end)),
     };
     let Some((endpoint, remote_id)) = one else {
-        return Ok(match sync::again(&claim.cx, failure.connection_id).await? {
+        // The attempt's own request: so another that follows it knows that the run has begun.
+        let mut system = claim.cx.clone();
+        system.request_id = claim.request_id;
+        let mode = sync::claim::mode_of(&failure.scope);
+        return Ok(match begun || sync::again(&system, failure.connection_id, mode).await? {
             true => Read::Begun,
             false => Read::Ended(End::NotNow),
         });
     };
     let kind = if endpoint == Kind::User.endpoint() { Kind::User } else { Kind::Group };
     let client = Client::open(&claim.cx, failure.connection_id).await?.impatient();
-    let Ok(found) = client.one(kind.endpoint(), &remote_id).await else { return Ok(Read::Silence) };
+    let Ok(found) = client.still(kind.endpoint(), &remote_id).await else { return Ok(Read::Silence) };
     // A run that is under way must not take for gone whom this finds.
     let run = sync::unfinished(&claim.cx, failure.connection_id).await?;
     let (found, silent) = (found.map(|found| vec![found]), client.source.lists_members);
@@ -130,7 +134,7 @@ async fn read(claim: &Claim) -> Result<Read> {
             carry::remove(&cx, kind, id, &remote_id, &mut carried).await?;
             carried
         }
-        // It has gone at the source: a full run tells what that means here.
+        // It has gone at the source, or is not to be read any more: a full run tells what that means here.
         (_, None, _) => return Ok(Read::Ended(End::Done(Resolution::Superseded))),
     }))
 }

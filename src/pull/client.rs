@@ -55,9 +55,10 @@ impl Refusal {
         Self { status: None, scim_type: None, reason, words: words.into() }
     }
 
-    /// Whether the same may be answered in a while.
-    pub fn passes(&self) -> bool {
-        self.status.is_none_or(passes)
+    /// Whether the source, which can be read otherwise, cannot say what it was asked for: it does not know how, or
+    /// answers nonsense.
+    pub fn says_nothing(&self) -> bool {
+        [ADDRESS, UNREADABLE].contains(&self.reason)
     }
 
     /// Whether a paging cursor was refused: it has expired, or cursors do not work there.
@@ -181,10 +182,10 @@ impl Client {
         Ok(page)
     }
 
-    /// One of `Users` or `Groups` by the source's id; none if it has none.
+    /// One of `Users` or `Groups` by the source's id; none if the source says that it has none.
     ///
     /// # Errors
-    /// When the source does not answer, or refuses us.
+    /// When the source does not answer, refuses us, or answers with anything else than what was asked for.
     pub async fn one(&self, endpoint: &str, id: &str) -> Result<Option<Remote>, Refusal> {
         let mut path = Url::parse(&format!("x:/{endpoint}")).map_err(|_| Refusal::of(ADDRESS, "no path"))?;
         // Whatever the id holds, it stays one segment of the path.
@@ -192,7 +193,12 @@ impl Client {
             return Ok(None);
         }
         match self.get(path.path().trim_start_matches('/'), &[]).await {
-            Ok(found) => Ok(remote(Value::Object(found))),
+            Ok(found) => remote(Value::Object(found)).filter(|found| found.id == id).map(Some).ok_or_else(|| {
+                Refusal::of(
+                    UNREADABLE,
+                    format!("{endpoint}: the answer is not the resource of the id that was asked for"),
+                )
+            }),
             Err(Refusal { status: Some(StatusCode::NOT_FOUND), .. }) => Ok(None),
             Err(refusal) => Err(refusal),
         }
@@ -201,16 +207,27 @@ impl Client {
     /// The same, if it is among those that are to be read.
     ///
     /// # Errors
-    /// When the source does not answer, or refuses us.
+    /// As [`Client::one`].
     pub async fn still(&self, endpoint: &str, id: &str) -> Result<Option<Remote>, Refusal> {
-        let found = match self.source.user_filter.as_deref().filter(|_| endpoint == "Users") {
-            None => self.one(endpoint, id).await?,
-            Some(filter) => {
-                let filter = format!("({filter}) and id eq {}", quoted(id));
-                self.page(endpoint, Some(&filter), At::Index(0), 1).await?.resources.pop()
-            }
+        let Some(filter) = self.source.user_filter.as_deref().filter(|_| endpoint == "Users") else {
+            return self.one(endpoint, id).await;
         };
-        Ok(found.filter(|found| found.id == id))
+        let filter = format!("({filter}) and id eq {}", quoted(id));
+        let page = match self.page(endpoint, Some(&filter), At::Index(0), 1).await {
+            // It cannot look for an id among others, but knows whether the id is there at all.
+            Err(refusal) if refusal.says_nothing() => {
+                return self.one(endpoint, id).await?.map_or(Ok(None), |_| Err(refusal));
+            }
+            page => page?,
+        };
+        match page.resources.iter().position(|found| found.id == id) {
+            Some(place) => Ok(page.resources.into_iter().nth(place)),
+            None if page.len() == 0 && page.total.unwrap_or_default() == 0 => Ok(None),
+            None => {
+                let words = format!("{endpoint}: the source lists others than those of the id that was asked for");
+                Err(Refusal::of(UNREADABLE, words))
+            }
+        }
     }
 
     /// A token for the source, if it is to be had.

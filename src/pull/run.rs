@@ -409,21 +409,19 @@ async fn one(claim: &mut Claim, found: Vec<carry::Remote>) -> Result<(), Stop> {
 }
 
 /// Asks for those whom the source did not list, unless they are many: a list that is read page by page while it changes
-/// skips some. Who is there after all is carried over and stays.
-async fn ask(claim: &mut Claim, client: &Client, kind: Kind) -> Result<(), Stop> {
+/// skips some. Who is there after all is carried over and stays. What was in the way, if the source cannot say who is
+/// there: that is not the same as being gone.
+async fn ask(claim: &mut Claim, client: &Client, kind: Kind) -> Result<Option<String>, Stop> {
     let (cx, run, dry) = (claim.cx.clone(), claim.run.id, claim.run.mode == Mode::DryRun);
     let absent = carry::absent(&cx, run, kind, ASKED + 1).await?;
     if absent.len() as u64 > ASKED {
-        return Ok(());
+        return Ok(None);
     }
     for id in absent {
         let found = match client.still(kind.endpoint(), &id).await {
             Ok(found) => found,
-            Err(refusal) if refusal.passes() => return Err(refusal.into()),
-            Err(refusal) => {
-                note(claim, &format!("whom the source did not list could not be asked for ({})", refusal.words));
-                return Ok(());
-            }
+            Err(refusal) if refusal.says_nothing() => return Ok(Some(refusal.words)),
+            Err(refusal) => return Err(refusal.into()),
         };
         let Some(found) = found else { continue };
         let carried = match kind {
@@ -436,21 +434,24 @@ async fn ask(claim: &mut Claim, client: &Client, kind: Kind) -> Result<(), Stop>
         keep(claim, kind, carried, false).await?;
         save(claim).await?;
     }
-    Ok(())
+    Ok(None)
 }
 
-/// Removes whom the source does not list, unless these are more than it is believed.
+/// Removes whom the source does not list, unless these are more than it is believed, or it cannot say whether they are
+/// there.
 async fn absent(claim: &mut Claim, client: &Client) -> Result<(), Stop> {
     let (cx, run) = (claim.cx.clone(), claim.run.id);
     let percent = u64::from(client.source.shrink_percent.unsigned_abs());
     let mut asked = Vec::new();
     for (kind, name) in [(Kind::User, "accounts"), (Kind::Group, "groups")] {
-        ask(claim, client, kind).await?;
+        let unsaid = ask(claim, client, kind).await?;
         let (seen, absent) = carry::seen(&cx, run, kind).await?;
         let strangers = claim.run.mode == Mode::DryRun && seen == 0;
         let many = absent > FLOOR && absent * 100 > (seen + absent) * percent;
         if many || (kind == Kind::User && seen == 0 && absent > 0 && !strangers) {
             asked.push(format!("{absent} of {} {name}", seen + absent));
+        } else if let Some(words) = unsaid {
+            asked.push(format!("{absent} of {} {name} and cannot be asked for them ({words})", seen + absent));
         }
         if claim.run.mode == Mode::DryRun {
             let tally = if kind == Kind::User { &mut claim.counts.users } else { &mut claim.counts.groups };

@@ -64,6 +64,15 @@ fn hours(n: u64) -> Duration {
 async fn a_connection_is_judged_by_what_it_does() {
     let world = World::new().await;
     is(&world.verdict().await, "INACTIVE", &["NEVER_HEARD"]);
+    // Written down; that a new connection is inactive at first is no news.
+    assert_eq!(health::watch(&world.app).await.unwrap(), 0);
+    let figures = health::installation(&world.app).await.unwrap();
+    let of = |state: &str| {
+        let all = figures.iter().filter(|(metric, _, word, _)| *metric == "rolecall_connections" && word == state);
+        all.map(|figure| figure.3).sum::<u64>()
+    };
+    assert_eq!((of("INACTIVE"), of("HEALTHY")), (1, 0), "{figures:?}");
+    assert!(world.health().await["since"].is_string());
     let ada = world.scim().user("ada@acme.example").await;
     let health = world.health().await;
     assert_eq!((&health["state"], &health["reasons"]), (&json!("HEALTHY"), &json!([])), "{health:#}");

@@ -47,6 +47,8 @@ const KEPT: Duration = Duration::days(90);
 const PASSED: Duration = Duration::hours(1);
 /// Characters of a label.
 pub const MAX_LABEL: usize = 200;
+/// What a run wants that reads a source.
+pub const READ_SOURCE: &str = "read source";
 /// The part that stands for all of a thing.
 pub const WHOLE: &str = "*";
 /// Failures that one call can have tried again.

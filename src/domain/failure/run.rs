@@ -102,23 +102,26 @@ pub struct Reading {
     pub cx: Cx,
     /// The endpoint, and the id at the source; none = everything.
     pub one: Option<(String, String)>,
+    /// Whether an attempt that died has begun the run that reads everything.
+    pub begun: bool,
 }
 
 impl Claim {
     /// What to read again, unless that is not needed or not possible.
     pub async fn reading(&self) -> Result<Result<Reading, End>> {
-        if self.taken_over && self.was_done().await? {
+        let payload = self.payload()?;
+        let one = payload.and_then(|it| it.path.split_once('/').map(|(endpoint, id)| (endpoint.into(), id.into())));
+        let done = self.taken_over && self.was_done().await?;
+        if done && one.is_some() {
             return Ok(Err(End::Done(Resolution::Retried)));
         }
         let connection = self.connection().await?;
         if connection.status != ConnectionStatus::Active {
             return Ok(Err(End::NotNow));
         }
-        let payload = self.payload()?;
-        let one = payload.and_then(|it| it.path.split_once('/').map(|(endpoint, id)| (endpoint.into(), id.into())));
         let actor = Actor::Connection { id: connection.id, name: connection.name, scopes: Scope::ALL.into() };
         let cx = Cx::new(self.cx.app.clone(), actor, self.failure.organization_id, self.request_id);
-        Ok(Ok(Reading { cx, one }))
+        Ok(Ok(Reading { cx, one, begun: done }))
     }
 
     async fn connection(&self) -> Result<connection::Model> {

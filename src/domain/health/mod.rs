@@ -35,7 +35,7 @@ const DAY_RATE: f64 = 0.05;
 const ALL_FAIL: u64 = 10;
 /// Work in the review queue that nobody does for so long.
 const WORK_WAITS: Duration = Duration::hours(24);
-/// What a schedule may be late by, beside three times its interval.
+/// What a schedule may be late by, beside twice its interval.
 const LATE: Duration = Duration::minutes(15);
 
 /// Why a connection is as it is.
@@ -63,9 +63,9 @@ pub enum Reason {
     ErrorsInHour,
     /// Too much failed in the last day.
     ErrorsInDay,
-    /// The last run failed.
+    /// The last run failed, or the last that was to read everything.
     RunFailed,
-    /// The last run could not carry over everybody.
+    /// Runs could not carry over everybody, and that is still so.
     RunLeftSome,
     /// Something waits in the review queue since yesterday.
     WorkWaits,
@@ -127,7 +127,8 @@ impl Reason {
         let (push, runs) = (signs.kind != ConnectionKind::ScimPull, &signs.runs);
         match self {
             Self::Deactivated => !signs.active,
-            Self::ProvisioningOff => !signs.served,
+            // Only the door is closed: what reads a source goes on.
+            Self::ProvisioningOff => push && !signs.served,
             Self::NeverHeard => signs.last_contact_at.is_none(),
             Self::EverythingFails => {
                 push && signs.day.failures >= ALL_FAIL && signs.day.failures == signs.day.operations
@@ -135,10 +136,7 @@ impl Reason {
             Self::RunsFail => runs.failed_in_a_row >= RUNS_FAIL,
             Self::NoToken => push && !signs.has_token,
             Self::Silent => push && signs.silent,
-            Self::Overdue => runs.interval.is_some_and(|interval| {
-                let last = signs.last_success_at.or(signs.last_contact_at);
-                last.is_some_and(|last| now - last > interval * 3 + LATE)
-            }),
+            Self::Overdue => !runs.running && runs.due.iter().any(|(at, every)| now - *at > *every * 2 + LATE),
             Self::RunWaits => runs.waiting,
             Self::ErrorsInHour => too_many(&signs.hour, HOUR_FAILURES, HOUR_RATE),
             Self::ErrorsInDay => too_many(&signs.day, DAY_FAILURES, DAY_RATE),
@@ -159,18 +157,21 @@ impl Reason {
             Self::NeverHeard if signs.kind == ConnectionKind::ScimPull => "Its source was never read.".into(),
             Self::NeverHeard => "The identity provider was never heard.".into(),
             Self::EverythingFails => format!("Nothing succeeds: {}.", rate(&signs.day)),
-            Self::RunsFail => format!("The last {} runs failed.", signs.runs.failed_in_a_row),
+            Self::RunsFail => format!("The last {} {}runs failed.", signs.runs.failed_in_a_row, full(signs)),
             Self::NoToken => "No token opens it: all have expired or were revoked.".into(),
             Self::Silent => match signs.last_contact_at {
                 Some(at) => format!("It is silent since {}, longer than it ever is.", second(at)),
                 None => "It is silent.".into(),
             },
-            Self::Overdue => "Its source was not read to the end for more than three times its interval.".into(),
+            Self::Overdue => match signs.runs.due.iter().map(|(at, _)| *at).min() {
+                Some(at) => format!("A run was to begin at {} by its schedule, and none has.", second(at)),
+                None => "No run has begun by its schedule.".into(),
+            },
             Self::RunWaits => "A run would remove so many accounts that it waits for somebody to approve it.".into(),
             Self::ErrorsInHour => format!("{}.", rate(&signs.hour)),
             Self::ErrorsInDay => format!("{}.", rate(&signs.day)),
-            Self::RunFailed => "The last run failed.".into(),
-            Self::RunLeftSome => format!("The last run could not carry over {} users and groups.", signs.runs.left),
+            Self::RunFailed => format!("The last {}run failed.", full(signs)),
+            Self::RunLeftSome => format!("Its runs could not carry over {} users and groups.", signs.runs.left),
             Self::WorkWaits => match signs.oldest_pending_at {
                 Some(at) => format!("Something waits in the review queue since {}.", second(at)),
                 None => "Something waits in the review queue.".into(),
@@ -187,10 +188,11 @@ impl Reason {
             Self::EverythingFails | Self::ErrorsInHour | Self::ErrorsInDay | Self::WorkWaits | Self::RunLeftSome => {
                 "Work through the review queue (organization.failures): each item says what to do."
             }
-            Self::RunsFail | Self::RunFailed | Self::Overdue => {
+            Self::RunsFail | Self::RunFailed => {
                 "Look at the last run's reason (organization.syncRuns), test the source (connectionTest), and start a \
                  run (syncStart)."
             }
+            Self::Overdue => "Look in the server's log for what keeps runs from beginning, and start one (syncStart).",
             Self::NoToken => "Issue a token (scimTokenIssue) and enter it in the identity provider.",
             Self::Silent => {
                 "Look whether provisioning is stopped or in quarantine in the identity provider, and provision one \
@@ -199,6 +201,11 @@ impl Reason {
             Self::RunWaits => "Look at what it would remove, and approve (syncApprove) or cancel it (syncCancel).",
         }
     }
+}
+
+/// Which runs are meant, in words.
+fn full(signs: &Signs) -> &'static str {
+    if signs.runs.full { "full " } else { "" }
 }
 
 /// An instant to the second, as people read it.
@@ -217,6 +224,8 @@ pub struct Health {
     pub state: State,
     /// Since when the worker finds it so; none while it has not found so yet, or never found anything else.
     pub since: Option<DateTime<Utc>>,
+    /// What the worker found last.
+    known: Option<connection_health::Model>,
     /// Empty while it is healthy.
     pub reasons: Vec<Reason>,
     pub signs: Signs,
@@ -235,19 +244,19 @@ pub async fn of_connections(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Health>> {
     cx.allow(Action::ReadIam, None)?;
     let now = cx.app.clock.now();
     let known = watch::known(cx, ids).await?;
-    let known: HashMap<Uuid, connection_health::Model> =
+    let mut known: HashMap<Uuid, connection_health::Model> =
         known.into_iter().map(|row| (row.connection_id, row)).collect();
     let mut found = Vec::new();
     for (connection, mut signs) in signs::read(cx, ids, now).await? {
-        let known = known.get(&connection);
+        let known = known.remove(&connection);
         // Silence ends when something is heard, and not when the log forgets how it used to be.
-        signs.silent |= known.is_some_and(|row| {
+        signs.silent |= known.as_ref().is_some_and(|row| {
             let silent = row.reasons.as_array().is_some_and(|codes| codes.iter().any(|code| code == "SILENT"));
             silent && signs.last_contact_at.is_some_and(|at| at < row.since_at)
         });
         let (state, reasons) = judge(&signs, now);
-        let since = known.filter(|row| row.state == state).map(|row| row.since_at);
-        found.push(Health { connection, state, since, reasons, signs });
+        let since = known.as_ref().filter(|row| row.state == state).map(|row| row.since_at);
+        found.push(Health { connection, state, since, known, reasons, signs });
     }
     Ok(found)
 }

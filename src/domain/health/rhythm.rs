@@ -10,22 +10,20 @@ pub const MEMORY: Duration = Duration::days(28);
 pub const SHORTEST: Duration = Duration::hours(6);
 /// Hours in which something was heard that make a rhythm.
 const KNOWN: usize = 5;
-/// What is known for less than a week may not have seen a weekend; a silence of so long may be one.
+/// What is known for less than a week has perhaps only been set up, and its silence is judged by [`MEMORY`] alone.
 const WEEK: Duration = Duration::days(7);
-const WEEKEND: Duration = Duration::days(3);
 
-/// Whether it is silent for too long: more than twice as long as ever in the hours in which it was heard, which are in
-/// order, and the last of which is that of `last`.
-pub fn too_long(now: DateTime<Utc>, last: DateTime<Utc>, hours: &[DateTime<Utc>]) -> bool {
-    let silence = now - last;
-    if silence <= SHORTEST {
+/// Whether it is silent for too long, `since` when it could have been heard: more than twice as long as ever between the
+/// hours in which it was heard, which are in order.
+pub fn too_long(now: DateTime<Utc>, since: DateTime<Utc>, hours: &[DateTime<Utc>]) -> bool {
+    let silence = now - since;
+    let (Some(first), Some(end)) = (hours.first(), hours.last()) else { return false };
+    if silence <= SHORTEST || hours.len() < KNOWN {
         return false;
     }
     if silence > MEMORY {
         return true;
     }
-    let (Some(first), Some(end)) = (hours.first(), hours.last()) else { return false };
     let usual = hours.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-    let weekend = if *end - *first < WEEK { WEEKEND } else { Duration::zero() };
-    hours.len() >= KNOWN && silence > (usual * 2).max(SHORTEST).max(weekend)
+    *end - *first >= WEEK && silence > (usual * 2).max(SHORTEST)
 }

@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{self, ConnectionKind, ConnectionStatus};
 use entity::request_log::Outcome;
-use entity::sync_run;
-use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Statement};
+use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, Statement};
 use uuid::Uuid;
 
 use super::rhythm;
 use crate::authz::Action;
 use crate::context::Cx;
+use crate::domain::failure::READ_SOURCE;
 use crate::domain::organization::{self, Availability};
-use crate::domain::sync::{self, Mode, Run};
+use crate::domain::sync::{self, Brief};
 use crate::domain::{list, pull_source, token};
 use crate::error::Result;
 use crate::requests;
 
-/// Runs of a connection that are looked at.
+/// Runs of a connection that are looked at, of those that read everything and of those that read what changed.
 const RUNS: u64 = 100;
 /// Changes of an organization that are looked at for how fast they were.
 const CHANGES: i64 = 5_000;
@@ -52,14 +52,19 @@ impl Window {
 /// What is known of the runs that read a connection's source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Runs {
-    /// How many have failed since one succeeded.
+    /// How many have failed since one succeeded, and since one succeeded that read everything, where these begin by
+    /// themselves: the greater number …
     pub failed_in_a_row: u32,
-    /// Users and groups that the last one could not carry over.
+    /// … and whether it is that of those which read everything.
+    pub full: bool,
+    /// Users and groups that could not be carried over, and still wait in the review queue.
     pub left: u64,
     /// One waits to be approved.
     pub waiting: bool,
-    /// How often one begins by itself.
-    pub interval: Option<Duration>,
+    /// One has not ended.
+    pub running: bool,
+    /// When the next ones begin by themselves, and how often they do.
+    pub due: Vec<(DateTime<Utc>, Duration)>,
 }
 
 /// What a judgement goes by.
@@ -123,14 +128,19 @@ pub async fn read(cx: &Cx, ids: &[Uuid], now: DateTime<Utc>) -> Result<Vec<(Uuid
     queue(cx, ids, &mut all).await?;
     log(cx, ids, &mut all, now).await?;
     runs(cx, &mut all).await?;
-    for (id, signs) in &mut all {
-        if signs.kind != ConnectionKind::ScimPull
+    for row in &rows {
+        if let Some(signs) = all.get_mut(&row.id)
+            && signs.kind != ConnectionKind::ScimPull
             && let Some(last) = signs.last_contact_at
             && now - last > rhythm::SHORTEST
         {
-            signs.silent = rhythm::too_long(now, last, &hours(cx, *id, last).await?);
+            // Nobody could hear it while it was deactivated, provisioning was off, or this server was down.
+            let since = last.max(row.updated_at).max(organization.updated_at).max(cx.app.started_at);
+            if now - since > rhythm::SHORTEST {
+                signs.silent = rhythm::too_long(now, since, &hours(cx, row.id, last).await?);
+            }
             signs.last_success_at = match signs.last_success_at {
-                None => last_success(cx, *id).await?,
+                None => last_success(cx, row.id).await?,
                 known => known,
             };
         }
@@ -143,18 +153,21 @@ async fn queue(cx: &Cx, ids: &[Uuid], all: &mut HashMap<Uuid, Signs>) -> Result<
     struct Waiting {
         connection_id: Uuid,
         n: i64,
+        of_runs: i64,
         first_at: DateTime<Utc>,
     }
     let text = format!(
-        "SELECT connection_id, count(*) AS n, min(first_at) AS first_at FROM failure WHERE organization_id = $1 \
-         AND connection_id {} AND finished_at IS NULL GROUP BY connection_id",
+        "SELECT connection_id, count(*) AS n, min(first_at) AS first_at, \
+           count(CASE WHEN origin = 'SYNC' AND operation <> $3 THEN 1 END) AS of_runs \
+         FROM failure WHERE organization_id = $1 AND connection_id {} AND finished_at IS NULL GROUP BY connection_id",
         list::among(cx.backend(), 2)
     );
-    let values = [cx.organization().into(), list::ids(ids)];
+    let values = [cx.organization().into(), list::ids(ids), READ_SOURCE.into()];
     let rows = Waiting::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
-    for Waiting { connection_id, n, first_at } in rows.all(cx.db()).await? {
+    for Waiting { connection_id, n, of_runs, first_at } in rows.all(cx.db()).await? {
         if let Some(signs) = all.get_mut(&connection_id) {
             (signs.pending, signs.oldest_pending_at) = (n.unsigned_abs(), Some(first_at));
+            signs.runs.left = of_runs.unsigned_abs();
         }
     }
     Ok(())
@@ -223,8 +236,11 @@ async fn last_success(cx: &Cx, connection: Uuid) -> Result<Option<DateTime<Utc>>
     struct Last {
         at: Option<DateTime<Utc>>,
     }
-    let text = "SELECT max(last_at) AS at FROM request_log WHERE organization_id = $1 AND connection_id = $2 \
-         AND outcome NOT IN ('REFUSED', 'FAILED', 'NOT_FOUND')";
+    let good = "organization_id = $1 AND connection_id = $2 AND outcome NOT IN ('REFUSED', 'FAILED', 'NOT_FOUND')";
+    let text = format!(
+        "SELECT max(last_at) AS at FROM request_log WHERE {good} \
+         AND hour = (SELECT hour FROM request_log WHERE {good} ORDER BY hour DESC LIMIT 1)"
+    );
     let values = [cx.organization().into(), connection.into()];
     let row = Last::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).one(cx.db());
     Ok(row.await?.and_then(|row| row.at))
@@ -236,39 +252,43 @@ async fn runs(cx: &Cx, all: &mut HashMap<Uuid, Signs>) -> Result<()> {
         all.iter().filter(|(_, signs)| signs.kind == ConnectionKind::ScimPull).map(|(id, _)| *id).collect();
     for source in pull_source::of_connections(cx, &pulling).await? {
         if let Some(signs) = all.get_mut(&source.connection_id) {
-            signs.runs.interval = source.interval_minutes.map(|minutes| Duration::minutes(minutes.into()));
+            let schedules = [
+                (source.next_run_at, source.interval_minutes),
+                (source.next_incremental_at, source.incremental_minutes),
+            ];
+            let due = |(at, minutes): (Option<_>, Option<i32>)| Some((at?, Duration::minutes(minutes?.into())));
+            signs.runs.due = schedules.into_iter().filter_map(due).collect();
+            // Until the runs are known: whether those that read everything are counted for themselves.
+            signs.runs.full = source.interval_minutes.is_some();
         }
     }
+    let mut found: HashMap<Uuid, Vec<Brief>> = HashMap::new();
+    for run in sync::briefs(cx, &pulling, RUNS).await? {
+        found.entry(run.connection_id).or_default().push(run);
+    }
     for id in pulling {
-        let Some(signs) = all.get_mut(&id) else { continue };
-        let runs = cx
-            .find::<sync_run::Entity>()
-            .filter(sync_run::Column::ConnectionId.eq(id))
-            .filter(sync_run::Column::Mode.is_in([Mode::Full, Mode::Incremental]))
-            .order_by_desc(sync_run::Column::Id)
-            .limit(RUNS)
-            .all(cx.db())
-            .await?;
-        tell(signs, &runs);
+        if let Some(signs) = all.get_mut(&id) {
+            tell(signs, found.get(&id).map_or(&[], Vec::as_slice));
+        }
     }
     Ok(())
 }
 
 /// `runs` are the latest first.
-fn tell(signs: &mut Signs, runs: &[Run]) {
+fn tell(signs: &mut Signs, runs: &[Brief]) {
     use sync::State;
     signs.runs.waiting = runs.iter().any(|run| run.state == State::Waiting);
+    signs.runs.running = runs.iter().any(|run| run.finished_at.is_none());
     let ended = || runs.iter().filter_map(|run| Some((run, run.finished_at?)));
-    signs.runs.failed_in_a_row = sync::failed_in_a_row(runs);
+    let (all, full) = (sync::failed_in_a_row(runs, false), sync::failed_in_a_row(runs, true));
+    signs.runs.full = signs.runs.full && full > all;
+    signs.runs.failed_in_a_row = if signs.runs.full { full } else { all };
     let succeeded = ended().find(|(run, _)| run.state == State::Succeeded);
     signs.last_success_at = succeeded.map(|(_, at)| at);
     signs.last_contact_at = ended().next().map(|(_, at)| at);
     for (run, at) in ended() {
-        let counts = sync::counts(run);
+        let counts: sync::Counts = serde_json::from_value(run.counts.clone()).unwrap_or_default();
         let failed = counts.users.failed + counts.groups.failed;
-        if signs.last_success_at == Some(at) {
-            signs.runs.left = failed;
-        }
         // A run that failed as a whole is one failure.
         let lost = u64::from(run.state == State::Failed);
         let read = counts.users.read + counts.groups.read;

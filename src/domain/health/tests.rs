@@ -91,8 +91,7 @@ fn the_gravest_state_wins_with_all_of_its_reasons_and_none_of_a_lesser() {
 fn a_connection_that_reads_is_judged_by_its_runs() {
     let pull = |change: fn(&mut Signs)| {
         let mut signs = Signs::new(&connection(ConnectionKind::ScimPull), true, now());
-        signs.runs.interval = Some(Duration::hours(1));
-        signs.last_success_at = Some(at(-1));
+        signs.runs.due = vec![(at(1), Duration::hours(1)), (at(0), Duration::minutes(15))];
         change(&mut signs);
         judge(&signs, now())
     };
@@ -101,8 +100,14 @@ fn a_connection_that_reads_is_judged_by_its_runs() {
     assert_eq!(pull(|s| s.runs.failed_in_a_row = 3), (State::Quarantined, vec![Reason::RunsFail]));
     assert_eq!(pull(|s| s.runs.left = 1), (State::Degraded, vec![Reason::RunLeftSome]));
     assert_eq!(pull(|s| s.runs.waiting = true), (State::Stalled, vec![Reason::RunWaits]));
-    assert_eq!(pull(|s| s.last_success_at = Some(at(-4))), (State::Stalled, vec![Reason::Overdue]));
-    assert_eq!(pull(|s| s.runs.interval = None), (State::Healthy, vec![]));
+    // What it last did is long ago: only its own schedule says whether that is too long.
+    assert_eq!(pull(|s| s.last_success_at = Some(at(-400))), (State::Healthy, vec![]));
+    assert_eq!(pull(|s| s.runs.due[0].0 = at(-2)), (State::Healthy, vec![]));
+    assert_eq!(pull(|s| s.runs.due[0].0 = at(-3)), (State::Stalled, vec![Reason::Overdue]));
+    assert_eq!(pull(|s| s.runs.due[1].0 = at(-1)), (State::Stalled, vec![Reason::Overdue]), "of changes only");
+    assert_eq!(pull(|s| (s.runs.due[0].0, s.runs.running) = (at(-3), true)), (State::Healthy, vec![]));
+    // The door through which others write is not its own.
+    assert_eq!(pull(|s| s.served = false), (State::Healthy, vec![]));
 }
 
 #[test]
@@ -147,11 +152,20 @@ fn silence_is_judged_by_the_longest_that_was() {
 }
 
 #[test]
-fn who_is_not_known_for_a_week_may_have_a_weekend_and_who_is_hardly_known_is_not_judged() {
-    assert!(!too_long(&heard(48, 1, 72)));
-    assert!(too_long(&heard(48, 1, 73)));
-    assert!(!too_long(&heard(4, 1, 100)));
-    assert!(!too_long(&heard(1, 1, 100)));
-    // Longer than the log remembers is too long for everybody.
-    assert!(too_long(&heard(1, 1, 24 * 28 + 1)));
+fn who_is_not_known_for_a_week_may_be_silent_for_four_and_who_is_hardly_known_for_ever() {
+    // Set up within two days, and then nobody joined or left.
+    assert!(!too_long(&heard(48, 1, 96)));
+    assert!(!too_long(&heard(48, 1, 24 * 28)));
+    assert!(too_long(&heard(48, 1, 24 * 28 + 1)));
+    assert!(!too_long(&heard(4, 1, 24 * 28 + 1)));
+    assert!(!too_long(&heard(1, 1, 24 * 400)));
+}
+
+#[test]
+fn while_nobody_could_hear_it_nothing_was_silent() {
+    // Every hour for two weeks; then deactivated for ten days, until five hours ago.
+    let hours = heard(24 * 14, 1, 24 * 10);
+    assert!(too_long(&hours));
+    assert!(!rhythm::too_long(now(), at(-5), &hours));
+    assert!(rhythm::too_long(now(), at(-7), &hours));
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::{connection, connection_health, failure, sync_run};
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, Iterable, QueryFilter, QuerySelect, Statement};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -34,36 +35,76 @@ pub async fn watch(app: &Arc<App>) -> Result<u64> {
     let mut changed = 0;
     for Tenant { organization_id } in tenants.all(&app.store.read).await? {
         let cx = &Cx::system(app.clone(), organization_id);
-        let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
-        let ids: Vec<Uuid> = live.select_only().column(connection::Column::Id).into_tuple().all(cx.db()).await?;
-        for ids in ids.chunks(AT_ONCE) {
-            for health in super::of_connections(cx, ids).await? {
-                changed += u64::from(remember(cx, &health).await?);
-            }
+        match watch_one(cx).await {
+            Ok(n) => changed += n,
+            // The others are judged all the same.
+            Err(error) => tracing::warn!(%error, organization = %organization_id, "judging connections failed"),
         }
     }
     Ok(changed)
 }
 
-/// Whether there was something to remember. A connection that was never in trouble has no row.
-async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
-    let quiet = matches!(health.state, State::Healthy | State::Inactive);
-    if health.since.is_some() || (quiet && known(cx, &[health.connection]).await?.is_empty()) {
-        return Ok(false);
+/// Judges every connection of one organization; how many have changed.
+async fn watch_one(cx: &Cx) -> Result<u64> {
+    let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
+    let ids: Vec<Uuid> = live.select_only().column(connection::Column::Id).into_tuple().all(cx.db()).await?;
+    let mut changed = 0;
+    for ids in ids.chunks(AT_ONCE) {
+        for health in super::of_connections(cx, ids).await? {
+            changed += u64::from(remember(cx, &health).await?);
+        }
     }
+    Ok(changed)
+}
+
+/// Whether it has changed. A connection that was never found to be anything but healthy has no row; that a new one is
+/// inactive at first, and that other reasons give the same state, is written down and is no news.
+async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
+    let reasons: Value = health.reasons.iter().map(|reason| reason.code()).collect();
+    match &health.known {
+        None if health.state == State::Healthy => return Ok(false),
+        None if health.state == State::Inactive => {
+            let row = connection_health::Model {
+                organization_id: cx.organization(),
+                connection_id: health.connection,
+                state: health.state,
+                reasons,
+                since_at: cx.app.clock.now(),
+            };
+            connection_health::Entity::insert(connection_health::ActiveModel::from(row))
+                .on_conflict(OnConflict::new().do_nothing().to_owned())
+                .exec_without_returning(&cx.app.store.write)
+                .await?;
+            return Ok(false);
+        }
+        Some(row) if row.state == health.state => {
+            if row.reasons != reasons {
+                connection_health::Entity::update_many()
+                    .col_expr(connection_health::Column::Reasons, Expr::value(reasons))
+                    .filter(connection_health::Column::OrganizationId.eq(cx.organization()))
+                    .filter(connection_health::Column::ConnectionId.eq(health.connection))
+                    .filter(connection_health::Column::State.eq(health.state))
+                    .exec(&cx.app.store.write)
+                    .await?;
+            }
+            return Ok(false);
+        }
+        _ => {}
+    }
+    let reasons = &reasons;
     cx.write(move |tx| {
         Box::pin(async move {
             let column = connection_health::Column::ConnectionId;
             let query = tx.find::<connection_health::Entity>().filter(column.eq(health.connection));
             let before = locked(tx, query).await?;
-            if before.as_ref().map_or(quiet, |row| row.state == health.state) {
+            if before.as_ref().is_some_and(|row| row.state == health.state) {
                 return Ok(Change::nothing(false));
             }
             let row = connection_health::Model {
                 organization_id: tx.organization(),
                 connection_id: health.connection,
                 state: health.state,
-                reasons: health.reasons.iter().map(|reason| reason.code()).collect(),
+                reasons: reasons.clone(),
                 since_at: tx.now_after(before.as_ref().map(|row| row.since_at)),
             };
             let told = |state: State, reasons: &Value| json!({ "health": state.to_value(), "reasons": reasons });

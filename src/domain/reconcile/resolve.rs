@@ -383,8 +383,8 @@ pub async fn reopen_due(app: &Arc<App>) -> Result<u64> {
     let mut opened = 0;
     for Due { organization_id, id } in Due::find_by_statement(due).all(&app.store.read).await? {
         let cx = &Cx::system(app.clone(), organization_id);
-        opened += u64::from(
-            cx.write(move |tx| {
+        let done = cx
+            .write(move |tx| {
                 Box::pin(async move {
                     let query = tx.find::<finding::Entity>().filter(finding::Column::Id.eq(id));
                     let Some(before) = locked(tx, query).await? else {
@@ -401,8 +401,12 @@ pub async fn reopen_due(app: &Arc<App>) -> Result<u64> {
                     Ok(Change::made(true, entry("finding.acceptance_ended", &after, at, told)))
                 })
             })
-            .await?,
-        );
+            .await;
+        match done {
+            Ok(done) => opened += u64::from(done),
+            // It stays due, and keeps nobody else waiting.
+            Err(error) => tracing::warn!(%error, finding = %id, "an accepted finding was not opened again"),
+        }
     }
     Ok(opened)
 }

@@ -524,13 +524,15 @@ async fn group_over(
     Ok(group::change(cx, known.id, |_| Ok(edit.clone())).await?.version)
 }
 
-/// How many of the connection's live accounts or groups the run saw, and how many it did not.
+/// How many of the connection's live accounts or groups the run saw, and how many it did not. Those without an id of
+/// the source's are neither: nobody can ask the source for them, so they are never taken for gone.
 pub async fn seen(cx: &Cx, run: Uuid, kind: Kind) -> Result<(u64, u64)> {
     let Some(connection) = cx.confined_to() else { return Ok((0, 0)) };
     let text = format!(
         r#"SELECT count(p.resource_id) AS seen, count(*) AS live FROM "{}" r LEFT JOIN pulled p
              ON p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3
-           WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL"#,
+           WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL
+             AND r.external_id IS NOT NULL"#,
         kind.name()
     );
     let values = [cx.organization().into(), connection.into(), run.into()];
@@ -568,13 +570,13 @@ pub async fn absent(cx: &Cx, run: Uuid, kind: Kind, most: u64) -> Result<Vec<Str
 }
 
 /// Removes some of the connection's accounts or groups that the run did not see, after the one `after`; the last of
-/// them, or none when there are no more.
+/// them, or none when there are no more. Who has no id of the source's stays: the source could not be asked for them.
 pub async fn remove_absent(cx: &Cx, run: Uuid, kind: Kind, after: Uuid) -> Result<(Carried, Option<Uuid>)> {
     let mut carried = Carried::default();
     let Some(connection) = cx.confined_to() else { return Ok((carried, None)) };
     let text = format!(
         r#"SELECT r.id, r.external_id FROM "{}" r WHERE r.organization_id = $1 AND r.connection_id = $2
-             AND r.deleted_at IS NULL AND r.id > $4 AND NOT EXISTS (SELECT 1 FROM pulled p
+             AND r.deleted_at IS NULL AND r.external_id IS NOT NULL AND r.id > $4 AND NOT EXISTS (SELECT 1 FROM pulled p
                WHERE p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3)
            ORDER BY r.id LIMIT {PART}"#,
         kind.name()
@@ -583,9 +585,9 @@ pub async fn remove_absent(cx: &Cx, run: Uuid, kind: Kind, after: Uuid) -> Resul
     let rows = cx.app.store.write.query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let mut last = None;
     for row in rows {
-        let (id, external_id): (Uuid, Option<String>) = (row.try_get("", "id")?, row.try_get("", "external_id")?);
+        let (id, external_id): (Uuid, String) = (row.try_get("", "id")?, row.try_get("", "external_id")?);
         last = Some(id);
-        remove(cx, kind, id, &external_id.unwrap_or_default(), &mut carried).await?;
+        remove(cx, kind, id, &external_id, &mut carried).await?;
     }
     Ok((carried, last))
 }

@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::{Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
 use crate::authz::{Actor, Scope};
 use crate::context::{App, Change, Cx};
-use crate::domain::failure::{self, Name, Origin, Report, WHOLE};
-use crate::domain::pull_source;
+use crate::domain::failure::{self, Name, Origin, READ_SOURCE, Report, WHOLE};
+use crate::domain::pull_source::{self, Learned};
 use crate::error::Result;
 use crate::repeats::Success;
 
@@ -25,6 +25,13 @@ use crate::repeats::Success;
 const LEASE: Duration = Duration::seconds(15);
 /// Runs of one connection that are kept beside the last.
 const KEPT: u64 = 200;
+/// The part of a source that a run reads which wants only what changed.
+const CHANGES: &str = "changes";
+
+/// Which run was to read this part of a source.
+pub fn mode_of(scope: &str) -> Mode {
+    if scope == CHANGES { Mode::Incremental } else { Mode::Full }
+}
 
 /// What a run is at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,11 +205,11 @@ impl Claim {
         let report = Report {
             connection: self.run.connection_id,
             origin: Origin::Sync,
-            operation: "read source",
+            operation: READ_SOURCE,
             resource: None,
             target: None,
             thing: Some(self.source()),
-            scope: vec![WHOLE.into()],
+            scope: vec![if self.run.mode == Mode::Incremental { CHANGES } else { WHOLE }.into()],
             label: None,
             reason,
             scim_type: None,
@@ -215,11 +222,13 @@ impl Claim {
         failure::report(&self.cx.app, self.run.organization_id, vec![report]).await
     }
 
-    /// Ends what earlier runs left in the review queue and this one put right.
+    /// Ends what earlier runs left in the review queue and this one put right. Who could read what changed may still
+    /// not read everything.
     async fn put_right(&self) -> Result<()> {
         let (organization, connection) = (self.run.organization_id, self.run.connection_id);
         let at = self.cx.app.clock.now();
-        let success = Success { organization, connection, thing: self.source(), scope: None, at };
+        let scope = (self.run.mode == Mode::Incremental).then(|| vec![CHANGES.into()]);
+        let success = Success { organization, connection, thing: self.source(), scope, at };
         failure::supersede(&self.cx.app, &success).await?;
         match (self.run.mode, self.run.started_at) {
             (Mode::Full, Some(began)) => failure::supersede_before(&self.cx.app, organization, connection, began).await,
@@ -282,7 +291,13 @@ impl Claim {
                     .then_some(run.started_at)
                     .flatten();
                 if run.mode != Mode::DryRun {
-                    pull_source::learn(tx, run.connection_id, self.checkpoint.lists_members, since).await?;
+                    let learned = Learned {
+                        lists_members: self.checkpoint.lists_members,
+                        complete_at: since,
+                        full: state == State::Succeeded && run.mode == Mode::Full,
+                        changes: state == State::Succeeded && reads_all,
+                    };
+                    pull_source::learn(tx, run.connection_id, learned, now).await?;
                 }
                 let after = json!({ "mode": run.mode.to_value(), "counts": self.counts, "reason": reason });
                 let action = match state {

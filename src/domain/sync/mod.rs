@@ -12,8 +12,8 @@ use entity::connection::{ConnectionKind, ConnectionStatus};
 use entity::{pull_source, sync_run};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveEnum, ColumnTrait, Condition, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, Select, Statement,
+    ActiveEnum, ColumnTrait, Condition, ConnectionTrait, EntityTrait, FromQueryResult, IntoActiveModel, PaginatorTrait,
+    QueryFilter, Select, Statement,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -191,11 +191,57 @@ pub const RUNS_FAIL: u32 = 3;
 /// Runs that are looked at for it.
 const SLOWEST: u64 = 20;
 
-/// How many of the runs that read a whole source have failed since one succeeded; `runs` are the latest first.
-pub fn failed_in_a_row(runs: &[Run]) -> u32 {
-    let whole = runs.iter().filter(|run| matches!(run.mode, Mode::Full | Mode::Incremental));
-    let conclusive = whole.filter(|run| matches!(run.state, State::Succeeded | State::Failed));
-    conclusive.take_while(|run| run.state == State::Failed).count() as u32
+/// Who asks for a run that a failure in the review queue has begun again.
+const RETRY: &str = "a retry of a failure";
+
+/// A run, without all that is kept of it.
+#[derive(Debug, Clone, PartialEq, FromQueryResult)]
+pub struct Brief {
+    pub connection_id: Uuid,
+    pub mode: Mode,
+    pub state: State,
+    pub counts: Value,
+    pub requested_by: String,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// How many runs have failed since one succeeded; `runs` are the latest first. A retry that fails is the same failure
+/// once more. With `full`, only runs count that were to read everything: who can be asked for changes may still not be
+/// read to the end.
+pub fn failed_in_a_row(runs: &[Brief], full: bool) -> u32 {
+    let whole = runs.iter().filter(|run| run.mode == Mode::Full || run.mode == Mode::Incremental && !full);
+    let since = whole.take_while(|run| run.state != State::Succeeded);
+    since.filter(|run| run.state == State::Failed && run.requested_by != RETRY).count() as u32
+}
+
+/// The latest runs of each of these connections that read a whole source or what changed in it, the latest first: so
+/// many of either kind.
+pub async fn briefs(cx: &Cx, connections: &[Uuid], most: u64) -> Result<Vec<Brief>> {
+    cx.allow(Action::ReadIam, None)?;
+    briefs_in(cx.db(), cx.organization(), connections, most).await
+}
+
+async fn briefs_in(
+    db: &impl ConnectionTrait,
+    organization: Uuid,
+    connections: &[Uuid],
+    most: u64,
+) -> Result<Vec<Brief>> {
+    let backend = db.get_database_backend();
+    // From where on is looked up first, so that no more rows are read than are wanted.
+    let text = format!(
+        "WITH latest AS (SELECT c.id AS connection_id, m.mode, coalesce( \
+             (SELECT l.id FROM sync_run l WHERE l.organization_id = $1 AND l.connection_id = c.id AND l.mode = m.mode \
+               ORDER BY l.id DESC LIMIT 1 OFFSET {most}), $3) AS before \
+           FROM connection c CROSS JOIN (SELECT 'FULL' AS mode UNION ALL SELECT 'INCREMENTAL') AS m \
+           WHERE c.organization_id = $1 AND c.id {among}) \
+         SELECT r.connection_id, r.mode, r.state, r.counts, r.requested_by, r.finished_at FROM latest \
+         JOIN sync_run r ON r.organization_id = $1 AND r.connection_id = latest.connection_id \
+           AND r.mode = latest.mode AND r.id > latest.before ORDER BY r.id DESC",
+        among = list::among(backend, 2),
+    );
+    let values = [organization.into(), list::ids(connections), Uuid::nil().into()];
+    Ok(Brief::find_by_statement(Statement::from_sql_and_values(backend, text, values)).all(db).await?)
 }
 
 /// How long a schedule waits: its interval; in quarantine twice as long after every further failure, up to a day.
@@ -230,20 +276,19 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
                 let query = query.filter(due.into_iter().fold(Condition::any(), |any, it| any.add(it.lte(now))));
                 // Another replica was quicker.
                 let Some(mut source) = super::locked(tx, query).await? else { return Ok(Change::nothing(false)) };
-                let runs = tx.find::<sync_run::Entity>().filter(sync_run::Column::ConnectionId.eq(connection_id));
-                let runs = runs.filter(sync_run::Column::FinishedAt.is_not_null());
-                let runs = runs.order_by_desc(sync_run::Column::Id).limit(SLOWEST).all(&tx.db).await?;
-                let failed = failed_in_a_row(&runs);
-                let next = |minutes: Option<i32>| minutes.map(|minutes| now + wait(minutes, failed));
+                let runs = briefs_in(&tx.db, tx.organization(), &[connection_id], SLOWEST).await?;
+                let next = |minutes: Option<i32>, full| {
+                    minutes.map(|minutes| now + wait(minutes, failed_in_a_row(&runs, full)))
+                };
                 let mode = match source.next_run_at.is_some_and(|at| at <= now) {
                     true => Mode::Full,
                     false => Mode::Incremental,
                 };
                 if mode == Mode::Full {
-                    source.next_run_at = next(source.interval_minutes);
+                    source.next_run_at = next(source.interval_minutes, true);
                 }
                 // A full run brings what changed, too.
-                source.next_incremental_at = next(source.incremental_minutes);
+                source.next_incremental_at = next(source.incremental_minutes, false);
                 super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?;
                 let live = connection::unlocked(tx, connection_id).await?;
                 let served = live.status == ConnectionStatus::Active && live.deleted_at.is_none();
@@ -271,7 +316,13 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
                 }
             })
         });
-        begun += u64::from(queued.await?);
+        match queued.await {
+            Ok(queued) => begun += u64::from(queued),
+            // It stays due, and keeps nobody else waiting.
+            Err(error) => {
+                tracing::warn!(%error, connection = %connection_id, "a sync whose time has come did not begin")
+            }
+        }
     }
     if begun > 0 {
         app.syncs.notify_one();
@@ -279,16 +330,12 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
     Ok(begun)
 }
 
-/// Begins the connection's latest run that reads all of the source once more; false while one has not ended.
-pub async fn again(cx: &Cx, connection: Uuid) -> Result<bool> {
-    let runs = of(cx).filter(sync_run::Column::ConnectionId.eq(connection));
-    let runs = runs.filter(sync_run::Column::Mode.is_in([Mode::Full, Mode::Incremental]));
-    let last = runs.order_by_desc(sync_run::Column::Id).one(&cx.app.store.write).await?;
-    let mode = last.map_or(Mode::Full, |run| run.mode);
+/// Begins a run of this mode once more; false while one of the connection has not ended.
+pub async fn again(cx: &Cx, connection: Uuid, mode: Mode) -> Result<bool> {
     let begun = cx
         .write(move |tx| {
             Box::pin(async move {
-                let begun = begin(tx, connection, mode, None, "a retry of a failure").await?;
+                let begun = begin(tx, connection, mode, None, RETRY).await?;
                 Ok(begun.map_or(Change::nothing(false), |change| change.map(|_| true)))
             })
         })
@@ -455,5 +502,28 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4, 5].map(|failed| minutes(60, failed)), [60, 60, 60, 120, 240, 480]);
         assert_eq!(minutes(60, 20), 24 * 60);
         assert_eq!(minutes(60 * 24 * 7, 20), 60 * 24 * 7, "never more often than the schedule itself");
+    }
+
+    #[test]
+    fn full_runs_are_counted_for_themselves_and_retries_are_not() {
+        use Mode::{Full, Incremental};
+        use State::{Cancelled, Failed, Succeeded};
+        let count = |runs: &[(Mode, State, &str)], full| {
+            let run = |(mode, state, by): &(Mode, State, &str)| Brief {
+                connection_id: Uuid::nil(),
+                mode: *mode,
+                state: *state,
+                counts: json!({}),
+                requested_by: (*by).to_owned(),
+                finished_at: None,
+            };
+            failed_in_a_row(&runs.iter().map(run).collect::<Vec<_>>(), full)
+        };
+        let hiding =
+            [(Incremental, Succeeded, ""), (Full, Failed, ""), (Incremental, Succeeded, ""), (Full, Failed, "")];
+        assert_eq!((count(&hiding, false), count(&hiding, true)), (0, 2));
+        let outage = [(Full, Failed, RETRY), (Full, Cancelled, ""), (Full, Failed, ""), (Full, Succeeded, "")];
+        assert_eq!((count(&outage, false), count(&outage, true)), (1, 1));
+        assert_eq!(count(&[(Full, Succeeded, RETRY), (Full, Failed, "")], true), 0, "a retry that succeeds ends it");
     }
 }

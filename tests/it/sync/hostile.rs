@@ -128,8 +128,13 @@ async fn one(
         return refusal;
     }
     hostile.asked_for_one.fetch_add(1, Ordering::Relaxed);
-    if hostile.manner() == "never answers for one" {
-        return std::future::pending().await;
+    match hostile.manner() {
+        "never answers for one" => return std::future::pending().await,
+        "answers nothing for one" => return axum::Json(json!({})).into_response(),
+        "answers with another one" => return axum::Json(person(0)).into_response(),
+        "knows no ids" => return StatusCode::BAD_REQUEST.into_response(),
+        "forbids one" => return StatusCode::FORBIDDEN.into_response(),
+        _ => {}
     }
     let all = if endpoint == "Users" { &hostile.people } else { &hostile.groups };
     let found = all.lock().unwrap().iter().find(|it| it["id"] == id.as_str()).cloned();

@@ -55,7 +55,41 @@ async fn a_source_that_fails_again_and_again_is_read_less_often_until_a_run_succ
     let right = json!({ "baseUrl": address, "secret": "id+/", "intervalMinutes": 60 });
     here.graphql(update, json!({ "c": connection, "p": right })).await;
     assert_eq!(sync(&here.acme, &connection, "mode: FULL").await["state"], "SUCCEEDED");
-    let (state, _, _) = look(&here, &connection).await;
+    let (state, _, next) = look(&here, &connection).await;
     assert_ne!(state, "QUARANTINED");
+    // The schedule goes on at its own pace.
+    assert!(next - here.app.clock.now() <= chrono::Duration::minutes(60), "{next}");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn who_can_be_asked_for_changes_but_not_read_to_the_end_is_not_well() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let pull = json!({ "baseUrl": address, "secret": "id+/", "intervalMinutes": 60, "incrementalMinutes": 20 });
+    let connection = pulling(&here.acme, pull).await;
+    source.behaves("counts wrongly");
+    for _ in 0..3 {
+        assert_eq!(sync(&here.acme, &connection, "mode: FULL").await["state"], "FAILED");
+    }
+    assert_eq!(sync(&here.acme, &connection, "mode: INCREMENTAL").await["state"], "SUCCEEDED");
+    let (state, code, _) = look(&here, &connection).await;
+    assert_eq!((state.as_str(), code.as_str()), ("QUARANTINED", "RUNS_FAIL"));
+    let open = here.failures().await;
+    assert_eq!((open.len(), &open[0]["state"], &open[0]["count"]), (1, &json!("OPEN"), &json!(3)), "{open:#?}");
+
+    // What is tried again is what failed.
+    source.behaves("honest");
+    here.work("failureRetry", json!({ "id": open[0]["id"] })).await;
+    let started = Instant::now();
+    while here.failures().await[0]["state"] != "RESOLVED" {
+        assert!(started.elapsed() < Duration::from_secs(30), "{:#?}", here.failures().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let again = "sync_run WHERE mode = 'FULL' AND requested_by = 'a retry of a failure' AND state = 'SUCCEEDED'";
+    assert_eq!(here.count(again, []).await, 1);
+    let (state, code, _) = look(&here, &connection).await;
+    assert!(!["RUNS_FAIL", "RUN_FAILED"].contains(&code.as_str()), "{state} {code}");
     here.end().await;
 }

@@ -107,6 +107,50 @@ async fn who_could_not_be_carried_over_is_one_piece_of_work() {
 }
 
 #[tokio::test]
+async fn a_retry_reads_no_farther_than_the_filter_of_the_users() {
+    let (source, here) = (World::new().await, reader().await);
+    let title = async |id: Uuid, title: &str| {
+        let change = json!([{ "op": "replace", "path": "title", "value": title }]);
+        source.scim().patch(&format!("/Users/{id}"), change).await.is(200);
+    };
+    let (ada, bob) = (source.scim().user("ada").await, source.scim().user("bob").await);
+    title(ada, "Nurse").await;
+    title(bob, "Nurse").await;
+    let rival = here.rival("ada").await;
+    let mut pull = super::of(source.scim());
+    pull["userFilter"] = "title eq \"Nurse\"".into();
+    let connection = pulling(&here.acme, pull).await;
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["users"]["created"], &run["users"]["failed"]), (&json!(1), &json!(1)), "{run:#}");
+    let live = async |name: &str| {
+        let from = format!("\"user\" WHERE user_name = '{name}' AND deleted_at IS NULL");
+        here.count(&from, []).await
+    };
+    // Somebody who is not to be read any more is not made by a retry …
+    let open = until(&here, "ada", |_| true).await;
+    title(ada, "Doctor").await;
+    here.remove(&rival).await;
+    here.work("failureRetry", json!({ "id": open["id"] })).await;
+    let done = until(&here, "ada", |it| it["state"] == "RESOLVED").await;
+    assert_eq!((&done["resolution"], live("ada").await), (&json!("SUPERSEDED"), 0), "{done:#}");
+    // … and who could not be removed for the same reason, is.
+    let found = here.rows("SELECT id FROM \"user\" WHERE user_name = 'bob'", []).await;
+    let id: Uuid = found[0]["id"].as_str().unwrap().parse().unwrap();
+    protection::set(&here.system(), id, true).await.unwrap();
+    title(bob, "Doctor").await;
+    title(ada, "Nurse").await;
+    sync(&here.acme, &connection, "mode: FULL").await;
+    let open = until(&here, "bob", |_| true).await;
+    assert_eq!(open["operation"], "delete user", "{open:#}");
+    protection::set(&here.system(), id, false).await.unwrap();
+    here.work("failureRetry", json!({ "id": open["id"] })).await;
+    until(&here, "bob", |it| it["resolution"] == "RETRIED").await;
+    assert_eq!((live("bob").await, live("ada").await), (0, 1));
+    source.end().await;
+    here.end().await;
+}
+
+#[tokio::test]
 async fn a_source_that_cannot_be_read_is_one_piece_of_work_for_each_cause() {
     let here = World::with(|config| {
         config.pull_private_addresses = true;

@@ -142,6 +142,54 @@ async fn who_was_only_skipped_is_asked_for_and_stays() {
 }
 
 #[tokio::test]
+async fn who_cannot_be_asked_for_is_not_taken_for_gone() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
+    sync(&here.acme, &connection, "mode: FULL").await;
+    source.people.lock().unwrap().pop();
+    let live = async || here.count("\"user\" WHERE deleted_at IS NULL", []).await;
+    let cancel = "mutation($r: ID!) { syncCancel(input: { id: $r }) { userErrors { message } } }";
+    for manner in ["answers nothing for one", "answers with another one", "knows no ids"] {
+        source.behaves(manner);
+        let run = sync(&here.acme, &connection, "mode: FULL").await;
+        assert_eq!((&run["state"], live().await), (&json!("WAITING"), 3), "{manner}: {run:#}");
+        let reason = run["reason"].as_str().unwrap();
+        assert!(reason.contains("1 of 3 accounts and cannot be asked"), "{manner}: {run:#}");
+        here.graphql(cancel, json!({ "r": run["id"] })).await;
+    }
+    source.behaves("forbids one");
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], live().await), (&json!("FAILED"), 3), "{run:#}");
+    // Somebody says so instead of the source.
+    source.behaves("knows no ids");
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    let approve = "mutation($r: ID!) { syncApprove(input: { id: $r }) { userErrors { message } } }";
+    here.graphql(approve, json!({ "r": run["id"] })).await;
+    let run = ended(&here.acme, &run["id"]).await;
+    assert_eq!((&run["state"], live().await), (&json!("SUCCEEDED"), 2), "{run:#}");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn who_has_no_id_of_the_source_is_left_alone() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
+    sync(&here.acme, &connection, "mode: FULL").await;
+    here.execute("UPDATE \"user\" SET external_id = NULL WHERE external_id = 'r2'", []).await;
+    source.people.lock().unwrap().pop();
+    let dry = sync(&here.acme, &connection, "mode: DRY_RUN").await;
+    assert_eq!(part(&dry, "users", &["read", "deleted"]), [&json!(2), &json!(0)], "{dry:#}");
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!((&run["state"], &run["users"]["deleted"]), (&json!("SUCCEEDED"), &json!(0)), "{run:#}");
+    assert_eq!(here.count("\"user\" WHERE deleted_at IS NULL", []).await, 3);
+    here.end().await;
+}
+
+#[tokio::test]
 async fn a_manager_is_the_account_here() {
     const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
     let here = reader().await;
