@@ -10,6 +10,9 @@ pub enum Source {
     /// An export that somebody uploaded.
     #[sea_orm(string_value = "UPLOAD")]
     Upload,
+    /// The source that the connection reads.
+    #[sea_orm(string_value = "SOURCE")]
+    Source,
     /// What it wrote last, as the ledger tells.
     #[sea_orm(string_value = "LAST_WRITE")]
     LastWrite,
@@ -62,6 +65,8 @@ pub struct Model {
     pub troubles: Json,
     /// why it was refused or failed and what to do, or what else is to be known of it
     pub reason: Option<String>,
+    /// the run that reads what is compared with; it ends the comparison
+    pub sync_run_id: Option<Uuid>,
     /// one that was not heard of by then has died
     pub until: DateTimeUtc,
     pub started_at: DateTimeUtc,

@@ -18,6 +18,7 @@ mod m20261127_000001_failure;
 mod m20261127_000002_health;
 mod m20261127_000003_reconciliation;
 mod m20261127_000004_pull_incremental;
+mod m20261127_000005_source_reconciliation;
 
 pub struct Migrator;
 
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000002_health::Migration),
             Box::new(m20261127_000003_reconciliation::Migration),
             Box::new(m20261127_000004_pull_incremental::Migration),
+            Box::new(m20261127_000005_source_reconciliation::Migration),
         ]
     }
 }

@@ -151,6 +151,9 @@ async fn phases(claim: &mut Claim) -> Result<(), Stop> {
         let why = "the run was interrupted at the same place again and again; the server's log says by what".into();
         return Err(Stop::End(End::Failed { reason: Some("INTERNAL"), why }));
     }
+    if claim.compares() && claim.checkpoint.interrupted > 1 {
+        claim.read_anew().await?;
+    }
     save(claim).await?;
     let client = Client::open(&claim.system(), claim.run.connection_id).await?;
     claim.checkpoint.lists_members |= client.source.lists_members;
@@ -207,12 +210,19 @@ async fn phases(claim: &mut Claim) -> Result<(), Stop> {
                 if matches!(claim.run.mode, Mode::Full | Mode::DryRun) {
                     absent(claim, &source.client).await?;
                 }
+                claim.compare().await?;
                 return Ok(());
             }
         };
-        let Checkpoint { members_missing, lists_members, ref note, .. } = claim.checkpoint;
-        claim.checkpoint =
-            Checkpoint { phase: next, members_missing, lists_members, note: note.clone(), ..Default::default() };
+        let Checkpoint { members_missing, lists_members, interrupted, ref note, .. } = claim.checkpoint;
+        claim.checkpoint = Checkpoint {
+            phase: next,
+            members_missing,
+            lists_members,
+            interrupted,
+            note: note.clone(),
+            ..Default::default()
+        };
         save(claim).await?;
     }
 }
@@ -303,9 +313,12 @@ impl Source {
                 carried.tally.failed += rubbish;
                 let why = format!("{rubbish} elements of the list have no usable id");
                 carried.troubles.push(Trouble { kind: endpoint.into(), remote_id: String::new(), why });
+                carried.met.rubbish = rubbish;
             }
             keep(claim, kind, carried, once_more).await?;
-            claim.checkpoint.interrupted = 0;
+            if !claim.compares() {
+                claim.checkpoint.interrupted = 0;
+            }
             claim.checkpoint.index += listed;
             claim.checkpoint.cursor = next_cursor;
             let ended = if by_cursor { claim.checkpoint.cursor.is_none() } else { listed == 0 };
@@ -359,9 +372,12 @@ fn again(claim: &mut Claim, why: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-async fn keep(claim: &mut Claim, kind: Kind, carried: Carried, once_more: bool) -> Result<()> {
-    let Carried { mut tally, troubles, failures, strangers, managers_missing, members_missing, lists_members } =
+async fn keep(claim: &mut Claim, kind: Kind, carried: Carried, once_more: bool) -> Result<(), Stop> {
+    let Carried { mut tally, troubles, failures, strangers, managers_missing, members_missing, lists_members, met } =
         carried;
+    if let Err(why) = claim.met(met).await? {
+        return Err(Stop::End(End::Failed { reason: None, why }));
+    }
     claim.checkpoint.managers_missing |= managers_missing;
     claim.checkpoint.strangers += strangers;
     claim.checkpoint.members_missing |= members_missing;
@@ -374,7 +390,7 @@ async fn keep(claim: &mut Claim, kind: Kind, carried: Carried, once_more: bool) 
         Kind::User => claim.counts.users.add(tally),
         Kind::Group => claim.counts.groups.add(tally),
     }
-    claim.trouble(troubles, failures).await
+    Ok(claim.trouble(troubles, failures).await?)
 }
 
 fn hash(id: &str) -> u64 {

@@ -35,7 +35,9 @@ pub struct Db {
 
 /// Who hears of statements, if anybody does.
 #[derive(Clone, Default)]
-struct Listener(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+struct Listener(Option<Arc<Hear>>);
+
+type Hear = dyn Fn(&str) + Send + Sync;
 
 impl Listener {
     fn hear(&self, statement: &str) {
@@ -134,7 +136,7 @@ impl Db {
 
     /// Tells `listener` the text of each statement from now on, for tests that count them.
     pub fn overhear(&mut self, listener: impl Fn(&str) + Send + Sync + 'static) {
-        let listener: Listener = Listener(Some(Arc::new(listener)));
+        let listener = Listener(Some(Arc::new(listener)));
         self.listener = listener.clone();
         self.pool.set_metric_callback(move |info| listener.hear(&info.statement.sql));
     }

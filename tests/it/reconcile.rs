@@ -49,7 +49,7 @@ const FINDING: &str = "{ id kind state source label accountClass leaver rolesHel
      differences { attribute theirs ours changedBy } }";
 
 /// All findings that match, the first to appear first.
-async fn findings(world: &World, filter: &str) -> Vec<Value> {
+pub async fn findings(world: &World, filter: &str) -> Vec<Value> {
     let query = format!(
         "{{ organization {{ findings(first: 100, order: OLDEST_FIRST, filter: {{ {filter} }}) {{
             totalCount nodes {FINDING} }} }} }}"
@@ -62,7 +62,7 @@ async fn findings(world: &World, filter: &str) -> Vec<Value> {
 }
 
 /// The finding about whom is called so.
-async fn about(world: &World, label: &str) -> Value {
+pub async fn about(world: &World, label: &str) -> Value {
     let all = findings(world, "").await;
     let mut found = all.iter().filter(|finding| finding["label"] == label);
     let one = found.next().unwrap_or_else(|| panic!("nothing about {label} in {all:#?}"));
@@ -800,6 +800,20 @@ async fn an_erasure_reaches_findings() {
     assert!(world.count("finding", []).await > 0, "those about others stay");
     let told = "SELECT payload FROM event WHERE subject_kind IN ('finding', 'reconciliation')";
     assert!(!world.rows(told, []).await.iter().any(|row| row["payload"].as_str().unwrap().contains("needle")));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_erasure_reaches_whoever_is_listed_under_another_name() {
+    let world = World::new().await;
+    let cx = world.system();
+    let needle = somebody(&world, "needle", "Nurse").await;
+    user::delete(&cx, needle, |_| Ok(())).await.unwrap();
+    csv(&world, "userName,externalId,title\nrenamed,x-needle,Doctor\nother,x-other,\n").await.is(200);
+    assert_eq!(world.count("finding WHERE label = 'renamed'", []).await, 1);
+    erasure::purge(&cx, needle).await.unwrap();
+    assert_eq!(world.count("finding WHERE label = 'renamed'", []).await, 0);
+    assert_eq!(world.count("finding WHERE label = 'other'", []).await, 1);
     world.end().await;
 }
 

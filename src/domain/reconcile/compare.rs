@@ -20,13 +20,13 @@ use crate::error::Result;
 
 /// Rows read at once, light and with their documents.
 const READ: u64 = 2_000;
-const PART: usize = 200;
+pub(super) const PART: usize = 200;
 /// An export that lacks more than so many, and more than this share, is not believed without being asked.
-const FLOOR: u64 = 10;
+pub(super) const FLOOR: u64 = 10;
 const SHRINK_PERCENT: u64 = 30;
 
 /// The live accounts of the connection and those of nobody.
-async fn accounts_of(cx: &Cx, id: Uuid) -> Result<Vec<Account>> {
+pub(super) async fn accounts_of(cx: &Cx, id: Uuid) -> Result<Vec<Account>> {
     #[derive(FromQueryResult)]
     struct Row {
         id: Uuid,
@@ -67,7 +67,7 @@ async fn accounts_of(cx: &Cx, id: Uuid) -> Result<Vec<Account>> {
 }
 
 /// What these accounts say about themselves, flat.
-async fn documents(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, Attributes>> {
+pub(super) async fn documents(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, Attributes>> {
     let mut documents = HashMap::new();
     for account in accounts::by_ids(cx, ids).await? {
         let mut attributes = flatten(&account.attributes()?);
@@ -89,7 +89,12 @@ pub(super) async fn users(cx: &Cx, id: Uuid, export: People, confirmed: bool) ->
     let mut outcome = Outcome::default();
     let unlisted: Vec<&Account> =
         known.iter().zip(&pairing.of_account).filter(|(_, person)| person.is_none()).map(|(it, _)| it).collect();
-    if let Some(why) = disbelieved(&known, &unlisted, confirmed) {
+    if let Some((live, absent)) = shrunk(&known, &unlisted, SHRINK_PERCENT).filter(|_| !confirmed) {
+        let why = format!(
+            "the export lists {} of the {live} active accounts of this connection, which is not believed without being \
+             asked: nothing was compared. If it is whole, confirm it; otherwise export everybody who is assigned",
+            live - absent
+        );
         return Ok(Outcome { refused: Some(why), ..outcome });
     }
     let elsewhere = elsewhere(cx, id, &people, &pairing).await?;
@@ -111,23 +116,22 @@ pub(super) async fn users(cx: &Cx, id: Uuid, export: People, confirmed: bool) ->
     Ok(outcome)
 }
 
-/// Why an export that lacks so many is not believed.
-fn disbelieved(known: &[Account], unlisted: &[&Account], confirmed: bool) -> Option<String> {
+/// Of how many active accounts of the connection so many are not listed that it is not believed, and how many.
+pub(super) fn shrunk(known: &[Account], unlisted: &[&Account], percent: u64) -> Option<(u64, u64)> {
     let in_use = |account: &&Account| account.owned && account.active;
     let live = known.iter().filter(in_use).count() as u64;
     let absent = unlisted.iter().copied().filter(in_use).count() as u64;
-    let many = absent > FLOOR && absent * 100 > live * SHRINK_PERCENT;
-    ((many || (absent > 0 && absent == live)) && !confirmed).then(|| {
-        format!(
-            "the export lists {} of the {live} active accounts of this connection, which is not believed without being \
-             asked: nothing was compared. If it is whole, confirm it; otherwise export everybody who is assigned",
-            live - absent
-        )
-    })
+    let many = absent > FLOOR && absent * 100 > live * percent;
+    (many || (absent > 0 && absent == live)).then_some((live, absent))
 }
 
 /// The accounts of other connections that bear the names of people without an account, by name.
-async fn elsewhere(cx: &Cx, id: Uuid, people: &[Person], pairing: &Pairing) -> Result<HashMap<String, Uuid>> {
+pub(super) async fn elsewhere(
+    cx: &Cx,
+    id: Uuid,
+    people: &[Person],
+    pairing: &Pairing,
+) -> Result<HashMap<String, Uuid>> {
     let without = people.iter().zip(&pairing.of_person).filter(|(_, account)| account.is_none());
     let names: Vec<String> = without.filter_map(|(person, _)| Some(fold(person.user_name.as_deref()?))).collect();
     let mut found = HashMap::new();
@@ -144,7 +148,7 @@ async fn elsewhere(cx: &Cx, id: Uuid, people: &[Person], pairing: &Pairing) -> R
     Ok(found)
 }
 
-fn missing(
+pub(super) fn missing(
     people: &[Person],
     known: &[Account],
     pairing: &Pairing,
@@ -220,28 +224,32 @@ async fn drifted(
             // Whoever was deleted a moment ago is compared the next time.
             let Some(ours) = documents.get(&account.id) else { continue };
             let gone = person.active() == Some(false);
-            let class = if gone { Class::Unassigned } else { Class::Assigned };
-            outcome.counts.class(class);
-            let detail = drift(&person.attributes, ours, columns);
-            if detail.is_empty() {
-                outcome.counts.agreed += 1;
-                continue;
-            }
-            let leaver = gone && account.active;
-            outcome.counts.drifted += 1;
-            outcome.counts.leavers += u64::from(leaver);
-            outcome.found.push(Found {
-                user: Some(account.id),
-                label: Some(account.user_name.clone()),
-                class: Some(class),
-                leaver,
-                active: account.active,
-                detail,
-                ..Found::new(Kind::Drifted, json!(account.id))
-            });
+            differs(account, gone, drift(&person.attributes, ours, columns), outcome);
         }
     }
     Ok(())
+}
+
+/// Both have the account, and this is what they say differently of it. `gone` is who may not sign in there.
+pub(super) fn differs(account: &Account, gone: bool, detail: BTreeMap<String, Differs>, outcome: &mut Outcome) {
+    let class = if gone { Class::Unassigned } else { Class::Assigned };
+    outcome.counts.class(class);
+    if detail.is_empty() {
+        outcome.counts.agreed += 1;
+        return;
+    }
+    let leaver = gone && account.active;
+    outcome.counts.drifted += 1;
+    outcome.counts.leavers += u64::from(leaver);
+    outcome.found.push(Found {
+        user: Some(account.id),
+        label: Some(account.user_name.clone()),
+        class: Some(class),
+        leaver,
+        active: account.active,
+        detail,
+        ..Found::new(Kind::Drifted, json!(account.id))
+    });
 }
 
 fn orphan(account: &Account, class: Class) -> Found {
@@ -255,7 +263,7 @@ fn orphan(account: &Account, class: Class) -> Found {
     }
 }
 
-fn orphaned(unlisted: &[&Account], outcome: &mut Outcome) {
+pub(super) fn orphaned(unlisted: &[&Account], outcome: &mut Outcome) {
     for account in unlisted {
         let class = if account.owned { Class::Unassigned } else { Class::Local };
         outcome.counts.class(class);
@@ -286,25 +294,31 @@ pub(super) async fn roles(cx: &Cx, found: &mut [Found]) -> Result<()> {
 }
 
 #[derive(Debug, FromQueryResult)]
-struct GroupRow {
-    id: Uuid,
-    external_id: Option<String>,
-    display_name: String,
+pub(super) struct GroupRow {
+    pub id: Uuid,
+    pub external_id: Option<String>,
+    pub display_name: String,
+}
+
+/// The live groups of the connection.
+pub(super) async fn groups_of(cx: &Cx, id: Uuid) -> Result<Vec<GroupRow>> {
+    let text = r#"SELECT id, external_id, display_name FROM "group" WHERE organization_id = $1 AND connection_id = $2
+        AND deleted_at IS NULL ORDER BY id"#;
+    let values = [cx.organization().into(), id.into()];
+    let groups = GroupRow::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
+    Ok(groups.all(cx.db()).await?)
 }
 
 pub(super) async fn memberships(cx: &Cx, id: Uuid, export: &Members, confirmed: bool) -> Result<Outcome> {
     let cx = &Cx::system(cx.app.clone(), cx.organization());
-    let text = r#"SELECT id, external_id, display_name FROM "group" WHERE organization_id = $1 AND connection_id = $2
-        AND deleted_at IS NULL ORDER BY id"#;
-    let values = [cx.organization().into(), id.into()];
-    let groups = GroupRow::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values.clone()));
-    let groups = groups.all(cx.db()).await?;
+    let groups = groups_of(cx, id).await?;
     let people: Vec<Account> = accounts_of(cx, id).await?.into_iter().filter(|account| account.owned).collect();
     let own: HashSet<Uuid> = people.iter().map(|account| account.id).collect();
     let text = r#"SELECT m.group_id, m.user_id, u.user_name FROM membership m
         JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2 AND g.deleted_at IS NULL
         JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND u.deleted_at IS NULL
         WHERE m.organization_id = $1 AND m.until IS NULL"#;
+    let values = [cx.organization().into(), id.into()];
     let rows = cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let mut ours: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
     let mut others: BTreeMap<Uuid, String> = BTreeMap::new();

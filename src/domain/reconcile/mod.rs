@@ -1,8 +1,8 @@
 //! Reconciliation: what an identity provider says against what is here. A difference is a finding; it keeps its state and
 //! its history from one comparison to the next, until somebody puts it right, says why it may stay, or it is gone.
 //!
-//! [`export`] reads what an administrator uploads, [`compare`] and [`diff`] compare, [`last_write`] asks the ledger, [`run`]
-//! carries a comparison out and writes down what it found, [`resolve`] is what people do about it. What must never enter:
+//! [`export`] reads what an administrator uploads, [`source`] takes what a run reads at a source, [`compare`] and
+//! [`diff`] compare, [`last_write`] asks the ledger, [`run`] carries a comparison out and writes down what it found, [`resolve`] is what people do about it. What must never enter:
 //! a change of an account that nobody asked for.
 
 mod compare;
@@ -11,6 +11,7 @@ pub mod export;
 mod last_write;
 mod resolve;
 pub mod run;
+pub mod source;
 
 use chrono::{DateTime, Utc};
 use entity::{finding, reconciliation};
@@ -48,7 +49,7 @@ pub fn may_start(cx: &Cx) -> Result<()> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Counts {
-    /// Rows of an export, or what somebody changed by hand.
+    /// Rows of an export, what a source lists, or what somebody changed by hand.
     pub rows: u64,
     /// Rows of which it is not known whom they are about.
     pub unread: u64,

@@ -10,11 +10,12 @@ use chrono::{DateTime, Duration, Utc};
 use entity::connection::ConnectionKind;
 use entity::{finding, reconciliation, user as accounts};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, Statement};
+use sea_orm::{ActiveEnum, ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter, Statement};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Class, Finding, Kind, LIVE, Named, Resolution, State, described, detail, entry, thing};
+use super::run::key;
+use super::{Class, Finding, Kind, LIVE, Named, Resolution, Source, State, described, detail, entry, thing};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Followed, Tx};
 use crate::domain::document::MemberChange;
@@ -334,7 +335,21 @@ pub(super) fn reopened(finding: Finding) -> Finding {
 
 /// What most probably puts a finding right, in words for people.
 pub fn next_step(finding: &Finding) -> &'static str {
+    let read = finding.source == Source::Source;
     match (finding.kind, finding.class) {
+        (Kind::MissingHere, None) if read => {
+            "nobody here bears this name: carry the source over (syncStart), and look at the failures of the connection if \
+             that does not bring them"
+        }
+        (Kind::OrphanedHere, Some(Class::Unassigned)) if read => {
+            "the source does not list this account any more: a full run removes it (syncStart); or suspend or delete it"
+        }
+        (Kind::Drifted, _) if read && finding.leaver => {
+            "turned off at the source and active here: suspend the account, or carry the source over (syncStart)"
+        }
+        (Kind::Drifted | Kind::Membership, _) if read => {
+            "carry the source over (syncStart), which makes it here what it is there; or change it there, or accept it"
+        }
         (Kind::MissingHere, Some(Class::Local)) => {
             "an account of nobody bears this name: adopt it, or accept that it stays apart"
         }
@@ -443,10 +458,15 @@ pub(in crate::domain) async fn erase(tx: &Tx<'_>, users: &[Uuid]) -> Result<()> 
     for account in erased.all(&tx.db).await? {
         let external = account.external_id.as_deref().map(Named::Id);
         let names = [Some(Named::UserName(&account.user_name)), external].into_iter().flatten().map(thing);
+        // Whoever was listed under another name is known by the identifier.
+        let ids = account.external_id.clone().into_iter().chain([account.id.to_string()]);
+        let keys = ids.map(|id| key(Kind::MissingHere, &json!(["id", id])));
+        let keyed =
+            Condition::all().add(finding::Column::Kind.eq(Kind::MissingHere)).add(finding::Column::Key.is_in(keys));
         finding::Entity::update_many()
             .col_expr(finding::Column::UserId, Expr::value(account.id))
             .filter(finding::Column::OrganizationId.eq(tx.organization()))
-            .filter(finding::Column::Thing.is_in(names))
+            .filter(Condition::any().add(finding::Column::Thing.is_in(names)).add(keyed))
             .exec(&tx.db)
             .await?;
     }

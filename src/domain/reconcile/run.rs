@@ -72,8 +72,13 @@ impl Found {
     }
 
     fn key(&self) -> Vec<u8> {
-        vault::hash(&json!([self.kind.to_value(), self.identity]).to_string())
+        key(self.kind, &self.identity)
     }
+}
+
+/// By which the same difference is recognised.
+pub(super) fn key(kind: Kind, identity: &Value) -> Vec<u8> {
+    vault::hash(&json!([kind.to_value(), identity]).to_string())
 }
 
 /// What a comparison came to.
@@ -154,47 +159,67 @@ async fn begin(cx: &Cx, id: Uuid, source: Source, scope: Scope, reading: &Readin
     cx.write(move |tx| {
         Box::pin(async move {
             connection::live(tx, id).await?;
-            let now = tx.now_after(None);
-            let open = tx.find::<reconciliation::Entity>().filter(reconciliation::Column::ConnectionId.eq(id));
-            let open = open.filter(reconciliation::Column::FinishedAt.is_null());
-            if let Some(mut other) = locked(tx, open).await? {
-                if other.until > now {
-                    let why = "another reconciliation of this connection has not ended; wait for it";
-                    return Err(Error::Held { reason: "RUN_NOT_ENDED", why: why.into() });
-                }
-                (other.state, other.finished_at) = (RunState::Failed, Some(now));
-                other.reason = Some("the server that carried it out died; begin it again".into());
-                save::<reconciliation::Entity, reconciliation::ActiveModel>(tx, other).await?;
-            }
             let counts = Counts { rows: reading.rows, unread: reading.unread, ..Counts::default() };
-            let run = Run {
-                organization_id: tx.organization(),
-                id: Uuid::now_v7(),
-                connection_id: id,
-                source,
-                scope,
-                state: RunState::Running,
-                requested_by: cx.actor.name().to_owned(),
-                counts: json!(counts),
-                troubles: json!(reading.troubles),
-                reason: None,
-                until: now + PATIENCE,
-                started_at: now,
-                finished_at: None,
-            };
-            let inserted = reconciliation::Entity::insert(run.clone().into_active_model())
-                .on_conflict(OnConflict::new().do_nothing().to_owned())
-                .exec_without_returning(&tx.db)
-                .await?;
-            if inserted == 0 {
-                return Err(Error::Busy("another reconciliation began at the same time".into()));
-            }
-            let told = json!({ "source": source.to_value(), "scope": scope.to_value() });
-            let entry = run_entry("reconciliation.started", &run, now, told);
-            Ok(Change::made(run, entry))
+            let troubles = json!(reading.troubles);
+            open(tx, cx, Asked { connection: id, source, scope, counts, troubles, sync_run: None }).await
         })
     })
     .await
+}
+
+/// A comparison that is asked for.
+pub(super) struct Asked {
+    pub connection: Uuid,
+    pub source: Source,
+    pub scope: Scope,
+    pub counts: Counts,
+    pub troubles: Value,
+    /// The run that reads what is to be compared with.
+    pub sync_run: Option<Uuid>,
+}
+
+/// Opens a comparison of a connection that the caller has locked.
+pub(super) async fn open(tx: &Tx<'_>, cx: &Cx, asked: Asked) -> Result<Change<Run>> {
+    let Asked { connection, source, scope, counts, troubles, sync_run } = asked;
+    let now = tx.now_after(None);
+    let open = tx.find::<reconciliation::Entity>().filter(reconciliation::Column::ConnectionId.eq(connection));
+    let open = open.filter(reconciliation::Column::FinishedAt.is_null());
+    if let Some(mut other) = locked(tx, open).await? {
+        // One with a source ends with the run that reads it, which outlives servers.
+        if other.until > now || other.sync_run_id.is_some() {
+            let why = "another reconciliation of this connection has not ended; wait for it";
+            return Err(Error::Held { reason: "RUN_NOT_ENDED", why: why.into() });
+        }
+        (other.state, other.finished_at) = (RunState::Failed, Some(now));
+        other.reason = Some("the server that carried it out died; begin it again".into());
+        save::<reconciliation::Entity, reconciliation::ActiveModel>(tx, other).await?;
+    }
+    let run = Run {
+        organization_id: tx.organization(),
+        id: Uuid::now_v7(),
+        connection_id: connection,
+        source,
+        scope,
+        state: RunState::Running,
+        requested_by: cx.actor.name().to_owned(),
+        counts: json!(counts),
+        troubles,
+        reason: None,
+        sync_run_id: sync_run,
+        until: now + PATIENCE,
+        started_at: now,
+        finished_at: None,
+    };
+    let inserted = reconciliation::Entity::insert(run.clone().into_active_model())
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(&tx.db)
+        .await?;
+    if inserted == 0 {
+        return Err(Error::Busy("another reconciliation began at the same time".into()));
+    }
+    let told = json!({ "source": source.to_value(), "scope": scope.to_value() });
+    let entry = run_entry("reconciliation.started", &run, now, told);
+    Ok(Change::made(run, entry))
 }
 
 /// Writes down what was found, and how it went.
@@ -215,29 +240,61 @@ async fn end(cx: &Cx, run: Run, outcome: Result<Outcome>) -> Result<Run> {
 }
 
 async fn finish(cx: &Cx, run: &Run, state: RunState, counts: Counts, reason: Option<String>) -> Result<Run> {
-    let (run, reason) = (&run, &reason);
+    let (id, reason) = (run.id, &reason);
     cx.write(move |tx| {
         Box::pin(async move {
-            let now = tx.now_after(Some(run.started_at));
-            let known = super::counts(run);
-            let counts = Counts { rows: known.rows.max(counts.rows), unread: known.unread, ..counts };
-            let done =
-                Run { state, counts: json!(counts), reason: reason.clone(), finished_at: Some(now), ..Run::clone(run) };
-            save::<reconciliation::Entity, reconciliation::ActiveModel>(tx, done.clone()).await?;
-            let action = match state {
-                RunState::Succeeded => "reconciliation.succeeded",
-                RunState::Refused => "reconciliation.refused",
-                _ => "reconciliation.failed",
-            };
-            let entry = run_entry(action, &done, now, json!({ "counts": counts }));
+            let open = tx.find::<reconciliation::Entity>().filter(reconciliation::Column::Id.eq(id));
+            let open = open.filter(reconciliation::Column::FinishedAt.is_null());
+            let row = locked(tx, open).await?.ok_or_else(taken_for_dead)?;
+            let (done, entry) = finished(tx, row, state, counts, reason.clone()).await?;
             Ok(Change::made(done, entry))
         })
     })
     .await
 }
 
+/// Writes down how a comparison went that the caller has locked.
+pub(super) async fn finished(
+    tx: &Tx<'_>,
+    run: Run,
+    state: RunState,
+    counts: Counts,
+    reason: Option<String>,
+) -> Result<(Run, Entry)> {
+    let now = tx.now_after(Some(run.started_at));
+    let known = super::counts(&run);
+    let (rows, unread) = (known.rows.max(counts.rows), known.unread.max(counts.unread));
+    let counts = Counts { rows, unread, ..counts };
+    let done = Run { state, counts: json!(counts), reason, finished_at: Some(now), ..run };
+    save::<reconciliation::Entity, reconciliation::ActiveModel>(tx, done.clone()).await?;
+    let action = match state {
+        RunState::Succeeded => "reconciliation.succeeded",
+        RunState::Refused => "reconciliation.refused",
+        _ => "reconciliation.failed",
+    };
+    let entry = run_entry(action, &done, now, json!({ "counts": counts }));
+    Ok((done, entry))
+}
+
+fn taken_for_dead() -> Error {
+    let why = "this reconciliation was not heard of for so long that another took its place; wait for that one";
+    Error::Held { reason: "RUN_NOT_ENDED", why: why.into() }
+}
+
+/// Says that a comparison is alive, beside what it writes.
+async fn renew(tx: &Tx<'_>, run: &Run, now: DateTime<Utc>) -> Result<()> {
+    let renewed = reconciliation::Entity::update_many()
+        .col_expr(reconciliation::Column::Until, Expr::value(now + PATIENCE))
+        .filter(reconciliation::Column::OrganizationId.eq(tx.organization()))
+        .filter(reconciliation::Column::Id.eq(run.id))
+        .filter(reconciliation::Column::FinishedAt.is_null())
+        .exec(&tx.db)
+        .await?;
+    if renewed.rows_affected == 0 { Err(taken_for_dead()) } else { Ok(()) }
+}
+
 /// Writes down what was found, and that what was not seen again is gone.
-async fn keep(cx: &Cx, run: &Run, outcome: Outcome) -> Result<(Counts, Option<String>)> {
+pub(super) async fn keep(cx: &Cx, run: &Run, outcome: Outcome) -> Result<(Counts, Option<String>)> {
     let Outcome { found, covers, columns, mut counts, mut note, .. } = outcome;
     for part in found.chunks(PART) {
         let room = MAX_NEW.saturating_sub(counts.opened);
@@ -293,6 +350,7 @@ async fn seen(
     let mut known: HashMap<Vec<u8>, Finding> =
         all_locked(tx, query).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
     let now = tx.now_after(Some(run.started_at));
+    renew(tx, run, now).await?;
     let (mut written, mut fresh, mut events) = (Written::default(), Vec::new(), Vec::new());
     for (found, key) in part.iter().zip(keys) {
         match known.remove(&key) {
@@ -380,13 +438,15 @@ fn again(found: &Found, before: &Finding, run: &Run, columns: Option<&Columns>, 
         State::Gone => false,
     };
     let mut after = Finding {
+        thing: found.thing.clone(),
         user_id: found.user,
         label: found.label.clone(),
         class: found.class,
         leaver: found.leaver,
         roles_held: found.roles,
         detail: json!(what),
-        count: before.count + 1,
+        // One that was begun again after an interruption has seen it already.
+        count: before.count + i64::from(before.last_run_id != run.id),
         last_seen_at: now,
         last_run_id: run.id,
         ..before.clone()
@@ -429,6 +489,7 @@ async fn not_seen(
         return Ok(Change::nothing((0, 0)));
     }
     let now = tx.now_after(Some(run.started_at));
+    renew(tx, run, now).await?;
     let (looked, mut gone, mut events) = (rows.len() as u64, 0, Vec::new());
     for before in rows {
         let left: BTreeMap<_, _> = uncompared(&before, columns).into_iter().collect();

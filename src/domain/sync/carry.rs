@@ -11,16 +11,17 @@ use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::met::{self, Met, Moved};
+use super::subject::Subject;
 use super::{Tally, Trouble};
 use crate::context::Cx;
 use crate::domain::document::{self, MemberChange};
 use crate::domain::extension::types;
-use crate::domain::failure::{self, MAX_LABEL, Name, Origin, Payload, Report, WHOLE, outline};
+use crate::domain::failure::Report;
 use crate::domain::group::GroupEdit;
-use crate::domain::schema::{ENTERPRISE, Place, ResourceType};
+use crate::domain::schema::ENTERPRISE;
 use crate::domain::{group, user};
 use crate::error::{Error, Result};
-use crate::repeats::Success;
 
 /// Accounts and groups are removed so many at a time.
 const PART: u64 = 100;
@@ -40,7 +41,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Group => "group",
@@ -58,7 +59,7 @@ impl Kind {
 
 /// What was to be done to one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+pub(super) enum Deed {
     Create,
     Update,
     Delete,
@@ -66,7 +67,7 @@ enum Deed {
 
 impl Deed {
     /// In the words of the request log.
-    fn of(self, kind: Kind) -> &'static str {
+    pub(super) fn of(self, kind: Kind) -> &'static str {
         match (self, kind) {
             (Self::Create, Kind::User) => "create user",
             (Self::Update, Kind::User) => "update user",
@@ -93,6 +94,8 @@ pub struct Carried {
     pub members_missing: bool,
     /// Whether a group showed members.
     pub lists_members: bool,
+    /// What a dry run met.
+    pub met: Met,
 }
 
 #[derive(Debug, Clone, FromQueryResult)]
@@ -219,81 +222,6 @@ fn is_ours(error: &Error) -> bool {
     matches!(error, Error::Internal(_) | Error::Busy(_))
 }
 
-/// A resource that is being carried over, as the review queue is told of it.
-struct Subject<'a> {
-    kind: Kind,
-    ty: &'a ResourceType,
-    remote_id: &'a str,
-    /// The account or group here.
-    here: Option<Uuid>,
-    label: Option<String>,
-    outline: Option<Value>,
-}
-
-impl<'a> Subject<'a> {
-    fn new(
-        kind: Kind,
-        ty: &'a ResourceType,
-        remote_id: &'a str,
-        here: Option<Uuid>,
-        shown: Option<&Map<String, Value>>,
-    ) -> Self {
-        let name = if kind == Kind::User { "userName" } else { "displayName" };
-        let named = shown.into_iter().flatten().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        let label = named.and_then(|(_, value)| value.as_str());
-        let label = label.map(|label| label.chars().filter(|c| !c.is_control()).take(MAX_LABEL).collect());
-        let outline = shown.map(|shown| {
-            let mut left = outline::MAX_SHAPES;
-            Value::Object(outline::attributes(ty, shown, &mut left))
-        });
-        Self { kind, ty, remote_id, here, label, outline }
-    }
-
-    fn thing(&self, connection: Uuid) -> Vec<u8> {
-        failure::thing(connection, self.kind.endpoint(), Name::ExternalId(self.remote_id))
-    }
-
-    /// It could not be carried over.
-    fn failed(self, cx: &Cx, carried: &mut Carried, deed: Deed, error: &Error) {
-        carried.tally.failed += 1;
-        let remote_id = self.remote_id.chars().take(200).collect();
-        carried.troubles.push(Trouble { kind: self.kind.name().into(), remote_id, why: error.to_string() });
-        let Some(connection) = cx.confined_to() else { return };
-        let (scim_type, field) = error.blame();
-        // A name that the source made up is not kept.
-        let field = field.and_then(|field| match self.ty.locate(&field)? {
-            Place::Attribute(found) => Some(found.path()),
-            Place::Schema(schema) => Some(schema.urn.clone()),
-        });
-        let path = format!("{}/{}", self.kind.endpoint(), self.remote_id);
-        carried.failures.push(Report {
-            connection,
-            origin: Origin::Sync,
-            operation: deed.of(self.kind),
-            resource: Some(self.kind.endpoint()),
-            target: self.here,
-            thing: Some(self.thing(connection)),
-            scope: vec![WHOLE.into()],
-            reason: error.reason(),
-            scim_type,
-            field,
-            payload: Some(Payload { method: "GET".into(), path, body: None }),
-            request: Some(cx.request_id),
-            at: cx.app.clock.now(),
-            label: self.label,
-            outline: self.outline,
-        });
-    }
-
-    /// It is here as the source shows it: what failed before is right by now.
-    fn succeeded(&self, cx: &Cx) {
-        let Some(connection) = cx.confined_to().filter(|id| cx.app.repeats.concerns(*id)) else { return };
-        let (thing, at) = (self.thing(connection), cx.app.clock.now());
-        let success = Success { organization: cx.organization(), connection, thing, scope: None, at };
-        cx.app.repeats.succeeded(success);
-    }
-}
-
 /// Carries a page of users over. A dry run only says what it would do; none is the run of whoever reads one again.
 pub async fn users(cx: &Cx, run: Option<Uuid>, page: Vec<Remote>, dry: bool) -> Result<Carried> {
     let types = types(cx).await?;
@@ -321,6 +249,14 @@ pub async fn users(cx: &Cx, run: Option<Uuid>, page: Vec<Remote>, dry: bool) -> 
         let same = known.is_some_and(|known| known.shows(&image));
         let shown = (!same).then_some(&attributes);
         let subject = Subject::new(Kind::User, &types.user, &id, known.map(|known| known.id), shown);
+        if dry {
+            let here = known.map(|known| known.id);
+            let person = match same {
+                true => met::Person::Same,
+                false => met::Person::Shown { here, attributes: attributes.clone(), manager_known: whole },
+            };
+            carried.met.people.push((id.clone(), person));
+        }
         let Some(known) = known else {
             match if dry { Ok(None) } else { user::create(cx, attributes).await.map(Some) } {
                 Ok(made) => {
@@ -438,31 +374,41 @@ pub async fn groups(
             subject.succeeded(cx);
             carried.tally.unchanged += 1;
             marks.push(Mark { id: known.id, image: None });
+            if dry {
+                carried.met.groups.push((id.clone(), met::Group::Same));
+            }
             continue;
         }
         let done = async {
             let members = members?;
             attributes.retain(|name, _| !name.eq_ignore_ascii_case("members"));
             let here = |id: &String| members_here.get(id).map(|known| known.id);
-            let missing = members.iter().flatten().any(|id| here(id).is_none());
+            let strangers = members.iter().flatten().filter(|id| here(id).is_none()).count() as u64;
             let silent = members.is_none() && !silent_is_empty;
             let members = match members {
                 Some(members) => Some(members.iter().filter_map(here).collect()),
                 None => silent_is_empty.then(BTreeSet::new),
             };
-            let (id, version) = match known {
-                Some(known) => (Some(known.id), group_over(cx, known, attributes, members, dry).await?),
-                None if dry => (None, 1),
+            let (here, version, met) = match known {
+                Some(known) => {
+                    let (version, moved) = group_over(cx, known, attributes, members, dry).await?;
+                    let met = met::Group::Shown { here: known.id, moved: Moved { strangers, ..moved } };
+                    (Some(known.id), version, if silent { met::Group::Silent } else { met })
+                }
+                None if dry => (None, 1, met::Group::Strange),
                 None => {
                     let members = members.iter().flatten().map(Uuid::to_string).collect();
                     let made = group::create(cx, attributes, members).await?;
-                    (Some(made.id), made.version)
+                    (Some(made.id), made.version, met::Group::Same)
                 }
             };
-            Ok::<_, Error>((id, version, missing, silent))
+            Ok::<_, Error>((here, version, met, strangers > 0, silent))
         };
         match done.await {
-            Ok((here, version, missing, silent)) => {
+            Ok((here, version, met, missing, silent)) => {
+                if dry {
+                    carried.met.groups.push((id.clone(), met));
+                }
                 match known {
                     None => carried.tally.created += 1,
                     Some(known) if known.version == version => carried.tally.unchanged += 1,
@@ -479,6 +425,9 @@ pub async fn groups(
             Err(error) if is_ours(&error) => return Err(error),
             Err(error) => {
                 carried.strangers += u64::from(known.is_none());
+                if dry {
+                    carried.met.groups.push((id.clone(), met::Group::Unread));
+                }
                 let deed = if known.is_some() { Deed::Update } else { Deed::Create };
                 subject.failed(cx, &mut carried, deed, &error);
                 marks.extend(known.map(|known| Mark { id: known.id, image: None }));
@@ -489,15 +438,16 @@ pub async fn groups(
     Ok(carried)
 }
 
-/// The version of a group after it was given these attributes and members; none = the members that it has.
+/// The version of a group after it was given these attributes and members, and who moved by it; none = the members that
+/// it has.
 async fn group_over(
     cx: &Cx,
     known: &Known,
     attributes: Map<String, Value>,
     members: Option<BTreeSet<Uuid>>,
     dry: bool,
-) -> Result<i64> {
-    let mut changes = Vec::new();
+) -> Result<(i64, Moved)> {
+    let (mut changes, mut moved) = (Vec::new(), Moved::default());
     if let Some(members) = members {
         let text = "SELECT user_id AS id FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL \
              UNION ALL SELECT member_id FROM group_nesting WHERE organization_id = $1 AND group_id = $2 AND until IS NULL";
@@ -505,23 +455,23 @@ async fn group_over(
         let statement = Statement::from_sql_and_values(cx.backend(), text, values);
         let rows = cx.app.store.write.query_all_raw(statement).await?;
         let ours: BTreeSet<Uuid> = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
-        let come: Vec<_> = members.difference(&ours).map(Uuid::to_string).collect();
-        let go: Vec<_> = ours.difference(&members).map(Uuid::to_string).collect();
-        if !come.is_empty() {
-            changes.push(MemberChange::Add(come));
+        moved.come = members.difference(&ours).copied().collect();
+        moved.go = ours.difference(&members).copied().collect();
+        if !moved.come.is_empty() {
+            changes.push(MemberChange::Add(moved.come.iter().map(Uuid::to_string).collect()));
         }
-        if !go.is_empty() {
-            changes.push(MemberChange::Remove(go));
+        if !moved.go.is_empty() {
+            changes.push(MemberChange::Remove(moved.go.iter().map(Uuid::to_string).collect()));
         }
     }
     if dry {
         let document = document::normalize(&types(cx).await?.group, attributes)?;
         let ours = group::get(cx, known.id).await?;
         let changed = !changes.is_empty() || document != ours.attributes()?;
-        return Ok(known.version + i64::from(changed));
+        return Ok((known.version + i64::from(changed), moved));
     }
     let edit = GroupEdit { attributes: Some(attributes), members: changes, of_version: false };
-    Ok(group::change(cx, known.id, |_| Ok(edit.clone())).await?.version)
+    Ok((group::change(cx, known.id, |_| Ok(edit.clone())).await?.version, moved))
 }
 
 /// How many of the connection's live accounts or groups the run saw, and how many it did not. Those without an id of
@@ -552,6 +502,14 @@ pub async fn seen_ids(cx: &Cx, run: Uuid, kind: Kind) -> Result<Vec<String>> {
     let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), run.into()]);
     let rows = cx.app.store.write.query_all_raw(statement).await?;
     Ok(rows.iter().map(|row| row.try_get("", "external_id")).collect::<Result<_, _>>()?)
+}
+
+/// Forgets what the run saw, so that it can begin again.
+pub async fn unsee(cx: &Cx, run: Uuid) -> Result<()> {
+    let text = "UPDATE pulled SET seen_run_id = $3 WHERE organization_id = $1 AND seen_run_id = $2";
+    let values = [cx.organization().into(), run.into(), Uuid::nil().into()];
+    cx.app.store.write.execute_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    Ok(())
 }
 
 /// The source's ids of those accounts or groups that the run did not see, so many at most.

@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
+use super::carry;
+use super::met::Met;
+use super::{CANCELLED, Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
 use crate::authz::{Actor, Scope};
-use crate::context::{App, Change, Cx};
+use crate::context::{App, Change, Cx, Followed};
 use crate::domain::failure::{self, Name, Origin, READ_SOURCE, Report, WHOLE};
 use crate::domain::pull_source::{self, Learned};
+use crate::domain::reconcile::source::{self, Compared, Theirs};
 use crate::error::Result;
 use crate::repeats::Success;
 
@@ -82,6 +85,9 @@ pub struct Claim {
     pub counts: Counts,
     troubles: Vec<Trouble>,
     holder: Uuid,
+    /// What the source lists, if it is to be compared with what is here.
+    theirs: Option<Theirs>,
+    compared: Option<Compared>,
 }
 
 /// Why a server lets go of a run.
@@ -122,6 +128,10 @@ pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
     let Some(run) = run else { return Ok(None) };
     let connection = system.find::<connection::Entity>().filter(connection::Column::Id.eq(run.connection_id));
     let name = connection.one(&app.store.write).await?.map(|row| row.name).unwrap_or_default();
+    let theirs = match run.mode == Mode::DryRun && source::waits(&system, run.id).await? {
+        true => Some(Theirs::of(system.clone(), run.connection_id)),
+        false => None,
+    };
     let actor = Actor::Connection { id: run.connection_id, name, scopes: Scope::ALL.into() };
     Ok(Some(Claim {
         cx: Cx::new(app.clone(), actor, run.organization_id, run.id),
@@ -129,6 +139,8 @@ pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
         counts: super::counts(&run),
         troubles: super::troubles(&run),
         holder,
+        theirs,
+        compared: None,
         run,
     }))
 }
@@ -183,6 +195,36 @@ impl Claim {
     /// Work of rolecall's own, for the secret of the source.
     pub fn system(&self) -> Cx {
         Cx::system(self.cx.app.clone(), self.run.organization_id)
+    }
+
+    /// Whether what the source lists is to be compared with what is here.
+    pub fn compares(&self) -> bool {
+        self.theirs.is_some()
+    }
+
+    /// Begins again from the start. What the source listed is known only to whoever read it, and half a list says
+    /// nothing of whom it lacks.
+    pub async fn read_anew(&mut self) -> Result<()> {
+        let interrupted = self.checkpoint.interrupted;
+        self.checkpoint = Checkpoint { interrupted, ..Checkpoint::default() };
+        (self.counts, self.troubles) = (Counts::default(), Vec::new());
+        carry::unsee(&self.cx, self.run.id).await
+    }
+
+    /// Keeps what a page listed, for a comparison; why it cannot be made, if there is too much.
+    pub async fn met(&mut self, met: Met) -> Result<std::result::Result<(), String>> {
+        match &mut self.theirs {
+            Some(theirs) => theirs.take(met).await,
+            None => Ok(Ok(())),
+        }
+    }
+
+    /// Compares what the source listed with what is here, and writes down what differs.
+    pub async fn compare(&mut self) -> Result<()> {
+        if let Some(theirs) = self.theirs.take() {
+            self.compared = source::compare(&self.system(), &self.run, theirs).await?;
+        }
+        Ok(())
     }
 
     /// Remembers what could not be carried over, and tells the review queue; a dry run makes no work.
@@ -307,8 +349,18 @@ impl Claim {
                     _ => "sync_run.ended",
                 };
                 let entry = entry(action, &run, now, after);
+                let compared = match (state, &self.compared) {
+                    (State::Waiting, _) => None,
+                    (State::Succeeded, Some(compared)) => source::close(tx, &run, Ok(compared)).await?,
+                    (State::Cancelled, _) => source::close(tx, &run, Err(CANCELLED)).await?,
+                    _ => source::close(tx, &run, Err(run.reason.as_deref().unwrap_or("the run ended"))).await?,
+                };
                 crate::domain::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run).await?;
-                Ok(Change::made((), entry))
+                let mut change = Change::made((), entry);
+                let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
+                let told = compared.map(|entry| Followed { request_id, requested_at, entry });
+                change.followed.extend(told);
+                Ok(change)
             })
         })
         .await?;

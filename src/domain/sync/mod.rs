@@ -3,6 +3,8 @@
 
 pub mod carry;
 pub mod claim;
+pub mod met;
+mod subject;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,8 +24,9 @@ use uuid::Uuid;
 use super::connection;
 use super::list::{self, Keyset, Slice};
 use super::member;
+use super::reconcile;
 use crate::authz::Action;
-use crate::context::{App, Change, Cx, Tx};
+use crate::context::{App, Change, Cx, Followed, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
 
@@ -77,6 +80,9 @@ pub struct Trouble {
 /// The most troubles that a run keeps; all of them are counted.
 const MAX_TROUBLES: usize = 100;
 
+/// Why nothing was compared by a run that was told to end.
+const CANCELLED: &str = "the run that read the source was cancelled";
+
 /// Whom a run of one person reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
@@ -121,29 +127,35 @@ pub async fn start(cx: &Cx, connection: Uuid, mode: Mode, target: Option<Target>
         _ => {}
     }
     let target = &target;
-    let run = cx
-        .write(move |tx| {
-            Box::pin(async move {
-                let row = connection::live(tx, connection).await?;
-                if row.kind != ConnectionKind::ScimPull {
-                    return Err(Error::invalid("connectionId", "this connection does not read a source"));
-                }
-                if row.status != ConnectionStatus::Active {
-                    let why = "the connection is deactivated; activate it first: connectionActivate";
-                    return Err(Error::Held { reason: "INACTIVE", why: why.into() });
-                }
-                match begin(tx, connection, mode, target.as_ref(), cx.actor.name()).await? {
-                    Some(change) => Ok(change),
-                    None => {
-                        let why = "another run of this connection has not ended; wait for it, or cancel it";
-                        Err(Error::Held { reason: "RUN_NOT_ENDED", why: why.into() })
-                    }
-                }
-            })
-        })
-        .await?;
+    let run = cx.write(move |tx| Box::pin(order(tx, cx, connection, mode, target.as_ref()))).await?;
     cx.app.syncs.notify_one();
     Ok(run)
+}
+
+/// Puts a run in the queue that somebody asked for.
+///
+/// # Errors
+/// [`Error::Invalid`] for a connection that reads no source; [`Error::Held`] while another run of the connection has not
+/// ended, or while it is deactivated.
+pub(super) async fn order(
+    tx: &Tx<'_>,
+    cx: &Cx,
+    connection: Uuid,
+    mode: Mode,
+    target: Option<&Target>,
+) -> Result<Change<Run>> {
+    let row = connection::live(tx, connection).await?;
+    if row.kind != ConnectionKind::ScimPull {
+        return Err(Error::invalid("connectionId", "this connection does not read a source"));
+    }
+    if row.status != ConnectionStatus::Active {
+        let why = "the connection is deactivated; activate it first: connectionActivate";
+        return Err(Error::Held { reason: "INACTIVE", why: why.into() });
+    }
+    begin(tx, connection, mode, target, cx.actor.name()).await?.ok_or_else(|| {
+        let why = "another run of this connection has not ended; wait for it, or cancel it";
+        Error::Held { reason: "RUN_NOT_ENDED", why: why.into() }
+    })
 }
 
 /// Puts a run in the queue, unless the connection has one that has not ended.
@@ -431,14 +443,20 @@ pub async fn cancel(cx: &Cx, id: Uuid) -> Result<Run> {
                     return Ok(Change::nothing(run));
                 }
                 let now = tx.now_after(Some(run.created_at));
+                let mut compared = None;
                 if run.state == State::Running {
                     run.cancelling = true;
                 } else {
                     (run.state, run.finished_at, run.target) = (State::Cancelled, Some(now), None);
+                    compared = reconcile::source::close(tx, &run, Err(CANCELLED)).await?;
                 }
                 super::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run.clone()).await?;
                 let entry = entry("sync_run.cancelled", &run, now, json!({}));
-                Ok(Change::made(run, entry))
+                let mut change = Change::made(run, entry);
+                let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
+                let told = compared.map(|entry| Followed { request_id, requested_at, entry });
+                change.followed.extend(told);
+                Ok(change)
             })
         })
         .await?;

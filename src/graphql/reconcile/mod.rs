@@ -14,9 +14,11 @@ use super::connection::IdentitySource;
 use super::group::Group;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
 use super::page::{self, Blame, Kind, Long, UserError};
+use super::sync::SyncRun;
 use super::user::User;
 use crate::context::Cx;
 use crate::domain::reconcile::{self, Choice, Which};
+use crate::domain::sync;
 use crate::error::{Error, Result};
 
 const BLAME: Blame = &[
@@ -34,6 +36,8 @@ const BLAME: Blame = &[
 pub enum ReconciliationSource {
     /// An export that somebody uploaded (`POST /reconciliations`).
     Upload,
+    /// The source that the connection reads.
+    Source,
     /// What it wrote last over SCIM, as the ledger tells: what somebody changed here since has drifted.
     LastWrite,
 }
@@ -58,7 +62,7 @@ pub enum ReconciliationState {
     Running,
     /// It came to its end.
     Succeeded,
-    /// The export is not believed; nothing was compared, and `reason` says why.
+    /// The export or the source is not believed; nothing was compared, and `reason` says why.
     Refused,
     /// It ended before; `reason` says why.
     Failed,
@@ -145,10 +149,10 @@ pub enum FindingOrder {
 /// What a comparison counted.
 #[derive(SimpleObject)]
 pub struct ReconciliationCounts {
-    /// Rows of the export, or accounts and groups that somebody changed by hand.
+    /// Rows of the export, people and groups that the source lists, or accounts and groups that somebody changed by hand.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     rows: Long,
-    /// Rows of which it is not known whom they are about; see `troubles`.
+    /// Rows of which it is not known whom they are about, see `troubles`; of a source, what cannot be read, see `syncRun`.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     unread: Long,
     /// Accounts, or memberships, that both sides have and say the same of.
@@ -288,6 +292,17 @@ impl Reconciliation {
         let line = |line: u64| Long(i64::try_from(line).unwrap_or(i64::MAX));
         let troubles = reconcile::troubles(&self.0).into_iter();
         troubles.map(|trouble| ReconciliationTrouble { line: line(trouble.line), why: trouble.why }).collect()
+    }
+
+    /// The run that reads the source, and ends the comparison; null where none is read, or once the run is forgotten.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn sync_run(&self, ctx: &Context<'_>) -> Result<Option<SyncRun>> {
+        let Some(id) = self.0.sync_run_id else { return Ok(None) };
+        match sync::get(page::cx(ctx)?, id).await {
+            Ok(run) => Ok(Some(run.into())),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Why it was refused or failed and what to do, or what else is to be known of it, in words for people.
@@ -524,12 +539,16 @@ pub struct ReconciliationStartInput {
     /// From where it is known what the identity provider says. An export is uploaded instead: `POST /reconciliations`.
     #[graphql(default_with = "ReconciliationSource::LastWrite")]
     source: ReconciliationSource,
+    /// Whether a source is to be believed, however much of what is here it lacks.
+    #[graphql(default)]
+    confirm: bool,
 }
 
 /// What became of an order to compare.
 #[derive(SimpleObject)]
 pub struct ReconciliationPayload {
-    /// The comparison, which has ended; null if there were mistakes.
+    /// The comparison, which has ended; one with a source is carried out in the background, and is RUNNING until then. Null
+    /// if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     reconciliation: Option<Reconciliation>,
     /// Mistakes in the input; empty if it was done.
@@ -566,9 +585,10 @@ pub struct ReconciliationMutation;
 
 #[Object]
 impl ReconciliationMutation {
-    /// Compares a connection with what its identity provider wrote last. An account or a membership that somebody changed
-    /// here by hand since has drifted, and the ledger tells who did it. One that takes long is answered as RUNNING, and goes
-    /// on.
+    /// Compares a connection with what its identity provider wrote last, or with the source that it reads. In the first
+    /// case an account or a membership that somebody changed here by hand since has drifted, and the ledger tells who did
+    /// it; one that takes long is answered as RUNNING, and goes on. In the second a dry run reads the whole source, and
+    /// nothing is carried over; `syncCancel` ends it.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn reconciliation_start(
         &self,
@@ -579,6 +599,11 @@ impl ReconciliationMutation {
         let done = async {
             let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection")?;
             match input.source {
+                ReconciliationSource::Source => reconcile::source::start(cx, id, input.confirm).await,
+                _ if input.confirm => {
+                    reconcile::run::ready(cx, id).await?;
+                    Err(Error::invalid("confirm", "only a source is believed or not"))
+                }
                 ReconciliationSource::LastWrite => reconcile::run::start(cx, id).await,
                 ReconciliationSource::Upload => {
                     reconcile::run::ready(cx, id).await?;

@@ -4,6 +4,7 @@
 mod hostile;
 mod quarantine;
 mod queue;
+mod reconciled;
 mod sources;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,292 @@
+//! A source against what is here: what differs is found when all of it was read and it is believed, and at no other time.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::hostile::Hostile;
+use super::{fill, look, of, pulling, reader, sync};
+use crate::database::Database;
+use crate::process::{Server, bootstrap};
+use crate::reconcile::{about, findings};
+use crate::world::{Tenant, World};
+
+const RECONCILIATION: &str =
+    "{ id state source scope reason requestedBy finishedAt syncRun { id mode state users { read } }
+    counts { rows unread agreed missingHere orphanedHere drifted memberships leavers opened reopened gone } }";
+
+async fn order(tenant: &Tenant, connection: &Value, rest: &str) -> Value {
+    let begin = format!(
+        "mutation($c: ID!) {{ reconciliationStart(input: {{ connectionId: $c, source: SOURCE{rest} }}) {{
+        reconciliation {RECONCILIATION} userErrors {{ code field message }} }} }}"
+    );
+    tenant.graphql(&begin, json!({ "c": connection })).await["data"]["reconciliationStart"].clone()
+}
+
+async fn begin(tenant: &Tenant, connection: &Value, rest: &str) -> Value {
+    let begun = order(tenant, connection, rest).await;
+    assert_eq!(begun["reconciliation"]["state"], "RUNNING", "{begun:#}");
+    begun["reconciliation"]["id"].clone()
+}
+
+/// The comparison as it is when it has ended.
+async fn outcome(tenant: &Tenant, id: &Value) -> Value {
+    let look = format!("query($r: ID!) {{ organization {{ reconciliation(id: $r) {RECONCILIATION} }} }}");
+    let started = Instant::now();
+    loop {
+        let seen = tenant.graphql(&look, json!({ "r": id })).await["data"]["organization"]["reconciliation"].clone();
+        if !seen["finishedAt"].is_null() {
+            return seen;
+        }
+        assert!(started.elapsed() < Duration::from_secs(120), "{seen:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn compare(tenant: &Tenant, connection: &Value, rest: &str) -> Value {
+    outcome(tenant, &begin(tenant, connection, rest).await).await
+}
+
+async fn mutate(world: &World, mutation: &str, variables: Value) -> Value {
+    let answer = world.graphql(mutation, variables).await;
+    let payload = answer["data"].as_object().and_then(|data| data.values().next()).cloned().unwrap_or_default();
+    assert_eq!(payload["userErrors"], json!([]), "{answer:#}");
+    payload
+}
+
+async fn id_of(world: &World, name: &str) -> Value {
+    let query = "query($n: String!) { organization { user(userName: $n) { id } } }";
+    world.graphql(query, json!({ "n": name })).await["data"]["organization"]["user"]["id"].clone()
+}
+
+#[tokio::test]
+async fn what_differs_from_the_source_is_found_and_gone_after_a_full_run() {
+    let (source, here) = (World::new().await, reader().await);
+    let mut ids = Vec::new();
+    for name in ["ada", "bob", "eve", "joe"] {
+        ids.push(source.scim().user(name).await);
+    }
+    source.scim().group("Ward", &[ids[0], ids[1]]).await;
+    source.scim().group("Other", &[ids[3]]).await;
+    let connection = pulling(&here.acme, of(source.scim())).await;
+    sync(&here.acme, &connection, "mode: FULL").await;
+    let agreed = compare(&here.acme, &connection, "").await;
+    assert_eq!((&agreed["state"], &agreed["reason"]), (&json!("SUCCEEDED"), &Value::Null), "{agreed:#}");
+    assert_eq!((&agreed["source"], &agreed["scope"]), (&json!("SOURCE"), &json!("EVERYTHING")));
+    assert_eq!((&agreed["counts"]["agreed"], &agreed["counts"]["rows"]), (&json!(4), &json!(6)), "{agreed:#}");
+    assert_eq!((&agreed["syncRun"]["mode"], &agreed["syncRun"]["state"]), (&json!("DRY_RUN"), &json!("SUCCEEDED")));
+    assert_eq!(findings(&here, "").await, Vec::<Value>::new());
+
+    // By hand here: a title, and somebody taken out of a group and somebody put into one. At the source: one more, one
+    // less.
+    let edit = "mutation($u: ID!) { userUpdate(input: { id: $u, title: \"By hand\" }) { userErrors { message } } }";
+    mutate(&here, edit, json!({ "u": id_of(&here, "ada").await })).await;
+    let groups = here.graphql("{ organization { groups(first: 9) { nodes { id displayName } } } }", json!({})).await;
+    let groups = groups["data"]["organization"]["groups"]["nodes"].as_array().unwrap().clone();
+    let ward = groups.iter().find(|group| group["displayName"] == "Ward").unwrap()["id"].clone();
+    for (what, name) in [("groupRemoveMembers", "bob"), ("groupAddMembers", "joe")] {
+        let change = format!(
+            "mutation($g: ID!, $u: ID!) {{ {what}(input: {{ id: $g, memberIds: [$u] }}) {{ userErrors {{ message }} }} }}"
+        );
+        mutate(&here, &change, json!({ "g": ward, "u": id_of(&here, name).await })).await;
+    }
+    source.scim().user("new").await;
+    source.scim().delete(&format!("/Users/{}", ids[2])).await.is(204);
+
+    let before = here.everything().await;
+    let run = compare(&here.acme, &connection, "").await;
+    let counts = &run["counts"];
+    assert_eq!(run["state"], "SUCCEEDED", "{run:#}");
+    assert_eq!(
+        [&counts["drifted"], &counts["missingHere"], &counts["orphanedHere"], &counts["memberships"]],
+        [&json!(1), &json!(1), &json!(1), &json!(2)],
+        "{run:#}"
+    );
+    assert_eq!([&counts["opened"], &counts["leavers"], &counts["agreed"]], [&json!(5), &json!(1), &json!(2)]);
+    let drifted = &findings(&here, "kinds: [DRIFTED]").await[0];
+    assert_eq!((&drifted["label"], &drifted["source"]), (&json!("ada"), &json!("SOURCE")));
+    let title = json!([{ "attribute": "title", "theirs": null, "ours": "By hand", "changedBy": null }]);
+    assert_eq!(drifted["differences"], title);
+    let (missing, orphaned) = (about(&here, "new").await, about(&here, "eve").await);
+    assert_eq!((&missing["kind"], &missing["leaver"]), (&json!("MISSING_HERE"), &json!(false)));
+    assert!(missing["nextStep"].as_str().unwrap().contains("syncStart"), "{missing:#}");
+    assert_eq!((&orphaned["kind"], &orphaned["leaver"]), (&json!("ORPHANED_HERE"), &json!(true)));
+    for (name, theirs) in [("bob", true), ("joe", false)] {
+        let finding = about(&here, name).await;
+        assert_eq!((&finding["kind"], &finding["group"]["displayName"]), (&json!("MEMBERSHIP"), &json!("Ward")));
+        assert_eq!(finding["differences"][0]["theirs"], theirs, "{finding:#}");
+    }
+    // Nothing but the findings came of it.
+    let after = here.everything().await;
+    for (table, n) in before.as_object().unwrap() {
+        let new = ["finding", "reconciliation", "sync_run", "events of changes"].contains(&table.as_str());
+        assert!(new || after[table] == *n, "{table}");
+    }
+
+    // A full run puts all of it right.
+    let full = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!(full["state"], "SUCCEEDED", "{full:#}");
+    let run = compare(&here.acme, &connection, "").await;
+    assert_eq!((&run["counts"]["gone"], &run["counts"]["opened"]), (&json!(5), &json!(0)), "{run:#}");
+    assert_eq!(findings(&here, "states: [GONE]").await.len(), 5);
+    // A group that the source has no more: whoever is in it here, is not there.
+    let other = source.scim().ids("/Groups?filter=displayName%20eq%20%22Other%22").await[0];
+    source.scim().delete(&format!("/Groups/{other}")).await.is(204);
+    let run = compare(&here.acme, &connection, "").await;
+    assert_eq!((&run["counts"]["memberships"], &run["counts"]["opened"]), (&json!(1), &json!(1)), "{run:#}");
+    source.end().await;
+    here.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_misbehaves_shows_no_difference() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(30);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 10 })).await;
+    sync(&here.acme, &connection, "mode: FULL").await;
+    source.sets(0, "title", json!("Nurse"));
+    for (manner, words) in [
+        ("talks rubbish", "not a JSON object"),
+        ("breaks off", "not a JSON object"),
+        ("lists no list", "no list of SCIM"),
+        ("repeats pages", "repeats its pages"),
+        ("counts wrongly", "says that it has 1030, and listed 30"),
+        ("lists without ids", "listed 0"),
+        ("redirects", "302"),
+    ] {
+        source.behaves(manner);
+        let run = compare(&here.acme, &connection, "").await;
+        assert_eq!(
+            (&run["state"], &run["syncRun"]["state"]),
+            (&json!("FAILED"), &json!("FAILED")),
+            "{manner}: {run:#}"
+        );
+        assert!(run["reason"].as_str().unwrap().contains(words), "{manner}: {run:#}");
+    }
+    // A few are left: they are not believed to be all. Nor is a source that lists nobody.
+    source.behaves("honest");
+    for (left, words) in [(5, "5 of the 30 active accounts"), (0, "0 of the 30 active accounts")] {
+        source.lists(left);
+        let run = compare(&here.acme, &connection, "").await;
+        assert_eq!((&run["state"], &run["counts"]["rows"]), (&json!("REFUSED"), &json!(left)), "{run:#}");
+        assert!(run["reason"].as_str().unwrap().contains(words), "{run:#}");
+    }
+    assert_eq!(findings(&here, "").await, Vec::<Value>::new());
+    // Unless somebody says so.
+    source.lists(5);
+    let run = compare(&here.acme, &connection, ", confirm: true").await;
+    assert_eq!((&run["state"], &run["counts"]["orphanedHere"]), (&json!("SUCCEEDED"), &json!(25)), "{run:#}");
+    source.lists(31);
+    source.sets(0, "title", json!("Nurse"));
+    source.sets(1, "userName", json!(["no", "name"]));
+    source.sets(2, "active", json!(false));
+    let manager = json!({ "manager": { "value": "r4" } });
+    source.sets(3, "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User", manager);
+    let unknown = json!({ "manager": { "value": "r30" } });
+    source.sets(5, "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User", unknown);
+    let run = compare(&here.acme, &connection, "").await;
+    let counts = &run["counts"];
+    assert_eq!((&counts["gone"], &counts["unread"], &counts["drifted"]), (&json!(25), &json!(1), &json!(3)), "{run:#}");
+    assert!(run["reason"].as_str().unwrap().contains("1 people at the source cannot be read"), "{run:#}");
+    assert_eq!(about(&here, "p30").await["kind"], "MISSING_HERE");
+    let off = about(&here, "p2").await;
+    let open = findings(&here, "states: [OPEN], kinds: [DRIFTED], leaversOnly: true").await;
+    assert!(open.len() == 1 && open[0]["label"] == "p2", "{off:#}");
+    // A manager is compared by the account here.
+    let boss = here.rows("SELECT id FROM \"user\" WHERE external_id = 'r4'", []).await[0]["id"].clone();
+    let managed = findings(&here, "states: [OPEN], kinds: [DRIFTED]").await;
+    let managed = managed.iter().find(|finding| finding["label"] == "p3").unwrap();
+    assert_eq!(managed["differences"][0]["theirs"], boss, "{managed:#}");
+    here.end().await;
+}
+
+#[tokio::test]
+async fn only_a_source_that_may_be_read_is_compared_with() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
+    let pushes = here.graphql("{ organization { connections(first: 9) { nodes { id kind } } } }", json!({})).await;
+    let pushes = pushes["data"]["organization"]["connections"]["nodes"].as_array().unwrap().clone();
+    let pushes = pushes.iter().find(|connection| connection["kind"] != "SCIM_PULL").unwrap()["id"].clone();
+    let before = here.everything().await;
+    let refused = order(&here.acme, &pushes, "").await;
+    assert_eq!((&refused["userErrors"][0]["code"], &refused["reconciliation"]), (&json!("INVALID"), &Value::Null));
+    assert_eq!(refused["userErrors"][0]["message"], "connectionId: this connection does not read a source");
+    assert_eq!(here.everything().await, before);
+
+    // While it is read there is no other, and whoever ends the reading ends the comparison.
+    source.behaves("never answers");
+    let running = begin(&here.acme, &connection, "").await;
+    for _ in 0..2 {
+        let second = order(&here.acme, &connection, "").await;
+        assert_eq!(second["userErrors"][0]["code"], "HELD", "{second:#}");
+        here.app.clock.advance(Duration::from_secs(11 * 60));
+    }
+    let ask = "query($r: ID!) { organization { reconciliation(id: $r) { syncRun { id } } } }";
+    let run = here.graphql(ask, json!({ "r": running })).await;
+    let run = run["data"]["organization"]["reconciliation"]["syncRun"]["id"].clone();
+    let cancel = "mutation($r: ID!) { syncCancel(input: { id: $r }) { userErrors { message } } }";
+    mutate(&here, cancel, json!({ "r": run })).await;
+    let ended = outcome(&here.acme, &running).await;
+    assert_eq!((&ended["state"], &ended["syncRun"]["state"]), (&json!("FAILED"), &json!("CANCELLED")), "{ended:#}");
+    assert!(ended["reason"].as_str().unwrap().contains("cancelled"), "{ended:#}");
+    // So does whoever turns the connection off, and then nothing begins.
+    let running = begin(&here.acme, &connection, "").await;
+    let off = "mutation($c: ID!) { connectionDeactivate(input: { id: $c }) { userErrors { message } } }";
+    mutate(&here, off, json!({ "c": connection })).await;
+    let ended = outcome(&here.acme, &running).await;
+    assert!(ended["state"] == "FAILED" && ended["reason"].as_str().unwrap().contains("deactivated"), "{ended:#}");
+    let refused = order(&here.acme, &connection, "").await;
+    assert_eq!(refused["userErrors"][0]["code"], "HELD", "{refused:#}");
+    assert!(refused["userErrors"][0]["message"].as_str().unwrap().contains("connectionActivate"), "{refused:#}");
+    assert_eq!(here.count("reconciliation WHERE finished_at IS NULL", []).await, 0);
+    assert_eq!(
+        here.count("event WHERE subject_kind = 'reconciliation' AND action = 'reconciliation.failed'", []).await,
+        2
+    );
+    here.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_leaves_no_half_a_list() {
+    let source = World::new().await;
+    fill(source.scim(), 600, 3).await;
+    let database = Database::empty().await;
+    let bootstrapped = bootstrap(&database);
+    let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
+    let mut servers: Vec<_> = (0..2).map(|_| Server::begin(&database, &allow)).collect();
+    for server in &servers {
+        server.ready().await;
+    }
+    let at = |server: &Server| Tenant {
+        organization: source.acme.organization,
+        connection: source.acme.connection,
+        api_key: bootstrapped["graphql"]["api_key"].as_str().unwrap().to_owned(),
+        scim: source.scim().clone(),
+        graphql: format!("{}/graphql", server.address),
+    };
+    let tenant = at(&servers[0]);
+    let mut pull = of(source.scim());
+    pull["pageSize"] = 5.into();
+    let connection = pulling(&tenant, pull).await;
+    let begun = order(&tenant, &connection, "").await["reconciliation"].clone();
+    let began = Instant::now();
+    loop {
+        let read = look(&tenant, &begun["syncRun"]["id"]).await["users"]["read"].as_u64().unwrap_or_default();
+        if read >= 100 {
+            assert!(read < 600, "it was too quick to be killed");
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    servers[0].kill();
+    let done = outcome(&at(&servers[1]), &begun["id"]).await;
+    assert_eq!((&done["state"], &done["counts"]["missingHere"]), (&json!("SUCCEEDED"), &json!(600)), "{done:#}");
+    assert_eq!((&done["counts"]["rows"], &done["syncRun"]["users"]["read"]), (&json!(603), &json!(600)), "{done:#}");
+    drop(servers);
+    database.drop().await;
+    source.end().await;
+}
