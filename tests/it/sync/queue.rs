@@ -206,8 +206,14 @@ async fn a_source_that_cannot_be_read_is_one_piece_of_work_for_each_cause() {
     assert_eq!(all[2]["resolution"], "SUPERSEDED", "{all:#?}");
     assert_eq!(here.count("sync_run WHERE requested_by = 'a retry of a failure' AND state = 'SUCCEEDED'", []).await, 1);
     assert_eq!(here.told_of(&all[2]).await, ["failure.opened", "failure.retry_begun", "failure.resolved"]);
-    sync(&here.acme, &connection, "mode: FULL").await;
-    assert!(here.failures().await.iter().all(|it| it["state"] == "RESOLVED"));
+    let run = sync(&here.acme, &connection, "mode: FULL").await;
+    assert_eq!(run["state"], "SUCCEEDED", "{run:#}");
+    // What a run puts right is put right just after its end.
+    let started = Instant::now();
+    while !here.failures().await.iter().all(|it| it["state"] == "RESOLVED") {
+        assert!(started.elapsed() < Duration::from_secs(30), "{:#?}", here.failures().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     here.end().await;
 }
 
