@@ -12,11 +12,11 @@ use std::borrow::Cow;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use chrono::{DateTime, Utc};
 use entity::{event, ledger_head};
-use sea_orm::sea_query::{Expr, LockBehavior, LockType};
+use sea_orm::sea_query::{Expr, LockBehavior, LockType, PostgresQueryBuilder};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
-    Value as Sql,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Statement, Value as Sql,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -171,15 +171,31 @@ async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Resu
         set_head(db, organization, seq, hash).await?;
         count(db, organization, &rows).await?;
     }
-    let mut rows = rows.into_iter().map(|row| event::ActiveModel { pos: NotSet, ..row.into() });
+    let postgres = db.get_database_backend() == DbBackend::Postgres;
+    let mut rows = rows.into_iter().map(|row| match postgres {
+        true => event::ActiveModel { pos: NotSet, seq: NotSet, hash: NotSet, ..row.into() },
+        false => event::ActiveModel { pos: NotSet, ..row.into() },
+    });
     loop {
         let batch: Vec<_> = rows.by_ref().take(APPEND_BATCH).collect();
         if batch.is_empty() {
             return Ok(());
         }
-        event::Entity::insert_many(batch).exec_without_returning(db).await?;
+        let mut insert = event::Entity::insert_many(batch).into_query();
+        insert.into_table("event");
+        if postgres {
+            let (text, values) = insert.build(PostgresQueryBuilder);
+            let text = format!("WITH e AS ({text}{LISTED}");
+            db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, text, values.0)).await?;
+        } else {
+            db.execute(&insert).await?;
+        }
     }
 }
+
+/// How a statement goes on that inserts events as `e`: they are also put on the list of those not chained yet.
+const LISTED: &str = " RETURNING organization_id, pos, at) \
+     INSERT INTO unsealed (organization_id, pos) SELECT organization_id, pos FROM e";
 
 /// [`record`] on PostgreSQL and outside a transaction: one statement, which holds or fails as a whole. None when the
 /// first part found nothing to write: then nothing was written at all.
@@ -191,7 +207,7 @@ pub(crate) async fn record_at_once<C: ConnectionTrait>(
     parts: Vec<Part>,
 ) -> Result<Option<Written>, DbErr> {
     let mut statement = together(parts, row(origin, id, entry)?);
-    statement.sql.push_str(" RETURNING at, (SELECT version FROM p0) AS version");
+    statement.sql.push_str(" RETURNING (SELECT at FROM e) AS at, (SELECT version FROM p0) AS version");
     match db.query_one_raw(statement).await? {
         Some(row) => Ok(Some(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })),
         None => Ok(None),
@@ -270,14 +286,15 @@ fn together(parts: Vec<Part>, row: event::Model) -> Statement {
         values.push(row.at.into());
         at = format!("${}", values.len());
     }
+    text.push_str(if text.is_empty() { "WITH e AS (" } else { ", e AS (" });
     text.push_str(
-        " INSERT INTO event (organization_id, id, requested_at, actor_kind, actor_id, actor_name, subject_kind, \
+        "INSERT INTO event (organization_id, id, requested_at, actor_kind, actor_id, actor_name, subject_kind, \
          subject_id, connection_id, request_id, payload, salt, digest, population, action, at) SELECT ",
     );
     for n in first + 1..=first + 15 {
         text.push_str(&format!("${n}, "));
     }
-    text.push_str(&format!("{at}{from}"));
+    text.push_str(&format!("{at}{from}{LISTED}"));
     Statement::from_sql_and_values(DbBackend::Postgres, text, values)
 }
 
@@ -352,14 +369,8 @@ pub async fn seal(store: &Store) -> Result<u64, DbErr> {
 }
 
 async fn unsealed(store: &Store) -> Result<Vec<Uuid>, DbErr> {
-    event::Entity::find()
-        .select_only()
-        .column(event::Column::OrganizationId)
-        .distinct()
-        .filter(event::Column::Seq.is_null())
-        .into_tuple()
-        .all(&store.read)
-        .await
+    let statement = Statement::from_string(store.backend(), "SELECT DISTINCT organization_id FROM unsealed");
+    store.read.query_all_raw(statement).await?.iter().map(|row| row.try_get("", "organization_id")).collect()
 }
 
 async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
@@ -371,13 +382,19 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
         .one(&db)
         .await?;
     let Some(head) = head else { return Ok(0) };
-    let rows = event::Entity::find()
-        .filter(event::Column::OrganizationId.eq(organization))
-        .filter(event::Column::Seq.is_null())
-        .order_by_asc(event::Column::Pos)
-        .limit(SEAL_BATCH)
-        .all(&db)
-        .await?;
+    // Values are most of a row, and no part of the chain but by their digest.
+    let rows = event::Model::find_by_statement(Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        format!(
+            "SELECT e.pos, e.organization_id, e.id, e.at, e.requested_at, e.actor_kind, e.actor_id, e.actor_name, e.action, \
+             e.subject_kind, e.subject_id, e.connection_id, e.request_id, e.digest, e.population, \
+             NULL AS seq, NULL AS hash, NULL AS payload, NULL AS salt \
+             FROM unsealed q JOIN event e ON e.organization_id = q.organization_id AND e.pos = q.pos \
+             WHERE q.organization_id = $1 ORDER BY q.pos LIMIT {SEAL_BATCH}"
+        ),
+        [organization.into()],
+    ));
+    let rows = rows.all(&db).await?;
     if rows.is_empty() {
         return Ok(0);
     }
@@ -390,9 +407,9 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
     }
     db.execute_raw(Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "UPDATE event SET seq = link.seq, hash = decode(link.hash, 'hex') \
-         FROM jsonb_to_recordset($2) AS link(pos bigint, seq bigint, hash text) \
-         WHERE event.organization_id = $1 AND event.pos = link.pos",
+        "WITH link AS (SELECT * FROM jsonb_to_recordset($2) AS link(pos bigint, seq bigint, hash text)), \
+           listed AS (DELETE FROM unsealed q USING link WHERE q.organization_id = $1 AND q.pos = link.pos) \
+         INSERT INTO chain (organization_id, seq, pos, hash) SELECT $1, seq, pos, decode(hash, 'hex') FROM link",
         [organization.into(), Value::from(links).into()],
     ))
     .await?;

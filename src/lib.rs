@@ -39,6 +39,7 @@ pub mod attest;
 pub mod audit;
 pub mod authz;
 pub mod bootstrap;
+pub mod cli;
 pub mod config;
 pub mod context;
 pub mod demo;

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tower::util::option_layer;
@@ -79,6 +80,11 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    // Boxed, so that all of it is compiled here and not once more for each kind of `stop`.
+    serve_until(state, listener, Box::pin(stop)).await
+}
+
+async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'static, ()>) -> std::io::Result<()> {
     let stopping = state.clone();
     let mut draining = state.stopping.subscribe();
     // The workers end last: what requests leave behind while they end is theirs to write.

@@ -150,10 +150,7 @@ impl Target {
     pub async fn settle(&self) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
         if self.kind == Kind::Postgres {
-            while number(&self.db, "SELECT count(*) FROM (SELECT 1 FROM event WHERE seq IS NULL LIMIT 1) AS tail")
-                .await?
-                > 0
-            {
+            while number(&self.db, "SELECT count(*) FROM (SELECT 1 FROM unsealed LIMIT 1) AS tail").await? > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

@@ -1,9 +1,10 @@
-//! The ledger: one row a change.
+//! The ledger: one row a change, read together with its link of the chain. Rows are written to the table `event`;
+//! on PostgreSQL, links stand in the table `chain`.
 
 use sea_orm::entity::prelude::*;
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "event")]
+#[sea_orm(table_name = "event_sealed")]
 pub struct Model {
     /// from a database sequence, taken while the subject's lock is held
     #[sea_orm(primary_key)]

@@ -19,6 +19,8 @@ mod m20261127_000002_health;
 mod m20261127_000003_reconciliation;
 mod m20261127_000004_pull_incremental;
 mod m20261127_000005_source_reconciliation;
+mod m20261127_000010_no_shared_row;
+mod m20261127_000011_chain;
 
 pub struct Migrator;
 
@@ -43,6 +45,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000003_reconciliation::Migration),
             Box::new(m20261127_000004_pull_incremental::Migration),
             Box::new(m20261127_000005_source_reconciliation::Migration),
+            Box::new(m20261127_000010_no_shared_row::Migration),
+            Box::new(m20261127_000011_chain::Migration),
         ]
     }
 }

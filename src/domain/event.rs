@@ -181,6 +181,10 @@ pub enum Owners {
     Connection(Uuid),
 }
 
+/// The rows of the ledger of the organization `$1` that are not in the chain yet.
+const UNSEALED: &str =
+    "unsealed q JOIN event e ON e.organization_id = q.organization_id AND e.pos = q.pos WHERE q.organization_id = $1";
+
 /// How many live subjects of `kind` (`user`, `group`) there are now, without counting them: the tally at the end
 /// of the chain, and what the rows beyond it add. One statement, so the two fit together.
 pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u64> {
@@ -208,7 +212,7 @@ pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u6
     };
     let text = format!(
         "SELECT CAST(coalesce((SELECT sum(n) FROM tally WHERE organization_id = $1 AND kind = $2{owned}), 0) \
-         + coalesce((SELECT sum({of_row}) FROM event WHERE organization_id = $1 AND seq IS NULL AND subject_kind = $2{of_owner}), 0) \
+         + coalesce((SELECT sum({of_row}) FROM {UNSEALED} AND subject_kind = $2{of_owner}), 0) \
          AS bigint) AS total"
     );
     let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
@@ -229,8 +233,7 @@ pub async fn populations(cx: &Cx, kind: &str, connections: &[Uuid]) -> Result<Ha
     let text = format!(
         "SELECT connection_id AS id, CAST(sum(n) AS bigint) AS total FROM ( \
            SELECT connection_id, n FROM tally WHERE organization_id = $1 AND kind = $2 AND connection_id {among} \
-           UNION ALL SELECT connection_id, population FROM event \
-           WHERE organization_id = $1 AND seq IS NULL AND subject_kind = $2 AND connection_id {among} \
+           UNION ALL SELECT connection_id, population FROM {UNSEALED} AND subject_kind = $2 AND connection_id {among} \
          ) AS parts GROUP BY connection_id"
     );
     let values = [cx.organization().into(), kind.into(), list::ids(connections)];

@@ -206,20 +206,21 @@ async fn numbered<M: FromQueryResult>(
     };
     let mut rows = Vec::new();
     if query.limit > 0 {
-        let (limit, skip) = (values.len() + 1, values.len() + 2);
-        let columns = &table.columns;
-        let page = |columns: &str| format!("SELECT {columns} {from} ORDER BY {order} LIMIT ${limit} OFFSET ${skip}");
+        // A bound that PostgreSQL cannot see in the text is a guess, for which it plans every page anew.
+        let page = |columns: &str| format!("SELECT {columns} {from} ORDER BY {order} LIMIT {}", query.limit);
+        let (columns, mut values) = (&table.columns, values);
         let text = match offset {
             0 => page(columns),
             // Rows that are skipped are not read: their ids stand in an index.
-            _ => format!(
-                r#"SELECT {columns} FROM ({}) AS page JOIN "{}" r ON r.organization_id = $1 AND r.id = page.id ORDER BY {order}"#,
-                page("r.id"),
-                table.name
-            ),
+            _ => {
+                values.push((offset as i64).into());
+                let ids = format!("{} OFFSET ${}", page("r.id"), values.len());
+                let name = table.name;
+                format!(
+                    r#"SELECT {columns} FROM ({ids}) AS page JOIN "{name}" r ON r.organization_id = $1 AND r.id = page.id ORDER BY {order}"#
+                )
+            }
         };
-        let window = [(query.limit as i64).into(), (offset as i64).into()];
-        let values = values.iter().cloned().chain(window);
         rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     }
     let seen = rows.len() as u64;
@@ -302,8 +303,7 @@ pub async fn keyset<M: FromQueryResult>(
         }
     }
     let direction = if keyset.descending == keyset.backward { "ASC" } else { "DESC" };
-    values.push((keyset.limit as i64 + 1).into());
-    let text = format!("SELECT {} {text} ORDER BY r.id {direction} LIMIT ${}", table.columns, values.len());
+    let text = format!("SELECT {} {text} ORDER BY r.id {direction} LIMIT {}", table.columns, keyset.limit + 1);
     let rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     Ok(cut(rows, keyset))
 }

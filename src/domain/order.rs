@@ -162,8 +162,7 @@ pub(super) async fn page<M: FromQueryResult>(
         let direction = if up { "ASC" } else { "DESC" };
         let order =
             if valued { format!("r.{column} {direction}, r.id {direction}") } else { format!("r.id {direction}") };
-        values.push((missing as i64).into());
-        text.push_str(&format!(" ORDER BY {order} LIMIT ${}", values.len()));
+        text.push_str(&format!(" ORDER BY {order} LIMIT {missing}"));
         for row in cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await? {
             let place = Place { by, key: by.key(&row)?, id: row.try_get("", "id")? };
             rows.push((M::from_query_result(&row, "")?, place));

@@ -260,9 +260,9 @@ pub struct Presented(Gate);
 /// # Errors
 /// [`Error::Unauthenticated`], in the same words as for a dead one, where there is no such token.
 pub async fn present(app: &App, secret: &str) -> Result<Presented> {
-    let statement = Statement::from_sql_and_values(app.store.backend(), GATE, [vault::hash(secret).into()]);
-    let gate = Gate::find_by_statement(statement).one(&app.store.read).await?;
-    gate.map(Presented).ok_or(NO_LIVE_TOKEN)
+    let found = app.store.ask_alike(GATE, vault::hash(secret)).await?;
+    let row = found.first().ok_or(NO_LIVE_TOKEN)?;
+    Ok(Presented(Gate::from_query_result(row, "")?))
 }
 
 const NO_LIVE_TOKEN: Error = Error::Unauthenticated("the bearer token is missing, unknown, expired or revoked");

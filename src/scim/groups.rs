@@ -114,9 +114,10 @@ pub async fn patched(
     let operations = patching::parse(&Value::Object(body))?;
     group::change(&caller.cx, group_id(id)?, |group| {
         preconditions.check(group.version)?;
-        let patch = patching::apply_group(&operations, &caller.types.group, &group.attributes()?)?;
-        let of_version = preconditions.any();
-        Ok(GroupEdit { attributes: Some(patch.document), members: patch.members, of_version })
+        let known = group.attributes()?;
+        let patch = patching::apply_group(&operations, &caller.types.group, &known)?;
+        let attributes = (patch.document != known).then_some(patch.document);
+        Ok(GroupEdit { attributes, members: patch.members, of_version: preconditions.any() })
     })
     .await
 }

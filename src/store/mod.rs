@@ -1,5 +1,6 @@
 //! The database: opening it, its pools, its migrations. Nothing here knows what is stored.
 
+mod alike;
 mod kept;
 
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
-    TransactionOptions,
+    ConnectOptions, ConnectionTrait, Database, DatabaseTransaction, DbBackend, DbErr, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions,
 };
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
@@ -18,6 +19,7 @@ use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
+use alike::Alike;
 pub use kept::{Db, Way};
 
 /// Connections to PostgreSQL that one process lends for a statement …
@@ -36,6 +38,7 @@ pub struct Store {
     pub read: Db,
     pub write: Db,
     batches: Arc<Batches>,
+    alike: Arc<Alike>,
     url: String,
 }
 
@@ -127,7 +130,7 @@ impl Store {
             let write = Database::connect(sqlite(&file, 1)).await?;
             let read = Database::connect(sqlite(&file, SQLITE_READERS)).await?;
             let (read, write) = (Db::of(read), Db::of(write));
-            return Ok(Self { read, write, batches: Arc::default(), url: url.into() });
+            return Ok(Self { read, write, batches: Arc::default(), alike: Arc::default(), url: url.into() });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             // A filter that would read a whole tenant is ended, not waited for.
@@ -143,7 +146,13 @@ impl Store {
             let options: PgConnectOptions = url.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
             let options = options.options(limits).disable_statement_logging();
             let pool = Db::keeping(pool, options, STATEMENT_CONNECTIONS)?;
-            return Ok(Self { read: pool.clone(), write: pool, batches: Arc::default(), url: url.into() });
+            return Ok(Self {
+                read: pool.clone(),
+                write: pool,
+                batches: Arc::default(),
+                alike: Arc::default(),
+                url: url.into(),
+            });
         }
         Err(DbErr::Custom("the database URL must start with sqlite:// or postgres://".into()))
     }
@@ -151,6 +160,15 @@ impl Store {
     /// Which SQL dialect is spoken.
     pub fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
+    }
+
+    /// The rows that `text` finds for its `$1`. Whoever asks the same at the same time shares a statement with others, one
+    /// that began after it asked.
+    ///
+    /// # Errors
+    /// The database's own error.
+    pub async fn ask_alike(&self, text: &'static str, value: Vec<u8>) -> Result<Arc<Vec<QueryResult>>, DbErr> {
+        self.alike.ask(&self.read, text, value).await
     }
 
     /// Begins a write on SQLite, at `micros`. Whoever waits for its turn meanwhile writes into the same transaction, in

@@ -685,7 +685,8 @@ type Day = (DateTime<Utc>, BTreeSet<(Uuid, Uuid)>, Vec<Uuid>);
 async fn all_moves_are_told(world: &World, past: &[Day]) {
     world.sealed().await;
     let through = async || access::announced_through(&world.system()).await.unwrap();
-    let last = world.rows("SELECT seq FROM event WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1", []).await[0]["seq"]
+    let last = world.rows("SELECT seq FROM event_sealed WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1", []).await[0]
+        ["seq"]
         .as_i64()
         .unwrap();
     while through().await < last {

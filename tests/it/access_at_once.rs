@@ -123,7 +123,7 @@ async fn edits_at_once_leave_access_that_some_order_explains() {
     let through = async || access::announced_through(&stage.cx).await.unwrap();
     let last = world
         .rows(
-            "SELECT seq FROM event WHERE seq IS NOT NULL AND action <> $1 ORDER BY seq DESC LIMIT 1",
+            "SELECT seq FROM event_sealed WHERE seq IS NOT NULL AND action <> $1 ORDER BY seq DESC LIMIT 1",
             [access::ANNOUNCED.into()],
         )
         .await[0]["seq"]

@@ -1,5 +1,6 @@
 //! The command line, on which scripts depend.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
 use sea_orm::{ConnectionTrait, Database as Connections};
@@ -158,34 +159,38 @@ async fn verify_finds_what_was_changed_behind_the_ledgers_back() {
     assert!(intact.starts_with("acme: intact, ") && !intact.contains("not sealed"), "{intact}");
 
     let db = Connections::connect(database.url.as_str()).await.unwrap();
-    let wrong_hash = if crate::database::on_postgres() { "'\\x00'::bytea" } else { "x'00'" };
+    // On PostgreSQL the links of the chain have a table of their own.
+    let (wrong_hash, links) = match crate::database::on_postgres() {
+        true => ("'\\x00'::bytea", "chain"),
+        false => ("x'00'", "event"),
+    };
     let subject = sea_orm::Value::from(id);
     let forgeries = [
-        "payload = replace(payload, 'ben', 'eve')".to_owned(),
-        "action = 'user.deleted'".into(),
-        "actor_id = 'somebody else'".into(),
-        "actor_name = 'somebody else'".into(),
-        format!("digest = {wrong_hash}"),
-        format!("hash = {wrong_hash}"),
-        "seq = seq + 100".into(),
-        "payload = NULL".into(),
+        ("event", "payload = replace(payload, 'ben', 'eve')".to_owned()),
+        ("event", "action = 'user.deleted'".into()),
+        ("event", "actor_id = 'somebody else'".into()),
+        ("event", "actor_name = 'somebody else'".into()),
+        ("event", format!("digest = {wrong_hash}")),
+        (links, format!("hash = {wrong_hash}")),
+        (links, "seq = seq + 100".into()),
+        ("event", "payload = NULL".into()),
     ];
-    let copy = "CREATE TABLE event_before AS SELECT * FROM event";
-    db.execute_unprepared(copy).await.unwrap();
-    for forgery in forgeries {
-        let text = format!("UPDATE event SET {forgery} WHERE subject_id = $1");
+    for table in BTreeSet::from(["event", links]) {
+        let copy = format!("CREATE TABLE {table}_before AS SELECT * FROM {table}");
+        db.execute_unprepared(&copy).await.unwrap();
+    }
+    let write = async |table: &str, what: String| {
+        let text = format!("UPDATE {table} SET {what} WHERE pos IN (SELECT pos FROM event WHERE subject_id = $1)");
         let statement = sea_orm::Statement::from_sql_and_values(db.get_database_backend(), text, [subject.clone()]);
         db.execute_raw(statement).await.unwrap();
+    };
+    for (table, forgery) in forgeries {
+        write(table, forgery.clone()).await;
         let verdict = run(&database, &["audit", "verify"]);
         assert!(!verdict.status.success(), "{forgery}");
         assert!(String::from_utf8_lossy(&verdict.stdout).starts_with("acme: BROKEN"), "{forgery}");
-        let columns = "payload, action, actor_id, actor_name, digest, hash, seq";
-        let restore = format!(
-            "UPDATE event SET ({columns}) = (SELECT {columns} FROM event_before b WHERE b.id = event.id) \
-             WHERE subject_id = $1"
-        );
-        let statement = sea_orm::Statement::from_sql_and_values(db.get_database_backend(), restore, [subject.clone()]);
-        db.execute_raw(statement).await.unwrap();
+        let forged = forgery.split(' ').next().unwrap_or_default();
+        write(table, format!("{forged} = (SELECT {forged} FROM {table}_before b WHERE b.pos = {table}.pos)")).await;
         assert_eq!(ok(&database, &["audit", "verify"]), intact);
     }
     db.execute_unprepared("DELETE FROM event WHERE pos = (SELECT max(pos) FROM event)").await.unwrap();

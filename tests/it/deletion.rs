@@ -255,6 +255,7 @@ async fn catalogue(world: &World) -> Vec<Column> {
         true => {
             "SELECT CAST(table_name AS text), CAST(column_name AS text), CAST(data_type AS text) \
              FROM information_schema.columns WHERE table_schema = 'public' \
+             AND table_name IN (SELECT tablename FROM pg_tables WHERE schemaname = 'public') \
              AND data_type NOT IN ('uuid', 'bigint', 'integer', 'boolean', 'timestamp with time zone')"
         }
         false => {
@@ -326,7 +327,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "who is accountable for a change; evidence that outlives the account",
     ),
     ("event", &["action", "subject_kind"], "one of a few words"),
-    ("event", &["digest", "hash"], "salted with what an erasure destroys"),
+    ("event", &["digest"], "salted with what an erasure destroys"),
     ("tally", &["kind"], "one of a few words"),
     (
         "request_log",
@@ -381,7 +382,9 @@ async fn every_column_is_personal_or_was_thought_about() {
     let mut thought_about = BTreeSet::new();
     let personal = PERSONAL.iter().flat_map(|p| p.columns.iter().map(|(column, _)| (p.table, *column)));
     let other = NOT_PERSONAL.iter().flat_map(|(table, columns, _)| columns.iter().map(|column| (*table, *column)));
-    for (table, column) in personal.chain(other) {
+    // Hashes over hashes, in a table of their own or not.
+    let links = [(if on_postgres() { "chain" } else { "event" }, "hash")];
+    for (table, column) in personal.chain(other).chain(links) {
         assert!(thought_about.insert((table.to_owned(), column.to_owned())), "{table}.{column} is listed twice");
     }
     let forgotten: Vec<_> = there.difference(&thought_about).collect();

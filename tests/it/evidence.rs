@@ -166,7 +166,10 @@ async fn a_tail_that_was_cut_off_shows() {
 
     // Somebody with the database in hand removes the last change and sets the head back: the chain itself is sound.
     world
-        .execute("DELETE FROM event WHERE organization_id = $1 AND seq = $2", [acme.into(), claims.sequence.into()])
+        .execute(
+            "DELETE FROM event WHERE pos = (SELECT pos FROM event_sealed WHERE organization_id = $1 AND seq = $2)",
+            [acme.into(), claims.sequence.into()],
+        )
         .await;
     let before = ledger::hash_at(store, acme, claims.sequence - 1).await.unwrap().unwrap();
     let values = [(claims.sequence - 1).into(), before.into(), acme.into()];

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 26] = [
+const SEES: [(&str, &[&str]); 27] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &["authz"]),
@@ -31,6 +31,24 @@ const SEES: [(&str, &[&str]); 26] = [
     ("bootstrap", &["authz", "context", "domain", "error"]),
     ("simulate", &["error"]),
     ("demo", &["attest", "bootstrap", "config", "context", "error", "ledger", "progress", "server", "simulate"]),
+    (
+        "cli",
+        &[
+            "audit",
+            "authz",
+            "bootstrap",
+            "config",
+            "context",
+            "demo",
+            "domain",
+            "graphql",
+            "jwt",
+            "metrics",
+            "progress",
+            "server",
+            "simulate",
+        ],
+    ),
     ("main", &[]),
 ];
 

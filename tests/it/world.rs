@@ -189,9 +189,11 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 11] = [
+const BOOKKEEPING: [&str; 13] = [
     "seaql_migrations",
     "event",
+    "chain",
+    "unsealed",
     "ledger_head",
     "tally",
     "lease",

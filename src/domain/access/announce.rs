@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use entity::{access_cursor, event, role, user};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, Iterable, QueryFilter, QueryOrder, QuerySelect, Select,
+    Statement,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -94,6 +96,14 @@ async fn place(cx: &Cx) -> Result<Place> {
     Ok(row.map_or(Place { seq: 0, user: None }, |row| Place { seq: row.seq, user: row.user_id }))
 }
 
+/// Reads values, which are most of a row, only where they tell whom a change concerned: what happened to one account is
+/// told by the row's subject.
+fn light(query: Select<event::Entity>) -> Select<event::Entity> {
+    let small = event::Column::iter().filter(|column| !matches!(column, event::Column::Payload | event::Column::Salt));
+    let payload = Expr::cust("CASE WHEN action LIKE 'user.%' THEN NULL ELSE payload END");
+    query.select_only().columns(small).expr_as(payload, "payload").expr_as(Expr::cust("NULL"), "salt")
+}
+
 /// Goes on from the place that is kept; returns how many events it made, or none when there is nothing to do.
 async fn step(cx: &Cx) -> Result<Option<u64>> {
     // Before the rows are read: every change up to then is visible to what is read after it.
@@ -103,9 +113,8 @@ async fn step(cx: &Cx) -> Result<Option<u64>> {
         .find::<event::Entity>()
         .filter(event::Column::Seq.gt(from.seq))
         .order_by_asc(event::Column::Seq)
-        .limit(EVENTS)
-        .all(cx.db())
-        .await?;
+        .limit(EVENTS);
+    let rows = light(rows).all(cx.db()).await?;
     let causes = causes(cx, rows.into_iter().take_while(|row| row.at <= settled).collect()).await?;
     let Some(first) = causes.first() else { return Ok(None) };
 
@@ -188,6 +197,8 @@ async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
                 "access.changed" | "role.deleted" | "connection.deleted" => {
                     edits.insert(cause.event.id);
                 }
+                // Why somebody has it decides nothing about who does.
+                "role_mapping.updated" if payload.as_ref().is_some_and(|payload| only_reasons(payload)) => {}
                 action if action.starts_with("role_mapping.") || action.starts_with("role_grant.") => {
                     edits.insert(cause.event.id);
                 }
@@ -250,6 +261,13 @@ async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
 async fn touched(cx: &Cx, text: &str, ids: &BTreeSet<Uuid>) -> Result<Vec<Touched>> {
     let values = [cx.organization().into(), list::ids(ids)];
     Ok(Touched::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?)
+}
+
+/// Whether a change of a mapping gave it another reason, and did nothing else.
+fn only_reasons(payload: &Value) -> bool {
+    let changed =
+        |side: &str| payload[side].as_object().is_some_and(|changed| changed.keys().all(|key| key == "reason"));
+    changed("before") && changed("after")
 }
 
 /// The ids that a change lists under `key`, before or after.

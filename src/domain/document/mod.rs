@@ -97,23 +97,40 @@ fn put(parts: &mut Map<String, Value>, found: Resolved<'_>, value: Value) -> Res
     if found.read_only() || !stored(found.attribute) {
         return Ok(());
     }
-    let at = found.path();
     let Some(section) = section(parts, found.extension) else { return Ok(()) };
     let attribute = found.attribute;
-    let value = match found.sub {
+    let Some(known) = section.remove(&attribute.name) else {
+        if found.sub.is_none() {
+            // Nearly always: the whole of it, once.
+            section.insert(attribute.name.clone(), value);
+            return Ok(());
+        }
+        return put_more(section, found, None, value);
+    };
+    let whole = Resolved { sub: None, ..found };
+    let known = canonical(attribute, &whole.path(), known)?;
+    put_more(section, found, known, value)
+}
+
+/// The parts of one attribute may come apart: `name` beside `name.givenName`.
+fn put_more(section: &mut Map<String, Value>, found: Resolved<'_>, known: Option<Value>, value: Value) -> Result<()> {
+    let (at, attribute) = (found.path(), found.attribute);
+    let more = match found.sub {
         None => canonical(attribute, &at, value)?,
         Some(_) if attribute.multi_valued => {
             return Err(Error::invalid(at, "does not say which of the values it belongs to"));
         }
         Some(sub) => canonical(sub, &at, value)?.map(|value| json!({ &sub.name: value })),
     };
-    // The parts of one attribute may come apart: `name` beside `name.givenName`.
-    match (section.get_mut(&attribute.name), value) {
-        (Some(Value::Object(known)), Some(Value::Object(more))) => known.extend(more),
-        (_, Some(value)) => {
-            section.insert(attribute.name.clone(), value);
+    let all = match (known, more) {
+        (Some(Value::Object(mut known)), Some(Value::Object(more))) => {
+            known.extend(more);
+            Some(Value::Object(known))
         }
-        (_, None) => {}
+        (known, more) => more.or(known),
+    };
+    if let Some(all) = all {
+        section.insert(attribute.name.clone(), all);
     }
     Ok(())
 }

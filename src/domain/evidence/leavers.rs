@@ -82,7 +82,7 @@ pub async fn leavers(cx: &Cx, from: DateTime<Utc>, to: DateTime<Utc>, keyset: &K
     let text = format!(
         r#"SELECT e.pos, e.seq, e.id AS event_id, e.subject_id AS user_id, u.user_name, e.action, e.requested_at, e.at,
              e.actor_name, e.request_id, e.population, u.active, u.deleted_at
-           FROM event e LEFT JOIN "user" u ON u.organization_id = e.organization_id AND u.id = e.subject_id AND u.purged_at IS NULL
+           FROM event_sealed e LEFT JOIN "user" u ON u.organization_id = e.organization_id AND u.id = e.subject_id AND u.purged_at IS NULL
            WHERE e.organization_id = $1 AND {LEFT} AND e.at >= $2 AND e.at < $3{bounds}
            ORDER BY e.pos {direction} LIMIT {}"#,
         keyset.limit + 1

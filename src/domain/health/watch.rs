@@ -164,7 +164,7 @@ pub async fn installation(app: &App) -> Result<Vec<Figure>> {
             "rolecall_ledger_unsealed",
             "state",
             vec!["UNSEALED".into()],
-            "SELECT 'UNSEALED' AS word, count(*) AS n FROM event WHERE seq IS NULL",
+            "SELECT 'UNSEALED' AS word, count(*) AS n FROM unsealed",
         ),
     ];
     for (metric, label, names, text) in all {

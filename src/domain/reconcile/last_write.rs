@@ -214,7 +214,7 @@ async fn users(cx: &Cx, connection: Uuid, ids: &[Uuid], outcome: &mut Outcome) -
 /// Who came into a group of the connection, or left it, by hand, and that it still stands so.
 async fn members(cx: &Cx, connection: Uuid, group: Uuid, outcome: &mut Outcome) -> Result<()> {
     let text = format!(
-        "SELECT e.* FROM event e WHERE e.organization_id = $1 AND e.connection_id = $2 AND e.subject_kind = 'group' \
+        "SELECT e.* FROM event_sealed e WHERE e.organization_id = $1 AND e.connection_id = $2 AND e.subject_kind = 'group' \
          AND e.subject_id = $3 AND {BY_HAND} ORDER BY e.pos"
     );
     let values = [cx.organization().into(), connection.into(), group.into()];

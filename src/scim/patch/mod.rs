@@ -35,7 +35,8 @@ pub struct Operation {
     pub value: Option<Value>,
 }
 
-/// What a PATCH makes of a group: its new document, and what happens to its members, in order.
+/// What a PATCH makes of a group: its new document, as [`apply_user`] gives it, and what happens to its members, in
+/// order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupPatch {
     pub document: Map<String, Value>,
@@ -78,7 +79,8 @@ fn member<'a>(body: &'a Value, name: &str) -> Option<&'a Value> {
     body.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// The document of a user after the operations: all of them or, on an error, none.
+/// The document of a user after the operations: all of them or, on an error, none. Not in its canonical form: whoever
+/// keeps it sees to that.
 pub fn apply_user(ops: &[Operation], ty: &ResourceType, current: &Map<String, Value>) -> Result<Map<String, Value>> {
     // No path of a user leads to members, so there is no delta to lose.
     apply_group(ops, ty, current).map(|patch| patch.document)
@@ -92,7 +94,7 @@ pub fn apply_group(ops: &[Operation], ty: &ResourceType, current: &Map<String, V
         // One operation can write a long string into many values.
         document::check_size(ty, &draft.document)?;
     }
-    Ok(GroupPatch { document: document::normalize(ty, draft.document)?, members: draft.members })
+    Ok(GroupPatch { document: draft.document, members: draft.members })
 }
 
 /// A resource while operations are applied to it.

@@ -27,7 +27,8 @@ fn ada() -> Map<String, Value> {
 }
 
 fn try_operations(operations: Value) -> Result<Map<String, Value>> {
-    apply_user(&parse(&json!({ "Operations": operations }))?, user(), &ada())
+    let draft = apply_user(&parse(&json!({ "Operations": operations }))?, user(), &ada())?;
+    document::normalize(user(), draft)
 }
 
 /// Ada after one operation.
@@ -375,7 +376,8 @@ fn staff() -> Map<String, Value> {
 }
 
 fn try_group(operations: Value) -> Result<GroupPatch> {
-    apply_group(&parse(&json!({ "Operations": operations }))?, group(), &staff())
+    let patch = apply_group(&parse(&json!({ "Operations": operations }))?, group(), &staff())?;
+    Ok(GroupPatch { document: document::normalize(group(), patch.document)?, members: patch.members })
 }
 
 fn members_of(operation: Value) -> Vec<MemberChange> {
@@ -550,7 +552,7 @@ proptest! {
                 json!({ "op": verb, "value": { &name: value } })
             };
             let operations = parse(&json!({ "Operations": [operation] })).unwrap();
-            document = apply_user(&operations, user(), &document).unwrap();
+            document = document::normalize(user(), apply_user(&operations, user(), &document).unwrap()).unwrap();
             naive(&mut model, &verb, &name, &value);
         }
         let mut expected = object(json!({ "userName": "ada" }));
