@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::issuers::Issuers;
 use crate::ledger::{self, Entry, Origin, Part, Written};
+use crate::reads::Reads;
 use crate::repeats::Repeats;
 use crate::requests::Requests;
 use crate::store::{Db, Store, Way};
@@ -52,6 +53,8 @@ pub struct App {
     pub uses: Uses,
     /// What requests came to since the last flush.
     pub requests: Requests,
+    /// What identity providers have read since the last flush.
+    pub reads: Reads,
     /// Failures that came again, and what put them right, since the last flush.
     pub repeats: Repeats,
     /// Each connection's share of this replica.
@@ -94,6 +97,7 @@ impl App {
             syncs: Notify::new(),
             uses: Uses::default(),
             requests: Requests::default(),
+            reads: Reads::default(),
             repeats: Repeats::default(),
             limits,
             heads: Heads::default(),

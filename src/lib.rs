@@ -13,7 +13,7 @@
 //! | [`domain`] | one file a noun; everything that decides |
 //! | [`context`] | who asks, for which organization; the one way to read and the one way to write |
 //! | [`authz`] | the whole policy |
-//! | [`requests`], [`repeats`] | what requests came to, and what failed again, counted in memory until it is written down |
+//! | [`requests`], [`repeats`], [`reads`] | what requests came to, what failed again, and what was read, kept in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
 //! | [`attest`], [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
 //! | [`pull`] | reading the SCIM sources of others |
@@ -53,6 +53,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod progress;
 pub mod pull;
+pub mod reads;
 pub mod repeats;
 pub mod requests;
 pub mod scim;

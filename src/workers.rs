@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const ANNOUNCE: Duration = Duration::from_secs(1);
 /// A failed write that is due is tried again at most this long after.
 const RETRY: Duration = Duration::from_secs(5);
-/// Last-used times, the request log and the repeats of failures are at most this late.
+/// Last-used times, the request log, what was read and the repeats of failures are at most this late.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Accounts whose time has come are purged, and what has passed its planned end is closed, at most this long after.
@@ -75,6 +75,7 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = flush.tick() => {
                 flush_uses(app).await;
                 flush_requests(app).await;
+                flush_reads(app).await;
                 flush_repeats(app).await;
             }
             () = app.requests.news.notified() => flush_requests(app).await,
@@ -97,6 +98,7 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
     }
     flush_uses(app).await;
     flush_requests(app).await;
+    flush_reads(app).await;
     flush_repeats(app).await;
 }
 
@@ -248,6 +250,12 @@ async fn flush_requests(app: &App) {
     }
 }
 
+async fn flush_reads(app: &App) {
+    if let Err(error) = reconcile::reads::flush(app).await {
+        tracing::warn!(%error, "writing what was read failed; it is tried again");
+    }
+}
+
 async fn flush_repeats(app: &Arc<App>) {
     if let Err(error) = failure::flush(app).await {
         tracing::warn!(%error, "writing what failed again failed; it is tried again");
@@ -278,6 +286,9 @@ async fn forget_requests(app: &Arc<App>) {
     }
     if let Err(error) = sync::claim::forget(app).await {
         tracing::warn!(%error, "forgetting old sync runs failed; it is tried again");
+    }
+    if let Err(error) = reconcile::reads::forget(app).await {
+        tracing::warn!(%error, "forgetting what was read failed; it is tried again");
     }
     if let Err(error) = reconcile::forget(app).await {
         tracing::warn!(%error, "forgetting finished findings failed; it is tried again");

@@ -18,6 +18,7 @@ pub mod group;
 pub mod group_nesting;
 pub mod idempotency;
 pub mod instance;
+pub mod last_read;
 pub mod lease;
 pub mod ledger_head;
 pub mod membership;
@@ -73,6 +74,7 @@ scoped!(
     group.Id,
     group_nesting.Id,
     idempotency.Name,
+    last_read.SubjectId,
     ledger_head.OrganizationId,
     membership.Id,
     pull_source.ConnectionId,

@@ -16,6 +16,9 @@ pub enum Source {
     /// What it wrote last, as the ledger tells.
     #[sea_orm(string_value = "LAST_WRITE")]
     LastWrite,
+    /// What it read last, as the ledger tells.
+    #[sea_orm(string_value = "LAST_READ")]
+    LastRead,
 }
 
 /// What is compared.

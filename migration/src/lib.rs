@@ -21,6 +21,7 @@ mod m20261127_000004_pull_incremental;
 mod m20261127_000005_source_reconciliation;
 mod m20261127_000010_no_shared_row;
 mod m20261127_000011_chain;
+mod m20261127_000012_last_read;
 
 pub struct Migrator;
 
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000005_source_reconciliation::Migration),
             Box::new(m20261127_000010_no_shared_row::Migration),
             Box::new(m20261127_000011_chain::Migration),
+            Box::new(m20261127_000012_last_read::Migration),
         ]
     }
 }

@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
-use super::{meaning, patch as patching, wire};
+use super::{meaning, patch as patching, reads, wire};
 use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::{MemberChange, Projection};
 use crate::domain::group::{self, Group, GroupEdit, Member};
 use crate::domain::list::{Found, Query};
 use crate::error::{Error, Result};
+use crate::reads::Kind;
 
 type Answer = Result<Response, Failure>;
 
@@ -41,7 +42,9 @@ pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, h
     if Preconditions::of(&headers).not_modified(group.version) {
         return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(group.version))]).into_response());
     }
-    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+    let answer = single(&caller, StatusCode::OK, &group, &wanted.projection).await?;
+    reads::one(&caller, Kind::Group, &wanted, group.id, group.version);
+    Ok(answer)
 }
 
 /// RFC 7644 section 3.4.2.
@@ -140,6 +143,7 @@ fn group_id(text: &str) -> Result<Uuid> {
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
     caller.note.means(meaning::of_search("Groups", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
+    reads::page(caller, Kind::Group, wanted, &found);
     Ok(answer(StatusCode::OK, wanted.envelope(&found)))
 }
 
@@ -148,6 +152,7 @@ pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Fo
     let found = group::search(&caller.cx, query).await?;
     let ids: Vec<Uuid> = found.rows.iter().map(|group| group.id).collect();
     let members = members(&caller.cx, &ids, &wanted.projection).await?;
+    reads::few(caller, Kind::Group, wanted, found.rows.iter().map(|group| (group.id, group.version)));
     let render = |group: &Group| {
         let members = members.get(&group.id).map_or(&[][..], Vec::as_slice);
         render(caller, group, members, &wanted.projection)

@@ -114,6 +114,11 @@ impl Note {
         learnt.meaning = meaning::of_body(method, resource, body);
     }
 
+    /// Whether the answer's body goes out.
+    pub fn has_body(&self) -> bool {
+        self.0.0.method != "HEAD"
+    }
+
     /// What a query looks for.
     pub fn means(&self, meaning: &'static str) {
         self.learnt().meaning = Some(meaning);

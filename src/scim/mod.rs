@@ -17,6 +17,7 @@ mod meaning;
 pub mod patch;
 mod query;
 mod quirk;
+mod reads;
 mod root;
 pub mod schema;
 mod users;

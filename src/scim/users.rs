@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
-use super::{meaning, patch as patching, wire};
+use super::{meaning, patch as patching, reads, wire};
 use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::Projection;
 use crate::domain::list::{Found, Query};
 use crate::domain::user::{self, GroupOf, User};
 use crate::error::{Error, Result};
+use crate::reads::Kind;
 
 type Answer = Result<Response, Failure>;
 
@@ -34,7 +35,9 @@ pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, h
     if Preconditions::of(&headers).not_modified(user.version) {
         return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(user.version))]).into_response());
     }
-    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+    let answer = single(&caller, StatusCode::OK, &user, &wanted.projection).await?;
+    reads::one(&caller, Kind::User, &wanted, user.id, user.version);
+    Ok(answer)
 }
 
 /// RFC 7644 section 3.4.2.
@@ -125,12 +128,14 @@ fn user_id(text: &str) -> Result<Uuid> {
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
     caller.note.means(meaning::of_search("Users", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
+    reads::page(caller, Kind::User, wanted, &found);
     Ok(answer(StatusCode::OK, wanted.envelope(&found)))
 }
 
 /// A page of users as text.
 pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Found<String>> {
     let found = user::search(&caller.cx, query, wanted.projection.wants("groups")).await?;
+    reads::few(caller, Kind::User, wanted, found.rows.iter().map(|row| (row.user.id, row.user.version)));
     found.map(|row| render(caller, &row.user, &row.groups, &wanted.projection))
 }
 

@@ -334,6 +334,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["method", "resource", "meaning", "outcome", "scim_type", "reason", "field", "quirks", "fingerprint"],
         "names, codes and sentences of ours; never a value that a request carried",
     ),
+    ("last_read", &["kind"], "one of a few words"),
     ("connection_health", &["state", "reasons"], "one of a few words"),
     ("task_lease", &["name"], "one of a few words"),
     ("request_log", &["source"], "the address of an identity provider, or of whoever tried to be one"),

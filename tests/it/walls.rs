@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 27] = [
+const SEES: [(&str, &[&str]); 28] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &["authz"]),
@@ -14,15 +14,16 @@ const SEES: [(&str, &[&str]); 27] = [
     ("store", &[]),
     ("progress", &[]),
     ("requests", &[]),
+    ("reads", &["requests"]),
     ("repeats", &[]),
     ("vault", &["config", "error", "store"]),
     ("ledger", &["authz", "error", "store"]),
-    ("context", &["authz", "config", "error", "issuers", "ledger", "repeats", "requests", "store", "vault"]),
-    ("domain", &["authz", "context", "error", "ledger", "repeats", "requests", "vault"]),
+    ("context", &["authz", "config", "error", "issuers", "ledger", "reads", "repeats", "requests", "store", "vault"]),
+    ("domain", &["authz", "context", "error", "ledger", "reads", "repeats", "requests", "vault"]),
     ("attest", &["context"]),
     ("audit", &["attest", "config", "context", "domain", "ledger"]),
     ("jwt", &["authz", "context", "error", "issuers", "vault"]),
-    ("scim", &["context", "domain", "error", "repeats", "requests"]),
+    ("scim", &["context", "domain", "error", "reads", "repeats", "requests"]),
     ("graphql", &["attest", "authz", "context", "domain", "error", "jwt", "ledger", "pull"]),
     ("pull", &["context", "domain", "error", "outbound"]),
     ("workers", &["context", "domain", "error", "ledger", "pull", "scim"]),

@@ -189,7 +189,7 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 13] = [
+const BOOKKEEPING: [&str; 14] = [
     "seaql_migrations",
     "event",
     "chain",
@@ -198,6 +198,7 @@ const BOOKKEEPING: [&str; 13] = [
     "tally",
     "lease",
     "request_log",
+    "last_read",
     "idempotency",
     "access_cursor",
     "connection_health",

@@ -2,13 +2,15 @@
 //! its history from one comparison to the next, until somebody puts it right, says why it may stay, or it is gone.
 //!
 //! [`export`] reads what an administrator uploads, [`source`] takes what a run reads at a source, [`compare`] and
-//! [`diff`] compare, [`last_write`] asks the ledger, [`run`] carries a comparison out and writes down what it found, [`resolve`] is what people do about it. What must never enter:
-//! a change of an account that nobody asked for.
+//! [`diff`] compare, [`by_hand`] asks the ledger what the identity provider does not know, [`reads`] remembers what it has
+//! read, [`run`] carries a comparison out and writes down what it found, [`resolve`] is what people do about it. What must
+//! never enter: a change of an account that nobody asked for.
 
+mod by_hand;
 mod compare;
 pub mod diff;
 pub mod export;
-mod last_write;
+pub mod reads;
 mod resolve;
 pub mod run;
 pub mod source;
@@ -32,6 +34,7 @@ use crate::vault;
 use diff::Differs;
 use export::Trouble;
 
+pub use by_hand::Knowledge;
 pub use finding::{Class, Kind, Model as Finding, Resolution, Source, State};
 pub use reconciliation::{Model as Run, Scope, State as RunState};
 pub use resolve::{Choice, forget, next_step, permitted, reopen_due, resolve};

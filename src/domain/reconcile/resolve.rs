@@ -14,6 +14,7 @@ use sea_orm::{ActiveEnum, ColumnTrait, Condition, EntityTrait, FromQueryResult, 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::reads;
 use super::run::key;
 use super::{Class, Finding, Kind, LIVE, Named, Resolution, Source, State, described, detail, entry, thing};
 use crate::authz::Action;
@@ -436,6 +437,7 @@ pub(in crate::domain) async fn leave(tx: &Tx<'_>, connection: Uuid, now: DateTim
         .filter(Expr::cust(LIVE))
         .exec(&tx.db)
         .await?;
+    reads::leave(tx, connection).await?;
     Ok(gone.rows_affected)
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Duration, Utc};
-use entity::connection::Model as Connection;
+use entity::connection::{ConnectionKind, Model as Connection};
 use entity::{finding, reconciliation};
 use sea_orm::sea_query::{Expr, LockType, OnConflict};
 use sea_orm::{
@@ -14,11 +14,12 @@ use sea_orm::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::by_hand::Knowledge;
 use super::diff::{Columns, Differs};
 use super::export::{self, Format, Reading};
 use super::{
-    Class, Counts, Finding, Kind, LIVE, Resolution, Run, RunState, Scope, Source, State, compare, described, detail,
-    entry, last_write, resolve, run_entry,
+    Class, Counts, Finding, Kind, LIVE, Resolution, Run, RunState, Scope, Source, State, by_hand, compare, described,
+    detail, entry, reads, resolve, run_entry,
 };
 use crate::authz::Action;
 use crate::context::{Change, Cx, Followed, Tx};
@@ -132,20 +133,31 @@ pub async fn upload(cx: &Cx, id: Uuid, scope: Scope, format: Format, bytes: Vec<
     }
 }
 
-/// Compares with what the identity provider wrote last, as the ledger tells.
+/// Compares with what the identity provider wrote last, or read last, as the ledger tells.
 ///
 /// It answers when the comparison has ended, or after a while with one that is still being carried out.
 ///
 /// # Errors
-/// [`Error::Held`] while another comparison of the connection has not ended.
-pub async fn start(cx: &Cx, id: Uuid) -> Result<Run> {
-    ready(cx, id).await?;
-    let run = begin(cx, id, Source::LastWrite, Scope::Everything, &Reading::default()).await?;
+/// [`Error::Held`] while another comparison of the connection has not ended; [`Error::Invalid`] for what is read by one
+/// that reads a source itself.
+pub async fn start(cx: &Cx, id: Uuid, knowledge: Knowledge) -> Result<Run> {
+    let connection = ready(cx, id).await?;
+    let source = match knowledge {
+        Knowledge::Written => Source::LastWrite,
+        Knowledge::Read if connection.kind == ConnectionKind::ScimPull => {
+            let why = "nobody reads what is here through a connection that reads a source; compare it with SOURCE";
+            return Err(Error::invalid("source", why));
+        }
+        Knowledge::Read => Source::LastRead,
+    };
+    // What this replica has answered is known to it.
+    reads::flush(&cx.app).await?;
+    let run = begin(cx, id, source, Scope::Everything, &Reading::default()).await?;
     let reader = Cx::system(cx.app.clone(), cx.organization());
     // One that has begun comes to its end, also when the caller has hung up.
     let (cx, begun, stopping) = (cx.clone(), run.clone(), cx.app.stopping.subscribe());
     let work = tokio::spawn(async move {
-        let done = end(&cx, run, last_write::compare(&reader, id).await).await;
+        let done = end(&cx, run, by_hand::compare(&reader, id, knowledge).await).await;
         drop(stopping);
         done
     });

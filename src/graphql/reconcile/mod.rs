@@ -17,7 +17,7 @@ use super::page::{self, Blame, Kind, Long, UserError};
 use super::sync::SyncRun;
 use super::user::User;
 use crate::context::Cx;
-use crate::domain::reconcile::{self, Choice, Which};
+use crate::domain::reconcile::{self, Choice, Knowledge, Which};
 use crate::domain::sync;
 use crate::error::{Error, Result};
 
@@ -40,6 +40,9 @@ pub enum ReconciliationSource {
     Source,
     /// What it wrote last over SCIM, as the ledger tells: what somebody changed here since has drifted.
     LastWrite,
+    /// What it read last over SCIM, as the ledger tells: what somebody changed here since, it does not know of. What it has
+    /// not read in full in the last 90 days is not compared. Not for a connection that reads a source.
+    LastRead,
 }
 
 /// What is compared.
@@ -152,7 +155,8 @@ pub struct ReconciliationCounts {
     /// Rows of the export, people and groups that the source lists, or accounts and groups that somebody changed by hand.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     rows: Long,
-    /// Rows of which it is not known whom they are about, see `troubles`; of a source, what cannot be read, see `syncRun`.
+    /// Rows of which it is not known whom they are about, see `troubles`; of a source, what cannot be read, see `syncRun`;
+    /// or what somebody changed by hand and the identity provider has not read.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     unread: Long,
     /// Accounts, or memberships, that both sides have and say the same of.
@@ -585,9 +589,9 @@ pub struct ReconciliationMutation;
 
 #[Object]
 impl ReconciliationMutation {
-    /// Compares a connection with what its identity provider wrote last, or with the source that it reads. In the first
-    /// case an account or a membership that somebody changed here by hand since has drifted, and the ledger tells who did
-    /// it; one that takes long is answered as RUNNING, and goes on. In the second a dry run reads the whole source, and
+    /// Compares a connection with what its identity provider wrote or read last, or with the source that it reads. In the
+    /// first cases an account or a membership that somebody changed here by hand since has drifted, and the ledger tells
+    /// who did it; one that takes long is answered as RUNNING, and goes on. In the last a dry run reads the whole source, and
     /// nothing is carried over; `syncCancel` ends it.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn reconciliation_start(
@@ -604,7 +608,8 @@ impl ReconciliationMutation {
                     reconcile::run::ready(cx, id).await?;
                     Err(Error::invalid("confirm", "only a source is believed or not"))
                 }
-                ReconciliationSource::LastWrite => reconcile::run::start(cx, id).await,
+                ReconciliationSource::LastWrite => reconcile::run::start(cx, id, Knowledge::Written).await,
+                ReconciliationSource::LastRead => reconcile::run::start(cx, id, Knowledge::Read).await,
                 ReconciliationSource::Upload => {
                     reconcile::run::ready(cx, id).await?;
                     Err(Error::invalid("source", "send the export itself: POST /reconciliations?connection=…"))

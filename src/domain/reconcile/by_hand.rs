@@ -1,14 +1,16 @@
-//! What a connection's identity provider wrote last, against what is here: the ledger tells both, and who made the
-//! difference. An identity provider that pushes cannot be asked, but what it wrote it believes to be so.
+//! What a connection's identity provider wrote or read last, against what is here: the ledger tells both, and who made
+//! the difference. An identity provider that pushes cannot be asked, but what it wrote it believes to be so, and what it
+//! read it knows.
 //!
 //! Only what somebody changed by hand can differ, so only that is looked at. What the ledger cannot tell is not guessed:
 //! a write that changed nothing left no row, so a value that the identity provider has sent again meanwhile, as it was
-//! made here, still counts as changed here; and of an account that was adopted, only what it wrote since.
+//! made here, still counts as changed here; and of an account that was adopted, only what it wrote since. Of what it has
+//! read, it knows everything that had happened until then, whoever did it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use entity::{event as rows, user};
+use entity::{event as rows, group, user};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Statement,
@@ -18,6 +20,7 @@ use uuid::Uuid;
 
 use super::compare::{membership, names, roles};
 use super::diff::{Columns, Differs, drift, flatten};
+use super::reads::Readings;
 use super::run::{Found, Outcome};
 use super::{Class, Kind};
 use crate::context::Cx;
@@ -26,6 +29,7 @@ use crate::domain::list;
 use crate::domain::user::parse;
 use crate::error::Result;
 use crate::ledger::ADOPTED;
+use crate::reads;
 
 /// Things looked at at once.
 const PART: usize = 200;
@@ -33,7 +37,42 @@ const PART: usize = 200;
 /// Whose changes are by hand. The index of these rows holds exactly them.
 const BY_HAND: &str = "e.actor_kind IN ('PERSON', 'API_KEY') AND e.connection_id IS NOT NULL";
 
-pub(super) async fn compare(cx: &Cx, connection: Uuid) -> Result<Outcome> {
+/// From where it is known what the identity provider believes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// From what it wrote.
+    Written,
+    /// From what it read, and what it wrote since.
+    Read,
+}
+
+impl Knowledge {
+    async fn of(self, cx: &Cx, connection: Uuid, kind: reads::Kind, ids: &[Uuid]) -> Result<Known> {
+        Ok(match self {
+            Self::Written => Known::Written,
+            Self::Read => Known::Read(Readings::of(cx, connection, kind, ids).await?),
+        })
+    }
+}
+
+/// The same of some users or groups.
+enum Known {
+    Written,
+    Read(Readings),
+}
+
+impl Known {
+    /// Until when the identity provider knows everything of the one with this id, which it can see since then; none = it
+    /// has not read it.
+    fn until(&self, id: Uuid, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Written => Some(DateTime::<Utc>::MIN_UTC),
+            Self::Read(readings) => readings.last(id, since),
+        }
+    }
+}
+
+pub(super) async fn compare(cx: &Cx, connection: Uuid, knowledge: Knowledge) -> Result<Outcome> {
     let mut outcome = Outcome {
         covers: vec![Kind::MissingHere, Kind::OrphanedHere, Kind::Drifted, Kind::Membership],
         ..Outcome::default()
@@ -41,12 +80,27 @@ pub(super) async fn compare(cx: &Cx, connection: Uuid) -> Result<Outcome> {
     let changed = touched(cx, connection, "user").await?;
     outcome.counts.rows += changed.len() as u64;
     for part in changed.chunks(PART) {
-        users(cx, connection, part, &mut outcome).await?;
+        let known = knowledge.of(cx, connection, reads::Kind::User, part).await?;
+        users(cx, connection, part, &known, &mut outcome).await?;
     }
     let changed = touched(cx, connection, "group").await?;
     outcome.counts.rows += changed.len() as u64;
-    for group in changed {
-        members(cx, connection, group, &mut outcome).await?;
+    for part in changed.chunks(PART) {
+        let known = knowledge.of(cx, connection, reads::Kind::Group, part).await?;
+        let groups = cx
+            .find::<group::Entity>()
+            .filter(group::Column::Id.is_in(part.iter().copied()))
+            .filter(group::Column::ConnectionId.eq(connection))
+            .filter(group::Column::DeletedAt.is_null())
+            .order_by_asc(group::Column::Id)
+            .select_only()
+            .columns([group::Column::Id, group::Column::CreatedAt]);
+        for (id, created_at) in groups.into_tuple::<(Uuid, DateTime<Utc>)>().all(cx.db()).await? {
+            match known.until(id, created_at) {
+                Some(until) => members(cx, connection, id, until, &mut outcome).await?,
+                None => outcome.counts.unread += 1,
+            }
+        }
     }
     roles(cx, &mut outcome.found).await?;
     Ok(outcome)
@@ -68,6 +122,8 @@ async fn touched(cx: &Cx, connection: Uuid, kind: &str) -> Result<Vec<Uuid>> {
 /// What happened to an account, as far as it is known who believes what.
 #[derive(Debug, Default)]
 struct History {
+    /// Until when the identity provider knows of everything.
+    until: DateTime<Utc>,
     /// What the identity provider last said, by attribute; null = nothing.
     theirs: BTreeMap<String, Value>,
     /// Who made each attribute what it is here.
@@ -80,7 +136,15 @@ struct History {
 }
 
 impl History {
+    fn since(until: DateTime<Utc>) -> Self {
+        Self { until, ..Self::default() }
+    }
+
     fn tell(&mut self, row: &rows::Model, connection: Uuid) {
+        if row.at <= self.until {
+            self.gone = row.action == "user.deleted" || (self.gone && !BRINGS_BACK.contains(&row.action.as_str()));
+            return;
+        }
         let own = row.actor_kind == "CONNECTION" && row.actor_id.as_deref() == Some(connection.to_string().as_str());
         // Whoever accepts that a connection takes an account over lets it have its say.
         let own = own || row.action == ADOPTED;
@@ -136,11 +200,14 @@ impl History {
     }
 }
 
+/// Actions after which an account is there.
+const BRINGS_BACK: [&str; 4] = ["user.created", "user.revived", "user.restored", ADOPTED];
+
 /// Actions whose rows tell attributes before and after.
 const TELLS_ATTRIBUTES: [&str; 7] =
     ["user.created", "user.updated", "user.suspended", "user.reactivated", "user.revived", "user.restored", ADOPTED];
 
-async fn users(cx: &Cx, connection: Uuid, ids: &[Uuid], outcome: &mut Outcome) -> Result<()> {
+async fn users(cx: &Cx, connection: Uuid, ids: &[Uuid], known: &Known, outcome: &mut Outcome) -> Result<()> {
     let rows = cx
         .find::<rows::Entity>()
         .filter(rows::Column::SubjectId.is_in(ids.iter().copied()))
@@ -149,9 +216,14 @@ async fn users(cx: &Cx, connection: Uuid, ids: &[Uuid], outcome: &mut Outcome) -
         .order_by_asc(rows::Column::Pos)
         .all(cx.db())
         .await?;
-    let mut histories: HashMap<Uuid, History> = HashMap::new();
+    let mut histories: HashMap<Uuid, Option<History>> = HashMap::new();
     for row in &rows {
-        histories.entry(row.subject_id).or_default().tell(row, connection);
+        // The first row is of when it came to the connection.
+        let history = histories.entry(row.subject_id);
+        let history = history.or_insert_with(|| known.until(row.subject_id, row.at).map(History::since));
+        if let Some(history) = history {
+            history.tell(row, connection);
+        }
     }
     #[derive(FromQueryResult)]
     struct Row {
@@ -175,6 +247,10 @@ async fn users(cx: &Cx, connection: Uuid, ids: &[Uuid], outcome: &mut Outcome) -
         .await?;
     for Row { id, user_name, active, document, gone } in accounts {
         let Some(history) = histories.get(&id) else { continue };
+        let Some(history) = history else {
+            outcome.counts.unread += 1;
+            continue;
+        };
         let found = |kind: Kind| Found {
             user: Some(id),
             label: Some(user_name.clone()),
@@ -211,8 +287,9 @@ async fn users(cx: &Cx, connection: Uuid, ids: &[Uuid], outcome: &mut Outcome) -
     Ok(())
 }
 
-/// Who came into a group of the connection, or left it, by hand, and that it still stands so.
-async fn members(cx: &Cx, connection: Uuid, group: Uuid, outcome: &mut Outcome) -> Result<()> {
+/// Who came into a group of the connection, or left it, by hand and without the identity provider's knowledge, and that
+/// it still stands so. `until` is until when it knows of everything.
+async fn members(cx: &Cx, connection: Uuid, group: Uuid, until: DateTime<Utc>, outcome: &mut Outcome) -> Result<()> {
     let text = format!(
         "SELECT e.* FROM event_sealed e WHERE e.organization_id = $1 AND e.connection_id = $2 AND e.subject_kind = 'group' \
          AND e.subject_id = $3 AND {BY_HAND} ORDER BY e.pos"
@@ -221,7 +298,7 @@ async fn members(cx: &Cx, connection: Uuid, group: Uuid, outcome: &mut Outcome) 
     let by_hand = rows::Model::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
     let mut moved: BTreeSet<Uuid> = BTreeSet::new();
     let mut by: HashMap<Uuid, (String, DateTime<Utc>)> = HashMap::new();
-    for row in by_hand.all(cx.db()).await? {
+    for row in by_hand.all(cx.db()).await?.into_iter().filter(|row| row.at > until) {
         let (before, after) = event::values(&row);
         let sides = [&before, &after].into_iter().flatten();
         let ids = sides.filter_map(|side| side["members"].as_array()).flatten();
@@ -231,28 +308,32 @@ async fn members(cx: &Cx, connection: Uuid, group: Uuid, outcome: &mut Outcome) 
     #[derive(FromQueryResult)]
     struct Row {
         user_id: Uuid,
-        open: bool,
-        event_id: Uuid,
+        opened_by: Uuid,
+        closed_by: Option<Uuid>,
     }
     let moved: Vec<Uuid> = moved.into_iter().collect();
     for part in moved.chunks(PART) {
         let text = format!(
-            r#"SELECT m.user_id, m.until IS NULL AS open, coalesce(m.closed_by, m.opened_by) AS event_id FROM membership m
-               JOIN "group" g ON g.organization_id = $1 AND g.id = $2 AND g.deleted_at IS NULL AND g.connection_id = $4
+            r#"SELECT m.user_id, m.opened_by, m.closed_by FROM membership m
                JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND u.deleted_at IS NULL AND u.connection_id = $4
                WHERE m.organization_id = $1 AND m.group_id = $2 AND m.user_id {} ORDER BY m.user_id, m.since, m.id"#,
             list::among(cx.backend(), 3)
         );
         let values = [cx.organization().into(), group.into(), list::ids(part), connection.into()];
         let rows = Row::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
-        // The last interval of each.
-        let last: BTreeMap<Uuid, Row> = rows.all(cx.db()).await?.into_iter().map(|row| (row.user_id, row)).collect();
+        let mut places: BTreeMap<Uuid, Place> = BTreeMap::new();
+        for row in rows.all(cx.db()).await? {
+            let place = places.entry(row.user_id).or_default();
+            let closed = row.closed_by.map(|event| (event, false));
+            for (event, inside) in [Some((row.opened_by, true)), closed].into_iter().flatten() {
+                place.moves(inside, by.get(&event));
+            }
+        }
         let names = names(cx, part).await?;
-        for (user, Row { open, event_id, .. }) in last {
-            // What the connection did later is its word.
-            let Some((who, at)) = by.get(&event_id) else { continue };
+        for (user, place) in places {
+            let Some((who, at)) = place.by.filter(|_| place.theirs != place.ours) else { continue };
             let label = names.get(&user).map(|(name, _)| name.clone());
-            let mut found = membership(group, user, label, !open);
+            let mut found = membership(group, user, label, place.theirs);
             for differs in found.detail.values_mut() {
                 (differs.by, differs.at) = (Some(who.clone()), Some(*at));
             }
@@ -261,4 +342,23 @@ async fn members(cx: &Cx, connection: Uuid, group: Uuid, outcome: &mut Outcome) 
         }
     }
     Ok(())
+}
+
+/// Whether somebody is in a group: as the identity provider believes, and here.
+#[derive(Debug, Default)]
+struct Place<'a> {
+    theirs: bool,
+    ours: bool,
+    /// Who made it what it is here, and when.
+    by: Option<&'a (String, DateTime<Utc>)>,
+}
+
+impl<'a> Place<'a> {
+    /// Somebody comes in or leaves, by the hand of whom the identity provider does not know of it; otherwise it knows.
+    fn moves(&mut self, inside: bool, by: Option<&'a (String, DateTime<Utc>)>) {
+        (self.ours, self.by) = (inside, by);
+        if by.is_none() {
+            self.theirs = inside;
+        }
+    }
 }

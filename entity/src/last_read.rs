@@ -1,0 +1,35 @@
+//! When an identity provider last read a user or group in full, or all of them. Ids and instants, and nothing of what it
+//! read.
+
+use sea_orm::entity::prelude::*;
+
+/// What was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Kind {
+    #[sea_orm(string_value = "USER")]
+    User,
+    #[sea_orm(string_value = "GROUP")]
+    Group,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "last_read")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub connection_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub kind: Kind,
+    /// the user or group; nil = every one that was there, page by page, from the first to the last
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub subject_id: Uuid,
+    /// when it was asked for, the first page of many
+    pub at: DateTimeUtc,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
