@@ -446,6 +446,8 @@ fn again(found: &Found, before: &Finding, run: &Run, columns: Option<&Columns>, 
     let stays = match before.state {
         State::Open => true,
         State::Accepted => same && before.accepted_until.is_none_or(|end| end > now),
+        // What was seen before the decision says nothing against it.
+        State::Resolved if before.decided_at.is_some_and(|at| at >= run.started_at) => true,
         State::Resolved => before.resolution == Some(Resolution::Suspended) && !found.active,
         State::Gone => false,
     };

@@ -83,7 +83,7 @@ async fn take(
     let (Some(place), Ok(room)) = (door.streams.upload(cx.organization()), ROOM.try_acquire()) else {
         return Err(Fault::limited("too many exports are being compared at once; try again in a moment", 10));
     };
-    let bytes = read(body).await?;
+    let bytes = read(body, GRACE).await?;
     // A comparison that has begun comes to its end, whether or not somebody still waits for the answer; until then it
     // keeps its place.
     let (cx, stopping) = (Arc::new(cx.clone()), cx.app.stopping.subscribe());
@@ -149,13 +149,14 @@ async fn ask(cx: &Cx, parameters: &BTreeMap<String, String>, headers: &HeaderMap
     Ok(Ask { connection, scope, confirmed, format })
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Fault> {
+/// Reads all of it. From `grace` on it must have come at the rate that is asked for.
+async fn read(body: Body, grace: Duration) -> Result<Vec<u8>, Fault> {
     let slow = |_| Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long");
     let started = Instant::now();
     let mut body = body.into_data_stream();
     let mut bytes = Vec::new();
     loop {
-        let due = GRACE + Duration::from_secs((bytes.len() / BYTES_PER_SECOND) as u64);
+        let due = grace + Duration::from_secs((bytes.len() / BYTES_PER_SECOND) as u64);
         let next = tokio::time::timeout_at(started + due.min(MAX_TIME), body.next());
         let Some(chunk) = next.await.map_err(slow)? else { break };
         let chunk = chunk.map_err(|_| Fault::bad("the file did not arrive in full"))?;
@@ -166,4 +167,37 @@ async fn read(body: Body) -> Result<Vec<u8>, Fault> {
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    /// So many chunks, each after a while.
+    fn dripping(chunks: usize, bytes: usize, pause: Duration) -> Body {
+        let chunks = stream::iter(0..chunks).then(move |_| async move {
+            tokio::time::sleep(pause).await;
+            Ok::<_, std::io::Error>(vec![b'x'; bytes])
+        });
+        Body::from_stream(chunks)
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_trickles_is_cut_off_and_one_that_flows_is_not() {
+        let (grace, pause) = (Duration::from_millis(200), Duration::from_millis(5));
+        let began = Instant::now();
+        let slow = read(dripping(100_000, 1, pause), grace).await.unwrap_err();
+        let took = began.elapsed();
+        assert_eq!(slow.status, StatusCode::REQUEST_TIMEOUT);
+        assert!(took >= grace && took < Duration::from_secs(20), "{took:?}");
+        // Longer than the grace, and quicker than the rate.
+        let began = Instant::now();
+        let whole = read(dripping(60, BYTES_PER_SECOND, pause), grace).await.unwrap();
+        assert_eq!(whole.len(), 60 * BYTES_PER_SECOND);
+        assert!(began.elapsed() > grace);
+        // One that never ends.
+        let silent = read(dripping(1, 1, Duration::from_secs(60)), grace).await.unwrap_err();
+        assert_eq!(silent.status, StatusCode::REQUEST_TIMEOUT);
+    }
 }

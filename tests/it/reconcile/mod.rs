@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod exports;
+mod meanwhile;
 mod resolved;
 
 use reqwest::header::CONTENT_TYPE;
