@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use crate::context::App;
+use crate::ledger::hex;
 
 /// What an attestation is about: the `typ` of its header.
 pub const TYPE: &str = "rolecall-attestation+jws";
@@ -103,11 +104,6 @@ impl Digest {
     pub fn finish(self) -> String {
         hex(self.0.finish().as_ref())
     }
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Checks a file that was exported: its bytes against the attestation in its last line, and that against `key`. A

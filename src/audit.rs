@@ -89,7 +89,7 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> 
         for (file, claims) in kept.iter().filter(|(_, claims)| claims.organization == organization.slug) {
             let hash = ledger::hash_at(&app.store, organization.id, claims.sequence).await;
             let hash = hash.map_err(|error| error.to_string())?;
-            if hash.map(|hash| attest::hex(&hash)).as_ref() != Some(&claims.hash) {
+            if hash.map(|hash| ledger::hex(&hash)).as_ref() != Some(&claims.hash) {
                 fault = fault.or_else(|| Some(missed(file, claims)));
             }
         }
@@ -131,7 +131,7 @@ async fn checkpoint(store: StoreArgs, slug: &str) -> Result<(), String> {
         iat: app.clock.now().timestamp(),
         organization: found.slug,
         sequence,
-        hash: attest::hex(&hash),
+        hash: ledger::hex(&hash),
         export: None,
     };
     println!("{}", attest::sign(&app, &claims)?);

@@ -550,7 +550,8 @@ fn row_hash(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
     digest(&SHA256, &bytes).as_ref().to_vec()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

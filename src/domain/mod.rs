@@ -82,3 +82,8 @@ fn text(field: &'static str, value: &str, most: usize) -> Result<String> {
     }
     Ok(value.to_owned())
 }
+
+/// The percentile of times in order: one that was really measured. None where nothing was.
+fn nearest_rank(times: &[i64], percent: usize) -> Option<i64> {
+    times.get((times.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+}

@@ -17,6 +17,7 @@ use crate::context::Cx;
 use crate::domain::evidence::{self, Place, Report};
 use crate::domain::{access, organization};
 use crate::error::{Error, Result};
+use crate::ledger;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,7 @@ async fn signed(cx: &Cx, export: Option<Export>) -> Result<String> {
         iat: cx.app.clock.now().timestamp(),
         organization: organization::current(cx).await?.slug,
         sequence,
-        hash: attest::hex(&hash),
+        hash: ledger::hex(&hash),
         export,
     };
     attest::sign(&cx.app, &claims).map_err(Error::Internal)

@@ -7,13 +7,12 @@ use entity::connection_health as stored;
 use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
 use super::failure::FailureCause;
-use super::loaders::{self, ConnectionId, EffectOf};
+use super::loaders::{self, ConnectionId, EffectOf, SyncRunId};
 use super::page::{self, Long};
 use super::sync::SyncRun;
 use crate::domain::attention::{self, Item};
 use crate::domain::health::{self, Health};
-use crate::domain::sync;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How a connection is. The gravest reason decides; README lists the rules.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,13 +231,9 @@ impl AttentionItem {
 
     /// The run that waits.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn sync_run(&self, ctx: &Context<'_>) -> Result<Option<SyncRun>> {
+    async fn sync_run(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
         let Some(id) = self.0.run else { return Ok(None) };
-        match sync::get(page::cx(ctx)?, id).await {
-            Ok(run) => Ok(Some(run.into())),
-            Err(Error::NotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(loaders::one(ctx, SyncRunId(id)).await?.map(Into::into))
     }
 
     /// What stands in the way of the failed writes.

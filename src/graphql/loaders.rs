@@ -45,6 +45,8 @@ pub struct FailureId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FindingId(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SyncRunId(pub Uuid);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GrantId(pub Uuid);
 /// The roles that an account holds, or held at an instant, and through what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -200,6 +202,16 @@ impl Loader<FindingId> for Reads {
     async fn load(&self, keys: &[FindingId]) -> Found<FindingId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(reconcile::by_ids(&self.0, &ids).await?, |row| FindingId(row.id)))
+    }
+}
+
+impl Loader<SyncRunId> for Reads {
+    type Value = sync::Run;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[SyncRunId]) -> Found<SyncRunId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(sync::by_ids(&self.0, &ids).await?, |row| SyncRunId(row.id)))
     }
 }
 

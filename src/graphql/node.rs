@@ -14,8 +14,8 @@ use super::grant::RoleGrant;
 use super::group::Group;
 use super::key::ApiKey;
 use super::loaders::{
-    self, ConnectionId, EventId, FailureId, FindingId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId, TokenId,
-    UserId,
+    self, ConnectionId, EventId, FailureId, FindingId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId,
+    SyncRunId, TokenId, UserId,
 };
 use super::mapping::RoleMapping;
 use super::organization::Organization;
@@ -25,7 +25,7 @@ use super::role::Role;
 use super::sync::SyncRun;
 use super::token::ScimToken;
 use super::user::User;
-use crate::domain::{change, extension, sync};
+use crate::domain::{change, extension};
 use crate::error::{Error, Rule};
 
 /// A thing that has an id of its own in this API.
@@ -61,7 +61,9 @@ pub enum Node {
 async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>> {
     let Some((kind, id)) = page::parse(id) else { return Ok(None) };
     Ok(match kind {
-        Kind::Organization => (id == page::cx(ctx)?.organization()).then_some(Node::Organization(Organization)),
+        Kind::Organization => {
+            (id == page::cx(ctx)?.organization()).then_some(Node::Organization(Organization::default()))
+        }
         Kind::IdentitySource => loaders::one(ctx, ConnectionId(id)).await?.map(|row| Node::IdentitySource(row.into())),
         Kind::ScimToken => loaders::one(ctx, TokenId(id)).await?.map(|row| Node::ScimToken(row.into())),
         Kind::ApiKey => loaders::one(ctx, KeyId(id)).await?.map(|row| Node::ApiKey(row.into())),
@@ -81,11 +83,7 @@ async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>>
         Kind::AdoptionProposal => {
             loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
         }
-        Kind::SyncRun => match sync::get(page::cx(ctx)?, id).await {
-            Ok(row) => Some(Node::SyncRun(row.into())),
-            Err(Error::NotFound(_)) => None,
-            Err(error) => return Err(error.into()),
-        },
+        Kind::SyncRun => loaders::one(ctx, SyncRunId(id)).await?.map(|row| Node::SyncRun(row.into())),
         Kind::Reconciliation => Reconciliation::find(page::cx(ctx)?, id).await?.map(Node::Reconciliation),
         Kind::Finding => loaders::one(ctx, FindingId(id)).await?.map(|row| Node::Finding(row.into())),
         Kind::BulkJob => BulkJob::find(page::cx(ctx)?, id).await?.map(Node::BulkJob),

@@ -162,7 +162,7 @@ async fn a_tail_that_was_cut_off_shows() {
     let claims = attest::check_file(&attest::public_key(&world.app), checkpoint.as_bytes()).unwrap();
     let (store, acme) = (&world.app.store, world.acme.organization);
     let hash = ledger::hash_at(store, acme, claims.sequence).await.unwrap().unwrap();
-    assert_eq!((attest::hex(&hash), claims.export), (claims.hash.clone(), None));
+    assert_eq!((ledger::hex(&hash), claims.export), (claims.hash.clone(), None));
 
     // Somebody with the database in hand removes the last change and sets the head back: the chain itself is sound.
     world

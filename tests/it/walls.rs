@@ -20,7 +20,7 @@ const SEES: [(&str, &[&str]); 28] = [
     ("ledger", &["authz", "error", "store"]),
     ("context", &["authz", "config", "error", "issuers", "ledger", "reads", "repeats", "requests", "store", "vault"]),
     ("domain", &["authz", "context", "error", "ledger", "reads", "repeats", "requests", "vault"]),
-    ("attest", &["context"]),
+    ("attest", &["context", "ledger"]),
     ("audit", &["attest", "config", "context", "domain", "ledger"]),
     ("jwt", &["authz", "context", "error", "issuers", "vault"]),
     ("scim", &["context", "domain", "error", "reads", "repeats", "requests"]),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{BATCH, Batch, Place, id, instant};
 use crate::context::Cx;
 use crate::error::Result;
+use crate::ledger::hex;
 
 pub const COLUMNS: &[&str] = &[
     "ledger_sequence",
@@ -41,7 +42,6 @@ pub async fn read(
     }
     let events = query.order_by_asc(event::Column::Pos).limit(BATCH).all(cx.db()).await?;
     let next = events.last().filter(|_| events.len() as u64 == BATCH).map(|event| Place::AfterPos(event.pos));
-    let hex = |hash: Vec<u8>| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let rows = events.into_iter().map(|event| {
         vec![
             event.seq.into(),
@@ -56,7 +56,7 @@ pub async fn read(
             event.connection_id.map_or(Value::Null, id),
             instant(event.requested_at),
             id(event.request_id),
-            event.hash.map(hex).into(),
+            event.hash.as_deref().map(hex).into(),
         ]
     });
     Ok(Batch { rows: rows.collect(), next })

@@ -9,6 +9,7 @@ use super::{BATCH, Batch, Place, id, instant};
 use crate::authz::Action;
 use crate::context::Cx;
 use crate::domain::list::{self, Keyset, Slice};
+use crate::domain::nearest_rank;
 use crate::error::Result;
 
 pub const COLUMNS: &[&str] = &[
@@ -120,11 +121,7 @@ pub async fn revocation(cx: &Cx, from: DateTime<Utc>, to: DateTime<Utc>, objecti
     let took = |row: &Times| (row.at - row.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0);
     let mut times: Vec<i64> = rows.all(cx.db()).await?.iter().map(took).collect();
     times.sort_unstable();
-    // The nearest rank: a time that was really measured.
-    let rank = |percent: usize| {
-        let index = (times.len() * percent).div_ceil(100).saturating_sub(1);
-        times.get(index).copied().unwrap_or_default()
-    };
+    let rank = |percent: usize| nearest_rank(&times, percent).unwrap_or_default();
     Ok(Revocation {
         count: times.len() as u64,
         within: times.iter().filter(|time| **time <= objective).count() as u64,

@@ -30,6 +30,7 @@ use super::{connection, document};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
+use crate::ledger::hex;
 use crate::vault;
 use ledger::{closed, entry};
 
@@ -157,10 +158,6 @@ fn fingerprint(
     field: Option<&str>,
 ) -> Vec<u8> {
     vault::hash(&json!([connection, operation, thing, scope, cause, field]).to_string())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A part of a thing, as [`Report::scope`] names it. An attribute by its name; a member of a group by its id.

@@ -17,12 +17,13 @@ use sea_orm::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Cause, Failure, Origin, Payload, Resolution, SCHEDULE, State, cause, fingerprint, finish, hex, live};
+use super::{Cause, Failure, Origin, Payload, Resolution, SCHEDULE, State, cause, fingerprint, finish, live};
 use crate::authz::{Actor, Scope, Scopes};
 use crate::context::{App, Change, Cx};
 use crate::domain::organization::{self, Availability, Organization};
 use crate::domain::{document, list, token};
 use crate::error::{Error, Result};
+use crate::ledger::hex;
 
 /// An attempt that was not heard of for so long has died. Longer than any may take.
 const LEASE: Duration = Duration::minutes(2);

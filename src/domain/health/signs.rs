@@ -14,7 +14,7 @@ use crate::context::Cx;
 use crate::domain::failure::READ_SOURCE;
 use crate::domain::organization::{self, Availability};
 use crate::domain::sync::{self, Brief};
-use crate::domain::{list, pull_source, token};
+use crate::domain::{list, nearest_rank, pull_source, token};
 use crate::error::Result;
 use crate::requests;
 
@@ -57,6 +57,8 @@ pub struct Runs {
     pub failed_in_a_row: u32,
     /// … and whether it is that of those which read everything.
     pub full: bool,
+    /// Whether those that read everything begin by themselves.
+    pub full_by_schedule: bool,
     /// Users and groups that could not be carried over, and still wait in the review queue.
     pub left: u64,
     /// One waits to be approved.
@@ -258,8 +260,7 @@ async fn runs(cx: &Cx, all: &mut HashMap<Uuid, Signs>) -> Result<()> {
             ];
             let due = |(at, minutes): (Option<_>, Option<i32>)| Some((at?, Duration::minutes(minutes?.into())));
             signs.runs.due = schedules.into_iter().filter_map(due).collect();
-            // Until the runs are known: whether those that read everything are counted for themselves.
-            signs.runs.full = source.interval_minutes.is_some();
+            signs.runs.full_by_schedule = source.interval_minutes.is_some();
         }
     }
     let mut found: HashMap<Uuid, Vec<Brief>> = HashMap::new();
@@ -281,7 +282,7 @@ fn tell(signs: &mut Signs, runs: &[Brief]) {
     signs.runs.running = runs.iter().any(|run| run.finished_at.is_none());
     let ended = || runs.iter().filter_map(|run| Some((run, run.finished_at?)));
     let (all, full) = (sync::failed_in_a_row(runs, false), sync::failed_in_a_row(runs, true));
-    signs.runs.full = signs.runs.full && full > all;
+    signs.runs.full = signs.runs.full_by_schedule && full > all;
     signs.runs.failed_in_a_row = if signs.runs.full { full } else { all };
     let succeeded = ended().find(|(run, _)| run.state == State::Succeeded);
     signs.last_success_at = succeeded.map(|(_, at)| at);
@@ -323,7 +324,7 @@ pub async fn effects(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>> {
     }
     let median = |(id, mut times): (Uuid, Vec<i64>)| {
         times.sort_unstable();
-        Some((id, *times.get((times.len() - 1) / 2)?))
+        Some((id, nearest_rank(&times, 50)?))
     };
     Ok(times.into_iter().filter_map(median).collect())
 }

@@ -22,6 +22,7 @@ use crate::domain::group::GroupEdit;
 use crate::domain::schema::ENTERPRISE;
 use crate::domain::{group, user};
 use crate::error::{Error, Result};
+use crate::ledger::hex;
 
 /// Accounts and groups are removed so many at a time.
 const PART: u64 = 100;
@@ -153,7 +154,6 @@ async fn known(cx: &Cx, kind: Kind, ids: &[&str]) -> Result<HashMap<String, Know
 /// does not hold any more.
 async fn mark(cx: &Cx, run: Option<Uuid>, marks: &[Mark]) -> Result<()> {
     let Some(run) = run.filter(|_| !marks.is_empty()) else { return Ok(()) };
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let rows: BTreeMap<Uuid, Value> = marks
         .iter()
         .map(|mark| {

@@ -373,6 +373,12 @@ pub async fn get(cx: &Cx, id: Uuid) -> Result<Run> {
     of(cx).filter(sync_run::Column::Id.eq(id)).one(cx.db()).await?.ok_or_else(|| Error::not_found("the sync run"))
 }
 
+/// The runs among `ids`.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Run>> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(of(cx).filter(sync_run::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
+}
+
 /// The runs of one connection or of all.
 pub async fn list(cx: &Cx, connection: Option<Uuid>, keyset: &Keyset<Uuid>) -> Result<Slice<Run>> {
     cx.allow(Action::ReadIam, None)?;

@@ -401,42 +401,78 @@ async fn runs_that_read_what_changed_begin_between_the_full_ones() {
     here.end().await;
 }
 
+/// A source, and several servers on one database of which the first reads it and dies.
+struct Cast {
+    source: World,
+    people: usize,
+    database: Database,
+    servers: Vec<Server>,
+    api_key: String,
+}
+
+impl Cast {
+    async fn of(servers: usize, people: usize, groups: usize) -> Self {
+        let source = World::new().await;
+        fill(source.scim(), people, groups).await;
+        let database = Database::empty().await;
+        let api_key = bootstrap(&database)["graphql"]["api_key"].as_str().unwrap().to_owned();
+        let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
+        let servers: Vec<_> = (0..servers).map(|_| Server::begin(&database, &allow)).collect();
+        for server in &servers {
+            server.ready().await;
+        }
+        Self { source, people, database, servers, api_key }
+    }
+
+    /// The organization as this server shows it.
+    fn at(&self, server: usize) -> Tenant {
+        Tenant {
+            organization: self.source.acme.organization,
+            connection: self.source.acme.connection,
+            api_key: self.api_key.clone(),
+            scim: self.source.scim().clone(),
+            graphql: format!("{}/graphql", self.servers[server].address),
+        }
+    }
+
+    /// A connection that reads the source in pages of this size.
+    async fn pulling(&self, page: usize) -> Value {
+        let mut pull = of(self.source.scim());
+        pull["pageSize"] = page.into();
+        pulling(&self.at(0), pull).await
+    }
+
+    /// Kills the first server when the run has read so many people.
+    async fn kill_after(&mut self, run: &Value, people: usize) {
+        let (tenant, began) = (self.at(0), Instant::now());
+        loop {
+            let read = look(&tenant, run).await["users"]["read"].as_u64().unwrap_or_default() as usize;
+            if read >= people {
+                assert!(read < self.people, "it was too quick to be killed");
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.servers[0].kill();
+    }
+
+    async fn end(self) {
+        drop(self.servers);
+        self.database.drop().await;
+        self.source.end().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_loses_and_doubles_nothing() {
-    let source = World::new().await;
-    fill(source.scim(), 1_000, 10).await;
-    let database = Database::empty().await;
-    let bootstrapped = bootstrap(&database);
-    let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
-    let mut servers: Vec<_> = (0..3).map(|_| Server::begin(&database, &allow)).collect();
-    for server in &servers {
-        server.ready().await;
-    }
-    let at = |server: &Server| Tenant {
-        organization: source.acme.organization,
-        connection: source.acme.connection,
-        api_key: bootstrapped["graphql"]["api_key"].as_str().unwrap().to_owned(),
-        scim: source.scim().clone(),
-        graphql: format!("{}/graphql", server.address),
-    };
-    let tenant = at(&servers[0]);
-    let mut pull = of(source.scim());
-    pull["pageSize"] = 50.into();
-    let connection = pulling(&tenant, pull).await;
+    let mut cast = Cast::of(3, 1_000, 10).await;
+    let tenant = cast.at(0);
+    let connection = cast.pulling(50).await;
     let run = start(&tenant, &connection, "mode: FULL").await;
     // Whoever was asked begins at once; it dies in the middle.
-    let began = Instant::now();
-    loop {
-        let read = look(&tenant, &run).await["users"]["read"].as_u64().unwrap_or_default();
-        if read >= 150 {
-            assert!(read < 1_000, "it was too quick to be killed");
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    servers[0].kill();
-    let tenant = at(&servers[1]);
+    cast.kill_after(&run, 150).await;
+    let tenant = cast.at(1);
     let done = ended(&tenant, &run).await;
     assert_eq!((&done["state"], &done["users"]["failed"]), (&json!("SUCCEEDED"), &json!(0)), "{done:#}");
     let ask = "{ organization { users(first: 1) { totalCount } groups(first: 1) { totalCount }
@@ -446,7 +482,5 @@ async fn a_killed_server_loses_and_doubles_nothing() {
     assert_eq!(organization["users"]["totalCount"], 1_000, "{count:#}");
     assert_eq!(organization["groups"]["totalCount"], 10, "{count:#}");
     assert_eq!(organization["made"]["totalCount"], 1_000, "{count:#}");
-    drop(servers);
-    database.drop().await;
-    source.end().await;
+    cast.end().await;
 }

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::hostile::Hostile;
-use super::{fill, look, of, pulling, reader, sync};
-use crate::database::Database;
-use crate::process::{Server, bootstrap};
+use super::{Cast, of, pulling, reader, sync};
 use crate::reconcile::{about, findings};
 use crate::world::{Tenant, World};
 
@@ -251,42 +249,13 @@ async fn only_a_source_that_may_be_read_is_compared_with() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_leaves_no_half_a_list() {
-    let source = World::new().await;
-    fill(source.scim(), 600, 3).await;
-    let database = Database::empty().await;
-    let bootstrapped = bootstrap(&database);
-    let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
-    let mut servers: Vec<_> = (0..2).map(|_| Server::begin(&database, &allow)).collect();
-    for server in &servers {
-        server.ready().await;
-    }
-    let at = |server: &Server| Tenant {
-        organization: source.acme.organization,
-        connection: source.acme.connection,
-        api_key: bootstrapped["graphql"]["api_key"].as_str().unwrap().to_owned(),
-        scim: source.scim().clone(),
-        graphql: format!("{}/graphql", server.address),
-    };
-    let tenant = at(&servers[0]);
-    let mut pull = of(source.scim());
-    pull["pageSize"] = 5.into();
-    let connection = pulling(&tenant, pull).await;
+    let mut cast = Cast::of(2, 600, 3).await;
+    let tenant = cast.at(0);
+    let connection = cast.pulling(5).await;
     let begun = order(&tenant, &connection, "").await["reconciliation"].clone();
-    let began = Instant::now();
-    loop {
-        let read = look(&tenant, &begun["syncRun"]["id"]).await["users"]["read"].as_u64().unwrap_or_default();
-        if read >= 100 {
-            assert!(read < 600, "it was too quick to be killed");
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    servers[0].kill();
-    let done = outcome(&at(&servers[1]), &begun["id"]).await;
+    cast.kill_after(&begun["syncRun"]["id"], 100).await;
+    let done = outcome(&cast.at(1), &begun["id"]).await;
     assert_eq!((&done["state"], &done["counts"]["missingHere"]), (&json!("SUCCEEDED"), &json!(600)), "{done:#}");
     assert_eq!((&done["counts"]["rows"], &done["syncRun"]["users"]["read"]), (&json!(603), &json!(600)), "{done:#}");
-    drop(servers);
-    database.drop().await;
-    source.end().await;
+    cast.end().await;
 }
