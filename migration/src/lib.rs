@@ -19,9 +19,9 @@ mod m20261127_000002_health;
 mod m20261127_000003_reconciliation;
 mod m20261127_000004_pull_incremental;
 mod m20261127_000005_source_reconciliation;
-mod m20261127_000010_no_shared_row;
-mod m20261127_000011_chain;
-mod m20261127_000012_last_read;
+mod m20261127_000006_last_read;
+mod m20261127_000007_no_shared_row;
+mod m20261127_000008_chain;
 
 pub struct Migrator;
 
@@ -46,9 +46,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000003_reconciliation::Migration),
             Box::new(m20261127_000004_pull_incremental::Migration),
             Box::new(m20261127_000005_source_reconciliation::Migration),
-            Box::new(m20261127_000010_no_shared_row::Migration),
-            Box::new(m20261127_000011_chain::Migration),
-            Box::new(m20261127_000012_last_read::Migration),
+            Box::new(m20261127_000006_last_read::Migration),
+            Box::new(m20261127_000007_no_shared_row::Migration),
+            Box::new(m20261127_000008_chain::Migration),
         ]
     }
 }

@@ -246,7 +246,10 @@ async fn prometheus_hears_what_the_installation_does_and_no_name_of_anybody() {
     let mut text = scrape().await;
     // The log is written every five seconds.
     for _ in 0..300 {
-        if text.contains("rolecall_scim_operations_total{resource=\"Users\",outcome=\"CREATED\"} 1") {
+        let written = ["CREATED", "REFUSED"].map(|outcome| {
+            text.contains(&format!("rolecall_scim_operations_total{{resource=\"Users\",outcome=\"{outcome}\"}} 1"))
+        });
+        if written == [true, true] {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

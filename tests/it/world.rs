@@ -81,7 +81,7 @@ impl World {
     /// Waits until every change so far has its place in the chain: whoever follows now hears of later ones only. (A
     /// call of the sealer would not do: it returns at once when another is at it.)
     pub async fn sealed(&self) {
-        while self.count("event WHERE seq IS NULL", []).await > 0 {
+        while self.count("unsealed", []).await > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -198,7 +198,7 @@ async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
                     edits.insert(cause.event.id);
                 }
                 // Why somebody has it decides nothing about who does.
-                "role_mapping.updated" if payload.as_ref().is_some_and(|payload| only_reasons(payload)) => {}
+                "role_mapping.updated" if payload.as_ref().is_some_and(only_reasons) => {}
                 action if action.starts_with("role_mapping.") || action.starts_with("role_grant.") => {
                     edits.insert(cause.event.id);
                 }

@@ -309,7 +309,7 @@ pub async fn effects(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>> {
         at: DateTime<Utc>,
     }
     let text = format!(
-        "SELECT connection_id, requested_at, at FROM event WHERE organization_id = $1 AND connection_id {} \
+        "SELECT connection_id, requested_at, at FROM event_sealed WHERE organization_id = $1 AND connection_id {} \
          AND actor_kind = 'CONNECTION' AND at >= $3 \
          AND seq > (SELECT seq FROM ledger_head WHERE organization_id = $1) - {CHANGES}",
         list::among(cx.backend(), 2)
