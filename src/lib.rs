@@ -2,7 +2,7 @@
 //!
 //! # The map
 //!
-//! Imports run one way: `main → lib → {graphql, scim, workers} → domain → context → {authz, error, ledger,
+//! Imports run one way: `main → cli → {graphql, scim, workers} → domain → context → {authz, error, ledger,
 //! store, vault, issuers, entity}`. `graphql` and `scim` never see each other; `domain` never names HTTP, GraphQL or
 //! SCIM messages and never calls out. A test (`walls`) holds this.
 //!
@@ -20,7 +20,7 @@
 //! | [`workers`] | what happens in the background |
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
-//! | [`simulate`], [`demo`], [`bootstrap`], [`server`] | what the command line starts |
+//! | [`cli`], [`simulate`], [`demo`], [`bootstrap`], [`server`] | the command line, and what it starts |
 //! | [`metrics`] | figures for whoever watches the installation |
 //! | [`progress`] | a line that says how far something is |
 //!

@@ -74,12 +74,16 @@ fn create_job(mark: &str) -> Job {
     job(Method::POST, USERS.into(), account(mark), move |status, body| status == 201 && body.contains(&name))
 }
 
-/// Entra ID's way to turn an account off, and all of them on again: every request changes something. The accounts are
-/// those from `known` on, which no such workload has touched.
+/// Accounts that are off at the same time, more than there are clients.
+const OFF: u64 = 32;
+
+/// Entra ID's way to turn an account off, and a little later on again: every request changes something. The accounts
+/// are those from `known` on, which no such workload has touched.
 pub fn suspend(known: u64, accounts: u64) -> Workload {
     workload(format!("PATCH active, {accounts} accounts"), move |_| {
         move |n| {
-            let (who, active) = (known + n % (accounts - known), (n / (accounts - known)) % 2 == 1);
+            let who = known + (n / (2 * OFF) * OFF + n % OFF) % (accounts - known);
+            let active = n / OFF % 2 == 1;
             let value = if active { "True" } else { "False" };
             // The two write JSON with and without spaces.
             let written = [format!("\"active\":{active}"), format!("\"active\": {active}")];
