@@ -122,7 +122,8 @@ async fn find(State(pool): State<PgPool>, Query(asked): Query<Asked>) -> Answer<
             .bind(after)
             .fetch_all(&pool)
             .await?;
-    let next = rows.last().map(|(id, _)| format!("\"nextCursor\":\"{id}\",")).unwrap_or_default();
+    let last = rows.last().filter(|_| rows.len() == 100);
+    let next = last.map(|(id, _)| format!("\"nextCursor\":\"{id}\",")).unwrap_or_default();
     Ok(list(0, &next, &rows))
 }
 

@@ -87,7 +87,9 @@ impl Target {
                     .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
                 scim_token = made["scim"]["token"].as_str().unwrap_or_default().into();
                 api_key = made["graphql"]["api_key"].as_str().unwrap_or_default().into();
-                rolecall(server, &url, &folder, &["serve", "--listen", &address, "--scim-rate-limit", "0"])
+                // One caller takes all that there is.
+                let unlimited = ["--scim-rate-limit", "0", "--graphql-cost-limit", "0"];
+                rolecall(server, &url, &folder, &[&["serve", "--listen", &address], &unlimited[..]].concat())
             }
         };
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;

@@ -344,7 +344,7 @@ async fn locked(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Option<Mapping>> {
     let query = tx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
     // The first state stays the first whoever edits: all of them queue there, and each finds the latest state free.
     super::locked(tx, query.clone().order_by_asc(role_mapping::Column::Since)).await?;
-    let query = query.filter(Expr::cust(LATEST));
+    let query = query.order_by_desc(role_mapping::Column::Since).order_by_desc(role_mapping::Column::Id);
     loop {
         let held = super::locked(tx, query.clone()).await?;
         // A statement of its own sees what was committed while the one before waited.
