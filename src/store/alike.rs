@@ -27,10 +27,17 @@ struct Question {
 }
 
 /// The last answer, and how many had asked when its statement began.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Answer {
     covers: u64,
-    rows: Arc<Vec<QueryResult>>,
+    rows: Result<Arc<Vec<QueryResult>>, DbErr>,
+}
+
+impl Default for Answer {
+    /// Nobody's.
+    fn default() -> Self {
+        Self { covers: 0, rows: Ok(Arc::default()) }
+    }
 }
 
 /// Somebody who asks; the last one takes the question away.
@@ -57,9 +64,10 @@ impl Alike {
             let covers = asked.load(Ordering::SeqCst);
             let (text, value) = asker.key.clone();
             let statement = Statement::from_sql_and_values(db.get_database_backend(), text, [value.into()]);
-            *answer = Answer { covers, rows: Arc::new(db.query_all_raw(statement).await?) };
+            // An error is shared too: one that takes long must not be waited for by one after another.
+            *answer = Answer { covers, rows: db.query_all_raw(statement).await.map(Arc::new) };
         }
-        Ok(answer.rows.clone())
+        answer.rows.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Question>>> {
@@ -145,6 +153,10 @@ mod tests {
         assert!((1..=3).contains(&together), "{together} statements for 17 who asked");
         futures_util::future::join_all((0..16).map(ask)).await;
         assert_eq!(heard.load(Ordering::SeqCst), together + 16, "other values are other questions");
+        let wrong = (0..16).map(|_| store.ask_alike("SELECT nothing FROM nowhere WHERE $1 IS NULL", vec![1]));
+        assert!(futures_util::future::join_all(wrong).await.iter().all(Result::is_err));
+        let failed = heard.load(Ordering::SeqCst) - together - 16;
+        assert!((1..=2).contains(&failed), "{failed} statements to fail for 16");
         assert!(store.alike.lock().is_empty());
     }
 }
