@@ -140,23 +140,39 @@ mod tests {
         store.read.overhear(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
         });
+        let statements = || heard.swap(0, Ordering::SeqCst);
         let ask = |value: u8| store.ask_alike(TEXT, vec![value]);
         {
-            // Begins, and is given up in the middle.
+            let before = hold(&store, TEXT);
+            let turn = before.answer.lock().await;
             let mut gone = Box::pin(ask(1));
+            let mut crowd = futures_util::future::join_all((0..16).map(|_| ask(1)));
             assert!(futures_util::poll!(&mut gone).is_pending());
-            let answers = futures_util::future::join_all((0..16).map(|_| ask(1)));
-            let (answers, ()) = tokio::join!(answers, async { drop(gone) });
-            assert!(answers.iter().all(Result::is_ok));
+            assert!(futures_util::poll!(&mut crowd).is_pending());
+            drop(gone);
+            drop(turn);
+            drop(before);
+            assert!(crowd.await.iter().all(Result::is_ok));
         }
-        let together = heard.load(Ordering::SeqCst);
-        assert!((1..=3).contains(&together), "{together} statements for 17 who asked");
+        assert_eq!(statements(), 1, "sixteen wait, and somebody who gave up");
         futures_util::future::join_all((0..16).map(ask)).await;
-        assert_eq!(heard.load(Ordering::SeqCst), together + 16, "other values are other questions");
-        let wrong = (0..16).map(|_| store.ask_alike("SELECT nothing FROM nowhere WHERE $1 IS NULL", vec![1]));
-        assert!(futures_util::future::join_all(wrong).await.iter().all(Result::is_err));
-        let failed = heard.load(Ordering::SeqCst) - together - 16;
-        assert!((1..=2).contains(&failed), "{failed} statements to fail for 16");
+        assert_eq!(statements(), 16, "other values are other questions");
+        {
+            const WRONG: &str = "SELECT nothing FROM nowhere WHERE $1 IS NULL";
+            let before = hold(&store, WRONG);
+            let turn = before.answer.lock().await;
+            let mut crowd = futures_util::future::join_all((0..16).map(|_| store.ask_alike(WRONG, vec![1])));
+            assert!(futures_util::poll!(&mut crowd).is_pending());
+            drop(turn);
+            drop(before);
+            assert!(crowd.await.iter().all(Result::is_err));
+        }
+        assert_eq!(statements(), 1, "what fails, fails once for all sixteen");
         assert!(store.alike.lock().is_empty());
+    }
+
+    /// The question of that text with the value 1, as if somebody had begun to ask it.
+    fn hold(store: &Store, text: &'static str) -> Arc<Question> {
+        store.alike.lock().entry((text, vec![1])).or_default().clone()
     }
 }
