@@ -447,14 +447,14 @@ impl Cx {
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
         if self.backend() == DbBackend::Postgres {
-            let db = Way::Plain(&self.app.store.write);
-            let tx = Tx { cx: self, db, event: Uuid::now_v7(), locks: false };
+            let db = &self.app.store.write;
+            let tx = Tx { cx: self, db: Way::Plain(db), event: Uuid::now_v7(), locks: false };
             match body(&tx).await {
                 Ok(Change { value, entry: None, .. }) => return Ok(value),
                 Ok(Change { mut value, entry: Some(entry), mut parts, settle, .. }) => {
                     // Without a transaction nothing tells that a write is open, so it must not wait for long.
                     parts.iter_mut().take(1).for_each(|part| part.only_soon_after(entry.at));
-                    match ledger::record_at_once(&tx.db, self.origin(), tx.event, entry, parts).await {
+                    match ledger::record_at_once(db, self.origin(), tx.event, entry, parts).await {
                         Ok(Some(written)) => {
                             settle(&mut value, written);
                             self.wrote.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the ledger stands below Cx and names the organization itself")]
 
-use std::borrow::Cow;
+mod statement;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use chrono::{DateTime, Utc};
@@ -16,13 +16,16 @@ use sea_orm::sea_query::{Expr, LockBehavior, LockType, PostgresQueryBuilder};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement, Value as Sql,
+    QueryTrait, Statement,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::authz::Actor;
-use crate::store::Store;
+use crate::store::{Db, Store};
+pub(crate) use statement::write;
+pub use statement::{INSTANT, Part};
+use statement::{LISTED, TOLD};
 
 /// What a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,60 +75,11 @@ const GENESIS: [u8; 32] = [0; 32];
 /// Rows sealed in one transaction.
 const SEAL_BATCH: u64 = 500;
 
-/// A statement that goes to the database together with the ledger row of its change.
-///
-/// The first one of a change writes the row that the change is about, with its `version` and `updated_at`: it touches
-/// exactly one row or, when something else happened meanwhile, none, and then nothing else is written either. Each text
-/// ends in a WHERE clause, and its values are numbered from `$1`. Where there are no locks, later ones find the instant
-/// that the first one wrote as `(SELECT at FROM p0)`.
-#[derive(Debug)]
-pub struct Part {
-    text: Cow<'static, str>,
-    values: Vec<Sql>,
-    must_touch: bool,
-}
-
 /// What the row that a change is about became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     pub version: i64,
     pub at: DateTime<Utc>,
-}
-
-impl Part {
-    /// `text` with its values.
-    pub fn new(text: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item = Sql>) -> Self {
-        Self { text: text.into(), values: values.into_iter().collect(), must_touch: false }
-    }
-
-    /// Without locks, a later part that everything fails with if it finds nothing to write.
-    pub fn that_must_touch(self) -> Self {
-        Self { must_touch: true, ..self }
-    }
-
-    /// Touches nothing when this reaches the database long after `at`: readers of the past rely on it that what is
-    /// written now did not happen before they asked.
-    pub fn only_soon_after(&mut self, at: DateTime<Utc>) {
-        self.values.push(at.into());
-        self.only_if(&format!("${} > now() - interval '500 milliseconds'", self.values.len()));
-    }
-
-    /// Touches nothing unless `condition` holds.
-    pub fn only_if(&mut self, condition: &str) {
-        self.text = format!("{} AND {condition}", self.text).into();
-    }
-}
-
-/// Writes the parts of a change one by one, inside its transaction; false when the first one found nothing to write.
-pub(crate) async fn write<C: ConnectionTrait>(db: &C, parts: Vec<Part>) -> Result<bool, DbErr> {
-    let backend = db.get_database_backend();
-    for (n, part) in parts.into_iter().enumerate() {
-        let written = db.execute_raw(Statement::from_sql_and_values(backend, part.text, part.values)).await?;
-        if n == 0 && written.rows_affected() == 0 {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Writes the row `id` for `entry` and, with it, all `parts` of the change, inside its transaction. False when the
@@ -139,9 +93,9 @@ pub(crate) async fn record<C: ConnectionTrait>(
 ) -> Result<bool, DbErr> {
     let row = row(origin, id, entry)?;
     if db.get_database_backend() == DbBackend::Postgres {
-        return Ok(db.execute_raw(together(parts, row)).await?.rows_affected() > 0);
+        return Ok(db.execute_raw(statement::together(parts, row)).await?.rows_affected() > 0);
     }
-    if !write(db, parts).await? {
+    if !statement::write(db, parts).await? {
         return Ok(false);
     }
     append(db, vec![row]).await?;
@@ -185,7 +139,7 @@ async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Resu
         insert.into_table("event");
         if postgres {
             let (text, values) = insert.build(PostgresQueryBuilder);
-            let text = format!("WITH e AS ({text}{LISTED}");
+            let text = format!("WITH e AS ({text}{TOLD} {LISTED}");
             db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, text, values.0)).await?;
         } else {
             db.execute(&insert).await?;
@@ -193,22 +147,18 @@ async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Resu
     }
 }
 
-/// How a statement goes on that inserts events as `e`: they are also put on the list of those not chained yet.
-const LISTED: &str = " RETURNING organization_id, pos, at) \
-     INSERT INTO unsealed (organization_id, pos) SELECT organization_id, pos FROM e";
-
-/// [`record`] on PostgreSQL and outside a transaction: one statement, which holds or fails as a whole. None when the
-/// first part found nothing to write: then nothing was written at all.
-pub(crate) async fn record_at_once<C: ConnectionTrait>(
-    db: &C,
+/// [`record`] on PostgreSQL and outside a transaction: one statement, which holds or fails as a whole, and goes along with
+/// those of others. None when the first part found nothing to write, or when there is none: then nothing was written.
+pub(crate) async fn record_at_once(
+    db: &Db,
     origin: Origin<'_>,
     id: Uuid,
     entry: Entry,
     parts: Vec<Part>,
 ) -> Result<Option<Written>, DbErr> {
-    let mut statement = together(parts, row(origin, id, entry)?);
-    statement.sql.push_str(" RETURNING (SELECT at FROM e) AS at, (SELECT version FROM p0) AS version");
-    match db.query_one_raw(statement).await? {
+    let subject = entry.subject.id;
+    let (text, values) = statement::gathered(parts, row(origin, id, entry)?);
+    match db.write_along(&text, subject, values).await?.first() {
         Some(row) => Ok(Some(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })),
         None => Ok(None),
     }
@@ -240,74 +190,6 @@ fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr
         population: entry.population,
         hash: None,
     })
-}
-
-/// The parts of a change and its ledger row as one statement. Nothing is written unless the first part found its
-/// row, whose instant is the change's.
-fn together(parts: Vec<Part>, row: event::Model) -> Statement {
-    let mut text = String::with_capacity(4_096);
-    let mut values: Vec<Sql> = Vec::with_capacity(64);
-    let (mut at, mut from) = (String::new(), "");
-    for (n, part) in parts.into_iter().enumerate() {
-        text.push_str(if n == 0 { "WITH " } else { ", " });
-        text.push_str(&format!("p{n} AS ("));
-        renumbered(&mut text, &part.text, values.len());
-        values.extend(part.values);
-        if n == 0 {
-            text.push_str(" RETURNING version, updated_at AS at)");
-            (at, from) = ("p0.at".into(), " FROM p0");
-        } else if part.must_touch {
-            text.push_str(" AND EXISTS (SELECT FROM p0) RETURNING 1)");
-            // No row of the ledger is without an instant: the statement fails.
-            at = format!("CASE WHEN EXISTS (SELECT FROM p{n}) THEN {at} END");
-        } else {
-            text.push_str(" AND EXISTS (SELECT FROM p0))");
-        }
-    }
-    let first = values.len();
-    values.extend([
-        row.organization_id.into(),
-        row.id.into(),
-        row.requested_at.into(),
-        row.actor_kind.into(),
-        row.actor_id.into(),
-        row.actor_name.into(),
-        row.subject_kind.into(),
-        row.subject_id.into(),
-        row.connection_id.into(),
-        row.request_id.into(),
-        row.payload.into(),
-        row.salt.into(),
-        row.digest.into(),
-        row.population.into(),
-        row.action.into(),
-    ]);
-    if from.is_empty() {
-        values.push(row.at.into());
-        at = format!("${}", values.len());
-    }
-    text.push_str(if text.is_empty() { "WITH e AS (" } else { ", e AS (" });
-    text.push_str(
-        "INSERT INTO event (organization_id, id, requested_at, actor_kind, actor_id, actor_name, subject_kind, \
-         subject_id, connection_id, request_id, payload, salt, digest, population, action, at) SELECT ",
-    );
-    for n in first + 1..=first + 15 {
-        text.push_str(&format!("${n}, "));
-    }
-    text.push_str(&format!("{at}{from}{LISTED}"));
-    Statement::from_sql_and_values(DbBackend::Postgres, text, values)
-}
-
-/// Appends `part` with its values counted on from `known`.
-fn renumbered(text: &mut String, part: &str, known: usize) {
-    let mut pieces = part.split('$');
-    text.push_str(pieces.next().unwrap_or_default());
-    for piece in pieces {
-        let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = piece.split_at(digits);
-        let number = number.parse::<usize>().unwrap_or_default() + known;
-        text.push_str(&format!("${number}{rest}"));
-    }
 }
 
 /// The first link, made with the organization.

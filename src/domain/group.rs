@@ -27,7 +27,7 @@ use super::search::Filter;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Part, Subject};
+use crate::ledger::{self, Entry, INSTANT, Part, Subject};
 
 /// How deep groups may stand in groups.
 pub const MAX_NESTING: u32 = 16;
@@ -217,37 +217,37 @@ fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One, of_version: bool) -
         let ids: [sea_orm::Value; 3] = [tx.organization().into(), before.id.into(), user.into()];
         ids.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>()
     };
-    let mut text = String::from(
-        r#"UPDATE "group" SET version = version + 1, updated_at = greatest(updated_at, $4)
-           WHERE organization_id = $1 AND id = $2 AND deleted_at IS NULL AND connection_id IS NOT DISTINCT FROM $5 AND "#,
+    let mut condition = String::from(
+        "organization_id = $1 AND id = $2 AND deleted_at IS NULL AND connection_id IS NOT DISTINCT FROM $5 AND ",
     );
     let member = "EXISTS (SELECT 1 FROM membership m WHERE m.organization_id = $1 AND m.group_id = $2 AND m.user_id = $3 AND m.until IS NULL)";
     let moved = if come {
         // Share-locked, so that nobody is deleted while being added; before the group, as whoever deletes does it.
-        text.push_str(&format!(
+        condition.push_str(&format!(
             r#"NOT {member} AND EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $3 AND r.deleted_at IS NULL
                  AND ($5 IS NULL OR r.connection_id = $5) FOR SHARE)"#
         ));
-        let text = "INSERT INTO membership (organization_id, id, group_id, user_id, since, opened_by) \
-             SELECT $1, $4, $2, $3, (SELECT at FROM p0), $5 WHERE TRUE";
-        Part::new(text, ids(&[Uuid::now_v7().into(), tx.event.into()]))
+        let row = "membership (organization_id, id, group_id, user_id, since, opened_by)";
+        let select = format!("$1, $4, $2, $3, {INSTANT}, $5");
+        Part::insert(row, &select, "TRUE", ids(&[Uuid::now_v7().into(), tx.event.into()]))
     } else {
-        text.push_str(member);
+        condition.push_str(member);
         if cx.confined_to().is_some() {
             let protected =
                 r#"EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $3 AND r.protected = TRUE)"#;
-            text.push_str(&format!(" AND NOT {protected} AND {}", protection::NOBODY_WATCHED));
+            condition.push_str(&format!(" AND NOT {protected} AND {}", protection::NOBODY_WATCHED));
         }
-        let text = "UPDATE membership SET until = (SELECT at FROM p0), closed_by = $4 \
-             WHERE organization_id = $1 AND group_id = $2 AND user_id = $3 AND until IS NULL";
-        Part::new(text, ids(&[tx.event.into()])).that_must_touch()
+        let set = format!("membership SET until = {INSTANT}, closed_by = $4");
+        let open = "organization_id = $1 AND group_id = $2 AND user_id = $3 AND until IS NULL";
+        Part::update(&set, open, ids(&[tx.event.into()])).that_must_touch()
     };
     let mut values = ids(&[now.into(), before.connection_id.into()]);
     if of_version {
         values.push(before.version.into());
-        text.push_str(" AND version = $6");
+        condition.push_str(" AND version = $6");
     }
-    let main = Part::new(text, values);
+    let set = r#""group" SET version = version + 1, updated_at = greatest(updated_at, $4)"#;
+    let main = Part::update(set, condition, values);
     let after = Group { updated_at: now, ..before };
     let (mut was, mut is) = (Map::new(), Map::new());
     Moved::of(one).tell(&mut was, &mut is);

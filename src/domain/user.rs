@@ -154,11 +154,9 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
         }
         _ => "TRUE",
     };
-    let text = format!(
-        r#"INSERT INTO "user" (organization_id, id, connection_id, external_id, user_name, user_name_key, display_name,
-             display_name_key, active, protected, document, search, version, created_at, updated_at)
-           SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10, $11, $12, $13, $13 WHERE {unknown}"#
-    );
+    let row = r#""user" (organization_id, id, connection_id, external_id, user_name, user_name_key, display_name,
+        display_name_key, active, protected, document, search, version, created_at, updated_at)"#;
+    let select = "$1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10, $11, $12, $13, $13";
     let values = [
         tx.organization().into(),
         user.id.into(),
@@ -174,7 +172,7 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
         user.version.into(),
         now.into(),
     ];
-    let mut parts = vec![Part::new(text, values)];
+    let mut parts = vec![Part::insert(row, select, unknown, values)];
     parts.extend(emails_changed(tx, user.id, &BTreeSet::new(), &email_keys(&document)));
     if user.active {
         parts.push(activation_opened(tx, user.id, user.connection_id, now));
@@ -266,9 +264,9 @@ pub(super) fn rewrite(
         deleted_at: None,
         ..facts(&document, before.active)?
     };
-    let text = r#"UPDATE "user" SET connection_id = $3, external_id = $4, user_name = $5, user_name_key = $6, display_name = $7,
-         display_name_key = $8, active = $9, document = $10, search = $11, version = $12, updated_at = $13
-       WHERE organization_id = $1 AND id = $2 AND version = $14 AND deleted_at IS NULL"#;
+    let set = r#""user" SET connection_id = $3, external_id = $4, user_name = $5, user_name_key = $6, display_name = $7,
+        display_name_key = $8, active = $9, document = $10, search = $11, version = $12, updated_at = $13"#;
+    let unchanged = "organization_id = $1 AND id = $2 AND version = $14 AND deleted_at IS NULL";
     let values = [
         tx.organization().into(),
         after.id.into(),
@@ -285,7 +283,7 @@ pub(super) fn rewrite(
         now.into(),
         before.version.into(),
     ];
-    let mut parts = vec![Part::new(text, values)];
+    let mut parts = vec![Part::update(set, unchanged, values)];
     parts.extend(emails_changed(tx, after.id, &email_keys(old), &email_keys(&document)));
     if (before.active, before.connection_id) != (after.active, after.connection_id) {
         if before.active {
@@ -649,30 +647,26 @@ fn emails_changed(tx: &Tx<'_>, user: Uuid, old: &BTreeSet<String>, new: &BTreeSe
     let values = |keys: &[&String]| [tx.organization().into(), user.into(), json!(keys).into()];
     let mut parts = Vec::new();
     if !gone.is_empty() {
-        let text = format!(
-            "DELETE FROM user_email WHERE organization_id = $1 AND user_id = $2 AND value_key IN (SELECT value FROM {each})"
-        );
-        parts.push(Part::new(text, values(&gone)));
+        let these = format!("organization_id = $1 AND user_id = $2 AND value_key IN (SELECT value FROM {each})");
+        parts.push(Part::delete("user_email", these, values(&gone)));
     }
     if !come.is_empty() {
-        let text = format!(
-            "INSERT INTO user_email (organization_id, user_id, value_key) SELECT $1, $2, value FROM {each} WHERE TRUE"
-        );
-        parts.push(Part::new(text, values(&come)));
+        let row = "user_email (organization_id, user_id, value_key)";
+        parts.push(Part::insert(row, "$1, $2, value", "TRUE", values(&come)).from(each));
     }
     parts
 }
 
 fn activation_opened(tx: &Tx<'_>, user: Uuid, owner: Option<Uuid>, now: DateTime<Utc>) -> Part {
-    let text = "INSERT INTO activation (organization_id, id, user_id, connection_id, since, opened_by) \
-         SELECT $1, $2, $3, $4, $5, $6 WHERE TRUE";
-    let row = [tx.organization().into(), Uuid::now_v7().into(), user.into(), owner.into()];
-    Part::new(text, row.into_iter().chain([now.into(), tx.event.into()]))
+    let row = "activation (organization_id, id, user_id, connection_id, since, opened_by)";
+    let values = [tx.organization().into(), Uuid::now_v7().into(), user.into(), owner.into()];
+    Part::insert(row, "$1, $2, $3, $4, $5, $6", "TRUE", values.into_iter().chain([now.into(), tx.event.into()]))
 }
 
 fn activation_closed(tx: &Tx<'_>, user: Uuid, now: DateTime<Utc>) -> Part {
-    let text = "UPDATE activation SET until = $1, closed_by = $2 WHERE organization_id = $3 AND user_id = $4 AND until IS NULL";
-    Part::new(text, [now.into(), tx.event.into(), tx.organization().into(), user.into()])
+    let open = "organization_id = $3 AND user_id = $4 AND until IS NULL";
+    let values = [now.into(), tx.event.into(), tx.organization().into(), user.into()];
+    Part::update("activation SET until = $1, closed_by = $2", open, values)
 }
 
 /// Accounts can be used from now on, as those of their `owner`.

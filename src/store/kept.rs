@@ -12,11 +12,14 @@ use deadpool::Runtime;
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleResult};
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, RuntimeErr, Statement, TransactionOptions, TransactionTrait,
+    QueryResult, RuntimeErr, Statement, TransactionOptions, TransactionTrait, Value,
 };
 use sea_query_sqlx::SqlxValues;
 use sqlx::postgres::{PgConnectOptions, PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Executor};
+use uuid::Uuid;
+
+use super::gather::Gather;
 
 /// A connection that was idle for so long may be dead.
 const IDLE: Duration = Duration::from_secs(30);
@@ -29,18 +32,29 @@ const STATEMENTS: usize = 250;
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: DatabaseConnection,
-    kept: Option<Pool<Connections>>,
+    kept: Option<Kepts>,
     listener: Listener,
+}
+
+/// The ways to PostgreSQL for single statements.
+#[derive(Debug, Clone)]
+struct Kepts {
+    /// For each by itself.
+    each: Pool<Connections>,
+    /// For those who read the same of different rows.
+    reads: Arc<Gather>,
+    /// For those who write the same to different rows.
+    writes: Arc<Gather>,
 }
 
 /// Who hears of statements, if anybody does.
 #[derive(Clone, Default)]
-struct Listener(Option<Arc<Hear>>);
+pub(super) struct Listener(Option<Arc<Hear>>);
 
 type Hear = dyn Fn(&str) + Send + Sync;
 
 impl Listener {
-    fn hear(&self, statement: &str) {
+    pub(super) fn hear(&self, statement: &str) {
         if let Some(listener) = &self.0 {
             listener(statement);
         }
@@ -81,17 +95,17 @@ impl Manager for Connections {
 }
 
 /// A connection on loan. It goes back only when its statement has been answered.
-struct Loan(Option<Object<Connections>>);
+pub(super) struct Loan(Option<Object<Connections>>);
 
 impl Loan {
-    fn connection(&mut self) -> Result<&mut PgConnection, DbErr> {
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, DbErr> {
         let kept = self.0.as_mut().ok_or_else(|| DbErr::Custom("a connection was given back".into()))?;
         kept.busy = true;
         Ok(&mut kept.connection)
     }
 
     /// The statement was answered: by rows, or by an error of the database's.
-    fn answered<T>(mut self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+    pub(super) fn answered<T>(mut self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         if let Some(kept) = &mut self.0 {
             kept.busy = answer.as_ref().is_err_and(|error| error.as_database_error().is_none());
         }
@@ -118,14 +132,11 @@ impl Db {
     /// # Errors
     /// When the pool cannot be made.
     pub fn keeping(pool: DatabaseConnection, options: PgConnectOptions, most: usize) -> Result<Self, DbErr> {
-        let kept = Pool::builder(Connections(options.statement_cache_capacity(STATEMENTS)))
-            .max_size(most)
-            .wait_timeout(Some(WAIT))
-            .create_timeout(Some(WAIT))
-            .recycle_timeout(Some(WAIT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| DbErr::Custom(error.to_string()))?;
+        let kept = Kepts {
+            each: self::pool(options.clone(), most)?,
+            reads: Arc::new(Gather::new(options.clone())?),
+            writes: Arc::new(Gather::new(options)?),
+        };
         Ok(Self { pool, kept: Some(kept), listener: Listener::default() })
     }
 
@@ -159,6 +170,27 @@ impl Db {
         self.pool.begin_with_options(options).await
     }
 
+    /// The rows that a statement of [`askers`](super::askers) answers to one who brings `values`; to whom else it
+    /// answers is the others' matter.
+    ///
+    /// # Errors
+    /// The database's own; [`DbErr::Custom`] where statements are not gathered.
+    pub async fn read_along(&self, text: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, DbErr> {
+        self.gathering()?.reads.ask(&self.listener, text, None, values).await
+    }
+
+    /// The same for one who writes `row`.
+    ///
+    /// # Errors
+    /// The same. Then nothing was written for this one, unless the connection was lost.
+    pub async fn write_along(&self, text: &str, row: Uuid, values: Vec<Value>) -> Result<Vec<QueryResult>, DbErr> {
+        self.gathering()?.writes.ask(&self.listener, text, Some(row), values).await
+    }
+
+    fn gathering(&self) -> Result<&Kepts, DbErr> {
+        self.kept.as_ref().ok_or_else(|| DbErr::Custom("statements are gathered on PostgreSQL alone".into()))
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
@@ -173,13 +205,27 @@ impl Db {
     /// The database's own.
     pub async fn close(self) -> Result<(), DbErr> {
         if let Some(kept) = &self.kept {
-            kept.close();
+            kept.each.close();
+            kept.reads.close();
+            kept.writes.close();
         }
         self.pool.close().await
     }
 }
 
-async fn lend(kept: &Pool<Connections>) -> Result<Loan, DbErr> {
+/// Connections that are made when they are needed, `most` at once.
+pub(super) fn pool(options: PgConnectOptions, most: usize) -> Result<Pool<Connections>, DbErr> {
+    Pool::builder(Connections(options.statement_cache_capacity(STATEMENTS)))
+        .max_size(most)
+        .wait_timeout(Some(WAIT))
+        .create_timeout(Some(WAIT))
+        .recycle_timeout(Some(WAIT))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| DbErr::Custom(error.to_string()))
+}
+
+pub(super) async fn lend(kept: &Pool<Connections>) -> Result<Loan, DbErr> {
     match kept.get().await {
         Ok(object) => Ok(Loan(Some(object))),
         Err(PoolError::Timeout(_)) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
@@ -195,7 +241,7 @@ fn query(statement: Statement) -> sqlx::query::Query<'static, Postgres, SqlxValu
     sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }
 
-fn failed(error: sqlx::Error) -> DbErr {
+pub(super) fn failed(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
@@ -208,7 +254,7 @@ impl ConnectionTrait for Db {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let Some(kept) = &self.kept else { return self.pool.execute_raw(statement).await };
         self.listener.hear(&statement.sql);
-        let mut loan = lend(kept).await?;
+        let mut loan = lend(&kept.each).await?;
         let done = loan.connection()?.execute(query(statement)).await;
         loan.answered(done).map(Into::into).map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
     }
@@ -220,7 +266,7 @@ impl ConnectionTrait for Db {
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let Some(kept) = &self.kept else { return self.pool.query_one_raw(statement).await };
         self.listener.hear(&statement.sql);
-        let mut loan = lend(kept).await?;
+        let mut loan = lend(&kept.each).await?;
         let found = loan.connection()?.fetch_optional(query(statement)).await;
         Ok(loan.answered(found).map_err(failed)?.map(Into::into))
     }
@@ -228,7 +274,7 @@ impl ConnectionTrait for Db {
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let Some(kept) = &self.kept else { return self.pool.query_all_raw(statement).await };
         self.listener.hear(&statement.sql);
-        let mut loan = lend(kept).await?;
+        let mut loan = lend(&kept.each).await?;
         let found = loan.connection()?.fetch_all(query(statement)).await;
         Ok(loan.answered(found).map_err(failed)?.into_iter().map(Into::into).collect())
     }

@@ -1,6 +1,7 @@
 //! The database: opening it, its pools, its migrations. Nothing here knows what is stored.
 
 mod alike;
+mod gather;
 mod kept;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
 use alike::Alike;
+pub use gather::{askers, numbered};
 pub use kept::{Db, Way};
 
 /// Connections to PostgreSQL that one process lends for a statement …
