@@ -328,12 +328,7 @@ async fn close_all(tx: &Tx<'_>, table: &str, which: &str, id: Uuid, now: DateTim
 
 /// One live group that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<Group> {
-    let mut query =
-        cx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());
-    if let Some(owner) = cx.confined_to() {
-        query = query.filter(group::Column::ConnectionId.eq(owner));
-    }
-    let group = query.into_partial_model::<Group>().one(cx.db()).await?.ok_or_else(|| Error::not_found("the group"))?;
+    let group = list::one(cx, &TABLE, id).await?.ok_or_else(|| Error::not_found("the group"))?;
     cx.allow(Action::ReadGroup, group.connection_id)?;
     Ok(group)
 }
@@ -424,11 +419,12 @@ pub async fn has_at_most(cx: &Cx, id: Uuid, limit: u64) -> Result<bool> {
 /// The live group `id`, locked for this write; the actor must be allowed to change it.
 async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<Group> {
     let query = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());
-    let query = match tx.db.get_database_backend() {
-        DbBackend::Postgres if tx.locks => query.lock(LockType::NoKeyUpdate),
-        _ => query,
+    let group = match tx.db.get_database_backend() {
+        _ if !tx.locks => list::one(cx, &TABLE, id).await?,
+        DbBackend::Postgres => query.lock(LockType::NoKeyUpdate).into_partial_model::<Group>().one(&tx.db).await?,
+        _ => query.into_partial_model::<Group>().one(&tx.db).await?,
     };
-    let group = query.into_partial_model::<Group>().one(&tx.db).await?.ok_or_else(|| Error::not_found("the group"))?;
+    let group = group.ok_or_else(|| Error::not_found("the group"))?;
     cx.allow(Action::WriteGroup, group.connection_id)?;
     Ok(group)
 }

@@ -161,6 +161,21 @@ impl<T> Found<T> {
     }
 }
 
+/// The live row `id` of `table` as it is now.
+pub(super) async fn one<M: FromQueryResult>(cx: &Cx, table: &Table<M>, id: Uuid) -> Result<Option<M>> {
+    let text = format!(
+        r#"SELECT {} FROM "{}" r WHERE r.organization_id = $1 AND r.id = $2 AND r.deleted_at IS NULL"#,
+        table.columns, table.name
+    );
+    Ok(along(cx, text, vec![cx.organization().into(), id.into()]).await?.pop())
+}
+
+/// The few rows that a statement finds by an index; whoever asks the same of other rows at the same time goes along.
+pub(super) async fn along<M: FromQueryResult>(cx: &Cx, text: String, values: Vec<Value>) -> Result<Vec<M>> {
+    let rows = cx.db().query_along(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    Ok(rows.iter().map(|row| M::from_query_result(row, "")).collect::<Result<_, _>>()?)
+}
+
 /// Runs `query` over the live rows of `table` that the actor may see.
 pub async fn search<M: FromQueryResult>(
     cx: &Cx,
@@ -221,7 +236,12 @@ async fn numbered<M: FromQueryResult>(
                 )
             }
         };
-        rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
+        rows = match query.filter.as_ref().is_some_and(Filter::names_one) {
+            true => along(cx, text, values).await?,
+            false => {
+                M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?
+            }
+        };
     }
     let seen = rows.len() as u64;
     // A page that is not full is the last one: its end is the total, and nothing has to be counted.

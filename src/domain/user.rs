@@ -10,7 +10,7 @@ use sea_orm::{
 };
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::event::Owners;
@@ -103,7 +103,8 @@ async fn make(cx: &Cx, ty: &ResourceType, owner: Option<Uuid>, document: &Map<St
                     None => {
                         let active = document::active(document) == Some(true);
                         let action = if active { "user.reactivated" } else { "user.updated" };
-                        update(tx, ty, known, document.clone(), action).await
+                        let old = known.attributes()?;
+                        update(tx, ty, known, &old, document.clone(), action)
                     }
                     Some(_) => revive(tx, ty, known, document.clone(), "user.revived").await,
                 };
@@ -181,12 +182,12 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
     Ok(Change::of_parts(user, entry, parts))
 }
 
-/// Changes an account. `edit` sees it under the lock and returns its new attributes, or none to leave it as it
-/// is; it may run again, so it must be pure.
+/// Changes an account. `edit` sees it and its attributes under the lock and returns its new ones, or none to leave it as
+/// it is; it may run again, so it must be pure.
 pub async fn change(
     cx: &Cx,
     id: Uuid,
-    edit: impl Fn(&User) -> Result<Option<Map<String, Value>>> + Send + Sync,
+    edit: impl Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync,
 ) -> Result<User> {
     let edit = &edit;
     let types = types(cx).await?;
@@ -194,7 +195,8 @@ pub async fn change(
     cx.write_at_once(move |tx| {
         Box::pin(async move {
             let before = live(tx, cx, id, Action::WriteUser).await?;
-            let Some(attributes) = edit(&before)? else { return Ok(Change::nothing(before)) };
+            let old = before.attributes()?;
+            let Some(attributes) = edit(&before, &old)? else { return Ok(Change::nothing(before)) };
             let document = document::normalize(ty, attributes)?;
             let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
                 (true, false) => "user.suspended",
@@ -202,23 +204,23 @@ pub async fn change(
                 _ => "user.updated",
             };
             if action != "user.suspended" {
-                return update(tx, ty, before, document, action).await;
+                return update(tx, ty, before, &old, document, action);
             }
             if before.protected && cx.confined_to().is_some() {
                 return Err(protection::protected());
             }
             if cx.confined_to().is_none() {
-                return update(tx, ty, before, document, action).await;
+                return update(tx, ty, before, &old, document, action);
             }
             if !tx.locks {
-                let mut change = update(tx, ty, before, document, action).await?;
+                let mut change = update(tx, ty, before, &old, document, action)?;
                 if let Some(main) = change.parts.first_mut() {
                     main.only_if(protection::NOBODY_WATCHED);
                 }
                 return Ok(change);
             }
             let watch = Watch::begin(cx, tx).await?;
-            let mut change = update(tx, ty, before, document, action).await?;
+            let mut change = update(tx, ty, before, &old, document, action)?;
             // The watch looks at what the change has done, so that is written now.
             change.write_now(tx).await?;
             watch.end(cx, tx).await?;
@@ -228,19 +230,20 @@ pub async fn change(
     .await
 }
 
-async fn update(
+/// Puts `document` in the place of `old`, unless they are the same.
+fn update(
     tx: &Tx<'_>,
     ty: &ResourceType,
     before: User,
+    old: &Map<String, Value>,
     document: Map<String, Value>,
     action: &'static str,
 ) -> Result<Change<User>> {
-    let old = before.attributes()?;
-    if old == document {
+    if *old == document {
         return Ok(Change::nothing(before));
     }
     let owner = before.connection_id;
-    rewrite(tx, ty, before, owner, &old, document, action)
+    rewrite(tx, ty, before, owner, old, document, action)
 }
 
 /// Puts `document` in the place of `old`, for the same owner or a new one.
@@ -284,7 +287,9 @@ pub(super) fn rewrite(
         before.version.into(),
     ];
     let mut parts = vec![Part::update(set, unchanged, values)];
-    parts.extend(emails_changed(tx, after.id, &email_keys(old), &email_keys(&document)));
+    if old.get("emails") != document.get("emails") {
+        parts.extend(emails_changed(tx, after.id, &email_keys(old), &email_keys(&document)));
+    }
     if (before.active, before.connection_id) != (after.active, after.connection_id) {
         if before.active {
             parts.push(activation_closed(tx, after.id, now));
@@ -381,10 +386,11 @@ pub(super) async fn suspend_in(tx: &Tx<'_>, ty: &ResourceType, user: User) -> Re
     if !user.active {
         return Ok(Change::nothing(user));
     }
-    let mut document = user.attributes()?;
+    let old = user.attributes()?;
+    let mut document = old.clone();
     document.insert("active".into(), false.into());
     let document = document::normalize(ty, document)?;
-    update(tx, ty, user, document, "user.suspended").await
+    update(tx, ty, user, &old, document, "user.suspended")
 }
 
 /// Ends every open interval of these accounts in `table`; returns how many.
@@ -400,11 +406,7 @@ pub(super) async fn close_held(tx: &Tx<'_>, table: &str, users: &[Uuid], now: Da
 
 /// One live account that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<User> {
-    let mut query = cx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
-    if let Some(owner) = cx.confined_to() {
-        query = query.filter(user::Column::ConnectionId.eq(owner));
-    }
-    let user = query.into_partial_model::<User>().one(cx.db()).await?.ok_or_else(|| Error::not_found("the user"))?;
+    let user = list::one(cx, &TABLE, id).await?.ok_or_else(|| Error::not_found("the user"))?;
     cx.allow(Action::ReadUser, user.connection_id)?;
     Ok(user)
 }
@@ -441,7 +443,7 @@ impl Listed {
             Some(text) => serde_json::from_str(text).map_err(|error| Error::Internal(error.to_string()))?,
             None => Vec::new(),
         };
-        let of = |(id, display_name)| GroupOf { user_id: row.user.id, id, display_name };
+        let of = |(id, display_name)| GroupOf { id, display_name };
         Ok(Self { user: row.user.clone(), groups: groups.into_iter().map(of).collect() })
     }
 }
@@ -505,39 +507,37 @@ pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>, owners: Owne
 /// A group that somebody is directly in.
 #[derive(Debug, Clone, PartialEq, FromQueryResult)]
 pub struct GroupOf {
-    pub user_id: Uuid,
     pub id: Uuid,
     pub display_name: String,
 }
 
-/// The groups that each of these accounts is directly in, by name.
-pub async fn groups_of(cx: &Cx, users: &[Uuid]) -> Result<HashMap<Uuid, Vec<GroupOf>>> {
+/// The groups that an account is directly in, by name.
+pub async fn groups_of(cx: &Cx, user: Uuid) -> Result<Vec<GroupOf>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let mut values = vec![cx.organization().into(), list::ids(users)];
-    let mut text = format!(
-        r#"SELECT m.user_id, g.id, g.display_name FROM membership m
+    let mut values = vec![cx.organization().into(), user.into()];
+    let mut text = String::from(
+        r#"SELECT g.id, g.display_name FROM membership m
            JOIN "group" g ON g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL
-           WHERE m.organization_id = $1 AND m.until IS NULL AND m.user_id {}"#,
-        list::among(cx.backend(), 2)
+           WHERE m.organization_id = $1 AND m.until IS NULL AND m.user_id = $2"#,
     );
     if let Some(owner) = cx.confined_to() {
         values.push(owner.into());
         text.push_str(" AND g.connection_id = $3");
     }
     text.push_str(" ORDER BY g.display_name_key, g.id");
-    let rows =
-        GroupOf::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
-    let mut groups: HashMap<Uuid, Vec<GroupOf>> = HashMap::new();
-    for row in rows {
-        groups.entry(row.user_id).or_default().push(row);
-    }
-    Ok(groups)
+    list::along(cx, text, values).await
 }
 
 /// The live account `id`, locked for this write; the actor must be allowed to do `action` to it.
 pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Result<User> {
-    let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
-    let user = locked(tx, query).await?.ok_or_else(|| Error::not_found("the user"))?;
+    let user = match tx.locks {
+        false => list::one(cx, &TABLE, id).await?,
+        true => {
+            let live = user::Column::DeletedAt.is_null();
+            locked(tx, tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(live)).await?
+        }
+    };
+    let user = user.ok_or_else(|| Error::not_found("the user"))?;
     cx.allow(action, user.connection_id)?;
     Ok(user)
 }
@@ -545,7 +545,7 @@ pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Resu
 /// The account that `query` finds, locked for this write.
 pub(super) async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Option<User>> {
     let query = match tx.db.get_database_backend() {
-        DbBackend::Postgres if tx.locks => query.lock(LockType::NoKeyUpdate),
+        DbBackend::Postgres => query.lock(LockType::NoKeyUpdate),
         _ => query,
     };
     Ok(query.into_partial_model::<User>().one(&tx.db).await?)

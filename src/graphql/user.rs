@@ -445,11 +445,11 @@ fn put(document: &mut Map<String, Value>, outer: &str, inner: Option<&str>, valu
 
 impl UserUpdateInput {
     /// The account's attributes as they shall be.
-    fn apply(&self, user: &user::User) -> Result<Option<Map<String, Value>>> {
+    fn apply(&self, user: &user::User, known: &Map<String, Value>) -> Result<Option<Map<String, Value>>> {
         if self.expected_version.is_some_and(|expected| i64::from(expected) != user.version) {
             return Err(Error::Stale { version: user.version });
         }
-        let mut document = user.attributes()?;
+        let mut document = known.clone();
         if let Some(name) = &self.user_name {
             put(&mut document, "userName", None, json!(name));
         }
@@ -475,8 +475,8 @@ impl UserUpdateInput {
 }
 
 /// The account's attributes, active or not.
-fn activated(user: &user::User, active: bool) -> Result<Option<Map<String, Value>>> {
-    let mut document = user.attributes()?;
+fn activated(known: &Map<String, Value>, active: bool) -> Result<Option<Map<String, Value>>> {
+    let mut document = known.clone();
     put(&mut document, "active", None, json!(active));
     Ok(Some(document))
 }
@@ -511,7 +511,7 @@ impl UserMutation {
         #[graphql(desc = "What to change.")] input: UserUpdateInput,
     ) -> Result<Option<UserPayload>> {
         let cx = page::cx(ctx)?;
-        let edit = |user: &user::User| input.apply(user);
+        let edit = |user: &user::User, known: &Map<String, Value>| input.apply(user, known);
         payload(async { user::change(cx, page::id(Kind::User, &input.id, "the user")?, edit).await }.await)
     }
 
@@ -523,7 +523,7 @@ impl UserMutation {
         #[graphql(desc = "Which account.")] input: UserSuspendInput,
     ) -> Result<Option<UserPayload>> {
         let cx = page::cx(ctx)?;
-        let edit = |user: &user::User| activated(user, false);
+        let edit = |_: &user::User, known: &Map<String, Value>| activated(known, false);
         payload(async { user::change(cx, page::id(Kind::User, &input.id, "the user")?, edit).await }.await)
     }
 
@@ -535,7 +535,7 @@ impl UserMutation {
         #[graphql(desc = "Which account.")] input: UserReactivateInput,
     ) -> Result<Option<UserPayload>> {
         let cx = page::cx(ctx)?;
-        let edit = |user: &user::User| activated(user, true);
+        let edit = |_: &user::User, known: &Map<String, Value>| activated(known, true);
         payload(async { user::change(cx, page::id(Kind::User, &input.id, "the user")?, edit).await }.await)
     }
 

@@ -71,7 +71,7 @@ pub async fn replaced(
     body: Map<String, Value>,
 ) -> Result<User> {
     let document = document::normalize(&caller.types.user, body)?;
-    user::change(&caller.cx, user_id(id)?, |user| {
+    user::change(&caller.cx, user_id(id)?, |user, _| {
         preconditions.check(user.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
@@ -103,9 +103,9 @@ pub async fn patched(
     body: Map<String, Value>,
 ) -> Result<User> {
     let operations = patching::parse(&Value::Object(body))?;
-    user::change(&caller.cx, user_id(id)?, |user| {
+    user::change(&caller.cx, user_id(id)?, |user, known| {
         preconditions.check(user.version)?;
-        patching::apply_user(&operations, &caller.types.user, &user.attributes()?).map(Some)
+        patching::apply_user(&operations, &caller.types.user, known).map(Some)
     })
     .await
 }
@@ -140,7 +140,7 @@ pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Fo
 }
 
 async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &Projection) -> Answer {
-    let groups = groups(&caller.cx, &[user.id], projection).await?.remove(&user.id).unwrap_or_default();
+    let groups = groups(&caller.cx, user.id, projection).await?;
     shown(caller, status, user, &groups, projection)
 }
 
@@ -149,15 +149,11 @@ fn shown(caller: &Caller, status: StatusCode, user: &User, groups: &[GroupOf], p
     Ok(resource(status, body, user.version, &location(user, &caller.base_url)))
 }
 
-async fn groups(
-    cx: &Cx,
-    ids: &[Uuid],
-    projection: &Projection,
-) -> Result<std::collections::HashMap<Uuid, Vec<GroupOf>>> {
-    if ids.is_empty() || !projection.wants("groups") {
-        return Ok(Default::default());
+async fn groups(cx: &Cx, id: Uuid, projection: &Projection) -> Result<Vec<GroupOf>> {
+    match projection.wants("groups") {
+        true => visible(user::groups_of(cx, id).await),
+        false => Ok(Vec::new()),
     }
-    visible(user::groups_of(cx, ids).await)
 }
 
 fn location(user: &User, base_url: &str) -> String {

@@ -2,7 +2,8 @@
 //!
 //! A small statement costs PostgreSQL less than what surrounds it: a round trip, opening tables and indexes, a commit. So
 //! those who ask the same of different rows share one statement, whose parameters are arrays with an element for each of
-//! them. Nobody waits for company: whoever comes while all connections are at work goes along with the next statement.
+//! them. Nobody waits for company: whoever comes while a statement is on its way goes along with the next one. One that
+//! takes long, because a row is locked or the disk is slow, gets another beside it.
 //!
 //! A statement is one text for any number of askers: it begins with [`askers`] and says for each row that it answers whose
 //! it is. Whoever is refused takes the others along; where that may be one asker's fault, each asks again alone. The
@@ -11,7 +12,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use deadpool::managed::Pool;
 use sea_orm::{DbErr, QueryResult, RuntimeErr, Value};
@@ -23,8 +26,10 @@ use uuid::Uuid;
 
 use super::kept::{Connections, Listener, failed, lend, pool};
 
-/// Statements at once. Fewer would leave the database idle while one goes to the disk; more would have less to carry.
-const AT_ONCE: usize = 2;
+/// Statements at once, when all but one take long.
+const AT_ONCE: usize = 6;
+/// What takes longer than this takes long.
+const LONG: Duration = Duration::from_millis(10);
 /// Askers in one statement.
 const MOST: usize = 32;
 
@@ -50,8 +55,10 @@ pub fn numbered(text: &mut String, piece: &str, sign: &str, known: usize) {
     for piece in pieces {
         let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
         let (number, rest) = piece.split_at(digits);
-        let number = number.parse::<usize>().unwrap_or_default() + known;
-        let _ = write!(text, "{sign}{number}{rest}");
+        let _ = match number.parse::<usize>() {
+            Ok(number) => write!(text, "{sign}{}{rest}", number + known),
+            Err(_) => write!(text, "${piece}"),
+        };
     }
 }
 
@@ -68,8 +75,9 @@ struct Waiting {
     askers: HashMap<Arc<str>, VecDeque<Asker>>,
     /// The texts that somebody waits for, the longest first.
     order: VecDeque<Arc<str>>,
-    /// How many are at work.
+    /// How many are at work, and how many of them with a statement that takes long.
     running: usize,
+    slow: usize,
 }
 
 #[derive(Debug)]
@@ -139,9 +147,14 @@ impl Gather {
                 waiting.askers.insert(text, [asker].into());
             }
         }
-        if waiting.running < AT_ONCE {
+        self.see_to(&mut waiting, listener);
+    }
+
+    /// Sees to it that somebody is there for those who wait.
+    fn see_to(self: &Arc<Self>, waiting: &mut Waiting, listener: &Listener) {
+        if !waiting.order.is_empty() && waiting.running == waiting.slow && waiting.running < AT_ONCE {
             waiting.running += 1;
-            let runner = Runner { gather: self.clone(), at_work: true };
+            let runner = Runner { gather: self.clone(), at_work: true, slow: false };
             // Apart from who asks: one who goes away in the middle must not take the others' answers along.
             tokio::spawn(runner.run(listener.clone()));
         }
@@ -193,21 +206,38 @@ impl Gather {
 }
 
 /// One that carries out what is waited for, until nothing is.
+#[derive(Debug)]
 struct Runner {
     gather: Arc<Gather>,
     at_work: bool,
+    slow: bool,
 }
 
 impl Runner {
     async fn run(mut self, listener: Listener) {
         while let Some((text, askers)) = self.next() {
-            self.gather.carry_out(&listener, text, askers).await;
+            let gather = self.gather.clone();
+            let mut statement = pin!(gather.carry_out(&listener, text, askers));
+            if tokio::time::timeout(LONG, &mut statement).await.is_err() {
+                self.takes_long(&listener);
+                statement.await;
+            }
         }
+    }
+
+    fn takes_long(&mut self, listener: &Listener) {
+        let mut waiting = self.gather.lock();
+        waiting.slow += 1;
+        self.slow = true;
+        self.gather.see_to(&mut waiting, listener);
     }
 
     fn next(&mut self) -> Option<(Arc<str>, Vec<Asker>)> {
         let mut waiting = self.gather.lock();
-        while let Some(text) = waiting.order.pop_front() {
+        waiting.slow -= usize::from(std::mem::take(&mut self.slow));
+        // Two would have half the company each.
+        let another = waiting.running - waiting.slow > 1;
+        while !another && let Some(text) = waiting.order.pop_front() {
             let Some((text, askers)) = waiting.askers.remove_entry(&text) else { continue };
             let (together, later) = company(askers);
             if !later.is_empty() {
@@ -227,7 +257,9 @@ impl Runner {
 impl Drop for Runner {
     fn drop(&mut self) {
         if self.at_work {
-            self.gather.lock().running -= 1;
+            let mut waiting = self.gather.lock();
+            waiting.running -= 1;
+            waiting.slow -= usize::from(self.slow);
         }
     }
 }
@@ -286,4 +318,52 @@ fn arguments(askers: &[Asker]) -> Result<PgArguments, DbErr> {
         added.map_err(|error| DbErr::Custom(error.to_string()))?;
     }
     Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somebody who asks, and who is told.
+    fn asker(row: Option<u128>, alone: bool) -> (Asker, oneshot::Receiver<Answer>) {
+        let (answer, told) = oneshot::channel();
+        (Asker { values: Vec::new(), row: row.map(Uuid::from_u128), alone, answer }, told)
+    }
+
+    fn rows<'a>(askers: impl IntoIterator<Item = &'a Asker>) -> Vec<u128> {
+        askers.into_iter().filter_map(|asker| asker.row).map(|row| row.as_u128()).collect()
+    }
+
+    #[test]
+    fn no_two_who_write_one_row_go_together() {
+        let (askers, _told): (Vec<_>, Vec<_>) =
+            [1, 2, 1, 3, 2, 1].map(|row| asker(Some(row), false)).into_iter().unzip();
+        let (together, later) = company(askers.into());
+        assert_eq!((rows(&together), rows(&later)), (vec![1, 2, 3], vec![1, 2, 1]));
+        let (askers, _told): (Vec<_>, Vec<_>) = (0..MOST + 3).map(|_| asker(None, false)).unzip();
+        let (together, later) = company(askers.into());
+        assert_eq!((together.len(), later.len()), (MOST, 3), "those who read go together, up to a number");
+    }
+
+    #[test]
+    fn whoever_goes_alone_goes_alone_and_whoever_has_gone_not_at_all() {
+        let people = [(1, false), (2, true), (3, false), (4, true), (5, false)];
+        let (askers, mut told): (Vec<_>, Vec<_>) =
+            people.map(|(row, alone)| asker(Some(row), alone)).into_iter().unzip();
+        drop(told.pop());
+        let (together, later) = company(askers.into());
+        assert_eq!((rows(&together), rows(&later)), (vec![1, 3], vec![2, 4]));
+        let (together, later) = company(later);
+        assert_eq!((rows(&together), rows(&later)), (vec![2], vec![4]));
+    }
+
+    #[test]
+    fn values_are_counted_on_and_other_dollars_are_left_alone() {
+        let mut text = askers(2);
+        numbered(&mut text, " SELECT $1, '$.a', $12 FROM q", "q.v", 3);
+        assert_eq!(
+            text,
+            "WITH q AS (SELECT * FROM unnest($1, $2) WITH ORDINALITY AS q(v1, v2, n)) SELECT q.v4, '$.a', q.v15 FROM q"
+        );
+    }
 }

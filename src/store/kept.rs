@@ -19,7 +19,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use uuid::Uuid;
 
-use super::gather::Gather;
+use super::gather::{Gather, askers, numbered};
 
 /// A connection that was idle for so long may be dead.
 const IDLE: Duration = Duration::from_secs(30);
@@ -170,25 +170,30 @@ impl Db {
         self.pool.begin_with_options(options).await
     }
 
-    /// The rows that a statement of [`askers`](super::askers) answers to one who brings `values`; to whom else it
-    /// answers is the others' matter.
+    /// The rows of a SELECT for one who asks. On PostgreSQL, those who ask the same of other rows at the same time share a
+    /// statement that began after they asked. For what finds few rows by an index: anything else keeps the others waiting.
     ///
     /// # Errors
-    /// The database's own; [`DbErr::Custom`] where statements are not gathered.
-    pub async fn read_along(&self, text: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, DbErr> {
-        self.gathering()?.reads.ask(&self.listener, text, None, values).await
+    /// The database's own.
+    pub async fn query_along(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let Some(kept) = &self.kept else { return self.pool.query_all_raw(statement).await };
+        let values = statement.values.map(|values| values.0).unwrap_or_default();
+        let mut text = askers(values.len());
+        text.push_str(" SELECT q.n, found.* FROM q, LATERAL (");
+        numbered(&mut text, &statement.sql, "q.v", 0);
+        text.push_str(") AS found");
+        kept.reads.ask(&self.listener, &text, None, values).await
     }
 
-    /// The same for one who writes `row`.
+    /// The rows that a statement of [`askers`](super::askers) answers to one who brings `values` and writes `row`.
     ///
     /// # Errors
-    /// The same. Then nothing was written for this one, unless the connection was lost.
+    /// The database's own, and [`DbErr::Custom`] on SQLite. When the database refused, nothing was written for this one.
     pub async fn write_along(&self, text: &str, row: Uuid, values: Vec<Value>) -> Result<Vec<QueryResult>, DbErr> {
-        self.gathering()?.writes.ask(&self.listener, text, Some(row), values).await
-    }
-
-    fn gathering(&self) -> Result<&Kepts, DbErr> {
-        self.kept.as_ref().ok_or_else(|| DbErr::Custom("statements are gathered on PostgreSQL alone".into()))
+        let Some(kept) = &self.kept else {
+            return Err(DbErr::Custom("statements are gathered on PostgreSQL alone".into()));
+        };
+        kept.writes.ask(&self.listener, text, Some(row), values).await
     }
 
     /// Whether the database answers.

@@ -1,4 +1,5 @@
-//! Writes that go to the disk together, as they do on SQLite: each of them holds or fails by itself.
+//! Writes that go to the disk together, in one transaction on SQLite and in one statement on PostgreSQL: each of them
+//! holds or fails by itself.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::database::on_postgres;
 use crate::world::World;
 
 /// What becomes of a write once it has written.
@@ -88,5 +90,82 @@ async fn of_those_who_want_one_name_at_once_one_gets_it_and_the_rest_is_refused_
     assert_eq!(told, [vec![201; 31], vec![409; 29]].concat());
     assert_eq!(world.count("\"user\" WHERE deleted_at IS NULL", []).await, 31);
     assert_eq!(world.count("event WHERE action = 'user.created'", []).await, 31);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_change_many_each_gets_its_own_answer() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let people = join_all((0..40).map(|n| async move { scim.user(&format!("person-{n}")).await })).await;
+    let titled = join_all(people.iter().enumerate().map(|(n, id)| async move {
+        let title = json!([{ "op": "replace", "path": "title", "value": format!("title {n}") }]);
+        let (somebody, nobody) = (format!("/Users/{id}"), format!("/Users/{}", Uuid::now_v7()));
+        let (changed, nobody) = tokio::join!(scim.patch(&somebody, title.clone()), scim.patch(&nobody, title));
+        (changed, nobody.status.as_u16())
+    }))
+    .await;
+    for (n, (changed, nobody)) in titled.into_iter().enumerate() {
+        assert_eq!(nobody, 404);
+        let changed = changed.is(200);
+        assert_eq!(changed.body["id"], people[n].to_string());
+        assert_eq!(changed.body["userName"], format!("person-{n}"));
+        assert_eq!(changed.body["title"], format!("title {n}"));
+    }
+    let found = join_all((0..60).map(|n| async move {
+        let found = scim.get(&format!("/Users?filter=userName%20eq%20%22person-{n}%22")).await.is(200);
+        found.body["Resources"].as_array().map(|found| found.iter().map(|one| one["id"].clone()).collect::<Vec<_>>())
+    }))
+    .await;
+    for (n, found) in found.into_iter().enumerate() {
+        let expected: Vec<_> = people.get(n).map(|id| json!(id.to_string())).into_iter().collect();
+        assert_eq!(found.unwrap_or_default(), expected, "person-{n}");
+    }
+    assert_eq!(world.count("event WHERE action = 'user.updated'", []).await, 40);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gathered_for_one_row_is_done_one_after_the_other() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let ada = scim.user("ada").await;
+    let told = join_all((0..24).map(|n| async move {
+        let number = json!([{ "op": "replace", "path": "title", "value": format!("title {n}") }]);
+        scim.patch(&format!("/Users/{ada}"), number).await.is(200).body["meta"]["version"].to_string()
+    }))
+    .await;
+    let versions: std::collections::BTreeSet<_> = told.into_iter().collect();
+    assert_eq!(versions.len(), 24, "each of them made a version of its own");
+    assert_eq!(world.rows("SELECT version FROM \"user\"", []).await[0]["version"], 25);
+    assert_eq!(world.events_of(ada).await.len(), 25);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_locked_for_long_keeps_nobody_else_waiting() {
+    if !on_postgres() {
+        return;
+    }
+    let world = World::new().await;
+    let scim = world.scim();
+    let people = join_all((0..12).map(|n| async move { scim.user(&format!("person-{n}")).await })).await;
+    let (locked, free) = people.split_first().unwrap();
+    let db = world.app.store.write.begin().await.unwrap();
+    db.execute_unprepared(&format!("SELECT 1 FROM \"user\" WHERE id = '{locked}' FOR UPDATE")).await.unwrap();
+    let off = |id: &Uuid| {
+        let path = format!("/Users/{id}");
+        async move { scim.patch(&path, json!([{ "op": "replace", "path": "active", "value": false }])).await }
+    };
+    let mut waiting = Box::pin(off(locked));
+    let others = join_all(free.iter().map(off));
+    tokio::select! {
+        done = &mut waiting => panic!("written while it was locked: {}", done.status),
+        done = others => done.into_iter().for_each(|done| drop(done.is(200))),
+    }
+    db.rollback().await.unwrap();
+    assert_eq!((&mut waiting).await.is(200).body["active"], false);
+    drop(waiting);
+    assert_eq!(world.count("activation WHERE until IS NULL", []).await, 0);
     world.end().await;
 }

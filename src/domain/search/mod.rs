@@ -63,6 +63,14 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// Whether it asks for one resource by a name that an index knows: what clients do before each write.
+    pub fn names_one(&self) -> bool {
+        let Self::Compare(AttrPath { schema: None, name, sub: None }, Op::Eq, Literal::String(_)) = self else {
+            return false;
+        };
+        ["id", "userName", "externalId"].iter().any(|indexed| name.eq_ignore_ascii_case(indexed))
+    }
+
     /// The same question put to `ty` in a search over several kinds: an attribute that only `other` has has no value
     /// here (RFC 7644 section 3.4.2.1). What neither has stays, to be refused.
     pub fn put_to(&self, ty: &ResourceType, other: &ResourceType) -> Self {

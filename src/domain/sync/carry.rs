@@ -327,7 +327,7 @@ async fn user_over(cx: &Cx, known: &Known, attributes: Map<String, Value>, dry: 
         let changed = i64::from(document != ours.attributes()?);
         return Ok((known.version + changed, document::active(&document).unwrap_or(ours.active)));
     }
-    let after = user::change(cx, known.id, |user| Ok(Some(told(user.active)))).await?;
+    let after = user::change(cx, known.id, |user, _| Ok(Some(told(user.active)))).await?;
     Ok((after.version, after.active))
 }
 
