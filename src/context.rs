@@ -285,6 +285,11 @@ impl Cx {
         &self.app.store.read
     }
 
+    /// Whether what `owner` owns exists for the actor: nobody else's does for a connection.
+    pub fn sees(&self, owner: Option<Uuid>) -> bool {
+        self.confined_to().is_none_or(|connection| owner == Some(connection))
+    }
+
     /// Which SQL dialect the database speaks.
     pub fn backend(&self) -> DbBackend {
         self.app.store.backend()

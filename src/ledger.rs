@@ -12,7 +12,7 @@ mod statement;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use chrono::{DateTime, Utc};
 use entity::{event, ledger_head};
-use sea_orm::sea_query::{Expr, LockBehavior, LockType, PostgresQueryBuilder};
+use sea_orm::sea_query::{LockBehavior, LockType, PostgresQueryBuilder};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
@@ -91,15 +91,27 @@ pub(crate) async fn record<C: ConnectionTrait>(
     entry: Entry,
     parts: Vec<Part>,
 ) -> Result<bool, DbErr> {
-    let row = row(origin, id, entry)?;
+    let mut row = row(origin, id, entry)?;
     if db.get_database_backend() == DbBackend::Postgres {
         return Ok(db.execute_raw(statement::together(parts, row)).await?.rows_affected() > 0);
     }
-    if !statement::write(db, parts).await? {
+    let mut parts = parts.into_iter();
+    if !statement::write(db, parts.by_ref().take(1)).await? {
         return Ok(false);
     }
-    append(db, vec![row]).await?;
+    let (seq, hash) = head(db, row.organization_id).await?;
+    link(&mut row, seq + 1, &hash);
+    let ends = new_head(row.organization_id, seq + 1, row.hash.clone());
+    let counts = tallies(row.organization_id, std::slice::from_ref(&row));
+    let rest = parts.chain([ends]).chain(counts).chain([statement::linked(row)]);
+    db.execute_raw(statement::one_after_the_other(rest)).await?;
     Ok(true)
+}
+
+/// Gives a row its place in the chain, after the row with the hash `before`.
+fn link(row: &mut event::Model, seq: i64, before: &[u8]) {
+    let hash = row_hash(before, row, seq);
+    (row.seq, row.hash) = (Some(seq), Some(hash));
 }
 
 /// Writes rows about what followed from earlier changes, inside a transaction.
@@ -119,11 +131,11 @@ async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Resu
         let (mut seq, mut hash) = head(db, organization).await?;
         for row in &mut rows {
             seq += 1;
-            hash = row_hash(&hash, row, seq);
-            (row.seq, row.hash) = (Some(seq), Some(hash.clone()));
+            link(row, seq, &hash);
+            hash = row.hash.clone().unwrap_or_default();
         }
-        set_head(db, organization, seq, hash).await?;
-        count(db, organization, &rows).await?;
+        let ends = new_head(organization, seq, Some(hash));
+        statement::write(db, [ends].into_iter().chain(tallies(organization, &rows))).await?;
     }
     let postgres = db.get_database_backend() == DbBackend::Postgres;
     let mut rows = rows.into_iter().map(|row| match postgres {
@@ -220,14 +232,9 @@ async fn head<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(i64, Ve
     Ok(head.map_or((0, GENESIS.to_vec()), |head| (head.seq, head.hash)))
 }
 
-async fn set_head<C: ConnectionTrait>(db: &C, organization: Uuid, seq: i64, hash: Vec<u8>) -> Result<(), DbErr> {
-    ledger_head::Entity::update_many()
-        .col_expr(ledger_head::Column::Seq, Expr::value(seq))
-        .col_expr(ledger_head::Column::Hash, Expr::value(hash))
-        .filter(ledger_head::Column::OrganizationId.eq(organization))
-        .exec(db)
-        .await?;
-    Ok(())
+fn new_head(organization: Uuid, seq: i64, hash: Option<Vec<u8>>) -> Part {
+    let values = [organization.into(), seq.into(), hash.into()];
+    Part::update("ledger_head SET seq = $2, hash = $3", "organization_id = $1", values)
 }
 
 /// Chains the rows of every organization that are not in the chain yet. Only PostgreSQL leaves any.
@@ -295,32 +302,28 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
         [organization.into(), Value::from(links).into()],
     ))
     .await?;
-    set_head(&db, organization, seq, hash).await?;
-    count(&db, organization, &rows).await?;
+    let ends = new_head(organization, seq, Some(hash));
+    statement::write(&db, [ends].into_iter().chain(tallies(organization, &rows))).await?;
     db.commit().await?;
     Ok(rows.len() as u64)
 }
 
 /// Adds to the tallies what rows that join the chain say about populations: nobody ever has to count.
-async fn count<C: ConnectionTrait>(db: &C, organization: Uuid, rows: &[event::Model]) -> Result<(), DbErr> {
+fn tallies(organization: Uuid, rows: &[event::Model]) -> impl Iterator<Item = Part> + use<> {
     let mut sums = std::collections::BTreeMap::new();
     for row in rows.iter().filter(|row| row.population != 0) {
         let kind = row.subject_kind.as_str();
-        *sums.entry((row.connection_id.unwrap_or_default(), kind)).or_insert(0) += row.population;
+        *sums.entry((row.connection_id.unwrap_or_default(), kind.to_owned())).or_insert(0) += row.population;
         if MOVES.contains(&row.action.as_str()) {
-            *sums.entry((Uuid::nil(), kind)).or_insert(0) -= row.population;
+            *sums.entry((Uuid::nil(), kind.to_owned())).or_insert(0) -= row.population;
         }
     }
-    for ((connection, kind), sum) in sums {
-        db.execute_raw(Statement::from_sql_and_values(
-            db.get_database_backend(),
-            "INSERT INTO tally (organization_id, connection_id, kind, n) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (organization_id, connection_id, kind) DO UPDATE SET n = tally.n + excluded.n",
-            [organization.into(), connection.into(), kind.into(), sum.into()],
-        ))
-        .await?;
-    }
-    Ok(())
+    sums.into_iter().map(move |((connection, kind), sum)| {
+        let row = "tally (organization_id, connection_id, kind, n)";
+        let or_more = "TRUE ON CONFLICT (organization_id, connection_id, kind) DO UPDATE SET n = tally.n + excluded.n";
+        let values = [organization.into(), connection.into(), kind.into(), sum.into()];
+        Part::insert(row, "$1, $2, $3, $4", or_more, values)
+    })
 }
 
 /// What a walk along one organization's chain found.

@@ -103,10 +103,11 @@ pub async fn grow(target: &Target, known: u64, wanted: u64) -> Result<()> {
     tidy(target).await
 }
 
-/// What tells the planner how much there is, and the kernel to write it down now and not while we measure.
+/// What tells the planner how much there is, and the disk what has been written, now and not while we measure. SQLite
+/// keeps no statistics of its own accord, so it has none here.
 async fn tidy(target: &Target) -> Result<()> {
     match target.kind {
-        Kind::Sqlite => target.db.execute_unprepared("ANALYZE").await?,
+        Kind::Sqlite => target.db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?,
         Kind::Floor | Kind::Postgres => {
             target.db.execute_unprepared("VACUUM ANALYZE").await?;
             target.db.execute_unprepared("CHECKPOINT").await?

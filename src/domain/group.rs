@@ -328,7 +328,8 @@ async fn close_all(tx: &Tx<'_>, table: &str, which: &str, id: Uuid, now: DateTim
 
 /// One live group that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<Group> {
-    let group = list::one(cx, &TABLE, id).await?.ok_or_else(|| Error::not_found("the group"))?;
+    let group = list::one(cx, &TABLE, id).await?.filter(|group| cx.sees(group.connection_id));
+    let group = group.ok_or_else(|| Error::not_found("the group"))?;
     cx.allow(Action::ReadGroup, group.connection_id)?;
     Ok(group)
 }
@@ -424,7 +425,7 @@ async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<Group> {
         DbBackend::Postgres => query.lock(LockType::NoKeyUpdate).into_partial_model::<Group>().one(&tx.db).await?,
         _ => query.into_partial_model::<Group>().one(&tx.db).await?,
     };
-    let group = group.ok_or_else(|| Error::not_found("the group"))?;
+    let group = group.filter(|group| cx.sees(group.connection_id)).ok_or_else(|| Error::not_found("the group"))?;
     cx.allow(Action::WriteGroup, group.connection_id)?;
     Ok(group)
 }

@@ -115,14 +115,28 @@ async fn make(cx: &Cx, ty: &ResourceType, owner: Option<Uuid>, document: &Map<St
     .await
 }
 
+/// True where the connection `$3` knows nobody by the external id `$4`. Live and deleted ones have an index each; asked for
+/// both at once, a database would walk through all.
+const UNKNOWN: &str = r#"NOT EXISTS (SELECT 1 FROM "user" k
+      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM "user" k
+      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NOT NULL)"#;
+
 /// The account that `owner` means by `external_id`: a live one, or else one that may still come back.
 async fn known(tx: &Tx<'_>, owner: Option<Uuid>, external_id: Option<&str>) -> Result<Option<User>> {
     let (Some(owner), Some(external_id)) = (owner, external_id) else { return Ok(None) };
+    // Nearly always nobody is, which one statement finds out.
+    let anybody = format!("SELECT 1 WHERE NOT ({UNKNOWN})");
+    let nobody = sea_orm::Value::Uuid(None);
+    let values = [tx.organization().into(), nobody, owner.into(), external_id.into()];
+    let backend = tx.db.get_database_backend();
+    if tx.db.query_one_raw(Statement::from_sql_and_values(backend, anybody, values)).await?.is_none() {
+        return Ok(None);
+    }
     let query = tx
         .find::<user::Entity>()
         .filter(user::Column::ConnectionId.eq(owner))
         .filter(user::Column::ExternalId.eq(external_id));
-    // Live and deleted ones have an index each; asked for both at once, a database would walk through all.
     let live = locked(tx, query.clone().filter(user::Column::DeletedAt.is_null())).await?;
     if live.is_some() {
         return Ok(live);
@@ -147,12 +161,7 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
         ..facts(&document, true)?
     };
     let unknown = match (tx.locks, owner, &user.external_id) {
-        (false, Some(_), Some(_)) => {
-            r#"NOT EXISTS (SELECT 1 FROM "user" k WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4
-                 AND k.deleted_at IS NULL)
-               AND NOT EXISTS (SELECT 1 FROM "user" k WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4
-                 AND k.deleted_at IS NOT NULL)"#
-        }
+        (false, Some(_), Some(_)) => UNKNOWN,
         _ => "TRUE",
     };
     let row = r#""user" (organization_id, id, connection_id, external_id, user_name, user_name_key, display_name,
@@ -406,7 +415,8 @@ pub(super) async fn close_held(tx: &Tx<'_>, table: &str, users: &[Uuid], now: Da
 
 /// One live account that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<User> {
-    let user = list::one(cx, &TABLE, id).await?.ok_or_else(|| Error::not_found("the user"))?;
+    let user = list::one(cx, &TABLE, id).await?.filter(|user| cx.sees(user.connection_id));
+    let user = user.ok_or_else(|| Error::not_found("the user"))?;
     cx.allow(Action::ReadUser, user.connection_id)?;
     Ok(user)
 }
@@ -537,7 +547,7 @@ pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Resu
             locked(tx, tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(live)).await?
         }
     };
-    let user = user.ok_or_else(|| Error::not_found("the user"))?;
+    let user = user.filter(|user| cx.sees(user.connection_id)).ok_or_else(|| Error::not_found("the user"))?;
     cx.allow(action, user.connection_id)?;
     Ok(user)
 }

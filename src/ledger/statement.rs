@@ -132,7 +132,10 @@ pub(super) const TOLD: &str = " RETURNING organization_id, pos)";
 pub(super) const LISTED: &str = "INSERT INTO unsealed (organization_id, pos) SELECT organization_id, pos FROM e";
 
 /// Writes the parts of a change one by one, inside its transaction; false when the first one found nothing to write.
-pub(crate) async fn write<C: ConnectionTrait>(db: &C, parts: Vec<Part>) -> Result<bool, DbErr> {
+pub(crate) async fn write<C: ConnectionTrait>(
+    db: &C,
+    parts: impl IntoIterator<Item = Part, IntoIter: Send> + Send,
+) -> Result<bool, DbErr> {
     let backend = db.get_database_backend();
     for (n, part) in parts.into_iter().enumerate() {
         let written = db.execute_raw(Statement::from_sql_and_values(backend, part.text(), part.values)).await?;
@@ -141,6 +144,26 @@ pub(crate) async fn write<C: ConnectionTrait>(db: &C, parts: Vec<Part>) -> Resul
         }
     }
     Ok(true)
+}
+
+/// Parts that need no look at each other's outcome, for SQLite: several statements in one go.
+pub(super) fn one_after_the_other(parts: impl IntoIterator<Item = Part>) -> Statement {
+    let mut text = String::with_capacity(1_024);
+    let mut known: Vec<Sql> = Vec::with_capacity(32);
+    for part in parts {
+        numbered(&mut text, &part.text(), "$", known.len());
+        text.push_str("; ");
+        known.extend(part.values);
+    }
+    Statement::from_sql_and_values(DbBackend::Sqlite, text, known)
+}
+
+/// A ledger row that has its place in the chain, for SQLite.
+pub(super) fn linked(row: event::Model) -> Part {
+    let chained = [row.at.into(), row.seq.into(), row.hash.clone().into()];
+    let values = values(row).into_iter().chain(chained);
+    let numbers: Vec<String> = (1..=18).map(|n| format!("${n}")).collect();
+    Part::insert(&format!("event ({COLUMNS}, at, seq, hash)"), &numbers.join(", "), "TRUE", values)
 }
 
 /// The parts of a change and its ledger row as one statement, inside a transaction. Nothing is written unless the first

@@ -58,6 +58,8 @@ struct Batches {
 pub struct Batch {
     pub db: DatabaseTransaction,
     answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
+    /// Whether the last write in it has a savepoint still.
+    savepoint: bool,
 }
 
 /// The turn of one write in a [`Batch`].
@@ -65,6 +67,7 @@ pub struct Batch {
 pub struct BatchTurn {
     place: OwnedMutexGuard<Option<Batch>>,
     answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
+    savepoint: bool,
 }
 
 impl Batch {
@@ -97,8 +100,7 @@ impl BatchTurn {
         // The first one of a batch has nothing before it to be spared.
         let alone = self.answers.is_empty();
         match (keep, alone) {
-            (true, true) => {}
-            (true, false) => db.execute_unprepared("RELEASE one").await.map(|_| ())?,
+            (true, _) => {}
             (false, true) => {
                 db.rollback().await?;
                 return Ok(None);
@@ -110,7 +112,7 @@ impl BatchTurn {
             self.answers.push(answer);
             told
         });
-        *self.place = Some(Batch { db, answers: self.answers });
+        *self.place = Some(Batch { db, answers: self.answers, savepoint: self.savepoint && keep });
         Ok(told)
     }
 }
@@ -185,11 +187,15 @@ impl Store {
         {
             full.end().await;
         }
-        if let Some(Batch { db, answers }) = place.take() {
-            if !answers.is_empty() {
-                db.execute_unprepared("SAVEPOINT one").await?;
+        if let Some(Batch { db, answers, savepoint: before }) = place.take() {
+            let savepoint = !answers.is_empty();
+            match (savepoint, before) {
+                (false, _) => {}
+                (true, false) => db.execute_unprepared("SAVEPOINT one").await.map(|_| ())?,
+                // The savepoint of the write before, which was kept.
+                (true, true) => db.execute_unprepared("RELEASE one; SAVEPOINT one").await.map(|_| ())?,
             }
-            return Ok((BatchTurn { place, answers }, db));
+            return Ok((BatchTurn { place, answers, savepoint }, db));
         }
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -207,7 +213,7 @@ impl Store {
             }
             batches.since.store(0, Ordering::Release);
         });
-        Ok((BatchTurn { place, answers: Vec::new() }, db))
+        Ok((BatchTurn { place, answers: Vec::new(), savepoint: false }, db))
     }
 
     /// When what is being written on SQLite began, in microseconds, if anything is.

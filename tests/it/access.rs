@@ -396,8 +396,8 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
             5 => {
                 let Some(who) = dice.pick(&users) else { continue };
                 let active = dice.roll(2) == 0;
-                user::change(provider, who, |user| {
-                    let mut document = user.attributes()?;
+                user::change(provider, who, |_, known| {
+                    let mut document = known.clone();
                     document.insert("active".into(), active.into());
                     Ok(Some(document))
                 })

@@ -15,7 +15,7 @@ use rolecall::domain::list::Keyset;
 use rolecall::domain::mapping::{self, NewMapping, Target};
 use rolecall::domain::{role, user};
 use rolecall::error::{Error, Result};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::world::World;
@@ -56,8 +56,8 @@ async fn change_something(stage: &Stage, choice: usize) -> Result<()> {
         }
         4 => {
             let active = !choice.is_multiple_of(3);
-            let edit = |user: &user::User| {
-                let mut document = user.attributes()?;
+            let edit = |_: &user::User, known: &Map<String, Value>| {
+                let mut document = known.clone();
                 document.insert("active".into(), active.into());
                 Ok(Some(document))
             };

@@ -327,8 +327,8 @@ async fn a_proposal_goes_stale_with_the_name_and_with_the_account() {
     let proposal = only_proposal(&world).await;
     let cx = world.system();
     let rename = |name: &'static str| {
-        user::change(&cx, account.id, move |user| {
-            let mut attributes = user.attributes()?;
+        user::change(&cx, account.id, move |_, known| {
+            let mut attributes = known.clone();
             attributes.insert("userName".into(), name.into());
             Ok(Some(attributes))
         })

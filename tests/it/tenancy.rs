@@ -140,9 +140,13 @@ async fn the_ids_of_strangers_are_not_found_on_any_route() {
             }
         }
         // An id that nobody has is refused in the very same words.
-        let unknown = world.scim().get(&format!("/Users/{}", Uuid::now_v7())).await.refused(404, None);
-        let foreign = world.scim().get(&format!("/Users/{}", theirs.user)).await.refused(404, None);
-        assert_eq!(unknown.body, foreign.body);
+        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+            let ask = async |id: Uuid| {
+                let answer = world.scim().send(method.clone(), &format!("/Users/{id}"), body_for(&method), &[]).await;
+                answer.refused(404, None).body
+            };
+            assert_eq!(ask(Uuid::now_v7()).await, ask(theirs.user).await, "{method}");
+        }
 
         for search in [
             format!("id eq \"{}\"", theirs.user),
