@@ -278,8 +278,8 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
             "SELECT e.pos, e.organization_id, e.id, e.at, e.requested_at, e.actor_kind, e.actor_id, e.actor_name, e.action, \
              e.subject_kind, e.subject_id, e.connection_id, e.request_id, e.digest, e.population, \
              NULL AS seq, NULL AS hash, NULL AS payload, NULL AS salt \
-             FROM unsealed q JOIN event e ON e.organization_id = q.organization_id AND e.pos = q.pos \
-             WHERE q.organization_id = $1 ORDER BY q.pos LIMIT {SEAL_BATCH}"
+             FROM (SELECT pos FROM unsealed WHERE organization_id = $1 ORDER BY pos LIMIT {SEAL_BATCH}) AS q \
+             JOIN event e ON e.organization_id = $1 AND e.pos = q.pos ORDER BY q.pos"
         ),
         [organization.into()],
     ));

@@ -388,7 +388,10 @@ pub struct Member {
 /// The direct members of each of these groups: users first, then groups, each by id.
 pub async fn members_of(cx: &Cx, groups: &[Uuid]) -> Result<HashMap<Uuid, Vec<Member>>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let among = list::among(cx.backend(), 2);
+    let (among, values) = match groups {
+        [one] => ("= $2".into(), (*one).into()),
+        _ => (list::among(cx.backend(), 2), list::ids(groups)),
+    };
     let text = format!(
         r#"SELECT m.group_id, m.user_id AS id, FALSE AS is_group, coalesce(u.display_name, u.user_name) AS display
            FROM membership m JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id
@@ -399,7 +402,7 @@ pub async fn members_of(cx: &Cx, groups: &[Uuid]) -> Result<HashMap<Uuid, Vec<Me
            WHERE n.organization_id = $1 AND n.until IS NULL AND n.group_id {among}
            ORDER BY 1, 3, 2"#
     );
-    let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), list::ids(groups)]);
+    let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), values]);
     let mut members: HashMap<Uuid, Vec<Member>> = HashMap::new();
     for row in Member::find_by_statement(statement).all(cx.db()).await? {
         members.entry(row.group_id).or_default().push(row);
@@ -414,7 +417,7 @@ pub async fn has_at_most(cx: &Cx, id: Uuid, limit: u64) -> Result<bool> {
         "SELECT 1 FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL LIMIT 1 OFFSET {limit}"
     );
     let values = [cx.organization().into(), id.into()];
-    Ok(cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?.is_none())
+    Ok(cx.db().query_along(Statement::from_sql_and_values(cx.backend(), text, values)).await?.is_empty())
 }
 
 /// The live group `id`, locked for this write; the actor must be allowed to change it.

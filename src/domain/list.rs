@@ -231,8 +231,10 @@ async fn numbered<M: FromQueryResult>(
                 values.push((offset as i64).into());
                 let ids = format!("{} OFFSET ${}", page("r.id"), values.len());
                 let name = table.name;
+                // From the page to its rows, not the other way round, which is how SQLite would have the order for nothing.
                 format!(
-                    r#"SELECT {columns} FROM ({ids}) AS page JOIN "{name}" r ON r.organization_id = $1 AND r.id = page.id ORDER BY {order}"#
+                    r#"SELECT {columns} FROM ({ids}) AS page CROSS JOIN "{name}" r
+                       WHERE r.organization_id = $1 AND r.id = page.id ORDER BY {order}"#
                 )
             }
         };

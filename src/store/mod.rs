@@ -131,8 +131,8 @@ impl Store {
             }
             let file = format!("sqlite://{}?mode=rwc", path.split('?').next().unwrap_or(path));
             // The writer first: it makes the file and switches it to write-ahead logging.
-            let write = Database::connect(sqlite(&file, 1)).await?;
-            let read = Database::connect(sqlite(&file, SQLITE_READERS)).await?;
+            let write = Database::connect(sqlite(&file, 1, "-8000")).await?;
+            let read = Database::connect(sqlite(&file, SQLITE_READERS, "-4000")).await?;
             let (read, write) = (Db::of(read), Db::of(write));
             return Ok(Self { read, write, batches: Arc::default(), alike: Arc::default(), url: url.into() });
         }
@@ -291,7 +291,8 @@ impl Store {
     }
 }
 
-fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+/// `cache`: what each connection may keep of the file, in KiB with a minus, as SQLite has it.
+fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -299,14 +300,14 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
         .acquire_timeout(Duration::from_secs(30))
         .test_before_acquire(false)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|options| {
+        .map_sqlx_sqlite_opts(move |options| {
             options
                 .journal_mode(SqliteJournalMode::Wal)
                 // A 2xx means that it is on disk, also after a power cut.
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(15))
                 .foreign_keys(true)
-                .pragma("cache_size", "-16000")
+                .pragma("cache_size", cache)
                 .pragma("temp_store", "memory")
         });
     options

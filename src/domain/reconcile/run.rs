@@ -1,11 +1,11 @@
 //! Carrying a comparison out: one of a connection at a time. What it finds is written in parts, each in a transaction of
 //! its own; one that died halfway has left true findings, and the next one goes over all of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{ConnectionKind, Model as Connection};
-use entity::{finding, reconciliation};
+use entity::{finding, reconciliation, user};
 use sea_orm::sea_query::{Expr, LockType, OnConflict};
 use sea_orm::{
     ActiveEnum, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
@@ -332,6 +332,9 @@ pub(super) async fn keep(cx: &Cx, run: &Run, outcome: Outcome) -> Result<(Counts
     Ok((counts, note))
 }
 
+/// So long a decision may take from its instant until others see it.
+const ON_ITS_WAY: Duration = Duration::seconds(30);
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Written {
     opened: u64,
@@ -361,13 +364,14 @@ async fn seen(
         .order_by_asc(finding::Column::Id);
     let mut known: HashMap<Vec<u8>, Finding> =
         all_locked(tx, query).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
+    let put_right = put_right(tx, run, known.values()).await?;
     let now = tx.now_after(Some(run.started_at));
     renew(tx, run, now).await?;
     let (mut written, mut fresh, mut events) = (Written::default(), Vec::new(), Vec::new());
     for (found, key) in part.iter().zip(keys) {
         match known.remove(&key) {
             Some(before) => {
-                let after = again(found, &before, run, columns, now);
+                let after = again(found, &before, run, columns, (put_right.contains(&before.id), now));
                 let reopened = before.state != State::Open && after.state == State::Open;
                 if reopened {
                     written.reopened += 1;
@@ -435,9 +439,35 @@ fn new(tx: &Tx<'_>, found: &Found, key: Vec<u8>, run: &Run, now: DateTime<Utc>) 
     }
 }
 
+/// Of findings that were decided about just before the comparison began, those whose account is not in use: the decision
+/// was on its way, and what the comparison saw was not what it did.
+async fn put_right(tx: &Tx<'_>, run: &Run, known: impl Iterator<Item = &Finding>) -> Result<HashSet<Uuid>> {
+    let decided = run.started_at - ON_ITS_WAY..run.started_at;
+    let doubtful = known.filter(|finding| {
+        finding.state == State::Resolved && finding.decided_at.is_some_and(|at| decided.contains(&at))
+    });
+    let doubtful: Vec<(Uuid, Uuid)> = doubtful.filter_map(|finding| Some((finding.id, finding.user_id?))).collect();
+    if doubtful.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let in_use = tx
+        .find::<user::Entity>()
+        .filter(user::Column::Id.is_in(doubtful.iter().map(|(_, user)| *user)))
+        .filter(user::Column::DeletedAt.is_null())
+        .filter(user::Column::Active.eq(true));
+    let in_use: Vec<Uuid> = in_use.select_only().column(user::Column::Id).into_tuple().all(&tx.db).await?;
+    Ok(doubtful.into_iter().filter(|(_, user)| !in_use.contains(user)).map(|(finding, _)| finding).collect())
+}
+
 /// What a finding is after it was seen again. An acceptance holds for what was accepted and no longer than it was said; a
 /// suspended account that nobody has turned on again stays put right.
-fn again(found: &Found, before: &Finding, run: &Run, columns: Option<&Columns>, now: DateTime<Utc>) -> Finding {
+fn again(
+    found: &Found,
+    before: &Finding,
+    run: &Run,
+    columns: Option<&Columns>,
+    (put_right, now): (bool, DateTime<Utc>),
+) -> Finding {
     let mut what = found.detail.clone();
     for (name, differs) in uncompared(before, columns) {
         what.entry(name).or_insert(differs);
@@ -447,7 +477,7 @@ fn again(found: &Found, before: &Finding, run: &Run, columns: Option<&Columns>, 
         State::Open => true,
         State::Accepted => same && before.accepted_until.is_none_or(|end| end > now),
         // What was seen before the decision says nothing against it.
-        State::Resolved if before.decided_at.is_some_and(|at| at >= run.started_at) => true,
+        State::Resolved if before.decided_at.is_some_and(|at| at >= run.started_at) || put_right => true,
         State::Resolved => before.resolution == Some(Resolution::Suspended) && !found.active,
         State::Gone => false,
     };
