@@ -22,7 +22,7 @@ mod m20261127_000005_source_reconciliation;
 mod m20261127_000006_last_read;
 mod m20261127_000007_no_shared_row;
 mod m20261127_000008_chain;
-mod m20261127_000009_intervals;
+mod m20261127_000009_no_keys_of_intervals;
 
 pub struct Migrator;
 
@@ -50,7 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000006_last_read::Migration),
             Box::new(m20261127_000007_no_shared_row::Migration),
             Box::new(m20261127_000008_chain::Migration),
-            Box::new(m20261127_000009_intervals::Migration),
+            Box::new(m20261127_000009_no_keys_of_intervals::Migration),
         ]
     }
 }

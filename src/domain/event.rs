@@ -181,9 +181,10 @@ pub enum Owners {
     Connection(Uuid),
 }
 
-/// The rows of the ledger of the organization `$1` that are not in the chain yet.
-const UNSEALED: &str =
-    "unsealed q JOIN event e ON e.organization_id = q.organization_id AND e.pos = q.pos WHERE q.organization_id = $1";
+/// The rows of the ledger of the organization `$1` that are not in the chain yet. In this order: SQLite, which keeps no
+/// statistics, would begin with all rows.
+const UNSEALED: &str = "unsealed q CROSS JOIN event e \
+     WHERE q.organization_id = $1 AND e.organization_id = q.organization_id AND e.pos = q.pos";
 
 /// How many live subjects of `kind` (`user`, `group`) there are now, without counting them: the tally at the end
 /// of the chain, and what the rows beyond it add. One statement, so the two fit together.

@@ -1,6 +1,6 @@
 //! Intervals name an account or a group, which are never taken out of the database, only marked as deleted: on
-//! PostgreSQL a foreign key finds that out by a query and a lock for each interval, which is much of what it costs to write
-//! one. And as nobody looks for an interval by its id alone, the primary key can be the index by which they are found.
+//! PostgreSQL a foreign key finds that out by a query and a lock for each interval, which is much of what it costs to
+//! write one.
 
 use sea_orm_migration::prelude::*;
 
@@ -21,10 +21,4 @@ const POSTGRES: &[&str] = &[
     "ALTER TABLE activation DROP CONSTRAINT activation_organization_id_user_id_fkey",
     "ALTER TABLE membership DROP CONSTRAINT membership_organization_id_group_id_fkey",
     "ALTER TABLE membership DROP CONSTRAINT membership_organization_id_user_id_fkey",
-    "ALTER TABLE activation DROP CONSTRAINT activation_pkey",
-    "ALTER TABLE activation ADD PRIMARY KEY (organization_id, user_id, id)",
-    "DROP INDEX activation_past",
-    "ALTER TABLE membership DROP CONSTRAINT membership_pkey",
-    "ALTER TABLE membership ADD PRIMARY KEY (organization_id, group_id, user_id, id)",
-    "DROP INDEX membership_group_past",
 ];
