@@ -576,7 +576,7 @@ impl<T> Change<T> {
         Self { settle, ..self }
     }
 
-    /// The same change of something else, for one that is written under locks.
+    /// The same change of something else, which is not told what only the database knew.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Change<U> {
         Change {
             value: make(self.value),

@@ -198,45 +198,79 @@ pub async fn change(
     id: Uuid,
     edit: impl Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync,
 ) -> Result<User> {
+    Ok(change_listed(cx, id, false, edit).await?.user)
+}
+
+/// The same, on wish with the account's groups where the actor may see those.
+pub async fn change_listed(
+    cx: &Cx,
+    id: Uuid,
+    with_groups: bool,
+    edit: impl Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync,
+) -> Result<Listed> {
     let edit = &edit;
     let types = types(cx).await?;
     let ty = &types.user;
-    cx.write_at_once(move |tx| {
-        Box::pin(async move {
-            let before = live(tx, cx, id, Action::WriteUser).await?;
-            let old = before.attributes()?;
-            let Some(attributes) = edit(&before, &old)? else { return Ok(Change::nothing(before)) };
-            let document = document::normalize(ty, attributes)?;
-            let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
-                (true, false) => "user.suspended",
-                (false, true) => "user.reactivated",
-                _ => "user.updated",
-            };
-            if action != "user.suspended" {
-                return update(tx, ty, before, &old, document, action);
-            }
-            if before.protected && cx.confined_to().is_some() {
-                return Err(protection::protected());
-            }
-            if cx.confined_to().is_none() {
-                return update(tx, ty, before, &old, document, action);
-            }
-            if !tx.locks {
-                let mut change = update(tx, ty, before, &old, document, action)?;
-                if let Some(main) = change.parts.first_mut() {
-                    main.only_if(protection::NOBODY_WATCHED);
-                }
-                return Ok(change);
-            }
-            let watch = Watch::begin(cx, tx).await?;
-            let mut change = update(tx, ty, before, &old, document, action)?;
-            // The watch looks at what the change has done, so that is written now.
-            change.write_now(tx).await?;
-            watch.end(cx, tx).await?;
-            Ok(change)
+    let (user, groups) = cx
+        .write_at_once(move |tx| {
+            Box::pin(async move {
+                let (before, groups) = match tx.locks {
+                    true => (live(tx, cx, id, Action::WriteUser).await?, None),
+                    false => {
+                        let Listed { user, groups } = listed(cx, id, with_groups).await?;
+                        cx.allow(Action::WriteUser, user.connection_id)?;
+                        (user, Some(groups))
+                    }
+                };
+                Ok(changed(tx, cx, ty, before, edit).await?.map(|user| (user, groups)))
+            })
         })
-    })
-    .await
+        .await?;
+    let groups = match groups {
+        Some(groups) => groups,
+        None if with_groups && sees_groups(cx) => groups_of(cx, id).await?,
+        None => Vec::new(),
+    };
+    Ok(Listed { user, groups })
+}
+
+async fn changed(
+    tx: &Tx<'_>,
+    cx: &Cx,
+    ty: &ResourceType,
+    before: User,
+    edit: &(impl Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync),
+) -> Result<Change<User>> {
+    let old = before.attributes()?;
+    let Some(attributes) = edit(&before, &old)? else { return Ok(Change::nothing(before)) };
+    let document = document::normalize(ty, attributes)?;
+    let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
+        (true, false) => "user.suspended",
+        (false, true) => "user.reactivated",
+        _ => "user.updated",
+    };
+    if action != "user.suspended" {
+        return update(tx, ty, before, &old, document, action);
+    }
+    if before.protected && cx.confined_to().is_some() {
+        return Err(protection::protected());
+    }
+    if cx.confined_to().is_none() {
+        return update(tx, ty, before, &old, document, action);
+    }
+    if !tx.locks {
+        let mut change = update(tx, ty, before, &old, document, action)?;
+        if let Some(main) = change.parts.first_mut() {
+            main.only_if(protection::NOBODY_WATCHED);
+        }
+        return Ok(change);
+    }
+    let watch = Watch::begin(cx, tx).await?;
+    let mut change = update(tx, ty, before, &old, document, action)?;
+    // The watch looks at what the change has done, so that is written now.
+    change.write_now(tx).await?;
+    watch.end(cx, tx).await?;
+    Ok(change)
 }
 
 /// Puts `document` in the place of `old`, unless they are the same.
@@ -415,10 +449,15 @@ pub(super) async fn close_held(tx: &Tx<'_>, table: &str, users: &[Uuid], now: Da
 
 /// One live account that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<User> {
-    let user = list::one(cx, &TABLE, id).await?.filter(|user| cx.sees(user.connection_id));
-    let user = user.ok_or_else(|| Error::not_found("the user"))?;
-    cx.allow(Action::ReadUser, user.connection_id)?;
-    Ok(user)
+    Ok(listed(cx, id, false).await?.user)
+}
+
+/// The same, on wish with its groups where the actor may see those.
+pub async fn listed(cx: &Cx, id: Uuid, with_groups: bool) -> Result<Listed> {
+    let found = list::one(cx, &listed_table(cx, with_groups), id).await?;
+    let found = found.filter(|row| cx.sees(row.user.connection_id)).ok_or_else(|| Error::not_found("the user"))?;
+    cx.allow(Action::ReadUser, found.user.connection_id)?;
+    Listed::of(&found)
 }
 
 /// The live accounts among `ids` that the actor may see.
@@ -458,10 +497,13 @@ impl Listed {
     }
 }
 
-/// A page of live accounts that the actor may see, on wish with their groups where the actor may see those.
-pub async fn search(cx: &Cx, query: &Query, with_groups: bool) -> Result<Found<Listed>> {
-    cx.allow(Action::ReadUser, cx.confined_to())?;
-    let with_groups = with_groups && cx.allow(Action::ReadGroup, cx.confined_to()).is_ok();
+/// Whether the actor may see the groups of those accounts that it may see.
+fn sees_groups(cx: &Cx) -> bool {
+    cx.allow(Action::ReadGroup, cx.confined_to()).is_ok()
+}
+
+/// Accounts, on wish with their groups where the actor may see those.
+fn listed_table(cx: &Cx, with_groups: bool) -> Table<ListedRow> {
     // A connection sees its own accounts, and of their groups its own.
     let own = if cx.confined_to().is_some() { " AND g.connection_id = r.connection_id" } else { "" };
     // From the account to its groups: SQLite, which keeps no statistics, would walk through all groups in their order.
@@ -471,7 +513,7 @@ pub async fn search(cx: &Cx, query: &Query, with_groups: bool) -> Result<Found<L
              AND g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL{own}"#
     );
     let groups = match cx.backend() {
-        _ if !with_groups => "NULL".into(),
+        _ if !(with_groups && sees_groups(cx)) => "NULL".into(),
         DbBackend::Postgres => {
             format!(
                 "(SELECT json_agg(json_build_array(g.id, g.display_name) ORDER BY g.display_name_key, g.id)::text {of})"
@@ -483,8 +525,13 @@ pub async fn search(cx: &Cx, query: &Query, with_groups: bool) -> Result<Found<L
         ),
     };
     let columns = format!("{COLUMNS}, {groups} AS groups").into();
-    let table = Table { name: "user", columns, id: |row: &ListedRow| row.user.id };
-    list::search(cx, &table, &types(cx).await?.user, query).await?.map(Listed::of)
+    Table { name: "user", columns, id: |row: &ListedRow| row.user.id }
+}
+
+/// A page of live accounts that the actor may see, on wish with their groups where the actor may see those.
+pub async fn search(cx: &Cx, query: &Query, with_groups: bool) -> Result<Found<Listed>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    list::search(cx, &listed_table(cx, with_groups), &types(cx).await?.user, query).await?.map(Listed::of)
 }
 
 /// Live accounts that `filter` matches, oldest first.
@@ -542,13 +589,8 @@ pub async fn groups_of(cx: &Cx, user: Uuid) -> Result<Vec<GroupOf>> {
 
 /// The live account `id`, locked for this write; the actor must be allowed to do `action` to it.
 pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Result<User> {
-    let user = match tx.locks {
-        false => list::one(cx, &TABLE, id).await?,
-        true => {
-            let live = user::Column::DeletedAt.is_null();
-            locked(tx, tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(live)).await?
-        }
-    };
+    let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
+    let user = locked(tx, query).await?;
     let user = user.filter(|user| cx.sees(user.connection_id)).ok_or_else(|| Error::not_found("the user"))?;
     cx.allow(action, user.connection_id)?;
     Ok(user)

@@ -13,7 +13,7 @@ use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::Projection;
 use crate::domain::list::{Found, Query};
-use crate::domain::user::{self, GroupOf, User};
+use crate::domain::user::{self, GroupOf, Listed, User};
 use crate::error::{Error, Result};
 use crate::reads::Kind;
 
@@ -25,19 +25,29 @@ pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer 
     // Whoever has just come is in no group; whoever was reactivated may be.
     match user.version {
         1 => shown(&caller, StatusCode::CREATED, &user, &[], &wanted.projection),
-        _ => single(&caller, StatusCode::CREATED, &user, &wanted.projection).await,
+        _ => {
+            let groups = match wants_groups(&wanted) {
+                true => visible(user::groups_of(&caller.cx, user.id).await)?,
+                false => Vec::new(),
+            };
+            shown(&caller, StatusCode::CREATED, &user, &groups, &wanted.projection)
+        }
     }
 }
 
 /// RFC 7644 section 3.4.1.
 pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, headers: HeaderMap) -> Answer {
-    let user = user::get(&caller.cx, user_id(&path.1)?).await?;
+    let Listed { user, groups } = user::listed(&caller.cx, user_id(&path.1)?, wants_groups(&wanted)).await?;
     if Preconditions::of(&headers).not_modified(user.version) {
         return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(user.version))]).into_response());
     }
-    let answer = single(&caller, StatusCode::OK, &user, &wanted.projection).await?;
+    let answer = shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)?;
     reads::one(&caller, Kind::User, &wanted, user.id, user.version);
     Ok(answer)
+}
+
+fn wants_groups(wanted: &Wanted) -> bool {
+    wanted.projection.wants("groups")
 }
 
 /// RFC 7644 section 3.4.2.
@@ -59,8 +69,9 @@ pub async fn replace(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let user = replaced(&caller, &path.1, &Preconditions::of(&headers), body).await?;
-    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+    let preconditions = Preconditions::of(&headers);
+    let Listed { user, groups } = replaced(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)
 }
 
 /// The account after a PUT, alone or in a Bulk.
@@ -69,9 +80,10 @@ pub async fn replaced(
     id: &str,
     preconditions: &Preconditions,
     body: Map<String, Value>,
-) -> Result<User> {
+    with_groups: bool,
+) -> Result<Listed> {
     let document = document::normalize(&caller.types.user, body)?;
-    user::change(&caller.cx, user_id(id)?, |user, _| {
+    user::change_listed(&caller.cx, user_id(id)?, with_groups, |user, _| {
         preconditions.check(user.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
@@ -91,8 +103,9 @@ pub async fn patch(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Answer {
-    let user = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
-    single(&caller, StatusCode::OK, &user, &wanted.projection).await
+    let preconditions = Preconditions::of(&headers);
+    let Listed { user, groups } = patched(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)
 }
 
 /// The account after a PATCH, alone or in a Bulk.
@@ -101,9 +114,10 @@ pub async fn patched(
     id: &str,
     preconditions: &Preconditions,
     body: Map<String, Value>,
-) -> Result<User> {
+    with_groups: bool,
+) -> Result<Listed> {
     let operations = patching::parse(&Value::Object(body))?;
-    user::change(&caller.cx, user_id(id)?, |user, known| {
+    user::change_listed(&caller.cx, user_id(id)?, with_groups, |user, known| {
         preconditions.check(user.version)?;
         patching::apply_user(&operations, &caller.types.user, known).map(Some)
     })
@@ -134,26 +148,14 @@ async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
 
 /// A page of users as text.
 pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Found<String>> {
-    let found = user::search(&caller.cx, query, wanted.projection.wants("groups")).await?;
+    let found = user::search(&caller.cx, query, wants_groups(wanted)).await?;
     reads::few(caller, Kind::User, wanted, found.rows.iter().map(|row| (row.user.id, row.user.version)));
     found.map(|row| render(caller, &row.user, &row.groups, &wanted.projection))
-}
-
-async fn single(caller: &Caller, status: StatusCode, user: &User, projection: &Projection) -> Answer {
-    let groups = groups(&caller.cx, user.id, projection).await?;
-    shown(caller, status, user, &groups, projection)
 }
 
 fn shown(caller: &Caller, status: StatusCode, user: &User, groups: &[GroupOf], projection: &Projection) -> Answer {
     let body = render(caller, user, groups, projection)?;
     Ok(resource(status, body, user.version, &location(user, &caller.base_url)))
-}
-
-async fn groups(cx: &Cx, id: Uuid, projection: &Projection) -> Result<Vec<GroupOf>> {
-    match projection.wants("groups") {
-        true => visible(user::groups_of(cx, id).await),
-        false => Ok(Vec::new()),
-    }
 }
 
 fn location(user: &User, base_url: &str) -> String {

@@ -13,7 +13,7 @@ use entity::{membership, user};
 use rolecall::bootstrap::{self, Bootstrapped};
 use rolecall::context::{App, Cx};
 use rolecall::{ledger, server};
-use sea_orm::{ActiveModelTrait, EntityTrait};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, Statement};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -229,6 +229,71 @@ async fn what_identity_providers_do_all_day_stays_within_its_budget() {
     meter.scim("PATCH", &path, replace("active", json!(false))).await.is(200).within(9, 4);
     meter.scim("DELETE", &path, Value::Null).await.is(204).within(14, 11);
     meter.end().await;
+}
+
+/// SQLite keeps no statistics, so that what joins tables is carried out in an order of its own guessing.
+#[tokio::test]
+async fn no_request_of_an_identity_provider_walks_through_a_whole_organization_on_sqlite() {
+    if crate::database::on_postgres() {
+        return;
+    }
+    let meter = Meter::new().await;
+    let ada = meter.user("ada").await;
+    let group = meter.group("engines", &[ada]).await;
+    let (user, group, title) = (format!("/Users/{ada}"), format!("/Groups/{group}"), json!("Countess"));
+    let replace = |name: &str, value: &Value| patch(json!([{ "op": "replace", "path": name, "value": value }]));
+    let requests = [
+        (
+            "POST",
+            "/Users",
+            json!({ "userName": "ben", "externalId": "x-ben", "emails": [{ "value": "ben@acme.example" }] }),
+        ),
+        ("GET", "/Users?filter=userName%20eq%20%22ada%22", Value::Null),
+        ("GET", "/Users?filter=externalId%20eq%20%22x-ada%22", Value::Null),
+        ("GET", "/Users?filter=emails.value%20eq%20%22ada@acme.example%22", Value::Null),
+        ("GET", "/Users?startIndex=1&count=100", Value::Null),
+        ("GET", "/Users?startIndex=2&count=1", Value::Null),
+        ("GET", "/Users?cursor&count=1", Value::Null),
+        ("GET", "/Groups?startIndex=2&count=1", Value::Null),
+        ("GET", "/Groups?filter=displayName%20eq%20%22engines%22", Value::Null),
+        ("GET", &user, Value::Null),
+        ("PATCH", &user, replace("title", &title)),
+        ("PATCH", &user, replace("active", &json!(false))),
+        ("PATCH", &group, remove(ada)),
+        ("PATCH", &group, add(ada)),
+        ("GET", &group, Value::Null),
+    ];
+    for (method, path, body) in requests {
+        let answer = meter.scim(method, path, body).await;
+        assert!((200..300).contains(&answer.status), "{method} {path}: {}", answer.body);
+        for statement in answer.statements {
+            let plans = statement.split("; ").filter(|one| !one.is_empty() && !one.contains("SAVEPOINT"));
+            for one in plans {
+                let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {one}"));
+                for step in meter.app.store.read.query_all_raw(explain).await.unwrap() {
+                    let step: String = step.try_get("", "detail").unwrap();
+                    assert!(!walks(&step), "{method} {path}: {step}\n{one}");
+                }
+            }
+        }
+    }
+    meter.end().await;
+}
+
+/// Whether a step of a plan reads all rows that an organization, or everybody, has in a table that grows with people.
+fn walks(step: &str) -> bool {
+    let large = ["user", "group", "membership", "activation", "event"];
+    let of = |name: &str| {
+        large.iter().any(|table| name.starts_with(table) || name.starts_with(&format!("sqlite_autoindex_{table}_")))
+    };
+    let words: Vec<&str> = step.split(' ').collect();
+    let index = words.iter().position(|word| *word == "INDEX").and_then(|at| words.get(at + 1));
+    match (words.first(), index) {
+        (Some(&"SEARCH"), Some(index)) => of(index) && step.ends_with("(organization_id=?)"),
+        (Some(&"SCAN"), Some(index)) => of(index),
+        (Some(&"SCAN"), None) => words.get(1).is_some_and(|table| large.contains(table)),
+        _ => false,
+    }
 }
 
 #[tokio::test]

@@ -297,8 +297,8 @@ async fn call(
         Endpoint::Users => {
             let user = match method {
                 Method::Post => user::create(&caller.cx, body).await?,
-                Method::Put => users::replaced(caller, id, &preconditions, body).await?,
-                Method::Patch => users::patched(caller, id, &preconditions, body).await?,
+                Method::Put => users::replaced(caller, id, &preconditions, body, false).await?.user,
+                Method::Patch => users::patched(caller, id, &preconditions, body, false).await?.user,
                 Method::Delete => return users::deleted(&caller.cx, id, &preconditions).await.map(|()| None),
             };
             Ok(Some((user.id, user.version)))
