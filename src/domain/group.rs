@@ -402,9 +402,13 @@ pub async fn members_of(cx: &Cx, groups: &[Uuid]) -> Result<HashMap<Uuid, Vec<Me
            WHERE n.organization_id = $1 AND n.until IS NULL AND n.group_id {among}
            ORDER BY 1, 3, 2"#
     );
-    let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), values]);
+    let values = vec![cx.organization().into(), values];
+    let rows: Vec<Member> = match groups.len() {
+        1 => list::along(cx, text, values).await?,
+        _ => Member::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?,
+    };
     let mut members: HashMap<Uuid, Vec<Member>> = HashMap::new();
-    for row in Member::find_by_statement(statement).all(cx.db()).await? {
+    for row in rows {
         members.entry(row.group_id).or_default().push(row);
     }
     Ok(members)
