@@ -217,8 +217,7 @@ pub async fn change_listed(
                 let (before, groups) = match tx.locks {
                     true => (live(tx, cx, id, Action::WriteUser).await?, None),
                     false => {
-                        let Listed { user, groups } = listed(cx, id, with_groups).await?;
-                        cx.allow(Action::WriteUser, user.connection_id)?;
+                        let Listed { user, groups } = one(cx, id, with_groups, Action::WriteUser).await?;
                         (user, Some(groups))
                     }
                 };
@@ -454,9 +453,14 @@ pub async fn get(cx: &Cx, id: Uuid) -> Result<User> {
 
 /// The same, on wish with its groups where the actor may see those.
 pub async fn listed(cx: &Cx, id: Uuid, with_groups: bool) -> Result<Listed> {
+    one(cx, id, with_groups, Action::ReadUser).await
+}
+
+/// One live account, as it is now, to which the actor may do `action`.
+async fn one(cx: &Cx, id: Uuid, with_groups: bool, action: Action) -> Result<Listed> {
     let found = list::one(cx, &listed_table(cx, with_groups), id).await?;
     let found = found.filter(|row| cx.sees(row.user.connection_id)).ok_or_else(|| Error::not_found("the user"))?;
-    cx.allow(Action::ReadUser, found.user.connection_id)?;
+    cx.allow(action, found.user.connection_id)?;
     Listed::of(&found)
 }
 
