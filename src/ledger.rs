@@ -18,6 +18,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Statement,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -168,17 +169,25 @@ pub(crate) async fn record_at_once(
     entry: Entry,
     parts: Vec<Part>,
 ) -> Result<Option<Written>, DbErr> {
-    let subject = entry.subject.id;
+    let apart = parts.first().and_then(Part::apart).unwrap_or(entry.subject.id);
     let (text, values) = statement::gathered(parts, row(origin, id, entry)?);
-    match db.write_along(&text, subject, values).await?.first() {
+    match db.write_along(&text, apart, values).await?.first() {
         Some(row) => Ok(Some(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })),
         None => Ok(None),
     }
 }
 
+/// What a row keeps of a change.
+#[derive(Serialize)]
+struct Payload {
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
 /// The row as it is before it joins the chain.
 fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr> {
-    let payload = json!({ "before": entry.before, "after": entry.after }).to_string();
+    let payload = serde_json::to_string(&Payload { before: entry.before, after: entry.after });
+    let payload = payload.map_err(|error| DbErr::Json(error.to_string()))?;
     let mut salt = vec![0u8; 16];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| DbErr::Custom("no randomness from the system".into()))?;
     Ok(event::Model {

@@ -136,7 +136,7 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
                 None => true,
             };
             match delta.only_one() {
-                Some(one) if as_it_is => Ok(one_member(tx, cx, before, one, edit.of_version)),
+                Some(one) if as_it_is && !edit.of_version => Ok(one_member(tx, cx, before, one)),
                 None if as_it_is && delta.is_empty() => Ok(Change::nothing(before)),
                 _ => Err(tx.needs_locks()),
             }
@@ -207,7 +207,7 @@ pub(super) async fn change_in(
 
 /// One user comes or goes, which is nearly all that happens to groups. Whoever else changes the group meanwhile does not
 /// matter; whether the user is one that can come or go is found out by the statement that writes.
-fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One, of_version: bool) -> Change<Group> {
+fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One) -> Change<Group> {
     let now = tx.now_after(Some(before.updated_at));
     let (user, come) = match one {
         One::Comes(user) => (user, true),
@@ -217,37 +217,30 @@ fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One, of_version: bool) -
         let ids: [sea_orm::Value; 3] = [tx.organization().into(), before.id.into(), user.into()];
         ids.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>()
     };
-    let mut condition = String::from(
-        "organization_id = $1 AND id = $2 AND deleted_at IS NULL AND connection_id IS NOT DISTINCT FROM $5 AND ",
-    );
-    let member = "EXISTS (SELECT 1 FROM membership m WHERE m.organization_id = $1 AND m.group_id = $2 AND m.user_id = $3 AND m.until IS NULL)";
-    let moved = if come {
+    let member = "EXISTS (SELECT 1 FROM membership m WHERE m.organization_id = $1 AND m.group_id = $2 AND m.user_id = $5 AND m.until IS NULL)";
+    let (condition, moved) = if come {
         // Share-locked, so that nobody is deleted while being added; before the group, as whoever deletes does it.
-        condition.push_str(&format!(
-            r#"NOT {member} AND EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $3 AND r.deleted_at IS NULL
-                 AND ($5 IS NULL OR r.connection_id = $5) FOR SHARE)"#
-        ));
+        let condition = format!(
+            r#"NOT {member} AND EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $5 AND r.deleted_at IS NULL
+                 AND ($3 IS NULL OR r.connection_id = $3) FOR SHARE)"#
+        );
         let row = "membership (organization_id, id, group_id, user_id, since, opened_by)";
         let select = format!("$1, $4, $2, $3, {INSTANT}, $5");
-        Part::insert(row, &select, "TRUE", ids(&[Uuid::now_v7().into(), tx.event.into()]))
+        (condition, Part::insert(row, &select, "TRUE", ids(&[Uuid::now_v7().into(), tx.event.into()])))
     } else {
-        condition.push_str(member);
+        let mut condition = member.to_owned();
         if cx.confined_to().is_some() {
             let protected =
-                r#"EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $3 AND r.protected = TRUE)"#;
+                r#"EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $5 AND r.protected = TRUE)"#;
             condition.push_str(&format!(" AND NOT {protected} AND {}", protection::NOBODY_WATCHED));
         }
         let set = format!("membership SET until = {INSTANT}, closed_by = $4");
         let open = "organization_id = $1 AND group_id = $2 AND user_id = $3 AND until IS NULL";
-        Part::update(&set, open, ids(&[tx.event.into()])).that_must_touch()
+        (condition, Part::update(&set, open, ids(&[tx.event.into()])).that_must_touch())
     };
-    let mut values = ids(&[now.into(), before.connection_id.into()]);
-    if of_version {
-        values.push(before.version.into());
-        condition.push_str(" AND version = $6");
-    }
-    let set = r#""group" SET version = version + 1, updated_at = greatest(updated_at, $4)"#;
-    let main = Part::update(set, condition, values);
+    let values =
+        vec![tx.organization().into(), before.id.into(), before.connection_id.into(), now.into(), user.into()];
+    let main = Part::count(r#""group""#, condition, values, user);
     let after = Group { updated_at: now, ..before };
     let (mut was, mut is) = (Map::new(), Map::new());
     Moved::of(one).tell(&mut was, &mut is);
@@ -385,20 +378,27 @@ pub struct Member {
     pub display: Option<String>,
 }
 
-/// The direct members of each of these groups: users first, then groups, each by id.
-pub async fn members_of(cx: &Cx, groups: &[Uuid]) -> Result<HashMap<Uuid, Vec<Member>>> {
+/// The direct members of each of these groups, on wish with what they are called: users first, then groups, each by id.
+pub async fn members_of(cx: &Cx, groups: &[Uuid], named: bool) -> Result<HashMap<Uuid, Vec<Member>>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
     let (among, values) = match groups {
         [one] => ("= $2".into(), (*one).into()),
         _ => (list::among(cx.backend(), 2), list::ids(groups)),
     };
+    let [user, user_name, group, group_name] = match named {
+        true => [
+            r#"JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id"#,
+            "coalesce(u.display_name, u.user_name)",
+            r#"JOIN "group" g ON g.organization_id = n.organization_id AND g.id = n.member_id"#,
+            "g.display_name",
+        ],
+        false => ["", "NULL", "", "NULL"],
+    };
     let text = format!(
-        r#"SELECT m.group_id, m.user_id AS id, FALSE AS is_group, coalesce(u.display_name, u.user_name) AS display
-           FROM membership m JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id
-           WHERE m.organization_id = $1 AND m.until IS NULL AND m.group_id {among}
+        r#"SELECT m.group_id, m.user_id AS id, FALSE AS is_group, {user_name} AS display
+           FROM membership m {user} WHERE m.organization_id = $1 AND m.until IS NULL AND m.group_id {among}
            UNION ALL
-           SELECT n.group_id, n.member_id, TRUE, g.display_name
-           FROM group_nesting n JOIN "group" g ON g.organization_id = n.organization_id AND g.id = n.member_id
+           SELECT n.group_id, n.member_id, TRUE, {group_name} FROM group_nesting n {group}
            WHERE n.organization_id = $1 AND n.until IS NULL AND n.group_id {among}
            ORDER BY 1, 3, 2"#
     );

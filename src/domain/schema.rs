@@ -211,21 +211,21 @@ impl ResourceType {
     /// extension added later never changes what an unqualified name means; the RFC's own enterprise extension
     /// is the exception, because Entra ID asks for `manager` without its URN.
     pub fn resolve(&self, path: &AttrPath) -> Option<Resolved<'_>> {
-        let (extension, attribute) = match &path.schema {
-            None => match self.core_attribute(&path.name) {
-                Some(attribute) => (None, attribute),
-                None => {
-                    let schema = self.extension(ENTERPRISE)?;
-                    (Some(schema.urn.as_str()), find(&schema.attributes, &path.name)?)
-                }
-            },
-            Some(urn) if urn.eq_ignore_ascii_case(&self.core.urn) => (None, self.core_attribute(&path.name)?),
-            Some(urn) => {
-                let schema = self.extension(urn)?;
-                (Some(schema.urn.as_str()), find(&schema.attributes, &path.name)?)
-            }
+        let schema = match &path.schema {
+            None if self.core_attribute(&path.name).is_some() => &self.core,
+            None => self.extension(ENTERPRISE)?,
+            Some(urn) if urn.eq_ignore_ascii_case(&self.core.urn) => &self.core,
+            Some(urn) => self.extension(urn)?,
         };
-        let sub = match &path.sub {
+        self.resolve_in(schema, &path.name, path.sub.as_deref())
+    }
+
+    fn resolve_in<'a>(&'a self, schema: &'a Schema, name: &str, sub: Option<&str>) -> Option<Resolved<'a>> {
+        let (extension, attribute) = match schema.urn == self.core.urn {
+            true => (None, self.core_attribute(name)?),
+            false => (Some(schema.urn.as_str()), find(&schema.attributes, name)?),
+        };
+        let sub = match sub {
             None => None,
             Some(name) => Some(attribute.sub(name)?),
         };
@@ -250,12 +250,12 @@ impl ResourceType {
     }
 
     /// What the member `key` of an object that holds attributes of `schema` stands for.
-    pub fn locate_in(&self, schema: &Schema, key: &str) -> Option<Resolved<'_>> {
+    pub fn locate_in<'a>(&'a self, schema: &'a Schema, key: &str) -> Option<Resolved<'a>> {
         let (name, sub) = match key.split_once('.') {
             Some((name, sub)) => (name, Some(sub)),
             None => (key, None),
         };
-        self.resolve(&AttrPath { schema: Some(schema.urn.clone()), name: name.into(), sub: sub.map(Into::into) })
+        self.resolve_in(schema, name, sub)
     }
 
     /// The schema that `path` names as a whole. A URN's last part looks like an attribute's name to a parser that

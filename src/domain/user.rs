@@ -8,9 +8,11 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult,
     QueryFilter, QueryOrder, QuerySelect, Statement,
 };
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::event::Owners;
@@ -56,9 +58,15 @@ impl User {
     pub fn attributes(&self) -> Result<Map<String, Value>> {
         parse(&self.document)
     }
+
+    /// One of the attributes; the others are passed over.
+    pub fn attribute(&self, name: &str) -> Result<Option<Value>> {
+        let pieces: BTreeMap<String, &RawValue> = parse(&self.document)?;
+        pieces.get(name).map(|piece| parse(piece.get())).transpose()
+    }
 }
 
-pub(super) fn parse(document: &str) -> Result<Map<String, Value>> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(document: &'a str) -> Result<T> {
     serde_json::from_str(document).map_err(|error| Error::Internal(format!("a stored document is damaged: {error}")))
 }
 
@@ -227,7 +235,7 @@ pub async fn change_listed(
         .await?;
     let groups = match groups {
         Some(groups) => groups,
-        None if with_groups && sees_groups(cx) => groups_of(cx, id).await?,
+        None if with_groups => groups_of(cx, id).await?,
         None => Vec::new(),
     };
     Ok(Listed { user, groups })
@@ -242,7 +250,7 @@ async fn changed(
 ) -> Result<Change<User>> {
     let old = before.attributes()?;
     let Some(attributes) = edit(&before, &old)? else { return Ok(Change::nothing(before)) };
-    let document = document::normalize(ty, attributes)?;
+    let document = document::normalize_from(ty, &old, attributes)?;
     let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
         (true, false) => "user.suspended",
         (false, true) => "user.reactivated",
@@ -568,27 +576,16 @@ pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>, owners: Owne
 }
 
 /// A group that somebody is directly in.
-#[derive(Debug, Clone, PartialEq, FromQueryResult)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GroupOf {
     pub id: Uuid,
     pub display_name: String,
 }
 
-/// The groups that an account is directly in, by name.
+/// The groups that a live account is directly in, by name, where the actor may see those.
 pub async fn groups_of(cx: &Cx, user: Uuid) -> Result<Vec<GroupOf>> {
-    cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let mut values = vec![cx.organization().into(), user.into()];
-    let mut text = String::from(
-        r#"SELECT g.id, g.display_name FROM membership m CROSS JOIN "group" g
-           WHERE m.organization_id = $1 AND m.until IS NULL AND m.user_id = $2
-             AND g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL"#,
-    );
-    if let Some(owner) = cx.confined_to() {
-        values.push(owner.into());
-        text.push_str(" AND g.connection_id = $3");
-    }
-    text.push_str(" ORDER BY g.display_name_key, g.id");
-    list::along(cx, text, values).await
+    let found = list::one(cx, &listed_table(cx, true), user).await?;
+    found.map_or(Ok(Vec::new()), |row| Ok(Listed::of(&row)?.groups))
 }
 
 /// The live account `id`, locked for this write; the actor must be allowed to do `action` to it.

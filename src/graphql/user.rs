@@ -40,9 +40,9 @@ impl From<user::User> for User {
 impl User {
     /// The text at this place of the document.
     fn text(&self, place: [&str; 2]) -> Result<Option<String>> {
-        let document = self.0.attributes()?;
-        let outer = place.first().and_then(|name| document.get(*name));
-        let found = place.get(1).filter(|name| !name.is_empty()).map_or(outer, |name| outer?.get(*name));
+        let [outer, inner] = place;
+        let found = self.0.attribute(outer)?;
+        let found = if inner.is_empty() { found.as_ref() } else { found.as_ref().and_then(|found| found.get(inner)) };
         Ok(found.and_then(Value::as_str).map(Into::into))
     }
 }
@@ -101,8 +101,8 @@ impl User {
     /// The e-mail addresses.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn emails(&self) -> Result<Vec<Email>> {
-        let document = self.0.attributes()?;
-        let emails = document.get("emails").and_then(Value::as_array).into_iter().flatten();
+        let emails = self.0.attribute("emails")?;
+        let emails = emails.as_ref().and_then(Value::as_array).into_iter().flatten();
         let text = |email: &Value, name: &str| email.get(name).and_then(Value::as_str).map(str::to_owned);
         Ok(emails
             .filter_map(|email| {

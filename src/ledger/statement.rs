@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use entity::event;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value as Sql};
+use uuid::Uuid;
 
 use crate::store::{askers, numbered};
 
@@ -24,6 +25,8 @@ pub struct Part {
     condition: Cow<'static, str>,
     values: Vec<Sql>,
     must_touch: bool,
+    /// What several who write the same row must not have in common.
+    apart: Option<Uuid>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,8 @@ enum Verb {
     Insert,
     Update,
     Delete,
+    /// An update that only gives its row a new version, for each of those who write it.
+    Count,
 }
 
 /// In a part written without locks: when the first part was written.
@@ -52,6 +57,13 @@ impl Part {
         Self::new(Verb::Update, format!("UPDATE {head}").into(), condition, values)
     }
 
+    /// Gives the live row `$2` of organization `$1` in `table`, which is still owned by `$3`, a new version at `$4`, if
+    /// `condition` holds. Many may do that to one row in one statement, and each gets a version of its own, unless they
+    /// have `apart` in common. Only without locks.
+    pub fn count(table: &'static str, condition: String, values: Vec<Sql>, apart: Uuid) -> Self {
+        Self { apart: Some(apart), ..Self::new(Verb::Count, table.into(), condition, values) }
+    }
+
     /// `DELETE FROM {table} WHERE {condition}`.
     pub fn delete(table: &str, condition: impl Into<Cow<'static, str>>, values: impl IntoIterator<Item = Sql>) -> Self {
         Self::new(Verb::Delete, format!("DELETE FROM {table}").into(), condition, values)
@@ -64,7 +76,7 @@ impl Part {
         values: impl IntoIterator<Item = Sql>,
     ) -> Self {
         let values = values.into_iter().collect();
-        Self { verb, head, from: "", condition: condition.into(), values, must_touch: false }
+        Self { verb, head, from: "", condition: condition.into(), values, must_touch: false, apart: None }
     }
 
     /// What an insert reads from beside its values.
@@ -87,6 +99,11 @@ impl Part {
     /// Touches nothing unless `condition` holds.
     pub fn only_if(&mut self, condition: &str) {
         self.condition = format!("{} AND {condition}", self.condition).into();
+    }
+
+    /// What others who go along must not have in common with this, where it is not the row alone.
+    pub(super) fn apart(&self) -> Option<Uuid> {
+        self.apart
     }
 
     fn text(&self) -> String {
@@ -200,6 +217,24 @@ pub(super) fn together(parts: Vec<Part>, row: event::Model) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, text, known)
 }
 
+/// The first part of a change that only counts on the version of its row, gathered: the row is written once, whoever is
+/// able to goes into its version.
+fn counted(part: &Part) -> String {
+    let mut condition = String::with_capacity(512);
+    numbered(&mut condition, &part.condition, "q.v", 0);
+    let table = &part.head;
+    // Rows are locked in one order everywhere.
+    format!(
+        "able AS (SELECT n, v1, v2, v3, v4 FROM q WHERE {condition}), \
+         done AS (UPDATE {table} r SET version = r.version + c.askers, updated_at = greatest(r.updated_at, c.at) \
+           FROM (SELECT v1, v2, v3, count(*) AS askers, max(v4) AS at FROM able GROUP BY v1, v2, v3 ORDER BY v2, v3) AS c \
+           WHERE r.organization_id = c.v1 AND r.id = c.v2 AND r.deleted_at IS NULL AND r.connection_id IS NOT DISTINCT FROM c.v3 \
+           RETURNING c.v2, c.v3, r.version - c.askers AS before, r.updated_at AS at), \
+         p0(n, written, at) AS (SELECT able.n, done.before + row_number() OVER (PARTITION BY able.v2 ORDER BY able.n), done.at \
+           FROM done JOIN able ON able.v2 = done.v2 AND able.v3 IS NOT DISTINCT FROM done.v3)"
+    )
+}
+
 /// The same for many changes of one shape, each of another row ([`askers`]), outside a transaction. It answers with the
 /// version and the instant of each change whose first part found its row; nothing is written for the others.
 pub(super) fn gathered(parts: Vec<Part>, row: event::Model) -> (String, Vec<Sql>) {
@@ -207,6 +242,11 @@ pub(super) fn gathered(parts: Vec<Part>, row: event::Model) -> (String, Vec<Sql>
     let mut known: Vec<Sql> = Vec::with_capacity(64);
     let mut at = String::from("p0.at");
     for (n, part) in parts.into_iter().enumerate() {
+        if part.verb == Verb::Count {
+            let _ = write!(text, ", {}", counted(&part));
+            known.extend(part.values);
+            continue;
+        }
         // What an insert wrote does not tell for whom; its id does.
         let (name, found) = match (n, part.verb) {
             (0, Verb::Insert) => ("made".into(), " RETURNING id, version, updated_at"),

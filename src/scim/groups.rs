@@ -171,7 +171,12 @@ async fn members(cx: &Cx, ids: &[Uuid], projection: &Projection) -> Result<HashM
     if ids.is_empty() || !projection.wants("members") {
         return Ok(HashMap::new());
     }
-    visible(group::members_of(cx, ids).await)
+    visible(group::members_of(cx, ids, names_members(projection)).await)
+}
+
+/// A member's name is returned only to whoever asks for it by name.
+fn names_members(projection: &Projection) -> bool {
+    !projection.only.is_empty()
 }
 
 fn location(id: Uuid, endpoint: &str, base_url: &str) -> String {
@@ -184,8 +189,7 @@ fn render(caller: &Caller, group: &Group, members: &[Member], projection: &Proje
     let mut added = Map::new();
     added.insert("id".into(), group.id.to_string().into());
     if !members.is_empty() {
-        // A member's name is returned only to whoever asks for it by name.
-        let named = !projection.only.is_empty();
+        let named = names_members(projection);
         let members = members.iter().map(|member| {
             let (ty, endpoint) = if member.is_group { ("Group", "Groups") } else { ("User", "Users") };
             let mut element =

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::query::Wanted;
-use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
+use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{meaning, patch as patching, reads, wire};
 use crate::context::Cx;
 use crate::domain::document;
@@ -27,7 +27,7 @@ pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer 
         1 => shown(&caller, StatusCode::CREATED, &user, &[], &wanted.projection),
         _ => {
             let groups = match wants_groups(&wanted) {
-                true => visible(user::groups_of(&caller.cx, user.id).await)?,
+                true => user::groups_of(&caller.cx, user.id).await?,
                 false => Vec::new(),
             };
             shown(&caller, StatusCode::CREATED, &user, &groups, &wanted.projection)

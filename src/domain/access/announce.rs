@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use entity::{access_cursor, event, role, user};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, Iterable, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
     Statement,
 };
 use serde_json::{Map, Value, json};
@@ -43,10 +44,25 @@ struct Place {
     user: Option<Uuid>,
 }
 
+/// What is read of a row of the ledger. Its values are most of it, and are read only where they tell whom the change
+/// concerned: what happened to one account is told by the row's subject.
+#[derive(Debug, DerivePartialModel)]
+#[sea_orm(entity = "event::Entity")]
+struct Event {
+    id: Uuid,
+    at: DateTime<Utc>,
+    requested_at: DateTime<Utc>,
+    request_id: Uuid,
+    action: String,
+    subject_id: Uuid,
+    #[sea_orm(from_expr = r#"Expr::cust("CASE WHEN action LIKE 'user.%' THEN NULL ELSE payload END")"#)]
+    payload: Option<String>,
+}
+
 /// A row of the ledger, and what it may have moved.
 #[derive(Debug)]
 struct Cause {
-    event: event::Model,
+    event: Event,
     users: BTreeSet<Uuid>,
     groups: BTreeSet<Uuid>,
     connections: BTreeSet<Uuid>,
@@ -60,13 +76,19 @@ struct Held {
 }
 
 /// Tells what all changes did that are settled and not told yet, in every organization; returns how many events that
-/// made.
+/// made. What becomes settled meanwhile is left for the next time.
 pub async fn announce(app: &Arc<App>) -> Result<u64> {
     let mut told = 0;
     for organization in behind(app).await? {
         let cx = Cx::system(app.clone(), organization);
-        while let Some(more) = step(&cx).await? {
+        // Before the rows are read: every change up to then is visible to what is read after it.
+        let settled = watermark(&cx).await?;
+        loop {
+            let began = Instant::now();
+            let Some(more) = step(&cx, settled).await? else { break };
             told += more;
+            // Requests are waited for, this is not.
+            tokio::time::sleep(began.elapsed()).await;
         }
     }
     Ok(told)
@@ -96,25 +118,16 @@ async fn place(cx: &Cx) -> Result<Place> {
     Ok(row.map_or(Place { seq: 0, user: None }, |row| Place { seq: row.seq, user: row.user_id }))
 }
 
-/// Reads values, which are most of a row, only where they tell whom a change concerned: what happened to one account is
-/// told by the row's subject.
-fn light(query: Select<event::Entity>) -> Select<event::Entity> {
-    let small = event::Column::iter().filter(|column| !matches!(column, event::Column::Payload | event::Column::Salt));
-    let payload = Expr::cust("CASE WHEN action LIKE 'user.%' THEN NULL ELSE payload END");
-    query.select_only().columns(small).expr_as(payload, "payload").expr_as(Expr::cust("NULL"), "salt")
-}
-
-/// Goes on from the place that is kept; returns how many events it made, or none when there is nothing to do.
-async fn step(cx: &Cx) -> Result<Option<u64>> {
-    // Before the rows are read: every change up to then is visible to what is read after it.
-    let settled = watermark(cx).await?;
+/// Goes on from the place that is kept, up to what is settled; returns how many events it made, or none when there is
+/// nothing to do.
+async fn step(cx: &Cx, settled: DateTime<Utc>) -> Result<Option<u64>> {
     let from = place(cx).await?;
     let rows = cx
         .find::<event::Entity>()
         .filter(event::Column::Seq.gt(from.seq))
         .order_by_asc(event::Column::Seq)
         .limit(EVENTS);
-    let rows = light(rows).all(cx.db()).await?;
+    let rows = rows.into_partial_model::<Event>().all(cx.db()).await?;
     let causes = causes(cx, rows.into_iter().take_while(|row| row.at <= settled).collect()).await?;
     let Some(first) = causes.first() else { return Ok(None) };
 
@@ -161,7 +174,7 @@ struct Touched {
 
 /// Whom and what each of these rows may have moved: what its subject and its values name, and what the mappings and
 /// grants are for that it opened or closed.
-async fn causes(cx: &Cx, rows: Vec<event::Model>) -> Result<Vec<Cause>> {
+async fn causes(cx: &Cx, rows: Vec<Event>) -> Result<Vec<Cause>> {
     let mut causes: Vec<Cause> = rows
         .into_iter()
         .map(|event| Cause { event, users: BTreeSet::new(), groups: BTreeSet::new(), connections: BTreeSet::new() })
@@ -377,7 +390,7 @@ async fn tell(cx: &Cx, causes: &[Cause], from: Place, to: Place, pairs: &[(Uuid,
 
 /// The events for these moves, each under the request that caused it and not before it.
 async fn told(cx: &Cx, causes: &[Cause], moves: &BTreeMap<(Uuid, Uuid), Held>) -> Result<Vec<Followed>> {
-    let causes: HashMap<Uuid, &event::Model> = causes.iter().map(|cause| (cause.event.id, &cause.event)).collect();
+    let causes: HashMap<Uuid, &Event> = causes.iter().map(|cause| (cause.event.id, &cause.event)).collect();
     let roles: BTreeSet<Uuid> =
         moves.values().flat_map(|held| held.before.union(&held.after).copied().collect::<Vec<_>>()).collect();
     let names: HashMap<Uuid, String> = cx

@@ -67,6 +67,15 @@ pub fn instant(text: &str) -> Option<i64> {
 /// clients may not write and what no schema defines is left out; the rest must be of its type. If a name comes
 /// twice, the last one counts.
 pub fn normalize(ty: &ResourceType, body: Map<String, Value>) -> Result<Map<String, Value>> {
+    normalize_from(ty, &Map::new(), body)
+}
+
+/// The same of what became of the canonical document `known`: values that are as they are there need no second look.
+pub fn normalize_from(
+    ty: &ResourceType,
+    known: &Map<String, Value>,
+    body: Map<String, Value>,
+) -> Result<Map<String, Value>> {
     let mut parts = Map::new();
     for (key, value) in body {
         match ty.locate(&key) {
@@ -81,7 +90,7 @@ pub fn normalize(ty: &ResourceType, body: Map<String, Value>) -> Result<Map<Stri
             None => {}
         }
     }
-    assemble(ty, parts)
+    assemble(ty, known, parts)
 }
 
 /// The members of an object that stands for all attributes of `schema`; none if it is null.
@@ -152,15 +161,20 @@ pub fn stored(attribute: &Attribute) -> bool {
     writable && attribute.name != "schemas" && attribute.name != "members"
 }
 
-fn assemble(ty: &ResourceType, mut parts: Map<String, Value>) -> Result<Map<String, Value>> {
+fn assemble(
+    ty: &ResourceType,
+    known: &Map<String, Value>,
+    mut parts: Map<String, Value>,
+) -> Result<Map<String, Value>> {
     let mut document = Map::new();
     let mut schemas = vec![Value::from(ty.core.urn.as_str())];
     document.insert("schemas".into(), Value::Null);
-    take(&mut parts, common().iter().chain(&ty.core.attributes), "", &mut document)?;
+    take(&mut parts, Some(known), common().iter().chain(&ty.core.attributes), "", &mut document)?;
     for schema in &ty.extensions {
         let Some(Value::Object(mut own)) = parts.remove(&schema.urn) else { continue };
         let mut section = Map::new();
-        take(&mut own, schema.attributes.iter(), &format!("{}:", schema.urn), &mut section)?;
+        let known = known.get(&schema.urn).and_then(Value::as_object);
+        take(&mut own, known, schema.attributes.iter(), &format!("{}:", schema.urn), &mut section)?;
         if !section.is_empty() {
             schemas.push(schema.urn.as_str().into());
             document.insert(schema.urn.clone(), section.into());
@@ -194,13 +208,22 @@ fn size(value: &Value) -> usize {
 
 fn take<'a>(
     parts: &mut Map<String, Value>,
+    known: Option<&Map<String, Value>>,
     attributes: impl Iterator<Item = &'a Attribute>,
     prefix: &str,
     into: &mut Map<String, Value>,
 ) -> Result<()> {
     for attribute in attributes.filter(|attribute| stored(attribute)) {
+        let given = parts.remove(&attribute.name).unwrap_or_default();
+        if given.is_null() && !attribute.required {
+            continue;
+        }
+        if known.is_some_and(|known| known.get(&attribute.name) == Some(&given)) {
+            into.insert(attribute.name.clone(), given);
+            continue;
+        }
         let at = format!("{prefix}{}", attribute.name);
-        match canonical(attribute, &at, parts.remove(&attribute.name).unwrap_or_default())? {
+        match canonical(attribute, &at, given)? {
             Some(value) => {
                 one_primary(&at, &value)?;
                 into.insert(attribute.name.clone(), value);
@@ -365,10 +388,10 @@ pub fn merge(attribute: &Attribute, at: &str, elements: Vec<Value>, more: Vec<Va
 
 /// What makes two elements the same: their value and type, or, without a value, all they say.
 pub fn identity(attribute: &Attribute, element: &Value) -> String {
-    let folded = search_value(attribute, element);
-    match folded.get("value") {
-        Some(value) => json!([value, folded.get("type")]).to_string(),
-        None => folded.to_string(),
+    let folded = |name| Some(search_value(attribute.sub(name)?, element.get(name)?));
+    match folded("value") {
+        Some(value) => Value::from(vec![value, folded("type").unwrap_or_default()]).to_string(),
+        None => search_value(attribute, element).to_string(),
     }
 }
 
