@@ -2,10 +2,15 @@
 
 use std::process::ExitCode;
 
-/// The answers of large queries are made of many small pieces: with the system's allocator they cost a fifth more time,
-/// and leave twice the memory behind.
+/// Requests are made of many small pieces, which are freed by other threads than took them: with mimalloc they cost a
+/// quarter more time, with the system's allocator a third.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Memory that is free for a second goes back to the system (jemalloc's own time is ten).
+#[allow(unsafe_code, reason = "jemalloc looks for its settings under this name, and nothing else has it")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; 37] = b"dirty_decay_ms:1000,muzzy_decay_ms:0\0";
 
 fn main() -> ExitCode {
     rolecall::cli::run()

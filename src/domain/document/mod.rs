@@ -76,7 +76,7 @@ pub fn normalize_from(
     known: &Map<String, Value>,
     body: Map<String, Value>,
 ) -> Result<Map<String, Value>> {
-    let mut parts = Map::new();
+    let mut parts = Map::with_capacity(body.len());
     for (key, value) in body {
         match ty.locate(&key) {
             Some(Place::Attribute(found)) => put(&mut parts, found, value)?,
@@ -166,13 +166,13 @@ fn assemble(
     known: &Map<String, Value>,
     mut parts: Map<String, Value>,
 ) -> Result<Map<String, Value>> {
-    let mut document = Map::new();
+    let mut document = Map::with_capacity(parts.len() + 1);
     let mut schemas = vec![Value::from(ty.core.urn.as_str())];
     document.insert("schemas".into(), Value::Null);
     take(&mut parts, Some(known), common().iter().chain(&ty.core.attributes), "", &mut document)?;
     for schema in &ty.extensions {
         let Some(Value::Object(mut own)) = parts.remove(&schema.urn) else { continue };
-        let mut section = Map::new();
+        let mut section = Map::with_capacity(own.len());
         let known = known.get(&schema.urn).and_then(Value::as_object);
         take(&mut own, known, schema.attributes.iter(), &format!("{}:", schema.urn), &mut section)?;
         if !section.is_empty() {
@@ -346,7 +346,7 @@ fn complex(attribute: &Attribute, at: &str, value: Value) -> Result<Option<Value
             *slot = value;
         }
     }
-    let mut object = Map::new();
+    let mut object = Map::with_capacity(values.len());
     for (sub, value) in attribute.sub_attributes.iter().zip(values) {
         // An empty string is how some clients take a value away.
         let cleared = sub.name == "value" && value == "";
@@ -398,18 +398,17 @@ pub fn identity(attribute: &Attribute, element: &Value) -> String {
 /// The copy of a document that filters are evaluated on: text folded unless its case matters, dates as microseconds
 /// since the epoch.
 pub fn search_document(ty: &ResourceType, document: &Map<String, Value>) -> Map<String, Value> {
-    let mut folded = Map::new();
+    let mut folded = Map::with_capacity(document.len());
     for (key, value) in document {
         match ty.locate(key) {
             Some(Place::Attribute(found)) => {
                 folded.insert(key.clone(), search_value(found.attribute, value));
             }
             Some(Place::Schema(schema)) => {
-                let fields = value.as_object().into_iter().flatten().filter_map(|(key, value)| {
-                    let found = ty.locate_in(schema, key)?;
-                    Some((key.clone(), search_value(found.attribute, value)))
-                });
-                folded.insert(key.clone(), Value::Object(fields.collect()));
+                let known = |key: &str| ty.locate_in(schema, key).map(|found| found.attribute);
+                if let Some(fields) = value.as_object() {
+                    folded.insert(key.clone(), search_fields(known, fields));
+                }
             }
             None => {}
         }
@@ -417,15 +416,21 @@ pub fn search_document(ty: &ResourceType, document: &Map<String, Value>) -> Map<
     folded
 }
 
+fn search_fields<'a>(known: impl Fn(&str) -> Option<&'a Attribute>, fields: &Map<String, Value>) -> Value {
+    let mut folded = Map::with_capacity(fields.len());
+    for (key, value) in fields {
+        if let Some(attribute) = known(key) {
+            folded.insert(key.clone(), search_value(attribute, value));
+        }
+    }
+    Value::Object(folded)
+}
+
 /// A canonical value of `attribute`, or one element of it, as [`search_document`] holds it.
 pub fn search_value(attribute: &Attribute, value: &Value) -> Value {
     match value {
         Value::Array(elements) => elements.iter().map(|element| search_value(attribute, element)).collect(),
-        Value::Object(fields) => {
-            let folded =
-                fields.iter().filter_map(|(key, value)| Some((key.clone(), search_value(attribute.sub(key)?, value))));
-            Value::Object(folded.collect())
-        }
+        Value::Object(fields) => search_fields(|key| attribute.sub(key), fields),
         Value::String(text) => match attribute.kind {
             Kind::DateTime => instant(text).map_or(Value::Null, Value::from),
             _ if attribute.case_exact => value.clone(),
