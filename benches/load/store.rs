@@ -169,7 +169,7 @@ async fn clone(
 /// Puts the accounts from 0 to below `members` into the group of that size.
 pub async fn fill(target: &Target, members: u64) -> Result<()> {
     let group = target.groups.get(&members).ok_or("no such group")?.clone();
-    put(target, &group, members, members << 32).await?;
+    put(target, &group, members, members << 20).await?;
     tidy(target).await
 }
 

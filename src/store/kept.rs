@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::Runtime;
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleResult};
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleResult};
 use sea_orm::{
     ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
     QueryResult, RuntimeErr, Statement, TransactionOptions, TransactionTrait, Value,
@@ -218,10 +218,12 @@ impl Db {
     }
 }
 
-/// Connections that are made when they are needed, `most` at once.
+/// Connections that are made when they are needed, `most` at once. The one that was used last is lent first: its server
+/// process has everything at hand.
 pub(super) fn pool(options: PgConnectOptions, most: usize) -> Result<Pool<Connections>, DbErr> {
     Pool::builder(Connections(options.statement_cache_capacity(STATEMENTS)))
         .max_size(most)
+        .queue_mode(QueueMode::Lifo)
         .wait_timeout(Some(WAIT))
         .create_timeout(Some(WAIT))
         .recycle_timeout(Some(WAIT))

@@ -26,8 +26,8 @@ use crate::ledger::{Entry, Subject};
 /// The action of the events told here: the account `subject` holds other roles since the change that it names.
 pub const ANNOUNCED: &str = "user.access_changed";
 
-/// Rows of the ledger looked at together.
-const EVENTS: u64 = 500;
+/// Rows of the ledger looked at together: few, so that requests do not wait long behind them.
+const EVENTS: u64 = 100;
 /// Accounts looked at together.
 const PEOPLE: usize = 1_000;
 

@@ -16,7 +16,7 @@ use crate::reads::Read;
 /// How long it is known that something was read.
 const KEPT: Duration = Duration::days(90);
 /// Rows written by one statement.
-const BATCH: usize = 1_000;
+const BATCH: usize = 200;
 
 /// Writes what was read since the last flush. Several replicas write the same rows; the latest instant stays.
 pub async fn flush(app: &App) -> Result<()> {

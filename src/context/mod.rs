@@ -3,17 +3,15 @@
 //! Every request gets a [`Cx`]. Reads start at [`Cx::find`], which names the organization; writes go through
 //! [`Cx::write`]: one closure, one transaction, one ledger row. Nothing else begins a transaction.
 
-use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod process;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use entity::Scoped;
 use futures_util::future::BoxFuture;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbBackend, DbErr, QueryFilter, RuntimeErr, Select, SqlErr};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -28,6 +26,8 @@ use crate::repeats::Repeats;
 use crate::requests::Requests;
 use crate::store::{Db, Store, Way};
 use crate::vault::Vault;
+
+pub use process::{Clock, Credential, Heads, Limits, Use, Uses};
 
 /// How often a write that met a deadlock or a serialization failure is tried again.
 const ATTEMPTS: u32 = 6;
@@ -104,148 +104,6 @@ impl App {
             stopping: watch::Sender::new(false),
             issuers,
         }))
-    }
-}
-
-/// The one source of "now". Tests move it forward.
-#[derive(Debug, Default)]
-pub struct Clock {
-    ahead_micros: AtomicI64,
-}
-
-impl Clock {
-    /// The current instant in UTC, to the microsecond (what both databases keep).
-    pub fn now(&self) -> DateTime<Utc> {
-        #[allow(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
-        let now = Utc::now();
-        (now + chrono::Duration::microseconds(self.ahead_micros.load(Ordering::Relaxed))).trunc_subsecs(6)
-    }
-
-    /// Moves this clock forward, as if time had passed.
-    pub fn advance(&self, by: Duration) {
-        self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::Relaxed);
-    }
-}
-
-/// Requests per second and connection, with bursts of two seconds' worth.
-#[derive(Debug)]
-pub struct Limits(Option<(NonZeroU32, DefaultKeyedRateLimiter<Uuid>)>);
-
-impl Limits {
-    fn new(per_second: u32) -> Self {
-        Self(NonZeroU32::new(per_second).map(|rate| {
-            let burst = rate.saturating_add(rate.get());
-            (burst, RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)))
-        }))
-    }
-
-    /// Takes one request off a connection's share.
-    ///
-    /// # Errors
-    /// [`Error::Limited`] with the seconds until there is one again.
-    pub fn take(&self, connection: Uuid) -> Result<()> {
-        self.take_many(connection, 1)
-    }
-
-    /// Takes the operations of one request, which has been taken, off a connection's share: all or none. What is
-    /// more than a share ever holds takes all of it.
-    ///
-    /// # Errors
-    /// [`Error::Limited`] with the seconds until there are so many again.
-    pub fn take_operations(&self, connection: Uuid, operations: usize) -> Result<()> {
-        let further = operations.saturating_sub(1);
-        let Some((burst, _)) = &self.0 else { return Ok(()) };
-        self.take_many(connection, u32::try_from(further).unwrap_or(u32::MAX).min(burst.get() - 1))
-    }
-
-    fn take_many(&self, connection: Uuid, requests: u32) -> Result<()> {
-        let (Some((_, limiter)), Some(requests)) = (&self.0, NonZeroU32::new(requests)) else { return Ok(()) };
-        // The outer result is about what exceeds a burst, which is not asked for.
-        limiter.check_key_n(&connection, requests).unwrap_or(Ok(())).map_err(|until| {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            Error::Limited { seconds: wait.as_secs() + 1 }
-        })
-    }
-}
-
-/// How far the ledger of each organization goes, as far as somebody follows it. Whoever follows is woken when it
-/// grows, and then reads.
-#[derive(Debug, Default)]
-pub struct Heads {
-    known: Mutex<HashMap<Uuid, watch::Sender<i64>>>,
-    /// Wakes whoever looks how far the ledgers go.
-    pub sealed: Notify,
-}
-
-impl Heads {
-    /// The end of an organization's chain from now on; `seq` is where it is known to be.
-    pub fn follow(&self, organization: Uuid, seq: i64) -> watch::Receiver<i64> {
-        let mut known = self.lock();
-        let head = known.entry(organization).or_default();
-        let receiver = head.subscribe();
-        raise(head, seq);
-        receiver
-    }
-
-    /// The organizations that somebody follows; the others are forgotten.
-    pub fn followed(&self) -> Vec<Uuid> {
-        let mut known = self.lock();
-        known.retain(|_, head| head.receiver_count() > 0);
-        known.keys().copied().collect()
-    }
-
-    /// Tells those who follow an organization how far its chain goes.
-    pub fn tell(&self, organization: Uuid, seq: i64) {
-        if let Some(head) = self.lock().get(&organization) {
-            raise(head, seq);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<i64>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Chains only grow: a reading that comes late changes nothing.
-fn raise(head: &watch::Sender<i64>, seq: i64) {
-    head.send_if_modified(|known| {
-        let grown = seq > *known;
-        *known = seq.max(*known);
-        grown
-    });
-}
-
-/// Which credential was used when and from where: kept in memory, written in batches.
-#[derive(Debug, Default)]
-pub struct Uses(Mutex<HashMap<Credential, Use>>);
-
-/// A credential, with the connection it belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Credential {
-    ScimToken { organization: Uuid, id: Uuid, connection: Uuid },
-    ApiKey { organization: Uuid, id: Uuid },
-}
-
-/// One use of a credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
-    pub at: DateTime<Utc>,
-    pub from: Option<String>,
-}
-
-impl Uses {
-    /// Remembers the latest use.
-    pub fn note(&self, credential: Credential, at: DateTime<Utc>, from: Option<String>) {
-        self.lock().insert(credential, Use { at, from });
-    }
-
-    /// Takes everything noted since the last call.
-    pub fn take(&self) -> HashMap<Credential, Use> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Credential, Use>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::DeletionPolicy;
-use entity::{activation, user, user_email};
-use sea_orm::sea_query::{LockType, OnConflict};
+use entity::user;
+use sea_orm::sea_query::LockType;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, EntityTrait, FromQueryResult,
-    QueryFilter, QueryOrder, QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,10 +15,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-use super::event::Owners;
+mod read;
+mod row;
+
 use super::extension::types;
-use super::list::{self, Found, Keyset, Query, Slice, Table};
-use super::order::{By, Place};
+use super::list::{self, Table};
 use super::protection::{self, Watch};
 use super::schema::ResourceType;
 use super::{adoption, document};
@@ -26,6 +27,13 @@ use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{self, Entry, Part, Subject};
+
+use read::one;
+pub use read::{GroupOf, Listed, by_ids, count, get, groups_of, list, listed, ordered, search};
+use row::{
+    activation_closed, activation_opened, close_activation, email_keys, emails_changed, facts, insert_emails, store,
+};
+pub(super) use row::{delete_emails, open_activations, write};
 
 /// An account as the house handles it: everything but the search copy of its document.
 #[derive(Debug, Clone, PartialEq, DerivePartialModel)]
@@ -454,140 +462,6 @@ pub(super) async fn close_held(tx: &Tx<'_>, table: &str, users: &[Uuid], now: Da
     Ok(tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?.rows_affected())
 }
 
-/// One live account that the actor may see.
-pub async fn get(cx: &Cx, id: Uuid) -> Result<User> {
-    Ok(listed(cx, id, false).await?.user)
-}
-
-/// The same, on wish with its groups where the actor may see those.
-pub async fn listed(cx: &Cx, id: Uuid, with_groups: bool) -> Result<Listed> {
-    one(cx, id, with_groups, Action::ReadUser).await
-}
-
-/// One live account, as it is now, to which the actor may do `action`.
-async fn one(cx: &Cx, id: Uuid, with_groups: bool, action: Action) -> Result<Listed> {
-    let found = list::one(cx, &listed_table(cx, with_groups), id).await?;
-    let found = found.filter(|row| cx.sees(row.user.connection_id)).ok_or_else(|| Error::not_found("the user"))?;
-    cx.allow(action, found.user.connection_id)?;
-    Listed::of(&found)
-}
-
-/// The live accounts among `ids` that the actor may see.
-pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
-    cx.allow(Action::ReadUser, cx.confined_to())?;
-    let text = format!(
-        r#"SELECT {COLUMNS} FROM "user" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND r.id {}"#,
-        list::among(cx.backend(), 2)
-    );
-    let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), list::ids(ids)]);
-    Ok(User::find_by_statement(statement).all(cx.db()).await?)
-}
-
-/// An account in a list, with the groups that it is directly in, by name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
-    pub user: User,
-    pub groups: Vec<GroupOf>,
-}
-
-#[derive(FromQueryResult)]
-struct ListedRow {
-    #[sea_orm(nested)]
-    user: User,
-    /// Pairs of id and name, as JSON.
-    groups: Option<String>,
-}
-
-impl Listed {
-    fn of(row: &ListedRow) -> Result<Self> {
-        let groups: Vec<(Uuid, String)> = match &row.groups {
-            Some(text) => serde_json::from_str(text).map_err(|error| Error::Internal(error.to_string()))?,
-            None => Vec::new(),
-        };
-        let of = |(id, display_name)| GroupOf { id, display_name };
-        Ok(Self { user: row.user.clone(), groups: groups.into_iter().map(of).collect() })
-    }
-}
-
-/// Whether the actor may see the groups of those accounts that it may see.
-fn sees_groups(cx: &Cx) -> bool {
-    cx.allow(Action::ReadGroup, cx.confined_to()).is_ok()
-}
-
-/// Accounts, on wish with their groups where the actor may see those.
-fn listed_table(cx: &Cx, with_groups: bool) -> Table<ListedRow> {
-    // A connection sees its own accounts, and of their groups its own.
-    let own = if cx.confined_to().is_some() { " AND g.connection_id = r.connection_id" } else { "" };
-    // From the account to its groups: SQLite, which keeps no statistics, would walk through all groups in their order.
-    let of = format!(
-        r#"FROM membership m CROSS JOIN "group" g
-           WHERE m.organization_id = r.organization_id AND m.user_id = r.id AND m.until IS NULL
-             AND g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL{own}"#
-    );
-    let groups = match cx.backend() {
-        _ if !(with_groups && sees_groups(cx)) => "NULL".into(),
-        DbBackend::Postgres => {
-            format!(
-                "(SELECT json_agg(json_build_array(g.id, g.display_name) ORDER BY g.display_name_key, g.id)::text {of})"
-            )
-        }
-        _ => format!(
-            "(SELECT json_group_array(json_array(hex(id), display_name)) \
-              FROM (SELECT g.id, g.display_name {of} ORDER BY g.display_name_key, g.id))"
-        ),
-    };
-    let columns = format!("{COLUMNS}, {groups} AS groups").into();
-    Table { name: "user", columns, id: |row: &ListedRow| row.user.id }
-}
-
-/// A page of live accounts that the actor may see, on wish with their groups where the actor may see those.
-pub async fn search(cx: &Cx, query: &Query, with_groups: bool) -> Result<Found<Listed>> {
-    cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::search(cx, &listed_table(cx, with_groups), &types(cx).await?.user, query).await?.map(Listed::of)
-}
-
-/// Live accounts that `filter` matches, oldest first.
-pub async fn list(
-    cx: &Cx,
-    filter: Option<&super::search::Filter>,
-    owners: Owners,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<User>> {
-    cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::keyset(cx, &TABLE, &types(cx).await?.user, filter, owners, keyset).await
-}
-
-/// The same in another order, each with its place.
-pub async fn ordered(
-    cx: &Cx,
-    filter: Option<&super::search::Filter>,
-    owners: Owners,
-    by: By,
-    keyset: &Keyset<Place>,
-) -> Result<Slice<(User, Place)>> {
-    cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::ordered(cx, &TABLE, &types(cx).await?.user, (filter, owners), by, keyset).await
-}
-
-/// How many live accounts `filter` matches.
-pub async fn count(cx: &Cx, filter: Option<&super::search::Filter>, owners: Owners) -> Result<u64> {
-    cx.allow(Action::ReadUser, cx.confined_to())?;
-    list::count(cx, &TABLE, &types(cx).await?.user, filter, owners).await
-}
-
-/// A group that somebody is directly in.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GroupOf {
-    pub id: Uuid,
-    pub display_name: String,
-}
-
-/// The groups that a live account is directly in, by name, where the actor may see those.
-pub async fn groups_of(cx: &Cx, user: Uuid) -> Result<Vec<GroupOf>> {
-    let found = list::one(cx, &listed_table(cx, true), user).await?;
-    found.map_or(Ok(Vec::new()), |row| Ok(Listed::of(&row)?.groups))
-}
-
 /// The live account `id`, locked for this write; the actor must be allowed to do `action` to it.
 pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Result<User> {
     let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
@@ -604,149 +478,6 @@ pub(super) async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) ->
         _ => query,
     };
     Ok(query.into_partial_model::<User>().one(&tx.db).await?)
-}
-
-/// What the columns repeat of a document. One that says nothing about it neither suspends nor reactivates.
-fn facts(document: &Map<String, Value>, active: bool) -> Result<User> {
-    let user_name = document::user_name(document).ok_or_else(|| Error::invalid("userName", "is required"))?;
-    Ok(User {
-        id: Uuid::nil(),
-        connection_id: None,
-        external_id: document::external_id(document).map(Into::into),
-        user_name: user_name.into(),
-        display_name: document::display_name(document).map(Into::into),
-        active: document::active(document).unwrap_or(active),
-        protected: false,
-        document: serde_json::to_string(document).map_err(|error| Error::Internal(error.to_string()))?,
-        version: 0,
-        created_at: DateTime::UNIX_EPOCH,
-        updated_at: DateTime::UNIX_EPOCH,
-        deleted_at: None,
-    })
-}
-
-/// The columns that follow from a document and its version.
-fn columns(ty: &ResourceType, user: &User, document: &Map<String, Value>) -> user::ActiveModel {
-    user::ActiveModel {
-        connection_id: Set(user.connection_id),
-        external_id: Set(user.external_id.clone()),
-        user_name: Set(user.user_name.clone()),
-        user_name_key: Set(document::fold(&user.user_name)),
-        display_name: Set(user.display_name.clone()),
-        display_name_key: Set(user.display_name.as_deref().map(document::fold)),
-        active: Set(user.active),
-        document: Set(user.document.clone()),
-        search: Set(Value::Object(document::search_document(ty, document))),
-        version: Set(user.version),
-        updated_at: Set(user.updated_at),
-        ..Default::default()
-    }
-}
-
-async fn store(tx: &Tx<'_>, ty: &ResourceType, user: &User, document: &Map<String, Value>) -> Result<()> {
-    let row = user::ActiveModel { deleted_at: Set(None), purge_after: Set(None), ..columns(ty, user, document) };
-    write(tx, user.id, row).await
-}
-
-/// Writes the columns that `row` sets.
-pub(super) async fn write(tx: &Tx<'_>, id: Uuid, row: user::ActiveModel) -> Result<()> {
-    user::Entity::update_many()
-        .set(row)
-        .filter(user::Column::OrganizationId.eq(tx.organization()))
-        .filter(user::Column::Id.eq(id))
-        .exec(&tx.db)
-        .await?;
-    Ok(())
-}
-
-async fn insert_emails(tx: &Tx<'_>, user_id: Uuid, document: &Map<String, Value>) -> Result<()> {
-    let rows: Vec<_> = document::emails(document)
-        .into_iter()
-        .map(|value| user_email::ActiveModel {
-            organization_id: Set(tx.organization()),
-            value_key: Set(document::fold(value)),
-            user_id: Set(user_id),
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    // Two addresses may fold to one key.
-    user_email::Entity::insert_many(rows)
-        .on_conflict(OnConflict::new().do_nothing().to_owned())
-        .exec_without_returning(&tx.db)
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn delete_emails(tx: &Tx<'_>, user_id: Uuid) -> Result<()> {
-    user_email::Entity::delete_many()
-        .filter(user_email::Column::OrganizationId.eq(tx.organization()))
-        .filter(user_email::Column::UserId.eq(user_id))
-        .exec(&tx.db)
-        .await?;
-    Ok(())
-}
-
-/// The keys under which somebody is found by e-mail address; two addresses may fold to one.
-fn email_keys(document: &Map<String, Value>) -> BTreeSet<String> {
-    document::emails(document).into_iter().map(document::fold).collect()
-}
-
-fn emails_changed(tx: &Tx<'_>, user: Uuid, old: &BTreeSet<String>, new: &BTreeSet<String>) -> Vec<Part> {
-    let (gone, come): (Vec<_>, Vec<_>) = (old.difference(new).collect(), new.difference(old).collect());
-    let each = match tx.db.get_database_backend() {
-        DbBackend::Postgres => "jsonb_array_elements_text($3) AS keys(value)",
-        _ => "json_each($3)",
-    };
-    let values = |keys: &[&String]| [tx.organization().into(), user.into(), json!(keys).into()];
-    let mut parts = Vec::new();
-    if !gone.is_empty() {
-        let these = format!("organization_id = $1 AND user_id = $2 AND value_key IN (SELECT value FROM {each})");
-        parts.push(Part::delete("user_email", these, values(&gone)));
-    }
-    if !come.is_empty() {
-        let row = "user_email (organization_id, user_id, value_key)";
-        parts.push(Part::insert(row, "$1, $2, value", "TRUE", values(&come)).from(each));
-    }
-    parts
-}
-
-fn activation_opened(tx: &Tx<'_>, user: Uuid, owner: Option<Uuid>, now: DateTime<Utc>) -> Part {
-    let row = "activation (organization_id, id, user_id, connection_id, since, opened_by)";
-    let values = [tx.organization().into(), Uuid::now_v7().into(), user.into(), owner.into()];
-    Part::insert(row, "$1, $2, $3, $4, $5, $6", "TRUE", values.into_iter().chain([now.into(), tx.event.into()]))
-}
-
-fn activation_closed(tx: &Tx<'_>, user: Uuid, now: DateTime<Utc>) -> Part {
-    let open = "organization_id = $3 AND user_id = $4 AND until IS NULL";
-    let values = [now.into(), tx.event.into(), tx.organization().into(), user.into()];
-    Part::update("activation SET until = $1, closed_by = $2", open, values)
-}
-
-/// Accounts can be used from now on, as those of their `owner`.
-pub(super) async fn open_activations(
-    tx: &Tx<'_>,
-    users: &[Uuid],
-    owner: Option<Uuid>,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let rows = users.iter().map(|user| activation::ActiveModel {
-        organization_id: Set(tx.organization()),
-        id: Set(Uuid::now_v7()),
-        user_id: Set(*user),
-        connection_id: Set(owner),
-        since: Set(now),
-        until: Set(None),
-        opened_by: Set(tx.event),
-        closed_by: Set(None),
-    });
-    activation::Entity::insert_many(rows).exec_without_returning(&tx.db).await?;
-    Ok(())
-}
-
-async fn close_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
-    close_held(tx, "activation", &[user_id], now).await.map(|_| ())
 }
 
 fn entry(action: &'static str, user: &User, before: Option<Value>, after: Option<Value>) -> Entry {
