@@ -201,7 +201,8 @@ pub fn add_each(group: &str, many: u64) -> Jobs {
 /// A cycle of Entra ID's: 70 % lookups, 10 % creates, 10 % changes of a user, 10 % of a group.
 pub fn mixed(accounts: u64) -> Workload {
     workload(format!("mixed cycle, {accounts} accounts"), move |target| {
-        let members = Members::new(target.spare_group.clone(), 0, accounts);
+        // Not those on the first page: what it tells of them would be longer ever after.
+        let members = Members::new(target.spare_group.clone(), accounts / 2, accounts);
         move |n| {
             Some(match n % 10 {
                 7 => create_job(&format!("mixed-{n}")),
