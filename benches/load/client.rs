@@ -47,10 +47,10 @@ impl Turn {
     }
 }
 
-/// Lets all clients of `target` work until `time` is up or there is nothing more to do.
-pub async fn run(target: &Target, jobs: &Jobs, time: Duration) -> Result<Turn> {
+/// Lets `many` clients work on `target`, each with one request at a time, until `time` is up or there is nothing more to do.
+pub async fn run(target: &Target, many: usize, jobs: &Jobs, time: Duration) -> Result<Turn> {
     let mut clients = Vec::new();
-    for _ in 0..target.clients {
+    for _ in 0..many {
         clients.push(Client::connect(target).await?);
     }
     let start = Instant::now();

@@ -42,6 +42,9 @@ struct Args {
     /// Turns of each server at each workload [default: by size]
     #[arg(long)]
     turns: Option<usize>,
+    /// Requests at a time on every server [default: 16, on SQLite 8]
+    #[arg(long)]
+    clients: Option<usize>,
     /// Only workloads whose name contains this
     #[arg(long)]
     only: Option<String>,
@@ -112,7 +115,7 @@ async fn run(args: &Args, postgres: &str) -> Result<()> {
     let mut report = Report::default();
     let mut targets = Vec::new();
     for kind in &args.servers {
-        targets.push(Target::start(*kind, &args.server, postgres, plan.groups).await?);
+        targets.push(Target::start(*kind, args, postgres, plan.groups).await?);
     }
     for target in &targets {
         report.idle(target);
@@ -134,6 +137,8 @@ async fn run(args: &Args, postgres: &str) -> Result<()> {
         bench.measure(work::suspend(known, accounts)).await?;
         bench.measure(work::create(accounts)).await?;
         if accounts == plan.main {
+            bench.measure(work::lookup(accounts).by(8)).await?;
+            bench.measure(work::page_by_cursor(accounts).by(8)).await?;
             bench.measure(work::page_by_index(accounts)).await?;
             bench.measure(work::mixed(accounts)).await?;
         }
@@ -174,21 +179,21 @@ impl Bench<'_> {
         eprintln!("{}", workload.name);
         let mut turns = Vec::new();
         for target in &self.targets {
-            let jobs = (workload.jobs)(target);
+            let (jobs, many) = ((workload.jobs)(target), workload.clients.unwrap_or(target.clients));
             // Statements get prepared and caches filled.
-            client::run(target, &jobs, self.plan.turn.div_f64(4.0)).await?;
-            turns.push((target, jobs, Vec::new()));
+            client::run(target, many, &jobs, self.plan.turn.div_f64(4.0)).await?;
+            turns.push((target, many, jobs, Vec::new()));
         }
         for _ in 0..self.plan.turns {
-            for (target, jobs, measured) in &mut turns {
+            for (target, many, jobs, measured) in &mut turns {
                 target.settle().await?;
                 let before = target.cpu()?;
-                let turn = client::run(target, jobs, self.plan.turn).await?;
+                let turn = client::run(target, *many, jobs, self.plan.turn).await?;
                 target.settle().await?;
                 measured.push(turn.cost(target.cpu()? - before));
             }
         }
-        for (target, _, measured) in turns {
+        for (target, .., measured) in turns {
             self.report.add(&workload.name, target, measured);
         }
         Ok(())
@@ -200,7 +205,7 @@ impl Bench<'_> {
             let many = 320.min(accounts);
             let group = target.make_group("Everybody at once").await?;
             let add = work::add_each(&group, many);
-            client::run(target, &add, Duration::from_secs(60)).await?;
+            client::run(target, target.clients, &add, Duration::from_secs(60)).await?;
             let kept = target.members(&group).await?;
             if kept != many {
                 return Err(format!("{}: {kept} of {many} members were kept", target.kind.name()).into());

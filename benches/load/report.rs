@@ -43,8 +43,8 @@ impl Report {
     }
 
     pub fn idle(&mut self, target: &Target) {
-        if let (true, Ok(memory)) = (target.kind != Kind::Floor, machine::memory(target.pid())) {
-            self.note(format!("{}: {memory:.0} MB of memory before the first request", target.kind.name()));
+        if target.kind != Kind::Floor {
+            self.note(format!("{}: {:.0} MB of memory before the first request", target.kind.name(), target.idle));
         }
     }
 

@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statemen
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::Result;
+use crate::{Args, Result};
 use crate::client::Client;
 use crate::machine::{self, Cpu};
 
@@ -38,6 +38,8 @@ pub struct Target {
     pub kind: Kind,
     /// Requests at a time.
     pub clients: usize,
+    /// Megabytes of memory before the first request.
+    pub idle: f64,
     pub address: String,
     pub scim_token: String,
     pub api_key: String,
@@ -61,7 +63,8 @@ pub struct Target {
 
 impl Target {
     /// Starts a server on a store of its own.
-    pub async fn start(kind: Kind, server: &Path, postgres: &str, groups: &[u64]) -> Result<Self> {
+    pub async fn start(kind: Kind, args: &Args, postgres: &str, groups: &[u64]) -> Result<Self> {
+        let server = args.server.as_path();
         let folder = tempfile::Builder::new().prefix("rolecall-bench").tempdir()?;
         let url = match kind {
             Kind::Sqlite => format!("sqlite://{}", folder.path().join("rolecall.db").display()),
@@ -112,10 +115,12 @@ impl Target {
             }
             _ => None,
         };
-        let clients = if kind == Kind::Sqlite { 8 } else { 16 };
+        let idle = machine::memory(child.id())?;
+        let clients = args.clients.unwrap_or(if kind == Kind::Sqlite { 8 } else { 16 });
         let mut target = Self {
             kind,
             clients,
+            idle,
             address,
             scim_token,
             api_key,

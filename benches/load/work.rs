@@ -18,6 +18,15 @@ const GROUPS: &str = "/scim/v2/acme/Groups";
 pub struct Workload {
     pub name: String,
     pub jobs: Box<dyn Fn(&Target) -> Jobs>,
+    /// Requests at a time, where every server gets the same.
+    pub clients: Option<usize>,
+}
+
+impl Workload {
+    /// The same with this many requests at a time on every server.
+    pub fn by(self, clients: usize) -> Self {
+        Self { name: format!("{}, {clients} clients", self.name), clients: Some(clients), ..self }
+    }
 }
 
 fn workload<F, J>(name: String, jobs: F) -> Workload
@@ -30,7 +39,7 @@ where
         let numbered: Jobs = Arc::new(move || job(next.fetch_add(1, Ordering::Relaxed)));
         numbered
     };
-    Workload { name, jobs: Box::new(jobs) }
+    Workload { name, jobs: Box::new(jobs), clients: None }
 }
 
 fn job(

@@ -186,10 +186,21 @@ pub enum Owners {
 const UNSEALED: &str = "unsealed q CROSS JOIN event e \
      WHERE q.organization_id = $1 AND e.organization_id = q.organization_id AND e.pos = q.pos";
 
-/// How many live subjects of `kind` (`user`, `group`) there are now, without counting them: the tally at the end
-/// of the chain, and what the rows beyond it add. One statement, so the two fit together.
+/// How many live subjects of `kind` (`user`, `group`) there are now, without counting them.
 pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u64> {
-    let mut values: Vec<sea_orm::Value> = vec![cx.organization().into(), kind.into()];
+    let mut values = vec![cx.organization().into()];
+    let text = format!("SELECT {} AS total", population_of(kind, owners, &mut values));
+    let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
+    Ok(total.max(0).unsigned_abs())
+}
+
+/// SQL for [`population`] in the organization `$1`: the tally at the end of the chain, and what the rows beyond it add. In
+/// one statement, so the two fit together. Binds its values behind those that are there.
+pub(super) fn population_of(kind: &str, owners: Owners, values: &mut Vec<sea_orm::Value>) -> String {
+    values.push(kind.into());
+    let kind = values.len();
+    let owner = kind + 1;
     // What has changed hands is its owner's and no longer nobody's, or the reverse; all together are as many as before.
     let moved = format!("action IN ('{}')", ledger::MOVES.join("', '"));
     let [owned, of_row, of_owner] = match owners {
@@ -197,28 +208,30 @@ pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u6
         Owners::Nobody => {
             values.push(Uuid::nil().into());
             [
-                " AND connection_id = $3".into(),
+                format!(" AND connection_id = ${owner}"),
                 format!("CASE WHEN {moved} THEN -population ELSE population END"),
                 format!(" AND (connection_id IS NULL OR {moved})"),
             ]
         }
         Owners::Connections => {
             values.push(Uuid::nil().into());
-            [" AND connection_id <> $3", "population", " AND connection_id IS NOT NULL"].map(String::from)
+            [
+                format!(" AND connection_id <> ${owner}"),
+                "population".into(),
+                " AND connection_id IS NOT NULL".into(),
+            ]
         }
         Owners::Connection(id) => {
             values.push(id.into());
-            [" AND connection_id = $3", "population", " AND connection_id = $3"].map(String::from)
+            let own = format!(" AND connection_id = ${owner}");
+            [own.clone(), "population".into(), own]
         }
     };
-    let text = format!(
-        "SELECT CAST(coalesce((SELECT sum(n) FROM tally WHERE organization_id = $1 AND kind = $2{owned}), 0) \
-         + coalesce((SELECT sum({of_row}) FROM {UNSEALED} AND subject_kind = $2{of_owner}), 0) \
-         AS bigint) AS total"
-    );
-    let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
-    let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
-    Ok(total.max(0).unsigned_abs())
+    format!(
+        "CAST(coalesce((SELECT sum(n) FROM tally WHERE organization_id = $1 AND kind = ${kind}{owned}), 0) \
+         + coalesce((SELECT sum({of_row}) FROM {UNSEALED} AND subject_kind = ${kind}{of_owner}), 0) \
+         AS bigint)"
+    )
 }
 
 #[derive(FromQueryResult)]

@@ -184,6 +184,9 @@ pub async fn search<M: FromQueryResult>(
     query: &Query,
 ) -> Result<Found<M>> {
     match (&query.from, &query.sort) {
+        (From::Index(offset @ 1..), None) if query.filter.is_none() && query.limit > 0 => {
+            far(cx, table, ty, *offset, query.limit).await
+        }
         (From::Index(offset), _) => numbered(cx, table, ty, query, *offset, None).await,
         (From::Cursor(Cursor { place, total }), None) => walk(cx, table, ty, query, *place, *total).await,
         (From::Cursor(Cursor { place, total }), Some(_)) => {
@@ -253,6 +256,43 @@ async fn numbered<M: FromQueryResult>(
         None if ends => offset + seen,
         None => count(cx, table, ty, query.filter.as_ref(), Owners::Anybody).await?,
     };
+    Ok(Found { rows, total, next: None, previous: None })
+}
+
+/// A page of everything by age, not at the beginning: the rows before it or those after it are skipped, whichever are
+/// fewer, by the total of the same statement.
+async fn far<M: FromQueryResult>(
+    cx: &Cx,
+    table: &Table<M>,
+    ty: &ResourceType,
+    offset: u64,
+    limit: u64,
+) -> Result<Found<M>> {
+    let (from, mut values) = matching(cx, table, ty, None, Owners::Anybody)?;
+    let owners = cx.confined_to().map_or(Owners::Anybody, Owners::Connection);
+    let total = event::population_of(table.name, owners, &mut values);
+    values.push((offset as i64).into());
+    let skip = values.len();
+    let (columns, name) = (&table.columns, table.name);
+    // How many rows forwards from the beginning, or backwards from the end, and how many to skip there.
+    let text = format!(
+        r#"WITH whole AS (SELECT {total} AS n), part AS (
+             SELECT n, CASE WHEN ${skip} * 2 <= n THEN {limit} ELSE 0 END AS forwards,
+               CASE WHEN ${skip} * 2 <= n OR n <= ${skip} THEN 0 WHEN n - ${skip} < {limit} THEN n - ${skip}
+                 ELSE {limit} END AS backwards,
+               CASE WHEN n - ${skip} > {limit} THEN n - ${skip} - {limit} ELSE 0 END AS behind FROM whole)
+           SELECT {columns}, (SELECT n FROM part) AS total FROM (
+             SELECT id FROM (SELECT r.id {from} ORDER BY r.id LIMIT (SELECT forwards FROM part) OFFSET ${skip}) AS early
+             UNION ALL SELECT id FROM (SELECT r.id {from} ORDER BY r.id DESC
+               LIMIT (SELECT backwards FROM part) OFFSET (SELECT behind FROM part)) AS late LIMIT {limit}
+           ) AS page CROSS JOIN "{name}" r WHERE r.organization_id = $1 AND r.id = page.id ORDER BY r.id"#
+    );
+    let found = cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let total = match found.first() {
+        Some(row) => row.try_get::<i64>("", "total")?.max(0).unsigned_abs(),
+        None => event::population(cx, name, owners).await?,
+    };
+    let rows = found.iter().map(|row| M::from_query_result(row, "")).collect::<Result<_, _>>()?;
     Ok(Found { rows, total, next: None, previous: None })
 }
 

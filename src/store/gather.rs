@@ -109,7 +109,7 @@ impl Gather {
             // Whoever waits for a row that somebody else has locked must not keep the others waiting.
             ("lock_timeout", "200ms"),
         ]);
-        Ok(Self { pool: pool(options, AT_ONCE)?, waiting: Mutex::default() })
+        Ok(Self { pool: pool(Connections::postgres(options), AT_ONCE)?, waiting: Mutex::default() })
     }
 
     pub(super) fn close(&self) {
@@ -194,7 +194,7 @@ impl Gather {
         let arguments = arguments(askers)?;
         listener.hear(&text);
         let mut loan = lend(&self.pool).await?;
-        let found = loan.connection()?.fetch_all(sqlx::query_with(AssertSqlSafe(text), arguments)).await;
+        let found = loan.postgres()?.fetch_all(sqlx::query_with(AssertSqlSafe(text), arguments)).await;
         let mut rows: Vec<Vec<QueryResult>> = askers.iter().map(|_| Vec::new()).collect();
         for row in loan.answered(found).map_err(failed)? {
             let n: i64 = PgRow::try_get(&row, "n").map_err(failed)?;

@@ -1,9 +1,9 @@
-//! Connections to PostgreSQL that are lent for one statement each.
+//! Connections that are lent for one statement each: to PostgreSQL, and to SQLite's readers.
 //!
 //! Why not SeaORM's own pool: it is sqlx's, which asks a connection for a sign of life whenever it is given back, a round
 //! trip after each statement, as dear as a small statement itself. Here a connection is asked only if it was idle for
-//! long. One that was left in the middle of a statement, because its client has gone, is given up. Transactions and
-//! SQLite go on with SeaORM's pool.
+//! long. One that was left in the middle of a statement, because its client has gone, is given up. Transactions, and so
+//! all that writes on SQLite, go on with SeaORM's pool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,10 @@ use sea_orm::{
     QueryResult, RuntimeErr, Statement, TransactionOptions, TransactionTrait, Value,
 };
 use sea_query_sqlx::SqlxValues;
-use sqlx::postgres::{PgConnectOptions, PgConnection, Postgres};
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Database, Executor, IntoArguments};
 use uuid::Uuid;
 
 use super::gather::{Gather, askers, numbered};
@@ -36,14 +38,18 @@ pub struct Db {
     listener: Listener,
 }
 
-/// The ways to PostgreSQL for single statements.
+/// The ways for single statements.
 #[derive(Debug, Clone)]
 struct Kepts {
     /// For each by itself.
     each: Pool<Connections>,
-    /// For those who read the same of different rows.
+    /// On PostgreSQL, for those who do the same with different rows.
+    gathered: Option<Gathered>,
+}
+
+#[derive(Debug, Clone)]
+struct Gathered {
     reads: Arc<Gather>,
-    /// For those who write the same to different rows.
     writes: Arc<Gather>,
 }
 
@@ -69,13 +75,29 @@ impl std::fmt::Debug for Listener {
 
 /// How a connection is made and used again.
 #[derive(Debug)]
-pub struct Connections(PgConnectOptions);
+pub(super) enum Connections {
+    Postgres(PgConnectOptions),
+    Sqlite(SqliteConnectOptions),
+}
 
 /// A connection, and whether a statement is on its way.
 #[derive(Debug)]
-pub struct Kept {
-    connection: PgConnection,
+pub(super) struct Kept {
+    connection: Either,
     busy: bool,
+}
+
+/// A connection to one of the two.
+#[derive(Debug)]
+enum Either {
+    Postgres(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+impl Connections {
+    pub(super) fn postgres(options: PgConnectOptions) -> Self {
+        Self::Postgres(options.statement_cache_capacity(STATEMENTS))
+    }
 }
 
 impl Manager for Connections {
@@ -83,12 +105,19 @@ impl Manager for Connections {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Kept, sqlx::Error> {
-        Ok(Kept { connection: PgConnection::connect_with(&self.0).await?, busy: false })
+        let connection = match self {
+            Self::Postgres(options) => Either::Postgres(PgConnection::connect_with(options).await?),
+            Self::Sqlite(options) => Either::Sqlite(SqliteConnection::connect_with(options).await?),
+        };
+        Ok(Kept { connection, busy: false })
     }
 
     async fn recycle(&self, kept: &mut Kept, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
         if metrics.last_used() > IDLE {
-            kept.connection.ping().await?;
+            match &mut kept.connection {
+                Either::Postgres(connection) => connection.ping().await?,
+                Either::Sqlite(connection) => connection.ping().await?,
+            }
         }
         Ok(())
     }
@@ -98,10 +127,18 @@ impl Manager for Connections {
 pub(super) struct Loan(Option<Object<Connections>>);
 
 impl Loan {
-    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, DbErr> {
+    fn connection(&mut self) -> Result<&mut Either, DbErr> {
         let kept = self.0.as_mut().ok_or_else(|| DbErr::Custom("a connection was given back".into()))?;
         kept.busy = true;
         Ok(&mut kept.connection)
+    }
+
+    /// The connection, where only PostgreSQL is spoken.
+    pub(super) fn postgres(&mut self) -> Result<&mut PgConnection, DbErr> {
+        match self.connection()? {
+            Either::Postgres(connection) => Ok(connection),
+            Either::Sqlite(_) => Err(no_gathering()),
+        }
     }
 
     /// The statement was answered: by rows, or by an error of the database's.
@@ -110,6 +147,30 @@ impl Loan {
             kept.busy = answer.as_ref().is_err_and(|error| error.as_database_error().is_none());
         }
         answer
+    }
+
+    async fn execute(mut self, statement: Statement) -> Result<ExecResult, DbErr> {
+        let done = match self.connection()? {
+            Either::Postgres(connection) => connection.execute(query(statement)).await.map(Into::into),
+            Either::Sqlite(connection) => connection.execute(query(statement)).await.map(Into::into),
+        };
+        self.answered(done).map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
+    }
+
+    async fn query_one(mut self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let found = match self.connection()? {
+            Either::Postgres(connection) => connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into)),
+            Either::Sqlite(connection) => connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into)),
+        };
+        self.answered(found).map_err(failed)
+    }
+
+    async fn query_all(mut self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let found = match self.connection()? {
+            Either::Postgres(connection) => connection.fetch_all(query(statement)).await.map(known),
+            Either::Sqlite(connection) => connection.fetch_all(query(statement)).await.map(known),
+        };
+        self.answered(found).map_err(failed)
     }
 }
 
@@ -127,17 +188,26 @@ impl Db {
         Self { pool, kept: None, listener: Listener::default() }
     }
 
-    /// Statements go through connections of their own, `most` at once.
+    /// Statements go through connections to PostgreSQL of their own, `most` at once.
+    ///
+    /// # Errors
+    /// When a pool cannot be made.
+    pub fn postgres(pool: DatabaseConnection, options: PgConnectOptions, most: usize) -> Result<Self, DbErr> {
+        let gathered = Gathered {
+            reads: Arc::new(Gather::new(options.clone())?),
+            writes: Arc::new(Gather::new(options.clone())?),
+        };
+        let each = self::pool(Connections::postgres(options), most)?;
+        Ok(Self { pool, kept: Some(Kepts { each, gathered: Some(gathered) }), listener: Listener::default() })
+    }
+
+    /// Statements go through connections to SQLite of their own, `most` at once; `pool` is where transactions begin.
     ///
     /// # Errors
     /// When the pool cannot be made.
-    pub fn keeping(pool: DatabaseConnection, options: PgConnectOptions, most: usize) -> Result<Self, DbErr> {
-        let kept = Kepts {
-            each: self::pool(options.clone(), most)?,
-            reads: Arc::new(Gather::new(options.clone())?),
-            writes: Arc::new(Gather::new(options)?),
-        };
-        Ok(Self { pool, kept: Some(kept), listener: Listener::default() })
+    pub fn sqlite(pool: DatabaseConnection, options: SqliteConnectOptions, most: usize) -> Result<Self, DbErr> {
+        let each = self::pool(Connections::Sqlite(options), most)?;
+        Ok(Self { pool, kept: Some(Kepts { each, gathered: None }), listener: Listener::default() })
     }
 
     /// SeaORM's own pool, for the tool that migrates.
@@ -176,13 +246,13 @@ impl Db {
     /// # Errors
     /// The database's own.
     pub async fn query_along(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let Some(kept) = &self.kept else { return self.pool.query_all_raw(statement).await };
+        let Some(gathered) = self.gathered() else { return self.query_all_raw(statement).await };
         let values = statement.values.map(|values| values.0).unwrap_or_default();
         let mut text = askers(values.len());
         text.push_str(" SELECT q.n, found.* FROM q, LATERAL (");
         numbered(&mut text, &statement.sql, "q.v", 0);
         text.push_str(") AS found");
-        kept.reads.ask(&self.listener, &text, None, values).await
+        gathered.reads.ask(&self.listener, &text, None, values).await
     }
 
     /// The rows that a statement of [`askers`](super::askers) answers to one who brings `values` and writes `row`.
@@ -190,10 +260,12 @@ impl Db {
     /// # Errors
     /// The database's own, and [`DbErr::Custom`] on SQLite. When the database refused, nothing was written for this one.
     pub async fn write_along(&self, text: &str, row: Uuid, values: Vec<Value>) -> Result<Vec<QueryResult>, DbErr> {
-        let Some(kept) = &self.kept else {
-            return Err(DbErr::Custom("statements are gathered on PostgreSQL alone".into()));
-        };
-        kept.writes.ask(&self.listener, text, Some(row), values).await
+        let gathered = self.gathered().ok_or_else(no_gathering)?;
+        gathered.writes.ask(&self.listener, text, Some(row), values).await
+    }
+
+    fn gathered(&self) -> Option<&Gathered> {
+        self.kept.as_ref().and_then(|kept| kept.gathered.as_ref())
     }
 
     /// Whether the database answers.
@@ -211,8 +283,10 @@ impl Db {
     pub async fn close(self) -> Result<(), DbErr> {
         if let Some(kept) = &self.kept {
             kept.each.close();
-            kept.reads.close();
-            kept.writes.close();
+        }
+        if let Some(gathered) = self.gathered() {
+            gathered.reads.close();
+            gathered.writes.close();
         }
         self.pool.close().await
     }
@@ -220,8 +294,8 @@ impl Db {
 
 /// Connections that are made when they are needed, `most` at once. The one that was used last is lent first: its server
 /// process has everything at hand.
-pub(super) fn pool(options: PgConnectOptions, most: usize) -> Result<Pool<Connections>, DbErr> {
-    Pool::builder(Connections(options.statement_cache_capacity(STATEMENTS)))
+pub(super) fn pool(connections: Connections, most: usize) -> Result<Pool<Connections>, DbErr> {
+    Pool::builder(connections)
         .max_size(most)
         .queue_mode(QueueMode::Lifo)
         .wait_timeout(Some(WAIT))
@@ -242,10 +316,22 @@ pub(super) async fn lend(kept: &Pool<Connections>) -> Result<Loan, DbErr> {
     }
 }
 
-fn query(statement: Statement) -> sqlx::query::Query<'static, Postgres, SqlxValues> {
+fn query<D: Database>(statement: Statement) -> Query<'static, D, SqlxValues>
+where
+    SqlxValues: IntoArguments<D>,
+{
     // Every statement of the house is made of text that stands in its source; values are bound.
     let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
     sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
+}
+
+/// Rows as SeaORM has them.
+fn known<R: Into<QueryResult>>(rows: Vec<R>) -> Vec<QueryResult> {
+    rows.into_iter().map(Into::into).collect()
+}
+
+fn no_gathering() -> DbErr {
+    DbErr::Custom("statements are gathered on PostgreSQL alone".into())
 }
 
 pub(super) fn failed(error: sqlx::Error) -> DbErr {
@@ -261,9 +347,7 @@ impl ConnectionTrait for Db {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let Some(kept) = &self.kept else { return self.pool.execute_raw(statement).await };
         self.listener.hear(&statement.sql);
-        let mut loan = lend(&kept.each).await?;
-        let done = loan.connection()?.execute(query(statement)).await;
-        loan.answered(done).map(Into::into).map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
+        lend(&kept.each).await?.execute(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -273,17 +357,13 @@ impl ConnectionTrait for Db {
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let Some(kept) = &self.kept else { return self.pool.query_one_raw(statement).await };
         self.listener.hear(&statement.sql);
-        let mut loan = lend(&kept.each).await?;
-        let found = loan.connection()?.fetch_optional(query(statement)).await;
-        Ok(loan.answered(found).map_err(failed)?.map(Into::into))
+        lend(&kept.each).await?.query_one(statement).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let Some(kept) = &self.kept else { return self.pool.query_all_raw(statement).await };
         self.listener.hear(&statement.sql);
-        let mut loan = lend(&kept.each).await?;
-        let found = loan.connection()?.fetch_all(query(statement)).await;
-        Ok(loan.answered(found).map_err(failed)?.into_iter().map(Into::into).collect())
+        lend(&kept.each).await?.query_all(statement).await
     }
 }
 

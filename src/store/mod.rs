@@ -16,7 +16,7 @@ use sea_orm::{
 };
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
@@ -29,7 +29,10 @@ const STATEMENT_CONNECTIONS: usize = 12;
 /// … and those that it holds for a transaction.
 const TRANSACTION_CONNECTIONS: u32 = 8;
 /// SQLite readers; they never wait for the writer (write-ahead log).
-const SQLITE_READERS: u32 = 4;
+const SQLITE_READERS: usize = 4;
+/// What SQLite's writer keeps of the file, and what each reader does: the operating system has it all in memory anyway.
+const SQLITE_WRITER_CACHE: &str = "-4000";
+const SQLITE_READER_CACHE: &str = "-2000";
 /// Writes on SQLite that go to the disk together: so many that waiting for the disk is a small part of each.
 const SQLITE_BATCH: usize = 64;
 
@@ -131,9 +134,19 @@ impl Store {
             }
             let file = format!("sqlite://{}?mode=rwc", path.split('?').next().unwrap_or(path));
             // The writer first: it makes the file and switches it to write-ahead logging.
-            let write = Database::connect(sqlite(&file, 1, "-8000")).await?;
-            let read = Database::connect(sqlite(&file, SQLITE_READERS, "-4000")).await?;
-            let (read, write) = (Db::of(read), Db::of(write));
+            let mut options = ConnectOptions::new(&file);
+            options
+                .max_connections(1)
+                .min_connections(1)
+                .acquire_timeout(Duration::from_secs(30))
+                .test_before_acquire(false)
+                .sqlx_logging(false)
+                .map_sqlx_sqlite_opts(|options| sqlite(options, SQLITE_WRITER_CACHE));
+            let write = Database::connect(options).await?;
+            let options: SqliteConnectOptions = file.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
+            let options = sqlite(options, SQLITE_READER_CACHE).disable_statement_logging();
+            let read = Db::sqlite(write.clone(), options, SQLITE_READERS)?;
+            let write = Db::of(write);
             return Ok(Self { read, write, batches: Arc::default(), alike: Arc::default(), url: url.into() });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -149,7 +162,7 @@ impl Store {
             let pool = Database::connect(options).await?;
             let options: PgConnectOptions = url.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
             let options = options.options(limits).disable_statement_logging();
-            let pool = Db::keeping(pool, options, STATEMENT_CONNECTIONS)?;
+            let pool = Db::postgres(pool, options, STATEMENT_CONNECTIONS)?;
             return Ok(Self {
                 read: pool.clone(),
                 write: pool,
@@ -291,24 +304,16 @@ impl Store {
     }
 }
 
-/// `cache`: what each connection may keep of the file, in KiB with a minus, as SQLite has it.
-fn sqlite(url: &str, connections: u32, cache: &'static str) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
+/// `cache`: what the connection may keep of the file, in KiB with a minus, as SQLite has it.
+fn sqlite(options: SqliteConnectOptions, cache: &'static str) -> SqliteConnectOptions {
     options
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(Duration::from_secs(30))
-        .test_before_acquire(false)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |options| {
-            options
-                .journal_mode(SqliteJournalMode::Wal)
-                // A 2xx means that it is on disk, also after a power cut.
-                .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(Duration::from_secs(15))
-                .foreign_keys(true)
-                .pragma("cache_size", cache)
-                .pragma("temp_store", "memory")
-        });
-    options
+        .journal_mode(SqliteJournalMode::Wal)
+        // A 2xx means that it is on disk, also after a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(15))
+        .foreign_keys(true)
+        // A page of a list, so that the thread that reads it need not wait for whoever takes the rows.
+        .row_buffer_size(256)
+        .pragma("cache_size", cache)
+        .pragma("temp_store", "memory")
 }

@@ -243,6 +243,12 @@ async fn pages_are_cut_where_the_rfc_says() {
         let items = places.len() as u64;
         assert_eq!(page(&world, query, &users).await, (start, items, total, places), "{query}");
     }
+    // From whichever end the rows before a page are skipped, it is the same page.
+    for (start, count) in (1..=7).flat_map(|start| (1..=6).map(move |count| (start, count))) {
+        let places: Vec<usize> = (start - 1..5.min(start - 1 + count)).collect();
+        let expected = (start as u64, places.len() as u64, 5, places);
+        assert_eq!(page(&world, &format!("startIndex={start}&count={count}"), &users).await, expected);
+    }
     // Whoever walks page by page meets everybody once, deletions in between or not.
     let (_, _, _, first) = page(&world, "count=2", &users).await;
     world.scim().delete(&format!("/Users/{}", users[4])).await.is(204);
