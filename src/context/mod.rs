@@ -5,11 +5,11 @@
 
 mod process;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use entity::Scoped;
 use futures_util::future::BoxFuture;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbBackend, DbErr, QueryFilter, RuntimeErr, Select, SqlErr};
@@ -203,11 +203,13 @@ impl Cx {
         // A boxed future instead of an async closure: only so can the compiler see that it may change threads.
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
-        let mut attempt = 0;
+        let (mut attempt, mut follows) = (0, None);
         loop {
             attempt += 1;
-            match self.attempt(&body).await {
+            match self.attempt(&body, follows).await {
                 Err(Failure::Lost) => attempt -= 1,
+                Err(Failure::Overtaken(by)) if attempt < ATTEMPTS => follows = Some(by),
+                Err(Failure::Overtaken(_)) => return Err(Error::Busy("others change the same all the time".into())),
                 Err(Failure::Passing(_)) if attempt < ATTEMPTS => {
                     // Spread the rivals apart; the jitter comes from the random half of a fresh UUID.
                     let jitter = Uuid::new_v4().as_u128() as u64 % 8;
@@ -222,17 +224,17 @@ impl Cx {
         }
     }
 
-    async fn attempt<'env, T, F>(&'env self, body: &F) -> Result<T, Failure>
+    async fn attempt<'env, T, F>(&'env self, body: &F, follows: Option<DateTime<Utc>>) -> Result<T, Failure>
     where
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
         if self.backend() == DbBackend::Sqlite {
-            return self.attempt_in_turn(body).await;
+            return self.attempt_in_turn(body, follows).await;
         }
         #[allow(clippy::disallowed_methods, reason = "the one place where a write begins")]
         let db = self.app.store.write.begin().await.map_err(Failure::from)?;
-        let (db, done) = self.carry_out(db, body).await;
+        let (db, done) = self.carry_out(db, body, follows).await;
         let (value, wrote) = done?;
         match wrote {
             true => db.commit().await?,
@@ -243,13 +245,13 @@ impl Cx {
     }
 
     /// On SQLite, where writes share a transaction: see [`Store::turn`].
-    async fn attempt_in_turn<'env, T, F>(&'env self, body: &F) -> Result<T, Failure>
+    async fn attempt_in_turn<'env, T, F>(&'env self, body: &F, follows: Option<DateTime<Utc>>) -> Result<T, Failure>
     where
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
         let (turn, db) = self.app.store.turn(self.app.clock.now().timestamp_micros()).await.map_err(Failure::from)?;
-        let (db, done) = self.carry_out(db, body).await;
+        let (db, done) = self.carry_out(db, body, follows).await;
         let keep = matches!(done, Ok((_, true)));
         let told = turn.end(db, keep).await;
         let (value, wrote) = done?;
@@ -265,12 +267,13 @@ impl Cx {
         &'env self,
         db: DatabaseTransaction,
         body: &F,
+        follows: Option<DateTime<Utc>>,
     ) -> (DatabaseTransaction, Result<(T, bool), Failure>)
     where
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
-        let tx = Tx { cx: self, db: Way::Transaction(db), event: Uuid::now_v7(), locks: true };
+        let tx = Tx { follows, ..Tx::new(self, Way::Transaction(db), true) };
         let done = self.change_and_record(&tx, body).await;
         let Way::Transaction(db) = tx.db else { unreachable!("it was put in above") };
         (db, done)
@@ -282,6 +285,7 @@ impl Cx {
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
         let change = body(tx).await.map_err(Failure::of)?;
+        tx.overtaken().map_or(Ok(()), |by| Err(Failure::Overtaken(by)))?;
         let wrote = change.entry.is_some() || !change.followed.is_empty();
         if let Some(entry) = change.entry
             && !ledger::record(&tx.db, self.origin(), tx.event, entry, change.parts).await?
@@ -311,9 +315,10 @@ impl Cx {
     {
         if self.backend() == DbBackend::Postgres {
             let db = &self.app.store.write;
-            let tx = Tx { cx: self, db: Way::Plain(db), event: Uuid::now_v7(), locks: false };
+            let tx = Tx::new(self, Way::Plain(db), false);
             match body(&tx).await {
                 Ok(Change { value, entry: None, .. }) => return Ok(value),
+                Ok(_) if tx.overtaken().is_some() => {}
                 Ok(Change { mut value, entry: Some(entry), mut parts, settle, .. }) => {
                     // Without a transaction nothing tells that a write is open, so it must not wait for long.
                     parts.iter_mut().take(1).for_each(|part| part.only_soon_after(entry.at));
@@ -365,19 +370,47 @@ pub struct Tx<'a> {
     pub event: Uuid,
     /// False while [`Cx::write_at_once`] tries to do without a transaction.
     pub locks: bool,
+    /// The instant of all that this write does, once it is known.
+    instant: OnceLock<DateTime<Utc>>,
+    /// What it must come after, learned by an earlier attempt.
+    follows: Option<DateTime<Utc>>,
+    /// A later change than the instant, of something that was locked after it was taken: in microseconds, 0 = none.
+    overtaken: AtomicI64,
 }
 
-impl Tx<'_> {
+impl<'a> Tx<'a> {
+    fn new(cx: &'a Cx, db: Way<'a>, locks: bool) -> Self {
+        let (instant, overtaken) = Default::default();
+        Self { cx, db, event: Uuid::now_v7(), locks, instant, follows: None, overtaken }
+    }
+
+    fn overtaken(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.overtaken.load(Ordering::Relaxed)).filter(|by| *by != DateTime::UNIX_EPOCH)
+    }
+
     /// What a body says that can do no more without locks: [`Cx::write_at_once`] runs it again under them.
     pub fn needs_locks(&self) -> Error {
         Error::Busy("this change needs a transaction".into())
     }
 
-    /// The instant of the change: take it after the lock, and give the last boundary of what is changed, which
-    /// it never precedes.
+    /// The instant of the change: take it after the lock, and give the last boundary of what is changed, which it
+    /// follows. It is the same for all that one write does, and no two changes of one thing share it: else what was so
+    /// before one of them would be half of what another did. A write that locks something that was changed after its
+    /// instant is undone and made again.
     pub fn now_after(&self, boundary: Option<DateTime<Utc>>) -> DateTime<Utc> {
-        let now = self.cx.app.clock.now();
-        boundary.map_or(now, |boundary| now.max(boundary))
+        let behind = |boundary| boundary + TimeDelta::microseconds(1);
+        let instant = *self.instant.get_or_init(|| {
+            let earliest = boundary.max(self.follows).map(behind);
+            earliest.map_or(self.cx.app.clock.now(), |earliest| earliest.max(self.cx.app.clock.now()))
+        });
+        match boundary {
+            // What this write changes twice has its own instant the second time.
+            Some(later) if later > instant => {
+                self.overtaken.fetch_max(later.timestamp_micros(), Ordering::Relaxed);
+                behind(later)
+            }
+            _ => instant,
+        }
     }
 
     /// [`Cx::find`] for this write's organization.
@@ -481,6 +514,8 @@ enum Failure {
     Final(Error),
     /// It was undone together with another write, by no fault of its own: to be done again.
     Lost,
+    /// Something that it changes was changed at this instant, after its own.
+    Overtaken(DateTime<Utc>),
 }
 
 impl Failure {

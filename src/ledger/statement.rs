@@ -218,7 +218,9 @@ pub(super) fn together(parts: Vec<Part>, row: event::Model) -> Statement {
 }
 
 /// The first part of a change that only counts on the version of its row, gathered: the row is written once, whoever is
-/// able to goes into its version.
+/// able to goes into its version. Its instant follows the last one of the row, as [`Tx::now_after`] has it.
+///
+/// [`Tx::now_after`]: crate::context::Tx::now_after
 fn counted(part: &Part) -> String {
     let mut condition = String::with_capacity(512);
     numbered(&mut condition, &part.condition, "q.v", 0);
@@ -226,7 +228,8 @@ fn counted(part: &Part) -> String {
     // Rows are locked in one order everywhere.
     format!(
         "able AS (SELECT n, v1, v2, v3, v4 FROM q WHERE {condition}), \
-         done AS (UPDATE {table} r SET version = r.version + c.askers, updated_at = greatest(r.updated_at, c.at) \
+         done AS (UPDATE {table} r SET version = r.version + c.askers, \
+             updated_at = greatest(r.updated_at + interval '1 microsecond', c.at) \
            FROM (SELECT v1, v2, v3, count(*) AS askers, max(v4) AS at FROM able GROUP BY v1, v2, v3 ORDER BY v2, v3) AS c \
            WHERE r.organization_id = c.v1 AND r.id = c.v2 AND r.deleted_at IS NULL AND r.connection_id IS NOT DISTINCT FROM c.v3 \
            RETURNING c.v2, c.v3, r.version - c.askers AS before, r.updated_at AS at), \
