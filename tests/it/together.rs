@@ -1,13 +1,16 @@
 //! Writes that go to the disk together, in one transaction on SQLite and in one statement on PostgreSQL: each of them
 //! holds or fails by itself.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use rolecall::context::{Change, Cx};
 use rolecall::error::{Error, Result};
 use rolecall::ledger::{Entry, Subject};
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -26,6 +29,18 @@ enum Fate {
 
 const FATES: [Fate; 4] = [Fate::Holds, Fate::Fails, Fate::Panics, Fate::Abandoned];
 
+fn noted(at: DateTime<Utc>) -> Entry {
+    Entry {
+        action: "test.noted",
+        subject: Subject { kind: "test", id: Uuid::now_v7() },
+        connection: None,
+        at,
+        before: None,
+        after: None,
+        population: 0,
+    }
+}
+
 async fn write(cx: &Cx, fate: Fate) -> Result<()> {
     cx.write(move |tx| {
         Box::pin(async move {
@@ -36,19 +51,68 @@ async fn write(cx: &Cx, fate: Fate) -> Result<()> {
                 Fate::Panics => panic!("a write panics, as it is meant to"),
                 Fate::Abandoned => tokio::time::sleep(Duration::from_secs(60)).await,
             }
-            let entry = Entry {
-                action: "test.noted",
-                subject: Subject { kind: "test", id: Uuid::now_v7() },
-                connection: None,
-                at: tx.now_after(None),
-                before: None,
-                after: None,
-                population: 0,
-            };
-            Ok(Change::made((), entry))
+            Ok(Change::made((), noted(tx.now_after(None))))
         })
     })
     .await
+}
+
+#[tokio::test]
+async fn all_that_one_write_does_has_one_instant_that_follows_every_other_change_of_the_same() {
+    let world = World::new().await;
+    let (cx, tries) = (world.system(), &AtomicU32::new(0));
+    // Something that it comes to late has been changed a second after its beginning, each time another.
+    let overtake = |times: u32| {
+        let (cx, tries, began) = (&cx, tries, world.app.clock.now());
+        cx.write(move |tx| {
+            Box::pin(async move {
+                let version = "UPDATE organization SET schema_version = schema_version + 1";
+                tx.db.execute_unprepared(version).await?;
+                let first = tx.now_after(None);
+                let changed = began + TimeDelta::seconds(i64::from(1 + tries.fetch_add(1, SeqCst).min(times - 1)));
+                let second = tx.now_after(Some(changed));
+                assert!(second > changed, "{second} does not follow {changed}");
+                Ok(Change::made((first, second, tx.now_after(Some(first))), noted(second)))
+            })
+        })
+    };
+    let version = "SELECT schema_version FROM organization";
+    let before = world.rows(version, []).await[0]["schema_version"].as_i64().unwrap();
+    let (first, second, third) = overtake(1).await.unwrap();
+    assert_eq!((tries.swap(0, SeqCst), first, third), (2, second, second));
+    let (first, second, third) = overtake(3).await.unwrap();
+    assert_eq!((tries.swap(0, SeqCst), first, third), (4, second, second));
+    let after = world.rows(version, []).await[0]["schema_version"].as_i64().unwrap();
+    assert_eq!(after - before, 2, "what was made again was undone before");
+    assert!(matches!(overtake(100).await, Err(Error::Busy(_))), "nobody tries for ever");
+    assert_eq!(world.count("event WHERE action = 'test.noted'", []).await, 2);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_changes_of_one_group_share_an_instant_though_its_clock_stands_behind() {
+    let world = World::new().await;
+    let (ada, ben) = (world.scim().user("ada").await, world.scim().user("ben").await);
+    let group = world.scim().group("Ward", &[]).await;
+    // Another replica, whose clock is ahead, has changed it.
+    let ahead = world.app.clock.now() + TimeDelta::seconds(30);
+    let text = r#"UPDATE "group" SET updated_at = $1"#;
+    let ahead = Statement::from_sql_and_values(world.app.store.backend(), text, [ahead.into()]);
+    world.app.store.write.execute_raw(ahead).await.unwrap();
+    for (op, user) in [("add", ada), ("add", ben), ("remove", ada), ("add", ada)] {
+        let operation = match op {
+            "add" => json!({ "op": "add", "path": "members", "value": [{ "value": user }] }),
+            _ => json!({ "op": "remove", "path": format!("members[value eq \"{user}\"]") }),
+        };
+        let answer = world.scim().patch(&format!("/Groups/{group}"), json!([operation])).await;
+        assert!(answer.status.is_success(), "{:#}", answer.body);
+    }
+    let told = world.rows("SELECT at FROM event WHERE action = 'group.members_changed' ORDER BY at", []).await;
+    let instants: BTreeSet<String> = told.iter().map(|row| row["at"].to_string()).collect();
+    assert_eq!((told.len(), instants.len()), (4, 4), "{instants:?}");
+    let empty = world.count("membership WHERE until IS NOT NULL AND until <= since", []).await;
+    assert_eq!(empty, 0, "nobody leaves before having come");
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
