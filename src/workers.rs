@@ -18,7 +18,7 @@ use crate::scim::{self, Replayed};
 use crate::{ledger, pull};
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
-const SEAL_DELAY: Duration = Duration::from_millis(100);
+const SEAL_DELAY: Duration = Duration::from_millis(30);
 /// … and rows that another replica left behind at most this long after.
 const SEAL_SWEEP: Duration = Duration::from_secs(5);
 /// Whoever follows a ledger hears of what another replica sealed at most this long after.

@@ -11,9 +11,9 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statemen
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Args, Result};
 use crate::client::Client;
 use crate::machine::{self, Cpu};
+use crate::{Args, Result};
 
 /// What serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -215,11 +215,7 @@ pub(super) fn population_of(kind: &str, owners: Owners, values: &mut Vec<sea_orm
         }
         Owners::Connections => {
             values.push(Uuid::nil().into());
-            [
-                format!(" AND connection_id <> ${owner}"),
-                "population".into(),
-                " AND connection_id IS NOT NULL".into(),
-            ]
+            [format!(" AND connection_id <> ${owner}"), "population".into(), " AND connection_id IS NOT NULL".into()]
         }
         Owners::Connection(id) => {
             values.push(id.into());

@@ -159,8 +159,12 @@ impl Loan {
 
     async fn query_one(mut self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let found = match self.connection()? {
-            Either::Postgres(connection) => connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into)),
-            Either::Sqlite(connection) => connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into)),
+            Either::Postgres(connection) => {
+                connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into))
+            }
+            Either::Sqlite(connection) => {
+                connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into))
+            }
         };
         self.answered(found).map_err(failed)
     }

@@ -7,12 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use entity::{access_cursor, event, role, user};
-use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
-};
+use entity::{access_cursor, role, user};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter, QuerySelect, Statement};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -21,7 +17,7 @@ use super::{DEFINITION, Moment, watermark};
 use crate::context::{App, Change, Cx, Followed};
 use crate::domain::list;
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{self, Entry, Subject};
 
 /// The action of the events told here: the account `subject` holds other roles since the change that it names.
 pub const ANNOUNCED: &str = "user.access_changed";
@@ -46,8 +42,7 @@ struct Place {
 
 /// What is read of a row of the ledger. Its values are most of it, and are read only where they tell whom the change
 /// concerned: what happened to one account is told by the row's subject.
-#[derive(Debug, DerivePartialModel)]
-#[sea_orm(entity = "event::Entity")]
+#[derive(Debug, FromQueryResult)]
 struct Event {
     id: Uuid,
     at: DateTime<Utc>,
@@ -55,9 +50,11 @@ struct Event {
     request_id: Uuid,
     action: String,
     subject_id: Uuid,
-    #[sea_orm(from_expr = r#"Expr::cust("CASE WHEN action LIKE 'user.%' THEN NULL ELSE payload END")"#)]
     payload: Option<String>,
 }
+
+const COLUMNS: &str = "e.id, e.at, e.requested_at, e.request_id, e.action, e.subject_id, \
+     CASE WHEN e.action LIKE 'user.%' THEN NULL ELSE e.payload END AS payload";
 
 /// A row of the ledger, and what it may have moved.
 #[derive(Debug)]
@@ -122,12 +119,10 @@ async fn place(cx: &Cx) -> Result<Place> {
 /// nothing to do.
 async fn step(cx: &Cx, settled: DateTime<Utc>) -> Result<Option<u64>> {
     let from = place(cx).await?;
-    let rows = cx
-        .find::<event::Entity>()
-        .filter(event::Column::Seq.gt(from.seq))
-        .order_by_asc(event::Column::Seq)
-        .limit(EVENTS);
-    let rows = rows.into_partial_model::<Event>().all(cx.db()).await?;
+    let text = format!("SELECT {COLUMNS} {}", ledger::chained_after(cx.backend(), EVENTS));
+    let values = [cx.organization().into(), from.seq.into()];
+    let rows = Event::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
+    let rows = rows.all(cx.db()).await?;
     let causes = causes(cx, rows.into_iter().take_while(|row| row.at <= settled).collect()).await?;
     let Some(first) = causes.first() else { return Ok(None) };
 
