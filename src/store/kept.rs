@@ -277,7 +277,7 @@ impl Db {
     /// # Errors
     /// What stands in the way.
     pub async fn ping(&self) -> Result<(), DbErr> {
-        self.pool.ping().await
+        self.execute_raw(Statement::from_string(self.get_database_backend(), "SELECT 1")).await.map(|_| ())
     }
 
     /// Closes everything; open statements finish first.
