@@ -101,7 +101,7 @@ impl fmt::Display for Row {
         let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
         write!(
             f,
-            "| {:<42} | {:<10} | {:>8.0} | {:>7.2} | {:>7.2} | {:>6.3} | {:>8.3} | {:>6.3} |",
+            "| {:<48} | {:<10} | {:>8.0} | {:>7.2} | {:>7.2} | {:>6.3} | {:>8.3} | {:>6.3} |",
             self.workload,
             self.server.name(),
             self.rate,
@@ -119,11 +119,11 @@ impl fmt::Display for Report {
         writeln!(f, "\nTimes in milliseconds; CPU is that of one operation. The ratios are to the floor.\n")?;
         writeln!(
             f,
-            "| workload                                   | on         |    ops/s |     p50 |     p99 | server | database |    CPU | CPU × | ops/s × | p99 × |"
+            "| workload                                         | on         |    ops/s |     p50 |     p99 | server | database |    CPU | CPU × | ops/s × | p99 × |"
         )?;
         writeln!(
             f,
-            "|--------------------------------------------|------------|---------:|--------:|--------:|-------:|---------:|-------:|------:|--------:|------:|"
+            "|--------------------------------------------------|------------|---------:|--------:|--------:|-------:|---------:|-------:|------:|--------:|------:|"
         )?;
         for row in &self.rows {
             write!(f, "{row}")?;
