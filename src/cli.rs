@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::audit::{self, AuditCommand};
 use crate::authz::Permission;
@@ -17,6 +18,9 @@ use crate::{bootstrap, graphql, jwt, progress, server};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
+
+/// How long a server that has ended waits for the database to be closed.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Access follows the identity provider: SCIM 2.0 in, GraphQL to manage, a ledger to prove it.
 #[derive(Parser)]
@@ -217,7 +221,11 @@ async fn serve(args: ServeArgs) -> Done {
         tokio::spawn(figures.serve(listener, stop));
     }
     tracing::info!(listen = %address, scim = format!("{public_url}/scim/v2/<organization>"), graphql = format!("{public_url}/graphql"), "ready");
-    server::serve(app, listener, server::asked_to_stop()).await.map_err(|error| format!("the server failed: {error}"))
+    let store = app.store.clone();
+    let served = server::serve(app, listener, server::asked_to_stop()).await;
+    // Whoever was cut off may hold a connection still, and the process ends anyway.
+    let _ = tokio::time::timeout(CLOSE, store.close()).await;
+    served.map_err(|error| format!("the server failed: {error}"))
 }
 
 async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, String> {

@@ -24,7 +24,7 @@ use sqlx::{Arguments, AssertSqlSafe, Executor, Row};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::kept::{Connections, Listener, failed, lend, pool};
+use super::kept::{Connections, Listener, close, failed, lend, pool};
 
 /// Statements at once, when all but one take long.
 const AT_ONCE: usize = 6;
@@ -112,8 +112,8 @@ impl Gather {
         Ok(Self { pool: pool(Connections::postgres(options), AT_ONCE)?, waiting: Mutex::default() })
     }
 
-    pub(super) fn close(&self) {
-        self.pool.close();
+    pub(super) async fn close(&self) {
+        close(&self.pool).await;
     }
 
     /// The rows that a gathered statement answers to one who brings `values` and writes `row`, if it writes.

@@ -286,14 +286,27 @@ impl Db {
     /// The database's own.
     pub async fn close(self) -> Result<(), DbErr> {
         if let Some(kept) = &self.kept {
-            kept.each.close();
+            close(&kept.each).await;
         }
         if let Some(gathered) = self.gathered() {
-            gathered.reads.close();
-            gathered.writes.close();
+            gathered.reads.close().await;
+            gathered.writes.close().await;
         }
         self.pool.close().await
     }
+}
+
+/// Closes the connections that nobody has on loan, and waits until each is closed: one to SQLite may be the last, which
+/// puts the write-ahead log back into the file. Whatever is on loan closes when it comes back.
+pub(super) async fn close(pool: &Pool<Connections>) {
+    for kept in pool.retain(|_, _| false).removed {
+        // It is given up either way.
+        let _ = match kept.connection {
+            Either::Postgres(connection) => connection.close().await,
+            Either::Sqlite(connection) => connection.close().await,
+        };
+    }
+    pool.close();
 }
 
 /// Connections that are made when they are needed, `most` at once. The one that was used last is lent first: its server

@@ -296,11 +296,13 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Closes the pools; open statements finish first.
+    /// Closes the pools; open statements finish first. What SQLite leaves behind is one whole file, unless another process
+    /// has it open.
     pub async fn close(self) {
-        // Closing twice (one pool on PostgreSQL) is harmless, and there is nobody left to tell of an error.
-        let _ = self.write.close().await;
+        // Closing twice (one pool on PostgreSQL) is harmless, and there is nobody left to tell of an error. SQLite's reader
+        // knows the writer's pool, too.
         let _ = self.read.close().await;
+        let _ = self.write.close().await;
     }
 }
 

@@ -223,6 +223,8 @@ async fn a_server_that_is_asked_to_stop_ends_what_it_began() {
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert_eq!(server.exit_code().await, Some(0));
+    let log = database.folder().join("rolecall.db-wal");
+    assert!(!log.exists(), "SQLite's file is whole, and may be copied by itself");
     let server = Server::start(&database).await;
     let found = server.scim(&made).get("/Users?filter=userName%20eq%20%22ada%22").await.is(200);
     assert_eq!(found.body["totalResults"], 1);
