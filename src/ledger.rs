@@ -282,6 +282,16 @@ pub fn chained_after(backend: DbBackend, most: u64) -> String {
     }
 }
 
+/// `FROM` on, the rows `e` of the ledger of organization `$1` that are not in the chain yet, for further conditions.
+pub fn not_chained(backend: DbBackend) -> String {
+    match backend {
+        DbBackend::Postgres => format!("FROM (SELECT pos FROM unsealed WHERE organization_id = $1) AS l {EACH}"),
+        // In this order: SQLite, which keeps no statistics, would begin with all rows.
+        _ => "FROM unsealed l CROSS JOIN event e WHERE l.organization_id = $1 AND e.organization_id = $1 AND e.pos = l.pos"
+            .into(),
+    }
+}
+
 async fn unsealed(store: &Store) -> Result<Vec<Uuid>, DbErr> {
     let statement = Statement::from_string(store.backend(), "SELECT DISTINCT organization_id FROM unsealed");
     store.read.query_all_raw(statement).await?.iter().map(|row| row.try_get("", "organization_id")).collect()

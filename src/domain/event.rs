@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use entity::{event, ledger_head};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Select, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, Statement,
 };
 use serde_json::Value;
 use std::collections::HashMap;
@@ -181,15 +181,10 @@ pub enum Owners {
     Connection(Uuid),
 }
 
-/// The rows of the ledger of the organization `$1` that are not in the chain yet. In this order: SQLite, which keeps no
-/// statistics, would begin with all rows.
-const UNSEALED: &str = "unsealed q CROSS JOIN event e \
-     WHERE q.organization_id = $1 AND e.organization_id = q.organization_id AND e.pos = q.pos";
-
 /// How many live subjects of `kind` (`user`, `group`) there are now, without counting them.
 pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u64> {
     let mut values = vec![cx.organization().into()];
-    let text = format!("SELECT {} AS total", population_of(kind, owners, &mut values));
+    let text = format!("SELECT {} AS total", population_of(cx.backend(), kind, owners, &mut values));
     let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
     Ok(total.max(0).unsigned_abs())
@@ -197,7 +192,12 @@ pub(super) async fn population(cx: &Cx, kind: &str, owners: Owners) -> Result<u6
 
 /// SQL for [`population`] in the organization `$1`: the tally at the end of the chain, and what the rows beyond it add. In
 /// one statement, so the two fit together. Binds its values behind those that are there.
-pub(super) fn population_of(kind: &str, owners: Owners, values: &mut Vec<sea_orm::Value>) -> String {
+pub(super) fn population_of(
+    backend: DbBackend,
+    kind: &str,
+    owners: Owners,
+    values: &mut Vec<sea_orm::Value>,
+) -> String {
     values.push(kind.into());
     let kind = values.len();
     let owner = kind + 1;
@@ -223,9 +223,10 @@ pub(super) fn population_of(kind: &str, owners: Owners, values: &mut Vec<sea_orm
             [own.clone(), "population".into(), own]
         }
     };
+    let beyond = ledger::not_chained(backend);
     format!(
         "CAST(coalesce((SELECT sum(n) FROM tally WHERE organization_id = $1 AND kind = ${kind}{owned}), 0) \
-         + coalesce((SELECT sum({of_row}) FROM {UNSEALED} AND subject_kind = ${kind}{of_owner}), 0) \
+         + coalesce((SELECT sum({of_row}) {beyond} AND subject_kind = ${kind}{of_owner}), 0) \
          AS bigint)"
     )
 }
@@ -239,11 +240,11 @@ struct Population {
 /// How many live subjects of `kind` each of these connections owns: [`population`] for many at once.
 pub async fn populations(cx: &Cx, kind: &str, connections: &[Uuid]) -> Result<HashMap<Uuid, u64>> {
     cx.allow(Action::ReadIam, None)?;
-    let among = list::among(cx.backend(), 3);
+    let (among, beyond) = (list::among(cx.backend(), 3), ledger::not_chained(cx.backend()));
     let text = format!(
         "SELECT connection_id AS id, CAST(sum(n) AS bigint) AS total FROM ( \
            SELECT connection_id, n FROM tally WHERE organization_id = $1 AND kind = $2 AND connection_id {among} \
-           UNION ALL SELECT connection_id, population FROM {UNSEALED} AND subject_kind = $2 AND connection_id {among} \
+           UNION ALL SELECT connection_id, population {beyond} AND subject_kind = $2 AND connection_id {among} \
          ) AS parts GROUP BY connection_id"
     );
     let values = [cx.organization().into(), kind.into(), list::ids(connections)];

@@ -270,13 +270,13 @@ async fn far<M: FromQueryResult>(
 ) -> Result<Found<M>> {
     let (from, mut values) = matching(cx, table, ty, None, Owners::Anybody)?;
     let owners = cx.confined_to().map_or(Owners::Anybody, Owners::Connection);
-    let total = event::population_of(table.name, owners, &mut values);
+    let total = event::population_of(cx.backend(), table.name, owners, &mut values);
     values.push((offset as i64).into());
     let skip = values.len();
     let (columns, name) = (&table.columns, table.name);
     // How many rows forwards from the beginning, or backwards from the end, and how many to skip there.
     let text = format!(
-        r#"WITH whole AS (SELECT {total} AS n), part AS (
+        r#"WITH whole AS MATERIALIZED (SELECT {total} AS n), part AS MATERIALIZED (
              SELECT n, CASE WHEN ${skip} * 2 <= n THEN {limit} ELSE 0 END AS forwards,
                CASE WHEN ${skip} * 2 <= n OR n <= ${skip} THEN 0 WHEN n - ${skip} < {limit} THEN n - ${skip}
                  ELSE {limit} END AS backwards,

@@ -14,7 +14,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value as Data, json};
+use serde_json::{Map, Value as Data};
 use uuid::Uuid;
 
 use super::auth::{self, Caller};
@@ -252,14 +252,13 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     let (mut allow, mut retry_after) = (None, None);
     let Reply { status, body, replayed } = answer.unwrap_or_else(|fault| {
         (allow, retry_after) = (fault.allow, fault.retry_after);
-        let body = json!({ "errors": [fault.to_json(request_id)] });
-        Reply { status: fault.status, body, replayed: false }
+        Reply { status: fault.status, body: operation::Body::error(fault.to_json(request_id)), replayed: false }
     });
     // "application/json": a well-formed request is 200, whatever becomes of its document. What failed before
     // there was a document keeps its status.
-    let about_document = |body: &Data| {
-        let code = body.pointer("/errors/0/extensions/code").and_then(Data::as_str).unwrap_or_default();
-        operation::is_about_document(code)
+    let about_document = |body: &operation::Body| {
+        let code = body.errors.first().and_then(|error| error.pointer("/extensions/code")).and_then(Data::as_str);
+        code.is_some_and(operation::is_about_document)
     };
     let status = match status {
         StatusCode::BAD_REQUEST if media == JSON && about_document(&body) => StatusCode::OK,

@@ -111,7 +111,8 @@ pub fn attach(request: Request, cx: &Cx) -> Request {
     request.data(DataLoader::new(Reads(cx.clone()), TokioSpawner::current(), TokioTimer::default()))
 }
 
-/// One thing, read together with whatever else is asked for now.
+/// One thing, read together with whatever else is asked for now. What waits for it is boxed: every field of a thing is as
+/// large as the largest one, and is moved about several times.
 ///
 /// # Errors
 /// What the domain says of the whole batch.
@@ -120,7 +121,7 @@ where
     K: Send + Sync + Hash + Eq + Clone + 'static,
     Reads: Loader<K, Error = Arc<Error>>,
 {
-    Ok(ctx.data::<DataLoader<Reads>>()?.load_one(key).await?)
+    Ok(Box::pin(ctx.data::<DataLoader<Reads>>()?.load_one(key)).await?)
 }
 
 /// The organization of the request, read once for all that ask for it now.
@@ -140,7 +141,7 @@ where
     K: Send + Sync + Hash + Eq + Clone + 'static,
     Reads: Loader<K, Error = Arc<Error>>,
 {
-    let mut found = ctx.data::<DataLoader<Reads>>()?.load_many(keys.iter().cloned()).await?;
+    let mut found = Box::pin(ctx.data::<DataLoader<Reads>>()?.load_many(keys.iter().cloned())).await?;
     Ok(keys.iter().filter_map(|key| found.remove(key)).collect())
 }
 

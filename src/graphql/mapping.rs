@@ -125,7 +125,7 @@ impl RoleMapping {
     /// Every state that it was ever in, oldest first: what was changed, when and by whom.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn history(&self, ctx: &Context<'_>) -> Result<Option<Vec<Period>>> {
-        let states = mapping::history(page::cx(ctx)?, self.0.mapping_id).await?;
+        let states = Box::pin(mapping::history(page::cx(ctx)?, self.0.mapping_id)).await?;
         Ok(Some(states.into_iter().map(Period).collect()))
     }
 

@@ -1,6 +1,7 @@
 //! One operation on its way, whichever transport brought it: what was asked, what of it is refused unseen, and what
 //! comes of it. What must never enter: how an answer travels.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use async_graphql::parser::types::{
 use async_graphql::{ErrorExtensionValues, Positioned, Request, Response, ServerError, Value, Variables};
 use axum::http::StatusCode;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Data, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -249,8 +251,39 @@ pub type Answer = Result<Reply, Fault>;
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
-    pub body: Data,
+    pub body: Body,
     pub replayed: bool,
+}
+
+/// What an answer says (GraphQL specification, section 7.1). The data are written as they are: a copy of them as JSON
+/// would cost as much as a tenth of making them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Body {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Data>,
+    /// None = nothing was run; null = nothing came of it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    pub data: Option<Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extensions: BTreeMap<String, Value>,
+}
+
+impl Body {
+    /// An answer without data.
+    pub fn error(error: Data) -> Self {
+        Self { errors: vec![error], ..Self::default() }
+    }
+
+    /// All of it as JSON.
+    pub fn to_json(&self) -> Data {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// A null that is there is not the same as nothing.
+fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Judges what is asked before anything of it is run.
@@ -412,7 +445,7 @@ async fn executed(request: Request, open: Option<Again>) -> Response {
 /// validation refused the document or the subscription could not begin.
 fn judged(mut response: Response, request_id: Uuid) -> Reply {
     if response.extensions.contains_key("cost") {
-        return Reply { status: StatusCode::OK, body: response_json(response), replayed: false };
+        return Reply { status: StatusCode::OK, body: body_of(response), replayed: false };
     }
     response.errors.truncate(MAX_ERRORS);
     for error in &mut response.errors {
@@ -423,24 +456,15 @@ fn judged(mut response: Response, request_id: Uuid) -> Reply {
         error.message = page::shortened(&error.message);
         error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", "GRAPHQL_VALIDATION_FAILED");
     }
-    Reply { status: StatusCode::BAD_REQUEST, body: response_json(response), replayed: false }
+    Reply { status: StatusCode::BAD_REQUEST, body: body_of(response), replayed: false }
 }
 
 /// The body of an answer.
-fn response_json(response: Response) -> Data {
-    let executed = response.extensions.contains_key("cost");
-    let mut body = Map::new();
-    if !response.errors.is_empty() {
-        body.insert("errors".into(), response.errors.iter().map(error_json).collect());
-    }
+fn body_of(response: Response) -> Body {
+    let Response { errors, data, extensions, .. } = response;
     // A document that was refused has no data entry at all; one that was run has one, even if it is null.
-    if executed {
-        body.insert("data".into(), response.data.into_json().unwrap_or_default());
-    }
-    if !response.extensions.is_empty() {
-        body.insert("extensions".into(), serde_json::to_value(&response.extensions).unwrap_or_default());
-    }
-    Data::Object(body)
+    let data = Some(data).filter(|_| extensions.contains_key("cost"));
+    Body { errors: errors.iter().map(error_json).collect(), data, extensions }
 }
 
 fn error_json(error: &ServerError) -> Data {

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_graphql::Value;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value as Data, json};
 
@@ -108,12 +109,12 @@ async fn run(mut operation: Operation, caller: Caller, claim: Claim) -> Result<R
     let wrote = cx.wrote.load(Ordering::Relaxed);
     let settled = match &reply {
         // Nothing came of it, and it may be tried again.
-        Ok(Reply { status, body, .. }) if *status != StatusCode::OK || (body.get("errors").is_some() && !wrote) => {
+        Ok(Reply { status, body, .. }) if *status != StatusCode::OK || (!body.errors.is_empty() && !wrote) => {
             idempotency::release(cx, &claim).await
         }
         Ok(Reply { body, .. }) => {
-            let alone = body["data"].as_object().is_some_and(|data| data.len() == 1);
-            idempotency::keep(cx, &claim, without(body.clone(), &secrets.take()).to_string(), alone).await
+            let alone = matches!(&body.data, Some(Value::Object(fields)) if fields.len() == 1);
+            idempotency::keep(cx, &claim, without(body.to_json(), &secrets.take()).to_string(), alone).await
         }
         // It was cut off: whether it did anything, the ledger will know.
         Err(_) => Ok(()),

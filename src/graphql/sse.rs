@@ -10,11 +10,12 @@ use axum::http::{HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
-use serde_json::{Value as Data, json};
+use serde::Serialize;
+use serde_json::Value as Data;
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::operation::{Answer, Fault};
+use super::operation::{Answer, Body, Fault};
 use super::streams::{End, Guard, Place, Streams};
 
 /// A comment goes out this often while nothing happens, so that nobody on the way takes the connection for dead.
@@ -49,7 +50,7 @@ pub fn stream(streams: &Arc<Streams>, caller: Caller, answers: BoxStream<'static
 
 /// Answers an operation that is refused. A client that reads events alone would not see another answer's body.
 pub fn refusal(fault: &Fault, request_id: Uuid) -> Response {
-    let errors = json!({ "errors": [fault.to_json(request_id)] });
+    let errors = Body::error(fault.to_json(request_id));
     respond(stream::iter([event("next", &errors), complete()]), request_id)
 }
 
@@ -64,7 +65,7 @@ struct Open {
 fn next(answer: Answer, request_id: Uuid) -> Event {
     match answer {
         Ok(reply) => event("next", &reply.body),
-        Err(fault) => event("next", &json!({ "errors": [fault.to_json(request_id)] })),
+        Err(fault) => event("next", &Body::error(fault.to_json(request_id))),
     }
 }
 
@@ -73,9 +74,9 @@ fn complete() -> Event {
     event("complete", &Data::Null)
 }
 
-fn event(name: &str, data: &Data) -> Event {
+fn event(name: &str, data: &impl Serialize) -> Event {
     // JSON of one line: a line break inside it is escaped.
-    Event::default().event(name).data(data.to_string())
+    Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
 }
 
 fn respond(events: impl stream::Stream<Item = Event> + Send + 'static, request_id: Uuid) -> Response {

@@ -192,7 +192,7 @@ impl User {
         ctx: &Context<'_>,
         #[graphql(desc = "The global id of the role.")] role_id: ID,
     ) -> async_graphql::Result<Option<AccessExplanation>> {
-        access::explain(ctx, self.0.id, &role_id).await
+        Box::pin(access::explain(ctx, self.0.id, &role_id)).await
     }
 
     /// When it was made.

@@ -246,7 +246,7 @@ fn outgoing(id: String, answers: BoxStream<'static, Answer>) -> BoxStream<'stati
     let complete = (json!({ "id": id, "type": "complete" }), true);
     let messages = answers.map(move |answer| match answer {
         Ok(Reply { status: StatusCode::OK, body, .. }) => (json!({ "id": id, "type": "next", "payload": body }), false),
-        Ok(Reply { body, .. }) => (json!({ "id": id, "type": "error", "payload": body["errors"] }), true),
+        Ok(Reply { body, .. }) => (json!({ "id": id, "type": "error", "payload": body.errors }), true),
         Err(fault) => (json!({ "id": id, "type": "error", "payload": [fault.to_json(Uuid::now_v7())] }), true),
     });
     messages.chain(stream::iter([complete])).boxed()

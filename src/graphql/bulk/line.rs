@@ -80,7 +80,7 @@ impl Outcome {
 
     fn of(name: &str, answer: Answer) -> Self {
         let response = match answer {
-            Ok(reply) => reply.body,
+            Ok(reply) => reply.body.to_json(),
             Err(Fault { code, message, .. }) => return Self::refused(Some(name), code, &message),
         };
         let payload = &response["data"][name];
