@@ -24,8 +24,8 @@ pub const ANNOUNCED: &str = "user.access_changed";
 
 /// Rows of the ledger looked at together: few, so that requests do not wait long behind them.
 const EVENTS: u64 = 100;
-/// Accounts looked at together.
-const PEOPLE: usize = 1_000;
+/// Accounts looked at together, for the same reason.
+const PEOPLE: usize = 200;
 
 /// The accounts `$2`, each with the event that may have concerned it. Planned ends count when they are closed: by
 /// an event, so that each is told once.
