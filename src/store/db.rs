@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 
 /// A statement by itself or in a transaction may take so long. PostgreSQL's own limit is a second shorter, so that this
 /// one is met only where the server does not answer at all.
-pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A batched statement finds few rows by an index, and others wait behind it.
 pub(super) const BATCHED_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -203,7 +203,7 @@ fn limited(options: PgConnectOptions, statement_timeout: Duration) -> PgConnectO
     let milliseconds = (statement_timeout - Duration::from_secs(1)).as_millis().to_string();
     options.options([
         ("statement_timeout", milliseconds.as_str()),
-        ("idle_in_transaction_session_timeout", "20000"),
+        ("idle_in_transaction_session_timeout", "10000"),
         ("client_connection_check_interval", "2000"),
         ("tcp_keepalives_idle", "15"),
         ("tcp_keepalives_interval", "5"),
