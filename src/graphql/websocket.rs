@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::ConnectInfo;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -44,12 +44,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(15);
 
 /// Takes the connection over.
-pub fn open(
-    door: Arc<Door>,
-    upgrade: WebSocketUpgrade,
-    caller: Option<Caller>,
-    extensions: &Extensions,
-) -> Response {
+pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>, extensions: &Extensions) -> Response {
     let Some(place) = door.streams.socket() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many open sockets").into_response();
     };
