@@ -1,5 +1,6 @@
 //! The server: both doors on one address, health for whoever watches, and an orderly end.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,11 +58,14 @@ fn panicked() -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
 }
 
-/// Ready means that the database answers.
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    match app.store.ping().await {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),
+/// Ready means that the database answers, and that the clock lets changes be written.
+async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Cow<'static, str>) {
+    if !app.store.ping().await {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer".into());
+    }
+    match app.clock.fault() {
+        None => (StatusCode::OK, "ready".into()),
+        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault.into()),
     }
 }
 

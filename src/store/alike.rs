@@ -120,8 +120,9 @@ mod tests {
             })
             .collect();
         for n in 1..=200_i64 {
-            let (now, name) = (chrono::DateTime::UNIX_EPOCH, format!("task {n}"));
-            assert!(store.lease(&name, uuid::Uuid::nil(), now, now).await.unwrap());
+            let (name, zero) = (format!("task {n}"), chrono::TimeDelta::zero());
+            let time = DatabaseTime::new(store.backend(), chrono::DateTime::UNIX_EPOCH, zero);
+            assert!(store.lease(&name, uuid::Uuid::nil(), time, zero).await.unwrap());
             assert_eq!(count(&store.ask_alike(TEXT, vec![1]).await.unwrap()), n);
         }
         others.send_replace(true);

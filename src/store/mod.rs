@@ -3,26 +3,28 @@
 mod alike;
 mod gather;
 mod kept;
+mod lease;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseTransaction, DbBackend, DbErr, QueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions,
+    SqliteTransactionMode, TransactionOptions,
 };
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
-use uuid::Uuid;
 
 use alike::Alike;
 pub use gather::{askers, numbered};
 pub use kept::{Db, Way};
+pub use lease::{
+    BULK_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseTable, SYNC_RUNS, TASKS,
+};
 
 /// Connections to PostgreSQL that one process lends for a statement …
 const STATEMENT_CONNECTIONS: usize = 12;
@@ -274,26 +276,6 @@ impl Store {
     /// Whether the database answers now.
     pub async fn ping(&self) -> bool {
         tokio::time::timeout(Duration::from_secs(2), self.read.ping()).await.is_ok_and(|pong| pong.is_ok())
-    }
-
-    /// Takes or keeps the right to do a task of the whole installation's until `until`; false while another process has
-    /// it. One that has died loses it then.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn lease(
-        &self,
-        task: &str,
-        holder: Uuid,
-        now: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) -> Result<bool, DbErr> {
-        let text = "INSERT INTO task_lease (name, holder, until) VALUES ($1, $2, $3) ON CONFLICT (name) \
-             DO UPDATE SET holder = excluded.holder, until = excluded.until \
-             WHERE task_lease.until <= $4 OR task_lease.holder = excluded.holder";
-        let values = [task.into(), holder.into(), until.into(), now.into()];
-        let done = self.write.execute_raw(Statement::from_sql_and_values(self.backend(), text, values)).await?;
-        Ok(done.rows_affected() > 0)
     }
 
     /// Closes the pools; open statements finish first. What SQLite leaves behind is one whole file, unless another process
