@@ -216,8 +216,12 @@ fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr
 
 /// The first link, made with the organization.
 pub(crate) async fn begin_chain<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(), DbErr> {
-    let head =
-        ledger_head::ActiveModel { organization_id: Set(organization), seq: Set(0), hash: Set(GENESIS.to_vec()), newest_at: NotSet };
+    let head = ledger_head::ActiveModel {
+        organization_id: Set(organization),
+        seq: Set(0),
+        hash: Set(GENESIS.to_vec()),
+        newest_at: NotSet,
+    };
     ledger_head::Entity::insert(head).exec_without_returning(db).await?;
     Ok(())
 }
@@ -246,11 +250,7 @@ async fn head<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(i64, Ve
 fn new_head(organization: Uuid, seq: i64, hash: Option<Vec<u8>>, newest: DateTime<Utc>) -> Part {
     let values = [organization.into(), seq.into(), hash.into(), newest.into()];
     let newest = "CASE WHEN newest_at > $4 THEN newest_at ELSE $4 END";
-    Part::update(
-        &format!("ledger_head SET seq = $2, hash = $3, newest_at = {newest}"),
-        "organization_id = $1",
-        values,
-    )
+    Part::update(&format!("ledger_head SET seq = $2, hash = $3, newest_at = {newest}"), "organization_id = $1", values)
 }
 
 /// Chains the rows of every organization that are not in the chain yet. Only PostgreSQL leaves any.

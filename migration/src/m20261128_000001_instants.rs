@@ -19,5 +19,5 @@ const BOTH: &[&str] = &[
     "ALTER TABLE ledger_head ADD COLUMN newest_at INSTANT",
     "UPDATE ledger_head SET newest_at = (SELECT e.at FROM event_sealed e \
        WHERE e.organization_id = ledger_head.organization_id AND e.seq = ledger_head.seq)",
-    "CREATE INDEX event_request ON event (organization_id, request_id)",
+    "CREATE INDEX event_request ON event (request_id, organization_id)",
 ];

@@ -202,23 +202,31 @@ async fn sample(store: &Store) -> Result<Option<(Instant, Instant, DateTime<Utc>
         return Ok(None);
     }
     let asked = Instant::now();
-    let row = store.read.query_one_raw(Statement::from_string(store.backend(), "SELECT clock_timestamp() AS at")).await?;
+    let row =
+        store.read.query_one_raw(Statement::from_string(store.backend(), "SELECT clock_timestamp() AS at")).await?;
     let answered = Instant::now();
     row.map(|row| Ok((asked, answered, row.try_get("", "at")?))).transpose()
 }
 
+/// The newest instant of which the past was answered by any server.
+const MARK: &str = "SELECT at FROM settled_mark";
+
 /// Raises the floor to the newest instant in any ledger, and to the newest one of which the past was answered.
 async fn raise_to_ledger(clock: &Clock, store: &Store) -> Result<(), DbErr> {
     let mut sources = vec![
-        "SELECT at FROM settled_mark",
+        MARK,
         "SELECT newest_at AS at FROM ledger_head WHERE newest_at IS NOT NULL ORDER BY newest_at DESC LIMIT 1",
     ];
     if store.backend() == DbBackend::Postgres {
         sources.push("SELECT e.at FROM unsealed u JOIN event e ON e.pos = u.pos ORDER BY e.at DESC LIMIT 1");
     }
-    for source in sources {
-        if let Some(row) = store.read.query_one_raw(Statement::from_string(store.backend(), source)).await? {
-            clock.raise_floor(row.try_get("", "at")?);
+    for source in &sources {
+        if let Some(row) = store.read.query_one_raw(Statement::from_string(store.backend(), *source)).await? {
+            let newest: DateTime<Utc> = row.try_get("", "at")?;
+            clock.raise_floor(newest);
+            if *source == MARK {
+                clock.mark_micros.fetch_max(newest.timestamp_micros(), Ordering::Relaxed);
+            }
         }
     }
     Ok(())

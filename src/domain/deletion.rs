@@ -4,8 +4,8 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::{connection, lease, user};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, Select, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, Select,
+    Statement,
 };
 use serde_json::json;
 use uuid::Uuid;

@@ -41,7 +41,9 @@ enum Verb {
 /// Whether a change at the instant `at` can still be written on PostgreSQL: it is not long before the transaction began,
 /// by the database's clock, nor before an instant of which the past was answered.
 fn is_unsettled(at: &str) -> String {
-    format!("{at} > now() - interval '500 milliseconds' AND {at} > coalesce((SELECT at FROM settled_mark), '-infinity')")
+    format!(
+        "{at} > now() - interval '500 milliseconds' AND {at} > coalesce((SELECT at FROM settled_mark), '-infinity')"
+    )
 }
 
 /// In a part written without locks: when the first part was written.

@@ -140,7 +140,9 @@ impl DatabaseTime {
 
     fn text(self, number: usize) -> String {
         match self.backend {
-            DbBackend::Postgres => format!("(clock_timestamp() + CAST(${number} AS bigint) * interval '1 microsecond')"),
+            DbBackend::Postgres => {
+                format!("(clock_timestamp() + CAST(${number} AS bigint) * interval '1 microsecond')")
+            }
             _ => format!("${number}"),
         }
     }

@@ -22,9 +22,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use alike::Alike;
 pub use gather::{askers, numbered};
 pub use kept::{Db, Way};
-pub use lease::{
-    BULK_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseTable, SYNC_RUNS, TASKS,
-};
+pub use lease::{BULK_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseTable, SYNC_RUNS, TASKS};
 
 /// Connections to PostgreSQL that one process lends for a statement …
 const STATEMENT_CONNECTIONS: usize = 12;

@@ -25,6 +25,7 @@ mod fuzz;
 mod health;
 mod idempotency;
 mod issuers;
+mod leases;
 mod order;
 mod parity;
 mod process;

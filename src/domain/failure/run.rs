@@ -11,9 +11,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::ConnectionStatus;
 use entity::{connection, event, failure, group, scim_token, user};
-use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, FromQueryResult, PaginatorTrait, QueryFilter, Statement,
-};
+use sea_orm::{ActiveEnum, ColumnTrait, ConnectionTrait, FromQueryResult, PaginatorTrait, QueryFilter, Statement};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 

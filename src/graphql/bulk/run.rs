@@ -37,7 +37,8 @@ pub async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             () = app.jobs.notified() => {}
             Some(_) = running.join_next() => {}
         }
-        while running.len() < AT_ONCE {
+        // While the clock keeps changes from being written, lines would only fail.
+        while running.len() < AT_ONCE && app.clock.fault().is_none() {
             match run::claim(&app).await {
                 Ok(Some(claim)) => drop(running.spawn(carry_out(claim, stop.clone()))),
                 Ok(None) => break,
@@ -67,7 +68,7 @@ async fn lines(claim: &mut Claim, stop: &watch::Receiver<bool>) -> Result<()> {
             return claim.finish(None).await;
         }
         for line in part {
-            if *stop.borrow() {
+            if *stop.borrow() || claim.cx.app.clock.fault().is_some() {
                 return claim.release().await;
             }
             // A run before this one, if any, ended at the first line that it left.
