@@ -262,8 +262,8 @@ pub async fn compare(app: &App) -> Result<(), DbErr> {
 }
 
 /// Up to when the past is settled: no write can add to it any more, so an answer stays the same for ever, also when the
-/// clock is put back. `open_since` is when the oldest write began that is open on SQLite; `enough` is an instant that
-/// the caller need not go beyond.
+/// clock is put back. `enough` is an instant that the caller need not go beyond. Not within a write, whose connection
+/// SQLite needs for it.
 ///
 /// # Errors
 /// The database's own.
