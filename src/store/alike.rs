@@ -88,7 +88,7 @@ impl Drop for Asker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store::{DatabaseTime, Store};
 
     const TEXT: &str = "SELECT count(*) AS n FROM task_lease WHERE CAST($1 AS BLOB) IS NOT NULL";
 
