@@ -57,8 +57,10 @@ pub struct Export {
 pub fn sign(app: &App, claims: &Claims) -> Result<String, String> {
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(TYPE.into());
-    let key = EncodingKey::from_ed_der(app.vault.signing_key());
-    jsonwebtoken::encode(&header, claims, &key).map_err(|error| format!("signing failed: {error}"))
+    let key = app.vault.signing_key(app.clock.now()).map_err(|error| error.to_string())?;
+    header.kid = Some(key.id().into());
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(key.private()))
+        .map_err(|error| format!("signing failed: {error}"))
 }
 
 /// What `attestation` says, if the holder of `key` (the public key, 32 bytes in base64url) has signed it.
@@ -83,7 +85,22 @@ pub fn check(key: &str, attestation: &str) -> Result<Claims, String> {
 
 /// The public key that checks this installation's attestations, in base64url.
 pub fn public_key(app: &App) -> String {
-    URL_SAFE_NO_PAD.encode(app.vault.verifying_key())
+    app.vault.signing_key(app.clock.now()).map(|key| key.public_text()).unwrap_or_default()
+}
+
+/// Checks a file as [`check_file`] does, against every key that this installation has ever signed with.
+///
+/// # Errors
+/// What is wrong, in words for a person.
+pub fn check_own_file(app: &App, bytes: &[u8]) -> Result<Claims, String> {
+    let mut wrong = "this installation has no key".to_owned();
+    for key in app.vault.verifying_keys().iter().rev() {
+        match check_file(&key.public_text(), bytes) {
+            Ok(claims) => return Ok(claims),
+            Err(why) => wrong = why,
+        }
+    }
+    Err(wrong)
 }
 
 /// A digest that grows with what is written.

@@ -2,15 +2,14 @@
 //! that were exported, with nothing but a public key.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Subcommand;
 
 use crate::attest::{self, Claims};
 use crate::config::StoreArgs;
-use crate::context::App;
 use crate::domain::organization;
-use crate::ledger;
+use crate::output::print_line;
+use crate::{installation, ledger};
 
 /// The commands.
 #[derive(Subcommand)]
@@ -26,6 +25,9 @@ pub enum AuditCommand {
         /// several times
         #[arg(long, value_name = "FILE")]
         attestation: Vec<PathBuf>,
+        /// Succeed also when there was no event to check
+        #[arg(long)]
+        allow_empty: bool,
     },
     /// Check an export or a checkpoint offline: that it is whole, unaltered and signed with this key
     Check {
@@ -53,26 +55,20 @@ pub enum AuditCommand {
 /// One line for whoever started it.
 pub async fn run(command: AuditCommand) -> Result<(), String> {
     match command {
-        AuditCommand::Verify { store, organization, attestation } => verify(store, organization, attestation).await,
+        AuditCommand::Verify { store, organization, attestation, allow_empty } => {
+            verify(store, organization, attestation, allow_empty).await
+        }
         AuditCommand::Check { file, key } => check(&file, &key),
         AuditCommand::Checkpoint { store, organization } => checkpoint(store, &organization).await,
-        AuditCommand::Key(store) => {
-            println!("{}", attest::public_key(&*open(store).await?));
-            Ok(())
-        }
+        AuditCommand::Key(store) => print_line(attest::public_key(&*installation::open(store).await?)),
     }
 }
 
-async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
-    App::open(store.check(None)?).await
-}
-
-async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> Result<(), String> {
-    let app = open(store).await?;
+async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, allow_empty: bool) -> Result<(), String> {
+    let app = installation::open(store).await?;
     let mut kept = Vec::new();
     for file in files {
-        let claims = attest::check_file(&attest::public_key(&app), &read(&file)?)
-            .map_err(|why| format!("{}: {why}", file.display()))?;
+        let claims = attest::check_own_file(&app, &read(&file)?).map_err(|why| format!("{}: {why}", file.display()))?;
         kept.push((file, claims));
     }
     let organizations = match &slug {
@@ -82,9 +78,10 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> 
         },
         None => organization::all(&app).await.map_err(|error| error.to_string())?,
     };
-    let mut broken = 0;
+    let (mut broken, mut events) = (0, 0);
     for organization in &organizations {
         let verdict = ledger::verify(&app.store, organization.id).await.map_err(|error| error.to_string())?;
+        events += verdict.sealed.unsigned_abs() + verdict.unsealed;
         let mut fault = verdict.broken.map(|fault| format!("after {} events: {fault}", verdict.sealed));
         for (file, claims) in kept.iter().filter(|(_, claims)| claims.organization == organization.slug) {
             let hash = ledger::hash_at(&app.store, organization.id, claims.sequence).await;
@@ -95,10 +92,10 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> 
         }
         let tail = if verdict.unsealed > 0 { format!(", {} not sealed yet", verdict.unsealed) } else { String::new() };
         match fault {
-            None => println!("{}: intact, {} events{tail}", organization.slug, verdict.sealed),
+            None => print_line(format!("{}: intact, {} events{tail}", organization.slug, verdict.sealed))?,
             Some(fault) => {
                 broken += 1;
-                println!("{}: BROKEN {fault}", organization.slug);
+                print_line(format!("{}: BROKEN {fault}", organization.slug))?;
             }
         }
     }
@@ -110,7 +107,14 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> 
             claims.organization
         ));
     }
-    if broken > 0 { Err(format!("{broken} of {} chains are broken", organizations.len())) } else { Ok(()) }
+    print_line(format!("checked organizations: {}, events: {events}", organizations.len()))?;
+    if broken > 0 {
+        return Err(format!("{broken} of {} chains are broken", organizations.len()));
+    }
+    match events {
+        0 if !allow_empty => Err("there was no event to check; --allow-empty lets that pass".into()),
+        _ => Ok(()),
+    }
 }
 
 fn missed(file: &std::path::Path, claims: &Claims) -> String {
@@ -122,7 +126,7 @@ fn missed(file: &std::path::Path, claims: &Claims) -> String {
 }
 
 async fn checkpoint(store: StoreArgs, slug: &str) -> Result<(), String> {
-    let app = open(store).await?;
+    let app = installation::open(store).await?;
     let found = organization::by_slug(&app, slug).await.map_err(|error| error.to_string())?;
     let found = found.ok_or_else(|| format!("there is no organization {slug:?}"))?;
     let (sequence, hash) = ledger::end(&app.store, found.id).await.map_err(|error| error.to_string())?;
@@ -134,8 +138,7 @@ async fn checkpoint(store: StoreArgs, slug: &str) -> Result<(), String> {
         hash: ledger::hex(&hash),
         export: None,
     };
-    println!("{}", attest::sign(&app, &claims)?);
-    Ok(())
+    print_line(attest::sign(&app, &claims)?)
 }
 
 fn check(file: &std::path::Path, key: &str) -> Result<(), String> {
@@ -144,14 +147,13 @@ fn check(file: &std::path::Path, key: &str) -> Result<(), String> {
         Some(export) => format!("{} rows of the report {:?} with {}", export.rows, export.report, export.parameters),
         None => "a checkpoint".to_owned(),
     };
-    println!(
+    print_line(format!(
         "{}: genuine, {what}; {} of {} at sequence {}",
         file.display(),
         claims.organization,
         claims.iss,
         claims.sequence
-    );
-    Ok(())
+    ))
 }
 
 fn read(file: &std::path::Path) -> Result<Vec<u8>, String> {

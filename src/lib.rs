@@ -20,9 +20,12 @@
 //! | [`workers`] | what happens in the background |
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
+//! | [`keys`] | the commands that exchange keys for others |
 //! | [`cli`], [`simulate`], [`demo`], [`bootstrap`], [`server`] | the command line, and what it starts |
+//! | `peer` | where a request comes from, behind proxies |
 //! | [`metrics`] | figures for whoever watches the installation |
-//! | [`progress`] | a line that says how far something is |
+//! | [`installation`] | whether there is an installation at a place, and which server may run on it |
+//! | [`progress`], [`output`] | a line that says how far something is, and what commands print |
 //!
 //! # Two journeys
 //!
@@ -46,11 +49,15 @@ pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod graphql;
+pub mod installation;
 pub mod issuers;
 pub mod jwt;
+pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod outbound;
+pub mod output;
+mod peer;
 pub mod progress;
 pub mod pull;
 pub mod reads;

@@ -19,7 +19,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
 use crate::context::App;
-use crate::{graphql, jwt, metrics, scim, workers};
+use crate::{graphql, jwt, metrics, peer, scim, workers};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -32,7 +32,7 @@ pub fn app(app: Arc<App>) -> Router {
     let measured = app.config.metrics.then(|| axum::middleware::from_fn(metrics::measure));
     let keys = Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(app.clone());
     let doors = scim::router(app.clone())
-        .merge(graphql::router(app))
+        .merge(graphql::router(app.clone()))
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))
         .layer(option_layer(measured))
@@ -46,7 +46,12 @@ pub fn app(app: Arc<App>) -> Router {
         None => health.merge(doors),
     };
     // A router's own layers see a request only when its route is found, so this one stands around another router.
-    Router::new().fallback_service(routes).layer(axum::middleware::map_request(scim::without_spare_slashes))
+    let trusted = (!app.config.trusted_proxies.is_empty())
+        .then(|| axum::middleware::map_request_with_state(app.clone(), peer::resolve));
+    Router::new()
+        .fallback_service(routes)
+        .layer(axum::middleware::map_request(scim::without_spare_slashes))
+        .layer(option_layer(trusted))
 }
 
 fn panicked() -> Response {

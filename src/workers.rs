@@ -15,7 +15,7 @@ use crate::domain::{
 };
 use crate::error::Result;
 use crate::scim::{self, Replayed};
-use crate::{ledger, pull};
+use crate::{ledger, pull, vault};
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
 const SEAL_DELAY: Duration = Duration::from_millis(30);
@@ -51,6 +51,9 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
         judge(&app, stop.clone()),
         retry(&app, stop)
     );
+    if let Err(error) = app.vault.take_leave(&app.store, app.replica).await {
+        tracing::warn!(%error, "telling that this server ends failed; it is forgotten after a minute");
+    }
     // Last of all: whatever the others wrote while they ended joins the chain.
     seal(&app).await;
 }
@@ -66,7 +69,8 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut purge = interval(PURGE);
     let mut forget = interval(FORGET);
     let mut keys = interval(REFRESH_KEYS);
-    for timer in [&mut flush, &mut sweep, &mut purge, &mut forget, &mut keys] {
+    let mut beat = interval(vault::BEAT);
+    for timer in [&mut flush, &mut sweep, &mut purge, &mut forget, &mut keys, &mut beat] {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
@@ -89,6 +93,7 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
                 forget_previews(app).await;
             }
             _ = keys.tick() => refresh_keys(app),
+            _ = beat.tick() => announce_replica(app).await,
             () = app.wake.notified() => {
                 // Let a burst gather: one batch seals all of it.
                 sleep(SEAL_DELAY).await;
@@ -266,6 +271,22 @@ async fn flush_repeats(app: &Arc<App>) {
 fn refresh_keys(app: &Arc<App>) {
     let app = app.clone();
     tokio::spawn(async move { app.issuers.refresh(app.clock.now()).await });
+}
+
+/// Tells that this server runs, and takes over the signing keys that another process has made.
+async fn announce_replica(app: &App) {
+    match app.vault.announce(&app.store, app.replica).await {
+        Ok(vault::Announcement::Made) => {}
+        Ok(vault::Announcement::KeyExchanged) => {
+            tracing::error!(
+                "the master key was exchanged for one that this server does not hold: restart it with that key"
+            );
+        }
+        Err(error) => tracing::warn!(%error, "telling that this server runs failed; it is tried again"),
+    }
+    if let Err(error) = app.vault.read_signing_keys(&app.store, app.clock.now()).await {
+        tracing::warn!(error, "reading the signing keys failed; it is tried again");
+    }
 }
 
 async fn forget_previews(app: &App) {

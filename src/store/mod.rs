@@ -3,6 +3,7 @@
 mod alike;
 mod gather;
 mod kept;
+pub mod probe;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -25,6 +25,8 @@ mod fuzz;
 mod health;
 mod idempotency;
 mod issuers;
+mod keys;
+mod operator;
 mod order;
 mod parity;
 mod process;

@@ -189,7 +189,7 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 14] = [
+const BOOKKEEPING: [&str; 15] = [
     "seaql_migrations",
     "event",
     "chain",
@@ -203,6 +203,7 @@ const BOOKKEEPING: [&str; 14] = [
     "access_cursor",
     "connection_health",
     "task_lease",
+    "replica",
     // What was refused becomes work, and changes nothing else.
     "failure",
 ];
