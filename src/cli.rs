@@ -14,7 +14,7 @@ use crate::demo::{self, DemoArgs};
 use crate::domain::organization;
 use crate::metrics::Figures;
 use crate::simulate::{self, Idp, Plan, Step};
-use crate::{bootstrap, graphql, jwt, progress, server};
+use crate::{bootstrap, graphql, jwt, ledger, progress, server};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
@@ -237,6 +237,9 @@ async fn bootstrap(args: BootstrapArgs) -> Done {
     let made = bootstrap::run(&app, &args.organization, &args.connection, args.provider.into())
         .await
         .map_err(|error| error.to_string())?;
+    // No server may be running that would chain and sign what this has written.
+    ledger::seal(&app.store).await.map_err(|error| error.to_string())?;
+    ledger::sign_heads(&app).await.map_err(|error| error.to_string())?;
     if args.json {
         println!("{}", serde_json::to_string(&made).map_err(|error| error.to_string())?);
         return Ok(());

@@ -13,11 +13,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::attest;
 use crate::authz::Permissions;
 use crate::context::App;
 use crate::error::{Error, Result};
 use crate::issuers::{self, REFUSED};
-use crate::vault;
 
 pub use crate::issuers::Claims;
 
@@ -112,10 +112,8 @@ pub fn jwks(app: &App) -> Value {
     json!({ "keys": [key] })
 }
 
-/// RFC 7638 with RFC 8037 section 2: the thumbprint of the key.
 fn key_id(app: &App) -> String {
-    let x = URL_SAFE_NO_PAD.encode(app.vault.verifying_key());
-    URL_SAFE_NO_PAD.encode(vault::hash(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
+    attest::key_id(app.vault.verifying_key())
 }
 
 fn names(permissions: &Permissions) -> Vec<String> {
