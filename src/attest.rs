@@ -5,17 +5,29 @@
 //! ended: whoever keeps one can tell later that nothing before it was altered and that no tail was cut off. What must
 //! never enter: a read of the database.
 
+mod file;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::context::App;
 use crate::ledger::hex;
+use crate::vault::key_id;
+
+pub use file::{check_file, last_line};
 
 /// What an attestation is about: the `typ` of its header.
 pub const TYPE: &str = "rolecall-attestation+jws";
+
+/// The algorithm of every signature here, as a header names it.
+const ALGORITHM: &str = "EdDSA";
+
+/// What is said of a signature that names another key.
+const ANOTHER_KEY: &str = "it was signed with another key than this one: by another installation, or it is forged";
 
 /// What is attested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,16 +62,33 @@ pub struct Export {
     pub sha256: String,
 }
 
-/// Signs.
+/// The header of everything that is signed here, and of nothing else: what chooses another key or another algorithm
+/// (`jwk`, `jku`, `x5c`), or another reading of the payload (`crit`, `b64`), is refused unread.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    typ: String,
+    alg: String,
+    /// RFC 7638: which key has signed. Attestations before 2026-11-28 do not say it.
+    kid: Option<String>,
+}
+
+/// Signs an attestation.
 ///
 /// # Errors
 /// What the signing library says; never of a sound key.
 pub fn sign(app: &App, claims: &Claims) -> Result<String, String> {
-    let mut header = Header::new(Algorithm::EdDSA);
-    header.typ = Some(TYPE.into());
+    sign_as(app, TYPE, claims)
+}
+
+/// Signs a statement of the kind `typ`.
+///
+/// # Errors
+/// What the signing library says; never of a sound key.
+pub(crate) fn sign_as<T: Serialize>(app: &App, typ: &str, statement: &T) -> Result<String, String> {
     let key = app.vault.signing_key(app.clock.now()).map_err(|error| error.to_string())?;
-    header.kid = Some(key.id().into());
-    jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(key.private()))
+    let header = Header { typ: Some(typ.into()), kid: Some(key.id().into()), ..Header::new(Algorithm::EdDSA) };
+    jsonwebtoken::encode(&header, statement, &EncodingKey::from_ed_der(key.private()))
         .map_err(|error| format!("signing failed: {error}"))
 }
 
@@ -69,18 +98,41 @@ pub fn sign(app: &App, claims: &Claims) -> Result<String, String> {
 /// What is wrong, in words for a person.
 pub fn check(key: &str, attestation: &str) -> Result<Claims, String> {
     let key = URL_SAFE_NO_PAD.decode(key.trim()).map_err(|_| "the key is not base64url".to_owned())?;
-    let header = jsonwebtoken::decode_header(attestation).map_err(|_| "the attestation is damaged".to_owned())?;
-    if header.typ.as_deref() != Some(TYPE) {
+    check_as(&key, TYPE, attestation)
+}
+
+/// What a statement of the kind `typ` says, if the holder of `key` (the public key, 32 bytes) has signed it.
+///
+/// # Errors
+/// What is wrong, in words for a person.
+pub(crate) fn check_as<T: DeserializeOwned + Clone>(key: &[u8], typ: &str, statement: &str) -> Result<T, String> {
+    if key.len() != 32 {
+        return Err(format!("the key has {} bytes; a public key has 32", key.len()));
+    }
+    let damaged = || "the attestation is damaged".to_owned();
+    let head = statement.split('.').next().and_then(|head| URL_SAFE_NO_PAD.decode(head).ok()).ok_or_else(damaged)?;
+    let head: Head = serde_json::from_slice(&head).map_err(|_| damaged())?;
+    if head.typ != typ {
         return Err("this is signed, but it is no attestation".into());
+    }
+    if head.alg != ALGORITHM {
+        return Err(format!("the attestation is damaged: its algorithm must be {ALGORITHM}"));
+    }
+    if let Some(kid) = &head.kid
+        && *kid != key_id(key)
+    {
+        return Err(ANOTHER_KEY.into());
     }
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_aud = false;
-    let decoded = jsonwebtoken::decode::<Claims>(attestation, &DecodingKey::from_ed_der(&key), &validation);
-    Ok(decoded
-        .map_err(|_| "the signature is not that of this key: the attestation was altered or forged".to_owned())?
-        .claims)
+    let decoded = jsonwebtoken::decode::<T>(statement, &DecodingKey::from_ed_der(key), &validation);
+    let refused = match head.kid {
+        Some(_) => "the signature is not that of this key: the attestation was altered or forged",
+        None => "the signature is not that of this key: another key has signed it, or it was altered or forged",
+    };
+    Ok(decoded.map_err(|_| refused.to_owned())?.claims)
 }
 
 /// The public key that checks this installation's attestations, in base64url.
@@ -93,11 +145,28 @@ pub fn public_key(app: &App) -> String {
 /// # Errors
 /// What is wrong, in words for a person.
 pub fn check_own_file(app: &App, bytes: &[u8]) -> Result<Claims, String> {
-    let mut wrong = "this installation has no key".to_owned();
+    let mut wrong = ANOTHER_KEY.to_owned();
     for key in app.vault.verifying_keys().iter().rev() {
         match check_file(&key.public_text(), bytes) {
-            Ok(claims) => return Ok(claims),
+            Err(why) if why == ANOTHER_KEY => {}
             Err(why) => wrong = why,
+            genuine => return genuine,
+        }
+    }
+    Err(wrong)
+}
+
+/// What a statement of the kind `typ` says, if this installation has signed it with any of its keys.
+///
+/// # Errors
+/// What is wrong, in words for a person.
+pub(crate) fn check_own<T: DeserializeOwned + Clone>(app: &App, typ: &str, statement: &str) -> Result<T, String> {
+    let mut wrong = ANOTHER_KEY.to_owned();
+    for key in app.vault.verifying_keys().iter().rev() {
+        match check_as(key.public(), typ, statement) {
+            Err(why) if why == ANOTHER_KEY => {}
+            Err(why) => wrong = why,
+            genuine => return genuine,
         }
     }
     Err(wrong)
@@ -121,33 +190,4 @@ impl Digest {
     pub fn finish(self) -> String {
         hex(self.0.finish().as_ref())
     }
-}
-
-/// Checks a file that was exported: its bytes against the attestation in its last line, and that against `key`. A
-/// checkpoint, which is an attestation alone, is checked just so.
-///
-/// # Errors
-/// What is wrong, in words for a person.
-pub fn check_file(key: &str, bytes: &[u8]) -> Result<Claims, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "the file is not text".to_owned())?;
-    let end = text.trim_end_matches(['\r', '\n']);
-    let last = end.rfind('\n').map_or(0, |at| at + 1);
-    let line = end.get(last..).unwrap_or_default();
-    let claims =
-        check(key, attestation_in(line).ok_or("there is no attestation in the last line: the file was cut off")?)?;
-    let Some(export) = &claims.export else { return Ok(claims) };
-    let mut digest = Digest::default();
-    digest.update(bytes.get(..last).unwrap_or_default());
-    match digest.finish() == export.sha256 {
-        true => Ok(claims),
-        false => Err("the rows are not those that were signed: the file was altered".into()),
-    }
-}
-
-/// The attestation in a line: bare, as a member of JSON, or as the second field of a CSV record.
-fn attestation_in(line: &str) -> Option<&str> {
-    let start = line.find("eyJ")?;
-    let found = line.get(start..)?;
-    let end = found.find(|c: char| !(c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c))).unwrap_or(found.len());
-    found.get(..end)
 }

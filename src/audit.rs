@@ -8,8 +8,9 @@ use clap::Subcommand;
 use crate::attest::{self, Claims};
 use crate::config::StoreArgs;
 use crate::domain::organization;
+use crate::installation;
+use crate::ledger::{self, Examined, SignedHead, Verdict};
 use crate::output::print_line;
-use crate::{installation, ledger};
 
 /// The commands.
 #[derive(Subcommand)]
@@ -34,7 +35,7 @@ pub enum AuditCommand {
         /// The file
         file: PathBuf,
         /// The public key that `rolecall audit key` prints
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         key: String,
     },
     /// Print a signed statement of where an organization's chain ends; keep it somewhere else
@@ -80,25 +81,37 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, all
     };
     let (mut broken, mut events) = (0, 0);
     for organization in &organizations {
-        let verdict = ledger::verify(&app.store, organization.id).await.map_err(|error| error.to_string())?;
+        let Examined { verdict, signed } =
+            ledger::examine(&app, organization.id).await.map_err(|error| error.to_string())?;
         events += verdict.sealed.unsigned_abs() + verdict.unsealed;
-        let mut fault = verdict.broken.map(|fault| format!("after {} events: {fault}", verdict.sealed));
+        let mut fault = verdict.broken.as_ref().map(|fault| format!("after {} events: {fault}", verdict.sealed));
+        let mut attested = None;
         for (file, claims) in kept.iter().filter(|(_, claims)| claims.organization == organization.slug) {
             let hash = ledger::hash_at(&app.store, organization.id, claims.sequence).await;
             let hash = hash.map_err(|error| error.to_string())?;
             if hash.map(|hash| ledger::hex(&hash)).as_ref() != Some(&claims.hash) {
                 fault = fault.or_else(|| Some(missed(file, claims)));
             }
+            attested = attested.max(Some(claims.sequence));
         }
-        let tail = if verdict.unsealed > 0 { format!(", {} not sealed yet", verdict.unsealed) } else { String::new() };
         match fault {
-            None => print_line(format!("{}: intact, {} events{tail}", organization.slug, verdict.sealed))?,
+            None => {
+                let tail = match verdict.unsealed {
+                    0 => String::new(),
+                    unsealed => format!(", {unsealed} not sealed yet"),
+                };
+                print_line(format!("{}: intact, {} events{tail}", organization.slug, verdict.sealed))?;
+                for line in reservations(&verdict, signed.as_ref(), attested) {
+                    print_line(format!("  {line}"))?;
+                }
+            }
             Some(fault) => {
                 broken += 1;
                 print_line(format!("{}: BROKEN {fault}", organization.slug))?;
             }
         }
     }
+    print_line(format!("checked {} organizations, {events} events", organizations.len()))?;
     let strange = kept.iter().find(|(_, claims)| organizations.iter().all(|found| found.slug != claims.organization));
     if let Some((file, claims)) = strange {
         return Err(format!(
@@ -107,14 +120,67 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, all
             claims.organization
         ));
     }
-    print_line(format!("checked organizations: {}, events: {events}", organizations.len()))?;
     if broken > 0 {
         return Err(format!("{broken} of {} chains are broken", organizations.len()));
     }
     match events {
-        0 if !allow_empty => Err("there was no event to check; --allow-empty lets that pass".into()),
+        0 if !allow_empty => Err("there was no event to check: nothing was verified (--allow-empty lets that pass)".into()),
         _ => Ok(()),
     }
+}
+
+/// How far what was found reaches, and what it cannot show.
+fn reservations(verdict: &Verdict, signed: Option<&SignedHead>, attested: Option<i64>) -> Vec<String> {
+    let mut lines = Vec::new();
+    match signed {
+        None => lines.push(
+            "signed: never, so a chain that was computed anew would look the same; the server signs when it runs".into(),
+        ),
+        Some(signed) => {
+            let (at, sequence) = (instant(signed.iat), signed.sequence);
+            lines.push(match signed.first_sequence {
+                0 => format!("signed: from the beginning up to sequence {sequence}, at {at}"),
+                first => format!(
+                    "signed: up to sequence {sequence}, at {at}; signatures begin at sequence {first}, at {}: whether \
+                     earlier events were altered before then is not known",
+                    instant(signed.first_iat)
+                ),
+            });
+            let rest = verdict.sealed - sequence;
+            if rest > 0 {
+                lines.push(format!("not signed yet: the last {rest} events; whether they were altered is not known"));
+            }
+        }
+    }
+    if verdict.erased > 0 {
+        lines.push(format!(
+            "erased: the values of {} events, each accounted for by an erasure in the chain",
+            verdict.erased
+        ));
+    }
+    if verdict.unattributed > 0 {
+        lines.push(format!(
+            "not known: whether the names of who made {} of the erased events are as they were written",
+            verdict.unattributed
+        ));
+    }
+    let end = verdict.sealed;
+    lines.push(match attested {
+        Some(kept) => format!(
+            "not known: whether events after sequence {end} were cut off; the files that were kept reach to {kept}"
+        ),
+        None => format!(
+            "not known: whether events after sequence {end} were cut off with their signature; only a checkpoint or an \
+             export that was kept elsewhere shows it (--attestation FILE)"
+        ),
+    });
+    lines
+}
+
+/// Seconds since the epoch, for people.
+fn instant(seconds: i64) -> String {
+    let at = chrono::DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 fn missed(file: &std::path::Path, claims: &Claims) -> String {

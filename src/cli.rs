@@ -16,7 +16,7 @@ use crate::metrics::Figures;
 use crate::output::{print_error, print_line};
 use crate::simulate::{self, Idp, Plan, Step};
 use crate::vault::Announcement;
-use crate::{bootstrap, graphql, jwt, progress, server};
+use crate::{bootstrap, graphql, jwt, ledger, progress, server};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
@@ -269,6 +269,9 @@ async fn bootstrap(args: BootstrapArgs) -> Done {
     }
     let provider = wanted.or(found.connection.map(|connection| connection.provider)).unwrap_or(Provider::Generic);
     let made = bootstrap::run(&app, slug, name, provider).await.map_err(|error| error.to_string())?;
+    // No server may be running that would chain and sign what this has written.
+    ledger::seal(&app.store).await.map_err(|error| error.to_string())?;
+    ledger::sign_heads(&app).await.map_err(|error| error.to_string())?;
     if args.json {
         return print_line(serde_json::to_string(&made).map_err(|error| error.to_string())?);
     }

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 
 pub use rotation::{Announcement, BEAT, Step};
-pub use signing::SigningKey;
+pub use signing::{SigningKey, key_id};
 
 /// The keys of this installation.
 pub struct Vault {

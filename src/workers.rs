@@ -25,6 +25,10 @@ const SEAL_SWEEP: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// Who gained or lost a role by a change hears of it this long after it is settled, at most.
 const ANNOUNCE: Duration = Duration::from_secs(1);
+/// What joined the chain of a ledger is signed at most this long after.
+const SIGN: Duration = Duration::from_secs(10);
+/// A replica that was not heard of for this long signs no more.
+const SIGN_LEASE: Duration = Duration::from_secs(60);
 /// A failed write that is due is tried again at most this long after.
 const RETRY: Duration = Duration::from_secs(5);
 /// Last-used times, the request log, what was read and the repeats of failures are at most this late.
@@ -49,13 +53,15 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
         look(&app, stop.clone()),
         announce(&app, stop.clone()),
         judge(&app, stop.clone()),
+        sign(&app, stop.clone()),
         retry(&app, stop)
     );
     if let Err(error) = app.vault.take_leave(&app.store, app.replica).await {
         tracing::warn!(%error, "telling that this server ends failed; it is forgotten after a minute");
     }
-    // Last of all: whatever the others wrote while they ended joins the chain.
+    // Last of all: whatever the others wrote while they ended joins the chain, and the chain's end is signed.
     seal(&app).await;
+    sign_heads(&app).await;
 }
 
 /// Reads the sources of connections, and again what could not be carried over, until told to stop.
@@ -154,6 +160,30 @@ async fn seal(app: &App) {
         tracing::warn!(%error, "sealing the ledger failed; it is tried again");
     }
     app.heads.sealed.notify_one();
+}
+
+/// Signs the ends of the ledgers' chains, if no other replica does.
+async fn sign(app: &App, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(SIGN);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+        }
+        let now = app.clock.now();
+        match app.store.lease("sign ledger heads", app.replica, now, now + SIGN_LEASE).await {
+            Ok(true) => sign_heads(app).await,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "taking the lease to sign ledgers failed; it is tried again"),
+        }
+    }
+}
+
+async fn sign_heads(app: &App) {
+    if let Err(error) = ledger::sign_heads(app).await {
+        tracing::warn!(%error, "signing the ends of the ledgers failed; it is tried again");
+    }
 }
 
 /// Looks how far the ledgers go that somebody follows: one statement for all of them.

@@ -182,7 +182,7 @@ impl Writer {
                     "report": self.report.name(), "parameters": self.parameters(), "controls": self.report.controls(),
                     "columns": self.report.columns(),
                 });
-                text.push_str(&format!("{head}\n"));
+                text.push_str(&one_line(&head));
             }
         }
     }
@@ -197,7 +197,7 @@ impl Writer {
             Format::JsonLines => {
                 let object: serde_json::Map<String, Value> =
                     self.report.columns().iter().map(|name| (*name).to_owned()).zip(row).collect();
-                text.push_str(&format!("{}\n", Value::Object(object)));
+                text.push_str(&one_line(&Value::Object(object)));
             }
         }
     }
@@ -222,10 +222,7 @@ impl Writer {
             sha256: std::mem::take(&mut self.digest).finish(),
         };
         let signed = signed(&self.cx, Some(export)).await?;
-        Ok(match self.format {
-            Format::Csv => format!("# attestation,{signed}\r\n"),
-            Format::JsonLines => format!("{}\n", json!({ "attestation": signed })),
-        })
+        Ok(attest::last_line(&signed, self.format == Format::JsonLines))
     }
 }
 
@@ -237,8 +234,25 @@ fn cell(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => return other.to_string(),
     };
-    match text.contains([',', '"', '\n', '\r']) {
+    match text.contains([',', '"']) || text.contains(ends_line) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text,
     }
+}
+
+/// JSON on one line, whatever its reader takes for the end of one.
+fn one_line(value: &Value) -> String {
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        match ends_line(c) {
+            true => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => line.push(c),
+        }
+    }
+    line + "\n"
+}
+
+/// Whether some reader of text takes this for the end of a line (Unicode Standard, section 5.8, and controls).
+fn ends_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }

@@ -84,7 +84,7 @@ impl SigningKey {
 }
 
 /// The name of a public key: RFC 7638 with RFC 8037 section 2.
-fn key_id(public: &[u8]) -> String {
+pub fn key_id(public: &[u8]) -> String {
     let x = URL_SAFE_NO_PAD.encode(public);
     URL_SAFE_NO_PAD.encode(hash(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
 }

@@ -104,16 +104,15 @@ async fn verify_says_how_much_it_checked_and_fails_on_nothing() {
     let nothing = run(&database, &["audit", "verify"]);
     assert!(!nothing.status.success());
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("--allow-empty"));
-    assert_eq!(ok(&database, &["audit", "verify", "--allow-empty"]), "checked organizations: 0, events: 0\n");
+    assert_eq!(ok(&database, &["audit", "verify", "--allow-empty"]), "checked 0 organizations, 0 events\n");
     bootstrap(&database);
     let server = Server::start(&database).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     drop(server);
     let checked = ok(&database, &["audit", "verify"]);
-    let events = checked.split("intact, ").nth(1).unwrap().split(' ').next().unwrap();
-    let unsealed = checked.split("events, ").nth(1).and_then(|text| text.split(' ').next());
-    let all = events.parse::<u32>().unwrap() + unsealed.map_or(0, |count| count.parse::<u32>().unwrap());
-    assert!(checked.ends_with(&format!("checked organizations: 1, events: {all}\n")), "{checked}");
+    let sealed = checked.split("intact, ").nth(1).unwrap().split(' ').next().unwrap();
+    assert_ne!(sealed, "0");
+    assert!(checked.ends_with(&format!("checked 1 organizations, {sealed} events\n")), "{checked}");
     database.drop().await;
 }
 

@@ -21,7 +21,7 @@ const SEES: [(&str, &[&str]); 32] = [
     ("ledger", &["authz", "error", "store"]),
     ("context", &["authz", "config", "error", "issuers", "ledger", "reads", "repeats", "requests", "store", "vault"]),
     ("domain", &["authz", "context", "error", "ledger", "reads", "repeats", "requests", "vault"]),
-    ("attest", &["context", "ledger"]),
+    ("attest", &["context", "ledger", "vault"]),
     ("installation", &["config", "context", "store"]),
     ("keys", &["config", "context", "installation", "output", "vault"]),
     ("peer", &["config", "context"]),

@@ -189,12 +189,13 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 15] = [
+const BOOKKEEPING: [&str; 16] = [
     "seaql_migrations",
     "event",
     "chain",
     "unsealed",
     "ledger_head",
+    "signed_head",
     "tally",
     "lease",
     "request_log",
