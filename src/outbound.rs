@@ -102,8 +102,11 @@ impl Outbound {
         if !self.private && literal.is_some_and(|address| !is_public(address)) {
             return Err(format!("{host}: the address is not public"));
         }
-        let told = |error: reqwest::Error| format!("{host}: {}", causes(&error.without_url()));
         let began = Instant::now();
+        let told = |error: reqwest::Error| match error.is_timeout() {
+            true => format!("{host}: an answer began, but did not end within {:.1} s", began.elapsed().as_secs_f32()),
+            false => format!("{host}: {}", causes(&error.without_url())),
+        };
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) if error.is_timeout() => {

@@ -104,6 +104,10 @@ pub fn remedy(refusal: &Refusal) -> String {
         None if refusal.words.contains("not public") => {
             "use a public address, or let the operator start the server with ROLECALL_PULL_PRIVATE_ADDRESSES=true"
         }
+        None if refusal.words.contains("TLS was not") => "check that this port of the source speaks TLS (https)",
+        None if refusal.words.contains("a connection was made") => {
+            "the source was reached: look why it does not answer, or whether the base URL leads to another service"
+        }
         None => "check the base URL, and that the source can be reached from this server over HTTPS",
     };
     remedy.into()
