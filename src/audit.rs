@@ -124,7 +124,9 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, all
         return Err(format!("{broken} of {} chains are broken", organizations.len()));
     }
     match events {
-        0 if !allow_empty => Err("there was no event to check: nothing was verified (--allow-empty lets that pass)".into()),
+        0 if !allow_empty => {
+            Err("there was no event to check: nothing was verified (--allow-empty lets that pass)".into())
+        }
         _ => Ok(()),
     }
 }
@@ -134,7 +136,8 @@ fn reservations(verdict: &Verdict, signed: Option<&SignedHead>, attested: Option
     let mut lines = Vec::new();
     match signed {
         None => lines.push(
-            "signed: never, so a chain that was computed anew would look the same; the server signs when it runs".into(),
+            "signed: never, so a chain that was computed anew would look the same; the server signs when it runs"
+                .into(),
         ),
         Some(signed) => {
             let (at, sequence) = (instant(signed.iat), signed.sequence);

@@ -90,7 +90,15 @@ impl Vault {
     /// One line for the operator.
     pub async fn prepare_rotation(&self, store: &Store) -> Result<(), String> {
         let record = recorded(store).await?.ok_or("the installation's row is missing")?;
-        let new = self.new_fingerprint(&record)?;
+        let unfinished =
+            || "an exchange of the master key is not finished yet: run `rolecall keys rotate finish`".into();
+        if record.old_key_fingerprint.is_some() {
+            return Err(unfinished());
+        }
+        let new = self.new_fingerprint()?;
+        if new == record.master_key_fingerprint {
+            return Err("the new master key is the present one".into());
+        }
         let done = instance::Entity::update_many()
             .col_expr(instance::Column::NextKeyFingerprint, Expr::value(new))
             .filter(instance::Column::MasterKeyFingerprint.eq(&record.master_key_fingerprint))
@@ -99,18 +107,15 @@ impl Vault {
             .await
             .map_err(told)?;
         match done.rows_affected {
-            0 => Err("an exchange of the master key is not finished yet: run `rolecall keys rotate finish`".into()),
+            0 => Err(unfinished()),
             _ => Ok(()),
         }
     }
 
-    fn new_fingerprint(&self, record: &instance::Model) -> Result<&str, String> {
+    fn new_fingerprint(&self) -> Result<&str, String> {
         let new = self.new.and_then(|place| self.masters.get(place));
         let new = new.ok_or("give the new master key with --new-master-key-file or ROLECALL_NEW_MASTER_KEY")?;
-        match new.fingerprint == record.master_key_fingerprint {
-            true => Err("the new master key is the present one".into()),
-            false => Ok(&new.fingerprint),
-        }
+        Ok(&new.fingerprint)
     }
 
     /// Makes the next write of an exchange that was prepared. `passed` is the last organization that needs nothing any
@@ -121,7 +126,11 @@ impl Vault {
     pub async fn advance_rotation(&self, store: &Store, passed: &mut Option<Uuid>) -> Result<Step, String> {
         let record = recorded(store).await?.ok_or("the installation's row is missing")?;
         let Some(old) = &record.old_key_fingerprint else {
-            let new = self.new_fingerprint(&record)?;
+            let new = self.new_fingerprint()?;
+            // The last write of an exchange may have been done by a process that was killed right after it.
+            if new == record.master_key_fingerprint {
+                return Ok(Step::Finished);
+            }
             if record.next_key_fingerprint.as_deref() != Some(new) {
                 return Err(
                     "this new master key is not prepared: run `rolecall keys rotate prepare` with it first".into()

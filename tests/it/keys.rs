@@ -78,6 +78,7 @@ async fn every_secret_is_readable_after_each_write_of_an_exchange() {
             break;
         }
     }
+    assert_eq!(both.advance_rotation(&app.store, &mut None).await.unwrap(), Step::Finished, "nothing is left to do");
     let count = |wanted| steps.iter().filter(|step| **step == wanted).count();
     assert_eq!((count(Step::Switched), count(Step::DataKey), count(Step::SigningKey)), (1, 5, 1), "{steps:?}");
     readable(&both).await;
