@@ -13,11 +13,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::attest;
 use crate::authz::Permissions;
 use crate::context::App;
 use crate::error::{Error, Result};
 use crate::issuers::{self, REFUSED};
+use crate::signature;
 
 pub use crate::issuers::Claims;
 
@@ -113,7 +113,7 @@ pub fn jwks(app: &App) -> Value {
 }
 
 fn key_id(app: &App) -> String {
-    attest::key_id(app.vault.verifying_key())
+    signature::key_id(app.vault.verifying_key())
 }
 
 fn names(permissions: &Permissions) -> Vec<String> {

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::issuers::Issuers;
 use crate::ledger::{self, Entry, Origin, Part, Written};
+use crate::private_files;
 use crate::reads::Reads;
 use crate::repeats::Repeats;
 use crate::requests::Requests;
@@ -74,10 +75,7 @@ impl App {
     /// # Errors
     /// One line for the operator: what could not be opened and what to do.
     pub async fn open(config: Config) -> Result<Arc<Self>, String> {
-        if config.database_url.starts_with("sqlite://") {
-            std::fs::create_dir_all(&config.data_dir)
-                .map_err(|error| format!("cannot make the data folder {}: {error}", config.data_dir.display()))?;
-        }
+        private_files::protect(&config)?;
         let store =
             Store::open(&config.database_url).await.map_err(|error| format!("cannot open the database: {error}"))?;
         store.migrate().await.map_err(|error| format!("cannot bring the database up to date: {error}"))?;

@@ -294,6 +294,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["slug", "name", "data_key", "integration_mode", "verified_domains"],
         "settings of a company, not of a person",
     ),
+    ("signed_head", &["signature"], "a signature over a hash over hashes"),
     ("ledger_head", &["hash"], "a hash over hashes"),
     (
         "connection",

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 28] = [
+const SEES: [(&str, &[&str]); 30] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &["authz"]),
@@ -17,12 +17,29 @@ const SEES: [(&str, &[&str]); 28] = [
     ("reads", &["requests"]),
     ("repeats", &[]),
     ("vault", &["config", "error", "store"]),
-    ("ledger", &["authz", "error", "store"]),
-    ("context", &["authz", "config", "error", "issuers", "ledger", "reads", "repeats", "requests", "store", "vault"]),
+    ("private_files", &["config"]),
+    ("signature", &["vault"]),
+    ("ledger", &["authz", "error", "signature", "store", "vault"]),
+    (
+        "context",
+        &[
+            "authz",
+            "config",
+            "error",
+            "issuers",
+            "ledger",
+            "private_files",
+            "reads",
+            "repeats",
+            "requests",
+            "store",
+            "vault",
+        ],
+    ),
     ("domain", &["authz", "context", "error", "ledger", "reads", "repeats", "requests", "vault"]),
-    ("attest", &["context", "ledger"]),
+    ("attest", &["context", "ledger", "signature"]),
     ("audit", &["attest", "config", "context", "domain", "ledger"]),
-    ("jwt", &["authz", "context", "error", "issuers", "vault"]),
+    ("jwt", &["authz", "context", "error", "issuers", "signature", "vault"]),
     ("scim", &["context", "domain", "error", "reads", "repeats", "requests"]),
     ("graphql", &["attest", "authz", "context", "domain", "error", "jwt", "ledger", "pull"]),
     ("pull", &["context", "domain", "error", "outbound"]),
@@ -44,6 +61,7 @@ const SEES: [(&str, &[&str]); 28] = [
             "domain",
             "graphql",
             "jwt",
+            "ledger",
             "metrics",
             "progress",
             "server",
