@@ -72,12 +72,7 @@ async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
     App::open(store.check(None)?).await
 }
 
-async fn verify(
-    store: StoreArgs,
-    slug: Option<String>,
-    files: Vec<PathBuf>,
-    allow_empty: bool,
-) -> Result<(), String> {
+async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, allow_empty: bool) -> Result<(), String> {
     let app = open(store).await?;
     let mut kept = Vec::new();
     for file in files {
@@ -144,7 +139,8 @@ fn reservations(verdict: &Verdict, signed: Option<&SignedHead>, attested: Option
     let mut lines = Vec::new();
     match signed {
         None => lines.push(
-            "signed: never, so a chain that was computed anew would look the same; the server signs when it runs".into(),
+            "signed: never, so a chain that was computed anew would look the same; the server signs when it runs"
+                .into(),
         ),
         Some(signed) => {
             let (at, sequence) = (instant(signed.iat), signed.sequence);

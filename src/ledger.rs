@@ -17,8 +17,7 @@ use entity::{event, ledger_head};
 use sea_orm::sea_query::PostgresQueryBuilder;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryTrait,
-    Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryTrait, Statement,
 };
 use serde::Serialize;
 use serde_json::{Value, json};

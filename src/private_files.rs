@@ -60,6 +60,8 @@ fn tighten(path: &Path, mode: u32) {
     match change() {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(%error, path = %path.display(), "others may read this: its mode cannot be changed"),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "others may read this: its mode cannot be changed")
+        }
     }
 }

@@ -28,7 +28,7 @@ const ANNOUNCE: Duration = Duration::from_secs(1);
 /// What joined the chain of a ledger is signed at most this long after.
 const SIGN: Duration = Duration::from_secs(10);
 /// A replica that was not heard of for this long signs no more.
-const SIGN_LEASE: Duration = Duration::from_secs(60);
+const SIGN_LEASE: Duration = Duration::from_secs(20);
 /// A failed write that is due is tried again at most this long after.
 const RETRY: Duration = Duration::from_secs(5);
 /// Last-used times, the request log, what was read and the repeats of failures are at most this late.

@@ -158,15 +158,8 @@ impl<'a> Walk<'a> {
 /// # Errors
 /// The database's own.
 pub async fn verify(store: &Store, organization: Uuid) -> Result<Verdict, DbErr> {
-    let mut verdict = Verdict {
-        organization,
-        sealed: 0,
-        unsealed: 0,
-        erased: 0,
-        unattributed: 0,
-        begun_signed: false,
-        broken: None,
-    };
+    let mut verdict =
+        Verdict { organization, sealed: 0, unsealed: 0, erased: 0, unattributed: 0, begun_signed: false, broken: None };
     match walk(store, &mut verdict).await {
         Ok(()) => {}
         Err(Fault::Broken(what)) => verdict.broken = Some(what),

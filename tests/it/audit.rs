@@ -107,7 +107,11 @@ fn hash_of(before: &[u8], row: &event::Model, seq: i64, with_actor_name: bool) -
     let numbers = [seq, row.at.timestamp_micros(), row.requested_at.timestamp_micros(), row.population];
     let [seq, at, requested_at, population] = numbers.map(i64::to_be_bytes);
     let mut parts: Vec<&[u8]> = vec![before, row.organization_id.as_bytes(), &seq, row.id.as_bytes(), &at];
-    parts.extend([&requested_at[..], row.actor_kind.as_bytes(), row.actor_id.as_deref().unwrap_or_default().as_bytes()]);
+    parts.extend([
+        &requested_at[..],
+        row.actor_kind.as_bytes(),
+        row.actor_id.as_deref().unwrap_or_default().as_bytes(),
+    ]);
     parts.extend([row.action.as_bytes(), row.subject_kind.as_bytes(), row.subject_id.as_bytes()]);
     parts.push(row.connection_id.as_ref().map_or(&[][..], |id| id.as_bytes()));
     parts.extend([row.request_id.as_bytes(), &row.digest[..], &population[..]]);
@@ -171,10 +175,10 @@ async fn verify_says_what_it_knows_and_what_it_cannot() {
 #[tokio::test]
 async fn emptied_rows_need_an_erasure_and_keep_their_authors() {
     let ledger = Ledger::written().await;
-    let copy = "CREATE TABLE before AS SELECT pos, payload, salt, actor_name FROM event";
+    let copy = "CREATE TABLE kept_events AS SELECT pos, payload, salt, actor_name FROM event";
     ledger.db.execute_unprepared(copy).await.unwrap();
     let restore = "UPDATE event SET payload = b.payload, salt = b.salt, actor_name = b.actor_name \
-                   FROM before b WHERE b.pos = event.pos";
+                   FROM kept_events b WHERE b.pos = event.pos";
     for (forgery, why) in [
         ("UPDATE event SET payload = NULL, salt = NULL", "no later erasure"),
         ("UPDATE event SET payload = NULL, salt = NULL WHERE action = 'user.purged'", "no later erasure"),

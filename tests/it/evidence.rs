@@ -87,6 +87,31 @@ async fn who_had_access_on_that_day_is_exported_and_checked_offline() {
 }
 
 #[tokio::test]
+async fn past_access_shows_past_permissions() {
+    let world = World::new().await;
+    let both = ward(&world).await;
+    let query = "{ organization { roles(first: 1) { nodes { id } } } }";
+    let role = world.graphql(query, json!({})).await["data"]["organization"]["roles"]["nodes"][0]["id"].clone();
+    for permissions in [vec!["ward.read"], vec!["ward.read", "ward.write"]] {
+        let update = "mutation($id: ID!, $permissions: [String!]!) { roleUpdate(input: { id: $id, permissions: $permissions }) \
+                      { userErrors { code } } }";
+        let done = world.graphql(update, json!({ "id": role, "permissions": permissions })).await;
+        assert_eq!(done["data"]["roleUpdate"]["userErrors"], json!([]), "{done:#}");
+        world.app.clock.advance(Duration::from_secs(60));
+        world.sealed().await;
+    }
+    let held = async |path: &str| {
+        let (status, file) = export(&world, &world.acme.api_key, path).await;
+        assert_eq!(status, 200, "{file}");
+        let row: Value = serde_json::from_str(file.lines().nth(1).unwrap()).unwrap();
+        row["permissions"].clone()
+    };
+    assert_eq!(held(&format!("access.jsonl?asOf={both}")).await, json!([]));
+    assert_eq!(held("access.jsonl").await, json!(["ward.read", "ward.write"]));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn leavers_mappings_and_changes_are_told() {
     let world = World::new().await;
     ward(&world).await;

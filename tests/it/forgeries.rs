@@ -35,7 +35,8 @@ async fn nothing_before_behind_or_inside_the_attestation_counts() {
         let person = json!({ "userName": format!("person-{n}"), "displayName": name });
         world.scim().post("/Users", person).await.is(201);
     }
-    let role = "mutation { roleCreate(input: { name: \"All\", permissions: [\"read\", \"write; all\"] }) { role { id } } }";
+    let role =
+        "mutation { roleCreate(input: { name: \"All\", permissions: [\"read\", \"write; all\"] }) { role { id } } }";
     let role = world.graphql(role, json!({})).await["data"]["roleCreate"]["role"]["id"].clone();
     for n in 0..NAMES.len() {
         let query = "query($name: String!) { organization { user(userName: $name) { id } } }";
@@ -66,7 +67,10 @@ async fn nothing_before_behind_or_inside_the_attestation_counts() {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(csv.as_slice());
     let columns = reader.headers().unwrap().len();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    assert_eq!(rows.iter().map(csv::StringRecord::len).collect::<Vec<_>>(), [vec![columns; NAMES.len()], vec![2]].concat());
+    assert_eq!(
+        rows.iter().map(csv::StringRecord::len).collect::<Vec<_>>(),
+        [vec![columns; NAMES.len()], vec![2]].concat()
+    );
     let text = String::from_utf8(jsonl.clone()).unwrap();
     assert_eq!(text.split(|c: char| c.is_control() || "\u{2028}\u{2029}".contains(c)).count(), NAMES.len() + 3);
     let row: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
@@ -92,7 +96,8 @@ async fn nothing_before_behind_or_inside_the_attestation_counts() {
             }
             refuse(&[&file[..at], &file[at + 1..]].concat());
         }
-        for behind in ["\r", "\n", "\r\n", " ", "\0", "\u{2028}", "eve,Chief", "\reve,Chief\r", "eve,Chief\r\n", "{}\n"] {
+        for behind in ["\r", "\n", "\r\n", " ", "\0", "\u{2028}", "eve,Chief", "\reve,Chief\r", "eve,Chief\r\n", "{}\n"]
+        {
             refuse(&[file.as_slice(), behind.as_bytes()].concat());
             refuse(&[behind.as_bytes(), file.as_slice()].concat());
         }
@@ -191,7 +196,8 @@ async fn a_header_chooses_neither_key_nor_algorithm() {
     let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, world.app.vault.verifying_key());
     let hs = format!("{}.{}", coded(&json!({ "typ": typ, "alg": "HS256" }).to_string()), parts[1]);
     let mac = URL_SAFE_NO_PAD.encode(aws_lc_rs::hmac::sign(&secret, hs.as_bytes()).as_ref());
-    for forged in [format!("{text}.{foreign}\n"), format!("{text}.\n"), format!("{text}.AA\n"), format!("{hs}.{mac}\n")] {
+    for forged in [format!("{text}.{foreign}\n"), format!("{text}.\n"), format!("{text}.AA\n"), format!("{hs}.{mac}\n")]
+    {
         assert!(check_file(&key, forged.as_bytes()).is_err(), "{forged}");
     }
     // What the installation signs for people is no evidence.
@@ -245,7 +251,12 @@ async fn reading_out_evidence_is_an_event() {
     }
     assert_eq!(world.scim().with_token("wrong").get("/Users").await.header("cache-control"), "no-store");
     let url = &world.acme.graphql;
-    let answer = world.scim().http.post(url).bearer_auth(&world.acme.api_key).json(&json!({ "query": "{ organization { slug } }" }));
+    let answer = world
+        .scim()
+        .http
+        .post(url)
+        .bearer_auth(&world.acme.api_key)
+        .json(&json!({ "query": "{ organization { slug } }" }));
     assert_eq!(answer.send().await.unwrap().headers()["cache-control"], "no-store");
     let unsigned = world.scim().http.post(url).body("{}").send().await.unwrap();
     assert_eq!(unsigned.headers()["cache-control"], "no-store");
