@@ -10,24 +10,16 @@ mod file;
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::context::App;
 use crate::ledger::hex;
-use crate::vault::key_id;
+use crate::signature;
 
 pub use file::{check_file, last_line};
 
 /// What an attestation is about: the `typ` of its header.
 pub const TYPE: &str = "rolecall-attestation+jws";
-
-/// The algorithm of every signature here, as a header names it.
-const ALGORITHM: &str = "EdDSA";
-
-/// What is said of a signature that names another key.
-const ANOTHER_KEY: &str = "it was signed with another key than this one: by another installation, or it is forged";
 
 /// What is attested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,34 +54,12 @@ pub struct Export {
     pub sha256: String,
 }
 
-/// The header of everything that is signed here, and of nothing else: what chooses another key or another algorithm
-/// (`jwk`, `jku`, `x5c`), or another reading of the payload (`crit`, `b64`), is refused unread.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    typ: String,
-    alg: String,
-    /// RFC 7638: which key has signed. Attestations before 2026-11-28 do not say it.
-    kid: Option<String>,
-}
-
 /// Signs an attestation.
 ///
 /// # Errors
 /// What the signing library says; never of a sound key.
 pub fn sign(app: &App, claims: &Claims) -> Result<String, String> {
-    sign_as(app, TYPE, claims)
-}
-
-/// Signs a statement of the kind `typ`.
-///
-/// # Errors
-/// What the signing library says; never of a sound key.
-pub(crate) fn sign_as<T: Serialize>(app: &App, typ: &str, statement: &T) -> Result<String, String> {
-    let key = app.vault.signing_key(app.clock.now()).map_err(|error| error.to_string())?;
-    let header = Header { typ: Some(typ.into()), kid: Some(key.id().into()), ..Header::new(Algorithm::EdDSA) };
-    jsonwebtoken::encode(&header, statement, &EncodingKey::from_ed_der(key.private()))
-        .map_err(|error| format!("signing failed: {error}"))
+    signature::sign(&app.vault, app.clock.now(), TYPE, claims)
 }
 
 /// What `attestation` says, if the holder of `key` (the public key, 32 bytes in base64url) has signed it.
@@ -98,41 +68,7 @@ pub(crate) fn sign_as<T: Serialize>(app: &App, typ: &str, statement: &T) -> Resu
 /// What is wrong, in words for a person.
 pub fn check(key: &str, attestation: &str) -> Result<Claims, String> {
     let key = URL_SAFE_NO_PAD.decode(key.trim()).map_err(|_| "the key is not base64url".to_owned())?;
-    check_as(&key, TYPE, attestation)
-}
-
-/// What a statement of the kind `typ` says, if the holder of `key` (the public key, 32 bytes) has signed it.
-///
-/// # Errors
-/// What is wrong, in words for a person.
-pub(crate) fn check_as<T: DeserializeOwned + Clone>(key: &[u8], typ: &str, statement: &str) -> Result<T, String> {
-    if key.len() != 32 {
-        return Err(format!("the key has {} bytes; a public key has 32", key.len()));
-    }
-    let damaged = || "the attestation is damaged".to_owned();
-    let head = statement.split('.').next().and_then(|head| URL_SAFE_NO_PAD.decode(head).ok()).ok_or_else(damaged)?;
-    let head: Head = serde_json::from_slice(&head).map_err(|_| damaged())?;
-    if head.typ != typ {
-        return Err("this is signed, but it is no attestation".into());
-    }
-    if head.alg != ALGORITHM {
-        return Err(format!("the attestation is damaged: its algorithm must be {ALGORITHM}"));
-    }
-    if let Some(kid) = &head.kid
-        && *kid != key_id(key)
-    {
-        return Err(ANOTHER_KEY.into());
-    }
-    let mut validation = Validation::new(Algorithm::EdDSA);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    let decoded = jsonwebtoken::decode::<T>(statement, &DecodingKey::from_ed_der(key), &validation);
-    let refused = match head.kid {
-        Some(_) => "the signature is not that of this key: the attestation was altered or forged",
-        None => "the signature is not that of this key: another key has signed it, or it was altered or forged",
-    };
-    Ok(decoded.map_err(|_| refused.to_owned())?.claims)
+    signature::check(&key, TYPE, attestation)
 }
 
 /// The public key that checks this installation's attestations, in base64url.
@@ -145,31 +81,7 @@ pub fn public_key(app: &App) -> String {
 /// # Errors
 /// What is wrong, in words for a person.
 pub fn check_own_file(app: &App, bytes: &[u8]) -> Result<Claims, String> {
-    let mut wrong = ANOTHER_KEY.to_owned();
-    for key in app.vault.verifying_keys().iter().rev() {
-        match check_file(&key.public_text(), bytes) {
-            Err(why) if why == ANOTHER_KEY => {}
-            Err(why) => wrong = why,
-            genuine => return genuine,
-        }
-    }
-    Err(wrong)
-}
-
-/// What a statement of the kind `typ` says, if this installation has signed it with any of its keys.
-///
-/// # Errors
-/// What is wrong, in words for a person.
-pub(crate) fn check_own<T: DeserializeOwned + Clone>(app: &App, typ: &str, statement: &str) -> Result<T, String> {
-    let mut wrong = ANOTHER_KEY.to_owned();
-    for key in app.vault.verifying_keys().iter().rev() {
-        match check_as(key.public(), typ, statement) {
-            Err(why) if why == ANOTHER_KEY => {}
-            Err(why) => wrong = why,
-            genuine => return genuine,
-        }
-    }
-    Err(wrong)
+    signature::check_by_any(&app.vault, |key| check_file(&key.public_text(), bytes))
 }
 
 /// A digest that grows with what is written.

@@ -82,7 +82,7 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, all
     let (mut broken, mut events) = (0, 0);
     for organization in &organizations {
         let Examined { verdict, signed } =
-            ledger::examine(&app, organization.id).await.map_err(|error| error.to_string())?;
+            ledger::examine(&app.store, &app.vault, organization.id).await.map_err(|error| error.to_string())?;
         events += verdict.sealed.unsigned_abs() + verdict.unsealed;
         let mut fault = verdict.broken.as_ref().map(|fault| format!("after {} events: {fault}", verdict.sealed));
         let mut attested = None;

@@ -271,7 +271,7 @@ async fn bootstrap(args: BootstrapArgs) -> Done {
     let made = bootstrap::run(&app, slug, name, provider).await.map_err(|error| error.to_string())?;
     // No server may be running that would chain and sign what this has written.
     ledger::seal(&app.store).await.map_err(|error| error.to_string())?;
-    ledger::sign_heads(&app).await.map_err(|error| error.to_string())?;
+    ledger::sign_heads(&app.store, &app.vault, app.clock.now()).await.map_err(|error| error.to_string())?;
     if args.json {
         return print_line(serde_json::to_string(&made).map_err(|error| error.to_string())?);
     }

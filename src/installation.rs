@@ -1,7 +1,7 @@
 //! Where an installation is, and whether there is one: a command that only reads must never make one.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use sqlx::{Connection, Row};
 
 use crate::config::{Config, StoreArgs};
 use crate::context::App;
+use crate::private_files;
 use crate::store::probe;
 
 /// Opens the installation that `store` names, and makes none.
@@ -107,20 +108,9 @@ async fn is_in_database(mut connection: sqlx::PgConnection) -> Result<bool, Stri
 
 /// Makes the data folder and the SQLite file where they are missing, for their owner alone.
 fn prepare(config: &Config) -> Result<(), String> {
-    let Some(file) = sqlite_file(config)? else { return Ok(()) };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&config.data_dir)
-        .map_err(|error| format!("cannot make the data folder {}: {error}", config.data_dir.display()))?;
-    // SQLite gives its other files the rights of this one.
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&file)
-        .map(|_| ())
-        .map_err(|error| format!("cannot open the database {}: {error}", file.display()))
+    // A URL without a file is refused before a folder is made for it.
+    sqlite_file(config)?;
+    private_files::protect(config)
 }
 
 /// Takes the lock of the one server that may run on an SQLite file. The system gives it up when the process ends,

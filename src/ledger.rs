@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::authz::Actor;
-use crate::context::App;
 use crate::store::{Db, Store};
+use crate::vault::Vault;
 pub use signed_head::{Examined, SignedHead, examine, sign_heads};
 pub(crate) use statement::write;
 pub use statement::{INSTANT, Part};
@@ -218,11 +218,16 @@ fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr
 }
 
 /// The first link, made and signed with the organization.
-pub(crate) async fn begin_chain<C: ConnectionTrait>(db: &C, app: &App, organization: Uuid) -> Result<(), DbErr> {
+pub(crate) async fn begin_chain<C: ConnectionTrait>(
+    db: &C,
+    vault: &Vault,
+    organization: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
     let head =
         ledger_head::ActiveModel { organization_id: Set(organization), seq: Set(0), hash: Set(GENESIS.to_vec()) };
     ledger_head::Entity::insert(head).exec_without_returning(db).await?;
-    signed_head::begin(db, app, organization).await
+    signed_head::begin(db, vault, organization, now).await
 }
 
 /// Where an organization's chain ends: the number of its last row, and that row's hash.

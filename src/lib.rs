@@ -15,11 +15,11 @@
 //! | [`authz`] | the whole policy |
 //! | [`requests`], [`repeats`], [`reads`] | what requests came to, what failed again, and what was read, kept in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
-//! | [`attest`], [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
+//! | [`attest`], `signature`, [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
 //! | [`pull`] | reading the SCIM sources of others |
 //! | [`workers`] | what happens in the background |
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
-//! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
+//! | [`store`], [`vault`], [`config`], `private_files` | the database, the keys, the settings, and who may read their files |
 //! | [`keys`] | the commands that exchange keys for others |
 //! | [`cli`], [`simulate`], [`demo`], [`bootstrap`], [`server`] | the command line, and what it starts |
 //! | `peer` | where a request comes from, behind proxies |
@@ -58,6 +58,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod output;
 mod peer;
+mod private_files;
 pub mod progress;
 pub mod pull;
 pub mod reads;
@@ -65,6 +66,7 @@ pub mod repeats;
 pub mod requests;
 pub mod scim;
 pub mod server;
+mod signature;
 pub mod simulate;
 pub mod store;
 pub mod vault;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -38,7 +38,8 @@ pub fn app(app: Arc<App>) -> Router {
         .layer(option_layer(measured))
         // Small answers cost more to compress than to send.
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()));
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
+        .layer(axum::middleware::map_response(not_stored));
     // A public URL with a path (https://example.com/pp) serves under that path, and at the root as well, so that
     // a proxy may strip the path or leave it.
     let routes = match path {
@@ -52,6 +53,12 @@ pub fn app(app: Arc<App>) -> Router {
         .fallback_service(routes)
         .layer(axum::middleware::map_request(scim::without_spare_slashes))
         .layer(option_layer(trusted))
+}
+
+/// Answers hold personal data and, once, secrets: no cache keeps one that does not say otherwise (RFC 9111 section 5.2.2.5).
+async fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 fn panicked() -> Response {

@@ -28,7 +28,7 @@ const ANNOUNCE: Duration = Duration::from_secs(1);
 /// What joined the chain of a ledger is signed at most this long after.
 const SIGN: Duration = Duration::from_secs(10);
 /// A replica that was not heard of for this long signs no more.
-const SIGN_LEASE: Duration = Duration::from_secs(60);
+const SIGN_LEASE: Duration = Duration::from_secs(20);
 /// A failed write that is due is tried again at most this long after.
 const RETRY: Duration = Duration::from_secs(5);
 /// Last-used times, the request log, what was read and the repeats of failures are at most this late.
@@ -42,6 +42,8 @@ const JUDGE: Duration = Duration::from_secs(60);
 const JUDGE_LEASE: Duration = Duration::from_secs(150);
 /// A key that an issuer gave up opens nothing here at most this long after.
 const REFRESH_KEYS: Duration = Duration::from_secs(5 * 60);
+/// The largest SQLite file, in bytes, that is written anew after erasures while writers wait: it takes a few seconds.
+const MAX_REWRITE_BYTES: u64 = 512 * 1024 * 1024;
 /// The request log's rows and previews outlive their time by this at most.
 const FORGET: Duration = Duration::from_secs(60 * 60);
 
@@ -62,6 +64,8 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     // Last of all: whatever the others wrote while they ended joins the chain, and the chain's end is signed.
     seal(&app).await;
     sign_heads(&app).await;
+    // Nobody writes any more: a file of any size is written anew.
+    rewrite_erased(&app, u64::MAX).await;
 }
 
 /// Reads the sources of connections, and again what could not be carried over, until told to stop.
@@ -97,6 +101,7 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = forget.tick() => {
                 forget_requests(app).await;
                 forget_previews(app).await;
+                rewrite_erased(app, MAX_REWRITE_BYTES).await;
             }
             _ = keys.tick() => refresh_keys(app),
             _ = beat.tick() => announce_replica(app).await,
@@ -181,7 +186,7 @@ async fn sign(app: &App, mut stop: watch::Receiver<bool>) {
 }
 
 async fn sign_heads(app: &App) {
-    if let Err(error) = ledger::sign_heads(app).await {
+    if let Err(error) = ledger::sign_heads(&app.store, &app.vault, app.clock.now()).await {
         tracing::warn!(%error, "signing the ends of the ledgers failed; it is tried again");
     }
 }
@@ -322,6 +327,12 @@ async fn announce_replica(app: &App) {
 async fn forget_previews(app: &App) {
     if let Err(error) = change::forget(app).await {
         tracing::warn!(%error, "deleting old previews failed; it is tried again");
+    }
+}
+
+async fn rewrite_erased(app: &App, max_bytes: u64) {
+    if let Err(error) = app.store.rewrite_erased(max_bytes).await {
+        tracing::warn!(%error, "removing what erasures left in the database's file failed; it is tried again");
     }
 }
 

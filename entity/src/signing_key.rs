@@ -13,7 +13,7 @@ pub struct Model {
     /// the private key (PKCS#8), sealed with the master key; none once nothing more is signed with it
     pub sealed: Option<Vec<u8>>,
     /// it signs from here on, until the next one does
-    pub signs_from: DateTimeUtc,
+    pub begins_at: DateTimeUtc,
     /// tokens that it has signed are refused from here on; none = it has no successor
     pub accepted_until: Option<DateTimeUtc>,
 }

@@ -47,7 +47,7 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
             organization::Entity::insert(organization::ActiveModel::from(row.clone()))
                 .exec_without_returning(&tx.db)
                 .await?;
-            ledger::begin_chain(&tx.db, app, id).await?;
+            ledger::begin_chain(&tx.db, &app.vault, id, now).await?;
             let entry = Entry {
                 action: "organization.created",
                 subject: Subject { kind: "organization", id },

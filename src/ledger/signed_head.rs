@@ -2,14 +2,16 @@
 //! it: the key is sealed with the master key. An end is signed only if the chain leads to it from the end that was
 //! signed before.
 
+use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Statement};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::verify::{Fault, Verdict, Walk, verify};
 use super::{GENESIS, hash_at, head, hex};
-use crate::attest;
-use crate::context::App;
+use crate::signature;
+use crate::store::Store;
+use crate::vault::Vault;
 
 /// The `typ` of a signature over the end of a chain.
 const TYPE: &str = "rolecall-ledger-head+jws";
@@ -48,9 +50,9 @@ struct Kept {
 
 impl Kept {
     /// What was signed; none when nothing was.
-    fn open(&self, app: &App) -> Result<Option<SignedHead>, String> {
+    fn open(&self, vault: &Vault) -> Result<Option<SignedHead>, String> {
         let Some(signature) = &self.signature else { return Ok(None) };
-        let signed: SignedHead = attest::check_own(app, TYPE, signature)
+        let signed: SignedHead = signature::check_by_any(vault, |key| signature::check(key.public(), TYPE, signature))
             .map_err(|why| format!("the signature over the chain's head does not hold: {why}"))?;
         match signed.organization == self.organization_id && Some(signed.sequence) == self.seq {
             true => Ok(Some(signed)),
@@ -60,24 +62,29 @@ impl Kept {
 }
 
 /// Signs the beginning of a chain, with the organization that it belongs to.
-pub(super) async fn begin<C: ConnectionTrait>(db: &C, app: &App, organization: Uuid) -> Result<(), DbErr> {
-    let iat = app.clock.now().timestamp();
+pub(super) async fn begin<C: ConnectionTrait>(
+    db: &C,
+    vault: &Vault,
+    organization: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let iat = now.timestamp();
     let (sequence, hash) = (0, hex(&GENESIS));
     let signed = SignedHead { organization, sequence, hash, iat, first_sequence: 0, first_iat: iat };
-    keep(db, app, &signed).await
+    keep(db, vault, &signed).await
 }
 
 /// Signs the ends of all chains that have grown since they were signed. Returns how many.
 ///
 /// # Errors
 /// The database's own. A chain that is broken is reported in the log and not signed.
-pub async fn sign_heads(app: &App) -> Result<usize, DbErr> {
+pub async fn sign_heads(store: &Store, vault: &Vault, now: DateTime<Utc>) -> Result<usize, DbErr> {
     let text = "SELECT h.organization_id, s.seq, s.signature FROM ledger_head h \
         LEFT JOIN signed_head s ON s.organization_id = h.organization_id WHERE s.seq IS NULL OR h.seq > s.seq";
-    let grown = Kept::find_by_statement(Statement::from_string(app.store.backend(), text)).all(&app.store.read).await?;
+    let grown = Kept::find_by_statement(Statement::from_string(store.backend(), text)).all(&store.read).await?;
     let mut signed = 0;
     for kept in grown {
-        match sign_head(app, &kept).await {
+        match sign_head(store, vault, now, &kept).await {
             Ok(()) => signed += 1,
             Err(Fault::Broken(what)) => {
                 tracing::error!(organization = %kept.organization_id, "the ledger is broken and not signed: {what}");
@@ -88,9 +95,9 @@ pub async fn sign_heads(app: &App) -> Result<usize, DbErr> {
     Ok(signed)
 }
 
-async fn sign_head(app: &App, kept: &Kept) -> Result<(), Fault> {
-    let (store, organization, iat) = (&app.store, kept.organization_id, app.clock.now().timestamp());
-    let signed = match kept.open(app).map_err(Fault::Broken)? {
+async fn sign_head(store: &Store, vault: &Vault, now: DateTime<Utc>, kept: &Kept) -> Result<(), Fault> {
+    let (organization, iat) = (kept.organization_id, now.timestamp());
+    let signed = match kept.open(vault).map_err(Fault::Broken)? {
         Some(before) => {
             let mut walk = match before.sequence {
                 0 => Walk::behind(store, organization, 0, GENESIS.to_vec()),
@@ -103,14 +110,14 @@ async fn sign_head(app: &App, kept: &Kept) -> Result<(), Fault> {
             while !walk.next().await?.is_empty() {}
             SignedHead { sequence: walk.seq, hash: hex(&walk.hash), iat, ..before }
         }
-        None if begun_signed(app, organization).await? => return Err(Fault::Broken(MISSING.into())),
+        None if begun_signed(store, organization).await? => return Err(Fault::Broken(MISSING.into())),
         None => {
             let (sequence, hash) = head(&store.read, organization).await?;
             let hash = hex(&hash);
             SignedHead { organization, sequence, hash, iat, first_sequence: sequence, first_iat: iat }
         }
     };
-    Ok(keep(&store.write, app, &signed).await?)
+    Ok(keep(&store.write, vault, &signed).await?)
 }
 
 const MISSING: &str = "the signature over the chain's head is missing";
@@ -120,14 +127,15 @@ fn another_chain(signed: &SignedHead) -> String {
 }
 
 /// Whether the chain began when ends of chains were signed already: then it was signed from its beginning.
-async fn begun_signed(app: &App, organization: Uuid) -> Result<bool, Fault> {
-    let mut walk = Walk::behind(&app.store, organization, 0, GENESIS.to_vec());
+async fn begun_signed(store: &Store, organization: Uuid) -> Result<bool, Fault> {
+    let mut walk = Walk::behind(store, organization, 0, GENESIS.to_vec());
     Ok(walk.next().await?.first().is_some_and(|first| first.names_actor))
 }
 
 /// Keeps a signature, unless one of a later end is kept.
-async fn keep<C: ConnectionTrait>(db: &C, app: &App, signed: &SignedHead) -> Result<(), DbErr> {
-    let signature = attest::sign_as(app, TYPE, signed).map_err(DbErr::Custom)?;
+async fn keep<C: ConnectionTrait>(db: &C, vault: &Vault, signed: &SignedHead) -> Result<(), DbErr> {
+    let at = DateTime::from_timestamp(signed.iat, 0).unwrap_or_default();
+    let signature = signature::sign(vault, at, TYPE, signed).map_err(DbErr::Custom)?;
     let text = "INSERT INTO signed_head (organization_id, seq, signature) VALUES ($1, $2, $3) \
         ON CONFLICT (organization_id) DO UPDATE SET seq = excluded.seq, signature = excluded.signature \
         WHERE signed_head.seq < excluded.seq";
@@ -140,13 +148,13 @@ async fn keep<C: ConnectionTrait>(db: &C, app: &App, signed: &SignedHead) -> Res
 ///
 /// # Errors
 /// The database's own.
-pub async fn examine(app: &App, organization: Uuid) -> Result<Examined, DbErr> {
+pub async fn examine(store: &Store, vault: &Vault, organization: Uuid) -> Result<Examined, DbErr> {
     let text = "SELECT organization_id, seq, signature FROM signed_head WHERE organization_id = $1";
-    let statement = Statement::from_sql_and_values(app.store.backend(), text, [organization.into()]);
+    let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into()]);
     // Before the walk: what is signed meanwhile may lie beyond its end.
-    let kept = Kept::find_by_statement(statement).one(&app.store.read).await?;
-    let mut verdict = verify(&app.store, organization).await?;
-    let signed = match kept.map_or(Ok(None), |kept| kept.open(app)) {
+    let kept = Kept::find_by_statement(statement).one(&store.read).await?;
+    let mut verdict = verify(store, organization).await?;
+    let signed = match kept.map_or(Ok(None), |kept| kept.open(vault)) {
         Ok(signed) => signed,
         Err(why) => {
             verdict.broken.get_or_insert(why);
@@ -161,7 +169,7 @@ pub async fn examine(app: &App, organization: Uuid) -> Result<Examined, DbErr> {
             verdict.sealed, signed.sequence
         )),
         Some(signed) => {
-            let hash = hash_at(&app.store, organization, signed.sequence).await?;
+            let hash = hash_at(store, organization, signed.sequence).await?;
             (hash.map(|hash| hex(&hash)).as_ref() != Some(&signed.hash)).then(|| another_chain(signed))
         }
     };

@@ -1,12 +1,13 @@
 //! The database: opening it, its pools, its migrations. Nothing here knows what is stored.
 
 mod alike;
+mod erased;
 mod gather;
 mod kept;
 pub mod probe;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -45,6 +46,8 @@ pub struct Store {
     pub write: Db,
     batches: Arc<Batches>,
     alike: Arc<Alike>,
+    /// Whether values were erased whose remains may still be in the file.
+    erased: Arc<AtomicBool>,
     url: String,
 }
 
@@ -148,7 +151,14 @@ impl Store {
             let options = sqlite(options, SQLITE_READER_CACHE).disable_statement_logging();
             let read = Db::sqlite(write.clone(), options, SQLITE_READERS)?;
             let write = Db::of(write);
-            return Ok(Self { read, write, batches: Arc::default(), alike: Arc::default(), url: url.into() });
+            return Ok(Self {
+                read,
+                write,
+                batches: Arc::default(),
+                alike: Arc::default(),
+                erased: Arc::default(),
+                url: url.into(),
+            });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             // A filter that would read a whole tenant is ended, not waited for.
@@ -169,6 +179,7 @@ impl Store {
                 write: pool,
                 batches: Arc::default(),
                 alike: Arc::default(),
+                erased: Arc::default(),
                 url: url.into(),
             });
         }
@@ -318,5 +329,7 @@ fn sqlite(options: SqliteConnectOptions, cache: &'static str) -> SqliteConnectOp
         // A page of a list, so that the thread that reads it need not wait for whoever takes the rows.
         .row_buffer_size(256)
         .pragma("cache_size", cache)
+        // What an erasure takes away is overwritten, and not only no longer found.
+        .pragma("secure_delete", "on")
         .pragma("temp_store", "memory")
 }

@@ -78,7 +78,7 @@ impl SigningKey {
             (None, None) => return Err("a signing key in the database has neither of its halves".into()),
         };
         let id = key_id(&public);
-        let (number, signs_from, accepted_until) = (row.number, row.signs_from, row.accepted_until);
+        let (number, signs_from, accepted_until) = (row.number, row.begins_at, row.accepted_until);
         Ok(Self { id, number, public, private, signs_from, accepted_until })
     }
 }
@@ -164,7 +164,7 @@ impl Vault {
             number: Set(number),
             public_key: Set(Some(public_half(private).map_err(Error::Internal)?)),
             sealed: Set(Some(seal(master, SEALED_FOR, private)?)),
-            signs_from: Set(signs_from),
+            begins_at: Set(signs_from),
             accepted_until: Set(None),
         })
     }
