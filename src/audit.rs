@@ -125,7 +125,8 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, all
     }
     match events {
         0 if !allow_empty => {
-            Err("there was no event to check: nothing was verified (--allow-empty lets that pass)".into())
+            Err("there is no organization with an event here: nothing was verified (--allow-empty lets that pass)"
+                .into())
         }
         _ => Ok(()),
     }
