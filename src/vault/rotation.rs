@@ -8,14 +8,13 @@ use std::time::Duration;
 use entity::{instance, organization, signing_key};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, SqliteTransactionMode, Statement, TransactionOptions,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 use uuid::Uuid;
 
 use super::signing::{SEALED_FOR, rows};
 use super::{Vault, recorded, seal, unseal};
-use crate::store::Store;
+use crate::store::{Store, Transaction};
 
 /// How often a server tells that it runs.
 pub const BEAT: Duration = Duration::from_secs(15);
@@ -280,15 +279,13 @@ impl Vault {
 }
 
 /// Begins a transaction of the installation's own, which no organization and no ledger knows of.
-async fn begin(store: &Store) -> Result<DatabaseTransaction, String> {
-    let sqlite_transaction_mode = Some(SqliteTransactionMode::Immediate);
-    let options = TransactionOptions { sqlite_transaction_mode, ..Default::default() };
+async fn begin(store: &Store) -> Result<Transaction, String> {
     #[allow(clippy::disallowed_methods, reason = "the keys belong to no organization, so no ledger row tells of them")]
-    store.write.begin_with_options(options).await.map_err(told)
+    store.write.begin().await.map_err(told)
 }
 
 /// The servers that run and do not hold this master key, in words.
-async fn servers_without(db: &DatabaseTransaction, fingerprint: &str) -> Result<Vec<String>, DbErr> {
+async fn servers_without(db: &Transaction, fingerprint: &str) -> Result<Vec<String>, DbErr> {
     let now = database_seconds(db.get_database_backend());
     let text = format!("SELECT id, {now} - seen_at AS silence, fingerprints FROM replica ORDER BY id");
     let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), text)).await?;

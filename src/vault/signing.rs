@@ -10,13 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::signing_key;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict};
 
 use super::{Vault, hash, lock_record, seal};
 use crate::error::Error;
-use crate::store::Store;
+use crate::store::{Store, Transaction};
 
 /// What a private key is sealed for.
 pub(super) const SEALED_FOR: &[u8] = b"signing-key";
@@ -177,7 +175,7 @@ impl Vault {
     /// One line for the operator, also when a key is published already that does not sign yet.
     pub(super) async fn add_signing_key(
         &self,
-        db: &DatabaseTransaction,
+        db: &Transaction,
         fingerprint: &str,
         now: DateTime<Utc>,
         at_once: bool,
