@@ -22,6 +22,7 @@
 //! | [`store`], [`vault`], [`config`], `private_files` | the database, the keys, the settings, and who may read their files |
 //! | [`keys`] | the commands that exchange keys for others |
 //! | [`cli`], [`simulate`], [`demo`], [`bootstrap`], [`server`] | the command line, and what it starts |
+//! | [`http_listener`] | connections of clients: accepted, limited, closed |
 //! | `peer` | where a request comes from, behind proxies |
 //! | [`metrics`] | figures for whoever watches the installation |
 //! | [`installation`] | whether there is an installation at a place, and which server may run on it |
@@ -49,6 +50,7 @@ pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod graphql;
+pub mod http_listener;
 pub mod installation;
 pub mod issuers;
 pub mod jwt;
