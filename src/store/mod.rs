@@ -11,8 +11,9 @@ mod pool;
 pub mod probe;
 mod transaction;
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -31,6 +32,7 @@ pub use gather::{askers, numbered};
 use group_commit::GroupCommit;
 pub use group_commit::{Committed, WriteSlot};
 pub use health::StorageHealth;
+pub use pool::Abandoned;
 use pool::PoolRegistry;
 pub use transaction::Transaction;
 
@@ -65,6 +67,8 @@ pub struct Store {
     /// Whether values were erased whose remains may still be in the file.
     erased: Arc<AtomicBool>,
     registry: PoolRegistry,
+    /// The ways of the tenants that were seen, each with its share.
+    tenants: Arc<Mutex<HashMap<Uuid, Arc<Db>>>>,
     url: String,
 }
 
@@ -93,6 +97,7 @@ impl Store {
                 alike: Arc::default(),
                 erased: Arc::default(),
                 registry,
+                tenants: Arc::default(),
                 url: url.into(),
             };
             // The writer first: it makes the file and switches it to write-ahead logging.
@@ -113,6 +118,7 @@ impl Store {
                 alike: Arc::default(),
                 erased: Arc::default(),
                 registry,
+                tenants: Arc::default(),
                 url: url.into(),
             });
         }
@@ -122,6 +128,12 @@ impl Store {
     /// Which SQL dialect is spoken.
     pub fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
+    }
+
+    /// The way of a tenant to the database, with its share.
+    pub fn for_tenant(&self, organization: Uuid) -> Arc<Db> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.entry(organization).or_insert_with(|| Arc::new(self.read.for_tenant())).clone()
     }
 
     /// The rows that `text` finds for its `$1`. Whoever asks the same at the same time shares a statement with others, one

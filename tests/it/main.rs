@@ -25,6 +25,7 @@ mod failures;
 mod forgeries;
 mod fuzz;
 mod health;
+mod http_listener;
 mod idempotency;
 mod issuers;
 mod keys;
