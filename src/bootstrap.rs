@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use crate::authz::{Actor, Permission};
 use crate::context::{App, Cx};
-use crate::domain::{connection, key, organization, token};
-use crate::error::Result;
+use crate::domain::connection::{self, Connection};
+use crate::domain::{key, organization, token};
+use crate::error::{Error, Result};
 
 /// What there is to begin with.
 #[derive(Debug, Serialize)]
@@ -18,6 +19,24 @@ pub struct Bootstrapped {
     pub connection: ConnectionFacts,
     pub scim: ScimFacts,
     pub graphql: GraphqlFacts,
+    pub made: MadeFacts,
+    pub live: LiveFacts,
+}
+
+/// What was made by this run; the rest was found.
+#[derive(Debug, Serialize)]
+pub struct MadeFacts {
+    pub organization: bool,
+    pub connection: bool,
+}
+
+/// How many credentials open something now, those of this run included.
+#[derive(Debug, Serialize)]
+pub struct LiveFacts {
+    /// Of the connection.
+    pub scim_tokens: u64,
+    /// Of the organization.
+    pub api_keys: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,15 +65,57 @@ pub struct GraphqlFacts {
     pub api_key: String,
 }
 
+/// What is there before anything is made.
+#[derive(Debug)]
+pub struct Found {
+    pub connection: Option<Connection>,
+    pub scim_tokens: u64,
+    pub api_keys: u64,
+}
+
+/// Looks what there is of an organization and of its connection, and makes nothing.
+///
+/// # Errors
+/// The database's own.
+pub async fn look(app: &Arc<App>, slug: &str, name: &str) -> Result<Found> {
+    let Some(organization) = organization::by_slug(app, slug).await? else {
+        return Ok(Found { connection: None, scim_tokens: 0, api_keys: 0 });
+    };
+    let cx = Cx::system(app.clone(), organization.id);
+    let connection = connection::by_name(&cx, name).await?;
+    let scim_tokens = match &connection {
+        Some(connection) => live_tokens(&cx, connection.id).await?,
+        None => 0,
+    };
+    Ok(Found { connection, scim_tokens, api_keys: key::count_live(&cx, app.clock.now()).await? })
+}
+
+async fn live_tokens(cx: &Cx, connection: Uuid) -> Result<u64> {
+    let now = cx.app.clock.now();
+    let tokens = token::of_connections(cx, &[connection]).await?;
+    Ok(tokens.iter().filter(|found| token::is_live(found, now)).count() as u64)
+}
+
 /// Finds or makes the organization and the connection, and issues a further token and a further key with every
 /// permission in that organization.
+///
+/// # Errors
+/// [`Error::Invalid`] for a connection of another provider that has this name; whatever making says.
 pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> Result<Bootstrapped> {
-    let organization = match organization::by_slug(app, slug).await? {
+    let found = organization::by_slug(app, slug).await?;
+    let new_organization = found.is_none();
+    let organization = match found {
         Some(organization) => organization,
         None => organization::create(app, Actor::System, slug, slug).await?,
     };
     let cx = Cx::system(app.clone(), organization.id);
-    let connection = match connection::by_name(&cx, name).await? {
+    let found = connection::by_name(&cx, name).await?;
+    let new_connection = found.is_none();
+    let connection = match found {
+        Some(connection) if connection.provider != provider => {
+            let why = format!("the connection {name:?} is there already, and is of another provider");
+            return Err(Error::invalid("provider", why));
+        }
         Some(connection) => connection,
         None => {
             let settings =
@@ -66,6 +127,11 @@ pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> 
     let key = key::issue(&cx, "bootstrap", Permission::in_organization(), None).await?;
     let base_url = organization::base_url(app, &organization.slug);
     Ok(Bootstrapped {
+        made: MadeFacts { organization: new_organization, connection: new_connection },
+        live: LiveFacts {
+            scim_tokens: live_tokens(&cx, connection.id).await?,
+            api_keys: key::count_live(&cx, app.clock.now()).await?,
+        },
         organization: OrganizationFacts { id: organization.id, slug: organization.slug },
         connection: ConnectionFacts { id: connection.id, name: connection.name },
         scim: ScimFacts {

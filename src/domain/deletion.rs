@@ -155,6 +155,7 @@ async fn delete_batch(cx: &Cx, lease: &Lease, owner: Uuid, ids: &[Uuid]) -> Resu
             let memberships = accounts::close_held(tx, "membership", &ids, now).await?;
             let grants = accounts::close_held(tx, "role_grant", &ids, now).await?;
             erasure::erase(tx, &ids, now).await?;
+            cx.app.store.note_erasure();
             let count = ids.len();
             let entry = Entry {
                 action: "users.deleted_all",

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::api_key;
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter};
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -99,6 +99,14 @@ pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<ApiKey>> {
 pub async fn count(cx: &Cx) -> Result<u64> {
     cx.allow(Action::ManageToken, None)?;
     Ok(cx.find::<api_key::Entity>().count(cx.db()).await?)
+}
+
+/// How many keys open something at `now`.
+pub async fn count_live(cx: &Cx, now: DateTime<Utc>) -> Result<u64> {
+    cx.allow(Action::ManageToken, None)?;
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::RevokedAt.is_null());
+    let lasting = Condition::any().add(api_key::Column::ExpiresAt.is_null()).add(api_key::Column::ExpiresAt.gt(now));
+    Ok(query.filter(lasting).count(cx.db()).await?)
 }
 
 /// The keys among `ids`.

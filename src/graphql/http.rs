@@ -286,8 +286,6 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
         "application/json; charset=utf-8"
     };
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Answers hold personal data and, once, secrets.
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(allow) = allow {
         fields.insert(header::ALLOW, HeaderValue::from_static(allow));
     }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rolecall::config::{Config, Graphql};
+use rolecall::config::{Config, Graphql, KeySource};
 use rolecall::context::App;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
@@ -81,7 +81,8 @@ impl Database {
         Config {
             database_url: self.url.clone(),
             data_dir: self.folder().to_owned(),
-            master_key: Some(MASTER_KEY.into()),
+            master_key: KeySource::Text(MASTER_KEY.into()),
+            new_master_key: None,
             public_url: "https://scim.example".into(),
             scim_enabled: true,
             metrics: false,
@@ -91,6 +92,7 @@ impl Database {
             // Walks along the whole schema spend more than anybody does.
             graphql: Graphql { cost_limit: 0, ..Graphql::default() },
             issuers: Vec::new(),
+            trusted_proxies: Default::default(),
         }
     }
 

@@ -189,12 +189,13 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 14] = [
+const BOOKKEEPING: [&str; 16] = [
     "seaql_migrations",
     "event",
     "chain",
     "unsealed",
     "ledger_head",
+    "signed_head",
     "tally",
     "lease",
     "request_log",
@@ -203,6 +204,7 @@ const BOOKKEEPING: [&str; 14] = [
     "access_cursor",
     "connection_health",
     "task_lease",
+    "replica",
     // What was refused becomes work, and changes nothing else.
     "failure",
 ];

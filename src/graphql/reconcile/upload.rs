@@ -58,7 +58,6 @@ pub(in crate::graphql) async fn post(
                 "id": id.as_str(), "state": "SUCCEEDED", "counts": counts, "troubles": run.troubles, "reason": run.reason,
             } });
             let mut response = Json(body).into_response();
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
                 response.headers_mut().insert("x-request-id", id);
             }

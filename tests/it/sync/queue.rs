@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::hostile::{Hostile, person};
 use super::{look, pulling, pulling_as, reader, start, sync};
 use crate::database::Database;
-use crate::process::{Server, bootstrap};
+use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Tenant, World};
 
 /// The failure of this label, once it is as it should be.
@@ -254,10 +254,7 @@ async fn a_retry_outlives_the_server_that_made_it() {
     let database = Database::empty().await;
     let bootstrapped = bootstrap(&database);
     let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
-    let mut servers: Vec<_> = (0..3).map(|_| Server::begin(&database, &allow)).collect();
-    for server in &servers {
-        server.ready().await;
-    }
+    let mut servers = start_several(&database, 3, &allow).await;
     let at = |server: &Server| Tenant {
         organization: Uuid::nil(),
         connection: Uuid::nil(),
@@ -286,9 +283,9 @@ async fn a_retry_outlives_the_server_that_made_it() {
         assert!(began.elapsed() < Duration::from_secs(10), "nobody tried");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    servers[0].kill();
+    kill_first(&mut servers, &database, &allow).await;
     source.behaves("honest");
-    let tenant = at(&servers[1]);
+    let tenant = at(servers.last().unwrap());
     tokio::time::sleep(Duration::from_secs(6)).await;
     let seen = tenant.graphql(ask, json!({})).await["data"]["organization"].clone();
     assert_eq!(seen["failures"]["nodes"][0]["state"], "RETRYING", "it is the dead one's for a while: {seen:#}");
