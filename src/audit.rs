@@ -178,6 +178,7 @@ fn reservations(verdict: &Verdict, signed: Option<&SignedHead>, attested: Option
              export that was kept elsewhere shows it (--attestation FILE)"
         ),
     });
+    lines.push("not checked: whether accounts, memberships, mappings and grants are as these events tell".into());
     lines
 }
 
