@@ -109,6 +109,17 @@ impl Scope {
         }
     }
 
+    /// What somebody must hold to give a token this scope: what the same takes over the management API. Writing groups
+    /// gives the roles that they are mapped to.
+    pub fn permissions(self) -> &'static [Permission] {
+        match self {
+            Self::UsersRead => &[Permission::UserRead],
+            Self::UsersWrite => &[Permission::UserWrite],
+            Self::GroupsRead => &[Permission::IamRead],
+            Self::GroupsWrite => &[Permission::UserWrite, Permission::AccessWrite],
+        }
+    }
+
     /// The scope with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
 use super::user::{self as accounts, User};
-use super::{erasure, extension, group};
+use super::{erasure, extension, giving, group};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -45,6 +45,9 @@ pub async fn restore(cx: &Cx, id: Uuid) -> Result<User> {
                 .filter(user::Column::DeletedAt.is_not_null())
                 .filter(user::Column::PurgedAt.is_null());
             let before = accounts::locked(tx, query).await?.ok_or_else(|| Error::not_found("the deleted user"))?;
+            if let Some(owner) = before.connection_id {
+                giving::check_connection(cx, tx, owner).await?;
+            }
             let document = before.attributes()?;
             accounts::revive(tx, ty, before, document, "user.restored").await
         })

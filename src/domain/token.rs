@@ -13,6 +13,7 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
+use super::giving;
 use super::organization::Availability;
 use crate::authz::{Action, Actor, Scope, Scopes};
 use crate::context::{App, Change, Credential, Cx, Tx};
@@ -35,6 +36,9 @@ pub struct Issued {
 }
 
 /// Issues a further token for a connection; without `scopes` it may do all that a connection may.
+///
+/// # Errors
+/// [`Error::Forbidden`] for a scope whose permissions the actor does not hold.
 pub async fn issue(
     cx: &Cx,
     connection: Uuid,
@@ -45,10 +49,10 @@ pub async fn issue(
     if expires_at.is_some_and(|at| at <= cx.requested_at) {
         return Err(Error::invalid("expiresAt", "must be in the future"));
     }
-    let scopes = &match scopes {
+    let given = &match scopes {
         Some(scopes) if scopes.is_empty() => return Err(Error::invalid("scopes", "must name at least one")),
-        Some(scopes) => json!(scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>()),
-        None => json!(all_scopes()),
+        Some(scopes) => scopes,
+        None => Scope::ALL.into(),
     };
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
@@ -56,8 +60,9 @@ pub async fn issue(
         .write(move |tx| {
             Box::pin(async move {
                 pushed(tx, connection).await?;
+                giving::check_scopes(cx, tx, connection, given).await?;
                 let now = tx.now_after(None);
-                let token = insert(tx, connection, presented, scopes.clone(), now, expires_at).await?;
+                let token = insert(tx, connection, presented, names(given), now, expires_at).await?;
                 let after = json!({
                     "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes, "expiresAt": expires_at,
                 });
@@ -79,6 +84,9 @@ async fn pushed(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
 
 /// Puts a new token in the place of every live one of its connection. The old ones are dead when this returns,
 /// or at the end of `overlap` where the caller asks for one.
+///
+/// # Errors
+/// [`Error::Forbidden`] for a scope of the old tokens whose permissions the actor does not hold.
 pub async fn rotate(
     cx: &Cx,
     connection: Uuid,
@@ -110,8 +118,9 @@ pub async fn rotate(
                     .exec(&tx.db)
                     .await?;
                 // The successor may do what its predecessor might.
-                let scopes = old.first().map_or_else(|| json!(all_scopes()), |token| token.scopes.clone());
-                let token = insert(tx, connection, presented, scopes, now, expires_at).await?;
+                let given = old.first().map_or_else(|| Scope::ALL.into(), |token| scopes(&token.scopes));
+                giving::check_scopes(cx, tx, connection, &given).await?;
+                let token = insert(tx, connection, presented, names(&given), now, expires_at).await?;
                 let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
                 let after =
                     json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
@@ -151,8 +160,9 @@ pub async fn of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>>
     Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
 }
 
-fn all_scopes() -> Vec<&'static str> {
-    Scope::ALL.iter().map(|scope| scope.name()).collect()
+/// The scopes as a token's row names them.
+fn names(scopes: &Scopes) -> serde_json::Value {
+    scopes.iter().map(|scope| scope.name()).collect()
 }
 
 /// What a token's row says it may do.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{meaning, patch as patching, reads, wire};
+use crate::authz::Action;
 use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::Projection;
@@ -22,6 +23,9 @@ type Answer = Result<Response, Failure>;
 /// RFC 7644 section 3.3.
 pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
     let user = user::create(&caller.cx, body).await?;
+    if !reads_users(&caller) {
+        return Ok(wire::unread(StatusCode::CREATED, user.version, &location(&user, &caller.base_url)));
+    }
     // Whoever has just come is in no group; whoever was reactivated may be.
     match user.version {
         1 => shown(&caller, StatusCode::CREATED, &user, &[], &wanted.projection),
@@ -44,6 +48,20 @@ pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, h
     let answer = shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)?;
     reads::one(&caller, Kind::User, &wanted, user.id, user.version);
     Ok(answer)
+}
+
+/// Whether the token may see what it writes.
+fn reads_users(caller: &Caller) -> bool {
+    caller.cx.allow(Action::ReadUser, caller.cx.confined_to()).is_ok()
+}
+
+/// The account after a PUT or a PATCH, for a token that may see it.
+fn changed(caller: &Caller, listed: &Listed, projection: &Projection) -> Answer {
+    let Listed { user, groups } = listed;
+    match reads_users(caller) {
+        true => shown(caller, StatusCode::OK, user, groups, projection),
+        false => Ok(wire::unread(StatusCode::NO_CONTENT, user.version, &location(user, &caller.base_url))),
+    }
 }
 
 fn wants_groups(wanted: &Wanted) -> bool {
@@ -70,8 +88,8 @@ pub async fn replace(
     Body(body): Body,
 ) -> Answer {
     let preconditions = Preconditions::of(&headers);
-    let Listed { user, groups } = replaced(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
-    shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)
+    let listed = replaced(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    changed(&caller, &listed, &wanted.projection)
 }
 
 /// The account after a PUT, alone or in a Bulk.
@@ -104,8 +122,8 @@ pub async fn patch(
     Body(body): Body,
 ) -> Answer {
     let preconditions = Preconditions::of(&headers);
-    let Listed { user, groups } = patched(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
-    shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)
+    let listed = patched(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    changed(&caller, &listed, &wanted.projection)
 }
 
 /// The account after a PATCH, alone or in a Bulk.

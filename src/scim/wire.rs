@@ -243,6 +243,13 @@ pub fn resource(status: StatusCode, body: String, version: i64, location: &str) 
     response
 }
 
+/// The answer to a write by a token that may not read the resource: its place and its version, and no body.
+pub fn unread(status: StatusCode, version: i64, location: &str) -> Response {
+    let mut response = resource(status, String::new(), version, location);
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
+}
+
 /// A refusal on its way out.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -333,14 +340,6 @@ impl IntoResponse for Failure {
         }
         response.extensions_mut().insert(self.refusal);
         response
-    }
-}
-
-/// What the token's scopes do not let it read is left out of an answer; the request that it belongs to stands.
-pub fn visible<T: Default>(found: Result<T>) -> Result<T> {
-    match found {
-        Err(Error::Forbidden(_)) => Ok(T::default()),
-        found => found,
     }
 }
 

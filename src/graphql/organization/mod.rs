@@ -148,7 +148,9 @@ impl Directory {
         let cx = page::cx(ctx)?;
         let (by, descending) = order_by.map_or((None, false), Into::into);
         let window = Window { first, after, last, before };
-        let Some((filter, owners)) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
+        let filter = filter.unwrap_or_default();
+        filter.check(cx)?;
+        let Some((filter, owners)) = filter.compile() else { return Ok(Some(Page::empty())) };
         let total = if page::counted(ctx) { user::count(cx, filter.as_ref(), owners).await? } else { 0 };
         if let Some(by) = by {
             let rows = user::ordered(cx, filter.as_ref(), owners, by, &window.keyset(descending)?).await?;
