@@ -62,6 +62,11 @@ impl Permission {
         }
     }
 
+    /// Whether it lets anybody change anything.
+    pub fn changes(self) -> bool {
+        !matches!(self, Self::IamRead | Self::UserRead | Self::AuditRead)
+    }
+
     /// All that somebody may hold inside one organization: everything but the platform's own.
     pub fn in_organization() -> Permissions {
         Self::ALL.into_iter().filter(|p| *p != Self::PlatformAdmin).collect()

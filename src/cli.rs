@@ -11,7 +11,7 @@ use crate::authz::Permission;
 use crate::config::{ServeArgs, StoreArgs};
 use crate::context::App;
 use crate::demo::{self, DemoArgs};
-use crate::domain::organization;
+use crate::domain::{key, organization};
 use crate::metrics::Figures;
 use crate::simulate::{self, Idp, Plan, Step};
 use crate::{bootstrap, graphql, jwt, progress, server};
@@ -66,6 +66,9 @@ struct BootstrapArgs {
     /// The identity provider at the other end
     #[arg(long, value_enum, default_value = "GENERIC")]
     provider: ProviderArg,
+    /// Days after which the API key ends
+    #[arg(long, value_name = "DAYS", default_value_t = key::BOOTSTRAP_DAYS, value_parser = clap::value_parser!(u16).range(1..=365))]
+    key_days: u16,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -234,7 +237,7 @@ async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, String> 
 
 async fn bootstrap(args: BootstrapArgs) -> Done {
     let app = open(args.store).await?;
-    let made = bootstrap::run(&app, &args.organization, &args.connection, args.provider.into())
+    let made = bootstrap::run_for(&app, &args.organization, &args.connection, args.provider.into(), args.key_days)
         .await
         .map_err(|error| error.to_string())?;
     if args.json {
@@ -247,6 +250,10 @@ async fn bootstrap(args: BootstrapArgs) -> Done {
     println!("SCIM token    {}", made.scim.token);
     println!("GraphQL       {}", made.graphql.url);
     println!("API key       {}", made.graphql.api_key);
+    println!("              ends on {}; issue another before then", made.graphql.api_key_expires_at.format("%Y-%m-%d"));
+    if made.graphql.other_live_keys > 0 {
+        println!("Other keys    {} of this organization open the management API, too", made.graphql.other_live_keys);
+    }
     println!("Token and key are shown only now: keep them like passwords.");
     Ok(())
 }

@@ -23,6 +23,8 @@ mod m20261127_000006_last_read;
 mod m20261127_000007_no_shared_row;
 mod m20261127_000008_chain;
 mod m20261127_000009_no_keys_of_intervals;
+mod m20261128_000101_key_owner;
+mod m20261128_000102_bulk_bytes;
 
 pub struct Migrator;
 
@@ -51,6 +53,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000007_no_shared_row::Migration),
             Box::new(m20261127_000008_chain::Migration),
             Box::new(m20261127_000009_no_keys_of_intervals::Migration),
+            Box::new(m20261128_000101_key_owner::Migration),
+            Box::new(m20261128_000102_bulk_bytes::Migration),
         ]
     }
 }

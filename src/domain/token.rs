@@ -25,6 +25,8 @@ pub use scim_token::Model as Token;
 
 /// What every SCIM token begins with, so that scanners find one that leaked.
 pub const PREFIX: &str = "rcs_";
+/// Tokens of one connection that may open something at once.
+const MAX_LIVE: u64 = 20;
 /// The longest overlap of a rotation.
 const MAX_OVERLAP: Duration = Duration::days(30);
 
@@ -38,7 +40,8 @@ pub struct Issued {
 /// Issues a further token for a connection; without `scopes` it may do all that a connection may.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for a scope whose permissions the actor does not hold.
+/// [`Error::Forbidden`] for a scope whose permissions the actor does not hold, [`Error::Held`] where SCIM is not available
+/// or too many tokens of the connection are live.
 pub async fn issue(
     cx: &Cx,
     connection: Uuid,
@@ -54,6 +57,7 @@ pub async fn issue(
         Some(scopes) => scopes,
         None => Scope::ALL.into(),
     };
+    super::connection::available(cx).await?;
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
     let token = cx
@@ -62,6 +66,7 @@ pub async fn issue(
                 pushed(tx, connection).await?;
                 giving::check_scopes(cx, tx, connection, given).await?;
                 let now = tx.now_after(None);
+                check_room(tx, connection, now).await?;
                 let token = insert(tx, connection, presented, names(given), now, expires_at).await?;
                 let after = json!({
                     "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes, "expiresAt": expires_at,
@@ -72,6 +77,18 @@ pub async fn issue(
         })
         .await?;
     Ok(Issued { token, secret })
+}
+
+/// Refuses a further token while too many of the connection are live: each is a way in that somebody must look after.
+async fn check_room(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) -> Result<()> {
+    let live = alive(tx.find(), now).filter(scim_token::Column::ConnectionId.eq(connection)).count(&tx.db).await?;
+    match live < MAX_LIVE {
+        true => Ok(()),
+        false => {
+            let why = format!("{MAX_LIVE} tokens of this connection are live, which is the most; revoke one first");
+            Err(Error::Held { reason: "TOO_MANY_TOKENS", why: why.into() })
+        }
+    }
 }
 
 /// Refuses unless this live connection is one that is written to: what we read needs no credential of ours.
@@ -86,7 +103,8 @@ async fn pushed(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
 /// or at the end of `overlap` where the caller asks for one.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for a scope of the old tokens whose permissions the actor does not hold.
+/// [`Error::Forbidden`] for a scope of the old tokens whose permissions the actor does not hold, [`Error::Held`] where SCIM
+/// is not available or too many tokens of the connection are live.
 pub async fn rotate(
     cx: &Cx,
     connection: Uuid,
@@ -97,6 +115,7 @@ pub async fn rotate(
     if overlap.is_some_and(|overlap| overlap < Duration::zero() || overlap > MAX_OVERLAP) {
         return Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"));
     }
+    super::connection::available(cx).await?;
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
     let token = cx
@@ -117,6 +136,9 @@ pub async fn rotate(
                     .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
                     .exec(&tx.db)
                     .await?;
+                if end > now {
+                    check_room(tx, connection, now).await?;
+                }
                 // The successor may do what its predecessor might.
                 let given = old.first().map_or_else(|| Scope::ALL.into(), |token| scopes(&token.scopes));
                 giving::check_scopes(cx, tx, connection, &given).await?;

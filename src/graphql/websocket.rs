@@ -5,6 +5,7 @@
 //! is quiet. Cookies play no part, so a foreign page that opens a socket has nobody's rights, and the `Origin` needs no
 //! look. An answer is fetched when the one before has left: a client that reads slowly keeps nothing in memory here.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio_stream::StreamMap;
 use uuid::Uuid;
 
 use super::Door;
-use super::auth::{ANONYMOUS, Caller, Credential};
+use super::auth::{self, Caller, Credential};
 use super::operation::{self, Answer, Ask, Fault, Reply};
 use super::streams::{End, Guard, Place, Streams, told};
 
@@ -41,7 +42,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(15);
 
 /// Takes the connection over.
-pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>) -> Response {
+pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>, source: Option<IpAddr>) -> Response {
     let Some(place) = door.streams.socket() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many open sockets").into_response();
     };
@@ -49,7 +50,7 @@ pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>) 
     upgrade.on_upgrade(async move |socket| {
         let stopping = door.app.stopping.subscribe();
         let mut line = Line { socket, stopping };
-        let end = converse(&door, &mut line, caller).await;
+        let end = converse(&door, &mut line, caller, source).await;
         // Nobody is left to hear of an error on the socket itself.
         if let Err(Gone::Closed(close)) = end {
             let _ = timeout(SEND, line.socket.send(Message::Close(Some(close)))).await;
@@ -120,11 +121,16 @@ impl Line {
     }
 }
 
-async fn converse(door: &Arc<Door>, line: &mut Line, caller: Option<Caller>) -> Result<(), Gone> {
+async fn converse(
+    door: &Arc<Door>,
+    line: &mut Line,
+    caller: Option<Caller>,
+    source: Option<IpAddr>,
+) -> Result<(), Gone> {
     if line.socket.protocol().is_none() {
         return Err(Gone::because(4406, "Subprotocol not acceptable"));
     }
-    let greeting = timeout(INIT, greet(door, line, caller)).await;
+    let greeting = timeout(INIT, greet(door, line, caller, source)).await;
     let (caller, _place) =
         greeting.unwrap_or_else(|_| Err(Gone::because(4408, "Connection initialisation timeout")))?;
     let mut guard = Guard::of(&caller);
@@ -180,7 +186,12 @@ async fn converse(door: &Arc<Door>, line: &mut Line, caller: Option<Caller>) -> 
 }
 
 /// Waits for `connection_init`, and lets the caller in.
-async fn greet(door: &Door, line: &mut Line, caller: Option<Caller>) -> Result<(Caller, Place), Gone> {
+async fn greet(
+    door: &Door,
+    line: &mut Line,
+    caller: Option<Caller>,
+    source: Option<IpAddr>,
+) -> Result<(Caller, Place), Gone> {
     let payload = loop {
         tokio::select! {
             () = told(&mut line.stopping) => return Err(Gone::because(1012, "Service restart")),
@@ -195,9 +206,8 @@ async fn greet(door: &Door, line: &mut Line, caller: Option<Caller>) -> Result<(
         }
     };
     let caller = match (Credential::of_payload(&payload), caller) {
-        (Some(credential), _) => credential.open(&door.app, Uuid::now_v7()).await,
         (None, Some(caller)) => Ok(caller),
-        (None, None) => Err(ANONYMOUS),
+        (credential, _) => auth::sign_in(&door.app, credential, Uuid::now_v7(), "WebSocket", source).await,
     };
     let caller = caller.map_err(|error| match Fault::of(&error, Uuid::now_v7()).status {
         StatusCode::UNAUTHORIZED => Gone::because(4403, "Forbidden"),

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{meaning, patch as patching, reads, wire};
-use crate::authz::Action;
 use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::{MemberChange, Projection};
@@ -28,15 +27,10 @@ const SMALL: u64 = 100;
 /// RFC 7644 section 3.3.
 pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
     let group = created(&caller, body).await?;
-    if !reads_groups(&caller) {
+    if !group::sees_groups(&caller.cx) {
         return Ok(unread(&caller, StatusCode::CREATED, &group));
     }
     single(&caller, StatusCode::CREATED, &group, &wanted.projection).await
-}
-
-/// Whether the token may see what it writes.
-fn reads_groups(caller: &Caller) -> bool {
-    caller.cx.allow(Action::ReadGroup, caller.cx.confined_to()).is_ok()
 }
 
 fn unread(caller: &Caller, status: StatusCode, group: &Group) -> Response {
@@ -80,7 +74,7 @@ pub async fn replace(
     Body(body): Body,
 ) -> Answer {
     let group = replaced(&caller, &path.1, &Preconditions::of(&headers), body).await?;
-    if !reads_groups(&caller) {
+    if !group::sees_groups(&caller.cx) {
         return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
     }
     single(&caller, StatusCode::OK, &group, &wanted.projection).await
@@ -117,7 +111,7 @@ pub async fn patch(
     Body(body): Body,
 ) -> Answer {
     let group = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
-    if !reads_groups(&caller) {
+    if !group::sees_groups(&caller.cx) {
         return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
     }
     if !wanted.projected && !group::has_at_most(&caller.cx, group.id, SMALL).await? {

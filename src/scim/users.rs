@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{meaning, patch as patching, reads, wire};
-use crate::authz::Action;
 use crate::context::Cx;
 use crate::domain::document;
 use crate::domain::document::Projection;
@@ -23,7 +22,7 @@ type Answer = Result<Response, Failure>;
 /// RFC 7644 section 3.3.
 pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
     let user = user::create(&caller.cx, body).await?;
-    if !reads_users(&caller) {
+    if !user::sees_users(&caller.cx) {
         return Ok(wire::unread(StatusCode::CREATED, user.version, &location(&user, &caller.base_url)));
     }
     // Whoever has just come is in no group; whoever was reactivated may be.
@@ -50,15 +49,10 @@ pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, h
     Ok(answer)
 }
 
-/// Whether the token may see what it writes.
-fn reads_users(caller: &Caller) -> bool {
-    caller.cx.allow(Action::ReadUser, caller.cx.confined_to()).is_ok()
-}
-
 /// The account after a PUT or a PATCH, for a token that may see it.
 fn changed(caller: &Caller, listed: &Listed, projection: &Projection) -> Answer {
     let Listed { user, groups } = listed;
-    match reads_users(caller) {
+    match user::sees_users(&caller.cx) {
         true => shown(caller, StatusCode::OK, user, groups, projection),
         false => Ok(wire::unread(StatusCode::NO_CONTENT, user.version, &location(user, &caller.base_url))),
     }

@@ -17,7 +17,7 @@ use crate::context::{App, Cx};
 use crate::domain::document::Projection;
 use crate::domain::extension::{Types, types};
 use crate::domain::schema::ResourceType;
-use crate::domain::{organization, token};
+use crate::domain::{key, organization, token};
 use crate::error::{Error, Result, Rule};
 use crate::requests::Refusal;
 
@@ -59,6 +59,9 @@ impl FromRequestParts<Arc<App>> for Caller {
         let secret = bearer(&parts.headers).ok_or(Error::Unauthenticated(
             "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
         ))?;
+        if secret.starts_with(key::PREFIX) {
+            return Err(API_KEY.into());
+        }
         let slug = slug(parts)?;
         let from = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
         let from = from.map(|peer| peer.0.ip().to_string());
@@ -78,8 +81,13 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
+/// What a client with an API key is told.
+const API_KEY: Error = Error::Unauthenticated(
+    "this is an API key (rck_), which opens the management API; send a token (rcs_) of the connection here",
+);
+
 /// The credential of RFC 6750; the scheme in any case.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, secret) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())

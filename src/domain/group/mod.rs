@@ -31,7 +31,7 @@ use crate::ledger::{self, Entry, INSTANT, Part, Subject};
 
 use members::{Delta, Moved, One, apply, lock_for_nesting};
 pub(super) use members::{check_nesting, lock_organization, moved_by, open};
-pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search};
+pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search, sees_groups};
 
 /// How deep groups may stand in groups.
 pub const MAX_NESTING: u32 = 16;

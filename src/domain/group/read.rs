@@ -12,7 +12,13 @@ use crate::domain::extension::types;
 use crate::domain::list::{self, Found, Keyset, Query, Slice};
 use crate::domain::order::{By, Place};
 use crate::domain::search::Filter;
+use crate::domain::user::sees_users;
 use crate::error::{Error, Result};
+
+/// Whether the actor may see the groups that it may write.
+pub fn sees_groups(cx: &Cx) -> bool {
+    cx.allow(Action::ReadGroup, cx.confined_to()).is_ok()
+}
 
 /// One live group that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<Group> {
@@ -81,8 +87,7 @@ pub async fn members_of(cx: &Cx, groups: &[Uuid], named: bool) -> Result<HashMap
         [one] => ("= $2".into(), (*one).into()),
         _ => (list::among(cx.backend(), 2), list::ids(groups)),
     };
-    let reads_users = cx.allow(Action::ReadUser, cx.confined_to()).is_ok();
-    let [user, user_name] = match named && reads_users {
+    let [user, user_name] = match named && sees_users(cx) {
         true => [
             r#"JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id"#,
             "coalesce(u.display_name, u.user_name)",

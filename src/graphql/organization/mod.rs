@@ -32,7 +32,8 @@ use work::Work;
 pub enum IntegrationMode {
     /// Identity providers write over SCIM 2.0.
     Scim,
-    /// Microsoft Entra ID's native integration; SCIM is refused.
+    /// Microsoft Entra ID's native integration, which excludes SCIM: it is refused. The integration itself is not offered
+    /// here yet, so nothing is provisioned in this mode.
     EntraNative,
 }
 

@@ -1,7 +1,12 @@
 //! Who may do what: permissions and scopes give nothing that their holder does not have.
 
 mod giving;
+mod keys;
+mod managed;
+mod off;
 mod scopes;
+mod sign_ins;
+mod uploads;
 
 use base64::Engine;
 use rolecall::context::Cx;

@@ -27,7 +27,9 @@ async fn names_of_members_are_told_to_who_reads_users() {
         with_scopes(&world, &[Scope::GroupsRead, Scope::UsersRead]).await,
     );
     let search = json!({ "attributes": ["members.display", "members.value"] });
-    for path in [format!("/Groups/{group}?attributes=members.display"), "/Groups?attributes=members.display,members".into()] {
+    for path in
+        [format!("/Groups/{group}?attributes=members.display"), "/Groups?attributes=members.display,members".into()]
+    {
         let shown = alone.get(&path).await.is(200).body.to_string();
         assert!(!shown.contains("ada.secret") && shown.contains("Inner"), "{path}: {shown}");
         let shown = both.get(&path).await.is(200).body.to_string();
