@@ -5,6 +5,7 @@
 //! domain's: it leaves no row in the ledger.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use chrono::{DateTime, Duration, Utc};
 use entity::{connection, organization, request_log};
@@ -20,7 +21,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::{App, Cx};
 use crate::error::Result;
-use crate::requests::{self, Count, Kind, Refusal, Taken, Tenant};
+use crate::requests::{self, Count, Kind, Refusal, Stranger, Taken, Tenant};
 use crate::vault;
 
 pub use request_log::{Model as Entry, Outcome};
@@ -79,6 +80,22 @@ fn matching(cx: &Cx, which: Which) -> Select<request_log::Entity> {
         query = query.filter(request_log::Column::Outcome.is_in(troubles));
     }
     query
+}
+
+/// Counts a failed sign-in over `interface`. Its organization is the credential's own, if that is known, and otherwise the
+/// one that the request named.
+pub fn note_failed_sign_in(
+    app: &App,
+    organization: Option<Uuid>,
+    named: &str,
+    reason: &'static str,
+    interface: &'static str,
+    source: Option<IpAddr>,
+) {
+    let now = app.clock.now();
+    let tenant = organization.map_or_else(|| Tenant::Named(named.to_owned()), Tenant::Known);
+    let stranger = Stranger { tenant, interface: Some(interface), source, reason, hour: requests::hour(now) };
+    app.requests.note_stranger(stranger, Count::once(now, None, None));
 }
 
 /// Writes what was counted since the last flush. Several replicas add to the same rows.

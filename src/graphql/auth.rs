@@ -22,10 +22,9 @@ use super::http::Refusal;
 use super::{Door, limits, page, replay};
 use crate::authz::{self, Actor, Permissions};
 use crate::context::{App, Cx};
-use crate::domain::{key, organization, token};
+use crate::domain::{key, organization, request_log, token};
 use crate::error::{Error, Result};
 use crate::jwt;
-use crate::requests::{self, Count, Stranger, Tenant};
 
 /// What a caller may be allowed to do. A key or a token carries a set of these.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,23 +223,16 @@ pub async fn sign_in(
     source: Option<IpAddr>,
 ) -> Result<Caller> {
     let Some(credential) = credential else {
-        note_failure(app, Tenant::Named(String::new()), "CREDENTIAL_MISSING", interface, source);
+        request_log::note_failed_sign_in(app, None, "", "CREDENTIAL_MISSING", interface, source);
         return Err(ANONYMOUS);
     };
     let named = credential.organization.clone().unwrap_or_default();
     credential.try_open(app, request_id).await.map_err(|Closed { error, reason, organization }| {
         if matches!(error, Error::Unauthenticated(_)) {
-            let tenant = organization.map_or(Tenant::Named(named), Tenant::Known);
-            note_failure(app, tenant, reason, interface, source);
+            request_log::note_failed_sign_in(app, organization, &named, reason, interface, source);
         }
         error
     })
-}
-
-fn note_failure(app: &App, tenant: Tenant, reason: &'static str, interface: &'static str, source: Option<IpAddr>) {
-    let now = app.clock.now();
-    let stranger = Stranger { tenant, interface: Some(interface), source, reason, hour: requests::hour(now) };
-    app.requests.note_stranger(stranger, Count::once(now, None, None));
 }
 
 /// The address at the other end of a request's connection.

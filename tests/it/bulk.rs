@@ -281,7 +281,7 @@ async fn a_line_that_a_dead_run_has_done_is_not_done_again() {
 async fn each_line_is_judged_when_its_turn_comes() {
     let world = World::new().await;
     // What the caller may not do, its lines do not do either.
-    let reader = key_with(&world, &[Permission::UserRead]).await;
+    let reader = key_with(&world, &[Permission::ReviewWrite]).await;
     let id = id_of(&upload_as(&world.acme, &reader.secret, "application/x-ndjson", people(0, 3)).await.is(202));
     assert_eq!(ended(&world.acme, &id).await["failedCount"], 3);
     for result in results(&world.acme, &id).await {
@@ -376,20 +376,18 @@ async fn what_is_too_much_is_refused_and_leaves_nothing() {
     assert_eq!(world.count("\"user\"", []).await, 0);
 
     // Five at once; an upload that was given up is in nobody's way, and is forgotten.
-    let cx = world.system();
-    let begin = async |name: &str| {
-        let key = key_with(&world, &[Permission::UserWrite]).await;
-        let (id, name) = (key.key.id, name.to_owned());
-        let actor = Actor::Key { id, name, permissions: [Permission::UserWrite].into() };
-        jobs::begin(&Cx::new(world.app.clone(), actor, world.acme.organization, Uuid::now_v7()), None, None).await
+    let of = |id: Uuid| {
+        let actor = Actor::Key { id, name: "some".into(), permissions: [Permission::UserWrite].into() };
+        Cx::new(world.app.clone(), actor, world.acme.organization, Uuid::now_v7())
     };
+    let one = of(Uuid::now_v7());
     for _ in 0..3 {
-        jobs::begin(&cx, None, None).await.unwrap();
+        jobs::begin(&one, None, None).await.unwrap();
     }
     // One caller leaves room for others.
-    assert!(jobs::begin(&cx, None, None).await.unwrap_err().to_string().contains("yours"));
-    for name in ["one", "two"] {
-        begin(name).await.unwrap();
+    assert!(jobs::begin(&one, None, None).await.unwrap_err().to_string().contains("yours"));
+    for _ in 0..2 {
+        jobs::begin(&of(Uuid::now_v7()), None, None).await.unwrap();
     }
     let refused = upload(&world.acme, people(0, 1)).await.is(409);
     assert_eq!(codes(&refused.body), ["HELD"]);
