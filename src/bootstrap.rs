@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use entity::connection::Provider;
 use serde::Serialize;
 use uuid::Uuid;
@@ -63,6 +64,18 @@ pub struct ScimFacts {
 pub struct GraphqlFacts {
     pub url: String,
     pub api_key: String,
+    /// When the key ends.
+    pub api_key_expires_at: DateTime<Utc>,
+    /// How many keys of the organization opened something before this one was issued.
+    pub other_live_keys: u64,
+}
+
+/// [`run_for`] with a key that lives as long as one without an owner should.
+///
+/// # Errors
+/// As [`run_for`].
+pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> Result<Bootstrapped> {
+    run_for(app, slug, name, provider, key::BOOTSTRAP_DAYS).await
 }
 
 /// What is there before anything is made.
@@ -97,11 +110,18 @@ async fn live_tokens(cx: &Cx, connection: Uuid) -> Result<u64> {
 }
 
 /// Finds or makes the organization and the connection, and issues a further token and a further key with every
-/// permission in that organization.
+/// permission in that organization. The key ends after so many days.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a connection of another provider that has this name; whatever making says.
-pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> Result<Bootstrapped> {
+/// [`Error::Invalid`] for a connection of another provider that has this name, and for a key that would live longer than a
+/// key may; whatever making says.
+pub async fn run_for(
+    app: &Arc<App>,
+    slug: &str,
+    name: &str,
+    provider: Provider,
+    key_days: u16,
+) -> Result<Bootstrapped> {
     let found = organization::by_slug(app, slug).await?;
     let new_organization = found.is_none();
     let organization = match found {
@@ -124,7 +144,9 @@ pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> 
         }
     };
     let token = token::issue(&cx, connection.id, None, None).await?;
-    let key = key::issue(&cx, "bootstrap", Permission::in_organization(), None).await?;
+    let live_keys = key::count_live(&cx, app.clock.now()).await?;
+    let end = cx.requested_at + chrono::Duration::days(key_days.into());
+    let key = key::issue(&cx, "bootstrap", Permission::in_organization(), Some(end)).await?;
     let base_url = organization::base_url(app, &organization.slug);
     Ok(Bootstrapped {
         made: MadeFacts { organization: new_organization, connection: new_connection },
@@ -140,6 +162,11 @@ pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> 
             base_url,
             token: token.secret,
         },
-        graphql: GraphqlFacts { url: format!("{}/graphql", app.config.public_url), api_key: key.secret },
+        graphql: GraphqlFacts {
+            url: format!("{}/graphql", app.config.public_url),
+            api_key: key.secret,
+            api_key_expires_at: end,
+            other_live_keys: live_keys,
+        },
     })
 }

@@ -9,7 +9,7 @@ use crate::audit::{self, AuditCommand};
 use crate::authz::Permission;
 use crate::config::{ServeArgs, StoreArgs};
 use crate::demo::{self, DemoArgs};
-use crate::domain::organization;
+use crate::domain::{key, organization};
 use crate::installation::{self, Served};
 use crate::keys::{self, KeysCommand};
 use crate::metrics::Figures;
@@ -79,6 +79,9 @@ struct BootstrapArgs {
     /// Issue a further token and a further key where the organization and the connection are there already
     #[arg(long)]
     new_credentials: bool,
+    /// Days after which the API key ends
+    #[arg(long, value_name = "DAYS", default_value_t = key::BOOTSTRAP_DAYS, value_parser = clap::value_parser!(u16).range(1..=365))]
+    key_days: u16,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -282,7 +285,8 @@ async fn bootstrap(args: BootstrapArgs) -> Done {
         }
     }
     let provider = wanted.or(found.connection.map(|connection| connection.provider)).unwrap_or(Provider::Generic);
-    let made = bootstrap::run(&app, slug, name, provider).await.map_err(|error| error.to_string())?;
+    let made =
+        bootstrap::run_for(&app, slug, name, provider, args.key_days).await.map_err(|error| error.to_string())?;
     // No server may be running that would chain and sign what this has written.
     ledger::seal(&app.store).await.map_err(|error| error.to_string())?;
     ledger::sign_heads(&app.store, &app.vault, app.clock.now()).await.map_err(|error| error.to_string())?;
@@ -296,6 +300,8 @@ async fn bootstrap(args: BootstrapArgs) -> Done {
     print_line(format!("SCIM token    {}", made.scim.token))?;
     print_line(format!("GraphQL       {}", made.graphql.url))?;
     print_line(format!("API key       {}", made.graphql.api_key))?;
+    let end = made.graphql.api_key_expires_at.format("%Y-%m-%d");
+    print_line(format!("              ends on {end}; issue another before then"))?;
     print_line(format!(
         "Live now      SCIM tokens of the connection: {}, API keys of the organization: {}",
         made.live.scim_tokens, made.live.api_keys

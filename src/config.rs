@@ -71,6 +71,9 @@ pub struct ServeArgs {
     /// Seconds that a SCIM source may take for one answer
     #[arg(long, env = "ROLECALL_PULL_TIMEOUT", default_value_t = DEFAULT_PULL_TIMEOUT, value_parser = clap::value_parser!(u16).range(1..=60))]
     pub pull_timeout: u16,
+    /// Days that an API key may live at most, and lives where nothing is said
+    #[arg(long, env = "ROLECALL_API_KEY_DAYS", default_value_t = DEFAULT_API_KEY_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub api_key_days: u16,
     /// JSON file of the issuers whose tokens open the management API, beside the installation's own
     #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
     pub issuers: Option<PathBuf>,
@@ -84,6 +87,9 @@ pub const DEFAULT_COST_LIMIT: u32 = 1_000_000;
 
 /// Enough for a first full sync at whatever speed an identity provider is known to push.
 pub const DEFAULT_RATE_LIMIT: u32 = 5_000;
+
+/// A year: long enough for a script, short enough that a forgotten key ends.
+pub const DEFAULT_API_KEY_DAYS: u16 = 365;
 
 /// Enough for a slow page of a large directory.
 pub const DEFAULT_PULL_TIMEOUT: u16 = 30;
@@ -108,6 +114,8 @@ pub struct Config {
     pub pull_private_addresses: bool,
     /// Seconds that a source may take for one answer.
     pub pull_timeout: u16,
+    /// Days that an API key may live at most.
+    pub api_key_days: u16,
     /// Whose tokens open the management API, beside the installation's own.
     pub issuers: Vec<issuers::Issuer>,
     pub graphql: Graphql,
@@ -178,13 +186,14 @@ impl ServeArgs {
         };
         let metrics = self.metrics_listen.is_some();
         let trusted_proxies = self.trusted_proxies.unwrap_or_default();
-        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, pull_timeout, .. } = self;
+        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, pull_timeout, api_key_days, .. } = self;
         Ok(Config {
             scim_enabled,
             metrics,
             scim_rate_limit,
             pull_private_addresses,
             pull_timeout,
+            api_key_days,
             graphql,
             issuers,
             trusted_proxies,
@@ -235,6 +244,7 @@ impl StoreArgs {
             scim_rate_limit: DEFAULT_RATE_LIMIT,
             pull_private_addresses: false,
             pull_timeout: DEFAULT_PULL_TIMEOUT,
+            api_key_days: DEFAULT_API_KEY_DAYS,
             graphql: Graphql::default(),
             issuers: Vec::new(),
             trusted_proxies: Networks::default(),

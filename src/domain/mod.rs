@@ -19,6 +19,7 @@ pub mod evidence;
 pub mod expiry;
 pub mod extension;
 pub mod failure;
+mod giving;
 pub mod grant;
 pub mod group;
 pub mod health;

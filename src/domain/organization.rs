@@ -241,6 +241,23 @@ impl Availability {
     }
 }
 
+/// Refuses while nothing may be provisioned here: SCIM cannot be used, or is turned off for the organization.
+///
+/// # Errors
+/// [`Error::Held`] with the reason and what to do about it.
+pub async fn check_provisioning(cx: &Cx) -> Result<()> {
+    let organization = current(cx).await?;
+    Availability::of(&cx.app, organization.integration_mode).check()?;
+    match organization.scim_enabled {
+        true => Ok(()),
+        false => {
+            let why =
+                "provisioning is turned off for this organization; turn it on in its settings (scimEnabled) first";
+            Err(Error::Held { reason: "ORGANIZATION_DISABLED", why: why.into() })
+        }
+    }
+}
+
 /// Whether inbound SCIM is being served: the organization's flag is on and a connection is active.
 pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
     cx.allow(Action::ReadIam, None)?;

@@ -25,6 +25,7 @@ async fn a_handler_that_breaks_off_leaves_work_for_somebody() {
         scim_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: DEFAULT_PULL_TIMEOUT,
+        api_key_days: crate::config::DEFAULT_API_KEY_DAYS,
         graphql: Graphql::default(),
         issuers: Vec::new(),
         trusted_proxies: Default::default(),

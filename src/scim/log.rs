@@ -20,9 +20,10 @@ use super::{meaning, wire};
 use crate::context::{App, Cx};
 use crate::domain::extension::Types;
 use crate::domain::failure::{self, Report};
+use crate::domain::key;
 use crate::domain::request_log::Outcome;
 use crate::domain::schema::{self, Place};
-use crate::requests::{self, Count, Kind, Refusal, Stranger};
+use crate::requests::{self, Count, Kind, Refusal, Stranger, Tenant};
 
 /// What is known of a request so far. Filled by whoever learns something; all copies are the same note.
 #[derive(Debug, Clone, Default)]
@@ -275,14 +276,20 @@ pub async fn listen(State(app): State<Arc<App>>, mut request: Request, next: Nex
     let mut target = target(request.method(), path);
     let source = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
+    let wrong_kind = wire::bearer(request.headers()).is_some_and(|secret| secret.starts_with(key::PREFIX));
     let note = Note(Arc::new((target, Mutex::default())));
     request.extensions_mut().insert(note.clone());
     let response = next.run(request).await;
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED && note.learnt().owner.is_none() {
         let now = app.clock.now();
-        let reason = if anonymous { "TOKEN_MISSING" } else { "TOKEN_UNKNOWN" };
-        let stranger = Stranger { slug: slug.to_owned(), source, reason, hour: requests::hour(now) };
+        let reason = match (anonymous, wrong_kind) {
+            (true, _) => "TOKEN_MISSING",
+            (_, true) => "CREDENTIAL_KIND",
+            _ => "TOKEN_UNKNOWN",
+        };
+        let tenant = Tenant::Named(slug.to_owned());
+        let stranger = Stranger { tenant, interface: None, source, reason, hour: requests::hour(now) };
         app.requests.note_stranger(stranger, Count::once(now, None, None));
         return response;
     }

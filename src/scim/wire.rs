@@ -17,7 +17,7 @@ use crate::context::{App, Cx};
 use crate::domain::document::Projection;
 use crate::domain::extension::{Types, types};
 use crate::domain::schema::ResourceType;
-use crate::domain::{organization, token};
+use crate::domain::{key, organization, token};
 use crate::error::{Error, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::requests::Refusal;
 
@@ -59,6 +59,9 @@ impl FromRequestParts<Arc<App>> for Caller {
         let secret = bearer(&parts.headers).ok_or(Error::Unauthenticated(
             "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
         ))?;
+        if secret.starts_with(key::PREFIX) {
+            return Err(API_KEY.into());
+        }
         let slug = slug(parts)?;
         let from = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
         let from = from.map(|peer| peer.0.ip().to_string());
@@ -78,8 +81,13 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
+/// What a client with an API key is told.
+const API_KEY: Error = Error::Unauthenticated(
+    "this is an API key (rck_), which opens the management API; send a token (rcs_) of the connection here",
+);
+
 /// The credential of RFC 6750; the scheme in any case.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, secret) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
@@ -243,6 +251,13 @@ pub fn resource(status: StatusCode, body: String, version: i64, location: &str) 
     response
 }
 
+/// The answer to a write by a token that may not read the resource: its place and its version, and no body.
+pub fn unread(status: StatusCode, version: i64, location: &str) -> Response {
+    let mut response = resource(status, String::new(), version, location);
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
+}
+
 /// A refusal on its way out.
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -338,14 +353,6 @@ impl IntoResponse for Failure {
         }
         response.extensions_mut().insert(self.refusal);
         response
-    }
-}
-
-/// What the token's scopes do not let it read is left out of an answer; the request that it belongs to stands.
-pub fn visible<T: Default>(found: Result<T>) -> Result<T> {
-    match found {
-        Err(Error::Forbidden(_)) => Ok(T::default()),
-        found => found,
     }
 }
 

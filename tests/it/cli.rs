@@ -1,5 +1,6 @@
 //! The command line, on which scripts depend.
 
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -39,7 +40,8 @@ async fn bootstrap_prints_what_there_is_to_begin_with() {
     assert_eq!(keys(&made["organization"]), ["id", "slug"]);
     assert_eq!(keys(&made["connection"]), ["id", "name"]);
     assert_eq!(keys(&made["scim"]), ["base_url", "users_url", "groups_url", "token"]);
-    assert_eq!(keys(&made["graphql"]), ["url", "api_key"]);
+    assert_eq!(keys(&made["graphql"]), ["url", "api_key", "api_key_expires_at", "other_live_keys"]);
+    assert_eq!(made["graphql"]["other_live_keys"], 0);
     assert_eq!((&made["organization"]["slug"], &made["connection"]["name"]), (&"acme".into(), &"Entra".into()));
     assert_eq!(made["scim"]["base_url"], "https://id.example/pp/scim/v2/acme");
     assert_eq!(made["scim"]["users_url"], "https://id.example/pp/scim/v2/acme/Users");
@@ -66,6 +68,13 @@ async fn bootstrap_prints_what_there_is_to_begin_with() {
     assert_eq!((&again["organization"], &again["connection"]), (&made["organization"], &made["connection"]));
     assert_ne!(again["scim"]["token"], made["scim"]["token"]);
     assert_ne!(again["graphql"]["api_key"], made["graphql"]["api_key"]);
+    assert_eq!(again["graphql"]["other_live_keys"], 1);
+    let end = |made: &Value| made["graphql"]["api_key_expires_at"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    let days = |made: &Value| (end(made) - Utc::now()).num_hours() as f64 / 24.0;
+    assert!((days(&made) - 30.0).abs() < 1.0, "{made}");
+    let longer = [flags.as_slice(), &["--key-days", "90"]].concat();
+    let longer: Value = serde_json::from_str(&ok(&database, &longer)).unwrap();
+    assert!((days(&longer) - 90.0).abs() < 1.0, "{longer}");
     let server = Server::start(&database).await;
     for bootstrapped in [&made, &again] {
         server.scim(bootstrapped).get("/Users").await.is(200);
@@ -75,6 +84,7 @@ async fn bootstrap_prints_what_there_is_to_begin_with() {
     assert!(text.contains("SCIM token") && !text.contains('{'));
     assert!(text.contains("acme (found)") && text.contains("Okta (made)"), "{text}");
     assert!(text.contains("SCIM tokens of the connection: 1, API keys of the organization: 3"), "{text}");
+    assert!(text.contains("ends on "), "{text}");
     database.drop().await;
 }
 

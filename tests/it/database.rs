@@ -89,6 +89,7 @@ impl Database {
             scim_rate_limit: 100_000,
             pull_private_addresses: false,
             pull_timeout: rolecall::config::DEFAULT_PULL_TIMEOUT,
+            api_key_days: rolecall::config::DEFAULT_API_KEY_DAYS,
             // Walks along the whole schema spend more than anybody does.
             graphql: Graphql { cost_limit: 0, ..Graphql::default() },
             issuers: Vec::new(),

@@ -312,7 +312,11 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["hash", "last_four", "scopes", "last_used_from"],
         "an identity provider's credential, and its address",
     ),
-    ("api_key", &["name", "hash", "last_four", "permissions"], "a script's credential"),
+    (
+        "api_key",
+        &["name", "hash", "last_four", "permissions", "owner_subject"],
+        "a script's credential and who answers for it",
+    ),
     (
         "group",
         &["external_id", "display_name", "display_name_key", "document", "search"],

@@ -38,6 +38,7 @@ mod random_queries;
 mod reconcile;
 mod replicas;
 mod request_log;
+mod rights;
 mod routes;
 mod schema_extensions;
 mod scim_bulk;

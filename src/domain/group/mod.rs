@@ -19,6 +19,7 @@ mod read;
 
 use super::document::{self, MemberChange};
 use super::extension::types;
+use super::giving;
 use super::list::{self, Table};
 use super::mapping;
 use super::protection::{self, Watch};
@@ -30,7 +31,7 @@ use crate::ledger::{self, Entry, INSTANT, Part, Subject};
 
 use members::{Delta, Moved, One, apply, lock_for_nesting};
 pub(super) use members::{check_nesting, lock_organization, moved_by, open};
-pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search};
+pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search, sees_groups};
 
 /// How deep groups may stand in groups.
 pub const MAX_NESTING: u32 = 16;
@@ -139,6 +140,8 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
                 None => true,
             };
             match delta.only_one() {
+                // Whether somebody may be added is seen under locks, unless the actor may give any role.
+                Some(One::Comes(_)) if !giving::may_give_roles(cx) => Err(tx.needs_locks()),
                 Some(one) if as_it_is && !edit.of_version => Ok(one_member(tx, cx, before, one)),
                 None if as_it_is && delta.is_empty() => Ok(Change::nothing(before)),
                 _ => Err(tx.needs_locks()),
@@ -174,6 +177,9 @@ pub(super) async fn change_in(
         protection::spare(cx, tx, &moved.removed).await?;
         watch.end(cx, tx).await?;
     }
+    if !moved.added.is_empty() {
+        giving::check_group(cx, tx, id).await?;
+    }
     if old == document && moved.is_empty() {
         return Ok(Change::nothing(before));
     }
@@ -199,6 +205,7 @@ pub(super) async fn change_in(
             (was, is) = (before, after);
         }
         let bound = mapping::bind(tx, &after).await?;
+        giving::check_bound(cx, &bound)?;
         if !bound.is_empty() {
             is.insert("mappingsBound".into(), json!(bound));
         }

@@ -71,6 +71,35 @@ impl Filter {
         ["id", "userName", "externalId"].iter().any(|indexed| name.eq_ignore_ascii_case(indexed))
     }
 
+    /// Calls `visit` with the attribute and the sub-attribute of every value that the filter looks at, by the names that
+    /// `ty` has for them.
+    pub fn visit(&self, ty: &ResourceType, visit: &mut impl FnMut(&str, Option<&str>)) {
+        match self {
+            Self::And(list) | Self::Or(list) => list.iter().for_each(|inner| inner.visit(ty, visit)),
+            Self::Not(inner) => inner.visit(ty, visit),
+            Self::Present(path) | Self::Compare(path, ..) => {
+                if let Some(found) = ty.resolve(path) {
+                    visit(&found.attribute.name, found.sub.map(|sub| sub.name.as_str()));
+                }
+            }
+            Self::Element(outer, inner) => {
+                let Some(found) = ty.resolve(outer) else { return };
+                visit(&found.attribute.name, None);
+                inner.visit_element(&found.attribute.name, visit);
+            }
+        }
+    }
+
+    fn visit_element(&self, attribute: &str, visit: &mut impl FnMut(&str, Option<&str>)) {
+        match self {
+            Self::And(list) | Self::Or(list) => list.iter().for_each(|inner| inner.visit_element(attribute, visit)),
+            Self::Not(inner) | Self::Element(_, inner) => inner.visit_element(attribute, visit),
+            Self::Present(path) | Self::Compare(path, ..) => {
+                visit(attribute, Some(&path.name.to_ascii_lowercase()));
+            }
+        }
+    }
+
     /// The same question put to `ty` in a search over several kinds: an attribute that only `other` has has no value
     /// here (RFC 7644 section 3.4.2.1). What neither has stays, to be refused.
     pub fn put_to(&self, ty: &ResourceType, other: &ResourceType) -> Self {

@@ -22,14 +22,14 @@ use super::extension::types;
 use super::list::{self, Table};
 use super::protection::{self, Watch};
 use super::schema::ResourceType;
-use super::{adoption, document};
+use super::{adoption, document, key};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{self, Entry, Part, Subject};
 
 use read::one;
-pub use read::{GroupOf, Listed, by_ids, count, get, groups_of, list, listed, ordered, search};
+pub use read::{GroupOf, Listed, by_ids, count, get, groups_of, list, listed, ordered, search, sees_users};
 use row::{
     activation_closed, activation_opened, close_activation, email_keys, emails_changed, facts, insert_emails, store,
 };
@@ -356,6 +356,9 @@ pub(super) fn rewrite(
             parts.push(activation_opened(tx, after.id, after.connection_id, now));
         }
     }
+    if before.active && !after.active {
+        parts.push(key::ended_with(tx, after.id, now));
+    }
     let (was, is) = ledger::difference(old, &document);
     let entry = entry(action, &after, Some(was), Some(is));
     Ok(Change::of_parts(after, entry, parts))
@@ -434,7 +437,10 @@ pub(super) async fn delete_in(tx: &Tx<'_>, user: User) -> Result<Change<()>> {
     super::group::renew_around(tx, &[id], now).await?;
     let memberships = close_held(tx, "membership", &[id], now).await?;
     let grants = close_held(tx, "role_grant", &[id], now).await?;
-    let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
+    let keys = key::end_with(tx, &[id], now).await?;
+    let before = json!({
+        "attributes": user.attributes()?, "memberships": memberships, "grants": grants, "apiKeysEnded": keys,
+    });
     let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
     Ok(Change::made((), entry))
 }

@@ -8,6 +8,7 @@ use crate::authz::Action;
 use crate::context::Cx;
 use crate::domain::event::Owners;
 use crate::domain::extension::types;
+use crate::domain::group::sees_groups;
 use crate::domain::list::{self, Found, Keyset, Query, Slice, Table};
 use crate::domain::order::{By, Place};
 use crate::domain::search::Filter;
@@ -68,9 +69,9 @@ impl Listed {
     }
 }
 
-/// Whether the actor may see the groups of those accounts that it may see.
-fn sees_groups(cx: &Cx) -> bool {
-    cx.allow(Action::ReadGroup, cx.confined_to()).is_ok()
+/// Whether the actor may see the accounts that it may write.
+pub fn sees_users(cx: &Cx) -> bool {
+    cx.allow(Action::ReadUser, cx.confined_to()).is_ok()
 }
 
 /// Accounts, on wish with their groups where the actor may see those.

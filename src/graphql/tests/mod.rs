@@ -63,6 +63,7 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
         scim_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: crate::config::DEFAULT_PULL_TIMEOUT,
+        api_key_days: crate::config::DEFAULT_API_KEY_DAYS,
         graphql,
         issuers: Vec::new(),
         trusted_proxies: Default::default(),
