@@ -35,6 +35,7 @@ mod request_log;
 mod routes;
 mod schema_extensions;
 mod scim_bulk;
+mod scim_clients;
 mod scim_groups;
 mod scim_lists;
 mod scim_users;

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use unicode_normalization::UnicodeNormalization;
 
 use super::schema::{Attribute, Kind, Mutability, Place, Resolved, ResourceType, Schema, common};
+use super::search::Filter;
 use crate::error::{Error, Result, Rule};
 
 mod projection;
@@ -36,10 +37,12 @@ const MAX_ELEMENTS: usize = 1_000;
 const MAX_DOCUMENT: usize = 512 * 1024;
 
 /// One step of what a client wants done to a group's members; ids are as the client wrote them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum MemberChange {
     Add(Vec<String>),
     Remove(Vec<String>),
+    /// Removes the members whose `value` and `type` satisfy the filter.
+    RemoveWhere(Filter),
     Clear,
     Replace(Vec<String>),
 }
@@ -268,10 +271,30 @@ pub fn canonical(attribute: &Attribute, at: &str, value: Value) -> Result<Option
     };
     let mut elements = Vec::new();
     for value in given {
+        let value = unwrap_plain(attribute, value);
         elements.extend(single(attribute, at, value)?);
     }
     let elements = merge(attribute, at, Vec::new(), elements)?;
     Ok((!elements.is_empty()).then_some(Value::Array(elements)))
+}
+
+/// Whether an element of an attribute with plain values came as an object: `{"value": "1"}` for `"1"`, perhaps with the
+/// labels that elements have by default (RFC 7643 section 2.4).
+pub fn wraps_plain(attribute: &Attribute, element: &Value) -> bool {
+    let label =
+        |key: &String| ["value", "type", "primary", "display", "$ref"].iter().any(|it| it.eq_ignore_ascii_case(key));
+    let wraps = |fields: &Map<String, Value>| {
+        fields.keys().any(|key| key.eq_ignore_ascii_case("value")) && fields.keys().all(label)
+    };
+    attribute.multi_valued && attribute.kind != Kind::Complex && element.as_object().is_some_and(wraps)
+}
+
+fn unwrap_plain(attribute: &Attribute, element: Value) -> Value {
+    if !wraps_plain(attribute, &element) {
+        return element;
+    }
+    let Value::Object(fields) = element else { return element };
+    fields.into_iter().find(|(key, _)| key.eq_ignore_ascii_case("value")).map(|(_, value)| value).unwrap_or_default()
 }
 
 /// Whether the attribute points to one other thing, as `manager` does: one value with facts about it.

@@ -158,20 +158,27 @@ impl<'a> Target<'a> {
     }
 
     fn element(&self, inner: Node<'a>) -> Result<Node<'a>> {
-        // These two are not in the document but in rows of their own, with only the ids.
+        // These two are not in the document but in rows of their own.
         if self.extension.is_none() && ["groups", "members"].contains(&self.attribute.name.as_str()) {
-            ids_only(&inner, &self.attribute.name)?;
+            check_relation(&inner, &self.attribute.name)?;
         }
         Ok(Node::Element(self.place(), Box::new(inner)))
     }
 }
 
-fn ids_only(node: &Node, name: &str) -> Result<()> {
+/// Refuses what rows of memberships and nestings cannot answer. What members are called is returned on request only, so
+/// it is not searched for.
+fn check_relation(node: &Node, name: &str) -> Result<()> {
     match node {
-        Node::All(list) | Node::Any(list) => list.iter().try_for_each(|inner| ids_only(inner, name)),
-        Node::Not(inner) => ids_only(inner, name),
+        Node::All(list) | Node::Any(list) => list.iter().try_for_each(|inner| check_relation(inner, name)),
+        Node::Not(inner) => check_relation(inner, name),
         Node::Leaf(place, Test::Present | Test::Text(Op::Eq, _)) if place == &["value"] => Ok(()),
-        _ => Err(refuse(format!("of `{name}` only `value` can be searched, and only with eq, ne or pr"))),
+        Node::Leaf(place, Test::Present | Test::Text(..)) if place == &["type"] => Ok(()),
+        Node::Leaf(place, Test::Present | Test::Text(..)) if place == &["display"] && name == "groups" => Ok(()),
+        _ => {
+            let others = if name == "groups" { "`type` and `display`" } else { "and `type`" };
+            Err(refuse(format!("of `{name}` only `value` (with eq, ne or pr), {others} can be searched")))
+        }
     }
 }
 
@@ -227,14 +234,20 @@ fn test(attribute: &Attribute, op: Op, literal: &Literal, path: &AttrPath) -> Re
     let plain = if op == Op::Ne { Op::Eq } else { op };
     match attribute.kind {
         Kind::String | Kind::Reference | Kind::Binary => {
-            let Literal::String(text) = literal else { return mismatch("a string") };
+            let text = match literal {
+                Literal::String(text) => text.clone(),
+                // A text without its quotes that looks like another kind of value.
+                Literal::Number(number) if !number.is_f64() => number.to_string(),
+                Literal::Bool(value) => value.to_string(),
+                Literal::Number(_) | Literal::Null => return mismatch("a string"),
+            };
             if attribute.kind == Kind::Binary && !equality {
                 return unordered("binary");
             }
             if text.contains('\0') {
                 return Err(refuse("contains a NUL character".to_owned()));
             }
-            Ok(Test::Text(plain, if attribute.case_exact { text.clone() } else { fold(text) }))
+            Ok(Test::Text(plain, if attribute.case_exact { text } else { fold(&text) }))
         }
         Kind::Boolean if !equality => unordered("a boolean"),
         Kind::Boolean => match literal {
