@@ -275,7 +275,9 @@ async fn what_is_too_large_is_refused() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
     let ten_megabytes = format!("{{\"userName\":\"{}\"}}", "x".repeat(10 * 1024 * 1024)).into_bytes();
-    for (method, path) in writes(user, group) {
+    // A whole group may be larger.
+    let whole_group = |path: &str| path.starts_with("/Groups") && !path.ends_with("/.search");
+    for (method, path) in writes(user, group).into_iter().filter(|(_, path)| !whole_group(path)) {
         raw(world.scim(), method, &path, ten_megabytes.clone()).await.refused(413, None);
     }
     // A body that does not tell its length is counted as it comes.
