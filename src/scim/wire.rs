@@ -163,10 +163,7 @@ impl FromRequest<Arc<App>> for Body {
 /// [`Rule::Syntax`] for anything else.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>> {
     // Only a group may be larger than this, and only by its members.
-    let parsed = match bytes.len() > MAX_BODY {
-        true => body::parse_thinned(bytes),
-        false => serde_json::from_slice(bytes),
-    };
+    let parsed = if bytes.len() > MAX_BODY { body::parse_thinned(bytes) } else { serde_json::from_slice(bytes) };
     match parsed {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::broken(Rule::Syntax, "body", "must be a JSON object")),

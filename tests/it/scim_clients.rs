@@ -329,3 +329,189 @@ async fn schemas_offer_the_external_id() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_name_in_fullwidth_letters_is_the_same_name() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let emails = json!([{ "value": "Ｊａｎｅ@Ａcme.example" }]);
+    let body = json!({ "userName": "ＪＡＮＥ＠acme.example", "displayName": "ｶﾞｰﾄﾞ", "emails": emails });
+    let id = scim.post("/Users", body.clone()).await.is(201).id();
+    assert_eq!(scim.get(&user_at(id)).await.body["userName"], "ＪＡＮＥ＠acme.example", "as it was written");
+    for name in ["jane@acme.example", "Ｊane@acme.example", "JANE＠ACME．EXAMPLE"] {
+        scim.post("/Users", json!({ "userName": name })).await.refused(409, Some("uniqueness"));
+    }
+    let group = scim.group("Ｗard　３", &[]).await;
+    for filter in [
+        "userName eq \"jane@acme.example\"",
+        "userName eq \"ｊａｎｅ＠acme.example\"",
+        "userName sw \"ＪA\"",
+        "displayName eq \"ガード\"",
+        "emails.value eq \"jane@acme.example\"",
+        "emails[value co \"ＡＣＭＥ\"]",
+    ] {
+        assert_eq!(scim.ids(&filtered("/Users", filter)).await, [id], "{filter}");
+    }
+    assert_eq!(scim.ids(&filtered("/Groups", "displayName eq \"ward 3\"")).await, [group]);
+    world.end().await;
+}
+
+/// Puts the keys of a user back to what an earlier version made of them.
+async fn age_keys(world: &World, id: Uuid, key: &str) {
+    let sql = "UPDATE \"user\" SET user_name_key = $2 WHERE id = $1";
+    world.execute(sql, [id.into(), key.into()]).await;
+}
+
+#[tokio::test]
+async fn keys_of_before_are_renewed_at_a_start() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let emails = json!([{ "value": "ｊane@acme.example" }]);
+    let body = json!({ "userName": "Ｊane", "displayName": "Ｊane", "title": "Ｎurse", "emails": emails });
+    let id = scim.post("/Users", body).await.is(201).id();
+    let group = scim.group("Ｗard", &[id]).await;
+    // As they were before: keys with width, and a document that hides whether the account can be used.
+    age_keys(&world, id, "ｊane").await;
+    let row = &world.rows("SELECT document FROM \"user\"", []).await[0];
+    let mut document: Value = serde_json::from_str(row["document"].as_str().unwrap()).unwrap();
+    document.as_object_mut().unwrap().remove("active");
+    let sql = "UPDATE \"user\" SET document = $1, active = FALSE, display_name_key = $2, search = $3";
+    world.execute(sql, [document.to_string().into(), "ｊane".into(), json!({ "title": "ｎurse" }).into()]).await;
+    world.execute("UPDATE \"group\" SET display_name_key = $1", ["ｗard".into()]).await;
+    world.execute("UPDATE user_email SET value_key = $1", ["ｊane@acme.example".into()]).await;
+    world.execute("DELETE FROM name_key_renewal", []).await;
+    world.execute("INSERT INTO name_key_renewal (table_name) VALUES ('user'), ('group'), ('role')", []).await;
+    let before = world.everything().await;
+    assert!(scim.ids(&filtered("/Users", "userName eq \"jane\"")).await.is_empty());
+    rolecall::domain::name_key::renew_keys(&world.app).await.unwrap();
+    for filter in
+        ["userName eq \"jane\"", "displayName eq \"jane\"", "title eq \"nurse\"", "emails eq \"jane@acme.example\""]
+    {
+        assert_eq!(scim.ids(&filtered("/Users", filter)).await, [id], "{filter}");
+    }
+    assert_eq!(scim.ids(&filtered("/Groups", "displayName eq \"ward\"")).await, [group]);
+    assert_eq!(world.count("user_email", []).await, 1);
+    assert_eq!(world.count("name_key_renewal", []).await, 0);
+    assert_eq!(scim.get(&user_at(id)).await.is(200).body["active"], false);
+    assert_eq!(world.everything().await, before, "no version and no event");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn two_accounts_of_one_name_keep_their_keys() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let (wide, narrow) = (scim.user("first").await, scim.user("jane").await);
+    let sql = "UPDATE \"user\" SET user_name = $2, user_name_key = $3, document = replace(document, 'first', $2) WHERE id = $1";
+    world.execute(sql, [wide.into(), "Ｊane".into(), "ｊane".into()]).await;
+    world.execute("INSERT INTO name_key_renewal (table_name) VALUES ('user') ON CONFLICT DO NOTHING", []).await;
+    for _ in 0..2 {
+        rolecall::domain::name_key::renew_keys(&world.app).await.unwrap();
+        world.execute("INSERT INTO name_key_renewal (table_name) VALUES ('user')", []).await;
+    }
+    // Both are reachable, and one finding is about each.
+    assert_eq!(scim.ids(&filtered("/Users", "userName eq \"jane\"")).await, [narrow]);
+    assert!(scim.ids(&filtered("/Users", "userName eq \"Ｊane\"")).await.contains(&wide));
+    let open = "finding WHERE kind = 'NAME_CLASH' AND state = 'OPEN'";
+    assert_eq!(world.count(open, []).await, 2);
+    let query = "{ organization { findings(first: 10) { nodes { kind label nextStep } } attention { kind count } } }";
+    let told = world.graphql(query, json!({})).await;
+    assert_eq!(told["data"]["organization"]["findings"]["nodes"].as_array().unwrap().len(), 2, "{told}");
+    rolecall::domain::reconcile::close_settled_clashes(&world.app).await.unwrap();
+    assert_eq!(world.count(open, []).await, 2, "they still meet");
+    // A change of anything else leaves the key; the next rename takes the new one.
+    scim.patch(&user_at(wide), json!([{ "op": "add", "path": "title", "value": "x" }])).await.is(200);
+    assert_eq!(world.count("\"user\" WHERE user_name_key = $1", ["ｊane".into()]).await, 1);
+    let rename = |name: &str| json!([{ "op": "replace", "path": "userName", "value": name }]);
+    scim.patch(&user_at(wide), rename("ＪＡＮＥ")).await.refused(409, Some("uniqueness"));
+    scim.patch(&user_at(wide), rename("Ｅva")).await.is(200);
+    assert_eq!(scim.ids(&filtered("/Users", "userName eq \"eva\"")).await, [wide]);
+    rolecall::domain::reconcile::close_settled_clashes(&world.app).await.unwrap();
+    assert_eq!(world.count(open, []).await, 0);
+    world.end().await;
+}
+
+/// Makes accounts in the database alone: a hundred thousand requests would take a while.
+async fn crowd(world: &World, n: usize) -> Vec<Uuid> {
+    let first = world.scim().user("person-0").await;
+    let ids: Vec<Uuid> = (1..n).map(|_| Uuid::now_v7()).collect();
+    for (part, chunk) in ids.chunks(10_000).enumerate() {
+        let pairs: Vec<_> = chunk
+            .iter()
+            .enumerate()
+            .map(|(at, id)| json!([id.simple().to_string(), format!("person-{}", part * 10_000 + at + 1)]))
+            .collect();
+        let (each, id, name) = match world.app.store.backend() {
+            sea_orm::DbBackend::Postgres => {
+                ("jsonb_array_elements($1) AS pair(value)", "(value->>0)::uuid", "value->>1")
+            }
+            _ => ("json_each($1) AS pair", "unhex(pair.value->>0)", "pair.value->>1"),
+        };
+        let sql = format!(
+            "INSERT INTO \"user\" (organization_id, id, connection_id, user_name, user_name_key, active, protected, document, \
+               search, version, created_at, updated_at) \
+             SELECT u.organization_id, {id}, u.connection_id, {name}, {name}, TRUE, FALSE, u.document, u.search, 1, \
+               u.created_at, u.updated_at FROM \"user\" u CROSS JOIN {each} WHERE u.user_name = 'person-0'"
+        );
+        world.execute(&sql, [json!(pairs).into()]).await;
+    }
+    std::iter::once(first).chain(ids).collect()
+}
+
+#[tokio::test]
+async fn a_group_of_a_hundred_thousand_comes_in_one_request() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let people = crowd(&world, 100_000).await;
+    let member = |id: &Uuid| {
+        json!({
+            "value": id, "type": "User", "$ref": format!("{}/Users/{id}", scim.base), "display": "A rather long name",
+        })
+    };
+    let members = |of: &[Uuid]| of.iter().map(member).collect::<Vec<_>>();
+    let body = json!({ "displayName": "All", "externalId": "all", "members": members(&people) });
+    assert!(body.to_string().len() > 15_000_000);
+    let group = scim.post("/Groups?attributes=displayName", body).await.is(201).id();
+    let open = "membership WHERE until IS NULL";
+    assert_eq!(world.count(open, []).await, 100_000);
+    let (some, rest) = people.split_at(30_000);
+    let put = json!({ "displayName": "All", "members": members(some) });
+    scim.put(&format!("{}?attributes=displayName", group_at(group)), put).await.is(200);
+    assert_eq!(world.count(open, []).await, 30_000);
+    let add = json!([{ "op": "add", "path": "members", "value": members(rest) }]);
+    scim.patch(&group_at(group), add).await.is(204);
+    assert_eq!(world.count(open, []).await, 100_000);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn large_bodies_have_bounds_and_are_not_kept() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let group = scim.group("Ward 3", &[]).await;
+    let stranger = |n: usize| json!({ "value": Uuid::now_v7(), "display": n.to_string(), "type": "User" });
+    // A refused body of more than 64 KiB is work for an administrator, and is not kept whole.
+    let members: Vec<_> = (0..20_000).map(stranger).collect();
+    let body = json!({ "displayName": "Large", "externalId": "l", "members": members });
+    scim.post("/Groups", body).await.refused(400, Some("invalidValue"));
+    let small = json!({ "displayName": "Small", "externalId": "s", "members": [{ "value": Uuid::now_v7() }] });
+    scim.post("/Groups", small).await.refused(400, Some("invalidValue"));
+    let kept = world.count("failure WHERE payload IS NOT NULL", []).await;
+    assert_eq!((world.count("failure", []).await, kept), (2, 1));
+    // A whole group may have 32 MiB, and no byte of it is read from a caller who may not write groups.
+    let address = world.address.trim_start_matches("http://");
+    for (token, length, status) in [("rcs_wrong", 20_000_000, " 401 "), (scim.token.as_str(), 33_554_433, " 413 ")] {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "PATCH /scim/v2/acme/Groups/{group} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/scim+json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 64];
+        let read = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut answer));
+        let length = read.await.expect("answered before the body").unwrap();
+        assert!(String::from_utf8_lossy(&answer[..length]).contains(status));
+    }
+    world.end().await;
+}

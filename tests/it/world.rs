@@ -189,8 +189,9 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 14] = [
+const BOOKKEEPING: [&str; 15] = [
     "seaql_migrations",
+    "name_key_renewal",
     "event",
     "chain",
     "unsealed",

@@ -13,16 +13,17 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::{DateTime, NaiveDateTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use unicode_normalization::UnicodeNormalization;
 
 use super::schema::{Attribute, Kind, Mutability, Place, Resolved, ResourceType, Schema, common};
 use super::search::Filter;
 use crate::error::{Error, Result, Rule};
 
+mod folding;
 mod projection;
 #[cfg(test)]
 mod tests;
 
+pub use folding::{WIDTH_RANGES, fold, former_fold};
 pub use projection::Projection;
 
 /// The longest string that a document keeps.
@@ -45,17 +46,6 @@ pub enum MemberChange {
     RemoveWhere(Filter),
     Clear,
     Replace(Vec<String>),
-}
-
-/// The one folding of text that is compared without regard to case: what is checked, stored, indexed and filtered
-/// is folded by this and nothing else.
-pub fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
-    // Character by character, because the context rule for the Greek sigma would make a prefix fold differently
-    // from the word it begins. Lower case may be decomposed, hence the second composition.
-    text.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
 
 /// The instant that a dateTime names, in microseconds since the epoch. A time without a zone is UTC.
@@ -327,15 +317,16 @@ fn string(attribute: &Attribute, at: &str, text: String) -> Result<Option<Value>
     if text.contains('\0') {
         return wrong("must not contain the character NUL".into());
     }
+    let too_long = |why: String| Err(Error::broken(Rule::Length, at.to_owned(), why));
     if text.len() > MAX_STRING {
-        return wrong(format!("is longer than {MAX_STRING} bytes"));
+        return too_long(format!("is longer than {MAX_STRING} bytes"));
     }
     let text = if attribute.required { text.trim().to_owned() } else { text };
     if attribute.required && text.is_empty() {
         return wrong("must not be empty".into());
     }
     if KEYS.contains(&at) && text.chars().count() > MAX_KEY {
-        return wrong(format!("is longer than {MAX_KEY} characters"));
+        return too_long(format!("is longer than {MAX_KEY} characters"));
     }
     match attribute.kind {
         Kind::DateTime if instant(&text).is_none() => {

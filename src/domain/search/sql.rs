@@ -183,13 +183,13 @@ impl Writer {
         let direct = format!(
             "SELECT m.user_id FROM {group}membership m WHERE m.organization_id = $1 AND m.until IS NULL{condition}"
         );
-        // Nobody is in a group around another without being in that.
+        // A group around another has only users that are in a group themselves.
         if matches!(inner, Node::Always(_)) {
             return format!("r.id IN ({direct})");
         }
         let indirect = Relation { value: "n.group_id", kind: "indirect" };
         let (group, condition) = self.group_of(indirect, inner);
-        // Who is in a group itself as well is in it directly, and in no other way.
+        // A user who is in the group itself as well is in it directly alone.
         let other_way = match mentions(inner, "type") {
             true => {
                 " AND NOT EXISTS (SELECT 1 FROM membership d WHERE d.organization_id = $1 AND d.group_id = b.top \

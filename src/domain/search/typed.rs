@@ -61,7 +61,12 @@ pub(super) fn typed<'a>(filter: &Filter, ty: &'a ResourceType) -> Result<Node<'a
                 sub => sub,
             };
             let test = test(sub.unwrap_or(target.attribute), *op, literal, path)?;
-            Ok(negated_if(*op == Op::Ne, target.node(ty, sub, test)?))
+            let former = target.former_name(&test, literal);
+            let mut node = target.node(ty, sub, test)?;
+            if let Some(key) = former {
+                node = Node::Any(vec![node, target.node(ty, sub, Test::Text(Op::Eq, key))?]);
+            }
+            Ok(negated_if(*op == Op::Ne, node))
         }
         Filter::Element(path, inner) => {
             let target = Target::find(path, ty)?;
@@ -139,6 +144,18 @@ impl<'a> Target<'a> {
             searchable(sub, path)?;
         }
         Ok(Self { extension: found.extension, attribute: found.attribute, sub: found.sub })
+    }
+
+    /// The key under which an account of this name may still be found: one that met another account's kept its own.
+    fn former_name(&self, test: &Test, literal: &Literal) -> Option<String> {
+        match (test, literal) {
+            (Test::Text(Op::Eq, _), Literal::String(name))
+                if self.extension.is_none() && self.attribute.name == "userName" =>
+            {
+                document::former_fold(name)
+            }
+            _ => None,
+        }
     }
 
     fn place(&self) -> Vec<&'a str> {

@@ -328,7 +328,8 @@ pub(super) fn rewrite(
         deleted_at: None,
         ..facts(&document, before.active)?
     };
-    let set = r#""user" SET connection_id = $3, external_id = $4, user_name = $5, user_name_key = $6, display_name = $7,
+    let set = r#""user" SET connection_id = $3, external_id = $4, user_name = $5,
+        user_name_key = CASE WHEN user_name = $5 THEN user_name_key ELSE $6 END, display_name = $7,
         display_name_key = $8, active = $9, document = $10, search = $11, version = $12, updated_at = $13"#;
     let unchanged = "organization_id = $1 AND id = $2 AND version = $14 AND deleted_at IS NULL";
     let values = [
