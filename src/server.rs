@@ -105,6 +105,7 @@ pub async fn serve(
 }
 
 async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'static, ()>) -> std::io::Result<()> {
+    workers::prepare(&state).await;
     let stopping = state.clone();
     let mut draining = state.stopping.subscribe();
     // The workers end last: what requests leave behind while they end is theirs to write.

@@ -12,7 +12,8 @@ use crate::context::{App, clock};
 use crate::domain::failure::run::{Claim, End};
 use crate::domain::failure::{self, Origin};
 use crate::domain::{
-    access, bulk, change, disconnect, erasure, event, expiry, health, idempotency, reconcile, request_log, sync, token,
+    access, bulk, change, disconnect, erasure, event, expiry, health, idempotency, name_key, reconcile, request_log,
+    sync, token,
 };
 use crate::error::Result;
 use crate::scim::{self, Replayed};
@@ -49,6 +50,13 @@ const REFRESH_KEYS: Duration = Duration::from_secs(5 * 60);
 const MAX_REWRITE_BYTES: u64 = 512 * 1024 * 1024;
 /// The request log's rows and previews outlive their time by this at most.
 const FORGET: Duration = Duration::from_secs(60 * 60);
+
+/// Does what must be done before the first request, which finds names by the keys that it makes of them.
+pub async fn prepare(app: &Arc<App>) {
+    if let Err(error) = name_key::renew_keys(app).await {
+        tracing::error!(%error, "renewing the keys of names failed; it goes on at the next start");
+    }
+}
 
 /// Works until told to stop; then does everything once more and returns.
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
@@ -324,6 +332,11 @@ async fn close_due(app: &Arc<App>) {
         Ok(0) => {}
         Ok(closed) => tracing::info!(closed, "closed mappings and grants that had passed their planned end"),
         Err(error) => tracing::warn!(%error, "closing what has passed its planned end failed; it is tried again"),
+    }
+    match reconcile::close_settled_clashes(app).await {
+        Ok(0) => {}
+        Ok(closed) => tracing::info!(closed, "closed findings about names that meet no other any more"),
+        Err(error) => tracing::warn!(%error, "closing findings about names failed; it is tried again"),
     }
     match reconcile::reopen_due(app).await {
         Ok(0) => {}

@@ -28,6 +28,7 @@ pub mod key;
 pub mod list;
 pub mod mapping;
 pub mod member;
+pub mod name_key;
 pub mod order;
 pub mod organization;
 pub mod protection;

@@ -364,6 +364,10 @@ pub fn remedy(reason: &str, scim_type: Option<&str>, field: Option<&str>) -> Str
         ),
         "STALE" => "Nothing, usually: two changes met, and the identity provider sends the later one again.".into(),
         "INVALID" => invalid(),
+        "TOO_LONG" => of_field(
+            "Look at what the identity provider maps to {}: its value is longer than this server keeps.",
+            "Look at the attribute mapping in the identity provider: a value is longer than this server keeps.",
+        ),
         "FORBIDDEN" => {
             "Issue a token with the scope that this needs, if the identity provider is meant to do it.".into()
         }

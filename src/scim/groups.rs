@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use axum::extract::Path;
+use axum::extract::{Path, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::body::read_group;
 use super::query::Wanted;
 use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{meaning, patch as patching, reads, wire};
@@ -25,7 +26,8 @@ type Answer = Result<Response, Failure>;
 const SMALL: u64 = 100;
 
 /// RFC 7644 section 3.3.
-pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
+pub async fn create(caller: Caller, wanted: Wanted, request: Request) -> Answer {
+    let body = read_group(&caller, request).await?;
     let group = created(&caller, body).await?;
     if !group::sees_groups(&caller.cx) {
         return Ok(unread(&caller, StatusCode::CREATED, &group));
@@ -71,8 +73,9 @@ pub async fn replace(
     path: Path<(String, String)>,
     wanted: Wanted,
     headers: HeaderMap,
-    Body(body): Body,
+    request: Request,
 ) -> Answer {
+    let body = read_group(&caller, request).await?;
     let group = replaced(&caller, &path.1, &Preconditions::of(&headers), body).await?;
     if !group::sees_groups(&caller.cx) {
         return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
@@ -108,8 +111,9 @@ pub async fn patch(
     path: Path<(String, String)>,
     wanted: Wanted,
     headers: HeaderMap,
-    Body(body): Body,
+    request: Request,
 ) -> Answer {
+    let body = read_group(&caller, request).await?;
     let group = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
     if !group::sees_groups(&caller.cx) {
         return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
@@ -154,6 +158,7 @@ fn group_id(text: &str) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    caller.note.departs(wanted.quirks(&caller.types.group));
     caller.note.means(meaning::of_search("Groups", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
     reads::page(caller, Kind::Group, wanted, &found);

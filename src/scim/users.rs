@@ -152,6 +152,7 @@ fn user_id(text: &str) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    caller.note.departs(wanted.quirks(&caller.types.user));
     caller.note.means(meaning::of_search("Users", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
     reads::page(caller, Kind::User, wanted, &found);
@@ -183,7 +184,7 @@ fn render(caller: &Caller, user: &User, groups: &[GroupOf], projection: &Project
         let groups = groups.iter().map(|group| {
             json!({
                 "value": group.id, "$ref": format!("{base_url}/Groups/{}", group.id),
-                "display": group.display_name, "type": "direct",
+                "display": group.display_name, "type": if group.direct { "direct" } else { "indirect" },
             })
         });
         added.insert("groups".into(), groups.collect());

@@ -42,6 +42,7 @@ mod rights;
 mod routes;
 mod schema_extensions;
 mod scim_bulk;
+mod scim_clients;
 mod scim_groups;
 mod scim_lists;
 mod scim_users;

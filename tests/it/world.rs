@@ -199,8 +199,9 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 16] = [
+const BOOKKEEPING: [&str; 17] = [
     "seaql_migrations",
+    "name_key_renewal",
     "event",
     "chain",
     "unsealed",

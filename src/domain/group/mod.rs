@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 mod members;
 mod read;
+mod selection;
 
 use super::document::{self, MemberChange};
 use super::extension::types;
@@ -32,6 +33,7 @@ use crate::ledger::{self, Entry, INSTANT, Part, Subject};
 use members::{Delta, Moved, One, apply, lock_for_nesting};
 pub(super) use members::{check_nesting, lock_organization, moved_by, open};
 pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search, sees_groups};
+use selection::{is_selection, resolve_selections};
 
 /// How deep groups may stand in groups.
 pub const MAX_NESTING: u32 = 16;
@@ -74,6 +76,14 @@ pub struct GroupEdit {
     pub members: Vec<MemberChange>,
     /// Somebody has judged the version: the edit is for that one alone.
     pub of_version: bool,
+}
+
+/// Refuses an actor that may write no group at all.
+///
+/// # Errors
+/// [`Error::Forbidden`]
+pub fn may_write(cx: &Cx) -> Result<()> {
+    cx.allow(Action::WriteGroup, cx.confined_to())
 }
 
 /// Makes a group, owned by the calling connection or, for anybody else, by nobody. Role mappings that waited
@@ -134,6 +144,9 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
             }
             let before = live(tx, cx, id).await?;
             let edit = edit(&before)?;
+            if edit.members.iter().any(is_selection) {
+                return Err(tx.needs_locks());
+            }
             let delta = Delta::of(&edit.members)?;
             let as_it_is = match edit.attributes {
                 Some(attributes) => document::normalize(ty, attributes)? == before.attributes()?,
@@ -160,7 +173,7 @@ pub(super) async fn change_in(
 ) -> Result<Change<Group>> {
     let before = live(tx, cx, id).await?;
     let edit = edit(&before)?;
-    let delta = Delta::of(&edit.members)?;
+    let delta = Delta::of(&resolve_selections(tx, ty, id, edit.members).await?)?;
     let organization_locked = lock_for_nesting(tx, &delta, before.connection_id).await?;
     let now = tx.now_after(Some(before.updated_at));
     let old = before.attributes()?;

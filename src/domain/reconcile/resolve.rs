@@ -378,6 +378,9 @@ pub fn next_step(finding: &Finding) -> &'static str {
         (Kind::Drifted, _) => {
             "have the identity provider write the account again (provision on demand), change it here, or accept it"
         }
+        (Kind::NameClash, _) => {
+            "another account bears this name in another width of letters: rename one of the two, where it comes from"
+        }
         (Kind::Membership, _) => {
             "have the identity provider write the group again; a membership that only exists here can be deleted"
         }

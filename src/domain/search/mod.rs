@@ -14,12 +14,13 @@ use std::fmt;
 pub use memory::{matches, matching_elements};
 pub use sql::{Sql, compile, order};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 use super::schema::ResourceType;
 
 /// Which attribute a filter or a path speaks of; names are as the client wrote them (any case).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AttrPath {
     /// The schema URN, when the client qualified the name with one.
     pub schema: Option<String>,
@@ -28,7 +29,7 @@ pub struct AttrPath {
 }
 
 /// Comparison operators of RFC 7644 section 3.4.2.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     Eq,
     Ne,
@@ -42,7 +43,7 @@ pub enum Op {
 }
 
 /// The right-hand side of a comparison.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Literal {
     Null,
     Bool(bool),
@@ -51,7 +52,7 @@ pub enum Literal {
 }
 
 /// A filter over one kind of resource.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Filter {
     And(Vec<Filter>),
     Or(Vec<Filter>),

@@ -307,3 +307,27 @@ async fn a_retry_outlives_the_server_that_made_it() {
     drop(servers);
     database.drop().await;
 }
+
+#[tokio::test]
+async fn a_source_silent_about_active_wakes_no_account() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
+    source.sets(1, "active", json!(false));
+    sync(&here.acme, &connection, "mode: FULL").await;
+    let suspended = "\"user\" WHERE external_id = 'r1' AND active = FALSE AND document LIKE '%\"active\":false%'";
+    assert_eq!(here.count(suspended, []).await, 1);
+    for (title, active) in [("a", None), ("b", Some(Value::Null))] {
+        source.sets(1, "title", json!(title));
+        let mut people = source.people.lock().unwrap();
+        let person = people[1].as_object_mut().unwrap();
+        person.remove("active");
+        person.extend(active.map(|active| ("active".to_owned(), active)));
+        drop(people);
+        let run = sync(&here.acme, &connection, "mode: FULL").await;
+        assert_eq!((&run["users"]["updated"], &run["users"]["restored"]), (&json!(1), &json!(0)), "{run:#}");
+        assert_eq!(here.count(suspended, []).await, 1);
+    }
+    here.end().await;
+}
