@@ -253,9 +253,10 @@ impl Db {
         let Some(gathered) = self.gathered() else { return self.query_all_raw(statement).await };
         let values = statement.values.map(|values| values.0).unwrap_or_default();
         let mut text = askers(values.len());
-        text.push_str(" SELECT q.n, found.* FROM q, LATERAL (");
+        // The OFFSET keeps each asker's rows apart: PostgreSQL would join with the whole table while that is small.
+        text.push_str(" SELECT q.n, found.* FROM q, LATERAL (SELECT * FROM (");
         numbered(&mut text, &statement.sql, "q.v", 0);
-        text.push_str(") AS found");
+        text.push_str(") AS wanted OFFSET 0) AS found");
         gathered.reads.ask(&self.listener, &text, None, values).await
     }
 

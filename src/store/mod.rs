@@ -33,6 +33,8 @@ const SQLITE_READERS: usize = 4;
 /// What SQLite's writer keeps of the file, and what each reader does: the operating system has it all in memory anyway.
 const SQLITE_WRITER_CACHE: &str = "-4000";
 const SQLITE_READER_CACHE: &str = "-2000";
+/// How often a process asks whether another one has ended its migration.
+const MIGRATION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Writes on SQLite that go to the disk together: so many that waiting for the disk is a small part of each.
 const SQLITE_BATCH: usize = 64;
 
@@ -150,8 +152,14 @@ impl Store {
             return Ok(Self { read, write, batches: Arc::default(), alike: Arc::default(), url: url.into() });
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            // A filter that would read a whole tenant is ended, not waited for.
-            let limits = [("statement_timeout", "30s")];
+            let limits = [
+                // A filter that would read a whole tenant is ended, not waited for.
+                ("statement_timeout", "30s"),
+                // Plans are kept while tables grow: one that reads a table whole was good only while it was small.
+                ("enable_seqscan", "off"),
+                // What has no index at all would look so dear that it is compiled first.
+                ("jit", "off"),
+            ];
             let mut options = ConnectOptions::new(url);
             options
                 .max_connections(TRANSACTION_CONNECTIONS)
@@ -251,7 +259,15 @@ impl Store {
         let mut options = ConnectOptions::new(&self.url);
         options.max_connections(1).sqlx_logging(false);
         let single = Database::connect(options).await?;
-        single.execute_unprepared("SELECT pg_advisory_lock(7216640711)").await?;
+        // Asked for again and again: one that waits in a statement would hold up an index that is built concurrently.
+        let lock = "SELECT pg_try_advisory_lock(7216640711) AS held";
+        loop {
+            let row = single.query_one_raw(Statement::from_string(DbBackend::Postgres, lock)).await?;
+            if row.is_some_and(|row| row.try_get("", "held").unwrap_or(false)) {
+                break;
+            }
+            tokio::time::sleep(MIGRATION_POLL_INTERVAL).await;
+        }
         let done = Migrator::up(&single, None).await;
         single.close().await?;
         done

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::dialect::Dialect;
 use super::typed::{Node, Test, typed};
 use super::{AttrPath, Filter, Op};
+use crate::domain::live_index::LiveIndex;
 use crate::domain::schema::{Attribute, Kind, ResourceType, Returned};
 use crate::error::{Error, Result};
 
@@ -148,7 +149,10 @@ impl Writer {
                 if let Some(address) = required_value(inner) {
                     let key = self.bind(address);
                     let found = format!(
-                        "r.id IN (SELECT k.user_id FROM user_email k WHERE k.organization_id = $1 AND k.value_key = {key})"
+                        "r.id {}",
+                        self.dialect.among(&format!(
+                            "SELECT k.user_id FROM user_email k WHERE k.organization_id = $1 AND k.value_key = {key}"
+                        ))
                     );
                     // The address alone decides, or narrows the rows whose elements must be looked at.
                     return match inner {
@@ -175,19 +179,21 @@ impl Writer {
                 r#" AND EXISTS (SELECT 1 FROM "group" g WHERE g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2)"#,
             );
         }
-        format!("r.id IN ({groups})")
+        format!("r.id {}", self.dialect.among(&groups))
     }
 
     /// Groups with a current direct member, a user or a group, that satisfies `inner`.
     fn members(&mut self, inner: &Node) -> String {
         let users = self.current("group_id", "membership", "user_id", inner);
         let groups = self.current("group_id", "group_nesting", "member_id", inner);
-        format!("r.id IN ({users} UNION ALL {groups})")
+        format!("r.id {}", self.dialect.among(&format!("{users} UNION ALL {groups}")))
     }
 
     fn current(&mut self, this: &str, table: &str, other: &'static str, inner: &Node) -> String {
         let inner = self.node(inner, Scope::Membership(other));
-        format!("SELECT m.{this} FROM {table} m WHERE m.organization_id = $1 AND m.until IS NULL AND {inner}")
+        // What is found through the group is open as its index says it.
+        let open = if other == "group_id" { self.dialect.open_by_group() } else { "" };
+        format!("SELECT m.{this} FROM {table} m WHERE m.organization_id = $1 AND m.until IS NULL{open} AND {inner}")
     }
 
     fn membership_test(&mut self, other: &str, test: &Test) -> String {
@@ -206,6 +212,13 @@ impl Writer {
     }
 
     fn column_test(&mut self, column: &str, test: &Test) -> String {
+        let index = match (column, test) {
+            ("r.user_name_key", Test::Text(..)) => Some(LiveIndex::UserName),
+            ("r.display_name_key", Test::Text(..)) => Some(LiveIndex::DisplayName),
+            ("r.updated_at", Test::Instant(..)) => Some(LiveIndex::Change),
+            _ => None,
+        };
+        let index = index.map_or("", |index| index.condition(self.dialect.backend()));
         match (column, test) {
             ("r.id", Test::Text(_, text)) => self.uuid_test(column, text),
             ("r.version", Test::Text(_, text)) => match version(text) {
@@ -218,10 +231,10 @@ impl Writer {
             (_, Test::Present) => format!("({column} IS NOT NULL AND {column} <> '')"),
             (_, Test::Text(op, text)) => {
                 let test = self.text_test(column, *op, text);
-                format!("({column} IS NOT NULL AND {test})")
+                format!("({column} IS NOT NULL AND {test}{index})")
             }
             (_, Test::Instant(op, micros)) => match DateTime::from_timestamp_micros(*micros) {
-                Some(instant) => format!("{column} {} {}", symbol(*op), self.bind(instant)),
+                Some(instant) => format!("({column} {} {}{index})", symbol(*op), self.bind(instant)),
                 None => "FALSE".to_owned(),
             },
             // No column holds numbers of an attribute.

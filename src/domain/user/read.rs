@@ -35,8 +35,8 @@ pub(super) async fn one(cx: &Cx, id: Uuid, with_groups: bool, action: Action) ->
 pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
     let text = format!(
-        r#"SELECT {COLUMNS} FROM "user" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND r.id {}"#,
-        list::among(cx.backend(), 2)
+        "SELECT {COLUMNS} FROM {} WHERE r.deleted_at IS NULL",
+        list::each_of(cx.backend(), (1, 2), "user", "r", "id")
     );
     let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), list::ids(ids)]);
     Ok(User::find_by_statement(statement).all(cx.db()).await?)
@@ -77,11 +77,11 @@ fn sees_groups(cx: &Cx) -> bool {
 fn listed_table(cx: &Cx, with_groups: bool) -> Table<ListedRow> {
     // A connection sees its own accounts, and of their groups its own.
     let own = if cx.confined_to().is_some() { " AND g.connection_id = r.connection_id" } else { "" };
-    // From the account to its groups: SQLite, which keeps no statistics, would walk through all groups in their order.
+    // From the account to its groups, not through all groups in their order.
+    let group = format!("g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL{own}");
+    let group = list::each(cx.backend(), "group", "g", &group);
     let of = format!(
-        r#"FROM membership m CROSS JOIN "group" g
-           WHERE m.organization_id = r.organization_id AND m.user_id = r.id AND m.until IS NULL
-             AND g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL{own}"#
+        "FROM membership m {group} WHERE m.organization_id = r.organization_id AND m.user_id = r.id AND m.until IS NULL"
     );
     let groups = match cx.backend() {
         _ if !(with_groups && sees_groups(cx)) => "NULL".into(),
