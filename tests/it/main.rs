@@ -27,6 +27,7 @@ mod idempotency;
 mod issuers;
 mod order;
 mod parity;
+mod plans;
 mod process;
 mod random_queries;
 mod reconcile;

@@ -45,10 +45,15 @@ impl World {
 
     /// A server with settings of its own.
     pub async fn with(settings: impl FnOnce(&mut Config)) -> Self {
-        let database = Database::ready().await;
+        Self::on(Database::ready().await, settings, |_| {}).await
+    }
+
+    /// A server on this database. `prepare` is called before the server starts.
+    pub async fn on(database: Database, settings: impl FnOnce(&mut Config), prepare: impl FnOnce(&mut App)) -> Self {
         let mut config = database.config();
         settings(&mut config);
-        let app = App::open(config).await.unwrap();
+        let mut app = App::open(config).await.unwrap();
+        prepare(Arc::get_mut(&mut app).unwrap());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
@@ -177,6 +182,13 @@ impl World {
         let Some(stop) = self.stop.take() else { return };
         stop.send(()).unwrap();
         self.serving.take().unwrap().await.unwrap().unwrap();
+    }
+
+    /// A second server on the same database, after the first one has stopped.
+    pub async fn restart(mut self) -> Self {
+        self.stop().await;
+        self.app.store.clone().close().await;
+        Self::on(self.database, |_| {}, |_| {}).await
     }
 
     /// The end of every story: the ledger is whole, and the server stops in order.
