@@ -362,7 +362,7 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
     db.execute_raw(Statement::from_sql_and_values(
         DbBackend::Postgres,
         "WITH link AS (SELECT * FROM jsonb_to_recordset($2) AS link(pos bigint, seq bigint, hash text)), \
-           listed AS (DELETE FROM unsealed q USING link WHERE q.organization_id = $1 AND q.pos = link.pos) \
+           listed AS (DELETE FROM unsealed q WHERE q.organization_id = $1 AND q.pos = ANY(ARRAY(SELECT pos FROM link))) \
          INSERT INTO chain (organization_id, seq, pos, hash) SELECT $1, seq, pos, decode(hash, 'hex') FROM link",
         [organization.into(), Value::from(links).into()],
     ))

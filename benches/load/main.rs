@@ -10,6 +10,7 @@
 //! by SQL: over HTTP a million would take an hour.
 
 mod client;
+mod first_sync;
 mod floor;
 mod machine;
 mod report;
@@ -113,6 +114,18 @@ fn main() -> Result<()> {
 async fn run(args: &Args, postgres: &str) -> Result<()> {
     let plan = args.plan();
     let mut report = Report::default();
+    // The first sync has servers of its own, from which nothing is left for the other workloads.
+    let only = args.only.as_deref();
+    if only.is_none_or(|part| first_sync::NAME.contains(part)) {
+        for kind in args.servers.iter().filter(|kind| **kind != Kind::Floor) {
+            eprintln!("{}: {}", kind.name(), first_sync::NAME);
+            first_sync::run(*kind, args, postgres, &mut report).await?;
+        }
+        if only.is_some() {
+            print!("{report}");
+            return report.verdict();
+        }
+    }
     let mut targets = Vec::new();
     for kind in &args.servers {
         targets.push(Target::start(*kind, args, postgres, plan.groups).await?);

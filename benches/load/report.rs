@@ -36,6 +36,15 @@ impl Row {
     }
 }
 
+/// What an operation cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// CPU time of the server and the database, in milliseconds.
+    pub cpu: f64,
+    /// The 99th percentile of latency.
+    pub p99: Duration,
+}
+
 impl Report {
     /// A line to stand below the table.
     pub fn note(&mut self, line: String) {
@@ -55,8 +64,8 @@ impl Report {
         }
     }
 
-    /// All turns of one server at one workload.
-    pub fn add(&mut self, workload: &str, target: &Target, turns: Vec<Turn>) {
+    /// All turns of one server at one workload; what an operation cost, if there was any.
+    pub fn add(&mut self, workload: &str, target: &Target, turns: Vec<Turn>) -> Option<Cost> {
         let (mut latencies, mut elapsed, mut cpu) = (Vec::new(), Duration::ZERO, Cpu::default());
         for turn in turns {
             latencies.extend(turn.latencies);
@@ -72,7 +81,7 @@ impl Report {
         *self.requests.entry(target.kind).or_default() += many;
         if many == 0 {
             self.wrong.push(format!("{} at {workload}: nothing was done", target.kind.name()));
-            return;
+            return None;
         }
         latencies.sort_unstable();
         let at = |part: f64| latencies[((many - 1) as f64 * part) as usize];
@@ -87,7 +96,9 @@ impl Report {
             in_database: each(cpu.database),
         };
         eprintln!("  {row}");
+        let cost = Cost { cpu: row.cpu(), p99: row.slow };
         self.rows.push(row);
+        Some(cost)
     }
 
     /// Fails if any answer was wrong.

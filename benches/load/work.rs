@@ -11,8 +11,8 @@ use crate::client::{Job, Jobs};
 use crate::store::{WARDS, account, account_id, by_name};
 use crate::target::Target;
 
-const USERS: &str = "/scim/v2/acme/Users";
-const GROUPS: &str = "/scim/v2/acme/Groups";
+pub const USERS: &str = "/scim/v2/acme/Users";
+pub const GROUPS: &str = "/scim/v2/acme/Groups";
 
 /// Something to be measured: its name, and its requests to one server.
 pub struct Workload {
@@ -42,7 +42,7 @@ where
     Workload { name, jobs: Box::new(jobs), clients: None }
 }
 
-fn job(
+pub fn job(
     method: Method,
     path: String,
     body: String,
@@ -106,7 +106,7 @@ pub fn suspend(known: u64, accounts: u64) -> Workload {
     })
 }
 
-fn patch(op: &str, path: &str, value: &serde_json::Value) -> String {
+pub fn patch(op: &str, path: &str, value: &serde_json::Value) -> String {
     format!(
         r#"{{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{{"op":"{op}","path":"{path}","value":{value}}}]}}"#
     )
@@ -153,7 +153,7 @@ pub fn add_member(id: &str) -> String {
     patch("add", "members", &json!([{ "value": id }]))
 }
 
-fn changed(status: StatusCode, _: &str) -> bool {
+pub fn changed(status: StatusCode, _: &str) -> bool {
     status == 200 || status == 204
 }
 
@@ -161,40 +161,41 @@ fn changed(status: StatusCode, _: &str) -> bool {
 pub fn member(members: u64, accounts: u64) -> Workload {
     workload(format!("one member in or out, group of {members}"), move |target| {
         let group = target.groups.get(&members).cloned().unwrap_or_default();
-        let members = Members::new(group, members, accounts);
+        let members = Members::new(group, (members..accounts).map(account_id));
         move |n| Some(members.job(n))
     })
 }
 
 /// Those that were not in the group from the beginning: who of them is in it now, and who is not.
-struct Members {
+pub struct Members {
     group: String,
     outside: Queue,
     inside: Queue,
 }
 
-type Queue = Arc<Mutex<VecDeque<u64>>>;
+type Queue = Arc<Mutex<VecDeque<String>>>;
 
 impl Members {
-    fn new(group: String, first: u64, accounts: u64) -> Self {
-        Self { group, outside: Arc::new(Mutex::new((first..accounts).collect())), inside: Queue::default() }
+    /// `outside` are the ids of accounts that are not in the group.
+    pub fn new(group: String, outside: impl Iterator<Item = String>) -> Self {
+        Self { group, outside: Arc::new(Mutex::new(outside.collect())), inside: Queue::default() }
     }
 
-    fn job(&self, n: u64) -> Job {
+    pub fn job(&self, n: u64) -> Job {
         let path = format!("{GROUPS}/{}", self.group);
         let leaver = if n % 2 == 1 { taken(&self.inside) } else { None };
         let (op, who, to) = match leaver {
             Some(who) => ("remove", who, self.outside.clone()),
             None => ("add", taken(&self.outside).unwrap_or_default(), self.inside.clone()),
         };
-        job(Method::PATCH, path, patch(op, "members", &json!([{ "value": account_id(who) }])), move |status, body| {
+        job(Method::PATCH, path, patch(op, "members", &json!([{ "value": &who }])), move |status, body| {
             to.lock().unwrap_or_else(PoisonError::into_inner).push_back(who);
             changed(status, body)
         })
     }
 }
 
-fn taken(queue: &Queue) -> Option<u64> {
+fn taken(queue: &Queue) -> Option<String> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
@@ -211,7 +212,7 @@ pub fn add_each(group: &str, many: u64) -> Jobs {
 pub fn mixed(accounts: u64) -> Workload {
     workload(format!("mixed cycle, {accounts} accounts"), move |target| {
         // Not those on the first page: what it tells of them would be longer ever after.
-        let members = Members::new(target.spare_group.clone(), accounts / 2, accounts);
+        let members = Members::new(target.spare_group.clone(), (accounts / 2..accounts).map(account_id));
         move |n| {
             Some(match n % 10 {
                 7 => create_job(&format!("mixed-{n}")),

@@ -29,6 +29,7 @@ mod m20261128_000020_signed_head;
 mod m20261128_000030_name_keys;
 mod m20261128_000101_key_owner;
 mod m20261128_000102_bulk_bytes;
+mod m20261128_000200_one_index_a_use;
 
 pub struct Migrator;
 
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000030_name_keys::Migration),
             Box::new(m20261128_000101_key_owner::Migration),
             Box::new(m20261128_000102_bulk_bytes::Migration),
+            Box::new(m20261128_000200_one_index_a_use::Migration),
         ]
     }
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
+use super::live_index::LiveIndex;
 use super::user::{self as accounts, User};
 use super::{erasure, extension, giving, group, key};
 use crate::authz::Action;
@@ -126,9 +127,11 @@ async fn everybody(cx: &Cx, lease: &Lease, connection: Option<Uuid>, confirm_cou
 /// was not counted.
 async fn targets(cx: &Cx, connection: Option<Uuid>) -> Result<Vec<Target>> {
     let mut values = vec![cx.organization().into()];
-    let mut text = r#"SELECT id, connection_id, protected FROM "user" WHERE organization_id = $1 AND deleted_at IS NULL
-        AND connection_id IS NOT NULL"#
-        .to_owned();
+    let mut text = format!(
+        r#"SELECT id, connection_id, protected FROM "user" r WHERE organization_id = $1 AND deleted_at IS NULL{}
+           AND connection_id IS NOT NULL"#,
+        LiveIndex::Owner.condition(cx.backend())
+    );
     if let Some(connection) = connection {
         values.push(connection.into());
         text.push_str(" AND connection_id = $2");

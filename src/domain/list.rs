@@ -9,6 +9,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::event::{self, Owners};
+use super::live_index::LiveIndex;
 use super::order::{self, By};
 use super::schema::ResourceType;
 use super::search::{self, AttrPath, Filter};
@@ -215,13 +216,13 @@ async fn numbered<M: FromQueryResult>(
     offset: u64,
     total: Option<u64>,
 ) -> Result<Found<M>> {
-    let (from, values) = matching(cx, table, ty, query.filter.as_ref(), Owners::Anybody)?;
+    let (from, values) = matching(cx, table, ty, query.filter.as_ref(), Owners::Anybody, true)?;
     let order = match &query.sort {
         Some((path, descending)) => {
             let direction = if *descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
             format!("{} {direction}, r.id", search::order(path, ty, cx.backend())?)
         }
-        None => "r.id".into(),
+        None => id_order(cx, query.filter.as_ref()).into(),
     };
     let mut rows = Vec::new();
     if query.limit > 0 {
@@ -236,10 +237,8 @@ async fn numbered<M: FromQueryResult>(
                 let ids = format!("{} OFFSET ${}", page("r.id"), values.len());
                 let name = table.name;
                 // From the page to its rows, not the other way round, which is how SQLite would have the order for nothing.
-                format!(
-                    r#"SELECT {columns} FROM ({ids}) AS page CROSS JOIN "{name}" r
-                       WHERE r.organization_id = $1 AND r.id = page.id ORDER BY {order}"#
-                )
+                let row = each(cx.backend(), name, "r", "r.organization_id = $1 AND r.id = page.id");
+                format!("SELECT {columns} FROM ({ids}) AS page {row} ORDER BY {order}")
             }
         };
         rows = match query.filter.as_ref().is_some_and(Filter::names_one) {
@@ -269,12 +268,13 @@ async fn far<M: FromQueryResult>(
     offset: u64,
     limit: u64,
 ) -> Result<Found<M>> {
-    let (from, mut values) = matching(cx, table, ty, None, Owners::Anybody)?;
+    let (from, mut values) = matching(cx, table, ty, None, Owners::Anybody, true)?;
     let owners = cx.confined_to().map_or(Owners::Anybody, Owners::Connection);
     let total = event::population_of(cx.backend(), table.name, owners, &mut values);
     values.push((offset as i64).into());
     let skip = values.len();
     let (columns, name) = (&table.columns, table.name);
+    let row = each(cx.backend(), name, "r", "r.organization_id = $1 AND r.id = page.id");
     // How many rows forwards from the beginning, or backwards from the end, and how many to skip there.
     let text = format!(
         r#"WITH whole AS MATERIALIZED (SELECT {total} AS n), part AS MATERIALIZED (
@@ -286,7 +286,7 @@ async fn far<M: FromQueryResult>(
              SELECT id FROM (SELECT r.id {from} ORDER BY r.id LIMIT (SELECT forwards FROM part) OFFSET ${skip}) AS early
              UNION ALL SELECT id FROM (SELECT r.id {from} ORDER BY r.id DESC
                LIMIT (SELECT backwards FROM part) OFFSET (SELECT behind FROM part)) AS late LIMIT {limit}
-           ) AS page CROSS JOIN "{name}" r WHERE r.organization_id = $1 AND r.id = page.id ORDER BY r.id"#
+           ) AS page {row} ORDER BY r.id"#
     );
     let found = cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     let total = match found.first() {
@@ -336,7 +336,7 @@ pub async fn count<M>(
         let owners = cx.confined_to().map_or(owners, Owners::Connection);
         return event::population(cx, table.name, owners).await;
     }
-    let (from, values) = matching(cx, table, ty, filter, owners)?;
+    let (from, values) = matching(cx, table, ty, filter, owners, true)?;
     let count = Statement::from_sql_and_values(cx.backend(), format!("SELECT count(*) AS total {from}"), values);
     let total: i64 = match cx.db().query_one_raw(count).await? {
         Some(row) => row.try_get("", "total")?,
@@ -354,7 +354,7 @@ pub async fn keyset<M: FromQueryResult>(
     owners: Owners,
     keyset: &Keyset<Uuid>,
 ) -> Result<Slice<M>> {
-    let (mut text, mut values) = matching(cx, table, ty, filter, owners)?;
+    let (mut text, mut values) = matching(cx, table, ty, filter, owners, true)?;
     let (low, high) = match keyset.descending {
         false => (keyset.after, keyset.before),
         true => (keyset.before, keyset.after),
@@ -366,7 +366,8 @@ pub async fn keyset<M: FromQueryResult>(
         }
     }
     let direction = if keyset.descending == keyset.backward { "ASC" } else { "DESC" };
-    let text = format!("SELECT {} {text} ORDER BY r.id {direction} LIMIT {}", table.columns, keyset.limit + 1);
+    let order = id_order(cx, filter);
+    let text = format!("SELECT {} {text} ORDER BY {order} {direction} LIMIT {}", table.columns, keyset.limit + 1);
     let rows = M::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
     Ok(cut(rows, keyset))
 }
@@ -380,16 +381,27 @@ pub(super) async fn ordered<M: FromQueryResult>(
     by: By,
     keyset: &Keyset<order::Place>,
 ) -> Result<Slice<(M, order::Place)>> {
-    order::page(cx, &table.columns, matching(cx, table, ty, filter, owners)?, by, keyset).await
+    order::page(cx, &table.columns, matching(cx, table, ty, filter, owners, false)?, by, keyset).await
 }
 
-/// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches.
+/// The order of ids. Where a filter finds few rows by an index, PostgreSQL must not take the index of ids for the sake
+/// of its order: the same order is written so that no index has it.
+fn id_order(cx: &Cx, filter: Option<&Filter>) -> &'static str {
+    match cx.backend() {
+        DbBackend::Postgres if filter.is_some_and(Filter::narrows) => "uuid_send(r.id)",
+        _ => "r.id",
+    }
+}
+
+/// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches, to be read in the order of
+/// their ids or in another.
 fn matching<M>(
     cx: &Cx,
     table: &Table<M>,
     ty: &ResourceType,
     filter: Option<&Filter>,
     owners: Owners,
+    by_id: bool,
 ) -> Result<(String, Vec<Value>)> {
     let mut values: Vec<Value> = vec![cx.organization().into()];
     let mut text = format!(r#"FROM "{}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL"#, table.name);
@@ -401,6 +413,11 @@ fn matching<M>(
             values.push(id.into());
             text.push_str(" AND r.connection_id = $2");
         }
+    }
+    // Rows of an owner are walked along the owner's index, unless a filter finds fewer or an order wants another.
+    let owned = cx.confined_to().is_some() || owners != Owners::Anybody;
+    if owned && by_id && !filter.is_some_and(Filter::narrows) {
+        text.push_str(LiveIndex::Owner.condition(cx.backend()));
     }
     if let Some(filter) = filter {
         check_readable(cx, table.name, ty, filter)?;
@@ -438,6 +455,53 @@ pub(super) async fn any_has(tx: &Tx<'_>, table: &str, urn: &str) -> Result<bool>
         format!(r#"SELECT 1 FROM "{table}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND {has} LIMIT 1"#);
     let values = [tx.organization().into(), urn.into()];
     Ok(tx.db.query_one_raw(Statement::from_sql_and_values(backend, text, values)).await?.is_some())
+}
+
+/// SQL that joins the rows of `table`, as `alias`, for each row before it: they are looked up by `condition`, never the
+/// other way round. PostgreSQL needs the OFFSET for that, SQLite the CROSS JOIN.
+pub fn each(backend: DbBackend, table: &str, alias: &str, condition: &str) -> String {
+    match backend {
+        DbBackend::Postgres => {
+            format!("CROSS JOIN LATERAL (SELECT * FROM \"{table}\" {alias} WHERE {condition} OFFSET 0) AS {alias}")
+        }
+        _ => format!("CROSS JOIN \"{table}\" {alias} ON {condition}"),
+    }
+}
+
+/// SQL that joins the rows of `table`, as `alias`, that have one of the ids in `$ids` in `column` and belong to
+/// the organization `$organization`, in the order of the ids; for FROM. On PostgreSQL, a comparison with a list ([`among`]) may be
+/// planned as a walk through the whole organization.
+pub fn each_of(
+    backend: DbBackend,
+    (organization, ids): (usize, usize),
+    table: &str,
+    alias: &str,
+    column: &str,
+) -> String {
+    let condition = format!("{alias}.organization_id = ${organization} AND {alias}.{column} = wanted.id");
+    format!("{} {}", wanted(backend, ids), each(backend, table, alias, &condition))
+}
+
+/// The ids in `$n` as rows `wanted` of one column `id`, in their order; for FROM.
+pub fn wanted(backend: DbBackend, n: usize) -> String {
+    match backend {
+        DbBackend::Postgres => {
+            format!("(SELECT id::uuid AS id FROM jsonb_array_elements_text(${n}) AS ids(id) ORDER BY 1) AS wanted")
+        }
+        _ => format!("(SELECT unhex(value) AS id FROM json_each(${n})) AS wanted"),
+    }
+}
+
+/// What follows SET in an `UPDATE … AS r` of those rows whose `organization_id` and `id` the `select` finds: each is
+/// looked up, whatever is known about the table.
+pub fn where_found(backend: DbBackend, select: &str) -> String {
+    match backend {
+        DbBackend::Postgres => format!(
+            "FROM ({select} OFFSET 0) AS found \
+             WHERE r.organization_id = ANY(ARRAY[found.organization_id]) AND r.id = found.id"
+        ),
+        _ => format!("WHERE (r.organization_id, r.id) IN ({select})"),
+    }
 }
 
 /// SQL for "is one of these ids", the ids bound as one value at `$n`: one statement for any number of them.

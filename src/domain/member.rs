@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::group::Group;
+use super::group::OPEN;
 use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::Cx;
@@ -48,12 +49,16 @@ pub async fn groups_of_users(
     let text = format!(
         r#"SELECT user_id, group_id FROM (
              SELECT m.user_id, m.group_id, row_number() OVER (PARTITION BY m.user_id ORDER BY m.group_id {order}) AS place
-             FROM membership m JOIN "group" r
-               ON r.organization_id = m.organization_id AND r.id = m.group_id AND r.deleted_at IS NULL
-             WHERE m.organization_id = $1 AND m.until IS NULL AND m.user_id {among}{bounds}) AS page
+             FROM {memberships} {group} WHERE m.until IS NULL{bounds}) AS page
            WHERE place <= {limit} ORDER BY user_id, place"#,
         order = direction(keyset),
-        among = list::among(cx.backend(), 2),
+        memberships = list::each_of(cx.backend(), (1, 2), "membership", "m", "user_id"),
+        group = list::each(
+            cx.backend(),
+            "group",
+            "r",
+            "r.organization_id = m.organization_id AND r.id = m.group_id AND r.deleted_at IS NULL"
+        ),
         limit = keyset.limit + 1,
     );
     let places = In::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(cx.db()).await?;
@@ -84,10 +89,10 @@ pub async fn of_groups(cx: &Cx, groups: &[Uuid], keyset: &Keyset<Uuid>) -> Resul
                 format!(
                     "SELECT * FROM (SELECT group_id, id, is_group FROM ( \
                        SELECT * FROM (SELECT group_id, user_id AS id, FALSE AS is_group FROM membership \
-                         WHERE organization_id = $1 AND group_id = ${n} AND until IS NULL{users_bounds} {rest}) AS u \
+                         WHERE organization_id = $1 AND group_id = ${n} AND {OPEN}{users_bounds} {rest}) AS u \
                        UNION ALL \
                        SELECT * FROM (SELECT group_id, member_id, TRUE FROM group_nesting \
-                         WHERE organization_id = $1 AND group_id = ${n} AND until IS NULL{groups_bounds} {rest}) AS g \
+                         WHERE organization_id = $1 AND group_id = ${n} AND {OPEN}{groups_bounds} {rest}) AS g \
                      ) AS both_kinds {rest}) AS one_group"
                 )
             })

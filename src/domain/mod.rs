@@ -26,6 +26,7 @@ pub mod health;
 pub mod idempotency;
 pub mod key;
 pub mod list;
+mod live_index;
 pub mod mapping;
 pub mod member;
 pub mod name_key;

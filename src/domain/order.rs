@@ -12,6 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::list::{Keyset, Slice, cut};
+use super::live_index::LiveIndex;
 use crate::context::Cx;
 use crate::error::{Error, Result, Rule};
 
@@ -36,6 +37,16 @@ impl By {
             Self::Updated => "updated_at",
             Self::RoleName => "name_key",
             Self::Priority => "priority",
+        }
+    }
+
+    /// The index of users or groups that has this order.
+    fn index(self) -> Option<LiveIndex> {
+        match self {
+            Self::UserName => Some(LiveIndex::UserName),
+            Self::DisplayName => Some(LiveIndex::DisplayName),
+            Self::Updated => Some(LiveIndex::Change),
+            Self::RoleName | Self::Priority => None,
         }
     }
 
@@ -143,7 +154,8 @@ pub(super) async fn page<M: FromQueryResult>(
         }
         let column = by.column();
         let mut text = format!(
-            "SELECT {columns}, r.{column} AS order_key {from} AND r.{column} IS {}",
+            "SELECT {columns}, r.{column} AS order_key {from}{} AND r.{column} IS {}",
+            by.index().map_or("", |index| index.condition(cx.backend())),
             if valued { "NOT NULL" } else { "NULL" }
         );
         let mut values = values.clone();

@@ -24,8 +24,7 @@ pub struct Watch {
 }
 
 /// True where no connection is watched, because the organization `$1` has no management role.
-pub const NOBODY_WATCHED: &str =
-    "NOT EXISTS (SELECT 1 FROM role w WHERE w.organization_id = $1 AND w.management = TRUE AND w.deleted_at IS NULL)";
+pub const NOBODY_WATCHED: &str = "NOT EXISTS (SELECT 1 FROM role w WHERE w.organization_id = $1 AND w.management = TRUE AND w.deleted_at IS NULL LIMIT 1 OFFSET 0)";
 
 impl Watch {
     /// Looks at who holds what before a change by a connection; nobody else is watched.
@@ -93,10 +92,8 @@ pub async fn spare_always(tx: &Tx<'_>, users: &[Uuid]) -> Result<()> {
         return Ok(());
     }
     let backend = tx.db.get_database_backend();
-    let text = format!(
-        r#"SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.protected = TRUE AND r.id {} LIMIT 1"#,
-        list::among(backend, 2)
-    );
+    let text =
+        format!("SELECT 1 FROM {} WHERE r.protected = TRUE LIMIT 1", list::each_of(backend, (1, 2), "user", "r", "id"));
     let values = [tx.organization().into(), list::ids(users)];
     match tx.db.query_one_raw(Statement::from_sql_and_values(backend, text, values)).await? {
         Some(_) => Err(protected()),
@@ -112,8 +109,11 @@ pub async fn spare_members(cx: &Cx, tx: &Tx<'_>, group: Uuid) -> Result<()> {
     if cx.confined_to().is_none() {
         return Ok(());
     }
-    let text = r#"SELECT 1 FROM "user" r JOIN membership m ON m.organization_id = $1 AND m.user_id = r.id AND m.group_id = $2
-        AND m.until IS NULL WHERE r.organization_id = $1 AND r.protected = TRUE LIMIT 1"#;
+    let member = "m.organization_id = $1 AND m.user_id = r.id AND m.group_id = $2 AND m.until IS NULL";
+    let member = list::each(tx.db.get_database_backend(), "membership", "m", member);
+    // There are few protected accounts, and an index of them.
+    let text =
+        format!(r#"SELECT 1 FROM "user" r {member} WHERE r.organization_id = $1 AND r.protected = TRUE LIMIT 1"#);
     let values = [tx.organization().into(), group.into()];
     match tx.db.query_one_raw(Statement::from_sql_and_values(tx.db.get_database_backend(), text, values)).await? {
         Some(_) => Err(protected()),

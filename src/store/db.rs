@@ -172,9 +172,10 @@ impl Db {
         let Some(batched) = &self.batched else { return self.query_all_raw(statement).await };
         let values = statement.values.map(|values| values.0).unwrap_or_default();
         let mut text = askers(values.len());
-        text.push_str(" SELECT q.n, found.* FROM q, LATERAL (");
+        // The OFFSET keeps each asker's rows apart: PostgreSQL would join with the whole table while that is small.
+        text.push_str(" SELECT q.n, found.* FROM q, LATERAL (SELECT * FROM (");
         numbered(&mut text, &statement.sql, "q.v", 0);
-        text.push_str(") AS found");
+        text.push_str(") AS wanted OFFSET 0) AS found");
         let began = Instant::now();
         match Box::pin(batched.reads.ask(&self.listener, &text, None, values.clone())).await {
             Err(error) if judge_failure(&error) == DatabaseFailure::Unknown && began.elapsed() < LOST_AT_ONCE => {
@@ -234,6 +235,10 @@ fn limited(options: PgConnectOptions, statement_timeout: Duration) -> PgConnectO
     let milliseconds = (statement_timeout - Duration::from_secs(1)).as_millis().to_string();
     options.options([
         ("statement_timeout", milliseconds.as_str()),
+        // Plans are kept while tables grow: one that reads a table whole was good only while it was small.
+        ("enable_seqscan", "off"),
+        // What has no index at all would look so dear that it is compiled first.
+        ("jit", "off"),
         ("idle_in_transaction_session_timeout", "10000"),
         ("client_connection_check_interval", "2000"),
         ("tcp_keepalives_idle", "15"),

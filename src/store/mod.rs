@@ -53,6 +53,8 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_IDLE: Duration = Duration::from_secs(60);
 /// How long a sign of life may take, for readiness.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a process asks whether another one has ended its migration.
+const MIGRATION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// An open database: where to read and where to write. On PostgreSQL both are one; on SQLite all writes
 /// go through one connection, so that they queue in order instead of polling a busy file.
@@ -177,7 +179,15 @@ impl Store {
         let mut options = ConnectOptions::new(&self.url);
         options.max_connections(1).sqlx_logging(false);
         let single = Database::connect(options).await?;
-        single.execute_unprepared("SELECT pg_advisory_lock(7216640711)").await?;
+        // Asked for again and again: one that waits in a statement would hold up an index that is built concurrently.
+        let lock = "SELECT pg_try_advisory_lock(7216640711) AS held";
+        loop {
+            let row = single.query_one_raw(Statement::from_string(DbBackend::Postgres, lock)).await?;
+            if row.is_some_and(|row| row.try_get("", "held").unwrap_or(false)) {
+                break;
+            }
+            tokio::time::sleep(MIGRATION_POLL_INTERVAL).await;
+        }
         let done = Migrator::up(&single, None).await;
         single.close().await?;
         done

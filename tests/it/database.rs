@@ -65,7 +65,7 @@ impl Database {
         Self { url: format!("{address}/{name}"), data_dir }
     }
 
-    fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap()
     }
 
@@ -106,7 +106,8 @@ impl Database {
     }
 }
 
-async fn administrator() -> DatabaseConnection {
+/// A connection to the server that `ROLECALL_TEST_POSTGRES` names.
+pub async fn administrator() -> DatabaseConnection {
     let mut options = sea_orm::ConnectOptions::new(std::env::var("ROLECALL_TEST_POSTGRES").unwrap());
     options.max_connections(1).sqlx_logging(false);
     sea_orm::Database::connect(options).await.unwrap()

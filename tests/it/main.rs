@@ -33,6 +33,7 @@ mod leases;
 mod operator;
 mod order;
 mod parity;
+mod plans;
 mod process;
 mod random_queries;
 mod reconcile;

@@ -45,7 +45,11 @@ impl World {
 
     /// A server with settings of its own.
     pub async fn with(settings: impl FnOnce(&mut Config)) -> Self {
-        let database = Database::ready().await;
+        Self::on(Database::ready().await, settings, |_| {}).await
+    }
+
+    /// A server on this database. `prepare` is called before the server starts.
+    pub async fn on(database: Database, settings: impl FnOnce(&mut Config), prepare: impl FnOnce(&mut App)) -> Self {
         let mut config = database.config();
         settings(&mut config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -57,7 +61,8 @@ impl World {
             acme = Some(Tenant::bootstrap(&before, &address, "acme", "Identity provider").await);
             before.store.clone().close().await;
         }
-        let app = App::open(config).await.unwrap();
+        let mut app = App::open(config).await.unwrap();
+        prepare(Arc::get_mut(&mut app).unwrap());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server::serve(app.clone(), listener, async move {
             let _ = stopped.await;
@@ -187,6 +192,13 @@ impl World {
         let Some(stop) = self.stop.take() else { return };
         stop.send(()).unwrap();
         self.serving.take().unwrap().await.unwrap().unwrap();
+    }
+
+    /// A second server on the same database, after the first one has stopped.
+    pub async fn restart(mut self) -> Self {
+        self.stop().await;
+        self.app.store.clone().close().await;
+        Self::on(self.database, |_| {}, |_| {}).await
     }
 
     /// The end of every story: the ledger is whole, and the server stops in order.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::moved::Concerned;
-use super::{DEFINITION, Moment, watermark};
+use super::{Moment, definition, watermark};
 use crate::context::{App, Change, Cx, Followed};
 use crate::domain::list;
 use crate::error::{Error, Result};
@@ -29,9 +29,8 @@ const PEOPLE: usize = 200;
 
 /// The accounts `$2`, each with the event that may have concerned it. Planned ends count when they are closed: by
 /// an event, so that each is told once.
-const ACCOUNTS: &str = r#"SELECT u.id, {owner of e}, e.at, {never}, e.id FROM {pairs}
-    {then} event e ON e.organization_id = $1 AND e.id = p.event
-    {then} "user" u ON u.organization_id = $1 AND u.id = p.account AND {usable of e}"#;
+const ACCOUNTS: &str =
+    r#"SELECT u.id, {owner of e}, e.at, {never}, e.id FROM {pairs} {event} {account} WHERE {usable of e}"#;
 
 /// How far the walk along the ledger is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,8 +217,8 @@ async fn causes(cx: &Cx, rows: Vec<Event>) -> Result<Vec<Cause>> {
     if !came_or_went.is_empty() {
         let groups = came_or_went.iter().map(|(_, group, _)| *group).collect();
         let text = format!(
-            r#"SELECT g.id, g.id AS event_id FROM "group" g WHERE g.organization_id = $1 AND g.id {} AND ({GIVES})"#,
-            list::among(cx.backend(), 2)
+            "SELECT g.id, g.id AS event_id FROM {} WHERE ({GIVES})",
+            list::each_of(cx.backend(), (1, 2), "group", "g", "id")
         );
         let giving: BTreeSet<Uuid> = touched(cx, &text, &groups).await?.into_iter().map(|row| row.id).collect();
         for (n, _, users) in came_or_went.into_iter().filter(|(_, group, _)| giving.contains(group)) {
@@ -228,10 +227,8 @@ async fn causes(cx: &Cx, rows: Vec<Event>) -> Result<Vec<Cause>> {
         }
     }
     if !members.is_empty() {
-        let text = format!(
-            r#"SELECT r.id, r.id AS event_id FROM "group" r WHERE r.organization_id = $1 AND r.id {}"#,
-            list::among(cx.backend(), 2)
-        );
+        let text =
+            format!("SELECT r.id, r.id AS event_id FROM {}", list::each_of(cx.backend(), (1, 2), "group", "r", "id"));
         for Touched { id, .. } in touched(cx, &text, &members).await? {
             for cause in causes.iter_mut().filter(|cause| cause.users.contains(&id)) {
                 cause.users.remove(&id);
@@ -292,8 +289,9 @@ struct Row {
 }
 
 /// Whether the group `g` ever gave or passed on a role: most memberships concern nobody's access.
-const GIVES: &str = "EXISTS (SELECT 1 FROM role_mapping r WHERE r.organization_id = $1 AND r.group_id = g.id) \
-     OR EXISTS (SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 AND n.member_id = g.id)";
+const GIVES: &str = "EXISTS (SELECT 1 FROM role_mapping r WHERE r.organization_id = $1 AND r.group_id = g.id \
+       LIMIT 1 OFFSET 0) \
+     OR EXISTS (SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 AND n.member_id = g.id LIMIT 1 OFFSET 0)";
 
 /// Those of these pairs whose account can ever have held a role, which is much sooner known than what it held when.
 async fn with_any_role(cx: &Cx, pairs: &[(Uuid, Uuid)]) -> Result<Vec<(Uuid, Uuid)>> {
@@ -302,12 +300,12 @@ async fn with_any_role(cx: &Cx, pairs: &[(Uuid, Uuid)]) -> Result<Vec<(Uuid, Uui
     }
     // An OFFSET keeps PostgreSQL from reading all memberships at once to answer for a few accounts.
     let text = format!(
-        r#"SELECT u.id, u.id AS event_id FROM "user" u WHERE u.organization_id = $1 AND u.id {}
-             AND (EXISTS (SELECT 1 FROM role_grant r WHERE r.organization_id = $1 AND r.user_id = u.id)
+        r#"SELECT u.id, u.id AS event_id FROM {} WHERE
+             (EXISTS (SELECT 1 FROM role_grant r WHERE r.organization_id = $1 AND r.user_id = u.id LIMIT 1 OFFSET 0)
                OR EXISTS (SELECT 1 FROM role_mapping r WHERE r.organization_id = $1 AND r.match_attribute = 'EVERYBODY')
                OR EXISTS (SELECT 1 FROM membership g WHERE g.organization_id = $1 AND g.user_id = u.id AND ({})
                             LIMIT 1 OFFSET 0))"#,
-        list::among(cx.backend(), 2),
+        list::each_of(cx.backend(), (1, 2), "user", "u", "id"),
         GIVES.replace("g.id", "g.group_id"),
     );
     let users = pairs.iter().map(|(_, user)| *user).collect();
@@ -325,23 +323,20 @@ async fn moves(cx: &Cx, pairs: &[(Uuid, Uuid)]) -> Result<BTreeMap<(Uuid, Uuid),
     let backend = cx.backend();
     let ids: Vec<[String; 2]> =
         pairs.iter().map(|(event, user)| [event.simple().to_string(), user.simple().to_string()]).collect();
-    // SQLite joins in this order if it is told to; it would begin with everybody.
-    let (list, then, never) = match backend {
+    let event = list::each(backend, "event", "e", "e.organization_id = $1 AND e.id = p.event");
+    let account = list::each(backend, "user", "u", "u.organization_id = $1 AND u.id = p.account");
+    let (list, never) = match backend {
         DbBackend::Postgres => (
             "(SELECT (value->>0)::uuid AS event, (value->>1)::uuid AS account FROM jsonb_array_elements($2) AS l(value)) AS p",
-            "JOIN",
             "TIMESTAMPTZ 'epoch'",
         ),
-        _ => (
-            "(SELECT unhex(value->>0) AS event, unhex(value->>1) AS account FROM json_each($2)) AS p",
-            "CROSS JOIN",
-            "''",
-        ),
+        _ => ("(SELECT unhex(value->>0) AS event, unhex(value->>1) AS account FROM json_each($2)) AS p", "''"),
     };
-    let text = DEFINITION
+    let text = definition(backend)
         .replace("{accounts}", ACCOUNTS)
         .replace("{pairs}", list)
-        .replace("{then}", then)
+        .replace("{event}", &event)
+        .replace("{account}", &account)
         .replace("{never}", never);
     for before in [true, false] {
         let moment = match before {

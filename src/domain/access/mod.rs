@@ -170,32 +170,59 @@ pub struct Holding {
 /// Access, as rows of [`Holding`], of the accounts that `{accounts}` selects, each with the instant and the event of
 /// the moment that is asked for. Suspended and deleted accounts hold nothing, and what has a planned end up to `due`
 /// gives nothing.
+///
+/// From the account on, each table is looked up by the row before it.
+fn definition(backend: DbBackend) -> String {
+    let open = [
+        ("{memberships}", "membership", "m", "m.organization_id = $1 AND m.user_id = a.id AND {open m of a}"),
+        ("{nestings}", "group_nesting", "n", "n.organization_id = $1 AND n.member_id = r.group_id AND {open n of r}"),
+        (
+            "{mappings}",
+            "role_mapping",
+            "x",
+            "x.organization_id = $1 AND x.group_id = r.group_id AND {open x of r} \
+             AND (x.expires_at IS NULL OR x.expires_at > r.due)",
+        ),
+        (
+            "{everybody}",
+            "role_mapping",
+            "x",
+            "x.organization_id = $1 AND x.connection_id = a.connection_id AND x.match_attribute = 'EVERYBODY' \
+             AND {open x of a} AND (x.expires_at IS NULL OR x.expires_at > a.due)",
+        ),
+        (
+            "{grants}",
+            "role_grant",
+            "g",
+            "g.organization_id = $1 AND g.user_id = a.id AND {open g of a} \
+             AND (g.expires_at IS NULL OR g.expires_at > a.due)",
+        ),
+    ];
+    open.iter().fold(DEFINITION.to_owned(), |text, (name, table, alias, condition)| {
+        text.replace(name, &list::each(backend, table, alias, condition))
+    })
+}
+
+/// [`definition`], with a name in braces for each table that is looked up.
 const DEFINITION: &str = r#"
 WITH RECURSIVE account(id, connection_id, at, due, event) AS ({accounts}),
 reach(user_id, group_id, member_of, joined_by, depth, at, due, event) AS (
-  SELECT m.user_id, m.group_id, m.group_id, m.opened_by, 0, a.at, a.due, a.event FROM account a
-    JOIN membership m ON m.organization_id = $1 AND m.user_id = a.id AND {open m of a}
+  SELECT m.user_id, m.group_id, m.group_id, m.opened_by, 0, a.at, a.due, a.event FROM account a {memberships}
   UNION
-  SELECT r.user_id, n.group_id, r.member_of, r.joined_by, r.depth + 1, r.at, r.due, r.event FROM reach r
-    JOIN group_nesting n ON n.organization_id = $1 AND n.member_id = r.group_id AND {open n of r}
+  SELECT r.user_id, n.group_id, r.member_of, r.joined_by, r.depth + 1, r.at, r.due, r.event FROM reach r {nestings}
     WHERE r.depth < {depth})
 SELECT r.user_id, x.role_id, x.mapping_id, r.group_id, r.member_of, {no_id} AS grant_id, r.joined_by,
     x.opened_by AS given_by, r.event
-  FROM reach r JOIN role_mapping x ON x.organization_id = $1 AND x.group_id = r.group_id AND {open x of r} AND (x.expires_at IS NULL OR x.expires_at > r.due)
+  FROM reach r {mappings}
 UNION
 SELECT a.id, x.role_id, x.mapping_id, {no_id}, {no_id}, {no_id}, {no_id}, x.opened_by, a.event
-  FROM account a JOIN role_mapping x ON x.organization_id = $1 AND x.connection_id = a.connection_id
-    AND x.match_attribute = 'EVERYBODY' AND {open x of a}
-    AND (x.expires_at IS NULL OR x.expires_at > a.due)
+  FROM account a {everybody}
 UNION
-SELECT g.user_id, g.role_id, {no_id}, {no_id}, {no_id}, g.id, {no_id}, g.opened_by, a.event FROM account a
-  JOIN role_grant g ON g.organization_id = $1 AND g.user_id = a.id AND {open g of a}
-    AND (g.expires_at IS NULL OR g.expires_at > a.due)
+SELECT g.user_id, g.role_id, {no_id}, {no_id}, {no_id}, g.id, {no_id}, g.opened_by, a.event FROM account a {grants}
 ORDER BY 1, 2"#;
 
 /// The accounts `$4` at the moment of the statement.
-const ACCOUNTS: &str =
-    r#"SELECT u.id, {owner}, $2, $2, $3 FROM "user" u WHERE u.organization_id = $1 AND u.id {users} AND {usable}"#;
+const ACCOUNTS: &str = "SELECT u.id, {owner}, $2, $2, $3 FROM {users} WHERE {usable}";
 
 /// What each of these accounts holds, or held.
 pub async fn of_users(cx: &Cx, users: &[Uuid], moment: Moment) -> Result<HashMap<Uuid, Vec<Holding>>> {
@@ -207,9 +234,14 @@ pub async fn of_users(cx: &Cx, users: &[Uuid], moment: Moment) -> Result<HashMap
     Ok(holdings)
 }
 
+/// The accounts `$4`, for FROM.
+fn accounts(backend: DbBackend) -> String {
+    list::each_of(backend, (1, 4), "user", "u", "id")
+}
+
 async fn holdings_of<C: ConnectionTrait>(cx: &Cx, db: &C, users: &[Uuid], moment: Moment) -> Result<Vec<Holding>> {
-    let text = DEFINITION.replace("{accounts}", ACCOUNTS);
-    let text = moment.fill(&text, cx.backend()).replace("{users}", &list::among(cx.backend(), 4));
+    let text = definition(cx.backend()).replace("{accounts}", ACCOUNTS);
+    let text = moment.fill(&text, cx.backend()).replace("{users}", &accounts(cx.backend()));
     let mut values = moment.values(cx);
     values.push(list::ids(users));
     Ok(Holding::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await?)
@@ -217,8 +249,8 @@ async fn holdings_of<C: ConnectionTrait>(cx: &Cx, db: &C, users: &[Uuid], moment
 
 /// The mappings that would give `user` a role but for the account's suspension.
 async fn of_suspended(cx: &Cx, user: Uuid) -> Result<Vec<Uuid>> {
-    let text = DEFINITION.replace("{accounts}", ACCOUNTS).replace("{usable}", "TRUE");
-    let text = Moment::Now.fill(&text, cx.backend()).replace("{users}", &list::among(cx.backend(), 4));
+    let text = definition(cx.backend()).replace("{accounts}", ACCOUNTS).replace("{usable}", "TRUE");
+    let text = Moment::Now.fill(&text, cx.backend()).replace("{users}", &accounts(cx.backend()));
     let mut values = Moment::Now.values(cx);
     values.push(list::ids(&[user]));
     let rows = Holding::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));

@@ -15,6 +15,9 @@ use crate::domain::list;
 use crate::error::{Error, Result};
 use crate::ledger::Entry;
 
+/// What is open of a group's members, as the index says it that finds them by their group.
+pub(in crate::domain) const OPEN: &str = "until IS NULL AND since > '-infinity'";
+
 /// What a list of member changes comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Delta {
@@ -162,16 +165,15 @@ pub(super) async fn live_ids(
 ) -> Result<BTreeSet<Uuid>> {
     let backend = tx.db.get_database_backend();
     let mut values = vec![tx.organization().into(), list::ids(ids)];
-    let mut text = format!(
-        r#"SELECT r.id FROM "{table}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND r.id {}"#,
-        list::among(backend, 2)
-    );
+    let mut text =
+        format!("SELECT r.id FROM {} WHERE r.deleted_at IS NULL", list::each_of(backend, (1, 2), table, "r", "id"));
     if let Some(owner) = owner {
         values.push(owner.into());
         text.push_str(" AND r.connection_id = $3");
     }
     if lock && backend == DbBackend::Postgres {
-        text.push_str(" ORDER BY r.id FOR SHARE OF r");
+        // In the order of their ids, in which they are looked up.
+        text.push_str(" FOR SHARE OF r");
     }
     let rows = tx.db.query_all_raw(Statement::from_sql_and_values(backend, text, values)).await?;
     Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
@@ -217,16 +219,30 @@ pub(super) async fn close(
     now: DateTime<Utc>,
 ) -> Result<Vec<Uuid>> {
     let backend = tx.db.get_database_backend();
-    let (which, ids) = match delta.empty_first {
-        true => (format!("NOT ({column} {})", list::among(backend, 5)), list::ids(&delta.add)),
+    let (found, ids) = match delta.empty_first {
+        true => {
+            let among = list::among(backend, 5);
+            let found = format!(
+                "SELECT organization_id, id FROM {table} \
+                 WHERE organization_id = $3 AND group_id = $4 AND {OPEN} AND NOT ({column} {among})"
+            );
+            (found, list::ids(&delta.add))
+        }
         false if delta.remove.is_empty() => return Ok(Vec::new()),
-        false => (format!("{column} {}", list::among(backend, 5)), list::ids(&delta.remove)),
+        false => {
+            let condition = format!(
+                "m.organization_id = $3 AND m.group_id = $4 AND m.{column} = wanted.id AND m.until IS NULL \
+                 AND m.since > '-infinity'"
+            );
+            let (wanted, member) = (list::wanted(backend, 5), list::each(backend, table, "m", &condition));
+            (format!("SELECT m.organization_id, m.id FROM {wanted} {member}"), list::ids(&delta.remove))
+        }
     };
     let statement = Statement::from_sql_and_values(
         backend,
         format!(
-            "UPDATE {table} SET until = $1, closed_by = $2 \
-             WHERE organization_id = $3 AND group_id = $4 AND until IS NULL AND {which} RETURNING {column} AS id"
+            "UPDATE {table} AS r SET until = $1, closed_by = $2 {} AND r.until IS NULL RETURNING {column} AS id",
+            list::where_found(backend, &found)
         ),
         [now.into(), tx.event.into(), tx.organization().into(), group.into(), ids],
     );
@@ -245,9 +261,12 @@ pub(in crate::domain) async fn open(
 ) -> Result<Vec<Uuid>> {
     let backend = tx.db.get_database_backend();
     let pairs: Vec<_> = add.iter().map(|id| [Uuid::now_v7().simple().to_string(), id.simple().to_string()]).collect();
-    let (pairs_sql, pair) = match backend {
-        DbBackend::Postgres => ("jsonb_array_elements($5) AS pair(value)", ["(value->>0)::uuid", "(value->>1)::uuid"]),
-        _ => ("json_each($5)", ["unhex(value->>0)", "unhex(value->>1)"]),
+    // The index of what is open, by its condition, which on SQLite is shorter.
+    let (pairs_sql, pair, open) = match backend {
+        DbBackend::Postgres => {
+            ("jsonb_array_elements($5) AS pair(value)", ["(value->>0)::uuid", "(value->>1)::uuid"], OPEN)
+        }
+        _ => ("json_each($5)", ["unhex(value->>0)", "unhex(value->>1)"], "until IS NULL"),
     };
     let statement = Statement::from_sql_and_values(
         backend,
@@ -255,7 +274,7 @@ pub(in crate::domain) async fn open(
         format!(
             "INSERT INTO {table} (organization_id, id, group_id, {column}, since, opened_by) \
              SELECT $1, {}, $2, {}, $3, $4 FROM {pairs_sql} WHERE TRUE \
-             ON CONFLICT (organization_id, group_id, {column}) WHERE until IS NULL DO NOTHING RETURNING {column} AS id",
+             ON CONFLICT (organization_id, group_id, {column}) WHERE {open} DO NOTHING RETURNING {column} AS id",
             pair[0], pair[1]
         ),
         [tx.organization().into(), group.into(), now.into(), tx.event.into(), json!(pairs).into()],
@@ -266,19 +285,30 @@ pub(in crate::domain) async fn open(
 
 /// Refuses a nesting that would close a circle or stand deeper than [`MAX_NESTING`].
 pub(in crate::domain) async fn check_nesting(tx: &Tx<'_>, group: Uuid, members: &BTreeSet<Uuid>) -> Result<()> {
+    let backend = tx.db.get_database_backend();
     // Down from the new members: reaching the group itself would be a circle. Up from the group: how deep it is.
     let text = format!(
         "WITH RECURSIVE below(id, depth) AS ( \
            SELECT r.id, 1 FROM \"group\" r WHERE r.organization_id = $1 AND r.id {among} \
-           UNION SELECT n.member_id, b.depth + 1 FROM below b JOIN group_nesting n \
-             ON n.organization_id = $1 AND n.group_id = b.id AND n.until IS NULL WHERE b.depth <= {MAX_NESTING}), \
+           UNION SELECT n.member_id, b.depth + 1 FROM below b {member} WHERE b.depth <= {MAX_NESTING}), \
          above(id, depth) AS ( \
            SELECT r.id, 0 FROM \"group\" r WHERE r.organization_id = $1 AND r.id = $3 \
-           UNION SELECT n.group_id, a.depth + 1 FROM above a JOIN group_nesting n \
-             ON n.organization_id = $1 AND n.member_id = a.id AND n.until IS NULL WHERE a.depth <= {MAX_NESTING}) \
+           UNION SELECT n.group_id, a.depth + 1 FROM above a {group} WHERE a.depth <= {MAX_NESTING}) \
          SELECT (SELECT count(*) FROM below WHERE id = $3) AS circles, \
                 (SELECT max(depth) FROM below) + (SELECT max(depth) FROM above) AS depth",
-        among = list::among(tx.db.get_database_backend(), 2)
+        among = list::among(backend, 2),
+        member = list::each(
+            backend,
+            "group_nesting",
+            "n",
+            "n.organization_id = $1 AND n.group_id = b.id AND n.until IS NULL AND n.since > '-infinity'"
+        ),
+        group = list::each(
+            backend,
+            "group_nesting",
+            "n",
+            "n.organization_id = $1 AND n.member_id = a.id AND n.until IS NULL"
+        ),
     );
     let values = [tx.organization().into(), list::ids(members), group.into()];
     let statement = Statement::from_sql_and_values(tx.db.get_database_backend(), text, values);

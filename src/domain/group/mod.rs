@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{self, Entry, INSTANT, Part, Subject};
 
 use members::{Delta, Moved, One, apply, lock_for_nesting};
-pub(super) use members::{check_nesting, lock_organization, moved_by, open};
+pub(super) use members::{OPEN, check_nesting, lock_organization, moved_by, open};
 pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search, sees_groups};
 use selection::{is_selection, resolve_selections};
 
@@ -228,6 +228,10 @@ pub(super) async fn change_in(
     Ok(Change::made(after, entry))
 }
 
+/// The open interval of the user `$3` in the group `$2`, for FROM, on PostgreSQL: looked up by the index of what is open.
+const OPEN_MEMBERSHIP: &str = "LATERAL (SELECT m.organization_id, m.id FROM membership m WHERE m.organization_id = $1 \
+     AND m.group_id = $2 AND m.user_id = $3 AND m.until IS NULL AND m.since > '-infinity' OFFSET 0) AS open";
+
 /// One user comes or goes, which is nearly all that happens to groups. Whoever else changes the group meanwhile does not
 /// matter; whether the user is one that can come or go is found out by the statement that writes.
 fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One) -> Change<Group> {
@@ -240,7 +244,8 @@ fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One) -> Change<Group> {
         let ids: [sea_orm::Value; 3] = [tx.organization().into(), before.id.into(), user.into()];
         ids.into_iter().chain(more.iter().cloned()).collect::<Vec<_>>()
     };
-    let member = "EXISTS (SELECT 1 FROM membership m WHERE m.organization_id = $1 AND m.group_id = $2 AND m.user_id = $5 AND m.until IS NULL)";
+    let member = "EXISTS (SELECT 1 FROM membership m WHERE m.organization_id = $1 AND m.group_id = $2 AND m.user_id = $5 AND m.until IS NULL \
+         AND m.since > '-infinity' LIMIT 1 OFFSET 0)";
     let (condition, moved) = if come {
         // Share-locked, so that nobody is deleted while being added; before the group, as whoever deletes does it.
         let condition = format!(
@@ -253,13 +258,12 @@ fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One) -> Change<Group> {
     } else {
         let mut condition = member.to_owned();
         if cx.confined_to().is_some() {
-            let protected =
-                r#"EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $5 AND r.protected = TRUE)"#;
+            let protected = r#"EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = $5 AND r.protected = TRUE LIMIT 1 OFFSET 0)"#;
             condition.push_str(&format!(" AND NOT {protected} AND {}", protection::NOBODY_WATCHED));
         }
-        let set = format!("membership SET until = {INSTANT}, closed_by = $4");
-        let open = "organization_id = $1 AND group_id = $2 AND user_id = $3 AND until IS NULL";
-        (condition, Part::update(&set, open, ids(&[tx.event.into()])).that_must_touch())
+        let set = format!("membership AS r SET until = {INSTANT}, closed_by = $4");
+        let open = "r.organization_id = ANY(ARRAY[open.organization_id]) AND r.id = open.id AND r.until IS NULL";
+        (condition, Part::update(&set, open, ids(&[tx.event.into()])).from(OPEN_MEMBERSHIP).that_must_touch())
     };
     let values = vec![tx.organization().into(), before.id.into(), before.connection_id.into(), now.into(), user.into()];
     let main = Part::count(r#""group""#, condition, values, user);
@@ -298,8 +302,9 @@ pub(super) async fn delete_in(
     let watch = Watch::begin(cx, tx).await?;
     write(tx, id, row).await?;
     renew_around(tx, &[id], now).await?;
-    let memberships = close_all(tx, "membership", "group_id = $4", id, now).await?;
-    let nestings = close_all(tx, "group_nesting", "(group_id = $4 OR member_id = $4)", id, now).await?;
+    let memberships = close_all(tx, "membership", "group_id = $4 AND since > '-infinity'", id, now).await?;
+    let inner = close_all(tx, "group_nesting", "group_id = $4 AND since > '-infinity'", id, now).await?;
+    let nestings = inner + close_all(tx, "group_nesting", "member_id = $4", id, now).await?;
     let mappings = close_all(tx, "role_mapping", "group_id = $4", id, now).await?;
     watch.end(cx, tx).await?;
     let before = json!({
@@ -313,17 +318,25 @@ pub(super) async fn delete_in(
 /// is no longer so. Called before the intervals are closed.
 pub(super) async fn renew_around(tx: &Tx<'_>, members: &[Uuid], now: DateTime<Utc>) -> Result<()> {
     let backend = tx.db.get_database_backend();
-    // Locked in one order, so that two leavers of the same groups do not wait for each other.
-    let lock = if backend == DbBackend::Postgres { "ORDER BY g.id FOR NO KEY UPDATE" } else { "" };
-    let among = list::among(backend, 3);
+    let direct = list::each_of(backend, (2, 3), "membership", "m", "user_id");
+    let nested = list::each_of(backend, (2, 3), "group_nesting", "n", "member_id");
+    let around = format!(
+        "(SELECT m.group_id FROM {direct} WHERE m.until IS NULL \
+          UNION SELECT n.group_id FROM {nested} WHERE n.until IS NULL ORDER BY 1) AS around"
+    );
+    let condition = "g.organization_id = $2 AND g.id = around.group_id AND g.deleted_at IS NULL";
+    let group = match backend {
+        // Locked in one order, so that two leavers of the same groups do not wait for each other.
+        DbBackend::Postgres => format!(
+            r#"CROSS JOIN LATERAL (SELECT g.* FROM "group" g WHERE {condition} OFFSET 0 FOR NO KEY UPDATE) AS g"#
+        ),
+        _ => list::each(backend, "group", "g", condition),
+    };
+    let found = format!("SELECT g.organization_id, g.id FROM {around} {group}");
     let text = format!(
-        r#"UPDATE "group" SET version = version + 1, updated_at = CASE WHEN updated_at > $1 THEN updated_at ELSE $1 END
-           WHERE organization_id = $2 AND id IN (
-             SELECT g.id FROM "group" g WHERE g.organization_id = $2 AND g.deleted_at IS NULL AND g.id IN (
-               SELECT group_id FROM membership WHERE organization_id = $2 AND until IS NULL AND user_id {among}
-               UNION ALL
-               SELECT group_id FROM group_nesting WHERE organization_id = $2 AND until IS NULL AND member_id {among})
-             {lock})"#
+        r#"UPDATE "group" AS r SET version = version + 1,
+             updated_at = CASE WHEN updated_at > $1 THEN updated_at ELSE $1 END {}"#,
+        list::where_found(backend, &found)
     );
     let values = [now.into(), tx.organization().into(), list::ids(members)];
     tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;

@@ -4,6 +4,7 @@ use sea_orm::{FromQueryResult, Statement};
 use std::collections::HashMap;
 use uuid::Uuid;
 
+use super::members::OPEN;
 use super::{COLUMNS, Group, TABLE};
 use crate::authz::Action;
 use crate::context::Cx;
@@ -32,8 +33,8 @@ pub async fn get(cx: &Cx, id: Uuid) -> Result<Group> {
 pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Group>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
     let text = format!(
-        r#"SELECT {COLUMNS} FROM "group" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND r.id {}"#,
-        list::among(cx.backend(), 2)
+        "SELECT {COLUMNS} FROM {} WHERE r.deleted_at IS NULL",
+        list::each_of(cx.backend(), (1, 2), "group", "r", "id")
     );
     let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), list::ids(ids)]);
     Ok(Group::find_by_statement(statement).all(cx.db()).await?)
@@ -87,23 +88,27 @@ pub async fn members_of(cx: &Cx, groups: &[Uuid], named: bool) -> Result<HashMap
         [one] => ("= $2".into(), (*one).into()),
         _ => (list::among(cx.backend(), 2), list::ids(groups)),
     };
-    let [user, user_name] = match named && sees_users(cx) {
+    let [user, user_name]: [String; 2] = match named && sees_users(cx) {
         true => [
-            r#"JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id"#,
-            "coalesce(u.display_name, u.user_name)",
+            list::each(cx.backend(), "user", "u", "u.organization_id = m.organization_id AND u.id = m.user_id"),
+            "coalesce(u.display_name, u.user_name)".into(),
         ],
-        false => ["", "NULL"],
+        false => ["".into(), "NULL".into()],
     };
-    let [group, group_name] = match named {
-        true => [r#"JOIN "group" g ON g.organization_id = n.organization_id AND g.id = n.member_id"#, "g.display_name"],
-        false => ["", "NULL"],
+    let [group, group_name]: [String; 2] = match named {
+        true => [
+            list::each(cx.backend(), "group", "g", "g.organization_id = n.organization_id AND g.id = n.member_id"),
+            "g.display_name".into(),
+        ],
+        false => ["".into(), "NULL".into()],
     };
     let text = format!(
         r#"SELECT m.group_id, m.user_id AS id, FALSE AS is_group, {user_name} AS display
-           FROM membership m {user} WHERE m.organization_id = $1 AND m.until IS NULL AND m.group_id {among}
+           FROM membership m {user} WHERE m.organization_id = $1 AND m.until IS NULL AND m.since > '-infinity'
+             AND m.group_id {among}
            UNION ALL
            SELECT n.group_id, n.member_id, TRUE, {group_name} FROM group_nesting n {group}
-           WHERE n.organization_id = $1 AND n.until IS NULL AND n.group_id {among}
+           WHERE n.organization_id = $1 AND n.until IS NULL AND n.since > '-infinity' AND n.group_id {among}
            ORDER BY 1, 3, 2"#
     );
     let values = vec![cx.organization().into(), values];
@@ -122,7 +127,7 @@ pub async fn members_of(cx: &Cx, groups: &[Uuid], named: bool) -> Result<HashMap
 pub async fn has_at_most(cx: &Cx, id: Uuid, limit: u64) -> Result<bool> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
     let text = format!(
-        "SELECT 1 FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL LIMIT 1 OFFSET {limit}"
+        "SELECT 1 FROM membership WHERE organization_id = $1 AND group_id = $2 AND {OPEN} LIMIT 1 OFFSET {limit}"
     );
     let values = [cx.organization().into(), id.into()];
     Ok(cx.db().query_along(Statement::from_sql_and_values(cx.backend(), text, values)).await?.is_empty())

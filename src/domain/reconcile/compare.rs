@@ -15,6 +15,7 @@ use super::{Class, Kind, Named, thing};
 use crate::context::Cx;
 use crate::domain::access::{self, Moment};
 use crate::domain::document::fold;
+use crate::domain::live_index::LiveIndex;
 use crate::domain::{connection, list, user as accounts};
 use crate::error::Result;
 
@@ -302,8 +303,11 @@ pub(super) struct GroupRow {
 
 /// The live groups of the connection.
 pub(super) async fn groups_of(cx: &Cx, id: Uuid) -> Result<Vec<GroupRow>> {
-    let text = r#"SELECT id, external_id, display_name FROM "group" WHERE organization_id = $1 AND connection_id = $2
-        AND deleted_at IS NULL ORDER BY id"#;
+    let text = format!(
+        r#"SELECT id, external_id, display_name FROM "group" r WHERE organization_id = $1 AND connection_id = $2
+           AND deleted_at IS NULL{} ORDER BY id"#,
+        LiveIndex::Owner.condition(cx.backend())
+    );
     let values = [cx.organization().into(), id.into()];
     let groups = GroupRow::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
     Ok(groups.all(cx.db()).await?)

@@ -22,6 +22,29 @@ impl Dialect {
         }
     }
 
+    pub(super) fn backend(self) -> DbBackend {
+        match self {
+            Sqlite => DbBackend::Sqlite,
+            Postgres => DbBackend::Postgres,
+        }
+    }
+
+    /// What the index of a group's open members asks for beside `until IS NULL`.
+    pub(super) fn open_by_group(self) -> &'static str {
+        match self {
+            Sqlite => "",
+            Postgres => " AND m.since > '-infinity'",
+        }
+    }
+
+    /// Is one of those that `select` finds. As a list, PostgreSQL looks each up by an index; it would join with all.
+    pub(super) fn among(self, select: &str) -> String {
+        match self {
+            Sqlite => format!("IN ({select})"),
+            Postgres => format!("= ANY(ARRAY({select}))"),
+        }
+    }
+
     /// Text compares by code point: SQLite's habit, and a collation of PostgreSQL.
     pub(super) fn collate(self) -> &'static str {
         match self {

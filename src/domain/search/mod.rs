@@ -101,6 +101,25 @@ impl Filter {
         }
     }
 
+    /// Whether an index finds the few resources that it can match.
+    pub fn narrows(&self) -> bool {
+        match self {
+            Self::Compare(AttrPath { schema: None, name, sub }, op, Literal::String(_)) => {
+                let indexed = |names: &[&str]| names.iter().any(|indexed| name.eq_ignore_ascii_case(indexed));
+                let value = sub.as_deref().is_none_or(|sub| sub.eq_ignore_ascii_case("value"));
+                match op {
+                    Op::Eq if sub.is_none() && indexed(&["id", "userName", "externalId", "displayName"]) => true,
+                    Op::Eq => value && indexed(&["emails", "groups", "members"]),
+                    Op::Sw => sub.is_none() && indexed(&["userName", "displayName"]),
+                    Op::Gt | Op::Ge => indexed(&["meta"]),
+                    _ => false,
+                }
+            }
+            Self::And(list) => list.iter().any(Self::narrows),
+            _ => false,
+        }
+    }
+
     /// The same question put to `ty` in a search over several kinds: an attribute that only `other` has has no value
     /// here (RFC 7644 section 3.4.2.1). What neither has stays, to be refused.
     pub fn put_to(&self, ty: &ResourceType, other: &ResourceType) -> Self {

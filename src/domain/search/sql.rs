@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::dialect::Dialect;
 use super::typed::{Node, Test, compare_text, typed};
 use super::{AttrPath, Filter, Op};
+use crate::domain::live_index::LiveIndex;
 use crate::domain::schema::{Attribute, Kind, ResourceType, Returned};
 use crate::error::{Error, Result};
 
@@ -157,7 +158,10 @@ impl Writer {
                 if let Some(address) = required_value(inner) {
                     let key = self.bind(address);
                     let found = format!(
-                        "r.id IN (SELECT k.user_id FROM user_email k WHERE k.organization_id = $1 AND k.value_key = {key})"
+                        "r.id {}",
+                        self.dialect.among(&format!(
+                            "SELECT k.user_id FROM user_email k WHERE k.organization_id = $1 AND k.value_key = {key}"
+                        ))
                     );
                     // The address alone decides, or narrows the rows whose elements must be looked at.
                     return match inner {
@@ -180,12 +184,14 @@ impl Writer {
     fn groups(&mut self, inner: &Node) -> String {
         let direct = Relation { value: "m.group_id", kind: "direct" };
         let (group, condition) = self.group_of(direct, inner);
+        // What is found through the group is open as its index says it.
+        let open = self.dialect.open_by_group();
         let direct = format!(
-            "SELECT m.user_id FROM {group}membership m WHERE m.organization_id = $1 AND m.until IS NULL{condition}"
+            "SELECT m.user_id FROM {group}membership m WHERE m.organization_id = $1 AND m.until IS NULL{open}{condition}"
         );
         // A group around another has only users that are in a group themselves.
         if matches!(inner, Node::Always(_)) {
-            return format!("r.id IN ({direct})");
+            return format!("r.id {}", self.dialect.among(&direct));
         }
         let indirect = Relation { value: "n.group_id", kind: "indirect" };
         let (group, condition) = self.group_of(indirect, inner);
@@ -203,9 +209,9 @@ impl Writer {
                WHERE n.organization_id = $1 AND n.until IS NULL{condition} \
                UNION SELECT a.top, n.member_id FROM below a CROSS JOIN group_nesting n \
                WHERE n.organization_id = $1 AND n.group_id = a.id AND n.until IS NULL) SELECT top, id FROM below) b \
-             CROSS JOIN membership m WHERE m.organization_id = $1 AND m.group_id = b.id AND m.until IS NULL{other_way}"
+             CROSS JOIN membership m WHERE m.organization_id = $1 AND m.group_id = b.id AND m.until IS NULL{open}{other_way}"
         );
-        format!("r.id IN ({direct} UNION ALL {indirect})")
+        format!("r.id {}", self.dialect.among(&format!("{direct} UNION ALL {indirect}")))
     }
 
     /// What must hold of the group of a relation, and where its row comes from if that is needed.
@@ -232,7 +238,7 @@ impl Writer {
                 "SELECT m.group_id FROM {table} m WHERE m.organization_id = $1 AND m.until IS NULL AND {inner}"
             ));
         }
-        format!("r.id IN ({})", arms.join(" UNION ALL "))
+        format!("r.id {}", self.dialect.among(&arms.join(" UNION ALL ")))
     }
 
     fn relation_test(&mut self, relation: Relation, place: &[&str], test: &Test) -> String {
@@ -256,6 +262,13 @@ impl Writer {
     }
 
     fn column_test(&mut self, column: &str, test: &Test) -> String {
+        let index = match (column, test) {
+            ("r.user_name_key", Test::Text(..)) => Some(LiveIndex::UserName),
+            ("r.display_name_key", Test::Text(..)) => Some(LiveIndex::DisplayName),
+            ("r.updated_at", Test::Instant(..)) => Some(LiveIndex::Change),
+            _ => None,
+        };
+        let index = index.map_or("", |index| index.condition(self.dialect.backend()));
         match (column, test) {
             ("r.id", Test::Text(_, text)) => self.uuid_test(column, text),
             ("r.version", Test::Text(_, text)) => match version(text) {
@@ -268,10 +281,10 @@ impl Writer {
             (_, Test::Present) => format!("({column} IS NOT NULL AND {column} <> '')"),
             (_, Test::Text(op, text)) => {
                 let test = self.text_test(column, *op, text);
-                format!("({column} IS NOT NULL AND {test})")
+                format!("({column} IS NOT NULL AND {test}{index})")
             }
             (_, Test::Instant(op, micros)) => match DateTime::from_timestamp_micros(*micros) {
-                Some(instant) => format!("{column} {} {}", symbol(*op), self.bind(instant)),
+                Some(instant) => format!("({column} {} {}{index})", symbol(*op), self.bind(instant)),
                 None => "FALSE".to_owned(),
             },
             // No column holds numbers of an attribute.

@@ -19,8 +19,9 @@ use crate::domain::document::{self, MemberChange};
 use crate::domain::extension::types;
 use crate::domain::failure::Report;
 use crate::domain::group::GroupEdit;
+use crate::domain::live_index::LiveIndex;
 use crate::domain::schema::ENTERPRISE;
-use crate::domain::{group, user};
+use crate::domain::{group, list, user};
 use crate::error::{Error, Result};
 use crate::ledger::hex;
 use crate::store::Lease;
@@ -124,14 +125,6 @@ struct Mark {
     image: Option<(Vec<u8>, i64)>,
 }
 
-/// The SQL of the texts in the JSON array that is parameter `n`.
-fn texts(backend: DbBackend, n: usize) -> String {
-    match backend {
-        DbBackend::Postgres => format!("IN (SELECT jsonb_array_elements_text(${n}))"),
-        _ => format!("IN (SELECT value FROM json_each(${n}))"),
-    }
-}
-
 /// What the connection owns of these, by the source's id.
 async fn known(cx: &Cx, kind: Kind, ids: &[&str]) -> Result<HashMap<String, Known>> {
     let Some(connection) = cx.confined_to() else { return Ok(HashMap::new()) };
@@ -139,11 +132,17 @@ async fn known(cx: &Cx, kind: Kind, ids: &[&str]) -> Result<HashMap<String, Know
         Kind::User => ("user", "r.active"),
         Kind::Group => ("group", "TRUE"),
     };
+    let condition = "r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL \
+         AND r.external_id = wanted.external_id";
+    let row = list::each(cx.backend(), table, "r", condition);
+    let wanted = match cx.backend() {
+        DbBackend::Postgres => "SELECT value AS external_id FROM jsonb_array_elements_text($3)",
+        _ => "SELECT value AS external_id FROM json_each($3)",
+    };
     let text = format!(
-        r#"SELECT r.id, r.external_id, r.version, {active} AS active, p.digest, p.version AS "left" FROM "{table}" r
-           LEFT JOIN pulled p ON p.organization_id = r.organization_id AND p.resource_id = r.id
-           WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL AND r.external_id {}"#,
-        texts(cx.backend(), 3)
+        r#"SELECT r.id, r.external_id, r.version, {active} AS active, p.digest, p.version AS "left"
+           FROM ({wanted}) AS wanted {row}
+           LEFT JOIN pulled p ON p.organization_id = r.organization_id AND p.resource_id = r.id"#
     );
     let values = [cx.organization().into(), connection.into(), json!(ids).into()];
     let statement = Statement::from_sql_and_values(cx.backend(), text, values);
@@ -451,7 +450,8 @@ async fn group_over(
     let (mut changes, mut moved) = (Vec::new(), Moved::default());
     if let Some(members) = members {
         let text = "SELECT user_id AS id FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL \
-             UNION ALL SELECT member_id FROM group_nesting WHERE organization_id = $1 AND group_id = $2 AND until IS NULL";
+               AND since > '-infinity' UNION ALL SELECT member_id FROM group_nesting WHERE organization_id = $1 \
+               AND group_id = $2 AND until IS NULL AND since > '-infinity'";
         let values = [cx.organization().into(), known.id.into()];
         let statement = Statement::from_sql_and_values(cx.backend(), text, values);
         let rows = cx.app.store.write.query_all_raw(statement).await?;
@@ -482,9 +482,10 @@ pub async fn seen(cx: &Cx, run: Uuid, kind: Kind) -> Result<(u64, u64)> {
     let text = format!(
         r#"SELECT count(p.resource_id) AS seen, count(*) AS live FROM "{}" r LEFT JOIN pulled p
              ON p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3
-           WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL
+           WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL{}
              AND r.external_id IS NOT NULL"#,
-        kind.name()
+        kind.name(),
+        LiveIndex::Owner.condition(cx.backend())
     );
     let values = [cx.organization().into(), connection.into(), run.into()];
     let statement = Statement::from_sql_and_values(cx.backend(), text, values);
@@ -521,10 +522,11 @@ pub async fn absent(cx: &Cx, run: Uuid, kind: Kind, most: u64) -> Result<Vec<Str
     let Some(connection) = cx.confined_to() else { return Ok(Vec::new()) };
     let text = format!(
         r#"SELECT r.external_id FROM "{}" r WHERE r.organization_id = $1 AND r.connection_id = $2
-             AND r.deleted_at IS NULL AND r.external_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pulled p
+             AND r.deleted_at IS NULL{} AND r.external_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pulled p
                WHERE p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3)
            ORDER BY r.id LIMIT {most}"#,
-        kind.name()
+        kind.name(),
+        LiveIndex::Owner.condition(cx.backend())
     );
     let values = [cx.organization().into(), connection.into(), run.into()];
     let rows = cx.app.store.write.query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
@@ -538,10 +540,11 @@ pub async fn remove_absent(cx: &Cx, run: Uuid, kind: Kind, after: Uuid) -> Resul
     let Some(connection) = cx.confined_to() else { return Ok((carried, None)) };
     let text = format!(
         r#"SELECT r.id, r.external_id FROM "{}" r WHERE r.organization_id = $1 AND r.connection_id = $2
-             AND r.deleted_at IS NULL AND r.external_id IS NOT NULL AND r.id > $4 AND NOT EXISTS (SELECT 1 FROM pulled p
+             AND r.deleted_at IS NULL{} AND r.external_id IS NOT NULL AND r.id > $4 AND NOT EXISTS (SELECT 1 FROM pulled p
                WHERE p.organization_id = r.organization_id AND p.resource_id = r.id AND p.seen_run_id = $3)
            ORDER BY r.id LIMIT {PART}"#,
-        kind.name()
+        kind.name(),
+        LiveIndex::Owner.condition(cx.backend())
     );
     let values = [cx.organization().into(), connection.into(), run.into(), after.into()];
     let rows = cx.app.store.write.query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;

@@ -133,11 +133,13 @@ async fn make(cx: &Cx, ty: &ResourceType, owner: Option<Uuid>, document: &Map<St
 }
 
 /// True where the connection `$3` knows nobody by the external id `$4`. Live and deleted ones have an index each; asked for
-/// both at once, a database would walk through all.
+/// both at once, a database would walk through all. An OFFSET keeps PostgreSQL from joining with a whole table.
 const UNKNOWN: &str = r#"NOT EXISTS (SELECT 1 FROM "user" k
-      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NULL)
+      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NULL
+      LIMIT 1 OFFSET 0)
     AND NOT EXISTS (SELECT 1 FROM "user" k
-      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NOT NULL)"#;
+      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NOT NULL
+      LIMIT 1 OFFSET 0)"#;
 
 /// The account that `owner` means by `external_id`: a live one, or else one that may still come back.
 async fn known(tx: &Tx<'_>, owner: Option<Uuid>, external_id: Option<&str>) -> Result<Option<User>> {
@@ -465,9 +467,11 @@ pub(super) async fn suspend_in(tx: &Tx<'_>, ty: &ResourceType, user: User) -> Re
 /// Ends every open interval of these accounts in `table`; returns how many.
 pub(super) async fn close_held(tx: &Tx<'_>, table: &str, users: &[Uuid], now: DateTime<Utc>) -> Result<u64> {
     let backend = tx.db.get_database_backend();
+    let held = list::each_of(backend, (3, 4), table, "m", "user_id");
+    let open = format!("SELECT m.organization_id, m.id FROM {held} WHERE m.until IS NULL");
     let text = format!(
-        "UPDATE {table} SET until = $1, closed_by = $2 WHERE organization_id = $3 AND until IS NULL AND user_id {}",
-        list::among(backend, 4)
+        "UPDATE {table} AS r SET until = $1, closed_by = $2 {} AND r.closed_by IS NULL",
+        list::where_found(backend, &open)
     );
     let values = [now.into(), tx.event.into(), tx.organization().into(), list::ids(users)];
     Ok(tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?.rows_affected())

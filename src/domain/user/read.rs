@@ -36,8 +36,8 @@ pub(super) async fn one(cx: &Cx, id: Uuid, with_groups: bool, action: Action) ->
 pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
     let text = format!(
-        r#"SELECT {COLUMNS} FROM "user" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL AND r.id {}"#,
-        list::among(cx.backend(), 2)
+        "SELECT {COLUMNS} FROM {} WHERE r.deleted_at IS NULL",
+        list::each_of(cx.backend(), (1, 2), "user", "r", "id")
     );
     let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), list::ids(ids)]);
     Ok(User::find_by_statement(statement).all(cx.db()).await?)

@@ -111,19 +111,25 @@ impl World {
             "organization_id {uuid} NOT NULL, id {uuid} NOT NULL, external_id {key}, display_name_key {key},
              created_at {instant} NOT NULL, updated_at {instant} NOT NULL, version bigint NOT NULL, search {json} NOT NULL"
         );
+        // What PostgreSQL's conditions name so that they fit one index.
+        let (document, since) = match postgres {
+            true => (", document text NOT NULL DEFAULT '{}'", ", since timestamptz NOT NULL DEFAULT now()"),
+            false => ("", ""),
+        };
         for sql in [
             format!(
-                "CREATE TEMPORARY TABLE \"user\" ({common}, user_name_key {key} NOT NULL, active boolean NOT NULL)"
+                "CREATE TEMPORARY TABLE \"user\"
+                 ({common}, user_name_key {key} NOT NULL, active boolean NOT NULL{document})"
             ),
-            format!("CREATE TEMPORARY TABLE \"group\" ({common})"),
+            format!("CREATE TEMPORARY TABLE \"group\" ({common}{document})"),
             format!("CREATE TEMPORARY TABLE user_email (organization_id {uuid}, user_id {uuid}, value_key {key})"),
             format!(
                 "CREATE TEMPORARY TABLE membership
-                 (organization_id {uuid}, group_id {uuid}, user_id {uuid}, until {instant})"
+                 (organization_id {uuid}, group_id {uuid}, user_id {uuid}, until {instant}{since})"
             ),
             format!(
                 "CREATE TEMPORARY TABLE group_nesting
-                 (organization_id {uuid}, group_id {uuid}, member_id {uuid}, until {instant})"
+                 (organization_id {uuid}, group_id {uuid}, member_id {uuid}, until {instant}{since})"
             ),
         ] {
             db.execute_unprepared(&sql).await.unwrap();

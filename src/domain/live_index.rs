@@ -1,0 +1,35 @@
+//! Which index of live users or groups answers a statement.
+//!
+//! PostgreSQL plans shared statements once, perhaps while a table is empty. Then several indexes that begin with the
+//! organization look equally good, and the one that is taken may lead through all rows of the organization. So on
+//! PostgreSQL each index of live rows answers only a statement that asks for it: its condition holds a comparison that
+//! is always true and that no statement makes by accident. A document is a JSON object, and so never one of these words.
+
+use sea_orm::DbBackend;
+
+/// An index of live rows, by what it leads with after the organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveIndex {
+    /// The folded `userName`.
+    UserName,
+    /// The folded display name, then the id.
+    DisplayName,
+    /// The instant of the last change, then the id.
+    Change,
+    /// The owning connection, then the id.
+    Owner,
+}
+
+impl LiveIndex {
+    /// ` AND …`, a condition on the row `r` that only this index fulfils.
+    pub fn condition(self, backend: DbBackend) -> &'static str {
+        match (backend, self) {
+            (DbBackend::Postgres, Self::UserName) => " AND r.document <> 'by userName'",
+            (DbBackend::Postgres, Self::DisplayName) => " AND r.document <> 'by displayName'",
+            (DbBackend::Postgres, Self::Change) => " AND r.document <> 'by change'",
+            (DbBackend::Postgres, Self::Owner) => " AND r.document <> 'by owner'",
+            // SQLite plans each statement by its text alone and takes the index that fits most of it.
+            _ => "",
+        }
+    }
+}
