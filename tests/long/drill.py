@@ -315,15 +315,11 @@ class Client:
 
 
 class Record:
-    """What clients were told, shared by all of them."""
+    """What was acknowledged to clients, and what was not: shared by all loads of a drill."""
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.users, self.requests, self.unknown, self.answers = {}, [], [], []
-
-    def note(self, kind, answer):
-        with self.lock:
-            self.answers.append((kind, answer))
+        self.users, self.requests, self.unknown = {}, [], []
 
     def acknowledge(self, answer, subject, action):
         with self.lock:
@@ -336,6 +332,7 @@ class Load:
     def __init__(self, server, credentials, clients=6, pause=0.0, record=None, name="load", limit=REQUEST_LIMIT + 2):
         self.server, self.credentials, self.pause, self.name, self.limit = server, credentials, pause, name, limit
         self.record = record or Record()
+        self.answers, self.lock = [], threading.Lock()
         self.stopping = threading.Event()
         self.threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(clients)]
         self.threads.append(threading.Thread(target=self._manage, daemon=True))
@@ -353,6 +350,10 @@ class Load:
             thread.join()
         return self
 
+    def _note(self, kind, answer):
+        with self.lock:
+            self.answers.append((kind, answer))
+
     def _write(self, number):
         client, last, count = Client(self.server, self.credentials, self.limit), None, 0
         while not self.stopping.is_set():
@@ -366,7 +367,7 @@ class Load:
 
     def create(self, client, name):
         answer = client.scim("POST", "/Users", {"schemas": [USER], "userName": name, "externalId": name, "title": "new"})
-        self.record.note("create", answer)
+        self._note("create", answer)
         if answer.status == 201:
             made = answer.json()
             with self.record.lock:
@@ -382,7 +383,7 @@ class Load:
         with self.record.lock:
             self.record.users[user]["titles"].add(title)
         answer = client.patch(f"/Users/{user}", {"op": "replace", "path": "title", "value": title})
-        self.record.note("change", answer)
+        self._note("change", answer)
         with self.record.lock:
             if answer.status == 200:
                 self.record.users[user]["titles"] = {title}
@@ -401,10 +402,10 @@ class Load:
             count += 1
             if count % 2:
                 answer = client.graphql("{ organization { users(first: 5) { nodes { id } } } }")
-                self.record.note("query", answer)
+                self._note("query", answer)
             else:
                 answer = client.graphql(make, n=f"{self.name} group {count}")
-                self.record.note("mutation", answer)
+                self._note("mutation", answer)
                 if succeeded("mutation", answer):
                     self.record.acknowledge(answer, None, "group.created")
             time.sleep(max(self.pause, 0.05))
@@ -419,15 +420,15 @@ class Load:
 
     def answers_between(self, since, until=None):
         """What was asked in a span of time."""
-        with self.record.lock:
-            answers = list(self.record.answers)
+        with self.lock:
+            answers = list(self.answers)
         return [(kind, answer) for kind, answer in answers if answer.begun >= since and (not until or answer.begun < until)]
 
     def first_write_after(self, instant, seconds):
         """When the first write after an instant was acknowledged; none within so many seconds."""
         def find():
-            with self.record.lock:
-                recent = self.record.answers[-2000:]
+            with self.lock:
+                recent = self.answers[-2000:]
             ended = [a.ended for kind, a in recent if kind in ("create", "change") and a.ended > instant and succeeded(kind, a)]
             return min(ended, default=None)
         return await_until(find, seconds, 0.02)

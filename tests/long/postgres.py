@@ -143,10 +143,10 @@ class Cluster:
             return False
 
     def hold_connections(self, count):
-        """Takes so many connections away from everything else; the processes that hold them."""
-        command = ["psql", "-q", "-c", "SELECT pg_sleep(3600)", self.url()]
+        """Takes so many connections away from everything else; the idle clients that hold them."""
+        command = ["psql", "-q", self.url()]
         return [
-            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for _ in range(count)
         ]
 
