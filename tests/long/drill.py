@@ -93,15 +93,23 @@ def run(title, work, options=None):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     report = Report(title)
     with contextlib.ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix="rolecall-drill."))
-        # PostgreSQL's owner goes through it.
-        folder.chmod(0o711)
+        folder = make_folder()
         if arguments.keep:
             print(f"{title}: {folder}")
         else:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         work(Drill(arguments, report, folder, stack))
     sys.exit(report.close())
+
+
+def make_folder():
+    """A temporary folder that PostgreSQL's owner may go through."""
+    for parent in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        if all(folder.stat().st_mode & 0o001 for folder in (Path(parent), *Path(parent).parents)):
+            folder = Path(tempfile.mkdtemp(prefix="rolecall-drill.", dir=parent))
+            folder.chmod(0o711)
+            return folder
+    raise SystemExit("no temporary folder that PostgreSQL's owner can use")
 
 
 def build_server():

@@ -72,3 +72,39 @@ def list_events(client, action):
     """The subjects of the ledger's rows with this action."""
     time.sleep(1)
     return [row["subject_id"] for row in drills.read_ledger(client, None) if row["action"] == action]
+
+
+def create_users(client, names):
+    """Accounts through SCIM's Bulk, 500 at a time."""
+    for start in range(0, len(names), 500):
+        operations = [
+            {"method": "POST", "path": "/Users", "bulkId": name, "data": {"schemas": [drills.USER], "userName": name, "externalId": name}}
+            for name in names[start:start + 500]
+        ]
+        body = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations}
+        answer = client.scim("POST", "/Bulk", body)
+        assert answer.status == 200 and all(one["status"] == "201" for one in answer.json()["Operations"]), answer
+
+
+def count_live(client, connection):
+    """How many accounts a connection has."""
+    query = "query($c: ID!) { organization { users(first: 1, filter: { connectionId: $c }) { totalCount } } }"
+    return client.ask(query, c=connection)["organization"]["users"]["totalCount"]
+
+
+def list_deleted(client):
+    """The accounts of which the ledger says that they went with everybody of their connection."""
+    found, after = [], None
+    query = """query($a: String) { organization { events(first: 100, after: $a, filter: { action: "users.deleted_all" }) {
+        nodes { before } pageInfo { hasNextPage endCursor } } } }"""
+    while True:
+        page = client.ask(query, a=after)["organization"]["events"]
+        found += [id for node in page["nodes"] for id in node["before"]["ids"]]
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            return found
+
+
+def count_findings(client):
+    """How many differences the comparison has found."""
+    return client.ask("{ organization { findings(first: 1) { totalCount } } }")["organization"]["findings"]["totalCount"]
