@@ -20,7 +20,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
 
 /// How long a server that has ended waits for the database to be closed.
-const CLOSE: Duration = Duration::from_secs(5);
+const CLOSE: Duration = Duration::from_secs(4);
+/// How long a process that has ended waits for threads that a system call holds up.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Access follows the identity provider: SCIM 2.0 in, GraphQL to manage, a ledger to prove it.
 #[derive(Parser)]
@@ -152,8 +154,20 @@ struct SimulateArgs {
 }
 
 /// Does what the command line says.
-#[tokio::main]
-pub async fn run() -> ExitCode {
+pub fn run() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("rolecall: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(run_command());
+    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    code
+}
+
+async fn run_command() -> ExitCode {
     let command = parse().command;
     // The demo tells its own story; only what goes wrong may interrupt it.
     let usual = if matches!(command, Command::Demo(_)) { "warn" } else { "info,sqlx=warn,sea_orm_migration=warn" };

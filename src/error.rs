@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use uuid::Uuid;
+
 /// Everything that can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -38,6 +40,16 @@ pub enum Error {
     /// More requests than the caller's share; nothing was done.
     #[error("too many requests; try again in {seconds} s")]
     Limited { seconds: u64 },
+    /// The database cannot be used at present: it is not reached, has no place left or did not answer in time. The text
+    /// goes to the log, never to the caller.
+    #[error("the database cannot be used at present; try again in a few seconds")]
+    Unavailable(String),
+    /// The connection to the database was lost while it committed the write of this request.
+    #[error(
+        "the database did not confirm this change: it may or may not have been made; before you send it again, read \
+         what is there now, or look for the request {request_id} in the ledger"
+    )]
+    OutcomeUnknown { request_id: Uuid },
     /// A fault of ours or of the database. The text goes to the log, never to the caller.
     #[error("internal error: {0}")]
     Internal(String),
@@ -83,6 +95,9 @@ impl Rule {
     }
 }
 
+/// After so long a client may try again what met a database that cannot be used.
+pub const UNAVAILABLE_RETRY_AFTER_SECONDS: u64 = 2;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -99,6 +114,8 @@ impl Error {
             Self::Unsupported(_) => "UNSUPPORTED",
             Self::Busy(_) => "BUSY",
             Self::Limited { .. } => "RATE_LIMITED",
+            Self::Unavailable(_) => "UNAVAILABLE",
+            Self::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
             Self::Internal(_) => "INTERNAL",
         }
     }

@@ -213,6 +213,19 @@ fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr
     })
 }
 
+/// What a write became whose row in the ledger is `event`; none where there is no such row.
+///
+/// # Errors
+/// The database's own.
+pub async fn find_written(db: &Db, organization: Uuid, event: Uuid) -> Result<Option<Written>, DbErr> {
+    let text = "SELECT e.at, coalesce(g.version, 0) AS version FROM event e \
+         LEFT JOIN \"group\" g ON g.organization_id = e.organization_id AND g.id = e.subject_id \
+         WHERE e.organization_id = $1 AND e.id = $2";
+    let values = [organization.into(), event.into()];
+    let row = db.query_one_raw(Statement::from_sql_and_values(db.get_database_backend(), text, values)).await?;
+    row.map(|row| Ok(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })).transpose()
+}
+
 /// The first link, made with the organization.
 pub(crate) async fn begin_chain<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(), DbErr> {
     let head =

@@ -22,7 +22,9 @@ use crate::context::App;
 use crate::{graphql, jwt, metrics, scim, workers};
 
 /// How long requests that are being served may take to end once the server is told to stop.
-const DRAIN: Duration = Duration::from_secs(25);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
+/// How long the workers may take after that to write what they hold in memory.
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that is served.
 pub fn app(app: Arc<App>) -> Router {
@@ -57,11 +59,14 @@ fn panicked() -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
 }
 
-/// Ready means that the database answers.
+/// Ready means that the database answers and takes writes. What stands in the way goes to the log alone: anybody may ask.
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    match app.store.ping().await {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer"),
+    match app.store.check_ready().await {
+        Ok(()) => (StatusCode::OK, "ready"),
+        Err(reason) => {
+            tracing::warn!(reason, "not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "the database cannot be used; the log of this server says why")
+        }
     }
 }
 
@@ -112,18 +117,23 @@ async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'st
             std::future::pending::<()>().await;
         }
         drop(draining);
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     let served = tokio::select! {
         served = serving => served,
         () = overdue => {
-            tracing::warn!("some requests did not end within {} s and are cut off", DRAIN.as_secs());
+            tracing::warn!("some requests did not end within {} s and are cut off", DRAIN_TIMEOUT.as_secs());
             Ok(())
         }
     };
     let _ = ended.send(true);
-    if let Err(error) = working.await {
-        tracing::error!(%error, "the workers did not end in order");
+    match tokio::time::timeout(WORKERS_TIMEOUT, working).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the workers did not end in order"),
+        Err(_) => tracing::warn!(
+            "the workers did not end within {} s; what they held in memory (counts, last uses) is lost",
+            WORKERS_TIMEOUT.as_secs()
+        ),
     }
     served
 }

@@ -36,6 +36,8 @@ const PURGE: Duration = Duration::from_secs(60);
 const JUDGE: Duration = Duration::from_secs(60);
 /// A replica that was not heard of for so long judges no more.
 const JUDGE_LEASE: Duration = Duration::from_secs(150);
+/// So often the last answered write is read back, and a database that refused writes is tried.
+const STORAGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A key that an issuer gave up opens nothing here at most this long after.
 const REFRESH_KEYS: Duration = Duration::from_secs(5 * 60);
 /// The request log's rows and previews outlive their time by this at most.
@@ -49,6 +51,7 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
         look(&app, stop.clone()),
         announce(&app, stop.clone()),
         judge(&app, stop.clone()),
+        check_storage(&app, stop.clone()),
         retry(&app, stop)
     );
     // Last of all: whatever the others wrote while they ended joins the chain.
@@ -200,6 +203,42 @@ async fn judge(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
                 tracing::warn!(%error, "judging how connections are failed; it is tried again");
             },
         }
+    }
+}
+
+/// Holds the database to its answers: what it committed last is read back over another connection, and after it refused
+/// a write it is tried until it takes one.
+async fn check_storage(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(STORAGE_CHECK_INTERVAL);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+        }
+        tokio::select! {
+            () = told(&mut stop) => break,
+            () = read_back(app) => {}
+        }
+        app.store.close_idle_connections();
+        if app.store.health.failure().is_some() && app.store.probe_writes().await.is_ok() {
+            app.store.health.report_recovery();
+        }
+    }
+}
+
+async fn read_back(app: &Arc<App>) {
+    let Some((organization, event)) = app.last_commit.take() else { return };
+    match ledger::find_written(&app.store.authentication, organization, event).await {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            app.store.distrust_connections();
+            app.store.health.report_failure(format!(
+                "the change {event} was committed and is not there: writes that were answered may be lost"
+            ));
+        }
+        // It cannot be read at present: the next second asks again.
+        Err(_) => app.last_commit.note(organization, event),
     }
 }
 

@@ -7,12 +7,12 @@ mod process;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::Scoped;
 use futures_util::future::BoxFuture;
-use sea_orm::{ColumnTrait, DatabaseTransaction, DbBackend, DbErr, QueryFilter, RuntimeErr, Select, SqlErr};
+use sea_orm::{ColumnTrait, DbBackend, DbErr, QueryFilter, Select, SqlErr};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -24,13 +24,17 @@ use crate::ledger::{self, Entry, Origin, Part, Written};
 use crate::reads::Reads;
 use crate::repeats::Repeats;
 use crate::requests::Requests;
-use crate::store::{Db, Store, Way};
+use crate::store::{DatabaseFailure, Db, Store, Transaction, Way, judge_failure};
 use crate::vault::Vault;
 
-pub use process::{Clock, Credential, Heads, Limits, Use, Uses};
+pub use process::{Clock, Credential, Heads, LastCommit, Limits, Use, Uses};
 
 /// How often a write that met a deadlock or a serialization failure is tried again.
 const ATTEMPTS: u32 = 6;
+/// After so long, a write that others were in the way of is not tried again.
+const MAX_RETRY_TIME: Duration = Duration::from_secs(10);
+/// When the ledger is asked whether a commit was made that the database did not confirm, after that.
+const CONFIRM_DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400)];
 
 /// What the whole process shares.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub struct App {
     pub limits: Limits,
     /// How far the ledgers go that somebody follows.
     pub heads: Heads,
+    /// The write that was answered last, to be read back.
+    pub last_commit: LastCommit,
     /// True once the process was told to stop: what would stay open for ever ends then. Whoever still holds a
     /// receiver is not done.
     pub stopping: watch::Sender<bool>,
@@ -101,6 +107,7 @@ impl App {
             repeats: Repeats::default(),
             limits,
             heads: Heads::default(),
+            last_commit: LastCommit::default(),
             stopping: watch::Sender::new(false),
             issuers,
         }))
@@ -204,10 +211,17 @@ impl Cx {
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
         let (mut attempt, mut follows) = (0, None);
+        let began = Instant::now();
         loop {
             attempt += 1;
+            if began.elapsed() > MAX_RETRY_TIME {
+                attempt = ATTEMPTS;
+            }
             match self.attempt(&body, follows).await {
-                Err(Failure::Lost) => attempt -= 1,
+                Err(Failure::Lost) if attempt < ATTEMPTS => attempt -= 1,
+                Err(Failure::Lost) => {
+                    return Err(Error::Unavailable("writes in the same commit failed again and again".into()));
+                }
                 Err(Failure::Overtaken(by)) if attempt < ATTEMPTS => follows = Some(by),
                 Err(Failure::Overtaken(_)) => return Err(Error::Busy("others change the same all the time".into())),
                 Err(Failure::Passing(_)) if attempt < ATTEMPTS => {
@@ -232,51 +246,91 @@ impl Cx {
         if self.backend() == DbBackend::Sqlite {
             return self.attempt_in_turn(body, follows).await;
         }
-        #[allow(clippy::disallowed_methods, reason = "the one place where a write begins")]
         let db = self.app.store.write.begin().await.map_err(Failure::from)?;
-        let (db, done) = self.carry_out(db, body, follows).await;
+        let (db, event, done) = self.carry_out(db, body, follows).await;
         let (value, wrote) = done?;
-        match wrote {
-            true => db.commit().await?,
-            false => db.rollback().await?,
+        if !wrote {
+            // Nothing depends on it: a connection that cannot undo is closed.
+            let _ = db.rollback().await;
+            return Ok(value);
         }
-        self.wrote.fetch_or(wrote, Ordering::Relaxed);
+        if let Err(error) = db.commit().await {
+            self.confirm_commit(event, error).await?;
+        }
+        self.note_commit(event);
         Ok(value)
     }
 
-    /// On SQLite, where writes share a transaction: see [`Store::turn`].
+    /// On SQLite, where writes share a transaction: see [`Store::begin_write`].
     async fn attempt_in_turn<'env, T, F>(&'env self, body: &F, follows: Option<DateTime<Utc>>) -> Result<T, Failure>
     where
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
-        let (turn, db) = self.app.store.turn(self.app.clock.now().timestamp_micros()).await.map_err(Failure::from)?;
-        let (db, done) = self.carry_out(db, body, follows).await;
+        let now = self.app.clock.now().timestamp_micros();
+        let (slot, db) = self.app.store.begin_write(now).await.map_err(Failure::from)?;
+        let (db, event, done) = self.carry_out(db, body, follows).await;
         let keep = matches!(done, Ok((_, true)));
-        let told = turn.end(db, keep).await;
-        let (value, wrote) = done?;
-        if let Some(told) = told? {
-            told.await.map_err(|_| Failure::Lost)??;
+        let ended = slot.end(db, keep).await;
+        let (value, _) = done?;
+        if let Some(committed) = ended? {
+            if let Err(error) = committed.await.map_err(|_| Failure::Lost)? {
+                self.confirm_commit(event, error).await?;
+            }
+            self.note_commit(event);
         }
-        self.wrote.fetch_or(wrote, Ordering::Relaxed);
         Ok(value)
+    }
+
+    /// Decides about a commit that failed. Where the database may have made it, the ledger is asked for its row.
+    async fn confirm_commit(&self, event: Uuid, error: DbErr) -> Result<(), Failure> {
+        if judge_failure(&error) != DatabaseFailure::Unknown {
+            return Err(error.into());
+        }
+        match self.find_written(event).await {
+            Some(_) => Ok(()),
+            None => Err(Failure::Final(self.unknown_outcome(&error))),
+        }
+    }
+
+    /// What the ledger says of a write whose connection was lost. The database may still be at work on it, or be gone
+    /// itself for a moment, so it is asked a few times.
+    async fn find_written(&self, event: Uuid) -> Option<Written> {
+        for delay in CONFIRM_DELAYS {
+            tokio::time::sleep(delay).await;
+            let found = ledger::find_written(&self.app.store.read, self.organization, event);
+            if let Ok(Ok(Some(written))) = tokio::time::timeout(Duration::from_secs(1), found).await {
+                return Some(written);
+            }
+        }
+        None
+    }
+
+    fn unknown_outcome(&self, error: &DbErr) -> Error {
+        tracing::warn!(request_id = %self.request_id, %error, "a write was not confirmed by the database");
+        Error::OutcomeUnknown { request_id: self.request_id }
+    }
+
+    fn note_commit(&self, event: Uuid) {
+        self.wrote.store(true, Ordering::Relaxed);
+        self.app.last_commit.note(self.organization, event);
     }
 
     /// Runs `body` in a transaction and writes the ledger's rows; tells whether anything is to be kept.
     async fn carry_out<'env, T, F>(
         &'env self,
-        db: DatabaseTransaction,
+        db: Transaction,
         body: &F,
         follows: Option<DateTime<Utc>>,
-    ) -> (DatabaseTransaction, Result<(T, bool), Failure>)
+    ) -> (Transaction, Uuid, Result<(T, bool), Failure>)
     where
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
         let tx = Tx { follows, ..Tx::new(self, Way::Transaction(db), true) };
         let done = self.change_and_record(&tx, body).await;
-        let Way::Transaction(db) = tx.db else { unreachable!("it was put in above") };
-        (db, done)
+        let (Way::Transaction(db), event) = (tx.db, tx.event) else { unreachable!("it was put in above") };
+        (db, event, done)
     }
 
     async fn change_and_record<'env, T, F>(&'env self, tx: &Tx<'env>, body: &F) -> Result<(T, bool), Failure>
@@ -325,22 +379,29 @@ impl Cx {
                     match ledger::record_at_once(db, self.origin(), tx.event, entry, parts).await {
                         Ok(Some(written)) => {
                             settle(&mut value, written);
-                            self.wrote.store(true, Ordering::Relaxed);
+                            self.note_commit(tx.event);
                             self.app.wake.notify_one();
                             return Ok(value);
                         }
                         Ok(None) => {}
-                        Err(error) => {
-                            let refused = answered(&error);
-                            match Error::from(error) {
-                                taken @ Error::Taken { .. } => return Err(taken),
-                                // The statement did nothing; under locks it turns out what stood in the way.
-                                Error::Busy(_) => {}
-                                _ if refused => {}
-                                // Nothing is tried twice of which nobody knows whether it was done.
-                                unknown => return Err(unknown),
+                        // Nothing is tried twice of which it is not known whether it was done.
+                        Err(error) => match judge_failure(&error) {
+                            DatabaseFailure::Unknown => {
+                                let written = self.find_written(tx.event).await;
+                                let written = written.ok_or_else(|| self.unknown_outcome(&error))?;
+                                settle(&mut value, written);
+                                self.note_commit(tx.event);
+                                self.app.wake.notify_one();
+                                return Ok(value);
                             }
-                        }
+                            // The statement did nothing; under locks it turns out what stood in the way.
+                            DatabaseFailure::Refused => {
+                                if let taken @ Error::Taken { .. } = Error::from(error) {
+                                    return Err(taken);
+                                }
+                            }
+                            DatabaseFailure::Unavailable | DatabaseFailure::Internal => return Err(error.into()),
+                        },
                     }
                 }
                 Err(Error::Busy(_)) => {}
@@ -500,14 +561,6 @@ impl<T> Change<T> {
     }
 }
 
-/// Whether it was the database that refused: then the statement did nothing.
-fn answered(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
-        return false;
-    };
-    error.as_database_error().is_some()
-}
-
 enum Failure {
     /// Another write was in the way: worth another try.
     Passing(Error),
@@ -556,10 +609,10 @@ impl From<DbErr> for Error {
         {
             return Self::Taken { field };
         }
-        if matches!(error, DbErr::ConnectionAcquire(_)) {
-            return Self::Busy(error.to_string());
-        }
         let text = error.to_string();
+        if matches!(judge_failure(&error), DatabaseFailure::Unavailable | DatabaseFailure::Unknown) {
+            return Self::Unavailable(text);
+        }
         let passing = ["deadlock detected", "could not serialize", "database is locked", "database table is locked"];
         if passing.iter().any(|sign| text.contains(sign)) {
             return Self::Busy(text);

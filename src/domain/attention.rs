@@ -58,6 +58,8 @@ pub enum Kind {
     KeysEnd,
     /// Mappings and grants come to their planned end soon.
     AccessEnds,
+    /// The database of the installation does not take writes.
+    Storage,
 }
 
 /// Something that needs somebody.
@@ -91,6 +93,7 @@ pub async fn list(cx: &Cx) -> Result<Vec<Item>> {
     let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
     let live = live.order_by_asc(connection::Column::Id).limit(CONNECTIONS).all(cx.db()).await?;
     let mut items = connections(cx, &live).await?;
+    items.extend(storage(cx));
     items.extend(tokens(cx, &live).await?);
     items.extend(runs(cx).await?);
     items.extend(failures(cx, &live).await?);
@@ -119,6 +122,14 @@ async fn connections(cx: &Cx, live: &[connection::Model]) -> Result<Vec<Item>> {
         items.push(Item { at: health.since, connection: Some(health.connection), ..item });
     }
     Ok(items)
+}
+
+/// The database of the installation. Why it fails is for its operator, in the log.
+fn storage(cx: &Cx) -> Option<Item> {
+    cx.app.store.health.failure()?;
+    let text = "The database of this server does not take writes: what identity providers send is refused.".into();
+    let next = "Ask the operator of this server: its log says what is wrong. Identity providers send again later.";
+    Some(Item::new(Kind::Storage, Urgency::Critical, text, next))
 }
 
 /// Connections to which no token will be left soon; those that none is left to are not healthy.

@@ -178,6 +178,8 @@ pub enum AttentionKind {
     KeysEnd,
     /// Mappings or grants come to their planned end soon.
     AccessEnds,
+    /// The database of this server does not take writes.
+    Storage,
 }
 
 /// Something that needs an administrator now.

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::auth::{self, Caller};
 use super::operation::{self, Answer, Ask, Fault, Reply};
 use super::{Door, graphiql, replay, sse, websocket};
-use crate::error::Error;
+use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -262,6 +262,11 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     };
     let status = match status {
         StatusCode::BAD_REQUEST if media == JSON && about_document(&body) => StatusCode::OK,
+        // Nothing came of it, for a reason that passes: a client and a proxy see it in the status, too.
+        StatusCode::OK if body.met_outage() => {
+            retry_after = Some(UNAVAILABLE_RETRY_AFTER_SECONDS);
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         status => status,
     };
     let mut response = (status, Json(body)).into_response();

@@ -21,7 +21,7 @@ use super::auth::{self, Caller};
 use super::budget::Balance;
 use super::limits::{self, Cost, Excess};
 use super::{Door, loaders, needs, open_schema, page, replay, schema};
-use crate::error::Error;
+use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
 /// Longest time that a query or a mutation may take.
 const MAX_TIME: Duration = Duration::from_secs(15);
@@ -60,10 +60,15 @@ impl Fault {
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,
             Error::Held { .. } => StatusCode::CONFLICT,
-            Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Busy(_) | Error::Unavailable(_) | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self::new(status, code, message)
+        let retry_after = match error {
+            Error::Busy(_) => Some(1),
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
+            _ => None,
+        };
+        Self { retry_after, ..Self::new(status, code, message) }
     }
 
     /// More than one caller may have.
@@ -77,7 +82,7 @@ impl Fault {
         if let Some(position) = self.position {
             error["locations"] = json!([{ "line": position.line, "column": position.column }]);
         }
-        if self.code == "INTERNAL" {
+        if matches!(self.code, "INTERNAL" | "UNAVAILABLE" | "OUTCOME_UNKNOWN") {
             error["extensions"]["requestId"] = json!(request_id);
         }
         if let Some(seconds) = self.retry_after {
@@ -275,6 +280,17 @@ impl Body {
         Self { errors: vec![error], ..Self::default() }
     }
 
+    /// Whether an operation was run, no root field has a value, and a database that cannot be used is why.
+    pub fn met_outage(&self) -> bool {
+        let empty = match &self.data {
+            Some(Value::Object(fields)) => fields.values().all(|value| *value == Value::Null),
+            Some(value) => *value == Value::Null,
+            None => false,
+        };
+        let codes = self.errors.iter().filter_map(|error| error.pointer("/extensions/code").and_then(Data::as_str));
+        empty && codes.into_iter().any(|code| matches!(code, "UNAVAILABLE" | "OUTCOME_UNKNOWN"))
+    }
+
     /// All of it as JSON.
     pub fn to_json(&self) -> Data {
         serde_json::to_value(self).unwrap_or_default()
@@ -362,10 +378,13 @@ impl Operation {
 
     /// Runs a query or a mutation, whatever key it has.
     pub async fn execute(self) -> Answer {
-        let Self { request, request_id, open, .. } = self;
+        let Self { kind, request, request_id, open, .. } = self;
         let Ok(response) = tokio::time::timeout(MAX_TIME, executed(request, open)).await else {
             count("busy");
             tracing::warn!(%request_id, "an operation took too long");
+            if kind == OperationType::Mutation {
+                return Err(Fault::of(&Error::OutcomeUnknown { request_id }, request_id));
+            }
             let message = format!("the operation took longer than {} seconds", MAX_TIME.as_secs());
             return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
         };

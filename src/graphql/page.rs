@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::auth::{Caller, requires};
 use crate::context::Cx;
 use crate::domain::list::{Keyset, Slice};
-use crate::error::{Error, Result, Rule};
+use crate::error::{Error, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
 /// The most rows of one page.
 pub const MAX_PAGE: i32 = 100;
@@ -357,6 +357,8 @@ pub fn outcome<T>(done: Result<T>, blame: Blame) -> Result<(Option<T>, Vec<UserE
         | Error::Unauthenticated(_)
         | Error::Busy(_)
         | Error::Limited { .. }
+        | Error::Unavailable(_)
+        | Error::OutcomeUnknown { .. }
         | Error::Internal(_) => return Err(error),
     };
     let path = name.split('.').filter(|part| !part.is_empty()).map(Into::into);
@@ -387,6 +389,11 @@ pub fn words(error: &Error, request_id: Uuid) -> (&'static str, String) {
             tracing::warn!(%request_id, text, "a write gave up after several attempts");
             "BUSY"
         }
+        Error::Unavailable(text) => {
+            tracing::warn!(%request_id, text, "a request met a database that cannot be used");
+            "UNAVAILABLE"
+        }
+        Error::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
         Error::Internal(text) => {
             tracing::error!(%request_id, text, "internal error");
             return ("INTERNAL", "internal error".into());
@@ -407,8 +414,11 @@ pub fn translate(error: &mut ServerError, request_id: Uuid) {
     error.source = None;
     let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
     extensions.set("code", code);
-    if code == "INTERNAL" {
+    if matches!(code, "INTERNAL" | "UNAVAILABLE" | "OUTCOME_UNKNOWN") {
         extensions.set("requestId", request_id.to_string());
+    }
+    if matches!(code, "UNAVAILABLE" | "OUTCOME_UNKNOWN") {
+        extensions.set("retryAfterSeconds", UNAVAILABLE_RETRY_AFTER_SECONDS);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::domain::document::Projection;
 use crate::domain::extension::{Types, types};
 use crate::domain::schema::ResourceType;
 use crate::domain::{organization, token};
-use crate::error::{Error, Result, Rule};
+use crate::error::{Error, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::requests::Refusal;
 
 /// Largest body of a single request, in bytes.
@@ -299,13 +299,17 @@ impl From<Error> for Failure {
             Error::Forbidden(_) | Error::Held { .. } => StatusCode::FORBIDDEN,
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
-            Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Busy(_) | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable(text) => {
+                tracing::warn!(error = %text, "a SCIM request met a database that cannot be used");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Error::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Internal(text) => {
                 tracing::error!(error = %text, "a SCIM request failed");
                 return Self::plain(
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "something went wrong here; the request changed nothing",
+                    "something went wrong here; the server's log names this request's X-Request-Id",
                 );
             }
         };
@@ -313,6 +317,7 @@ impl From<Error> for Failure {
         let retry_after = match error {
             Error::Limited { seconds } => Some(seconds),
             Error::Busy(_) => Some(1),
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
             _ => None,
         };
         let refusal = Refusal { reason, scim_type, field };

@@ -7,10 +7,15 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DbErr, QueryResult, Statement};
+use tokio::time::timeout;
 
 use super::Db;
+
+/// How long a question waits for the statement before it, which cannot answer it.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A question: its text, and the value of its `$1`.
 type Key = (&'static str, Vec<u8>);
@@ -23,6 +28,7 @@ pub(super) struct Alike(Mutex<HashMap<Key, Arc<Question>>>);
 struct Question {
     /// How many have asked so far.
     asked: AtomicU64,
+    /// Held during a statement, which has a time limit.
     answer: tokio::sync::Mutex<Answer>,
 }
 
@@ -59,13 +65,15 @@ impl Alike {
         let asker = Asker { alike: self, key, question };
         let Question { asked, answer } = &*asker.question;
         let before_me = asked.fetch_add(1, Ordering::SeqCst);
-        let mut answer = answer.lock().await;
+        let mut answer = timeout(LOCK_TIMEOUT, answer.lock())
+            .await
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
         if answer.covers <= before_me {
             let covers = asked.load(Ordering::SeqCst);
             let (text, value) = asker.key.clone();
             let statement = Statement::from_sql_and_values(db.get_database_backend(), text, [value.into()]);
             // An error is shared too: one that takes long must not be waited for by one after another.
-            *answer = Answer { covers, rows: db.query_all_raw(statement).await.map(Arc::new) };
+            *answer = Answer { covers, rows: db.query_again_if_lost(statement).await.map(Arc::new) };
         }
         answer.rows.clone()
     }
@@ -137,7 +145,7 @@ mod tests {
         let mut store = store(&folder).await;
         let heard = Arc::new(AtomicU64::new(0));
         let count = heard.clone();
-        store.read.overhear(move |_| {
+        store.authentication.overhear(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
         });
         let statements = || heard.swap(0, Ordering::SeqCst);

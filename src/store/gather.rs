@@ -16,20 +16,24 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool::managed::Pool;
 use sea_orm::{DbErr, QueryResult, RuntimeErr, Value};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::types::Json;
-use sqlx::{Arguments, AssertSqlSafe, Executor, Row};
+use sqlx::{Arguments, AssertSqlSafe, Row};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::kept::{Connections, Listener, close, failed, lend, pool};
+use super::db::{BATCHED_STATEMENT_TIMEOUT, Listener};
+use super::failure::timed_out;
+use super::pool::{ConnectionManager, ConnectionPool, PoolRegistry, query_failed};
 
 /// Statements at once, when all but one take long.
 const AT_ONCE: usize = 6;
 /// What takes longer than this takes long.
 const LONG: Duration = Duration::from_millis(10);
+/// How long one that asks waits for its answer: for a statement before it, for a connection, and for its own.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Askers in one statement.
 const MOST: usize = 32;
 
@@ -65,7 +69,7 @@ pub fn numbered(text: &mut String, piece: &str, sign: &str, known: usize) {
 /// Who waits for which statement, and the connections that carry them out.
 #[derive(Debug)]
 pub(super) struct Gather {
-    pool: Pool<Connections>,
+    pool: ConnectionPool,
     waiting: Mutex<Waiting>,
 }
 
@@ -99,7 +103,7 @@ enum Answer {
 }
 
 impl Gather {
-    pub(super) fn new(options: PgConnectOptions) -> Result<Self, DbErr> {
+    pub(super) fn new(options: PgConnectOptions, registry: &PoolRegistry) -> Result<Self, DbErr> {
         let options = options.options([
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
@@ -109,11 +113,13 @@ impl Gather {
             // Whoever waits for a row that somebody else has locked must not keep the others waiting.
             ("lock_timeout", "200ms"),
         ]);
-        Ok(Self { pool: pool(Connections::postgres(options), AT_ONCE)?, waiting: Mutex::default() })
+        let manager = ConnectionManager::postgres(options);
+        let pool = ConnectionPool::new(manager, AT_ONCE, BATCHED_STATEMENT_TIMEOUT, registry)?;
+        Ok(Self { pool, waiting: Mutex::default() })
     }
 
     pub(super) async fn close(&self) {
-        close(&self.pool).await;
+        self.pool.close().await;
     }
 
     /// The rows that a gathered statement answers to one who brings `values` and writes `row`, if it writes.
@@ -127,11 +133,13 @@ impl Gather {
         for alone in [false, true] {
             let (answer, told) = oneshot::channel();
             self.queue(listener, text, Asker { values, row, alone, answer });
-            match told.await {
-                Ok(Answer::Rows(rows)) => return Ok(rows),
-                Ok(Answer::Failed(error)) => return Err(error),
-                Ok(Answer::Again(same)) => values = same,
-                Err(_) => break,
+            match timeout(ANSWER_TIMEOUT, told).await {
+                Ok(Ok(Answer::Rows(rows))) => return Ok(rows),
+                Ok(Ok(Answer::Failed(error))) => return Err(error),
+                Ok(Ok(Answer::Again(same))) => values = same,
+                // It may be on its way.
+                Err(_) => return Err(query_failed(timed_out("a statement", ANSWER_TIMEOUT))),
+                Ok(Err(_)) => break,
             }
         }
         Err(DbErr::Custom("a statement was given up".into()))
@@ -193,11 +201,11 @@ impl Gather {
     ) -> Result<Vec<Vec<QueryResult>>, DbErr> {
         let arguments = arguments(askers)?;
         listener.hear(&text);
-        let mut loan = lend(&self.pool).await?;
-        let found = loan.postgres()?.fetch_all(sqlx::query_with(AssertSqlSafe(text), arguments)).await;
+        let mut connection = self.pool.acquire().await?;
+        let found = connection.fetch_postgres(sqlx::query_with(AssertSqlSafe(text), arguments)).await;
         let mut rows: Vec<Vec<QueryResult>> = askers.iter().map(|_| Vec::new()).collect();
-        for row in loan.answered(found).map_err(failed)? {
-            let n: i64 = PgRow::try_get(&row, "n").map_err(failed)?;
+        for row in found.map_err(query_failed)? {
+            let n: i64 = PgRow::try_get(&row, "n").map_err(query_failed)?;
             let of = usize::try_from(n - 1).ok().and_then(|n| rows.get_mut(n));
             of.ok_or_else(|| DbErr::Custom(format!("an answer to asker {n}, whom there is not")))?.push(row.into());
         }
@@ -218,7 +226,7 @@ impl Runner {
         while let Some((text, askers)) = self.next() {
             let gather = self.gather.clone();
             let mut statement = pin!(gather.carry_out(&listener, text, askers));
-            if tokio::time::timeout(LONG, &mut statement).await.is_err() {
+            if timeout(LONG, &mut statement).await.is_err() {
                 self.takes_long(&listener);
                 statement.await;
             }

@@ -1,123 +1,66 @@
 //! The database: opening it, its pools, its migrations. Nothing here knows what is stored.
 
 mod alike;
+mod db;
+mod failure;
 mod gather;
-mod kept;
+mod group_commit;
+mod health;
+mod pool;
+mod transaction;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseTransaction, DbBackend, DbErr, QueryResult,
-    SqliteTransactionMode, Statement, TransactionOptions,
-};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBackend, DbErr, QueryResult, Statement};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use uuid::Uuid;
 
 use alike::Alike;
+use db::Listener;
+pub use db::{Db, Way};
+pub use failure::{DatabaseFailure, judge_failure};
 pub use gather::{askers, numbered};
-pub use kept::{Db, Way};
+use group_commit::GroupCommit;
+pub use group_commit::{Committed, WriteSlot};
+pub use health::StorageHealth;
+use pool::PoolRegistry;
+pub use transaction::Transaction;
 
-/// Connections to PostgreSQL that one process lends for a statement …
+/// Connections to PostgreSQL that one process opens for single statements, for transactions, and for authentication,
+/// which must not wait for either.
 const STATEMENT_CONNECTIONS: usize = 12;
-/// … and those that it holds for a transaction.
-const TRANSACTION_CONNECTIONS: u32 = 8;
-/// SQLite readers; they never wait for the writer (write-ahead log).
+const TRANSACTION_CONNECTIONS: usize = 8;
+const AUTHENTICATION_CONNECTIONS: usize = 2;
+/// SQLite readers; they never wait for the writer (write-ahead log). One more is kept for authentication.
 const SQLITE_READERS: usize = 4;
 /// What SQLite's writer keeps of the file, and what each reader does: the operating system has it all in memory anyway.
 const SQLITE_WRITER_CACHE: &str = "-4000";
 const SQLITE_READER_CACHE: &str = "-2000";
-/// Writes on SQLite that go to the disk together: so many that waiting for the disk is a small part of each.
-const SQLITE_BATCH: usize = 64;
+/// How long SQLite waits for a lock that another process holds on the file.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection to PostgreSQL that was idle for longer is closed: other processes may want its place.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+/// How long a sign of life may take, for readiness.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An open database: where to read and where to write. On PostgreSQL both are one pool; on SQLite all writes
+/// An open database: where to read and where to write. On PostgreSQL both are one; on SQLite all writes
 /// go through one connection, so that they queue in order instead of polling a busy file.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub read: Db,
     pub write: Db,
-    batches: Arc<Batches>,
+    /// For the questions that let a request in.
+    pub authentication: Db,
+    pub health: StorageHealth,
+    group_commit: Arc<GroupCommit>,
     alike: Arc<Alike>,
+    registry: PoolRegistry,
     url: String,
-}
-
-/// The transaction that writes on SQLite share: whoever holds it writes, and leaves it to the next.
-#[derive(Debug, Default)]
-struct Batches {
-    open: Arc<Mutex<Option<Batch>>>,
-    /// When the open one began, in microseconds; 0 = none is open.
-    since: AtomicI64,
-}
-
-/// Writes on SQLite that become durable together. Whoever loses it, by a panic or because its client has gone, undoes
-/// all of it: then the others, none of whom has been answered, write again.
-#[derive(Debug)]
-pub struct Batch {
-    pub db: DatabaseTransaction,
-    answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
-    /// Whether the last write in it has a savepoint still.
-    savepoint: bool,
-}
-
-/// The turn of one write in a [`Batch`].
-#[derive(Debug)]
-pub struct BatchTurn {
-    place: OwnedMutexGuard<Option<Batch>>,
-    answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
-    savepoint: bool,
-}
-
-impl Batch {
-    /// Ends it: everything in it is on disk, or nothing.
-    async fn end(self) {
-        if self.answers.is_empty() {
-            // Nothing was written; what else goes wrong shows at the next beginning.
-            let _ = self.db.rollback().await;
-            return;
-        }
-        let done = self.db.commit().await;
-        for answer in self.answers {
-            // Whoever has gone meanwhile does not hear it.
-            let _ = answer.send(done.clone());
-        }
-    }
-}
-
-impl BatchTurn {
-    /// Keeps what this write did, or undoes it, and lets the next write begin. A write that is kept is done when the
-    /// returned receiver says so; when it is told nothing, it was undone and may be tried again.
-    ///
-    /// # Errors
-    /// The database's own; then the whole batch is undone.
-    pub async fn end(
-        mut self,
-        db: DatabaseTransaction,
-        keep: bool,
-    ) -> Result<Option<oneshot::Receiver<Result<(), DbErr>>>, DbErr> {
-        // The first one of a batch has nothing before it to be spared.
-        let alone = self.answers.is_empty();
-        match (keep, alone) {
-            (true, _) => {}
-            (false, true) => {
-                db.rollback().await?;
-                return Ok(None);
-            }
-            (false, false) => db.execute_unprepared("ROLLBACK TO one; RELEASE one").await.map(|_| ())?,
-        }
-        let told = keep.then(|| {
-            let (answer, told) = oneshot::channel();
-            self.answers.push(answer);
-            told
-        });
-        *self.place = Some(Batch { db, answers: self.answers, savepoint: self.savepoint && keep });
-        Ok(told)
-    }
 }
 
 impl Store {
@@ -133,41 +76,36 @@ impl Store {
                 ));
             }
             let file = format!("sqlite://{}?mode=rwc", path.split('?').next().unwrap_or(path));
-            // The writer first: it makes the file and switches it to write-ahead logging.
-            let mut options = ConnectOptions::new(&file);
-            options
-                .max_connections(1)
-                .min_connections(1)
-                .acquire_timeout(Duration::from_secs(30))
-                .test_before_acquire(false)
-                .sqlx_logging(false)
-                .map_sqlx_sqlite_opts(|options| sqlite(options, SQLITE_WRITER_CACHE));
-            let write = Database::connect(options).await?;
             let options: SqliteConnectOptions = file.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
-            let options = sqlite(options, SQLITE_READER_CACHE).disable_statement_logging();
-            let read = Db::sqlite(write.clone(), options, SQLITE_READERS)?;
-            let write = Db::of(write);
-            return Ok(Self { read, write, batches: Arc::default(), alike: Arc::default(), url: url.into() });
+            let options = |cache| sqlite(options.clone(), cache).disable_statement_logging();
+            let registry = PoolRegistry::default();
+            let store = Self {
+                write: Db::sqlite(options(SQLITE_WRITER_CACHE), 1, &registry)?,
+                read: Db::sqlite(options(SQLITE_READER_CACHE), SQLITE_READERS, &registry)?,
+                authentication: Db::sqlite(options(SQLITE_READER_CACHE), 1, &registry)?,
+                health: registry.health(),
+                group_commit: Arc::default(),
+                alike: Arc::default(),
+                registry,
+                url: url.into(),
+            };
+            // The writer first: it makes the file and switches it to write-ahead logging.
+            store.write.ping().await?;
+            return Ok(store);
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            // A filter that would read a whole tenant is ended, not waited for.
-            let limits = [("statement_timeout", "30s")];
-            let mut options = ConnectOptions::new(url);
-            options
-                .max_connections(TRANSACTION_CONNECTIONS)
-                .acquire_timeout(Duration::from_secs(10))
-                .test_before_acquire_if_idle_for(Duration::from_secs(30))
-                .sqlx_logging(false)
-                .map_sqlx_postgres_opts(move |options| options.options(limits));
-            let pool = Database::connect(options).await?;
             let options: PgConnectOptions = url.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
-            let options = options.options(limits).disable_statement_logging();
-            let pool = Db::postgres(pool, options, STATEMENT_CONNECTIONS)?;
+            let options = options.disable_statement_logging();
+            let registry = PoolRegistry::default();
+            let db = Db::postgres(&options, STATEMENT_CONNECTIONS, TRANSACTION_CONNECTIONS, &registry)?;
             return Ok(Self {
-                read: pool.clone(),
-                write: pool,
-                batches: Arc::default(),
+                read: db.clone(),
+                write: db,
+                authentication: Db::postgres_apart(&options, AUTHENTICATION_CONNECTIONS, &registry)?,
+                health: registry.health(),
+                group_commit: Arc::default(),
                 alike: Arc::default(),
+                registry,
                 url: url.into(),
             });
         }
@@ -185,53 +123,21 @@ impl Store {
     /// # Errors
     /// The database's own error.
     pub async fn ask_alike(&self, text: &'static str, value: Vec<u8>) -> Result<Arc<Vec<QueryResult>>, DbErr> {
-        self.alike.ask(&self.read, text, value).await
+        self.alike.ask(&self.authentication, text, value).await
     }
 
-    /// Begins a write on SQLite, at `micros`. Whoever waits for its turn meanwhile writes into the same transaction, in
-    /// a savepoint of its own, and one commit makes all of it durable: it costs as much as one write's.
+    /// Begins a write on SQLite, at `micros`. Writes that wait for their turn meanwhile join the same transaction, in
+    /// a savepoint of their own, and one commit makes all of them durable: it costs as much as one write's.
     ///
     /// # Errors
-    /// The database's own error.
-    pub async fn turn(&self, micros: i64) -> Result<(BatchTurn, DatabaseTransaction), DbErr> {
-        let mut place = self.batches.open.clone().lock_owned().await;
-        if place.as_ref().is_some_and(|batch| batch.answers.len() >= SQLITE_BATCH)
-            && let Some(full) = place.take()
-        {
-            full.end().await;
-        }
-        if let Some(Batch { db, answers, savepoint: before }) = place.take() {
-            let savepoint = !answers.is_empty();
-            match (savepoint, before) {
-                (false, _) => {}
-                (true, false) => db.execute_unprepared("SAVEPOINT one").await.map(|_| ())?,
-                // The savepoint of the write before, which was kept.
-                (true, true) => db.execute_unprepared("RELEASE one; SAVEPOINT one").await.map(|_| ())?,
-            }
-            return Ok((BatchTurn { place, answers, savepoint }, db));
-        }
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..Default::default()
-        };
-        #[allow(clippy::disallowed_methods, reason = "the one place where writes on SQLite begin")]
-        let db = self.write.begin_with_options(options).await?;
-        self.batches.since.store(micros, Ordering::Release);
-        // It queues behind those who wait already: they come along, and whoever comes later is the next batch's.
-        let batches = self.batches.clone();
-        tokio::spawn(async move {
-            let mut place = batches.open.lock().await;
-            if let Some(batch) = place.take() {
-                batch.end().await;
-            }
-            batches.since.store(0, Ordering::Release);
-        });
-        Ok((BatchTurn { place, answers: Vec::new(), savepoint: false }, db))
+    /// The database's own error. Nothing of this write was done then.
+    pub async fn begin_write(&self, micros: i64) -> Result<(WriteSlot, Transaction), DbErr> {
+        self.group_commit.begin_write(&self.write, micros).await
     }
 
     /// When what is being written on SQLite began, in microseconds, if anything is.
-    pub fn writing_since(&self) -> Option<i64> {
-        Some(self.batches.since.load(Ordering::Acquire)).filter(|since| *since != 0)
+    pub fn oldest_open_write(&self) -> Option<i64> {
+        self.group_commit.oldest_open_write()
     }
 
     /// Brings the tables up to date. Safe when several processes start at once: the first one works, the
@@ -266,14 +172,65 @@ impl Store {
             .await
             .map_err(|error| DbErr::Custom(error.to_string()))?
             .map_err(custom)?;
-        let done = Migrator::up(self.write.whole(), None).await;
+        let mut options = ConnectOptions::new(&self.url);
+        options
+            .max_connections(1)
+            .sqlx_logging(false)
+            .map_sqlx_sqlite_opts(|options| sqlite(options, SQLITE_WRITER_CACHE));
+        let single = Database::connect(options).await?;
+        let done = Migrator::up(&single, None).await;
+        single.close().await?;
         drop(file);
         done
     }
 
-    /// Whether the database answers now.
-    pub async fn ping(&self) -> bool {
-        tokio::time::timeout(Duration::from_secs(2), self.read.ping()).await.is_ok_and(|pong| pong.is_ok())
+    /// Whether the database answers and takes writes now; what stands in the way, if anything does.
+    ///
+    /// # Errors
+    /// One line for an operator.
+    pub async fn check_ready(&self) -> Result<(), String> {
+        match tokio::time::timeout(READINESS_TIMEOUT, self.read.ping()).await {
+            Err(_) => return Err(format!("the database did not answer within {} s", READINESS_TIMEOUT.as_secs())),
+            Ok(Err(error)) => return Err(format!("the database does not answer: {error}")),
+            Ok(Ok(())) => {}
+        }
+        match self.health.failure() {
+            Some(reason) => Err(format!("the database does not take writes: {reason}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes, commits and reads back over another connection, to find out whether a database that refused writes takes
+    /// them again.
+    ///
+    /// # Errors
+    /// What still stands in the way.
+    pub async fn probe_writes(&self) -> Result<(), DbErr> {
+        let mark = Uuid::now_v7();
+        let text = "INSERT INTO task_lease (name, holder, until) VALUES ('write probe', $1, $2) \
+             ON CONFLICT (name) DO UPDATE SET holder = excluded.holder";
+        let transaction = self.write.begin().await?;
+        let values = [mark.into(), DateTime::<Utc>::UNIX_EPOCH.into()];
+        transaction.execute_raw(Statement::from_sql_and_values(self.backend(), text, values)).await?;
+        transaction.commit().await?;
+        let text = "SELECT holder FROM task_lease WHERE name = 'write probe' AND holder = $1";
+        let read = Statement::from_sql_and_values(self.backend(), text, [mark.into()]);
+        match self.authentication.query_one_raw(read).await? {
+            Some(_) => Ok(()),
+            None => Err(DbErr::Custom("what was committed is not there on another connection".into())),
+        }
+    }
+
+    /// Closes connections that the process does not need at present; PostgreSQL has few places for all processes.
+    pub fn close_idle_connections(&self) {
+        if self.backend() == DbBackend::Postgres {
+            self.registry.close_idle_longer_than(MAX_IDLE);
+        }
+    }
+
+    /// Closes every idle connection, because what one of them said turned out not to be so.
+    pub fn distrust_connections(&self) {
+        self.registry.close_idle();
     }
 
     /// Takes or keeps the right to do a task of the whole installation's until `until`; false while another process has
@@ -299,10 +256,10 @@ impl Store {
     /// Closes the pools; open statements finish first. What SQLite leaves behind is one whole file, unless another process
     /// has it open.
     pub async fn close(self) {
-        // Closing twice (one pool on PostgreSQL) is harmless, and there is nobody left to tell of an error. SQLite's reader
-        // knows the writer's pool, too.
-        let _ = self.read.close().await;
-        let _ = self.write.close().await;
+        // Closing twice (one pool on PostgreSQL) is harmless. Readers before the writer, which is the last on the file.
+        self.authentication.close().await;
+        self.read.close().await;
+        self.write.close().await;
     }
 }
 
@@ -312,9 +269,9 @@ fn sqlite(options: SqliteConnectOptions, cache: &'static str) -> SqliteConnectOp
         .journal_mode(SqliteJournalMode::Wal)
         // A 2xx means that it is on disk, also after a power cut.
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(15))
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .foreign_keys(true)
-        // A page of a list, so that the thread that reads it need not wait for whoever takes the rows.
+        // A page of a list, so that the thread that reads it need not wait for the task that takes the rows.
         .row_buffer_size(256)
         .pragma("cache_size", cache)
         .pragma("temp_store", "memory")

@@ -43,7 +43,7 @@ impl Meter {
         let mut app = App::open(database.config()).await.unwrap();
         let statements = Arc::new(Mutex::new(Vec::new()));
         let store = &mut Arc::get_mut(&mut app).unwrap().store;
-        for connection in [&mut store.read, &mut store.write] {
+        for connection in [&mut store.read, &mut store.write, &mut store.authentication] {
             let statements = statements.clone();
             connection.overhear(move |statement| statements.lock().unwrap().push(statement.to_owned()));
         }

@@ -40,6 +40,7 @@ mod scim_lists;
 mod scim_users;
 mod sdl;
 mod socket;
+mod storage_faults;
 mod subscriptions;
 mod sync;
 mod tenancy;

@@ -244,7 +244,7 @@ pub async fn watermark(cx: &Cx) -> Result<DateTime<Utc>> {
     let now = cx.app.clock.now();
     if cx.backend() == DbBackend::Sqlite {
         // Writes that go to the disk together took their instants since the first of them began.
-        let since = cx.app.store.writing_since().and_then(DateTime::from_timestamp_micros);
+        let since = cx.app.store.oldest_open_write().and_then(DateTime::from_timestamp_micros);
         return Ok(since.map_or(now, |since| now.min(since)) - MARGIN);
     }
     // What has written nothing within a minute only reads, as a backup does for hours.

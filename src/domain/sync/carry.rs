@@ -219,7 +219,7 @@ fn manager_id(value: &Value) -> Option<String> {
 
 /// Whether the whole run must stop, since the next resource would meet the same.
 fn is_ours(error: &Error) -> bool {
-    matches!(error, Error::Internal(_) | Error::Busy(_))
+    matches!(error, Error::Internal(_) | Error::Busy(_) | Error::Unavailable(_) | Error::OutcomeUnknown { .. })
 }
 
 /// Carries a page of users over. A dry run only says what it would do; none is the run of whoever reads one again.

@@ -67,10 +67,13 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
     };
     let mut app = App::open(config).await.unwrap();
     if let Some(statements) = statements {
-        let counted = &mut Arc::get_mut(&mut app).unwrap().store.read;
-        counted.overhear(move |_| {
-            statements.fetch_add(1, Ordering::Relaxed);
-        });
+        let store = &mut Arc::get_mut(&mut app).unwrap().store;
+        for connection in [&mut store.read, &mut store.authentication] {
+            let statements = statements.clone();
+            connection.overhear(move |_| {
+                statements.fetch_add(1, Ordering::Relaxed);
+            });
+        }
     }
     let organization = organization::create(&app, Actor::System, "acme", "Acme").await.unwrap();
     let cx = Cx::system(app.clone(), organization.id);

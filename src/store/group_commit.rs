@@ -1,0 +1,133 @@
+//! Writes on SQLite that go to the disk together. There is one writer; writes that wait for their turn while another one
+//! is at work join its transaction, each in a savepoint of its own, and one commit makes all of them durable.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DbErr};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::time::timeout;
+
+use super::db::Db;
+use super::transaction::Transaction;
+
+/// Writes that one commit makes durable: so many that waiting for the disk is a small part of each.
+const MAX_BATCH: usize = 64;
+/// How long a write waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The transaction that writes on SQLite share. The write that holds the lock is at work.
+#[derive(Debug, Default)]
+pub(super) struct GroupCommit {
+    open: Arc<Mutex<Option<Batch>>>,
+    /// When the open one began, in microseconds; 0 = none is open.
+    since: AtomicI64,
+}
+
+/// Answers to a write: whether the commit that made it durable succeeded.
+pub type Committed = oneshot::Receiver<Result<(), DbErr>>;
+
+/// Writes that become durable together. Dropped, it undoes all of them: none of their clients has been answered, and
+/// each of them writes again.
+#[derive(Debug)]
+struct Batch {
+    transaction: Transaction,
+    answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
+    /// Whether the last write in it has a savepoint still.
+    savepoint: bool,
+}
+
+/// The turn of one write in a batch.
+#[derive(Debug)]
+pub struct WriteSlot {
+    place: OwnedMutexGuard<Option<Batch>>,
+    answers: Vec<oneshot::Sender<Result<(), DbErr>>>,
+    savepoint: bool,
+}
+
+impl Batch {
+    /// Ends it: everything in it is on disk, or nothing. Every write is answered after the database's own answer.
+    async fn end(self) {
+        if self.answers.is_empty() {
+            // Nothing was written. A connection that cannot even undo nothing is closed.
+            let _ = self.transaction.rollback().await;
+            return;
+        }
+        let done = self.transaction.commit().await;
+        for answer in self.answers {
+            // A client that has gone meanwhile does not hear it.
+            let _ = answer.send(done.clone());
+        }
+    }
+}
+
+impl WriteSlot {
+    /// Keeps what this write did, or undoes it, and lets the next write begin. A write that is kept is done when the
+    /// returned receiver says so; when the receiver is closed without a word, it was undone and may be tried again.
+    ///
+    /// # Errors
+    /// The database's own; then the whole batch is undone.
+    pub async fn end(mut self, transaction: Transaction, keep: bool) -> Result<Option<Committed>, DbErr> {
+        // The first one of a batch has nothing before it to be spared.
+        let alone = self.answers.is_empty();
+        if !keep && alone {
+            transaction.rollback().await?;
+            return Ok(None);
+        }
+        if !keep {
+            transaction.execute_unprepared("ROLLBACK TO one; RELEASE one").await?;
+        }
+        let committed = keep.then(|| {
+            let (answer, committed) = oneshot::channel();
+            self.answers.push(answer);
+            committed
+        });
+        *self.place = Some(Batch { transaction, answers: self.answers, savepoint: self.savepoint && keep });
+        Ok(committed)
+    }
+}
+
+impl GroupCommit {
+    /// Begins a write at `micros`, in the open batch or in a new one.
+    ///
+    /// # Errors
+    /// The database's own. Nothing of this write was done then.
+    pub(super) async fn begin_write(self: &Arc<Self>, db: &Db, micros: i64) -> Result<(WriteSlot, Transaction), DbErr> {
+        let mut place = timeout(TURN_TIMEOUT, self.open.clone().lock_owned())
+            .await
+            .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
+        if place.as_ref().is_some_and(|batch| batch.answers.len() >= MAX_BATCH)
+            && let Some(full) = place.take()
+        {
+            full.end().await;
+        }
+        if let Some(Batch { transaction, answers, savepoint: before }) = place.take() {
+            let savepoint = !answers.is_empty();
+            match (savepoint, before) {
+                (false, _) => {}
+                (true, false) => transaction.execute_unprepared("SAVEPOINT one").await.map(drop)?,
+                // The savepoint of the write before, which was kept.
+                (true, true) => transaction.execute_unprepared("RELEASE one; SAVEPOINT one").await.map(drop)?,
+            }
+            return Ok((WriteSlot { place, answers, savepoint }, transaction));
+        }
+        let transaction = db.begin().await?;
+        self.since.store(micros, Ordering::Release);
+        // It queues behind the writes that wait already: they join the batch, and a later one is the next batch's.
+        let this = self.clone();
+        tokio::spawn(async move {
+            let mut place = this.open.lock().await;
+            if let Some(batch) = place.take() {
+                batch.end().await;
+            }
+            this.since.store(0, Ordering::Release);
+        });
+        Ok((WriteSlot { place, answers: Vec::new(), savepoint: false }, transaction))
+    }
+
+    /// When the open batch began, in microseconds, if one is open.
+    pub(super) fn oldest_open_write(&self) -> Option<i64> {
+        Some(self.since.load(Ordering::Acquire)).filter(|since| *since != 0)
+    }
+}

@@ -1,0 +1,489 @@
+//! Connections: to PostgreSQL, and to SQLite's file. One statement or one transaction has a connection for itself.
+//!
+//! SeaORM's own pool is sqlx's. It asks a connection for a sign of life each time that it comes back, a round trip as
+//! dear as a small statement; it keeps a connection whose transaction control failed; and it waits without end for a
+//! database that does not answer. Here a connection is asked only when it was idle for long. Every statement, every
+//! attempt to connect and every wait for a connection has a deadline. A connection goes back to its pool only when it
+//! is known to be outside a statement and outside a transaction; every other one is closed.
+//!
+//! What must never enter: anything about what is stored.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{
+    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, TimeoutType,
+};
+use sea_orm::{ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sea_query_sqlx::SqlxValues;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Database, Executor, IntoArguments, Row};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::failure::{keeps_connection, lacks_slots, storage_failure, timed_out};
+use super::health::StorageHealth;
+
+/// A connection that was idle for longer is asked for a sign of life before it is used.
+const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an idle connection may take to give a sign of life.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a statement or a transaction waits for a connection, attempts to connect included.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
+/// After so long, an attempt to connect that failed for want of a free place is made again.
+const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a statement that was interrupted, or a transaction that was left open, may take to end.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(3);
+/// Statements whose plans a connection keeps.
+const STATEMENT_CACHE_CAPACITY: usize = 250;
+/// SQLite looks after so many steps of its virtual machine whether the statement is to be interrupted.
+const SQLITE_STEPS_BETWEEN_CHECKS: i32 = 20_000;
+
+/// How a pool makes its connections.
+#[derive(Debug)]
+pub(super) enum ConnectionManager {
+    Postgres(Box<PgConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+impl ConnectionManager {
+    pub(super) fn postgres(options: PgConnectOptions) -> Self {
+        Self::Postgres(Box::new(options.statement_cache_capacity(STATEMENT_CACHE_CAPACITY)))
+    }
+
+    pub(super) fn sqlite(options: SqliteConnectOptions) -> Self {
+        Self::Sqlite(Box::new(options))
+    }
+}
+
+/// A connection, and what is known of its state.
+#[derive(Debug)]
+pub(super) struct PooledConnection {
+    driver: Driver,
+    /// A statement is on its way.
+    busy: bool,
+    /// A transaction was begun and has not been ended.
+    in_transaction: bool,
+    /// An error was seen after which its state is not known.
+    broken: bool,
+}
+
+#[derive(Debug)]
+enum Driver {
+    /// With the process id of the server's backend, to cancel what it does.
+    Postgres(PgConnection, i32),
+    /// With the flag that interrupts what it does.
+    Sqlite(SqliteConnection, Arc<AtomicBool>),
+}
+
+impl PooledConnection {
+    async fn ping(&mut self) -> Result<(), sqlx::Error> {
+        match &mut self.driver {
+            Driver::Postgres(connection, _) => connection.ping().await,
+            Driver::Sqlite(connection, _) => connection.ping().await,
+        }
+    }
+
+    async fn close(self) {
+        let closed = async {
+            match self.driver {
+                Driver::Postgres(connection, _) => connection.close().await,
+                Driver::Sqlite(connection, _) => connection.close().await,
+            }
+        };
+        // It is given up either way.
+        let _ = timeout(ABANDON_TIMEOUT, closed).await;
+    }
+}
+
+impl Manager for ConnectionManager {
+    type Type = PooledConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<PooledConnection, sqlx::Error> {
+        let driver = match self {
+            Self::Postgres(options) => {
+                let mut connection = PgConnection::connect_with(options).await?;
+                let row = connection.fetch_one("SELECT pg_backend_pid()").await?;
+                Driver::Postgres(connection, row.try_get(0)?)
+            }
+            Self::Sqlite(options) => {
+                let mut connection = SqliteConnection::connect_with(options).await?;
+                let interrupt = Arc::new(AtomicBool::new(false));
+                let interrupted = interrupt.clone();
+                connection
+                    .lock_handle()
+                    .await?
+                    .set_progress_handler(SQLITE_STEPS_BETWEEN_CHECKS, move || !interrupted.load(Ordering::Relaxed));
+                Driver::Sqlite(connection, interrupt)
+            }
+        };
+        Ok(PooledConnection { driver, busy: false, in_transaction: false, broken: false })
+    }
+
+    async fn recycle(&self, connection: &mut PooledConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if connection.busy || connection.broken || connection.in_transaction {
+            return Err(RecycleError::message("its state is not known"));
+        }
+        if metrics.last_used() > IDLE_BEFORE_PING {
+            connection.ping().await?;
+        }
+        Ok(())
+    }
+}
+
+/// All pools of a process on one database: they share its places, and what one of them learns of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PoolRegistry {
+    pools: Arc<Mutex<Vec<Pool<ConnectionManager>>>>,
+    health: StorageHealth,
+}
+
+impl PoolRegistry {
+    /// What the pools have learned of the database.
+    pub(super) fn health(&self) -> StorageHealth {
+        self.health.clone()
+    }
+
+    /// Closes the idle connections of all pools: for another pool that lacks a place, or because the database did not
+    /// answer on one connection and is not known to be there on the others.
+    pub(super) fn close_idle(&self) {
+        self.close_idle_longer_than(Duration::ZERO);
+    }
+
+    /// Closes the connections that were idle for longer than `age`. Other processes may want their places.
+    pub(super) fn close_idle_longer_than(&self, age: Duration) {
+        for pool in self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for connection in pool.retain(|_, metrics| metrics.last_used() < age).removed {
+                close_detached(connection);
+            }
+        }
+    }
+}
+
+/// Closes a connection without keeping its user waiting.
+fn close_detached(connection: PooledConnection) {
+    // Without a runtime the process ends, and the connection with it.
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(connection.close());
+    }
+}
+
+/// Connections that are made when they are needed. The one that was used last is used first: its server process has
+/// everything at hand.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionPool {
+    pool: Pool<ConnectionManager>,
+    registry: PoolRegistry,
+    /// How long a statement may take.
+    statement_timeout: Duration,
+}
+
+impl ConnectionPool {
+    /// A pool of at most `size` connections, whose statements may take `statement_timeout`.
+    ///
+    /// # Errors
+    /// When the pool cannot be made.
+    pub(super) fn new(
+        manager: ConnectionManager,
+        size: usize,
+        statement_timeout: Duration,
+        registry: &PoolRegistry,
+    ) -> Result<Self, DbErr> {
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .queue_mode(QueueMode::Lifo)
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .recycle_timeout(Some(PING_TIMEOUT))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| DbErr::Custom(error.to_string()))?;
+        registry.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
+        Ok(Self { pool, registry: registry.clone(), statement_timeout })
+    }
+
+    /// Waits for a connection. Where the database has no place left, idle connections of the other pools are closed, and
+    /// the attempt is made again.
+    ///
+    /// # Errors
+    /// Why there is none, after [`ACQUIRE_TIMEOUT`] at most. Nothing was sent to the database then.
+    pub(super) async fn acquire(&self) -> Result<PoolGuard, DbErr> {
+        let until = Instant::now() + ACQUIRE_TIMEOUT;
+        let mut last = None;
+        loop {
+            match timeout_at(until, self.pool.get()).await {
+                Ok(Ok(object)) => return Ok(PoolGuard { object: Some(object), pool: self.clone() }),
+                Ok(Err(PoolError::Backend(error))) if lacks_slots(&error) => {
+                    self.registry.close_idle();
+                    last = Some(error);
+                }
+                Ok(Err(PoolError::Backend(error))) => return Err(DbErr::Conn(RuntimeErr::SqlxError(error.into()))),
+                Ok(Err(PoolError::Timeout(TimeoutType::Create))) => {
+                    last = Some(timed_out("an attempt to connect", CONNECT_TIMEOUT));
+                }
+                Ok(Err(PoolError::Closed)) => {
+                    return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
+                }
+                Err(_) | Ok(Err(PoolError::Timeout(_))) => return Err(last.map_or_else(no_connection, connect_failed)),
+                Ok(Err(error)) => return Err(DbErr::Custom(error.to_string())),
+            }
+            if Instant::now() + CONNECT_RETRY_INTERVAL >= until {
+                return Err(last.map_or_else(no_connection, connect_failed));
+            }
+            sleep(CONNECT_RETRY_INTERVAL).await;
+        }
+    }
+
+    /// Closes the idle connections and waits until each is closed: one to SQLite may be the last, which puts the
+    /// write-ahead log back into the file. Every other connection closes when it comes back.
+    pub(super) async fn close(&self) {
+        for connection in self.pool.retain(|_, _| false).removed {
+            connection.close().await;
+        }
+        self.pool.close();
+    }
+}
+
+fn no_connection() -> DbErr {
+    DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)
+}
+
+fn connect_failed(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+}
+
+/// A connection in use. It goes back to its pool when it is dropped outside a statement and outside a transaction.
+#[derive(Debug)]
+pub(super) struct PoolGuard {
+    /// Taken only by `drop`.
+    object: Option<Object<ConnectionManager>>,
+    pool: ConnectionPool,
+}
+
+/// Carries out `$call` on the connection of either database, within the time that a statement has.
+macro_rules! on_driver {
+    ($guard:ident, $connection:ident => $call:expr) => {{
+        let (pool, limit) = ($guard.pool.clone(), $guard.pool.statement_timeout);
+        let connection = $guard.begin_statement().map_err(query_failed)?;
+        let answer = match &mut connection.driver {
+            Driver::Postgres($connection, _) => timeout(limit, async { $call }).await.ok(),
+            Driver::Sqlite($connection, interrupt) => interruptible(limit, interrupt, async { $call }).await,
+        };
+        pool.end_statement(connection, answer)
+    }};
+}
+
+impl PoolGuard {
+    fn begin_statement(&mut self) -> Result<&mut PooledConnection, sqlx::Error> {
+        let connection = self.object.as_deref_mut().ok_or(sqlx::Error::PoolClosed)?;
+        if connection.busy || connection.broken {
+            return Err(sqlx::Error::WorkerCrashed);
+        }
+        connection.busy = true;
+        Ok(connection)
+    }
+
+    pub(super) async fn execute(&mut self, statement: Statement) -> Result<ExecResult, DbErr> {
+        let done = on_driver!(self, connection => connection.execute(query(statement)).await.map(Into::into));
+        done.map_err(exec_failed)
+    }
+
+    pub(super) async fn query_one(&mut self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let found = on_driver!(self, connection => {
+            connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into))
+        });
+        found.map_err(query_failed)
+    }
+
+    pub(super) async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let found = on_driver!(self, connection => {
+            connection.fetch_all(query(statement)).await.map(|rows| rows.into_iter().map(Into::into).collect())
+        });
+        found.map_err(query_failed)
+    }
+
+    /// Executes text without values, which may hold several statements.
+    pub(super) async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
+        let text = AssertSqlSafe(sql.to_owned());
+        let done = on_driver!(self, connection => connection.execute(sqlx::raw_sql(text)).await.map(Into::into));
+        done.map_err(exec_failed)
+    }
+
+    /// Rows of PostgreSQL's own kind.
+    pub(super) async fn fetch_postgres(
+        &mut self,
+        query: Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    ) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
+        let (pool, limit) = (self.pool.clone(), self.pool.statement_timeout);
+        let connection = self.begin_statement()?;
+        let answer = match &mut connection.driver {
+            Driver::Postgres(connection, _) => timeout(limit, connection.fetch_all(query)).await.ok(),
+            Driver::Sqlite(..) => {
+                Some(Err(sqlx::Error::Configuration("statements are batched on PostgreSQL alone".into())))
+            }
+        };
+        pool.end_statement(connection, answer)
+    }
+
+    /// Begins a transaction. SQLite refuses to begin one inside another, and so does every later step of it.
+    pub(super) async fn begin(&mut self) -> Result<(), DbErr> {
+        let begin = match self.object.as_deref().map(|connection| &connection.driver) {
+            Some(Driver::Sqlite(..)) => "BEGIN IMMEDIATE",
+            _ => "BEGIN",
+        };
+        // Even when the answer does not come, it may have begun.
+        if let Some(connection) = self.object.as_deref_mut() {
+            connection.in_transaction = true;
+        }
+        let begun = self.execute_unprepared(begin).await;
+        if begun.is_err() {
+            self.mark_broken();
+        }
+        begun.map(drop)
+    }
+
+    /// Ends a transaction by `COMMIT` or `ROLLBACK`. Neither succeeds outside a transaction on SQLite. After an error the
+    /// connection is closed, which undoes what is still open.
+    pub(super) async fn end_transaction(&mut self, statement: &'static str) -> Result<(), DbErr> {
+        let ended = self.execute_unprepared(statement).await;
+        match (&ended, self.object.as_deref_mut()) {
+            (Ok(_), Some(connection)) => connection.in_transaction = false,
+            _ => self.mark_broken(),
+        }
+        ended.map(drop)
+    }
+
+    /// Whether an error was seen after which the connection is closed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.object.as_deref().is_none_or(|connection| connection.broken)
+    }
+
+    fn mark_broken(&mut self) {
+        if let Some(connection) = self.object.as_deref_mut() {
+            connection.broken = true;
+        }
+    }
+}
+
+impl ConnectionPool {
+    /// Notes how a statement ended; none where it did not end in time.
+    fn end_statement<T>(
+        &self,
+        connection: &mut PooledConnection,
+        answer: Option<Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        let Some(answer) = answer else {
+            // The database's own time limit is shorter: whatever is there does not answer any more.
+            connection.broken = true;
+            self.registry.close_idle();
+            return Err(timed_out("a statement", self.statement_timeout));
+        };
+        connection.busy = false;
+        if let Err(error) = &answer
+            && !keeps_connection(error)
+        {
+            connection.broken = true;
+            if let Some(reason) = storage_failure(error) {
+                self.registry.health.report_failure(reason);
+            }
+            if error.as_database_error().is_none() {
+                self.registry.close_idle();
+            }
+        }
+        answer
+    }
+}
+
+/// The answer of a statement on SQLite, which is interrupted when it takes longer than `limit`; none where it does not
+/// even end then.
+async fn interruptible<T>(
+    limit: Duration,
+    interrupt: &AtomicBool,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Option<Result<T, sqlx::Error>> {
+    let mut statement = std::pin::pin!(statement);
+    if let Ok(answer) = timeout(limit, &mut statement).await {
+        return Some(answer);
+    }
+    interrupt.store(true, Ordering::Relaxed);
+    let answer = timeout(ABANDON_TIMEOUT, &mut statement).await.ok();
+    interrupt.store(false, Ordering::Relaxed);
+    answer
+}
+
+impl Drop for PoolGuard {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        if object.broken {
+            close_detached(Object::take(object));
+        } else if object.busy || object.in_transaction {
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(abandon(object, self.pool.clone()))),
+                Err(_) => drop(Object::take(object)),
+            }
+        }
+    }
+}
+
+/// Ends what a client left behind that has gone: its statement is cancelled and its transaction undone. The connection
+/// keeps its place in the pool until then, so that clients who hang up do not open more and more of them.
+async fn abandon(mut object: Object<ConnectionManager>, pool: ConnectionPool) {
+    let connection = &mut *object;
+    let ended = async {
+        if connection.busy {
+            match &connection.driver {
+                Driver::Postgres(_, backend) => cancel(pool.pool.manager(), *backend).await?,
+                Driver::Sqlite(_, interrupt) => interrupt.store(true, Ordering::Relaxed),
+            }
+            // Answered only when the statement has ended.
+            connection.ping().await?;
+            if let Driver::Sqlite(_, interrupt) = &connection.driver {
+                interrupt.store(false, Ordering::Relaxed);
+            }
+        }
+        if connection.in_transaction {
+            match &mut connection.driver {
+                Driver::Postgres(connection, _) => connection.execute("ROLLBACK").await.map(drop)?,
+                Driver::Sqlite(connection, _) => connection.execute("ROLLBACK").await.map(drop)?,
+            }
+        }
+        Ok::<_, sqlx::Error>(())
+    };
+    match timeout(ABANDON_TIMEOUT, ended).await {
+        Ok(Ok(())) => {
+            let connection = &mut *object;
+            (connection.busy, connection.in_transaction) = (false, false);
+        }
+        _ => Object::take(object).close().await,
+    }
+}
+
+/// Asks PostgreSQL to cancel what a backend does, over a connection of its own.
+async fn cancel(manager: &ConnectionManager, backend: i32) -> Result<(), sqlx::Error> {
+    let ConnectionManager::Postgres(options) = manager else { return Ok(()) };
+    let mut connection = PgConnection::connect_with(options).await?;
+    connection.execute(sqlx::query("SELECT pg_cancel_backend($1)").bind(backend)).await?;
+    connection.close().await
+}
+
+fn query<D: Database>(statement: Statement) -> Query<'static, D, SqlxValues>
+where
+    SqlxValues: IntoArguments<D>,
+{
+    // Every statement is made of text that stands in the source; values are bound.
+    let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
+    sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
+}
+
+fn exec_failed(error: sqlx::Error) -> DbErr {
+    DbErr::Exec(RuntimeErr::SqlxError(error.into()))
+}
+
+pub(super) fn query_failed(error: sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
+}

@@ -1,0 +1,110 @@
+//! A transaction: a connection that is used by one write alone until it is committed or undone.
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::Listener;
+use super::pool::{ConnectionPool, PoolGuard};
+
+/// An open transaction. Dropped without [`Transaction::commit`], it is undone.
+#[derive(Debug)]
+pub struct Transaction {
+    connection: Box<Mutex<Open>>,
+    backend: DbBackend,
+    listener: Listener,
+}
+
+#[derive(Debug)]
+struct Open {
+    guard: PoolGuard,
+    /// The error after which PostgreSQL would answer a `COMMIT` by a rollback, and without an error.
+    aborted: Option<DbErr>,
+}
+
+impl Transaction {
+    /// Begins one; on SQLite, a write.
+    ///
+    /// # Errors
+    /// Why it could not begin. Nothing was done then.
+    pub(super) async fn begin(pool: &ConnectionPool, backend: DbBackend, listener: &Listener) -> Result<Self, DbErr> {
+        let mut guard = pool.acquire().await?;
+        guard.begin().await?;
+        Ok(Self {
+            connection: Box::new(Mutex::new(Open { guard, aborted: None })),
+            backend,
+            listener: listener.clone(),
+        })
+    }
+
+    /// Makes everything durable. The answer comes from the database, and says that it did so outside any other
+    /// transaction.
+    ///
+    /// # Errors
+    /// The database's own. Whether the transaction was committed is then not known, unless the database refused.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        let mut open = self.connection.into_inner();
+        if let Some(error) = open.aborted {
+            return Err(error);
+        }
+        open.guard.end_transaction("COMMIT").await
+    }
+
+    /// Undoes everything.
+    ///
+    /// # Errors
+    /// The database's own; the connection is closed then, which undoes everything, too.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        self.connection.into_inner().guard.end_transaction("ROLLBACK").await
+    }
+
+    async fn open(&self, statement: &str) -> Result<MutexGuard<'_, Open>, DbErr> {
+        self.listener.hear(statement);
+        let open = self.connection.lock().await;
+        match &open.aborted {
+            Some(error) => Err(error.clone()),
+            None => Ok(open),
+        }
+    }
+
+    /// Keeps what ended the transaction. A constraint that SQLite upholds undoes its statement alone.
+    fn keep<T>(&self, open: &mut Open, answer: Result<T, DbErr>) -> Result<T, DbErr> {
+        if let Err(error) = &answer
+            && (self.backend == DbBackend::Postgres || open.guard.is_broken())
+            && matches!(error, DbErr::Exec(RuntimeErr::SqlxError(_)) | DbErr::Query(RuntimeErr::SqlxError(_)))
+        {
+            open.aborted = Some(error.clone());
+        }
+        answer
+    }
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for Transaction {
+    fn get_database_backend(&self) -> DbBackend {
+        self.backend
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        let mut open = self.open(&statement.sql).await?;
+        let answer = open.guard.execute(statement).await;
+        self.keep(&mut open, answer)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        let mut open = self.open(sql).await?;
+        let answer = open.guard.execute_unprepared(sql).await;
+        self.keep(&mut open, answer)
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let mut open = self.open(&statement.sql).await?;
+        let answer = open.guard.query_one(statement).await;
+        self.keep(&mut open, answer)
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let mut open = self.open(&statement.sql).await?;
+        let answer = open.guard.query_all(statement).await;
+        self.keep(&mut open, answer)
+    }
+}

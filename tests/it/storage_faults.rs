@@ -1,0 +1,249 @@
+//! 2xx means that it is on disk, whatever breaks: a full disk, a killed backend, a database that does not answer.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rolecall::context::App;
+use rolecall::store::Store;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::database::{Database, on_postgres};
+use crate::world::{Scim, World};
+
+/// A create as an identity provider sends it: its status, its headers and its body.
+async fn create(scim: &Scim, name: &str) -> (u16, Option<String>, Value) {
+    let body = json!({ "userName": name, "externalId": name }).to_string();
+    let request = scim.request("POST".parse().unwrap(), "/Users").header("content-type", "application/scim+json");
+    let response = request.body(body).send().await.unwrap();
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+    let text = response.text().await.unwrap();
+    (status, retry_after, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}")))
+}
+
+async fn user_names(app: &App) -> HashSet<String> {
+    let text = "SELECT user_name FROM \"user\" WHERE deleted_at IS NULL";
+    let rows = app.store.read.query_all_raw(Statement::from_string(app.store.backend(), text)).await.unwrap();
+    rows.iter().map(|row| row.try_get("", "user_name").unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_after_a_full_disk_are_kept() {
+    if on_postgres() {
+        return;
+    }
+    let world = World::new().await;
+    let mut acknowledged = HashSet::new();
+    for round in 0..5 {
+        // The one connection that writes may not make the file larger: SQLite answers as it does on a full disk.
+        let pages = Statement::from_string(DbBackend::Sqlite, "PRAGMA page_count");
+        let row = world.app.store.write.query_one_raw(pages).await.unwrap().unwrap();
+        let pages: i32 = row.try_get_by_index(0).unwrap();
+        let limit = format!("PRAGMA max_page_count = {}", pages + 2);
+        world.app.store.write.execute_unprepared(&limit).await.unwrap();
+        let mut refused = false;
+        for n in 0..400 {
+            let name = format!("before-{round}-{n}");
+            let (status, retry_after, body) = create(world.scim(), &name).await;
+            if status == 201 {
+                acknowledged.insert(name);
+                continue;
+            }
+            assert_eq!((status, &body["status"]), (503, &json!("503")), "{body}");
+            assert!(retry_after.is_some(), "a client is told when to come again");
+            refused = true;
+            break;
+        }
+        assert!(refused, "the file could grow");
+        let not_ready = reqwest::get(format!("{}/readyz", world.address)).await.unwrap();
+        let recovered = Instant::now();
+        for n in 0..20 {
+            let name = format!("after-{round}-{n}");
+            let (status, _, body) = create(world.scim(), &name).await;
+            assert_eq!(status, 201, "{body}");
+            acknowledged.insert(name);
+        }
+        assert_eq!(not_ready.status(), 503, "readiness tells that writes fail");
+        while reqwest::get(format!("{}/readyz", world.address)).await.unwrap().status() != 200 {
+            assert!(recovered.elapsed() < Duration::from_secs(4), "readiness comes back by itself");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    // Another process reads what is in the file.
+    let other = App::open(world.config()).await.unwrap();
+    let kept = user_names(&other).await;
+    let lost: Vec<_> = acknowledged.difference(&kept).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged users are lost", lost.len(), acknowledged.len());
+    other.store.clone().close().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_backends_lose_no_acknowledged_write() {
+    if !on_postgres() {
+        return;
+    }
+    let world = World::new().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let (scim, stop) = (world.scim().clone(), stop.clone());
+            tokio::spawn(async move {
+                let (mut acknowledged, mut told_unknown) = (HashSet::new(), HashSet::new());
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let name = format!("user-{client}-{n}");
+                    let (status, retry_after, body) = create(&scim, &name).await;
+                    match status {
+                        201 => drop(acknowledged.insert(name)),
+                        503 => {
+                            assert!(retry_after.is_some(), "{body}");
+                            let detail = body["detail"].as_str().unwrap();
+                            if detail.contains("may or may not") {
+                                told_unknown.insert(name);
+                            }
+                        }
+                        _ => panic!("{status}: {body}"),
+                    }
+                }
+                (acknowledged, told_unknown)
+            })
+        })
+        .collect();
+    let killer = Store::open(&world.config().database_url).await.unwrap();
+    for _ in 0..15 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let text = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        killer.read.query_all_raw(Statement::from_string(DbBackend::Postgres, text)).await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (mut acknowledged, mut told_unknown) = (HashSet::new(), HashSet::new());
+    for client in clients {
+        let (yes, unknown) = client.await.unwrap();
+        acknowledged.extend(yes);
+        told_unknown.extend(unknown);
+    }
+    let kept = user_names(&world.app).await;
+    let lost: Vec<_> = acknowledged.difference(&kept).collect();
+    assert!(lost.is_empty(), "{} of {} acknowledged users are lost", lost.len(), acknowledged.len());
+    let unexpected: Vec<_> =
+        kept.iter().filter(|name| !acknowledged.contains(*name) && !told_unknown.contains(*name)).collect();
+    assert!(unexpected.is_empty(), "clients were told that nothing was done: {unexpected:?}");
+    assert!(acknowledged.len() > 20, "{} writes in all", acknowledged.len());
+    killer.close().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statement_of_a_client_that_left_is_cancelled() {
+    let database = Database::ready().await;
+    let app = App::open(database.config()).await.unwrap();
+    let endless = match app.store.backend() {
+        DbBackend::Postgres => "SELECT 1 AS n FROM pg_sleep(60)",
+        _ => "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT count(*) AS n FROM a",
+    };
+    let statement = |text: &str| Statement::from_string(app.store.backend(), text.to_owned());
+    // More than there are connections, so that each of them is left in the middle of it.
+    let left = (0..40)
+        .map(|_| tokio::time::timeout(Duration::from_millis(300), app.store.read.query_all_raw(statement(endless))));
+    assert!(futures_util::future::join_all(left).await.iter().all(Result::is_err));
+    let began = Instant::now();
+    app.store.read.query_all_raw(statement("SELECT 1 AS n")).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "the connections are free after {:?}", began.elapsed());
+    if on_postgres() {
+        let running = "SELECT CAST(count(*) AS bigint) AS n FROM pg_stat_activity \
+             WHERE datname = current_database() AND state = 'active' AND query LIKE '%pg_sleep(60)%' \
+             AND pid <> pg_backend_pid()";
+        loop {
+            let row = app.store.read.query_one_raw(statement(running)).await.unwrap().unwrap();
+            let still: i64 = row.try_get("", "n").unwrap();
+            if still == 0 {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(5), "{still} statements go on without their clients");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    app.store.clone().close().await;
+    drop(app);
+    database.drop().await;
+}
+
+/// Forwards connections to PostgreSQL until it is told to swallow them: a host that is gone without a word.
+struct Proxy {
+    address: String,
+    swallow: Arc<tokio::sync::watch::Sender<bool>>,
+}
+
+impl Proxy {
+    async fn start(upstream: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let swallow = Arc::new(tokio::sync::watch::Sender::new(false));
+        let gate = swallow.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (upstream, mut swallowed) = (upstream.clone(), gate.subscribe());
+                tokio::spawn(async move {
+                    let forward = async {
+                        let mut client = client;
+                        let mut server = TcpStream::connect(&upstream).await.unwrap();
+                        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                        let _ = server.shutdown().await;
+                    };
+                    tokio::pin!(forward);
+                    tokio::select! {
+                        () = &mut forward => {}
+                        // It is never polled again: nothing is forwarded, and nothing is closed.
+                        () = async { drop(swallowed.wait_for(|swallowed| *swallowed).await) } => {
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, swallow }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vanished_database_is_answered_in_time_and_found_again() {
+    if !on_postgres() {
+        return;
+    }
+    let server = std::env::var("ROLECALL_TEST_POSTGRES").unwrap();
+    let upstream = server.split('@').nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let proxy = Proxy::start(upstream.clone()).await;
+    let address = proxy.address.clone();
+    let world = World::with(|config| config.database_url = config.database_url.replace(&upstream, &address)).await;
+    for n in 0..30 {
+        assert_eq!(create(world.scim(), &format!("before-{n}")).await.0, 201);
+    }
+    // The connections of now are swallowed; a new one finds the database at the same address.
+    proxy.swallow.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.swallow.send_replace(false);
+    let answers = (0..32).map(|n| {
+        let scim = world.scim().clone();
+        async move {
+            let began = Instant::now();
+            let (status, retry_after, body) = create(&scim, &format!("during-{n}")).await;
+            assert!(status == 201 || status == 503 && retry_after.is_some(), "{status}: {body}");
+            began.elapsed()
+        }
+    });
+    let slowest = futures_util::future::join_all(answers).await.into_iter().max().unwrap();
+    assert!(slowest < Duration::from_secs(16), "a client waited {slowest:?}");
+    let began = Instant::now();
+    assert_eq!(create(world.scim(), "after").await.0, 201);
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?} to find the database again", began.elapsed());
+    world.end().await;
+}
