@@ -217,7 +217,8 @@ impl Cx {
             if began.elapsed() > MAX_RETRY_TIME {
                 attempt = ATTEMPTS;
             }
-            match self.attempt(&body, follows).await {
+            // Boxed: a small future for every caller, whatever an attempt needs.
+            match Box::pin(self.attempt(&body, follows)).await {
                 Err(Failure::Lost) if attempt < ATTEMPTS => attempt -= 1,
                 Err(Failure::Lost) => {
                     return Err(Error::Unavailable("writes in the same commit failed again and again".into()));
@@ -255,7 +256,7 @@ impl Cx {
             return Ok(value);
         }
         if let Err(error) = db.commit().await {
-            self.confirm_commit(event, error).await?;
+            Box::pin(self.confirm_commit(event, error)).await?;
         }
         self.note_commit(event);
         Ok(value)
@@ -275,7 +276,7 @@ impl Cx {
         let (value, _) = done?;
         if let Some(committed) = ended? {
             if let Err(error) = committed.await.map_err(|_| Failure::Lost)? {
-                self.confirm_commit(event, error).await?;
+                Box::pin(self.confirm_commit(event, error)).await?;
             }
             self.note_commit(event);
         }
@@ -387,7 +388,7 @@ impl Cx {
                         // Nothing is tried twice of which it is not known whether it was done.
                         Err(error) => match judge_failure(&error) {
                             DatabaseFailure::Unknown => {
-                                let written = self.find_written(tx.event).await;
+                                let written = Box::pin(self.find_written(tx.event)).await;
                                 let written = written.ok_or_else(|| self.unknown_outcome(&error))?;
                                 settle(&mut value, written);
                                 self.note_commit(tx.event);

@@ -145,9 +145,9 @@ impl Db {
         numbered(&mut text, &statement.sql, "q.v", 0);
         text.push_str(") AS found");
         let began = Instant::now();
-        match batched.reads.ask(&self.listener, &text, None, values.clone()).await {
+        match Box::pin(batched.reads.ask(&self.listener, &text, None, values.clone())).await {
             Err(error) if judge_failure(&error) == DatabaseFailure::Unknown && began.elapsed() < LOST_AT_ONCE => {
-                batched.reads.ask(&self.listener, &text, None, values).await
+                Box::pin(batched.reads.ask(&self.listener, &text, None, values)).await
             }
             answer => answer,
         }
@@ -160,7 +160,7 @@ impl Db {
     pub async fn write_along(&self, text: &str, row: Uuid, values: Vec<Value>) -> Result<Vec<QueryResult>, DbErr> {
         let batched =
             self.batched.as_ref().ok_or_else(|| DbErr::Custom("statements are batched on PostgreSQL alone".into()))?;
-        batched.writes.ask(&self.listener, text, Some(row), values).await
+        Box::pin(batched.writes.ask(&self.listener, text, Some(row), values)).await
     }
 
     /// The rows of a SELECT. Where the connection was lost, which it may have been while it was idle, the question is

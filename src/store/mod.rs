@@ -123,7 +123,7 @@ impl Store {
     /// # Errors
     /// The database's own error.
     pub async fn ask_alike(&self, text: &'static str, value: Vec<u8>) -> Result<Arc<Vec<QueryResult>>, DbErr> {
-        self.alike.ask(&self.authentication, text, value).await
+        Box::pin(self.alike.ask(&self.authentication, text, value)).await
     }
 
     /// Begins a write on SQLite, at `micros`. Writes that wait for their turn meanwhile join the same transaction, in
@@ -132,7 +132,7 @@ impl Store {
     /// # Errors
     /// The database's own error. Nothing of this write was done then.
     pub async fn begin_write(&self, micros: i64) -> Result<(WriteSlot, Transaction), DbErr> {
-        self.group_commit.begin_write(&self.write, micros).await
+        Box::pin(self.group_commit.begin_write(&self.write, micros)).await
     }
 
     /// When what is being written on SQLite began, in microseconds, if anything is.
