@@ -38,6 +38,8 @@ SHORT_SLACK = 2.0
 """Seconds added to the recovery in short runs, which share their machine with other work."""
 UNCERTAIN = "may or may not have been made"
 """What an answer says of a write whose outcome is not known; any other refusal means that it was not made."""
+ACTIONS = ("user.created", "user.updated", "group.created")
+"""What the clients' writes are called in the ledger."""
 OUTAGE_LIMIT = 18.0
 """Seconds that a request may take while the database does not answer."""
 
@@ -574,9 +576,10 @@ def check_record(drill, server, credentials, record, when):
         (request, action) for request, subject, action in requests
         if not any(subject in (None, row["subject_id"]) for row in by_request.get((request, action), []))
     ]
-    twice = [key for key, found in by_request.items() if key[1] in ("user.created", "user.updated", "group.created") and len(found) > 1]
+    twice = [key for key, found in by_request.items() if key[1] in ACTIONS and len(found) > 1]
     denied = [answer for answer, _ in unknown if answer.status is not None and UNCERTAIN not in answer.text]
-    done = {request for request, _ in by_request}
+    # A failure that was put into the review queue names the request, too.
+    done = {request for request, action in by_request if action in ACTIONS}
     false = [answer for answer in denied if answer.request_id in done]
     report.figure(
         f"{when}: {len(requests)} acknowledged writes, {len(lost) + len(stale)} lost, "

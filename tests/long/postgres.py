@@ -145,10 +145,19 @@ class Cluster:
     def hold_connections(self, count):
         """Takes so many connections away from everything else; the idle clients that hold them."""
         command = ["psql", "-q", self.url()]
-        return [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            for _ in range(count)
-        ]
+        held = []
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            # One that came too early has ended.
+            held = [client for client in held if client.poll() is None]
+            if len(held) == count:
+                return held
+            held += [
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                for _ in range(count - len(held))
+            ]
+            time.sleep(2)
+        raise SystemExit(f"{count} connections could not be taken")
 
     def master(self):
         """The process id of the postmaster, if it lives."""
