@@ -291,6 +291,9 @@ class Client:
                 answer = self.connection.getresponse()
                 text = answer.read().decode()
                 found = {name.lower(): value for name, value in answer.getheaders()}
+                if answer.status == 503:
+                    # One that is refused before its body was read has its connection closed, too.
+                    self.close()
                 return Answer(request_id, begun, answer.status, found, text)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
