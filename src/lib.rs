@@ -21,6 +21,7 @@
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
 //! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
 //! | [`cli`], [`simulate`], [`demo`], [`bootstrap`], [`server`] | the command line, and what it starts |
+//! | [`http_listener`] | connections of clients: accepted, limited, closed |
 //! | [`metrics`] | figures for whoever watches the installation |
 //! | [`progress`] | a line that says how far something is |
 //!
@@ -46,6 +47,7 @@ pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod graphql;
+pub mod http_listener;
 pub mod issuers;
 pub mod jwt;
 pub mod ledger;

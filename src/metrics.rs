@@ -53,6 +53,15 @@ impl Figures {
             "SCIM operations by resource and outcome, a few seconds late."
         );
         describe_counter!("rolecall_graphql_operations_total", "Operations of the management API by outcome.");
+        describe_counter!(
+            "http_server_connections_evicted",
+            "Connections that waited for a request and were closed for a new one."
+        );
+        describe_counter!("http_server_connections_refused", "Connections for which there was no place.");
+        describe_counter!(
+            "http_server_requests_refused",
+            "Requests that were refused before they were read, by kind: malformed, too_large, timeout."
+        );
         describe_gauge!("rolecall_connections", "Live connections by state of health, as last found.");
         describe_gauge!("rolecall_failures_unfinished", "Work in the review queues by cause.");
         describe_gauge!("rolecall_sync_runs_unfinished", "Runs that read a source and have not ended, by state.");
@@ -66,13 +75,9 @@ impl Figures {
     ///
     /// # Errors
     /// When the listener fails.
-    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) -> std::io::Result<()> {
         let routes = Router::new().route("/metrics", get(scrape)).with_state(self);
-        let stopped = async move {
-            // An error means that the server is gone, which is the same to us.
-            let _ = stop.wait_for(|stopping| *stopping).await;
-        };
-        axum::serve(listener, routes).with_graceful_shutdown(stopped).await
+        crate::http_listener::serve(listener, routes, stop).await
     }
 }
 

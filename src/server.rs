@@ -1,7 +1,6 @@
 //! The server: both doors on one address, health for whoever watches, and an orderly end.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
 use crate::context::App;
-use crate::{graphql, jwt, metrics, scim, workers};
+use crate::{graphql, http_listener, jwt, metrics, scim, workers};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
@@ -98,8 +97,8 @@ async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'st
     // Bulk jobs end first, each after its line, and sync runs where they are; both hold the end up until then.
     tokio::spawn(graphql::work(state.clone(), state.stopping.subscribe()));
     tokio::spawn(workers::pull(state.clone(), state.stopping.subscribe()));
-    let service = app(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(async move {
+    let serving = http_listener::serve(listener, app(state.clone()), state.stopping.subscribe());
+    tokio::spawn(async move {
         stop.await;
         tracing::info!("stopping: no new connections, letting requests end");
         stopping.stopping.send_replace(true);

@@ -3,6 +3,7 @@
 //! Every request gets a [`Cx`]. Reads start at [`Cx::find`], which names the organization; writes go through
 //! [`Cx::write`]: one closure, one transaction, one ledger row. Nothing else begins a transaction.
 
+mod deadline;
 mod process;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -27,6 +28,7 @@ use crate::requests::Requests;
 use crate::store::{DatabaseFailure, Db, Store, Transaction, Way, judge_failure};
 use crate::vault::Vault;
 
+pub use deadline::within;
 pub use process::{Clock, Credential, Heads, LastCommit, Limits, Use, Uses};
 
 /// How often a write that met a deadlock or a serialization failure is tried again.
@@ -120,6 +122,8 @@ pub struct Cx {
     pub app: Arc<App>,
     pub actor: Actor,
     organization: Uuid,
+    /// The organization's way to the database.
+    db: Arc<Db>,
     pub request_id: Uuid,
     pub requested_at: DateTime<Utc>,
     /// Which state of the organization's schemas holds, if authentication has read it along.
@@ -131,8 +135,8 @@ pub struct Cx {
 impl Cx {
     /// A context for `actor` inside `organization`.
     pub fn new(app: Arc<App>, actor: Actor, organization: Uuid, request_id: Uuid) -> Self {
-        let requested_at = app.clock.now();
-        Self { app, actor, organization, request_id, requested_at, schema_version: None, wrote: Arc::default() }
+        let (requested_at, db) = (app.clock.now(), app.store.for_tenant(organization));
+        Self { app, actor, organization, db, request_id, requested_at, schema_version: None, wrote: Arc::default() }
     }
 
     /// A context for work of rolecall's own.
@@ -147,7 +151,7 @@ impl Cx {
 
     /// Where to read.
     pub fn db(&self) -> &Db {
-        &self.app.store.read
+        &self.db
     }
 
     /// Whether what `owner` owns exists for the actor: nobody else's does for a connection.
@@ -247,7 +251,7 @@ impl Cx {
         if self.backend() == DbBackend::Sqlite {
             return self.attempt_in_turn(body, follows).await;
         }
-        let db = self.app.store.write.begin().await.map_err(Failure::from)?;
+        let db = self.db.begin().await.map_err(Failure::from)?;
         let (db, event, done) = self.carry_out(db, body, follows).await;
         let (value, wrote) = done?;
         if !wrote {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
 use axum::Json;
@@ -12,7 +13,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Data};
 use uuid::Uuid;
@@ -25,6 +26,9 @@ use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
 /// Largest body, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// `POST /graphql`.
 pub async fn post(State(door): State<Arc<Door>>, caller: Caller, headers: HeaderMap, body: Body) -> Response {
     let ask = ask_of_body(&headers, body).await;
@@ -36,6 +40,7 @@ pub async fn get(
     State(door): State<Arc<Door>>,
     headers: HeaderMap,
     uri: Uri,
+    extensions: Extensions,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     caller: Result<Caller, Refusal>,
 ) -> Response {
@@ -44,7 +49,7 @@ pub async fn get(
             (Err(rejection), _) => rejection.into_response(),
             // Browsers cannot set the header on a socket: they say later who they are.
             (Ok(_), Err(refusal)) if headers.contains_key(header::AUTHORIZATION) => refusal.into_response(),
-            (Ok(upgrade), caller) => websocket::open(door, upgrade, caller.ok()),
+            (Ok(upgrade), caller) => websocket::open(door, upgrade, caller.ok(), &extensions),
         };
     }
     if wants_page(&headers, &uri) {
@@ -106,7 +111,11 @@ async fn ask_of_body(headers: &HeaderMap, body: Body) -> Result<Ask, Fault> {
         let message = "send the request as application/json in UTF-8";
         return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_USER_INPUT", message));
     }
-    let bytes = to_bytes(body, MAX_BODY).await.map_err(|_| {
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await.map_err(|_| {
+        let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+        Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", message)
+    })?;
+    let bytes = read.map_err(|_| {
         let message = format!("the body is larger than {MAX_BODY} bytes, or did not arrive in full");
         Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
     })?;

@@ -21,6 +21,7 @@ use super::auth::{self, Caller};
 use super::budget::Balance;
 use super::limits::{self, Cost, Excess};
 use super::{Door, loaders, needs, open_schema, page, replay, schema};
+use crate::context::within;
 use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
 /// Longest time that a query or a mutation may take.
@@ -379,7 +380,7 @@ impl Operation {
     /// Runs a query or a mutation, whatever key it has.
     pub async fn execute(self) -> Answer {
         let Self { kind, request, request_id, open, .. } = self;
-        let Ok(response) = tokio::time::timeout(MAX_TIME, executed(request, open)).await else {
+        let Some(response) = within(MAX_TIME, executed(request, open)).await else {
             count("busy");
             tracing::warn!(%request_id, "an operation took too long");
             if kind == OperationType::Mutation {

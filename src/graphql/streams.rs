@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::error::Error;
 const MAX_STREAMS: usize = 50;
 /// Sockets that may be open on one server process, those included that have not said yet who they are.
 const MAX_SOCKETS: usize = 5_000;
+/// Sockets that have not said yet who they are: on one server process, and of one address.
+const MAX_ANONYMOUS_SOCKETS: usize = 1_000;
+const MAX_ANONYMOUS_SOCKETS_OF_ADDRESS: usize = 100;
 /// How often the credential behind a stream is checked again.
 const RECHECK: Duration = Duration::from_secs(5);
 
@@ -34,6 +38,13 @@ impl Streams {
     /// A place for a socket, whoever will turn out to be at its other end.
     pub fn socket(self: &Arc<Self>) -> Option<Place> {
         self.take(String::new(), MAX_SOCKETS)
+    }
+
+    /// The places of a socket that has not said yet who it is; none while strangers hold all that are theirs.
+    pub fn anonymous_socket(self: &Arc<Self>, address: Option<IpAddr>) -> Option<[Place; 2]> {
+        let holder = address.map_or_else(|| "sockets of no address".into(), |address| format!("sockets of {address}"));
+        let of_address = self.take(holder, MAX_ANONYMOUS_SOCKETS_OF_ADDRESS)?;
+        Some([of_address, self.take("anonymous sockets".into(), MAX_ANONYMOUS_SOCKETS)?])
     }
 
     /// A place for the export of an organization that is being compared: one at a time.

@@ -5,11 +5,13 @@
 //! is quiet. Cookies play no part, so a foreign page that opens a socket has nobody's rights, and the `Origin` needs no
 //! look. An answer is fetched when the one before has left: a client that reads slowly keeps nothing in memory here.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::http::StatusCode;
+use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Deserialize;
@@ -23,6 +25,7 @@ use super::Door;
 use super::auth::{ANONYMOUS, Caller, Credential};
 use super::operation::{self, Answer, Ask, Fault, Reply};
 use super::streams::{End, Guard, Place, Streams, told};
+use crate::http_listener::ConnectionPlace;
 
 const PROTOCOL: &str = "graphql-transport-ws";
 /// Largest message, in bytes.
@@ -41,15 +44,26 @@ const CLOSE: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(15);
 
 /// Takes the connection over.
-pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>) -> Response {
+pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>, extensions: &Extensions) -> Response {
     let Some(place) = door.streams.socket() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many open sockets").into_response();
     };
+    let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let mut anonymous = None;
+    if caller.is_none() {
+        anonymous = door.streams.anonymous_socket(address);
+        if anonymous.is_none() {
+            let message = "too many open sockets that have not said who they are";
+            return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+        }
+    }
+    // The connection is in use for as long as the socket is.
+    let active = extensions.get::<ConnectionPlace>().map(ConnectionPlace::begin_request);
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
     upgrade.on_upgrade(async move |socket| {
         let stopping = door.app.stopping.subscribe();
         let mut line = Line { socket, stopping };
-        let end = converse(&door, &mut line, caller).await;
+        let end = converse(&door, &mut line, caller, anonymous).await;
         // Nobody is left to hear of an error on the socket itself.
         if let Err(Gone::Closed(close)) = end {
             let _ = timeout(SEND, line.socket.send(Message::Close(Some(close)))).await;
@@ -57,7 +71,7 @@ pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>) 
         // RFC 6455 section 7.1.1: each side answers the other's close, and what is on its way is read, or the
         // connection would break before the client has heard why.
         let _ = timeout(CLOSE, async { while let Some(Ok(_)) = line.socket.recv().await {} }).await;
-        drop(place);
+        drop((place, active));
     })
 }
 
@@ -120,13 +134,19 @@ impl Line {
     }
 }
 
-async fn converse(door: &Arc<Door>, line: &mut Line, caller: Option<Caller>) -> Result<(), Gone> {
+async fn converse(
+    door: &Arc<Door>,
+    line: &mut Line,
+    caller: Option<Caller>,
+    anonymous: Option<[Place; 2]>,
+) -> Result<(), Gone> {
     if line.socket.protocol().is_none() {
         return Err(Gone::because(4406, "Subprotocol not acceptable"));
     }
     let greeting = timeout(INIT, greet(door, line, caller)).await;
     let (caller, _place) =
         greeting.unwrap_or_else(|_| Err(Gone::because(4408, "Connection initialisation timeout")))?;
+    drop(anonymous);
     let mut guard = Guard::of(&caller);
     let mut operations: StreamMap<String, BoxStream<'static, Outgoing>> = StreamMap::new();
     let mut ping = interval_at(Instant::now() + PING, PING);

@@ -24,11 +24,12 @@ mod users;
 mod wire;
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -36,12 +37,17 @@ use axum::routing::{get, post};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::context::{App, Cx};
+use crate::context::{App, Cx, within};
 use crate::domain::extension::types;
 use crate::domain::failure::Payload;
 use crate::error::{Error, Result};
 use crate::requests::Refusal;
 use wire::{Caller, Failure, Replay};
+
+/// How long a request may take in all …
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// … and one with a body of more than 1 MiB.
+const LARGE_REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Everything below `/scim/v2/{slug}`.
 pub fn router(app: Arc<App>) -> Router {
@@ -71,10 +77,31 @@ pub fn router(app: Arc<App>) -> Router {
 fn listened_to(tenant: Router<Arc<App>>, app: Arc<App>) -> Router {
     Router::new()
         .nest("/scim/v2/{slug}", tenant)
+        .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| broken_off()))
         .layer(middleware::from_fn_with_state(app.clone(), log::listen))
         .layer(middleware::from_fn(wire::name_media_type))
         .with_state(app)
+}
+
+/// Ends a request that takes too long, and answers after what it had begun in the database was undone.
+async fn limit_time(mut request: Request, next: middleware::Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_large = length.is_none_or(|length: usize| length > wire::MAX_BODY) && request.method() != Method::GET;
+    let limit = if is_large { LARGE_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
+    let reads = request.method() == Method::GET || request.uri().path().ends_with("/.search");
+    // The same id in the answer, in the ledger and in the log.
+    let request_id = wire::request_id(request.headers());
+    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+        request.headers_mut().insert("x-request-id", value);
+    }
+    match within(limit, next.run(request)).await {
+        Some(response) => response,
+        None if reads => {
+            Failure::from(Error::Busy(format!("it took longer than {} s", limit.as_secs()))).into_response()
+        }
+        None => Failure::from(Error::OutcomeUnknown { request_id }).into_response(),
+    }
 }
 
 /// The answer of a handler that did not come to its end: a transaction that was open is undone.

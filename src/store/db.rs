@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
+use sea_orm::{ConnAcquireErr, ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, Value};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::failure::{DatabaseFailure, judge_failure};
 use super::gather::{Gather, askers, numbered};
-use super::pool::{ConnectionManager, ConnectionPool, PoolRegistry};
+use super::pool::{ACQUIRE_TIMEOUT, ConnectionManager, ConnectionPool, PoolRegistry};
 use super::transaction::Transaction;
 
 /// A statement by itself or in a transaction may take so long. PostgreSQL's own limit is a second shorter, so that this
@@ -30,7 +32,23 @@ pub struct Db {
     transactions: ConnectionPool,
     /// On PostgreSQL, for those who do the same with different rows.
     batched: Option<Batched>,
+    /// What one tenant may use of the pools at once; none for work that belongs to no tenant.
+    share: Option<Share>,
     listener: Listener,
+}
+
+/// The share of one tenant, so that its work leaves the others their speed.
+#[derive(Debug, Clone)]
+struct Share {
+    statements: Arc<Semaphore>,
+    transactions: Arc<Semaphore>,
+}
+
+/// Waits for a part of the tenant's share.
+async fn take_share(share: Option<&Arc<Semaphore>>) -> Result<Option<OwnedSemaphorePermit>, DbErr> {
+    let Some(share) = share else { return Ok(None) };
+    let permit = timeout(ACQUIRE_TIMEOUT, share.clone().acquire_owned()).await;
+    permit.ok().and_then(Result::ok).map(Some).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
 }
 
 #[derive(Debug, Clone)]
@@ -80,6 +98,7 @@ impl Db {
             statements: pool(statements)?,
             transactions: pool(transactions)?,
             batched: Some(Batched { reads: batched()?, writes: batched()? }),
+            share: None,
             listener: Listener::default(),
         })
     }
@@ -95,6 +114,7 @@ impl Db {
             statements: pool.clone(),
             transactions: pool,
             batched: None,
+            share: None,
             listener: Listener::default(),
         })
     }
@@ -115,8 +135,17 @@ impl Db {
             statements: pool.clone(),
             transactions: pool,
             batched: None,
+            share: None,
             listener: Listener::default(),
         })
+    }
+
+    /// The same database for one tenant, which may use three quarters of its connections at once, or half where there
+    /// are many.
+    pub(super) fn for_tenant(&self) -> Self {
+        let share = |size: usize| Arc::new(Semaphore::new(if size > 4 { size / 2 } else { (size * 3 / 4).max(1) }));
+        let share = Share { statements: share(self.statements.size()), transactions: share(self.transactions.size()) };
+        Self { share: Some(share), ..self.clone() }
     }
 
     /// Tells `listener` the text of each statement from now on, for tests that count them.
@@ -129,7 +158,8 @@ impl Db {
     /// # Errors
     /// The database's own.
     pub async fn begin(&self) -> Result<Transaction, DbErr> {
-        Transaction::begin(&self.transactions, self.backend, &self.listener).await
+        let permit = take_share(self.share.as_ref().map(|share| &share.transactions)).await?;
+        Transaction::begin(&self.transactions, self.backend, &self.listener, permit).await
     }
 
     /// The rows of a SELECT for one who asks. On PostgreSQL, those who ask the same of other rows at the same time share a
@@ -220,21 +250,25 @@ impl ConnectionTrait for Db {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         self.listener.hear(&statement.sql);
+        let _permit = take_share(self.share.as_ref().map(|share| &share.statements)).await?;
         self.statements.acquire().await?.execute(statement).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         self.listener.hear(sql);
+        let _permit = take_share(self.share.as_ref().map(|share| &share.statements)).await?;
         self.statements.acquire().await?.execute_unprepared(sql).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         self.listener.hear(&statement.sql);
+        let _permit = take_share(self.share.as_ref().map(|share| &share.statements)).await?;
         self.statements.acquire().await?.query_one(statement).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.listener.hear(&statement.sql);
+        let _permit = take_share(self.share.as_ref().map(|share| &share.statements)).await?;
         self.statements.acquire().await?.query_all(statement).await
     }
 }

@@ -9,7 +9,8 @@ mod health;
 mod pool;
 mod transaction;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -28,6 +29,7 @@ pub use gather::{askers, numbered};
 use group_commit::GroupCommit;
 pub use group_commit::{Committed, WriteSlot};
 pub use health::StorageHealth;
+pub use pool::Abandoned;
 use pool::PoolRegistry;
 pub use transaction::Transaction;
 
@@ -60,6 +62,8 @@ pub struct Store {
     group_commit: Arc<GroupCommit>,
     alike: Arc<Alike>,
     registry: PoolRegistry,
+    /// The ways of the tenants that were seen, each with its share.
+    tenants: Arc<Mutex<HashMap<Uuid, Arc<Db>>>>,
     url: String,
 }
 
@@ -87,6 +91,7 @@ impl Store {
                 group_commit: Arc::default(),
                 alike: Arc::default(),
                 registry,
+                tenants: Arc::default(),
                 url: url.into(),
             };
             // The writer first: it makes the file and switches it to write-ahead logging.
@@ -106,6 +111,7 @@ impl Store {
                 group_commit: Arc::default(),
                 alike: Arc::default(),
                 registry,
+                tenants: Arc::default(),
                 url: url.into(),
             });
         }
@@ -115,6 +121,12 @@ impl Store {
     /// Which SQL dialect is spoken.
     pub fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
+    }
+
+    /// The way of a tenant to the database, with its share.
+    pub fn for_tenant(&self, organization: Uuid) -> Arc<Db> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.entry(organization).or_insert_with(|| Arc::new(self.read.for_tenant())).clone()
     }
 
     /// The rows that `text` finds for its `$1`. Whoever asks the same at the same time shares a statement with others, one

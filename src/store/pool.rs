@@ -22,6 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Database, Executor, IntoArguments, Row};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::failure::{keeps_connection, lacks_slots, storage_failure, timed_out};
@@ -34,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an idle connection may take to give a sign of life.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a statement or a transaction waits for a connection, attempts to connect included.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
 /// After so long, an attempt to connect that failed for want of a free place is made again.
 const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a statement that was interrupted, or a transaction that was left open, may take to end.
@@ -205,6 +206,11 @@ impl ConnectionPool {
             .map_err(|error| DbErr::Custom(error.to_string()))?;
         registry.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
         Ok(Self { pool, registry: registry.clone(), statement_timeout })
+    }
+
+    /// How many connections it may have.
+    pub(super) fn size(&self) -> usize {
+        self.pool.status().max_size
     }
 
     /// Waits for a connection. Where the database has no place left, idle connections of the other pools are closed, and
@@ -423,10 +429,41 @@ impl Drop for PoolGuard {
             close_detached(Object::take(object));
         } else if object.busy || object.in_transaction {
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn(abandon(object, self.pool.clone()))),
+                Ok(runtime) => Abandoned::note(runtime.spawn(abandon(object, self.pool.clone()))),
                 Err(_) => drop(Object::take(object)),
             }
         }
+    }
+}
+
+tokio::task_local! {
+    static ABANDONED: Abandoned;
+}
+
+/// What one request left on its connections when it was broken off, and what ends it.
+#[derive(Debug, Clone, Default)]
+pub struct Abandoned(Arc<Mutex<Vec<JoinHandle<()>>>>);
+
+impl Abandoned {
+    /// Carries out a request, whose abandoned statements are noted here.
+    pub fn scope<F: Future>(&self, request: F) -> impl Future<Output = F::Output> + use<F> {
+        ABANDONED.scope(self.clone(), request)
+    }
+
+    /// Waits until everything that was abandoned is cancelled and undone.
+    pub async fn end(&self) {
+        let ending = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for handle in ending {
+            // Its own time limits end it.
+            let _ = handle.await;
+        }
+    }
+
+    fn note(handle: JoinHandle<()>) {
+        // Work that no request waits for goes on by itself.
+        let _ = ABANDONED.try_with(|abandoned| {
+            abandoned.0.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! A transaction: a connection that is used by one write alone until it is committed or undone.
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit};
 
 use super::Listener;
 use super::pool::{ConnectionPool, PoolGuard};
@@ -12,6 +12,8 @@ pub struct Transaction {
     connection: Box<Mutex<Open>>,
     backend: DbBackend,
     listener: Listener,
+    /// The part of the tenant's share that it takes.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -26,14 +28,16 @@ impl Transaction {
     ///
     /// # Errors
     /// Why it could not begin. Nothing was done then.
-    pub(super) async fn begin(pool: &ConnectionPool, backend: DbBackend, listener: &Listener) -> Result<Self, DbErr> {
+    pub(super) async fn begin(
+        pool: &ConnectionPool,
+        backend: DbBackend,
+        listener: &Listener,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, DbErr> {
         let mut guard = pool.acquire().await?;
         guard.begin().await?;
-        Ok(Self {
-            connection: Box::new(Mutex::new(Open { guard, aborted: None })),
-            backend,
-            listener: listener.clone(),
-        })
+        let connection = Box::new(Mutex::new(Open { guard, aborted: None }));
+        Ok(Self { connection, backend, listener: listener.clone(), _permit: permit })
     }
 
     /// Makes everything durable. The answer comes from the database, and says that it did so outside any other

@@ -23,6 +23,7 @@ mod examples;
 mod failures;
 mod fuzz;
 mod health;
+mod http_listener;
 mod idempotency;
 mod issuers;
 mod order;

@@ -67,6 +67,23 @@ impl Server {
         Self { child: command.spawn().unwrap(), address: format!("http://{listen}") }
     }
 
+    /// Starts a server that may hold so many descriptors.
+    pub fn begin_with_descriptors(database: &Database, descriptors: usize) -> Self {
+        let listen = format!("127.0.0.1:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
+        let program = rolecall(database, &["serve", "--listen", &listen]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""));
+        command.arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), address: format!("http://{listen}") }
+    }
+
     pub async fn ready(&self) {
         let started = Instant::now();
         while !reqwest::get(format!("{}/readyz", self.address)).await.is_ok_and(|answer| answer.status() == 200) {

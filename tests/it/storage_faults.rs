@@ -247,3 +247,34 @@ async fn vanished_database_is_answered_in_time_and_found_again() {
     assert!(began.elapsed() < Duration::from_secs(2), "it took {:?} to find the database again", began.elapsed());
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenant_leaves_the_others_their_speed() {
+    let database = Database::ready().await;
+    let app = App::open(database.config()).await.unwrap();
+    let (busy, quiet) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
+    let heavy = match app.store.backend() {
+        DbBackend::Postgres => "SELECT 1 AS n FROM pg_sleep(8)",
+        _ => "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT count(*) AS n FROM a",
+    };
+    let statement = |text: &str| Statement::from_string(app.store.backend(), text.to_owned());
+    let crowd: Vec<_> = (0..24)
+        .map(|_| {
+            let (db, heavy) = (app.store.for_tenant(busy), statement(heavy));
+            tokio::spawn(async move { db.query_all_raw(heavy).await.map(drop) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..5 {
+        let began = Instant::now();
+        app.store.for_tenant(quiet).query_all_raw(statement("SELECT 1 AS n")).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(1), "the quiet tenant waited {:?}", began.elapsed());
+    }
+    for one in &crowd {
+        one.abort();
+    }
+    futures_util::future::join_all(crowd).await;
+    app.store.clone().close().await;
+    drop(app);
+    database.drop().await;
+}

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may see, beside itself. A new room must find its place here.
-const SEES: [(&str, &[&str]); 28] = [
+const SEES: [(&str, &[&str]); 29] = [
     ("error", &[]),
     ("authz", &[]),
     ("config", &["authz"]),
@@ -13,6 +13,7 @@ const SEES: [(&str, &[&str]); 28] = [
     ("issuers", &["authz", "config", "error", "outbound"]),
     ("store", &[]),
     ("progress", &[]),
+    ("http_listener", &[]),
     ("requests", &[]),
     ("reads", &["requests"]),
     ("repeats", &[]),
@@ -24,11 +25,11 @@ const SEES: [(&str, &[&str]); 28] = [
     ("audit", &["attest", "config", "context", "domain", "ledger"]),
     ("jwt", &["authz", "context", "error", "issuers", "vault"]),
     ("scim", &["context", "domain", "error", "reads", "repeats", "requests"]),
-    ("graphql", &["attest", "authz", "context", "domain", "error", "jwt", "ledger", "pull"]),
+    ("graphql", &["attest", "authz", "context", "domain", "error", "http_listener", "jwt", "ledger", "pull"]),
     ("pull", &["context", "domain", "error", "outbound"]),
     ("workers", &["context", "domain", "error", "ledger", "pull", "scim"]),
-    ("metrics", &["context", "domain"]),
-    ("server", &["context", "graphql", "jwt", "metrics", "scim", "workers"]),
+    ("metrics", &["context", "domain", "http_listener"]),
+    ("server", &["context", "graphql", "http_listener", "jwt", "metrics", "scim", "workers"]),
     ("bootstrap", &["authz", "context", "domain", "error"]),
     ("simulate", &["error"]),
     ("demo", &["attest", "bootstrap", "config", "context", "error", "ledger", "progress", "server", "simulate"]),
