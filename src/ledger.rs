@@ -102,7 +102,7 @@ pub(crate) async fn record<C: ConnectionTrait>(
     }
     let (seq, hash) = head(db, row.organization_id).await?;
     link(&mut row, seq + 1, &hash);
-    let ends = new_head(row.organization_id, seq + 1, row.hash.clone());
+    let ends = new_head(row.organization_id, seq + 1, row.hash.clone(), row.at);
     let counts = tallies(row.organization_id, std::slice::from_ref(&row));
     let rest = parts.chain([ends]).chain(counts).chain([statement::linked(row)]);
     db.execute_raw(statement::one_after_the_other(rest)).await?;
@@ -135,7 +135,8 @@ async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Resu
             link(row, seq, &hash);
             hash = row.hash.clone().unwrap_or_default();
         }
-        let ends = new_head(organization, seq, Some(hash));
+        let newest = rows.iter().map(|row| row.at).max().unwrap_or_default();
+        let ends = new_head(organization, seq, Some(hash), newest);
         statement::write(db, [ends].into_iter().chain(tallies(organization, &rows))).await?;
     }
     let postgres = db.get_database_backend() == DbBackend::Postgres;
@@ -228,8 +229,12 @@ pub async fn find_written(db: &Db, organization: Uuid, event: Uuid) -> Result<Op
 
 /// The first link, made with the organization.
 pub(crate) async fn begin_chain<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(), DbErr> {
-    let head =
-        ledger_head::ActiveModel { organization_id: Set(organization), seq: Set(0), hash: Set(GENESIS.to_vec()) };
+    let head = ledger_head::ActiveModel {
+        organization_id: Set(organization),
+        seq: Set(0),
+        hash: Set(GENESIS.to_vec()),
+        newest_at: NotSet,
+    };
     ledger_head::Entity::insert(head).exec_without_returning(db).await?;
     Ok(())
 }
@@ -254,9 +259,11 @@ async fn head<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(i64, Ve
     Ok(head.map_or((0, GENESIS.to_vec()), |head| (head.seq, head.hash)))
 }
 
-fn new_head(organization: Uuid, seq: i64, hash: Option<Vec<u8>>) -> Part {
-    let values = [organization.into(), seq.into(), hash.into()];
-    Part::update("ledger_head SET seq = $2, hash = $3", "organization_id = $1", values)
+/// The end of a chain, and the newest instant in it.
+fn new_head(organization: Uuid, seq: i64, hash: Option<Vec<u8>>, newest: DateTime<Utc>) -> Part {
+    let values = [organization.into(), seq.into(), hash.into(), newest.into()];
+    let newest = "CASE WHEN newest_at > $4 THEN newest_at ELSE $4 END";
+    Part::update(&format!("ledger_head SET seq = $2, hash = $3, newest_at = {newest}"), "organization_id = $1", values)
 }
 
 /// Chains the rows of every organization that are not in the chain yet. Only PostgreSQL leaves any.
@@ -351,7 +358,8 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
         [organization.into(), Value::from(links).into()],
     ))
     .await?;
-    let ends = new_head(organization, seq, Some(hash));
+    let newest = rows.iter().map(|row| row.at).max().unwrap_or_default();
+    let ends = new_head(organization, seq, Some(hash), newest);
     statement::write(&db, [ends].into_iter().chain(tallies(organization, &rows))).await?;
     db.commit().await?;
     Ok(rows.len() as u64)

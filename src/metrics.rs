@@ -66,6 +66,16 @@ impl Figures {
         describe_gauge!("rolecall_failures_unfinished", "Work in the review queues by cause.");
         describe_gauge!("rolecall_sync_runs_unfinished", "Runs that read a source and have not ended, by state.");
         describe_gauge!("rolecall_ledger_unsealed", "Rows of the ledgers that wait to join their chain.");
+        describe_gauge!(
+            "rolecall_clock_skew_seconds",
+            Unit::Seconds,
+            "How far this machine's clock is ahead of the database's."
+        );
+        describe_gauge!(
+            "rolecall_clock_behind_seconds",
+            Unit::Seconds,
+            "How far the time is behind the ledger's newest instant."
+        );
         let process = Collector::default();
         process.describe();
         Ok(Self { app, handle, process })

@@ -1,5 +1,6 @@
 //! The server: both doors on one address, health for whoever watches, and an orderly end.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,14 +59,17 @@ fn panicked() -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
 }
 
-/// Ready means that the database answers and takes writes. What stands in the way goes to the log alone: anybody may ask.
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    match app.store.check_ready().await {
-        Ok(()) => (StatusCode::OK, "ready"),
-        Err(reason) => {
-            tracing::warn!(reason, "not ready");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database cannot be used; the log of this server says why")
-        }
+/// Ready means that the database answers and takes writes, and that the clock lets changes be written. What stands in the
+/// way of the database goes to the log alone: anybody may ask.
+async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Cow<'static, str>) {
+    if let Err(reason) = app.store.check_ready().await {
+        tracing::warn!(reason, "not ready");
+        let text = "the database cannot be used; the log of this server says why";
+        return (StatusCode::SERVICE_UNAVAILABLE, text.into());
+    }
+    match app.clock.fault() {
+        None => (StatusCode::OK, "ready".into()),
+        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault.into()),
     }
 }
 

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::context::App;
+use crate::context::{App, clock};
 use crate::domain::failure::run::{Claim, End};
 use crate::domain::failure::{self, Origin};
 use crate::domain::{
@@ -35,7 +36,7 @@ const PURGE: Duration = Duration::from_secs(60);
 /// How connections are is judged so often, by one of the replicas.
 const JUDGE: Duration = Duration::from_secs(60);
 /// A replica that was not heard of for so long judges no more.
-const JUDGE_LEASE: Duration = Duration::from_secs(150);
+const JUDGE_LEASE: TimeDelta = TimeDelta::seconds(150);
 /// So often the last answered write is read back, and a database that refused writes is tried.
 const STORAGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A key that an issuer gave up opens nothing here at most this long after.
@@ -49,6 +50,7 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
     tokio::join!(
         chores(&app, stop.clone()),
         look(&app, stop.clone()),
+        compare_clocks(&app, stop.clone()),
         announce(&app, stop.clone()),
         judge(&app, stop.clone()),
         check_storage(&app, stop.clone()),
@@ -170,6 +172,21 @@ async fn look(app: &App, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Compares this server's clock with the database's and with the ledger.
+async fn compare_clocks(app: &App, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(clock::COMPARE_INTERVAL);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+        }
+        if let Err(error) = clock::compare(app).await {
+            tracing::warn!(%error, "comparing the clocks failed; it is tried again");
+        }
+    }
+}
+
 /// Tells whose access moved. What is left when the process stops, the next one tells.
 async fn announce(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut timer = interval(ANNOUNCE);
@@ -243,8 +260,7 @@ async fn read_back(app: &Arc<App>) {
 }
 
 async fn judge_all(app: &Arc<App>) -> Result<()> {
-    let now = app.clock.now();
-    if app.store.lease("judge connections", app.replica, now, now + JUDGE_LEASE).await? {
+    if app.store.lease("judge connections", app.replica, app.database_time(), JUDGE_LEASE).await? {
         let changed = health::watch(app).await?;
         if changed > 0 {
             tracing::info!(changed, "the health of connections has changed");

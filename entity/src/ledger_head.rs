@@ -9,6 +9,8 @@ pub struct Model {
     pub organization_id: Uuid,
     pub seq: i64,
     pub hash: Vec<u8>,
+    /// the newest instant of a change in the chain
+    pub newest_at: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

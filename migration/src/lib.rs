@@ -23,6 +23,7 @@ mod m20261127_000006_last_read;
 mod m20261127_000007_no_shared_row;
 mod m20261127_000008_chain;
 mod m20261127_000009_no_keys_of_intervals;
+mod m20261128_000001_instants;
 
 pub struct Migrator;
 
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000007_no_shared_row::Migration),
             Box::new(m20261127_000008_chain::Migration),
             Box::new(m20261127_000009_no_keys_of_intervals::Migration),
+            Box::new(m20261128_000001_instants::Migration),
         ]
     }
 }

@@ -3,7 +3,9 @@
 //! Every request gets a [`Cx`]. Reads start at [`Cx::find`], which names the organization; writes go through
 //! [`Cx::write`]: one closure, one transaction, one ledger row. Nothing else begins a transaction.
 
+pub mod clock;
 mod deadline;
+mod fence;
 mod process;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -25,11 +27,13 @@ use crate::ledger::{self, Entry, Origin, Part, Written};
 use crate::reads::Reads;
 use crate::repeats::Repeats;
 use crate::requests::Requests;
-use crate::store::{DatabaseFailure, Db, Store, Transaction, Way, judge_failure};
+use crate::store::{DatabaseFailure, Db, Lease, Store, Transaction, Way, judge_failure};
 use crate::vault::Vault;
 
+pub use clock::Clock;
 pub use deadline::within;
-pub use process::{Clock, Credential, Heads, LastCommit, Limits, Use, Uses};
+pub use fence::lease_lost;
+pub use process::{Credential, Heads, LastCommit, Limits, Use, Uses};
 
 /// How often a write that met a deadlock or a serialization failure is tried again.
 const ATTEMPTS: u32 = 6;
@@ -90,6 +94,7 @@ impl App {
             Store::open(&config.database_url).await.map_err(|error| format!("cannot open the database: {error}"))?;
         store.migrate().await.map_err(|error| format!("cannot bring the database up to date: {error}"))?;
         let clock = Clock::default();
+        clock::begin(&clock, &store).await.map_err(|error| format!("cannot read the database's clock: {error}"))?;
         let limits = Limits::new(config.scim_rate_limit);
         let vault = Vault::open(&store, &config, clock.now()).await?;
         let issuers = Issuers::new(&config.issuers)?;
@@ -130,13 +135,16 @@ pub struct Cx {
     pub schema_version: Option<i64>,
     /// Set when a write of this request has left a row in the ledger.
     pub wrote: Arc<AtomicBool>,
+    /// The lease under which all of this happens, if it does under one.
+    fence: Arc<OnceLock<Lease>>,
 }
 
 impl Cx {
     /// A context for `actor` inside `organization`.
     pub fn new(app: Arc<App>, actor: Actor, organization: Uuid, request_id: Uuid) -> Self {
         let (requested_at, db) = (app.clock.now(), app.store.for_tenant(organization));
-        Self { app, actor, organization, db, request_id, requested_at, schema_version: None, wrote: Arc::default() }
+        let (schema_version, wrote, fence) = Default::default();
+        Self { app, actor, organization, db, request_id, requested_at, schema_version, wrote, fence }
     }
 
     /// A context for work of rolecall's own.
@@ -214,6 +222,7 @@ impl Cx {
         // A boxed future instead of an async closure: only so can the compiler see that it may change threads.
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
+        self.app.clock.check_writable()?;
         let (mut attempt, mut follows) = (0, None);
         let began = Instant::now();
         loop {
@@ -343,12 +352,15 @@ impl Cx {
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
+        self.check_fence(&tx.db).await?;
         let change = body(tx).await.map_err(Failure::of)?;
         tx.overtaken().map_or(Ok(()), |by| Err(Failure::Overtaken(by)))?;
         let wrote = change.entry.is_some() || !change.followed.is_empty();
         if let Some(entry) = change.entry
             && !ledger::record(&tx.db, self.origin(), tx.event, entry, change.parts).await?
         {
+            // Or its instant was too early, by a clock that has to be compared with the database's.
+            clock::compare(&self.app).await?;
             return Err(Failure::Passing(Error::Busy("a locked row is not there any more".into())));
         }
         if !change.followed.is_empty() {
@@ -372,7 +384,7 @@ impl Cx {
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
-        if self.backend() == DbBackend::Postgres {
+        if self.backend() == DbBackend::Postgres && self.app.clock.check_writable().is_ok() {
             let db = &self.app.store.write;
             let tx = Tx::new(self, Way::Plain(db), false);
             match body(&tx).await {
@@ -381,6 +393,7 @@ impl Cx {
                 Ok(Change { mut value, entry: Some(entry), mut parts, settle, .. }) => {
                     // Without a transaction nothing tells that a write is open, so it must not wait for long.
                     parts.iter_mut().take(1).for_each(|part| part.only_soon_after(entry.at));
+                    self.fence_statement(parts.first_mut());
                     match ledger::record_at_once(db, self.origin(), tx.event, entry, parts).await {
                         Ok(Some(written)) => {
                             settle(&mut value, written);
@@ -467,7 +480,8 @@ impl<'a> Tx<'a> {
         let behind = |boundary| boundary + TimeDelta::microseconds(1);
         let instant = *self.instant.get_or_init(|| {
             let earliest = boundary.max(self.follows).map(behind);
-            earliest.map_or(self.cx.app.clock.now(), |earliest| earliest.max(self.cx.app.clock.now()))
+            let now = self.cx.app.clock.now_for_change();
+            earliest.map_or(now, |earliest| earliest.max(now))
         });
         match boundary {
             // What this write changes twice has its own instant the second time.

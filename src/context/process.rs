@@ -1,39 +1,17 @@
-//! What a process keeps in memory for all its requests: the time, each connection's share, how far ledgers go that
+//! What a process keeps in memory for all its requests: each connection's share, how far ledgers go that
 //! somebody follows, and which credentials were used.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, Utc};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-
-/// The one source of "now". Tests move it forward.
-#[derive(Debug, Default)]
-pub struct Clock {
-    ahead_micros: AtomicI64,
-}
-
-impl Clock {
-    /// The current instant in UTC, to the microsecond (what both databases keep).
-    pub fn now(&self) -> DateTime<Utc> {
-        #[allow(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
-        let now = Utc::now();
-        (now + chrono::Duration::microseconds(self.ahead_micros.load(Ordering::Relaxed))).trunc_subsecs(6)
-    }
-
-    /// Moves this clock forward, as if time had passed.
-    pub fn advance(&self, by: Duration) {
-        self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::Relaxed);
-    }
-}
 
 /// Requests per second and connection, with bursts of two seconds' worth.
 #[derive(Debug)]

@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, Duration, Utc};
 use entity::{connection, lease, user};
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, Select, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, Select,
+    Statement,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -18,6 +17,7 @@ use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
+use crate::store::{Lease, TASKS};
 
 /// Accounts deleted in one transaction.
 const BATCH: usize = 500;
@@ -81,10 +81,9 @@ pub async fn delete_all(cx: &Cx, connection: Option<Uuid>, confirm_count: i64) -
     // A caller that hangs up must not leave half of everybody behind.
     let cx = cx.clone();
     let run = tokio::spawn(async move {
-        let holder = Uuid::new_v4();
-        take_lease(&cx, holder).await?;
-        let done = everybody(&cx, holder, connection, confirm_count).await;
-        let released = release_lease(&cx, holder).await;
+        let lease = take_lease(&cx).await?;
+        let done = everybody(&cx, &lease, connection, confirm_count).await;
+        let released = release_lease(&cx, &lease).await;
         let deleted = done?;
         released.map(|()| deleted)
     });
@@ -98,7 +97,7 @@ struct Target {
     protected: bool,
 }
 
-async fn everybody(cx: &Cx, holder: Uuid, connection: Option<Uuid>, confirm_count: i64) -> Result<Deleted> {
+async fn everybody(cx: &Cx, lease: &Lease, connection: Option<Uuid>, confirm_count: i64) -> Result<Deleted> {
     let targets = targets(cx, connection).await?;
     if targets.len() as i64 != confirm_count {
         let why = format!("is not the number of provisioned accounts, which is now {}", targets.len());
@@ -106,13 +105,13 @@ async fn everybody(cx: &Cx, holder: Uuid, connection: Option<Uuid>, confirm_coun
     }
     let (protected, targets): (Vec<_>, Vec<_>) = targets.into_iter().partition(|target| target.protected);
     let mut deleted = Deleted { count: 0, protected: protected.len() as u64 };
-    say_total(cx, holder, targets.len()).await?;
+    lease.update(&cx.app.store.write, "total = $1", vec![(targets.len() as i64).into()]).await?;
     // A ledger row counts for one connection.
     for owned in targets.chunk_by(|one, next| one.connection_id == next.connection_id) {
         for batch in owned.chunks(BATCH) {
             let ids: Vec<Uuid> = batch.iter().map(|target| target.id).collect();
             let Some(owner) = batch.first().map(|target| target.connection_id) else { continue };
-            deleted.count += delete_batch(cx, holder, owner, &ids).await?;
+            deleted.count += delete_batch(cx, lease, owner, &ids).await?;
         }
     }
     Ok(deleted)
@@ -141,10 +140,10 @@ struct Locked {
 }
 
 /// Deletes and erases those of these accounts that are still as they were counted; returns how many.
-async fn delete_batch(cx: &Cx, holder: Uuid, owner: Uuid, ids: &[Uuid]) -> Result<u64> {
+async fn delete_batch(cx: &Cx, lease: &Lease, owner: Uuid, ids: &[Uuid]) -> Result<u64> {
     cx.write(move |tx| {
         Box::pin(async move {
-            renew_lease(cx, tx, holder, ids.len()).await?;
+            renew_lease(cx, tx, lease, ids.len()).await?;
             let accounts = lock(tx, owner, ids).await?;
             if accounts.is_empty() {
                 return Ok(Change::nothing(0));
@@ -186,46 +185,36 @@ async fn lock(tx: &Tx<'_>, owner: Uuid, ids: &[Uuid]) -> Result<Vec<Locked>> {
 }
 
 /// Makes this the one run in the organization, on whatever replica.
-async fn take_lease(cx: &Cx, holder: Uuid) -> Result<()> {
-    let now = cx.app.clock.now();
-    let row = lease::ActiveModel {
-        organization_id: Set(cx.organization()),
-        name: Set(TASK.into()),
-        holder: Set(holder),
-        until: Set(now + LEASE),
-        done: Set(0),
-        total: Set(None),
-    };
-    let free = OnConflict::columns([lease::Column::OrganizationId, lease::Column::Name])
-        .update_columns([lease::Column::Holder, lease::Column::Until, lease::Column::Done, lease::Column::Total])
-        .action_and_where(Expr::col((lease::Entity, lease::Column::Until)).lte(now))
-        .to_owned();
-    match lease::Entity::insert(row).on_conflict(free).exec_without_returning(&cx.app.store.write).await? {
+async fn take_lease(cx: &Cx) -> Result<Lease> {
+    let (time, holder) = (cx.app.database_time(), Uuid::new_v4());
+    let mut values = vec![cx.organization().into(), TASK.into(), holder.into()];
+    let (now, until) = (time.now(&mut values), time.after(LEASE, &mut values));
+    let text = format!(
+        "INSERT INTO lease (organization_id, name, holder, until, done) VALUES ($1, $2, $3, {until}, 0) \
+         ON CONFLICT (organization_id, name) DO UPDATE SET holder = excluded.holder, until = excluded.until, \
+           done = excluded.done, total = NULL WHERE lease.until <= {now}"
+    );
+    let take = Statement::from_sql_and_values(cx.backend(), text, values);
+    match cx.app.store.write.execute_raw(take).await?.rows_affected() {
         0 => Err(running()),
-        _ => Ok(()),
+        _ => Ok(Lease::new(&TASKS, cx.organization(), TASK, holder)),
     }
 }
 
-/// Says how much there is to do.
-async fn say_total(cx: &Cx, holder: Uuid, total: usize) -> Result<()> {
-    let total = lease::Entity::update_many().col_expr(lease::Column::Total, Expr::value(total as i64));
-    total.filter(held(cx, holder)).exec(&cx.app.store.write).await?;
-    Ok(())
+/// Says that the run is alive, and has `done` more when this write is committed; fails when another run holds the lease.
+async fn renew_lease(cx: &Cx, tx: &Tx<'_>, lease: &Lease, done: usize) -> Result<()> {
+    let mut values = vec![(done as i64).into()];
+    let until = cx.app.database_time().after(LEASE, &mut values);
+    match lease.update(&tx.db, &format!("until = {until}, done = done + $1"), values).await? {
+        true => Ok(()),
+        false => Err(running()),
+    }
 }
 
-/// Says that the run is alive, and has `done` more when this write is committed.
-async fn renew_lease(cx: &Cx, tx: &Tx<'_>, holder: Uuid, done: usize) -> Result<()> {
-    let renewed = lease::Entity::update_many()
-        .col_expr(lease::Column::Until, Expr::value(cx.app.clock.now() + LEASE))
-        .col_expr(lease::Column::Done, Expr::col(lease::Column::Done).add(done as i64))
-        .filter(held(cx, holder))
-        .exec(&tx.db)
-        .await?;
-    if renewed.rows_affected == 0 { Err(running()) } else { Ok(()) }
-}
-
-async fn release_lease(cx: &Cx, holder: Uuid) -> Result<()> {
-    lease::Entity::delete_many().filter(held(cx, holder)).exec(&cx.app.store.write).await?;
+async fn release_lease(cx: &Cx, lease: &Lease) -> Result<()> {
+    let mut values = Vec::new();
+    let text = format!("DELETE FROM lease WHERE {}", lease.condition(&mut values));
+    cx.app.store.write.execute_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     Ok(())
 }
 
@@ -240,9 +229,9 @@ pub struct Progress {
 /// The deletion of everybody that is running in the organization now; none if there is none.
 pub async fn running_now(cx: &Cx) -> Result<Option<Progress>> {
     cx.allow(Action::ReadIam, None)?;
+    let alive = cx.app.database_time().is_to_come((lease::Entity, lease::Column::Until));
     #[allow(clippy::disallowed_methods, reason = "the organization is named; a lease has no id of its own")]
-    let run = lease::Entity::find_by_id((cx.organization(), TASK.to_owned())).one(cx.db()).await?;
-    let run = run.filter(|run| run.until > cx.app.clock.now());
+    let run = lease::Entity::find_by_id((cx.organization(), TASK.to_owned())).filter(alive).one(cx.db()).await?;
     Ok(run.map(|run| Progress { done: run.done.unsigned_abs(), total: run.total.map(i64::unsigned_abs) }))
 }
 
@@ -263,13 +252,6 @@ pub async fn count_restorable(cx: &Cx) -> Result<u64> {
 fn deleted(cx: &Cx) -> Select<user::Entity> {
     let deleted = cx.find::<user::Entity>().filter(user::Column::DeletedAt.is_not_null());
     deleted.filter(user::Column::PurgedAt.is_null())
-}
-
-fn held(cx: &Cx, holder: Uuid) -> sea_orm::Condition {
-    sea_orm::Condition::all()
-        .add(lease::Column::OrganizationId.eq(cx.organization()))
-        .add(lease::Column::Name.eq(TASK))
-        .add(lease::Column::Holder.eq(holder))
 }
 
 fn running() -> Error {

@@ -8,7 +8,7 @@ use entity::event;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value as Sql};
 use uuid::Uuid;
 
-use crate::store::{askers, numbered};
+use crate::store::{Lease, askers, numbered};
 
 /// A statement that goes to the database together with the ledger row of its change.
 ///
@@ -36,6 +36,14 @@ enum Verb {
     Delete,
     /// An update that only gives its row a new version, for each of those who write it.
     Count,
+}
+
+/// Whether a change at the instant `at` can still be written on PostgreSQL: it is not long before the transaction began,
+/// by the database's clock, nor before an instant of which the past was answered.
+fn is_unsettled(at: &str) -> String {
+    format!(
+        "{at} > now() - interval '500 milliseconds' AND {at} > coalesce((SELECT at FROM settled_mark), '-infinity')"
+    )
 }
 
 /// In a part written without locks: when the first part was written.
@@ -93,7 +101,13 @@ impl Part {
     /// written now did not happen before they asked.
     pub fn only_soon_after(&mut self, at: DateTime<Utc>) {
         self.values.push(at.into());
-        self.only_if(&format!("${} > now() - interval '500 milliseconds'", self.values.len()));
+        self.only_if(&is_unsettled(&format!("${}", self.values.len())));
+    }
+
+    /// Touches nothing unless `lease` is held, and keeps it held until what is written is committed.
+    pub fn only_while(&mut self, lease: &Lease) {
+        let query = lease.query(DbBackend::Postgres, &mut self.values);
+        self.only_if(&format!("EXISTS ({query})"));
     }
 
     /// Touches nothing unless `condition` holds.
@@ -183,8 +197,8 @@ pub(super) fn linked(row: event::Model) -> Part {
     Part::insert(&format!("event ({COLUMNS}, at, seq, hash)"), &numbers.join(", "), "TRUE", values)
 }
 
-/// The parts of a change and its ledger row as one statement, inside a transaction. Nothing is written unless the first
-/// part found its row, whose instant is the change's.
+/// The parts of a change and its ledger row as one statement, inside a transaction. The ledger row is not written unless
+/// the first part found its row, whose instant is the change's, and the instant is not settled yet.
 pub(super) fn together(parts: Vec<Part>, row: event::Model) -> Statement {
     let mut text = String::with_capacity(4_096);
     let mut known: Vec<Sql> = Vec::with_capacity(64);
@@ -213,7 +227,7 @@ pub(super) fn together(parts: Vec<Part>, row: event::Model) -> Statement {
     for n in first + 1..=first + 15 {
         let _ = write!(text, "${n}, ");
     }
-    let _ = write!(text, "{at}{from}{TOLD} {LISTED}");
+    let _ = write!(text, "{at}{from} WHERE {}{TOLD} {LISTED}", is_unsettled(&at));
     Statement::from_sql_and_values(DbBackend::Postgres, text, known)
 }
 

@@ -96,7 +96,7 @@ impl Drop for Asker<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store::{DatabaseTime, Store};
 
     const TEXT: &str = "SELECT count(*) AS n FROM task_lease WHERE CAST($1 AS BLOB) IS NOT NULL";
 
@@ -128,8 +128,9 @@ mod tests {
             })
             .collect();
         for n in 1..=200_i64 {
-            let (now, name) = (chrono::DateTime::UNIX_EPOCH, format!("task {n}"));
-            assert!(store.lease(&name, uuid::Uuid::nil(), now, now).await.unwrap());
+            let (name, zero) = (format!("task {n}"), chrono::TimeDelta::zero());
+            let time = DatabaseTime::new(store.backend(), chrono::DateTime::UNIX_EPOCH, zero);
+            assert!(store.lease(&name, uuid::Uuid::nil(), time, zero).await.unwrap());
             assert_eq!(count(&store.ask_alike(TEXT, vec![1]).await.unwrap()), n);
         }
         others.send_replace(true);

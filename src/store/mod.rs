@@ -6,6 +6,7 @@ mod failure;
 mod gather;
 mod group_commit;
 mod health;
+mod lease;
 mod pool;
 mod transaction;
 
@@ -13,7 +14,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBackend, DbErr, QueryResult, Statement};
 use sqlx::ConnectOptions as _;
@@ -29,6 +29,7 @@ pub use gather::{askers, numbered};
 use group_commit::GroupCommit;
 pub use group_commit::{Committed, WriteSlot};
 pub use health::StorageHealth;
+pub use lease::{BULK_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseTable, SYNC_RUNS, TASKS};
 pub use pool::Abandoned;
 use pool::PoolRegistry;
 pub use transaction::Transaction;
@@ -222,7 +223,7 @@ impl Store {
         let text = "INSERT INTO task_lease (name, holder, until) VALUES ('write probe', $1, $2) \
              ON CONFLICT (name) DO UPDATE SET holder = excluded.holder";
         let transaction = self.write.begin().await?;
-        let values = [mark.into(), DateTime::<Utc>::UNIX_EPOCH.into()];
+        let values = [mark.into(), chrono::DateTime::UNIX_EPOCH.into()];
         transaction.execute_raw(Statement::from_sql_and_values(self.backend(), text, values)).await?;
         transaction.commit().await?;
         let text = "SELECT holder FROM task_lease WHERE name = 'write probe' AND holder = $1";
@@ -243,26 +244,6 @@ impl Store {
     /// Closes every idle connection, because what one of them said turned out not to be so.
     pub fn distrust_connections(&self) {
         self.registry.close_idle();
-    }
-
-    /// Takes or keeps the right to do a task of the whole installation's until `until`; false while another process has
-    /// it. One that has died loses it then.
-    ///
-    /// # Errors
-    /// The database's own.
-    pub async fn lease(
-        &self,
-        task: &str,
-        holder: Uuid,
-        now: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) -> Result<bool, DbErr> {
-        let text = "INSERT INTO task_lease (name, holder, until) VALUES ($1, $2, $3) ON CONFLICT (name) \
-             DO UPDATE SET holder = excluded.holder, until = excluded.until \
-             WHERE task_lease.until <= $4 OR task_lease.holder = excluded.holder";
-        let values = [task.into(), holder.into(), until.into(), now.into()];
-        let done = self.write.execute_raw(Statement::from_sql_and_values(self.backend(), text, values)).await?;
-        Ok(done.rows_affected() > 0)
     }
 
     /// Closes the pools; open statements finish first. What SQLite leaves behind is one whole file, unless another process

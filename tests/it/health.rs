@@ -216,14 +216,16 @@ async fn what_needs_somebody_is_one_list_with_what_to_do() {
 async fn one_replica_judges_and_another_takes_over_when_it_has_died() {
     let world = World::new().await;
     let (one, other) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
-    let (now, store) = (world.app.clock.now(), &world.app.store);
     let minute = chrono::Duration::minutes(1);
-    assert!(store.lease("test", one, now, now + minute).await.unwrap());
-    assert!(!store.lease("test", other, now, now + minute).await.unwrap());
-    assert!(store.lease("test", one, now + minute / 2, now + minute * 2).await.unwrap(), "whoever has it keeps it");
-    assert!(!store.lease("test", other, now + minute, now + minute * 2).await.unwrap());
-    assert!(store.lease("test", other, now + minute * 2, now + minute * 3).await.unwrap());
-    assert!(!store.lease("test", one, now + minute * 2, now + minute * 3).await.unwrap());
+    let lease = async |holder| world.app.store.lease("test", holder, world.app.database_time(), minute).await.unwrap();
+    let pass = |seconds| world.app.clock.advance(Duration::from_secs(seconds));
+    assert!(lease(one).await && !lease(other).await);
+    pass(30);
+    assert!(lease(one).await, "whoever has it keeps it");
+    pass(40);
+    assert!(!lease(other).await);
+    pass(40);
+    assert!(lease(other).await && !lease(one).await);
     world.end().await;
 }
 

@@ -26,6 +26,7 @@ mod health;
 mod http_listener;
 mod idempotency;
 mod issuers;
+mod leases;
 mod order;
 mod parity;
 mod process;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::group::MAX_NESTING;
 use super::list;
 use crate::authz::Action;
-use crate::context::Cx;
+use crate::context::{Cx, clock};
 use crate::error::{Error, Result};
 
 pub use announce::{ANNOUNCED, announce, announced_through};
@@ -231,7 +231,7 @@ async fn of_suspended(cx: &Cx, user: Uuid) -> Result<Vec<Uuid>> {
 /// [`Error::Invalid`] for an instant after the [`watermark`].
 pub async fn moment(cx: &Cx, as_of: Option<DateTime<Utc>>) -> Result<Moment> {
     let Some(at) = as_of else { return Ok(Moment::Now) };
-    let watermark = watermark(cx).await?;
+    let watermark = clock::settle(&cx.app, Some(at)).await?;
     if at > watermark {
         let why = format!("must not be after {}: until then the past is settled", watermark.to_rfc3339());
         return Err(Error::invalid("asOf", why));
@@ -239,25 +239,7 @@ pub async fn moment(cx: &Cx, as_of: Option<DateTime<Utc>>) -> Result<Moment> {
     Ok(Moment::At(at))
 }
 
-/// Up to when the past is settled: no write that is still open can add to it, so an answer stays the same for ever.
+/// Up to when the past is settled: no write can add to it any more, so an answer stays the same for ever.
 pub async fn watermark(cx: &Cx) -> Result<DateTime<Utc>> {
-    let now = cx.app.clock.now();
-    if cx.backend() == DbBackend::Sqlite {
-        // Writes that go to the disk together took their instants since the first of them began.
-        let since = cx.app.store.oldest_open_write().and_then(DateTime::from_timestamp_micros);
-        return Ok(since.map_or(now, |since| now.min(since)) - MARGIN);
-    }
-    // What has written nothing within a minute only reads, as a backup does for hours.
-    let text = "SELECT CAST(coalesce(EXTRACT(EPOCH FROM clock_timestamp() - min(xact_start)) * 1000000, 0) AS bigint) AS age \
-         FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' \
-         AND pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR xact_start > clock_timestamp() - interval '1 minute')";
-    let age: i64 = match cx.db().query_one_raw(Statement::from_string(DbBackend::Postgres, text)).await? {
-        Some(row) => row.try_get("", "age")?,
-        None => 0,
-    };
-    Ok(now - chrono::Duration::microseconds(age.max(0)) - MARGIN)
+    Ok(clock::settle(&cx.app, None).await?)
 }
-
-/// How far the clocks of replicas may be apart, and how long a write may take between its instant and its end on
-/// SQLite. On PostgreSQL a write without a transaction may be half of it on its way to the database.
-const MARGIN: chrono::Duration = chrono::Duration::seconds(1);

@@ -53,7 +53,8 @@ pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>) -> Result<Uuid> {
     let now = cx.app.clock.now();
     let open = cx.find::<bulk_job::Entity>().filter(bulk_job::Column::FinishedAt.is_null());
     // Uploads that were given up are in nobody's way.
-    let alive = Condition::any().add(bulk_job::Column::State.ne(State::Uploading)).add(bulk_job::Column::Until.gt(now));
+    let alive = cx.app.database_time().is_to_come((bulk_job::Entity, bulk_job::Column::Until));
+    let alive = Condition::any().add(bulk_job::Column::State.ne(State::Uploading)).add(alive);
     if open.filter(alive).count(cx.db()).await? >= MAX_OPEN {
         let why = format!("{MAX_OPEN} bulk jobs of this organization are not finished; wait for one, or cancel it");
         return Err(Error::Held { reason: "TOO_MANY_JOBS", why: why.into() });
@@ -86,7 +87,7 @@ pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>) -> Result<Uuid> {
 /// [`Error::NotFound`] if the upload was given up meanwhile.
 pub async fn append(cx: &Cx, job: Uuid, lines: Vec<NewLine>) -> Result<()> {
     let alive = bulk_job::Entity::update_many()
-        .col_expr(bulk_job::Column::Until, Expr::value(cx.app.clock.now() + PATIENCE))
+        .col_expr(bulk_job::Column::Until, cx.app.database_time().expression(PATIENCE))
         .filter(uploading(cx, job));
     if alive.exec(&cx.app.store.write).await?.rows_affected == 0 {
         return Err(Error::not_found("the bulk job"));
@@ -116,7 +117,7 @@ pub async fn submit(cx: &Cx, job: Uuid, lines: i64) -> Result<Job> {
                     return Err(Error::not_found("the bulk job"));
                 }
                 let now = tx.now_after(Some(row.created_at));
-                (row.state, row.lines, row.until) = (State::Queued, lines, now);
+                (row.state, row.lines, row.until) = (State::Queued, lines, DateTime::UNIX_EPOCH);
                 super::save::<bulk_job::Entity, bulk_job::ActiveModel>(tx, row.clone()).await?;
                 let entry = entry("bulk_job.created", job, now, json!({ "lines": lines }));
                 Ok(Change::made(row, entry))
@@ -264,10 +265,13 @@ pub async fn forget(app: &Arc<App>) -> Result<u64> {
         organization_id: Uuid,
         id: Uuid,
     }
-    let text = "SELECT organization_id, id FROM bulk_job WHERE expires_at <= $1 \
-         OR (finished_at IS NULL AND state = 'UPLOADING' AND until <= $1) LIMIT 100";
-    let now: DateTime<Utc> = app.clock.now();
-    let statement = Statement::from_sql_and_values(app.store.backend(), text, [now.into()]);
+    let mut values = vec![app.clock.now().into()];
+    let text = format!(
+        "SELECT organization_id, id FROM bulk_job WHERE expires_at <= $1 \
+         OR (finished_at IS NULL AND state = 'UPLOADING' AND until <= {}) LIMIT 100",
+        app.database_time().now(&mut values)
+    );
+    let statement = Statement::from_sql_and_values(app.store.backend(), text, values);
     let old = Old::find_by_statement(statement).all(&app.store.read).await?;
     for Old { organization_id, id } in &old {
         delete(app, *organization_id, *id).await?;

@@ -1,16 +1,17 @@
 //! Carrying a bulk job out: who does it, which line is next, and what to remember of it.
 //!
 //! One run at a time holds a job, on whatever replica; a run that was not heard of for a while has died, and another
-//! goes on where it was. Each line has a request of its own that its rows in the ledger name: so whoever comes after a
-//! dead run knows whether the line that it was at was done, and does not do it twice.
+//! goes on where it was. Each line has a request of its own that its rows in the ledger name: the run that comes after a
+//! dead one looks whether the line that it was at was done, and does not do it twice. A run that was only away for long
+//! writes nothing any more: each write of a line holds only while its run holds the job.
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::Duration;
 use entity::{api_key, bulk_job, bulk_line, event};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
+    Statement, Value,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -20,15 +21,14 @@ use crate::authz::{Actor, Permissions};
 use crate::context::{App, Change, Cx};
 use crate::domain::key;
 use crate::error::Result;
+use crate::store::{BULK_JOBS, Lease};
 
 pub use bulk_line::Model as Line;
 
-/// A run that was not heard of for so long has died. Longer than any line may take.
+/// A run that was not heard of for so long has died.
 const LEASE: Duration = Duration::minutes(1);
 /// Lines read at once.
 const PART: u64 = 20;
-/// How far the clocks of two replicas may be apart.
-const SKEW: Duration = Duration::hours(1);
 
 /// The right to carry a job out.
 #[derive(Debug)]
@@ -36,36 +36,41 @@ pub struct Claim {
     pub job: Job,
     /// Work of rolecall's own in the job's organization.
     pub cx: Cx,
-    holder: Uuid,
-    /// Whether another run was there before, which may have died at its last line.
-    pub taken_over: bool,
+    lease: Lease,
 }
 
 /// Takes the next job that nobody carries out. An organization's jobs take their turns in the order of their arrival.
 pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
-    let now = app.clock.now();
-    let backend = app.store.backend();
-    let next = "SELECT j.* FROM bulk_job j WHERE j.finished_at IS NULL AND j.state <> 'UPLOADING' AND j.until <= $1 \
+    let (time, backend) = (app.database_time(), app.store.backend());
+    let mut values = Vec::new();
+    let next = format!(
+        "SELECT j.* FROM bulk_job j WHERE j.finished_at IS NULL AND j.state <> 'UPLOADING' AND j.until <= {} \
          AND NOT EXISTS (SELECT 1 FROM bulk_job o WHERE o.organization_id = j.organization_id \
-             AND o.finished_at IS NULL AND o.state <> 'UPLOADING' AND o.id < j.id) ORDER BY j.id LIMIT 1";
-    let next = Statement::from_sql_and_values(backend, next, [now.into()]);
+             AND o.finished_at IS NULL AND o.state <> 'UPLOADING' AND o.id < j.id) ORDER BY j.id LIMIT 1",
+        time.now(&mut values)
+    );
+    let next = Statement::from_sql_and_values(backend, next, values);
     let Some(job) = Job::find_by_statement(next).one(&app.store.write).await? else { return Ok(None) };
     let holder = Uuid::now_v7();
-    let take = "UPDATE bulk_job SET holder = $3, until = $4, started_at = coalesce(started_at, $5), \
+    let began = app.clock.now();
+    let mut values = vec![job.organization_id.into(), job.id.into(), holder.into(), began.into()];
+    let (now, until) = (time.now(&mut values), time.after(LEASE, &mut values));
+    let take = format!(
+        "UPDATE bulk_job SET holder = $3, until = {until}, started_at = coalesce(started_at, $4), \
          state = CASE WHEN state = 'QUEUED' THEN 'RUNNING' ELSE state END, \
          done = (SELECT count(*) FROM bulk_line l WHERE l.organization_id = $1 AND l.job_id = $2 AND l.result IS NOT NULL), \
          failed = (SELECT count(*) FROM bulk_line l WHERE l.organization_id = $1 AND l.job_id = $2 AND l.failed) \
-         WHERE organization_id = $1 AND id = $2 AND until <= $5 AND finished_at IS NULL";
-    let values = [job.organization_id.into(), job.id.into(), holder.into(), (now + LEASE).into(), now.into()];
+         WHERE organization_id = $1 AND id = $2 AND until <= {now} AND finished_at IS NULL"
+    );
     let taken = app.store.write.execute_raw(Statement::from_sql_and_values(backend, take, values)).await?;
     if taken.rows_affected() == 0 {
         // Another replica was quicker.
         return Ok(None);
     }
     let cx = Cx::system(app.clone(), job.organization_id);
-    let taken_over = job.started_at.is_some();
+    let lease = Lease::new(&BULK_JOBS, job.organization_id, job.id, holder);
     let job = cx.find::<bulk_job::Entity>().filter(bulk_job::Column::Id.eq(job.id)).one(&app.store.write).await?;
-    Ok(job.map(|job| Claim { job, cx, holder, taken_over }))
+    Ok(job.map(|job| Claim { job, cx, lease }))
 }
 
 /// Why a run ends before its job does.
@@ -89,9 +94,10 @@ impl Claim {
 
     /// Says that the run is alive and how far it is; why it must end, if it must.
     pub async fn renew(&self) -> Result<Option<End>> {
-        let text = "UPDATE bulk_job SET until = $4, done = $5, failed = $6 \
-             WHERE organization_id = $1 AND id = $2 AND holder = $3 AND finished_at IS NULL RETURNING state";
-        let row = self.cx.app.store.write.query_one_raw(self.statement(text, self.cx.app.clock.now() + LEASE)).await?;
+        let (set, mut values) = self.progress(LEASE);
+        let text = format!("{} RETURNING state", self.lease.update_text(&set, &mut values));
+        let renew = Statement::from_sql_and_values(self.cx.backend(), text, values);
+        let row = self.cx.app.store.write.query_one_raw(renew).await?;
         let Some(row) = row else { return Ok(Some(End::Lost)) };
         let state: State = row.try_get("", "state")?;
         Ok((state == State::Cancelling).then_some(End::Cancelled))
@@ -99,17 +105,21 @@ impl Claim {
 
     /// Gives the job up for another run to go on with, at once.
     pub async fn release(&self) -> Result<()> {
-        let text = "UPDATE bulk_job SET until = $4, done = $5, failed = $6 \
-             WHERE organization_id = $1 AND id = $2 AND holder = $3 AND finished_at IS NULL";
-        let released = self.statement(text, self.cx.app.clock.now());
-        self.cx.app.store.write.execute_raw(released).await?;
+        let (set, values) = self.progress(Duration::zero());
+        self.lease.update(&self.cx.app.store.write, &set, values).await?;
         Ok(())
     }
 
-    fn statement(&self, text: &str, until: DateTime<Utc>) -> Statement {
-        let Job { organization_id, id, done, failed, .. } = self.job;
-        let values = [organization_id.into(), id.into(), self.holder.into(), until.into(), done.into(), failed.into()];
-        Statement::from_sql_and_values(self.cx.backend(), text, values)
+    /// What is written of a run that is held for so long from now on.
+    fn progress(&self, lasts: Duration) -> (String, Vec<Value>) {
+        let mut values = vec![self.job.done.into(), self.job.failed.into()];
+        let until = self.cx.app.database_time().after(lasts, &mut values);
+        (format!("until = {until}, done = $1, failed = $2"), values)
+    }
+
+    /// The work of one line as `actor`, which holds only while this run holds the job.
+    pub fn line_cx(&self, line: &Line, actor: Actor) -> Cx {
+        Cx::new(self.cx.app.clone(), actor, line.organization_id, line.request_id).fenced(self.lease.clone())
     }
 
     /// Who carries the lines out: whoever handed them in, with what they may do now.
@@ -143,22 +153,16 @@ impl Claim {
         })
     }
 
-    /// Whether a run that died has carried this line out: the ledger names the line's request.
+    /// Whether a run that died has carried this line out: the ledger names the line's request. No run before this one
+    /// writes anything any more.
     pub async fn was_done(&self, line: &Line) -> Result<bool> {
-        // Ids grow with time: only what came after the job is looked at.
-        let millis = (self.job.created_at - SKEW).timestamp_millis().unsigned_abs();
-        let events =
-            self.cx.find::<event::Entity>().filter(event::Column::Id.gt(Uuid::from_u128(u128::from(millis) << 80)));
-        let events = events.filter(event::Column::RequestId.eq(line.request_id));
+        let events = self.cx.find::<event::Entity>().filter(event::Column::RequestId.eq(line.request_id));
         Ok(events.count(&self.cx.app.store.write).await? > 0)
     }
 
-    /// Remembers what came of a line, and forgets what it said.
-    pub async fn settle(&mut self, line: &Line, failed: bool, result: String, words: Option<String>) -> Result<()> {
-        let text = "UPDATE bulk_line SET result = $4, failed = $5, user_id = NULL, input = NULL, \
-             words = CASE WHEN input IS NULL THEN NULL ELSE CAST($6 AS text) END \
-             WHERE organization_id = $1 AND job_id = $2 AND line = $3 AND result IS NULL";
-        let values = [
+    /// Remembers what came of a line, and forgets what it said; false when another run holds the job.
+    pub async fn settle(&mut self, line: &Line, failed: bool, result: String, words: Option<String>) -> Result<bool> {
+        let mut values = vec![
             line.organization_id.into(),
             line.job_id.into(),
             line.line.into(),
@@ -166,12 +170,19 @@ impl Claim {
             failed.into(),
             words.into(),
         ];
+        let text = format!(
+            "UPDATE bulk_line SET result = $4, failed = $5, user_id = NULL, input = NULL, \
+             words = CASE WHEN input IS NULL THEN NULL ELSE CAST($6 AS text) END \
+             WHERE organization_id = $1 AND job_id = $2 AND line = $3 AND result IS NULL AND EXISTS ({})",
+            self.lease.query(self.cx.backend(), &mut values)
+        );
         let settle = Statement::from_sql_and_values(self.cx.backend(), text, values);
-        if self.cx.app.store.write.execute_raw(settle).await?.rows_affected() > 0 {
-            self.job.done += 1;
-            self.job.failed += i64::from(failed);
+        if self.cx.app.store.write.execute_raw(settle).await?.rows_affected() == 0 {
+            return Ok(false);
         }
-        Ok(())
+        self.job.done += 1;
+        self.job.failed += i64::from(failed);
+        Ok(true)
     }
 
     /// Ends the job: `why` says why before its last line. What was not carried out is forgotten.
@@ -182,11 +193,11 @@ impl Claim {
             Some(End::Stopped(because)) => (State::Stopped, Some(because)),
             Some(End::Lost) => return Ok(()),
         };
-        let Self { cx, job, holder, .. } = self;
+        let Self { cx, job, lease } = self;
         cx.write(move |tx| {
             Box::pin(async move {
                 let mut row = locked(tx, job.id).await?;
-                if row.holder != Some(*holder) || row.finished_at.is_some() {
+                if row.holder != Some(lease.holder()) || row.finished_at.is_some() {
                     return Ok(Change::nothing(()));
                 }
                 let now = tx.now_after(row.started_at);

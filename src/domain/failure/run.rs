@@ -2,18 +2,16 @@
 //! was read is read again.
 //!
 //! One attempt at a time holds a failure, on whatever replica; an attempt that was not heard of for a while has died, and
-//! another one follows. Each attempt has a request of its own that its rows in the ledger name: so whoever comes after
-//! a dead attempt knows whether it was done, and does not do it twice.
+//! another one follows. Each attempt has a request of its own that its rows in the ledger name: the attempt that follows
+//! a dead one looks whether that was done, and does not do it twice. An attempt that was only away for long writes
+//! nothing any more: each of its writes holds only while it holds the failure.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::ConnectionStatus;
 use entity::{connection, event, failure, group, scim_token, user};
-use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, Statement,
-};
+use sea_orm::{ActiveEnum, ColumnTrait, ConnectionTrait, FromQueryResult, PaginatorTrait, QueryFilter, Statement};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -24,6 +22,7 @@ use crate::domain::organization::{self, Availability, Organization};
 use crate::domain::{document, list, token};
 use crate::error::{Error, Result};
 use crate::ledger::hex;
+use crate::store::{FAILURES, Lease};
 
 /// An attempt that was not heard of for so long has died. Longer than any may take.
 const LEASE: Duration = Duration::minutes(2);
@@ -37,7 +36,7 @@ pub struct Claim {
     pub cx: Cx,
     /// The request of the attempt.
     pub request_id: Uuid,
-    holder: Uuid,
+    lease: Lease,
     /// Whether another attempt had the same request, which may have died after it was done.
     taken_over: bool,
 }
@@ -49,25 +48,29 @@ pub async fn claim(app: &Arc<App>, origin: Origin, except: &[Uuid]) -> Result<Op
         organization_id: Uuid,
         id: Uuid,
     }
-    let (now, backend) = (app.clock.now(), app.store.backend());
+    let (time, backend) = (app.database_time(), app.store.backend());
+    let mut values = vec![origin.to_value().into(), list::ids(except)];
+    let now = time.now(&mut values);
     let next = format!(
-        "SELECT organization_id, id FROM failure WHERE next_attempt_at <= $1 AND finished_at IS NULL \
-         AND origin = $2 AND (until IS NULL OR until <= $1) AND NOT connection_id {} ORDER BY next_attempt_at LIMIT 1",
-        list::among(backend, 3)
+        "SELECT organization_id, id FROM failure WHERE next_attempt_at <= {now} AND finished_at IS NULL \
+         AND origin = $1 AND (until IS NULL OR until <= {now}) AND NOT connection_id {} ORDER BY next_attempt_at LIMIT 1",
+        list::among(backend, 2)
     );
-    let values = [now.into(), origin.to_value().into(), list::ids(except)];
     let next = Statement::from_sql_and_values(backend, next, values);
     let Some(Due { organization_id, id }) = Due::find_by_statement(next).one(&app.store.write).await? else {
         return Ok(None);
     };
     let (holder, request_id) = (Uuid::now_v7(), Uuid::now_v7());
-    let take = "UPDATE failure SET holder = $3, until = $4, state = 'RETRYING', \
-         retry_request_id = coalesce(retry_request_id, $6) WHERE organization_id = $1 AND id = $2 \
-         AND finished_at IS NULL AND next_attempt_at <= $5 AND (until IS NULL OR until <= $5)";
-    let until = now + LEASE;
-    let values = [organization_id.into(), id.into(), holder.into(), until.into(), now.into(), request_id.into()];
+    let mut values = vec![organization_id.into(), id.into(), holder.into(), request_id.into()];
+    let (now, until) = (time.now(&mut values), time.after(LEASE, &mut values));
+    let take = format!(
+        "UPDATE failure SET holder = $3, until = {until}, state = 'RETRYING', \
+         retry_request_id = coalesce(retry_request_id, $4) WHERE organization_id = $1 AND id = $2 \
+         AND finished_at IS NULL AND next_attempt_at <= {now} AND (until IS NULL OR until <= {now})"
+    );
     let taken = app.store.write.execute_raw(Statement::from_sql_and_values(backend, take, values)).await?;
-    let cx = Cx::system(app.clone(), organization_id);
+    let lease = Lease::new(&FAILURES, organization_id, id, holder);
+    let cx = Cx::system(app.clone(), organization_id).fenced(lease.clone());
     let found = cx.find::<failure::Entity>().filter(failure::Column::Id.eq(id)).one(&app.store.write).await?;
     let Some(failure) = found.filter(|failure| failure.holder == Some(holder) && taken.rows_affected() > 0) else {
         // Another replica was quicker: there may be more.
@@ -75,7 +78,7 @@ pub async fn claim(app: &Arc<App>, origin: Origin, except: &[Uuid]) -> Result<Op
     };
     let given = failure.retry_request_id.unwrap_or(request_id);
     let organization = organization::current(&cx).await?;
-    Ok(Some(Claim { taken_over: given != request_id, request_id: given, failure, organization, cx, holder }))
+    Ok(Some(Claim { taken_over: given != request_id, request_id: given, failure, organization, cx, lease }))
 }
 
 /// Why an attempt is not made.
@@ -121,8 +124,14 @@ impl Claim {
             return Ok(Err(End::NotNow));
         }
         let actor = Actor::Connection { id: connection.id, name: connection.name, scopes: Scope::ALL.into() };
-        let cx = Cx::new(self.cx.app.clone(), actor, self.failure.organization_id, self.request_id);
+        let cx = self.attempt_cx(actor);
         Ok(Ok(Reading { cx, one, begun: done }))
+    }
+
+    /// The attempt's own request as `actor`, whose writes hold only while this attempt holds the failure.
+    fn attempt_cx(&self, actor: Actor) -> Cx {
+        let (app, organization) = (self.cx.app.clone(), self.failure.organization_id);
+        Cx::new(app, actor, organization, self.request_id).fenced(self.lease.clone())
     }
 
     async fn connection(&self) -> Result<connection::Model> {
@@ -147,7 +156,7 @@ impl Claim {
         }
         let scopes = self.scopes().await?;
         let actor = Actor::Connection { id: connection.id, name: connection.name, scopes };
-        let mut cx = Cx::new(self.cx.app.clone(), actor, self.failure.organization_id, self.request_id);
+        let mut cx = self.attempt_cx(actor);
         cx.schema_version = Some(self.organization.schema_version);
         Ok(Ok(Attempt { cx, payload }))
     }
@@ -161,9 +170,7 @@ impl Claim {
 
     /// Whether an attempt that died has been done: the ledger names its request.
     async fn was_done(&self) -> Result<bool> {
-        // Ids grow with time: only what came after the request was made up is looked at.
-        let events = self.cx.find::<event::Entity>().filter(event::Column::Id.gt(self.request_id));
-        let events = events.filter(event::Column::RequestId.eq(self.request_id));
+        let events = self.cx.find::<event::Entity>().filter(event::Column::RequestId.eq(self.request_id));
         let events = events.filter(event::Column::SubjectKind.ne("failure"));
         Ok(events.count(&self.cx.app.store.write).await? > 0)
     }
@@ -236,7 +243,7 @@ impl Claim {
                     Err(Error::Held { .. } | Error::NotFound(_)) => return Ok(Change::nothing(true)),
                     before => before?,
                 };
-                if before.holder != Some(self.holder) {
+                if before.holder != Some(self.lease.holder()) {
                     return Ok(Change::nothing(true));
                 }
                 let now = tx.now_after(Some(before.last_at));
@@ -291,30 +298,16 @@ impl Claim {
 
     /// Lets another attempt follow at once, since this one was not made.
     pub async fn release(&self) -> Result<()> {
-        let now: DateTime<Utc> = self.cx.app.clock.now();
-        failure::Entity::update_many()
-            .col_expr(failure::Column::Until, Expr::value(now))
-            .filter(failure::Column::OrganizationId.eq(self.failure.organization_id))
-            .filter(failure::Column::Id.eq(self.failure.id))
-            .filter(failure::Column::Holder.eq(self.holder))
-            .exec(&self.cx.app.store.write)
-            .await?;
+        let mut values = Vec::new();
+        let now = self.cx.app.database_time().now(&mut values);
+        self.lease.update(&self.cx.app.store.write, &format!("until = {now}"), values).await?;
         Ok(())
     }
 
     /// There is nothing to send: it waits for somebody.
     pub async fn give_up(&self) -> Result<()> {
-        failure::Entity::update_many()
-            .col_expr(failure::Column::State, Expr::value("OPEN"))
-            .col_expr(failure::Column::NextAttemptAt, Expr::value(None::<DateTime<Utc>>))
-            .col_expr(failure::Column::RetryRequestId, Expr::value(None::<Uuid>))
-            .col_expr(failure::Column::Holder, Expr::value(None::<Uuid>))
-            .col_expr(failure::Column::Until, Expr::value(None::<DateTime<Utc>>))
-            .filter(failure::Column::OrganizationId.eq(self.failure.organization_id))
-            .filter(failure::Column::Id.eq(self.failure.id))
-            .filter(failure::Column::Holder.eq(self.holder))
-            .exec(&self.cx.app.store.write)
-            .await?;
+        let set = "state = 'OPEN', next_attempt_at = NULL, retry_request_id = NULL, holder = NULL, until = NULL";
+        self.lease.update(&self.cx.app.store.write, set, Vec::new()).await?;
         Ok(())
     }
 }

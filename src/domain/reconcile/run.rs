@@ -194,11 +194,13 @@ pub(super) struct Asked {
 pub(super) async fn open(tx: &Tx<'_>, cx: &Cx, asked: Asked) -> Result<Change<Run>> {
     let Asked { connection, source, scope, counts, troubles, sync_run } = asked;
     let now = tx.now_after(None);
+    let time = cx.app.database_time();
     let open = tx.find::<reconciliation::Entity>().filter(reconciliation::Column::ConnectionId.eq(connection));
     let open = open.filter(reconciliation::Column::FinishedAt.is_null());
-    if let Some(mut other) = locked(tx, open).await? {
+    if let Some(mut other) = locked(tx, open.clone()).await? {
+        let expired = time.has_passed((reconciliation::Entity, reconciliation::Column::Until));
         // One with a source ends with the run that reads it, which outlives servers.
-        if other.until > now || other.sync_run_id.is_some() {
+        if other.sync_run_id.is_some() || open.filter(expired).one(&tx.db).await?.is_none() {
             let why = "another reconciliation of this connection has not ended; wait for it";
             return Err(Error::Held { reason: "RUN_NOT_ENDED", why: why.into() });
         }
@@ -229,6 +231,7 @@ pub(super) async fn open(tx: &Tx<'_>, cx: &Cx, asked: Asked) -> Result<Change<Ru
     if inserted == 0 {
         return Err(Error::Busy("another reconciliation began at the same time".into()));
     }
+    renew(tx, cx, &run).await?;
     let told = json!({ "source": source.to_value(), "scope": scope.to_value() });
     let entry = run_entry("reconciliation.started", &run, now, told);
     Ok(Change::made(run, entry))
@@ -293,10 +296,10 @@ fn taken_for_dead() -> Error {
     Error::Held { reason: "RUN_NOT_ENDED", why: why.into() }
 }
 
-/// Says that a comparison is alive, beside what it writes.
-async fn renew(tx: &Tx<'_>, run: &Run, now: DateTime<Utc>) -> Result<()> {
+/// Says that a comparison is alive, beside what it writes; fails when another has taken its place.
+async fn renew(tx: &Tx<'_>, cx: &Cx, run: &Run) -> Result<()> {
     let renewed = reconciliation::Entity::update_many()
-        .col_expr(reconciliation::Column::Until, Expr::value(now + PATIENCE))
+        .col_expr(reconciliation::Column::Until, cx.app.database_time().expression(PATIENCE))
         .filter(reconciliation::Column::OrganizationId.eq(tx.organization()))
         .filter(reconciliation::Column::Id.eq(run.id))
         .filter(reconciliation::Column::FinishedAt.is_null())
@@ -366,7 +369,7 @@ async fn seen(
         all_locked(tx, query).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
     let put_right = put_right(tx, run, known.values()).await?;
     let now = tx.now_after(Some(run.started_at));
-    renew(tx, run, now).await?;
+    renew(tx, cx, run).await?;
     let (mut written, mut fresh, mut events) = (Written::default(), Vec::new(), Vec::new());
     for (found, key) in part.iter().zip(keys) {
         match known.remove(&key) {
@@ -533,7 +536,7 @@ async fn not_seen(
         return Ok(Change::nothing((0, 0)));
     }
     let now = tx.now_after(Some(run.started_at));
-    renew(tx, run, now).await?;
+    renew(tx, cx, run).await?;
     let (looked, mut gone, mut events) = (rows.len() as u64, 0, Vec::new());
     for before in rows {
         let left: BTreeMap<_, _> = uncompared(&before, columns).into_iter().collect();

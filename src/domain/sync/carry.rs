@@ -23,6 +23,7 @@ use crate::domain::schema::ENTERPRISE;
 use crate::domain::{group, user};
 use crate::error::{Error, Result};
 use crate::ledger::hex;
+use crate::store::Lease;
 
 /// Accounts and groups are removed so many at a time.
 const PART: u64 = 100;
@@ -504,10 +505,13 @@ pub async fn seen_ids(cx: &Cx, run: Uuid, kind: Kind) -> Result<Vec<String>> {
     Ok(rows.iter().map(|row| row.try_get("", "external_id")).collect::<Result<_, _>>()?)
 }
 
-/// Forgets what the run saw, so that it can begin again.
-pub async fn unsee(cx: &Cx, run: Uuid) -> Result<()> {
-    let text = "UPDATE pulled SET seen_run_id = $3 WHERE organization_id = $1 AND seen_run_id = $2";
-    let values = [cx.organization().into(), run.into(), Uuid::nil().into()];
+/// Forgets what the run saw, so that it can begin again, while `lease` is held.
+pub async fn unsee(cx: &Cx, run: Uuid, lease: &Lease) -> Result<()> {
+    let mut values = vec![cx.organization().into(), run.into(), Uuid::nil().into()];
+    let text = format!(
+        "UPDATE pulled SET seen_run_id = $3 WHERE organization_id = $1 AND seen_run_id = $2 AND EXISTS ({})",
+        lease.query(cx.backend(), &mut values)
+    );
     cx.app.store.write.execute_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
     Ok(())
 }

@@ -17,12 +17,13 @@ use super::carry;
 use super::met::Met;
 use super::{CANCELLED, Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
 use crate::authz::{Actor, Scope};
-use crate::context::{App, Change, Cx, Followed};
+use crate::context::{App, Change, Cx, Followed, lease_lost};
 use crate::domain::failure::{self, Name, Origin, READ_SOURCE, Report, WHOLE};
 use crate::domain::pull_source::{self, Learned};
 use crate::domain::reconcile::source::{self, Compared, Theirs};
 use crate::error::Result;
 use crate::repeats::Success;
+use crate::store::{Lease, SYNC_RUNS};
 
 /// A server that was not heard of for so long has died.
 const LEASE: Duration = Duration::seconds(15);
@@ -84,7 +85,7 @@ pub struct Claim {
     pub checkpoint: Checkpoint,
     pub counts: Counts,
     troubles: Vec<Trouble>,
-    holder: Uuid,
+    lease: Lease,
     /// What the source lists, if it is to be compared with what is here.
     theirs: Option<Theirs>,
     compared: Option<Compared>,
@@ -108,16 +109,22 @@ pub enum End {
 
 /// Takes the next run that nobody carries out.
 pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
-    let now = app.clock.now();
-    let backend = app.store.backend();
-    let next =
-        "SELECT * FROM sync_run WHERE finished_at IS NULL AND state <> 'WAITING' AND until <= $1 ORDER BY id LIMIT 1";
-    let next = Statement::from_sql_and_values(backend, next, [now.into()]);
+    let (time, backend) = (app.database_time(), app.store.backend());
+    let mut values = Vec::new();
+    let next = format!(
+        "SELECT * FROM sync_run WHERE finished_at IS NULL AND state <> 'WAITING' AND until <= {} ORDER BY id LIMIT 1",
+        time.now(&mut values)
+    );
+    let next = Statement::from_sql_and_values(backend, next, values);
     let Some(run) = Run::find_by_statement(next).one(&app.store.write).await? else { return Ok(None) };
     let holder = Uuid::now_v7();
-    let take = "UPDATE sync_run SET holder = $3, until = $4, started_at = coalesce(started_at, $5), state = 'RUNNING' \
-         WHERE organization_id = $1 AND id = $2 AND until <= $5 AND finished_at IS NULL AND state <> 'WAITING'";
-    let values = [run.organization_id.into(), run.id.into(), holder.into(), (now + LEASE).into(), now.into()];
+    let began = app.clock.now();
+    let mut values = vec![run.organization_id.into(), run.id.into(), holder.into(), began.into()];
+    let (now, until) = (time.now(&mut values), time.after(LEASE, &mut values));
+    let take = format!(
+        "UPDATE sync_run SET holder = $3, until = {until}, started_at = coalesce(started_at, $4), state = 'RUNNING' \
+         WHERE organization_id = $1 AND id = $2 AND until <= {now} AND finished_at IS NULL AND state <> 'WAITING'"
+    );
     let taken = app.store.write.execute_raw(Statement::from_sql_and_values(backend, take, values)).await?;
     if taken.rows_affected() == 0 {
         // Another replica was quicker.
@@ -133,12 +140,13 @@ pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
         false => None,
     };
     let actor = Actor::Connection { id: run.connection_id, name, scopes: Scope::ALL.into() };
+    let lease = Lease::new(&SYNC_RUNS, run.organization_id, run.id, holder);
     Ok(Some(Claim {
-        cx: Cx::new(app.clone(), actor, run.organization_id, run.id),
+        cx: Cx::new(app.clone(), actor, run.organization_id, run.id).fenced(lease.clone()),
         checkpoint: serde_json::from_value(run.checkpoint.clone()).unwrap_or_default(),
         counts: super::counts(&run),
         troubles: super::troubles(&run),
-        holder,
+        lease,
         theirs,
         compared: None,
         run,
@@ -149,19 +157,17 @@ pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
 #[derive(Debug, Clone)]
 pub struct Pulse {
     cx: Cx,
-    run: Uuid,
     connection: Uuid,
-    holder: Uuid,
+    lease: Lease,
 }
 
 impl Pulse {
     /// Says so; why the run must end, if it must.
     pub async fn beat(&self) -> Result<Option<End>> {
         let (cx, store) = (&self.cx, &self.cx.app.store);
-        let text = "UPDATE sync_run SET until = $4 WHERE organization_id = $1 AND id = $2 AND holder = $3 \
-             AND finished_at IS NULL RETURNING cancelling";
-        let until: DateTime<Utc> = cx.app.clock.now() + LEASE;
-        let values = [cx.organization().into(), self.run.into(), self.holder.into(), until.into()];
+        let mut values = Vec::new();
+        let until = cx.app.database_time().after(LEASE, &mut values);
+        let text = self.lease.update_text(&format!("until = {until}"), &mut values) + " RETURNING cancelling";
         let row = store.write.query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
         let Some(row) = row else { return Ok(Some(End::Lost)) };
         if row.try_get("", "cancelling")? {
@@ -177,11 +183,9 @@ impl Pulse {
 
     /// Gives the run up for another server to go on with, at once.
     pub async fn release(&self) -> Result<()> {
-        let text = "UPDATE sync_run SET until = $4 WHERE organization_id = $1 AND id = $2 AND holder = $3";
-        let now: DateTime<Utc> = self.cx.app.clock.now();
-        let values = [self.cx.organization().into(), self.run.into(), self.holder.into(), now.into()];
-        let statement = Statement::from_sql_and_values(self.cx.backend(), text, values);
-        self.cx.app.store.write.execute_raw(statement).await?;
+        let mut values = Vec::new();
+        let now = self.cx.app.database_time().now(&mut values);
+        self.lease.update(&self.cx.app.store.write, &format!("until = {now}"), values).await?;
         Ok(())
     }
 }
@@ -189,12 +193,12 @@ impl Pulse {
 impl Claim {
     /// What says that the run is alive.
     pub fn pulse(&self) -> Pulse {
-        Pulse { cx: self.cx.clone(), run: self.run.id, connection: self.run.connection_id, holder: self.holder }
+        Pulse { cx: self.cx.clone(), connection: self.run.connection_id, lease: self.lease.clone() }
     }
 
-    /// Work of rolecall's own, for the secret of the source.
+    /// Work of rolecall's own, for the secret of the source, while this server holds the run.
     pub fn system(&self) -> Cx {
-        Cx::system(self.cx.app.clone(), self.run.organization_id)
+        Cx::system(self.cx.app.clone(), self.run.organization_id).fenced(self.lease.clone())
     }
 
     /// Whether what the source lists is to be compared with what is here.
@@ -208,7 +212,7 @@ impl Claim {
         let interrupted = self.checkpoint.interrupted;
         self.checkpoint = Checkpoint { interrupted, ..Checkpoint::default() };
         (self.counts, self.troubles) = (Counts::default(), Vec::new());
-        carry::unsee(&self.cx, self.run.id).await
+        carry::unsee(&self.cx, self.run.id, &self.lease).await
     }
 
     /// Keeps what a page listed, for a comparison; why it cannot be made, if there is too much.
@@ -233,6 +237,10 @@ impl Claim {
         self.troubles.extend(troubles.into_iter().take(room));
         if failures.is_empty() || self.run.mode == Mode::DryRun {
             return Ok(());
+        }
+        // Who holds the run now meets the same, and says so.
+        if !self.lease.is_held(&self.cx.app.store.write).await? {
+            return Err(lease_lost());
         }
         failure::report(&self.cx.app, self.run.organization_id, failures).await
     }
@@ -280,18 +288,9 @@ impl Claim {
 
     /// Writes down how far the run is; false if another server holds it.
     pub async fn save(&self) -> Result<bool> {
-        let text = "UPDATE sync_run SET checkpoint = $4, counts = $5, troubles = $6 \
-             WHERE organization_id = $1 AND id = $2 AND holder = $3 AND finished_at IS NULL";
-        let values = [
-            self.run.organization_id.into(),
-            self.run.id.into(),
-            self.holder.into(),
-            json!(self.checkpoint).into(),
-            json!(self.counts).into(),
-            json!(self.troubles).into(),
-        ];
-        let statement = Statement::from_sql_and_values(self.cx.backend(), text, values);
-        Ok(self.cx.app.store.write.execute_raw(statement).await?.rows_affected() > 0)
+        let values = vec![json!(self.checkpoint).into(), json!(self.counts).into(), json!(self.troubles).into()];
+        let set = "checkpoint = $1, counts = $2, troubles = $3";
+        Ok(self.lease.update(&self.cx.app.store.write, set, values).await?)
     }
 
     /// Ends the run, or lets it wait.
@@ -316,7 +315,7 @@ impl Claim {
             Box::pin(async move {
                 let query = tx.find::<sync_run::Entity>().filter(sync_run::Column::Id.eq(self.run.id));
                 let Some(mut run) = crate::domain::locked(tx, query).await? else { return Ok(Change::nothing(())) };
-                if run.holder != Some(self.holder) || run.finished_at.is_some() {
+                if run.holder != Some(self.lease.holder()) || run.finished_at.is_some() {
                     return Ok(Change::nothing(()));
                 }
                 let now = tx.now_after(run.started_at);

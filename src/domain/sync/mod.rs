@@ -182,7 +182,7 @@ async fn begin(
         reason: None,
         requested_by: by.to_owned(),
         holder: None,
-        until: now,
+        until: DateTime::UNIX_EPOCH,
         created_at: now,
         started_at: None,
         finished_at: None,
@@ -484,7 +484,7 @@ pub async fn approve(cx: &Cx, id: Uuid) -> Result<Run> {
                     return Err(Error::Held { reason: "NOT_WAITING", why: "this run does not wait".into() });
                 }
                 let now = tx.now_after(Some(run.created_at));
-                (run.state, run.approved, run.until) = (State::Queued, true, now);
+                (run.state, run.approved, run.until) = (State::Queued, true, DateTime::UNIX_EPOCH);
                 super::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run.clone()).await?;
                 let entry = entry("sync_run.approved", &run, now, json!({ "reason": run.reason }));
                 Ok(Change::made(run, entry))

@@ -1,17 +1,18 @@
 //! Carrying jobs out: a few at once on this server, each line through the same schema as a request by itself.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::super::auth::Caller;
 use super::super::streams::told;
 use super::line::{Line, Outcome};
 use crate::authz::Actor;
-use crate::context::{App, Cx};
+use crate::context::App;
 use crate::domain::bulk::run::{self, Claim};
 use crate::error::Result;
 
@@ -21,6 +22,8 @@ const AT_ONCE: usize = 4;
 const LOOK: Duration = Duration::from_secs(5);
 /// How often a run says how far it is, and hears whether it must end.
 const RENEW: Duration = Duration::from_millis(500);
+/// How often it says so while one line is carried out.
+const RENEW_DURING_LINE: Duration = Duration::from_secs(15);
 
 /// Carries jobs out until told to stop; then each ends after the line that it is at, for another replica to go on.
 pub async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
@@ -34,7 +37,8 @@ pub async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             () = app.jobs.notified() => {}
             Some(_) = running.join_next() => {}
         }
-        while running.len() < AT_ONCE {
+        // While the clock keeps changes from being written, lines would only fail.
+        while running.len() < AT_ONCE && app.clock.fault().is_none() {
             match run::claim(&app).await {
                 Ok(Some(claim)) => drop(running.spawn(carry_out(claim, stop.clone()))),
                 Ok(None) => break,
@@ -57,21 +61,23 @@ async fn carry_out(mut claim: Claim, stop: watch::Receiver<bool>) {
 /// Carries out what is left of a job.
 async fn lines(claim: &mut Claim, stop: &watch::Receiver<bool>) -> Result<()> {
     let mut renewed: Option<Instant> = None;
-    let mut maybe_done = claim.taken_over;
+    let mut first = true;
     loop {
         let part = claim.next().await?;
         if part.is_empty() {
             return claim.finish(None).await;
         }
         for line in part {
-            if *stop.borrow() {
+            if *stop.borrow() || claim.cx.app.clock.fault().is_some() {
                 return claim.release().await;
             }
-            // The run before died at the first line that it left, if at any: it is judged before anything else.
-            if std::mem::take(&mut maybe_done) && claim.was_done(&line).await? {
+            // A run before this one, if any, ended at the first line that it left.
+            if std::mem::take(&mut first) && claim.was_done(&line).await? {
                 let lost =
                     "this was done, but the server died before it could say what came of it; read what is there now";
-                settle(claim, &line, Outcome::refused(None, "RESULT_LOST", lost)).await?;
+                if !settle(claim, &line, Outcome::refused(None, "RESULT_LOST", lost)).await? {
+                    return Ok(());
+                }
                 continue;
             }
             if renewed.is_none_or(|at| at.elapsed() >= RENEW) {
@@ -84,25 +90,36 @@ async fn lines(claim: &mut Claim, stop: &watch::Receiver<bool>) -> Result<()> {
                 Ok(actor) => carry_line(claim, &line, actor).await,
                 Err(end) => return claim.finish(Some(end)).await,
             };
-            settle(claim, &line, outcome).await?;
+            // Another run holds the job: that one says what came of the line.
+            if !settle(claim, &line, outcome).await? {
+                return Ok(());
+            }
         }
     }
 }
 
+/// Carries a line out. A line that takes long says meanwhile that the run is alive; whether the run must end is asked
+/// after it.
 async fn carry_line(claim: &Claim, line: &run::Line, actor: Actor) -> Outcome {
     let Some(input) = &line.input else {
         return Outcome::refused(None, "NOT_FOUND", "the account was erased before the line's turn came");
     };
-    match Line::read(input) {
-        Ok(read) => {
-            let cx = Cx::new(claim.cx.app.clone(), actor, line.organization_id, line.request_id);
-            read.run(Caller::absent(cx)).await
+    let read = match Line::read(input) {
+        Ok(read) => read,
+        Err(why) => return Outcome::refused(None, "BAD_USER_INPUT", &why),
+    };
+    let mut work = pin!(read.run(Caller::absent(claim.line_cx(line, actor))));
+    loop {
+        tokio::select! {
+            outcome = &mut work => return outcome,
+            () = sleep(RENEW_DURING_LINE) => if let Err(error) = claim.renew().await {
+                tracing::warn!(%error, job = %claim.job.id, "a bulk job could not say that it is alive; it tries again");
+            },
         }
-        Err(why) => Outcome::refused(None, "BAD_USER_INPUT", &why),
     }
 }
 
-async fn settle(claim: &mut Claim, line: &run::Line, outcome: Outcome) -> Result<()> {
+async fn settle(claim: &mut Claim, line: &run::Line, outcome: Outcome) -> Result<bool> {
     let words = outcome.words.map(|words| words.to_string());
     claim.settle(line, outcome.failed, outcome.result.to_string(), words).await
 }
