@@ -458,6 +458,9 @@ def describe_refusal(kind, answer):
     """What is wrong with an answer that a passing fault gave; none if it is as it should be."""
     if answer.status is None:
         return f"no answer ({answer.text.split('(')[0]})"
+    if kind in ("query", "mutation") and answer.status == 200 and tells_outage(answer):
+        # Other parts of the same answer hold.
+        return None
     if answer.status != 503:
         code = ""
         if kind in ("query", "mutation"):
@@ -471,6 +474,12 @@ def describe_refusal(kind, answer):
     if kind in ("query", "mutation"):
         return None if body.get("errors") else "503 without errors"
     return None if body.get("schemas") == [ERROR] and body.get("status") == "503" else "503 in another shape"
+
+
+def tells_outage(answer):
+    """Whether each error of a GraphQL answer says that the database is away, and when to come again."""
+    errors = [error.get("extensions", {}) for error in (answer.json() or {}).get("errors", [])]
+    return all(one.get("code") in ("UNAVAILABLE", "OUTCOME_UNKNOWN") and one.get("retryAfterSeconds") for one in errors)
 
 
 def judge_answers(drill, load, what, since, until, limit=OUTAGE_LIMIT, ended_connections=False):
