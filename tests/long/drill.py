@@ -557,17 +557,21 @@ def read_users(client):
     return found
 
 
-def read_ledger(client, last_request):
-    """The ledger's rows, as exported; waits until the request that is named is in it."""
+def read_ledger(client, requests=()):
+    """The ledger's rows, as exported; waits some seconds until these requests are in it."""
+    found, wanted = [], set(requests)
+
     def export():
         answer = client.send("GET", "/evidence/changes.jsonl", client.credentials.api_key)
         assert answer.status == 200, answer
         rows = [json.loads(line) for line in answer.text.splitlines()]
         # The last line is the attestation.
         rows = [row for row in rows if "request_id" in row]
-        complete = last_request is None or any(row["request_id"] == last_request for row in rows)
-        return rows if complete else None
-    return await_until(export, 20, 0.3) or []
+        found[:] = rows
+        return wanted <= {row["request_id"] for row in rows}
+
+    await_until(export, 20, 0.3)
+    return found
 
 
 def check_record(drill, server, credentials, record, when):
@@ -580,7 +584,7 @@ def check_record(drill, server, credentials, record, when):
     sample = random.sample(sorted(acknowledged), min(100, len(acknowledged)))
     lost += [id for id in sample if id not in lost and client.scim("GET", f"/Users/{id}").status != 200]
     stale = [id for id, one in acknowledged.items() if id in users and users[id].get("title") not in one["titles"]]
-    rows = read_ledger(client, requests[-1][0] if requests else None)
+    rows = read_ledger(client, [request for request, _, _ in requests])
     by_request = {}
     for row in rows:
         by_request.setdefault((row["request_id"], row["action"]), []).append(row)

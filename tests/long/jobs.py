@@ -1,7 +1,6 @@
 """Long work that servers carry out in the background, started and judged from outside."""
 
 import json
-import time
 
 import drill as drills
 
@@ -66,12 +65,6 @@ def check_once(drill, found, expected, what):
     drill.report.figure(f"{what}: {len(expected)} steps, {len(missing)} not done, {len(twice)} done twice")
     drill.report.check(not missing, f"{what}: {len(missing)} steps were not done: {missing[:3]}")
     drill.report.check(not twice, f"{what}: {len(twice)} steps were done twice: {twice[:3]}")
-
-
-def list_events(client, action):
-    """The subjects of the ledger's rows with this action."""
-    time.sleep(1)
-    return [row["subject_id"] for row in drills.read_ledger(client, None) if row["action"] == action]
 
 
 def create_users(client, names):
