@@ -7,7 +7,10 @@ import subprocess
 
 def may_mount():
     """Whether this process may mount file systems."""
-    return os.geteuid() == 0 and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    return (
+        os.geteuid() == 0
+        and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+    )
 
 
 class SmallDisk:
@@ -16,7 +19,10 @@ class SmallDisk:
     def __init__(self, drill, name, megabytes, owner=None):
         self.folder = drill.folder / name
         self.folder.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "rolecall-drill", self.folder], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "rolecall-drill", self.folder],
+            check=True,
+        )
         drill.stack.callback(subprocess.run, ["umount", "--lazy", self.folder], check=False)
         if owner:
             os.chown(self.folder, *owner)

@@ -87,8 +87,12 @@ class Drill:
 def run(title, work, options=None):
     """Runs `work(drill)` with the command line's settings; never returns."""
     parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--short", action="store_true", help="about a minute of it, as tests/run does")
-    parser.add_argument("--keep", action="store_true", help="leave the folder with the servers' logs")
+    parser.add_argument(
+        "--short", action="store_true", help="about a minute of it, as tests/run does"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the folder with the servers' logs"
+    )
     if options:
         options(parser)
     arguments = parser.parse_args()
@@ -154,10 +158,14 @@ def await_until(holds, seconds, pause=0.05):
 class Server:
     """`rolecall serve` on a database; killed at the drill's end."""
 
-    def __init__(self, drill, database_url, data_folder, environment=None, name="server", port=None):
+    def __init__(
+        self, drill, database_url, data_folder, environment=None, name="server", port=None
+    ):
         self.drill, self.name = drill, name
         self.port = port or free_port()
-        self.settings = {key: value for key, value in os.environ.items() if not key.startswith("ROLECALL_")}
+        self.settings = {
+            key: value for key, value in os.environ.items() if not key.startswith("ROLECALL_")
+        }
         self.settings |= {
             "ROLECALL_DATABASE_URL": database_url,
             "ROLECALL_DATA_DIR": str(data_folder),
@@ -175,14 +183,20 @@ class Server:
         """Starts the process without waiting for it."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [self.drill.binary, "serve"], env=self.settings | self.environment,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [self.drill.binary, "serve"],
+                env=self.settings | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         return self
 
     def start(self, seconds=60):
         self.begin()
-        if not await_until(lambda: self.process.poll() is not None or self.is_ready(), seconds) or not self.runs():
+        if (
+            not await_until(lambda: self.process.poll() is not None or self.is_ready(), seconds)
+            or not self.runs()
+        ):
             raise SystemExit(f"{self.name} did not start:\n{self.log.read_text()[-2000:]}")
         return self
 
@@ -210,13 +224,21 @@ class Server:
         try:
             status = self.process.wait(STOP_LIMIT + 5)
         except subprocess.TimeoutExpired:
-            self.drill.report.check(False, f"{self.name} {state}: still there {STOP_LIMIT + 5:.0f} s after SIGTERM")
+            self.drill.report.check(
+                False, f"{self.name} {state}: still there {STOP_LIMIT + 5:.0f} s after SIGTERM"
+            )
             self.kill()
             return
         took = time.monotonic() - asked
-        self.drill.report.figure(f"{self.name} {state}: ended {took:.1f} s after SIGTERM with status {status}")
-        self.drill.report.check(took <= STOP_LIMIT, f"{self.name} {state}: took {took:.1f} s to end")
-        self.drill.report.check(status is not None and status >= 0, f"{self.name} {state}: ended by signal {status}")
+        self.drill.report.figure(
+            f"{self.name} {state}: ended {took:.1f} s after SIGTERM with status {status}"
+        )
+        self.drill.report.check(
+            took <= STOP_LIMIT, f"{self.name} {state}: took {took:.1f} s to end"
+        )
+        self.drill.report.check(
+            status is not None and status >= 0, f"{self.name} {state}: ended by signal {status}"
+        )
 
     def kill(self):
         if self.process is not None and self.process.poll() is None:
@@ -233,8 +255,12 @@ class Server:
     def command(self, *arguments, seconds=120):
         """Runs another command of the program on the same database."""
         return subprocess.run(
-            [self.drill.binary, *arguments], env=self.settings, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, timeout=seconds,
+            [self.drill.binary, *arguments],
+            env=self.settings,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
         )
 
     def bootstrap(self, slug="acme"):
@@ -275,18 +301,29 @@ class Client:
     """A client that keeps its connection, as identity providers do."""
 
     def __init__(self, server, credentials, limit=REQUEST_LIMIT + 2):
-        self.server, self.credentials, self.limit, self.connection = server, credentials, limit, None
+        self.server, self.credentials, self.limit, self.connection = (
+            server,
+            credentials,
+            limit,
+            None,
+        )
 
     def send(self, method, path, token, body=None, content_type="application/json"):
         begun, request_id = time.monotonic(), str(uuid.uuid4())
         # The ledger names it: so the outcome is known of requests that were not answered, too.
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": content_type, "X-Request-Id": request_id}
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": content_type,
+            "X-Request-Id": request_id,
+        }
         payload = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         for attempt in (0, 1):
             fresh = self.connection is None
             try:
                 if fresh:
-                    self.connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=self.limit)
+                    self.connection = http.client.HTTPConnection(
+                        "127.0.0.1", self.server.port, timeout=self.limit
+                    )
                 self.connection.request(method, path, payload, headers)
                 answer = self.connection.getresponse()
                 text = answer.read().decode()
@@ -297,7 +334,8 @@ class Client:
                 return Answer(request_id, begun, answer.status, found, text)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                # A kept connection that the server had closed tells nothing of a request that was never received whole.
+                # A kept connection that the server had closed tells nothing of a request that was never
+                # received whole.
                 unsent = isinstance(error, BrokenPipeError)
                 gone = isinstance(error, (http.client.RemoteDisconnected, ConnectionResetError))
                 if attempt or fresh or not (unsent or gone and method == "GET"):
@@ -313,7 +351,9 @@ class Client:
         return self.send(method, path, self.credentials.token, body, "application/scim+json")
 
     def graphql(self, query, **variables):
-        return self.send("POST", "/graphql", self.credentials.api_key, {"query": query, "variables": variables})
+        return self.send(
+            "POST", "/graphql", self.credentials.api_key, {"query": query, "variables": variables}
+        )
 
     def ask(self, query, **variables):
         """The data of a GraphQL answer that must be one."""
@@ -342,12 +382,29 @@ class Record:
 class Load:
     """Clients that write, each for itself, and never twice: a failed request is not repeated."""
 
-    def __init__(self, server, credentials, clients=6, pause=0.0, record=None, name="load", limit=REQUEST_LIMIT + 2):
-        self.server, self.credentials, self.pause, self.name, self.limit = server, credentials, pause, name, limit
+    def __init__(
+        self,
+        server,
+        credentials,
+        clients=6,
+        pause=0.0,
+        record=None,
+        name="load",
+        limit=REQUEST_LIMIT + 2,
+    ):
+        self.server, self.credentials, self.pause, self.name, self.limit = (
+            server,
+            credentials,
+            pause,
+            name,
+            limit,
+        )
         self.record = record or Record()
         self.answers, self.lock = [], threading.Lock()
         self.stopping = threading.Event()
-        self.threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(clients)]
+        self.threads = [
+            threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(clients)
+        ]
         self.threads.append(threading.Thread(target=self._manage, daemon=True))
         self.readiness = []
         self.threads.append(threading.Thread(target=self._watch, daemon=True))
@@ -379,7 +436,11 @@ class Load:
         client.close()
 
     def create(self, client, name):
-        answer = client.scim("POST", "/Users", {"schemas": [USER], "userName": name, "externalId": name, "title": "new"})
+        answer = client.scim(
+            "POST",
+            "/Users",
+            {"schemas": [USER], "userName": name, "externalId": name, "title": "new"},
+        )
         self._note("create", answer)
         if answer.status == 201:
             made = answer.json()
@@ -410,7 +471,8 @@ class Load:
     def _manage(self):
         """One administrator's client: reads and writes over GraphQL."""
         client, count = Client(self.server, self.credentials, self.limit), 0
-        make = "mutation($n: String!) { groupCreate(input: { displayName: $n }) { group { id } userErrors { code } } }"
+        make = """mutation($n: String!) { groupCreate(input: { displayName: $n }) {
+            group { id } userErrors { code } } }"""
         while not self.stopping.is_set():
             count += 1
             if count % 2:
@@ -435,15 +497,25 @@ class Load:
         """What was asked in a span of time."""
         with self.lock:
             answers = list(self.answers)
-        return [(kind, answer) for kind, answer in answers if answer.begun >= since and (not until or answer.begun < until)]
+        return [
+            (kind, answer)
+            for kind, answer in answers
+            if answer.begun >= since and (not until or answer.begun < until)
+        ]
 
     def first_write_after(self, instant, seconds):
         """When the first write after an instant was acknowledged; none within so many seconds."""
+
         def find():
             with self.lock:
                 recent = self.answers[-2000:]
-            ended = [a.ended for kind, a in recent if kind in ("create", "change") and a.ended > instant and succeeded(kind, a)]
+            ended = [
+                a.ended
+                for kind, a in recent
+                if kind in ("create", "change") and a.ended > instant and succeeded(kind, a)
+            ]
             return min(ended, default=None)
+
         return await_until(find, seconds, 0.02)
 
 
@@ -464,7 +536,9 @@ def describe_refusal(kind, answer):
     if answer.status != 503:
         code = ""
         if kind in ("query", "mutation"):
-            code = " " + str(((answer.json() or {}).get("errors") or [{}])[0].get("extensions", {}).get("code"))
+            code = " " + str(
+                ((answer.json() or {}).get("errors") or [{}])[0].get("extensions", {}).get("code")
+            )
         return f"{answer.status}{code}"
     if "retry-after" not in answer.headers:
         return "503 without Retry-After"
@@ -473,13 +547,20 @@ def describe_refusal(kind, answer):
         return "503 without a body"
     if kind in ("query", "mutation"):
         return None if body.get("errors") else "503 without errors"
-    return None if body.get("schemas") == [ERROR] and body.get("status") == "503" else "503 in another shape"
+    return (
+        None
+        if body.get("schemas") == [ERROR] and body.get("status") == "503"
+        else "503 in another shape"
+    )
 
 
 def tells_outage(answer):
     """Whether each error of a GraphQL answer says that the database is away, and when to come again."""
     errors = [error.get("extensions", {}) for error in (answer.json() or {}).get("errors", [])]
-    return all(one.get("code") in ("UNAVAILABLE", "OUTCOME_UNKNOWN") and one.get("retryAfterSeconds") for one in errors)
+    return all(
+        one.get("code") in ("UNAVAILABLE", "OUTCOME_UNKNOWN") and one.get("retryAfterSeconds")
+        for one in errors
+    )
 
 
 def judge_answers(drill, load, what, since, until, limit=OUTAGE_LIMIT, ended_connections=False):
@@ -499,19 +580,27 @@ def judge_answers(drill, load, what, since, until, limit=OUTAGE_LIMIT, ended_con
         f"{what}: {len(answers)} requests, {good} done, {refused} answered 503, slowest {slowest:.1f} s"
     )
     for (kind, problem), found in sorted(wrong.items()):
-        drill.report.check(False, f"{what}: {len(found)} × {kind}: {problem}; for example {found[0]}")
-    drill.report.check(slowest <= limit, f"{what}: a request took {slowest:.1f} s, more than {limit:.0f} s")
+        drill.report.check(
+            False, f"{what}: {len(found)} × {kind}: {problem}; for example {found[0]}"
+        )
+    drill.report.check(
+        slowest <= limit, f"{what}: a request took {slowest:.1f} s, more than {limit:.0f} s"
+    )
     return answers
 
 
 def judge_recovery(drill, load, what, healed, patience=40):
     """How long after the end of a fault the first write was acknowledged, and whether all is well from then on."""
     first = load.first_write_after(healed, patience)
-    if not drill.report.check(first is not None, f"{what}: no write for {patience} s after the fault had gone"):
+    if not drill.report.check(
+        first is not None, f"{what}: no write for {patience} s after the fault had gone"
+    ):
         return
     took = first - healed
     drill.report.figure(f"{what}: writes again {took:.2f} s after the fault had gone")
-    drill.report.check(took <= drill.recovery_limit, f"{what}: writes again only after {took:.1f} s")
+    drill.report.check(
+        took <= drill.recovery_limit, f"{what}: writes again only after {took:.1f} s"
+    )
     ready = await_until(load.server.is_ready, 5)
     drill.report.check(ready, f"{what}: /readyz does not say ready: {load.server.readiness()}")
 
@@ -521,26 +610,41 @@ def judge_calm(drill, load, what, since, until=None):
     answers = load.answers_between(since, until)
     failed = [(kind, answer) for kind, answer in answers if not succeeded(kind, answer)]
     drill.report.check(answers, f"{what}: nothing was asked")
-    drill.report.check(not failed, f"{what}: {len(failed)} of {len(answers)} requests failed without a fault: {failed[:1]}")
+    drill.report.check(
+        not failed,
+        f"{what}: {len(failed)} of {len(answers)} requests failed without a fault: {failed[:1]}",
+    )
 
 
 def judge_readiness(drill, load, what, since, until, patience=3.0):
     """Whether /readyz told of a fault: not ready while, for some seconds, no write was done."""
     done = sorted(
-        answer.ended for kind, answer in load.answers_between(since - REQUEST_LIMIT)
-        if kind in ("create", "change") and since <= answer.ended <= until and succeeded(kind, answer)
+        answer.ended
+        for kind, answer in load.answers_between(since - REQUEST_LIMIT)
+        if kind in ("create", "change")
+        and since <= answer.ended <= until
+        and succeeded(kind, answer)
     )
     # The times between two writes that were done; clients try all the time.
     spans = list(zip([since, *done], [*done, until]))
     seen = [
-        status for begun, ended, status in load.readiness
+        status
+        for begun, ended, status in load.readiness
         if any(begun >= start + patience and ended <= end for start, end in spans)
     ]
     lies = sum(status == 200 for status in seen)
     longest = max((end - start for start, end in spans), default=0.0)
-    drill.report.figure(f"{what}: no write for up to {longest:.1f} s, /readyz said ready {lies} of {len(seen)} times meanwhile")
-    drill.report.check(not lies, f"{what}: /readyz said ready {lies} of {len(seen)} times while nothing could be written")
-    slowest = max((ended - begun for begun, ended, _ in load.readiness if since <= begun <= until), default=0.0)
+    drill.report.figure(
+        f"{what}: no write for up to {longest:.1f} s, /readyz said ready {lies} of {len(seen)} times meanwhile"
+    )
+    drill.report.check(
+        not lies,
+        f"{what}: /readyz said ready {lies} of {len(seen)} times while nothing could be written",
+    )
+    slowest = max(
+        (ended - begun for begun, ended, _ in load.readiness if since <= begun <= until),
+        default=0.0,
+    )
     drill.report.check(slowest <= OUTAGE_LIMIT, f"{what}: /readyz took {slowest:.1f} s")
 
 
@@ -579,34 +683,63 @@ def check_record(drill, server, credentials, record, when):
     report, client = drill.report, Client(server, credentials)
     users = read_users(client)
     with record.lock:
-        acknowledged, requests, unknown = dict(record.users), list(record.requests), list(record.unknown)
+        acknowledged, requests, unknown = (
+            dict(record.users),
+            list(record.requests),
+            list(record.unknown),
+        )
     lost = [id for id in acknowledged if id not in users]
     sample = random.sample(sorted(acknowledged), min(100, len(acknowledged)))
-    lost += [id for id in sample if id not in lost and client.scim("GET", f"/Users/{id}").status != 200]
-    stale = [id for id, one in acknowledged.items() if id in users and users[id].get("title") not in one["titles"]]
+    lost += [
+        id for id in sample if id not in lost and client.scim("GET", f"/Users/{id}").status != 200
+    ]
+    stale = [
+        id
+        for id, one in acknowledged.items()
+        if id in users and users[id].get("title") not in one["titles"]
+    ]
     rows = read_ledger(client, [request for request, _, _ in requests])
     by_request = {}
     for row in rows:
         by_request.setdefault((row["request_id"], row["action"]), []).append(row)
     unrecorded = [
-        (request, action) for request, subject, action in requests
-        if not any(subject in (None, row["subject_id"]) for row in by_request.get((request, action), []))
+        (request, action)
+        for request, subject, action in requests
+        if not any(
+            subject in (None, row["subject_id"]) for row in by_request.get((request, action), [])
+        )
     ]
     twice = [key for key, found in by_request.items() if key[1] in ACTIONS and len(found) > 1]
-    denied = [answer for answer, _ in unknown if answer.status is not None and UNCERTAIN not in answer.text]
+    denied = [
+        answer
+        for answer, _ in unknown
+        if answer.status is not None and UNCERTAIN not in answer.text
+    ]
     # A failure that was put into the review queue names the request, too.
     done = {request for request, action in by_request if action in ACTIONS}
     false = [answer for answer in denied if answer.request_id in done]
     report.figure(
         f"{when}: {len(requests)} acknowledged writes, {len(lost) + len(stale)} lost, "
         f"{len(requests) - len(unrecorded)} of them in the ledger, {len(twice)} done twice, "
-        f"{len(unknown) - len(denied)} said to be uncertain, {len(false)} of {len(denied)} refused ones done all the same"
+        f"{len(unknown) - len(denied)} said to be uncertain, "
+        f"{len(false)} of {len(denied)} refused ones done all the same"
     )
-    report.check(not lost, f"{when}: {len(lost)} acknowledged accounts are not there, for example {lost[:3]}")
-    report.check(not stale, f"{when}: {len(stale)} acknowledged changes are not there, for example {stale[:3]}")
-    report.check(not unrecorded, f"{when}: {len(unrecorded)} acknowledged writes are not in the ledger: {unrecorded[:3]}")
+    report.check(
+        not lost, f"{when}: {len(lost)} acknowledged accounts are not there, for example {lost[:3]}"
+    )
+    report.check(
+        not stale,
+        f"{when}: {len(stale)} acknowledged changes are not there, for example {stale[:3]}",
+    )
+    report.check(
+        not unrecorded,
+        f"{when}: {len(unrecorded)} acknowledged writes are not in the ledger: {unrecorded[:3]}",
+    )
     report.check(not twice, f"{when}: {len(twice)} writes were done twice: {twice[:3]}")
-    report.check(not false, f"{when}: {len(false)} writes were done although the answer refused them: {false[:1]}")
+    report.check(
+        not false,
+        f"{when}: {len(false)} writes were done although the answer refused them: {false[:1]}",
+    )
     client.close()
 
 
@@ -614,7 +747,10 @@ def check_chain(drill, server, when):
     """The ledger's chain, walked by the program itself."""
     verdict = server.command("audit", "verify")
     drill.report.figure(f"{when}: audit verify: {(verdict.stdout or verdict.stderr).strip()[:200]}")
-    drill.report.check(verdict.returncode == 0 and "intact" in verdict.stdout, f"{when}: audit verify: {verdict.stderr.strip()[:300]}")
+    drill.report.check(
+        verdict.returncode == 0 and "intact" in verdict.stdout,
+        f"{when}: audit verify: {verdict.stderr.strip()[:300]}",
+    )
 
 
 def check_everything(drill, server, credentials, record, when):

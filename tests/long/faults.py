@@ -11,11 +11,23 @@ import drill as drills
 
 WRITE, SYNC, TRUNCATE, LOCK, UNLOCK, OPEN, READ, MAP, UNLINK = (1 << bit for bit in range(9))
 CALLS = {
-    "write": WRITE, "sync": SYNC, "truncate": TRUNCATE, "lock": LOCK, "unlock": UNLOCK, "open": OPEN, "read": READ,
-    "map": MAP, "unlink": UNLINK,
+    "write": WRITE,
+    "sync": SYNC,
+    "truncate": TRUNCATE,
+    "lock": LOCK,
+    "unlock": UNLOCK,
+    "open": OPEN,
+    "read": READ,
+    "map": MAP,
+    "unlink": UNLINK,
 }
 DATABASE, LOG, INDEX, OTHER = 1, 2, 4, 8
-FILES = {"the database": DATABASE, "the write-ahead log": LOG, "its index": INDEX, "other files": OTHER}
+FILES = {
+    "the database": DATABASE,
+    "the write-ahead log": LOG,
+    "its index": INDEX,
+    "other files": OTHER,
+}
 ANY_FILE = DATABASE | LOG | INDEX | OTHER
 _LAYOUT = struct.Struct("=8I")
 
@@ -34,7 +46,10 @@ class Faults:
         self._map = mmap.mmap(file, _LAYOUT.size)
         os.close(file)
         self.environment = {
-            "LD_PRELOAD": str(library), "FAULTS_CONTROL": str(control), "FAULTS_FOLDER": str(folder), "TMPDIR": str(folder),
+            "LD_PRELOAD": str(library),
+            "FAULTS_CONTROL": str(control),
+            "FAULTS_FOLDER": str(folder),
+            "TMPDIR": str(folder),
         }
 
     def fail(self, calls, files=ANY_FILE, error=errno.EIO, place=1, lasting=False):

@@ -19,9 +19,14 @@ def find_programs():
     """The folder with the server's programs; installs Debian's package where there is none."""
     for attempt in (0, 1):
         folders = [Path(folder) for folder in os.get_exec_path()]
-        folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True) + sorted(Path("/usr").glob("pgsql-*/bin"))
+        folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True) + sorted(
+            Path("/usr").glob("pgsql-*/bin")
+        )
         for folder in folders:
-            if all((folder / program).exists() for program in ("initdb", "pg_ctl", "postgres", "pg_basebackup")):
+            if all(
+                (folder / program).exists()
+                for program in ("initdb", "pg_ctl", "postgres", "pg_basebackup")
+            ):
                 return folder
         if not attempt:
             drills.install("a PostgreSQL server", "postgresql", "postgresql-client")
@@ -66,30 +71,58 @@ class Cluster:
             os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
 
     def _run(self, program, *arguments, check=True):
-        as_owner = {"user": self.owner.pw_uid, "group": self.owner.pw_gid, "extra_groups": []} if self.owner else {}
+        as_owner = (
+            {"user": self.owner.pw_uid, "group": self.owner.pw_gid, "extra_groups": []}
+            if self.owner
+            else {}
+        )
         with open(self.log, "ab") as log:
             return subprocess.run(
-                [self.programs / program, *arguments], cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=os.environ | {"PGPASSWORD": PASSWORD}, check=check, **as_owner,
+                [self.programs / program, *arguments],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PGPASSWORD": PASSWORD},
+                check=check,
+                **as_owner,
             )
 
     def create(self):
         """Makes the cluster, and starts it."""
         log_folder = ["--waldir", self.log_folder] if self.log_folder else []
         self._run(
-            "initdb", "-D", self.data, "-U", "postgres", "--auth=password", f"--pwfile={self.password_file}",
-            "--encoding=UTF8", "--locale=C", "--no-sync", "--wal-segsize=1", *log_folder,
+            "initdb",
+            "-D",
+            self.data,
+            "-U",
+            "postgres",
+            "--auth=password",
+            f"--pwfile={self.password_file}",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--wal-segsize=1",
+            *log_folder,
         )
         self._configure()
         return self.start()
 
     def _configure(self):
         settings = {
-            "listen_addresses": "'127.0.0.1'", "unix_socket_directories": "''", "port": self.port, "fsync": "off",
-            "max_connections": 100, "min_wal_size": "2MB", "max_wal_size": "32MB", "log_min_messages": "warning",
+            "listen_addresses": "'127.0.0.1'",
+            "unix_socket_directories": "''",
+            "port": self.port,
+            "fsync": "off",
+            "max_connections": 100,
+            "min_wal_size": "2MB",
+            "max_wal_size": "32MB",
+            "log_min_messages": "warning",
         }
         with open(self.data / "postgresql.auto.conf", "a") as file:
-            file.writelines(f"{name} = {value}\n" for name, value in (settings | self.settings).items())
+            file.writelines(
+                f"{name} = {value}\n" for name, value in (settings | self.settings).items()
+            )
 
     def start(self):
         # What is left of a killed server may hold on to its memory for a moment.
@@ -105,8 +138,14 @@ class Cluster:
         """Makes this cluster a standby of `primary`, and starts it."""
         shutil.rmtree(self.data, ignore_errors=True)
         self._run(
-            "pg_basebackup", "-D", self.data, "-d", f"host=127.0.0.1 port={primary.port} user=postgres", "-R",
-            "--checkpoint=fast", "--no-sync",
+            "pg_basebackup",
+            "-D",
+            self.data,
+            "-d",
+            f"host=127.0.0.1 port={primary.port} user=postgres",
+            "-R",
+            "--checkpoint=fast",
+            "--no-sync",
         )
         self._configure()
         return self.start()
@@ -129,8 +168,11 @@ class Cluster:
     def query(self, text, seconds=30):
         """The rows of a statement, as text."""
         done = subprocess.run(
-            ["psql", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", text, self.url()], capture_output=True, text=True,
-            timeout=seconds, stdin=subprocess.DEVNULL,
+            ["psql", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", text, self.url()],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
         )
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip())
@@ -153,7 +195,12 @@ class Cluster:
             if len(held) == count:
                 return held
             held += [
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
                 for _ in range(count - len(held))
             ]
             time.sleep(2)
