@@ -2,15 +2,15 @@
 //! that were exported, with nothing but a public key.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Subcommand;
 
 use crate::attest::{self, Claims};
 use crate::config::StoreArgs;
-use crate::context::App;
 use crate::domain::organization;
-use crate::ledger;
+use crate::installation;
+use crate::ledger::{self, Examined, SignedHead, Verdict};
+use crate::output::print_line;
 
 /// The commands.
 #[derive(Subcommand)]
@@ -26,13 +26,16 @@ pub enum AuditCommand {
         /// several times
         #[arg(long, value_name = "FILE")]
         attestation: Vec<PathBuf>,
+        /// Succeed also when there was no event to check
+        #[arg(long)]
+        allow_empty: bool,
     },
     /// Check an export or a checkpoint offline: that it is whole, unaltered and signed with this key
     Check {
         /// The file
         file: PathBuf,
         /// The public key that `rolecall audit key` prints
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         key: String,
     },
     /// Print a signed statement of where an organization's chain ends; keep it somewhere else
@@ -53,26 +56,20 @@ pub enum AuditCommand {
 /// One line for whoever started it.
 pub async fn run(command: AuditCommand) -> Result<(), String> {
     match command {
-        AuditCommand::Verify { store, organization, attestation } => verify(store, organization, attestation).await,
+        AuditCommand::Verify { store, organization, attestation, allow_empty } => {
+            verify(store, organization, attestation, allow_empty).await
+        }
         AuditCommand::Check { file, key } => check(&file, &key),
         AuditCommand::Checkpoint { store, organization } => checkpoint(store, &organization).await,
-        AuditCommand::Key(store) => {
-            println!("{}", attest::public_key(&*open(store).await?));
-            Ok(())
-        }
+        AuditCommand::Key(store) => print_line(attest::public_key(&*installation::open(store).await?)),
     }
 }
 
-async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
-    App::open(store.check(None)?).await
-}
-
-async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> Result<(), String> {
-    let app = open(store).await?;
+async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>, allow_empty: bool) -> Result<(), String> {
+    let app = installation::open(store).await?;
     let mut kept = Vec::new();
     for file in files {
-        let claims = attest::check_file(&attest::public_key(&app), &read(&file)?)
-            .map_err(|why| format!("{}: {why}", file.display()))?;
+        let claims = attest::check_own_file(&app, &read(&file)?).map_err(|why| format!("{}: {why}", file.display()))?;
         kept.push((file, claims));
     }
     let organizations = match &slug {
@@ -82,26 +79,39 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> 
         },
         None => organization::all(&app).await.map_err(|error| error.to_string())?,
     };
-    let mut broken = 0;
+    let (mut broken, mut events) = (0, 0);
     for organization in &organizations {
-        let verdict = ledger::verify(&app.store, organization.id).await.map_err(|error| error.to_string())?;
-        let mut fault = verdict.broken.map(|fault| format!("after {} events: {fault}", verdict.sealed));
+        let Examined { verdict, signed } =
+            ledger::examine(&app.store, &app.vault, organization.id).await.map_err(|error| error.to_string())?;
+        events += verdict.sealed.unsigned_abs() + verdict.unsealed;
+        let mut fault = verdict.broken.as_ref().map(|fault| format!("after {} events: {fault}", verdict.sealed));
+        let mut attested = None;
         for (file, claims) in kept.iter().filter(|(_, claims)| claims.organization == organization.slug) {
             let hash = ledger::hash_at(&app.store, organization.id, claims.sequence).await;
             let hash = hash.map_err(|error| error.to_string())?;
             if hash.map(|hash| ledger::hex(&hash)).as_ref() != Some(&claims.hash) {
                 fault = fault.or_else(|| Some(missed(file, claims)));
             }
+            attested = attested.max(Some(claims.sequence));
         }
-        let tail = if verdict.unsealed > 0 { format!(", {} not sealed yet", verdict.unsealed) } else { String::new() };
         match fault {
-            None => println!("{}: intact, {} events{tail}", organization.slug, verdict.sealed),
+            None => {
+                let tail = match verdict.unsealed {
+                    0 => String::new(),
+                    unsealed => format!(", {unsealed} not sealed yet"),
+                };
+                print_line(format!("{}: intact, {} events{tail}", organization.slug, verdict.sealed))?;
+                for line in reservations(&verdict, signed.as_ref(), attested) {
+                    print_line(format!("  {line}"))?;
+                }
+            }
             Some(fault) => {
                 broken += 1;
-                println!("{}: BROKEN {fault}", organization.slug);
+                print_line(format!("{}: BROKEN {fault}", organization.slug))?;
             }
         }
     }
+    print_line(format!("checked {} organizations, {events} events", organizations.len()))?;
     let strange = kept.iter().find(|(_, claims)| organizations.iter().all(|found| found.slug != claims.organization));
     if let Some((file, claims)) = strange {
         return Err(format!(
@@ -110,7 +120,72 @@ async fn verify(store: StoreArgs, slug: Option<String>, files: Vec<PathBuf>) -> 
             claims.organization
         ));
     }
-    if broken > 0 { Err(format!("{broken} of {} chains are broken", organizations.len())) } else { Ok(()) }
+    if broken > 0 {
+        return Err(format!("{broken} of {} chains are broken", organizations.len()));
+    }
+    match events {
+        0 if !allow_empty => {
+            Err("there is no organization with an event here: nothing was verified (--allow-empty lets that pass)"
+                .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How far what was found reaches, and what it cannot show.
+fn reservations(verdict: &Verdict, signed: Option<&SignedHead>, attested: Option<i64>) -> Vec<String> {
+    let mut lines = Vec::new();
+    match signed {
+        None => lines.push(
+            "signed: never, so a chain that was computed anew would look the same; the server signs when it runs"
+                .into(),
+        ),
+        Some(signed) => {
+            let (at, sequence) = (instant(signed.iat), signed.sequence);
+            lines.push(match signed.first_sequence {
+                0 => format!("signed: from the beginning up to sequence {sequence}, at {at}"),
+                first => format!(
+                    "signed: up to sequence {sequence}, at {at}; signatures begin at sequence {first}, at {}: whether \
+                     earlier events were altered before then is not known",
+                    instant(signed.first_iat)
+                ),
+            });
+            let rest = verdict.sealed - sequence;
+            if rest > 0 {
+                lines.push(format!("not signed yet: the last {rest} events; whether they were altered is not known"));
+            }
+        }
+    }
+    if verdict.erased > 0 {
+        lines.push(format!(
+            "erased: the values of {} events, each accounted for by an erasure in the chain",
+            verdict.erased
+        ));
+    }
+    if verdict.unattributed > 0 {
+        lines.push(format!(
+            "not known: whether the names of who made {} of the erased events are as they were written",
+            verdict.unattributed
+        ));
+    }
+    let end = verdict.sealed;
+    lines.push(match attested {
+        Some(kept) => format!(
+            "not known: whether events after sequence {end} were cut off; the files that were kept reach to {kept}"
+        ),
+        None => format!(
+            "not known: whether events after sequence {end} were cut off with their signature; only a checkpoint or an \
+             export that was kept elsewhere shows it (--attestation FILE)"
+        ),
+    });
+    lines.push("not checked: whether accounts, memberships, mappings and grants are as these events tell".into());
+    lines
+}
+
+/// Seconds since the epoch, for people.
+fn instant(seconds: i64) -> String {
+    let at = chrono::DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 fn missed(file: &std::path::Path, claims: &Claims) -> String {
@@ -122,7 +197,7 @@ fn missed(file: &std::path::Path, claims: &Claims) -> String {
 }
 
 async fn checkpoint(store: StoreArgs, slug: &str) -> Result<(), String> {
-    let app = open(store).await?;
+    let app = installation::open(store).await?;
     let found = organization::by_slug(&app, slug).await.map_err(|error| error.to_string())?;
     let found = found.ok_or_else(|| format!("there is no organization {slug:?}"))?;
     let (sequence, hash) = ledger::end(&app.store, found.id).await.map_err(|error| error.to_string())?;
@@ -134,8 +209,7 @@ async fn checkpoint(store: StoreArgs, slug: &str) -> Result<(), String> {
         hash: ledger::hex(&hash),
         export: None,
     };
-    println!("{}", attest::sign(&app, &claims)?);
-    Ok(())
+    print_line(attest::sign(&app, &claims)?)
 }
 
 fn check(file: &std::path::Path, key: &str) -> Result<(), String> {
@@ -144,14 +218,13 @@ fn check(file: &std::path::Path, key: &str) -> Result<(), String> {
         Some(export) => format!("{} rows of the report {:?} with {}", export.rows, export.report, export.parameters),
         None => "a checkpoint".to_owned(),
     };
-    println!(
+    print_line(format!(
         "{}: genuine, {what}; {} of {} at sequence {}",
         file.display(),
         claims.organization,
         claims.iss,
         claims.sequence
-    );
-    Ok(())
+    ))
 }
 
 fn read(file: &std::path::Path) -> Result<Vec<u8>, String> {

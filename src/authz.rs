@@ -62,6 +62,11 @@ impl Permission {
         }
     }
 
+    /// Whether it lets anybody change anything.
+    pub fn changes(self) -> bool {
+        !matches!(self, Self::IamRead | Self::UserRead | Self::AuditRead)
+    }
+
     /// All that somebody may hold inside one organization: everything but the platform's own.
     pub fn in_organization() -> Permissions {
         Self::ALL.into_iter().filter(|p| *p != Self::PlatformAdmin).collect()
@@ -106,6 +111,17 @@ impl Scope {
             Self::UsersWrite => "USERS_WRITE",
             Self::GroupsRead => "GROUPS_READ",
             Self::GroupsWrite => "GROUPS_WRITE",
+        }
+    }
+
+    /// What somebody must hold to give a token this scope: what the same takes over the management API. Writing groups
+    /// gives the roles that they are mapped to.
+    pub fn permissions(self) -> &'static [Permission] {
+        match self {
+            Self::UsersRead => &[Permission::UserRead],
+            Self::UsersWrite => &[Permission::UserWrite],
+            Self::GroupsRead => &[Permission::IamRead],
+            Self::GroupsWrite => &[Permission::UserWrite, Permission::AccessWrite],
         }
     }
 

@@ -3,21 +3,24 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{self, AuditCommand};
 use crate::authz::Permission;
 use crate::config::{ServeArgs, StoreArgs};
-use crate::context::App;
 use crate::demo::{self, DemoArgs};
-use crate::domain::organization;
+use crate::domain::{key, organization};
+use crate::installation::{self, Served};
+use crate::keys::{self, KeysCommand};
 use crate::metrics::Figures;
+use crate::output::{print_error, print_line};
 use crate::simulate::{self, Idp, Plan, Step};
-use crate::{bootstrap, graphql, jwt, progress, server};
+use crate::vault::Announcement;
+use crate::{bootstrap, graphql, jwt, ledger, progress, server};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entity::connection::Provider;
+use sea_orm::ActiveEnum;
 
 /// How long a server that has ended waits for the database to be closed.
 const CLOSE: Duration = Duration::from_secs(4);
@@ -38,7 +41,7 @@ enum Command {
     Demo(DemoArgs),
     /// Run the server
     Serve(ServeArgs),
-    /// Make an organization and a connection, and print credentials for both doors
+    /// Make an organization and a connection, and print credentials for SCIM and for the management API
     Bootstrap(BootstrapArgs),
     /// Bring the database's tables up to date
     Migrate(StoreArgs),
@@ -50,6 +53,11 @@ enum Command {
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
+    },
+    /// Exchange the master key or the signing key for another
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
     },
     /// Act as an identity provider towards any SCIM server
     Simulate(SimulateArgs),
@@ -65,9 +73,15 @@ struct BootstrapArgs {
     /// The connection's name
     #[arg(long, default_value = "Identity provider")]
     connection: String,
-    /// The identity provider at the other end
-    #[arg(long, value_enum, default_value = "GENERIC")]
-    provider: ProviderArg,
+    /// The identity provider at the other end [default: GENERIC for a new connection]
+    #[arg(long, value_enum)]
+    provider: Option<ProviderArg>,
+    /// Issue a further token and a further key where the organization and the connection are there already
+    #[arg(long)]
+    new_credentials: bool,
+    /// Days after which the API key ends
+    #[arg(long, value_name = "DAYS", default_value_t = key::BOOTSTRAP_DAYS, value_parser = clap::value_parser!(u16).range(1..=365))]
+    key_days: u16,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -158,7 +172,7 @@ pub fn run() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("rolecall: cannot start: {error}");
+            print_error(format!("rolecall: cannot start: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -173,24 +187,24 @@ async fn run_command() -> ExitCode {
     let usual = if matches!(command, Command::Demo(_)) { "warn" } else { "info,sqlx=warn,sea_orm_migration=warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ROLECALL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A line of the log that cannot be written is lost; to complain of it in the same place would end the process.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.log_internal_errors(false).init();
     let done = match command {
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve(args).await,
         Command::Bootstrap(args) => bootstrap(args).await,
         Command::Migrate(args) => migrate(args).await,
         Command::Audit { command } => audit::run(command).await,
-        Command::Schema => {
-            print!("{}", graphql::sdl());
-            Ok(())
-        }
+        Command::Keys { command } => keys::run(command).await,
+        Command::Schema => print_line(graphql::sdl().trim_end()),
         Command::Jwt(args) => jwt(args).await,
         Command::Simulate(args) => simulate(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("rolecall: {why}");
+            print_error(format!("rolecall: {why}"));
             ExitCode::FAILURE
         }
     }
@@ -206,17 +220,13 @@ fn parse() -> Cli {
         let text = error.to_string();
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more"));
         let line = lines.collect::<Vec<_>>().join(" ");
-        eprintln!("rolecall: {}", line.trim_start_matches("error: "));
+        print_error(format!("rolecall: {}", line.trim_start_matches("error: ")));
         std::process::exit(2)
     })
 }
 
 /// One line for whoever started the command.
 type Done = Result<(), String>;
-
-async fn open(store: StoreArgs) -> Result<Arc<App>, String> {
-    App::open(store.check(None)?).await
-}
 
 async fn serve(args: ServeArgs) -> Done {
     let (address, metrics) = (args.listen, args.metrics_listen);
@@ -228,7 +238,11 @@ async fn serve(args: ServeArgs) -> Done {
         Some(address) => Some(listen(address).await?),
         None => None,
     };
-    let app = App::open(config).await?;
+    let Served { app, lock } = installation::serve(config).await?;
+    let announced = app.vault.announce(&app.store, app.replica).await;
+    if announced.map_err(|error| format!("cannot write to the database: {error}"))? == Announcement::KeyExchanged {
+        return Err("the master key was exchanged for another while this server started: start it with that key".into());
+    }
     if let Some(listener) = metrics {
         let figures = Figures::install(app.clone())?;
         let stop = app.stopping.subscribe();
@@ -239,6 +253,7 @@ async fn serve(args: ServeArgs) -> Done {
     let served = server::serve(app, listener, server::asked_to_stop()).await;
     // Whoever was cut off may hold a connection still, and the process ends anyway.
     let _ = tokio::time::timeout(CLOSE, store.close()).await;
+    drop(lock);
     served.map_err(|error| format!("the server failed: {error}"))
 }
 
@@ -247,32 +262,60 @@ async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, String> 
 }
 
 async fn bootstrap(args: BootstrapArgs) -> Done {
-    let app = open(args.store).await?;
-    let made = bootstrap::run(&app, &args.organization, &args.connection, args.provider.into())
-        .await
-        .map_err(|error| error.to_string())?;
-    if args.json {
-        println!("{}", serde_json::to_string(&made).map_err(|error| error.to_string())?);
-        return Ok(());
+    let app = installation::open_or_make(args.store).await?;
+    let (slug, name) = (&args.organization, &args.connection);
+    let found = bootstrap::look(&app, slug, name).await.map_err(|error| error.to_string())?;
+    let wanted = args.provider.map(Provider::from);
+    if let Some(connection) = &found.connection {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != connection.provider) {
+            return Err(format!(
+                "the connection {name:?} of {slug} is there already, and its provider is {}, not {}: nothing was made. \
+                 --connection with another name makes a connection of its own",
+                connection.provider.to_value(),
+                wanted.to_value()
+            ));
+        }
+        if !args.new_credentials {
+            return Err(format!(
+                "found the organization {slug} and its connection {name:?}, with {} live SCIM tokens of the connection and \
+                 {} live API keys of the organization; nothing was made. Secrets cannot be shown again: \
+                 --new-credentials issues a further token and a further key",
+                found.scim_tokens, found.api_keys
+            ));
+        }
     }
-    println!("Organization  {}", made.organization.slug);
-    println!("Connection    {}", made.connection.name);
-    println!("SCIM base URL {}", made.scim.base_url);
-    println!("SCIM token    {}", made.scim.token);
-    println!("GraphQL       {}", made.graphql.url);
-    println!("API key       {}", made.graphql.api_key);
-    println!("Token and key are shown only now: keep them like passwords.");
-    Ok(())
+    let provider = wanted.or(found.connection.map(|connection| connection.provider)).unwrap_or(Provider::Generic);
+    let made =
+        bootstrap::run_for(&app, slug, name, provider, args.key_days).await.map_err(|error| error.to_string())?;
+    // No server may be running that would chain and sign what this has written.
+    ledger::seal(&app.store).await.map_err(|error| error.to_string())?;
+    ledger::sign_heads(&app.store, &app.vault, app.clock.now()).await.map_err(|error| error.to_string())?;
+    if args.json {
+        return print_line(serde_json::to_string(&made).map_err(|error| error.to_string())?);
+    }
+    let word = |made| if made { "made" } else { "found" };
+    print_line(format!("Organization  {} ({})", made.organization.slug, word(made.made.organization)))?;
+    print_line(format!("Connection    {} ({})", made.connection.name, word(made.made.connection)))?;
+    print_line(format!("SCIM base URL {}", made.scim.base_url))?;
+    print_line(format!("SCIM token    {}", made.scim.token))?;
+    print_line(format!("GraphQL       {}", made.graphql.url))?;
+    print_line(format!("API key       {}", made.graphql.api_key))?;
+    let end = made.graphql.api_key_expires_at.format("%Y-%m-%d");
+    print_line(format!("              ends on {end}; issue another before then"))?;
+    print_line(format!(
+        "Live now      SCIM tokens of the connection: {}, API keys of the organization: {}",
+        made.live.scim_tokens, made.live.api_keys
+    ))?;
+    print_line("The token and the key are shown only now: keep them like passwords.")
 }
 
 async fn migrate(args: StoreArgs) -> Done {
-    open(args).await?;
-    println!("the database is up to date");
-    Ok(())
+    installation::open(args).await?;
+    print_line("the database is up to date")
 }
 
 async fn jwt(args: JwtArgs) -> Done {
-    let app = open(args.store).await?;
+    let app = installation::open(args.store).await?;
     let permissions = match args.permission.is_empty() {
         true => Permission::in_organization(),
         false => args.permission.into_iter().collect(),
@@ -291,15 +334,14 @@ async fn jwt(args: JwtArgs) -> Done {
         until: None,
     };
     let life = chrono::Duration::minutes(args.minutes.into());
-    println!("{}", jwt::issue(&app, &claims, life).map_err(|error| error.to_string())?);
-    Ok(())
+    print_line(jwt::issue(&app, &claims, life).map_err(|error| error.to_string())?)
 }
 
 async fn simulate(args: SimulateArgs) -> Done {
     let SimulateArgs { base_url, token, idp, users, movers, leavers, seed } = args;
     let plan = Plan { base_url, token, idp, users, movers, leavers, seed };
     let report = simulate::run(&plan, show).await.map_err(|error| error.to_string())?;
-    println!("{report}");
+    print_line(&report)?;
     let failed = !report.refused.is_empty() || !report.differences.is_empty();
     if failed { Err("the server refused or lost something; see above".into()) } else { Ok(()) }
 }

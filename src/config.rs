@@ -1,12 +1,16 @@
 //! Flags, environment and the file of issuers, checked once. Nothing else in the house reads the environment.
 
+mod database;
 pub mod issuers;
+pub mod networks;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use clap::Args;
+use networks::Networks;
 use serde_json::Value;
 
 /// Where the data is. Every command that touches it takes these.
@@ -21,6 +25,15 @@ pub struct StoreArgs {
     /// The master key (32 bytes, base64) instead of the key file in the data folder
     #[arg(long, env = "ROLECALL_MASTER_KEY", hide_env_values = true, hide = true)]
     pub master_key: Option<String>,
+    /// File of the master key [default: master.key in the data folder]
+    #[arg(long, env = "ROLECALL_MASTER_KEY_FILE", value_name = "FILE")]
+    pub master_key_file: Option<PathBuf>,
+    /// The next master key (32 bytes, base64), while one is exchanged for another
+    #[arg(long, env = "ROLECALL_NEW_MASTER_KEY", hide_env_values = true, hide = true)]
+    pub new_master_key: Option<String>,
+    /// File of the next master key, while one is exchanged for another
+    #[arg(long, env = "ROLECALL_NEW_MASTER_KEY_FILE", value_name = "FILE")]
+    pub new_master_key_file: Option<PathBuf>,
     /// Where clients reach the server, with a path if it has one (https://example.com/pp) [default: http://127.0.0.1:8080]
     #[arg(long, env = "ROLECALL_PUBLIC_URL")]
     pub public_url: Option<String>,
@@ -58,9 +71,15 @@ pub struct ServeArgs {
     /// Seconds that a SCIM source may take for one answer
     #[arg(long, env = "ROLECALL_PULL_TIMEOUT", default_value_t = DEFAULT_PULL_TIMEOUT, value_parser = clap::value_parser!(u16).range(1..=60))]
     pub pull_timeout: u16,
+    /// Days that an API key may live at most, and lives where nothing is said
+    #[arg(long, env = "ROLECALL_API_KEY_DAYS", default_value_t = DEFAULT_API_KEY_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub api_key_days: u16,
     /// JSON file of the issuers whose tokens open the management API, beside the installation's own
     #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
     pub issuers: Option<PathBuf>,
+    /// Networks of the proxies whose Forwarded and X-Forwarded-For headers are believed (10.0.0.0/8,::1) [default: none]
+    #[arg(long, env = "ROLECALL_TRUSTED_PROXIES", value_name = "NETWORKS")]
+    pub trusted_proxies: Option<Networks>,
 }
 
 /// A hundred of the most expensive queries; frontends and scripts stay far below.
@@ -68,6 +87,9 @@ pub const DEFAULT_COST_LIMIT: u32 = 1_000_000;
 
 /// Enough for a first full sync at whatever speed an identity provider is known to push.
 pub const DEFAULT_RATE_LIMIT: u32 = 5_000;
+
+/// A year: long enough for a script, short enough that a forgotten key ends.
+pub const DEFAULT_API_KEY_DAYS: u16 = 365;
 
 /// Enough for a slow page of a large directory.
 pub const DEFAULT_PULL_TIMEOUT: u16 = 30;
@@ -77,7 +99,9 @@ pub const DEFAULT_PULL_TIMEOUT: u16 = 30;
 pub struct Config {
     pub database_url: String,
     pub data_dir: PathBuf,
-    pub master_key: Option<String>,
+    pub master_key: KeySource,
+    /// The next master key, while one is exchanged for another.
+    pub new_master_key: Option<KeySource>,
     /// Without a trailing slash.
     pub public_url: String,
     /// Whether this installation offers SCIM at all.
@@ -90,9 +114,41 @@ pub struct Config {
     pub pull_private_addresses: bool,
     /// Seconds that a source may take for one answer.
     pub pull_timeout: u16,
+    /// Days that an API key may live at most.
+    pub api_key_days: u16,
     /// Whose tokens open the management API, beside the installation's own.
     pub issuers: Vec<issuers::Issuer>,
     pub graphql: Graphql,
+    /// The proxies whose word about a client's address is believed.
+    pub trusted_proxies: Networks,
+}
+
+/// Where a master key comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// The key itself, 32 bytes in base64, out of the environment.
+    Text(String),
+    /// A file that holds it.
+    File(PathBuf),
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text(not shown)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+impl KeySource {
+    /// The one of two settings that was given; `names` are theirs.
+    fn of(text: Option<String>, file: Option<PathBuf>, names: [&str; 2]) -> Result<Option<Self>, String> {
+        match (text, file) {
+            (Some(_), Some(_)) => Err(format!("give one of {} and {}, not both", names[0], names[1])),
+            (text, file) => Ok(text.map(Self::Text).or(file.map(Self::File))),
+        }
+    }
 }
 
 /// The settings of the management API.
@@ -129,49 +185,69 @@ impl ServeArgs {
             None => Vec::new(),
         };
         let metrics = self.metrics_listen.is_some();
-        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, pull_timeout, .. } = self;
+        let trusted_proxies = self.trusted_proxies.unwrap_or_default();
+        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, pull_timeout, api_key_days, .. } = self;
         Ok(Config {
             scim_enabled,
             metrics,
             scim_rate_limit,
             pull_private_addresses,
             pull_timeout,
+            api_key_days,
             graphql,
             issuers,
+            trusted_proxies,
             ..config
         })
     }
 }
 
 impl StoreArgs {
+    /// An SQLite database and a master key in this folder, whatever the environment says.
+    pub fn of(data_dir: PathBuf) -> Self {
+        Self {
+            database_url: None,
+            data_dir,
+            master_key: None,
+            master_key_file: None,
+            new_master_key: None,
+            new_master_key_file: None,
+            public_url: None,
+        }
+    }
+
     /// Checks the flags; `listen` is where the default public URL points.
     ///
     /// # Errors
     /// One line that says which setting is wrong and what it should be.
     pub fn check(self, listen: Option<SocketAddr>) -> Result<Config, String> {
         let database_url = match self.database_url {
-            Some(url) if ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => {
-                url
-            }
-            Some(_) => return Err("--database-url must start with sqlite:// or postgres://".into()),
+            Some(url) => database::check(url)?,
             None => format!("sqlite://{}", self.data_dir.join("rolecall.db").display()),
         };
         let public_url = match self.public_url {
             Some(url) => check_public_url(&url)?,
             None => format!("http://{}", reachable(listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))))),
         };
+        let given = ["ROLECALL_MASTER_KEY", "--master-key-file"];
+        let master_key = KeySource::of(self.master_key, self.master_key_file, given)?;
+        let given = ["ROLECALL_NEW_MASTER_KEY", "--new-master-key-file"];
+        let new_master_key = KeySource::of(self.new_master_key, self.new_master_key_file, given)?;
         Ok(Config {
             database_url,
+            master_key: master_key.unwrap_or_else(|| KeySource::File(self.data_dir.join("master.key"))),
+            new_master_key,
             data_dir: self.data_dir,
-            master_key: self.master_key,
             public_url,
             scim_enabled: true,
             metrics: false,
             scim_rate_limit: DEFAULT_RATE_LIMIT,
             pull_private_addresses: false,
             pull_timeout: DEFAULT_PULL_TIMEOUT,
+            api_key_days: DEFAULT_API_KEY_DAYS,
             graphql: Graphql::default(),
             issuers: Vec::new(),
+            trusted_proxies: Networks::default(),
         })
     }
 }

@@ -60,6 +60,8 @@ pub enum Error {
 pub enum Rule {
     /// A value is missing, of the wrong type or out of range.
     Value,
+    /// A text is longer than what is kept.
+    Length,
     /// The message as a whole is malformed.
     Syntax,
     /// A PATCH path is malformed or names no attribute.
@@ -82,7 +84,7 @@ impl Rule {
     /// The rule's name in RFC 7644 table 9 and RFC 9865 section 2.3.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Value => "invalidValue",
+            Self::Value | Self::Length => "invalidValue",
             Self::Syntax => "invalidSyntax",
             Self::Path => "invalidPath",
             Self::NoTarget => "noTarget",
@@ -107,6 +109,7 @@ impl Error {
             Self::NotFound(_) => "NOT_FOUND",
             Self::Taken { .. } => "TAKEN",
             Self::Stale { .. } => "STALE",
+            Self::Invalid { rule: Rule::Length, .. } => "TOO_LONG",
             Self::Invalid { .. } => "INVALID",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::Held { reason, .. } => reason,

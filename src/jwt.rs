@@ -1,7 +1,7 @@
 //! JSON web tokens (RFC 7519): what a person opens the management API with. They come from the issuers that the
 //! configuration trusts ([`crate::issuers`]), or from the installation itself, as in development and in the demo.
 //!
-//! The local issuer's key pair is sealed in the database, so that all replicas share it. Its algorithm is pinned, and
+//! The key pairs that the installation signs with are sealed in the database, so that all replicas share it. Its algorithm is pinned, and
 //! times are judged by the clock of [`App`].
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::authz::Permissions;
 use crate::context::App;
 use crate::error::{Error, Result};
 use crate::issuers::{self, REFUSED};
-use crate::vault;
+use crate::vault::SigningKey;
 
 pub use crate::issuers::Claims;
 
@@ -57,9 +57,9 @@ pub fn issue(app: &App, claims: &Claims, life: Duration) -> Result<String> {
         organizations: claims.organizations.iter().map(|(slug, held)| (slug.clone(), names(held))).collect(),
         permissions: names(&claims.permissions),
     };
-    let key = EncodingKey::from_ed_der(app.vault.signing_key());
-    let header = Header { kid: Some(key_id(app)), ..Header::new(Algorithm::EdDSA) };
-    jsonwebtoken::encode(&header, &wire, &key)
+    let key = app.vault.signing_key(now)?;
+    let header = Header { kid: Some(key.id().into()), ..Header::new(Algorithm::EdDSA) };
+    jsonwebtoken::encode(&header, &wire, &EncodingKey::from_ed_der(key.private()))
         .map_err(|error| Error::Internal(format!("signing a token failed: {error}")))
 }
 
@@ -91,9 +91,12 @@ fn verify_own(app: &App, token: &str) -> Result<Claims> {
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     // Judged below, by our own clock.
     validation.validate_exp = false;
-    let key = DecodingKey::from_ed_der(app.vault.verifying_key());
+    let now = app.clock.now();
+    let named = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
+    let key = named.and_then(|id| app.vault.verifying_key(&id)).filter(|key| key.opens_at(now)).ok_or(REFUSED)?;
+    let key = DecodingKey::from_ed_der(key.public());
     let wire = jsonwebtoken::decode::<Wire>(token, &key, &validation).map_err(|_| REFUSED)?.claims;
-    if !issuers::good(wire.nbf, wire.exp, app.clock.now()) {
+    if !issuers::good(wire.nbf, wire.exp, now) {
         return Err(REFUSED);
     }
     Ok(Claims {
@@ -105,17 +108,14 @@ fn verify_own(app: &App, token: &str) -> Result<Claims> {
     })
 }
 
-/// The local issuer's public key, for whoever else is to check its tokens (RFC 7517, RFC 8037).
+/// The installation's public keys, for whoever else is to check what it signs (RFC 7517, RFC 8037): the one that signs,
+/// the one that will, and all that have, since evidence outlives the key that signed it. The newest comes first.
 pub fn jwks(app: &App) -> Value {
-    let x = URL_SAFE_NO_PAD.encode(app.vault.verifying_key());
-    let key = json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key_id(app), "x": x });
-    json!({ "keys": [key] })
-}
-
-/// RFC 7638 with RFC 8037 section 2: the thumbprint of the key.
-fn key_id(app: &App) -> String {
-    let x = URL_SAFE_NO_PAD.encode(app.vault.verifying_key());
-    URL_SAFE_NO_PAD.encode(vault::hash(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
+    let public = |key: &SigningKey| {
+        let x = URL_SAFE_NO_PAD.encode(key.public());
+        json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.id(), "x": x })
+    };
+    json!({ "keys": app.vault.verifying_keys().iter().rev().map(|key| public(key)).collect::<Vec<_>>() })
 }
 
 fn names(permissions: &Permissions) -> Vec<String> {

@@ -7,7 +7,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "the ledger stands below Cx and names the organization itself")]
 
+mod signed_head;
 mod statement;
+mod verify;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use chrono::{DateTime, Utc};
@@ -15,8 +17,7 @@ use entity::{event, ledger_head};
 use sea_orm::sea_query::PostgresQueryBuilder;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryTrait, Statement,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -24,9 +25,12 @@ use uuid::Uuid;
 
 use crate::authz::Actor;
 use crate::store::{Db, Store};
+use crate::vault::Vault;
+pub use signed_head::{Examined, SignedHead, examine, sign_heads};
 pub(crate) use statement::write;
 pub use statement::{INSTANT, Part};
 use statement::{LISTED, TOLD};
+pub use verify::{Verdict, verify};
 
 /// What a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,8 +231,13 @@ pub async fn find_written(db: &Db, organization: Uuid, event: Uuid) -> Result<Op
     row.map(|row| Ok(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })).transpose()
 }
 
-/// The first link, made with the organization.
-pub(crate) async fn begin_chain<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(), DbErr> {
+/// The first link, made and signed with the organization.
+pub(crate) async fn begin_chain<C: ConnectionTrait>(
+    db: &C,
+    vault: &Vault,
+    organization: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
     let head = ledger_head::ActiveModel {
         organization_id: Set(organization),
         seq: Set(0),
@@ -236,7 +245,7 @@ pub(crate) async fn begin_chain<C: ConnectionTrait>(db: &C, organization: Uuid) 
         newest_at: NotSet,
     };
     ledger_head::Entity::insert(head).exec_without_returning(db).await?;
-    Ok(())
+    signed_head::begin(db, vault, organization, now).await
 }
 
 /// Where an organization's chain ends: the number of its last row, and that row's hash.
@@ -383,80 +392,6 @@ fn tallies(organization: Uuid, rows: &[event::Model]) -> impl Iterator<Item = Pa
     })
 }
 
-/// What a walk along one organization's chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    pub organization: Uuid,
-    /// Rows in the chain.
-    pub sealed: i64,
-    /// Rows written but not chained yet.
-    pub unsealed: u64,
-    /// Rows whose personal payload was erased; their place in the chain was still checked.
-    pub erased: u64,
-    /// The first thing that is wrong, if anything is.
-    pub broken: Option<String>,
-}
-
-/// Walks the chain of one organization from its first row, recomputing every digest and hash.
-pub async fn verify(store: &Store, organization: Uuid) -> Result<Verdict, DbErr> {
-    let mut verdict = Verdict { organization, sealed: 0, unsealed: 0, erased: 0, broken: None };
-    // The head before the rows: rows sealed meanwhile are beyond it and left for the next walk.
-    let (end, end_hash) = head(&store.read, organization).await?;
-    let mut hash = GENESIS.to_vec();
-    while verdict.sealed < end {
-        let rows = event::Entity::find()
-            .filter(event::Column::OrganizationId.eq(organization))
-            .filter(event::Column::Seq.gt(verdict.sealed))
-            .filter(event::Column::Seq.lte(end))
-            .order_by_asc(event::Column::Seq)
-            .limit(1_000)
-            .all(&store.read)
-            .await?;
-        if rows.is_empty() {
-            verdict.broken = Some(format!("the rows after sequence {} are missing", verdict.sealed));
-            return Ok(verdict);
-        }
-        for row in rows {
-            let seq = verdict.sealed + 1;
-            if let Some(fault) = check(&row, seq, &hash) {
-                verdict.broken = Some(fault);
-                return Ok(verdict);
-            }
-            verdict.erased += u64::from(row.payload.is_none());
-            hash = row.hash.unwrap_or_default();
-            verdict.sealed = seq;
-        }
-    }
-    if hash != end_hash {
-        verdict.broken = Some(format!("the chain's end at sequence {end} differs from the recorded head"));
-    }
-    verdict.unsealed = sea_orm::PaginatorTrait::count(
-        event::Entity::find()
-            .filter(event::Column::OrganizationId.eq(organization))
-            .filter(event::Column::Seq.is_null()),
-        &store.read,
-    )
-    .await?;
-    Ok(verdict)
-}
-
-fn check(row: &event::Model, seq: i64, before: &[u8]) -> Option<String> {
-    if row.seq != Some(seq) {
-        return Some(format!("sequence {seq} is missing"));
-    }
-    match (&row.payload, &row.salt) {
-        (Some(payload), Some(salt)) if payload_digest(salt, &row.actor_name, payload) != row.digest => {
-            return Some(format!("the values of sequence {seq} were altered"));
-        }
-        (Some(_), None) | (None, Some(_)) => return Some(format!("sequence {seq} lost half of its values")),
-        _ => {}
-    }
-    if row.hash.as_deref() != Some(&row_hash(before, row, seq)) {
-        return Some(format!("sequence {seq} does not follow from the one before it"));
-    }
-    None
-}
-
 /// The personal part of a row: who, before and after.
 fn payload_digest(salt: &[u8], actor_name: &str, payload: &str) -> Vec<u8> {
     let mut context = Context::new(&SHA256);
@@ -469,11 +404,19 @@ fn payload_digest(salt: &[u8], actor_name: &str, payload: &str) -> Vec<u8> {
 
 /// SHA-256 over the hash before and every column that an erasure leaves, each with its length before it.
 fn row_hash(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
+    let mut bytes = chained_columns(before, row, seq);
+    push_column(&mut bytes, row.actor_name.as_bytes());
+    digest(&SHA256, &bytes).as_ref().to_vec()
+}
+
+/// The hash of a row as it was before 2026-11-28: without the actor's name, for which the digest alone stood.
+fn row_hash_without_actor_name(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
+    digest(&SHA256, &chained_columns(before, row, seq)).as_ref().to_vec()
+}
+
+fn chained_columns(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
-    let mut part = |part: &[u8]| {
-        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        bytes.extend_from_slice(part);
-    };
+    let mut part = |part: &[u8]| push_column(&mut bytes, part);
     part(before);
     part(row.organization_id.as_bytes());
     part(&seq.to_be_bytes());
@@ -489,7 +432,12 @@ fn row_hash(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
     part(row.request_id.as_bytes());
     part(&row.digest);
     part(&row.population.to_be_bytes());
-    digest(&SHA256, &bytes).as_ref().to_vec()
+    bytes
+}
+
+fn push_column(bytes: &mut Vec<u8>, column: &[u8]) {
+    bytes.extend_from_slice(&(column.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(column);
 }
 
 /// Bytes in hexadecimal.

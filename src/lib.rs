@@ -15,15 +15,18 @@
 //! | [`authz`] | the whole policy |
 //! | [`requests`], [`repeats`], [`reads`] | what requests came to, what failed again, and what was read, kept in memory until it is written down |
 //! | [`ledger`] | one row a change, chained by hashes |
-//! | [`attest`], [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
+//! | [`attest`], `signature`, [`audit`] | what is signed so that it can be checked offline, and the auditor's commands |
 //! | [`pull`] | reading the SCIM sources of others |
 //! | [`workers`] | what happens in the background |
 //! | [`jwt`], [`issuers`], [`outbound`] | who vouches for people: the installation and the issuers it trusts, called in the one way to call out |
-//! | [`store`], [`vault`], [`config`] | the database, the keys, the settings |
+//! | [`store`], [`vault`], [`config`], `private_files` | the database, the keys, the settings, and who may read their files |
+//! | [`keys`] | the commands that exchange keys for others |
 //! | [`cli`], [`simulate`], [`demo`], [`bootstrap`], [`server`] | the command line, and what it starts |
 //! | [`http_listener`] | connections of clients: accepted, limited, closed |
+//! | `peer` | where a request comes from, behind proxies |
 //! | [`metrics`] | figures for whoever watches the installation |
-//! | [`progress`] | a line that says how far something is |
+//! | [`installation`] | whether there is an installation at a place, and which server may run on it |
+//! | [`progress`], [`output`] | a line that says how far something is, and what commands print |
 //!
 //! # Two journeys
 //!
@@ -48,11 +51,16 @@ pub mod domain;
 pub mod error;
 pub mod graphql;
 pub mod http_listener;
+pub mod installation;
 pub mod issuers;
 pub mod jwt;
+pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod outbound;
+pub mod output;
+mod peer;
+mod private_files;
 pub mod progress;
 pub mod pull;
 pub mod reads;
@@ -60,6 +68,7 @@ pub mod repeats;
 pub mod requests;
 pub mod scim;
 pub mod server;
+mod signature;
 pub mod simulate;
 pub mod store;
 pub mod vault;

@@ -62,6 +62,10 @@ impl Figures {
             "http_server_requests_refused",
             "Requests that were refused before they were read, by kind: malformed, too_large, timeout."
         );
+        describe_counter!(
+            "rolecall_sign_ins_failed_total",
+            "Failed sign-ins by interface, and whether they named an organization that exists."
+        );
         describe_gauge!("rolecall_connections", "Live connections by state of health, as last found.");
         describe_gauge!("rolecall_failures_unfinished", "Work in the review queues by cause.");
         describe_gauge!("rolecall_sync_runs_unfinished", "Runs that read a source and have not ended, by state.");

@@ -5,20 +5,26 @@
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 
-/// How long a call may take as a whole.
+/// How long a call may take as a whole, unless its caller gives it another time.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take as a part of that, TLS included, in hundredths; so that it shows what stood still.
+const CONNECT_SHARE: u32 = 60;
+/// How long a second look at an address that did not answer may take.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A client for one purpose.
 #[derive(Debug)]
 pub struct Outbound {
     client: Client,
     private: bool,
+    /// How long connecting may take, TLS included.
+    connect_limit: Duration,
 }
 
 impl Outbound {
@@ -27,15 +33,25 @@ impl Outbound {
     /// # Errors
     /// One line for the operator, when the system's trusted certificates cannot be used.
     pub fn new(private: bool) -> Result<Self, String> {
+        Self::within(private, TIMEOUT)
+    }
+
+    /// A client whose calls are given `limit` by their caller.
+    ///
+    /// # Errors
+    /// As [`Outbound::new`].
+    pub fn within(private: bool, limit: Duration) -> Result<Self, String> {
+        let connect_limit = limit.min(TIMEOUT) * CONNECT_SHARE / 100;
         let client = Client::builder()
             .timeout(TIMEOUT)
+            .connect_timeout(connect_limit)
             .redirect(Policy::none())
             .no_proxy()
             .https_only(!private)
             .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")));
         let client = if private { client } else { client.dns_resolver(Public) };
         let client = client.build().map_err(|error| format!("cannot make an HTTPS client: {}", causes(&error)))?;
-        Ok(Self { client, private })
+        Ok(Self { client, private, connect_limit })
     }
 
     /// What is at `url`, if it is there and not longer than `max` bytes.
@@ -86,8 +102,18 @@ impl Outbound {
         if !self.private && literal.is_some_and(|address| !is_public(address)) {
             return Err(format!("{host}: the address is not public"));
         }
-        let told = |error: reqwest::Error| format!("{host}: {}", causes(&error.without_url()));
-        let mut response = request.send().await.map_err(told)?;
+        let began = Instant::now();
+        let told = |error: reqwest::Error| match error.is_timeout() {
+            true => format!("{host}: an answer began, but did not end within {:.1} s", began.elapsed().as_secs_f32()),
+            false => format!("{host}: {}", causes(&error.without_url())),
+        };
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_timeout() => {
+                return Err(format!("{host}: {}", self.silence(url, error.is_connect(), began.elapsed()).await));
+            }
+            Err(error) => return Err(told(error)),
+        };
         let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let mut answer =
             Answer { status: response.status(), retry_after: retry_after.map(Into::into), body: Vec::new() };
@@ -98,6 +124,27 @@ impl Outbound {
             answer.body.extend_from_slice(&chunk);
         }
         Ok(answer)
+    }
+
+    /// What an address that did not answer in time did not do: accept a connection, agree on TLS, or answer.
+    async fn silence(&self, url: &Url, connecting: bool, waited: Duration) -> String {
+        let (limit, waited) = (self.connect_limit.as_secs_f32(), waited.as_secs_f32());
+        if !connecting {
+            return format!("a connection was made, but no answer came within {waited:.1} s");
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        let Ok(found) =
+            tokio::net::lookup_host((url.host_str().unwrap_or_default().trim_matches(['[', ']']), port)).await
+        else {
+            return format!("the name was not resolved within {limit:.1} s");
+        };
+        let found: Vec<_> = found.filter(|address| self.private || is_public(address.ip())).collect();
+        match tokio::time::timeout(LOOK, tokio::net::TcpStream::connect(found.as_slice())).await {
+            Ok(Ok(_)) => format!("port {port} accepts connections, but TLS was not agreed on within {limit:.1} s"),
+            _ => format!(
+                "no connection to port {port} within {limit:.1} s: nothing answers there, or a firewall drops what is sent"
+            ),
+        }
     }
 }
 
@@ -158,23 +205,35 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_loopback()
         || address.is_link_local()
         || address.is_documentation()
+        // This network (RFC 791), shared by providers (RFC 6598), assigned by protocols (RFC 6890).
         || a == 0
         || (a == 100 && (64..128).contains(&b))
         || (a, b, c) == (192, 0, 0)
+        // Sinks of the name service (RFC 7534, RFC 7535), multicast relays (RFC 7450), 6to4 relays (RFC 7526).
+        || [(192, 31, 196), (192, 175, 48), (192, 52, 193), (192, 88, 99)].contains(&(a, b, c))
+        // Benchmarks (RFC 2544), multicast, reserved, broadcast.
         || (a == 198 && (18..20).contains(&b))
         || a >= 224;
     !special
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, c, _, _, _, high, low] = address.segments();
+    let [a, b, c, _, e, f, high, low] = address.segments();
     let embedded = |high: u16, low: u16| is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
-    match (a, b) {
-        // Addresses of version 4 in other clothes: translated (RFC 6052) and 6to4 (RFC 3056).
-        (0x64, 0xff9b) => embedded(high, low),
-        (0x2002, _) => embedded(b, c),
-        (0x2001, 0x0000..=0x01ff | 0x0db8) => false,
-        (0x3fff, 0x0000..=0x0fff) => false,
+    match (a, b, c) {
+        // Addresses of version 4 that are carried in version 6: translated (RFC 6052), where only 64:ff9b::/96 leads to
+        // the public internet and 64:ff9b:1::/48 (RFC 8215) into a local network; 6to4 (RFC 3056).
+        (0x64, 0xff9b, 0) => address.segments()[3..6] == [0, 0, 0] && embedded(high, low),
+        (0x2002, _, _) => embedded(b, c),
+        // Protocols (RFC 2928; Teredo, ORCHID and others), documentation (RFC 3849, RFC 9637), sinks of the name service
+        // (RFC 7534).
+        (0x2001, 0x0000..=0x01ff | 0x0db8, _) => false,
+        (0x3fff, 0x0000..=0x0fff, _) => false,
+        (0x2620, 0x004f, 0x8000) => false,
+        // ISATAP (RFC 5214) in any network.
+        _ if e & 0xfcff == 0 && f == 0x5efe => a & 0xe000 == 0x2000 && embedded(high, low),
+        // All other special ranges (discard-only, segment routing, unique local, link-local, multicast) are outside
+        // 2000::/3, from which global addresses are assigned.
         _ => a & 0xe000 == 0x2000,
     }
 }
@@ -189,7 +248,7 @@ mod tests {
         for public in ["8.8.8.8", "172.15.0.1", "100.63.0.1", "100.128.0.1", "198.20.0.1", "223.255.255.255"] {
             assert!(judged(public), "{public}");
         }
-        for public in ["2606:4700::1111", "2a00:1450::8a", "64:ff9b::808:808", "2002:808:808::1"] {
+        for public in ["2606:4700::1111", "2a00:1450::8a", "64:ff9b::808:808", "2002:808:808::1", "2620:4f:8001::1"] {
             assert!(judged(public), "{public}");
         }
         let private = [
@@ -218,6 +277,32 @@ mod tests {
             "ff02::1",
             "64:ff9b::7f00:1",
             "64:ff9b:1::1",
+            "64:ff9b:1::808:808",
+            "64:ff9b:1:ffff:ffff:ffff:808:808",
+            "64:ff9b:0:1::808:808",
+            "64:ff9b:2::808:808",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.88.99.1",
+            "192.175.48.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "198.19.255.255",
+            "240.0.0.1",
+            "::7f00:1",
+            "100::1",
+            "100:0:0:1::1",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:20::1",
+            "2001:30::1",
+            "2002:a00:1::1",
+            "2620:4f:8000::1",
+            "3fff:fff::1",
+            "5f00::1",
+            "fec0::1",
+            "2a00:1450::5efe:a00:1",
+            "2a00:1450::200:5efe:7f00:1",
             "2002:7f00:1::1",
             "2001::1",
             "2001:db8::1",

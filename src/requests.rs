@@ -19,8 +19,13 @@ use uuid::Uuid;
 const MAX_OF_CONNECTION: usize = 200;
 /// Kinds in all that are told apart, lest many connections together fill the memory.
 const MAX_KINDS: usize = 20_000;
-/// Addresses in an hour from which failed authentications are told apart; further ones are counted together.
-const MAX_SOURCES: usize = 1_000;
+/// Addresses in an hour from which failed sign-ins to one organization are told apart; further ones are counted together.
+const MAX_SOURCES_OF_TENANT: usize = 200;
+/// The same of all organizations together, lest many of them fill the memory.
+const MAX_SOURCES: usize = 20_000;
+/// Failed sign-ins in an hour to names that are no organization's, as far as is known, that are told apart. They have
+/// room of their own, so that they take nothing from the organizations.
+const MAX_UNKNOWN: usize = 1_000;
 /// The longest slug that an organization can have.
 const MAX_SLUG: usize = 63;
 
@@ -51,11 +56,21 @@ pub struct Refusal {
     pub field: Option<Cow<'static, str>>,
 }
 
+/// Where somebody wanted to sign in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Tenant {
+    /// By the name that the request gave; whether there is such an organization is not known yet.
+    Named(String),
+    /// The organization of the credential, which opens nothing any more.
+    Known(Uuid),
+}
+
 /// An authentication that failed, told by nothing but where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stranger {
-    /// As it stood in the URL; whether there is such an organization is not known yet.
-    pub slug: String,
+    pub tenant: Tenant,
+    /// Which interface; none for SCIM.
+    pub interface: Option<&'static str>,
     pub source: Option<IpAddr>,
     pub reason: &'static str,
     pub hour: DateTime<Utc>,
@@ -102,7 +117,7 @@ impl Count {
 pub struct Taken {
     pub kinds: Vec<(Kind, Count)>,
     pub strangers: Vec<(Stranger, Count)>,
-    /// Failed authentications from too many addresses at too many organizations to be told apart.
+    /// Failed authentications at too many names that are no organization's to be told apart.
     pub lost: u64,
 }
 
@@ -118,7 +133,14 @@ pub struct Requests {
 struct Kept {
     kinds: HashMap<Option<Uuid>, HashMap<Kind, Count>>,
     total: usize,
-    strangers: HashMap<Stranger, Count>,
+    /// Names of organizations.
+    tenants: HashMap<String, Uuid>,
+    /// Failed sign-ins to organizations.
+    strangers: HashMap<Tenant, HashMap<Stranger, Count>>,
+    /// How many of those are told apart.
+    sources: usize,
+    /// Failed sign-ins to names that are no organization's, as far as is known.
+    unknown: HashMap<Stranger, Count>,
     lost: u64,
 }
 
@@ -142,22 +164,48 @@ impl Requests {
         }
     }
 
-    /// Counts an authentication that failed.
+    /// Counts an authentication that failed. An organization is told of those at its own door whatever happens at others.
     pub fn note_stranger(&self, mut stranger: Stranger, count: Count) {
-        if stranger.slug.len() > MAX_SLUG {
+        let mut kept = self.lock();
+        let known = match &stranger.tenant {
+            Tenant::Known(_) => true,
+            Tenant::Named(slug) => kept.tenants.contains_key(slug),
+        };
+        let interface = stranger.interface.unwrap_or("SCIM");
+        let tenant = if known { "known" } else { "unknown" };
+        metrics::counter!("rolecall_sign_ins_failed_total", "interface" => interface, "tenant" => tenant)
+            .increment(count.n);
+        let Kept { strangers, sources, unknown, lost, .. } = &mut *kept;
+        if known {
+            let of = strangers.entry(stranger.tenant.clone()).or_default();
+            let full = of.len() >= MAX_SOURCES_OF_TENANT || *sources >= MAX_SOURCES;
+            if full && !of.contains_key(&stranger) {
+                stranger.source = None;
+            }
+            *sources += usize::from(add(of, stranger, count));
             return;
         }
-        let mut kept = self.lock();
-        let strangers = &mut kept.strangers;
-        if strangers.len() >= MAX_SOURCES && !strangers.contains_key(&stranger) {
-            stranger.source = None;
-        }
-        // Whoever tries that many organizations as well has left the bounds altogether.
-        if strangers.len() >= 2 * MAX_SOURCES && !strangers.contains_key(&stranger) {
-            kept.lost += count.n;
+        let named = matches!(&stranger.tenant, Tenant::Named(slug) if !slug.is_empty() && slug.len() <= MAX_SLUG);
+        if named && (unknown.len() < MAX_UNKNOWN || unknown.contains_key(&stranger)) {
+            add(unknown, stranger, count);
         } else {
-            add(strangers, stranger, count);
+            *lost += count.n;
         }
+    }
+
+    /// Learns names of organizations.
+    pub fn learn_tenants(&self, tenants: impl IntoIterator<Item = (String, Uuid)>) {
+        self.lock().tenants.extend(tenants);
+    }
+
+    /// The organization of this name, if it was learnt.
+    pub fn tenant(&self, slug: &str) -> Option<Uuid> {
+        self.lock().tenants.get(slug).copied()
+    }
+
+    /// The latest of the organizations whose names were learnt.
+    pub fn last_tenant(&self) -> Uuid {
+        self.lock().tenants.values().max().copied().unwrap_or_default()
     }
 
     /// Takes what was counted since the last call. What belongs to an hour that is over is forgotten.
@@ -171,9 +219,15 @@ impl Requests {
         }
         kept.kinds.retain(|_, known| !known.is_empty());
         kept.total = kept.kinds.values().map(HashMap::len).sum();
-        let strangers = kept.strangers.iter_mut().filter_map(|(stranger, count)| Some((stranger, count.take()?)));
-        taken.strangers.extend(strangers.map(owned));
-        kept.strangers.retain(|stranger, _| stranger.hour == hour);
+        let Kept { strangers, sources, unknown, .. } = &mut *kept;
+        for of in strangers.values_mut().chain([unknown]) {
+            taken
+                .strangers
+                .extend(of.iter_mut().filter_map(|(stranger, count)| Some((stranger, count.take()?))).map(owned));
+            of.retain(|stranger, _| stranger.hour == hour);
+        }
+        strangers.retain(|_, of| !of.is_empty());
+        *sources = strangers.values().map(HashMap::len).sum();
         taken
     }
 
@@ -185,7 +239,14 @@ impl Requests {
             add(known, kind, count);
         }
         for (stranger, count) in taken.strangers {
-            add(&mut kept.strangers, stranger, count);
+            let known = match &stranger.tenant {
+                Tenant::Known(_) => true,
+                Tenant::Named(slug) => kept.tenants.contains_key(slug),
+            };
+            match known {
+                true => add(kept.strangers.entry(stranger.tenant.clone()).or_default(), stranger, count),
+                false => add(&mut kept.unknown, stranger, count),
+            };
         }
         kept.total = kept.kinds.values().map(HashMap::len).sum();
     }
@@ -310,28 +371,55 @@ mod tests {
         assert_eq!((again.len(), again[0].1.n, again[0].1.first, again[0].1.last), (1, 2, minute(1), minute(2)));
     }
 
-    #[test]
-    fn strangers_are_told_apart_up_to_a_bound() {
-        let requests = Requests::default();
-        let stranger = |slug: &str, n: u32| Stranger {
-            slug: slug.into(),
+    fn stranger(slug: &str, n: u32) -> Stranger {
+        Stranger {
+            tenant: Tenant::Named(slug.into()),
+            interface: None,
             source: Some(IpAddr::from(n.to_be_bytes())),
             reason: "TOKEN_UNKNOWN",
             hour: noon(),
-        };
+        }
+    }
+
+    fn counted(taken: &Taken, slug: &str) -> u64 {
+        let tenant = Tenant::Named(slug.into());
+        taken.strangers.iter().filter(|(known, _)| known.tenant == tenant).map(|(_, count)| count.n).sum()
+    }
+
+    #[test]
+    fn strangers_are_told_apart_up_to_a_bound() {
+        let requests = Requests::default();
+        requests.learn_tenants([("acme".to_owned(), Uuid::from_u128(1))]);
         for n in 0..5_000 {
             requests.note_stranger(stranger("acme", n), once(0));
         }
-        requests.note_stranger(stranger(&"x".repeat(64), 1), once(0));
-        let taken = requests.take(minute(1)).strangers;
-        assert_eq!(taken.len(), MAX_SOURCES + 1);
-        assert_eq!(taken.iter().map(|(_, count)| count.n).sum::<u64>(), 5_000);
+        let taken = requests.take(minute(1));
+        assert_eq!((taken.strangers.len(), taken.lost), (MAX_SOURCES_OF_TENANT + 1, 0));
+        assert_eq!(counted(&taken, "acme"), 5_000);
+        // A new hour begins anew.
+        requests.take(minute(60));
+        assert!(requests.lock().strangers.is_empty() && requests.lock().sources == 0);
+    }
+
+    #[test]
+    fn names_of_nobody_take_no_room_from_an_organization() {
+        let requests = Requests::default();
+        requests.learn_tenants([("acme".to_owned(), Uuid::from_u128(1)), ("globex".to_owned(), Uuid::from_u128(2))]);
         for n in 0..5_000 {
             requests.note_stranger(stranger(&format!("guess-{n}"), n), once(0));
+            requests.note_stranger(stranger("globex", n), once(0));
         }
-        let taken = requests.take(minute(1));
-        assert_eq!(requests.lock().strangers.len(), 2 * MAX_SOURCES);
-        assert_eq!(taken.strangers.iter().map(|(_, count)| count.n).sum::<u64>() + taken.lost, 5_000);
+        requests.note_stranger(stranger(&"x".repeat(64), 1), once(0));
+        requests.note_stranger(stranger("acme", 7), once(1));
+        let taken = requests.take(minute(2));
+        assert!(taken.strangers.iter().any(|(known, count)| *known == stranger("acme", 7) && count.n == 1));
+        assert_eq!(counted(&taken, "globex"), 5_000);
+        let unknown = taken
+            .strangers
+            .iter()
+            .filter(|(known, _)| !["acme", "globex"].map(|slug| Tenant::Named(slug.into())).contains(&known.tenant));
+        assert_eq!(unknown.count(), MAX_UNKNOWN);
+        assert_eq!(taken.lost, 5_001 - MAX_UNKNOWN as u64);
     }
 
     #[tokio::test]

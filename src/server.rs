@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,7 +19,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
 use crate::context::App;
-use crate::{graphql, http_listener, jwt, metrics, scim, workers};
+use crate::{graphql, http_listener, jwt, metrics, peer, scim, workers};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
@@ -34,13 +34,14 @@ pub fn app(app: Arc<App>) -> Router {
     let measured = app.config.metrics.then(|| axum::middleware::from_fn(metrics::measure));
     let keys = Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(app.clone());
     let doors = scim::router(app.clone())
-        .merge(graphql::router(app))
+        .merge(graphql::router(app.clone()))
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))
         .layer(option_layer(measured))
         // Small answers cost more to compress than to send.
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()));
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
+        .layer(axum::middleware::map_response(not_stored));
     // A public URL with a path (https://example.com/pp) serves under that path, and at the root as well, so that
     // a proxy may strip the path or leave it.
     let routes = match path {
@@ -48,7 +49,18 @@ pub fn app(app: Arc<App>) -> Router {
         None => health.merge(doors),
     };
     // A router's own layers see a request only when its route is found, so this one stands around another router.
-    Router::new().fallback_service(routes).layer(axum::middleware::map_request(scim::without_spare_slashes))
+    let trusted = (!app.config.trusted_proxies.is_empty())
+        .then(|| axum::middleware::map_request_with_state(app.clone(), peer::resolve));
+    Router::new()
+        .fallback_service(routes)
+        .layer(axum::middleware::map_request(scim::without_spare_slashes))
+        .layer(option_layer(trusted))
+}
+
+/// Answers hold personal data and, once, secrets: no cache keeps one that does not say otherwise (RFC 9111 section 5.2.2.5).
+async fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 fn panicked() -> Response {
@@ -93,6 +105,7 @@ pub async fn serve(
 }
 
 async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'static, ()>) -> std::io::Result<()> {
+    workers::prepare(&state).await;
     let stopping = state.clone();
     let mut draining = state.stopping.subscribe();
     // The workers end last: what requests leave behind while they end is theirs to write.

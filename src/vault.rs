@@ -1,31 +1,44 @@
-//! Secrets: the master key, the tenants' data keys under it, the signing key of the local issuer, and the
+//! Secrets: the master key, the tenants' data keys under it, the signing keys of the installation, and the
 //! making of tokens. Key material goes in and never comes out; nothing here is printed or logged.
 
+mod rotation;
+mod signing;
+
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use entity::instance;
-use sea_orm::{ActiveValue::Set, EntityTrait, sea_query::OnConflict};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DbBackend, EntityTrait, Statement, sea_query::OnConflict};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, KeySource};
 use crate::error::{Error, Result};
 use crate::store::Store;
 
+pub use rotation::{Announcement, BEAT, Step};
+pub use signing::{SigningKey, key_id};
+
 /// The keys of this installation.
 pub struct Vault {
-    master: RandomizedNonceKey,
-    signing_key: Vec<u8>,
-    verifying_key: Vec<u8>,
+    /// The master keys that this process was given: the present one, and another while they are exchanged.
+    masters: Vec<Master>,
+    /// The place in `masters` of the key that was given as the new one.
+    new: Option<usize>,
+    signing: RwLock<Vec<Arc<SigningKey>>>,
+}
+
+struct Master {
+    fingerprint: String,
+    key: RandomizedNonceKey,
 }
 
 impl fmt::Debug for Vault {
@@ -35,46 +48,86 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// Unlocks the installation, or makes its keys where the database records none. Another master key than
-    /// the recorded one is refused: with it nothing sealed could be read.
+    /// Unlocks the installation, or makes its keys where the database records none. The master key that the database
+    /// records must be among those given: without it nothing sealed could be read.
     ///
     /// # Errors
     /// One line for the operator.
     pub async fn open(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Self, String> {
         let recorded = recorded(store).await?;
-        let source = Source::of(config);
-        let key = match (&recorded, source.read()?) {
-            (_, Some(key)) => key,
-            (None, None) => source.make()?,
-            (Some(_), None) => {
-                return Err(format!(
-                    "this database was set up with a master key that is not in {}: copy the key file there or set ROLECALL_MASTER_KEY",
-                    source.name()
-                ));
-            }
-        };
-        let master =
-            RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| "the master key cannot be used".to_owned())?;
-        let fingerprint = fingerprint(&key);
-        let instance = match recorded {
-            Some(instance) => instance,
-            None => record(store, &master, &fingerprint, now).await?,
-        };
-        if instance.master_key_fingerprint != fingerprint {
-            return Err(format!(
-                "{} holds another master key than the one this database was set up with",
-                source.name()
-            ));
+        let mut given = vec![(&config.master_key, read_key(&config.master_key)?)];
+        if let Some(source) = &config.new_master_key {
+            given.push((source, read_key(source)?));
         }
-        let signing_key = unseal(&master, b"signing-key", &instance.signing_key)
-            .map_err(|_| "the signing key in the database cannot be unsealed with this master key".to_owned())?;
-        let pair = Ed25519KeyPair::from_pkcs8(&signing_key).map_err(|_| "the signing key is damaged".to_owned())?;
-        Ok(Self { master, verifying_key: pair.public_key().as_ref().to_vec(), signing_key })
+        let (mut masters, mut new) = (Vec::new(), None);
+        for (place, (source, key)) in given.into_iter().enumerate() {
+            let key = match (key, &recorded) {
+                (None, None) if place == 0 => Some(make_key(source)?),
+                (key, _) => key,
+            };
+            let Some(key) = key else { continue };
+            if place > 0 {
+                new = Some(masters.len());
+            }
+            masters.push(Master::of(&key)?);
+        }
+        let instance = match (recorded, masters.first()) {
+            (Some(instance), _) => instance,
+            (None, Some(master)) => record(store, &master.fingerprint, now).await?,
+            (None, None) => return Err("there is no master key".into()),
+        };
+        let vault = Self { masters, new, signing: RwLock::default() };
+        vault.check_record(&instance, config)?;
+        vault.read_signing_keys(store, now).await?;
+        Ok(vault)
     }
 
-    /// Makes a tenant's data key, wrapped for the organization's row.
-    pub fn new_data_key(&self, organization: Uuid) -> Result<Vec<u8>> {
-        seal(&self.master, organization.as_bytes(), &random::<32>()?)
+    /// Refuses unless every master key that something is sealed with is here.
+    fn check_record(&self, instance: &instance::Model, config: &Config) -> Result<(), String> {
+        let name = describe(&config.master_key);
+        if self.masters.is_empty() {
+            return Err(format!(
+                "this database was set up with a master key that is not in {name}: copy the key file there or set ROLECALL_MASTER_KEY"
+            ));
+        }
+        if self.master(&instance.master_key_fingerprint).is_none() {
+            return Err(format!("{name} holds another master key than the one this database was set up with"));
+        }
+        match &instance.old_key_fingerprint {
+            Some(old) if self.master(old).is_none() => {
+                Err("the exchange of the master key is not finished: give both \
+                 the old key and the new one, and run `rolecall keys rotate finish`"
+                    .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The fingerprints of the master keys that this process was given.
+    pub fn fingerprints(&self) -> Vec<&str> {
+        self.masters.iter().map(|master| master.fingerprint.as_str()).collect()
+    }
+
+    fn master(&self, fingerprint: &str) -> Option<&RandomizedNonceKey> {
+        self.masters.iter().find(|master| master.fingerprint == fingerprint).map(|master| &master.key)
+    }
+
+    /// Opens what any of the master keys sealed.
+    fn unseal_by_master(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
+        let opened = self.masters.iter().find_map(|master| unseal(&master.key, aad, sealed).ok());
+        opened.ok_or_else(|| Error::Internal("no master key of this process opens a sealed value".into()))
+    }
+
+    /// Makes a tenant's data key, wrapped for the organization's row, in the transaction `db` that writes the row. The
+    /// master key cannot be exchanged for another before that transaction has ended.
+    ///
+    /// # Errors
+    /// The database's own, and [`Error::Internal`] when this process lacks the master key of today.
+    pub async fn new_data_key(&self, db: &impl ConnectionTrait, organization: Uuid) -> Result<Vec<u8>> {
+        let fingerprint = lock_record(db).await?;
+        let master = self.master(&fingerprint);
+        let master = master.ok_or_else(|| Error::Internal("the master key was exchanged for another".into()))?;
+        seal(master, organization.as_bytes(), &random::<32>()?)
     }
 
     /// Seals `secret` for one row of one tenant; it can be opened only for the same row.
@@ -88,18 +141,16 @@ impl Vault {
     }
 
     fn data_key(&self, organization: Uuid, wrapped: &[u8]) -> Result<RandomizedNonceKey> {
-        let key = unseal(&self.master, organization.as_bytes(), wrapped)?;
+        let key = self.unseal_by_master(organization.as_bytes(), wrapped)?;
         RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| Error::Internal("a data key is damaged".into()))
     }
+}
 
-    /// The local issuer's private key (Ed25519, PKCS#8 DER).
-    pub fn signing_key(&self) -> &[u8] {
-        &self.signing_key
-    }
-
-    /// The local issuer's public key (Ed25519, raw).
-    pub fn verifying_key(&self) -> &[u8] {
-        &self.verifying_key
+impl Master {
+    fn of(key: &[u8; 32]) -> Result<Self, String> {
+        let fingerprint = fingerprint(key);
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| "the master key cannot be used".to_owned())?;
+        Ok(Self { fingerprint, key })
     }
 }
 
@@ -108,20 +159,26 @@ async fn recorded(store: &Store) -> Result<Option<instance::Model>, String> {
     instance::Entity::find_by_id(1).one(&store.read).await.map_err(|error| format!("cannot read the database: {error}"))
 }
 
-/// Records this master key, unless another process was quicker; whoever was, its row is the truth.
-async fn record(
-    store: &Store,
-    master: &RandomizedNonceKey,
-    fingerprint: &str,
-    now: DateTime<Utc>,
-) -> Result<instance::Model, String> {
-    let fault = |_| "cannot make a signing key".to_owned();
-    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).map_err(fault)?;
-    let sealed = seal(master, b"signing-key", pkcs8.as_ref()).map_err(|error| error.to_string())?;
+/// The fingerprint of the master key of today, which stays it until the transaction of `db` ends.
+async fn lock_record(db: &impl ConnectionTrait) -> Result<String> {
+    let lock = match db.get_database_backend() {
+        DbBackend::Postgres => " FOR SHARE",
+        // A transaction that writes is alone there.
+        _ => "",
+    };
+    let text = format!("SELECT master_key_fingerprint FROM instance WHERE id = 1{lock}");
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), text)).await?;
+    let row = row.ok_or_else(|| Error::Internal("the installation's row is missing".into()))?;
+    Ok(row.try_get("", "master_key_fingerprint")?)
+}
+
+/// Records this master key, unless another process was quicker; then that one's row is the truth.
+async fn record(store: &Store, fingerprint: &str, now: DateTime<Utc>) -> Result<instance::Model, String> {
     let row = instance::ActiveModel {
         id: Set(1),
         master_key_fingerprint: Set(fingerprint.to_owned()),
-        signing_key: Set(sealed),
+        next_key_fingerprint: Set(None),
+        old_key_fingerprint: Set(None),
         created_at: Set(now),
     };
     instance::Entity::insert(row)
@@ -132,58 +189,56 @@ async fn record(
     recorded(store).await?.ok_or_else(|| "the installation's row vanished".to_owned())
 }
 
-/// Where the master key comes from.
-enum Source {
-    Environment(String),
-    File(PathBuf),
+/// The name of a key's source, for the operator.
+fn describe(source: &KeySource) -> String {
+    match source {
+        KeySource::Text(_) => "ROLECALL_MASTER_KEY".into(),
+        KeySource::File(path) => path.display().to_string(),
+    }
 }
 
-impl Source {
-    fn of(config: &Config) -> Self {
-        match &config.master_key {
-            Some(key) => Self::Environment(key.clone()),
-            None => Self::File(config.data_dir.join("master.key")),
-        }
-    }
+/// The key of a source; none where its file is missing.
+fn read_key(source: &KeySource) -> Result<Option<[u8; 32]>, String> {
+    let text = match source {
+        KeySource::Text(text) => text.clone(),
+        KeySource::File(path) => match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        },
+    };
+    let key = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+    key.map(Some).ok_or_else(|| format!("{} must hold 32 bytes in base64", describe(source)))
+}
 
-    fn name(&self) -> String {
-        match self {
-            Self::Environment(_) => "ROLECALL_MASTER_KEY".into(),
-            Self::File(path) => path.display().to_string(),
-        }
+/// Makes a key in the file of a source where that is missing.
+///
+/// # Errors
+/// One line for the operator.
+pub fn make_missing_key(source: &KeySource) -> Result<(), String> {
+    match read_key(source)? {
+        Some(_) => Ok(()),
+        None => make_key(source).map(|_| ()),
     }
+}
 
-    fn read(&self) -> Result<Option<[u8; 32]>, String> {
-        let text = match self {
-            Self::Environment(text) => text.clone(),
-            Self::File(path) => match fs::read_to_string(path) {
-                Ok(text) => text,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-            },
-        };
-        let key = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-        key.map(Some).ok_or_else(|| format!("{} must hold 32 bytes in base64", self.name()))
-    }
-
-    fn make(&self) -> Result<[u8; 32], String> {
-        let Self::File(path) = self else { return Err("no master key".into()) };
-        let key = random::<32>().map_err(|error| error.to_string())?;
-        match write_private(path, STANDARD.encode(key).as_bytes()) {
-            Ok(()) => Ok(key),
-            // Another process on the same folder was quicker: its key is the key.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                self.read()?.ok_or_else(|| format!("{} vanished", path.display()))
-            }
-            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
+fn make_key(source: &KeySource) -> Result<[u8; 32], String> {
+    let KeySource::File(path) = source else { return Err("no master key".into()) };
+    let key = random::<32>().map_err(|error| error.to_string())?;
+    match write_private(path, STANDARD.encode(key).as_bytes()) {
+        Ok(()) => Ok(key),
+        // Another process on the same folder was quicker: its key is the key.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            read_key(source)?.ok_or_else(|| format!("{} vanished", path.display()))
         }
+        Err(error) => Err(format!("cannot write {}: {error}", path.display())),
     }
 }
 
 /// Makes a file that only its owner can read, complete at once: written aside, then linked into place.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
     let aside = path.with_extension(format!("{}.tmp", Uuid::new_v4()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;

@@ -12,11 +12,12 @@ use crate::context::{App, clock};
 use crate::domain::failure::run::{Claim, End};
 use crate::domain::failure::{self, Origin};
 use crate::domain::{
-    access, bulk, change, disconnect, erasure, event, expiry, health, idempotency, reconcile, request_log, sync, token,
+    access, bulk, change, disconnect, erasure, event, expiry, health, idempotency, name_key, reconcile, request_log,
+    sync, token,
 };
 use crate::error::Result;
 use crate::scim::{self, Replayed};
-use crate::{ledger, pull};
+use crate::{ledger, pull, vault};
 
 /// A row of the ledger joins the chain at most this long after a write on this replica …
 const SEAL_DELAY: Duration = Duration::from_millis(30);
@@ -26,6 +27,10 @@ const SEAL_SWEEP: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 /// Who gained or lost a role by a change hears of it this long after it is settled, at most.
 const ANNOUNCE: Duration = Duration::from_secs(1);
+/// What joined the chain of a ledger is signed at most this long after.
+const SIGN: Duration = Duration::from_secs(10);
+/// A replica that was not heard of for this long signs no more.
+const SIGN_LEASE: TimeDelta = TimeDelta::seconds(20);
 /// A failed write that is due is tried again at most this long after.
 const RETRY: Duration = Duration::from_secs(5);
 /// Last-used times, the request log, what was read and the repeats of failures are at most this late.
@@ -41,8 +46,17 @@ const JUDGE_LEASE: TimeDelta = TimeDelta::seconds(150);
 const STORAGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A key that an issuer gave up opens nothing here at most this long after.
 const REFRESH_KEYS: Duration = Duration::from_secs(5 * 60);
+/// The largest SQLite file, in bytes, that is written anew after erasures while writers wait: it takes a few seconds.
+const MAX_REWRITE_BYTES: u64 = 512 * 1024 * 1024;
 /// The request log's rows and previews outlive their time by this at most.
 const FORGET: Duration = Duration::from_secs(60 * 60);
+
+/// Does what must be done before the first request, which finds names by the keys that it makes of them.
+pub async fn prepare(app: &Arc<App>) {
+    if let Err(error) = name_key::renew_keys(app).await {
+        tracing::error!(%error, "renewing the keys of names failed; it goes on at the next start");
+    }
+}
 
 /// Works until told to stop; then does everything once more and returns.
 pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
@@ -53,11 +67,18 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
         compare_clocks(&app, stop.clone()),
         announce(&app, stop.clone()),
         judge(&app, stop.clone()),
+        sign(&app, stop.clone()),
         check_storage(&app, stop.clone()),
         retry(&app, stop)
     );
-    // Last of all: whatever the others wrote while they ended joins the chain.
+    if let Err(error) = app.vault.take_leave(&app.store, app.replica).await {
+        tracing::warn!(%error, "telling that this server ends failed; it is forgotten after a minute");
+    }
+    // Last of all: whatever the others wrote while they ended joins the chain, and the chain's end is signed.
     seal(&app).await;
+    sign_heads(&app).await;
+    // Nobody writes any more: a file of any size is written anew.
+    rewrite_erased(&app, u64::MAX).await;
 }
 
 /// Reads the sources of connections, and again what could not be carried over, until told to stop.
@@ -71,7 +92,8 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut purge = interval(PURGE);
     let mut forget = interval(FORGET);
     let mut keys = interval(REFRESH_KEYS);
-    for timer in [&mut flush, &mut sweep, &mut purge, &mut forget, &mut keys] {
+    let mut beat = interval(vault::BEAT);
+    for timer in [&mut flush, &mut sweep, &mut purge, &mut forget, &mut keys, &mut beat] {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     loop {
@@ -92,8 +114,10 @@ async fn chores(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = forget.tick() => {
                 forget_requests(app).await;
                 forget_previews(app).await;
+                rewrite_erased(app, MAX_REWRITE_BYTES).await;
             }
             _ = keys.tick() => refresh_keys(app),
+            _ = beat.tick() => announce_replica(app).await,
             () = app.wake.notified() => {
                 // Let a burst gather: one batch seals all of it.
                 sleep(SEAL_DELAY).await;
@@ -154,6 +178,29 @@ async fn seal(app: &App) {
         tracing::warn!(%error, "sealing the ledger failed; it is tried again");
     }
     app.heads.sealed.notify_one();
+}
+
+/// Signs the ends of the ledgers' chains, if no other replica does.
+async fn sign(app: &App, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(SIGN);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+        }
+        match app.store.lease("sign ledger heads", app.replica, app.database_time(), SIGN_LEASE).await {
+            Ok(true) => sign_heads(app).await,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "taking the lease to sign ledgers failed; it is tried again"),
+        }
+    }
+}
+
+async fn sign_heads(app: &App) {
+    if let Err(error) = ledger::sign_heads(&app.store, &app.vault, app.clock.now()).await {
+        tracing::warn!(%error, "signing the ends of the ledgers failed; it is tried again");
+    }
 }
 
 /// Looks how far the ledgers go that somebody follows: one statement for all of them.
@@ -286,6 +333,11 @@ async fn close_due(app: &Arc<App>) {
         Ok(closed) => tracing::info!(closed, "closed mappings and grants that had passed their planned end"),
         Err(error) => tracing::warn!(%error, "closing what has passed its planned end failed; it is tried again"),
     }
+    match reconcile::close_settled_clashes(app).await {
+        Ok(0) => {}
+        Ok(closed) => tracing::info!(closed, "closed findings about names that meet no other any more"),
+        Err(error) => tracing::warn!(%error, "closing findings about names failed; it is tried again"),
+    }
     match reconcile::reopen_due(app).await {
         Ok(0) => {}
         Ok(opened) => tracing::info!(opened, "opened findings again that were accepted until now"),
@@ -323,9 +375,31 @@ fn refresh_keys(app: &Arc<App>) {
     tokio::spawn(async move { app.issuers.refresh(app.clock.now()).await });
 }
 
+/// Tells that this server runs, and takes over the signing keys that another process has made.
+async fn announce_replica(app: &App) {
+    match app.vault.announce(&app.store, app.replica).await {
+        Ok(vault::Announcement::Made) => {}
+        Ok(vault::Announcement::KeyExchanged) => {
+            tracing::error!(
+                "the master key was exchanged for one that this server does not hold: restart it with that key"
+            );
+        }
+        Err(error) => tracing::warn!(%error, "telling that this server runs failed; it is tried again"),
+    }
+    if let Err(error) = app.vault.read_signing_keys(&app.store, app.clock.now()).await {
+        tracing::warn!(error, "reading the signing keys failed; it is tried again");
+    }
+}
+
 async fn forget_previews(app: &App) {
     if let Err(error) = change::forget(app).await {
         tracing::warn!(%error, "deleting old previews failed; it is tried again");
+    }
+}
+
+async fn rewrite_erased(app: &App, max_bytes: u64) {
+    if let Err(error) = app.store.rewrite_erased(max_bytes).await {
+        tracing::warn!(%error, "removing what erasures left in the database's file failed; it is tried again");
     }
 }
 

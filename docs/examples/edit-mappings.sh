@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
 # Makes the mappings of groups to roles those of a file, in one transaction, and shows first what that does.
 #
-#   ROLECALL_URL=https://rolecall.example.com ROLECALL_KEY=rck_… edit-mappings.sh [--yes] < mappings.tsv
+#   ROLECALL_URL=https://rolecall.example.com ROLECALL_KEY=rck_… edit-mappings.sh [--yes] [--remove-all] < mappings.tsv
 #
 # Each line is the name of a group, a tab, and the name of a role. Mappings that are not in the file end; those that wait
-# for their group, and those for everybody of a connection, are left alone. Without --yes nothing is changed. The key
-# needs IAM_READ, USER_READ and ACCESS_WRITE. Needs curl and jq.
+# for their group, and those for everybody of a connection, are left alone. Each mapping that ends is named. Without --yes
+# nothing is changed. A file without a line is refused, unless --remove-all says that all mappings shall end. The key needs
+# IAM_READ, USER_READ and ACCESS_WRITE. Needs curl and jq.
 set -euo pipefail
-yes=${1:-}
+yes='' remove_all=''
+for option in "$@"; do
+  case $option in
+    --yes) yes=yes ;;
+    --remove-all) remove_all=yes ;;
+    *) echo "unknown option $option" >&2; exit 2 ;;
+  esac
+done
+[[ ! -t 0 ]] || { echo "give the file on standard input" >&2; exit 2; }
 
 # graphql QUERY VARIABLES: the data of the answer; the words of what went wrong, and an end, otherwise
 graphql() {
@@ -29,7 +38,13 @@ all() {
   do after=$(jq .organization.list.pageInfo.endCursor <<< "$page"); done
 }
 
-wanted=$(jq -R 'select(. != "") / "\t" | { group: .[0], role: .[1] }' | jq -s .)
+wanted=$(jq -R 'rtrimstr("\r") | select(. != "") / "\t"
+  | if length == 2 and all(. != "") then { group: .[0], role: .[1] }
+    else "not a group, a tab and a role: \(join("\t"))\n" | halt_error end' | jq -s .)
+if [[ $wanted == "[]" && $remove_all != yes ]]; then
+  echo "the file has no line; with --remove-all every mapping of a group that is here ends" >&2
+  exit 1
+fi
 groups=$(all groups 'id displayName' | jq -s .)
 roles=$(all roles 'id name' | jq -s .)
 mappings=$(all roleMappings 'id group { id } role { id }' | jq -s .)
@@ -46,14 +61,16 @@ edits=$(jq -n --argjson wanted "$wanted" --argjson groups "$groups" --argjson ro
 [[ $edits != "[]" ]] || { echo "nothing to do"; exit; }
 
 preview=$(graphql 'mutation($edits: [AccessEditInput!]!) { accessPreview(input: { edits: $edits }) {
-  preview { id gainedCount lostCount warnings { kind userCount }
+  preview { id gainedCount lostCount
+    warnings { kind userCount mapping { group { displayName } role { name } } }
     gains(first: 10) { nodes { user { userName } role { name } } }
     losses(first: 10) { nodes { user { userName } role { name } } } }
   userErrors { message } } }' "{ \"edits\": $edits }" | jq .accessPreview.preview)
 jq -r '"\(.gainedCount) would be gained, \(.lostCount) lost",
   (.gains.nodes[] | "+ \(.user.userName): \(.role.name)"), (.losses.nodes[] | "- \(.user.userName): \(.role.name)"),
-  (.warnings[] | "! \(.kind), \(.userCount)")' <<< "$preview"
-[[ $yes == --yes ]] || { echo "nothing was changed; with --yes it would be"; exit; }
+  (.warnings[] | if .kind == "MAPPING_ENDS"
+    then "ends: \(.mapping.group.displayName) to \(.mapping.role.name)" else "! \(.kind), \(.userCount)" end)' <<< "$preview"
+[[ $yes == yes ]] || { echo "nothing was changed; with --yes it would be"; exit; }
 
 # The preview's id makes a repeat harmless: what was applied once is not applied again.
 id=$(jq -r .id <<< "$preview")

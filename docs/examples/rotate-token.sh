@@ -4,7 +4,8 @@
 #   ROLECALL_URL=https://rolecall.example.com ROLECALL_KEY=rck_… rotate-token.sh CONNECTION [SECONDS]
 #
 # CONNECTION is its name. For SECONDS (an hour unless given) the old tokens go on beside the new one: time to paste it
-# into the identity provider. The key needs IAM_READ and TOKEN_MANAGE. Needs curl and jq.
+# into the identity provider. The key needs IAM_READ and TOKEN_MANAGE, and what the old tokens may do: USER_READ, USER_WRITE
+# and ACCESS_WRITE for one that may do all. Needs curl and jq.
 set -euo pipefail
 name=$1
 overlap=${2:-3600}

@@ -20,6 +20,10 @@ pub struct Model {
     pub revoked_at: Option<DateTimeUtc>,
     /// flushed in batches
     pub last_used_at: Option<DateTimeUtc>,
+    /// the account that the key ends with
+    pub owner_user_id: Option<Uuid>,
+    /// the person who answers for the key, as an issuer names them
+    pub owner_subject: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -46,6 +46,8 @@ pub struct Model {
     /// until when the actor's own credential vouches for that; none = the credential can be asked
     pub authorized_until: Option<DateTimeUtc>,
     pub lines: i64,
+    /// bytes of the lines that were handed in so far
+    pub bytes: i64,
     /// lines carried out, as it was known a moment ago
     pub done: i64,
     /// those of them that did not do what they were for

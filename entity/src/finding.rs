@@ -21,6 +21,9 @@ pub enum Kind {
     /// Only one of the two has somebody in a group.
     #[sea_orm(string_value = "MEMBERSHIP")]
     Membership,
+    /// Two live accounts bear names that are one name.
+    #[sea_orm(string_value = "NAME_CLASH")]
+    NameClash,
 }
 
 /// Whose an account is, seen from the connection.

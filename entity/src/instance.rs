@@ -8,10 +8,12 @@ pub struct Model {
     /// always 1
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
-    /// a digest of the master key; another key refuses to start
+    /// a digest of the master key; without that key nothing starts
     pub master_key_fingerprint: String,
-    /// the local JWT issuer's private key (PKCS#8), sealed with the master key
-    pub signing_key: Vec<u8>,
+    /// a digest of the key that is to take its place; nothing is sealed with it yet
+    pub next_key_fingerprint: Option<String>,
+    /// a digest of the key whose place it took; something may still be sealed with it
+    pub old_key_fingerprint: Option<String>,
     pub created_at: DateTimeUtc,
 }
 

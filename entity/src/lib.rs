@@ -32,6 +32,7 @@ pub mod role_grant;
 pub mod role_mapping;
 pub mod schema_extension;
 pub mod scim_token;
+pub mod signing_key;
 pub mod sync_run;
 pub mod tally;
 pub mod task_lease;

@@ -24,6 +24,11 @@ mod m20261127_000007_no_shared_row;
 mod m20261127_000008_chain;
 mod m20261127_000009_no_keys_of_intervals;
 mod m20261128_000001_instants;
+mod m20261128_000010_key_rotation;
+mod m20261128_000020_signed_head;
+mod m20261128_000030_name_keys;
+mod m20261128_000101_key_owner;
+mod m20261128_000102_bulk_bytes;
 
 pub struct Migrator;
 
@@ -53,6 +58,11 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000008_chain::Migration),
             Box::new(m20261127_000009_no_keys_of_intervals::Migration),
             Box::new(m20261128_000001_instants::Migration),
+            Box::new(m20261128_000010_key_rotation::Migration),
+            Box::new(m20261128_000020_signed_head::Migration),
+            Box::new(m20261128_000030_name_keys::Migration),
+            Box::new(m20261128_000101_key_owner::Migration),
+            Box::new(m20261128_000102_bulk_bytes::Migration),
         ]
     }
 }

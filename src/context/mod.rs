@@ -27,7 +27,7 @@ use crate::ledger::{self, Entry, Origin, Part, Written};
 use crate::reads::Reads;
 use crate::repeats::Repeats;
 use crate::requests::Requests;
-use crate::store::{DatabaseFailure, Db, Lease, Store, Transaction, Way, judge_failure};
+use crate::store::{DatabaseFailure, Db, Lease, Store, Transaction, Way, judge_failure, probe};
 use crate::vault::Vault;
 
 pub use clock::Clock;
@@ -86,10 +86,8 @@ impl App {
     /// # Errors
     /// One line for the operator: what could not be opened and what to do.
     pub async fn open(config: Config) -> Result<Arc<Self>, String> {
-        if config.database_url.starts_with("sqlite://") {
-            std::fs::create_dir_all(&config.data_dir)
-                .map_err(|error| format!("cannot make the data folder {}: {error}", config.data_dir.display()))?;
-        }
+        let probed = probe::check(&config.database_url).await;
+        probed.map_err(|error| format!("cannot open the database: {error}"))?;
         let store =
             Store::open(&config.database_url).await.map_err(|error| format!("cannot open the database: {error}"))?;
         store.migrate().await.map_err(|error| format!("cannot bring the database up to date: {error}"))?;

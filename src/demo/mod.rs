@@ -59,8 +59,7 @@ pub async fn run(args: DemoArgs) -> Result<(), String> {
     let listener = listen(args.listen).await?;
     let address = listener.local_addr().map_err(|error| format!("cannot tell the address: {error}"))?;
     let data_dir = folder.path().to_owned();
-    let store = StoreArgs { database_url: None, data_dir, master_key: None, public_url: None };
-    let app = App::open(store.check(Some(address))?).await?;
+    let app = App::open(StoreArgs::of(data_dir).check(Some(address))?).await?;
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server::serve(app.clone(), listener, async {
@@ -71,7 +70,8 @@ pub async fn run(args: DemoArgs) -> Result<(), String> {
         told = tell(&app, &args) => told,
         () = server::asked_to_stop() => Err("stopped in the middle of the story".into()),
     };
-    if !args.exit && told.is_ok() {
+    // A server whose address could not be printed has no reason to stay up.
+    if !args.exit && told.is_ok() && narrator::is_heard() {
         server::asked_to_stop().await;
     }
     drop(stop);

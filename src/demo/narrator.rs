@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{Write, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::progress;
@@ -70,9 +71,19 @@ impl Narrator {
     }
 }
 
+/// Whether standard output was closed by its reader.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
 /// One line, if anybody still listens.
 pub fn print(line: &str) {
-    let _ = writeln!(stdout(), "{line}");
+    if writeln!(stdout(), "{line}").is_err() {
+        CLOSED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether everything could be printed until now.
+pub fn is_heard() -> bool {
+    !CLOSED.load(Ordering::Relaxed)
 }
 
 /// A duration for people: `4.2 s`.

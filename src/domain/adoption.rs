@@ -17,7 +17,7 @@ use super::organization::Organization;
 use super::protection::Watch;
 use super::schema::ResourceType;
 use super::user::User;
-use super::{document, extension};
+use super::{document, extension, giving};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -230,6 +230,7 @@ pub async fn accept(cx: &Cx, id: Uuid, reason: Option<&str>) -> Result<Proposal>
                 let why = "the account has been renamed since the connection wanted it, so the proposal no longer fits";
                 return Err(Error::Held { reason: "RENAMED", why: why.into() });
             }
+            giving::check_connection(cx, tx, connection.id).await?;
             let mut change = link(cx, tx, ty, account, connection.id, &wanted).await?;
             note(&mut change, "proposalId", Value::Null, id.to_string().into());
             note(&mut change, "reason", Value::Null, reason.clone().into());

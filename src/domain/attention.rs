@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use super::failure::Cause;
 use super::health::{self, Reason};
-use super::{reconcile, token};
+use super::{key, organization, reconcile, request_log, token};
 use crate::authz::Action;
 use crate::context::Cx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Connections that are looked at.
 const CONNECTIONS: u64 = 1_000;
@@ -27,6 +27,11 @@ const SOON: Duration = Duration::days(14);
 const URGENT: Duration = Duration::days(3);
 /// Planned ends of access that are nearer than this are told.
 const ENDING: Duration = Duration::days(7);
+
+/// Failed sign-ins of this time are looked at …
+const LATELY: Duration = Duration::days(1);
+/// … and told when they are at least so many.
+const MANY_SIGN_INS: i64 = 100;
 
 /// How urgent something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,10 +61,16 @@ pub enum Kind {
     Proposals,
     /// API keys end soon.
     KeysEnd,
+    /// API keys that last have no owner.
+    KeysWithoutOwner,
     /// Mappings and grants come to their planned end soon.
     AccessEnds,
     /// The database of the installation does not take writes.
     Storage,
+    /// Many sign-ins failed lately.
+    SignInsFail,
+    /// Connections that read a source do not, because nothing may be provisioned in the organization.
+    SourcesHeld,
 }
 
 /// Something that needs somebody.
@@ -100,7 +111,10 @@ pub async fn list(cx: &Cx) -> Result<Vec<Item>> {
     items.extend(findings(cx, &live).await?);
     items.extend(proposals(cx).await?);
     items.extend(keys(cx).await?);
+    items.extend(ownerless(cx).await?);
     items.extend(ends(cx).await?);
+    items.extend(sign_ins(cx).await?);
+    items.extend(sources_held(cx, &live).await?);
     items.sort_by_key(|item| (item.urgency, item.at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
     Ok(items)
 }
@@ -266,6 +280,44 @@ async fn keys(cx: &Cx) -> Result<Vec<Item>> {
     let text = format!("{} of the management API end soon, the first at {}.", things(n, "key"), health::second(at));
     let next = "Issue another (apiKeyIssue) to whoever uses it, and revoke the old one.";
     Ok(vec![Item { count: n.unsigned_abs(), at: Some(at), ..Item::new(Kind::KeysEnd, urgency, text, next) }])
+}
+
+async fn ownerless(cx: &Cx) -> Result<Option<Item>> {
+    let keys = key::ownerless(cx).await?;
+    let Some(first) = keys.first() else { return Ok(None) };
+    let n = keys.len();
+    let text =
+        format!("{} of the management API without an owner: no account's end reaches them.", things(n as i64, "key"));
+    let next = "Say who answers for each (apiKeyAssign), or revoke it (apiKeyRevoke).";
+    let item = Item::new(Kind::KeysWithoutOwner, Urgency::Notice, text, next);
+    Ok(Some(Item { count: n as u64, at: Some(first.created_at), ..item }))
+}
+
+async fn sources_held(cx: &Cx, live: &[connection::Model]) -> Result<Option<Item>> {
+    let reading = live.iter().filter(|row| row.kind == ConnectionKind::ScimPull);
+    let count = reading.filter(|row| row.status == ConnectionStatus::Active).count();
+    let why = match organization::check_provisioning(cx).await {
+        Err(Error::Held { why, .. }) if count > 0 => why,
+        Err(Error::Held { .. }) | Ok(()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let text = format!("{} that read a source do not: {why}", things(count as i64, "connection"));
+    let next = "Turn provisioning on again, or deactivate them (connectionDeactivate).";
+    let item = Item::new(Kind::SourcesHeld, Urgency::Warning, text, next);
+    Ok(Some(Item { count: count as u64, ..item }))
+}
+
+async fn sign_ins(cx: &Cx) -> Result<Option<Item>> {
+    let since = cx.app.clock.now() - LATELY;
+    let (n, first) = request_log::failed_sign_ins(cx, since).await?;
+    if n < MANY_SIGN_INS {
+        return Ok(None);
+    }
+    let text = format!("{n} sign-ins failed within a day.");
+    let next = "See where they come from (organization.requestLog, meaning \"authenticate\"), and close that source out \
+                if nobody here knows it.";
+    let item = Item::new(Kind::SignInsFail, Urgency::Warning, text, next);
+    Ok(Some(Item { count: n.unsigned_abs(), at: first, ..item }))
 }
 
 async fn ends(cx: &Cx) -> Result<Vec<Item>> {

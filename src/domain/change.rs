@@ -69,6 +69,15 @@ pub struct Warning {
     pub role: Option<Uuid>,
     /// How many accounts it concerns.
     pub accounts: u64,
+    /// The mapping that it is about.
+    #[serde(default)]
+    pub mapping: Option<Uuid>,
+}
+
+impl Warning {
+    fn of_role(kind: WarningKind, role: Uuid, accounts: u64) -> Self {
+        Self { kind, role: Some(role), accounts, mapping: None }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +88,8 @@ pub enum WarningKind {
     LosesLastHolder,
     /// Break-glass accounts would lose something.
     ProtectedAccountLoses,
+    /// A mapping would end, also where nobody loses anything by it now.
+    MappingEnds,
 }
 
 /// Makes all of these edits in one transaction, or none.
@@ -293,10 +304,10 @@ async fn warnings(cx: &Cx, tx: &Tx<'_>, moved: &BTreeSet<Moved>) -> Result<Vec<W
             |gained| moved.iter().filter(|moved| moved.role_id == role.id && moved.gained == gained).count() as u64;
         let (gained, lost) = (count(true), count(false));
         if gained > 0 {
-            warnings.push(Warning { kind: WarningKind::GainsManagementRole, role: Some(role.id), accounts: gained });
+            warnings.push(Warning::of_role(WarningKind::GainsManagementRole, role.id, gained));
         }
         if lost > 0 && !access::has_holder(cx, tx, role.id).await? {
-            warnings.push(Warning { kind: WarningKind::LosesLastHolder, role: Some(role.id), accounts: lost });
+            warnings.push(Warning::of_role(WarningKind::LosesLastHolder, role.id, lost));
         }
     }
     let losers: BTreeSet<Uuid> = moved.iter().filter(|moved| !moved.gained).map(|moved| moved.user_id).collect();
@@ -309,7 +320,12 @@ async fn warnings(cx: &Cx, tx: &Tx<'_>, moved: &BTreeSet<Moved>) -> Result<Vec<W
     let protected: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
     if protected > 0 {
         let accounts = protected.unsigned_abs();
-        warnings.push(Warning { kind: WarningKind::ProtectedAccountLoses, role: None, accounts });
+        warnings.push(Warning { kind: WarningKind::ProtectedAccountLoses, role: None, accounts, mapping: None });
+    }
+    for (mapping, role) in mapping::ended_by(tx, tx.event).await? {
+        let lost = moved.iter().filter(|moved| moved.role_id == role && !moved.gained).count() as u64;
+        let warning = Warning::of_role(WarningKind::MappingEnds, role, lost);
+        warnings.push(Warning { mapping: Some(mapping), ..warning });
     }
     Ok(warnings)
 }

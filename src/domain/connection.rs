@@ -126,7 +126,7 @@ pub async fn deactivate(cx: &Cx, id: Uuid) -> Result<Connection> {
 }
 
 /// Where SCIM is not available its controls are refused too.
-async fn available(cx: &Cx) -> Result<()> {
+pub(super) async fn available(cx: &Cx) -> Result<()> {
     let organization = super::organization::current(cx).await?;
     super::organization::Availability::of(&cx.app, organization.integration_mode).check()
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
 use super::user::{self as accounts, User};
-use super::{erasure, extension, group};
+use super::{erasure, extension, giving, group, key};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -45,6 +45,9 @@ pub async fn restore(cx: &Cx, id: Uuid) -> Result<User> {
                 .filter(user::Column::DeletedAt.is_not_null())
                 .filter(user::Column::PurgedAt.is_null());
             let before = accounts::locked(tx, query).await?.ok_or_else(|| Error::not_found("the deleted user"))?;
+            if let Some(owner) = before.connection_id {
+                giving::check_connection(cx, tx, owner).await?;
+            }
             let document = before.attributes()?;
             accounts::revive(tx, ty, before, document, "user.restored").await
         })
@@ -69,9 +72,11 @@ pub struct Deleted {
 /// overview shows. It runs once at a time in an organization; what a run that died has deleted stays deleted.
 ///
 /// # Errors
-/// [`Error::Invalid`] with the current number when `confirm_count` is another, [`Error::Held`] while it is running.
+/// [`Error::Invalid`] with the current number when `confirm_count` is another, [`Error::Held`] while it is running and
+/// where SCIM is not available.
 pub async fn delete_all(cx: &Cx, connection: Option<Uuid>, confirm_count: i64) -> Result<Deleted> {
     cx.allow(Action::EraseUser, None)?;
+    super::connection::available(cx).await?;
     if let Some(id) = connection {
         let known = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(id)).count(cx.db()).await?;
         if known == 0 {
@@ -154,7 +159,9 @@ async fn delete_batch(cx: &Cx, lease: &Lease, owner: Uuid, ids: &[Uuid]) -> Resu
             group::renew_around(tx, &ids, now).await?;
             let memberships = accounts::close_held(tx, "membership", &ids, now).await?;
             let grants = accounts::close_held(tx, "role_grant", &ids, now).await?;
+            let keys = key::end_with(tx, &ids, now).await?;
             erasure::erase(tx, &ids, now).await?;
+            cx.app.store.note_erasure();
             let count = ids.len();
             let entry = Entry {
                 action: "users.deleted_all",
@@ -162,7 +169,9 @@ async fn delete_batch(cx: &Cx, lease: &Lease, owner: Uuid, ids: &[Uuid]) -> Resu
                 subject: Subject { kind: "user", id: Uuid::nil() },
                 connection: Some(owner),
                 at: now,
-                before: Some(json!({ "ids": ids, "memberships": memberships, "grants": grants })),
+                before: Some(json!({
+                    "ids": ids, "memberships": memberships, "grants": grants, "apiKeysEnded": keys,
+                })),
                 after: None,
                 population: -(count as i64),
             };

@@ -98,6 +98,7 @@ pub async fn purge(cx: &Cx, id: Uuid) -> Result<()> {
             let user = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the deleted user"))?;
             let now = tx.now_after(user.deleted_at);
             erase(tx, &[id], now).await?;
+            cx.app.store.note_erasure();
             let entry = Entry {
                 action: "user.purged",
                 subject: Subject { kind: "user", id },

@@ -12,6 +12,7 @@ use super::event::{self, Owners};
 use super::order::{self, By};
 use super::schema::ResourceType;
 use super::search::{self, AttrPath, Filter};
+use crate::authz::Action;
 use crate::context::{Cx, Tx};
 use crate::error::Result;
 
@@ -402,11 +403,28 @@ fn matching<M>(
         }
     }
     if let Some(filter) = filter {
+        check_readable(cx, table.name, ty, filter)?;
         let sql = search::compile(filter, ty, cx.backend(), values.len(), cx.confined_to().is_some())?;
         text.push_str(&format!(" AND ({})", sql.text));
         values.extend(sql.values);
     }
     Ok((text, values))
+}
+
+/// Refuses a filter on what the actor may not read: the groups of users, and what users are called in groups.
+fn check_readable(cx: &Cx, table: &str, ty: &ResourceType, filter: &Filter) -> Result<()> {
+    let mut checked = Ok(());
+    filter.visit(ty, &mut |attribute, sub| {
+        let action = match (table, attribute, sub) {
+            ("user", "groups", _) => Action::ReadGroup,
+            ("group", "members", Some("display")) => Action::ReadUser,
+            _ => return,
+        };
+        if checked.is_ok() {
+            checked = cx.allow(action, cx.confined_to());
+        }
+    });
+    checked
 }
 
 /// Whether a live row of `table` has anything under the top-level key `urn` of its document.

@@ -119,6 +119,29 @@ pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewMapping) -> Result<
     Ok(Change::made(row, entry))
 }
 
+/// The current mapping that stands in the way of one of this target and role, if there is one.
+pub async fn rival(cx: &Cx, target: &Target, role: Uuid) -> Result<Option<Mapping>> {
+    cx.allow(Action::WriteAccess, None)?;
+    let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::Until.is_null());
+    let query = query.filter(role_mapping::Column::RoleId.eq(role));
+    let query = match target {
+        Target::Group(id) => query.filter(role_mapping::Column::GroupId.eq(*id)),
+        Target::Awaited { connection, external_id, value } => {
+            let (attribute, value) = match external_id {
+                true => (MatchAttribute::ExternalId, value.trim().to_owned()),
+                false => (MatchAttribute::DisplayName, document::fold(value.trim())),
+            };
+            let query = query.filter(role_mapping::Column::ConnectionId.eq(*connection));
+            let query = query.filter(role_mapping::Column::MatchAttribute.eq(attribute));
+            query.filter(role_mapping::Column::MatchValue.eq(value))
+        }
+        Target::Everybody(connection) => query
+            .filter(role_mapping::Column::ConnectionId.eq(*connection))
+            .filter(role_mapping::Column::MatchAttribute.eq(MatchAttribute::Everybody)),
+    };
+    Ok(query.one(cx.db()).await?)
+}
+
 /// Edits a current mapping: its state until now ends, the next begins, in one instant.
 pub async fn edit(cx: &Cx, mapping_id: Uuid, edit: Edit) -> Result<Mapping> {
     let edit = &edit;
@@ -274,6 +297,14 @@ pub(super) async fn bind(tx: &Tx<'_>, group: &Group) -> Result<Vec<Uuid>> {
         }
     }
     Ok(bound)
+}
+
+/// The mappings that `event` has ended and that have no current state, each with its role, by age.
+pub(super) async fn ended_by(tx: &Tx<'_>, event: Uuid) -> Result<Vec<(Uuid, Uuid)>> {
+    let query = tx.find::<role_mapping::Entity>().filter(role_mapping::Column::ClosedBy.eq(event));
+    let query = query.filter(Expr::cust(LATEST)).filter(role_mapping::Column::Until.is_not_null());
+    let ended = query.order_by_asc(role_mapping::Column::MappingId).all(&tx.db).await?;
+    Ok(ended.into_iter().map(|row| (row.mapping_id, row.role_id)).collect())
 }
 
 /// One mapping in its current or last state.

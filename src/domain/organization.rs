@@ -27,16 +27,16 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
     let id = Uuid::now_v7();
     let cx = Cx::new(app.clone(), actor, id, Uuid::now_v7());
     cx.allow(Action::ManagePlatform, None)?;
-    let data_key = &app.vault.new_data_key(id)?;
     let name = &name;
     cx.write(move |tx| {
         Box::pin(async move {
             let now = tx.now_after(None);
+            let data_key = app.vault.new_data_key(&tx.db, id).await?;
             let row = Organization {
                 id,
                 slug: slug.into(),
                 name: name.clone(),
-                data_key: data_key.clone(),
+                data_key,
                 scim_enabled: true,
                 integration_mode: IntegrationMode::Scim,
                 schema_version: 0,
@@ -47,7 +47,7 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
             organization::Entity::insert(organization::ActiveModel::from(row.clone()))
                 .exec_without_returning(&tx.db)
                 .await?;
-            ledger::begin_chain(&tx.db, id).await?;
+            ledger::begin_chain(&tx.db, &app.vault, id, now).await?;
             let entry = Entry {
                 action: "organization.created",
                 subject: Subject { kind: "organization", id },
@@ -237,6 +237,23 @@ impl Availability {
                 "Microsoft Entra ID's native integration is set up, and SCIM cannot be used beside it. Switch the \
                  organization's integration mode to SCIM first.",
             )),
+        }
+    }
+}
+
+/// Refuses while nothing may be provisioned here: SCIM cannot be used, or is turned off for the organization.
+///
+/// # Errors
+/// [`Error::Held`] with the reason and what to do about it.
+pub async fn check_provisioning(cx: &Cx) -> Result<()> {
+    let organization = current(cx).await?;
+    Availability::of(&cx.app, organization.integration_mode).check()?;
+    match organization.scim_enabled {
+        true => Ok(()),
+        false => {
+            let why =
+                "provisioning is turned off for this organization; turn it on in its settings (scimEnabled) first";
+            Err(Error::Held { reason: "ORGANIZATION_DISABLED", why: why.into() })
         }
     }
 }

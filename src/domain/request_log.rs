@@ -4,13 +4,15 @@
 //! It is written from [`crate::requests`], where nothing of a request's content can get in. No change of the
 //! domain's: it leaves no row in the ledger.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use entity::{connection, organization, request_log};
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveEnum, ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryTrait, Select,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, Select,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -19,7 +21,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::{App, Cx};
 use crate::error::Result;
-use crate::requests::{Count, Kind, Refusal, Taken};
+use crate::requests::{self, Count, Kind, Refusal, Stranger, Taken, Tenant};
 use crate::vault;
 
 pub use request_log::{Model as Entry, Outcome};
@@ -28,6 +30,12 @@ pub use request_log::{Model as Entry, Outcome};
 pub const RETENTION: Duration = Duration::days(30);
 /// Rows written by one statement.
 const BATCH: usize = 200;
+/// What a failed sign-in is called.
+const AUTHENTICATE: &str = "authenticate";
+/// Rows of failed sign-ins that are added up.
+const SIGN_INS: u64 = 10_000;
+/// Names of organizations learnt by one statement.
+const TENANTS_AT_ONCE: u64 = 10_000;
 
 /// Which rows are wanted: those that match all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -50,6 +58,16 @@ pub async fn count(cx: &Cx, which: Which) -> Result<u64> {
     Ok(matching(cx, which).count(cx.db()).await?)
 }
 
+/// How many sign-ins failed since `since` that told no connection, and when the first of them was.
+pub(super) async fn failed_sign_ins(cx: &Cx, since: DateTime<Utc>) -> Result<(i64, Option<DateTime<Utc>>)> {
+    let query = cx.find::<request_log::Entity>().filter(request_log::Column::ConnectionId.is_null());
+    let query = query.filter(request_log::Column::Meaning.eq(AUTHENTICATE));
+    let query = query.filter(request_log::Column::Hour.gte(requests::hour(since))).select_only();
+    let query = query.column(request_log::Column::Count).column(request_log::Column::FirstAt);
+    let rows: Vec<(i64, DateTime<Utc>)> = query.limit(SIGN_INS).into_tuple().all(cx.db()).await?;
+    Ok((rows.iter().map(|(n, _)| n).sum(), rows.iter().map(|(_, at)| *at).min()))
+}
+
 fn matching(cx: &Cx, which: Which) -> Select<request_log::Entity> {
     let mut query = cx.find::<request_log::Entity>();
     if let Some(id) = which.connection {
@@ -64,17 +82,54 @@ fn matching(cx: &Cx, which: Which) -> Select<request_log::Entity> {
     query
 }
 
+/// Counts a failed sign-in over `interface`. Its organization is the credential's own, if that is known, and otherwise the
+/// one that the request named.
+pub fn note_failed_sign_in(
+    app: &App,
+    organization: Option<Uuid>,
+    named: &str,
+    reason: &'static str,
+    interface: &'static str,
+    source: Option<IpAddr>,
+) {
+    let now = app.clock.now();
+    let tenant = organization.map_or_else(|| Tenant::Named(named.to_owned()), Tenant::Known);
+    let stranger = Stranger { tenant, interface: Some(interface), source, reason, hour: requests::hour(now) };
+    app.requests.note_stranger(stranger, Count::once(now, None, None));
+}
+
 /// Writes what was counted since the last flush. Several replicas add to the same rows.
 pub async fn flush(app: &App) -> Result<()> {
+    learn_tenants(app).await?;
     let mut taken = app.requests.take(app.clock.now());
     if taken.lost > 0 {
-        tracing::warn!(lost = taken.lost, "failed authentications from too many places to be counted");
+        tracing::warn!(
+            lost = taken.lost,
+            "failed sign-ins to organizations that do not exist, beyond those told apart"
+        );
     }
     let written = write(app, &mut taken).await;
     if written.is_err() {
         app.requests.give_back(taken);
     }
     written
+}
+
+/// Learns the names of the organizations that were made since the last time, so that failed sign-ins to them have their
+/// own room.
+async fn learn_tenants(app: &App) -> Result<()> {
+    loop {
+        #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+        let query = organization::Entity::find().filter(organization::Column::Id.gt(app.requests.last_tenant()));
+        let query = query.order_by_asc(organization::Column::Id).limit(TENANTS_AT_ONCE).select_only();
+        let query = query.column(organization::Column::Slug).column(organization::Column::Id);
+        let found: Vec<(String, Uuid)> = query.into_tuple().all(&app.store.read).await?;
+        let last = (found.len() as u64) < TENANTS_AT_ONCE;
+        app.requests.learn_tenants(found);
+        if last {
+            return Ok(());
+        }
+    }
 }
 
 /// A row to be written, or to be added to the one that is there.
@@ -111,20 +166,33 @@ async fn identify(app: &App, taken: &mut Taken) -> Result<()> {
     if taken.strangers.is_empty() {
         return Ok(());
     }
-    let slugs = taken.strangers.iter().map(|(stranger, _)| stranger.slug.as_str());
-    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
-    let query = organization::Entity::find().filter(organization::Column::Slug.is_in(slugs));
-    let found = query.all(&app.store.read).await?;
-    let ids: HashMap<String, Uuid> = found.into_iter().map(|row| (row.slug, row.id)).collect();
+    let slugs: BTreeSet<&str> = taken
+        .strangers
+        .iter()
+        .filter_map(|(stranger, _)| match &stranger.tenant {
+            Tenant::Named(slug) if app.requests.tenant(slug).is_none() => Some(slug.as_str()),
+            _ => None,
+        })
+        .collect();
+    if !slugs.is_empty() {
+        #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+        let query = organization::Entity::find().filter(organization::Column::Slug.is_in(slugs));
+        let found = query.all(&app.store.read).await?;
+        app.requests.learn_tenants(found.into_iter().map(|row| (row.slug, row.id)));
+    }
     for (stranger, count) in taken.strangers.drain(..) {
-        let Some(organization) = ids.get(&stranger.slug) else { continue };
+        let organization = match &stranger.tenant {
+            Tenant::Known(id) => Some(*id),
+            Tenant::Named(slug) => app.requests.tenant(slug),
+        };
+        let Some(organization) = organization else { continue };
         let kind = Kind {
-            organization: *organization,
+            organization,
             connection: None,
             hour: stranger.hour,
             method: None,
-            resource: None,
-            meaning: "authenticate",
+            resource: stranger.interface,
+            meaning: AUTHENTICATE,
             outcome: Outcome::Refused,
             status: Some(401),
             refusal: Some(Refusal { reason: stranger.reason, scim_type: None, field: None }),
@@ -265,6 +333,20 @@ pub fn remedy(reason: &str, scim_type: Option<&str>, field: Option<&str>) -> Str
         "TOKEN_DEAD" => "Enter the connection's current token in the identity provider: the one it sends has expired, \
                          was rotated or was revoked."
             .into(),
+        "CREDENTIAL_MISSING" => "Send an API key or a person's token with every request: this one had none.".into(),
+        "CREDENTIAL_UNKNOWN" => {
+            "Use an API key of this organization, or a token of an issuer that this server trusts. If \
+                                 nobody here is setting something up, somebody is guessing."
+                .into()
+        }
+        "CREDENTIAL_DEAD" => {
+            "Issue another API key to whoever uses this one: it has ended, was revoked, or its owner's \
+                              account is out of use."
+                .into()
+        }
+        "CREDENTIAL_KIND" => "Use a credential of the right kind: tokens (rcs_) open SCIM, API keys (rck_) the \
+                              management API."
+            .into(),
         "WRONG_TENANT" => {
             "Copy the base URL from the connection into the identity provider: the one it uses belongs to \
                            no organization, or to another one than the token."
@@ -282,6 +364,10 @@ pub fn remedy(reason: &str, scim_type: Option<&str>, field: Option<&str>) -> Str
         ),
         "STALE" => "Nothing, usually: two changes met, and the identity provider sends the later one again.".into(),
         "INVALID" => invalid(),
+        "TOO_LONG" => of_field(
+            "Look at what the identity provider maps to {}: its value is longer than this server keeps.",
+            "Look at the attribute mapping in the identity provider: a value is longer than this server keeps.",
+        ),
         "FORBIDDEN" => {
             "Issue a token with the scope that this needs, if the identity provider is meant to do it.".into()
         }

@@ -13,6 +13,7 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
+use super::giving;
 use super::organization::Availability;
 use crate::authz::{Action, Actor, Scope, Scopes};
 use crate::context::{App, Change, Credential, Cx, Tx};
@@ -24,6 +25,8 @@ pub use scim_token::Model as Token;
 
 /// What every SCIM token begins with, so that scanners find one that leaked.
 pub const PREFIX: &str = "rcs_";
+/// Tokens of one connection that may open something at once.
+const MAX_LIVE: u64 = 20;
 /// The longest overlap of a rotation.
 const MAX_OVERLAP: Duration = Duration::days(30);
 
@@ -35,6 +38,10 @@ pub struct Issued {
 }
 
 /// Issues a further token for a connection; without `scopes` it may do all that a connection may.
+///
+/// # Errors
+/// [`Error::Forbidden`] for a scope whose permissions the actor does not hold, [`Error::Held`] where SCIM is not available
+/// or too many tokens of the connection are live.
 pub async fn issue(
     cx: &Cx,
     connection: Uuid,
@@ -45,19 +52,22 @@ pub async fn issue(
     if expires_at.is_some_and(|at| at <= cx.requested_at) {
         return Err(Error::invalid("expiresAt", "must be in the future"));
     }
-    let scopes = &match scopes {
+    let given = &match scopes {
         Some(scopes) if scopes.is_empty() => return Err(Error::invalid("scopes", "must name at least one")),
-        Some(scopes) => json!(scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>()),
-        None => json!(all_scopes()),
+        Some(scopes) => scopes,
+        None => Scope::ALL.into(),
     };
+    super::connection::available(cx).await?;
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
     let token = cx
         .write(move |tx| {
             Box::pin(async move {
                 pushed(tx, connection).await?;
+                giving::check_scopes(cx, tx, connection, given).await?;
                 let now = tx.now_after(None);
-                let token = insert(tx, connection, presented, scopes.clone(), now, expires_at).await?;
+                check_room(tx, connection, now).await?;
+                let token = insert(tx, connection, presented, names(given), now, expires_at).await?;
                 let after = json!({
                     "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes, "expiresAt": expires_at,
                 });
@@ -67,6 +77,18 @@ pub async fn issue(
         })
         .await?;
     Ok(Issued { token, secret })
+}
+
+/// Refuses a further token while too many of the connection are live: each is a way in that somebody must look after.
+async fn check_room(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) -> Result<()> {
+    let live = alive(tx.find(), now).filter(scim_token::Column::ConnectionId.eq(connection)).count(&tx.db).await?;
+    match live < MAX_LIVE {
+        true => Ok(()),
+        false => {
+            let why = format!("{MAX_LIVE} tokens of this connection are live, which is the most; revoke one first");
+            Err(Error::Held { reason: "TOO_MANY_TOKENS", why: why.into() })
+        }
+    }
 }
 
 /// Refuses unless this live connection is one that is written to: what we read needs no credential of ours.
@@ -79,6 +101,10 @@ async fn pushed(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
 
 /// Puts a new token in the place of every live one of its connection. The old ones are dead when this returns,
 /// or at the end of `overlap` where the caller asks for one.
+///
+/// # Errors
+/// [`Error::Forbidden`] for a scope of the old tokens whose permissions the actor does not hold, [`Error::Held`] where SCIM
+/// is not available or too many tokens of the connection are live.
 pub async fn rotate(
     cx: &Cx,
     connection: Uuid,
@@ -89,6 +115,7 @@ pub async fn rotate(
     if overlap.is_some_and(|overlap| overlap < Duration::zero() || overlap > MAX_OVERLAP) {
         return Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"));
     }
+    super::connection::available(cx).await?;
     let secret = vault::new_secret(PREFIX)?;
     let presented = secret.as_str();
     let token = cx
@@ -109,9 +136,13 @@ pub async fn rotate(
                     .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
                     .exec(&tx.db)
                     .await?;
+                if end > now {
+                    check_room(tx, connection, now).await?;
+                }
                 // The successor may do what its predecessor might.
-                let scopes = old.first().map_or_else(|| json!(all_scopes()), |token| token.scopes.clone());
-                let token = insert(tx, connection, presented, scopes, now, expires_at).await?;
+                let given = old.first().map_or_else(|| Scope::ALL.into(), |token| scopes(&token.scopes));
+                giving::check_scopes(cx, tx, connection, &given).await?;
+                let token = insert(tx, connection, presented, names(&given), now, expires_at).await?;
                 let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
                 let after =
                     json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
@@ -151,8 +182,9 @@ pub async fn of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>>
     Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
 }
 
-fn all_scopes() -> Vec<&'static str> {
-    Scope::ALL.iter().map(|scope| scope.name()).collect()
+/// The scopes as a token's row names them.
+fn names(scopes: &Scopes) -> serde_json::Value {
+    scopes.iter().map(|scope| scope.name()).collect()
 }
 
 /// What a token's row says it may do.

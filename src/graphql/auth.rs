@@ -5,13 +5,14 @@
 //! what the SDL says is what is enforced, and a field that says nothing is closed.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextResolve, ResolveInfo};
 use async_graphql::{Enum, PathSegment, Response, ServerError, ServerResult, TypeDirective, Value};
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Data};
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use super::http::Refusal;
 use super::{Door, limits, page, replay};
 use crate::authz::{self, Actor, Permissions};
 use crate::context::{App, Cx};
-use crate::domain::{key, organization};
+use crate::domain::{key, organization, request_log, token};
 use crate::error::{Error, Result};
 use crate::jwt;
 
@@ -49,7 +50,8 @@ pub enum Permission {
     AuditRead,
     /// Work on the review queue.
     ReviewWrite,
-    /// Create organizations and see the installation as a whole.
+    /// The operator's own permission, for people alone. It opens nothing here yet: organizations are made on the command
+    /// line.
     PlatformAdmin,
 }
 
@@ -98,12 +100,42 @@ impl Credential {
     /// # Errors
     /// [`Error::Unauthenticated`]
     pub async fn open(self, app: &Arc<App>, request_id: Uuid) -> Result<Caller> {
+        self.try_open(app, request_id).await.map_err(|closed| closed.error)
+    }
+
+    async fn try_open(self, app: &Arc<App>, request_id: Uuid) -> Result<Caller, Closed> {
+        if self.secret.starts_with(token::PREFIX) {
+            return Err(Closed { error: SCIM_TOKEN, reason: "CREDENTIAL_KIND", organization: None });
+        }
         if self.secret.starts_with(key::PREFIX) {
-            let cx = key::authenticate(app, &self.secret, request_id).await?;
+            let cx = key::authenticate(app, &self.secret, request_id).await.map_err(Closed::of_key)?;
             return Ok(Caller { cx, memberships: Vec::new(), until: None, outside: None, credential: self });
         }
         let claims = jwt::verify(app, &self.secret).await?;
-        person(app, claims, self, request_id).await
+        Ok(person(app, claims, self, request_id).await?)
+    }
+}
+
+/// Why a credential opens nothing, and of which organization it is, if that is known.
+struct Closed {
+    error: Error,
+    reason: &'static str,
+    organization: Option<Uuid>,
+}
+
+impl Closed {
+    fn of_key(refused: key::Refused) -> Self {
+        let (reason, organization) = match &refused {
+            key::Refused::Ended(organization) => ("CREDENTIAL_DEAD", Some(*organization)),
+            _ => ("CREDENTIAL_UNKNOWN", None),
+        };
+        Self { error: refused.into(), reason, organization }
+    }
+}
+
+impl From<Error> for Closed {
+    fn from(error: Error) -> Self {
+        Self { error, reason: "CREDENTIAL_UNKNOWN", organization: None }
     }
 }
 
@@ -174,15 +206,67 @@ impl Caller {
 pub const ANONYMOUS: Error =
     Error::Unauthenticated("send an API key or a token as \"Authorization: Bearer <credential>\" (RFC 6750)");
 
+/// What a client with a SCIM token is told.
+const SCIM_TOKEN: Error = Error::Unauthenticated(
+    "this is a SCIM token (rcs_), which opens SCIM alone; send an API key (rck_) or a person's token here",
+);
+
+/// Lets a caller in who signs in over `interface` from `source`. One who cannot is counted, wherever it happens.
+///
+/// # Errors
+/// [`Error::Unauthenticated`]
+pub async fn sign_in(
+    app: &Arc<App>,
+    credential: Option<Credential>,
+    request_id: Uuid,
+    interface: &'static str,
+    source: Option<IpAddr>,
+) -> Result<Caller> {
+    let Some(credential) = credential else {
+        request_log::note_failed_sign_in(app, None, "", "CREDENTIAL_MISSING", interface, source);
+        return Err(ANONYMOUS);
+    };
+    let named = credential.organization.clone().unwrap_or_default();
+    credential.try_open(app, request_id).await.map_err(|Closed { error, reason, organization }| {
+        if matches!(error, Error::Unauthenticated(_)) {
+            request_log::note_failed_sign_in(app, organization, &named, reason, interface, source);
+        }
+        error
+    })
+}
+
+/// The address at the other end of a request's connection.
+pub fn source(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+}
+
+/// The interface of a request, by the route that it took.
+fn interface(parts: &Parts) -> &'static str {
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    match route {
+        "/graphql" if super::http::reads_events(&parts.headers) => "event stream",
+        "/graphql" => "GraphQL",
+        "/bulk" => "bulk upload",
+        "/reconciliations" => "reconciliation upload",
+        _ => "export",
+    }
+}
+
 impl FromRequestParts<Arc<Door>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Refusal> {
         let request_id = request_id(&parts.headers);
-        let opened = match Credential::of_headers(&parts.headers) {
-            Some(credential) => credential.open(&door.app, request_id).await,
-            None => Err(ANONYMOUS),
-        };
+        let credential = Credential::of_headers(&parts.headers);
+        // A browser that opens the page, or a socket, says later who it is.
+        let opened =
+            match credential.is_none() && super::http::begins_anonymously(&parts.method, &parts.headers, &parts.uri) {
+                true => Err(ANONYMOUS),
+                false => {
+                    let (interface, source) = (interface(parts), source(&parts.extensions));
+                    sign_in(&door.app, credential, request_id, interface, source).await
+                }
+            };
         opened.map_err(|error| Refusal::of(&error, request_id, &parts.headers))
     }
 }

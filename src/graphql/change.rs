@@ -7,8 +7,10 @@ use super::auth::{Permission, requires};
 use super::event::Event;
 use super::grant::{RoleGrantCreateInput, RoleGrantRemoveInput};
 use super::group::{GroupAddMembersInput, GroupDeleteInput, GroupRemoveMembersInput};
-use super::loaders::{self, EventId, RoleId, UserId};
-use super::mapping::{RoleMappingCreateInput, RoleMappingRemoveInput, RoleMappingRestoreInput, RoleMappingUpdateInput};
+use super::loaders::{self, EventId, MappingId, RoleId, UserId};
+use super::mapping::{
+    RoleMapping, RoleMappingCreateInput, RoleMappingRemoveInput, RoleMappingRestoreInput, RoleMappingUpdateInput,
+};
 use super::page::{self, Blame, Kind, Page, UserError, Window};
 use super::restoration::GroupRestoreInput;
 use super::role::{Role, RoleDeleteInput};
@@ -123,6 +125,8 @@ pub enum AccessWarningKind {
     LosesLastHolder,
     /// Break-glass accounts would lose something.
     ProtectedAccountLoses,
+    /// A mapping would end, also where nobody loses anything by it now.
+    MappingEnds,
 }
 
 /// Something about a preview to think about before applying it.
@@ -142,6 +146,13 @@ impl AccessWarning {
     async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Role>> {
         let Some(role) = self.0.role else { return Ok(None) };
         Ok(loaders::one(ctx, RoleId(role)).await?.map(Into::into))
+    }
+
+    /// The mapping that it is about; null if it is about none.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn mapping(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleMapping>> {
+        let Some(mapping) = self.0.mapping else { return Ok(None) };
+        Ok(loaders::one(ctx, MappingId(mapping)).await?.map(Into::into))
     }
 
     /// How many accounts it concerns.

@@ -31,7 +31,7 @@ pub enum ConnectionKind {
     ScimPush,
     /// We read a remote SCIM source.
     ScimPull,
-    /// Group claims in sign-in assertions.
+    /// Group claims in sign-in assertions. Not offered yet: no connection of this kind can be made.
     Assertion,
 }
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::auth::Caller;
 use super::http::Refusal;
@@ -84,8 +84,11 @@ async fn begin(caller: Caller, file: &str, parameters: &BTreeMap<String, String>
         Format::Csv => "text/csv; charset=utf-8",
         Format::JsonLines => "application/jsonl",
     };
+    let extent = extent(&report, format);
+    evidence::record_export(&cx, evidence::EXPORT_STARTED, extent.clone()).await?;
     let disposition = format!("attachment; filename=\"rolecall-{file}\"");
-    let writer = Writer { cx, report, format, digest: Digest::default(), rows: 0, state: Next::Head(first) };
+    let digest = Digest::default();
+    let writer = Writer { cx, report, format, extent, digest, rows: 0, state: Next::Head(first) };
     let body = Body::from_stream(stream::try_unfold(writer, Writer::next));
     let headers = [(header::CONTENT_TYPE, content_type.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
     Ok((StatusCode::OK, headers, body).into_response())
@@ -134,6 +137,8 @@ struct Writer {
     cx: Cx,
     report: Report,
     format: Format,
+    /// What is read out, as the ledger tells it.
+    extent: Map<String, Value>,
     digest: Digest,
     rows: u64,
     state: Next,
@@ -179,10 +184,10 @@ impl Writer {
             }
             Format::JsonLines => {
                 let head = json!({
-                    "report": self.report.name(), "parameters": self.parameters(), "controls": self.report.controls(),
+                    "report": self.report.name(), "parameters": parameters(&self.report), "controls": self.report.controls(),
                     "columns": self.report.columns(),
                 });
-                text.push_str(&format!("{head}\n"));
+                text.push_str(&one_line(&head));
             }
         }
     }
@@ -197,48 +202,80 @@ impl Writer {
             Format::JsonLines => {
                 let object: serde_json::Map<String, Value> =
                     self.report.columns().iter().map(|name| (*name).to_owned()).zip(row).collect();
-                text.push_str(&format!("{}\n", Value::Object(object)));
+                text.push_str(&one_line(&Value::Object(object)));
             }
-        }
-    }
-
-    fn parameters(&self) -> Value {
-        let text = |at: &DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
-        match &self.report {
-            Report::Access { at } => json!({ "asOf": text(at) }),
-            Report::Leavers { from, to } | Report::Mappings { from, to } => {
-                json!({ "from": text(from), "to": text(to) })
-            }
-            Report::Changes { from, to, actor } => json!({ "from": text(from), "to": text(to), "actor": actor }),
         }
     }
 
     async fn signature(&mut self) -> Result<String> {
+        let mut extent = std::mem::take(&mut self.extent);
+        extent.insert("rows".into(), self.rows.into());
+        evidence::record_export(&self.cx, evidence::EXPORTED, extent).await?;
         let export = Export {
             report: self.report.name().into(),
-            parameters: self.parameters(),
+            parameters: parameters(&self.report),
             controls: self.report.controls().iter().map(|control| (*control).to_owned()).collect(),
             rows: self.rows,
             sha256: std::mem::take(&mut self.digest).finish(),
         };
         let signed = signed(&self.cx, Some(export)).await?;
-        Ok(match self.format {
-            Format::Csv => format!("# attestation,{signed}\r\n"),
-            Format::JsonLines => format!("{}\n", json!({ "attestation": signed })),
-        })
+        Ok(attest::last_line(&signed, self.format == Format::JsonLines))
     }
+}
+
+/// What a report is asked for, as it was understood.
+fn parameters(report: &Report) -> Value {
+    let text = |at: &DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    match report {
+        Report::Access { at } => json!({ "asOf": text(at) }),
+        Report::Leavers { from, to } | Report::Mappings { from, to } => json!({ "from": text(from), "to": text(to) }),
+        Report::Changes { from, to, actor } => json!({ "from": text(from), "to": text(to), "actor": actor }),
+    }
+}
+
+/// What an export reads out, as the ledger tells it.
+fn extent(report: &Report, format: Format) -> Map<String, Value> {
+    let format = match format {
+        Format::Csv => "csv",
+        Format::JsonLines => "jsonl",
+    };
+    [("report", report.name().into()), ("format", format.into()), ("parameters", parameters(report))]
+        .map(|(name, value): (&str, Value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
 }
 
 /// A value as a field of CSV (RFC 4180). What a spreadsheet would take for a formula is told to be text.
 fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => return String::new(),
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
         Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "),
         other => return other.to_string(),
     };
-    match text.contains([',', '"', '\n', '\r']) {
+    let text = match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        true => format!("'{text}"),
+        false => text,
+    };
+    match text.contains([',', '"']) || text.contains(ends_line) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text,
     }
+}
+
+/// JSON on one line, whatever its reader takes for the end of one.
+fn one_line(value: &Value) -> String {
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        match ends_line(c) {
+            true => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => line.push(c),
+        }
+    }
+    line + "\n"
+}
+
+/// Whether some reader of text takes this for the end of a line (Unicode Standard, section 5.8, and controls).
+fn ends_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }

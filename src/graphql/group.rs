@@ -266,8 +266,8 @@ fn members(ids: &[ID]) -> Result<Vec<String>> {
     if ids.len() > MAX_MEMBERS {
         return Err(Error::broken(Rule::TooMany, "members", format!("must be at most {MAX_MEMBERS}")));
     }
-    let member = |id: &ID| match page::parse(id) {
-        Some((Kind::User | Kind::Group, uuid)) => Ok(uuid.to_string()),
+    let member = |id: &ID| match (page::plain(id), page::parse(id)) {
+        (Some(uuid), _) | (None, Some((Kind::User | Kind::Group, uuid))) => Ok(uuid.to_string()),
         _ => Err(Error::invalid("members", format!("no user or group here has the id {:?}", page::shortened(id)))),
     };
     ids.iter().map(member).collect()

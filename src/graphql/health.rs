@@ -176,10 +176,16 @@ pub enum AttentionKind {
     Proposals,
     /// API keys end soon.
     KeysEnd,
+    /// API keys that live longer than 30 days have no owner.
+    KeysWithoutOwner,
     /// Mappings or grants come to their planned end soon.
     AccessEnds,
     /// The database of this server does not take writes.
     Storage,
+    /// A hundred sign-ins or more failed within a day.
+    SignInsFail,
+    /// Connections that read a source do not, because provisioning is turned off or cannot be used.
+    SourcesHeld,
 }
 
 /// Something that needs an administrator now.

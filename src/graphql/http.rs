@@ -44,7 +44,7 @@ pub async fn get(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     caller: Result<Caller, Refusal>,
 ) -> Response {
-    if headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+    if opens_socket(&headers) {
         return match (upgrade, caller) {
             (Err(rejection), _) => rejection.into_response(),
             // Browsers cannot set the header on a socket: they say later who they are.
@@ -94,6 +94,11 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         *self.0
     }
+}
+
+/// How many bytes a request announces as its body; none if it does not say.
+pub fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The answer to a request of which nothing was run.
@@ -202,8 +207,17 @@ fn ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
     accept.flat_map(|value| value.split(',')).filter_map(range).collect()
 }
 
+/// Whether a request without a credential only opens the page to try queries on, or a socket.
+pub fn begins_anonymously(method: &Method, headers: &HeaderMap, uri: &Uri) -> bool {
+    method == Method::GET && (opens_socket(headers) || wants_page(headers, uri))
+}
+
+fn opens_socket(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
 /// Whether the client names event streams among what it reads.
-fn reads_events(headers: &HeaderMap) -> bool {
+pub fn reads_events(headers: &HeaderMap) -> bool {
     ranges(headers).iter().any(|(name, quality)| name == EVENTS && *quality > 0.0)
 }
 
@@ -286,8 +300,6 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
         "application/json; charset=utf-8"
     };
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    // Answers hold personal data and, once, secrets.
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(allow) = allow {
         fields.insert(header::ALLOW, HeaderValue::from_static(allow));
     }

@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 
 use super::auth::{Permission, requires};
 use super::page::{self, Blame, Kind, UserError};
-use crate::domain::key;
-use crate::error::Result;
+use crate::domain::key::{self, Owner};
+use crate::error::{Error, Result};
 
 /// What the domain's names mean in an input.
-const BLAME: Blame = &[("the API key", "id")];
+const BLAME: Blame = &[("the API key", "id"), ("the owner", "ownerUserId")];
 
 /// A key as the schema shows it.
 pub struct ApiKey(pub key::ApiKey);
@@ -59,13 +59,25 @@ impl ApiKey {
         self.0.created_at
     }
 
-    /// When it ends by plan; null = never.
+    /// When it ends by plan.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 
-    /// When it was revoked; null if it was not.
+    /// The global id of the account that answers for it and that it ends with; null if that is none.
+    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    async fn owner_user_id(&self) -> Option<ID> {
+        self.0.owner_user_id.map(|id| page::global(Kind::User, id))
+    }
+
+    /// The subject of the person who answers for it, as that person's tokens name it; null if that is nobody.
+    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    async fn owner_subject(&self) -> Option<&str> {
+        self.0.owner_subject.as_deref()
+    }
+
+    /// When it was revoked, or ended with its owner; null if it was not.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn revoked_at(&self) -> Option<DateTime<Utc>> {
         self.0.revoked_at
@@ -85,8 +97,23 @@ pub struct ApiKeyIssueInput {
     name: String,
     /// What it allows; nobody can give what they do not hold.
     permissions: Vec<Permission>,
-    /// When it ends by plan; left out = never.
+    /// When it ends by plan; left out = as late as a key may end here, a year from now unless the server says otherwise.
     expires_at: Option<DateTime<Utc>>,
+    /// The global id of the account that answers for it. The key ends when that account is suspended or deleted.
+    owner_user_id: Option<ID>,
+    /// The subject of the person who answers for it. Left out, as the account is: whoever issues it.
+    owner_subject: Option<String>,
+}
+
+/// Who shall answer for a key: exactly one of an account and a person.
+#[derive(InputObject)]
+pub struct ApiKeyAssignInput {
+    /// The key's global id.
+    id: ID,
+    /// The global id of the account. The key ends when that account is suspended or deleted.
+    owner_user_id: Option<ID>,
+    /// The subject of the person, as that person's tokens name it.
+    owner_subject: Option<String>,
 }
 
 /// Which key to revoke.
@@ -121,6 +148,16 @@ pub struct ApiKeyPayload {
     user_errors: Vec<UserError>,
 }
 
+/// The owner that an input names.
+fn owner(user: Option<&ID>, subject: Option<String>) -> Result<Option<Owner>> {
+    match (user, subject) {
+        (Some(_), Some(_)) => Err(Error::invalid("ownerSubject", "cannot be given together with ownerUserId")),
+        (Some(id), None) => Ok(Some(Owner::Account(page::id(Kind::User, id, "the owner")?))),
+        (None, Some(subject)) => Ok(Some(Owner::Subject(subject))),
+        (None, None) => Ok(None),
+    }
+}
+
 #[derive(Default)]
 pub struct ApiKeyMutation;
 
@@ -134,10 +171,33 @@ impl ApiKeyMutation {
         #[graphql(desc = "The key to issue.")] input: ApiKeyIssueInput,
     ) -> Result<Option<ApiKeyIssuePayload>> {
         let permissions = input.permissions.into_iter().map(Into::into).collect();
-        let done = key::issue(page::cx(ctx)?, &input.name, permissions, input.expires_at).await;
+        let cx = page::cx(ctx)?;
+        let done = async {
+            let owner = owner(input.owner_user_id.as_ref(), input.owner_subject)?;
+            key::issue_to(cx, &input.name, permissions, input.expires_at, owner).await
+        };
+        let done = done.await;
         let (done, user_errors) = page::outcome(done, BLAME)?;
         let (api_key, secret) = done.map(|issued| (issued.key.into(), issued.secret)).unzip();
         Ok(Some(ApiKeyIssuePayload { api_key, secret, user_errors }))
+    }
+
+    /// Says who answers for a live key. It ends with that account from now on.
+    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    async fn api_key_assign(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which key, and its owner.")] input: ApiKeyAssignInput,
+    ) -> Result<Option<ApiKeyPayload>> {
+        let cx = page::cx(ctx)?;
+        let done = async {
+            let id = page::id(Kind::ApiKey, &input.id, "the API key")?;
+            let owner = owner(input.owner_user_id.as_ref(), input.owner_subject)?;
+            let owner = owner.ok_or_else(|| Error::invalid("ownerUserId", "name the account or the subject"))?;
+            key::assign(cx, id, owner).await
+        };
+        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        Ok(Some(ApiKeyPayload { api_key: done.map(Into::into), user_errors }))
     }
 
     /// Kills a key from this instant on.

@@ -12,7 +12,7 @@ use super::connection::IdentitySource;
 use super::event::Event;
 use super::group::Group;
 use super::loaders::{self, ConnectionId, EventId, GroupId, RoleId};
-use super::page::{self, Blame, Kind, UserError};
+use super::page::{self, Blame, Kind, UserError, UserErrorCode};
 use super::role::Role;
 use crate::domain::mapping;
 use crate::error::{Error, Result};
@@ -314,6 +314,15 @@ fn payload(done: Result<mapping::Mapping>, blame: Blame) -> Result<Option<RoleMa
 }
 
 impl RoleMappingCreateInput {
+    /// The field that says whom the mapping speaks of.
+    fn field(&self) -> &'static str {
+        match (&self.awaits, &self.everybody_of) {
+            (Some(_), _) => "awaits",
+            (None, Some(_)) => "everybodyOf",
+            (None, None) => "groupId",
+        }
+    }
+
     /// The mapping in the domain's words.
     pub fn compile(self) -> Result<mapping::NewMapping> {
         let connection = |id: &ID| page::id(Kind::IdentitySource, id, "the connection");
@@ -368,7 +377,28 @@ impl RoleMappingMutation {
         #[graphql(desc = "The mapping to make.")] input: RoleMappingCreateInput,
     ) -> Result<Option<RoleMappingPayload>> {
         let cx = page::cx(ctx)?;
-        payload(async { mapping::create(cx, input.compile()?).await }.await, BLAME)
+        let field = input.field();
+        let done = async {
+            let new = input.compile()?;
+            let (target, role) = (new.target.clone(), new.role);
+            Ok((mapping::create(cx, new).await, target, role))
+        };
+        match done.await {
+            Ok((Err(Error::Taken { .. }), target, role)) => {
+                let rival = mapping::rival(cx, &target, role).await?;
+                let which = rival.map_or_else(String::new, |row| {
+                    format!(" by the mapping {}", page::global(Kind::RoleMapping, row.mapping_id).as_str())
+                });
+                let mistake = UserError {
+                    code: UserErrorCode::Taken,
+                    field: vec!["input".into(), field.into()],
+                    message: format!("{field}: is mapped to this role already{which}"),
+                };
+                Ok(Some(RoleMappingPayload { role_mapping: None, user_errors: vec![mistake] }))
+            }
+            Ok((done, ..)) => payload(done, BLAME),
+            Err(error) => payload(Err(error), BLAME),
+        }
     }
 
     /// Changes a mapping, in one instant for all whom it concerns.

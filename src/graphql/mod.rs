@@ -129,6 +129,19 @@ struct Door {
     budgets: budget::Budgets,
 }
 
+/// Bytes of an upload that cost as much as a field.
+const BYTES_PER_COST: u64 = 128;
+
+impl Door {
+    /// Takes what an upload of so many bytes costs off its caller's budget, before any of it is stored.
+    ///
+    /// # Errors
+    /// A [`Fault`](operation::Fault) with the seconds until there is enough again.
+    fn charge(&self, caller: &auth::Caller, bytes: u64) -> Result<(), operation::Fault> {
+        self.budgets.take(&caller.principal(), bytes / BYTES_PER_COST + 1).map(|_| ())
+    }
+}
+
 /// `/graphql`, the files of the page there, bulk jobs, exports to reconcile with, and the exports of evidence.
 pub fn router(app: Arc<App>) -> Router {
     let documents = persisted::Documents::new(app.config.graphql.operations.as_ref());

@@ -473,7 +473,7 @@ fn judged(mut response: Response, request_id: Uuid) -> Reply {
             page::translate(error, request_id);
             continue;
         }
-        error.message = page::shortened(&error.message);
+        error.message = page::explained(&error.message);
         error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", "GRAPHQL_VALIDATION_FAILED");
     }
     Reply { status: StatusCode::BAD_REQUEST, body: body_of(response), replayed: false }

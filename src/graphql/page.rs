@@ -110,9 +110,15 @@ pub fn parse(id: &ID) -> Option<(Kind, Uuid)> {
     (global(kind, uuid) == *id).then_some((kind, uuid))
 }
 
-/// The own id of a thing of this kind; none if the global id is not one of its kind.
+/// The own id of a thing of this kind; none if the global id is not one of its kind. The own id itself, as the command
+/// line prints it, will do where the kind is known.
 pub fn id_of(kind: Kind, id: &ID) -> Option<Uuid> {
-    parse(id).filter(|(found, _)| *found == kind).map(|(_, id)| id)
+    plain(id).or_else(|| parse(id).filter(|(found, _)| *found == kind).map(|(_, id)| id))
+}
+
+/// An own id in the spelling that we hand out.
+pub fn plain(id: &ID) -> Option<Uuid> {
+    Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id.as_str())
 }
 
 /// The own id that an input names; `what` is the thing in the domain's words.
@@ -322,13 +328,13 @@ pub enum UserErrorCode {
 pub struct UserError {
     /// What kind of mistake; stable, for programs.
     #[graphql(directive = requires::apply(None))]
-    code: UserErrorCode,
+    pub code: UserErrorCode,
     /// The path to the argument that is to blame, for example `["input", "name"]`.
     #[graphql(directive = requires::apply(None))]
-    field: Vec<String>,
+    pub field: Vec<String>,
     /// What is wrong, in words for people.
     #[graphql(directive = requires::apply(None))]
-    message: String,
+    pub message: String,
 }
 
 /// Which part of a mutation's input the domain means by a name or a missing thing, dotted.
@@ -402,13 +408,24 @@ pub fn words(error: &Error, request_id: Uuid) -> (&'static str, String) {
     (code, error.to_string())
 }
 
+/// What the executor says of a value that it cannot read, with the form that is wanted where it does not tell.
+pub fn explained(message: &str) -> String {
+    let message = shortened(message);
+    match message.contains("\"DateTime\"") {
+        true => {
+            format!("{message}: write an instant with its time and offset, for example 2026-12-31T00:00:00Z (RFC 3339)")
+        }
+        false => message,
+    }
+}
+
 /// Puts an error of an executed operation into words. Whatever is not the domain's own comes from reading an
 /// argument.
 pub fn translate(error: &mut ServerError, request_id: Uuid) {
     let own = error.source::<Error>().or_else(|| error.source::<Arc<Error>>().map(AsRef::as_ref));
     let (code, message) = match own {
         Some(own) => words(own, request_id),
-        None => ("BAD_USER_INPUT", shortened(&error.message)),
+        None => ("BAD_USER_INPUT", explained(&error.message)),
     };
     error.message = message;
     error.source = None;

@@ -10,6 +10,8 @@ use super::connection::IdentitySource;
 use super::group::Group;
 use super::loaders::{self, ConnectionId, GroupCountOf, GroupsOf};
 use super::page::{self, Blame, Kind, Page, UserError, Window};
+use crate::authz::Action;
+use crate::context::Cx;
 use crate::domain::event::Owners;
 use crate::domain::schema::ENTERPRISE;
 use crate::domain::search::{AttrPath, Filter, Literal, Op};
@@ -241,7 +243,7 @@ pub struct UserFilter {
     display_name_contains: Option<String>,
     /// Whether the account may be used.
     active: Option<bool>,
-    /// Owned by the connection with this global id.
+    /// Owned by the connection with this global id; needs IAM_READ, as the connection itself does.
     connection_id: Option<ID>,
     /// Written over SCIM (true) or made by hand (false).
     provisioned: Option<bool>,
@@ -251,6 +253,17 @@ impl UserFilter {
     /// Those with this user name.
     pub fn named(user_name: String) -> Self {
         Self { user_name: Some(user_name), ..Self::default() }
+    }
+
+    /// Refuses a filter on what the caller may not read of an account.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]
+    pub fn check(&self, cx: &Cx) -> Result<()> {
+        match self.connection_id {
+            Some(_) => cx.allow(Action::ReadIam, None),
+            None => Ok(()),
+        }
     }
 
     /// The filter in the domain's words; none if nothing can match it.

@@ -5,11 +5,10 @@
 //! is quiet. Cookies play no part, so a foreign page that opens a socket has nobody's rights, and the `Origin` needs no
 //! look. An answer is fetched when the one before has left: a client that reads slowly keeps nothing in memory here.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -22,7 +21,7 @@ use tokio_stream::StreamMap;
 use uuid::Uuid;
 
 use super::Door;
-use super::auth::{ANONYMOUS, Caller, Credential};
+use super::auth::{self, Caller, Credential};
 use super::operation::{self, Answer, Ask, Fault, Reply};
 use super::streams::{End, Guard, Place, Streams, told};
 use crate::http_listener::ConnectionPlace;
@@ -48,10 +47,10 @@ pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>, 
     let Some(place) = door.streams.socket() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many open sockets").into_response();
     };
-    let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let source = auth::source(extensions);
     let mut anonymous = None;
     if caller.is_none() {
-        anonymous = door.streams.anonymous_socket(address);
+        anonymous = door.streams.anonymous_socket(source);
         if anonymous.is_none() {
             let message = "too many open sockets that have not said who they are";
             return (StatusCode::SERVICE_UNAVAILABLE, message).into_response();
@@ -63,7 +62,7 @@ pub fn open(door: Arc<Door>, upgrade: WebSocketUpgrade, caller: Option<Caller>, 
     upgrade.on_upgrade(async move |socket| {
         let stopping = door.app.stopping.subscribe();
         let mut line = Line { socket, stopping };
-        let end = converse(&door, &mut line, caller, anonymous).await;
+        let end = converse(&door, &mut line, caller, source, anonymous).await;
         // Nobody is left to hear of an error on the socket itself.
         if let Err(Gone::Closed(close)) = end {
             let _ = timeout(SEND, line.socket.send(Message::Close(Some(close)))).await;
@@ -138,12 +137,13 @@ async fn converse(
     door: &Arc<Door>,
     line: &mut Line,
     caller: Option<Caller>,
+    source: Option<IpAddr>,
     anonymous: Option<[Place; 2]>,
 ) -> Result<(), Gone> {
     if line.socket.protocol().is_none() {
         return Err(Gone::because(4406, "Subprotocol not acceptable"));
     }
-    let greeting = timeout(INIT, greet(door, line, caller)).await;
+    let greeting = timeout(INIT, greet(door, line, caller, source)).await;
     let (caller, _place) =
         greeting.unwrap_or_else(|_| Err(Gone::because(4408, "Connection initialisation timeout")))?;
     drop(anonymous);
@@ -200,7 +200,12 @@ async fn converse(
 }
 
 /// Waits for `connection_init`, and lets the caller in.
-async fn greet(door: &Door, line: &mut Line, caller: Option<Caller>) -> Result<(Caller, Place), Gone> {
+async fn greet(
+    door: &Door,
+    line: &mut Line,
+    caller: Option<Caller>,
+    source: Option<IpAddr>,
+) -> Result<(Caller, Place), Gone> {
     let payload = loop {
         tokio::select! {
             () = told(&mut line.stopping) => return Err(Gone::because(1012, "Service restart")),
@@ -215,9 +220,8 @@ async fn greet(door: &Door, line: &mut Line, caller: Option<Caller>) -> Result<(
         }
     };
     let caller = match (Credential::of_payload(&payload), caller) {
-        (Some(credential), _) => credential.open(&door.app, Uuid::now_v7()).await,
         (None, Some(caller)) => Ok(caller),
-        (None, None) => Err(ANONYMOUS),
+        (credential, _) => auth::sign_in(&door.app, credential, Uuid::now_v7(), "WebSocket", source).await,
     };
     let caller = caller.map_err(|error| match Fault::of(&error, Uuid::now_v7()).status {
         StatusCode::UNAUTHORIZED => Gone::because(4403, "Forbidden"),

@@ -22,6 +22,9 @@ use crate::outbound::{Answer, Outbound};
 const MAX_BODY: usize = 16 * 1024 * 1024;
 /// How often a run makes a request in all.
 const TRIES: u32 = 6;
+/// How long a probe of a connection waits for one answer: what it finds must be told before the request that asks for
+/// it is out of time.
+const PROBE_TIME: Duration = Duration::from_secs(7);
 /// The first pause before another try; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause that the source may ask for.
@@ -111,6 +114,8 @@ pub struct Client {
     secret: String,
     /// How often a request is made in all.
     tries: u32,
+    /// How long the source may take for one answer.
+    time: Duration,
     /// A token of the authorization server, and when it is to be renewed.
     token: Mutex<Option<(String, DateTime<Utc>)>>,
 }
@@ -121,9 +126,23 @@ impl Client {
     /// # Errors
     /// When the connection reads none.
     pub async fn open(cx: &Cx, connection: Uuid) -> Result<Self> {
+        Self::within(cx, connection, Duration::from_secs(cx.app.config.pull_timeout.into()), TRIES).await
+    }
+
+    /// For an administrator who waits for the answer: each request is made once, and for a short time.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub async fn open_for_probe(cx: &Cx, connection: Uuid) -> Result<Self> {
+        let time = Duration::from_secs(cx.app.config.pull_timeout.into());
+        Self::within(cx, connection, time.min(PROBE_TIME), 1).await
+    }
+
+    async fn within(cx: &Cx, connection: Uuid, time: Duration, tries: u32) -> Result<Self> {
         let (source, secret) = pull_source::open(cx, connection).await?;
-        let outbound = Outbound::new(cx.app.config.pull_private_addresses).map_err(crate::error::Error::Internal)?;
-        Ok(Self { app: cx.app.clone(), outbound, source, secret, tries: TRIES, token: Mutex::default() })
+        let private = cx.app.config.pull_private_addresses;
+        let outbound = Outbound::within(private, time).map_err(crate::error::Error::Internal)?;
+        Ok(Self { app: cx.app.clone(), outbound, source, secret, tries, time, token: Mutex::default() })
     }
 
     /// For whoever comes again by a schedule of its own.
@@ -250,8 +269,7 @@ impl Client {
         loop {
             tried += 1;
             let authorization = self.authorization(false).await?;
-            let time = Duration::from_secs(self.app.config.pull_timeout.into());
-            let answered = self.outbound.get_as(&url, &authorization, time, MAX_BODY).await;
+            let answered = self.outbound.get_as(&url, &authorization, self.time, MAX_BODY).await;
             let (refusal, wait) = match answered {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && self.renews() && !renewed => {
                     // The token was revoked, or the clocks differ.
@@ -276,7 +294,7 @@ impl Client {
                 Err(words) => (Refusal::of(UNAVAILABLE, words), None),
             };
             if tried >= self.tries {
-                return Err(Refusal { words: format!("{}, tried {tried} times", refusal.words), ..refusal });
+                return Err(Refusal { words: after(refusal.words, tried), ..refusal });
             }
             tokio::time::sleep(wait.unwrap_or_else(|| pause(tried))).await;
         }
@@ -318,9 +336,8 @@ impl Client {
             match answered {
                 Ok(answer) if !passes(answer.status) => break answer,
                 other if tried >= self.tries => {
-                    break other.map_err(|words| {
-                        Refusal::of(UNAVAILABLE, format!("the token: {words}, tried {tried} times"))
-                    })?;
+                    break other
+                        .map_err(|words| Refusal::of(UNAVAILABLE, after(format!("the token: {words}"), tried)))?;
                 }
                 Ok(answer) => {
                     let wait = answer.retry_after.as_deref().and_then(|text| self.wait(text));
@@ -360,6 +377,11 @@ impl Client {
         fields.extend([("client_id", id), ("client_secret", self.secret.as_str())]);
         self.outbound.post_form(&url, &fields, None, MAX_BODY).await
     }
+}
+
+/// What stood in the way, after so many tries.
+fn after(words: String, tries: u32) -> String {
+    if tries > 1 { format!("{words}, tried {tries} times") } else { words }
 }
 
 /// Whether a message says that it is a list; an error, for one, is none, whatever its status was.

@@ -1,6 +1,8 @@
 //! A look at a source, step by step: what an administrator wants to know before the first run. A step behind one that
 //! failed is not tried, since it would find the same.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::client::{Abilities, At, Client, Refusal};
@@ -20,6 +22,11 @@ pub enum Probe {
     Groups,
 }
 
+/// All of them, in their order.
+const PROBES: [Probe; 4] = [Probe::Token, Probe::Reached, Probe::Users, Probe::Groups];
+/// How long all steps together may take.
+const LIMIT: Duration = Duration::from_secs(12);
+
 /// What was found at one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -36,10 +43,15 @@ pub struct Step {
 /// # Errors
 /// When the connection reads none.
 pub async fn look(cx: &Cx, connection: Uuid) -> Result<Vec<Step>> {
-    let client = Client::open(cx, connection).await?;
+    let client = Client::open_for_probe(cx, connection).await?;
     let mut steps = Vec::new();
     // An error here ends the look, not the caller.
-    let _: Result<(), Refusal> = each(&client, &mut steps).await;
+    if tokio::time::timeout(LIMIT, each(&client, &mut steps)).await.is_err() {
+        let probe = PROBES.into_iter().nth(steps.len()).unwrap_or(Probe::Groups);
+        let finding = format!("this and the steps before it took longer than {} s", LIMIT.as_secs());
+        let next = Some("look why the source is slow; a run waits longer for it than this test".into());
+        steps.push(Step { probe, ok: false, finding, next });
+    }
     Ok(steps)
 }
 
@@ -91,6 +103,10 @@ pub fn remedy(refusal: &Refusal) -> String {
         Some(_) => "look at the source's own log, and start a run when it works again",
         None if refusal.words.contains("not public") => {
             "use a public address, or let the operator start the server with ROLECALL_PULL_PRIVATE_ADDRESSES=true"
+        }
+        None if refusal.words.contains("TLS was not") => "check that this port of the source speaks TLS (https)",
+        None if refusal.words.contains("a connection was made") => {
+            "the source was reached: look why it does not answer, or whether the base URL leads to another service"
         }
         None => "check the base URL, and that the source can be reached from this server over HTTPS",
     };

@@ -3,7 +3,7 @@ use axum::http::Request;
 use super::wire::{Body as Sent, Caller};
 use super::*;
 use crate::bootstrap;
-use crate::config::{Config, DEFAULT_PULL_TIMEOUT, Graphql};
+use crate::config::{Config, DEFAULT_PULL_TIMEOUT, Graphql, KeySource};
 use crate::domain::failure::{self, Cause, Which};
 use crate::domain::list::Keyset;
 
@@ -17,15 +17,18 @@ async fn a_handler_that_breaks_off_leaves_work_for_somebody() {
     let config = Config {
         database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
         data_dir: folder.path().to_owned(),
-        master_key: None,
+        master_key: KeySource::File(folder.path().join("master.key")),
+        new_master_key: None,
         public_url: "https://example.com".into(),
         scim_enabled: true,
         metrics: false,
         scim_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: DEFAULT_PULL_TIMEOUT,
+        api_key_days: crate::config::DEFAULT_API_KEY_DAYS,
         graphql: Graphql::default(),
         issuers: Vec::new(),
+        trusted_proxies: Default::default(),
     };
     let app = App::open(config).await.unwrap();
     let acme = bootstrap::run(&app, "acme", "Identity provider", entity::connection::Provider::Okta).await.unwrap();

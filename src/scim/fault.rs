@@ -16,6 +16,8 @@ use crate::domain::search::{AttrPath, Filter, Literal, Op};
 use crate::repeats::Success;
 use crate::requests::Refusal;
 
+/// The largest body that is kept for a retry, in bytes.
+const MAX_KEPT_BODY: usize = 64 * 1024;
 /// Parts of one thing that are told apart.
 const MAX_PARTS: usize = 200;
 
@@ -74,14 +76,15 @@ impl Write<'_> {
         let outline = self.outline();
         let payload = self.repeatable && matches!(self.resource, "Users" | "Groups");
         let payload = payload && (self.body.is_some() || self.method == "DELETE") && !self.tells_a_password();
-        let payload = payload.then(|| Payload {
-            method: self.method.into(),
-            path: self.path.clone(),
-            body: self.body.clone().map(|mut body| {
+        let kept = payload.then(|| {
+            self.body.clone().map(|mut body| {
                 body.values_mut().for_each(nameless);
                 Value::Object(body).to_string()
-            }),
+            })
         });
+        // What is larger is not kept: the identity provider sends it again.
+        let kept = kept.filter(|body| body.as_ref().is_none_or(|body| body.len() <= MAX_KEPT_BODY));
+        let payload = kept.map(|body| Payload { method: self.method.into(), path: self.path.clone(), body });
         Report {
             connection: self.connection,
             origin: Origin::Request,
@@ -247,7 +250,9 @@ impl Write<'_> {
 /// The members that a filter compares with.
 fn ids_in(filter: &Filter, into: &mut Vec<String>) {
     match filter {
-        Filter::Compare(_, Op::Eq, Literal::String(id)) => into.push(part(Part::Member(id))),
+        Filter::Compare(path, Op::Eq, Literal::String(id)) if path.name.eq_ignore_ascii_case("value") => {
+            into.push(part(Part::Member(id)));
+        }
         Filter::And(all) | Filter::Or(all) => all.iter().for_each(|one| ids_in(one, into)),
         _ => {}
     }

@@ -34,25 +34,24 @@ pub struct PatchPath {
 /// Beyond the RFC's grammar it accepts `emails[type eq "work"].value eq "x"`, which Entra ID sends to match people
 /// by a typed value: one element that satisfies both.
 pub fn parse_filter(text: &str) -> Result<Filter> {
+    Parser::new(text, Rule::Filter, "filter").filter()
+}
+
+/// Whether a filter holds a text without its quotes, which [`parse_filter`] tolerates.
+pub fn filter_is_unquoted(text: &str) -> bool {
     let mut parser = Parser::new(text, Rule::Filter, "filter");
-    parser.check_input(MAX_LENGTH)?;
-    let filter = parser.alternatives(false)?;
-    parser.end("\"and\", \"or\" or the end")?;
-    Ok(filter)
+    parser.filter().is_ok() && parser.unquoted
 }
 
 /// Reads the `path` of a PATCH operation.
 pub fn parse_path(text: &str) -> Result<PatchPath> {
+    Parser::new(text, Rule::Path, "path").path()
+}
+
+/// Whether a path holds a text without its quotes, which [`parse_path`] tolerates.
+pub fn path_is_unquoted(text: &str) -> bool {
     let mut parser = Parser::new(text, Rule::Path, "path");
-    parser.check_input(MAX_LENGTH)?;
-    let attr = parser.attribute()?;
-    let mut path = PatchPath { attr, filter: None, sub: None };
-    if parser.peek() == Some('[') {
-        path.filter = Some(parser.brackets(&path.attr)?);
-        path.sub = parser.trailing_sub()?;
-    }
-    parser.end("the end of the path")?;
-    Ok(path)
+    parser.path().is_ok() && parser.unquoted
 }
 
 /// Reads a comma-separated list of attributes: `attributes`, `excludedAttributes`, `sortBy`.
@@ -81,13 +80,34 @@ struct Parser<'a> {
     at: usize,
     terms: usize,
     depth: usize,
+    /// Whether a text stood without its quotes.
+    unquoted: bool,
     rule: Rule,
     field: &'static str,
 }
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str, rule: Rule, field: &'static str) -> Self {
-        Self { text, at: 0, terms: 0, depth: 0, rule, field }
+        Self { text, at: 0, terms: 0, depth: 0, unquoted: false, rule, field }
+    }
+
+    fn filter(&mut self) -> Result<Filter> {
+        self.check_input(MAX_LENGTH)?;
+        let filter = self.alternatives(false)?;
+        self.end("\"and\", \"or\" or the end")?;
+        Ok(filter)
+    }
+
+    fn path(&mut self) -> Result<PatchPath> {
+        self.check_input(MAX_LENGTH)?;
+        let attr = self.attribute()?;
+        let mut path = PatchPath { attr, filter: None, sub: None };
+        if self.peek() == Some('[') {
+            path.filter = Some(self.brackets(&path.attr)?);
+            path.sub = self.trailing_sub()?;
+        }
+        self.end("the end of the path")?;
+        Ok(path)
     }
 
     fn check_input(&self, max: usize) -> Result<()> {
@@ -215,12 +235,13 @@ impl<'a> Parser<'a> {
         Ok(Filter::Compare(attr, op, self.literal()?))
     }
 
-    // RFC 7644 figure 1, compValue: a JSON scalar. Case is tolerated in the three words.
+    // RFC 7644 figure 1, compValue: a JSON scalar. Case is tolerated in the three words, and a text without spaces and
+    // brackets may lack its quotes.
     fn literal(&mut self) -> Result<Literal> {
         if self.peek() == Some('"') {
             return self.string();
         }
-        let word = self.word();
+        let word = self.bare_value();
         let literal = if word.eq_ignore_ascii_case("null") {
             Literal::Null
         } else if word.eq_ignore_ascii_case("true") {
@@ -229,6 +250,9 @@ impl<'a> Parser<'a> {
             Literal::Bool(false)
         } else if let Some(number) = number(word) {
             Literal::Number(number)
+        } else if is_bare_text(word, self.rest()) {
+            self.unquoted = true;
+            Literal::String(word.to_owned())
         } else {
             return Err(self.expected("a value: a string in double quotes, a number, true, false or null"));
         };
@@ -295,6 +319,12 @@ impl<'a> Parser<'a> {
     fn word(&self) -> &'a str {
         let rest = self.rest();
         rest.split(|c: char| c.is_whitespace() || "()[]\",".contains(c)).next().unwrap_or_default()
+    }
+
+    /// Everything up to the next character that ends a value without quotes.
+    fn bare_value(&self) -> &'a str {
+        let rest = self.rest();
+        rest.split(|c: char| c.is_whitespace() || "()[]\"".contains(c)).next().unwrap_or_default()
     }
 
     fn skip_space(&mut self) {
@@ -387,6 +417,13 @@ fn attribute_path(word: &str) -> Option<AttrPath> {
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '$' || c == '_')
         && text.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+/// Whether `word`, with which `rest` begins, can be a text that lacks its quotes. Single quotes are meant as quotes, and
+/// what they enclose is not guessed.
+fn is_bare_text(word: &str, rest: &str) -> bool {
+    let follower = rest.get(word.len()..).unwrap_or_default();
+    !word.is_empty() && !word.starts_with('\'') && !follower.starts_with(['"', '(', '['])
 }
 
 fn is_version(text: &str) -> bool {

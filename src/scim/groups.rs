@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use axum::extract::Path;
+use axum::extract::{Path, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::body::read_group;
 use super::query::Wanted;
-use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource, visible};
+use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
 use super::{meaning, patch as patching, reads, wire};
 use crate::context::Cx;
 use crate::domain::document;
@@ -25,9 +26,17 @@ type Answer = Result<Response, Failure>;
 const SMALL: u64 = 100;
 
 /// RFC 7644 section 3.3.
-pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
+pub async fn create(caller: Caller, wanted: Wanted, request: Request) -> Answer {
+    let body = read_group(&caller, request).await?;
     let group = created(&caller, body).await?;
+    if !group::sees_groups(&caller.cx) {
+        return Ok(unread(&caller, StatusCode::CREATED, &group));
+    }
     single(&caller, StatusCode::CREATED, &group, &wanted.projection).await
+}
+
+fn unread(caller: &Caller, status: StatusCode, group: &Group) -> Response {
+    wire::unread(status, group.version, &location(group.id, "Groups", &caller.base_url))
 }
 
 /// The group that a POST makes, alone or in a Bulk.
@@ -64,9 +73,13 @@ pub async fn replace(
     path: Path<(String, String)>,
     wanted: Wanted,
     headers: HeaderMap,
-    Body(body): Body,
+    request: Request,
 ) -> Answer {
+    let body = read_group(&caller, request).await?;
     let group = replaced(&caller, &path.1, &Preconditions::of(&headers), body).await?;
+    if !group::sees_groups(&caller.cx) {
+        return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
+    }
     single(&caller, StatusCode::OK, &group, &wanted.projection).await
 }
 
@@ -98,10 +111,14 @@ pub async fn patch(
     path: Path<(String, String)>,
     wanted: Wanted,
     headers: HeaderMap,
-    Body(body): Body,
+    request: Request,
 ) -> Answer {
+    let body = read_group(&caller, request).await?;
     let group = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
-    if !wanted.projected && !visible(group::has_at_most(&caller.cx, group.id, SMALL).await)? {
+    if !group::sees_groups(&caller.cx) {
+        return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
+    }
+    if !wanted.projected && !group::has_at_most(&caller.cx, group.id, SMALL).await? {
         return Ok((StatusCode::NO_CONTENT, [("etag", etag(group.version))]).into_response());
     }
     single(&caller, StatusCode::OK, &group, &wanted.projection).await
@@ -141,6 +158,7 @@ fn group_id(text: &str) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    caller.note.departs(wanted.quirks(&caller.types.group));
     caller.note.means(meaning::of_search("Groups", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
     reads::page(caller, Kind::Group, wanted, &found);
@@ -171,7 +189,7 @@ async fn members(cx: &Cx, ids: &[Uuid], projection: &Projection) -> Result<HashM
     if ids.is_empty() || !projection.wants("members") {
         return Ok(HashMap::new());
     }
-    visible(group::members_of(cx, ids, names_members(projection)).await)
+    group::members_of(cx, ids, names_members(projection)).await
 }
 
 /// A member's name is returned only to whoever asks for it by name.
@@ -194,8 +212,8 @@ fn render(caller: &Caller, group: &Group, members: &[Member], projection: &Proje
             let (ty, endpoint) = if member.is_group { ("Group", "Groups") } else { ("User", "Users") };
             let mut element =
                 json!({ "value": member.id, "$ref": location(member.id, endpoint, base_url), "type": ty });
-            if named {
-                element["display"] = member.display.clone().into();
+            if let Some(display) = member.display.as_ref().filter(|_| named) {
+                element["display"] = display.as_str().into();
             }
             element
         });

@@ -12,6 +12,7 @@ use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::{Map, Value};
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use super::fault::{self, Write};
@@ -20,9 +21,10 @@ use super::{meaning, wire};
 use crate::context::{App, Cx};
 use crate::domain::extension::Types;
 use crate::domain::failure::{self, Report};
+use crate::domain::key;
 use crate::domain::request_log::Outcome;
 use crate::domain::schema::{self, Place};
-use crate::requests::{self, Count, Kind, Refusal, Stranger};
+use crate::requests::{self, Count, Kind, Refusal, Stranger, Tenant};
 
 /// What is known of a request so far. Filled by whoever learns something; all copies are the same note.
 #[derive(Debug, Clone, Default)]
@@ -46,11 +48,21 @@ struct Learnt {
     owner: Option<(Uuid, Uuid)>,
     caller: Option<Admitted>,
     meaning: Option<&'static str>,
+    /// Of what is being looked at: the request, or an operation of a Bulk.
     quirks: Quirks,
+    /// Of the request as a whole.
+    message_quirks: Quirks,
     /// The body as it came, for the review queue.
-    sent: Option<Bytes>,
+    sent: Option<Sent>,
     /// What was refused or failed of a Bulk.
     reports: Vec<Report>,
+}
+
+/// A body, which counts as one of the large ones for as long as it is kept.
+#[derive(Debug)]
+struct Sent {
+    bytes: Bytes,
+    _place: Option<SemaphorePermit<'static>>,
 }
 
 #[derive(Debug)]
@@ -83,15 +95,22 @@ impl Note {
         }
     }
 
-    /// What came as the body of this request, whether it can be read or not. Costs no copy.
-    pub fn sent(&self, bytes: &Bytes) {
-        self.learnt().sent = Some(bytes.clone());
+    /// What came as the body of this request, whether it can be read or not, with its place among the large bodies.
+    /// Costs no copy.
+    pub fn sent(&self, bytes: &Bytes, place: Option<SemaphorePermit<'static>>) {
+        self.learnt().sent = Some(Sent { bytes: bytes.clone(), _place: place });
+    }
+
+    /// What the request as a whole departs in.
+    pub fn departs(&self, quirks: Quirks) {
+        let mut learnt = self.learnt();
+        learnt.message_quirks = learnt.message_quirks.and(quirks);
     }
 
     /// The headers and the body of this request.
     pub fn body(&self, headers: Quirks, body: &Map<String, Value>) {
         let Target { method, resource, search, .. } = self.0.0;
-        self.learnt().quirks = headers;
+        self.departs(headers);
         if !search {
             self.operation(method, resource, body);
         }
@@ -144,7 +163,7 @@ impl Note {
         };
         let report = self.review(app, target, path, status, refusal, body);
         self.learnt().reports.extend(report);
-        self.count(app, target, status, refusal, None);
+        self.count(app, target, status, refusal, None, Quirks::default());
         let mut learnt = self.learnt();
         (learnt.meaning, learnt.quirks) = (None, Quirks::default());
     }
@@ -218,7 +237,15 @@ impl Note {
         (!reports.is_empty()).then_some((learnt.owner?.0, reports))
     }
 
-    fn count(&self, app: &App, target: Target, status: StatusCode, refusal: Option<&Refusal>, source: Option<IpAddr>) {
+    fn count(
+        &self,
+        app: &App,
+        target: Target,
+        status: StatusCode,
+        refusal: Option<&Refusal>,
+        source: Option<IpAddr>,
+        message_quirks: Quirks,
+    ) {
         let learnt = self.learnt();
         let Some((organization, connection)) = learnt.owner else { return };
         let wrote = learnt.caller.as_ref().is_some_and(|caller| caller.wrote.swap(false, Ordering::Relaxed));
@@ -247,7 +274,7 @@ impl Note {
             outcome: outcome(target, status, wrote),
             status: Some(status.as_u16()),
             refusal,
-            quirks: learnt.quirks.names(),
+            quirks: learnt.quirks.and(message_quirks).names(),
             source: source.filter(|_| status == StatusCode::UNAUTHORIZED),
         };
         let request_id = learnt.caller.as_ref().map(|caller| caller.request_id);
@@ -275,14 +302,20 @@ pub async fn listen(State(app): State<Arc<App>>, mut request: Request, next: Nex
     let mut target = target(request.method(), path);
     let source = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
+    let wrong_kind = wire::bearer(request.headers()).is_some_and(|secret| secret.starts_with(key::PREFIX));
     let note = Note(Arc::new((target, Mutex::default())));
     request.extensions_mut().insert(note.clone());
     let response = next.run(request).await;
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED && note.learnt().owner.is_none() {
         let now = app.clock.now();
-        let reason = if anonymous { "TOKEN_MISSING" } else { "TOKEN_UNKNOWN" };
-        let stranger = Stranger { slug: slug.to_owned(), source, reason, hour: requests::hour(now) };
+        let reason = match (anonymous, wrong_kind) {
+            (true, _) => "TOKEN_MISSING",
+            (_, true) => "CREDENTIAL_KIND",
+            _ => "TOKEN_UNKNOWN",
+        };
+        let tenant = Tenant::Named(slug.to_owned());
+        let stranger = Stranger { tenant, interface: None, source, reason, hour: requests::hour(now) };
         app.requests.note_stranger(stranger, Count::once(now, None, None));
         return response;
     }
@@ -290,12 +323,15 @@ pub async fn listen(State(app): State<Arc<App>>, mut request: Request, next: Nex
         target.id = created(response.headers());
     }
     let refusal = response.extensions().get::<Refusal>();
-    let sent = note.learnt().sent.take();
-    let body = || serde_json::from_slice(&sent?).ok();
+    let (sent, message_quirks) = {
+        let mut learnt = note.learnt();
+        (learnt.sent.take(), learnt.message_quirks)
+    };
+    let body = || wire::parse_object(&sent?.bytes).ok();
     let below = format!("/{}", path.trim_end_matches('/'));
     let report = note.review(&app, target, below, status, refusal, body);
     note.learnt().reports.extend(report);
-    note.count(&app, target, status, refusal, source);
+    note.count(&app, target, status, refusal, source, message_quirks);
     if let Some((organization, reports)) = note.reports()
         && let Err(error) = failure::report(&app, organization, reports).await
     {

@@ -3,13 +3,12 @@
 
 use serde_json::{Map, Value};
 
+use super::patch::MAX_OPERATIONS;
 use super::query::Wanted;
 use super::quirk::member;
 use crate::domain::list::From;
 use crate::domain::search::{AttrPath, Filter, Literal, Op};
 
-/// Operations of one PATCH that are looked at.
-const MAX_OPERATIONS: usize = 100;
 /// An identity provider that wants no more than this of everything is only trying the connection.
 const TRIAL: u64 = 2;
 
@@ -125,12 +124,14 @@ pub fn touched(body: &Map<String, Value>) -> Vec<Touched<'_>> {
 }
 
 fn of_user_patch(touched: &[Touched<'_>]) -> Option<&'static str> {
-    let mut active = touched.iter().filter(|one| is(one.name, "active")).peekable();
-    active.peek()?;
-    if active.any(|one| one.value.is_some_and(is_false)) {
+    // A removal of `active` decides nothing.
+    let removal = |one: &&Touched<'_>| one.verb.eq_ignore_ascii_case("remove");
+    let mut active = touched.iter().filter(|one| is(one.name, "active") && !removal(one)).filter_map(|one| one.value);
+    let first = active.next()?;
+    if is_false(first) || active.any(is_false) {
         return Some("suspend user");
     }
-    touched.iter().all(|one| is(one.name, "active")).then_some("activate user")
+    (!first.is_null() && touched.iter().all(|one| is(one.name, "active"))).then_some("activate user")
 }
 
 fn of_group_patch(touched: &[Touched<'_>]) -> Option<&'static str> {

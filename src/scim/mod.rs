@@ -4,6 +4,7 @@
 //! JSON. Every handler takes a [`wire::Caller`], so nothing runs before the credential was judged. What must
 //! never enter: a database query, a rule about access.
 
+mod body;
 #[cfg(test)]
 mod broken_tests;
 mod bulk;
@@ -81,6 +82,7 @@ fn listened_to(tenant: Router<Arc<App>>, app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| broken_off()))
         .layer(middleware::from_fn_with_state(app.clone(), log::listen))
         .layer(middleware::from_fn(wire::name_media_type))
+        .layer(middleware::from_fn(wire::name_request))
         .with_state(app)
 }
 

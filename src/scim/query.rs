@@ -5,11 +5,13 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::quirk::{self, Quirks};
 use super::schema::MAX_RESULTS;
 use super::wire::Failure;
 use super::{cursor, filter};
 use crate::domain::document::Projection;
 use crate::domain::list::{Found, From, Query};
+use crate::domain::schema::ResourceType;
 use crate::domain::search::{AttrPath, Filter};
 use crate::error::{Error, Result, Rule};
 
@@ -38,6 +40,8 @@ pub struct Wanted {
     pub projection: Projection,
     /// Whether the client named attributes at all.
     pub projected: bool,
+    /// Whether the filter holds a text without its quotes.
+    unquoted: bool,
 }
 
 impl Wanted {
@@ -70,6 +74,7 @@ impl Wanted {
 
     fn parse(parameters: Parameters) -> Result<Self> {
         let filter = parameters.filter.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        let unquoted = filter.is_some_and(filter::filter_is_unquoted);
         let filter = filter.map(filter::parse_filter).transpose()?;
         let descending = match parameters.sort_order.as_deref().map(str::to_ascii_lowercase).as_deref() {
             None | Some("" | "ascending") => false,
@@ -86,9 +91,9 @@ impl Wanted {
         let count = number("count", parameters.count.as_deref())?;
         let (from, limit) = match &parameters.cursor {
             Some(cursor) => {
-                // RFC 9865 section 2: a page by cursor has at least one resource on it.
-                if count.is_some_and(|count| count < 1) {
-                    return Err(Error::broken(Rule::Count, "count", "must be at least 1 with a cursor"));
+                // RFC 7644 section 3.4.2.4: zero asks for the total alone.
+                if count.is_some_and(|count| count < 0) {
+                    return Err(Error::broken(Rule::Count, "count", "must not be negative with a cursor"));
                 }
                 (
                     From::Cursor(cursor::read(cursor, &question(&filter, &sort))?),
@@ -105,7 +110,13 @@ impl Wanted {
         let projection =
             Projection::parse(parameters.attributes.as_deref(), parameters.excluded_attributes.as_deref())?;
         let query = Query { filter, sort, from, limit: limit.unsigned_abs().min(MAX_RESULTS) };
-        Ok(Self { query, projection, projected })
+        Ok(Self { query, projection, projected, unquoted })
+    }
+
+    /// What the question departs in from the protocol, put to this kind of resource.
+    pub fn quirks(&self, ty: &ResourceType) -> Quirks {
+        let filter = self.query.filter.as_ref();
+        filter.map(|filter| quirk::of_filter(ty, filter, self.unquoted)).unwrap_or_default()
     }
 }
 
@@ -138,6 +149,8 @@ impl Wanted {
         let mut head = String::new();
         match self.query.from {
             From::Index(offset) => head.push_str(&format!(r#""startIndex":{},"#, offset + 1)),
+            // Without a page there are no pages beside it.
+            From::Cursor(_) if self.query.limit == 0 => {}
             From::Cursor(_) => {
                 let question = question(&self.query.filter, &self.query.sort);
                 for (name, place) in [("previousCursor", &found.previous), ("nextCursor", &found.next)] {

@@ -4,10 +4,11 @@
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
-use super::filter::parse_path;
+use super::filter::{parse_path, path_is_unquoted};
+use super::patch::{json_text, only_element};
 use crate::domain::document;
 use crate::domain::schema::{Kind, Place, Resolved, ResourceType};
-use crate::domain::search::AttrPath;
+use crate::domain::search::{AttrPath, Filter, Literal};
 
 /// Values of one body that are looked at: what one of them does, the others do as well.
 const MAX_LOOKED_AT: u32 = 1_000;
@@ -37,10 +38,22 @@ pub enum Quirk {
     ReadOnlyAttribute,
     /// An attribute that no schema of the tenant has; it was left out.
     UnknownAttribute,
+    /// RFC 7644 section 3.5.2: a PATCH has one or more operations.
+    EmptyOperations,
+    /// RFC 7644 section 3.5.2: the value of an operation is JSON, not text that holds JSON.
+    JsonText,
+    /// RFC 7644 section 3.5.2: a single element is no list of one.
+    ListOfOne,
+    /// RFC 7643 section 2.4: a plain value is no object.
+    PlainValueAsObject,
+    /// RFC 8259 section 8.1: JSON text begins without a byte order mark.
+    ByteOrderMark,
+    /// RFC 7644 section 3.4.2.2: a text in a filter stands in double quotes.
+    UnquotedValue,
 }
 
 impl Quirk {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 17] = [
         Self::OpInCapitals,
         Self::BooleanAsString,
         Self::PathAsName,
@@ -52,6 +65,12 @@ impl Quirk {
         Self::PlainJson,
         Self::ReadOnlyAttribute,
         Self::UnknownAttribute,
+        Self::EmptyOperations,
+        Self::JsonText,
+        Self::ListOfOne,
+        Self::PlainValueAsObject,
+        Self::ByteOrderMark,
+        Self::UnquotedValue,
     ];
 
     /// The name in the request log.
@@ -68,17 +87,32 @@ impl Quirk {
             Self::PlainJson => "PLAIN_JSON",
             Self::ReadOnlyAttribute => "READ_ONLY_ATTRIBUTE",
             Self::UnknownAttribute => "UNKNOWN_ATTRIBUTE",
+            Self::EmptyOperations => "EMPTY_OPERATIONS",
+            Self::JsonText => "JSON_TEXT",
+            Self::ListOfOne => "LIST_OF_ONE",
+            Self::PlainValueAsObject => "PLAIN_VALUE_AS_OBJECT",
+            Self::ByteOrderMark => "BYTE_ORDER_MARK",
+            Self::UnquotedValue => "UNQUOTED_VALUE",
         }
     }
 }
 
 /// A set of departures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Quirks(u16);
+pub struct Quirks(u32);
 
 impl Quirks {
     fn add(&mut self, quirk: Quirk) {
         self.0 |= 1 << quirk as u16;
+    }
+
+    /// The set of one departure, or the empty one.
+    pub fn one_if(quirk: Quirk, departs: bool) -> Self {
+        let mut quirks = Self::default();
+        if departs {
+            quirks.add(quirk);
+        }
+        quirks
     }
 
     /// Both sets in one.
@@ -104,7 +138,7 @@ pub fn of_headers(headers: &HeaderMap) -> Quirks {
 
 /// What the body of a POST or PUT, or with `patch` of a PATCH, departs in.
 pub fn of_body(ty: &ResourceType, patch: bool, body: &Map<String, Value>) -> Quirks {
-    let mut look = Look { ty, found: Quirks::default(), left: MAX_LOOKED_AT };
+    let mut look = Look { ty, patch, found: Quirks::default(), left: MAX_LOOKED_AT };
     if !body.keys().any(|key| key.eq_ignore_ascii_case("schemas")) {
         look.found.add(Quirk::NoSchemas);
     }
@@ -115,8 +149,47 @@ pub fn of_body(ty: &ResourceType, patch: bool, body: &Map<String, Value>) -> Qui
     look.found
 }
 
+/// What the filter of a query departs in; `unquoted` says whether a text stands in it without its quotes.
+pub fn of_filter(ty: &ResourceType, filter: &Filter, unquoted: bool) -> Quirks {
+    Quirks::one_if(Quirk::UnquotedValue, unquoted || compares_text_with_word(ty, filter))
+}
+
+/// Whether a text is compared with a bare number, `true` or `false`, which are read as that text.
+fn compares_text_with_word(ty: &ResourceType, filter: &Filter) -> bool {
+    let is_text = |path: &AttrPath| {
+        let found = ty.resolve(path);
+        let kind = found.map(|found| match found.sub {
+            None if found.attribute.kind == Kind::Complex => found.attribute.sub("value").map(|sub| sub.kind),
+            sub => Some(sub.unwrap_or(found.attribute).kind),
+        });
+        matches!(kind.flatten(), Some(Kind::String | Kind::Reference | Kind::Binary))
+    };
+    match filter {
+        Filter::And(all) | Filter::Or(all) => all.iter().any(|inner| compares_text_with_word(ty, inner)),
+        Filter::Not(inner) => compares_text_with_word(ty, inner),
+        Filter::Compare(path, _, Literal::Number(_) | Literal::Bool(_)) => is_text(path),
+        Filter::Element(path, inner) => element_compares_text_with_word(path, inner, &is_text),
+        Filter::Compare(..) | Filter::Present(_) => false,
+    }
+}
+
+fn element_compares_text_with_word(of: &AttrPath, filter: &Filter, is_text: &dyn Fn(&AttrPath) -> bool) -> bool {
+    match filter {
+        Filter::And(all) | Filter::Or(all) => {
+            all.iter().any(|inner| element_compares_text_with_word(of, inner, is_text))
+        }
+        Filter::Not(inner) => element_compares_text_with_word(of, inner, is_text),
+        Filter::Compare(sub, _, Literal::Number(_) | Literal::Bool(_)) => {
+            is_text(&AttrPath { sub: Some(sub.name.clone()), ..of.clone() })
+        }
+        Filter::Compare(..) | Filter::Present(_) | Filter::Element(..) => false,
+    }
+}
+
 struct Look<'a> {
     ty: &'a ResourceType,
+    /// Whether the body is that of a PATCH.
+    patch: bool,
     found: Quirks,
     left: u32,
 }
@@ -129,7 +202,11 @@ impl Look<'_> {
     }
 
     fn operations(&mut self, body: &Map<String, Value>) {
-        for operation in member(body, "Operations").and_then(Value::as_array).into_iter().flatten() {
+        let operations = member(body, "Operations").and_then(Value::as_array);
+        if operations.is_some_and(Vec::is_empty) {
+            self.found.add(Quirk::EmptyOperations);
+        }
+        for operation in operations.into_iter().flatten() {
             let Some(operation) = operation.as_object().filter(|_| self.more()) else { return };
             let verb = member(operation, "op").and_then(Value::as_str).unwrap_or_default();
             if verb.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -137,15 +214,34 @@ impl Look<'_> {
             }
             let value = member(operation, "value").unwrap_or(&Value::Null);
             let path = member(operation, "path").and_then(Value::as_str).map(str::trim).unwrap_or_default();
-            match (path, value) {
-                ("", Value::Object(fields)) => self.attributes(fields),
-                ("", _) => {}
-                (path, value) => self.at(verb, path, value),
+            if !path.is_empty() {
+                self.at(verb, path, value);
+                continue;
+            }
+            let parsed = self.json_text(value);
+            let value = self.only_element(parsed.as_ref().unwrap_or(value));
+            if let Value::Object(fields) = value {
+                self.attributes(fields);
             }
         }
     }
 
+    fn json_text(&mut self, value: &Value) -> Option<Value> {
+        let parsed = json_text(value)?;
+        self.found.add(Quirk::JsonText);
+        Some(parsed)
+    }
+
+    fn only_element<'v>(&mut self, value: &'v Value) -> &'v Value {
+        let Some(only) = only_element(value) else { return value };
+        self.found.add(Quirk::ListOfOne);
+        only
+    }
+
     fn at(&mut self, verb: &str, path: &str, value: &Value) {
+        if path.contains('[') && path_is_unquoted(path) {
+            self.found.add(Quirk::UnquotedValue);
+        }
         let Ok(path) = parse_path(path) else { return };
         let removal = verb.eq_ignore_ascii_case("remove");
         if removal && value.is_null() {
@@ -156,10 +252,14 @@ impl Look<'_> {
         if removal && path.filter.is_none() && found.attribute.name == "members" {
             self.found.add(Quirk::RemoveWithValue);
         }
-        if path.filter.is_some() && found.sub.is_none() {
-            return self.element(found, value);
+        if path.filter.is_none() {
+            return self.attribute(found, value);
         }
-        self.attribute(found, value);
+        let value = self.only_element(value);
+        match found.sub {
+            None => self.element(found, value),
+            Some(_) => self.attribute(found, value),
+        }
     }
 
     fn attributes(&mut self, fields: &Map<String, Value>) {
@@ -185,7 +285,10 @@ impl Look<'_> {
                         }
                     }
                 }
-                None if key.contains('[') => self.found.add(Quirk::PathAsName),
+                None if key.contains('[') => {
+                    self.found.add(Quirk::PathAsName);
+                    self.at("replace", key, value);
+                }
                 None => self.found.add(Quirk::UnknownAttribute),
             }
         }
@@ -193,6 +296,12 @@ impl Look<'_> {
 
     fn attribute(&mut self, found: Resolved<'_>, value: &Value) {
         let attribute = found.sub.unwrap_or(found.attribute);
+        if self.patch
+            && attribute.kind == Kind::Complex
+            && let Some(parsed) = self.json_text(value)
+        {
+            return self.attribute(found, &parsed);
+        }
         match value {
             Value::Null => self.found.add(Quirk::Null),
             _ if found.read_only() => self.found.add(Quirk::ReadOnlyAttribute),
@@ -217,6 +326,9 @@ impl Look<'_> {
         match element {
             Value::Null => self.found.add(Quirk::Null),
             Value::String(_) if found.attribute.name == "members" => self.found.add(Quirk::MemberNotObject),
+            one if found.sub.is_none() && document::wraps_plain(found.attribute, one) => {
+                self.found.add(Quirk::PlainValueAsObject);
+            }
             Value::Object(fields) if found.sub.is_none() => {
                 for (key, value) in fields {
                     match found.attribute.sub(key) {
@@ -310,12 +422,32 @@ mod tests {
             (json!({ "op": "add", "path": "emails", "value": [{ "value": "x", "type": null }] }), "NULL"),
             (json!({ "op": "replace", "value": { "id": "7" } }), "READ_ONLY_ATTRIBUTE"),
             (json!({ "op": "replace", "value": { "shoeSize": "7" } }), "UNKNOWN_ATTRIBUTE"),
+            (json!({ "op": "add", "path": "emails", "value": "[{\"value\":\"a@x\"}]" }), "JSON_TEXT"),
+            (json!({ "op": "add", "path": "members", "value": ["{\"value\":\"7\"}"] }), "JSON_TEXT"),
+            (json!({ "op": "add", "value": "{\"nickName\":\"A\"}" }), "JSON_TEXT"),
+            (
+                json!({ "op": "replace", "path": "emails[type eq \"work\"]", "value": [{ "value": "x" }] }),
+                "LIST_OF_ONE",
+            ),
+            (json!({ "op": "replace", "path": "emails[type eq work].value", "value": "x" }), "UNQUOTED_VALUE"),
         ] {
             assert_eq!(patch(operation.clone()), [name], "{operation}");
         }
         assert_eq!(of(user(), false, json!({ "userName": "a", "groups": [] })), ["READ_ONLY_ATTRIBUTE"]);
         assert_eq!(of(user(), false, json!({ "userName": "a", USER: { "shoeSize": 7 } })), ["UNKNOWN_ATTRIBUTE"]);
         assert_eq!(of_body(user(), false, &Map::new()).names(), ["NO_SCHEMAS"]);
+        assert_eq!(of(user(), true, json!({ "Operations": [] })), ["EMPTY_OPERATIONS"]);
+        for (text, unquoted) in [
+            ("userName eq jane@x.example", true),
+            ("externalId eq 7", true),
+            ("emails[value eq 7]", true),
+            ("userName eq \"7\"", false),
+            ("active eq true", false),
+        ] {
+            let filter = crate::scim::filter::parse_filter(text).unwrap();
+            let quirks = of_filter(user(), &filter, crate::scim::filter::filter_is_unquoted(text));
+            assert_eq!(quirks.names() == ["UNQUOTED_VALUE"], unquoted, "{text}");
+        }
         let mut headers = HeaderMap::new();
         assert!(of_headers(&headers).names().is_empty());
         headers.insert("content-type", "application/scim+json".parse().unwrap());

@@ -23,6 +23,9 @@ pub async fn search(caller: Caller, Body(body): Body) -> Result<Response, Failur
 
 /// Users come first, then groups; a page may hold the end of the ones and the beginning of the others.
 async fn page(caller: &Caller, wanted: &Wanted) -> Result<Response, Failure> {
+    for ty in [&caller.types.user, &caller.types.group] {
+        caller.note.departs(wanted.quirks(ty));
+    }
     caller.note.means(meaning::of_search("/", wanted));
     let From::Index(offset) = wanted.query.from else {
         return Err(

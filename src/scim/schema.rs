@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::bulk;
 use super::query::DEFAULT_RESULTS;
 use crate::domain::extension::Types;
-use crate::domain::schema::{Attribute, Kind, ResourceType, Schema};
+use crate::domain::schema::{Attribute, GROUP, Kind, ResourceType, Schema, USER, common};
 
 /// The largest page of a list (RFC 7643 section 5, `filter.maxResults`).
 pub const MAX_RESULTS: u64 = 200;
@@ -87,12 +87,16 @@ fn render_resource_type(ty: &ResourceType, base_url: &str) -> Value {
 }
 
 fn render_schema(schema: &Schema, base_url: &str) -> Value {
+    // RFC 7643 section 3.1 has `externalId` in every resource. Clients offer for mapping what they find here, so the core
+    // schemas list it; the other common attributes are this server's to write.
+    let is_core = [USER, GROUP].contains(&schema.urn.as_str());
+    let common = common().iter().filter(|attribute| is_core && attribute.name == "externalId");
     json!({
         "schemas": [SCHEMA],
         "id": schema.urn,
         "name": schema.name,
         "description": schema.description,
-        "attributes": schema.attributes.iter().map(render_attribute).collect::<Vec<_>>(),
+        "attributes": schema.attributes.iter().chain(common).map(render_attribute).collect::<Vec<_>>(),
         "meta": { "resourceType": "Schema", "location": format!("{base_url}/Schemas/{}", schema.urn) },
     })
 }
@@ -126,7 +130,7 @@ fn render_attribute(attribute: &Attribute) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::schema::{ENTERPRISE, GROUP, USER, group, user};
+    use crate::domain::schema::{ENTERPRISE, group, user};
 
     const BASE: &str = "https://id.example/scim/v2/acme";
 
@@ -190,8 +194,10 @@ mod tests {
         for schema in schemas(&types(), BASE) {
             let attributes = schema["attributes"].as_array().unwrap();
             attributes.iter().for_each(check);
-            let common = ["id", "externalId", "meta", "schemas"];
+            let common = ["id", "meta", "schemas"];
             assert!(attributes.iter().all(|attribute| !common.contains(&attribute["name"].as_str().unwrap())));
+            let core = schema["id"] != ENTERPRISE;
+            assert_eq!(attributes.iter().any(|attribute| attribute["name"] == "externalId"), core);
         }
     }
 

@@ -22,6 +22,9 @@ type Answer = Result<Response, Failure>;
 /// RFC 7644 section 3.3.
 pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
     let user = user::create(&caller.cx, body).await?;
+    if !user::sees_users(&caller.cx) {
+        return Ok(wire::unread(StatusCode::CREATED, user.version, &location(&user, &caller.base_url)));
+    }
     // Whoever has just come is in no group; whoever was reactivated may be.
     match user.version {
         1 => shown(&caller, StatusCode::CREATED, &user, &[], &wanted.projection),
@@ -44,6 +47,15 @@ pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, h
     let answer = shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)?;
     reads::one(&caller, Kind::User, &wanted, user.id, user.version);
     Ok(answer)
+}
+
+/// The account after a PUT or a PATCH, for a token that may see it.
+fn changed(caller: &Caller, listed: &Listed, projection: &Projection) -> Answer {
+    let Listed { user, groups } = listed;
+    match user::sees_users(&caller.cx) {
+        true => shown(caller, StatusCode::OK, user, groups, projection),
+        false => Ok(wire::unread(StatusCode::NO_CONTENT, user.version, &location(user, &caller.base_url))),
+    }
 }
 
 fn wants_groups(wanted: &Wanted) -> bool {
@@ -70,8 +82,8 @@ pub async fn replace(
     Body(body): Body,
 ) -> Answer {
     let preconditions = Preconditions::of(&headers);
-    let Listed { user, groups } = replaced(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
-    shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)
+    let listed = replaced(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    changed(&caller, &listed, &wanted.projection)
 }
 
 /// The account after a PUT, alone or in a Bulk.
@@ -104,8 +116,8 @@ pub async fn patch(
     Body(body): Body,
 ) -> Answer {
     let preconditions = Preconditions::of(&headers);
-    let Listed { user, groups } = patched(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
-    shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)
+    let listed = patched(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    changed(&caller, &listed, &wanted.projection)
 }
 
 /// The account after a PATCH, alone or in a Bulk.
@@ -140,6 +152,7 @@ fn user_id(text: &str) -> Result<Uuid> {
 }
 
 async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
+    caller.note.departs(wanted.quirks(&caller.types.user));
     caller.note.means(meaning::of_search("Users", wanted));
     let found = found(caller, wanted, &wanted.query).await?;
     reads::page(caller, Kind::User, wanted, &found);
@@ -171,7 +184,7 @@ fn render(caller: &Caller, user: &User, groups: &[GroupOf], projection: &Project
         let groups = groups.iter().map(|group| {
             json!({
                 "value": group.id, "$ref": format!("{base_url}/Groups/{}", group.id),
-                "display": group.display_name, "type": "direct",
+                "display": group.display_name, "type": if group.direct { "direct" } else { "indirect" },
             })
         });
         added.insert("groups".into(), groups.collect());

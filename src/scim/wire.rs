@@ -11,19 +11,21 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::body;
 use super::log::Note;
-use super::quirk;
+use super::quirk::{self, Quirk, Quirks};
 use crate::context::{App, Cx};
 use crate::domain::document::Projection;
 use crate::domain::extension::{Types, types};
 use crate::domain::schema::ResourceType;
-use crate::domain::{organization, token};
+use crate::domain::{key, organization, token};
 use crate::error::{Error, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::requests::Refusal;
 
 /// Largest body of a single request, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
 
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 const MEDIA_TYPE: &str = "application/scim+json";
 const JSON: &str = "application/json";
 const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
@@ -59,10 +61,13 @@ impl FromRequestParts<Arc<App>> for Caller {
         let secret = bearer(&parts.headers).ok_or(Error::Unauthenticated(
             "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
         ))?;
+        if secret.starts_with(key::PREFIX) {
+            return Err(API_KEY.into());
+        }
         let slug = slug(parts)?;
         let from = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
         let from = from.map(|peer| peer.0.ip().to_string());
-        let request_id = request_id(&parts.headers);
+        let request_id = parts.extensions.get().map_or_else(|| request_id(&parts.headers), |RequestId(id)| *id);
         let presented = token::present(app, secret).await?;
         note.presented(presented.organization(), presented.connection());
         let cx = presented.admit(app, &slug, from, request_id)?;
@@ -78,8 +83,13 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
+/// What a client with an API key is told.
+const API_KEY: Error = Error::Unauthenticated(
+    "this is an API key (rck_), which opens the management API; send a token (rcs_) of the connection here",
+);
+
 /// The credential of RFC 6750; the scheme in any case.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, secret) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
@@ -114,6 +124,21 @@ fn readable(headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
+/// The id of a request; the ledger, the request log and the answer name the same.
+#[derive(Debug, Clone, Copy)]
+struct RequestId(Uuid);
+
+/// Around every SCIM request: whatever its status, the answer says under which id the request was recorded.
+pub async fn name_request(mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id));
+    let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
 /// Around every SCIM request: names the answer by the type that the client reads.
 pub async fn name_media_type(request: Request, next: Next) -> Response {
     let readable = readable(request.headers());
@@ -133,21 +158,53 @@ impl FromRequest<Arc<App>> for Body {
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
         let (note, headers) = (Note::of(request.extensions()), quirk::of_headers(request.headers()));
         let bytes = payload(request, app, MAX_BODY).await?;
-        note.sent(&bytes);
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(object)) => {
-                note.body(headers, &object);
-                Ok(Self(object))
-            }
-            Ok(_) => Err(Error::broken(Rule::Syntax, "body", "must be a JSON object").into()),
-            Err(error) => Err(not_json("body", &error).into()),
-        }
+        note.sent(&bytes, None);
+        let object = parse_object(&bytes)?;
+        note.body(headers, &object);
+        Ok(Self(object))
     }
 }
 
-/// The body as it came. `max` is what the route's limit is, for the refusal to say.
+/// The JSON object that a body holds.
+///
+/// # Errors
+/// [`Rule::Syntax`] for anything else.
+pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>> {
+    // Only a group may be larger than this, and only by its members.
+    let parsed = if bytes.len() > MAX_BODY { body::parse_thinned(bytes) } else { serde_json::from_slice(bytes) };
+    match parsed {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Error::broken(Rule::Syntax, "body", "must be a JSON object")),
+        Err(error) => Err(not_json("body", &error)),
+    }
+}
+
+/// The body as it came, without a byte order mark. `max` is what the route's limit is, for the refusal to say.
 pub async fn payload(request: Request, app: &Arc<App>, max: usize) -> Result<Bytes, Failure> {
-    if let Some(given) = request.headers().get(header::CONTENT_TYPE) {
+    check_media_type(request.headers())?;
+    let note = Note::of(request.extensions());
+    let bytes = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(max),
+        status => Failure::plain(status, "the body could not be read"),
+    })?;
+    Ok(without_mark(bytes, &note))
+}
+
+/// The refusal of a body above `max` bytes.
+pub fn too_large(max: usize) -> Failure {
+    Failure::too_large(format!("a request here may have at most {max} bytes"))
+}
+
+/// RFC 8259 section 8.1 lets a parser ignore a byte order mark.
+pub fn without_mark(bytes: Bytes, note: &Note) -> Bytes {
+    let marked = bytes.starts_with(BYTE_ORDER_MARK);
+    note.departs(Quirks::one_if(Quirk::ByteOrderMark, marked));
+    if marked { bytes.slice(BYTE_ORDER_MARK.len()..) } else { bytes }
+}
+
+/// Refuses a body that says that it is no JSON.
+pub fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
+    if let Some(given) = headers.get(header::CONTENT_TYPE) {
         let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         // Okta and others send plain JSON (RFC 7644 section 3.1 asks for the SCIM type).
         if ![MEDIA_TYPE, JSON].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
@@ -155,10 +212,7 @@ pub async fn payload(request: Request, app: &Arc<App>, max: usize) -> Result<Byt
             return Err(Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }
     }
-    Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_large(format!("a request here may have at most {max} bytes")),
-        status => Failure::plain(status, "the body could not be read"),
-    })
+    Ok(())
 }
 
 /// What is said of text that cannot be parsed.
@@ -240,6 +294,13 @@ pub fn resource(status: StatusCode, body: String, version: i64, location: &str) 
             response.headers_mut().insert(name, value);
         }
     }
+    response
+}
+
+/// The answer to a write by a token that may not read the resource: its place and its version, and no body.
+pub fn unread(status: StatusCode, version: i64, location: &str) -> Response {
+    let mut response = resource(status, String::new(), version, location);
+    response.headers_mut().remove(header::CONTENT_TYPE);
     response
 }
 
@@ -338,14 +399,6 @@ impl IntoResponse for Failure {
         }
         response.extensions_mut().insert(self.refusal);
         response
-    }
-}
-
-/// What the token's scopes do not let it read is left out of an answer; the request that it belongs to stands.
-pub fn visible<T: Default>(found: Result<T>) -> Result<T> {
-    match found {
-        Err(Error::Forbidden(_)) => Ok(T::default()),
-        found => found,
     }
 }
 

@@ -144,7 +144,8 @@ impl Db {
     /// are many.
     pub(super) fn for_tenant(&self) -> Self {
         let share = |size: usize| Arc::new(Semaphore::new(if size > 4 { size / 2 } else { (size * 3 / 4).max(1) }));
-        let share = Share { statements: share(self.statements.size()), transactions: share(self.transactions.size()) };
+        let share =
+            Share { statements: share(self.statements.max_size()), transactions: share(self.transactions.max_size()) };
         Self { share: Some(share), ..self.clone() }
     }
 

@@ -2,15 +2,18 @@
 
 mod alike;
 mod db;
+mod erased;
 mod failure;
 mod gather;
 mod group_commit;
 mod health;
 mod lease;
 mod pool;
+pub mod probe;
 mod transaction;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +65,8 @@ pub struct Store {
     pub health: StorageHealth,
     group_commit: Arc<GroupCommit>,
     alike: Arc<Alike>,
+    /// Whether values were erased whose remains may still be in the file.
+    erased: Arc<AtomicBool>,
     registry: PoolRegistry,
     /// The ways of the tenants that were seen, each with its share.
     tenants: Arc<Mutex<HashMap<Uuid, Arc<Db>>>>,
@@ -91,6 +96,7 @@ impl Store {
                 health: registry.health(),
                 group_commit: Arc::default(),
                 alike: Arc::default(),
+                erased: Arc::default(),
                 registry,
                 tenants: Arc::default(),
                 url: url.into(),
@@ -111,6 +117,7 @@ impl Store {
                 health: registry.health(),
                 group_commit: Arc::default(),
                 alike: Arc::default(),
+                erased: Arc::default(),
                 registry,
                 tenants: Arc::default(),
                 url: url.into(),
@@ -270,5 +277,7 @@ fn sqlite(options: SqliteConnectOptions, cache: &'static str) -> SqliteConnectOp
         // A page of a list, so that the thread that reads it need not wait for the task that takes the rows.
         .row_buffer_size(256)
         .pragma("cache_size", cache)
+        // What an erasure takes away is overwritten, and not only no longer found.
+        .pragma("secure_delete", "on")
         .pragma("temp_store", "memory")
 }

@@ -209,7 +209,7 @@ impl ConnectionPool {
     }
 
     /// How many connections it may have.
-    pub(super) fn size(&self) -> usize {
+    pub(super) fn max_size(&self) -> usize {
         self.pool.status().max_size
     }
 

@@ -68,7 +68,10 @@ async fn a_change_is_seen_before_it_is_made() {
     assert_eq!(preview["losses"]["nodes"], json!([one("ada", "Nurse")]));
     assert_eq!(
         preview["warnings"],
-        json!([{ "kind": "GAINS_MANAGEMENT_ROLE", "userCount": 1, "role": { "name": "Chief" } }])
+        json!([
+            { "kind": "GAINS_MANAGEMENT_ROLE", "userCount": 1, "role": { "name": "Chief" } },
+            { "kind": "MAPPING_ENDS", "userCount": 1, "role": { "name": "Nurse" } },
+        ])
     );
     // Nothing happened but that somebody looked.
     assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 1);

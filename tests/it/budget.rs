@@ -227,7 +227,7 @@ async fn what_identity_providers_do_all_day_stays_within_its_budget() {
     // Nothing changes, so nothing is written.
     meter.scim("PATCH", &path, replace("title", json!("Countess"))).await.is(200).within(3, 3);
     meter.scim("PATCH", &path, replace("active", json!(false))).await.is(200).within(9, 4);
-    meter.scim("DELETE", &path, Value::Null).await.is(204).within(14, 11);
+    meter.scim("DELETE", &path, Value::Null).await.is(204).within(15, 12);
     meter.end().await;
 }
 

@@ -1,5 +1,6 @@
 //! The command line, on which scripts depend.
 
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 
@@ -35,28 +36,55 @@ async fn bootstrap_prints_what_there_is_to_begin_with() {
     let printed = ok(&database, &public);
     assert_eq!(printed.trim_end().lines().count(), 1);
     let made: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(keys(&made), ["organization", "connection", "scim", "graphql"]);
+    assert_eq!(keys(&made), ["organization", "connection", "scim", "graphql", "made", "live"]);
     assert_eq!(keys(&made["organization"]), ["id", "slug"]);
     assert_eq!(keys(&made["connection"]), ["id", "name"]);
     assert_eq!(keys(&made["scim"]), ["base_url", "users_url", "groups_url", "token"]);
-    assert_eq!(keys(&made["graphql"]), ["url", "api_key"]);
+    assert_eq!(keys(&made["graphql"]), ["url", "api_key", "api_key_expires_at", "other_live_keys"]);
+    assert_eq!(made["graphql"]["other_live_keys"], 0);
     assert_eq!((&made["organization"]["slug"], &made["connection"]["name"]), (&"acme".into(), &"Entra".into()));
     assert_eq!(made["scim"]["base_url"], "https://id.example/pp/scim/v2/acme");
     assert_eq!(made["scim"]["users_url"], "https://id.example/pp/scim/v2/acme/Users");
     assert_eq!(made["scim"]["groups_url"], "https://id.example/pp/scim/v2/acme/Groups");
     assert_eq!(made["graphql"]["url"], "https://id.example/pp/graphql");
 
-    // A second run finds the same organization and connection and adds a further token and key.
-    let again: Value = serde_json::from_str(&ok(&database, &flags)).unwrap();
+    assert_eq!((&made["made"]["organization"], &made["made"]["connection"]), (&json!(true), &json!(true)));
+    assert_eq!((&made["live"]["scim_tokens"], &made["live"]["api_keys"]), (&json!(1), &json!(1)));
+
+    // A second run says what it found, and makes a further token and key only when it is told to.
+    let refused = complaint(rolecall(&database, &flags));
+    for word in ["acme", "Entra", "1 live SCIM token", "1 live API key", "--new-credentials"] {
+        assert!(refused.contains(word), "{word}: {refused}");
+    }
+    let other = complaint(rolecall(
+        &database,
+        &["bootstrap", "--organization", "acme", "--connection", "Entra", "--provider", "OKTA", "--new-credentials"],
+    ));
+    assert!(other.contains("ENTRA_ID") && other.contains("OKTA"), "{other}");
+    let more = ["bootstrap", "--organization", "acme", "--connection", "Entra", "--json", "--new-credentials"];
+    let again: Value = serde_json::from_str(&ok(&database, &more)).unwrap();
+    assert_eq!((&again["made"]["organization"], &again["made"]["connection"]), (&json!(false), &json!(false)));
+    assert_eq!((&again["live"]["scim_tokens"], &again["live"]["api_keys"]), (&json!(2), &json!(2)));
     assert_eq!((&again["organization"], &again["connection"]), (&made["organization"], &made["connection"]));
     assert_ne!(again["scim"]["token"], made["scim"]["token"]);
     assert_ne!(again["graphql"]["api_key"], made["graphql"]["api_key"]);
+    assert_eq!(again["graphql"]["other_live_keys"], 1);
+    let end = |made: &Value| made["graphql"]["api_key_expires_at"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    let days = |made: &Value| (end(made) - Utc::now()).num_hours() as f64 / 24.0;
+    assert!((days(&made) - 30.0).abs() < 1.0, "{made}");
+    let longer = [flags.as_slice(), &["--key-days", "90"]].concat();
+    let longer: Value = serde_json::from_str(&ok(&database, &longer)).unwrap();
+    assert!((days(&longer) - 90.0).abs() < 1.0, "{longer}");
     let server = Server::start(&database).await;
     for bootstrapped in [&made, &again] {
         server.scim(bootstrapped).get("/Users").await.is(200);
     }
-    let text = ok(&database, &flags[..flags.len() - 1]);
+    // A further connection is made with credentials of its own.
+    let text = ok(&database, &["bootstrap", "--organization", "acme", "--connection", "Okta", "--provider", "OKTA"]);
     assert!(text.contains("SCIM token") && !text.contains('{'));
+    assert!(text.contains("acme (found)") && text.contains("Okta (made)"), "{text}");
+    assert!(text.contains("SCIM tokens of the connection: 1, API keys of the organization: 3"), "{text}");
+    assert!(text.contains("ends on "), "{text}");
     database.drop().await;
 }
 
@@ -67,7 +95,8 @@ async fn bootstrap_works_beside_a_running_server() {
     let made = bootstrap(&database);
     let scim = server.scim(&made);
     let id = scim.user("ada").await;
-    server.scim(&bootstrap(&database)).get(&format!("/Users/{id}")).await.is(200);
+    let more = ok(&database, &["bootstrap", "--organization", "acme", "--json", "--new-credentials"]);
+    server.scim(&serde_json::from_str(&more).unwrap()).get(&format!("/Users/{id}")).await.is(200);
     let wrong = run(&database, &["bootstrap", "--organization", "Not A Slug", "--json"]);
     assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("slug"));
     database.drop().await;
@@ -108,7 +137,7 @@ async fn bad_configuration_is_one_clear_line() {
         assert!(with(&flags, &[]).contains("--graphql-operations"), "{text}");
     }
     for key in ["short", "not base64 at all!", ""] {
-        assert!(with(&["migrate"], &[("ROLECALL_MASTER_KEY", key)]).contains("ROLECALL_MASTER_KEY"), "{key}");
+        assert!(with(&["serve"], &[("ROLECALL_MASTER_KEY", key)]).contains("ROLECALL_MASTER_KEY"), "{key}");
     }
     let file = database.folder().join("issuers.json");
     for text in ["", "{}", r#"{ "issuers": [{ "issuer": "x", "audience": "x", "organizations": ["acme"] }] }"#] {
@@ -117,7 +146,19 @@ async fn bad_configuration_is_one_clear_line() {
     }
     assert!(with(&["serve", "--issuers", "nowhere.json"], &[]).contains("nowhere.json"));
     assert!(with(&["bootstrap", "--organization", "acme", "--provider", "ACME"], &[]).contains("--provider"));
-    assert!(with(&["audit", "verify", "--organization", "nobody"], &[]).contains("nobody"));
+    for networks in ["10.0.0.0/40", "proxy.example", "0.0.0.0/0", "::/0"] {
+        assert!(with(&["serve", "--trusted-proxies", networks], &[]).contains("--trusted-proxies"), "{networks}");
+    }
+    for url in
+        ["postgres://u:secret-word@db.example/x?sslmode=prefer", "postgres://u:secret-word@db.example/x?sslmode=allow"]
+    {
+        let said = with(&["serve"], &[("ROLECALL_DATABASE_URL", url)]);
+        assert!(said.contains("sslmode=require") && !said.contains("secret-word"), "{said}");
+    }
+    let both = [("ROLECALL_MASTER_KEY", MASTER_KEY), ("ROLECALL_MASTER_KEY_FILE", "master.key")];
+    assert!(with(&["serve"], &both).contains("--master-key-file"));
+    bootstrap(&database);
+    assert!(with(&["audit", "verify", "--organization", "elsewhere"], &[]).contains("elsewhere"));
     database.drop().await;
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rolecall::config::{Config, Graphql};
+use rolecall::config::{Config, Graphql, KeySource};
 use rolecall::context::App;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
@@ -81,16 +81,19 @@ impl Database {
         Config {
             database_url: self.url.clone(),
             data_dir: self.folder().to_owned(),
-            master_key: Some(MASTER_KEY.into()),
+            master_key: KeySource::Text(MASTER_KEY.into()),
+            new_master_key: None,
             public_url: "https://scim.example".into(),
             scim_enabled: true,
             metrics: false,
             scim_rate_limit: 100_000,
             pull_private_addresses: false,
             pull_timeout: rolecall::config::DEFAULT_PULL_TIMEOUT,
+            api_key_days: rolecall::config::DEFAULT_API_KEY_DAYS,
             // Walks along the whole schema spend more than anybody does.
             graphql: Graphql { cost_limit: 0, ..Graphql::default() },
             issuers: Vec::new(),
+            trusted_proxies: Default::default(),
         }
     }
 

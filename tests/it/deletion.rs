@@ -288,12 +288,19 @@ fn id_or_instant(column: &Column) -> bool {
 /// What an erasure leaves, and why it may.
 const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("seaql_migrations", &["version"], "the names of migrations"),
-    ("instance", &["master_key_fingerprint", "signing_key"], "the installation's keys"),
+    (
+        "instance",
+        &["master_key_fingerprint", "next_key_fingerprint", "old_key_fingerprint"],
+        "digests of the installation's keys",
+    ),
+    ("signing_key", &["public_key", "sealed"], "the installation's keys"),
+    ("replica", &["fingerprints"], "digests of the installation's keys"),
     (
         "organization",
         &["slug", "name", "data_key", "integration_mode", "verified_domains"],
         "settings of a company, not of a person",
     ),
+    ("signed_head", &["signature"], "a signature over a hash over hashes"),
     ("ledger_head", &["hash"], "a hash over hashes"),
     (
         "connection",
@@ -305,7 +312,11 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["hash", "last_four", "scopes", "last_used_from"],
         "an identity provider's credential, and its address",
     ),
-    ("api_key", &["name", "hash", "last_four", "permissions"], "a script's credential"),
+    (
+        "api_key",
+        &["name", "hash", "last_four", "permissions", "owner_subject"],
+        "a script's credential and who answers for it",
+    ),
     (
         "group",
         &["external_id", "display_name", "display_name_key", "document", "search"],

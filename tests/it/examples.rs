@@ -168,7 +168,13 @@ fn printed(output: &Output) -> String {
 #[tokio::test]
 async fn a_script_rotates_a_token() {
     let world = World::new().await;
-    let needs = [Permission::IamRead, Permission::TokenManage];
+    let needs = [
+        Permission::IamRead,
+        Permission::TokenManage,
+        Permission::UserRead,
+        Permission::UserWrite,
+        Permission::AccessWrite,
+    ];
     let output = script(&world, "rotate-token.sh", &["Identity provider", "0"], "", &needs).await;
     let token = printed(&output).trim().to_owned();
     assert!(token.starts_with("rcs_"), "{output:?}");
@@ -212,6 +218,19 @@ async fn a_script_makes_the_mappings_those_of_a_file() {
     assert_eq!((world.count(open, [one.into()]).await, world.count(open, [two.into()]).await), (1, 1));
     assert_eq!(world.count("event WHERE action = 'access.changed'", []).await, 1, "one transaction");
     assert_eq!(printed(&script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await), "nothing to do\n");
+    // An empty file, and one that is not to be read, end nothing.
+    for (file, words) in
+        [("", "no line"), ("\n\n", "no line"), ("Surgery Doctor\n", "not a group"), ("Surgery\t\n", "not a group")]
+    {
+        let output = script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await;
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words), "{output:?}");
+        assert_eq!((world.count(open, [one.into()]).await, world.count(open, [two.into()]).await), (1, 1));
+    }
+    // Nobody is in Surgery, and its mapping is named all the same.
+    let output = script(&world, "edit-mappings.sh", &["--remove-all"], "", &needs).await;
+    let shown = printed(&output);
+    assert!(shown.contains("ends: Cardiology to Nurse\n") && shown.contains("ends: Surgery to Doctor\n"), "{shown}");
+    assert!(shown.contains("nothing was changed"), "{shown}");
     // What the file does not have ends.
     let output = script(&world, "edit-mappings.sh", &["--yes"], "Surgery\tDoctor\nSurgery\tNurse\n", &needs).await;
     assert!(printed(&output).ends_with("done: 0 gained, 1 lost\n"), "{output:?}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::database::Database;
+use crate::database::{Database, on_postgres};
 use crate::world::Scim;
 
 /// A command line on `database`, with nothing of this process's own settings.
@@ -119,6 +119,25 @@ impl Server {
             assert!(asked.elapsed() < Duration::from_secs(20), "the server does not stop");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// Servers on one database: as many as are wanted on PostgreSQL, and one on SQLite, which is for one.
+pub async fn start_several(database: &Database, count: usize, settings: &[(&str, &str)]) -> Vec<Server> {
+    let count = if on_postgres() { count } else { 1 };
+    let servers: Vec<_> = (0..count).map(|_| Server::begin(database, settings)).collect();
+    for server in &servers {
+        server.ready().await;
+    }
+    servers
+}
+
+/// Kills the first of several servers; where it is the only one, another takes its place.
+pub async fn kill_first(servers: &mut [Server], database: &Database, settings: &[(&str, &str)]) {
+    servers[0].kill();
+    if servers.len() == 1 {
+        servers[0] = Server::begin(database, settings);
+        servers[0].ready().await;
     }
 }
 

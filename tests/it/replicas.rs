@@ -1,13 +1,16 @@
-//! Several servers on one database.
+//! Several servers on one database, which is PostgreSQL: SQLite is for one.
 
 use serde_json::{Value, json};
 
-use crate::database::{Database, MASTER_KEY};
+use crate::database::{Database, MASTER_KEY, on_postgres};
 use crate::process::{Server, bootstrap, rolecall};
 use crate::world::Answer;
 
 #[tokio::test]
 async fn servers_that_start_at_once_on_an_empty_database_share_it() {
+    if !on_postgres() {
+        return;
+    }
     let database = Database::empty().await;
     let key = [("ROLECALL_MASTER_KEY", MASTER_KEY)];
     let servers: Vec<_> = (0..3).map(|_| Server::begin(&database, &key)).collect();
@@ -31,6 +34,9 @@ async fn servers_that_start_at_once_on_an_empty_database_share_it() {
 
 #[tokio::test]
 async fn a_token_that_is_rotated_on_one_server_is_dead_on_the_other_at_once() {
+    if !on_postgres() {
+        return;
+    }
     let database = Database::empty().await;
     let made = bootstrap(&database);
     let (one, other) = (Server::start(&database).await, Server::start(&database).await);

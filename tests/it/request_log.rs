@@ -290,6 +290,40 @@ async fn tolerated_departures_are_noted() {
 }
 
 #[tokio::test]
+async fn what_more_clients_send_is_noted() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let user = scim.user("ada").await;
+    let path = format!("/Users/{user}");
+    let marked = [b"\xef\xbb\xbf".as_slice(), patch(json!([])).to_string().as_bytes()].concat();
+    let request = scim.request(Method::PATCH, &path).header("content-type", "application/scim+json").body(marked);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(quirks(&world.log(2).await[0]), ["EMPTY_OPERATIONS", "BYTE_ORDER_MARK"]);
+    for (n, (operation, noted)) in [
+        (json!({ "op": "add", "path": "emails", "value": "[{\"value\":\"a@x.org\",\"type\":\"work\"}]" }), "JSON_TEXT"),
+        (json!({ "op": "replace", "path": "emails[type eq \"work\"]", "value": [{ "display": "A" }] }), "LIST_OF_ONE"),
+        (json!({ "op": "replace", "path": "emails[type eq work].display", "value": "B" }), "UNQUOTED_VALUE"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        scim.patch(&path, json!([operation])).await.is(200);
+        assert_eq!(quirks(&world.log(3 + n as i64).await[0]), [noted]);
+    }
+    for (n, filter) in ["userName%20eq%20ada", "externalId%20eq%207"].into_iter().enumerate() {
+        scim.get(&format!("/Users?filter={filter}")).await.is(200);
+        assert!(
+            world
+                .log(6 + n as i64)
+                .await
+                .iter()
+                .any(|row| quirks(row) == ["UNQUOTED_VALUE"] && row.meaning != "update user")
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn failed_authentications_are_counted_by_where_they_come_from() {
     let world = World::new().await;
     let globex = world.second_organization().await;

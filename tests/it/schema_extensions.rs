@@ -108,3 +108,33 @@ async fn what_would_confuse_clients_cannot_be_registered() {
     assert_eq!(again["data"]["schemaExtensionRegister"]["userErrors"][0]["code"], "TAKEN");
     world.end().await;
 }
+
+#[tokio::test]
+async fn plain_values_come_wrapped_in_objects() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let input = json!({ "input": { "urn": WARD, "resource": "USER", "name": "Ward",
+        "attributes": [{ "name": "keys", "type": "STRING", "multiValued": true }] } });
+    let done = world.graphql(REGISTER, input).await;
+    assert_eq!(done["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{done}");
+    let wrapped = json!([{ "value": "1" }, { "Value": "2", "type": "door", "primary": true }, "3"]);
+    let body = json!({ "userName": "ada", WARD: { "keys": wrapped } });
+    let answer = scim.post("/Users", body.clone()).await;
+    assert_eq!((answer.status.as_u16(), &answer.body[WARD]["keys"]), (201, &json!(["1", "2", "3"])));
+    let path = format!("/Users/{}", answer.id());
+    assert_eq!(scim.put(&path, body).await.is(200).body[WARD]["keys"], json!(["1", "2", "3"]));
+    for (op, value, keys) in [
+        ("add", json!([{ "value": "4" }]), json!(["1", "2", "3", "4"])),
+        ("remove", json!([{ "value": "1" }, { "value": "4" }]), json!(["2", "3"])),
+        ("replace", json!({ "value": "5" }), json!(["5"])),
+    ] {
+        let operation = json!([{ "op": op, "path": format!("{WARD}:keys"), "value": value }]);
+        assert_eq!(scim.patch(&path, operation).await.is(200).body[WARD]["keys"], keys, "{op}");
+    }
+    let filtered =
+        json!([{ "op": "replace", "path": format!("{WARD}:keys[value eq \"5\"]"), "value": [{ "value": "6" }] }]);
+    assert_eq!(scim.patch(&path, filtered).await.is(200).body[WARD]["keys"], json!(["6"]));
+    let other = json!({ "userName": "bob", WARD: { "keys": [{ "key": "1" }] } });
+    scim.post("/Users", other).await.refused(400, Some("invalidValue"));
+    world.end().await;
+}

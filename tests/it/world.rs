@@ -48,14 +48,24 @@ impl World {
         let database = Database::ready().await;
         let mut config = database.config();
         settings(&mut config);
-        let app = App::open(config).await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
+        // Where SCIM is off no connection can be made any more: it was on before.
+        let mut acme = None;
+        if !config.scim_enabled {
+            let before = App::open(Config { scim_enabled: true, ..config.clone() }).await.unwrap();
+            acme = Some(Tenant::bootstrap(&before, &address, "acme", "Identity provider").await);
+            before.store.clone().close().await;
+        }
+        let app = App::open(config).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server::serve(app.clone(), listener, async move {
             let _ = stopped.await;
         }));
-        let acme = Tenant::bootstrap(&app, &address, "acme", "Identity provider").await;
+        let acme = match acme {
+            Some(acme) => acme,
+            None => Tenant::bootstrap(&app, &address, "acme", "Identity provider").await,
+        };
         Self { app, acme, address, database, stop: Some(stop), serving: Some(serving) }
     }
 
@@ -189,12 +199,14 @@ impl World {
 }
 
 /// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 14] = [
+const BOOKKEEPING: [&str; 17] = [
     "seaql_migrations",
+    "name_key_renewal",
     "event",
     "chain",
     "unsealed",
     "ledger_head",
+    "signed_head",
     "tally",
     "lease",
     "request_log",
@@ -203,6 +215,7 @@ const BOOKKEEPING: [&str; 14] = [
     "access_cursor",
     "connection_health",
     "task_lease",
+    "replica",
     // What was refused becomes work, and changes nothing else.
     "failure",
 ];
@@ -226,7 +239,14 @@ const SUMS: [(&str, &str); 9] = [
 
 impl Tenant {
     async fn bootstrap(app: &Arc<App>, address: &str, slug: &str, connection: &str) -> Self {
-        let made: Bootstrapped = bootstrap::run(app, slug, connection, Provider::Generic).await.unwrap();
+        let made: Bootstrapped =
+            bootstrap::run_for(app, slug, connection, Provider::Generic, app.config.api_key_days).await.unwrap();
+        // Somebody answers for the key, so that nothing needs attention at first.
+        let owned =
+            "UPDATE api_key SET owner_subject = 'operator' WHERE organization_id = $1 AND owner_user_id IS NULL";
+        let values = [made.organization.id.into()];
+        let owned = Statement::from_sql_and_values(app.store.backend(), owned, values);
+        app.store.write.execute_raw(owned).await.unwrap();
         Self {
             organization: made.organization.id,
             connection: made.connection.id,

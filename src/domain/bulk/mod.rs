@@ -12,22 +12,26 @@ use chrono::{DateTime, Duration, Utc};
 use entity::{bulk_job, bulk_line};
 use sea_orm::sea_query::{Condition, Expr};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, Select, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
 };
 use serde_json::json;
 use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
-use crate::authz::Action;
+use crate::authz::{Action, Permission};
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
 
 pub use bulk_job::{Model as Job, State};
 
-/// Jobs of one organization that may be unfinished at once.
-const MAX_OPEN: u64 = 5;
+/// Jobs of one organization that may be unfinished at once …
+const MAX_OPEN: usize = 5;
+/// … and of one caller, who leaves room for others.
+const MAX_OPEN_OF_CALLER: usize = 3;
+/// Bytes of lines that one organization may have stored in unfinished jobs.
+pub const MAX_STORED: u64 = 128 * 1024 * 1024;
 /// An upload of which nothing more has arrived for so long was given up.
 const PATIENCE: Duration = Duration::minutes(1);
 /// How long a job and its results are kept after its end.
@@ -45,20 +49,37 @@ pub struct NewLine {
     pub user: Option<Uuid>,
 }
 
-/// Begins to take a job's lines in. `until` is when the caller's credential ends that cannot be asked again.
+/// Begins to take a job's lines in. `until` is when the caller's credential ends that cannot be asked again; `bytes` is
+/// how many are announced, if any are.
 ///
 /// # Errors
-/// [`Error::Held`] while too many of the organization's jobs are not finished.
-pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>) -> Result<Uuid> {
+/// [`Error::Forbidden`] for a caller that may change nothing, [`Error::Held`] while too many of the organization's jobs
+/// are not finished, or too much of them is stored.
+pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>, bytes: Option<u64>) -> Result<Uuid> {
+    if !cx.actor.permissions().any(Permission::changes) {
+        return Err(Error::Forbidden("a bulk job needs a permission to change something".into()));
+    }
     let now = cx.app.clock.now();
     let open = cx.find::<bulk_job::Entity>().filter(bulk_job::Column::FinishedAt.is_null());
+    let mut given_up = Vec::new();
     // Uploads that were given up are in nobody's way.
-    let alive = cx.app.database_time().is_to_come((bulk_job::Entity, bulk_job::Column::Until));
-    let alive = Condition::any().add(bulk_job::Column::State.ne(State::Uploading)).add(alive);
-    if open.filter(alive).count(cx.db()).await? >= MAX_OPEN {
+    let ended = cx.app.database_time().is_to_come((bulk_job::Entity, bulk_job::Column::Until)).not();
+    let dead = open.clone().filter(bulk_job::Column::State.eq(State::Uploading)).filter(ended);
+    for job in dead.all(cx.db()).await? {
+        given_up.push(job.id);
+        discard(cx, job.id).await?;
+    }
+    let open: Vec<Job> = open.all(cx.db()).await?.into_iter().filter(|job| !given_up.contains(&job.id)).collect();
+    let own = open.iter().filter(|job| is_own(cx, job)).count();
+    if open.len() >= MAX_OPEN {
         let why = format!("{MAX_OPEN} bulk jobs of this organization are not finished; wait for one, or cancel it");
         return Err(Error::Held { reason: "TOO_MANY_JOBS", why: why.into() });
     }
+    if own >= MAX_OPEN_OF_CALLER {
+        let why = format!("{MAX_OPEN_OF_CALLER} bulk jobs of yours are not finished; wait for one, or cancel it");
+        return Err(Error::Held { reason: "TOO_MANY_JOBS", why: why.into() });
+    }
+    check_stored(open.iter().map(|job| job.bytes.unsigned_abs()).sum::<u64>() + bytes.unwrap_or_default())?;
     let id = Uuid::now_v7();
     let held: Vec<_> = cx.actor.permissions().map(|permission| permission.name()).collect();
     let row = bulk_job::ActiveModel {
@@ -71,6 +92,7 @@ pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>) -> Result<Uuid> {
         permissions: Set(json!(held)),
         authorized_until: Set(until),
         lines: Set(0),
+        bytes: Set(0),
         done: Set(0),
         failed: Set(0),
         until: Set(now + PATIENCE),
@@ -81,13 +103,32 @@ pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>) -> Result<Uuid> {
     Ok(id)
 }
 
+/// Refuses to store more than an organization may in unfinished jobs.
+fn check_stored(bytes: u64) -> Result<()> {
+    match bytes <= MAX_STORED {
+        true => Ok(()),
+        false => {
+            let why = format!(
+                "unfinished bulk jobs of this organization may hold {MAX_STORED} bytes together; wait for one, or cancel it"
+            );
+            Err(Error::Held { reason: "TOO_MUCH_STORED", why: why.into() })
+        }
+    }
+}
+
 /// Takes further lines in.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the upload was given up meanwhile.
+/// [`Error::NotFound`] if the upload was given up meanwhile, [`Error::Held`] if the organization stores too much.
 pub async fn append(cx: &Cx, job: Uuid, lines: Vec<NewLine>) -> Result<()> {
+    let bytes: usize = lines.iter().map(|line| line.input.len()).sum();
+    let stored = cx.find::<bulk_job::Entity>().filter(bulk_job::Column::FinishedAt.is_null());
+    let stored: Vec<i64> =
+        stored.select_only().column(bulk_job::Column::Bytes).into_tuple().all(&cx.app.store.write).await?;
+    check_stored(stored.iter().sum::<i64>().unsigned_abs() + bytes as u64)?;
     let alive = bulk_job::Entity::update_many()
         .col_expr(bulk_job::Column::Until, cx.app.database_time().expression(PATIENCE))
+        .col_expr(bulk_job::Column::Bytes, Expr::col(bulk_job::Column::Bytes).add(bytes as i64))
         .filter(uploading(cx, job));
     if alive.exec(&cx.app.store.write).await?.rows_affected == 0 {
         return Err(Error::not_found("the bulk job"));

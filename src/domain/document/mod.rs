@@ -13,15 +13,17 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use chrono::{DateTime, NaiveDateTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use unicode_normalization::UnicodeNormalization;
 
 use super::schema::{Attribute, Kind, Mutability, Place, Resolved, ResourceType, Schema, common};
+use super::search::Filter;
 use crate::error::{Error, Result, Rule};
 
+mod folding;
 mod projection;
 #[cfg(test)]
 mod tests;
 
+pub use folding::{WIDTH_RANGES, fold, former_fold};
 pub use projection::Projection;
 
 /// The longest string that a document keeps.
@@ -36,23 +38,14 @@ const MAX_ELEMENTS: usize = 1_000;
 const MAX_DOCUMENT: usize = 512 * 1024;
 
 /// One step of what a client wants done to a group's members; ids are as the client wrote them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum MemberChange {
     Add(Vec<String>),
     Remove(Vec<String>),
+    /// Removes the members whose `value` and `type` satisfy the filter.
+    RemoveWhere(Filter),
     Clear,
     Replace(Vec<String>),
-}
-
-/// The one folding of text that is compared without regard to case: what is checked, stored, indexed and filtered
-/// is folded by this and nothing else.
-pub fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
-    // Character by character, because the context rule for the Greek sigma would make a prefix fold differently
-    // from the word it begins. Lower case may be decomposed, hence the second composition.
-    text.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
 
 /// The instant that a dateTime names, in microseconds since the epoch. A time without a zone is UTC.
@@ -268,10 +261,30 @@ pub fn canonical(attribute: &Attribute, at: &str, value: Value) -> Result<Option
     };
     let mut elements = Vec::new();
     for value in given {
+        let value = unwrap_plain(attribute, value);
         elements.extend(single(attribute, at, value)?);
     }
     let elements = merge(attribute, at, Vec::new(), elements)?;
     Ok((!elements.is_empty()).then_some(Value::Array(elements)))
+}
+
+/// Whether an element of an attribute with plain values came as an object: `{"value": "1"}` for `"1"`, perhaps with the
+/// labels that elements have by default (RFC 7643 section 2.4).
+pub fn wraps_plain(attribute: &Attribute, element: &Value) -> bool {
+    let label =
+        |key: &String| ["value", "type", "primary", "display", "$ref"].iter().any(|it| it.eq_ignore_ascii_case(key));
+    let wraps = |fields: &Map<String, Value>| {
+        fields.keys().any(|key| key.eq_ignore_ascii_case("value")) && fields.keys().all(label)
+    };
+    attribute.multi_valued && attribute.kind != Kind::Complex && element.as_object().is_some_and(wraps)
+}
+
+fn unwrap_plain(attribute: &Attribute, element: Value) -> Value {
+    if !wraps_plain(attribute, &element) {
+        return element;
+    }
+    let Value::Object(fields) = element else { return element };
+    fields.into_iter().find(|(key, _)| key.eq_ignore_ascii_case("value")).map(|(_, value)| value).unwrap_or_default()
 }
 
 /// Whether the attribute points to one other thing, as `manager` does: one value with facts about it.
@@ -304,15 +317,16 @@ fn string(attribute: &Attribute, at: &str, text: String) -> Result<Option<Value>
     if text.contains('\0') {
         return wrong("must not contain the character NUL".into());
     }
+    let too_long = |why: String| Err(Error::broken(Rule::Length, at.to_owned(), why));
     if text.len() > MAX_STRING {
-        return wrong(format!("is longer than {MAX_STRING} bytes"));
+        return too_long(format!("is longer than {MAX_STRING} bytes"));
     }
     let text = if attribute.required { text.trim().to_owned() } else { text };
     if attribute.required && text.is_empty() {
         return wrong("must not be empty".into());
     }
     if KEYS.contains(&at) && text.chars().count() > MAX_KEY {
-        return wrong(format!("is longer than {MAX_KEY} characters"));
+        return too_long(format!("is longer than {MAX_KEY} characters"));
     }
     match attribute.kind {
         Kind::DateTime if instant(&text).is_none() => {

@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use entity::{group, role, user};
-use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
+use entity::{event, group, role, role_grant, role_mapping, user};
+use sea_orm::{ColumnTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{BATCH, Batch, Place, id, instant, makers};
+use super::{BATCH, Batch, Place, id, instant, makers, maybe};
 use crate::context::Cx;
-use crate::domain::access::{self, Moment};
+use crate::domain::access::{self, Holding, Moment};
+use crate::domain::event::values;
 use crate::error::Result;
 
 pub const COLUMNS: &[&str] = &[
@@ -19,6 +20,7 @@ pub const COLUMNS: &[&str] = &[
     "display_name",
     "role_id",
     "role",
+    "permissions",
     "source",
     "mapped_group",
     "member_of_group",
@@ -29,6 +31,7 @@ pub const COLUMNS: &[&str] = &[
     "given_since",
     "given_by",
     "given_under_request",
+    "expires_at",
 ];
 
 #[derive(FromQueryResult)]
@@ -66,18 +69,13 @@ pub async fn read(cx: &Cx, at: DateTime<Utc>, from: Option<Place>) -> Result<Bat
     let groups = groups.column_as(group::Column::DisplayName, "name").filter(group::Column::Id.is_in(wanted));
     let groups = names(groups.into_model::<Named>().all(cx.db()).await?);
     let roles: BTreeSet<Uuid> = all().map(|row| row.role_id).collect();
-    let roles = cx
-        .find::<role::Entity>()
-        .select_only()
-        .columns([role::Column::Id, role::Column::Name])
-        .filter(role::Column::Id.is_in(roles));
-    let roles = names(roles.into_model::<Named>().all(cx.db()).await?);
+    let roles = roles_at(cx, roles, at).await?;
+    let ends = planned_ends(cx, all(), at).await?;
     let makers =
         makers(cx, all().flat_map(|row| [row.joined_by, Some(row.given_by)]).flatten().collect::<BTreeSet<_>>())
             .await?;
 
-    let name =
-        |names: &HashMap<Uuid, String>, id: Option<Uuid>| -> Value { id.and_then(|id| names.get(&id).cloned()).into() };
+    let name = |id: Option<Uuid>| -> Value { id.and_then(|id| groups.get(&id).cloned()).into() };
     let mut rows = Vec::new();
     for account in accounts {
         for row in held.remove(&account.id).unwrap_or_default() {
@@ -87,10 +85,11 @@ pub async fn read(cx: &Cx, at: DateTime<Utc>, from: Option<Place>) -> Result<Bat
                 account.user_name.clone().into(),
                 account.display_name.clone().into(),
                 id(row.role_id),
-                name(&roles, Some(row.role_id)),
+                roles.get(&row.role_id).map(|role| role.name.clone()).into(),
+                roles.get(&row.role_id).map(|role| role.permissions.clone()).into(),
                 if row.mapping_id.is_some() { "MAPPING" } else { "GRANT" }.into(),
-                name(&groups, row.group_id),
-                name(&groups, row.member_of),
+                name(row.group_id),
+                name(row.member_of),
                 row.mapping_id.map_or(Value::Null, id),
                 row.grant_id.map_or(Value::Null, id),
                 joined.map_or(Value::Null, |maker| instant(maker.at)),
@@ -98,10 +97,68 @@ pub async fn read(cx: &Cx, at: DateTime<Utc>, from: Option<Place>) -> Result<Bat
                 given.map_or(Value::Null, |maker| instant(maker.at)),
                 given.map(|maker| maker.actor_name.clone()).into(),
                 given.map_or(Value::Null, |maker| id(maker.request_id)),
+                maybe(row.mapping_id.or(row.grant_id).and_then(|through| ends.get(&through).copied())),
             ]);
         }
     }
     Ok(Batch { rows, next })
+}
+
+/// What a role was called and permitted.
+struct Role {
+    name: Value,
+    permissions: Value,
+}
+
+/// These roles as they were at an instant: as they are now, but for what was changed since.
+async fn roles_at(cx: &Cx, ids: BTreeSet<Uuid>, at: DateTime<Utc>) -> Result<HashMap<Uuid, Role>> {
+    let roles = cx.find::<role::Entity>().filter(role::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?;
+    let mut roles: HashMap<Uuid, Role> = roles
+        .into_iter()
+        .map(|role| (role.id, Role { name: role.name.into(), permissions: role.permissions }))
+        .collect();
+    let since = cx
+        .find::<event::Entity>()
+        .filter(event::Column::SubjectId.is_in(ids))
+        .filter(event::Column::Action.eq("role.updated"))
+        .filter(event::Column::At.gt(at))
+        .order_by_desc(event::Column::Pos);
+    for change in since.all(cx.db()).await? {
+        let Some(role) = roles.get_mut(&change.subject_id) else { continue };
+        let (before, _) = values(&change);
+        for (name, now) in [("name", &mut role.name), ("permissions", &mut role.permissions)] {
+            if let Some(was) = before.as_ref().and_then(|before| before.get(name)) {
+                *now = was.clone();
+            }
+        }
+    }
+    Ok(roles)
+}
+
+/// When the mappings and grants among these are planned to end, as it was planned at an instant; by their ids.
+async fn planned_ends(
+    cx: &Cx,
+    held: impl Iterator<Item = &Holding>,
+    at: DateTime<Utc>,
+) -> Result<HashMap<Uuid, DateTime<Utc>>> {
+    let (mut mappings, mut grants) = (BTreeSet::new(), BTreeSet::new());
+    for row in held {
+        mappings.extend(row.mapping_id);
+        grants.extend(row.grant_id);
+    }
+    let mappings = cx
+        .find::<role_mapping::Entity>()
+        .filter(role_mapping::Column::MappingId.is_in(mappings))
+        .filter(role_mapping::Column::ExpiresAt.is_not_null())
+        .filter(role_mapping::Column::Since.lte(at))
+        .filter(role_mapping::Column::Until.is_null().or(role_mapping::Column::Until.gt(at)));
+    let grants = cx
+        .find::<role_grant::Entity>()
+        .filter(role_grant::Column::Id.is_in(grants))
+        .filter(role_grant::Column::ExpiresAt.is_not_null());
+    let mappings = mappings.all(cx.db()).await?.into_iter().map(|row| (row.mapping_id, row.expires_at));
+    let grants = grants.all(cx.db()).await?.into_iter().map(|row| (row.id, row.expires_at));
+    Ok(mappings.chain(grants).filter_map(|(id, end)| Some((id, end?))).collect())
 }
 
 fn names(rows: Vec<Named>) -> HashMap<Uuid, String> {

@@ -14,7 +14,7 @@ pub const SCHEDULE: [Duration; 5] =
 pub fn of(reason: &str) -> Cause {
     match reason {
         "TAKEN" => Cause::Uniqueness,
-        "INVALID" | "UNREADABLE" | "MEDIA_TYPE" | "SOURCE_UNREADABLE" => Cause::InvalidValue,
+        "INVALID" | "TOO_LONG" | "UNREADABLE" | "MEDIA_TYPE" | "SOURCE_UNREADABLE" => Cause::InvalidValue,
         "NOT_FOUND" | "NO_ENDPOINT" | "SOURCE_ADDRESS" => Cause::NotFound,
         "PROTECTED_ACCOUNT" | "LAST_HOLDER" => Cause::Protected,
         "FORBIDDEN" | "SOURCE_CREDENTIALS" => Cause::NotPermitted,
@@ -43,6 +43,7 @@ pub fn words(failure: &Failure) -> String {
         (_, "SOURCE_CREDENTIALS") => "the source does not take the connection's credentials".into(),
         (Cause::RateLimited, _) if failure.origin == Origin::Sync => "the source wants to be asked less often".into(),
         (Cause::Uniqueness, _) => format!("{} is already in use here", field.unwrap_or("a value")),
+        (Cause::InvalidValue, "TOO_LONG") => format!("{} is longer than can be kept", field.unwrap_or("a value")),
         (Cause::InvalidValue, _) => match field {
             Some(field) => format!("{field} cannot be accepted as it was sent"),
             None => "the message cannot be accepted as it was sent".into(),
@@ -67,7 +68,7 @@ pub fn suggestion(failure: &Failure) -> (&'static str, String) {
     }
     let code = match (failure.cause, failure.reason.as_str()) {
         (Cause::Uniqueness, _) => "FIND_THE_RIGHT_ONE",
-        (Cause::InvalidValue, "INVALID") => "CHANGE_ATTRIBUTE_MAPPING",
+        (Cause::InvalidValue, "INVALID" | "TOO_LONG") => "CHANGE_ATTRIBUTE_MAPPING",
         (Cause::NotFound, "NO_ENDPOINT") => "CHECK_BASE_URL",
         (Cause::NotFound, _) => "SEND_AGAIN",
         (Cause::Protected, "LAST_HOLDER") => "ADD_HOLDER",

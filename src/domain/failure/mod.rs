@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::list::{self, Keyset, Slice};
-use super::{connection, document};
+use super::{connection, document, giving};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -275,7 +275,8 @@ pub async fn assign(cx: &Cx, id: Uuid, to: Option<&str>) -> Result<Failure> {
 /// Has it tried again, at once and in the background.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Held`] for work that is finished, and where there is nothing to send again.
+/// [`Error::NotFound`]; [`Error::Held`] for work that is finished, and where there is nothing to send again;
+/// [`Error::Forbidden`] for a write that gives a role and an actor who may not give one.
 pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
     cx.allow(Action::Review, None)?;
     let failure = cx
@@ -290,6 +291,7 @@ pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
                                let the identity provider send it again";
                     return Err(Error::Held { reason: "NOTHING_TO_RETRY", why: why.into() });
                 }
+                check_given(cx, tx, &before).await?;
                 let now = tx.now_after(Some(before.last_at));
                 let after = Failure {
                     state: State::Retrying,
@@ -315,7 +317,7 @@ pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
 /// Has several tried again, at most [`MAX_RETRIES`]; returns how many.
 ///
 /// # Errors
-/// As [`list`]; one that cannot be tried again is passed over.
+/// As [`list`]; one that cannot be tried again, or that the actor may not have tried again, is passed over.
 pub async fn retry_all(cx: &Cx, which: &Which) -> Result<u64> {
     cx.allow(Action::Review, None)?;
     if let Some(id) = which.connection {
@@ -327,11 +329,30 @@ pub async fn retry_all(cx: &Cx, which: &Which) -> Result<u64> {
     for failure in open.iter().filter(|failure| retryable(failure)) {
         match retry(cx, failure.id).await {
             Ok(_) => told += 1,
-            Err(Error::Held { .. } | Error::NotFound(_)) => {}
+            Err(Error::Held { .. } | Error::NotFound(_) | Error::Forbidden(_)) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(told)
+}
+
+/// Refuses a retry that may give a role, unless the actor may give one: whoever has an old write done now decides that
+/// it is done. What only takes away is retried by every reviewer.
+async fn check_given(cx: &Cx, tx: &Tx<'_>, failure: &Failure) -> Result<()> {
+    if failure.origin == Origin::Sync {
+        // What is read again is what the source says now.
+        return Ok(());
+    }
+    let takes_away = ["delete group", "remove members", "remove all members"].contains(&failure.operation.as_str());
+    match (failure.resource.as_deref(), failure.group_id) {
+        (Some("Groups"), _) if takes_away => Ok(()),
+        (Some("Groups"), Some(group)) => giving::check_group(cx, tx, group).await,
+        (Some("Groups"), None) => giving::check_awaited(cx, tx, failure.connection_id).await,
+        (Some("Users"), _) if failure.operation == "create user" => {
+            giving::check_connection(cx, tx, failure.connection_id).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether there is something to try again.

@@ -43,6 +43,9 @@ impl Delta {
                         delta.remove.insert(id);
                     }
                 }
+                MemberChange::RemoveWhere(_) => {
+                    return Err(Error::Internal("a selection of members was not resolved".into()));
+                }
                 MemberChange::Clear => delta = Self { empty_first: true, ..Self::default() },
                 MemberChange::Replace(ids) => {
                     let add =

@@ -16,9 +16,11 @@ use uuid::Uuid;
 
 mod members;
 mod read;
+mod selection;
 
 use super::document::{self, MemberChange};
 use super::extension::types;
+use super::giving;
 use super::list::{self, Table};
 use super::mapping;
 use super::protection::{self, Watch};
@@ -30,7 +32,8 @@ use crate::ledger::{self, Entry, INSTANT, Part, Subject};
 
 use members::{Delta, Moved, One, apply, lock_for_nesting};
 pub(super) use members::{check_nesting, lock_organization, moved_by, open};
-pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search};
+pub use read::{Member, by_ids, count, get, has_at_most, list, members_of, ordered, search, sees_groups};
+use selection::{is_selection, resolve_selections};
 
 /// How deep groups may stand in groups.
 pub const MAX_NESTING: u32 = 16;
@@ -73,6 +76,14 @@ pub struct GroupEdit {
     pub members: Vec<MemberChange>,
     /// Somebody has judged the version: the edit is for that one alone.
     pub of_version: bool,
+}
+
+/// Refuses an actor that may write no group at all.
+///
+/// # Errors
+/// [`Error::Forbidden`]
+pub fn may_write(cx: &Cx) -> Result<()> {
+    cx.allow(Action::WriteGroup, cx.confined_to())
 }
 
 /// Makes a group, owned by the calling connection or, for anybody else, by nobody. Role mappings that waited
@@ -133,12 +144,17 @@ pub async fn change(cx: &Cx, id: Uuid, edit: impl Fn(&Group) -> Result<GroupEdit
             }
             let before = live(tx, cx, id).await?;
             let edit = edit(&before)?;
+            if edit.members.iter().any(is_selection) {
+                return Err(tx.needs_locks());
+            }
             let delta = Delta::of(&edit.members)?;
             let as_it_is = match edit.attributes {
                 Some(attributes) => document::normalize(ty, attributes)? == before.attributes()?,
                 None => true,
             };
             match delta.only_one() {
+                // Whether somebody may be added is seen under locks, unless the actor may give any role.
+                Some(One::Comes(_)) if !giving::may_give_roles(cx) => Err(tx.needs_locks()),
                 Some(one) if as_it_is && !edit.of_version => Ok(one_member(tx, cx, before, one)),
                 None if as_it_is && delta.is_empty() => Ok(Change::nothing(before)),
                 _ => Err(tx.needs_locks()),
@@ -157,7 +173,7 @@ pub(super) async fn change_in(
 ) -> Result<Change<Group>> {
     let before = live(tx, cx, id).await?;
     let edit = edit(&before)?;
-    let delta = Delta::of(&edit.members)?;
+    let delta = Delta::of(&resolve_selections(tx, ty, id, edit.members).await?)?;
     let organization_locked = lock_for_nesting(tx, &delta, before.connection_id).await?;
     let now = tx.now_after(Some(before.updated_at));
     let old = before.attributes()?;
@@ -173,6 +189,9 @@ pub(super) async fn change_in(
     if let Some(watch) = watch {
         protection::spare(cx, tx, &moved.removed).await?;
         watch.end(cx, tx).await?;
+    }
+    if !moved.added.is_empty() {
+        giving::check_group(cx, tx, id).await?;
     }
     if old == document && moved.is_empty() {
         return Ok(Change::nothing(before));
@@ -199,6 +218,7 @@ pub(super) async fn change_in(
             (was, is) = (before, after);
         }
         let bound = mapping::bind(tx, &after).await?;
+        giving::check_bound(cx, &bound)?;
         if !bound.is_empty() {
             is.insert("mappingsBound".into(), json!(bound));
         }

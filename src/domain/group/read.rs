@@ -12,7 +12,13 @@ use crate::domain::extension::types;
 use crate::domain::list::{self, Found, Keyset, Query, Slice};
 use crate::domain::order::{By, Place};
 use crate::domain::search::Filter;
+use crate::domain::user::sees_users;
 use crate::error::{Error, Result};
+
+/// Whether the actor may see the groups that it may write.
+pub fn sees_groups(cx: &Cx) -> bool {
+    cx.allow(Action::ReadGroup, cx.confined_to()).is_ok()
+}
 
 /// One live group that the actor may see.
 pub async fn get(cx: &Cx, id: Uuid) -> Result<Group> {
@@ -74,20 +80,23 @@ pub struct Member {
 }
 
 /// The direct members of each of these groups, on wish with what they are called: users first, then groups, each by id.
+/// What users are called is told to who may read users.
 pub async fn members_of(cx: &Cx, groups: &[Uuid], named: bool) -> Result<HashMap<Uuid, Vec<Member>>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
     let (among, values) = match groups {
         [one] => ("= $2".into(), (*one).into()),
         _ => (list::among(cx.backend(), 2), list::ids(groups)),
     };
-    let [user, user_name, group, group_name] = match named {
+    let [user, user_name] = match named && sees_users(cx) {
         true => [
             r#"JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id"#,
             "coalesce(u.display_name, u.user_name)",
-            r#"JOIN "group" g ON g.organization_id = n.organization_id AND g.id = n.member_id"#,
-            "g.display_name",
         ],
-        false => ["", "NULL", "", "NULL"],
+        false => ["", "NULL"],
+    };
+    let [group, group_name] = match named {
+        true => [r#"JOIN "group" g ON g.organization_id = n.organization_id AND g.id = n.member_id"#, "g.display_name"],
+        false => ["", "NULL"],
     };
     let text = format!(
         r#"SELECT m.group_id, m.user_id AS id, FALSE AS is_group, {user_name} AS display

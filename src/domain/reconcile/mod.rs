@@ -7,6 +7,7 @@
 //! never enter: a change of an account that nobody asked for.
 
 mod by_hand;
+mod clash;
 mod compare;
 pub mod diff;
 pub mod export;
@@ -35,6 +36,7 @@ use diff::Differs;
 use export::Trouble;
 
 pub use by_hand::Knowledge;
+pub use clash::{NameClash, close_settled_clashes, open_name_clash};
 pub use finding::{Class, Kind, Model as Finding, Resolution, Source, State};
 pub use reconciliation::{Model as Run, Scope, State as RunState};
 pub use resolve::{Choice, forget, next_step, permitted, reopen_due, resolve};

@@ -23,7 +23,7 @@ use crate::domain::document::MemberChange;
 use crate::domain::group::GroupEdit;
 use crate::domain::protection::{self, Watch};
 use crate::domain::schema::ResourceType;
-use crate::domain::{adoption, connection, extension, group, locked, save, text, user};
+use crate::domain::{adoption, connection, extension, giving, group, locked, save, text, user};
 use crate::error::{Error, Result};
 use crate::ledger::Entry;
 
@@ -176,6 +176,7 @@ async fn adopt(tx: &Tx<'_>, cx: &Cx, ty: &ResourceType, seen: &Finding) -> Resul
              run makes one that is the connection's; or accept that it stays apart",
         );
     }
+    giving::check_connection(cx, tx, owner.id).await?;
     let change = adoption::link(cx, tx, ty, account, owner.id, &unflattened(seen)).await?;
     Ok(change.map(|_| ()))
 }
@@ -376,6 +377,9 @@ pub fn next_step(finding: &Finding) -> &'static str {
         }
         (Kind::Drifted, _) => {
             "have the identity provider write the account again (provision on demand), change it here, or accept it"
+        }
+        (Kind::NameClash, _) => {
+            "another account bears this name in another width of letters: rename one of the two, where it comes from"
         }
         (Kind::Membership, _) => {
             "have the identity provider write the group again; a membership that only exists here can be deleted"

@@ -382,7 +382,8 @@ impl Attribute {
     }
 }
 
-/// The attributes that every resource has beside its schema (RFC 7643 section 3.1). `/Schemas` does not list them.
+/// The attributes that every resource has beside its schema (RFC 7643 section 3.1). Of them `/Schemas` lists `externalId`
+/// alone.
 pub fn common() -> &'static [Attribute] {
     static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
         let date = |name, description| Attribute::new(name, Kind::DateTime, description);

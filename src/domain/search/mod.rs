@@ -14,12 +14,13 @@ use std::fmt;
 pub use memory::{matches, matching_elements};
 pub use sql::{Sql, compile, order};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 use super::schema::ResourceType;
 
 /// Which attribute a filter or a path speaks of; names are as the client wrote them (any case).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AttrPath {
     /// The schema URN, when the client qualified the name with one.
     pub schema: Option<String>,
@@ -28,7 +29,7 @@ pub struct AttrPath {
 }
 
 /// Comparison operators of RFC 7644 section 3.4.2.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     Eq,
     Ne,
@@ -42,7 +43,7 @@ pub enum Op {
 }
 
 /// The right-hand side of a comparison.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Literal {
     Null,
     Bool(bool),
@@ -51,7 +52,7 @@ pub enum Literal {
 }
 
 /// A filter over one kind of resource.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Filter {
     And(Vec<Filter>),
     Or(Vec<Filter>),
@@ -69,6 +70,35 @@ impl Filter {
             return false;
         };
         ["id", "userName", "externalId"].iter().any(|indexed| name.eq_ignore_ascii_case(indexed))
+    }
+
+    /// Calls `visit` with the attribute and the sub-attribute of every value that the filter looks at, by the names that
+    /// `ty` has for them.
+    pub fn visit(&self, ty: &ResourceType, visit: &mut impl FnMut(&str, Option<&str>)) {
+        match self {
+            Self::And(list) | Self::Or(list) => list.iter().for_each(|inner| inner.visit(ty, visit)),
+            Self::Not(inner) => inner.visit(ty, visit),
+            Self::Present(path) | Self::Compare(path, ..) => {
+                if let Some(found) = ty.resolve(path) {
+                    visit(&found.attribute.name, found.sub.map(|sub| sub.name.as_str()));
+                }
+            }
+            Self::Element(outer, inner) => {
+                let Some(found) = ty.resolve(outer) else { return };
+                visit(&found.attribute.name, None);
+                inner.visit_element(&found.attribute.name, visit);
+            }
+        }
+    }
+
+    fn visit_element(&self, attribute: &str, visit: &mut impl FnMut(&str, Option<&str>)) {
+        match self {
+            Self::And(list) | Self::Or(list) => list.iter().for_each(|inner| inner.visit_element(attribute, visit)),
+            Self::Not(inner) | Self::Element(_, inner) => inner.visit_element(attribute, visit),
+            Self::Present(path) | Self::Compare(path, ..) => {
+                visit(attribute, Some(&path.name.to_ascii_lowercase()));
+            }
+        }
     }
 
     /// The same question put to `ty` in a search over several kinds: an attribute that only `other` has has no value

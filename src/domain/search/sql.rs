@@ -10,7 +10,7 @@ use sea_orm::{DbBackend, Value};
 use uuid::Uuid;
 
 use super::dialect::Dialect;
-use super::typed::{Node, Test, typed};
+use super::typed::{Node, Test, compare_text, typed};
 use super::{AttrPath, Filter, Op};
 use crate::domain::schema::{Attribute, Kind, ResourceType, Returned};
 use crate::error::{Error, Result};
@@ -73,12 +73,21 @@ pub fn order(path: &AttrPath, ty: &ResourceType, backend: DbBackend) -> Result<S
 }
 
 /// What the names of a node start from: the row's search document, an element of one of its arrays (alias `e`), or
-/// a row of a membership or nesting (alias `m`; its column of the other side).
+/// the other side of a membership or nesting.
 #[derive(Clone, Copy)]
 pub(super) enum Scope {
     Row,
     Element,
-    Membership(&'static str),
+    Relation(Relation),
+}
+
+/// One element of `groups` or `members`, which is a row of memberships or nestings.
+#[derive(Clone, Copy)]
+pub(super) struct Relation {
+    /// The column that holds the element's `value`.
+    value: &'static str,
+    /// The element's `type`, folded.
+    kind: &'static str,
 }
 
 /// The columns that answer for an attribute; they hold the folded value.
@@ -118,7 +127,7 @@ impl Writer {
             Node::Always(false) => "FALSE".to_owned(),
             Node::Element(place, inner) => self.element(place, inner),
             Node::Leaf(place, test) => match scope {
-                Scope::Membership(other) => self.membership_test(other, test),
+                Scope::Relation(relation) => self.relation_test(relation, place, test),
                 Scope::Element => self.json_test(scope, place, test),
                 Scope::Row => match place.as_slice() {
                     ["groups"] => self.groups(&Node::Always(true)),
@@ -167,32 +176,73 @@ impl Writer {
         format!("EXISTS (SELECT 1 FROM {} AND {inner})", self.dialect.elements(place))
     }
 
-    /// Users with a current group that satisfies `inner`.
+    /// Users with a current group that satisfies `inner`: a group that they are in, or one around that.
     fn groups(&mut self, inner: &Node) -> String {
-        let mut groups = self.current("user_id", "membership", "group_id", inner);
-        if self.confined {
-            groups.push_str(
-                r#" AND EXISTS (SELECT 1 FROM "group" g WHERE g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2)"#,
-            );
+        let direct = Relation { value: "m.group_id", kind: "direct" };
+        let (group, condition) = self.group_of(direct, inner);
+        let direct = format!(
+            "SELECT m.user_id FROM {group}membership m WHERE m.organization_id = $1 AND m.until IS NULL{condition}"
+        );
+        // A group around another has only users that are in a group themselves.
+        if matches!(inner, Node::Always(_)) {
+            return format!("r.id IN ({direct})");
         }
-        format!("r.id IN ({groups})")
+        let indirect = Relation { value: "n.group_id", kind: "indirect" };
+        let (group, condition) = self.group_of(indirect, inner);
+        // A user who is in the group itself as well is in it directly alone.
+        let other_way = match mentions(inner, "type") {
+            true => {
+                " AND NOT EXISTS (SELECT 1 FROM membership d WHERE d.organization_id = $1 AND d.group_id = b.top \
+                 AND d.user_id = m.user_id AND d.until IS NULL)"
+            }
+            false => "",
+        };
+        let indirect = format!(
+            "SELECT m.user_id FROM (WITH RECURSIVE below(top, id) AS (\
+               SELECT n.group_id, n.member_id FROM {group}group_nesting n \
+               WHERE n.organization_id = $1 AND n.until IS NULL{condition} \
+               UNION SELECT a.top, n.member_id FROM below a CROSS JOIN group_nesting n \
+               WHERE n.organization_id = $1 AND n.group_id = a.id AND n.until IS NULL) SELECT top, id FROM below) b \
+             CROSS JOIN membership m WHERE m.organization_id = $1 AND m.group_id = b.id AND m.until IS NULL{other_way}"
+        );
+        format!("r.id IN ({direct} UNION ALL {indirect})")
+    }
+
+    /// What must hold of the group of a relation, and where its row comes from if that is needed.
+    fn group_of(&mut self, relation: Relation, inner: &Node) -> (&'static str, String) {
+        let mut condition = format!(" AND {}", self.node(inner, Scope::Relation(relation)));
+        let own = if self.confined { " AND g.connection_id = $2" } else { "" };
+        let row = format!("g.organization_id = $1 AND g.id = {}{own}", relation.value);
+        if mentions(inner, "display") {
+            // From the name to the members: SQLite joins in the order of the text.
+            return (r#""group" g CROSS JOIN "#, format!("{condition} AND {row} AND g.deleted_at IS NULL"));
+        }
+        if self.confined {
+            condition.push_str(&format!(r#" AND EXISTS (SELECT 1 FROM "group" g WHERE {row})"#));
+        }
+        ("", condition)
     }
 
     /// Groups with a current direct member, a user or a group, that satisfies `inner`.
     fn members(&mut self, inner: &Node) -> String {
-        let users = self.current("group_id", "membership", "user_id", inner);
-        let groups = self.current("group_id", "group_nesting", "member_id", inner);
-        format!("r.id IN ({users} UNION ALL {groups})")
+        let mut arms = Vec::new();
+        for (table, value, kind) in [("membership", "m.user_id", "user"), ("group_nesting", "m.member_id", "group")] {
+            let inner = self.node(inner, Scope::Relation(Relation { value, kind }));
+            arms.push(format!(
+                "SELECT m.group_id FROM {table} m WHERE m.organization_id = $1 AND m.until IS NULL AND {inner}"
+            ));
+        }
+        format!("r.id IN ({})", arms.join(" UNION ALL "))
     }
 
-    fn current(&mut self, this: &str, table: &str, other: &'static str, inner: &Node) -> String {
-        let inner = self.node(inner, Scope::Membership(other));
-        format!("SELECT m.{this} FROM {table} m WHERE m.organization_id = $1 AND m.until IS NULL AND {inner}")
-    }
-
-    fn membership_test(&mut self, other: &str, test: &Test) -> String {
-        match test {
-            Test::Text(_, text) => self.uuid_test(&format!("m.{other}"), text),
+    fn relation_test(&mut self, relation: Relation, place: &[&str], test: &Test) -> String {
+        match (place, test) {
+            (["type"], Test::Text(op, operand)) => match compare_text(*op, relation.kind, operand) {
+                true => "TRUE".to_owned(),
+                false => "FALSE".to_owned(),
+            },
+            (["display"], test) => self.column_test("g.display_name_key", test),
+            (_, Test::Text(_, text)) => self.uuid_test(relation.value, text),
             _ => "TRUE".to_owned(),
         }
     }
@@ -292,6 +342,16 @@ fn required_value<'n>(node: &'n Node) -> Option<&'n str> {
         Node::Leaf(place, Test::Text(Op::Eq, text)) if place == &["value"] => Some(text),
         Node::All(list) => list.iter().find_map(required_value),
         _ => None,
+    }
+}
+
+/// Whether a filter inside brackets asks about this sub-attribute.
+fn mentions(node: &Node, name: &str) -> bool {
+    match node {
+        Node::All(list) | Node::Any(list) => list.iter().any(|inner| mentions(inner, name)),
+        Node::Not(inner) => mentions(inner, name),
+        Node::Leaf(place, _) => place == &[name],
+        Node::Element(..) | Node::Always(_) => false,
     }
 }
 

@@ -61,7 +61,12 @@ pub(super) fn typed<'a>(filter: &Filter, ty: &'a ResourceType) -> Result<Node<'a
                 sub => sub,
             };
             let test = test(sub.unwrap_or(target.attribute), *op, literal, path)?;
-            Ok(negated_if(*op == Op::Ne, target.node(ty, sub, test)?))
+            let former = target.former_name(&test, literal);
+            let mut node = target.node(ty, sub, test)?;
+            if let Some(key) = former {
+                node = Node::Any(vec![node, target.node(ty, sub, Test::Text(Op::Eq, key))?]);
+            }
+            Ok(negated_if(*op == Op::Ne, node))
         }
         Filter::Element(path, inner) => {
             let target = Target::find(path, ty)?;
@@ -141,6 +146,18 @@ impl<'a> Target<'a> {
         Ok(Self { extension: found.extension, attribute: found.attribute, sub: found.sub })
     }
 
+    /// The key under which an account of this name may still be found: one that met another account's kept its own.
+    fn former_name(&self, test: &Test, literal: &Literal) -> Option<String> {
+        match (test, literal) {
+            (Test::Text(Op::Eq, _), Literal::String(name))
+                if self.extension.is_none() && self.attribute.name == "userName" =>
+            {
+                document::former_fold(name)
+            }
+            _ => None,
+        }
+    }
+
     fn place(&self) -> Vec<&'a str> {
         self.extension.into_iter().chain([self.attribute.name.as_str()]).collect()
     }
@@ -158,20 +175,27 @@ impl<'a> Target<'a> {
     }
 
     fn element(&self, inner: Node<'a>) -> Result<Node<'a>> {
-        // These two are not in the document but in rows of their own, with only the ids.
+        // These two are not in the document but in rows of their own.
         if self.extension.is_none() && ["groups", "members"].contains(&self.attribute.name.as_str()) {
-            ids_only(&inner, &self.attribute.name)?;
+            check_relation(&inner, &self.attribute.name)?;
         }
         Ok(Node::Element(self.place(), Box::new(inner)))
     }
 }
 
-fn ids_only(node: &Node, name: &str) -> Result<()> {
+/// Refuses what rows of memberships and nestings cannot answer. What members are called is returned on request only, so
+/// it is not searched for.
+fn check_relation(node: &Node, name: &str) -> Result<()> {
     match node {
-        Node::All(list) | Node::Any(list) => list.iter().try_for_each(|inner| ids_only(inner, name)),
-        Node::Not(inner) => ids_only(inner, name),
+        Node::All(list) | Node::Any(list) => list.iter().try_for_each(|inner| check_relation(inner, name)),
+        Node::Not(inner) => check_relation(inner, name),
         Node::Leaf(place, Test::Present | Test::Text(Op::Eq, _)) if place == &["value"] => Ok(()),
-        _ => Err(refuse(format!("of `{name}` only `value` can be searched, and only with eq, ne or pr"))),
+        Node::Leaf(place, Test::Present | Test::Text(..)) if place == &["type"] => Ok(()),
+        Node::Leaf(place, Test::Present | Test::Text(..)) if place == &["display"] && name == "groups" => Ok(()),
+        _ => {
+            let others = if name == "groups" { "`type` and `display`" } else { "and `type`" };
+            Err(refuse(format!("of `{name}` only `value` (with eq, ne or pr), {others} can be searched")))
+        }
     }
 }
 
@@ -227,14 +251,20 @@ fn test(attribute: &Attribute, op: Op, literal: &Literal, path: &AttrPath) -> Re
     let plain = if op == Op::Ne { Op::Eq } else { op };
     match attribute.kind {
         Kind::String | Kind::Reference | Kind::Binary => {
-            let Literal::String(text) = literal else { return mismatch("a string") };
+            let text = match literal {
+                Literal::String(text) => text.clone(),
+                // A text without its quotes that looks like another kind of value.
+                Literal::Number(number) if !number.is_f64() => number.to_string(),
+                Literal::Bool(value) => value.to_string(),
+                Literal::Number(_) | Literal::Null => return mismatch("a string"),
+            };
             if attribute.kind == Kind::Binary && !equality {
                 return unordered("binary");
             }
             if text.contains('\0') {
                 return Err(refuse("contains a NUL character".to_owned()));
             }
-            Ok(Test::Text(plain, if attribute.case_exact { text.clone() } else { fold(text) }))
+            Ok(Test::Text(plain, if attribute.case_exact { text } else { fold(&text) }))
         }
         Kind::Boolean if !equality => unordered("a boolean"),
         Kind::Boolean => match literal {

@@ -19,9 +19,10 @@ use super::{CANCELLED, Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
 use crate::authz::{Actor, Scope};
 use crate::context::{App, Change, Cx, Followed, lease_lost};
 use crate::domain::failure::{self, Name, Origin, READ_SOURCE, Report, WHOLE};
+use crate::domain::organization;
 use crate::domain::pull_source::{self, Learned};
 use crate::domain::reconcile::source::{self, Compared, Theirs};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::repeats::Success;
 use crate::store::{Lease, SYNC_RUNS};
 
@@ -176,7 +177,11 @@ impl Pulse {
         let connection = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(self.connection));
         let connection = connection.filter(connection::Column::DeletedAt.is_null()).one(&store.write).await?;
         Ok(match connection {
-            Some(row) if row.status == ConnectionStatus::Active => None,
+            Some(row) if row.status == ConnectionStatus::Active => match organization::check_provisioning(cx).await {
+                Ok(()) => None,
+                Err(Error::Held { why, .. }) => Some(End::Failed { reason: None, why: why.into() }),
+                Err(error) => return Err(error),
+            },
             _ => Some(End::Failed { reason: None, why: "the connection was deactivated or deleted".into() }),
         })
     }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::connection;
 use super::list::{self, Keyset, Slice};
 use super::member;
-use super::reconcile;
+use super::{organization, reconcile};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Followed, Tx};
 use crate::error::{Error, Result};
@@ -115,7 +115,8 @@ pub fn troubles(run: &Run) -> Vec<Trouble> {
 /// Begins a run of a connection that reads a source.
 ///
 /// # Errors
-/// [`Error::Held`] while another run of the connection has not ended, or while it is deactivated.
+/// [`Error::Held`] while another run of the connection has not ended, while it is deactivated, and while nothing may be
+/// provisioned in the organization.
 pub async fn start(cx: &Cx, connection: Uuid, mode: Mode, target: Option<Target>) -> Result<Run> {
     cx.allow(Action::WriteConnection, None)?;
     match (mode, &target) {
@@ -152,6 +153,7 @@ pub(super) async fn order(
         let why = "the connection is deactivated; activate it first: connectionActivate";
         return Err(Error::Held { reason: "INACTIVE", why: why.into() });
     }
+    organization::check_provisioning(cx).await?;
     begin(tx, connection, mode, target, cx.actor.name()).await?.ok_or_else(|| {
         let why = "another run of this connection has not ended; wait for it, or cancel it";
         Error::Held { reason: "RUN_NOT_ENDED", why: why.into() }
@@ -303,16 +305,21 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
                 source.next_incremental_at = next(source.incremental_minutes, false);
                 super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?;
                 let live = connection::unlocked(tx, connection_id).await?;
-                let served = live.status == ConnectionStatus::Active && live.deleted_at.is_none();
-                let begun = match served {
-                    true => begin(tx, connection_id, mode, None, "the connection's schedule").await?,
-                    false => None,
+                let skipped = match organization::check_provisioning(cx).await {
+                    _ if live.status != ConnectionStatus::Active || live.deleted_at.is_some() => Some("INACTIVE"),
+                    Err(Error::Held { reason, .. }) => Some(reason),
+                    Err(error) => return Err(error),
+                    Ok(()) => None,
+                };
+                let begun = match skipped {
+                    None => begin(tx, connection_id, mode, None, "the connection's schedule").await?,
+                    Some(_) => None,
                 };
                 match begun {
                     Some(change) => Ok(change.map(|_| true)),
                     None => {
                         let at = tx.now_after(None);
-                        let why = json!({ "reason": if served { "RUN_NOT_ENDED" } else { "INACTIVE" } });
+                        let why = json!({ "reason": skipped.unwrap_or("RUN_NOT_ENDED") });
                         let subject = Subject { kind: "connection", id: connection_id };
                         let entry = Entry {
                             action: "connection.sync_skipped",

@@ -22,16 +22,17 @@ use super::extension::types;
 use super::list::{self, Table};
 use super::protection::{self, Watch};
 use super::schema::ResourceType;
-use super::{adoption, document};
+use super::{adoption, document, key};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
 use crate::ledger::{self, Entry, Part, Subject};
 
 use read::one;
-pub use read::{GroupOf, Listed, by_ids, count, get, groups_of, list, listed, ordered, search};
+pub use read::{GroupOf, Listed, by_ids, count, get, groups_of, list, listed, ordered, search, sees_users};
 use row::{
-    activation_closed, activation_opened, close_activation, email_keys, emails_changed, facts, insert_emails, store,
+    activation_closed, activation_opened, close_activation, complete_active, email_keys, emails_changed, facts,
+    insert_emails, store,
 };
 pub(super) use row::{delete_emails, open_activations, write};
 
@@ -258,7 +259,8 @@ async fn changed(
 ) -> Result<Change<User>> {
     let old = before.attributes()?;
     let Some(attributes) = edit(&before, &old)? else { return Ok(Change::nothing(before)) };
-    let document = document::normalize_from(ty, &old, attributes)?;
+    let mut document = document::normalize_from(ty, &old, attributes)?;
+    complete_active(&mut document, before.active);
     let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
         (true, false) => "user.suspended",
         (false, true) => "user.reactivated",
@@ -311,9 +313,10 @@ pub(super) fn rewrite(
     before: User,
     owner: Option<Uuid>,
     old: &Map<String, Value>,
-    document: Map<String, Value>,
+    mut document: Map<String, Value>,
     action: &'static str,
 ) -> Result<Change<User>> {
+    complete_active(&mut document, before.active);
     let now = tx.now_after(Some(before.updated_at));
     let after = User {
         id: before.id,
@@ -325,7 +328,8 @@ pub(super) fn rewrite(
         deleted_at: None,
         ..facts(&document, before.active)?
     };
-    let set = r#""user" SET connection_id = $3, external_id = $4, user_name = $5, user_name_key = $6, display_name = $7,
+    let set = r#""user" SET connection_id = $3, external_id = $4, user_name = $5,
+        user_name_key = CASE WHEN user_name = $5 THEN user_name_key ELSE $6 END, display_name = $7,
         display_name_key = $8, active = $9, document = $10, search = $11, version = $12, updated_at = $13"#;
     let unchanged = "organization_id = $1 AND id = $2 AND version = $14 AND deleted_at IS NULL";
     let values = [
@@ -356,6 +360,9 @@ pub(super) fn rewrite(
             parts.push(activation_opened(tx, after.id, after.connection_id, now));
         }
     }
+    if before.active && !after.active {
+        parts.push(key::ended_with(tx, after.id, now));
+    }
     let (was, is) = ledger::difference(old, &document);
     let entry = entry(action, &after, Some(was), Some(is));
     Ok(Change::of_parts(after, entry, parts))
@@ -366,9 +373,10 @@ pub(super) async fn revive(
     tx: &Tx<'_>,
     ty: &ResourceType,
     before: User,
-    document: Map<String, Value>,
+    mut document: Map<String, Value>,
     action: &'static str,
 ) -> Result<Change<User>> {
+    complete_active(&mut document, before.active);
     let now = tx.now_after(before.deleted_at);
     let after = User {
         id: before.id,
@@ -434,7 +442,10 @@ pub(super) async fn delete_in(tx: &Tx<'_>, user: User) -> Result<Change<()>> {
     super::group::renew_around(tx, &[id], now).await?;
     let memberships = close_held(tx, "membership", &[id], now).await?;
     let grants = close_held(tx, "role_grant", &[id], now).await?;
-    let before = json!({ "attributes": user.attributes()?, "memberships": memberships, "grants": grants });
+    let keys = key::end_with(tx, &[id], now).await?;
+    let before = json!({
+        "attributes": user.attributes()?, "memberships": memberships, "grants": grants, "apiKeysEnded": keys,
+    });
     let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
     Ok(Change::made((), entry))
 }

@@ -35,6 +35,12 @@ pub(super) fn facts(document: &Map<String, Value>, active: bool) -> Result<User>
     })
 }
 
+/// Lets a document say whether the account can be used. A document that lacks `active` decides nothing, so it takes the
+/// stored answer: every representation is made of the document.
+pub(super) fn complete_active(document: &mut Map<String, Value>, stored: bool) {
+    document.entry("active").or_insert(stored.into());
+}
+
 /// The columns that follow from a document and its version.
 pub(super) fn columns(ty: &ResourceType, user: &User, document: &Map<String, Value>) -> user::ActiveModel {
     user::ActiveModel {

@@ -36,7 +36,6 @@ async fn begin(caller: Caller, id: String) -> Result<Response> {
     let headers = [
         (header::CONTENT_TYPE, "application/jsonl"),
         (header::CONTENT_DISPOSITION, "attachment; filename=\"result.jsonl\""),
-        (header::CACHE_CONTROL, "no-store"),
     ];
     Ok((headers, Body::from_stream(file)).into_response())
 }

@@ -66,8 +66,14 @@ async fn take(door: &Door, caller: &Caller, headers: &HeaderMap, body: Body) -> 
         let message = "send one JSON object a line, as application/jsonl or application/x-ndjson";
         return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_USER_INPUT", message));
     }
-    let job = bulk::begin(cx, caller.until).await.map_err(of)?;
-    let taken = match tokio::time::timeout(MAX_TIME, Upload::new(cx, job).read(body)).await {
+    let announced = http::announced(headers);
+    if announced.is_some_and(|bytes| bytes > MAX_BYTES as u64) {
+        return Err(too_large(format!("the file is larger than {MAX_BYTES} bytes")));
+    }
+    door.charge(caller, announced.unwrap_or_default())?;
+    let job = bulk::begin(cx, caller.until, announced).await.map_err(of)?;
+    let payer = announced.is_none().then_some((door, caller));
+    let taken = match tokio::time::timeout(MAX_TIME, Upload::new(cx, job, payer).read(body)).await {
         Ok(taken) => taken,
         Err(_) => Err(Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long")),
     };
@@ -95,11 +101,13 @@ struct Upload<'a> {
     number: i64,
     /// Lines so far without the blank ones.
     count: i64,
+    /// Who pays for each part as it comes; none if all of it was paid for when it was announced.
+    payer: Option<(&'a Door, &'a Caller)>,
 }
 
 impl<'a> Upload<'a> {
-    fn new(cx: &'a Cx, job: Uuid) -> Self {
-        Self { cx, job, open: Vec::new(), ready: Vec::new(), ready_bytes: 0, number: 0, count: 0 }
+    fn new(cx: &'a Cx, job: Uuid, payer: Option<(&'a Door, &'a Caller)>) -> Self {
+        Self { cx, job, open: Vec::new(), ready: Vec::new(), ready_bytes: 0, number: 0, count: 0, payer }
     }
 
     /// Reads to the end; how many lines there were.
@@ -158,6 +166,9 @@ impl<'a> Upload<'a> {
     }
 
     async fn store(&mut self) -> Result<(), Fault> {
+        if let Some((door, caller)) = self.payer {
+            door.charge(caller, self.ready_bytes as u64)?;
+        }
         self.ready_bytes = 0;
         let ready = std::mem::take(&mut self.ready);
         if ready.is_empty() {

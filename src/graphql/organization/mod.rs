@@ -32,7 +32,8 @@ use work::Work;
 pub enum IntegrationMode {
     /// Identity providers write over SCIM 2.0.
     Scim,
-    /// Microsoft Entra ID's native integration; SCIM is refused.
+    /// Microsoft Entra ID's native integration, which excludes SCIM: it is refused. The integration itself is not offered
+    /// here yet, so nothing is provisioned in this mode.
     EntraNative,
 }
 
@@ -148,7 +149,9 @@ impl Directory {
         let cx = page::cx(ctx)?;
         let (by, descending) = order_by.map_or((None, false), Into::into);
         let window = Window { first, after, last, before };
-        let Some((filter, owners)) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
+        let filter = filter.unwrap_or_default();
+        filter.check(cx)?;
+        let Some((filter, owners)) = filter.compile() else { return Ok(Some(Page::empty())) };
         let total = if page::counted(ctx) { user::count(cx, filter.as_ref(), owners).await? } else { 0 };
         if let Some(by) = by {
             let rows = user::ordered(cx, filter.as_ref(), owners, by, &window.keyset(descending)?).await?;

@@ -79,6 +79,8 @@ pub enum FindingKind {
     Drifted,
     /// Only one of the two has somebody in a group.
     Membership,
+    /// Two accounts bear names that differ only in the width of letters: rename one of them.
+    NameClash,
 }
 
 /// What became of a finding.

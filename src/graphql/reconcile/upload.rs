@@ -58,7 +58,6 @@ pub(in crate::graphql) async fn post(
                 "id": id.as_str(), "state": "SUCCEEDED", "counts": counts, "troubles": run.troubles, "reason": run.reason,
             } });
             let mut response = Json(body).into_response();
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
                 response.headers_mut().insert("x-request-id", id);
             }
@@ -79,11 +78,19 @@ async fn take(
     let of = |error: Error| Fault::of(&error, cx.request_id);
     caller.inside().map_err(of)?;
     let ask = ask(cx, parameters, headers).await?;
+    let announced = http::announced(headers);
+    if announced.is_some_and(|bytes| bytes > MAX_BYTES as u64) {
+        return Err(too_large());
+    }
+    door.charge(caller, announced.unwrap_or_default())?;
     // Nobody is shut out by the uploads of one organization.
     let (Some(place), Ok(room)) = (door.streams.upload(cx.organization()), ROOM.try_acquire()) else {
         return Err(Fault::limited("too many exports are being compared at once; try again in a moment", 10));
     };
     let bytes = read(body, GRACE).await?;
+    if announced.is_none() {
+        door.charge(caller, bytes.len() as u64)?;
+    }
     // A comparison that has begun comes to its end, whether or not somebody still waits for the answer; until then it
     // keeps its place.
     let (cx, stopping) = (Arc::new(cx.clone()), cx.app.stopping.subscribe());
@@ -149,6 +156,11 @@ async fn ask(cx: &Cx, parameters: &BTreeMap<String, String>, headers: &HeaderMap
     Ok(Ask { connection, scope, confirmed, format })
 }
 
+fn too_large() -> Fault {
+    let message = format!("the file is larger than {MAX_BYTES} bytes");
+    Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
+}
+
 /// Reads all of it. From `grace` on it must have come at the rate that is asked for.
 async fn read(body: Body, grace: Duration) -> Result<Vec<u8>, Fault> {
     let slow = |_| Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long");
@@ -161,8 +173,7 @@ async fn read(body: Body, grace: Duration) -> Result<Vec<u8>, Fault> {
         let Some(chunk) = next.await.map_err(slow)? else { break };
         let chunk = chunk.map_err(|_| Fault::bad("the file did not arrive in full"))?;
         if bytes.len() + chunk.len() > MAX_BYTES {
-            let message = format!("the file is larger than {MAX_BYTES} bytes");
-            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message));
+            return Err(too_large());
         }
         bytes.extend_from_slice(&chunk);
     }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::page::{self, Kind};
 use super::{router, sdl};
 use crate::authz::{Actor, Permission, Scope};
-use crate::config::{Config, Graphql};
+use crate::config::{Config, Graphql, KeySource};
 use crate::context::{App, Cx};
 use crate::domain::{connection, group, key, organization, user};
 
@@ -55,15 +55,18 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
     let config = Config {
         database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
         data_dir: folder.path().to_owned(),
-        master_key: None,
+        master_key: KeySource::File(folder.path().join("master.key")),
+        new_master_key: None,
         public_url: "https://example.com".into(),
         scim_enabled: true,
         metrics: false,
         scim_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: crate::config::DEFAULT_PULL_TIMEOUT,
+        api_key_days: crate::config::DEFAULT_API_KEY_DAYS,
         graphql,
         issuers: Vec::new(),
+        trusted_proxies: Default::default(),
     };
     let mut app = App::open(config).await.unwrap();
     if let Some(statements) = statements {

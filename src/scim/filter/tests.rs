@@ -130,8 +130,28 @@ fn values_are_json_scalars() {
     assert_eq!(literal("18446744073709551615"), Literal::Number(Number::from(u64::MAX)));
     assert_eq!(literal(r#""a\"b\\c\/\n\u00e9\ud83d\ude00ü""#), Literal::String("a\"b\\c/\né😀ü".to_owned()));
     assert_eq!(literal(r#""(not) [a] and \\""#), Literal::String("(not) [a] and \\".to_owned()));
-    for bad in ["01", "+1", ".5", "1.", "1e999", "NaN", "'x'", r#""\x""#, r#""\ud83d""#, r#""open"#, "\"a\tb\""] {
+    for bad in [r#""\x""#, r#""\ud83d""#, r#""open"#, "\"a\tb\""] {
         refusal(&format!("a eq {bad}"));
+    }
+}
+
+#[test]
+fn a_text_may_lack_its_quotes() {
+    for bare in ["jane@acme.example", "01", "+1", ".5", "1.", "1e999", "NaN", "cn=a,dc=b", "2024-05-01T08:00:00Z", "é"]
+    {
+        assert_eq!(read(&format!("a eq {bare}")), compare("a", Op::Eq, bare), "{bare}");
+        assert!(filter_is_unquoted(&format!("a eq {bare}")), "{bare}");
+    }
+    let either = Filter::Or(vec![compare("a", Op::Eq, "x"), compare("b", Op::Eq, "y")]);
+    assert_eq!(read("(a eq x or b eq y)"), either);
+    let path = |text: &str| parse_path(text).unwrap();
+    assert_eq!(path("emails[type eq work].value"), path("emails[type eq \"work\"].value"));
+    for quoted in ["a eq \"x\"", "a eq 1", "a eq true", "a eq null", "a pr"] {
+        assert!(!filter_is_unquoted(quoted), "{quoted}");
+    }
+    // Where it is not clear what the text is, nothing is guessed.
+    for unclear in ["a eq", "a eq 'x y'", "a eq 'x'", "a eq Ward 3", "a eq x\"y\"", "a eq x(1)", "a eq ()", "a eq x]"] {
+        refusal(unclear);
     }
 }
 
@@ -159,8 +179,8 @@ fn a_refusal_says_where_and_what_was_expected() {
         ("userName", "at position 9: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr), found the end"),
         ("userName is 1", "at position 10: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr), found `is`"),
         (
-            "userName eq mara",
-            "at position 13: expected a value: a string in double quotes, a number, true, false or null, found `mara`",
+            "userName eq 'mara'",
+            "at position 13: expected a value: a string in double quotes, a number, true, false or null, found `'mara'`",
         ),
         ("title pr title", "at position 10: expected \"and\", \"or\" or the end, found `title`"),
         ("(title pr", "at position 10: expected \"and\", \"or\" or a closing parenthesis, found the end"),

@@ -195,10 +195,6 @@ fn write(attribute: &Attribute, sub: Option<&Attribute>, at: &str, element: &mut
         // RFC 7644 section 3.5.2.3: a selected value takes what the operation names; what it does not mention stays,
         // as in any complex attribute.
         (Value::Object(fields), None, Value::Object(given)) => overlay(attribute, at, fields, given),
-        (Value::Object(fields), None, Value::String(text)) if attribute.sub("value").is_some() => {
-            fields.insert("value".into(), text.as_str().into());
-            Ok(())
-        }
         (Value::Object(_), None, _) => Err(Error::invalid(at.to_owned(), "must be an object")),
         (element, ..) => {
             if let Some(Value::Array(mut one)) = canonical(attribute, at, value.clone())?
@@ -211,9 +207,9 @@ fn write(attribute: &Attribute, sub: Option<&Attribute>, at: &str, element: &mut
     }
 }
 
-/// The element to begin with when a filter selects nothing. RFC 7644 section 3.5.2.3 answers noTarget, but clients
-/// rely on `emails[type eq "work"].value` to make the address where there is none; so that is done if the filter
-/// says what the element must be.
+/// The element to begin with when a filter selects nothing. RFC 7644 section 3.5.2.3 answers noTarget, but Entra ID
+/// relies on `emails[type eq "work"].value` to make the address where there is none; so that is done if the filter
+/// only says which label the element must have.
 fn template(found: Resolved<'_>, filter: Option<&Filter>) -> Result<Value> {
     let mut fields = Map::new();
     let at = Resolved { sub: None, ..found }.path();
@@ -225,7 +221,7 @@ fn template(found: Resolved<'_>, filter: Option<&Filter>) -> Result<Value> {
     Ok(fields.into())
 }
 
-/// Writes down what a filter demands by equality; false if it demands anything else.
+/// Writes down the labels, `type` and `primary`, that a filter demands by equality; false if it demands anything else.
 fn pin(attribute: &Attribute, at: &str, filter: &Filter, fields: &mut Map<String, Value>) -> Result<bool> {
     match filter {
         Filter::And(parts) => {
@@ -236,17 +232,18 @@ fn pin(attribute: &Attribute, at: &str, filter: &Filter, fields: &mut Map<String
             }
             Ok(true)
         }
-        Filter::Compare(path, Op::Eq, literal) if path.sub.is_none() => {
-            let Some(sub) = attribute.sub(&path.name) else { return Ok(false) };
+        Filter::Compare(path, Op::Eq, literal) if path.sub.is_none() && path.schema.is_none() => {
+            let label = attribute.sub(&path.name).filter(|sub| ["type", "primary"].contains(&sub.name.as_str()));
+            let Some(sub) = label else { return Ok(false) };
             let literal = match literal {
                 Literal::Null => Value::Null,
                 Literal::Bool(value) => Value::Bool(*value),
                 Literal::Number(value) => Value::Number(value.clone()),
                 Literal::String(value) => Value::String(value.clone()),
             };
-            let contradicted = fields.get(&sub.name).is_some_and(|known| *known != literal);
+            let known = fields.get(&sub.name).cloned();
             set(sub, &format!("{at}.{}", sub.name), fields, Some(&literal))?;
-            Ok(!contradicted)
+            Ok(known.is_none_or(|known| fields.get(&sub.name) == Some(&known)))
         }
         _ => Ok(false),
     }

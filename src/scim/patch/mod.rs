@@ -8,16 +8,19 @@ use serde_json::{Map, Value};
 
 use super::filter::{PatchPath, parse_path};
 use crate::domain::document::{self, MemberChange, section};
-use crate::domain::schema::{Place, Resolved, ResourceType, Schema};
-use crate::domain::search::{AttrPath, Filter, Literal, Op};
+use crate::domain::schema::{Kind, Place, Resolved, ResourceType, Schema};
+use crate::domain::search::{AttrPath, Filter, Literal, Op, matching_elements};
 use crate::error::{Error, Result, Rule};
 
 mod edit;
+mod spelling;
 #[cfg(test)]
 mod tests;
 
+pub use spelling::{json_text, only_element};
+
 /// The most operations in one request.
-const MAX_OPERATIONS: usize = 100;
+pub const MAX_OPERATIONS: usize = 1_000;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +50,8 @@ pub struct GroupPatch {
 pub fn parse(body: &Value) -> Result<Vec<Operation>> {
     let wrong = |why: &'static str| Err(Error::broken(Rule::Syntax, "Operations", why));
     let operations = match member(body, "Operations") {
-        Some(Value::Array(operations)) if !operations.is_empty() => operations,
-        Some(Value::Array(_)) => return wrong("is empty"),
+        // None at all is a change of nothing: Microsoft's validator expects it to succeed.
+        Some(Value::Array(operations)) => operations,
         Some(_) => return wrong("must be an array"),
         None => return wrong("is missing"),
     };
@@ -118,7 +121,9 @@ impl Draft<'_> {
 
     /// RFC 7644 sections 3.5.2.1 and 3.5.2.3: without a path, the value holds attributes of the resource.
     fn resource(&mut self, verb: Verb, value: Option<&Value>) -> Result<()> {
-        let Some(Value::Object(fields)) = value else {
+        let parsed = value.and_then(json_text);
+        let value = parsed.as_ref().or(value);
+        let Some(Value::Object(fields)) = value.map(|value| only_element(value).unwrap_or(value)) else {
             return Err(Error::invalid("value", "must be an object when the operation has no path"));
         };
         let ty = self.ty;
@@ -142,7 +147,8 @@ impl Draft<'_> {
             return Ok(());
         }
         let ty = self.ty;
-        for (key, value) in document::schema_object(schema, value.clone())? {
+        let value = json_text(value).unwrap_or_else(|| value.clone());
+        for (key, value) in document::schema_object(schema, value)? {
             if let Some(found) = ty.locate_in(schema, &key) {
                 self.field(verb, found, &value)?;
             }
@@ -193,6 +199,10 @@ impl Draft<'_> {
         value: Option<&Value>,
     ) -> Result<()> {
         let attribute = found.attribute;
+        // Only an attribute that holds objects: in any other, such a text is the value itself.
+        let holds_objects = attribute.kind == Kind::Complex && found.sub.is_none();
+        let parsed = value.filter(|_| holds_objects).and_then(json_text);
+        let value = parsed.as_ref().or(value);
         if attribute.name == "members" {
             return self.members(verb, found, filter, value);
         }
@@ -203,6 +213,10 @@ impl Draft<'_> {
         if filter.is_some() && !attribute.multi_valued {
             return Err(Error::broken(Rule::Path, found.path(), "has one value, so it takes no filter"));
         }
+        let value = match filter {
+            Some(_) => value.map(|value| only_element(value).unwrap_or(value)),
+            None => value,
+        };
         if verb != Verb::Remove && value.is_none() {
             return Err(no_value(&found.path()));
         }
@@ -241,7 +255,7 @@ impl Draft<'_> {
             return immutable("cannot be changed: remove the member and add another");
         }
         let change = match (verb, filter, value) {
-            (Verb::Remove, Some(filter), _) => MemberChange::Remove(selected(filter)?),
+            (Verb::Remove, Some(filter), _) => removal(found, filter)?,
             (_, Some(_), _) => return immutable("are not edited in place: use the path members"),
             // RFC 7644 section 3.5.2.2: without a filter and a value, all are removed.
             (Verb::Remove, None, None | Some(Value::Null)) => MemberChange::Clear,
@@ -263,20 +277,41 @@ impl Draft<'_> {
     }
 }
 
-/// The ids that a filter on members names.
-fn selected(filter: &Filter) -> Result<Vec<String>> {
+/// The removal of the members that a filter selects.
+fn removal(found: Resolved<'_>, filter: &Filter) -> Result<MemberChange> {
+    if let Some(ids) = named_ids(filter) {
+        return Ok(MemberChange::Remove(ids));
+    }
+    if !selects_by_identity(filter) {
+        return Err(Error::broken(Rule::Filter, "members", "can be selected by value and type only"));
+    }
+    // What the filter cannot mean is refused whatever members there are.
+    matching_elements(filter, found.attribute, &[])?;
+    Ok(MemberChange::RemoveWhere(filter.clone()))
+}
+
+/// The ids that a filter names, if it does nothing else.
+fn named_ids(filter: &Filter) -> Option<Vec<String>> {
     match filter {
         Filter::Compare(path, Op::Eq, Literal::String(id))
             if path.name.eq_ignore_ascii_case("value") && path.sub.is_none() =>
         {
-            Ok(vec![id.clone()])
+            Some(vec![id.clone()])
         }
-        Filter::Or(any) => Ok(any.iter().map(selected).collect::<Result<Vec<_>>>()?.concat()),
-        _ => Err(Error::broken(
-            Rule::Filter,
-            "members",
-            "can be selected by value only: members[value eq \"…\"], several joined by or",
-        )),
+        Filter::Or(any) => Some(any.iter().map(named_ids).collect::<Option<Vec<_>>>()?.concat()),
+        _ => None,
+    }
+}
+
+/// Whether a filter looks only at which resource a member is.
+fn selects_by_identity(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(all) | Filter::Or(all) => all.iter().all(selects_by_identity),
+        Filter::Not(inner) => selects_by_identity(inner),
+        Filter::Present(path) | Filter::Compare(path, ..) => {
+            ["value", "type"].iter().any(|name| path.name.eq_ignore_ascii_case(name))
+        }
+        Filter::Element(..) => false,
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use hostile::Hostile;
 
 use crate::database::Database;
-use crate::process::{Server, bootstrap};
+use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Scim, Tenant, World};
 
 const RUN: &str = "{ id state mode reason requestedBy finishedAt troubles { kind remoteId why }
@@ -410,17 +410,16 @@ struct Cast {
     api_key: String,
 }
 
+/// The source is on this machine.
+const ALLOW: [(&str, &str); 1] = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
+
 impl Cast {
     async fn of(servers: usize, people: usize, groups: usize) -> Self {
         let source = World::new().await;
         fill(source.scim(), people, groups).await;
         let database = Database::empty().await;
         let api_key = bootstrap(&database)["graphql"]["api_key"].as_str().unwrap().to_owned();
-        let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
-        let servers: Vec<_> = (0..servers).map(|_| Server::begin(&database, &allow)).collect();
-        for server in &servers {
-            server.ready().await;
-        }
+        let servers = start_several(&database, servers, &ALLOW).await;
         Self { source, people, database, servers, api_key }
     }
 
@@ -431,7 +430,7 @@ impl Cast {
             connection: self.source.acme.connection,
             api_key: self.api_key.clone(),
             scim: self.source.scim().clone(),
-            graphql: format!("{}/graphql", self.servers[server].address),
+            graphql: format!("{}/graphql", self.servers[server.min(self.servers.len() - 1)].address),
         }
     }
 
@@ -454,7 +453,7 @@ impl Cast {
             assert!(began.elapsed() < Duration::from_secs(60));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        self.servers[0].kill();
+        kill_first(&mut self.servers, &self.database, &ALLOW).await;
     }
 
     async fn end(self) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::hostile::{Hostile, person};
 use super::{look, pulling, pulling_as, reader, start, sync};
 use crate::database::Database;
-use crate::process::{Server, bootstrap};
+use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Tenant, World};
 
 /// The failure of this label, once it is as it should be.
@@ -254,10 +254,7 @@ async fn a_retry_outlives_the_server_that_made_it() {
     let database = Database::empty().await;
     let bootstrapped = bootstrap(&database);
     let allow = [("ROLECALL_PULL_PRIVATE_ADDRESSES", "true")];
-    let mut servers: Vec<_> = (0..3).map(|_| Server::begin(&database, &allow)).collect();
-    for server in &servers {
-        server.ready().await;
-    }
+    let mut servers = start_several(&database, 3, &allow).await;
     let at = |server: &Server| Tenant {
         organization: Uuid::nil(),
         connection: Uuid::nil(),
@@ -286,9 +283,9 @@ async fn a_retry_outlives_the_server_that_made_it() {
         assert!(began.elapsed() < Duration::from_secs(10), "nobody tried");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    servers[0].kill();
+    kill_first(&mut servers, &database, &allow).await;
     source.behaves("honest");
-    let tenant = at(&servers[1]);
+    let tenant = at(servers.last().unwrap());
     tokio::time::sleep(Duration::from_secs(6)).await;
     let seen = tenant.graphql(ask, json!({})).await["data"]["organization"].clone();
     assert_eq!(seen["failures"]["nodes"][0]["state"], "RETRYING", "it is the dead one's for a while: {seen:#}");
@@ -309,4 +306,28 @@ async fn a_retry_outlives_the_server_that_made_it() {
     assert_eq!(done["made"]["totalCount"], 3, "the rival, one by the run, one by the retry: {done:#}");
     drop(servers);
     database.drop().await;
+}
+
+#[tokio::test]
+async fn a_source_silent_about_active_wakes_no_account() {
+    let here = reader().await;
+    let (source, address) = Hostile::serve().await;
+    source.lists(3);
+    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
+    source.sets(1, "active", json!(false));
+    sync(&here.acme, &connection, "mode: FULL").await;
+    let suspended = "\"user\" WHERE external_id = 'r1' AND active = FALSE AND document LIKE '%\"active\":false%'";
+    assert_eq!(here.count(suspended, []).await, 1);
+    for (title, active) in [("a", None), ("b", Some(Value::Null))] {
+        source.sets(1, "title", json!(title));
+        let mut people = source.people.lock().unwrap();
+        let person = people[1].as_object_mut().unwrap();
+        person.remove("active");
+        person.extend(active.map(|active| ("active".to_owned(), active)));
+        drop(people);
+        let run = sync(&here.acme, &connection, "mode: FULL").await;
+        assert_eq!((&run["users"]["updated"], &run["users"]["restored"]), (&json!(1), &json!(0)), "{run:#}");
+        assert_eq!(here.count(suspended, []).await, 1);
+    }
+    here.end().await;
 }

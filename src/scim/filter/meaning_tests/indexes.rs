@@ -34,6 +34,7 @@ fn common_filters_are_answered_by_an_index() {
         (r#"emails.value eq "mara@acme.example""#, &["user_email_pkey", "sqlite_autoindex_user_email_1"]),
         (r#"emails[type eq "work" and value eq "x"]"#, &["user_email_pkey", "sqlite_autoindex_user_email_1"]),
         (r#"groups.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_live", "membership_group_whole"]),
+        (r#"groups.display eq "mara""#, &["group_display_name_live"]),
         (r#"members.value eq "00000000-0000-0000-0000-000000000001""#, &["membership_user"]),
     ];
     let world = World::new();

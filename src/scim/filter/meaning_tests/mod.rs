@@ -69,7 +69,13 @@ impl Row {
         let version = format!("W/\"{}\"", self.version);
         whole.insert("id".into(), json!(self.id.to_string()));
         whole.insert("meta".into(), json!({"created": self.created, "lastModified": self.updated, "version": version}));
-        let others: Vec<Value> = self.others.iter().map(|id| json!({"value": id.to_string()})).collect();
+        let kind = |id: &Uuid| match (ty.name, id.as_u128() % 2) {
+            ("User", _) => "direct",
+            (_, 1) => "user",
+            _ => "group",
+        };
+        let others: Vec<Value> =
+            self.others.iter().map(|id| json!({"value": id.to_string(), "type": kind(id)})).collect();
         whole.insert(if ty.name == "User" { "groups" } else { "members" }.into(), others.into());
         whole
     }
@@ -371,6 +377,11 @@ fn a_multi_valued_attribute_matches_by_any_of_its_elements() {
             (r#"groups.value eq "Admins""#, &[]),
             ("groups pr", &[1, 2]),
             ("not (groups pr)", &[3]),
+            (r#"groups[value eq "00000000-0000-0000-0000-00000000000b" and type eq "Direct"]"#, &[1, 2]),
+            (r#"groups[value eq "00000000-0000-0000-0000-00000000000b" and type eq "indirect"]"#, &[]),
+            (r#"groups[value ne "00000000-0000-0000-0000-00000000000b"]"#, &[1]),
+            (r#"groups.type ne "direct""#, &[3]),
+            ("groups[value pr]", &[1, 2]),
         ],
     );
 }
@@ -436,6 +447,10 @@ fn groups_are_found_by_name_and_by_member() {
                 r#"id eq "00000000-0000-0000-0000-000000000001" and members eq "00000000-0000-0000-0000-00000000000b""#,
                 &[1],
             ),
+            (r#"members[value eq "00000000-0000-0000-0000-00000000000b" and type eq "User"]"#, &[1]),
+            (r#"members[value eq "00000000-0000-0000-0000-00000000000b" and type eq "Group"]"#, &[]),
+            (r#"members.type eq "group""#, &[3]),
+            (r#"members[type ne "group"]"#, &[1]),
             (r#"members.value eq "not an id""#, &[]),
             ("members pr", &[1, 3]),
             ("members eq null", &[2]),
@@ -481,7 +496,7 @@ fn what_cannot_be_answered_is_refused_as_a_filter() {
         ("meta.location pr", "`meta.location` cannot be searched: use `id`"),
         ("active gt true", "`active` is a boolean: `gt` does not apply to it"),
         (r#"active eq "yes""#, "`active` is compared with true or false, not with \"yes\""),
-        ("title eq 4", "`title` is compared with a string, not with 4"),
+        ("title eq 4.5", "`title` is compared with a string, not with 4.5"),
         ("title gt null", "`title` can be compared with null only by eq and ne"),
         (r#"name eq "Mara""#, "`name` is complex: name one of its sub-attributes"),
         (r#"x509Certificates.value gt "QQ==""#, "`x509Certificates.value` is binary: `gt` does not apply to it"),
@@ -497,7 +512,10 @@ fn what_cannot_be_answered_is_refused_as_a_filter() {
         (r#"id sw "0""#, "`id` can only be compared with eq and ne"),
         ("emails[size pr]", "`emails` has no sub-attribute `size`"),
         ("title[value pr]", "`title` has no sub-attributes: it takes no brackets"),
-        (r#"groups.display eq "x""#, "of `groups` only `value` can be searched, and only with eq, ne or pr"),
+        (
+            r#"groups.value sw "x""#,
+            "of `groups` only `value` (with eq, ne or pr), `type` and `display` can be searched",
+        ),
     ];
     for (text, wanted) in cases {
         assert_eq!(refusal(text), wanted, "{text}");

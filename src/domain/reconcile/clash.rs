@@ -1,0 +1,138 @@
+//! Accounts whose names meet in one key since keys disregard the width of letters: both keep the keys that they had, and a
+//! finding about each waits until one of them is renamed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use entity::finding;
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter, Statement};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::diff::Differs;
+use super::run::key;
+use super::{Finding, Kind, LIVE, Source, State, described, entry};
+use crate::context::{App, Change, Cx};
+use crate::domain::{document, locked, save};
+use crate::error::Result;
+
+/// Findings that one sweep looks at.
+const BATCH_SIZE: u64 = 500;
+
+/// An account whose name another live account bears in another width.
+#[derive(Debug)]
+pub struct NameClash {
+    pub user: Uuid,
+    pub user_name: String,
+    pub other_name: String,
+    /// The owner, or the owner of the other account.
+    pub connection: Uuid,
+}
+
+/// Opens a finding about an account, unless there is one.
+///
+/// # Errors
+/// The database's own.
+pub async fn open_name_clash(cx: &Cx, clash: &NameClash) -> Result<()> {
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let key = key(Kind::NameClash, &json!(["id", clash.user]));
+            let known = tx
+                .find::<finding::Entity>()
+                .filter(finding::Column::ConnectionId.eq(clash.connection))
+                .filter(finding::Column::Source.eq(Source::LastWrite))
+                .filter(finding::Column::Key.eq(key.clone()));
+            if locked(tx, known).await?.is_some() {
+                return Ok(Change::nothing(()));
+            }
+            let now = tx.now_after(None);
+            let (theirs, ours) = (Some(clash.other_name.clone().into()), Some(clash.user_name.clone().into()));
+            let differs = BTreeMap::from([("userName".to_owned(), Differs::of(theirs, ours))]);
+            let row = Finding {
+                organization_id: tx.organization(),
+                id: Uuid::now_v7(),
+                connection_id: clash.connection,
+                source: Source::LastWrite,
+                kind: Kind::NameClash,
+                key,
+                thing: None,
+                user_id: Some(clash.user),
+                group_id: None,
+                label: Some(clash.user_name.clone()),
+                class: None,
+                leaver: false,
+                roles_held: 0,
+                detail: json!(differs),
+                state: State::Open,
+                resolution: None,
+                reason: None,
+                accepted_until: None,
+                count: 1,
+                first_seen_at: now,
+                last_seen_at: now,
+                last_run_id: Uuid::nil(),
+                decided_at: None,
+                decided_by: None,
+            };
+            let told = entry("finding.opened", &row, now, described(&row));
+            finding::Entity::insert(row.into_active_model()).exec_without_returning(&tx.db).await?;
+            Ok(Change::made((), told))
+        })
+    })
+    .await
+}
+
+#[derive(FromQueryResult)]
+struct OpenClash {
+    organization_id: Uuid,
+    id: Uuid,
+    /// None = the account is deleted.
+    user_name: Option<String>,
+    user_name_key: Option<String>,
+}
+
+/// Closes the findings about accounts whose names meet no other any more, since one was renamed or deleted, in every
+/// organization; returns how many.
+///
+/// # Errors
+/// The database's own.
+pub async fn close_settled_clashes(app: &Arc<App>) -> Result<u64> {
+    let text = format!(
+        r#"SELECT f.organization_id, f.id, u.user_name, u.user_name_key FROM finding f
+           LEFT JOIN "user" u ON u.organization_id = f.organization_id AND u.id = f.user_id AND u.deleted_at IS NULL
+           WHERE f.kind = 'NAME_CLASH' AND f.{LIVE} ORDER BY f.organization_id, f.id LIMIT {BATCH_SIZE}"#
+    );
+    let open = Statement::from_string(app.store.backend(), text);
+    let open = OpenClash::find_by_statement(open).all(&app.store.read).await?;
+    // An account with a former key waits for the key that its name has now.
+    let names = open.iter().filter_map(|row| Some((row, row.user_name.as_deref()?, row.user_name_key.as_deref()?)));
+    let awaited: HashSet<(Uuid, String)> = names
+        .map(|(row, name, key)| (row.organization_id, document::fold(name), key))
+        .filter(|(_, wanted, key)| wanted != key)
+        .map(|(organization, wanted, _)| (organization, wanted))
+        .collect();
+    let mut closed = 0;
+    for row in &open {
+        let name = row.user_name.as_deref().map(document::fold);
+        if name.is_some_and(|name| awaited.contains(&(row.organization_id, name))) {
+            continue;
+        }
+        let cx = &Cx::system(app.clone(), row.organization_id);
+        closed += cx
+            .write(move |tx| {
+                Box::pin(async move {
+                    let query = tx.find::<finding::Entity>().filter(finding::Column::Id.eq(row.id));
+                    let Some(before) = locked(tx, query).await? else { return Ok(Change::nothing(0)) };
+                    if before.state == State::Gone {
+                        return Ok(Change::nothing(0));
+                    }
+                    let now = tx.now_after(Some(before.last_seen_at));
+                    let after = Finding { state: State::Gone, decided_at: Some(now), ..before };
+                    save::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
+                    Ok(Change::made(1, entry("finding.gone", &after, now, described(&after))))
+                })
+            })
+            .await?;
+    }
+    Ok(closed)
+}

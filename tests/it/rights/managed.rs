@@ -1,0 +1,385 @@
+//! Roles, protected accounts, keys and secrets, as an administrator manages them.
+
+use entity::connection::DeletionPolicy;
+use rolecall::authz::Permission;
+use rolecall::domain::mapping::{self, Target};
+use rolecall::domain::role::{self, Settings};
+use rolecall::domain::{connection, erasure, token};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{global, map_to_role};
+use crate::bulk::key_with;
+use crate::world::{Scim, World};
+
+/// A mutation's payload; the mutation has one input of this type.
+async fn mutate(world: &World, name: &str, input: Value, shown: &str) -> Value {
+    let ty = format!("{}{}Input", name[..1].to_uppercase(), &name[1..]);
+    let query =
+        format!("mutation($i: {ty}!) {{ {name}(input: $i) {{ {shown} userErrors {{ code field message }} }} }}");
+    let answer = world.graphql(&query, json!({ "i": input })).await;
+    assert!(answer["data"][name].is_object(), "{answer:#}");
+    answer["data"][name].clone()
+}
+
+/// Makes a role with this priority; its global id.
+async fn make_role(world: &World, name: &str, priority: Option<i32>) -> Value {
+    let input = json!({ "name": name, "priority": priority });
+    mutate(world, "roleCreate", input, "role { id }").await["role"]["id"].clone()
+}
+
+#[tokio::test]
+async fn a_mapping_is_moved_in_one_instant() {
+    let world = World::new().await;
+    let (ada, bob) = (world.scim().user("ada").await, world.scim().user("bob").await);
+    let (one, two) = (world.scim().group("One", &[ada]).await, world.scim().group("Two", &[bob]).await);
+    let (_, mapping) = map_to_role(&world.system(), "Nurse", Target::Group(one)).await;
+    let doctor = make_role(&world, "Doctor", None).await;
+    let holds = async |user: Uuid| {
+        let query = "query($id: ID!) { organization { user(id: $id) { roles { role { name } } } } }";
+        let answer = world.graphql(query, json!({ "id": global("User", user) })).await;
+        answer["data"]["organization"]["user"]["roles"].clone()
+    };
+    let shown = "roleMapping { id group { displayName } role { name } reason expiresAt }";
+    let end = world.app.clock.now() + chrono::Duration::days(1);
+    let input = json!({ "id": global("RoleMapping", mapping), "groupId": global("Group", two), "roleId": doctor,
+        "reason": "moved", "expiresAt": end });
+    let moved = mutate(&world, "roleMappingUpdate", input, shown).await["roleMapping"].clone();
+    assert_eq!((&moved["group"]["displayName"], &moved["role"]["name"]), (&json!("Two"), &json!("Doctor")));
+    assert_eq!((&moved["id"], &moved["reason"]), (&json!(global("RoleMapping", mapping)), &json!("moved")));
+    assert_eq!(holds(ada).await, json!([]));
+    assert_eq!(holds(bob).await, json!([{ "role": { "name": "Doctor" } }]));
+    let payload = world.last_payload().await;
+    assert_eq!(payload["after"]["reason"], "moved", "{payload}");
+    assert_eq!(world.events_of(mapping).await, ["role_mapping.created", "role_mapping.updated"]);
+    let states = "role_mapping WHERE mapping_id = $1";
+    assert_eq!(world.count(states, [mapping.into()]).await, 2, "the state before is kept");
+    // What is null is taken away; what is left out stays; what changes nothing leaves no row.
+    let input = json!({ "id": global("RoleMapping", mapping), "expiresAt": null });
+    let kept = mutate(&world, "roleMappingUpdate", input.clone(), shown).await["roleMapping"].clone();
+    assert_eq!((&kept["expiresAt"], &kept["reason"]), (&Value::Null, &json!("moved")));
+    mutate(&world, "roleMappingUpdate", input, shown).await;
+    assert_eq!(world.count(states, [mapping.into()]).await, 3);
+    mapping::remove(&world.system(), mapping).await.unwrap();
+    let gone = json!({ "id": global("RoleMapping", mapping), "reason": "x" });
+    assert_eq!(mutate(&world, "roleMappingUpdate", gone, shown).await["userErrors"][0]["code"], "NOT_FOUND");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_mapping_that_is_there_already_is_named() {
+    let world = World::new().await;
+    let group = world.scim().group("One", &[]).await;
+    let (role, mapping) = map_to_role(&world.system(), "Nurse", Target::Group(group)).await;
+    let connection = world.acme.connection;
+    let awaits =
+        json!({ "connectionId": global("IdentitySource", connection), "attribute": "DISPLAY_NAME", "value": "New" });
+    let everybody = json!(global("IdentitySource", connection));
+    for (field, value) in [("groupId", json!(global("Group", group))), ("awaits", awaits), ("everybodyOf", everybody)] {
+        let input = json!({ "roleId": global("Role", role), field: value });
+        let first = mutate(&world, "roleMappingCreate", input.clone(), "roleMapping { id }").await;
+        let there = first["roleMapping"]["id"].as_str().map_or_else(|| global("RoleMapping", mapping), Into::into);
+        let again = mutate(&world, "roleMappingCreate", input, "roleMapping { id }").await;
+        let mistake = &again["userErrors"][0];
+        assert_eq!((&mistake["code"], &mistake["field"]), (&json!("TAKEN"), &json!(["input", field])), "{again}");
+        assert!(mistake["message"].as_str().unwrap().contains(&there), "{mistake}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_primary_role_is_the_one_of_the_lowest_number_and_no_two_share_one() {
+    let world = World::new().await;
+    let ada = world.scim().user("ada").await;
+    let (low, high, none) = (
+        make_role(&world, "Low", Some(20)).await,
+        make_role(&world, "High", Some(10)).await,
+        make_role(&world, "None", None).await,
+    );
+    let tie = mutate(&world, "roleCreate", json!({ "name": "Tie", "priority": 10 }), "role { id }").await;
+    assert_eq!(
+        (&tie["userErrors"][0]["code"], &tie["userErrors"][0]["field"]),
+        (&json!("TAKEN"), &json!(["input", "priority"]))
+    );
+    let tie = mutate(&world, "roleUpdate", json!({ "id": low, "priority": 10 }), "role { id }").await;
+    assert_eq!(tie["userErrors"][0]["code"], "TAKEN", "{tie}");
+    let primary = async || {
+        let query = "query($id: ID!) { organization { user(id: $id) { primaryRole { role { name } } } } }";
+        let answer = world.graphql(query, json!({ "id": global("User", ada) })).await;
+        answer["data"]["organization"]["user"]["primaryRole"]["role"]["name"].clone()
+    };
+    assert_eq!(primary().await, Value::Null);
+    for (role, expected) in [(none, Value::Null), (low, json!("Low")), (high, json!("High"))] {
+        let input = json!({ "userId": global("User", ada), "roleId": role, "reason": "test" });
+        let made = mutate(&world, "roleGrantCreate", input, "roleGrant { id }").await;
+        assert_eq!(made["userErrors"], json!([]), "{made}");
+        if expected != Value::Null {
+            assert_eq!(primary().await, expected);
+        }
+    }
+    world.end().await;
+}
+
+/// Every way in which an identity provider could take the last holder's role.
+#[tokio::test]
+async fn the_last_holder_of_a_management_role_is_out_of_reach_of_every_request() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let (ada, bob) = (scim.user("ada").await, scim.user("bob").await);
+    let chiefs = scim.group("Chiefs", &[ada]).await;
+    let (role, _) = map_to_role(&world.system(), "Chief", Target::Group(chiefs)).await;
+    let management = Settings { management: Some(true), ..Settings::default() };
+    role::update(&world.system(), role, management).await.unwrap();
+    let (user, group) = (format!("/Users/{ada}"), format!("/Groups/{chiefs}"));
+    let off = json!([{ "op": "replace", "path": "active", "value": false }]);
+    let bulk = |method: &str, path: &str, data: Value| {
+        json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+            "Operations": [{ "method": method, "path": path, "data": data }] })
+    };
+    let held = async |scim: &Scim, name: &str| {
+        let before = world.everything().await;
+        let empty = json!({ "displayName": "Chiefs", "members": [] });
+        for answer in [
+            scim.patch(&user, off.clone()).await,
+            scim.put(&user, json!({ "userName": "ada", "active": false })).await,
+            scim.delete(&user).await,
+            scim.patch(&group, json!([{ "op": "remove", "path": "members" }])).await,
+            scim.patch(&group, json!([{ "op": "remove", "path": format!("members[value eq \"{ada}\"]") }])).await,
+            scim.patch(&group, json!([{ "op": "replace", "path": "members", "value": [{ "value": bob }] }])).await,
+            scim.put(&group, empty.clone()).await,
+            scim.delete(&group).await,
+        ] {
+            let refused = answer.refused(403, None);
+            assert!(refused.body["detail"].as_str().unwrap().contains("\"Chief\""), "{}", refused.body);
+            assert_eq!(world.everything().await, before, "{name}");
+        }
+        let patch = |operations: &Value| json!({ "Operations": operations });
+        for (method, path, data) in [
+            ("PATCH", &user, patch(&off)),
+            ("PUT", &user, json!({ "userName": "ada", "active": false })),
+            ("DELETE", &user, Value::Null),
+            ("PATCH", &group, patch(&json!([{ "op": "remove", "path": "members" }]))),
+            ("PUT", &group, empty),
+            ("DELETE", &group, Value::Null),
+        ] {
+            let answer = scim.post("/Bulk", bulk(method, path, data)).await.is(200);
+            assert_eq!(answer.body["Operations"][0]["status"], "403", "{method} {path}: {}", answer.body);
+            assert_eq!(world.everything().await, before, "{name}: {method} {path}");
+        }
+    };
+    // The one holder is replaced by nobody who may be used: `bob` is not active.
+    scim.patch(&format!("/Users/{bob}"), off.clone()).await.is(200);
+    held(scim, "the last holder").await;
+    // With a second holder the first may go.
+    scim.patch(&format!("/Users/{bob}"), json!([{ "op": "replace", "path": "active", "value": true }])).await.is(200);
+    scim.patch(&group, json!([{ "op": "add", "path": "members", "value": [{ "value": bob }] }])).await.is(200);
+    scim.patch(&user, off).await.is(200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_protected_account_is_out_of_reach_until_somebody_lifts_the_protection() {
+    let world = World::new().await;
+    let ada = world.scim().user("ada").await;
+    let off = json!([{ "op": "replace", "path": "active", "value": false }]);
+    let shown = "user { protected version }";
+    let input = json!({ "id": global("User", ada) });
+    let protected = mutate(&world, "userProtect", input.clone(), shown).await;
+    assert_eq!(protected["user"], json!({ "protected": true, "version": 2 }), "{protected}");
+    mutate(&world, "userProtect", input.clone(), shown).await;
+    assert_eq!(world.events_of(ada).await, ["user.created", "user.protected"], "a repeat is no change");
+    world.scim().patch(&format!("/Users/{ada}"), off.clone()).await.refused(403, None);
+    world.scim().delete(&format!("/Users/{ada}")).await.refused(403, None);
+    let key = key_with(&world, &[Permission::UserWrite]).await.secret;
+    let lift = "mutation($id: ID!) { userUnprotect(input: { id: $id }) { user { id } } }";
+    let refused = world.acme.graphql_as(&key, &[], lift, json!({ "id": global("User", ada) })).await.body;
+    assert_eq!(super::error_code(&refused), "FORBIDDEN");
+    let lifted = mutate(&world, "userUnprotect", input, shown).await;
+    assert_eq!(lifted["user"]["protected"], false);
+    world.scim().patch(&format!("/Users/{ada}"), off).await.is(200);
+    assert_eq!(world.events_of(ada).await, ["user.created", "user.protected", "user.unprotected", "user.suspended"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_was_deleted_for_good_is_purged_when_the_time_has_come() {
+    let world = World::new().await;
+    let hard = connection::Settings {
+        deletion_policy: Some(DeletionPolicy::Hard),
+        revival_days: Some(7),
+        ..Default::default()
+    };
+    connection::update(&world.system(), world.acme.connection, hard).await.unwrap();
+    let (ada, bob) = (world.scim().user("ada").await, world.scim().user("bob").await);
+    world.scim().delete(&format!("/Users/{ada}")).await.is(204);
+    assert_eq!(erasure::purge_due(&world.app).await.unwrap(), 0);
+    world.app.clock.advance(std::time::Duration::from_secs(6 * 24 * 3_600));
+    assert_eq!(erasure::purge_due(&world.app).await.unwrap(), 0);
+    let named = "\"user\" WHERE id = $1 AND user_name = 'ada'";
+    assert_eq!(world.count(named, [ada.into()]).await, 1);
+    world.days_pass(2);
+    // The worker may be quicker.
+    erasure::purge_due(&world.app).await.unwrap();
+    assert_eq!(world.count(named, [ada.into()]).await, 0);
+    assert_eq!(world.count("\"user\" WHERE id = $1 AND purged_at IS NOT NULL", [ada.into()]).await, 1);
+    assert_eq!(world.events_of(ada).await.last().unwrap(), "user.purged");
+    assert_eq!(world.scim().ids("/Users").await, [bob]);
+    assert_eq!(erasure::purge_due(&world.app).await.unwrap(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_token_tells_when_and_where_from_it_was_last_used() {
+    let world = World::new().await;
+    let issued = token::issue(&world.system(), world.acme.connection, None, None).await.unwrap();
+    let shown = async || {
+        token::flush_uses(&world.app).await.unwrap();
+        let query =
+            "{ organization { connections(first: 1) { nodes { tokens { lastFour lastUsedAt lastUsedFrom } } } } }";
+        let answer = world.graphql(query, json!({})).await;
+        let tokens = answer["data"]["organization"]["connections"]["nodes"][0]["tokens"].as_array().unwrap().clone();
+        tokens.into_iter().find(|token| token["lastFour"] == issued.token.last_four).unwrap()
+    };
+    assert_eq!((&shown().await["lastUsedAt"], &shown().await["lastUsedFrom"]), (&Value::Null, &Value::Null));
+    let before = world.app.clock.now();
+    world.scim().with_token(&issued.secret).get("/Users").await.is(200);
+    let used = shown().await;
+    let at: chrono::DateTime<chrono::Utc> = used["lastUsedAt"].as_str().unwrap().parse().unwrap();
+    assert!(at >= before && at <= world.app.clock.now(), "{used}");
+    assert_eq!(used["lastUsedFrom"], "127.0.0.1");
+    world.days_pass(1);
+    world.scim().with_token(&issued.secret).get("/Users").await.is(200);
+    let later: chrono::DateTime<chrono::Utc> = shown().await["lastUsedAt"].as_str().unwrap().parse().unwrap();
+    assert!(later > at);
+    world.end().await;
+}
+
+#[test]
+fn a_secret_ends_with_a_checksum_of_itself() {
+    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    for prefix in ["rcs_", "rck_"] {
+        let secret = rolecall::vault::new_secret(prefix).unwrap();
+        assert!(secret.starts_with(prefix) && secret.len() == prefix.len() + 49, "{secret}");
+        let (body, sum) = secret.split_at(secret.len() - 6);
+        let expected: Vec<u8> =
+            rolecall::vault::hash(body).iter().take(6).map(|byte| LETTERS[usize::from(byte % 62)]).collect();
+        assert_eq!(sum.as_bytes(), expected);
+        assert!(secret[4..].bytes().all(|byte| byte.is_ascii_alphanumeric()), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_kept_as_hashes_or_sealed_for_one_organization() {
+    let world = World::new().await;
+    let globex = world.second_organization().await;
+    let make = "mutation($p: PullSourceInput!) { connectionCreate(input: { name: \"Source\", pull: $p }) {
+        connection { id } userErrors { message } } }";
+    let pull = json!({ "baseUrl": "https://source.example/scim/v2", "secret": "open-sesame-4711" });
+    let made = world.graphql(make, json!({ "p": pull })).await;
+    assert_eq!(made["data"]["connectionCreate"]["userErrors"], json!([]), "{made:#}");
+    // Nothing of a secret stands in any column of any table, as text or as bytes.
+    let secrets = [world.acme.api_key.clone(), world.scim().token.clone(), "open-sesame-4711".into()];
+    for (table, columns) in [
+        ("scim_token", "hash, last_four, scopes"),
+        ("api_key", "hash, last_four, name, permissions"),
+        ("connection", "name, credentials"),
+        ("event", "payload"),
+    ] {
+        let rows = world.rows(&format!("SELECT {columns} FROM {table}"), []).await;
+        assert!(!rows.is_empty(), "{table}");
+        let text = json!(rows).to_string();
+        for secret in &secrets {
+            let bytes = json!(secret.as_bytes()).to_string();
+            let inner = bytes.trim_matches(['[', ']']);
+            assert!(!text.contains(secret.as_str()) && !text.contains(inner), "{table}");
+        }
+    }
+    let hash = rolecall::vault::hash(&world.acme.api_key);
+    assert_eq!(world.count("api_key WHERE hash = $1", [hash.into()]).await, 1);
+    // What one organization sealed opens with no other's key, nor as another row.
+    let vault = &world.app.vault;
+    let key_of = async |organization: Uuid| {
+        let cx = rolecall::context::Cx::system(world.app.clone(), organization);
+        rolecall::domain::organization::current(&cx).await.unwrap().data_key
+    };
+    let (acme, other) = (world.acme.organization, globex.organization);
+    let (acme_key, other_key, row) = (key_of(acme).await, key_of(other).await, Uuid::now_v7());
+    let sealed = vault.seal(acme, &acme_key, row, b"open-sesame-4711").unwrap();
+    assert_eq!(vault.unseal(acme, &acme_key, row, &sealed).unwrap(), b"open-sesame-4711");
+    assert!(vault.unseal(other, &other_key, row, &sealed).is_err());
+    assert!(vault.unseal(other, &acme_key, row, &sealed).is_err());
+    assert!(vault.unseal(acme, &other_key, row, &sealed).is_err());
+    assert!(vault.unseal(acme, &acme_key, Uuid::now_v7(), &sealed).is_err());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_opens_nothing_from_then_on() {
+    let world = World::new().await;
+    let key = key_with(&world, &[Permission::IamRead]).await;
+    let ask = async || world.acme.graphql_as(&key.secret, &[], "{ viewer { kind } }", json!({})).await;
+    ask().await.is(200);
+    let input = json!({ "id": global("ApiKey", key.key.id) });
+    let revoked = mutate(&world, "apiKeyRevoke", input.clone(), "apiKey { live revokedAt }").await;
+    assert_eq!(revoked["apiKey"]["live"], false);
+    let at = revoked["apiKey"]["revokedAt"].clone();
+    assert!(at.is_string(), "{revoked}");
+    ask().await.is(401);
+    let again = mutate(&world, "apiKeyRevoke", input, "apiKey { revokedAt }").await;
+    assert_eq!(again["apiKey"]["revokedAt"], at, "a repeat is no change");
+    assert_eq!(world.events_of(key.key.id).await, ["api_key.issued", "api_key.revoked"]);
+    let nobody = json!({ "id": global("ApiKey", Uuid::now_v7()) });
+    assert_eq!(mutate(&world, "apiKeyRevoke", nobody, "apiKey { id }").await["userErrors"][0]["code"], "NOT_FOUND");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_removed_grant_gives_nothing_from_then_on() {
+    let world = World::new().await;
+    let ada = world.scim().user("ada").await;
+    let role = make_role(&world, "Nurse", None).await;
+    let input = json!({ "userId": global("User", ada), "roleId": role, "reason": "test" });
+    let made = mutate(&world, "roleGrantCreate", input, "roleGrant { id }").await;
+    let id = made["roleGrant"]["id"].clone();
+    let holds = async || {
+        let query = "query($id: ID!) { organization { user(id: $id) { roles { role { name } } } } }";
+        let answer = world.graphql(query, json!({ "id": global("User", ada) })).await;
+        answer["data"]["organization"]["user"]["roles"].as_array().unwrap().len()
+    };
+    assert_eq!(holds().await, 1);
+    let removed = mutate(&world, "roleGrantRemove", json!({ "id": id }), "roleGrant { id }").await;
+    assert_eq!(removed["userErrors"], json!([]), "{removed}");
+    assert_eq!(holds().await, 0);
+    assert_eq!(world.count("role_grant WHERE until IS NOT NULL", []).await, 1);
+    assert_eq!(world.count("event WHERE action = 'role_grant.removed'", []).await, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn all_failures_of_a_cause_are_tried_again_at_once() {
+    let world = World::new().await;
+    let mut rivals = Vec::new();
+    for name in ["ada", "bob"] {
+        rivals.push(world.rival(name).await);
+        world.scim().post("/Users", json!({ "userName": name })).await.refused(409, Some("uniqueness"));
+    }
+    world.scim().post("/Users", json!({ "userName": "x".repeat(3_000) })).await.is(400);
+    assert_eq!(world.failures().await.len(), 3);
+    for rival in &rivals {
+        world.remove(rival).await;
+    }
+    let retried = mutate(&world, "failuresRetry", json!({ "causes": ["UNIQUENESS"] }), "retriedCount").await;
+    assert_eq!(retried["retriedCount"], 2, "{retried}");
+    for _ in 0..400 {
+        let open = world.failures().await.into_iter().filter(|failure| failure["state"] != "RESOLVED").count();
+        if open == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let failures = world.failures().await;
+    let resolved = failures.iter().filter(|failure| failure["resolution"] == "RETRIED").count();
+    assert_eq!(resolved, 2, "{failures:#?}");
+    assert_eq!(world.scim().ids("/Users").await.len(), 2);
+    world.end().await;
+}
