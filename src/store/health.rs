@@ -1,31 +1,48 @@
 //! Whether the database takes writes. Every connection reports here; readiness, attention and metrics read it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A recovery is believed only so long after the last failure: on a full disk a small write may find room while others
+/// do not.
+const CALM_BEFORE_RECOVERY: Duration = Duration::from_secs(1);
 
 /// What stands in the way of writes, in one line for an operator; none while nothing is known to.
 #[derive(Debug, Clone, Default)]
-pub struct StorageHealth(Arc<Mutex<Option<String>>>);
+pub struct StorageHealth(Arc<Mutex<Option<StorageFailure>>>);
+
+#[derive(Debug)]
+struct StorageFailure {
+    reason: String,
+    last_seen: Instant,
+}
 
 impl StorageHealth {
     /// Notes what stands in the way. The first reason stays, and is logged once.
     pub fn report_failure(&self, reason: impl Into<String>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none() {
-            let reason = reason.into();
-            tracing::error!(reason, "the database does not take writes");
-            *known = Some(reason);
+        let mut known = self.lock();
+        if let Some(failure) = &mut *known {
+            failure.last_seen = Instant::now();
+            return;
         }
+        let reason = reason.into();
+        tracing::error!(reason, "the database does not take writes");
+        *known = Some(StorageFailure { reason, last_seen: Instant::now() });
     }
 
     /// Notes that a write was committed and read back.
     pub fn report_recovery(&self) {
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        if self.lock().take_if(|failure| failure.last_seen.elapsed() >= CALM_BEFORE_RECOVERY).is_some() {
             tracing::info!("the database takes writes again");
         }
     }
 
     /// What stands in the way of writes.
     pub fn failure(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().as_ref().map(|failure| failure.reason.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<StorageFailure>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -112,7 +112,7 @@ impl Store {
             let options = options.disable_statement_logging();
             let registry = PoolRegistry::default();
             let db = Db::postgres(&options, STATEMENT_CONNECTIONS, TRANSACTION_CONNECTIONS, &registry)?;
-            return Ok(Self {
+            let store = Self {
                 read: db.clone(),
                 write: db,
                 authentication: Db::postgres_apart(&options, AUTHENTICATION_CONNECTIONS, &registry)?,
@@ -123,7 +123,10 @@ impl Store {
                 registry,
                 tenants: Arc::default(),
                 url: url.into(),
-            });
+            };
+            // Why it cannot be reached is said at once: what brings the tables up to date would only run out of time.
+            store.write.ping().await?;
+            return Ok(store);
         }
         Err(DbErr::Custom("the database URL must start with sqlite:// or postgres://".into()))
     }
