@@ -27,9 +27,12 @@ use crate::ledger::{self, Entry, Origin, Part, Written};
 use crate::reads::Reads;
 use crate::repeats::Repeats;
 use crate::requests::Requests;
-use crate::store::{DatabaseFailure, Db, Lease, Store, Transaction, Way, judge_failure, probe};
+pub use crate::store::Lease;
+use crate::store::{DatabaseFailure, Db, Store, Transaction, Way, judge_failure, probe};
 use crate::vault::Vault;
 
+// The names of leases, for those who carry work out under one.
+pub use crate::store::{BULK_JOBS, FAILURES, IDEMPOTENCY_KEYS, SYNC_RUNS, TASKS};
 pub use clock::Clock;
 pub use deadline::within;
 pub use fence::lease_lost;

@@ -16,9 +16,9 @@ use super::user::{self as accounts, User};
 use super::{erasure, extension, giving, group, key};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
+use crate::context::{Lease, TASKS};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
-use crate::store::{Lease, TASKS};
 
 /// Accounts deleted in one transaction.
 const BATCH: usize = 500;

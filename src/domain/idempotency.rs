@@ -17,8 +17,8 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFi
 use uuid::Uuid;
 
 use crate::context::{App, Cx, Tx};
+use crate::context::{IDEMPOTENCY_KEYS, Lease};
 use crate::error::Result;
-use crate::store::{IDEMPOTENCY_KEYS, Lease};
 use crate::vault;
 
 /// How long a key is remembered.

@@ -300,6 +300,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["slug", "name", "data_key", "integration_mode", "verified_domains"],
         "settings of a company, not of a person",
     ),
+    ("name_key_renewal", &["table_name"], "the names of tables"),
     ("signed_head", &["signature"], "a signature over a hash over hashes"),
     ("ledger_head", &["hash"], "a hash over hashes"),
     (

@@ -34,7 +34,7 @@ async fn end(world: World) {
 
 /// Hands in a job that makes groups.
 async fn submit_groups(cx: &Cx, names: impl Iterator<Item = String>) {
-    let job = bulk::begin(cx, Some(Utc::now() + TimeDelta::hours(5)), None).await.unwrap();
+    let job = bulk::begin(cx, Some(cx.app.clock.now() + TimeDelta::hours(5)), None).await.unwrap();
     let lines: Vec<_> = (1..)
         .zip(names)
         .map(|(number, name)| NewLine {

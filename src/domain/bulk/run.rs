@@ -19,9 +19,9 @@ use uuid::Uuid;
 use super::{Job, KEPT, State, entry, locked};
 use crate::authz::{Actor, Permissions};
 use crate::context::{App, Change, Cx};
+use crate::context::{BULK_JOBS, Lease};
 use crate::domain::key;
 use crate::error::Result;
-use crate::store::{BULK_JOBS, Lease};
 
 pub use bulk_line::Model as Line;
 

@@ -18,11 +18,11 @@ use uuid::Uuid;
 use super::{Cause, Failure, Origin, Payload, Resolution, SCHEDULE, State, cause, fingerprint, finish, live};
 use crate::authz::{Actor, Scope, Scopes};
 use crate::context::{App, Change, Cx};
+use crate::context::{FAILURES, Lease};
 use crate::domain::organization::{self, Availability, Organization};
 use crate::domain::{document, list, token};
 use crate::error::{Error, Result};
 use crate::ledger::hex;
-use crate::store::{FAILURES, Lease};
 
 /// An attempt that was not heard of for so long has died. Longer than any may take.
 const LEASE: Duration = Duration::minutes(2);

@@ -15,6 +15,7 @@ use super::met::{self, Met, Moved};
 use super::subject::Subject;
 use super::{Tally, Trouble};
 use crate::context::Cx;
+use crate::context::Lease;
 use crate::domain::document::{self, MemberChange};
 use crate::domain::extension::types;
 use crate::domain::failure::Report;
@@ -24,7 +25,6 @@ use crate::domain::schema::ENTERPRISE;
 use crate::domain::{group, list, user};
 use crate::error::{Error, Result};
 use crate::ledger::hex;
-use crate::store::Lease;
 
 /// Accounts and groups are removed so many at a time.
 const PART: u64 = 100;

@@ -18,13 +18,13 @@ use super::met::Met;
 use super::{CANCELLED, Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
 use crate::authz::{Actor, Scope};
 use crate::context::{App, Change, Cx, Followed, lease_lost};
+use crate::context::{Lease, SYNC_RUNS};
 use crate::domain::failure::{self, Name, Origin, READ_SOURCE, Report, WHOLE};
 use crate::domain::organization;
 use crate::domain::pull_source::{self, Learned};
 use crate::domain::reconcile::source::{self, Compared, Theirs};
 use crate::error::{Error, Result};
 use crate::repeats::Success;
-use crate::store::{Lease, SYNC_RUNS};
 
 /// A server that was not heard of for so long has died.
 const LEASE: Duration = Duration::seconds(15);

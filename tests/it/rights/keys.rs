@@ -169,7 +169,7 @@ async fn keys_of_before_the_upgrade_stay_alive() {
     let keys = key::list(&world.system(), &rolecall::domain::list::Keyset { limit: 10, ..Default::default() }).await;
     let keys = keys.unwrap().rows;
     assert_eq!(keys.len(), 1);
-    let (end, year) = (keys[0].expires_at.unwrap(), Utc::now() + Duration::days(365));
+    let (end, year) = (keys[0].expires_at.unwrap(), world.app.clock.now() + Duration::days(365));
     assert!(end > year - Duration::minutes(10) && end < year + Duration::minutes(10), "{end}");
     assert!(key::is_live(&keys[0], world.app.clock.now()) && keys[0].owner_user_id.is_none());
     world.end().await;

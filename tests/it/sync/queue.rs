@@ -320,11 +320,12 @@ async fn a_source_silent_about_active_wakes_no_account() {
     assert_eq!(here.count(suspended, []).await, 1);
     for (title, active) in [("a", None), ("b", Some(Value::Null))] {
         source.sets(1, "title", json!(title));
-        let mut people = source.people.lock().unwrap();
-        let person = people[1].as_object_mut().unwrap();
-        person.remove("active");
-        person.extend(active.map(|active| ("active".to_owned(), active)));
-        drop(people);
+        {
+            let mut people = source.people.lock().unwrap();
+            let person = people[1].as_object_mut().unwrap();
+            person.remove("active");
+            person.extend(active.map(|active| ("active".to_owned(), active)));
+        }
         let run = sync(&here.acme, &connection, "mode: FULL").await;
         assert_eq!((&run["users"]["updated"], &run["users"]["restored"]), (&json!(1), &json!(0)), "{run:#}");
         assert_eq!(here.count(suspended, []).await, 1);
