@@ -4,6 +4,7 @@
 //! the places of this process are taken, a new connection takes the place of one that waits for a request: the oldest
 //! one of the address that has the most. What must never enter: anything about a request's content.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,7 +141,7 @@ fn evict(open: &mut HashMap<u64, Entry>, address: Option<IpAddr>) -> Option<()> 
     let waiting = open.iter().filter(|(_, entry)| {
         entry.activity.requests.load(Ordering::Relaxed) == 0 && address.is_none_or(|address| entry.address == address)
     });
-    let longest = waiting.max_by_key(|(_, entry)| (counts.get(&entry.address).copied(), entry.idle_since.elapsed()));
+    let longest = waiting.max_by_key(|(_, entry)| (counts.get(&entry.address).copied(), Reverse(entry.idle_since)));
     let id = *longest?.0;
     let entry = open.remove(&id)?;
     entry.activity.evict.notify_one();

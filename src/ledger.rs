@@ -223,9 +223,9 @@ fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr
 /// # Errors
 /// The database's own.
 pub async fn find_written(db: &Db, organization: Uuid, event: Uuid) -> Result<Option<Written>, DbErr> {
-    let text = "SELECT e.at, coalesce(g.version, 0) AS version FROM event e \
-         LEFT JOIN \"group\" g ON g.organization_id = e.organization_id AND g.id = e.subject_id \
-         WHERE e.organization_id = $1 AND e.id = $2";
+    let text = "SELECT e.at, coalesce((SELECT g.version FROM \"group\" g \
+         WHERE g.organization_id = e.organization_id AND g.id = e.subject_id), 0) AS version \
+         FROM event e WHERE e.organization_id = $1 AND e.id = $2";
     let values = [organization.into(), event.into()];
     let row = db.query_one_raw(Statement::from_sql_and_values(db.get_database_backend(), text, values)).await?;
     row.map(|row| Ok(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })).transpose()
@@ -258,9 +258,10 @@ pub async fn hash_at(store: &Store, organization: Uuid, seq: i64) -> Result<Opti
     if seq == 0 {
         return Ok(Some(GENESIS.to_vec()));
     }
-    let query = event::Entity::find().filter(event::Column::OrganizationId.eq(organization));
-    let row = query.filter(event::Column::Seq.eq(seq)).one(&store.read).await?;
-    Ok(row.and_then(|row| row.hash))
+    let links = if store.backend() == DbBackend::Postgres { "chain" } else { "event" };
+    let text = format!("SELECT hash FROM {links} WHERE organization_id = $1 AND seq = $2");
+    let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into(), seq.into()]);
+    store.read.query_one_raw(statement).await?.map(|row| row.try_get("", "hash")).transpose()
 }
 
 async fn head<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(i64, Vec<u8>), DbErr> {

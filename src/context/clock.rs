@@ -218,7 +218,10 @@ async fn raise_to_ledger(clock: &Clock, store: &Store) -> Result<(), DbErr> {
         "SELECT newest_at AS at FROM ledger_head WHERE newest_at IS NOT NULL ORDER BY newest_at DESC LIMIT 1",
     ];
     if store.backend() == DbBackend::Postgres {
-        sources.push("SELECT e.at FROM unsealed u JOIN event e ON e.pos = u.pos ORDER BY e.at DESC LIMIT 1");
+        sources.push(
+            "SELECT e.at FROM unsealed u CROSS JOIN LATERAL (SELECT at FROM event WHERE pos = u.pos OFFSET 0) AS e \
+             ORDER BY e.at DESC LIMIT 1",
+        );
     }
     for source in &sources {
         if let Some(row) = store.read.query_one_raw(Statement::from_string(store.backend(), *source)).await? {

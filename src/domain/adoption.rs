@@ -20,6 +20,7 @@ use super::user::User;
 use super::{document, extension, giving};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
+use crate::domain::live_index::found_by_user_name;
 use crate::error::{Error, Result};
 use crate::ledger::{self, Entry, Subject};
 
@@ -45,6 +46,7 @@ pub(super) async fn meet(cx: &Cx, owner: Uuid, ty: &ResourceType, wanted: &Map<S
             let query = tx
                 .find::<user::Entity>()
                 .filter(user::Column::UserNameKey.eq(name.as_deref()))
+                .filter(found_by_user_name(cx.backend()))
                 .filter(user::Column::DeletedAt.is_null());
             let Some(account) = super::user::locked(tx, query).await? else {
                 return Ok(Change::nothing(Meeting::Refused));

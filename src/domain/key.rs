@@ -352,9 +352,9 @@ pub async fn authenticate(app: &Arc<App>, secret: &str, request_id: Uuid) -> Res
 
 /// The key says which organization this is. It opens nothing while its owner is out of use, whatever its own row says.
 const GATE: &str = r#"SELECT k.*, o.schema_version,
-       CASE WHEN k.owner_user_id IS NULL OR (u.active = TRUE AND u.deleted_at IS NULL) THEN 1 ELSE 0 END AS owner_usable
-     FROM api_key k JOIN organization o ON o.id = k.organization_id
-     LEFT JOIN "user" u ON u.organization_id = k.organization_id AND u.id = k.owner_user_id WHERE k.hash = $1"#;
+       CASE WHEN k.owner_user_id IS NULL OR (SELECT count(*) FROM "user" u WHERE u.organization_id = k.organization_id
+         AND u.id = k.owner_user_id AND u.active = TRUE AND u.deleted_at IS NULL) > 0 THEN 1 ELSE 0 END AS owner_usable
+     FROM api_key k JOIN organization o ON o.id = k.organization_id WHERE k.hash = $1"#;
 
 /// A key, and what else every request needs to know: one round trip.
 #[derive(Debug, FromQueryResult)]

@@ -6,6 +6,7 @@
 //! is always true and that no statement makes by accident. A document is a JSON object, and so never one of these words.
 
 use sea_orm::DbBackend;
+use sea_orm::sea_query::Expr;
 
 /// An index of live rows, by what it leads with after the organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,14 @@ pub enum LiveIndex {
     Change,
     /// The owning connection, then the id.
     Owner,
+}
+
+/// The condition on live users, by the table's own name, under which their folded `userName` is found by its index.
+pub fn found_by_user_name(backend: DbBackend) -> Expr {
+    match backend {
+        DbBackend::Postgres => Expr::cust(r#""user"."document" <> 'by userName'"#),
+        _ => Expr::value(true),
+    }
 }
 
 impl LiveIndex {

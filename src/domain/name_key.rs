@@ -14,6 +14,7 @@ use super::extension::types;
 use super::reconcile::{NameClash, open_name_clash};
 use super::user::parse;
 use crate::context::{App, Cx};
+use crate::domain::live_index::LiveIndex;
 use crate::error::{Error, Result};
 
 /// Rows of a table that one statement looks through.
@@ -172,11 +173,14 @@ impl Renewal<'_> {
                 [only] if only.key == key => {}
                 [only] => {
                     // An account of that name may come meanwhile, through another server.
-                    let update = r#"UPDATE "user" SET user_name_key = $3 WHERE organization_id = $1 AND id = $2 AND user_name = $4
-                        AND NOT EXISTS (SELECT 1 FROM "user" o
-                          WHERE o.organization_id = $1 AND o.user_name_key = $3 AND o.deleted_at IS NULL)"#;
+                    let by_name = LiveIndex::UserName.condition(self.app.store.backend());
+                    let update = format!(
+                        r#"UPDATE "user" SET user_name_key = $3 WHERE organization_id = $1 AND id = $2 AND user_name = $4
+                        AND NOT EXISTS (SELECT 1 FROM "user" r
+                          WHERE r.organization_id = $1 AND r.user_name_key = $3 AND r.deleted_at IS NULL{by_name})"#
+                    );
                     let values = vec![organization.into(), only.id.into(), key.into(), only.name.clone().into()];
-                    renewed += self.execute(update, values).await?;
+                    renewed += self.execute(&update, values).await?;
                 }
                 clashing => self.record_clash(organization, clashing).await?,
             }
@@ -186,8 +190,11 @@ impl Renewal<'_> {
 
     /// The live account that has the key already and is not one of `rows`.
     async fn holder(&self, organization: Uuid, key: &str, rows: &[NameRow]) -> Result<Option<NameRow>> {
-        let text = r#"SELECT organization_id, id, user_name AS name, user_name_key AS key, connection_id FROM "user"
-            WHERE organization_id = $1 AND user_name_key = $2 AND deleted_at IS NULL"#;
+        let text = format!(
+            r#"SELECT r.organization_id, r.id, r.user_name AS name, r.user_name_key AS key, r.connection_id FROM "user" r
+            WHERE r.organization_id = $1 AND r.user_name_key = $2 AND r.deleted_at IS NULL{}"#,
+            LiveIndex::UserName.condition(self.app.store.backend())
+        );
         let values = [organization.into(), key.into()];
         let statement = Statement::from_sql_and_values(self.app.store.backend(), text, values);
         let holder = NameRow::find_by_statement(statement).one(&self.app.store.write).await?;

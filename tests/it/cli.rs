@@ -85,7 +85,7 @@ async fn bootstrap_prints_what_there_is_to_begin_with() {
     let text = ok(&database, &["bootstrap", "--organization", "acme", "--connection", "Okta", "--provider", "OKTA"]);
     assert!(text.contains("SCIM token") && !text.contains('{'));
     assert!(text.contains("acme (found)") && text.contains("Okta (made)"), "{text}");
-    assert!(text.contains("SCIM tokens of the connection: 1, API keys of the organization: 3"), "{text}");
+    assert!(text.contains("SCIM tokens of the connection: 1, API keys of the organization: 4"), "{text}");
     assert!(text.contains("ends on "), "{text}");
     database.drop().await;
 }

@@ -14,6 +14,7 @@ use super::{
     Cause, Failure, MAX_OPEN, MAX_PAYLOAD, Origin, Report, Resolution, SCHEDULE, State, cause, finish, says, unfinished,
 };
 use crate::context::{App, Change, Cx, Followed, Tx};
+use crate::domain::live_index::found_by_user_name;
 use crate::domain::{document, organization};
 use crate::error::{Error, Result};
 use crate::repeats::{Failed, Repeat, Success, Taken};
@@ -151,6 +152,7 @@ async fn in_the_way(tx: &Tx<'_>, report: &Report) -> Result<Option<Uuid>> {
         return Ok(None);
     };
     let query = tx.find::<user::Entity>().filter(user::Column::UserNameKey.eq(document::fold(label)));
+    let query = query.filter(found_by_user_name(tx.db.get_database_backend()));
     Ok(query.filter(user::Column::DeletedAt.is_null()).one(&tx.db).await?.map(|user| user.id))
 }
 

@@ -19,6 +19,7 @@ use super::{Cause, Failure, Origin, Payload, Resolution, SCHEDULE, State, cause,
 use crate::authz::{Actor, Scope, Scopes};
 use crate::context::{App, Change, Cx};
 use crate::context::{FAILURES, Lease};
+use crate::domain::live_index::found_by_user_name;
 use crate::domain::organization::{self, Availability, Organization};
 use crate::domain::{document, list, token};
 use crate::error::{Error, Result};
@@ -198,6 +199,7 @@ impl Claim {
         let n = match (self.failure.resource.as_deref(), member("userName"), external) {
             (Some("Users"), Some(name), _) => {
                 let query = self.cx.find::<user::Entity>().filter(user::Column::UserNameKey.eq(document::fold(name)));
+                let query = query.filter(found_by_user_name(self.cx.backend()));
                 // One that was turned off comes back by the same request.
                 let query = query.filter(user::Column::DeletedAt.is_null()).filter(user::Column::Active.eq(true));
                 query.filter(user::Column::ConnectionId.eq(owner)).count(db).await?

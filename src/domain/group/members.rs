@@ -221,10 +221,14 @@ pub(super) async fn close(
     let backend = tx.db.get_database_backend();
     let (found, ids) = match delta.empty_first {
         true => {
-            let among = list::among(backend, 5);
+            // A list is compared value by value on PostgreSQL; a subquery is hashed, however long it is.
+            let kept = match backend {
+                DbBackend::Postgres => "IN (SELECT id::uuid FROM jsonb_array_elements_text($5) AS ids(id))".into(),
+                _ => list::among(backend, 5),
+            };
             let found = format!(
                 "SELECT organization_id, id FROM {table} \
-                 WHERE organization_id = $3 AND group_id = $4 AND {OPEN} AND NOT ({column} {among})"
+                 WHERE organization_id = $3 AND group_id = $4 AND {OPEN} AND NOT ({column} {kept})"
             );
             (found, list::ids(&delta.add))
         }
