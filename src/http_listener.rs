@@ -7,17 +7,19 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -241,6 +243,36 @@ fn note_refusal(error: &hyper::Error, peer: SocketAddr) {
     }
 }
 
+/// A request's body, which notes when all of it has arrived.
+struct ArrivingBody {
+    body: Incoming,
+    arrived: Arc<AtomicBool>,
+}
+
+impl HttpBody for ArrivingBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.arrived.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 async fn answer(
     routes: Router,
     place: ConnectionPlace,
@@ -248,10 +280,15 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response, std::convert::Infallible> {
     let active = place.begin_request();
-    let mut request = request.map(Body::new);
+    let arrived = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+    let mut request = request.map(|body| Body::new(ArrivingBody { body, arrived: arrived.clone() }));
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(place);
-    let response = routes.oneshot(request).await?;
+    let mut response = routes.oneshot(request).await?;
+    if !arrived.load(Ordering::Relaxed) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // The rest of the body is not read, so the connection ends: a client that was not told would lose its next request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if response.body().size_hint().exact().is_some() {
         return Ok(response);
     }

@@ -85,6 +85,12 @@ pub(super) fn lacks_slots(error: &sqlx::Error) -> bool {
     with_code(error, |code| matches!(code, Code::State("53300"))).unwrap_or(false)
 }
 
+/// Whether SQLite could not get a lock on its file.
+pub(super) fn is_locked(error: &DbErr) -> bool {
+    let DbErr::Exec(RuntimeErr::SqlxError(error)) = error else { return false };
+    with_code(error, |code| matches!(code, Code::Result(sqlite::BUSY | sqlite::LOCKED))).unwrap_or(false)
+}
+
 /// SQLSTATE of a statement that was cancelled, by its own time limit or by a request.
 const QUERY_CANCELED: &str = "57014";
 

@@ -263,7 +263,7 @@ impl Store {
 
     /// Closes every idle connection, because what one of them said turned out not to be so.
     pub fn distrust_connections(&self) {
-        self.registry.close_idle();
+        self.registry.distrust();
     }
 
     /// Closes the pools; open statements finish first. What SQLite leaves behind is one whole file, unless another process

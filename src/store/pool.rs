@@ -8,7 +8,7 @@
 //!
 //! What must never enter: anything about what is stored.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use sqlx::{AssertSqlSafe, Connection, Database, Executor, IntoArguments, Row};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::failure::{keeps_connection, lacks_slots, storage_failure, timed_out};
+use super::failure::{is_locked, keeps_connection, lacks_slots, storage_failure, timed_out};
 use super::health::StorageHealth;
 
 /// A connection that was idle for longer is asked for a sign of life before it is used.
@@ -143,6 +143,8 @@ impl Manager for ConnectionManager {
 pub(super) struct PoolRegistry {
     pools: Arc<Mutex<Vec<Pool<ConnectionManager>>>>,
     health: StorageHealth,
+    /// Counts how often every connection was distrusted. One that was taken before is closed when it comes back.
+    generation: Arc<AtomicU64>,
 }
 
 impl PoolRegistry {
@@ -151,9 +153,15 @@ impl PoolRegistry {
         self.health.clone()
     }
 
-    /// Closes the idle connections of all pools: for another pool that lacks a place, or because the database did not
-    /// answer on one connection and is not known to be there on the others.
-    pub(super) fn close_idle(&self) {
+    /// Closes every connection, those in use when they come back: the database did not answer on one of them and is not
+    /// known to be there on the others, or the process itself holds a lock that only closing the file gives up.
+    pub(super) fn distrust(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.close_idle();
+    }
+
+    /// Closes the idle connections of all pools, for another pool that lacks a place.
+    fn close_idle(&self) {
         self.close_idle_longer_than(Duration::ZERO);
     }
 
@@ -223,7 +231,10 @@ impl ConnectionPool {
         let mut last = None;
         loop {
             match timeout_at(until, self.pool.get()).await {
-                Ok(Ok(object)) => return Ok(PoolGuard { object: Some(object), pool: self.clone() }),
+                Ok(Ok(object)) => {
+                    let generation = self.registry.generation.load(Ordering::Relaxed);
+                    return Ok(PoolGuard { object: Some(object), pool: self.clone(), generation });
+                }
                 Ok(Err(PoolError::Backend(error))) if lacks_slots(&error) => {
                     self.registry.close_idle();
                     last = Some(error);
@@ -269,6 +280,8 @@ pub(super) struct PoolGuard {
     /// Taken only by `drop`.
     object: Option<Object<ConnectionManager>>,
     pool: ConnectionPool,
+    /// The registry's, when it was taken.
+    generation: u64,
 }
 
 /// Carries out `$call` on the connection of either database, within the time that a statement has.
@@ -347,8 +360,14 @@ impl PoolGuard {
             connection.in_transaction = true;
         }
         let begun = self.execute_unprepared(begin).await;
-        if begun.is_err() {
+        if let Err(error) = &begun {
             self.mark_broken();
+            if is_locked(error) {
+                // No other process writes for so long. An unlock that failed leaves SQLite's lock with this process
+                // until it has closed the file altogether.
+                self.pool.registry.health.report_failure("the file stays locked");
+                self.pool.registry.distrust();
+            }
         }
         begun.map(drop)
     }
@@ -386,7 +405,7 @@ impl ConnectionPool {
         let Some(answer) = answer else {
             // The database's own time limit is shorter: whatever is there does not answer any more.
             connection.broken = true;
-            self.registry.close_idle();
+            self.registry.distrust();
             return Err(timed_out("a statement", self.statement_timeout));
         };
         connection.busy = false;
@@ -398,7 +417,7 @@ impl ConnectionPool {
                 self.registry.health.report_failure(reason);
             }
             if error.as_database_error().is_none() {
-                self.registry.close_idle();
+                self.registry.distrust();
             }
         }
         answer
@@ -425,7 +444,8 @@ async fn interruptible<T>(
 impl Drop for PoolGuard {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
-        if object.broken {
+        let distrusted = self.generation != self.pool.registry.generation.load(Ordering::Relaxed);
+        if object.broken || (distrusted && !object.busy && !object.in_transaction) {
             close_detached(Object::take(object));
         } else if object.busy || object.in_transaction {
             match tokio::runtime::Handle::try_current() {

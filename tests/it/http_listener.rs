@@ -50,6 +50,22 @@ async fn half_sent_heads_leave_room_for_others() {
 }
 
 #[tokio::test]
+async fn answer_before_the_body_says_that_the_connection_ends() {
+    let world = World::new().await;
+    let body = json!({ "userName": "ada" }).to_string();
+    let create = |token: &str| {
+        let request = reqwest::Client::new().post(format!("{}/scim/v2/acme/Users", world.address));
+        request.header("content-type", "application/scim+json").bearer_auth(token).body(body.clone()).send()
+    };
+    let refused = create("rcs_wrong").await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers()["connection"].to_str().unwrap()), (401, "close"));
+    let made = world.scim().request("POST".parse().unwrap(), "/Users").header("content-type", "application/scim+json");
+    let made = made.body(body.clone()).send().await.unwrap();
+    assert_eq!((made.status().as_u16(), made.headers().get("connection")), (201, None));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn malformed_and_oversized_heads_are_refused() {
     let world = World::new().await;
     let unencoded = b"GET /scim/v2/acme/Users?filter=userName%20eq%20\"a\" HTTP/1.1\r\nHost: example\r\n\r\n";

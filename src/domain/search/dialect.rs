@@ -37,6 +37,14 @@ impl Dialect {
         }
     }
 
+    /// What lets a live group `g` be found by the index of display names (`domain::live_index`).
+    pub(super) fn group_by_display_name(self) -> &'static str {
+        match self {
+            Sqlite => "",
+            Postgres => " AND g.document <> 'by displayName'",
+        }
+    }
+
     /// Is one of those that `select` finds. As a list, PostgreSQL looks each up by an index; it would join with all.
     pub(super) fn among(self, select: &str) -> String {
         match self {

@@ -221,7 +221,8 @@ impl Writer {
         let row = format!("g.organization_id = $1 AND g.id = {}{own}", relation.value);
         if mentions(inner, "display") {
             // From the name to the members: SQLite joins in the order of the text.
-            return (r#""group" g CROSS JOIN "#, format!("{condition} AND {row} AND g.deleted_at IS NULL"));
+            let by_name = self.dialect.group_by_display_name();
+            return (r#""group" g CROSS JOIN "#, format!("{condition} AND {row} AND g.deleted_at IS NULL{by_name}"));
         }
         if self.confined {
             condition.push_str(&format!(r#" AND EXISTS (SELECT 1 FROM "group" g WHERE {row})"#));
