@@ -258,8 +258,14 @@ pub async fn hash_at(store: &Store, organization: Uuid, seq: i64) -> Result<Opti
     if seq == 0 {
         return Ok(Some(GENESIS.to_vec()));
     }
-    let links = if store.backend() == DbBackend::Postgres { "chain" } else { "event" };
-    let text = format!("SELECT hash FROM {links} WHERE organization_id = $1 AND seq = $2");
+    // A link without its row is none.
+    let text = match store.backend() {
+        DbBackend::Postgres => {
+            "SELECT c.hash FROM chain c CROSS JOIN LATERAL (SELECT pos FROM event WHERE pos = c.pos OFFSET 0) AS e \
+             WHERE c.organization_id = $1 AND c.seq = $2"
+        }
+        _ => "SELECT hash FROM event WHERE organization_id = $1 AND seq = $2",
+    };
     let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into(), seq.into()]);
     store.read.query_one_raw(statement).await?.map(|row| row.try_get("", "hash")).transpose()
 }
