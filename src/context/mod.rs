@@ -41,7 +41,7 @@ pub use process::{Credential, Heads, LastCommit, Limits, Use, Uses};
 /// How often a write that met a deadlock or a serialization failure is tried again.
 const ATTEMPTS: u32 = 6;
 /// After so long, a write that others were in the way of is not tried again.
-const MAX_RETRY_TIME: Duration = Duration::from_secs(10);
+const MAX_RETRY_TIME: Duration = Duration::from_secs(8);
 /// When the ledger is asked whether a commit was made that the database did not confirm, after that.
 const CONFIRM_DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400)];
 

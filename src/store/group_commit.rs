@@ -15,7 +15,7 @@ use super::transaction::Transaction;
 /// Writes that one commit makes durable: so many that waiting for the disk is a small part of each.
 const MAX_BATCH: usize = 64;
 /// How long a write waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+const TURN_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The transaction that writes on SQLite share. The write that holds the lock is at work.
 #[derive(Debug, Default)]

@@ -48,7 +48,7 @@ const SQLITE_READERS: usize = 4;
 const SQLITE_WRITER_CACHE: &str = "-4000";
 const SQLITE_READER_CACHE: &str = "-2000";
 /// How long SQLite waits for a lock that another process holds on the file.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection to PostgreSQL that was idle for longer is closed: other processes may want its place.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 /// How long a sign of life may take, for readiness.
