@@ -35,10 +35,13 @@ pub(super) fn facts(document: &Map<String, Value>, active: bool) -> Result<User>
     })
 }
 
-/// Lets a document say whether the account can be used. A document that lacks `active` decides nothing, so it takes the
-/// stored answer: every representation is made of the document.
+/// Lets the document of a suspended account say so. A document that lacks `active` decides nothing, and every
+/// representation is made of the document: without this, a reader would take the account for an active one. An active
+/// account may lack the attribute, as a client that removed it expects (RFC 7644 section 3.5.2.2).
 pub(super) fn complete_active(document: &mut Map<String, Value>, stored: bool) {
-    document.entry("active").or_insert(stored.into());
+    if !stored {
+        document.entry("active").or_insert(false.into());
+    }
 }
 
 /// The columns that follow from a document and its version.
