@@ -119,9 +119,15 @@ fn link(row: &mut event::Model, seq: i64, before: &[u8]) {
     (row.seq, row.hash) = (Some(seq), Some(hash));
 }
 
-/// Writes rows about what followed from earlier changes, inside a transaction.
-pub(crate) async fn record_followed<C: ConnectionTrait>(db: &C, told: Vec<(Origin<'_>, Entry)>) -> Result<(), DbErr> {
-    let rows = told.into_iter().map(|(origin, entry)| row(origin, Uuid::now_v7(), entry));
+/// Writes rows about what followed from earlier changes, inside a transaction. The first row is called `first`, by which
+/// its writer finds it again.
+pub(crate) async fn record_followed<C: ConnectionTrait>(
+    db: &C,
+    first: Uuid,
+    told: Vec<(Origin<'_>, Entry)>,
+) -> Result<(), DbErr> {
+    let ids = [first].into_iter().chain(std::iter::repeat_with(Uuid::now_v7));
+    let rows = told.into_iter().zip(ids).map(|((origin, entry), id)| row(origin, id, entry));
     append(db, rows.collect::<Result<_, _>>()?).await
 }
 

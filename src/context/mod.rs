@@ -357,6 +357,8 @@ impl Cx {
         let change = body(tx).await.map_err(Failure::of)?;
         tx.overtaken().map_or(Ok(()), |by| Err(Failure::Overtaken(by)))?;
         let wrote = change.entry.is_some() || !change.followed.is_empty();
+        // The commit is looked up, and read back, by one row that it wrote.
+        let first_followed = if change.entry.is_some() { Uuid::now_v7() } else { tx.event };
         if let Some(entry) = change.entry
             && !ledger::record(&tx.db, self.origin(), tx.event, entry, change.parts).await?
         {
@@ -368,7 +370,7 @@ impl Cx {
             let told = change.followed.into_iter().map(|Followed { request_id, requested_at, entry }| {
                 (Origin { request_id, requested_at, ..self.origin() }, entry)
             });
-            ledger::record_followed(&tx.db, told.collect()).await?;
+            ledger::record_followed(&tx.db, first_followed, told.collect()).await?;
         }
         Ok((change.value, wrote))
     }

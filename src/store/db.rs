@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::failure::{DatabaseFailure, judge_failure};
 use super::gather::{Gather, askers, numbered};
-use super::pool::{ACQUIRE_TIMEOUT, ConnectionManager, ConnectionPool, PoolRegistry};
+use super::pool::{ConnectionManager, ConnectionPool, PoolRegistry, wait_within_request};
 use super::transaction::Transaction;
 
 /// A statement by itself or in a transaction may take so long. PostgreSQL's own limit is a second shorter, so that this
@@ -47,7 +47,7 @@ struct Share {
 /// Waits for a part of the tenant's share.
 async fn take_share(share: Option<&Arc<Semaphore>>) -> Result<Option<OwnedSemaphorePermit>, DbErr> {
     let Some(share) = share else { return Ok(None) };
-    let permit = timeout(ACQUIRE_TIMEOUT, share.clone().acquire_owned()).await;
+    let permit = wait_within_request(|limit| timeout(limit, share.clone().acquire_owned())).await;
     permit.ok().and_then(Result::ok).map(Some).ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
 }
 

@@ -3,19 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use sea_orm::{ConnAcquireErr, ConnectionTrait, DbErr};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
 use super::db::Db;
+use super::pool::wait_within_request;
 use super::transaction::Transaction;
 
 /// Writes that one commit makes durable: so many that waiting for the disk is a small part of each.
 const MAX_BATCH: usize = 64;
-/// How long a write waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The transaction that writes on SQLite share. The write that holds the lock is at work.
 #[derive(Debug, Default)]
@@ -94,7 +92,7 @@ impl GroupCommit {
     /// # Errors
     /// The database's own. Nothing of this write was done then.
     pub(super) async fn begin_write(self: &Arc<Self>, db: &Db, micros: i64) -> Result<(WriteSlot, Transaction), DbErr> {
-        let mut place = timeout(TURN_TIMEOUT, self.open.clone().lock_owned())
+        let mut place = wait_within_request(|limit| timeout(limit, self.open.clone().lock_owned()))
             .await
             .map_err(|_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))?;
         if place.as_ref().is_some_and(|batch| batch.answers.len() >= MAX_BATCH)

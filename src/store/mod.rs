@@ -33,7 +33,7 @@ use group_commit::GroupCommit;
 pub use group_commit::{Committed, WriteSlot};
 pub use health::StorageHealth;
 pub use lease::{BULK_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseTable, SYNC_RUNS, TASKS};
-pub use pool::Abandoned;
+pub use pool::RequestConnections;
 use pool::PoolRegistry;
 pub use transaction::Transaction;
 

@@ -35,7 +35,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an idle connection may take to give a sign of life.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a statement or a transaction waits for a connection, attempts to connect included.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long all statements and transactions of one request wait together: a client hears of an outage in time, however
+/// many of them met it.
+const REQUEST_WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// After so long, an attempt to connect that failed for want of a free place is made again.
 const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a statement that was interrupted, or a transaction that was left open, may take to end.
@@ -225,9 +228,13 @@ impl ConnectionPool {
     /// the attempt is made again.
     ///
     /// # Errors
-    /// Why there is none, after [`ACQUIRE_TIMEOUT`] at most. Nothing was sent to the database then.
+    /// Why there is none, after six seconds at most. Nothing was sent to the database then.
     pub(super) async fn acquire(&self) -> Result<PoolGuard, DbErr> {
-        let until = Instant::now() + ACQUIRE_TIMEOUT;
+        wait_within_request(|limit| self.acquire_within(limit)).await
+    }
+
+    async fn acquire_within(&self, limit: Duration) -> Result<PoolGuard, DbErr> {
+        let until = Instant::now() + limit;
         let mut last = None;
         loop {
             match timeout_at(until, self.pool.get()).await {
@@ -359,7 +366,7 @@ impl PoolGuard {
         if let Some(connection) = self.object.as_deref_mut() {
             connection.in_transaction = true;
         }
-        let begun = self.execute_unprepared(begin).await;
+        let begun = wait_within_request(|_| self.execute_unprepared(begin)).await;
         if let Err(error) = &begun {
             self.mark_broken();
             if is_locked(error) {
@@ -449,7 +456,7 @@ impl Drop for PoolGuard {
             close_detached(Object::take(object));
         } else if object.busy || object.in_transaction {
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => Abandoned::note(runtime.spawn(abandon(object, self.pool.clone()))),
+                Ok(runtime) => RequestConnections::note_abandoned(runtime.spawn(abandon(object, self.pool.clone()))),
                 Err(_) => drop(Object::take(object)),
             }
         }
@@ -457,34 +464,80 @@ impl Drop for PoolGuard {
 }
 
 tokio::task_local! {
-    static ABANDONED: Abandoned;
+    static REQUEST: RequestConnections;
 }
 
-/// What one request left on its connections when it was broken off, and what ends it.
+/// What one request does with connections.
 #[derive(Debug, Clone, Default)]
-pub struct Abandoned(Arc<Mutex<Vec<JoinHandle<()>>>>);
+pub struct RequestConnections {
+    /// What ends the statements and transactions that it left behind when it was broken off.
+    abandoned: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    waits: Arc<Mutex<RequestWaits>>,
+}
 
-impl Abandoned {
-    /// Carries out a request, whose abandoned statements are noted here.
+/// How long a request has waited for connections. Parts of it that wait at the same time wait once.
+#[derive(Debug, Default)]
+struct RequestWaits {
+    ended: Duration,
+    waiting: usize,
+    since: Option<Instant>,
+}
+
+/// A wait of a request, until it is dropped.
+struct RequestWait(Arc<Mutex<RequestWaits>>);
+
+impl RequestWait {
+    /// Begins one; tells how much time the request has left to wait.
+    fn begin(waits: Arc<Mutex<RequestWaits>>) -> (Self, Duration) {
+        let left = {
+            let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner);
+            waits.waiting += 1;
+            let since = *waits.since.get_or_insert_with(Instant::now);
+            REQUEST_WAIT_LIMIT.saturating_sub(waits.ended + since.elapsed())
+        };
+        (Self(waits), left)
+    }
+}
+
+impl Drop for RequestWait {
+    fn drop(&mut self) {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.waiting -= 1;
+        if waits.waiting == 0 {
+            let last = waits.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            waits.ended += last;
+        }
+    }
+}
+
+impl RequestConnections {
+    /// Carries out a request, whose waits are counted and whose abandoned statements are noted here.
     pub fn scope<F: Future>(&self, request: F) -> impl Future<Output = F::Output> + use<F> {
-        ABANDONED.scope(self.clone(), request)
+        REQUEST.scope(self.clone(), request)
     }
 
     /// Waits until everything that was abandoned is cancelled and undone.
-    pub async fn end(&self) {
-        let ending = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    pub async fn end_abandoned(&self) {
+        let ending = std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
         for handle in ending {
             // Its own time limits end it.
             let _ = handle.await;
         }
     }
 
-    fn note(handle: JoinHandle<()>) {
+    fn note_abandoned(handle: JoinHandle<()>) {
         // Work that no request waits for goes on by itself.
-        let _ = ABANDONED.try_with(|abandoned| {
-            abandoned.0.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+        let _ = REQUEST.try_with(|request| {
+            request.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
         });
     }
+}
+
+/// Waits for something that the database gives, for so long as one wait may take and the request has left.
+pub(super) async fn wait_within_request<F: Future>(wait: impl FnOnce(Duration) -> F) -> F::Output {
+    let Ok(waits) = REQUEST.try_with(|request| request.waits.clone()) else { return wait(ACQUIRE_TIMEOUT).await };
+    let (_wait, left) = RequestWait::begin(waits);
+    wait(left.min(ACQUIRE_TIMEOUT)).await
 }
 
 /// Ends what a client left behind that has gone: its statement is cancelled and its transaction undone. The connection
