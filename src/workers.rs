@@ -42,6 +42,8 @@ const PURGE: Duration = Duration::from_secs(60);
 const JUDGE: Duration = Duration::from_secs(60);
 /// A replica that was not heard of for so long judges no more.
 const JUDGE_LEASE: TimeDelta = TimeDelta::seconds(150);
+/// A comparison whose time has come begins at most this long after.
+const COMPARISON_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// So often the last answered write is read back, and a database that refused writes is tried.
 const STORAGE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// A key that an issuer gave up opens nothing here at most this long after.
@@ -67,6 +69,7 @@ pub async fn run(app: Arc<App>, stop: watch::Receiver<bool>) {
         compare_clocks(&app, stop.clone()),
         announce(&app, stop.clone()),
         judge(&app, stop.clone()),
+        begin_comparisons(&app, stop.clone()),
         sign(&app, stop.clone()),
         check_storage(&app, stop.clone()),
         retry(&app, stop)
@@ -265,6 +268,24 @@ async fn judge(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
             () = told(&mut stop) => break,
             done = judge_all(app) => if let Err(error) = done {
                 tracing::warn!(%error, "judging how connections are failed; it is tried again");
+            },
+        }
+    }
+}
+
+/// Begins the comparisons whose time has come.
+async fn begin_comparisons(app: &Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut timer = interval(COMPARISON_CHECK_INTERVAL);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = told(&mut stop) => break,
+            _ = timer.tick() => {}
+        }
+        tokio::select! {
+            () = told(&mut stop) => break,
+            done = reconcile::schedule::begin_due(app) => if let Err(error) = done {
+                tracing::warn!(%error, "looking for comparisons whose time has come failed; it is tried again");
             },
         }
     }

@@ -26,6 +26,7 @@ pub mod organization;
 pub mod pull_source;
 pub mod pulled;
 pub mod reconciliation;
+pub mod reconciliation_schedule;
 pub mod request_log;
 pub mod role;
 pub mod role_grant;
@@ -81,6 +82,7 @@ scoped!(
     pull_source.ConnectionId,
     pulled.ResourceId,
     reconciliation.Id,
+    reconciliation_schedule.ConnectionId,
     request_log.Id,
     role.Id,
     role_grant.Id,

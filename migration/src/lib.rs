@@ -30,6 +30,7 @@ mod m20261128_000030_name_keys;
 mod m20261128_000101_key_owner;
 mod m20261128_000102_bulk_bytes;
 mod m20261128_000200_one_index_a_use;
+mod m20261129_000001_reconciliation_schedule;
 
 pub struct Migrator;
 
@@ -65,6 +66,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000101_key_owner::Migration),
             Box::new(m20261128_000102_bulk_bytes::Migration),
             Box::new(m20261128_000200_one_index_a_use::Migration),
+            Box::new(m20261129_000001_reconciliation_schedule::Migration),
         ]
     }
 }

@@ -138,6 +138,8 @@ pub struct Cx {
     pub wrote: Arc<AtomicBool>,
     /// The lease under which all of this happens, if it does under one.
     fence: Arc<OnceLock<Lease>>,
+    /// Whether each write is undone at its end.
+    rehearses: bool,
 }
 
 impl Cx {
@@ -145,7 +147,17 @@ impl Cx {
     pub fn new(app: Arc<App>, actor: Actor, organization: Uuid, request_id: Uuid) -> Self {
         let (requested_at, db) = (app.clock.now(), app.store.for_tenant(organization));
         let (schema_version, wrote, fence) = Default::default();
-        Self { app, actor, organization, db, request_id, requested_at, schema_version, wrote, fence }
+        Self { app, actor, organization, db, request_id, requested_at, schema_version, wrote, fence, rehearses: false }
+    }
+
+    /// The same context, whose writes tell what they would do and are then undone.
+    pub fn rehearsal(self) -> Self {
+        Self { rehearses: true, ..self }
+    }
+
+    /// Whether its writes are undone.
+    pub fn rehearses(&self) -> bool {
+        self.rehearses
     }
 
     /// A context for work of rolecall's own.
@@ -264,7 +276,7 @@ impl Cx {
         let db = self.db.begin().await.map_err(Failure::from)?;
         let (db, event, done) = self.carry_out(db, body, follows).await;
         let (value, wrote) = done?;
-        if !wrote {
+        if !wrote || self.rehearses {
             // Nothing depends on it: a connection that cannot undo is closed.
             let _ = db.rollback().await;
             return Ok(value);
@@ -285,7 +297,7 @@ impl Cx {
         let now = self.app.clock.now().timestamp_micros();
         let (slot, db) = self.app.store.begin_write(now).await.map_err(Failure::from)?;
         let (db, event, done) = self.carry_out(db, body, follows).await;
-        let keep = matches!(done, Ok((_, true)));
+        let keep = matches!(done, Ok((_, true))) && !self.rehearses;
         let ended = slot.end(db, keep).await;
         let (value, _) = done?;
         if let Some(committed) = ended? {
@@ -387,7 +399,7 @@ impl Cx {
         T: Send,
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
-        if self.backend() == DbBackend::Postgres && self.app.clock.check_writable().is_ok() {
+        if self.backend() == DbBackend::Postgres && !self.rehearses && self.app.clock.check_writable().is_ok() {
             let db = &self.app.store.write;
             let tx = Tx::new(self, Way::Plain(db), false);
             match body(&tx).await {

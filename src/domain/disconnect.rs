@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::{failure, list, reconcile, user as accounts};
+use super::{failure, list, pull_source, reconcile, user as accounts};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
@@ -82,6 +82,7 @@ async fn close(cx: &Cx, id: Uuid, leave_behind: bool) -> Result<()> {
                 .filter(adoption_proposal::Column::State.eq("PENDING"))
                 .exec(&tx.db)
                 .await?;
+            pull_source::end_schedule(tx, id).await?;
             let failures = failure::leave(tx, id, now).await?;
             let findings = reconcile::leave(tx, id, now).await?;
             let after = Connection { version: before.version + 1, updated_at: now, deleted_at: Some(now), ..before };

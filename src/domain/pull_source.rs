@@ -4,6 +4,7 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{self, ConnectionKind};
 use entity::pull_source;
+use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -229,4 +230,17 @@ pub(super) async fn learn(tx: &Tx<'_>, connection: Uuid, learned: Learned, now: 
         source.next_incremental_at = soon(source.next_incremental_at, source.incremental_minutes);
     }
     super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await
+}
+
+/// No run of a deleted connection begins by itself any more.
+pub(super) async fn end_schedule(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
+    let never = || Expr::value(Option::<DateTime<Utc>>::None);
+    pull_source::Entity::update_many()
+        .col_expr(pull_source::Column::NextRunAt, never())
+        .col_expr(pull_source::Column::NextIncrementalAt, never())
+        .filter(pull_source::Column::OrganizationId.eq(tx.organization()))
+        .filter(pull_source::Column::ConnectionId.eq(connection))
+        .exec(&tx.db)
+        .await?;
+    Ok(())
 }

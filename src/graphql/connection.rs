@@ -9,10 +9,12 @@ use super::auth::{Permission, requires};
 use super::checkup::ConnectionTest;
 use super::health::ConnectionHealth;
 use super::loaders::{
-    self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
+    self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, ReconciliationScheduleOf, SyncRunCountOf,
+    SyncRunsOf, TokensOf, UserCountOf,
 };
 use super::overview::ScimEndpoints;
 use super::page::{self, Blame, Kind, Page, UserError, Window};
+use super::reconcile::ReconciliationSchedule;
 use super::sync::{PullSource, PullSourceInput, SyncRun};
 use super::token::ScimToken;
 use crate::domain::{checkup, connection, disconnect};
@@ -209,6 +211,15 @@ impl IdentitySource {
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn pull(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<PullSource>> {
         Ok(loaders::one(ctx, PullSourceOf(self.0.id)).await?.map(PullSource))
+    }
+
+    /// How often it is compared by itself with what its identity provider says; null = never.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    async fn reconciliation_schedule(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<ReconciliationSchedule>> {
+        Ok(loaders::one(ctx, ReconciliationScheduleOf(self.0.id)).await?.map(ReconciliationSchedule::from))
     }
 
     /// Whether it holds a secret for the source that it reads.

@@ -72,6 +72,9 @@ pub struct MappingsOfRole(pub Uuid);
 /// The source that a connection reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PullSourceOf(pub Uuid);
+/// How often a connection is compared by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReconciliationScheduleOf(pub Uuid);
 /// The latest run that read a connection's source to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LastSyncOf(pub Uuid);
@@ -314,6 +317,17 @@ impl Loader<PullSourceOf> for Reads {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = pull_source::of_connections(&self.0, &ids).await?.into_iter();
         Ok(rows.map(|row| (PullSourceOf(row.connection_id), row)).collect())
+    }
+}
+
+impl Loader<ReconciliationScheduleOf> for Reads {
+    type Value = reconcile::schedule::Schedule;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[ReconciliationScheduleOf]) -> Found<ReconciliationScheduleOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = reconcile::schedule::schedules_of(&self.0, &ids).await?.into_iter();
+        Ok(rows.map(|row| (ReconciliationScheduleOf(row.connection_id), row)).collect())
     }
 }
 

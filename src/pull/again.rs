@@ -16,7 +16,7 @@ use crate::context::App;
 use crate::domain::failure::run::{self, Claim, End, Reading};
 use crate::domain::failure::{Origin, Resolution};
 use crate::domain::sync;
-use crate::domain::sync::carry::{self, Carried, Kind};
+use crate::domain::sync::carry::{self, Carried, Kind, Pass};
 use crate::error::Result;
 
 /// Sources that are read again at once on one server process.
@@ -127,8 +127,8 @@ async fn read(claim: &Claim) -> Result<Read> {
     let run = sync::unfinished(&claim.cx, failure.connection_id).await?;
     let (found, silent) = (found.map(|found| vec![found]), client.source.lists_members);
     Ok(Read::Carried(match (kind, found, failure.user_id.or(failure.group_id)) {
-        (Kind::User, Some(found), _) => carry::users(&cx, run, found, false).await?,
-        (Kind::Group, Some(found), _) => carry::groups(&cx, run, found, silent, false).await?,
+        (Kind::User, Some(found), _) => carry::users(&cx, run, found, &mut Pass::default()).await?,
+        (Kind::Group, Some(found), _) => carry::groups(&cx, run, found, silent, &Pass::default()).await?,
         (kind, None, Some(id)) if failure.operation.starts_with("delete") => {
             let mut carried = Carried::default();
             carry::remove(&cx, kind, id, &remote_id, &mut carried).await?;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::client::{Abilities, At, Client, Page, Refusal, UNREADABLE, quoted};
 use super::probe::remedy;
 use crate::context::App;
-use crate::domain::sync::carry::{self, Carried, Kind};
+use crate::domain::sync::carry::{self, Carried, Held, Kind, Pass};
 use crate::domain::sync::claim::{self, Checkpoint, Claim, End, Phase, Pulse};
 use crate::domain::sync::{self, Mode, Target, Trouble};
 use crate::error::Result;
@@ -28,6 +28,10 @@ const LOOK: Duration = Duration::from_secs(2);
 const BEAT: Duration = Duration::from_secs(1);
 /// So few absent accounts need no approval, whatever their share is.
 const FLOOR: u64 = 10;
+/// All accounts or memberships at once need approval, if there are at least so many.
+const SMALLEST_WHOLE: u64 = 3;
+/// Changes and members that are kept in memory until the whole list is known; for more, the list is read again.
+const MAX_HELD: usize = 200_000;
 /// How far the clocks of the source and of this server may be apart.
 const OVERLAP: chrono::Duration = chrono::Duration::minutes(10);
 /// How often a phase is begun again.
@@ -160,7 +164,7 @@ async fn phases(claim: &mut Claim) -> Result<(), Stop> {
     if claim.run.mode == Mode::OneUser {
         return one_user(claim, &client).await;
     }
-    let mut source = Source { abilities: client.abilities().await?, client, since: None };
+    let mut source = Source { abilities: client.abilities().await?, client, since: None, held: None };
     if claim.run.mode == Mode::Incremental {
         match source.client.source.complete_at {
             Some(since) if source.abilities.filter => {
@@ -242,16 +246,37 @@ struct Source {
     abilities: Abilities,
     /// Only what changed since then.
     since: Option<String>,
+    /// What the list that is being read would take away; none = more than is kept.
+    held: Option<Held>,
 }
 
 impl Source {
-    /// Reads a list from the checkpoint to its end, and carries it over page by page.
+    /// Reads a list from the checkpoint to its end, and carries it over page by page. What takes something away is
+    /// carried over when the whole list is known.
     async fn list(&mut self, claim: &mut Claim, kind: Kind) -> Result<(), Stop> {
-        let (dry, run) = (claim.run.mode == Mode::DryRun, claim.run.id);
+        loop {
+            self.read_list(claim, kind).await?;
+            if !self.take_away(claim, kind).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_list(&mut self, claim: &mut Claim, kind: Kind) -> Result<(), Stop> {
+        let run = claim.run.id;
         let endpoint = kind.endpoint();
         let count = u64::from(self.client.source.page_size.unsigned_abs());
         let filter = self.filter(kind);
-        let once_more = matches!(claim.checkpoint.phase, Phase::Managers | Phase::Members);
+        let once_more = reads_once_more(claim);
+        let holds = !claim.cx.rehearses() && !claim.checkpoint.takes_away;
+        let mut pass = Pass::new(holds);
+        self.held = Some(Held::default());
+        if holds && claim.checkpoint.taking > 0 {
+            // The server that held it is gone.
+            restart_list(claim, kind);
+        } else if once_more && claim.checkpoint.index == 0 && claim.checkpoint.cursor.is_none() {
+            claim.recount(kind, true);
+        }
         let mut met: HashSet<u64> = HashSet::new();
         if claim.checkpoint.index > 0 || claim.checkpoint.cursor.is_some() {
             met.extend(carry::seen_ids(&claim.cx, run, kind).await?.iter().map(|id| hash(id)));
@@ -270,7 +295,8 @@ impl Source {
                 Err(refusal) if by_cursor && refusal.of_cursor() => {
                     // A first cursor that is refused does not work at all; another one has expired.
                     self.abilities.cursor = claim.checkpoint.cursor.is_some();
-                    again(claim, &refusal.words)?;
+                    again(claim, kind, &refusal.words)?;
+                    self.held = Some(Held::default());
                     (stalled, first) = (0, true);
                     met.clear();
                     continue;
@@ -302,12 +328,18 @@ impl Source {
             }
             first = false;
             let mut carried = match kind {
-                Kind::User => carry::users(&claim.cx, Some(run), resources, dry).await?,
+                Kind::User => carry::users(&claim.cx, Some(run), resources, &mut pass).await?,
                 Kind::Group => {
                     let silent = claim.checkpoint.lists_members;
-                    carry::groups(&claim.cx, Some(run), resources, silent, dry).await?
+                    carry::groups(&claim.cx, Some(run), resources, silent, &pass).await?
                 }
             };
+            claim.checkpoint.taking += carried.taking;
+            claim.checkpoint.giving += carried.giving;
+            if let Some(held) = &mut self.held {
+                held.append(std::mem::take(&mut carried.held));
+            }
+            self.held.take_if(|held| held.size() > MAX_HELD);
             if rubbish > 0 {
                 carried.tally.read += rubbish;
                 carried.tally.failed += rubbish;
@@ -328,6 +360,51 @@ impl Source {
             save(claim).await?;
         };
         self.check_whole(claim, kind, endpoint, total, met.len() as u64).await
+    }
+
+    /// Carries over what the list takes away, unless that is more than is believed without being asked; whether the list
+    /// is to be read again for it.
+    async fn take_away(&mut self, claim: &mut Claim, kind: Kind) -> Result<bool, Stop> {
+        let Checkpoint { taking, giving, takes_away, .. } = claim.checkpoint;
+        if taking == 0 || takes_away {
+            return Ok(false);
+        }
+        let lost = if kind == Kind::User { taking } else { taking.saturating_sub(giving) };
+        let total = carry::count_removable(&claim.cx, kind).await?;
+        if is_doubtful(lost, total, self.client.source.shrink_percent.unsigned_abs().into()) {
+            let what = match kind {
+                Kind::User => format!("suspends {lost} of {total} active accounts"),
+                Kind::Group => format!("ends {lost} of {total} memberships"),
+            };
+            if claim.cx.rehearses() {
+                note(claim, &format!("a full run would ask before it {what}"));
+                return Ok(false);
+            }
+            claim.checkpoint.takes_away = true;
+            restart_list(claim, kind);
+            return Err(Stop::End(End::Waiting(format!(
+                "by what the source lists, this run {what}, which is not believed without being asked; none of them was \
+                 changed. If the source is right: syncApprove; otherwise syncCancel, and look at the source"
+            ))));
+        }
+        if claim.cx.rehearses() {
+            return Ok(false);
+        }
+        match self.held.take() {
+            Some(held) => {
+                let carried = carry::release_held(&claim.cx, Some(claim.run.id), held).await?;
+                keep(claim, kind, carried, false).await?;
+                (claim.checkpoint.taking, claim.checkpoint.giving) = (0, 0);
+                save(claim).await?;
+                Ok(false)
+            }
+            None => {
+                claim.checkpoint.takes_away = true;
+                restart_list(claim, kind);
+                save(claim).await?;
+                Ok(true)
+            }
+        }
     }
 
     /// Whether the list was read whole: nobody is removed because of a list that was not.
@@ -361,20 +438,38 @@ impl Source {
     }
 }
 
-/// Begins a phase from its start, unless that was done often enough.
-fn again(claim: &mut Claim, why: &str) -> Result<(), Stop> {
-    let checkpoint = &mut claim.checkpoint;
-    checkpoint.again += 1;
-    if checkpoint.again > AGAIN {
+/// Whether so much may be lost by one list only after somebody approved it.
+fn is_doubtful(lost: u64, total: u64, percent: u64) -> bool {
+    lost > FLOOR && lost * 100 > total * percent || lost >= total && total >= SMALLEST_WHOLE
+}
+
+/// Whether this list was read before in this run, and its resources were counted.
+fn reads_once_more(claim: &Claim) -> bool {
+    claim.checkpoint.takes_away || matches!(claim.checkpoint.phase, Phase::Managers | Phase::Members)
+}
+
+/// Begins a list from its start, unless that was done often enough.
+fn again(claim: &mut Claim, kind: Kind, why: &str) -> Result<(), Stop> {
+    claim.checkpoint.again += 1;
+    if claim.checkpoint.again > AGAIN {
         return Err(failed(format!("{why}; the source's paging by cursor does not work")));
     }
-    (checkpoint.index, checkpoint.cursor, checkpoint.strangers) = (0, None, 0);
+    restart_list(claim, kind);
     Ok(())
 }
 
+/// The list is read from its start.
+fn restart_list(claim: &mut Claim, kind: Kind) {
+    let checkpoint = &mut claim.checkpoint;
+    (checkpoint.index, checkpoint.cursor, checkpoint.strangers) = (0, None, 0);
+    (checkpoint.taking, checkpoint.giving) = (0, 0);
+    claim.recount(kind, reads_once_more(claim));
+}
+
 async fn keep(claim: &mut Claim, kind: Kind, carried: Carried, once_more: bool) -> Result<(), Stop> {
-    let Carried { mut tally, troubles, failures, strangers, managers_missing, members_missing, lists_members, met } =
-        carried;
+    let Carried {
+        mut tally, troubles, failures, strangers, managers_missing, members_missing, lists_members, met, ..
+    } = carried;
     if let Err(why) = claim.met(met).await? {
         return Err(Stop::End(End::Failed { reason: None, why }));
     }
@@ -383,8 +478,11 @@ async fn keep(claim: &mut Claim, kind: Kind, carried: Carried, once_more: bool) 
     claim.checkpoint.members_missing |= members_missing;
     claim.checkpoint.lists_members |= lists_members;
     if once_more {
-        // They were counted when they were read first.
-        (tally.read, tally.unchanged, tally.updated) = (0, 0, 0);
+        // They were counted when they were read first; groups that were held then are changed only now.
+        (tally.read, tally.unchanged) = (0, 0);
+        if kind == Kind::User || !claim.checkpoint.takes_away {
+            tally.updated = 0;
+        }
     }
     match kind {
         Kind::User => claim.counts.users.add(tally),
@@ -419,7 +517,7 @@ async fn one(claim: &mut Claim, found: Vec<carry::Remote>) -> Result<(), Stop> {
         let what = if found.is_empty() { "nobody" } else { "more than one person" };
         return Err(failed(format!("the source lists {what} of that name; only a full run removes accounts")));
     }
-    let carried = carry::users(&claim.cx, Some(claim.run.id), found, false).await?;
+    let carried = carry::users(&claim.cx, Some(claim.run.id), found, &mut Pass::default()).await?;
     keep(claim, Kind::User, carried, false).await?;
     save(claim).await
 }
@@ -428,7 +526,7 @@ async fn one(claim: &mut Claim, found: Vec<carry::Remote>) -> Result<(), Stop> {
 /// skips some. Who is there after all is carried over and stays. What was in the way, if the source cannot say who is
 /// there: that is not the same as being gone.
 async fn ask(claim: &mut Claim, client: &Client, kind: Kind) -> Result<Option<String>, Stop> {
-    let (cx, run, dry) = (claim.cx.clone(), claim.run.id, claim.run.mode == Mode::DryRun);
+    let (cx, run, mut pass) = (claim.cx.clone(), claim.run.id, Pass::default());
     let absent = carry::absent(&cx, run, kind, ASKED + 1).await?;
     if absent.len() as u64 > ASKED {
         return Ok(None);
@@ -441,10 +539,10 @@ async fn ask(claim: &mut Claim, client: &Client, kind: Kind) -> Result<Option<St
         };
         let Some(found) = found else { continue };
         let carried = match kind {
-            Kind::User => carry::users(&cx, Some(run), vec![found], dry).await?,
+            Kind::User => carry::users(&cx, Some(run), vec![found], &mut pass).await?,
             Kind::Group => {
                 let silent = claim.checkpoint.lists_members;
-                carry::groups(&cx, Some(run), vec![found], silent, dry).await?
+                carry::groups(&cx, Some(run), vec![found], silent, &pass).await?
             }
         };
         keep(claim, kind, carried, false).await?;
@@ -469,18 +567,17 @@ async fn absent(claim: &mut Claim, client: &Client) -> Result<(), Stop> {
         } else if let Some(words) = unsaid {
             asked.push(format!("{absent} of {} {name} and cannot be asked for them ({words})", seen + absent));
         }
-        if claim.run.mode == Mode::DryRun {
-            let tally = if kind == Kind::User { &mut claim.counts.users } else { &mut claim.counts.groups };
-            tally.deleted = absent;
-        }
     }
-    if claim.run.mode == Mode::DryRun {
-        if !asked.is_empty() {
-            note(claim, &format!("a full run would ask before it removes {}", asked.join(" and ")));
-        }
+    let dry = claim.cx.rehearses();
+    if dry && !asked.is_empty() {
+        note(claim, &format!("a full run would ask before it removes {}", asked.join(" and ")));
+    }
+    if claim.compares() {
         return Ok(());
     }
-    if !asked.is_empty() && !claim.run.approved {
+    let approved = claim.run.approved && claim.checkpoint.asked_of_absence;
+    if !dry && !asked.is_empty() && !approved {
+        claim.checkpoint.asked_of_absence = true;
         return Err(Stop::End(End::Waiting(format!(
             "the source does not list {} any more, which is not believed without being asked; nobody was removed. If they \
              have really gone: syncApprove; otherwise syncCancel, and look at the source",

@@ -3,7 +3,8 @@
 //!
 //! [`export`] reads what an administrator uploads, [`source`] takes what a run reads at a source, [`compare`] and
 //! [`diff`] compare, [`by_hand`] asks the ledger what the identity provider does not know, [`reads`] remembers what it has
-//! read, [`run`] carries a comparison out and writes down what it found, [`resolve`] is what people do about it. What must
+//! read, [`run`] carries a comparison out and writes down what it found, [`schedule`]
+//! begins those whose time has come, [`resolve`] is what people do about it. What must
 //! never enter: a change of an account that nobody asked for.
 
 mod by_hand;
@@ -14,6 +15,7 @@ pub mod export;
 pub mod reads;
 mod resolve;
 pub mod run;
+pub mod schedule;
 pub mod source;
 
 use chrono::{DateTime, Utc};

@@ -14,9 +14,9 @@ use sea_orm::{ActiveEnum, ColumnTrait, Condition, EntityTrait, FromQueryResult, 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::reads;
 use super::run::key;
 use super::{Class, Finding, Kind, LIVE, Named, Resolution, Source, State, described, detail, entry, thing};
+use super::{reads, schedule};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Followed, Tx};
 use crate::domain::document::MemberChange;
@@ -442,6 +442,7 @@ pub(in crate::domain) async fn leave(tx: &Tx<'_>, connection: Uuid, now: DateTim
         .exec(&tx.db)
         .await?;
     reads::leave(tx, connection).await?;
+    schedule::delete(tx, connection).await?;
     Ok(gone.rows_affected)
 }
 

@@ -19,7 +19,7 @@ use super::diff::{Columns, Differs};
 use super::export::{self, Format, Reading};
 use super::{
     Class, Counts, Finding, Kind, LIVE, Resolution, Run, RunState, Scope, Source, State, by_hand, compare, described,
-    detail, entry, reads, resolve, run_entry,
+    detail, entry, reads, resolve, run_entry, schedule,
 };
 use crate::authz::Action;
 use crate::context::{Change, Cx, Followed, Tx};
@@ -120,14 +120,14 @@ pub async fn upload(cx: &Cx, id: Uuid, scope: Scope, format: Format, bytes: Vec<
             let read = tokio::task::spawn_blocking(move || export::members(format, &bytes, &types.group));
             let export = read.await.map_err(|error| Error::Internal(error.to_string()))??;
             let reading = export.reading.clone();
-            let run = begin(cx, id, Source::Upload, scope, &reading).await?;
+            let run = begin(cx, id, Source::Upload, scope, &reading, None).await?;
             end(cx, run, compare::memberships(cx, id, &export, confirmed).await).await
         }
         _ => {
             let read = tokio::task::spawn_blocking(move || export::people(format, &bytes, &types.user));
             let export = read.await.map_err(|error| Error::Internal(error.to_string()))??;
             let reading = export.reading.clone();
-            let run = begin(cx, id, Source::Upload, scope, &reading).await?;
+            let run = begin(cx, id, Source::Upload, scope, &reading, None).await?;
             end(cx, run, compare::users(cx, id, export, confirmed).await).await
         }
     }
@@ -141,6 +141,11 @@ pub async fn upload(cx: &Cx, id: Uuid, scope: Scope, format: Format, bytes: Vec<
 /// [`Error::Held`] while another comparison of the connection has not ended; [`Error::Invalid`] for what is read by one
 /// that reads a source itself.
 pub async fn start(cx: &Cx, id: Uuid, knowledge: Knowledge) -> Result<Run> {
+    start_in_turn(cx, id, knowledge, None).await
+}
+
+/// As [`start`], in the turn of a schedule that was `due` then.
+pub(super) async fn start_in_turn(cx: &Cx, id: Uuid, knowledge: Knowledge, due: Option<DateTime<Utc>>) -> Result<Run> {
     let connection = ready(cx, id).await?;
     let source = match knowledge {
         Knowledge::Written => Source::LastWrite,
@@ -152,7 +157,7 @@ pub async fn start(cx: &Cx, id: Uuid, knowledge: Knowledge) -> Result<Run> {
     };
     // What this replica has answered is known to it.
     reads::flush(&cx.app).await?;
-    let run = begin(cx, id, source, Scope::Everything, &Reading::default()).await?;
+    let run = begin(cx, id, source, Scope::Everything, &Reading::default(), due).await?;
     let reader = Cx::system(cx.app.clone(), cx.organization());
     // One that has begun comes to its end, also when the caller has hung up.
     let (cx, begun, stopping) = (cx.clone(), run.clone(), cx.app.stopping.subscribe());
@@ -167,10 +172,18 @@ pub async fn start(cx: &Cx, id: Uuid, knowledge: Knowledge) -> Result<Run> {
     }
 }
 
-async fn begin(cx: &Cx, id: Uuid, source: Source, scope: Scope, reading: &Reading) -> Result<Run> {
+async fn begin(
+    cx: &Cx,
+    id: Uuid,
+    source: Source,
+    scope: Scope,
+    reading: &Reading,
+    due: Option<DateTime<Utc>>,
+) -> Result<Run> {
     cx.write(move |tx| {
         Box::pin(async move {
             connection::live(tx, id).await?;
+            schedule::take_turn(tx, id, due).await?;
             let counts = Counts { rows: reading.rows, unread: reading.unread, ..Counts::default() };
             let troubles = json!(reading.troubles);
             open(tx, cx, Asked { connection: id, source, scope, counts, troubles, sync_run: None }).await

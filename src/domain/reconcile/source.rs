@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use chrono::{DateTime, Utc};
 use entity::{pull_source, reconciliation, sync_run};
 use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, PaginatorTrait, QueryFilter, Statement};
 use serde_json::{Map, Value, json};
@@ -15,7 +16,7 @@ use super::compare::{
 use super::diff::{Account, Attributes, Columns, Differs, Person, drift, flatten, pair};
 use super::export::MAX_ROWS;
 use super::run::{self, Outcome};
-use super::{Class, Counts, Kind, Run, RunState, Scope, Source};
+use super::{Class, Counts, Kind, Run, RunState, Scope, Source, schedule};
 use crate::context::{Cx, Followed, Tx};
 use crate::domain::document;
 use crate::domain::extension::types;
@@ -71,10 +72,16 @@ pub struct Compared {
 /// [`Error::Held`](crate::error::Error::Held) for one that is deactivated, and while another run or comparison of it has
 /// not ended.
 pub async fn start(cx: &Cx, id: Uuid, confirmed: bool) -> Result<Run> {
+    start_in_turn(cx, id, confirmed, None).await
+}
+
+/// As [`start`], in the turn of a schedule that was `due` then.
+pub(super) async fn start_in_turn(cx: &Cx, id: Uuid, confirmed: bool, due: Option<DateTime<Utc>>) -> Result<Run> {
     run::ready(cx, id).await?;
     let begun = cx.write(move |tx| {
         Box::pin(async move {
             let ordered = sync::order(tx, cx, id, Mode::DryRun, None).await?;
+            schedule::take_turn(tx, id, due).await?;
             let reading = sync::Run { approved: confirmed, ..ordered.value };
             save::<sync_run::Entity, sync_run::ActiveModel>(tx, reading.clone()).await?;
             let asked = run::Asked {

@@ -4,7 +4,7 @@
 //! Who somebody is, the source's own `id` says and nothing else: it is the `externalId` here. So a new name or e-mail
 //! address never makes a second account, and whoever comes back gets their account back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
@@ -21,7 +21,7 @@ use crate::domain::extension::types;
 use crate::domain::failure::Report;
 use crate::domain::group::GroupEdit;
 use crate::domain::live_index::LiveIndex;
-use crate::domain::schema::ENTERPRISE;
+use crate::domain::schema::{ENTERPRISE, ResourceType};
 use crate::domain::{group, list, user};
 use crate::error::{Error, Result};
 use crate::ledger::hex;
@@ -99,6 +99,71 @@ pub struct Carried {
     pub lists_members: bool,
     /// What a dry run met.
     pub met: Met,
+    /// What was not done yet, because it takes something away.
+    pub held: Held,
+    /// Accounts that were suspended or are held, or memberships that were ended or are held …
+    pub taking: u64,
+    /// … and memberships that began or are held.
+    pub giving: u64,
+}
+
+/// One pass through a source's list.
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// Whether what takes something away is held until the whole list is known.
+    holds: bool,
+    /// The folded names of accounts that a rehearsal has made and undone.
+    rehearsed_names: HashSet<String>,
+}
+
+impl Pass {
+    /// A pass; `holds` says that what takes something away waits in [`Carried::held`].
+    pub fn new(holds: bool) -> Self {
+        Self { holds, ..Self::default() }
+    }
+}
+
+/// Changes that take something away, ready to be made.
+#[derive(Debug, Default)]
+pub struct Held {
+    users: Vec<UserChange>,
+    groups: Vec<GroupChange>,
+}
+
+impl Held {
+    /// Adds what another page brought.
+    pub fn append(&mut self, other: Held) {
+        self.users.extend(other.users);
+        self.groups.extend(other.groups);
+    }
+
+    /// Changes, and members of groups.
+    pub fn size(&self) -> usize {
+        let members = |change: &GroupChange| 1 + change.moved.come.len() + change.moved.go.len();
+        self.users.len() + self.groups.iter().map(members).sum::<usize>()
+    }
+}
+
+/// What the source says of an account that is here.
+#[derive(Debug)]
+struct UserChange {
+    known: Known,
+    attributes: Map<String, Value>,
+    image: Vec<u8>,
+    /// Whether the manager is known here, or none is named.
+    whole: bool,
+}
+
+/// What the source says of a group that is here.
+#[derive(Debug)]
+struct GroupChange {
+    known: Known,
+    attributes: Map<String, Value>,
+    /// Who would come and go.
+    moved: Moved,
+    image: Vec<u8>,
+    /// Whether members are unknown here, or the source showed none and may have some.
+    incomplete: bool,
 }
 
 #[derive(Debug, Clone, FromQueryResult)]
@@ -222,8 +287,9 @@ fn is_ours(error: &Error) -> bool {
     matches!(error, Error::Internal(_) | Error::Busy(_) | Error::Unavailable(_) | Error::OutcomeUnknown { .. })
 }
 
-/// Carries a page of users over. A dry run only says what it would do; none is the run of whoever reads one again.
-pub async fn users(cx: &Cx, run: Option<Uuid>, page: Vec<Remote>, dry: bool) -> Result<Carried> {
+/// Carries a page of users over; in a rehearsal it only says what it would do. `run` is none for one that is read again by
+/// itself.
+pub async fn users(cx: &Cx, run: Option<Uuid>, page: Vec<Remote>, pass: &mut Pass) -> Result<Carried> {
     let types = types(cx).await?;
     let mut carried = Carried::default();
     let (mut read, mut wanted) = (Vec::new(), BTreeSet::new());
@@ -235,42 +301,42 @@ pub async fn users(cx: &Cx, run: Option<Uuid>, page: Vec<Remote>, dry: bool) -> 
         wanted.extend(above.clone());
         read.push((id, attributes, image, above));
     }
-    let here = known(cx, Kind::User, &read.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>()).await?;
+    let mut here = known(cx, Kind::User, &read.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>()).await?;
     let managers = known(cx, Kind::User, &wanted.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let mut marks = Vec::new();
     for (id, mut attributes, image, above) in read {
-        let known = here.get(&id);
+        let known = here.remove(&id);
         // The source's id of the manager means nothing here.
         let above = above.map(|id| managers.get(&id).map(|known| known.id));
         if let Some(value) = manager(&mut attributes) {
             *value = above.flatten().map_or(Value::Null, |id| json!({ "value": id.to_string() }));
         }
         let whole = above != Some(None);
-        let same = known.is_some_and(|known| known.shows(&image));
-        let shown = (!same).then_some(&attributes);
-        let subject = Subject::new(Kind::User, &types.user, &id, known.map(|known| known.id), shown);
-        if dry {
-            let here = known.map(|known| known.id);
-            let person = match same {
-                true => met::Person::Same,
-                false => met::Person::Shown { here, attributes: attributes.clone(), manager_known: whole },
+        let same = known.as_ref().is_some_and(|known| known.shows(&image));
+        if cx.rehearses() {
+            let here = known.as_ref().map(|known| known.id);
+            let person = if same {
+                met::Person::Same
+            } else {
+                met::Person::Shown { here, attributes: attributes.clone(), manager_known: whole }
             };
             carried.met.people.push((id.clone(), person));
         }
         let Some(known) = known else {
-            match if dry { Ok(None) } else { user::create(cx, attributes).await.map(Some) } {
+            let subject = Subject::new(Kind::User, &types.user, &id, None, Some(&attributes));
+            match create_user(cx, attributes, pass).await {
                 Ok(made) => {
-                    carried.strangers += u64::from(made.is_none());
-                    match &made {
-                        Some(made) if made.version > 1 => carried.tally.restored += 1,
-                        _ => carried.tally.created += 1,
-                    }
-                    if made.is_some() {
-                        subject.succeeded(cx);
+                    match made.version {
+                        1 => carried.tally.created += 1,
+                        _ => carried.tally.restored += 1,
                     }
                     carried.managers_missing |= !whole;
-                    let image = |version| whole.then_some((image, version));
-                    marks.extend(made.map(|made| Mark { id: made.id, image: image(made.version) }));
+                    if cx.rehearses() {
+                        carried.strangers += 1;
+                    } else {
+                        subject.succeeded(cx);
+                        marks.push(Mark { id: made.id, image: whole.then_some((image, made.version)) });
+                    }
                 }
                 Err(error) if is_ours(&error) => return Err(error),
                 Err(error) => {
@@ -282,37 +348,64 @@ pub async fn users(cx: &Cx, run: Option<Uuid>, page: Vec<Remote>, dry: bool) -> 
         };
         if same {
             carried.tally.unchanged += 1;
-            subject.succeeded(cx);
+            Subject::new(Kind::User, &types.user, &id, Some(known.id), None).succeeded(cx);
             marks.push(Mark { id: known.id, image: None });
             continue;
         }
-        match user_over(cx, known, attributes, dry).await {
-            Ok((version, active)) => {
-                match (version == known.version, known.active, active) {
-                    (true, ..) => carried.tally.unchanged += 1,
-                    (_, true, false) => carried.tally.suspended += 1,
-                    (_, false, true) => carried.tally.restored += 1,
-                    _ => carried.tally.updated += 1,
-                }
-                if !dry {
-                    subject.succeeded(cx);
-                }
-                carried.managers_missing |= !whole;
-                marks.push(Mark { id: known.id, image: (whole && !dry).then_some((image, version)) });
-            }
-            Err(error) if is_ours(&error) => return Err(error),
-            Err(error) => {
-                subject.failed(cx, &mut carried, Deed::Update, &error);
-                marks.push(Mark { id: known.id, image: None });
-            }
+        let takes = known.active && lists_inactive(&types.user, &attributes);
+        carried.taking += u64::from(takes);
+        let change = UserChange { known, attributes, image, whole };
+        if takes && pass.holds {
+            marks.push(Mark { id: change.known.id, image: None });
+            carried.managers_missing |= !whole;
+            carried.held.users.push(change);
+        } else {
+            marks.push(update_user(cx, &types.user, change, &mut carried).await?);
         }
     }
     mark(cx, run, &marks).await?;
     Ok(carried)
 }
 
-/// The version of an account and whether it is active, after it was given these attributes.
-async fn user_over(cx: &Cx, known: &Known, attributes: Map<String, Value>, dry: bool) -> Result<(i64, bool)> {
+/// Makes what was held, of users and groups.
+pub async fn release_held(cx: &Cx, run: Option<Uuid>, held: Held) -> Result<Carried> {
+    let types = types(cx).await?;
+    let (mut carried, mut marks) = (Carried::default(), Vec::new());
+    for change in held.users {
+        marks.push(update_user(cx, &types.user, change, &mut carried).await?);
+    }
+    for change in held.groups {
+        marks.push(update_group(cx, &types.group, change, &mut carried).await?);
+    }
+    mark(cx, run, &marks).await?;
+    Ok(carried)
+}
+
+/// Whether the source says that a person is inactive.
+fn lists_inactive(ty: &ResourceType, attributes: &Map<String, Value>) -> bool {
+    let said = attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case("active"));
+    let doubtful = said.is_some_and(|(_, value)| *value != Value::Bool(true));
+    doubtful && document::normalize(ty, attributes.clone()).is_ok_and(|known| document::active(&known) == Some(false))
+}
+
+/// Makes an account. One rehearsal knows the names of the accounts that it made before, which are not there.
+async fn create_user(cx: &Cx, attributes: Map<String, Value>, pass: &mut Pass) -> Result<user::User> {
+    if !cx.rehearses() {
+        return user::create(cx, attributes).await;
+    }
+    let named = attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case("userName"));
+    let name = named.and_then(|(_, value)| value.as_str()).map(document::fold);
+    let made = user::create(cx, attributes).await?;
+    match name.is_some_and(|name| !pass.rehearsed_names.insert(name)) {
+        true => Err(Error::Taken { field: "userName" }),
+        false => Ok(made),
+    }
+}
+
+/// Changes an account to what the source says of it; what to remember of it.
+async fn update_user(cx: &Cx, ty: &ResourceType, change: UserChange, carried: &mut Carried) -> Result<Mark> {
+    let UserChange { known, attributes, image, whole } = change;
+    let subject = Subject::new(Kind::User, ty, &known.external_id, Some(known.id), Some(&attributes));
     // Like a PUT, except that a source which says nothing about it neither suspends nor restores.
     let told = |active: bool| {
         let mut attributes = attributes.clone();
@@ -321,14 +414,27 @@ async fn user_over(cx: &Cx, known: &Known, attributes: Map<String, Value>, dry: 
         }
         attributes
     };
-    if dry {
-        let ours = user::get(cx, known.id).await?;
-        let document = document::normalize(&types(cx).await?.user, told(ours.active))?;
-        let changed = i64::from(document != ours.attributes()?);
-        return Ok((known.version + changed, document::active(&document).unwrap_or(ours.active)));
+    match user::change(cx, known.id, |user, _| Ok(Some(told(user.active)))).await {
+        Ok(after) => {
+            match (after.version == known.version, known.active, after.active) {
+                (true, ..) => carried.tally.unchanged += 1,
+                (_, true, false) => carried.tally.suspended += 1,
+                (_, false, true) => carried.tally.restored += 1,
+                _ => carried.tally.updated += 1,
+            }
+            carried.managers_missing |= !whole;
+            if !cx.rehearses() {
+                subject.succeeded(cx);
+            }
+            let image = (whole && !cx.rehearses()).then_some((image, after.version));
+            Ok(Mark { id: known.id, image })
+        }
+        Err(error) if is_ours(&error) => Err(error),
+        Err(error) => {
+            subject.failed(cx, carried, Deed::Update, &error);
+            Ok(Mark { id: known.id, image: None })
+        }
     }
-    let after = user::change(cx, known.id, |user, _| Ok(Some(told(user.active)))).await?;
-    Ok((after.version, after.active))
 }
 
 /// Carries a page of groups over. `silent_is_empty` says whether a group without members has none: a source that was
@@ -338,7 +444,7 @@ pub async fn groups(
     run: Option<Uuid>,
     page: Vec<Remote>,
     silent_is_empty: bool,
-    dry: bool,
+    pass: &Pass,
 ) -> Result<Carried> {
     let mut carried = Carried::default();
     let ty = &types(cx).await?.group;
@@ -358,7 +464,7 @@ pub async fn groups(
         }
     }
     let silent_is_empty = silent_is_empty || carried.lists_members;
-    let known_groups = known(cx, Kind::Group, &read.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>()).await?;
+    let mut known_groups = known(cx, Kind::Group, &read.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>()).await?;
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let mut members_here = known(cx, Kind::User, &wanted).await?;
     let unknown: Vec<&str> = wanted.iter().copied().filter(|id| !members_here.contains_key(*id)).collect();
@@ -366,113 +472,176 @@ pub async fn groups(
     let mut marks = Vec::new();
     for (id, mut attributes, members) in read {
         let image = image(&attributes);
-        let known = known_groups.get(&id);
-        let same = known.filter(|known| known.shows(&image));
-        let shown = same.is_none().then_some(&attributes);
-        let subject = Subject::new(Kind::Group, ty, &id, known.map(|known| known.id), shown);
-        if let Some(known) = same {
-            subject.succeeded(cx);
+        let known = known_groups.remove(&id);
+        if let Some(known) = known.as_ref().filter(|known| known.shows(&image)) {
+            Subject::new(Kind::Group, ty, &id, Some(known.id), None).succeeded(cx);
             carried.tally.unchanged += 1;
             marks.push(Mark { id: known.id, image: None });
-            if dry {
-                carried.met.groups.push((id.clone(), met::Group::Same));
+            if cx.rehearses() {
+                carried.met.groups.push((id, met::Group::Same));
             }
             continue;
         }
-        let done = async {
-            let members = members?;
-            attributes.retain(|name, _| !name.eq_ignore_ascii_case("members"));
-            let here = |id: &String| members_here.get(id).map(|known| known.id);
-            let strangers = members.iter().flatten().filter(|id| here(id).is_none()).count() as u64;
-            let silent = members.is_none() && !silent_is_empty;
-            let members = match members {
-                Some(members) => Some(members.iter().filter_map(here).collect()),
-                None => silent_is_empty.then(BTreeSet::new),
-            };
-            let (here, version, met) = match known {
-                Some(known) => {
-                    let (version, moved) = group_over(cx, known, attributes, members, dry).await?;
-                    let met = met::Group::Shown { here: known.id, moved: Moved { strangers, ..moved } };
-                    (Some(known.id), version, if silent { met::Group::Silent } else { met })
-                }
-                None if dry => (None, 1, met::Group::Strange),
-                None => {
-                    let members = members.iter().flatten().map(Uuid::to_string).collect();
-                    let made = group::create(cx, attributes, members).await?;
-                    (Some(made.id), made.version, met::Group::Same)
-                }
-            };
-            Ok::<_, Error>((here, version, met, strangers > 0, silent))
-        };
-        match done.await {
-            Ok((here, version, met, missing, silent)) => {
-                if dry {
-                    carried.met.groups.push((id.clone(), met));
-                }
-                match known {
-                    None => carried.tally.created += 1,
-                    Some(known) if known.version == version => carried.tally.unchanged += 1,
-                    Some(_) => carried.tally.updated += 1,
-                }
-                carried.members_missing |= missing || silent;
-                carried.strangers += u64::from(here.is_none());
-                if !dry {
-                    subject.succeeded(cx);
-                }
-                let whole = !dry && !missing && !silent;
-                marks.extend(here.map(|id| Mark { id, image: whole.then_some((image, version)) }));
-            }
-            Err(error) if is_ours(&error) => return Err(error),
+        let members = match members {
+            Ok(members) => members,
             Err(error) => {
+                let subject =
+                    Subject::new(Kind::Group, ty, &id, known.as_ref().map(|known| known.id), Some(&attributes));
                 carried.strangers += u64::from(known.is_none());
-                if dry {
+                if cx.rehearses() {
                     carried.met.groups.push((id.clone(), met::Group::Unread));
                 }
                 let deed = if known.is_some() { Deed::Update } else { Deed::Create };
                 subject.failed(cx, &mut carried, deed, &error);
                 marks.extend(known.map(|known| Mark { id: known.id, image: None }));
+                continue;
             }
+        };
+        attributes.retain(|name, _| !name.eq_ignore_ascii_case("members"));
+        let here = |id: &String| members_here.get(id).map(|known| known.id);
+        let strangers = members.iter().flatten().filter(|id| here(id).is_none()).count() as u64;
+        let silent = members.is_none() && !silent_is_empty;
+        let incomplete = strangers > 0 || silent;
+        let members: Option<BTreeSet<Uuid>> = match members {
+            Some(members) => Some(members.iter().filter_map(here).collect()),
+            None => silent_is_empty.then(BTreeSet::new),
+        };
+        let Some(known) = known else {
+            let listed = ListedGroup { id, attributes, members, image, incomplete };
+            marks.extend(create_group(cx, ty, listed, &mut carried).await?);
+            continue;
+        };
+        let moved = match members {
+            Some(members) => Moved { strangers, ..moved_members(cx, known.id, &members).await? },
+            None => Moved { strangers, ..Moved::default() },
+        };
+        carried.taking += moved.go.len() as u64;
+        carried.giving += moved.come.len() as u64;
+        let takes = !moved.go.is_empty();
+        if cx.rehearses() {
+            let (come, go) = (moved.come.clone(), moved.go.clone());
+            let shown = met::Group::Shown { here: known.id, moved: Moved { come, go, strangers } };
+            carried.met.groups.push((id, if silent { met::Group::Silent } else { shown }));
+        }
+        let change = GroupChange { known, attributes, moved, image, incomplete };
+        if takes && pass.holds {
+            marks.push(Mark { id: change.known.id, image: None });
+            carried.members_missing |= incomplete;
+            carried.held.groups.push(change);
+        } else {
+            marks.push(update_group(cx, ty, change, &mut carried).await?);
         }
     }
     mark(cx, run, &marks).await?;
     Ok(carried)
 }
 
-/// The version of a group after it was given these attributes and members, and who moved by it; none = the members that
-/// it has.
-async fn group_over(
-    cx: &Cx,
-    known: &Known,
+/// A group that the source lists and that is not here.
+struct ListedGroup {
+    id: String,
     attributes: Map<String, Value>,
     members: Option<BTreeSet<Uuid>>,
-    dry: bool,
-) -> Result<(i64, Moved)> {
-    let (mut changes, mut moved) = (Vec::new(), Moved::default());
-    if let Some(members) = members {
-        let text = "SELECT user_id AS id FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL \
-               AND since > '-infinity' UNION ALL SELECT member_id FROM group_nesting WHERE organization_id = $1 \
-               AND group_id = $2 AND until IS NULL AND since > '-infinity'";
-        let values = [cx.organization().into(), known.id.into()];
-        let statement = Statement::from_sql_and_values(cx.backend(), text, values);
-        let rows = cx.app.store.write.query_all_raw(statement).await?;
-        let ours: BTreeSet<Uuid> = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
-        moved.come = members.difference(&ours).copied().collect();
-        moved.go = ours.difference(&members).copied().collect();
-        if !moved.come.is_empty() {
-            changes.push(MemberChange::Add(moved.come.iter().map(Uuid::to_string).collect()));
+    image: Vec<u8>,
+    /// See [`GroupChange::incomplete`].
+    incomplete: bool,
+}
+
+/// Makes a group that the source lists; what to remember of it, if it is there afterwards.
+async fn create_group(cx: &Cx, ty: &ResourceType, listed: ListedGroup, carried: &mut Carried) -> Result<Option<Mark>> {
+    let ListedGroup { id, attributes, members, image, incomplete } = listed;
+    let subject = Subject::new(Kind::Group, ty, &id, None, Some(&attributes));
+    let members = members.iter().flatten().map(Uuid::to_string).collect();
+    match group::create(cx, attributes, members).await {
+        Ok(made) => {
+            carried.tally.created += 1;
+            carried.members_missing |= incomplete;
+            if cx.rehearses() {
+                carried.strangers += 1;
+                carried.met.groups.push((id, met::Group::Strange));
+                return Ok(None);
+            }
+            subject.succeeded(cx);
+            Ok(Some(Mark { id: made.id, image: (!incomplete).then_some((image, made.version)) }))
         }
-        if !moved.go.is_empty() {
-            changes.push(MemberChange::Remove(moved.go.iter().map(Uuid::to_string).collect()));
+        Err(error) if is_ours(&error) => Err(error),
+        Err(error) => {
+            carried.strangers += 1;
+            if cx.rehearses() {
+                carried.met.groups.push((id.clone(), met::Group::Strange));
+            }
+            subject.failed(cx, carried, Deed::Create, &error);
+            Ok(None)
         }
     }
-    if dry {
-        let document = document::normalize(&types(cx).await?.group, attributes)?;
-        let ours = group::get(cx, known.id).await?;
-        let changed = !changes.is_empty() || document != ours.attributes()?;
-        return Ok((known.version + i64::from(changed), moved));
+}
+
+/// Changes a group to what the source says of it; what to remember of it.
+async fn update_group(cx: &Cx, ty: &ResourceType, change: GroupChange, carried: &mut Carried) -> Result<Mark> {
+    let GroupChange { known, attributes, moved, image, incomplete } = change;
+    let subject = Subject::new(Kind::Group, ty, &known.external_id, Some(known.id), Some(&attributes));
+    let mut changes = Vec::new();
+    if !moved.come.is_empty() {
+        changes.push(MemberChange::Add(moved.come.iter().map(Uuid::to_string).collect()));
+    }
+    if !moved.go.is_empty() {
+        changes.push(MemberChange::Remove(moved.go.iter().map(Uuid::to_string).collect()));
     }
     let edit = GroupEdit { attributes: Some(attributes), members: changes, of_version: false };
-    Ok((group::change(cx, known.id, |_| Ok(edit.clone())).await?.version, moved))
+    match group::change(cx, known.id, |_| Ok(edit.clone())).await {
+        Ok(after) => {
+            match known.version == after.version {
+                true => carried.tally.unchanged += 1,
+                false => carried.tally.updated += 1,
+            }
+            carried.members_missing |= incomplete;
+            if !cx.rehearses() {
+                subject.succeeded(cx);
+            }
+            let image = (!incomplete && !cx.rehearses()).then_some((image, after.version));
+            Ok(Mark { id: known.id, image })
+        }
+        Err(error) if is_ours(&error) => Err(error),
+        Err(error) => {
+            subject.failed(cx, carried, Deed::Update, &error);
+            Ok(Mark { id: known.id, image: None })
+        }
+    }
+}
+
+/// Who would come and go if a group had these members.
+async fn moved_members(cx: &Cx, group: Uuid, members: &BTreeSet<Uuid>) -> Result<Moved> {
+    let text = "SELECT user_id AS id FROM membership WHERE organization_id = $1 AND group_id = $2 AND until IS NULL \
+           AND since > '-infinity' UNION ALL SELECT member_id FROM group_nesting WHERE organization_id = $1 \
+           AND group_id = $2 AND until IS NULL AND since > '-infinity'";
+    let values = [cx.organization().into(), group.into()];
+    let rows = cx.app.store.write.query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let ours: BTreeSet<Uuid> = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+    Ok(Moved {
+        come: members.difference(&ours).copied().collect(),
+        go: ours.difference(members).copied().collect(),
+        strangers: 0,
+    })
+}
+
+/// How many active accounts the connection has, or how many memberships its groups have: what a list may take away.
+pub async fn count_removable(cx: &Cx, kind: Kind) -> Result<u64> {
+    let Some(connection) = cx.confined_to() else { return Ok(0) };
+    let live = LiveIndex::Owner.condition(cx.backend());
+    let text = match kind {
+        Kind::User => format!(
+            r#"SELECT count(*) AS total FROM "user" r WHERE r.organization_id = $1 AND r.connection_id = $2
+                 AND r.deleted_at IS NULL{live} AND r.active"#
+        ),
+        Kind::Group => format!(
+            r#"SELECT count(*) AS total FROM "group" r JOIN membership m
+                 ON m.organization_id = r.organization_id AND m.group_id = r.id AND m.until IS NULL AND m.since > '-infinity'
+               WHERE r.organization_id = $1 AND r.connection_id = $2 AND r.deleted_at IS NULL{live}"#
+        ),
+    };
+    let statement = Statement::from_sql_and_values(cx.backend(), text, [cx.organization().into(), connection.into()]);
+    let row = cx.app.store.write.query_one_raw(statement).await?;
+    let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
+    Ok(total.unsigned_abs())
 }
 
 /// How many of the connection's live accounts or groups the run saw, and how many it did not. Those without an id of

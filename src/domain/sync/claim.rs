@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::carry;
+use super::carry::{self, Kind};
 use super::met::Met;
 use super::{CANCELLED, Counts, MAX_TROUBLES, Mode, Run, State, Trouble, entry};
 use crate::authz::{Actor, Scope};
@@ -65,6 +65,14 @@ pub struct Checkpoint {
     pub strangers: u64,
     /// How often this phase began again.
     pub again: u32,
+    /// Accounts that this phase would suspend, or memberships that it would end …
+    pub taking: u64,
+    /// … and memberships that it began.
+    pub giving: u64,
+    /// This phase is read once more, and now takes away what it would have taken.
+    pub takes_away: bool,
+    /// Whether it was asked to approve what the source does not list any more.
+    pub asked_of_absence: bool,
     /// How often the run was interrupted here.
     pub interrupted: u32,
     /// Whether some managers were not known when whoever they manage was read.
@@ -81,7 +89,7 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub struct Claim {
     pub run: Run,
-    /// The connection itself, writing what it owns.
+    /// The connection itself, writing what it owns; in a dry run its writes are undone.
     pub cx: Cx,
     pub checkpoint: Checkpoint,
     pub counts: Counts,
@@ -142,8 +150,9 @@ pub async fn claim(app: &Arc<App>) -> Result<Option<Claim>> {
     };
     let actor = Actor::Connection { id: run.connection_id, name, scopes: Scope::ALL.into() };
     let lease = Lease::new(&SYNC_RUNS, run.organization_id, run.id, holder);
+    let cx = Cx::new(app.clone(), actor, run.organization_id, run.id).fenced(lease.clone());
     Ok(Some(Claim {
-        cx: Cx::new(app.clone(), actor, run.organization_id, run.id).fenced(lease.clone()),
+        cx: if run.mode == Mode::DryRun { cx.rehearsal() } else { cx },
         checkpoint: serde_json::from_value(run.checkpoint.clone()).unwrap_or_default(),
         counts: super::counts(&run),
         troubles: super::troubles(&run),
@@ -234,6 +243,20 @@ impl Claim {
             self.compared = source::compare(&self.system(), &self.run, theirs).await?;
         }
         Ok(())
+    }
+
+    /// Counts the resources of one kind from the beginning, because the list is read from its beginning: what failed
+    /// may not fail again. `once_more`: they were counted as read by an earlier pass.
+    pub fn recount(&mut self, kind: Kind, once_more: bool) {
+        let tally = match kind {
+            Kind::User => &mut self.counts.users,
+            Kind::Group => &mut self.counts.groups,
+        };
+        tally.failed = 0;
+        if !once_more {
+            (tally.read, tally.unchanged) = (0, 0);
+        }
+        self.troubles.retain(|trouble| trouble.kind != kind.name() && trouble.kind != kind.endpoint());
     }
 
     /// Remembers what could not be carried over, and tells the review queue; a dry run makes no work.

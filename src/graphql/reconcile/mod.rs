@@ -10,7 +10,9 @@ use chrono::{DateTime, Utc};
 use entity::{finding as stored, reconciliation as runs};
 
 use super::auth::{Permission, requires};
+use super::connection::IdentitySource;
 use super::page::{self, Blame, Kind, UserError};
+use crate::domain::reconcile::schedule::Schedule;
 use crate::domain::reconcile::{self, Choice, Knowledge, Which};
 use crate::error::{Error, Result};
 
@@ -190,6 +192,44 @@ pub struct ReconciliationStartInput {
     confirm: bool,
 }
 
+/// How often a connection is compared by itself with what its identity provider says: with the source that it reads, or
+/// with what the identity provider wrote last.
+#[derive(SimpleObject)]
+pub struct ReconciliationSchedule {
+    /// Minutes from the beginning of one comparison to that of the next.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    interval_minutes: i32,
+    /// When the next comparison begins. One that is still under way then is waited for.
+    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    next_run_at: DateTime<Utc>,
+}
+
+impl From<Schedule> for ReconciliationSchedule {
+    fn from(row: Schedule) -> Self {
+        Self { interval_minutes: row.interval_minutes, next_run_at: row.next_run_at }
+    }
+}
+
+/// How often a connection is to be compared by itself.
+#[derive(InputObject)]
+pub struct ReconciliationScheduleUpdateInput {
+    /// The connection's global id.
+    connection_id: ID,
+    /// Minutes between two comparisons, 15 minutes to 93 days; null = no comparison begins by itself.
+    interval_minutes: Option<i32>,
+}
+
+/// The answer to a change of a schedule of comparisons.
+#[derive(SimpleObject)]
+pub struct ReconciliationSchedulePayload {
+    /// The connection with its schedule; null if there were mistakes.
+    #[graphql(directive = requires::apply(None))]
+    connection: Option<IdentitySource>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = requires::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
 /// What became of an order to compare.
 #[derive(SimpleObject)]
 pub struct ReconciliationPayload {
@@ -260,6 +300,23 @@ impl ReconciliationMutation {
         };
         let (done, user_errors) = page::outcome(done.await, BLAME)?;
         Ok(Some(ReconciliationPayload { reconciliation: done.map(Into::into), user_errors }))
+    }
+
+    /// Sets how often a connection is compared by itself, as `reconciliationStart` does it: a connection that reads a source
+    /// with that source, any other with what its identity provider wrote last.
+    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    async fn reconciliation_schedule_update(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which connection, and how often.")] input: ReconciliationScheduleUpdateInput,
+    ) -> Result<Option<ReconciliationSchedulePayload>> {
+        let cx = page::cx(ctx)?;
+        let done = async {
+            let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection")?;
+            reconcile::schedule::set_schedule(cx, id, input.interval_minutes).await
+        };
+        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        Ok(Some(ReconciliationSchedulePayload { connection: done.map(Into::into), user_errors }))
     }
 
     /// Does something about a finding, in one transaction with the account's change. Protected accounts and the last

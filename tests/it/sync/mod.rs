@@ -1,6 +1,7 @@
 //! One server reads another, which is honest, slow, broken or lying: in the end both hold the same, or the run says why
 //! not and what to do.
 
+mod believed;
 mod hostile;
 mod quarantine;
 mod queue;

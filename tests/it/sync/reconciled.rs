@@ -259,3 +259,85 @@ async fn a_killed_server_leaves_no_half_a_list() {
     assert_eq!((&done["counts"]["rows"], &done["syncRun"]["users"]["read"]), (&json!(603), &json!(600)), "{done:#}");
     cast.end().await;
 }
+
+const SCHEDULE: &str = "mutation($c: ID!, $m: Int) { reconciliationScheduleUpdate(input: { connectionId: $c,
+    intervalMinutes: $m }) { connection { reconciliationSchedule { intervalMinutes nextRunAt } }
+    userErrors { code field } } }";
+
+async fn runs_of(here: &World, connection: &Value) -> Vec<Value> {
+    let list = format!(
+        "query($c: ID!) {{ organization {{ reconciliations(connectionId: $c, first: 50) {{ nodes {RECONCILIATION} }} }} }}"
+    );
+    let found = here.graphql(&list, json!({ "c": connection })).await;
+    found["data"]["organization"]["reconciliations"]["nodes"].as_array().unwrap_or_else(|| panic!("{found:#}")).clone()
+}
+
+/// Waits until the connection has so many comparisons, all of which have ended.
+async fn await_runs(here: &World, connection: &Value, count: usize) -> Vec<Value> {
+    let started = Instant::now();
+    loop {
+        let runs = runs_of(here, connection).await;
+        if runs.len() == count && runs.iter().all(|run| !run["finishedAt"].is_null()) {
+            return runs;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{runs:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn comparisons_begin_on_schedule() {
+    let (source, here) = (World::new().await, reader().await);
+    source.scim().user("ada").await;
+    let pulled = pulling(&here.acme, of(source.scim())).await;
+    sync(&here.acme, &pulled, "mode: FULL").await;
+    here.scim().user("bob").await;
+    let connections =
+        "{ organization { connections(first: 9) { nodes { id kind reconciliationSchedule { intervalMinutes } } } } }";
+    let all = here.graphql(connections, json!({})).await;
+    let nodes = all["data"]["organization"]["connections"]["nodes"].as_array().unwrap();
+    assert!(nodes.iter().all(|node| node["reconciliationSchedule"].is_null()), "{all:#}");
+    let pushed = nodes.iter().find(|node| node["kind"] != "SCIM_PULL").unwrap()["id"].clone();
+
+    let refused = here.graphql(SCHEDULE, json!({ "c": pulled, "m": 14 })).await;
+    let errors = &refused["data"]["reconciliationScheduleUpdate"]["userErrors"];
+    assert_eq!(errors[0]["field"], json!(["input", "intervalMinutes"]), "{refused:#}");
+    for connection in [&pulled, &pushed] {
+        let set = here.graphql(SCHEDULE, json!({ "c": connection, "m": 1440 })).await;
+        let schedule = &set["data"]["reconciliationScheduleUpdate"]["connection"]["reconciliationSchedule"];
+        assert_eq!(schedule["intervalMinutes"], 1440, "{set:#}");
+        assert!(runs_of(&here, connection).await.is_empty());
+    }
+    let due = "UPDATE reconciliation_schedule SET next_run_at = $1";
+    here.execute(due, [here.app.clock.now().into()]).await;
+    let runs = await_runs(&here, &pulled, 1).await;
+    assert_eq!((&runs[0]["source"], &runs[0]["state"]), (&json!("SOURCE"), &json!("SUCCEEDED")), "{runs:#?}");
+    let runs = await_runs(&here, &pushed, 1).await;
+    assert_eq!((&runs[0]["source"], &runs[0]["state"]), (&json!("LAST_WRITE"), &json!("SUCCEEDED")), "{runs:#?}");
+    let tomorrow = here.app.clock.now() + chrono::Duration::hours(23);
+    assert_eq!(here.count("reconciliation_schedule WHERE next_run_at > $1", [tomorrow.into()]).await, 2);
+
+    // A connection that is deactivated skips its turn, and the ledger says why.
+    let off = "mutation($c: ID!) { connectionDeactivate(input: { id: $c }) { userErrors { message } } }";
+    here.graphql(off, json!({ "c": pulled })).await;
+    here.execute(due, [here.app.clock.now().into()]).await;
+    await_runs(&here, &pushed, 2).await;
+    let skipped = "event WHERE action = 'connection.reconciliation_skipped' AND payload LIKE '%INACTIVE%'";
+    let started = Instant::now();
+    while here.count(skipped, []).await == 0 {
+        assert!(started.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(here.count(skipped, []).await, 1);
+    assert_eq!(runs_of(&here, &pulled).await.len(), 1);
+
+    let ended = here.graphql(SCHEDULE, json!({ "c": pushed, "m": null })).await;
+    let payload = &ended["data"]["reconciliationScheduleUpdate"];
+    assert!(
+        payload["userErrors"] == json!([]) && payload["connection"]["reconciliationSchedule"].is_null(),
+        "{ended:#}"
+    );
+    assert_eq!(here.count("reconciliation_schedule", []).await, 1);
+    source.end().await;
+    here.end().await;
+}
