@@ -49,6 +49,8 @@ pub struct Taken {
 #[derive(Debug, Default)]
 pub struct Repeats {
     kept: Mutex<Kept>,
+    /// Held while what was taken is written: the next to take it finds everything before it in the database.
+    pub flush: tokio::sync::Mutex<()>,
     /// Whether anything is open at all: what most requests look at is this and nothing else.
     any: AtomicBool,
     /// Wakes whoever tries failed writes again.

@@ -125,6 +125,8 @@ pub struct Taken {
 #[derive(Debug, Default)]
 pub struct Requests {
     kept: Mutex<Kept>,
+    /// Held while what was taken is written: the next to take it finds everything before it in the database.
+    pub flush: tokio::sync::Mutex<()>,
     /// Told when something is refused in a way that was not seen in this hour: somebody may be waiting for it.
     pub news: Notify,
 }

@@ -100,6 +100,7 @@ pub fn note_failed_sign_in(
 
 /// Writes what was counted since the last flush. Several replicas add to the same rows.
 pub async fn flush(app: &App) -> Result<()> {
+    let _alone = app.requests.flush.lock().await;
     learn_tenants(app).await?;
     let mut taken = app.requests.take(app.clock.now());
     if taken.lost > 0 {

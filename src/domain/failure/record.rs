@@ -158,6 +158,7 @@ async fn in_the_way(tx: &Tx<'_>, report: &Report) -> Result<Option<Uuid>> {
 
 /// Writes down what was counted since the last flush, and what successes put right; then learns what is open.
 pub async fn flush(app: &Arc<App>) -> Result<()> {
+    let _alone = app.repeats.flush.lock().await;
     let mut taken = app.repeats.take();
     let done = write_down(app, &mut taken).await;
     if done.is_err() {
