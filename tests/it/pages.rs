@@ -199,3 +199,63 @@ fn every_error_code_is_documented() {
     let documented: BTreeSet<_> = rows.map(|(code, _)| code.to_owned()).collect();
     assert_eq!(documented, codes);
 }
+
+/// All documents of the repository.
+fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            documents(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+}
+
+/// What a heading is called in a link to it.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    text.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+}
+
+/// The text without blocks of code.
+fn without_code(text: &str) -> String {
+    let parts = text.split("\n```").enumerate().filter(|(n, _)| n % 2 == 0);
+    parts.map(|(_, part)| part).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut pages = Vec::new();
+    documents(&repository_path("docs"), &mut pages);
+    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md"] {
+        pages.push(repository_path(name));
+    }
+    assert!(pages.len() > 40, "{pages:?}");
+    let mut broken = Vec::new();
+    for page in pages {
+        let text = without_code(&fs::read_to_string(&page).unwrap());
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let leads = target.exists()
+                && (heading.is_empty()
+                    || fs::read_to_string(&target).is_ok_and(|text| {
+                        without_code(&text).lines().any(|line| line.starts_with('#') && anchor(line) == heading)
+                    }));
+            if !leads {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn readme_stays_short() {
+    let size = fs::metadata(repository_path("README.md")).unwrap().len();
+    assert!(size <= 6 * 1024, "README.md has {size} bytes, and at most 6144 are read: move something into docs/");
+}
