@@ -13,6 +13,9 @@ use async_graphql::parser::types::{FieldDefinition, TypeDefinition, TypeKind, Ty
 use clap::{Args, Command};
 use rolecall::authz::Permission;
 use rolecall::config::{ServeArgs, StoreArgs};
+use serde_json::json;
+
+use crate::world::World;
 
 const WRITE_VARIABLE: &str = "ROLECALL_WRITE_PAGES";
 const LINE_WIDTH: usize = 100;
@@ -258,4 +261,47 @@ fn links_between_documents_lead_somewhere() {
 fn readme_stays_short() {
     let size = fs::metadata(repository_path("README.md")).unwrap().len();
     assert!(size <= 6 * 1024, "README.md has {size} bytes, and at most 6144 are read: move something into docs/");
+}
+
+/// The operations that stand one after another in a text.
+fn operations(text: &str) -> Vec<&str> {
+    let (mut found, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0, false);
+    for (place, sign) in text.char_indices() {
+        match sign {
+            '"' => quoted = !quoted,
+            '{' if !quoted => depth += 1,
+            '}' if !quoted => {
+                depth -= 1;
+                // A head such as `mutation($id: ID!)` has no braces, so the first block that closes is the selection.
+                if depth == 0 {
+                    found.push(text[start..=place].trim());
+                    start = place + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(depth == 0 && text[start..].trim().is_empty(), "not a list of operations: {text}");
+    found
+}
+
+#[tokio::test]
+async fn documented_operations_fit_the_schema() {
+    let mut pages = Vec::new();
+    documents(&repository_path("docs"), &mut pages);
+    let world = World::new().await;
+    let mut count = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```graphql\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for operation in blocks.flat_map(operations) {
+            let answer = world.graphql(operation, json!({})).await;
+            let codes = answer["errors"].as_array().into_iter().flatten().map(|error| &error["extensions"]["code"]);
+            let broken = codes.filter_map(|code| code.as_str()).find(|code| code.starts_with("GRAPHQL_"));
+            assert!(broken.is_none(), "{}: {operation}: {answer:#}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count > 15, "only {count} operations were found");
+    world.end().await;
 }
