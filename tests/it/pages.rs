@@ -37,14 +37,14 @@ const OTHER_WORDS: [&str; 13] = [
     "SUCCEEDED",
 ];
 
-fn repository_path(name: &str) -> PathBuf {
+fn resolve_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// Compares a generated part of a page with what it should be, or writes it.
 #[track_caller]
 fn check_part(page: &str, name: &str, wanted: &str) {
-    let path = repository_path(page);
+    let path = resolve_path(page);
     let text = fs::read_to_string(&path).unwrap();
     let start = format!("<!-- generated: {name} -->\n");
     let (before, rest) = text.split_once(&start).unwrap_or_else(|| panic!("{page} has no part {name}"));
@@ -63,7 +63,7 @@ fn to_cell(text: &str) -> String {
 }
 
 /// Breaks a text into lines of at most 100 characters; `indent` stands before each but the first.
-fn wrap(text: &str, indent: &str) -> String {
+fn wrap_text(text: &str, indent: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().unwrap();
@@ -80,7 +80,7 @@ fn wrap(text: &str, indent: &str) -> String {
     lines.join("\n")
 }
 
-fn settings_table(command: &Command, leave_out: &BTreeSet<String>) -> String {
+fn write_settings_table(command: &Command, leave_out: &BTreeSet<String>) -> String {
     let mut table = "| flag | environment | default | what |\n|---|---|---|---|\n".to_owned();
     for argument in command.get_arguments().filter(|argument| !leave_out.contains(argument.get_id().as_str())) {
         let help = argument.get_help().unwrap().to_string();
@@ -104,12 +104,12 @@ fn generated_pages_list_the_settings() {
     let store = StoreArgs::augment_args(Command::new("store"));
     let shared = store.get_arguments().map(|argument| argument.get_id().to_string()).collect();
     let serve = ServeArgs::augment_args(Command::new("serve"));
-    check_part("docs/configuration.md", "settings of all commands", &settings_table(&store, &BTreeSet::new()));
-    check_part("docs/configuration.md", "settings of serve", &settings_table(&serve, &shared));
+    check_part("docs/configuration.md", "settings of all commands", &write_settings_table(&store, &BTreeSet::new()));
+    check_part("docs/configuration.md", "settings of serve", &write_settings_table(&serve, &shared));
 }
 
 /// A type of the published schema.
-fn schema_type(name: &str) -> TypeDefinition {
+fn find_schema_type(name: &str) -> TypeDefinition {
     let document = parse_schema(include_str!("../../schema.graphql")).unwrap();
     let types = document.definitions.into_iter().filter_map(|definition| match definition {
         TypeSystemDefinition::Type(definition) => Some(definition.node),
@@ -119,44 +119,44 @@ fn schema_type(name: &str) -> TypeDefinition {
 }
 
 /// The values of an enum, with what the schema says of each.
-fn enum_values(name: &str) -> Vec<(String, String)> {
-    let TypeKind::Enum(definition) = schema_type(name).kind else { panic!("{name} is no enum") };
+fn list_enum_values(name: &str) -> Vec<(String, String)> {
+    let TypeKind::Enum(definition) = find_schema_type(name).kind else { panic!("{name} is no enum") };
     let values = definition.values.into_iter().map(|value| value.node);
     values.map(|value| (value.value.node.to_string(), to_cell(&value.description.unwrap().node))).collect()
 }
 
 /// The permission that `@requires` names.
-fn permission_of(field: &FieldDefinition) -> Option<String> {
+fn find_permission(field: &FieldDefinition) -> Option<String> {
     let requires = field.directives.iter().find(|directive| directive.node.name.node == "requires")?;
     requires.node.get_argument("permission").map(|name| name.node.to_string())
 }
 
 /// The fields of an object type that need this permission.
-fn fields_of(object: &str, permission: &str) -> Vec<String> {
-    let TypeKind::Object(definition) = schema_type(object).kind else { panic!("{object} is no object") };
+fn find_fields(object: &str, permission: &str) -> Vec<String> {
+    let TypeKind::Object(definition) = find_schema_type(object).kind else { panic!("{object} is no object") };
     let fields = definition.fields.into_iter().map(|field| field.node);
-    let wanted = fields.filter(|field| permission_of(field).as_deref() == Some(permission));
+    let wanted = fields.filter(|field| find_permission(field).as_deref() == Some(permission));
     wanted.map(|field| format!("`{}`", field.name.node)).collect()
 }
 
 #[test]
 fn generated_pages_list_the_permissions() {
-    let described = enum_values("Permission");
+    let described = list_enum_values("Permission");
     let names: Vec<_> = described.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, Permission::ALL.map(Permission::name));
     let mut text = String::new();
     for (name, what) in &described {
         let separator = if text.is_empty() { "" } else { "\n" };
-        writeln!(text, "{separator}### `{name}`\n\n{}\n", wrap(what, "")).unwrap();
+        writeln!(text, "{separator}### `{name}`\n\n{}\n", wrap_text(what, "")).unwrap();
         let parts = [
             ("Fields of `organization`", "Organization"),
             ("Mutations", "Mutation"),
             ("Subscriptions", "Subscription"),
         ];
         for (title, object) in parts {
-            let fields = fields_of(object, name);
+            let fields = find_fields(object, name);
             if !fields.is_empty() {
-                writeln!(text, "- {}", wrap(&format!("{title}: {}", fields.join(", ")), "  ")).unwrap();
+                writeln!(text, "- {}", wrap_text(&format!("{title}: {}", fields.join(", ")), "  ")).unwrap();
             }
         }
     }
@@ -166,19 +166,19 @@ fn generated_pages_list_the_permissions() {
 #[test]
 fn generated_pages_list_the_user_errors() {
     let mut table = "| code | what it means |\n|---|---|\n".to_owned();
-    for (code, what) in enum_values("UserErrorCode") {
+    for (code, what) in list_enum_values("UserErrorCode") {
         writeln!(table, "| `{code}` | {what} |").unwrap();
     }
     check_part("docs/graphql/errors.md", "codes of userErrors", &table);
 }
 
 /// The upper-case words that stand alone in quotes in the sources of a folder, its tests left out.
-fn quoted_codes(folder: &Path, codes: &mut BTreeSet<String>) {
+fn collect_quoted_codes(folder: &Path, codes: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             if path.file_name().unwrap() != "tests" {
-                quoted_codes(&path, codes);
+                collect_quoted_codes(&path, codes);
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = fs::read_to_string(&path).unwrap();
@@ -191,11 +191,11 @@ fn quoted_codes(folder: &Path, codes: &mut BTreeSet<String>) {
 #[test]
 fn every_error_code_is_documented() {
     let mut codes = BTreeSet::new();
-    quoted_codes(&repository_path("src/graphql"), &mut codes);
+    collect_quoted_codes(&resolve_path("src/graphql"), &mut codes);
     for word in OTHER_WORDS {
         assert!(codes.remove(word), "{word} is not in src/graphql any more: take it off the list");
     }
-    let page = fs::read_to_string(repository_path("docs/graphql/errors.md")).unwrap();
+    let page = fs::read_to_string(resolve_path("docs/graphql/errors.md")).unwrap();
     let (_, table) = page.split_once("## Codes of `errors`").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
     let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
@@ -204,11 +204,11 @@ fn every_error_code_is_documented() {
 }
 
 /// All documents of the repository.
-fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
+fn find_documents(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            documents(&path, found);
+            find_documents(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "md") {
             found.push(path);
         }
@@ -216,13 +216,13 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// What a heading is called in a link to it.
-fn anchor(heading: &str) -> String {
+fn to_anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
     text.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 /// The text without blocks of code.
-fn without_code(text: &str) -> String {
+fn strip_code(text: &str) -> String {
     let parts = text.split("\n```").enumerate().filter(|(n, _)| n % 2 == 0);
     parts.map(|(_, part)| part).collect::<Vec<_>>().join("\n")
 }
@@ -230,14 +230,14 @@ fn without_code(text: &str) -> String {
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut pages = Vec::new();
-    documents(&repository_path("docs"), &mut pages);
+    find_documents(&resolve_path("docs"), &mut pages);
     for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md"] {
-        pages.push(repository_path(name));
+        pages.push(resolve_path(name));
     }
     assert!(pages.len() > 40, "{pages:?}");
     let mut broken = Vec::new();
     for page in pages {
-        let text = without_code(&fs::read_to_string(&page).unwrap());
+        let text = strip_code(&fs::read_to_string(&page).unwrap());
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.contains("://") || link.starts_with("mailto:") {
                 continue;
@@ -247,7 +247,7 @@ fn links_between_documents_lead_somewhere() {
             let leads = target.exists()
                 && (heading.is_empty()
                     || fs::read_to_string(&target).is_ok_and(|text| {
-                        without_code(&text).lines().any(|line| line.starts_with('#') && anchor(line) == heading)
+                        strip_code(&text).lines().any(|line| line.starts_with('#') && to_anchor(line) == heading)
                     }));
             if !leads {
                 broken.push(format!("{}: {link}", page.display()));
@@ -259,12 +259,12 @@ fn links_between_documents_lead_somewhere() {
 
 #[test]
 fn readme_stays_short() {
-    let size = fs::metadata(repository_path("README.md")).unwrap().len();
+    let size = fs::metadata(resolve_path("README.md")).unwrap().len();
     assert!(size <= 6 * 1024, "README.md has {size} bytes, and at most 6144 are read: move something into docs/");
 }
 
 /// The operations that stand one after another in a text.
-fn operations(text: &str) -> Vec<&str> {
+fn split_operations(text: &str) -> Vec<&str> {
     let (mut found, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0, false);
     for (place, sign) in text.char_indices() {
         match sign {
@@ -288,13 +288,13 @@ fn operations(text: &str) -> Vec<&str> {
 #[tokio::test]
 async fn documented_operations_fit_the_schema() {
     let mut pages = Vec::new();
-    documents(&repository_path("docs"), &mut pages);
+    find_documents(&resolve_path("docs"), &mut pages);
     let world = World::new().await;
     let mut count = 0;
     for page in pages {
         let text = fs::read_to_string(&page).unwrap();
         let blocks = text.split("```graphql\n").skip(1).filter_map(|rest| rest.split("```").next());
-        for operation in blocks.flat_map(operations) {
+        for operation in blocks.flat_map(split_operations) {
             let answer = world.graphql(operation, json!({})).await;
             let codes = answer["errors"].as_array().into_iter().flatten().map(|error| &error["extensions"]["code"]);
             let broken = codes.filter_map(|code| code.as_str()).find(|code| code.starts_with("GRAPHQL_"));
@@ -304,4 +304,12 @@ async fn documented_operations_fit_the_schema() {
     }
     assert!(count > 15, "only {count} operations were found");
     world.end().await;
+}
+
+#[test]
+fn toolchain_is_the_same_everywhere() {
+    let toolchain = fs::read_to_string(resolve_path("rust-toolchain.toml")).unwrap();
+    let version = toolchain.split("channel = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let image = fs::read_to_string(resolve_path("Dockerfile")).unwrap();
+    assert!(image.starts_with(&format!("FROM rust:{version}-")), "Dockerfile builds with another Rust than {version}");
 }
