@@ -47,13 +47,13 @@ pub struct ServeArgs {
     /// Address and port to listen on
     #[arg(long, env = "ROLECALL_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Address and port where Prometheus fetches /metrics without a credential: keep it inside your network [default: none]
+    /// Address and port where Prometheus fetches /metrics, without a credential: keep it inside [default: none]
     #[arg(long, env = "ROLECALL_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
     /// Whether this installation offers SCIM at all (true or false)
     #[arg(long, env = "ROLECALL_SCIM_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
     pub scim_enabled: bool,
-    /// SCIM requests per second that one connection may make to one server; each operation of a Bulk counts; 0 = no limit
+    /// SCIM requests a second from one connection to one server; operations of a Bulk count; 0 = no limit
     #[arg(long, env = "ROLECALL_SCIM_RATE_LIMIT", default_value_t = DEFAULT_RATE_LIMIT)]
     pub scim_rate_limit: u32,
     /// Whether the management API answers questions about its schema, introspection (true or false)
@@ -77,7 +77,7 @@ pub struct ServeArgs {
     /// JSON file of the issuers whose tokens open the management API, beside the installation's own
     #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
     pub issuers: Option<PathBuf>,
-    /// Networks of your proxies (10.0.0.0/8,::1), whose Forwarded and X-Forwarded-For headers are believed [default: none]
+    /// Networks of your proxies (10.0.0.0/8,::1), whose X-Forwarded-For and Forwarded are believed [default: none]
     #[arg(long, env = "ROLECALL_TRUSTED_PROXIES", value_name = "NETWORKS")]
     pub trusted_proxies: Option<Networks>,
 }
