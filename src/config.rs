@@ -19,7 +19,7 @@ pub struct StoreArgs {
     /// sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE [default: an SQLite file in the data folder]
     #[arg(long, env = "ROLECALL_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Folder for the key file and the default SQLite database
+    /// Folder of the key file and of the default SQLite database
     #[arg(long, env = "ROLECALL_DATA_DIR", default_value = "rolecall-data")]
     pub data_dir: PathBuf,
     /// The master key (32 bytes, base64) instead of the key file in the data folder
@@ -47,22 +47,22 @@ pub struct ServeArgs {
     /// Address and port to listen on
     #[arg(long, env = "ROLECALL_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Address and port for Prometheus to fetch /metrics from, without a credential: keep it inside [default: none]
+    /// Address and port where Prometheus fetches /metrics, without a credential: keep it inside [default: none]
     #[arg(long, env = "ROLECALL_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
     /// Whether this installation offers SCIM at all (true or false)
     #[arg(long, env = "ROLECALL_SCIM_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
     pub scim_enabled: bool,
-    /// SCIM requests per second that one connection may make on this replica, an operation of a Bulk counted as one; 0 = no limit
+    /// SCIM requests a second from one connection to one server; operations of a Bulk count; 0 = no limit
     #[arg(long, env = "ROLECALL_SCIM_RATE_LIMIT", default_value_t = DEFAULT_RATE_LIMIT)]
     pub scim_rate_limit: u32,
-    /// Whether the management API tells its schema to whoever asks it (true or false)
+    /// Whether the management API answers questions about its schema, introspection (true or false)
     #[arg(long, env = "ROLECALL_GRAPHQL_INTROSPECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub graphql_introspection: bool,
-    /// A manifest of the only operations that the management API runs: JSON, documents by their SHA-256
+    /// File of the only operations that the management API runs: JSON, documents by their SHA-256
     #[arg(long, env = "ROLECALL_GRAPHQL_OPERATIONS")]
     pub graphql_operations: Option<PathBuf>,
-    /// Cost that one caller of the management API may spend in a minute on this replica; 0 = no limit
+    /// Cost that one caller of the management API may spend in a minute at one server; 0 = no limit
     #[arg(long, env = "ROLECALL_GRAPHQL_COST_LIMIT", default_value_t = DEFAULT_COST_LIMIT)]
     pub graphql_cost_limit: u32,
     /// Whether connections may read SCIM sources by plain HTTP and inside private networks (true or false)
@@ -71,13 +71,13 @@ pub struct ServeArgs {
     /// Seconds that a SCIM source may take for one answer
     #[arg(long, env = "ROLECALL_PULL_TIMEOUT", default_value_t = DEFAULT_PULL_TIMEOUT, value_parser = clap::value_parser!(u16).range(1..=60))]
     pub pull_timeout: u16,
-    /// Days that an API key may live at most, and lives where nothing is said
+    /// Longest life of an API key in days, and its life where expiresAt is left out
     #[arg(long, env = "ROLECALL_API_KEY_DAYS", default_value_t = DEFAULT_API_KEY_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub api_key_days: u16,
     /// JSON file of the issuers whose tokens open the management API, beside the installation's own
     #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
     pub issuers: Option<PathBuf>,
-    /// Networks of the proxies whose Forwarded and X-Forwarded-For headers are believed (10.0.0.0/8,::1) [default: none]
+    /// Networks of your proxies (10.0.0.0/8,::1), whose X-Forwarded-For and Forwarded are believed [default: none]
     #[arg(long, env = "ROLECALL_TRUSTED_PROXIES", value_name = "NETWORKS")]
     pub trusted_proxies: Option<Networks>,
 }

@@ -227,9 +227,9 @@ mod tests {
     }
 
     #[test]
-    fn the_example_that_the_readme_gives_is_read() {
-        let readme = include_str!("../../README.md");
-        let example = readme.split("```json\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    fn the_documented_example_is_read() {
+        let page = include_str!("../../docs/graphql/authentication.md");
+        let example = page.split("```json\n").skip(1).filter_map(|rest| rest.split_once("```"));
         let (example, _) = example.into_iter().find(|(text, _)| text.contains("\"issuers\"")).unwrap();
         let issuers = parse(example, "https://rolecall.example").unwrap();
         assert_eq!(issuers.len(), 2);

@@ -149,23 +149,24 @@ fn go_on(made: &Bootstrapped, idp: Idp) {
         r#"
 The server stays up; Ctrl-C ends it and throws its data away. To go on, in another terminal:
 
-SCIM={base}
-TOKEN={token}
-GRAPHQL={url}
-KEY={key}
+ROLECALL_URL={server}
+ROLECALL_KEY={key}
+SCIM_URL={base}
+SCIM_TOKEN={token}
 
 # a nurse, as the identity provider sees them
-curl -s "$SCIM/Users?count=1" -H "Authorization: Bearer $TOKEN"
+curl -s "$SCIM_URL/Users?count=1" -H "Authorization: Bearer $SCIM_TOKEN"
 # the same hospital, as an administrator sees it
-curl -s $GRAPHQL -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \
+curl -s "$ROLECALL_URL/graphql" -H "Authorization: Bearer $ROLECALL_KEY" -H 'Content-Type: application/json' \
   -d '{{"query":"{{ organization {{ scim {{ status counts {{ users groups }} }} roles(first: 3) {{ nodes {{ name }} }} }} }}"}}'
 # fifty nurses of another agency
-cargo run --release -- simulate --base-url $SCIM --token $TOKEN --idp {idp} --users 50 --movers 0 --leavers 0 --seed 2
+cargo run --release -- simulate --base-url "$SCIM_URL" --token "$SCIM_TOKEN" --idp {idp} --users 50 --movers 0 --leavers 0 --seed 2
 
 In a browser, {url} shows the whole API; under "Headers" put {{"Authorization": "Bearer {key}"}}."#,
         base = scim.base_url,
         token = scim.token,
         url = graphql.url,
+        server = graphql.url.trim_end_matches("/graphql"),
         key = graphql.api_key,
     ));
 }

@@ -14,7 +14,7 @@ use crate::domain::attention::{self, Item};
 use crate::domain::health::{self, Health};
 use crate::error::Result;
 
-/// How a connection is. The gravest reason decides; README lists the rules.
+/// How a connection is. The gravest reason decides; docs/guides/watch-health.md lists the rules.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::State")]
 pub enum ConnectionHealthState {

@@ -32,6 +32,7 @@ mod keys;
 mod leases;
 mod operator;
 mod order;
+mod pages;
 mod parity;
 mod plans;
 mod process;

@@ -507,7 +507,7 @@ async fn keys_lead_to_rows_without_statistics() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_lead_to_rows_with_stale_statistics() {
-    // Ties make its findings differ from run to run, so it is run by hand: see docs/proofs.md.
+    // Ties make its findings differ from run to run, so it is run by hand: see docs/development/testing.md.
     if !on_postgres() || std::env::var_os("ROLECALL_TEST_STALE_PLANS").is_none() {
         return;
     }

@@ -1,4 +1,4 @@
-//! The README's tour, run as it stands there: a tutorial that no longer works is a failing test.
+//! The tour of docs/getting-started.md, run as it is written: a tutorial that no longer works is a failing test.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,21 +6,21 @@ use std::process::Command;
 use crate::database::Database;
 use crate::process::Server;
 
-/// Where the README says that the server is.
+/// Where the tour says that the server is.
 const SHOWN_ADDRESS: &str = "http://127.0.0.1:8080";
 /// Stands between the outputs of two steps.
 const MARK: &str = "=== step";
 
-/// A block of shell, and what the README shows under it.
+/// A block of shell, and what the tour shows under it.
 struct Step {
     shell: String,
     shown: String,
 }
 
 #[tokio::test]
-async fn the_tour_prints_what_the_readme_shows() {
-    let steps = steps(include_str!("../../README.md"));
-    assert!(steps.len() >= 5, "the README has a tour");
+async fn the_tour_prints_what_it_shows() {
+    let steps = steps(include_str!("../../docs/getting-started.md"));
+    assert!(steps.len() >= 9, "the tour has its steps");
     let database = Database::empty().await;
     // The tour's data folder is the test's.
     std::os::unix::fs::symlink(".", database.folder().join("tour")).unwrap();
@@ -51,8 +51,8 @@ async fn the_tour_prints_what_the_readme_shows() {
 }
 
 #[test]
-fn the_readme_names_every_setting() {
-    let readme = include_str!("../../README.md");
+fn every_setting_is_documented() {
+    let page = include_str!("../../docs/configuration.md");
     for command in ["serve", "bootstrap", "migrate", "simulate", "demo"] {
         let output = Command::new(env!("CARGO_BIN_EXE_rolecall")).args([command, "--help"]).output().unwrap();
         let help = String::from_utf8(output.stdout).unwrap();
@@ -60,16 +60,16 @@ fn the_readme_names_every_setting() {
             help.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("ROLECALL_"));
         let flags = help.split_whitespace().filter(|word| command == "serve" && word.starts_with("--"));
         for name in settings.chain(flags).filter(|name| *name != "--help") {
-            assert!(readme.contains(&format!("{name}`")), "README says nothing of {name}");
+            assert!(page.contains(&format!("{name}`")), "docs/configuration.md says nothing of {name}");
         }
     }
 }
 
 /// The blocks marked `sh tour`, each with the block marked `text shown` that follows it.
-fn steps(readme: &str) -> Vec<Step> {
+fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut block = "";
-    for line in readme.lines() {
+    for line in page.lines() {
         if let Some(info) = line.strip_prefix("```") {
             block = info;
             if block == "sh tour" {

@@ -38,11 +38,52 @@ async function ask(request, options) {
   return events ? answers(response) : response.json();
 }
 
-ReactDOM.createRoot(document.getElementById('graphiql')).render(
-  React.createElement(GraphiQL, {
+const PLACEHOLDER = 'rck_your-key';
+// The time that a person needs to finish typing or pasting.
+const TYPING_PAUSE_MILLISECONDS = 400;
+
+// The credential that the text of the headers holds; null for none, or for the placeholder.
+function findCredential(text) {
+  let headers;
+  try {
+    headers = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const name = Object.keys(headers ?? {}).find((known) => known.toLowerCase() === 'authorization');
+  const value = name ? String(headers[name]).trim() : '';
+  const secret = value.replace(/^bearer\b\s*/i, '');
+  return secret && secret !== PLACEHOLDER ? value : null;
+}
+
+// GraphiQL asks for the schema as soon as it is shown, and shows a red error where the answer is 401. With the
+// schema `null` it does not ask; with `undefined` it does. So it begins with `null`, and each new credential makes
+// it ask.
+function Page() {
+  const [schema, setSchema] = React.useState(null);
+  const credential = React.useRef(null);
+  const timer = React.useRef(0);
+  const onEditHeaders = React.useCallback((text) => {
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => {
+      const found = findCredential(text);
+      if (found === credential.current) return;
+      credential.current = found;
+      setSchema(null);
+      if (found) timer.current = setTimeout(() => setSchema(undefined));
+    }, TYPING_PAUSE_MILLISECONDS);
+  }, []);
+  return React.createElement(GraphiQL, {
     fetcher: ask,
-    defaultHeaders: '{\n  "Authorization": "Bearer rck_your-key"\n}',
-    defaultQuery: '{\n  viewer {\n    name\n    permissions\n  }\n}\n',
+    schema,
+    onEditHeaders,
+    defaultHeaders: `{\n  "Authorization": "Bearer ${PLACEHOLDER}"\n}`,
+    defaultQuery:
+      '# Put your API key into "Headers" below. Then this page knows the schema.\n' +
+      '{\n  viewer {\n    name\n    permissions\n  }\n}\n',
+    defaultEditorToolsVisibility: 'headers',
     shouldPersistHeaders: false,
-  }),
-);
+  });
+}
+
+ReactDOM.createRoot(document.getElementById('graphiql')).render(React.createElement(Page));
