@@ -33,8 +33,8 @@ use group_commit::GroupCommit;
 pub use group_commit::{Committed, WriteSlot};
 pub use health::StorageHealth;
 pub use lease::{BULK_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseTable, SYNC_RUNS, TASKS};
-pub use pool::RequestConnections;
 use pool::PoolRegistry;
+pub use pool::RequestConnections;
 pub use transaction::Transaction;
 
 /// Connections to PostgreSQL that one process opens for single statements, for transactions, and for authentication,
