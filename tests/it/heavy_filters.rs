@@ -1,0 +1,118 @@
+//! One tenant's work leaves the others their speed, on a server as it ships.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::database::Database;
+use crate::process::{Server, ok};
+use crate::world::Scim;
+
+/// As many as once stopped every other tenant.
+const HEAVY_CLIENTS: usize = 24;
+/// What a client of the quiet tenant may wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Beside all other tests a single request may be held up by the machine.
+const LONGEST_HICCUP: Duration = Duration::from_secs(4);
+
+/// How long the one tenant is busy at least, and at most.
+const BUSY_TIME: Duration = Duration::from_secs(3);
+const LONGEST_BUSY_TIME: Duration = Duration::from_secs(30);
+
+/// Makes an organization on the command line; its SCIM, once a server is at this address.
+fn tenant(database: &Database, server: &str, slug: &str) -> Scim {
+    let made = ok(database, &["bootstrap", "--organization", slug, "--json"]);
+    let made: Value = serde_json::from_str(&made).unwrap();
+    Scim::new(&format!("{server}/scim/v2/{slug}"), made["scim"]["token"].as_str().unwrap())
+}
+
+/// A thousand people with many addresses.
+async fn populate(scim: &Scim) {
+    let addresses: Vec<Value> =
+        (0..20).map(|n| json!({ "type": "work", "locality": format!("Town {n} by the sea") })).collect();
+    let operations: Vec<Value> = (0..1_000)
+        .map(|n| {
+            let person = json!({ "userName": format!("person-{n}"), "addresses": addresses });
+            json!({ "method": "POST", "path": "/Users", "bulkId": format!("u{n}"), "data": person })
+        })
+        .collect();
+    let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations });
+    let answer = scim.post("/Bulk", body).await.is(200);
+    let done = answer.body["Operations"].as_array().unwrap();
+    assert!(done.iter().all(|operation| operation["status"] == "201"), "{:#}", done[0]);
+}
+
+/// A filter within every limit, that looks at each address of each person many times and finds nobody.
+fn heavy_filter() -> String {
+    let terms: Vec<String> = (10..70).map(|n| format!("addresses[locality co \"inland{n}\"]")).collect();
+    terms.join(" or ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heavy_filters_leave_others_their_speed() {
+    let database = Database::empty().await;
+    ok(&database, &["bootstrap", "--organization", "first", "--json"]);
+    let server = Server::start(&database).await;
+    let (busy, quiet) = (tenant(&database, &server.address, "busy"), tenant(&database, &server.address, "quiet"));
+    populate(&busy).await;
+    let known = quiet.user("known").await;
+    let search = json!({ "filter": heavy_filter() });
+    let began = Instant::now();
+    let alone = busy.post("/Users/.search", search.clone()).await.is(200);
+    assert_eq!(alone.body["totalResults"], 0);
+    let heavy_alone = began.elapsed();
+
+    let (running, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let crowd: Vec<_> = (0..HEAVY_CLIENTS)
+        .map(|_| {
+            let (busy, search) = (busy.clone(), search.clone());
+            let (running, answered) = (running.clone(), answered.clone());
+            tokio::spawn(async move {
+                loop {
+                    running.fetch_add(1, Ordering::Relaxed);
+                    let answer = busy.post("/Users/.search", search.clone()).await;
+                    running.fetch_sub(1, Ordering::Relaxed);
+                    // Who waits too long for a turn of its own tenant is told so.
+                    assert!([200, 503].contains(&answer.status.as_u16()), "{} {}", answer.status, answer.body);
+                    answered.fetch_add(usize::from(answer.status == 200), Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    while running.load(Ordering::Relaxed) < HEAVY_CLIENTS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (mut waits, began) = (Vec::new(), Instant::now());
+    // Until filters of the whole crowd have begun and some have ended.
+    while began.elapsed() < BUSY_TIME || answered.load(Ordering::Relaxed) == 0 {
+        assert!(began.elapsed() < LONGEST_BUSY_TIME, "no filter of the busy tenant was answered");
+        let sent = Instant::now();
+        quiet.user(&format!("user-{}", waits.len())).await;
+        waits.push(sent.elapsed());
+        let sent = Instant::now();
+        assert_eq!(quiet.get(&format!("/Users/{known}")).await.is(200).id(), known);
+        waits.push(sent.elapsed());
+        let sent = Instant::now();
+        assert_eq!(quiet.ids("/Users?filter=userName%20eq%20%22known%22").await, [known]);
+        waits.push(sent.elapsed());
+        assert!(running.load(Ordering::Relaxed) > HEAVY_CLIENTS / 2, "the other tenant is not busy");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for client in crowd {
+        assert!(!client.is_finished(), "a client of the busy tenant failed: {:?}", client.await);
+        client.abort();
+    }
+    waits.sort();
+    let typical = waits[waits.len() / 2];
+    println!(
+        "a heavy filter alone: {heavy_alone:?}; beside {HEAVY_CLIENTS}: typical {typical:?}, longest {:?}",
+        waits[waits.len() - 1]
+    );
+    assert!(heavy_alone > Duration::from_millis(150), "the filter is not heavy: {heavy_alone:?}");
+    assert!(typical < LONGEST_WAIT && waits[waits.len() - 1] < LONGEST_HICCUP, "the quiet tenant waited {waits:?}");
+    ok(&database, &["audit", "verify"]);
+    drop(server);
+    database.drop().await;
+}
