@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::process::{Server, ok};
-use crate::world::Scim;
+use crate::world::{Answer, Scim};
 
 /// As many as once stopped every other tenant.
 const HEAVY_CLIENTS: usize = 24;
@@ -21,11 +21,53 @@ const LONGEST_HICCUP: Duration = Duration::from_secs(4);
 const BUSY_TIME: Duration = Duration::from_secs(3);
 const LONGEST_BUSY_TIME: Duration = Duration::from_secs(30);
 
-/// Makes an organization on the command line; its SCIM, once a server is at this address.
-fn tenant(database: &Database, server: &str, slug: &str) -> Scim {
-    let made = ok(database, &["bootstrap", "--organization", slug, "--json"]);
-    let made: Value = serde_json::from_str(&made).unwrap();
-    Scim::new(&format!("{server}/scim/v2/{slug}"), made["scim"]["token"].as_str().unwrap())
+/// An organization that was made on the command line: its SCIM and its management API.
+struct Customer {
+    scim: Scim,
+    api_key: String,
+    graphql: String,
+}
+
+impl Customer {
+    fn new(database: &Database, server: &str, slug: &str) -> Self {
+        let made = ok(database, &["bootstrap", "--organization", slug, "--json"]);
+        let made: Value = serde_json::from_str(&made).unwrap();
+        Self {
+            scim: Scim::new(&format!("{server}/scim/v2/{slug}"), made["scim"]["token"].as_str().unwrap()),
+            api_key: made["graphql"]["api_key"].as_str().unwrap().to_owned(),
+            graphql: format!("{server}/graphql"),
+        }
+    }
+
+    /// How many live accounts the management API counts.
+    async fn count_users(&self) -> Value {
+        let query = json!({ "query": "{ organization { users(first: 2) { totalCount nodes { userName } } } }" });
+        let request = self.scim.http.post(&self.graphql).bearer_auth(&self.api_key);
+        let request = request.header("content-type", "application/json").body(query.to_string());
+        let answer = Answer::of(request.send().await.unwrap()).await.is(200);
+        answer.body["data"]["organization"]["users"]["totalCount"].clone()
+    }
+
+    /// What its people and its identity provider do all day; how long each request took.
+    async fn work(&self, n: usize) -> Vec<Duration> {
+        let mut waits = Vec::new();
+        let mut sent = Instant::now();
+        let mut lap = || waits.push(std::mem::replace(&mut sent, Instant::now()).elapsed());
+        let name = format!("user-{n}");
+        let id = self.scim.user(&name).await;
+        lap();
+        assert_eq!(self.scim.get(&format!("/Users/{id}")).await.is(200).id(), id);
+        lap();
+        assert_eq!(self.scim.ids(&format!("/Users?filter=userName%20eq%20%22{name}%22")).await, [id]);
+        lap();
+        assert!(!self.scim.ids("/Users?count=5&sortBy=userName").await.is_empty());
+        lap();
+        assert!(self.scim.ids("/Users?filter=title%20pr").await.is_empty());
+        lap();
+        assert_eq!(self.count_users().await, n + 1);
+        lap();
+        waits
+    }
 }
 
 /// A thousand people with many addresses.
@@ -55,9 +97,9 @@ async fn heavy_filters_leave_others_their_speed() {
     let database = Database::empty().await;
     ok(&database, &["bootstrap", "--organization", "first", "--json"]);
     let server = Server::start(&database).await;
-    let (busy, quiet) = (tenant(&database, &server.address, "busy"), tenant(&database, &server.address, "quiet"));
+    let busy = Customer::new(&database, &server.address, "busy").scim;
+    let quiet = Customer::new(&database, &server.address, "quiet");
     populate(&busy).await;
-    let known = quiet.user("known").await;
     let search = json!({ "filter": heavy_filter() });
     let began = Instant::now();
     let alone = busy.post("/Users/.search", search.clone()).await.is(200);
@@ -84,19 +126,12 @@ async fn heavy_filters_leave_others_their_speed() {
     while running.load(Ordering::Relaxed) < HEAVY_CLIENTS {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let (mut waits, began) = (Vec::new(), Instant::now());
+    let (mut waits, mut rounds, began) = (Vec::new(), 0, Instant::now());
     // Until filters of the whole crowd have begun and some have ended.
     while began.elapsed() < BUSY_TIME || answered.load(Ordering::Relaxed) == 0 {
         assert!(began.elapsed() < LONGEST_BUSY_TIME, "no filter of the busy tenant was answered");
-        let sent = Instant::now();
-        quiet.user(&format!("user-{}", waits.len())).await;
-        waits.push(sent.elapsed());
-        let sent = Instant::now();
-        assert_eq!(quiet.get(&format!("/Users/{known}")).await.is(200).id(), known);
-        waits.push(sent.elapsed());
-        let sent = Instant::now();
-        assert_eq!(quiet.ids("/Users?filter=userName%20eq%20%22known%22").await, [known]);
-        waits.push(sent.elapsed());
+        waits.extend(quiet.work(rounds).await);
+        rounds += 1;
         assert!(running.load(Ordering::Relaxed) > HEAVY_CLIENTS / 2, "the other tenant is not busy");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
