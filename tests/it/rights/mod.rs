@@ -2,6 +2,7 @@
 
 mod giving;
 mod keys;
+mod last_holder;
 mod managed;
 mod off;
 mod scopes;
