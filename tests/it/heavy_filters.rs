@@ -70,20 +70,21 @@ impl Customer {
     }
 }
 
-/// A thousand people with many addresses.
+/// Hundreds of people with many addresses.
 async fn populate(scim: &Scim) {
     let addresses: Vec<Value> =
         (0..20).map(|n| json!({ "type": "work", "locality": format!("Town {n} by the sea") })).collect();
-    let operations: Vec<Value> = (0..1_000)
-        .map(|n| {
+    for part in 0..7 {
+        let operations = (part * 100..part * 100 + 100).map(|n| {
             let person = json!({ "userName": format!("person-{n}"), "addresses": addresses });
             json!({ "method": "POST", "path": "/Users", "bulkId": format!("u{n}"), "data": person })
-        })
-        .collect();
-    let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": operations });
-    let answer = scim.post("/Bulk", body).await.is(200);
-    let done = answer.body["Operations"].as_array().unwrap();
-    assert!(done.iter().all(|operation| operation["status"] == "201"), "{:#}", done[0]);
+        });
+        let body = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+            "Operations": operations.collect::<Vec<_>>() });
+        let answer = scim.post("/Bulk", body).await.is(200);
+        let done = answer.body["Operations"].as_array().unwrap();
+        assert!(done.iter().all(|operation| operation["status"] == "201"), "{:#}", done[0]);
+    }
 }
 
 /// A filter within every limit, that looks at each address of each person many times and finds nobody.
@@ -139,13 +140,19 @@ async fn heavy_filters_leave_others_their_speed() {
         assert!(!client.is_finished(), "a client of the busy tenant failed: {:?}", client.await);
         client.abort();
     }
+    // What clients have left behind has ended, and takes nothing of the tenant's share.
+    let left = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(busy.ids("/Users?count=2&sortBy=userName").await.len(), 2);
+    }
+    assert!(left.elapsed() < LONGEST_HICCUP, "its own share was free after {:?}", left.elapsed());
     waits.sort();
     let typical = waits[waits.len() / 2];
     println!(
         "a heavy filter alone: {heavy_alone:?}; beside {HEAVY_CLIENTS}: typical {typical:?}, longest {:?}",
         waits[waits.len() - 1]
     );
-    assert!(heavy_alone > Duration::from_millis(150), "the filter is not heavy: {heavy_alone:?}");
+    assert!(heavy_alone > Duration::from_millis(100), "the filter is not heavy: {heavy_alone:?}");
     assert!(typical < LONGEST_WAIT && waits[waits.len() - 1] < LONGEST_HICCUP, "the quiet tenant waited {waits:?}");
     ok(&database, &["audit", "verify"]);
     drop(server);

@@ -255,6 +255,51 @@ async fn a_token_tells_when_and_where_from_it_was_last_used() {
     world.end().await;
 }
 
+#[tokio::test]
+async fn a_last_use_outlives_an_outage() {
+    let world = World::new().await;
+    let key = key_with(&world, &[Permission::IamRead]).await;
+    let last_uses = async || {
+        let query = "{ organization { apiKeys(first: 9) { nodes { lastFour lastUsedAt } }
+            connections(first: 1) { nodes { lastContactAt tokens { lastUsedAt } } } } }";
+        let found = world.graphql(query, json!({})).await["data"]["organization"].clone();
+        let keys = found["apiKeys"]["nodes"].as_array().unwrap().clone();
+        let used = keys.into_iter().find(|shown| shown["lastFour"] == key.key.last_four).unwrap()["lastUsedAt"].clone();
+        let connection = &found["connections"]["nodes"][0];
+        [used, connection["lastContactAt"].clone(), connection["tokens"][0]["lastUsedAt"].clone()]
+    };
+    assert_eq!(last_uses().await, [Value::Null, Value::Null, Value::Null]);
+    let began = world.app.clock.now();
+    world.acme.graphql_as(&key.secret, &[], "{ viewer { kind } }", json!({})).await.is(200);
+    world.scim().get("/Users").await.is(200);
+    let ended = world.app.clock.now();
+    // Nothing can be written for a while.
+    for table in ["scim_token", "api_key"] {
+        world.execute(&format!("ALTER TABLE {table} RENAME TO {table}_away"), []).await;
+    }
+    // The worker may be the one that tries; whoever does, keeps what could not be written.
+    for _ in 0..3 {
+        let _ = token::flush_uses(&world.app).await;
+    }
+    for table in ["scim_token", "api_key"] {
+        world.execute(&format!("ALTER TABLE {table}_away RENAME TO {table}"), []).await;
+    }
+    let mut found = [const { Value::Null }; 3];
+    for _ in 0..100 {
+        token::flush_uses(&world.app).await.unwrap();
+        found = last_uses().await;
+        if found.iter().all(Value::is_string) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    for used in found {
+        let at: chrono::DateTime<chrono::Utc> = used.as_str().unwrap().parse().unwrap();
+        assert!(at >= began && at <= ended, "{began} {at} {ended}");
+    }
+    world.end().await;
+}
+
 #[test]
 fn a_secret_ends_with_a_checksum_of_itself() {
     const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
