@@ -130,7 +130,7 @@ impl Uses {
         std::mem::take(&mut *self.lock())
     }
 
-    /// Gives back what was taken and could not be written. A use that was noted meanwhile is the later one.
+    /// Gives back what was taken and could not be written. A use that was noted meanwhile is later.
     pub fn give_back(&self, uses: impl IntoIterator<Item = (Credential, Use)>) {
         let mut known = self.lock();
         for (credential, used) in uses {

@@ -1,5 +1,5 @@
-//! What screens show as figures: how long leavers held their access, when a source was last read, who held what on a
-//! day, and when something was counted.
+//! What screens show as figures: how long leavers held their access, when a source was last read,
+//! who held what on a day, and when something was counted.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn percentiles_are_those_of_every_leaver() {
         "p99Milliseconds": 0.0, "longestMilliseconds": 0.0 });
     assert_eq!(times(None, 60).await, none);
 
-    // Forty leavers, of whom each waited another number of minutes, in no order; half of them are deleted.
+    // Forty leavers. Each waited another number of minutes, in no order. Half of them are deleted.
     let mut people = Vec::new();
     for n in 0..40 {
         people.push(world.scim().user(&format!("person-{n}")).await);
@@ -48,7 +48,7 @@ async fn percentiles_are_those_of_every_leaver() {
             user::change(&cx, *person, suspend).await.unwrap();
         }
     }
-    // Nearest rank: of forty the 20th, the 38th and the 40th. What the write itself took comes on top.
+    // Nearest rank: of forty the 20th, the 38th and the 40th. The time of the write comes on top.
     let found = times(None, 10 * 60 + 30).await;
     assert_eq!((&found["count"], &found["withinObjective"]), (&json!(40), &json!(10)), "{found}");
     for (figure, minutes) in [
@@ -60,7 +60,7 @@ async fn percentiles_are_those_of_every_leaver() {
         let beyond = found[figure].as_f64().unwrap() - minutes * 60_000.0;
         assert!((0.0..30_000.0).contains(&beyond), "{figure}: {found}");
     }
-    // Only who left since then, and nobody's figures are another organization's.
+    // Only those who left since then count, and those of another organization do not.
     let now = world.app.clock.now();
     assert_eq!(times(Some(now), 60).await, none);
     let globex = world.second_organization().await;
@@ -90,7 +90,7 @@ async fn the_last_sync_read_everything() {
         assert!(run.is_string(), "{begun:#}");
         (run.clone(), crate::sync::ended(&world.acme, &run).await["state"].clone())
     };
-    // Of each connection the one that belongs to it; the identity provider that writes here has none.
+    // Each connection shows its own run. The identity provider that writes here has none.
     let last = async || {
         let query = "{ organization { connections(first: 5) { nodes { id userCount lastSync {
             id mode finishedAt users { created unchanged } } } } } }";

@@ -87,7 +87,7 @@ async fn populate(scim: &Scim) {
     }
 }
 
-/// A filter within every limit, that looks at each address of each person many times and finds nobody.
+/// A filter within every limit. It looks at each address of each person many times, in vain.
 fn heavy_filter() -> String {
     let terms: Vec<String> = (10..70).map(|n| format!("addresses[locality co \"inland{n}\"]")).collect();
     terms.join(" or ")

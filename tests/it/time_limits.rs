@@ -1,5 +1,6 @@
-//! An operation of the management API ends after fifteen seconds, and what it had begun is undone. No single statement
-//! may take as long, so what is slow here is a row of many statements that are not.
+//! An operation of the management API ends after fifteen seconds, and what it had begun is undone.
+//! The database ends a single statement earlier. So these operations need many statements, one
+//! after the other, and each of them takes a few seconds.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// A statement is slow when it takes so many seconds; the database's own limit is nine.
 const SLOW_SECONDS: f64 = 3.0;
 
-/// Both stories keep a processor busy on SQLite: one at a time, for the sake of what runs beside them.
+/// Both tests keep a processor busy on SQLite. They run one at a time: other tests need room.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Makes a view `slowness` of one row that takes a while to read.
@@ -41,7 +42,8 @@ async fn scale_slowness(world: &World, factor: f64) {
     world.execute(scale, [factor.into()]).await;
 }
 
-/// Asks until the limit of time is what ends the operation, on a machine of whatever speed; how long that took.
+/// Asks until the time limit is what ends the operation, on a slow machine and on a quick one.
+/// Returns the round in which that happened, and the answer.
 async fn ask_until_limited(world: &World, query: &str, variables: impl Fn(usize) -> Value) -> (usize, Answer) {
     for round in 0..4 {
         let began = Instant::now();

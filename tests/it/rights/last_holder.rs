@@ -1,4 +1,5 @@
-//! The last holder of a management role: by way of groups in groups, of several who go at once, and of rivals.
+//! The last holder of a management role cannot be taken away: not through groups in groups, not
+//! with other holders in one request, and not by two requests at the same time.
 
 use futures_util::future::join;
 use rolecall::domain::mapping::Target;

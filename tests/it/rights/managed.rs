@@ -277,7 +277,7 @@ async fn a_last_use_outlives_an_outage() {
     for table in ["scim_token", "api_key"] {
         world.execute(&format!("ALTER TABLE {table} RENAME TO {table}_away"), []).await;
     }
-    // The worker may be the one that tries; whoever does, keeps what could not be written.
+    // A worker may try at the same time. It keeps what could not be written, too.
     for _ in 0..3 {
         let _ = token::flush_uses(&world.app).await;
     }
@@ -314,7 +314,7 @@ fn a_secret_ends_with_a_checksum_of_itself() {
     }
 }
 
-/// All that the server has stored: the files of its folder, SQLite's among them, and every row of PostgreSQL.
+/// All that the server has stored: the files of its folder, and every row of PostgreSQL.
 async fn all_stored(world: &World) -> Vec<u8> {
     let mut stored = Vec::new();
     for file in std::fs::read_dir(world.config().data_dir).unwrap() {
@@ -339,7 +339,7 @@ async fn secrets_are_kept_as_hashes_or_sealed_for_one_organization() {
     let pull = json!({ "baseUrl": "https://source.example/scim/v2", "secret": "open-sesame-4711" });
     let made = world.graphql(make, json!({ "p": pull })).await;
     assert_eq!(made["data"]["connectionCreate"]["userErrors"], json!([]), "{made:#}");
-    // Nothing of a secret stands in any row of any table or in a file beside them, as text or as bytes.
+    // No secret stands in any row of any table or in a file beside them, as text or as bytes.
     let stored = all_stored(&world).await;
     let holds = |text: &str| stored.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text.as_bytes()));
     assert!(holds("source.example"), "what is no secret is found");
