@@ -130,6 +130,14 @@ impl Uses {
         std::mem::take(&mut *self.lock())
     }
 
+    /// Gives back what was taken and could not be written. A use that was noted meanwhile is later.
+    pub fn give_back(&self, uses: impl IntoIterator<Item = (Credential, Use)>) {
+        let mut known = self.lock();
+        for (credential, used) in uses {
+            known.entry(credential).or_insert(used);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Credential, Use>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

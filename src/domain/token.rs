@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::giving;
 use super::organization::Availability;
 use crate::authz::{Action, Actor, Scope, Scopes};
-use crate::context::{App, Change, Credential, Cx, Tx};
+use crate::context::{App, Change, Credential, Cx, Tx, Use};
 use crate::error::{Error, Result};
 use crate::ledger::{Entry, Subject};
 use crate::vault;
@@ -361,37 +361,47 @@ impl Presented {
 }
 
 /// Writes the last uses of credentials that were noted since the last call. No change of the domain's: it
-/// leaves no row in the ledger.
+/// leaves no row in the ledger. What cannot be written now is written with the next call.
 pub async fn flush_uses(app: &App) -> Result<()> {
+    let mut uses = app.uses.take().into_iter();
+    while let Some((credential, used)) = uses.next() {
+        if let Err(error) = write_use(app, credential, &used).await {
+            app.uses.give_back(std::iter::once((credential, used)).chain(uses));
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+async fn write_use(app: &App, credential: Credential, used: &Use) -> Result<()> {
     let backend = app.store.backend();
     let newer = "(last_used_at IS NULL OR last_used_at < $1)";
-    for (credential, used) in app.uses.take() {
-        let at = used.at.into();
-        let statements = match credential {
-            Credential::ScimToken { organization, id, connection } => vec![
-                Statement::from_sql_and_values(
-                    backend,
-                    format!(
-                        "UPDATE scim_token SET last_used_at = $1, last_used_from = $2 WHERE organization_id = $3 AND id = $4 AND {newer}"
-                    ),
-                    [at, used.from.into(), organization.into(), id.into()],
-                ),
-                Statement::from_sql_and_values(
-                    backend,
-                    "UPDATE connection SET last_contact_at = $1 WHERE organization_id = $2 AND id = $3 \
-                     AND (last_contact_at IS NULL OR last_contact_at < $1)",
-                    [used.at.into(), organization.into(), connection.into()],
-                ),
-            ],
-            Credential::ApiKey { organization, id } => vec![Statement::from_sql_and_values(
+    let at = used.at.into();
+    let statements = match credential {
+        Credential::ScimToken { organization, id, connection } => vec![
+            Statement::from_sql_and_values(
                 backend,
-                format!("UPDATE api_key SET last_used_at = $1 WHERE organization_id = $2 AND id = $3 AND {newer}"),
-                [at, organization.into(), id.into()],
-            )],
-        };
-        for statement in statements {
-            app.store.write.execute_raw(statement).await?;
-        }
+                format!(
+                    "UPDATE scim_token SET last_used_at = $1, last_used_from = $2 \
+                     WHERE organization_id = $3 AND id = $4 AND {newer}"
+                ),
+                [at, used.from.clone().into(), organization.into(), id.into()],
+            ),
+            Statement::from_sql_and_values(
+                backend,
+                "UPDATE connection SET last_contact_at = $1 WHERE organization_id = $2 AND id = $3 \
+                 AND (last_contact_at IS NULL OR last_contact_at < $1)",
+                [used.at.into(), organization.into(), connection.into()],
+            ),
+        ],
+        Credential::ApiKey { organization, id } => vec![Statement::from_sql_and_values(
+            backend,
+            format!("UPDATE api_key SET last_used_at = $1 WHERE organization_id = $2 AND id = $3 AND {newer}"),
+            [at, organization.into(), id.into()],
+        )],
+    };
+    for statement in statements {
+        app.store.write.execute_raw(statement).await?;
     }
     Ok(())
 }

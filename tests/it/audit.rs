@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use entity::{event, ledger_head};
@@ -353,6 +354,77 @@ async fn files_are_checked_on_the_command_line() {
     // The chain that was cut off in front of a file that was kept.
     let (_, said) = ledger.verify(&["--attestation", "/dev/null"]);
     assert!(!said.contains("intact"), "{said}");
+    ledger.end().await;
+}
+
+#[tokio::test]
+async fn a_kept_file_shows_a_cut() {
+    let ledger = Ledger::written().await;
+    for table in ["ledger_head", "signed_head"] {
+        let copy = format!("CREATE TABLE {table}_before AS SELECT * FROM {table}");
+        ledger.db.execute_unprepared(&copy).await.unwrap();
+    }
+    let before = ledger.events().await;
+    let last = before.last().unwrap().pos;
+    let kept = |name: &str, bytes: &[u8]| {
+        let file = ledger.database.folder().join(name);
+        std::fs::write(&file, bytes).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let checkpoint = |slug: &str| ok(&ledger.database, &["audit", "checkpoint", "--organization", slug]).into_bytes();
+    let early = kept("early", &checkpoint("acme"));
+    let key = ok(&ledger.database, &["audit", "key"]);
+    let mut report = String::new();
+    ledger
+        .serve(async |server| {
+            server.scim(&ledger.made).user("dan").await;
+            // What is too new to have its place in the chain is not attested yet.
+            let reaches = format!("at sequence {}", before.len());
+            let began = Instant::now();
+            while report.is_empty()
+                || ok(&ledger.database, &["audit", "check", &report, "--key", &key]).contains(&reaches)
+            {
+                assert!(began.elapsed() < Duration::from_secs(30), "the change has no place in the chain");
+                report = kept("report", &export(server, &ledger.made, "changes.csv").await);
+            }
+        })
+        .await;
+    let late = kept("late", &checkpoint("acme"));
+    let (good, said) = ledger.verify(&["--attestation", &early, "--attestation", &late, "--attestation", &report]);
+    assert!(good && said.starts_with("acme: intact, ") && said.contains("the files that were kept reach to"), "{said}");
+
+    // The database is put back to what it was before, signature and all: it is whole in itself.
+    if on_postgres() {
+        ledger.execute("DELETE FROM chain WHERE pos > $1", [last.into()]).await;
+    }
+    ledger.execute("DELETE FROM event WHERE pos > $1", [last.into()]).await;
+    for table in ["ledger_head", "signed_head"] {
+        ledger.execute(&format!("DELETE FROM {table}"), []).await;
+        ledger.execute(&format!("INSERT INTO {table} SELECT * FROM {table}_before"), []).await;
+    }
+    assert!(ledger.is_intact().contains("--attestation"));
+    assert!(ledger.verify(&["--attestation", &early]).0);
+    for file in [&late, &report] {
+        let (good, said) = ledger.verify(&["--attestation", &early, "--attestation", file]);
+        assert!(!good && said.starts_with("acme: BROKEN") && said.contains("attests another chain"), "{said}");
+        assert!(said.contains(file.as_str()), "{said}");
+    }
+    // Nor does a file of another organization stand for this one, nor one of another installation.
+    ok(&ledger.database, &["bootstrap", "--organization", "globex", "--json"]);
+    let theirs = kept("theirs", &checkpoint("globex"));
+    let verify = |flags: &[&str]| {
+        let output = run(&ledger.database, &[&["audit", "verify"], flags].concat());
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert!(verify(&["--attestation", &theirs]).0);
+    let (good, said) = verify(&["--organization", "acme", "--attestation", &theirs]);
+    assert!(!good && said.contains("globex") && said.contains("not looked at"), "{said}");
+    let elsewhere = Database::empty().await;
+    bootstrap(&elsewhere);
+    let strange = ok(&elsewhere, &["audit", "checkpoint", "--organization", "acme"]);
+    let (good, said) = verify(&["--attestation", &kept("strange", strange.as_bytes())]);
+    assert!(!good && said.contains("another key"), "{said}");
+    elsewhere.drop().await;
     ledger.end().await;
 }
 

@@ -155,3 +155,40 @@ async fn numbers_and_dates_at_their_edges_are_no_fault_of_ours() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_date_needs_its_time() {
+    let world = World::new().await;
+    let own = furnish(&world.acme, "mine").await;
+    let before = world.everything().await;
+    let walk = Walk::new(&world.acme, own);
+    let says_the_form = |title: &str, answer: &Value| {
+        let error = &answer["errors"][0];
+        assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{title}: {answer:#}");
+        assert!(error["message"].as_str().unwrap().contains("2026-12-31T00:00:00Z"), "{title}: {error}");
+    };
+    let mut tried = Vec::new();
+    for (kind, objects) in [("mutation", vec!["Mutation"]), ("query", walk.schema.readable().collect())] {
+        for object in objects {
+            for field in walk.schema.fields(object) {
+                for place in walk.schema.places(&field.arguments, &["DateTime"]) {
+                    let route = if kind == "query" { walk.schema.route(object) } else { Some(Route::default()) };
+                    let Some(route) = route else { continue };
+                    let (title, _, answer) = walk.call(kind, &route, field, &place, &json!("2026-12-31")).await;
+                    says_the_form(&title, &answer);
+                    tried.push(title);
+                }
+            }
+        }
+    }
+    for wanted in ["apiKeyIssue: input.expiresAt", "roleGrantCreate: input.expiresAt", "accessReport: asOf"] {
+        assert!(tried.iter().any(|title| title.ends_with(wanted)), "{wanted}: {tried:?}");
+    }
+    // Written into the document it is found before anything runs.
+    let make = "mutation { apiKeyIssue(input: { name: \"x\", permissions: [IAM_READ], expiresAt: \"2026-12-31\" }) {
+        secret userErrors { message } } }";
+    let answer = world.graphql(make, json!({})).await;
+    assert!(answer["errors"][0]["message"].as_str().unwrap().contains("2026-12-31T00:00:00Z"), "{answer:#}");
+    assert_eq!(world.everything().await, before);
+    world.end().await;
+}

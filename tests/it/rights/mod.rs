@@ -2,6 +2,7 @@
 
 mod giving;
 mod keys;
+mod last_holder;
 mod managed;
 mod off;
 mod scopes;
@@ -16,12 +17,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 /// The global id of a thing.
-fn global(kind: &str, id: Uuid) -> String {
+pub fn global(kind: &str, id: Uuid) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{kind}:{id}"))
 }
 
 /// Makes a role and maps `target` to it; returns the role and the mapping.
-async fn map_to_role(cx: &Cx, name: &str, target: Target) -> (Uuid, Uuid) {
+pub async fn map_to_role(cx: &Cx, name: &str, target: Target) -> (Uuid, Uuid) {
     let settings = role::Settings { name: Some(name.into()), ..Default::default() };
     let role = role::create(cx, settings).await.unwrap().id;
     let new = NewMapping { target, role, reason: None, expires_at: None };
