@@ -85,7 +85,8 @@ impl PullSource {
         self.0.incremental_minutes
     }
 
-    /// A run that would remove more than this share of the accounts, and more than ten, asks first.
+    /// A run asks first if it would remove or suspend more than this share of the accounts and more than ten, or end more
+    /// than this share of the memberships and more than ten.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn shrink_percent(&self) -> i32 {
         self.0.shrink_percent
@@ -130,7 +131,8 @@ pub struct PullSourceInput {
     interval_minutes: Option<i32>,
     /// How often a run that reads what changed begins by itself between the full ones, 5 minutes to 31 days.
     incremental_minutes: Option<i32>,
-    /// A run that would remove more than this share of the accounts, and more than ten, asks first.
+    /// A run asks first if it would remove or suspend more than this share of the accounts and more than ten, or end more
+    /// than this share of the memberships and more than ten.
     #[graphql(default = 30)]
     shrink_percent: i32,
 }
