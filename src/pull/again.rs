@@ -97,7 +97,7 @@ enum Read {
     Ended(End),
     /// A run was begun, which tells the rest.
     Begun,
-    Carried(Carried),
+    Carried(Box<Carried>),
     /// The source gave no answer that can be used.
     Silence,
     /// The process is stopping.
@@ -126,7 +126,7 @@ async fn read(claim: &Claim) -> Result<Read> {
     // A run that is under way must not take for gone whom this finds.
     let run = sync::unfinished(&claim.cx, failure.connection_id).await?;
     let (found, silent) = (found.map(|found| vec![found]), client.source.lists_members);
-    Ok(Read::Carried(match (kind, found, failure.user_id.or(failure.group_id)) {
+    Ok(Read::Carried(Box::new(match (kind, found, failure.user_id.or(failure.group_id)) {
         (Kind::User, Some(found), _) => carry::users(&cx, run, found, &mut Pass::default()).await?,
         (Kind::Group, Some(found), _) => carry::groups(&cx, run, found, silent, &Pass::default()).await?,
         (kind, None, Some(id)) if failure.operation.starts_with("delete") => {
@@ -136,5 +136,5 @@ async fn read(claim: &Claim) -> Result<Read> {
         }
         // It has gone at the source, or is not to be read any more: a full run tells what that means here.
         (_, None, _) => return Ok(Read::Ended(End::Done(Resolution::Superseded))),
-    }))
+    })))
 }
