@@ -7,6 +7,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the ledger stands below Cx and names the organization itself")]
 
+mod event_kind;
 mod signed_head;
 mod statement;
 mod verify;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 use crate::authz::Actor;
 use crate::store::{Db, Store};
 use crate::vault::Vault;
+pub use event_kind::EventKind;
 pub use signed_head::{Examined, SignedHead, examine, sign_heads};
 pub(crate) use statement::write;
 pub use statement::{INSTANT, Part};
@@ -42,8 +44,7 @@ pub struct Subject {
 /// One change, as the domain tells it.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// `noun.verb`, for example `user.created`.
-    pub action: &'static str,
+    pub kind: EventKind,
     pub subject: Subject,
     /// The connection that owns the subject.
     pub connection: Option<Uuid>,
@@ -65,15 +66,6 @@ pub struct Origin<'a> {
     pub request_id: Uuid,
     pub requested_at: DateTime<Utc>,
 }
-
-/// The action by which an account of nobody becomes a connection's.
-pub const ADOPTED: &str = "user.adopted";
-/// The actions by which what a connection owned becomes nobody's.
-pub const USERS_RELEASED: &str = "users.released";
-pub const GROUPS_RELEASED: &str = "groups.released";
-/// Actions that change only whose something is: their rows add to the connection's population what they take from
-/// those of nobody, and there are as many of them all together as before.
-pub const MOVES: [&str; 3] = [ADOPTED, USERS_RELEASED, GROUPS_RELEASED];
 
 /// The hash before the first row.
 const GENESIS: [u8; 32] = [0; 32];
@@ -211,7 +203,7 @@ fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr
         actor_kind: origin.actor.kind().into(),
         actor_id: origin.actor.id(),
         actor_name: origin.actor.name().into(),
-        action: entry.action.into(),
+        action: entry.kind.name().into(),
         subject_kind: entry.subject.kind.into(),
         subject_id: entry.subject.id,
         connection_id: entry.connection,
@@ -393,7 +385,7 @@ fn tallies(organization: Uuid, rows: &[event::Model]) -> impl Iterator<Item = Pa
     for row in rows.iter().filter(|row| row.population != 0) {
         let kind = row.subject_kind.as_str();
         *sums.entry((row.connection_id.unwrap_or_default(), kind.to_owned())).or_insert(0) += row.population;
-        if MOVES.contains(&row.action.as_str()) {
+        if EventKind::parse(&row.action).is_some_and(EventKind::changes_owner) {
             *sums.entry((Uuid::nil(), kind.to_owned())).or_insert(0) -= row.population;
         }
     }

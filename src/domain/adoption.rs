@@ -22,7 +22,7 @@ use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::domain::live_index::found_by_user_name;
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 pub use adoption_proposal::{Cause, Model as Proposal, ProposalState};
 
@@ -110,7 +110,7 @@ pub(super) async fn link(
     let old = account.attributes()?;
     let document = adopted(ty, &old, wanted)?;
     let watch = Watch::begin(cx, tx).await?;
-    let mut change = super::user::rewrite(tx, ty, account, Some(owner), &old, document, ledger::ADOPTED)?;
+    let mut change = super::user::rewrite(tx, ty, account, Some(owner), &old, document, EventKind::UserAdopted)?;
     // The watch looks at what the change has done, so that is written now.
     change.write_now(tx).await?;
     watch.end(cx, tx).await?;
@@ -172,7 +172,7 @@ async fn propose(cx: &Cx, owner: Uuid, account: Uuid, cause: Cause, wanted: &Map
             }
             let told =
                 json!({ "proposalId": row.id, "connectionId": owner, "cause": sea_orm::ActiveEnum::to_value(&cause) });
-            Ok(Change::made(true, entry("user.adoption_proposed", &row, now, None, told)))
+            Ok(Change::made(true, entry(EventKind::UserAdoptionProposed, &row, now, None, told)))
         })
     });
     if !first.await? {
@@ -266,7 +266,7 @@ pub async fn dismiss(cx: &Cx, id: Uuid, reason: Option<&str>) -> Result<Proposal
             let now = tx.now_after(Some(proposal.last_at));
             let told = json!({ "proposalId": id, "reason": reason });
             let decided = decide(tx, proposal, ProposalState::Dismissed, reason.clone(), now).await?;
-            let entry = entry("user.adoption_dismissed", &decided, now, None, told);
+            let entry = entry(EventKind::UserAdoptionDismissed, &decided, now, None, told);
             Ok(Change::made(decided, entry))
         })
     })
@@ -334,7 +334,7 @@ pub fn attributes(cx: &Cx, proposal: &Proposal) -> Result<Option<Map<String, Val
 }
 
 /// Proposals are told as part of the account's history, so that an erasure of the account reaches them.
-fn entry(action: &'static str, row: &Proposal, at: DateTime<Utc>, before: Option<Value>, after: Value) -> Entry {
+fn entry(kind: EventKind, row: &Proposal, at: DateTime<Utc>, before: Option<Value>, after: Value) -> Entry {
     let subject = Subject { kind: "user", id: row.user_id };
-    Entry { action, subject, connection: Some(row.connection_id), at, before, after: Some(after), population: 0 }
+    Entry { kind, subject, connection: Some(row.connection_id), at, before, after: Some(after), population: 0 }
 }

@@ -24,7 +24,7 @@ use super::{extension, restoration, role as roles};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Followed, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// A preview and what it found.
 pub use access_preview::Model as Preview;
@@ -137,7 +137,7 @@ pub async fn preview(cx: &Cx, edits: Vec<Edit>) -> Result<Preview> {
                 .await?;
             keep(tx, row.id, &moved).await?;
             let entry = Entry {
-                action: "access.previewed",
+                kind: EventKind::AccessPreviewed,
                 subject: Subject { kind: "access_preview", id: row.id },
                 connection: None,
                 at: now,
@@ -263,11 +263,11 @@ fn made(cx: &Cx, tx: &Tx<'_>, done: Vec<Entry>, moved: &BTreeSet<Moved>) -> Chan
         .into_iter()
         .map(|entry| {
             let subject = json!({ "kind": entry.subject.kind, "id": entry.subject.id });
-            json!({ "action": entry.action, "subject": subject, "before": entry.before, "after": entry.after })
+            json!({ "action": entry.kind, "subject": subject, "before": entry.before, "after": entry.after })
         })
         .collect();
     let entry = Entry {
-        action: "access.changed",
+        kind: EventKind::AccessChanged,
         subject: Subject { kind: "access", id: tx.event },
         connection: None,
         at,

@@ -11,7 +11,7 @@ use super::pull_source;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Subject};
+use crate::ledger::{self, Entry, EventKind, Subject};
 
 pub use connection::Model as Connection;
 
@@ -90,7 +90,7 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Connection> {
                 super::save::<connection::Entity, connection::ActiveModel>(tx, row.clone()).await?;
                 pull_source::describe(pull, &mut after);
             }
-            let entry = entry("connection.created", &row, None, Some(Value::Object(after)));
+            let entry = entry(EventKind::ConnectionCreated, &row, None, Some(Value::Object(after)));
             Ok(Change::made(row, entry))
         })
     })
@@ -102,7 +102,7 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Connection>
     settings.check()?;
     available(cx).await?;
     let name = settings.name.as_deref().map(|name| super::text("name", name, 200)).transpose()?;
-    change(cx, id, "connection.updated", settings.pull.as_ref(), |row| {
+    change(cx, id, EventKind::ConnectionUpdated, settings.pull.as_ref(), |row| {
         row.name = name.clone().unwrap_or_else(|| std::mem::take(&mut row.name));
         row.provider = settings.provider.unwrap_or(row.provider);
         row.deletion_policy = settings.deletion_policy.unwrap_or(row.deletion_policy);
@@ -116,13 +116,13 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Connection>
 /// Starts serving the connection's requests (again).
 pub async fn activate(cx: &Cx, id: Uuid) -> Result<Connection> {
     available(cx).await?;
-    change(cx, id, "connection.activated", None, |row| row.status = ConnectionStatus::Active).await
+    change(cx, id, EventKind::ConnectionActivated, None, |row| row.status = ConnectionStatus::Active).await
 }
 
 /// Stops serving the connection's requests from this instant on. Nobody's account is touched.
 pub async fn deactivate(cx: &Cx, id: Uuid) -> Result<Connection> {
     available(cx).await?;
-    change(cx, id, "connection.deactivated", None, |row| row.status = ConnectionStatus::Inactive).await
+    change(cx, id, EventKind::ConnectionDeactivated, None, |row| row.status = ConnectionStatus::Inactive).await
 }
 
 /// Where SCIM is not available its controls are refused too.
@@ -134,7 +134,7 @@ pub(super) async fn available(cx: &Cx) -> Result<()> {
 async fn change(
     cx: &Cx,
     id: Uuid,
-    action: &'static str,
+    kind: EventKind,
     pull: Option<&pull_source::Settings>,
     edit: impl Fn(&mut Connection) + Send + Sync,
 ) -> Result<Connection> {
@@ -159,7 +159,7 @@ async fn change(
             if let (Some(pull), Value::Object(is)) = (pull, &mut is) {
                 pull_source::describe(pull, is);
             }
-            let entry = entry(action, &after, Some(was), Some(is));
+            let entry = entry(kind, &after, Some(was), Some(is));
             Ok(Change::made(after, entry))
         })
     })
@@ -245,7 +245,7 @@ fn describe(row: &Connection) -> Map<String, Value> {
     map
 }
 
-fn entry(action: &'static str, row: &Connection, before: Option<Value>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, row: &Connection, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "connection", id: row.id };
-    Entry { action, subject, connection: Some(row.id), at: row.updated_at, before, after, population: 0 }
+    Entry { kind, subject, connection: Some(row.id), at: row.updated_at, before, after, population: 0 }
 }

@@ -18,7 +18,7 @@ use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::context::{Lease, TASKS};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// Accounts deleted in one transaction.
 const BATCH: usize = 500;
@@ -50,7 +50,7 @@ pub async fn restore(cx: &Cx, id: Uuid) -> Result<User> {
                 giving::check_connection(cx, tx, owner).await?;
             }
             let document = before.attributes()?;
-            accounts::revive(tx, ty, before, document, "user.restored").await
+            accounts::revive(tx, ty, before, document, EventKind::UserRestored).await
         })
     })
     .await
@@ -167,7 +167,7 @@ async fn delete_batch(cx: &Cx, lease: &Lease, owner: Uuid, ids: &[Uuid]) -> Resu
             cx.app.store.note_erasure();
             let count = ids.len();
             let entry = Entry {
-                action: "users.deleted_all",
+                kind: EventKind::UsersDeletedAll,
                 // Many subjects: the payload lists them, by ids that tell nobody's name.
                 subject: Subject { kind: "user", id: Uuid::nil() },
                 connection: Some(owner),

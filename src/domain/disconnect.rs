@@ -21,7 +21,7 @@ use super::{failure, list, pull_source, reconcile, user as accounts};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// Things given up in one transaction.
 const BATCH: u64 = 500;
@@ -92,7 +92,7 @@ async fn close(cx: &Cx, id: Uuid, leave_behind: bool) -> Result<()> {
             });
             super::save::<connection::Entity, connection::ActiveModel>(tx, after).await?;
             let entry = Entry {
-                action: "connection.deleted",
+                kind: EventKind::ConnectionDeleted,
                 subject: Subject { kind: "connection", id },
                 connection: Some(id),
                 at: now,
@@ -140,14 +140,14 @@ async fn unused(tx: &Tx<'_>, id: Uuid) -> Result<()> {
 struct Kind {
     table: &'static str,
     subject: &'static str,
-    action: &'static str,
+    kind: EventKind,
     /// What of it is given up: deleted accounts too, as long as they can come back.
     which: &'static str,
 }
 
 const KINDS: [Kind; 2] = [
-    Kind { table: "user", subject: "user", action: ledger::USERS_RELEASED, which: "purged_at IS NULL" },
-    Kind { table: "group", subject: "group", action: ledger::GROUPS_RELEASED, which: "deleted_at IS NULL" },
+    Kind { table: "user", subject: "user", kind: EventKind::UsersReleased, which: "purged_at IS NULL" },
+    Kind { table: "group", subject: "group", kind: EventKind::GroupsReleased, which: "deleted_at IS NULL" },
 ];
 
 /// Makes everything that the connection owns nobody's.
@@ -174,10 +174,10 @@ struct Owned {
 }
 
 /// Gives up some; how many, and how many of them are live.
-async fn give_up_batch(cx: &Cx, connection: Uuid, kind: &'static Kind) -> Result<(u64, u64)> {
+async fn give_up_batch(cx: &Cx, connection: Uuid, owned: &'static Kind) -> Result<(u64, u64)> {
     cx.write(move |tx| {
         Box::pin(async move {
-            let Kind { table, subject, action, which } = kind;
+            let Kind { table, subject, kind, which } = *owned;
             let backend = tx.db.get_database_backend();
             let lock = if backend == DbBackend::Postgres { "FOR NO KEY UPDATE" } else { "" };
             let text = format!(
@@ -199,12 +199,12 @@ async fn give_up_batch(cx: &Cx, connection: Uuid, kind: &'static Kind) -> Result
             );
             let values = [tx.organization().into(), now.into(), list::ids(&ids)];
             tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?;
-            if *table == "user" {
+            if table == "user" {
                 change_owner(tx, &ids, now).await?;
             }
             let live = owned.iter().filter(|one| one.deleted_at.is_none()).count() as i64;
             let entry = Entry {
-                action,
+                kind,
                 // Many subjects: the payload lists them, by ids that tell nobody's name.
                 subject: Subject { kind: subject, id: Uuid::nil() },
                 connection: Some(connection),

@@ -11,7 +11,7 @@ use super::{bulk, failure, idempotency, list, reconcile};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// A table that holds personal data of users.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +100,7 @@ pub async fn purge(cx: &Cx, id: Uuid) -> Result<()> {
             erase(tx, &[id], now).await?;
             cx.app.store.note_erasure();
             let entry = Entry {
-                action: "user.purged",
+                kind: EventKind::UserPurged,
                 subject: Subject { kind: "user", id },
                 connection: user.connection_id,
                 at: now,

@@ -15,7 +15,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::{App, Cx};
 use crate::error::{Error, Result};
-use crate::ledger;
+use crate::ledger::{self, EventKind};
 
 pub use event::Model as Event;
 
@@ -202,7 +202,7 @@ pub(super) fn population_of(
     let kind = values.len();
     let owner = kind + 1;
     // What has changed hands is its owner's and no longer nobody's, or the reverse; all together are as many as before.
-    let moved = format!("action IN ('{}')", ledger::MOVES.join("', '"));
+    let moved = format!("action IN {}", EventKind::sql_list(EventKind::changes_owner));
     let [owned, of_row, of_owner] = match owners {
         Owners::Anybody => ["".into(), format!("CASE WHEN {moved} THEN 0 ELSE population END"), "".into()],
         Owners::Nobody => {

@@ -17,7 +17,7 @@ use super::{document, list};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 pub use schema_extension::Model as Extension;
 
@@ -136,7 +136,7 @@ pub async fn register(cx: &Cx, new: NewExtension) -> Result<Extension> {
             let active = schema_extension::ActiveModel::from(row.clone());
             schema_extension::Entity::insert(active).exec_without_returning(&tx.db).await?;
             let after = json!({ "urn": urn, "name": name, "attributes": attributes });
-            let entry = entry("schema_extension.registered", &row, None, Some(after));
+            let entry = entry(EventKind::SchemaExtensionRegistered, &row, None, Some(after));
             Ok(Change::made(row, entry))
         })
     })
@@ -169,7 +169,7 @@ pub async fn remove(cx: &Cx, id: Uuid) -> Result<()> {
                 .await?;
             let before = json!({ "urn": row.urn, "name": row.name, "attributes": row.attributes });
             let at = tx.now_after(Some(row.updated_at));
-            let entry = Entry { at, ..entry("schema_extension.removed", &row, Some(before), None) };
+            let entry = Entry { at, ..entry(EventKind::SchemaExtensionRemoved, &row, Some(before), None) };
             Ok(Change::made((), entry))
         })
     })
@@ -316,9 +316,9 @@ fn stored(value: &Value) -> Option<Attribute> {
     })
 }
 
-fn entry(action: &'static str, row: &Extension, before: Option<Value>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, row: &Extension, before: Option<Value>, after: Option<Value>) -> Entry {
     Entry {
-        action,
+        kind,
         subject: Subject { kind: "schema_extension", id: row.id },
         connection: None,
         at: row.updated_at,

@@ -14,7 +14,7 @@ use super::mapping::{check_expiry, check_reason};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// A grant; one that ended has `until`.
 pub use role_grant::Model as Grant;
@@ -59,7 +59,7 @@ pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewGrant) -> Result<Ch
         closed_by: None,
     };
     role_grant::Entity::insert(role_grant::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
-    let entry = entry("role_grant.created", &row, row.since, None, Some(Value::Object(describe(&row))));
+    let entry = entry(EventKind::RoleGrantCreated, &row, row.since, None, Some(Value::Object(describe(&row))));
     Ok(Change::made(row, entry))
 }
 
@@ -70,7 +70,7 @@ pub async fn remove(cx: &Cx, id: Uuid) -> Result<Grant> {
 
 pub(super) async fn remove_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
     cx.allow(Action::WriteAccess, None)?;
-    end(tx, id, "role_grant.removed").await
+    end(tx, id, EventKind::RoleGrantRemoved).await
 }
 
 /// Who holds a role by a direct grant.
@@ -83,11 +83,11 @@ pub(super) async fn users_of(tx: &Tx<'_>, role: Uuid) -> Result<Vec<Uuid>> {
 /// Ends a grant whose planned end has passed.
 pub(super) async fn expire(tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
     // Nothing changes the end of a grant once it is made.
-    end(tx, id, "role_grant.expired").await
+    end(tx, id, EventKind::RoleGrantExpired).await
 }
 
 /// Ends a grant under the action's name, unless it has ended.
-async fn end(tx: &Tx<'_>, id: Uuid, action: &'static str) -> Result<Change<Grant>> {
+async fn end(tx: &Tx<'_>, id: Uuid, kind: EventKind) -> Result<Change<Grant>> {
     let query = tx.find::<role_grant::Entity>().filter(role_grant::Column::Id.eq(id));
     let mut row = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the grant"))?;
     if row.until.is_some() {
@@ -103,7 +103,7 @@ async fn end(tx: &Tx<'_>, id: Uuid, action: &'static str) -> Result<Change<Grant
         .await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = entry(action, &row, now, Some(Value::Object(describe(&row))), None);
+    let entry = entry(kind, &row, now, Some(Value::Object(describe(&row))), None);
     Ok(Change::made(row, entry))
 }
 
@@ -158,7 +158,7 @@ fn describe(row: &Grant) -> Map<String, Value> {
     map
 }
 
-fn entry(action: &'static str, row: &Grant, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, row: &Grant, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "role_grant", id: row.id };
-    Entry { action, subject, connection: None, at, before, after, population: 0 }
+    Entry { kind, subject, connection: None, at, before, after, population: 0 }
 }

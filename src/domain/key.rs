@@ -14,7 +14,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::{Action, Actor, Permission, Permissions};
 use crate::context::{App, Change, Credential, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Part, Subject};
+use crate::ledger::{Entry, EventKind, Part, Subject};
 use crate::vault;
 
 pub use api_key::Model as ApiKey;
@@ -104,7 +104,7 @@ pub async fn issue_to(
                     "name": name, "permissions": names, "lastFour": key.last_four, "expiresAt": end,
                     "ownerUserId": key.owner_user_id, "ownerSubject": key.owner_subject,
                 });
-                let entry = entry("api_key.issued", &key, now, after);
+                let entry = entry(EventKind::ApiKeyIssued, &key, now, after);
                 Ok(Change::made(key, entry))
             })
         })
@@ -200,7 +200,7 @@ pub async fn assign(cx: &Cx, id: Uuid, to: Owner) -> Result<ApiKey> {
             (key.owner_user_id, key.owner_subject) = (account(to), subject(to));
             super::save::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
             let after = json!({ "ownerUserId": key.owner_user_id, "ownerSubject": key.owner_subject });
-            let entry = entry("api_key.assigned", &key, now, after);
+            let entry = entry(EventKind::ApiKeyAssigned, &key, now, after);
             Ok(Change::made(key, entry))
         })
     })
@@ -254,7 +254,8 @@ pub async fn revoke(cx: &Cx, id: Uuid) -> Result<ApiKey> {
             let now = tx.now_after(Some(key.created_at));
             key.revoked_at = Some(now);
             super::save::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
-            let entry = entry("api_key.revoked", &key, now, json!({ "name": key.name, "lastFour": key.last_four }));
+            let entry =
+                entry(EventKind::ApiKeyRevoked, &key, now, json!({ "name": key.name, "lastFour": key.last_four }));
             Ok(Change::made(key, entry))
         })
     })
@@ -366,9 +367,9 @@ struct Gate {
     owner_usable: i32,
 }
 
-fn entry(action: &'static str, key: &ApiKey, at: DateTime<Utc>, after: serde_json::Value) -> Entry {
+fn entry(kind: EventKind, key: &ApiKey, at: DateTime<Utc>, after: serde_json::Value) -> Entry {
     Entry {
-        action,
+        kind,
         subject: Subject { kind: "api_key", id: key.id },
         connection: None,
         at,

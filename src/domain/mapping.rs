@@ -21,7 +21,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Subject};
+use crate::ledger::{self, Entry, EventKind, Subject};
 
 /// A mapping in one of its states: the current one, or the last before it was removed.
 pub use role_mapping::Model as Mapping;
@@ -115,7 +115,7 @@ pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewMapping) -> Result<
         }
     }
     open(tx, &row).await?;
-    let entry = entry("role_mapping.created", &row, row.since, None, Some(Value::Object(describe(&row))));
+    let entry = entry(EventKind::RoleMappingCreated, &row, row.since, None, Some(Value::Object(describe(&row))));
     Ok(Change::made(row, entry))
 }
 
@@ -173,7 +173,7 @@ pub(super) async fn edit_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid, edit: &Edit)
     }
     let after = replace(tx, &before, after).await?;
     let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-    let entry = entry("role_mapping.updated", &after, after.since, Some(was), Some(is));
+    let entry = entry(EventKind::RoleMappingUpdated, &after, after.since, Some(was), Some(is));
     Ok(Change::made(after, entry))
 }
 
@@ -193,11 +193,11 @@ pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
 
 pub(super) async fn remove_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    end(tx, mapping_id, "role_mapping.removed").await
+    end(tx, mapping_id, EventKind::RoleMappingRemoved).await
 }
 
 /// Ends a mapping under the action's name, unless it has ended.
-pub(super) async fn end(tx: &Tx<'_>, mapping_id: Uuid, action: &'static str) -> Result<Change<Mapping>> {
+pub(super) async fn end(tx: &Tx<'_>, mapping_id: Uuid, kind: EventKind) -> Result<Change<Mapping>> {
     let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
     if row.until.is_some() {
         return Ok(Change::nothing(row));
@@ -206,7 +206,7 @@ pub(super) async fn end(tx: &Tx<'_>, mapping_id: Uuid, action: &'static str) -> 
     close(tx, &row, now).await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = entry(action, &row, now, Some(Value::Object(describe(&row))), None);
+    let entry = entry(kind, &row, now, Some(Value::Object(describe(&row))), None);
     Ok(Change::made(row, entry))
 }
 
@@ -214,7 +214,7 @@ pub(super) async fn end(tx: &Tx<'_>, mapping_id: Uuid, action: &'static str) -> 
 pub(super) async fn expire(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Change<Mapping>> {
     let row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
     match row.expires_at {
-        Some(at) if at <= tx.now_after(None) => end(tx, mapping_id, "role_mapping.expired").await,
+        Some(at) if at <= tx.now_after(None) => end(tx, mapping_id, EventKind::RoleMappingExpired).await,
         _ => Ok(Change::nothing(row)),
     }
 }
@@ -263,7 +263,7 @@ pub(super) async fn restore_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid, onto: Opt
         ..last
     };
     open(tx, &row).await?;
-    let entry = entry("role_mapping.restored", &row, now, None, Some(Value::Object(describe(&row))));
+    let entry = entry(EventKind::RoleMappingRestored, &row, now, None, Some(Value::Object(describe(&row))));
     Ok(Change::made(row, entry))
 }
 
@@ -457,7 +457,7 @@ fn describe(row: &Mapping) -> Map<String, Value> {
     map
 }
 
-fn entry(action: &'static str, row: &Mapping, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, row: &Mapping, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "role_mapping", id: row.mapping_id };
-    Entry { action, subject, connection: row.connection_id, at, before, after, population: 0 }
+    Entry { kind, subject, connection: row.connection_id, at, before, after, population: 0 }
 }

@@ -13,7 +13,7 @@ use super::event::{self, Owners};
 use crate::authz::{Action, Actor};
 use crate::context::{App, Change, Cx};
 use crate::error::{Error, Result, Rule};
-use crate::ledger::{self, Entry, Subject};
+use crate::ledger::{self, Entry, EventKind, Subject};
 
 pub use organization::Model as Organization;
 
@@ -49,7 +49,7 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
                 .await?;
             ledger::begin_chain(&tx.db, &app.vault, id, now).await?;
             let entry = Entry {
-                action: "organization.created",
+                kind: EventKind::OrganizationCreated,
                 subject: Subject { kind: "organization", id },
                 connection: None,
                 at: now,
@@ -137,7 +137,7 @@ pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
             super::save::<organization::Entity, organization::ActiveModel>(tx, after.clone()).await?;
             let (was, is) = ledger::difference(&describe(&before), &describe(&after));
             let entry = Entry {
-                action: "organization.updated",
+                kind: EventKind::OrganizationUpdated,
                 subject: Subject { kind: "organization", id: after.id },
                 connection: None,
                 at: after.updated_at,

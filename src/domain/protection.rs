@@ -15,7 +15,7 @@ use super::{access, list};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// The management roles that had a holder before the change.
 #[derive(Debug)]
@@ -147,9 +147,9 @@ pub async fn set(cx: &Cx, id: Uuid, protect: bool) -> Result<User> {
                 ..Default::default()
             };
             super::user::write(tx, id, row).await?;
-            let action = if protect { "user.protected" } else { "user.unprotected" };
+            let kind = if protect { EventKind::UserProtected } else { EventKind::UserUnprotected };
             let entry = Entry {
-                action,
+                kind,
                 subject: Subject { kind: "user", id },
                 connection: user.connection_id,
                 at: user.updated_at,

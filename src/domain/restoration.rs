@@ -18,7 +18,7 @@ use super::mapping;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// Deleted groups, in the order in which they were made.
 pub async fn restorable(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<group::Model>> {
@@ -104,7 +104,7 @@ pub(super) async fn restore_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<
         "mappingsBound": bound,
     });
     let entry = Entry {
-        action: "group.restored",
+        kind: EventKind::GroupRestored,
         subject: Subject { kind: "group", id },
         connection: owner,
         at: now,

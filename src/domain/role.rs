@@ -12,7 +12,7 @@ use super::order::{self, By, Place};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Subject};
+use crate::ledger::{self, Entry, EventKind, Subject};
 
 pub use role::Model as Role;
 
@@ -82,7 +82,7 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
                 return Err(Error::invalid("name", "must not be empty"));
             }
             role::Entity::insert(role::ActiveModel::from(role.clone())).exec_without_returning(&tx.db).await?;
-            let entry = entry("role.created", &role, None, Some(Value::Object(describe(&role))));
+            let entry = entry(EventKind::RoleCreated, &role, None, Some(Value::Object(describe(&role))));
             Ok(Change::made(role, entry))
         })
     })
@@ -105,7 +105,7 @@ pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Role> {
             after.updated_at = tx.now_after(Some(before.updated_at));
             super::save::<role::Entity, role::ActiveModel>(tx, after.clone()).await?;
             let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-            let entry = entry("role.updated", &after, Some(was), Some(is));
+            let entry = entry(EventKind::RoleUpdated, &after, Some(was), Some(is));
             Ok(Change::made(after, entry))
         })
     })
@@ -138,7 +138,7 @@ pub(super) async fn delete_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<R
     let mut before = describe(&role);
     before.insert("mappings".into(), json!(ended.first()));
     before.insert("grants".into(), json!(ended.last()));
-    let entry = entry("role.deleted", &role, Some(Value::Object(before)), None);
+    let entry = entry(EventKind::RoleDeleted, &role, Some(Value::Object(before)), None);
     Ok(Change::made(role, entry))
 }
 
@@ -195,9 +195,9 @@ fn describe(role: &Role) -> Map<String, Value> {
     map
 }
 
-fn entry(action: &'static str, role: &Role, before: Option<Value>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, role: &Role, before: Option<Value>, after: Option<Value>) -> Entry {
     Entry {
-        action,
+        kind,
         subject: Subject { kind: "role", id: role.id },
         connection: None,
         at: role.updated_at,

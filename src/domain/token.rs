@@ -18,7 +18,7 @@ use super::organization::Availability;
 use crate::authz::{Action, Actor, Scope, Scopes};
 use crate::context::{App, Change, Credential, Cx, Tx, Use};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 use crate::vault;
 
 pub use scim_token::Model as Token;
@@ -71,7 +71,7 @@ pub async fn issue(
                 let after = json!({
                     "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes, "expiresAt": expires_at,
                 });
-                let entry = entry("scim_token.issued", &token, now, None, Some(after));
+                let entry = entry(EventKind::ScimTokenIssued, &token, now, None, Some(after));
                 Ok(Change::made(token, entry))
             })
         })
@@ -146,7 +146,7 @@ pub async fn rotate(
                 let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
                 let after =
                     json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
-                let entry = entry("scim_token.rotated", &token, now, Some(before), Some(after));
+                let entry = entry(EventKind::ScimTokenRotated, &token, now, Some(before), Some(after));
                 Ok(Change::made(token, entry))
             })
         })
@@ -167,7 +167,8 @@ pub async fn revoke(cx: &Cx, id: Uuid) -> Result<Token> {
             let now = tx.now_after(Some(token.created_at));
             token.revoked_at = Some(now);
             super::save::<scim_token::Entity, scim_token::ActiveModel>(tx, token.clone()).await?;
-            let entry = entry("scim_token.revoked", &token, now, None, Some(json!({ "lastFour": token.last_four })));
+            let entry =
+                entry(EventKind::ScimTokenRevoked, &token, now, None, Some(json!({ "lastFour": token.last_four })));
             Ok(Change::made(token, entry))
         })
     })
@@ -247,14 +248,14 @@ async fn insert(
 }
 
 fn entry(
-    action: &'static str,
+    kind: EventKind,
     token: &Token,
     at: DateTime<Utc>,
     before: Option<serde_json::Value>,
     after: Option<serde_json::Value>,
 ) -> Entry {
     let subject = Subject { kind: "scim_token", id: token.id };
-    Entry { action, subject, connection: Some(token.connection_id), at, before, after, population: 0 }
+    Entry { kind, subject, connection: Some(token.connection_id), at, before, after, population: 0 }
 }
 
 /// Everything about a presented token that decides whether its request is served: one round trip.

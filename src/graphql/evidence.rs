@@ -17,7 +17,7 @@ use crate::context::Cx;
 use crate::domain::evidence::{self, Place, Report};
 use crate::domain::{access, organization};
 use crate::error::{Error, Result};
-use crate::ledger;
+use crate::ledger::{self, EventKind};
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,8 @@ async fn begin(caller: Caller, file: &str, parameters: &BTreeMap<String, String>
         Format::JsonLines => "application/jsonl",
     };
     let extent = extent(&report, format);
-    evidence::record_export(&cx, evidence::EXPORT_STARTED, extent.clone()).await?;
+    // Written before a row leaves, so that an export that broke off shows, too.
+    evidence::record_export(&cx, EventKind::EvidenceExportStarted, extent.clone()).await?;
     let disposition = format!("attachment; filename=\"rolecall-{file}\"");
     let digest = Digest::default();
     let writer = Writer { cx, report, format, extent, digest, rows: 0, state: Next::Head(first) };
@@ -210,7 +211,7 @@ impl Writer {
     async fn signature(&mut self) -> Result<String> {
         let mut extent = std::mem::take(&mut self.extent);
         extent.insert("rows".into(), self.rows.into());
-        evidence::record_export(&self.cx, evidence::EXPORTED, extent).await?;
+        evidence::record_export(&self.cx, EventKind::EvidenceExported, extent).await?;
         let export = Export {
             report: self.report.name().into(),
             parameters: parameters(&self.report),

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{EACH, GENESIS, head, payload_digest, row_hash, row_hash_without_actor_name};
+use super::{EACH, EventKind, GENESIS, head, payload_digest, row_hash, row_hash_without_actor_name};
 use crate::store::Store;
 
 /// Rows read at once.
@@ -219,9 +219,9 @@ fn check_values(row: &event::Model) -> Result<(), &'static str> {
 
 /// The accounts whose earlier rows an erasure emptied.
 fn erased_by(row: &event::Model) -> Vec<Uuid> {
-    match row.action.as_str() {
-        "user.purged" => vec![row.subject_id],
-        "users.deleted_all" => {
+    match EventKind::parse(&row.action) {
+        Some(EventKind::UserPurged) => vec![row.subject_id],
+        Some(EventKind::UsersDeletedAll) => {
             let payload: Option<Value> = row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
             let ids = payload.as_ref().and_then(|payload| payload["before"]["ids"].as_array());
             ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()).collect()

@@ -15,6 +15,7 @@ use rolecall::domain::group::{self, GroupEdit};
 use rolecall::domain::list::Keyset;
 use rolecall::domain::mapping::{self, NewMapping, Target};
 use rolecall::domain::{expiry, role, user};
+use rolecall::ledger::EventKind;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -696,7 +697,7 @@ async fn all_moves_are_told(world: &World, past: &[Day]) {
         access::announce(&world.app).await.unwrap();
     }
     let sql = "SELECT subject_id, payload FROM event WHERE organization_id = $1 AND action = $2 ORDER BY pos";
-    let rows = world.rows(sql, [world.acme.organization.into(), access::ANNOUNCED.into()]).await;
+    let rows = world.rows(sql, [world.acme.organization.into(), EventKind::UserAccessChanged.name().into()]).await;
     let told: Vec<(DateTime<Utc>, Uuid, Value)> = rows
         .iter()
         .map(|row| {

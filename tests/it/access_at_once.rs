@@ -15,6 +15,7 @@ use rolecall::domain::list::Keyset;
 use rolecall::domain::mapping::{self, NewMapping, Target};
 use rolecall::domain::{role, user};
 use rolecall::error::{Error, Result};
+use rolecall::ledger::EventKind;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -124,7 +125,7 @@ async fn edits_at_once_leave_access_that_some_order_explains() {
     let last = world
         .rows(
             "SELECT seq FROM event_sealed WHERE seq IS NOT NULL AND action <> $1 ORDER BY seq DESC LIMIT 1",
-            [access::ANNOUNCED.into()],
+            [EventKind::UserAccessChanged.name().into()],
         )
         .await[0]["seq"]
         .as_i64()
@@ -136,7 +137,7 @@ async fn edits_at_once_leave_access_that_some_order_explains() {
     let mut moves = 0;
     for user in &stage.users {
         let sql = "SELECT payload FROM event WHERE organization_id = $1 AND subject_id = $2 AND action = $3";
-        let values = [world.acme.organization.into(), (*user).into(), access::ANNOUNCED.into()];
+        let values = [world.acme.organization.into(), (*user).into(), EventKind::UserAccessChanged.name().into()];
         let rows = world.rows(sql, values).await;
         let mut told: Vec<Value> =
             rows.iter().map(|row| serde_json::from_str(row["payload"].as_str().unwrap()).unwrap()).collect();

@@ -7,6 +7,7 @@ use rolecall::context::Cx;
 use rolecall::domain::document::MemberChange;
 use rolecall::domain::mapping::{self, NewMapping, Target};
 use rolecall::domain::{access, disconnect, expiry, group, role, user};
+use rolecall::ledger::EventKind;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -40,7 +41,7 @@ async fn announce(world: &World) {
 /// What was told of an account so far: gained, lost and the roles since, by name.
 async fn told(world: &World, user: Uuid) -> Vec<String> {
     let sql = "SELECT payload FROM event WHERE organization_id = $1 AND subject_id = $2 AND action = $3 ORDER BY pos";
-    let values = [world.acme.organization.into(), user.into(), access::ANNOUNCED.into()];
+    let values = [world.acme.organization.into(), user.into(), EventKind::UserAccessChanged.name().into()];
     let names = |roles: &Value| -> String {
         let mut names: Vec<&str> =
             roles.as_array().unwrap().iter().map(|role| role["name"].as_str().unwrap()).collect();
@@ -160,7 +161,7 @@ async fn a_large_group_is_told_page_by_page_and_nobody_twice() {
     group::change(cx, ward, |_| Ok(edit.clone())).await.unwrap();
     announce(&world).await;
     let sql = "SELECT subject_id FROM event WHERE organization_id = $1 AND action = $2";
-    let rows = world.rows(sql, [world.acme.organization.into(), access::ANNOUNCED.into()]).await;
+    let rows = world.rows(sql, [world.acme.organization.into(), EventKind::UserAccessChanged.name().into()]).await;
     let mut counted: BTreeMap<String, usize> = BTreeMap::new();
     for row in &rows {
         *counted.entry(row["subject_id"].to_string()).or_default() += 1;

@@ -13,6 +13,7 @@ use async_graphql::parser::types::{FieldDefinition, TypeDefinition, TypeKind, Ty
 use clap::{Args, Command};
 use rolecall::authz::Permission;
 use rolecall::config::{ServeArgs, StoreArgs};
+use rolecall::ledger::EventKind;
 use serde_json::json;
 
 use crate::world::World;
@@ -170,6 +171,16 @@ fn generated_pages_list_the_user_errors() {
         writeln!(table, "| `{code}` | {what} |").unwrap();
     }
     check_part("docs/graphql/errors.md", "codes of userErrors", &table);
+}
+
+#[test]
+fn generated_pages_list_the_events() {
+    let mut table = "| event | what happened |\n|---|---|\n".to_owned();
+    for kind in EventKind::ALL {
+        let mark = if kind.is_deprovisioning() { " *" } else { "" };
+        writeln!(table, "| `{}`{mark} | {} |", kind.name(), kind.description().trim()).unwrap();
+    }
+    check_part("docs/events.md", "kinds of events", &table);
 }
 
 /// The upper-case words that stand alone in quotes in the sources of a folder, its tests left out.

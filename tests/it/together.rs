@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use rolecall::context::{Change, Cx};
 use rolecall::error::{Error, Result};
-use rolecall::ledger::{Entry, Subject};
+use rolecall::ledger::{Entry, EventKind, Subject};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
 use uuid::Uuid;
@@ -31,7 +31,7 @@ const FATES: [Fate; 4] = [Fate::Holds, Fate::Fails, Fate::Panics, Fate::Abandone
 
 fn noted(at: DateTime<Utc>) -> Entry {
     Entry {
-        action: "test.noted",
+        kind: EventKind::AccessPreviewed,
         subject: Subject { kind: "test", id: Uuid::now_v7() },
         connection: None,
         at,
@@ -85,7 +85,7 @@ async fn all_that_one_write_does_has_one_instant_that_follows_every_other_change
     let after = world.rows(version, []).await[0]["schema_version"].as_i64().unwrap();
     assert_eq!(after - before, 2, "what was made again was undone before");
     assert!(matches!(overtake(100).await, Err(Error::Busy(_))), "nobody tries for ever");
-    assert_eq!(world.count("event WHERE action = 'test.noted'", []).await, 2);
+    assert_eq!(world.count("event WHERE action = 'access.previewed'", []).await, 2);
     world.end().await;
 }
 
@@ -137,7 +137,7 @@ async fn a_write_that_fails_panics_or_is_abandoned_takes_no_other_down() {
     assert_eq!(held, 20);
     let after = world.rows(version, []).await[0]["schema_version"].as_i64().unwrap();
     assert_eq!(after - before, held, "what is told to hold holds, and nothing else");
-    assert_eq!(world.count("event WHERE action = 'test.noted'", []).await, held);
+    assert_eq!(world.count("event WHERE action = 'access.previewed'", []).await, held);
     world.end().await;
 }
 

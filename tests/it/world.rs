@@ -9,6 +9,7 @@ use reqwest::{Method, StatusCode};
 use rolecall::bootstrap::{self, Bootstrapped};
 use rolecall::config::Config;
 use rolecall::context::{App, Cx};
+use rolecall::ledger::EventKind;
 use rolecall::{ledger, server};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value as Sql};
 use serde_json::{Value, json};
@@ -177,6 +178,9 @@ impl World {
 
     /// Every chain in the database, walked from its beginning.
     async fn verify(&self) {
+        for row in self.rows("SELECT DISTINCT action FROM event", []).await {
+            assert!(row["action"].as_str().and_then(EventKind::parse).is_some(), "{row} has no kind");
+        }
         for row in self.rows("SELECT slug FROM organization", []).await {
             let slug = row["slug"].as_str().unwrap();
             let organization = rolecall::domain::organization::by_slug(&self.app, slug).await.unwrap().unwrap();

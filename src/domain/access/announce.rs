@@ -17,10 +17,7 @@ use super::{Moment, definition, watermark};
 use crate::context::{App, Change, Cx, Followed};
 use crate::domain::list;
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Subject};
-
-/// The action of the events told here: the account `subject` holds other roles since the change that it names.
-pub const ANNOUNCED: &str = "user.access_changed";
+use crate::ledger::{self, Entry, EventKind, Subject};
 
 /// Rows of the ledger looked at together: few, so that requests do not wait long behind them.
 const EVENTS: u64 = 100;
@@ -166,6 +163,110 @@ struct Touched {
     id: Uuid,
 }
 
+/// How an event may change which accounts hold which roles.
+enum AccessEffect {
+    None,
+    /// Its subject is an account that may have gained or lost roles.
+    Account,
+    /// It lists the accounts that it deleted.
+    Accounts,
+    /// It lists the members that came to or went from its subject, a group.
+    Members,
+    /// All members of its subject, a group, may have gained or lost roles.
+    Group,
+    /// The mappings and grants that it opened or closed tell.
+    Intervals,
+}
+
+/// Which effect each kind of event has.
+fn effect_on_access(kind: EventKind) -> AccessEffect {
+    use EventKind as Kind;
+    match kind {
+        Kind::UserCreated
+        | Kind::UserSuspended
+        | Kind::UserReactivated
+        | Kind::UserDeleted
+        | Kind::UserRestored
+        | Kind::UserRevived
+        | Kind::UserAdoptionProposed
+        | Kind::UserAdoptionDismissed
+        | Kind::UserAdopted => AccessEffect::Account,
+        Kind::UsersDeletedAll => AccessEffect::Accounts,
+        Kind::GroupCreated | Kind::GroupUpdated | Kind::GroupMembersChanged => AccessEffect::Members,
+        Kind::GroupDeleted | Kind::GroupRestored => AccessEffect::Group,
+        Kind::AccessChanged
+        | Kind::RoleDeleted
+        | Kind::ConnectionDeleted
+        | Kind::RoleMappingCreated
+        | Kind::RoleMappingUpdated
+        | Kind::RoleMappingRemoved
+        | Kind::RoleMappingExpired
+        | Kind::RoleMappingRestored
+        | Kind::RoleGrantCreated
+        | Kind::RoleGrantRemoved
+        | Kind::RoleGrantExpired => AccessEffect::Intervals,
+        Kind::UserUpdated
+        | Kind::UserPurged
+        | Kind::UserProtected
+        | Kind::UserUnprotected
+        | Kind::UserAccessChanged
+        | Kind::UsersReleased
+        | Kind::GroupsReleased
+        | Kind::OrganizationCreated
+        | Kind::OrganizationUpdated
+        | Kind::ConnectionCreated
+        | Kind::ConnectionUpdated
+        | Kind::ConnectionActivated
+        | Kind::ConnectionDeactivated
+        | Kind::ConnectionHealthChanged
+        | Kind::ConnectionSyncSkipped
+        | Kind::ConnectionReconciliationSkipped
+        | Kind::ScimTokenIssued
+        | Kind::ScimTokenRotated
+        | Kind::ScimTokenRevoked
+        | Kind::ApiKeyIssued
+        | Kind::ApiKeyAssigned
+        | Kind::ApiKeyRevoked
+        | Kind::SchemaExtensionRegistered
+        | Kind::SchemaExtensionRemoved
+        | Kind::RoleCreated
+        | Kind::RoleUpdated
+        | Kind::AccessPreviewed
+        | Kind::SyncRunRequested
+        | Kind::SyncRunCancelled
+        | Kind::SyncRunApproved
+        | Kind::SyncRunSucceeded
+        | Kind::SyncRunWaiting
+        | Kind::SyncRunFailed
+        | Kind::SyncRunEnded
+        | Kind::ReconciliationStarted
+        | Kind::ReconciliationSucceeded
+        | Kind::ReconciliationRefused
+        | Kind::ReconciliationFailed
+        | Kind::ReconciliationSeenAgain
+        | Kind::FindingOpened
+        | Kind::FindingReopened
+        | Kind::FindingGone
+        | Kind::FindingResolved
+        | Kind::FindingAccepted
+        | Kind::FindingAcceptanceEnded
+        | Kind::FailureOpened
+        | Kind::FailureAssigned
+        | Kind::FailureRetried
+        | Kind::FailureRetryBegun
+        | Kind::FailureRetryFailed
+        | Kind::FailureResolved
+        | Kind::FailureDismissed
+        | Kind::BulkJobCreated
+        | Kind::BulkJobCancelled
+        | Kind::BulkJobCompleted
+        | Kind::BulkJobEnded
+        | Kind::BulkJobStopped
+        | Kind::EvidenceExportStarted
+        | Kind::EvidenceExported => AccessEffect::None,
+    }
+}
+
 /// Whom and what each of these rows may have moved: what its subject and its values name, and what the mappings and
 /// grants are for that it opened or closed.
 async fn causes(cx: &Cx, rows: Vec<Event>) -> Result<Vec<Cause>> {
@@ -183,33 +284,32 @@ async fn causes(cx: &Cx, rows: Vec<Event>) -> Result<Vec<Cause>> {
             let subject = edit["subject"]["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_default();
             parts.push((edit["action"].as_str().unwrap_or_default(), subject, Some(edit.clone())));
         }
-        for (action, subject, payload) in parts {
+        for (name, subject, payload) in parts {
             let ids = |side: &str, key: &str| ids(payload.as_ref(), side, key);
-            match action {
-                ANNOUNCED | "user.updated" | "user.protected" | "user.unprotected" | "user.purged" => {}
-                "users.deleted_all" => cause.users.extend(ids("before", "ids")),
-                action if action.starts_with("user.") => {
+            // A later version of this program has written what has no kind here.
+            let Some(kind) = EventKind::parse(name) else { continue };
+            match effect_on_access(kind) {
+                AccessEffect::None => {}
+                AccessEffect::Account => {
                     cause.users.insert(subject);
                 }
-                action if action.starts_with("group.") => {
-                    // What a group took along is told by its intervals; so is what an erased row does not tell any more.
-                    if action == "group.deleted" || action == "group.restored" || payload.is_none() {
-                        cause.groups.insert(subject);
-                    } else {
-                        let members = ids("before", "members").into_iter().chain(ids("after", "members"));
-                        came_or_went.push((n, subject, members.collect()));
-                    }
+                AccessEffect::Accounts => cause.users.extend(ids("before", "ids")),
+                AccessEffect::Members if payload.is_some() => {
+                    let members = ids("before", "members").into_iter().chain(ids("after", "members"));
+                    came_or_went.push((n, subject, members.collect()));
                     edits.insert(cause.event.id);
                 }
-                "access.changed" | "role.deleted" | "connection.deleted" => {
+                // What a group took along is told by its intervals; so is what an erased row does not tell any more.
+                AccessEffect::Group | AccessEffect::Members => {
+                    cause.groups.insert(subject);
                     edits.insert(cause.event.id);
                 }
-                // Why somebody has it decides nothing about who does.
-                "role_mapping.updated" if payload.as_ref().is_some_and(only_reasons) => {}
-                action if action.starts_with("role_mapping.") || action.starts_with("role_grant.") => {
+                // Why an account has a role decides nothing about which accounts do.
+                AccessEffect::Intervals
+                    if kind == EventKind::RoleMappingUpdated && payload.as_ref().is_some_and(only_reasons) => {}
+                AccessEffect::Intervals => {
                     edits.insert(cause.event.id);
                 }
-                _ => {}
             }
         }
     }
@@ -415,7 +515,7 @@ async fn told(cx: &Cx, causes: &[Cause], moves: &BTreeMap<(Uuid, Uuid), Held>) -
         after.insert("lost".into(), shown(&mut held.before.difference(&held.after)).into());
         after.insert("cause".into(), json!({ "event": cause.id, "action": cause.action, "at": cause.at }));
         let entry = Entry {
-            action: ANNOUNCED,
+            kind: EventKind::UserAccessChanged,
             subject: Subject { kind: "user", id: *user },
             connection: owners.get(user).copied().flatten(),
             at: cause.at,

@@ -19,7 +19,7 @@ use crate::authz::Action;
 use crate::context::{Cx, clock};
 use crate::error::{Error, Result};
 
-pub use announce::{ANNOUNCED, announce, announced_through};
+pub use announce::{announce, announced_through};
 pub use explain::{Explanation, Gap, explain};
 pub(super) use holders::has_holder;
 pub use holders::{count_holders, holders};

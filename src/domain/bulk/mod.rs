@@ -22,7 +22,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::{Action, Permission};
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 pub use bulk_job::{Model as Job, State};
 
@@ -160,7 +160,7 @@ pub async fn submit(cx: &Cx, job: Uuid, lines: i64) -> Result<Job> {
                 let now = tx.now_after(Some(row.created_at));
                 (row.state, row.lines, row.until) = (State::Queued, lines, DateTime::UNIX_EPOCH);
                 super::save::<bulk_job::Entity, bulk_job::ActiveModel>(tx, row.clone()).await?;
-                let entry = entry("bulk_job.created", job, now, json!({ "lines": lines }));
+                let entry = entry(EventKind::BulkJobCreated, job, now, json!({ "lines": lines }));
                 Ok(Change::made(row, entry))
             })
         })
@@ -193,9 +193,9 @@ async fn locked(tx: &Tx<'_>, job: Uuid) -> Result<Job> {
     super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the bulk job"))
 }
 
-fn entry(action: &'static str, job: Uuid, at: DateTime<Utc>, after: serde_json::Value) -> Entry {
+fn entry(kind: EventKind, job: Uuid, at: DateTime<Utc>, after: serde_json::Value) -> Entry {
     Entry {
-        action,
+        kind,
         subject: Subject { kind: "bulk_job", id: job },
         connection: None,
         at,
@@ -260,7 +260,7 @@ pub async fn cancel(cx: &Cx, id: Uuid) -> Result<Job> {
                 }
                 row.state = State::Cancelling;
                 super::save::<bulk_job::Entity, bulk_job::ActiveModel>(tx, row.clone()).await?;
-                let entry = entry("bulk_job.cancelled", id, tx.now_after(Some(row.created_at)), json!({}));
+                let entry = entry(EventKind::BulkJobCancelled, id, tx.now_after(Some(row.created_at)), json!({}));
                 Ok(Change::made(row, entry))
             })
         })

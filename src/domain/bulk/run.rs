@@ -22,6 +22,7 @@ use crate::context::{App, Change, Cx};
 use crate::context::{BULK_JOBS, Lease};
 use crate::domain::key;
 use crate::error::Result;
+use crate::ledger::EventKind;
 
 pub use bulk_line::Model as Line;
 
@@ -212,12 +213,12 @@ impl Claim {
                     .filter(bulk_line::Column::Result.is_null());
                 undone.exec(&tx.db).await?;
                 let after = json!({ "done": job.done, "failed": job.failed, "because": because });
-                let action = match state {
-                    State::Completed => "bulk_job.completed",
-                    State::Cancelled => "bulk_job.ended",
-                    _ => "bulk_job.stopped",
+                let kind = match state {
+                    State::Completed => EventKind::BulkJobCompleted,
+                    State::Cancelled => EventKind::BulkJobEnded,
+                    _ => EventKind::BulkJobStopped,
                 };
-                Ok(Change::made((), entry(action, job.id, now, after)))
+                Ok(Change::made((), entry(kind, job.id, now, after)))
             })
         })
         .await

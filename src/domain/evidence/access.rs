@@ -13,6 +13,7 @@ use crate::context::Cx;
 use crate::domain::access::{self, Holding, Moment};
 use crate::domain::event::values;
 use crate::error::Result;
+use crate::ledger::EventKind;
 
 pub const COLUMNS: &[&str] = &[
     "user_id",
@@ -120,7 +121,7 @@ async fn roles_at(cx: &Cx, ids: BTreeSet<Uuid>, at: DateTime<Utc>) -> Result<Has
     let since = cx
         .find::<event::Entity>()
         .filter(event::Column::SubjectId.is_in(ids))
-        .filter(event::Column::Action.eq("role.updated"))
+        .filter(event::Column::Action.eq(EventKind::RoleUpdated.name()))
         .filter(event::Column::At.gt(at))
         .order_by_desc(event::Column::Pos);
     for change in since.all(cx.db()).await? {

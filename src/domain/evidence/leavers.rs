@@ -156,3 +156,16 @@ pub async fn read(cx: &Cx, from: DateTime<Utc>, to: DateTime<Utc>, place: Option
     });
     Ok(Batch { rows: rows.collect(), next })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::EventKind;
+
+    #[test]
+    fn index_holds_every_deprovisioning() {
+        for kind in EventKind::ALL {
+            assert_eq!(LEFT.contains(&format!("'{}'", kind.name())), kind.is_deprovisioning(), "{}", kind.name());
+        }
+    }
+}

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::authz::Action;
 use crate::context::{Change, Cx};
 use crate::error::Result;
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 pub use leavers::{Leaver, Revocation, leavers, revocation};
 
@@ -136,22 +136,17 @@ pub async fn read(cx: &Cx, report: &Report, from: Option<Place>) -> Result<Batch
     }
 }
 
-/// The action of an export that has begun: written before a row leaves, so that one that broke off shows, too.
-pub const EXPORT_STARTED: &str = "evidence.export_started";
-/// The action of an export that was read out, with the number of its rows.
-pub const EXPORTED: &str = "evidence.exported";
-
 /// Tells the ledger that evidence is read out: which, of when, and how much of it.
 ///
 /// # Errors
 /// Without a row in the ledger nothing is to be read out.
-pub async fn record_export(cx: &Cx, action: &'static str, extent: Map<String, Value>) -> Result<()> {
+pub async fn record_export(cx: &Cx, kind: EventKind, extent: Map<String, Value>) -> Result<()> {
     cx.allow(Action::ReadLedger, None)?;
     let extent = &Value::Object(extent);
     cx.write(move |tx| {
         Box::pin(async move {
             let entry = Entry {
-                action,
+                kind,
                 subject: Subject { kind: "organization", id: cx.organization() },
                 connection: None,
                 at: tx.now_after(None),

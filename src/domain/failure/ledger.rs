@@ -5,17 +5,17 @@ use sea_orm::ActiveEnum;
 use serde_json::{Value, json};
 
 use super::{Failure, State};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 pub fn entry(
-    action: &'static str,
+    kind: EventKind,
     failure: &Failure,
     at: DateTime<Utc>,
     before: Option<Value>,
     after: Option<Value>,
 ) -> Entry {
     let subject = Subject { kind: "failure", id: failure.id };
-    Entry { action, subject, connection: Some(failure.connection_id), at, before, after, population: 0 }
+    Entry { kind, subject, connection: Some(failure.connection_id), at, before, after, population: 0 }
 }
 
 pub fn opened(failure: &Failure, at: DateTime<Utc>) -> Entry {
@@ -23,15 +23,15 @@ pub fn opened(failure: &Failure, at: DateTime<Utc>) -> Entry {
         "operation": failure.operation, "cause": failure.cause.to_value(), "reason": failure.reason,
         "field": failure.field, "userId": failure.user_id, "groupId": failure.group_id,
     });
-    entry("failure.opened", failure, at, None, Some(told))
+    entry(EventKind::FailureOpened, failure, at, None, Some(told))
 }
 
 pub fn closed(failure: &Failure, at: DateTime<Utc>) -> Entry {
-    let action = match failure.state {
-        State::Dismissed => "failure.dismissed",
-        _ => "failure.resolved",
+    let kind = match failure.state {
+        State::Dismissed => EventKind::FailureDismissed,
+        _ => EventKind::FailureResolved,
     };
     let resolution = failure.resolution.map(|resolution| resolution.to_value());
     let told = json!({ "resolution": resolution, "count": failure.count });
-    entry(action, failure, at, None, Some(told))
+    entry(kind, failure, at, None, Some(told))
 }

@@ -30,7 +30,7 @@ use super::{connection, document, giving};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::hex;
+use crate::ledger::{EventKind, hex};
 use crate::vault;
 use ledger::{closed, entry};
 
@@ -265,7 +265,7 @@ pub async fn assign(cx: &Cx, id: Uuid, to: Option<&str>) -> Result<Failure> {
             let after = Failure { assigned_to: to.clone(), ..before.clone() };
             super::save::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
             let (was, is) = (json!({ "assignedTo": before.assigned_to }), json!({ "assignedTo": to }));
-            let entry = entry("failure.assigned", &after, now, Some(was), Some(is));
+            let entry = entry(EventKind::FailureAssigned, &after, now, Some(was), Some(is));
             Ok(Change::made(after, entry))
         })
     })
@@ -302,7 +302,7 @@ pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
                 };
                 super::save::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
                 let told = json!({ "requestId": after.retry_request_id });
-                let entry = entry("failure.retried", &after, now, None, Some(told));
+                let entry = entry(EventKind::FailureRetried, &after, now, None, Some(told));
                 Ok(Change::made(after, entry))
             })
         })

@@ -23,6 +23,7 @@ use crate::domain::live_index::found_by_user_name;
 use crate::domain::organization::{self, Availability, Organization};
 use crate::domain::{document, list, token};
 use crate::error::{Error, Result};
+use crate::ledger::EventKind;
 use crate::ledger::hex;
 
 /// An attempt that was not heard of for so long has died. Longer than any may take.
@@ -225,19 +226,15 @@ impl Claim {
     /// The attempt was refused in turn, for this reason, or could not be made (none). Another one follows on the
     /// published schedule where the cause is one that passes.
     pub async fn failed(&self, refusal: Option<(&str, Option<&str>, Option<&str>)>) -> Result<()> {
-        self.open_again(refusal, "failure.retry_failed").await
+        self.open_again(refusal, EventKind::FailureRetryFailed).await
     }
 
     /// A run has begun that reads everything again: its end tells what became of it.
     pub async fn begun(&self) -> Result<()> {
-        self.open_again(None, "failure.retry_begun").await
+        self.open_again(None, EventKind::FailureRetryBegun).await
     }
 
-    async fn open_again(
-        &self,
-        refusal: Option<(&str, Option<&str>, Option<&str>)>,
-        action: &'static str,
-    ) -> Result<()> {
+    async fn open_again(&self, refusal: Option<(&str, Option<&str>, Option<&str>)>, kind: EventKind) -> Result<()> {
         let refusal = &refusal;
         let again = self.cx.write(move |tx| {
             Box::pin(async move {
@@ -274,7 +271,7 @@ impl Claim {
                     "cause": after.cause.to_value(), "reason": after.reason, "attempts": after.attempts,
                     "nextAttemptAt": after.next_attempt_at, "requestId": self.request_id,
                 });
-                let entry = super::entry(action, &after, now, None, Some(told));
+                let entry = super::entry(kind, &after, now, None, Some(told));
                 Ok(Change::made(true, entry))
             })
         });

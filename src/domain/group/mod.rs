@@ -28,7 +28,7 @@ use super::schema::ResourceType;
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, INSTANT, Part, Subject};
+use crate::ledger::{self, Entry, EventKind, INSTANT, Part, Subject};
 
 use members::{Delta, Moved, One, apply, lock_for_nesting};
 pub(super) use members::{OPEN, check_nesting, lock_organization, moved_by, open};
@@ -125,7 +125,7 @@ pub async fn create(cx: &Cx, attributes: Map<String, Value>, members: Vec<String
             if !bound.is_empty() {
                 after.insert("mappingsBound".into(), json!(bound));
             }
-            let entry = entry("group.created", &group, None, Some(Value::Object(after)));
+            let entry = entry(EventKind::GroupCreated, &group, None, Some(Value::Object(after)));
             Ok(Change::made(group, entry))
         })
     })
@@ -211,9 +211,9 @@ pub(super) async fn change_in(
     };
     write(tx, id, row).await?;
     let (mut was, mut is) = (Map::new(), Map::new());
-    let mut action = "group.members_changed";
+    let mut kind = EventKind::GroupMembersChanged;
     if old != document {
-        action = "group.updated";
+        kind = EventKind::GroupUpdated;
         if let (Value::Object(before), Value::Object(after)) = ledger::difference(&old, &document) {
             (was, is) = (before, after);
         }
@@ -224,7 +224,7 @@ pub(super) async fn change_in(
         }
     }
     moved.tell(&mut was, &mut is);
-    let entry = entry(action, &after, Some(Value::Object(was)), Some(Value::Object(is)));
+    let entry = entry(kind, &after, Some(Value::Object(was)), Some(Value::Object(is)));
     Ok(Change::made(after, entry))
 }
 
@@ -270,7 +270,7 @@ fn one_member(tx: &Tx<'_>, cx: &Cx, before: Group, one: One) -> Change<Group> {
     let after = Group { updated_at: now, ..before };
     let (mut was, mut is) = (Map::new(), Map::new());
     Moved::of(one).tell(&mut was, &mut is);
-    let entry = entry("group.members_changed", &after, Some(Value::Object(was)), Some(Value::Object(is)));
+    let entry = entry(EventKind::GroupMembersChanged, &after, Some(Value::Object(was)), Some(Value::Object(is)));
     Change::of_parts(after, entry, vec![main, moved]).settled_by(|group, written| {
         (group.version, group.updated_at) = (written.version, written.at);
     })
@@ -310,7 +310,7 @@ pub(super) async fn delete_in(
     let before = json!({
         "attributes": group.attributes()?, "memberships": memberships, "nestings": nestings, "mappings": mappings,
     });
-    let entry = Entry { at: now, ..entry("group.deleted", &group, Some(before), None) };
+    let entry = Entry { at: now, ..entry(EventKind::GroupDeleted, &group, Some(before), None) };
     Ok(Change::made((), entry))
 }
 
@@ -407,12 +407,15 @@ pub(super) async fn write(tx: &Tx<'_>, id: Uuid, row: group::ActiveModel) -> Res
     Ok(())
 }
 
-fn entry(action: &'static str, group: &Group, before: Option<Value>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, group: &Group, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "group", id: group.id };
-    let population = match action {
-        "group.created" => 1,
-        "group.deleted" => -1,
-        _ => 0,
-    };
-    Entry { action, subject, connection: group.connection_id, at: group.updated_at, before, after, population }
+    Entry {
+        kind,
+        subject,
+        connection: group.connection_id,
+        at: group.updated_at,
+        before,
+        after,
+        population: kind.population(),
+    }
 }

@@ -13,7 +13,7 @@ use super::{Health, State};
 use crate::context::{App, Change, Cx};
 use crate::domain::{locked, save};
 use crate::error::Result;
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 /// Connections that are judged together.
 const AT_ONCE: usize = 200;
@@ -109,7 +109,7 @@ async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
             };
             let told = |state: State, reasons: &Value| json!({ "health": state.to_value(), "reasons": reasons });
             let entry = Entry {
-                action: "connection.health_changed",
+                kind: EventKind::ConnectionHealthChanged,
                 subject: Subject { kind: "connection", id: health.connection },
                 connection: Some(health.connection),
                 at: row.since_at,

@@ -28,7 +28,7 @@ use crate::domain::event;
 use crate::domain::list;
 use crate::domain::user::parse;
 use crate::error::Result;
-use crate::ledger::ADOPTED;
+use crate::ledger::EventKind;
 use crate::reads;
 
 /// Things looked at at once.
@@ -141,18 +141,28 @@ impl History {
     }
 
     fn tell(&mut self, row: &rows::Model, connection: Uuid) {
+        let kind = EventKind::parse(&row.action);
         if row.at <= self.until {
-            self.gone = row.action == "user.deleted" || (self.gone && !BRINGS_BACK.contains(&row.action.as_str()));
+            let back = kind.is_some_and(EventKind::brings_account_back);
+            self.gone = kind == Some(EventKind::UserDeleted) || (self.gone && !back);
             return;
         }
         let own = row.actor_kind == "CONNECTION" && row.actor_id.as_deref() == Some(connection.to_string().as_str());
         // Whoever accepts that a connection takes an account over lets it have its say.
-        let own = own || row.action == ADOPTED;
-        match (row.action.as_str(), own) {
-            ("user.deleted", true) => (self.gone, self.restored) = (true, false),
-            ("user.deleted", false) => (self.deleted, self.restored) = (true, false),
-            ("user.restored", false) => (self.deleted, self.restored) = (false, true),
-            ("user.created" | "user.revived" | "user.reactivated" | "user.updated", true) => {
+        let own = own || kind == Some(EventKind::UserAdopted);
+        match (kind, own) {
+            (Some(EventKind::UserDeleted), true) => (self.gone, self.restored) = (true, false),
+            (Some(EventKind::UserDeleted), false) => (self.deleted, self.restored) = (true, false),
+            (Some(EventKind::UserRestored), false) => (self.deleted, self.restored) = (false, true),
+            (
+                Some(
+                    EventKind::UserCreated
+                    | EventKind::UserRevived
+                    | EventKind::UserReactivated
+                    | EventKind::UserUpdated,
+                ),
+                true,
+            ) => {
                 (self.gone, self.deleted, self.restored) = (false, false, false);
             }
             _ => {}
@@ -163,7 +173,7 @@ impl History {
             _ => Map::new(),
         };
         let (before, after) = (object(before), object(after));
-        if !TELLS_ATTRIBUTES.contains(&row.action.as_str()) {
+        if !kind.is_some_and(EventKind::tells_attributes) {
             return;
         }
         let names: BTreeSet<&String> = before.keys().chain(after.keys()).filter(|name| *name != "schemas").collect();
@@ -199,13 +209,6 @@ impl History {
         differences
     }
 }
-
-/// Actions after which an account is there.
-const BRINGS_BACK: [&str; 4] = ["user.created", "user.revived", "user.restored", ADOPTED];
-
-/// Actions whose rows tell attributes before and after.
-const TELLS_ATTRIBUTES: [&str; 7] =
-    ["user.created", "user.updated", "user.suspended", "user.reactivated", "user.revived", "user.restored", ADOPTED];
 
 async fn users(cx: &Cx, connection: Uuid, ids: &[Uuid], known: &Known, outcome: &mut Outcome) -> Result<()> {
     let rows = cx

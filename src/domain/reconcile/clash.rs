@@ -15,6 +15,7 @@ use super::{Finding, Kind, LIVE, Source, State, described, entry};
 use crate::context::{App, Change, Cx};
 use crate::domain::{document, locked, save};
 use crate::error::Result;
+use crate::ledger::EventKind;
 
 /// Findings that one sweep looks at.
 const BATCH_SIZE: u64 = 500;
@@ -74,7 +75,7 @@ pub async fn open_name_clash(cx: &Cx, clash: &NameClash) -> Result<()> {
                 decided_at: None,
                 decided_by: None,
             };
-            let told = entry("finding.opened", &row, now, described(&row));
+            let told = entry(EventKind::FindingOpened, &row, now, described(&row));
             finding::Entity::insert(row.into_active_model()).exec_without_returning(&tx.db).await?;
             Ok(Change::made((), told))
         })
@@ -129,7 +130,7 @@ pub async fn close_settled_clashes(app: &Arc<App>) -> Result<u64> {
                     let now = tx.now_after(Some(before.last_seen_at));
                     let after = Finding { state: State::Gone, decided_at: Some(now), ..before };
                     save::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
-                    Ok(Change::made(1, entry("finding.gone", &after, now, described(&after))))
+                    Ok(Change::made(1, entry(EventKind::FindingGone, &after, now, described(&after))))
                 })
             })
             .await?;

@@ -32,7 +32,7 @@ use super::list::{self, Keyset, Slice};
 use crate::authz::Action;
 use crate::context::Cx;
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 use crate::vault;
 use diff::Differs;
 use export::Trouble;
@@ -119,15 +119,15 @@ enum Named<'a> {
 }
 
 /// What the ledger tells of a finding: ids and codes, never whom it is about.
-fn entry(action: &'static str, finding: &Finding, at: DateTime<Utc>, after: Value) -> Entry {
+fn entry(kind: EventKind, finding: &Finding, at: DateTime<Utc>, after: Value) -> Entry {
     let subject = Subject { kind: "finding", id: finding.id };
     let connection = Some(finding.connection_id);
-    Entry { action, subject, connection, at, before: None, after: Some(after), population: 0 }
+    Entry { kind, subject, connection, at, before: None, after: Some(after), population: 0 }
 }
 
-fn run_entry(action: &'static str, run: &Run, at: DateTime<Utc>, after: Value) -> Entry {
+fn run_entry(kind: EventKind, run: &Run, at: DateTime<Utc>, after: Value) -> Entry {
     let subject = Subject { kind: "reconciliation", id: run.id };
-    Entry { action, subject, connection: Some(run.connection_id), at, before: None, after: Some(after), population: 0 }
+    Entry { kind, subject, connection: Some(run.connection_id), at, before: None, after: Some(after), population: 0 }
 }
 
 fn described(finding: &Finding) -> Value {

@@ -25,7 +25,7 @@ use crate::domain::protection::{self, Watch};
 use crate::domain::schema::ResourceType;
 use crate::domain::{adoption, connection, extension, giving, group, locked, save, text, user};
 use crate::error::{Error, Result};
-use crate::ledger::Entry;
+use crate::ledger::{Entry, EventKind};
 
 /// Acceptances ended in one sweep.
 const AT_ONCE: u64 = 500;
@@ -276,7 +276,7 @@ async fn decide(
     save::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
     let mut told = described(&after);
     told["resolution"] = json!(resolution.to_value());
-    change.followed.push(followed(tx, cx, entry("finding.resolved", &after, now, told)));
+    change.followed.push(followed(tx, cx, entry(EventKind::FindingResolved, &after, now, told)));
     Ok(change.map(|()| after))
 }
 
@@ -304,7 +304,7 @@ async fn accept(
     save::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
     let mut told = described(&after);
     told["acceptedUntil"] = json!(until);
-    let entry = entry("finding.accepted", &after, now, told);
+    let entry = entry(EventKind::FindingAccepted, &after, now, told);
     Ok(Change::made(after, entry))
 }
 
@@ -418,7 +418,7 @@ pub async fn reopen_due(app: &Arc<App>) -> Result<u64> {
                     let after = reopened(before);
                     save::<finding::Entity, finding::ActiveModel>(tx, after.clone()).await?;
                     let told = described(&after);
-                    Ok(Change::made(true, entry("finding.acceptance_ended", &after, at, told)))
+                    Ok(Change::made(true, entry(EventKind::FindingAcceptanceEnded, &after, at, told)))
                 })
             })
             .await;

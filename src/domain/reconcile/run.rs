@@ -25,7 +25,7 @@ use crate::authz::Action;
 use crate::context::{Change, Cx, Followed, Tx};
 use crate::domain::{connection, extension, locked, save};
 use crate::error::{Error, Result};
-use crate::ledger::Entry;
+use crate::ledger::{Entry, EventKind};
 use crate::vault;
 
 /// One that was not heard of for so long has died.
@@ -246,7 +246,7 @@ pub(super) async fn open(tx: &Tx<'_>, cx: &Cx, asked: Asked) -> Result<Change<Ru
     }
     renew(tx, cx, &run).await?;
     let told = json!({ "source": source.to_value(), "scope": scope.to_value() });
-    let entry = run_entry("reconciliation.started", &run, now, told);
+    let entry = run_entry(EventKind::ReconciliationStarted, &run, now, told);
     Ok(Change::made(run, entry))
 }
 
@@ -295,12 +295,12 @@ pub(super) async fn finished(
     let counts = Counts { rows, unread, ..counts };
     let done = Run { state, counts: json!(counts), reason, finished_at: Some(now), ..run };
     save::<reconciliation::Entity, reconciliation::ActiveModel>(tx, done.clone()).await?;
-    let action = match state {
-        RunState::Succeeded => "reconciliation.succeeded",
-        RunState::Refused => "reconciliation.refused",
-        _ => "reconciliation.failed",
+    let kind = match state {
+        RunState::Succeeded => EventKind::ReconciliationSucceeded,
+        RunState::Refused => EventKind::ReconciliationRefused,
+        _ => EventKind::ReconciliationFailed,
     };
-    let entry = run_entry(action, &done, now, json!({ "counts": counts }));
+    let entry = run_entry(kind, &done, now, json!({ "counts": counts }));
     Ok((done, entry))
 }
 
@@ -391,14 +391,14 @@ async fn seen(
                 let reopened = before.state != State::Open && after.state == State::Open;
                 if reopened {
                     written.reopened += 1;
-                    events.push(told(tx, cx, entry("finding.reopened", &after, now, described(&after))));
+                    events.push(told(tx, cx, entry(EventKind::FindingReopened, &after, now, described(&after))));
                 }
                 save::<finding::Entity, finding::ActiveModel>(tx, after).await?;
             }
             None if written.opened < room => {
                 written.opened += 1;
                 let row = new(tx, found, key, run, now);
-                events.push(told(tx, cx, entry("finding.opened", &row, now, described(&row))));
+                events.push(told(tx, cx, entry(EventKind::FindingOpened, &row, now, described(&row))));
                 fresh.push(row.into_active_model());
             }
             None => {}
@@ -414,7 +414,9 @@ async fn seen(
 fn kept<T>(run: &Run, now: DateTime<Utc>, looked: usize, value: T, events: Vec<Followed>) -> Change<T> {
     match events.is_empty() {
         false => Change::followed(value, events),
-        true => Change::made(value, run_entry("reconciliation.seen_again", run, now, json!({ "findings": looked }))),
+        true => {
+            Change::made(value, run_entry(EventKind::ReconciliationSeenAgain, run, now, json!({ "findings": looked })))
+        }
     }
 }
 
@@ -561,7 +563,7 @@ async fn not_seen(
             false => Finding { detail: json!(left), last_run_id: run.id, ..before },
         };
         if after.state == State::Gone {
-            events.push(told(tx, cx, entry("finding.gone", &after, now, described(&after))));
+            events.push(told(tx, cx, entry(EventKind::FindingGone, &after, now, described(&after))));
         }
         save::<finding::Entity, finding::ActiveModel>(tx, after).await?;
     }

@@ -14,7 +14,7 @@ use crate::authz::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::{connection, locked, save};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 pub use reconciliation_schedule::Model as Schedule;
 
@@ -61,7 +61,8 @@ pub async fn set_schedule(cx: &Cx, id: Uuid, interval_minutes: Option<i32>) -> R
                 }
             }
             let told = |minutes: Option<i32>| Some(json!({ "reconciliationIntervalMinutes": minutes }));
-            let entry = Entry { before: told(before), ..entry("connection.updated", id, now, told(interval_minutes)) };
+            let entry =
+                Entry { before: told(before), ..entry(EventKind::ConnectionUpdated, id, now, told(interval_minutes)) };
             Ok(Change::made(connection, entry))
         })
     })
@@ -114,7 +115,7 @@ async fn begin_one(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<()> {
                 Box::pin(async move {
                     take_turn(tx, id, Some(now)).await?;
                     let after = Some(json!({ "reason": reason }));
-                    let skipped = entry("connection.reconciliation_skipped", id, tx.now_after(None), after);
+                    let skipped = entry(EventKind::ConnectionReconciliationSkipped, id, tx.now_after(None), after);
                     Ok(Change::made((), skipped))
                 })
             })
@@ -155,7 +156,7 @@ pub(super) async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-fn entry(action: &'static str, id: Uuid, at: DateTime<Utc>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, id: Uuid, at: DateTime<Utc>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "connection", id };
-    Entry { action, subject, connection: Some(id), at, before: None, after, population: 0 }
+    Entry { kind, subject, connection: Some(id), at, before: None, after, population: 0 }
 }

@@ -24,6 +24,7 @@ use crate::domain::organization;
 use crate::domain::pull_source::{self, Learned};
 use crate::domain::reconcile::source::{self, Compared, Theirs};
 use crate::error::{Error, Result};
+use crate::ledger::EventKind;
 use crate::repeats::Success;
 
 /// A server that was not heard of for so long has died.
@@ -369,13 +370,13 @@ impl Claim {
                     pull_source::learn(tx, run.connection_id, learned, now).await?;
                 }
                 let after = json!({ "mode": run.mode.to_value(), "counts": self.counts, "reason": reason });
-                let action = match state {
-                    State::Succeeded => "sync_run.succeeded",
-                    State::Waiting => "sync_run.waiting",
-                    State::Failed => "sync_run.failed",
-                    _ => "sync_run.ended",
+                let kind = match state {
+                    State::Succeeded => EventKind::SyncRunSucceeded,
+                    State::Waiting => EventKind::SyncRunWaiting,
+                    State::Failed => EventKind::SyncRunFailed,
+                    _ => EventKind::SyncRunEnded,
                 };
-                let entry = entry(action, &run, now, after);
+                let entry = entry(kind, &run, now, after);
                 let compared = match (state, &self.compared) {
                     (State::Waiting, _) => None,
                     (State::Succeeded, Some(compared)) => source::close(tx, &run, Ok(compared)).await?,

@@ -28,7 +28,7 @@ use super::{organization, reconcile};
 use crate::authz::Action;
 use crate::context::{App, Change, Cx, Followed, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Subject};
+use crate::ledger::{Entry, EventKind, Subject};
 
 pub use sync_run::{Mode, Model as Run, State};
 
@@ -196,7 +196,7 @@ async fn begin(
     if inserted == 0 {
         return Ok(None);
     }
-    let entry = entry("sync_run.requested", &run, now, json!({ "mode": mode.to_value() }));
+    let entry = entry(EventKind::SyncRunRequested, &run, now, json!({ "mode": mode.to_value() }));
     Ok(Some(Change::made(run, entry)))
 }
 
@@ -322,7 +322,7 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
                         let why = json!({ "reason": skipped.unwrap_or("RUN_NOT_ENDED") });
                         let subject = Subject { kind: "connection", id: connection_id };
                         let entry = Entry {
-                            action: "connection.sync_skipped",
+                            kind: EventKind::ConnectionSyncSkipped,
                             subject,
                             connection: Some(connection_id),
                             at,
@@ -464,7 +464,7 @@ pub async fn cancel(cx: &Cx, id: Uuid) -> Result<Run> {
                     compared = reconcile::source::close(tx, &run, Err(CANCELLED)).await?;
                 }
                 super::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run.clone()).await?;
-                let entry = entry("sync_run.cancelled", &run, now, json!({}));
+                let entry = entry(EventKind::SyncRunCancelled, &run, now, json!({}));
                 let mut change = Change::made(run, entry);
                 let (request_id, requested_at) = (tx.request_id(), cx.requested_at);
                 let told = compared.map(|entry| Followed { request_id, requested_at, entry });
@@ -493,7 +493,7 @@ pub async fn approve(cx: &Cx, id: Uuid) -> Result<Run> {
                 let now = tx.now_after(Some(run.created_at));
                 (run.state, run.approved, run.until) = (State::Queued, true, DateTime::UNIX_EPOCH);
                 super::save::<sync_run::Entity, sync_run::ActiveModel>(tx, run.clone()).await?;
-                let entry = entry("sync_run.approved", &run, now, json!({ "reason": run.reason }));
+                let entry = entry(EventKind::SyncRunApproved, &run, now, json!({ "reason": run.reason }));
                 Ok(Change::made(run, entry))
             })
         })
@@ -511,9 +511,9 @@ async fn open(tx: &Tx<'_>, id: Uuid) -> Result<Run> {
     }
 }
 
-fn entry(action: &'static str, run: &Run, at: DateTime<Utc>, after: Value) -> Entry {
+fn entry(kind: EventKind, run: &Run, at: DateTime<Utc>, after: Value) -> Entry {
     Entry {
-        action,
+        kind,
         subject: Subject { kind: "sync_run", id: run.id },
         connection: Some(run.connection_id),
         at,

@@ -26,7 +26,7 @@ use super::{adoption, document, key};
 use crate::authz::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, Part, Subject};
+use crate::ledger::{self, Entry, EventKind, Part, Subject};
 
 use read::one;
 pub use read::{GroupOf, Listed, by_ids, count, get, groups_of, list, listed, ordered, search, sees_users};
@@ -119,11 +119,11 @@ async fn make(cx: &Cx, ty: &ResourceType, owner: Option<Uuid>, document: &Map<St
                     None if known.active => Err(Error::Taken { field: "externalId" }),
                     None => {
                         let active = document::active(document) == Some(true);
-                        let action = if active { "user.reactivated" } else { "user.updated" };
+                        let kind = if active { EventKind::UserReactivated } else { EventKind::UserUpdated };
                         let old = known.attributes()?;
-                        update(tx, ty, known, &old, document.clone(), action)
+                        update(tx, ty, known, &old, document.clone(), kind)
                     }
-                    Some(_) => revive(tx, ty, known, document.clone(), "user.revived").await,
+                    Some(_) => revive(tx, ty, known, document.clone(), EventKind::UserRevived).await,
                 };
             }
             insert(tx, ty, owner, document.clone())
@@ -206,7 +206,7 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
     if user.active {
         parts.push(activation_opened(tx, user.id, user.connection_id, now));
     }
-    let entry = entry("user.created", &user, None, Some(Value::Object(document)));
+    let entry = entry(EventKind::UserCreated, &user, None, Some(Value::Object(document)));
     Ok(Change::of_parts(user, entry, parts))
 }
 
@@ -263,29 +263,29 @@ async fn changed(
     let Some(attributes) = edit(&before, &old)? else { return Ok(Change::nothing(before)) };
     let mut document = document::normalize_from(ty, &old, attributes)?;
     complete_active(&mut document, before.active);
-    let action = match (before.active, document::active(&document).unwrap_or(before.active)) {
-        (true, false) => "user.suspended",
-        (false, true) => "user.reactivated",
-        _ => "user.updated",
+    let kind = match (before.active, document::active(&document).unwrap_or(before.active)) {
+        (true, false) => EventKind::UserSuspended,
+        (false, true) => EventKind::UserReactivated,
+        _ => EventKind::UserUpdated,
     };
-    if action != "user.suspended" {
-        return update(tx, ty, before, &old, document, action);
+    if kind != EventKind::UserSuspended {
+        return update(tx, ty, before, &old, document, kind);
     }
     if before.protected && cx.confined_to().is_some() {
         return Err(protection::protected());
     }
     if cx.confined_to().is_none() {
-        return update(tx, ty, before, &old, document, action);
+        return update(tx, ty, before, &old, document, kind);
     }
     if !tx.locks {
-        let mut change = update(tx, ty, before, &old, document, action)?;
+        let mut change = update(tx, ty, before, &old, document, kind)?;
         if let Some(main) = change.parts.first_mut() {
             main.only_if(protection::NOBODY_WATCHED);
         }
         return Ok(change);
     }
     let watch = Watch::begin(cx, tx).await?;
-    let mut change = update(tx, ty, before, &old, document, action)?;
+    let mut change = update(tx, ty, before, &old, document, kind)?;
     // The watch looks at what the change has done, so that is written now.
     change.write_now(tx).await?;
     watch.end(cx, tx).await?;
@@ -299,13 +299,13 @@ fn update(
     before: User,
     old: &Map<String, Value>,
     document: Map<String, Value>,
-    action: &'static str,
+    kind: EventKind,
 ) -> Result<Change<User>> {
     if *old == document {
         return Ok(Change::nothing(before));
     }
     let owner = before.connection_id;
-    rewrite(tx, ty, before, owner, old, document, action)
+    rewrite(tx, ty, before, owner, old, document, kind)
 }
 
 /// Puts `document` in the place of `old`, for the same owner or a new one.
@@ -316,7 +316,7 @@ pub(super) fn rewrite(
     owner: Option<Uuid>,
     old: &Map<String, Value>,
     mut document: Map<String, Value>,
-    action: &'static str,
+    kind: EventKind,
 ) -> Result<Change<User>> {
     complete_active(&mut document, before.active);
     let now = tx.now_after(Some(before.updated_at));
@@ -366,7 +366,7 @@ pub(super) fn rewrite(
         parts.push(key::ended_with(tx, after.id, now));
     }
     let (was, is) = ledger::difference(old, &document);
-    let entry = entry(action, &after, Some(was), Some(is));
+    let entry = entry(kind, &after, Some(was), Some(is));
     Ok(Change::of_parts(after, entry, parts))
 }
 
@@ -376,7 +376,7 @@ pub(super) async fn revive(
     ty: &ResourceType,
     before: User,
     mut document: Map<String, Value>,
-    action: &'static str,
+    kind: EventKind,
 ) -> Result<Change<User>> {
     complete_active(&mut document, before.active);
     let now = tx.now_after(before.deleted_at);
@@ -395,7 +395,7 @@ pub(super) async fn revive(
     if after.active {
         open_activations(tx, &[after.id], after.connection_id, now).await?;
     }
-    let entry = entry(action, &after, None, Some(Value::Object(document)));
+    let entry = entry(kind, &after, None, Some(Value::Object(document)));
     Ok(Change::made(after, entry))
 }
 
@@ -448,7 +448,7 @@ pub(super) async fn delete_in(tx: &Tx<'_>, user: User) -> Result<Change<()>> {
     let before = json!({
         "attributes": user.attributes()?, "memberships": memberships, "grants": grants, "apiKeysEnded": keys,
     });
-    let entry = Entry { at: now, ..entry("user.deleted", &user, Some(before), None) };
+    let entry = Entry { at: now, ..entry(EventKind::UserDeleted, &user, Some(before), None) };
     Ok(Change::made((), entry))
 }
 
@@ -461,7 +461,7 @@ pub(super) async fn suspend_in(tx: &Tx<'_>, ty: &ResourceType, user: User) -> Re
     let mut document = old.clone();
     document.insert("active".into(), false.into());
     let document = document::normalize(ty, document)?;
-    update(tx, ty, user, &old, document, "user.suspended")
+    update(tx, ty, user, &old, document, EventKind::UserSuspended)
 }
 
 /// Ends every open interval of these accounts in `table`; returns how many.
@@ -495,12 +495,15 @@ pub(super) async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) ->
     Ok(query.into_partial_model::<User>().one(&tx.db).await?)
 }
 
-fn entry(action: &'static str, user: &User, before: Option<Value>, after: Option<Value>) -> Entry {
+fn entry(kind: EventKind, user: &User, before: Option<Value>, after: Option<Value>) -> Entry {
     let subject = Subject { kind: "user", id: user.id };
-    let population = match action {
-        "user.created" | "user.revived" | "user.restored" | ledger::ADOPTED => 1,
-        "user.deleted" => -1,
-        _ => 0,
-    };
-    Entry { action, subject, connection: user.connection_id, at: user.updated_at, before, after, population }
+    Entry {
+        kind,
+        subject,
+        connection: user.connection_id,
+        at: user.updated_at,
+        before,
+        after,
+        population: kind.population(),
+    }
 }
