@@ -438,7 +438,7 @@ impl Source {
     }
 }
 
-/// Whether so much may be lost by one list only after somebody approved it.
+/// Whether a list takes away so much that a person has to approve it: `lost` of `total` accounts or memberships.
 fn is_doubtful(lost: u64, total: u64, percent: u64) -> bool {
     lost > FLOOR && lost * 100 > total * percent || lost >= total && total >= SMALLEST_WHOLE
 }

@@ -86,7 +86,7 @@ async fn all_that_one_write_does_has_one_instant_that_follows_every_other_change
     let after = world.rows(version, []).await[0]["schema_version"].as_i64().unwrap();
     assert_eq!(after - before, 2, "what was made again was undone before");
     let given_up = overtake(100).await;
-    assert!(matches!(given_up, Err(Error::Busy(_))), "{given_up:?}: nobody tries for ever");
+    assert!(matches!(given_up, Err(Error::Busy(_))), "{given_up:?}: a write gives up after some attempts");
     assert_eq!(world.count("event WHERE action = 'access.previewed'", []).await, 2);
     world.end().await;
 }

@@ -26,7 +26,8 @@ async fn approve(here: &World, run: &Value) -> Value {
     ended(&here.acme, &run["id"]).await
 }
 
-/// 400 people, of whom 20 take a name that is there, 20 a name that is listed twice, and 20 have a wrong attribute.
+/// The source lists 400 people. 60 of them fail: 20 have the user name of an account that was made by hand, 20 have the
+/// user name of another listed person, and 20 have no user name.
 #[tokio::test]
 async fn each_failure_is_counted_once_and_predicted() {
     let here = reader().await;
