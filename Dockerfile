@@ -5,7 +5,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN cargo build --locked --profile dist --bin rolecall
+RUN cargo build --locked --profile dist --features jemalloc --bin rolecall
 
 FROM debian:bookworm-slim
 # Certificates of public authorities: for issuers, SCIM sources and PostgreSQL over TLS.

@@ -10,13 +10,13 @@ test *names:
 # Only the tests, on SQLite, with nextest where it is installed
 quick *names:
     if command -v cargo-nextest >/dev/null; then \
-      ROLECALL_TEST_DATABASE=sqlite cargo nextest run --workspace {{ names }}; else \
-      ROLECALL_TEST_DATABASE=sqlite cargo test --workspace -- {{ names }}; fi
+      ROLECALL_TEST_DATABASE=sqlite cargo nextest run --workspace --features otlp {{ names }}; else \
+      ROLECALL_TEST_DATABASE=sqlite cargo test --workspace --features otlp -- {{ names }}; fi
 
 # Format and lints
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets --features otlp -- -D warnings
 
 # Licences, banned and duplicate dependencies
 deny:
@@ -37,4 +37,4 @@ serve *options:
 
 # The optimized program, target/dist/rolecall
 dist:
-    cargo build --locked --profile dist
+    cargo build --locked --profile dist --features jemalloc

@@ -1,66 +1,76 @@
-//! The one way to call out. Somebody else's words decide where a call goes (a setting, a document that another server
-//! sent), so no call may become a way into the network that this server stands in: names that lead to private
-//! addresses are refused when they are resolved, redirects and proxies are not followed, the answer has a size and
-//! the whole call a time.
+//! The only HTTP client for requests to other servers. Input from outside decides the address of a
+//! request (a setting, a document that another server sent), so no request may reach the private
+//! network of this server (server-side request forgery): host names that resolve to private
+//! addresses are refused, redirects and proxies are not followed, and the size of the answer and
+//! the time of the whole request are limited.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+#[cfg(feature = "otlp")]
+use reqwest::header::HeaderMap;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use crate::trace_context::{SPAN_TARGET, TraceContext};
 
 /// How long a call may take as a whole, unless its caller gives it another time.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take as a part of that, TLS included, in hundredths; so that it shows what stood still.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take as a part of that, TLS included, in hundredths; so that the error
+/// can tell which phase took too long.
 const CONNECT_SHARE: u32 = 60;
-/// How long a second look at an address that did not answer may take.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long the diagnosis of an address that did not answer may take.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A client for one purpose.
 #[derive(Debug)]
-pub struct Outbound {
+pub struct GuardedClient {
     client: Client,
     private: bool,
     /// How long connecting may take, TLS included.
     connect_limit: Duration,
 }
 
-impl Outbound {
-    /// A client; with `private` it may call plain HTTP and addresses of private networks too.
+impl GuardedClient {
+    /// A client; with `private` it may also use plain HTTP and addresses of private networks.
     ///
     /// # Errors
     /// One line for the operator, when the system's trusted certificates cannot be used.
     pub fn new(private: bool) -> Result<Self, String> {
-        Self::within(private, TIMEOUT)
+        Self::with_time_limit(private, DEFAULT_TIMEOUT)
     }
 
     /// A client whose calls are given `limit` by their caller.
     ///
     /// # Errors
-    /// As [`Outbound::new`].
-    pub fn within(private: bool, limit: Duration) -> Result<Self, String> {
-        let connect_limit = limit.min(TIMEOUT) * CONNECT_SHARE / 100;
+    /// As [`GuardedClient::new`].
+    pub fn with_time_limit(private: bool, limit: Duration) -> Result<Self, String> {
+        let connect_limit = limit.min(DEFAULT_TIMEOUT) * CONNECT_SHARE / 100;
         let client = Client::builder()
-            .timeout(TIMEOUT)
+            .timeout(DEFAULT_TIMEOUT)
             .connect_timeout(connect_limit)
             .redirect(Policy::none())
             .no_proxy()
             .https_only(!private)
             .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")));
-        let client = if private { client } else { client.dns_resolver(Public) };
-        let client = client.build().map_err(|error| format!("cannot make an HTTPS client: {}", causes(&error)))?;
+        let client = if private { client } else { client.dns_resolver(PublicResolver) };
+        let client = client
+            .build()
+            .map_err(|error| format!("cannot make an HTTPS client: {}", error_chain(&error)))?;
         Ok(Self { client, private, connect_limit })
     }
 
     /// What is at `url`, if it is there and not longer than `max` bytes.
     ///
     /// # Errors
-    /// One line that says what was in the way.
-    pub async fn get(&self, url: &Url, max: usize) -> Result<Vec<u8>, String> {
+    /// One line that says why it failed.
+    pub async fn get_bytes(&self, url: &Url, max: usize) -> Result<Vec<u8>, String> {
         let request = self.client.get(url.clone()).header("accept", "application/json");
-        let answer = self.send(url, request, max).await?;
+        let answer = self.send_traced("GET", url, request, max).await?;
         if answer.status != StatusCode::OK {
             return Err(format!("{url}: answered {}", answer.status));
         }
@@ -71,9 +81,22 @@ impl Outbound {
     ///
     /// # Errors
     /// One line that says why nothing was answered.
-    pub async fn get_as(&self, url: &Url, authorization: &str, time: Duration, max: usize) -> Result<Answer, String> {
-        let request = self.client.get(url.clone()).timeout(time).header("authorization", authorization);
-        self.send(url, request.header("accept", "application/scim+json, application/json"), max).await
+    pub async fn get_as(
+        &self,
+        url: &Url,
+        authorization: &str,
+        time: Duration,
+        max: usize,
+    ) -> Result<HttpAnswer, String> {
+        let request =
+            self.client.get(url.clone()).timeout(time).header("authorization", authorization);
+        self.send_traced(
+            "GET",
+            url,
+            request.header("accept", "application/scim+json, application/json"),
+            max,
+        )
+        .await
     }
 
     /// What `url` answers to a form.
@@ -86,16 +109,82 @@ impl Outbound {
         fields: &[(&str, &str)],
         authorization: Option<&str>,
         max: usize,
-    ) -> Result<Answer, String> {
+    ) -> Result<HttpAnswer, String> {
         let mut request = self.client.post(url.clone()).header("accept", "application/json");
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form(fields));
-        self.send(url, request, max).await
+        let request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(encode_form(fields));
+        self.send_traced("POST", url, request, max).await
     }
 
-    async fn send(&self, url: &Url, request: RequestBuilder, max: usize) -> Result<Answer, String> {
+    /// What `url` answers to `body`: a call that is in no trace, because what exports traces
+    /// must not make more of them.
+    ///
+    /// # Errors
+    /// One line that says why nothing was answered.
+    #[cfg(feature = "otlp")]
+    pub async fn post_untraced(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        max: usize,
+    ) -> Result<HttpAnswer, String> {
+        let request = self.client.post(url.clone()).headers(headers).body(body);
+        self.send_request(url, request, max).await
+    }
+
+    /// Sends a request as a part of the trace of what needs it. Neither path nor query of the URL
+    /// are told: they may name a person.
+    async fn send_traced(
+        &self,
+        method: &'static str,
+        url: &Url,
+        mut request: RequestBuilder,
+        max: usize,
+    ) -> Result<HttpAnswer, String> {
+        let span = tracing::debug_span!(
+            target: SPAN_TARGET,
+            "http call",
+            otel.kind = "client",
+            otel.name = method,
+            otel.status_code = Empty,
+            http.request.method = method,
+            http.response.status_code = Empty,
+            server.address = url.host_str(),
+            server.port = url.port_or_known_default(),
+            "error.type" = Empty,
+        );
+        if let Some(place) = TraceContext::from_span(&span) {
+            request = request.headers(place.to_headers());
+        }
+        let answer = self.send_request(url, request, max).instrument(span.clone()).await;
+        match &answer {
+            Ok(answer) => {
+                let status = answer.status;
+                span.record("http.response.status_code", status.as_u16());
+                if status.is_client_error() || status.is_server_error() {
+                    span.record("error.type", status.as_str());
+                    span.record("otel.status_code", "ERROR");
+                }
+            }
+            Err(_) => {
+                span.record("error.type", "no answer");
+                span.record("otel.status_code", "ERROR");
+            }
+        }
+        answer
+    }
+
+    async fn send_request(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+        max: usize,
+    ) -> Result<HttpAnswer, String> {
         let host = url.host_str().unwrap_or_default();
         // An address needs no resolving, so the resolver does not see it.
         let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
@@ -103,20 +192,33 @@ impl Outbound {
             return Err(format!("{host}: the address is not public"));
         }
         let began = Instant::now();
-        let told = |error: reqwest::Error| match error.is_timeout() {
-            true => format!("{host}: an answer began, but did not end within {:.1} s", began.elapsed().as_secs_f32()),
-            false => format!("{host}: {}", causes(&error.without_url())),
+        let told = |error: reqwest::Error| {
+            if error.is_timeout() {
+                format!(
+                    "{host}: an answer began, but did not end within {:.1} s",
+                    began.elapsed().as_secs_f32()
+                )
+            } else {
+                format!("{host}: {}", error_chain(&error.without_url()))
+            }
         };
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) if error.is_timeout() => {
-                return Err(format!("{host}: {}", self.silence(url, error.is_connect(), began.elapsed()).await));
+                return Err(format!(
+                    "{host}: {}",
+                    self.describe_silence(url, error.is_connect(), began.elapsed()).await
+                ));
             }
             Err(error) => return Err(told(error)),
         };
-        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-        let mut answer =
-            Answer { status: response.status(), retry_after: retry_after.map(Into::into), body: Vec::new() };
+        let retry_after =
+            response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let mut answer = HttpAnswer {
+            status: response.status(),
+            retry_after: retry_after.map(Into::into),
+            body: Vec::new(),
+        };
         while let Some(chunk) = response.chunk().await.map_err(told)? {
             if answer.body.len() + chunk.len() > max {
                 return Err(format!("{host}: the answer is longer than {max} bytes"));
@@ -126,23 +228,36 @@ impl Outbound {
         Ok(answer)
     }
 
-    /// What an address that did not answer in time did not do: accept a connection, agree on TLS, or answer.
-    async fn silence(&self, url: &Url, connecting: bool, waited: Duration) -> String {
+    /// What an address that did not answer in time did not do: accept a connection, agree on TLS,
+    /// or answer.
+    async fn describe_silence(&self, url: &Url, connecting: bool, waited: Duration) -> String {
         let (limit, waited) = (self.connect_limit.as_secs_f32(), waited.as_secs_f32());
         if !connecting {
             return format!("a connection was made, but no answer came within {waited:.1} s");
         }
         let port = url.port_or_known_default().unwrap_or_default();
-        let Ok(found) =
-            tokio::net::lookup_host((url.host_str().unwrap_or_default().trim_matches(['[', ']']), port)).await
+        let Ok(found) = tokio::net::lookup_host((
+            url.host_str().unwrap_or_default().trim_matches(['[', ']']),
+            port,
+        ))
+        .await
         else {
             return format!("the name was not resolved within {limit:.1} s");
         };
-        let found: Vec<_> = found.filter(|address| self.private || is_public(address.ip())).collect();
-        match tokio::time::timeout(LOOK, tokio::net::TcpStream::connect(found.as_slice())).await {
-            Ok(Ok(_)) => format!("port {port} accepts connections, but TLS was not agreed on within {limit:.1} s"),
+        let found: Vec<_> =
+            found.filter(|address| self.private || is_public(address.ip())).collect();
+        match tokio::time::timeout(
+            DIAGNOSIS_TIMEOUT,
+            tokio::net::TcpStream::connect(found.as_slice()),
+        )
+        .await
+        {
+            Ok(Ok(_)) => format!(
+                "port {port} accepts connections, but TLS was not agreed on within {limit:.1} s"
+            ),
             _ => format!(
-                "no connection to port {port} within {limit:.1} s: nothing answers there, or a firewall drops what is sent"
+                "no connection to port {port} within {limit:.1} s: nothing answers there, or a \
+                 firewall drops what is sent"
             ),
         }
     }
@@ -150,7 +265,7 @@ impl Outbound {
 
 /// What was answered.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: StatusCode,
     /// When to ask again, as the other side wrote it.
     pub retry_after: Option<String>,
@@ -158,14 +273,14 @@ pub struct Answer {
 }
 
 /// Fields as a form is sent (application/x-www-form-urlencoded).
-pub fn form(fields: &[(&str, &str)]) -> String {
+pub fn encode_form(fields: &[(&str, &str)]) -> String {
     // A URL's query is written the same way.
     let encoded = Url::parse_with_params("x:/", fields).ok();
     encoded.and_then(|url| url.query().map(Into::into)).unwrap_or_default()
 }
 
 /// An error with what caused it.
-fn causes(error: &dyn Error) -> String {
+fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -175,23 +290,27 @@ fn causes(error: &dyn Error) -> String {
     text
 }
 
-/// Resolves names by the system, and refuses one that leads anywhere but to the public internet. The addresses that
-/// were judged are those that are connected to.
-struct Public;
+/// Resolves names by the system, and refuses one that leads anywhere but to the public internet.
+/// The addresses that were judged are those that are connected to.
+struct PublicResolver;
 
-impl Resolve for Public {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             if !found.iter().all(|address| is_public(address.ip())) {
-                return Err(format!("{} leads to an address that is not public", name.as_str()).into());
+                return Err(
+                    format!("{} leads to an address that is not public", name.as_str()).into()
+                );
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
 
-/// Whether an address belongs to the public internet (IANA's registries of special-purpose addresses).
+/// Whether an address belongs to the public internet (IANA's registries of special-purpose
+/// addresses).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -209,7 +328,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || a == 0
         || (a == 100 && (64..128).contains(&b))
         || (a, b, c) == (192, 0, 0)
-        // Sinks of the name service (RFC 7534, RFC 7535), multicast relays (RFC 7450), 6to4 relays (RFC 7526).
+        // Sinks of the name service (RFC 7534, RFC 7535), multicast relays (RFC 7450), 6to4 relays
+        // (RFC 7526).
         || [(192, 31, 196), (192, 175, 48), (192, 52, 193), (192, 88, 99)].contains(&(a, b, c))
         // Benchmarks (RFC 2544), multicast, reserved, broadcast.
         || (a == 198 && (18..20).contains(&b))
@@ -219,21 +339,24 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, c, _, e, f, high, low] = address.segments();
-    let embedded = |high: u16, low: u16| is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    let embedded = |high: u16, low: u16| {
+        is_public_v4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
+    };
     match (a, b, c) {
-        // Addresses of version 4 that are carried in version 6: translated (RFC 6052), where only 64:ff9b::/96 leads to
-        // the public internet and 64:ff9b:1::/48 (RFC 8215) into a local network; 6to4 (RFC 3056).
+        // Addresses of version 4 that are carried in version 6: translated (RFC 6052), where only
+        // 64:ff9b::/96 leads to the public internet and 64:ff9b:1::/48 (RFC 8215) into a local
+        // network; 6to4 (RFC 3056).
         (0x64, 0xff9b, 0) => address.segments()[3..6] == [0, 0, 0] && embedded(high, low),
         (0x2002, _, _) => embedded(b, c),
-        // Protocols (RFC 2928; Teredo, ORCHID and others), documentation (RFC 3849, RFC 9637), sinks of the name service
-        // (RFC 7534).
+        // Protocols (RFC 2928; Teredo, ORCHID and others), documentation (RFC 3849, RFC 9637),
+        // sinks of the name service (RFC 7534).
         (0x2001, 0x0000..=0x01ff | 0x0db8, _) => false,
         (0x3fff, 0x0000..=0x0fff, _) => false,
         (0x2620, 0x004f, 0x8000) => false,
         // ISATAP (RFC 5214) in any network.
         _ if e & 0xfcff == 0 && f == 0x5efe => a & 0xe000 == 0x2000 && embedded(high, low),
-        // All other special ranges (discard-only, segment routing, unique local, link-local, multicast) are outside
-        // 2000::/3, from which global addresses are assigned.
+        // All other special ranges (discard-only, segment routing, unique local, link-local,
+        // multicast) are outside 2000::/3, from which global addresses are assigned.
         _ => a & 0xe000 == 0x2000,
     }
 }
@@ -245,10 +368,18 @@ mod tests {
     #[test]
     fn addresses_of_private_networks_are_told_from_public_ones() {
         let judged = |text: &str| is_public(text.parse().unwrap());
-        for public in ["8.8.8.8", "172.15.0.1", "100.63.0.1", "100.128.0.1", "198.20.0.1", "223.255.255.255"] {
+        for public in
+            ["8.8.8.8", "172.15.0.1", "100.63.0.1", "100.128.0.1", "198.20.0.1", "223.255.255.255"]
+        {
             assert!(judged(public), "{public}");
         }
-        for public in ["2606:4700::1111", "2a00:1450::8a", "64:ff9b::808:808", "2002:808:808::1", "2620:4f:8001::1"] {
+        for public in [
+            "2606:4700::1111",
+            "2a00:1450::8a",
+            "64:ff9b::808:808",
+            "2002:808:808::1",
+            "2620:4f:8001::1",
+        ] {
             assert!(judged(public), "{public}");
         }
         let private = [
@@ -311,5 +442,41 @@ mod tests {
         for private in private {
             assert!(!judged(private), "{private}");
         }
+    }
+}
+
+#[cfg(all(test, feature = "otlp"))]
+mod trace_tests {
+    use axum::Router;
+    use axum::routing::any;
+    use opentelemetry::trace::TracerProvider;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    /// Answers with the header `traceparent` of the request.
+    async fn echo_traceparent(headers: HeaderMap) -> Vec<u8> {
+        headers.get("traceparent").map(|value| value.as_bytes().to_vec()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn call_carries_the_trace_on() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let serving = axum::serve(listener, Router::new().fallback(any(echo_traceparent)));
+        tokio::spawn(serving.into_future());
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let client = GuardedClient::new(true).unwrap();
+        let caller = tracing::info_span!("caller");
+        let trace = TraceContext::from_span(&caller).unwrap().to_headers()["traceparent"].clone();
+        let sent = client.get_bytes(&url, 100).instrument(caller).await.unwrap();
+        let (sent, trace) = (String::from_utf8(sent).unwrap(), trace.to_str().unwrap());
+        assert_eq!(sent[..36], trace[..36], "the same trace");
+        assert_ne!(sent, trace, "the call has a span of its own");
+        let untraced = client.post_untraced(&url, HeaderMap::new(), Vec::new(), 100).await.unwrap();
+        assert_eq!(untraced.body, b"");
     }
 }

@@ -1,8 +1,9 @@
 //! Connections of clients: accepted, limited, closed.
 //!
-//! A client that sends half a head, or nothing, holds a descriptor. So a head has a time limit and a size, and when
-//! the places of this process are taken, a new connection takes the place of one that waits for a request: the oldest
-//! one of the address that has the most. What must never enter: anything about a request's content.
+//! A client that sends half a request head, or nothing, occupies a file descriptor. So a head has a
+//! time limit and a size limit. When the limit of connections is reached, a new connection replaces
+//! one that waits for a request: the longest idle one of the address that has the most. What must
+//! never enter: anything about a request's content.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -30,7 +31,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 
-/// How long a client may take for the head of a request, and how long a connection may wait for the next one.
+/// How long a client may take for the head of a request, and how long a connection may wait for the
+/// next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest head, in bytes: the URI and all headers.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -47,37 +49,37 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The open connections of a listener.
 #[derive(Debug)]
-struct Connections {
-    open: Mutex<HashMap<u64, Entry>>,
+struct OpenConnections {
+    open: Mutex<HashMap<u64, ConnectionEntry>>,
     max: usize,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ConnectionEntry {
     address: IpAddr,
     /// Since when it waits for a request.
     idle_since: Instant,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
 }
 
-/// What a connection is at.
+/// What a connection does at present.
 #[derive(Debug, Default)]
-struct Activity {
+struct ConnectionActivity {
     /// Requests that are being answered; a stream or a WebSocket counts for as long as it lasts.
     requests: AtomicUsize,
-    /// Closes it, for another connection that needs its place.
+    /// Closes it, to free its place for another connection.
     evict: Notify,
 }
 
 /// The place of one connection. It is free again when the last holder has dropped it.
 #[derive(Debug, Clone)]
-pub struct ConnectionPlace(Arc<Place>);
+pub struct ConnectionPlace(Arc<PlaceState>);
 
 #[derive(Debug)]
-struct Place {
-    connections: Arc<Connections>,
+struct PlaceState {
+    connections: Arc<OpenConnections>,
     id: u64,
-    activity: Arc<Activity>,
+    activity: Arc<ConnectionActivity>,
 }
 
 /// A request that is being answered: its connection is not closed for another one meanwhile.
@@ -94,56 +96,62 @@ impl ConnectionPlace {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let Place { connections, id, activity } = &*self.0.0;
+        let PlaceState { connections, id, activity } = &*self.0.0;
         if activity.requests.fetch_sub(1, Ordering::Relaxed) == 1
-            && let Some(entry) = connections.lock().get_mut(id)
+            && let Some(entry) = connections.lock_connections().get_mut(id)
         {
             entry.idle_since = Instant::now();
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for PlaceState {
     fn drop(&mut self) {
-        self.connections.lock().remove(&self.id);
+        self.connections.lock_connections().remove(&self.id);
     }
 }
 
-impl Connections {
+impl OpenConnections {
     fn new(max: usize) -> Self {
         Self { open: Mutex::default(), max }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+    fn lock_connections(&self) -> MutexGuard<'_, HashMap<u64, ConnectionEntry>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for a new connection; none where every other one is answering a request.
-    fn admit(self: &Arc<Self>, id: u64, address: IpAddr) -> Option<ConnectionPlace> {
-        let mut open = self.lock();
+    fn admit_connection(self: &Arc<Self>, id: u64, address: IpAddr) -> Option<ConnectionPlace> {
+        let mut open = self.lock_connections();
         let of_address = open.values().filter(|entry| entry.address == address).count();
         if of_address >= (self.max * MAX_QUARTERS_OF_ONE_ADDRESS / 4).max(1) {
-            evict(&mut open, Some(address))?;
+            evict_idle(&mut open, Some(address))?;
         } else if open.len() >= self.max {
-            evict(&mut open, None)?;
+            evict_idle(&mut open, None)?;
         }
-        let activity = Arc::<Activity>::default();
-        open.insert(id, Entry { address, idle_since: Instant::now(), activity: activity.clone() });
+        let activity = Arc::<ConnectionActivity>::default();
+        open.insert(
+            id,
+            ConnectionEntry { address, idle_since: Instant::now(), activity: activity.clone() },
+        );
         drop(open);
-        Some(ConnectionPlace(Arc::new(Place { connections: self.clone(), id, activity })))
+        Some(ConnectionPlace(Arc::new(PlaceState { connections: self.clone(), id, activity })))
     }
 }
 
-/// Closes the connection that waits longest for a request: of `address`, or of the address that has the most.
-fn evict(open: &mut HashMap<u64, Entry>, address: Option<IpAddr>) -> Option<()> {
+/// Closes the connection that waits longest for a request: of `address`, or of the address that has
+/// the most.
+fn evict_idle(open: &mut HashMap<u64, ConnectionEntry>, address: Option<IpAddr>) -> Option<()> {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
     for entry in open.values() {
         *counts.entry(entry.address).or_default() += 1;
     }
     let waiting = open.iter().filter(|(_, entry)| {
-        entry.activity.requests.load(Ordering::Relaxed) == 0 && address.is_none_or(|address| entry.address == address)
+        entry.activity.requests.load(Ordering::Relaxed) == 0
+            && address.is_none_or(|address| entry.address == address)
     });
-    let longest = waiting.max_by_key(|(_, entry)| (counts.get(&entry.address).copied(), Reverse(entry.idle_since)));
+    let longest = waiting
+        .max_by_key(|(_, entry)| (counts.get(&entry.address).copied(), Reverse(entry.idle_since)));
     let id = *longest?.0;
     let entry = open.remove(&id)?;
     entry.activity.evict.notify_one();
@@ -155,17 +163,23 @@ fn evict(open: &mut HashMap<u64, Entry>, address: Option<IpAddr>) -> Option<()> 
 fn connection_limit() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let descriptors = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    let descriptors = descriptors.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    let usable = descriptors.map_or(MAX_CONNECTIONS, |descriptors| descriptors.saturating_sub(RESERVED_DESCRIPTORS));
+    let descriptors =
+        descriptors.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    let usable = descriptors
+        .map_or(MAX_CONNECTIONS, |descriptors| descriptors.saturating_sub(RESERVED_DESCRIPTORS));
     usable.clamp(16, MAX_CONNECTIONS)
 }
 
 /// Serves `routes` on `listener` until `stop` is true and every request has been answered.
 ///
 /// # Errors
-/// None at present; a listener that fails for a moment is asked again.
-pub async fn serve(listener: TcpListener, routes: Router, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-    let connections = Arc::new(Connections::new(connection_limit()));
+/// None at present; after an error of the system, the listener accepts again.
+pub async fn serve_connections(
+    listener: TcpListener,
+    routes: Router,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let connections = Arc::new(OpenConnections::new(connection_limit()));
     let mut tasks = JoinSet::new();
     for id in 0.. {
         let accepted = tokio::select! {
@@ -175,9 +189,15 @@ pub async fn serve(listener: TcpListener, routes: Router, mut stop: watch::Recei
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => match connections.admit(id, peer.ip()) {
+            Ok((stream, peer)) => match connections.admit_connection(id, peer.ip()) {
                 Some(place) => {
-                    tasks.spawn(serve_connection(stream, peer, place, routes.clone(), stop.clone()));
+                    tasks.spawn(serve_connection(
+                        stream,
+                        peer,
+                        place,
+                        routes.clone(),
+                        stop.clone(),
+                    ));
                 }
                 None => counter!("http_server_connections_refused").increment(1),
             },
@@ -202,7 +222,9 @@ async fn serve_connection(
     // An answer is written in one go; waiting for more would only delay it.
     let _ = stream.set_nodelay(true);
     let activity = place.0.activity.clone();
-    let service = service_fn(move |request: Request<Incoming>| answer(routes.clone(), place.clone(), peer, request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        answer_connection(routes.clone(), place.clone(), peer, request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -227,8 +249,8 @@ async fn serve_connection(
     }
 }
 
-/// A request that is no HTTP is answered by the HTTP library, and leaves no other trace. Its URL stays out of the log:
-/// it may hold personal data.
+/// A request that is no HTTP is answered by the HTTP library, and leaves no other trace. Its URL
+/// stays out of the log: it may hold personal data.
 fn note_refusal(error: &hyper::Error, peer: SocketAddr) {
     let kind = match error {
         error if error.is_parse_too_large() => "too_large",
@@ -273,7 +295,7 @@ impl HttpBody for ArrivingBody {
     }
 }
 
-async fn answer(
+async fn answer_connection(
     routes: Router,
     place: ConnectionPlace,
     peer: SocketAddr,
@@ -281,12 +303,14 @@ async fn answer(
 ) -> Result<Response, std::convert::Infallible> {
     let active = place.begin_request();
     let arrived = Arc::new(AtomicBool::new(request.body().is_end_stream()));
-    let mut request = request.map(|body| Body::new(ArrivingBody { body, arrived: arrived.clone() }));
+    let mut request =
+        request.map(|body| Body::new(ArrivingBody { body, arrived: arrived.clone() }));
     request.extensions_mut().insert(ConnectInfo(peer));
     request.extensions_mut().insert(place);
     let mut response = routes.oneshot(request).await?;
     if !arrived.load(Ordering::Relaxed) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // The rest of the body is not read, so the connection ends: a client that was not told would lose its next request.
+        // The rest of the body is not read, so the connection ends: without this header the client
+        // would lose its next request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if response.body().size_hint().exact().is_some() {
@@ -311,33 +335,45 @@ mod tests {
 
     #[tokio::test]
     async fn new_connection_takes_the_place_of_a_waiting_one() {
-        let connections = Arc::new(Connections::new(8));
-        let crowd: Vec<_> = (0..6).map(|id| connections.admit(id, address(1)).unwrap()).collect();
+        let connections = Arc::new(OpenConnections::new(8));
+        let crowd: Vec<_> =
+            (0..6).map(|id| connections.admit_connection(id, address(1)).unwrap()).collect();
         let busy = crowd[0].begin_request();
-        let quiet: Vec<_> = (6..8).map(|id| connections.admit(id, address(2)).unwrap()).collect();
-        let late = connections.admit(8, address(3)).unwrap();
-        assert!(connections.lock().contains_key(&0), "one that answers a request keeps its place");
-        assert!(!connections.lock().contains_key(&1), "the oldest of the address that has the most goes");
-        assert!(quiet.iter().all(|place| connections.lock().contains_key(&place.0.id)));
-        assert_eq!(connections.lock().len(), 8);
+        let quiet: Vec<_> =
+            (6..8).map(|id| connections.admit_connection(id, address(2)).unwrap()).collect();
+        let late = connections.admit_connection(8, address(3)).unwrap();
+        assert!(
+            connections.lock_connections().contains_key(&0),
+            "one that answers a request keeps its place"
+        );
+        assert!(
+            !connections.lock_connections().contains_key(&1),
+            "the oldest of the address that has the most goes"
+        );
+        assert!(quiet.iter().all(|place| connections.lock_connections().contains_key(&place.0.id)));
+        assert_eq!(connections.lock_connections().len(), 8);
         drop((busy, late));
     }
 
     #[tokio::test]
     async fn one_address_never_has_all_places() {
-        let connections = Arc::new(Connections::new(8));
-        let places: Vec<_> = (0..20).filter_map(|id| connections.admit(id, address(1))).collect();
+        let connections = Arc::new(OpenConnections::new(8));
+        let places: Vec<_> =
+            (0..20).filter_map(|id| connections.admit_connection(id, address(1))).collect();
         assert_eq!(places.len(), 20, "each takes the place of one before it");
-        assert_eq!(connections.lock().len(), 6);
+        assert_eq!(connections.lock_connections().len(), 6);
         let _active: Vec<_> = places.iter().map(ConnectionPlace::begin_request).collect();
-        assert!(connections.admit(20, address(1)).is_none(), "all of them answer requests");
-        assert!(connections.admit(21, address(2)).is_some());
+        assert!(
+            connections.admit_connection(20, address(1)).is_none(),
+            "all of them answer requests"
+        );
+        assert!(connections.admit_connection(21, address(2)).is_some());
     }
 
     #[tokio::test]
     async fn place_is_free_again_when_it_is_dropped() {
-        let connections = Arc::new(Connections::new(4));
-        drop(connections.admit(0, address(1)));
-        assert!(connections.lock().is_empty());
+        let connections = Arc::new(OpenConnections::new(4));
+        drop(connections.admit_connection(0, address(1)));
+        assert!(connections.lock_connections().is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! A client that costs little: as many connections as clients, kept alive, one request at a time on each.
+//! A client that costs little: as many connections as clients, kept alive, one request at a time on
+//! each.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use crate::Result;
 use crate::machine::Cpu;
 use crate::target::Target;
 
-/// What an answer must be like.
+/// Whether an answer is right.
 pub type Check = Box<dyn FnOnce(StatusCode, &str) -> bool + Send>;
 
 /// One request.
@@ -29,25 +30,26 @@ pub struct Job {
 /// The requests of a workload, by number; none when there are no more.
 pub type Jobs = Arc<dyn Fn() -> Option<Job> + Send + Sync>;
 
-/// What came of one turn.
+/// The results of one turn.
 #[derive(Debug, Default)]
 pub struct Turn {
     pub latencies: Vec<Duration>,
     pub elapsed: Duration,
-    /// Answers that were not what they should be; the first of them.
+    /// How many answers were wrong, and below it the first of them.
     pub wrong: usize,
     pub first_wrong: Option<String>,
     pub cpu: Cpu,
 }
 
 impl Turn {
-    /// The same turn with what it cost.
+    /// The turn together with the CPU time that it used.
     pub fn cost(self, cpu: Cpu) -> Self {
         Self { cpu, ..self }
     }
 }
 
-/// Lets `many` clients work on `target`, each with one request at a time, until `time` is up or there is nothing more to do.
+/// Lets `many` clients send requests to `target`, one at a time each, until `time` is over or there
+/// are no more jobs.
 pub async fn run(target: &Target, many: usize, jobs: &Jobs, time: Duration) -> Result<Turn> {
     let mut clients = Vec::new();
     for _ in 0..many {
@@ -106,7 +108,12 @@ impl Client {
     }
 
     /// One request and its answer.
-    pub async fn send(&mut self, method: Method, path: &str, body: String) -> Result<(StatusCode, String)> {
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<(StatusCode, String)> {
         let (token, media) = match path.starts_with("/graphql") {
             true => (&self.graphql, "application/json"),
             false => (&self.scim, "application/scim+json"),

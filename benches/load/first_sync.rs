@@ -1,7 +1,8 @@
 //! The first sync: an identity provider writes a whole directory into an empty database.
 //!
-//! Nothing is cloned and, on PostgreSQL, nothing is analyzed: statements are planned while tables are empty, and the
-//! plans are kept. What an operation costs at the end is compared with what it cost at the beginning.
+//! Nothing is cloned and, on PostgreSQL, nothing is analyzed: statements are planned while tables
+//! are empty, and the plans are kept. What an operation costs at the end is compared with what it
+//! cost at the beginning.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use crate::target::{Kind, Target};
 use crate::work::{self, GROUPS, Members, USERS};
 use crate::{Args, Result, Size};
 
-/// What the workload is called.
+/// The name of the workload.
 pub const NAME: &str = "first sync";
 
 /// CPU time of an operation at the end, as a multiple of that at the beginning.
@@ -52,7 +53,11 @@ impl Extent {
 /// Runs the workload on a server of its own and notes what it cost.
 pub async fn run(kind: Kind, args: &Args, postgres: &str, report: &mut Report) -> Result<()> {
     let extent = Extent::of(args.size);
-    let sync = Sync { target: Target::start(kind, args, postgres, &[]).await?, extent, accounts: Arc::default() };
+    let sync = Sync {
+        target: Target::start(kind, args, postgres, &[]).await?,
+        extent,
+        accounts: Arc::default(),
+    };
     sync.stop_analyzing().await?;
     sync.write_accounts(report).await?;
     sync.write_groups(report).await?;
@@ -60,23 +65,25 @@ pub async fn run(kind: Kind, args: &Args, postgres: &str, report: &mut Report) -
     sync.target.verify().await
 }
 
-/// A sync that goes on.
+/// A sync in progress.
 struct Sync {
     target: Target,
     extent: Extent,
-    /// The ids of the accounts that are written.
+    /// The ids of the accounts written so far.
     accounts: Arc<Mutex<Vec<String>>>,
 }
 
 impl Sync {
-    /// From now on nothing is analyzed by itself; what is dead is still cleared away.
+    /// Turns automatic ANALYZE off. Automatic VACUUM still runs.
     async fn stop_analyzing(&self) -> Result<()> {
         if self.target.kind != Kind::Postgres {
             return Ok(());
         }
         let db = &self.target.db;
         let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
-        for row in db.query_all_raw(Statement::from_string(db.get_database_backend(), tables)).await? {
+        for row in
+            db.query_all_raw(Statement::from_string(db.get_database_backend(), tables)).await?
+        {
             let table: String = row.try_get_by_index(0)?;
             db.execute_unprepared(&format!(
                 "ALTER TABLE \"{table}\" SET (autovacuum_analyze_threshold = 2147483647, \
@@ -91,7 +98,8 @@ impl Sync {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
-    /// Lets all clients work until `time` is up or there are no more jobs, and tells what that cost.
+    /// Lets all clients work until `time` is over or there are no more jobs, and returns the
+    /// results with the CPU time that they cost.
     async fn measure(&self, jobs: &Jobs, time: Duration) -> Result<Turn> {
         self.target.settle().await?;
         let before = self.target.cpu()?;
@@ -105,13 +113,16 @@ impl Sync {
         let up_to = |most: u64| -> Jobs {
             let (next, accounts) = (next.clone(), accounts.clone());
             Arc::new(move || {
-                // Each number is taken once, by whichever limit it is still within.
-                let n = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < most).then_some(n + 1));
+                // Several limits share one counter; a number is used once.
+                let n = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                    (n < most).then_some(n + 1)
+                });
                 n.ok().map(|n| create(n, accounts.clone()))
             })
         };
         let first = FIRST_ACCOUNTS.min(self.extent.accounts / 3);
-        client::run(&self.target, self.target.clients, &up_to(first), Duration::from_secs(600)).await?;
+        client::run(&self.target, self.target.clients, &up_to(first), Duration::from_secs(600))
+            .await?;
         let mut costs = Vec::new();
         while self.written() < self.extent.accounts || costs.len() < 2 {
             let before = self.written();
@@ -129,7 +140,11 @@ impl Sync {
         let mut patches = VecDeque::new();
         for n in 0..self.extent.groups {
             let group = self.target.make_group(&format!("Ward {n}")).await?;
-            let members = ids.iter().cycle().skip(n * MEMBERS_PER_PATCH).take(MEMBERS_PER_PATCH.min(ids.len()));
+            let members = ids
+                .iter()
+                .cycle()
+                .skip(n * MEMBERS_PER_PATCH)
+                .take(MEMBERS_PER_PATCH.min(ids.len()));
             patches.push_back(add_members(&group, members));
         }
         report.add(
@@ -146,12 +161,15 @@ impl Sync {
         for size in [10, self.extent.large_group] {
             let group = self.target.make_group(&format!("Group of {size}")).await?;
             let members: Vec<_> = ids.iter().take(size).collect();
-            let patches = members.chunks(MEMBERS_PER_PATCH).map(|chunk| add_members(&group, chunk.iter().copied()));
+            let patches = members
+                .chunks(MEMBERS_PER_PATCH)
+                .map(|chunk| add_members(&group, chunk.iter().copied()));
             let filled = self.measure(&each(patches.collect()), Duration::from_secs(3_600)).await?;
             report.add(&format!("{NAME}: fill a group of {size}"), &self.target, vec![filled]);
             let members = Members::new(group, ids.iter().skip(size).cloned());
             let next = AtomicU64::new(0);
-            let jobs: Jobs = Arc::new(move || Some(members.job(next.fetch_add(1, Ordering::Relaxed))));
+            let jobs: Jobs =
+                Arc::new(move || Some(members.job(next.fetch_add(1, Ordering::Relaxed))));
             let turn = self.measure(&jobs, self.extent.window).await?;
             let name = format!("{NAME}: one member in or out, group of {size}");
             costs.extend(report.add(&name, &self.target, vec![turn]));
@@ -160,14 +178,16 @@ impl Sync {
         Ok(())
     }
 
-    /// Notes how much dearer an operation became, and whether that is within the bounds.
+    /// Notes by what factor the cost of an operation grew, and whether that is within the limits.
     fn judge(&self, report: &mut Report, what: &str, first: Option<&Cost>, last: Option<&Cost>) {
         let (Some(first), Some(last)) = (first, last) else { return };
         let cpu = last.cpu / first.cpu;
         let p99 = last.p99.as_secs_f64() / first.p99.as_secs_f64();
-        let verdict = if cpu <= MAX_CPU_GROWTH && p99 <= MAX_P99_GROWTH { "holds" } else { "DOES NOT HOLD" };
+        let verdict =
+            if cpu <= MAX_CPU_GROWTH && p99 <= MAX_P99_GROWTH { "holds" } else { "DOES NOT HOLD" };
         report.note(format!(
-            "{}: {NAME}, {what}: CPU {cpu:.2} × (at most {MAX_CPU_GROWTH}), p99 {p99:.2} × (at most {MAX_P99_GROWTH}): {verdict}",
+            "{}: {NAME}, {what}: CPU {cpu:.2} × (at most {MAX_CPU_GROWTH}), p99 {p99:.2} × (at \
+             most {MAX_P99_GROWTH}): {verdict}",
             self.target.kind.name()
         ));
     }
@@ -188,7 +208,7 @@ fn add_members<'a>(group: &str, members: impl Iterator<Item = &'a String>) -> Jo
     work::job(Method::PATCH, format!("{GROUPS}/{group}"), body, work::changed)
 }
 
-/// Each of these jobs once.
+/// Hands out each of these jobs once.
 fn each(jobs: VecDeque<Job>) -> Jobs {
     let jobs = Mutex::new(jobs);
     Arc::new(move || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front())

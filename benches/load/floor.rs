@@ -1,7 +1,8 @@
-//! The floor: the least that the same requests can cost on PostgreSQL. A bare handler and one prepared statement for
-//! each, the ledger's row in it, over 16 connections; no authentication, no validation, no policy, no history.
+//! The floor: the least that the same requests can cost on PostgreSQL. It is a bare handler with
+//! one prepared statement for each request, which also writes a row like the ledger's, over 16
+//! connections. It has no authentication, no validation, no policy and no history.
 //!
-//! It answers what the workloads ask and nothing else, under the paths of the real server.
+//! It answers the requests of the workloads and nothing else, under the paths of the real server.
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -29,7 +30,11 @@ CREATE INDEX ledger_subject ON ledger (subject, pos)";
 
 /// Serves until it is killed.
 pub async fn serve(database: &str, listen: &str) -> Result<()> {
-    let pool = PgPoolOptions::new().max_connections(16).test_before_acquire(false).connect(database).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(16)
+        .test_before_acquire(false)
+        .connect(database)
+        .await?;
     sqlx::raw_sql(TABLES).execute(&pool).await?;
     let app = Router::new()
         .route("/scim/v2/acme/Users", get(find).post(create))
@@ -83,7 +88,8 @@ async fn create(State(pool): State<PgPool>, body: String) -> Answer<Response> {
     .bind(Uuid::now_v7())
     .execute(&pool)
     .await?;
-    Ok((StatusCode::CREATED, format!("{{\"id\":\"{id}\",{}", body.get(1..).unwrap_or_default())).into_response())
+    Ok((StatusCode::CREATED, format!("{{\"id\":\"{id}\",{}", body.get(1..).unwrap_or_default()))
+        .into_response())
 }
 
 #[derive(Deserialize)]
@@ -96,7 +102,10 @@ struct Asked {
 
 async fn find(State(pool): State<PgPool>, Query(asked): Query<Asked>) -> Answer<Response> {
     if let Some(filter) = asked.filter {
-        let name = filter.strip_prefix("userName eq \"").and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+        let name = filter
+            .strip_prefix("userName eq \"")
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap_or_default();
         let found: Option<(Uuid, String)> =
             sqlx::query_as("SELECT id, document::text FROM account WHERE user_name = $1")
                 .bind(name.to_lowercase())
@@ -106,7 +115,7 @@ async fn find(State(pool): State<PgPool>, Query(asked): Query<Asked>) -> Answer<
     }
     if let Some(start) = asked.start_index {
         let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(
-            // Only what is shown is read as a whole.
+            // The whole row is read only for the rows of the page.
             "SELECT id, document::text, (SELECT count(*) FROM account) FROM account \
              JOIN (SELECT id FROM account ORDER BY id LIMIT 100 OFFSET $1) AS page USING (id) ORDER BY id",
         )
@@ -114,24 +123,35 @@ async fn find(State(pool): State<PgPool>, Query(asked): Query<Asked>) -> Answer<
         .fetch_all(&pool)
         .await?;
         let total = rows.first().map_or(0, |row| row.2);
-        return Ok(list(total, "", &rows.into_iter().map(|(id, document, _)| (id, document)).collect::<Vec<_>>()));
+        return Ok(list(
+            total,
+            "",
+            &rows.into_iter().map(|(id, document, _)| (id, document)).collect::<Vec<_>>(),
+        ));
     }
     let after = asked.cursor.and_then(|text| text.parse().ok()).unwrap_or_else(Uuid::nil);
-    let rows: Vec<(Uuid, String)> =
-        sqlx::query_as("SELECT id, document::text FROM account WHERE id > $1 ORDER BY id LIMIT 100")
-            .bind(after)
-            .fetch_all(&pool)
-            .await?;
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT id, document::text FROM account WHERE id > $1 ORDER BY id LIMIT 100",
+    )
+    .bind(after)
+    .fetch_all(&pool)
+    .await?;
     let last = rows.last().filter(|_| rows.len() == 100);
     let next = last.map(|(id, _)| format!("\"nextCursor\":\"{id}\",")).unwrap_or_default();
     Ok(list(0, &next, &rows))
 }
 
 fn list(total: i64, paging: &str, rows: &[(Uuid, String)]) -> Response {
-    let mut body = format!("{{\"totalResults\":{total},{paging}\"itemsPerPage\":{},\"Resources\":[", rows.len());
+    let mut body = format!(
+        "{{\"totalResults\":{total},{paging}\"itemsPerPage\":{},\"Resources\":[",
+        rows.len()
+    );
     for (n, (id, document)) in rows.iter().enumerate() {
         let comma = if n > 0 { "," } else { "" };
-        body.push_str(&format!("{comma}{{\"id\":\"{id}\",{}", document.get(1..).unwrap_or_default()));
+        body.push_str(&format!(
+            "{comma}{{\"id\":\"{id}\",{}",
+            document.get(1..).unwrap_or_default()
+        ));
     }
     body.push_str("]}");
     body.into_response()
@@ -156,9 +176,17 @@ struct Member {
     value: Uuid,
 }
 
-async fn replace(State(pool): State<PgPool>, Path(id): Path<Uuid>, body: String) -> Answer<Response> {
-    let Ok(patch) = serde_json::from_str::<Patch>(&body) else { return Ok(StatusCode::BAD_REQUEST.into_response()) };
-    let Some(operation) = patch.operations.first() else { return Ok(StatusCode::BAD_REQUEST.into_response()) };
+async fn replace(
+    State(pool): State<PgPool>,
+    Path(id): Path<Uuid>,
+    body: String,
+) -> Answer<Response> {
+    let Ok(patch) = serde_json::from_str::<Patch>(&body) else {
+        return Ok(StatusCode::BAD_REQUEST.into_response());
+    };
+    let Some(operation) = patch.operations.first() else {
+        return Ok(StatusCode::BAD_REQUEST.into_response());
+    };
     let (value, active) = match (operation.path, operation.value.get()) {
         ("active", "\"True\"") => ("true", Some(true)),
         ("active", _) => ("false", Some(false)),
@@ -189,14 +217,26 @@ struct NewGroup {
 }
 
 async fn make_group(State(pool): State<PgPool>, body: String) -> Answer<Response> {
-    let Ok(group) = serde_json::from_str::<NewGroup>(&body) else { return Ok(StatusCode::BAD_REQUEST.into_response()) };
+    let Ok(group) = serde_json::from_str::<NewGroup>(&body) else {
+        return Ok(StatusCode::BAD_REQUEST.into_response());
+    };
     let id = Uuid::now_v7();
-    sqlx::query("INSERT INTO team VALUES ($1, $2, 1, now())").bind(id).bind(group.display_name).execute(&pool).await?;
+    sqlx::query("INSERT INTO team VALUES ($1, $2, 1, now())")
+        .bind(id)
+        .bind(group.display_name)
+        .execute(&pool)
+        .await?;
     Ok((StatusCode::CREATED, format!("{{\"id\":\"{id}\"}}")).into_response())
 }
 
-async fn member(State(pool): State<PgPool>, Path(group): Path<Uuid>, body: String) -> Answer<StatusCode> {
-    let Ok(patch) = serde_json::from_str::<Patch>(&body) else { return Ok(StatusCode::BAD_REQUEST) };
+async fn member(
+    State(pool): State<PgPool>,
+    Path(group): Path<Uuid>,
+    body: String,
+) -> Answer<StatusCode> {
+    let Ok(patch) = serde_json::from_str::<Patch>(&body) else {
+        return Ok(StatusCode::BAD_REQUEST);
+    };
     let Some(operation) = patch.operations.first() else { return Ok(StatusCode::BAD_REQUEST) };
     let Ok([member]) = serde_json::from_str::<[Member; 1]>(operation.value.get()) else {
         return Ok(StatusCode::BAD_REQUEST);
@@ -214,8 +254,13 @@ async fn member(State(pool): State<PgPool>, Path(group): Path<Uuid>, body: Strin
              INSERT INTO ledger (id, at, action, subject, payload) SELECT $3, now(), 'group.members', team_id, $4 FROM m"
         }
     };
-    let done =
-        sqlx::query(change).bind(group).bind(member.value).bind(Uuid::now_v7()).bind(&body).execute(&pool).await?;
+    let done = sqlx::query(change)
+        .bind(group)
+        .bind(member.value)
+        .bind(Uuid::now_v7())
+        .bind(&body)
+        .execute(&pool)
+        .await?;
     Ok(if done.rows_affected() == 1 { StatusCode::NO_CONTENT } else { StatusCode::CONFLICT })
 }
 
@@ -275,7 +320,10 @@ async fn graphql(State(pool): State<PgPool>, body: String) -> Answer<Response> {
         "Access" => sqlx::query_scalar(ACCESS).bind(variables.user_name).fetch_one(&pool).await?,
         _ => {
             let mapping = variables.id.and_then(|id| id.parse::<Uuid>().ok());
-            let query = sqlx::query_scalar(MAPPING).bind(mapping).bind(variables.reason).bind(Uuid::now_v7());
+            let query = sqlx::query_scalar(MAPPING)
+                .bind(mapping)
+                .bind(variables.reason)
+                .bind(Uuid::now_v7());
             query.fetch_one(&pool).await?
         }
     };

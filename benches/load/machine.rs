@@ -1,4 +1,4 @@
-//! What the kernel says about processes.
+//! What the kernel reports about processes.
 
 use std::fs;
 use std::ops::{AddAssign, Sub};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Result;
 
-/// The kernel's clock ticks a second, as it tells them to programs on every architecture of Linux.
+/// The kernel's clock ticks a second, as Linux reports them to programs on every architecture.
 const TICKS: f64 = 100.0;
 
 /// CPU time of a server and of its database.
@@ -37,17 +37,26 @@ impl AddAssign for Cpu {
 struct Stat {
     parent: u32,
     own: f64,
-    /// Of children that have ended.
+    /// CPU time of children that have ended.
     ended: f64,
 }
 
 fn stat(pid: u32) -> Result<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in brackets may hold anything, spaces and brackets too.
-    let fields: Vec<&str> =
-        text.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default().split_whitespace().collect();
-    let number = |n: usize| fields.get(n).and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
-    Ok(Stat { parent: number(1) as u32, own: number(11) + number(12), ended: number(13) + number(14) })
+    // The name in brackets may contain spaces and brackets, too.
+    let fields: Vec<&str> = text
+        .rsplit_once(')')
+        .map(|(_, rest)| rest)
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let number =
+        |n: usize| fields.get(n).and_then(|text| text.parse::<f64>().ok()).unwrap_or_default();
+    Ok(Stat {
+        parent: number(1) as u32,
+        own: number(11) + number(12),
+        ended: number(13) + number(14),
+    })
 }
 
 /// The process that started `pid`.
@@ -60,12 +69,14 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64(stat(pid)?.own / TICKS))
 }
 
-/// CPU time of a process and of everything that it ever started.
+/// CPU time of a process and of all processes that it has started.
 pub fn cpu_of_family(pid: u32) -> Result<Duration> {
     let head = stat(pid)?;
     let mut ticks = head.own + head.ended;
     for entry in fs::read_dir("/proc")? {
-        let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         // It may have ended meanwhile.
         let Ok(stat) = stat(child) else { continue };
         if stat.parent == pid {

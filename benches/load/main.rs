@@ -1,13 +1,20 @@
-//! The benchmark: what a request costs on rolecall, beside the least that the same request can cost.
+//! The benchmark: what a request costs on rolecall, beside the least that the same request can
+//! cost.
 //!
-//! `cargo bench` brings up a private PostgreSQL, fills it, and runs the same requests in turns against rolecall on
-//! PostgreSQL, rolecall on SQLite, and the floor ([`floor`]): one prepared statement for each request, behind a bare
-//! handler. It checks every answer and prints one table. Being a bench target, it is built with the server it
-//! measures and is no part of it; `cargo test --bench load -- --size smoke` runs a few seconds of it, unoptimized.
+//! `cargo bench` brings up a private PostgreSQL, fills it, and runs the same requests in turns
+//! against rolecall on PostgreSQL, rolecall on SQLite, and the floor ([`floor`]): one prepared
+//! statement for each request, behind a bare handler. It checks every answer and prints one table.
+//! Being a bench target, it is built with the server it measures and is no part of it; `cargo test
+//! --bench load -- --size smoke` runs a few seconds of it, unoptimized.
 //!
-//! CPU time is what the kernel says (utime and stime) of the server's process and of all processes of PostgreSQL,
-//! background work until the ledger is sealed included. Many accounts are cloned from one that was made over SCIM,
-//! by SQL: over HTTP a million would take an hour.
+//! CPU time is what the kernel says (utime and stime) of the server's process and of all processes
+//! of PostgreSQL, background work until the ledger is sealed included. Many accounts are cloned
+//! from one that was made over SCIM, by SQL: over HTTP a million would take an hour.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the benchmark fills and reads tables behind the server's back"
+)]
 
 mod client;
 mod first_sync;
@@ -34,7 +41,8 @@ type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 /// Measures rolecall beside the least that the same work can cost.
 #[derive(Parser)]
 struct Args {
-    /// How much: smoke takes seconds, usual minutes, full (a million accounts, a group of 100,000) about half an hour
+    /// How much: smoke takes seconds, usual minutes, full (a million accounts, a group of 100,000)
+    /// about half an hour
     #[arg(long, value_enum, default_value = "usual")]
     size: Size,
     /// Seconds of each turn [default: by size]
@@ -89,7 +97,9 @@ impl Args {
         let (accounts, main, groups, turn, turns): (&[u64], _, &[u64], _, _) = match self.size {
             Size::Smoke => (&[300], 300, &[10, 200], 0.3, 1),
             Size::Usual => (&[1_000, 20_000, 100_000], 20_000, &[10, 1_000, 10_000], 1.5, 3),
-            Size::Full => (&[1_000, 20_000, 100_000, 1_000_000], 20_000, &[10, 1_000, 100_000], 4.0, 3),
+            Size::Full => {
+                (&[1_000, 20_000, 100_000, 1_000_000], 20_000, &[10, 1_000, 100_000], 4.0, 3)
+            }
         };
         let turn = Duration::from_secs_f64(self.seconds.unwrap_or(turn));
         Plan { accounts, main, groups, turn, turns: self.turns.unwrap_or(turns) }
@@ -103,7 +113,8 @@ fn main() -> Result<()> {
         return runtime.block_on(floor::serve(database, listen));
     }
     let Ok(postgres) = std::env::var("ROLECALL_TEST_POSTGRES") else {
-        // Beside a PostgreSQL of our own, which keeps what it was told as a real one does.
+        // `tests/postgres` starts a private PostgreSQL and then this program again. That PostgreSQL
+        // writes to disk as a real one does.
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");
         let error = Command::new(script).arg("--durable").args(std::env::args_os()).exec();
         return Err(format!("{script}: {error}").into());
@@ -114,7 +125,7 @@ fn main() -> Result<()> {
 async fn run(args: &Args, postgres: &str) -> Result<()> {
     let plan = args.plan();
     let mut report = Report::default();
-    // The first sync has servers of its own, from which nothing is left for the other workloads.
+    // The first sync has servers of its own. The other workloads use nothing of them.
     let only = args.only.as_deref();
     if only.is_none_or(|part| first_sync::NAME.contains(part)) {
         for kind in args.servers.iter().filter(|kind| **kind != Kind::Floor) {
@@ -157,7 +168,7 @@ async fn run(args: &Args, postgres: &str) -> Result<()> {
         }
     }
     let accounts = plan.accounts.last().copied().unwrap_or_default();
-    // From here on the first accounts are in groups, and so what a list tells of them is longer.
+    // From here on the first accounts are in groups, so a list of users gives longer answers.
     let some = accounts.min(1_000);
     for target in &mut bench.targets {
         store::wards(target, some).await?;
@@ -172,7 +183,7 @@ async fn run(args: &Args, postgres: &str) -> Result<()> {
         bench.measure(work::member(members, accounts)).await?;
     }
     bench.measure(work::graphql_mapping()).await?;
-    bench.everybody_is_kept(accounts).await?;
+    bench.check_that_members_are_kept(accounts).await?;
     bench.end().await
 }
 
@@ -192,8 +203,9 @@ impl Bench<'_> {
         eprintln!("{}", workload.name);
         let mut turns = Vec::new();
         for target in &self.targets {
-            let (jobs, many) = ((workload.jobs)(target), workload.clients.unwrap_or(target.clients));
-            // Statements get prepared and caches filled.
+            let (jobs, many) =
+                ((workload.jobs)(target), workload.clients.unwrap_or(target.clients));
+            // The first requests prepare statements and fill caches.
             client::run(target, many, &jobs, self.plan.turn.div_f64(4.0)).await?;
             turns.push((target, many, jobs, Vec::new()));
         }
@@ -212,18 +224,21 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Members added to one group by all clients at once, one a request: none may be lost.
-    async fn everybody_is_kept(&mut self, accounts: u64) -> Result<()> {
+    /// All clients add members to one group at the same time, one a request: none may be lost.
+    async fn check_that_members_are_kept(&mut self, accounts: u64) -> Result<()> {
         for target in self.targets.iter().filter(|target| target.kind != Kind::Floor) {
             let many = 320.min(accounts);
-            let group = target.make_group("Everybody at once").await?;
+            let group = target.make_group("Added at the same time").await?;
             let add = work::add_each(&group, many);
             client::run(target, target.clients, &add, Duration::from_secs(60)).await?;
             let kept = target.members(&group).await?;
             if kept != many {
-                return Err(format!("{}: {kept} of {many} members were kept", target.kind.name()).into());
+                return Err(
+                    format!("{}: {kept} of {many} members were kept", target.kind.name()).into()
+                );
             }
-            self.report.note(format!("{}: {many} members added at once, {kept} kept", target.kind.name()));
+            self.report
+                .note(format!("{}: {many} members added at once, {kept} kept", target.kind.name()));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! One table of what was measured.
+//! One table of all measurements.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::client::Turn;
 use crate::machine::{self, Cpu};
 use crate::target::{Kind, Target};
 
-/// Everything that was measured so far.
+/// All measurements so far.
 #[derive(Debug, Default)]
 pub struct Report {
     rows: Vec<Row>,
@@ -46,25 +46,33 @@ pub struct Cost {
 }
 
 impl Report {
-    /// A line to stand below the table.
+    /// Adds a line below the table.
     pub fn note(&mut self, line: String) {
         self.notes.push(line);
     }
 
     pub fn idle(&mut self, target: &Target) {
         if target.kind != Kind::Floor {
-            self.note(format!("{}: {:.0} MB of memory before the first request", target.kind.name(), target.idle));
+            self.note(format!(
+                "{}: {:.0} MB of memory before the first request",
+                target.kind.name(),
+                target.idle
+            ));
         }
     }
 
     pub fn memory(&mut self, target: &Target) {
         let requests = self.requests.get(&target.kind).copied().unwrap_or_default();
         if let (true, Ok(memory)) = (target.kind != Kind::Floor, machine::memory(target.pid())) {
-            self.note(format!("{}: {memory:.0} MB of memory after {requests} requests", target.kind.name()));
+            self.note(format!(
+                "{}: {memory:.0} MB of memory after {requests} requests",
+                target.kind.name()
+            ));
         }
     }
 
-    /// All turns of one server at one workload; what an operation cost, if there was any.
+    /// Adds all turns of one server at one workload. Returns what an operation cost, if there was
+    /// one.
     pub fn add(&mut self, workload: &str, target: &Target, turns: Vec<Turn>) -> Option<Cost> {
         let (mut latencies, mut elapsed, mut cpu) = (Vec::new(), Duration::ZERO, Cpu::default());
         for turn in turns {
@@ -72,7 +80,11 @@ impl Report {
             elapsed += turn.elapsed;
             cpu += turn.cpu;
             if let Some(first) = turn.first_wrong {
-                let wrong = format!("{} at {workload}: {} wrong answers, {first}", target.kind.name(), turn.wrong);
+                let wrong = format!(
+                    "{} at {workload}: {} wrong answers, {first}",
+                    target.kind.name(),
+                    turn.wrong
+                );
                 eprintln!("{wrong}");
                 self.wrong.push(wrong);
             }
@@ -127,10 +139,14 @@ impl fmt::Display for Row {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nTimes in milliseconds; CPU is that of one operation. The ratios are to the floor.\n")?;
         writeln!(
             f,
-            "| workload                                         | on         |    ops/s |     p50 |     p99 | server | database |    CPU | CPU × | ops/s × | p99 × |"
+            "\nTimes in milliseconds; CPU is that of one operation. The ratios are to the floor.\n"
+        )?;
+        writeln!(
+            f,
+            "| workload                                         | on         |    ops/s |     p50 \
+             |     p99 | server | database |    CPU | CPU × | ops/s × | p99 × |"
         )?;
         writeln!(
             f,
@@ -138,11 +154,19 @@ impl fmt::Display for Report {
         )?;
         for row in &self.rows {
             write!(f, "{row}")?;
-            let floor = self.rows.iter().find(|other| other.server == Kind::Floor && other.workload == row.workload);
+            let floor = self
+                .rows
+                .iter()
+                .find(|other| other.server == Kind::Floor && other.workload == row.workload);
             match floor {
                 Some(floor) if row.server != Kind::Floor => {
                     let slow = row.slow.as_secs_f64() / floor.slow.as_secs_f64();
-                    writeln!(f, " {:>5.2} | {:>7.2} | {slow:>5.2} |", row.cpu() / floor.cpu(), row.rate / floor.rate)?;
+                    writeln!(
+                        f,
+                        " {:>5.2} | {:>7.2} | {slow:>5.2} |",
+                        row.cpu() / floor.cpu(),
+                        row.rate / floor.rate
+                    )?;
                 }
                 _ => writeln!(f, "       |         |       |")?,
             }

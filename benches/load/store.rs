@@ -1,5 +1,5 @@
-//! Filling the stores. One account, one membership is made over SCIM, as everything is; the many are its clones, by
-//! SQL, so that what a clone looks like is never decided here.
+//! Fills the databases. One account and one membership are made over SCIM; SQL copies them many
+//! times, so a copy has the columns that the server wrote.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,14 @@ const BATCH: u64 = 20_000;
 /// The groups of every account that the GraphQL workloads look at.
 pub const WARDS: u64 = 10;
 
-/// The id of account number `n`: in the order of the numbers, and older than whatever the servers make.
+/// The id of account number `n`. The ids have the order of the numbers and are older than any id
+/// that the servers make.
 pub fn account_id(n: u64) -> String {
     let millis = 0x018f_0000_0000 + n;
     format!("{:08x}-{:04x}-7000-8000-{n:012x}", millis >> 16, millis & 0xffff)
 }
 
-/// What Entra ID sends for somebody new: about 1.1 kB.
+/// What Entra ID sends for a new account: about 1.1 kB.
 pub fn account(mark: &str) -> String {
     json!({
         "schemas": [
@@ -39,7 +40,8 @@ pub fn account(mark: &str) -> String {
         "name": { "formatted": "Adaeze Okafor", "familyName": "Okafor", "givenName": "Adaeze" },
         "addresses": [{
             "type": "work", "streetAddress": "12 Harbour Street", "locality": "Bristol", "region": "Avon",
-            "postalCode": "BS1 4QD", "country": "United Kingdom", "formatted": "12 Harbour Street, Bristol BS1 4QD",
+            "postalCode": "BS1 4QD", "country": "United Kingdom", "formatted": "12 Harbour Street, Bristol BS1 \
+                4QD",
         }],
         "phoneNumbers": [{ "type": "work", "value": "+44 117 496 0000" }, { "type": "mobile", "value": "+44 7700 900000" }],
         "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": {
@@ -50,7 +52,7 @@ pub fn account(mark: &str) -> String {
     .to_string()
 }
 
-/// Fills a store from `known` to `wanted` accounts.
+/// Fills a database from `known` to `wanted` accounts.
 pub async fn grow(target: &Target, known: u64, wanted: u64) -> Result<()> {
     if target.kind == Kind::Floor {
         for from in (known..wanted).step_by(BATCH as usize) {
@@ -69,42 +71,66 @@ pub async fn grow(target: &Target, known: u64, wanted: u64) -> Result<()> {
         let body: Value = serde_json::from_str(&account("template"))?;
         let path = "/scim/v2/acme/Users";
         let template = match known {
-            0 => target.ask(Method::POST, path, body).await?["id"].as_str().unwrap_or_default().to_owned(),
+            0 => target.ask(Method::POST, path, body).await?["id"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             _ => {
-                let found = target.ask(Method::GET, &format!("{path}?{}", by_name("template")), Value::Null).await?;
+                let found = target
+                    .ask(Method::GET, &format!("{path}?{}", by_name("template")), Value::Null)
+                    .await?;
                 found["Resources"][0]["id"].as_str().unwrap_or_default().to_owned()
             }
         };
         let backend = target.db.get_database_backend();
         let own = format!("'{}'", template);
-        let own = if backend == DbBackend::Sqlite { format!("x'{}'", template.replace('-', "")) } else { own };
+        let own = if backend == DbBackend::Sqlite {
+            format!("x'{}'", template.replace('-', ""))
+        } else {
+            own
+        };
         let marked = |column: &str| format!("replace(t.{column}, 'template', 'user-' || s.n)");
         let json = |column: &str| match backend {
-            DbBackend::Postgres => format!("replace(t.{column}::text, 'template', 'user-' || s.n)::jsonb"),
+            DbBackend::Postgres => {
+                format!("replace(t.{column}::text, 'template', 'user-' || s.n)::jsonb")
+            }
             _ => marked(column),
         };
         let id = id_sql(backend, "s.n");
         let other_id = id_sql(backend, "(s.n + 268435456)");
         for from in (known..wanted).step_by(BATCH as usize) {
             let to = wanted.min(from + BATCH);
-            let mut user: Vec<(&str, String)> = vec![("id", id.clone()), ("search", json("search"))];
-            let texts = ["external_id", "user_name", "user_name_key", "display_name", "display_name_key", "document"];
+            let mut user: Vec<(&str, String)> =
+                vec![("id", id.clone()), ("search", json("search"))];
+            let texts = [
+                "external_id",
+                "user_name",
+                "user_name_key",
+                "display_name",
+                "display_name_key",
+                "document",
+            ];
             user.extend(texts.map(|column| (column, marked(column))));
             clone(&target.db, "user", &format!("t.id = {own}"), &user, from, to).await?;
             let email = [("user_id", id.clone()), ("value_key", marked("value_key"))];
-            clone(&target.db, "user_email", &format!("t.user_id = {own}"), &email, from, to).await?;
+            clone(&target.db, "user_email", &format!("t.user_id = {own}"), &email, from, to)
+                .await?;
             let active = [("id", other_id.clone()), ("user_id", id.clone())];
-            clone(&target.db, "activation", &format!("t.user_id = {own}"), &active, from, to).await?;
+            clone(&target.db, "activation", &format!("t.user_id = {own}"), &active, from, to)
+                .await?;
         }
         target.settle().await?;
         let more = wanted - known;
-        target.db.execute_unprepared(&format!("UPDATE tally SET n = n + {more} WHERE kind = 'user'")).await?;
+        target
+            .db
+            .execute_unprepared(&format!("UPDATE tally SET n = n + {more} WHERE kind = 'user'"))
+            .await?;
     }
     tidy(target).await
 }
 
-/// What tells the planner how much there is, and the disk what has been written, now and not while we measure. SQLite
-/// keeps no statistics of its own accord, so it has none here.
+/// Gives the planner its statistics and writes everything to the disk now, and not while the
+/// benchmark measures. SQLite collects no statistics by itself, so it has none here.
 async fn tidy(target: &Target) -> Result<()> {
     match target.kind {
         Kind::Sqlite => target.db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?,
@@ -126,14 +152,17 @@ fn id_sql(backend: DbBackend, n: &str) -> String {
     const BASE: u64 = 0x018f_0000_0000;
     match backend {
         DbBackend::Postgres => {
-            format!("(lpad(to_hex({BASE} + {n}), 12, '0') || '70008000' || lpad(to_hex({n}), 12, '0'))::uuid")
+            format!(
+                "(lpad(to_hex({BASE} + {n}), 12, '0') || '70008000' || lpad(to_hex({n}), 12, \
+                 '0'))::uuid"
+            )
         }
         _ => format!("unhex(printf('%012x70008000%012x', {BASE} + {n}, {n}))"),
     }
 }
 
-/// Clones the rows of `table` that `which` finds, once for every number from `from` to below `to`, with other values
-/// in some columns.
+/// Clones the rows of `table` that `which` finds, once for every number from `from` to below `to`,
+/// with other values in some columns.
 async fn clone(
     db: &DatabaseConnection,
     table: &str,
@@ -145,12 +174,16 @@ async fn clone(
     let backend = db.get_database_backend();
     let columns = match backend {
         DbBackend::Postgres => {
-            format!("SELECT column_name::text FROM information_schema.columns WHERE table_name = '{table}'")
+            format!(
+                "SELECT column_name::text FROM information_schema.columns WHERE table_name = \
+                 '{table}'"
+            )
         }
         _ => format!("SELECT name FROM pragma_table_info('{table}')"),
     };
     let rows = db.query_all_raw(Statement::from_string(backend, columns)).await?;
-    let names: Vec<String> = rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+    let names: Vec<String> =
+        rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
     let values = names.iter().map(|name| {
         let changed = other.iter().find(|(column, _)| column == name);
         changed.map_or_else(|| format!("t.{name}"), |(_, value)| value.clone())
@@ -177,14 +210,17 @@ async fn put(target: &Target, group: &str, members: u64, salt: u64) -> Result<()
     if target.kind == Kind::Floor {
         let id = id_sql(DbBackend::Postgres, "n");
         let sql = format!(
-            "INSERT INTO membership (team_id, account_id) SELECT '{group}', {id} FROM generate_series(0, {members} - 1) AS s(n)"
+            "INSERT INTO membership (team_id, account_id) SELECT '{group}', {id} FROM \
+             generate_series(0, {members} - 1) AS s(n)"
         );
         target.db.execute_unprepared(&sql).await?;
         return Ok(());
     }
-    // The first one over SCIM.
+    // The first one is added over SCIM.
     let body = crate::work::add_member(&account_id(0));
-    target.ask(Method::PATCH, &format!("/scim/v2/acme/Groups/{group}"), serde_json::from_str(&body)?).await?;
+    target
+        .ask(Method::PATCH, &format!("/scim/v2/acme/Groups/{group}"), serde_json::from_str(&body)?)
+        .await?;
     let backend = target.db.get_database_backend();
     let own = match backend {
         DbBackend::Postgres => format!("'{group}'"),
@@ -195,7 +231,8 @@ async fn put(target: &Target, group: &str, members: u64, salt: u64) -> Result<()
         _ => format!("x'{}'", account_id(0).replace('-', "")),
     };
     let which = format!("t.group_id = {own} AND t.user_id = {first} AND t.until IS NULL");
-    let other = [("id", id_sql(backend, &format!("(s.n + {salt})"))), ("user_id", id_sql(backend, "s.n"))];
+    let other =
+        [("id", id_sql(backend, &format!("(s.n + {salt})"))), ("user_id", id_sql(backend, "s.n"))];
     for from in (1..members).step_by(BATCH as usize) {
         clone(&target.db, "membership", &which, &other, from, members.min(from + BATCH)).await?;
     }
@@ -210,8 +247,9 @@ pub async fn wards(target: &mut Target, members: u64) -> Result<()> {
         put(target, &group, members, (n + 1) << 36).await?;
         groups.push(group);
     }
-    // The largest of the groups to come is mapped, too: its mapping is edited in the end.
-    let largest = target.groups.last_key_value().map(|(_, group)| group.clone()).unwrap_or_default();
+    // The largest of the later groups is mapped, too: the last workload edits its mapping.
+    let largest =
+        target.groups.last_key_value().map(|(_, group)| group.clone()).unwrap_or_default();
     groups.push(largest);
     for (n, group) in groups.iter().enumerate() {
         let (mapping, role) = match target.kind {
@@ -246,14 +284,30 @@ async fn map(target: &Target, group: &str, n: usize) -> Result<(String, String)>
     let group = graphql(
         target,
         &format!(
-            "{{ organization {{ groups(first: 1, filter: {{ displayName: \"{group}\" }}) {{ nodes {{ id }} }} }} }}"
+            "{{ organization {{ groups(first: 1, filter: {{ displayName: \"{group}\" }}) {{ nodes \
+             {{ id }} }} }} }}"
         ),
     )
     .await?;
     let group = &group["organization"]["groups"]["nodes"][0]["id"];
-    let role = graphql(target, &format!("mutation {{ roleCreate(input: {{ name: \"Role {n}\", permissions: [\"charts:read\"] }}) {{ role {{ id }} }} }}")).await?;
+    let role = graphql(
+        target,
+        &format!(
+            "mutation {{ roleCreate(input: {{ name: \"Role {n}\", \
+        permissions: [\"charts:read\"] }}) {{ role {{ id }} }} }}"
+        ),
+    )
+    .await?;
     let role = &role["roleCreate"]["role"]["id"];
-    let made = graphql(target, &format!("mutation {{ roleMappingCreate(input: {{ roleId: {role}, groupId: {group}, reason: \"bench\" }}) {{ roleMapping {{ id }} userErrors {{ message }} }} }}")).await?;
+    let made = graphql(
+        target,
+        &format!(
+            "mutation {{ roleMappingCreate(input: {{ roleId: {role}, \
+        groupId: {group}, reason: \"bench\" }}) {{ roleMapping {{ id }} userErrors {{ message }} \
+        }} }}"
+        ),
+    )
+    .await?;
     let id = made["roleMappingCreate"]["roleMapping"]["id"].as_str();
     Ok((id.ok_or_else(|| made.to_string())?.into(), role.as_str().unwrap_or_default().into()))
 }
@@ -266,7 +320,8 @@ async fn graphql(target: &Target, query: &str) -> Result<Value> {
     }
 }
 
-/// What one client reaches on SQLite without a server: an account and its ledger row in a durable transaction.
+/// What one client reaches on SQLite without a server: it writes an account and its ledger row in a
+/// durable transaction.
 pub async fn bare_sqlite(time: Duration) -> Result<String> {
     let folder = tempfile::Builder::new().prefix("rolecall-bench").tempdir()?;
     let mut db = SqliteConnectOptions::new()

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::machine::{self, Cpu};
 use crate::{Args, Result};
 
-/// What serves.
+/// The kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Kind {
     Floor,
@@ -45,13 +45,13 @@ pub struct Target {
     pub api_key: String,
     /// The groups that workloads change, by how many members they have.
     pub groups: BTreeMap<u64, String>,
-    /// A group for those workloads to whom its size does not matter.
+    /// A group for the workloads that do not depend on its size.
     pub spare_group: String,
     /// The mapping that a workload edits.
     pub mapping: String,
     /// A role that accounts hold.
     pub role: String,
-    /// Beside the server, to fill its store.
+    /// A second connection to the database, to fill it.
     pub db: DatabaseConnection,
     child: Child,
     /// The first process of PostgreSQL.
@@ -70,11 +70,17 @@ impl Target {
             Kind::Sqlite => format!("sqlite://{}", folder.path().join("rolecall.db").display()),
             Kind::Floor | Kind::Postgres => {
                 let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
-                Database::connect(postgres).await?.execute_unprepared(&format!("CREATE DATABASE {name}")).await?;
-                postgres.rsplit_once('/').map(|(server, _)| format!("{server}/{name}")).unwrap_or_default()
+                Database::connect(postgres)
+                    .await?
+                    .execute_unprepared(&format!("CREATE DATABASE {name}"))
+                    .await?;
+                postgres
+                    .rsplit_once('/')
+                    .map(|(server, _)| format!("{server}/{name}"))
+                    .unwrap_or_default()
             }
         };
-        // Free now; below 32768, where no outgoing connection sits.
+        // The port is free now, and below 32768, where no outgoing connection has its port.
         let address = format!("127.0.0.1:{}", 20_000 + uuid::Uuid::new_v4().as_u128() % 12_000);
         let (mut scim_token, mut api_key) = (String::new(), String::new());
         let mut command = match kind {
@@ -84,15 +90,25 @@ impl Target {
                 floor
             }
             Kind::Postgres | Kind::Sqlite => {
-                let output =
-                    rolecall(server, &url, &folder, &["bootstrap", "--organization", "acme", "--json"]).output()?;
+                let output = rolecall(
+                    server,
+                    &url,
+                    &folder,
+                    &["bootstrap", "--organization", "acme", "--json"],
+                )
+                .output()?;
                 let made: Value = serde_json::from_slice(&output.stdout)
                     .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())?;
                 scim_token = made["scim"]["token"].as_str().unwrap_or_default().into();
                 api_key = made["graphql"]["api_key"].as_str().unwrap_or_default().into();
-                // One caller takes all that there is.
+                // One caller sends all requests, so there is no limit for a caller.
                 let unlimited = ["--scim-rate-limit", "0", "--graphql-cost-limit", "0"];
-                rolecall(server, &url, &folder, &[&["serve", "--listen", &address], &unlimited[..]].concat())
+                rolecall(
+                    server,
+                    &url,
+                    &folder,
+                    &[&["serve", "--listen", &address], &unlimited[..]].concat(),
+                )
             }
         };
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
@@ -153,11 +169,14 @@ impl Target {
         Ok(Cpu { server: machine::cpu(self.pid())?, database: database.unwrap_or_default() })
     }
 
-    /// Waits until what requests left to do in the background is done: it belongs to their cost.
+    /// Waits until the background work that requests caused is done: it is a part of their cost.
     pub async fn settle(&self) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
         if self.kind == Kind::Postgres {
-            while number(&self.db, "SELECT count(*) FROM (SELECT 1 FROM unsealed LIMIT 1) AS tail").await? > 0 {
+            while number(&self.db, "SELECT count(*) FROM (SELECT 1 FROM unsealed LIMIT 1) AS tail")
+                .await?
+                > 0
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -189,26 +208,34 @@ impl Target {
             Kind::Sqlite => format!("x'{}'", group.replace('-', "")),
             Kind::Floor | Kind::Postgres => format!("'{group}'"),
         };
-        let query = format!("SELECT count(*) FROM membership WHERE group_id = {id} AND until IS NULL");
+        let query =
+            format!("SELECT count(*) FROM membership WHERE group_id = {id} AND until IS NULL");
         Ok(number(&self.db, &query).await?.unsigned_abs())
     }
 
-    /// Walks the ledger: everything that was measured must be in it, unbroken.
+    /// Verifies the ledger: it must hold everything that was measured, and its chain must be
+    /// intact.
     pub async fn verify(mut self) -> Result<()> {
         if self.kind == Kind::Floor {
             return Ok(());
         }
         self.settle().await?;
         self.stop();
-        let output = rolecall(&self.program, &self.url, &self.folder, &["audit", "verify"]).output()?;
+        let output =
+            rolecall(&self.program, &self.url, &self.folder, &["audit", "verify"]).output()?;
         if !output.status.success() {
-            return Err(format!("{}: {}", self.kind.name(), String::from_utf8_lossy(&output.stdout)).into());
+            return Err(format!(
+                "{}: {}",
+                self.kind.name(),
+                String::from_utf8_lossy(&output.stdout)
+            )
+            .into());
         }
         Ok(())
     }
 
     fn stop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

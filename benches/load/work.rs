@@ -14,11 +14,11 @@ use crate::target::Target;
 pub const USERS: &str = "/scim/v2/acme/Users";
 pub const GROUPS: &str = "/scim/v2/acme/Groups";
 
-/// Something to be measured: its name, and its requests to one server.
+/// A workload: its name, and its requests to one server.
 pub struct Workload {
     pub name: String,
     pub jobs: Box<dyn Fn(&Target) -> Jobs>,
-    /// Requests at a time, where every server gets the same.
+    /// The number of requests at a time, when it is the same for every server.
     pub clients: Option<usize>,
 }
 
@@ -55,46 +55,55 @@ fn get(path: String, check: impl FnOnce(StatusCode, &str) -> bool + Send + 'stat
     job(Method::GET, path, String::new(), check)
 }
 
-/// The same numbers in another order, far from each other.
+/// Spreads the numbers: the same numbers in another order, far from each other.
 fn scatter(n: u64, among: u64) -> u64 {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % among
 }
 
-/// One by userName; a tenth is not there.
+/// Finds one account by userName; a tenth of the names do not exist.
 pub fn lookup(accounts: u64) -> Workload {
-    workload(format!("lookup by userName, {accounts} accounts"), move |_| move |n| Some(lookup_job(n, accounts)))
+    workload(format!("lookup by userName, {accounts} accounts"), move |_| {
+        move |n| Some(lookup_job(n, accounts))
+    })
 }
 
 fn lookup_job(n: u64, accounts: u64) -> Job {
     let who = scatter(n, accounts);
-    let (mark, found) = if n % 10 == 9 { (format!("nobody-{who}"), 0) } else { (format!("user-{who}"), 1) };
+    let (mark, found) =
+        if n % 10 == 9 { (format!("missing-{who}"), 0) } else { (format!("user-{who}"), 1) };
     get(format!("{USERS}?{}", by_name(&mark)), move |status, body| {
         let total = format!("\"totalResults\":{found},");
-        status == 200 && body.contains(&total) && body.contains(&format!("{mark}@bench.example")) == (found == 1)
+        status == 200
+            && body.contains(&total)
+            && body.contains(&format!("{mark}@bench.example")) == (found == 1)
     })
 }
 
 pub fn create(accounts: u64) -> Workload {
-    workload(format!("create, {accounts} accounts"), move |_| move |n| Some(create_job(&format!("new-{accounts}-{n}"))))
+    workload(format!("create, {accounts} accounts"), move |_| {
+        move |n| Some(create_job(&format!("new-{accounts}-{n}")))
+    })
 }
 
 fn create_job(mark: &str) -> Job {
     let name = format!("\"userName\":\"{mark}@bench.example\"");
-    job(Method::POST, USERS.into(), account(mark), move |status, body| status == 201 && body.contains(&name))
+    job(Method::POST, USERS.into(), account(mark), move |status, body| {
+        status == 201 && body.contains(&name)
+    })
 }
 
-/// Accounts that are off at the same time, more than there are clients.
+/// How many accounts are inactive at the same time: more than there are clients.
 const OFF: u64 = 32;
 
-/// Entra ID's way to turn an account off, and a little later on again: every request changes something. The accounts
-/// are those from `known` on, which no such workload has touched.
+/// Entra ID's way to deactivate an account, and a little later to activate it again: every request
+/// changes something. The accounts are those from `known` on, which no other workload has changed.
 pub fn suspend(known: u64, accounts: u64) -> Workload {
     workload(format!("PATCH active, {accounts} accounts"), move |_| {
         move |n| {
             let who = known + (n / (2 * OFF) * OFF + n % OFF) % (accounts - known);
             let active = n / OFF % 2 == 1;
             let value = if active { "True" } else { "False" };
-            // The two write JSON with and without spaces.
+            // rolecall and the floor write JSON with and without spaces.
             let written = [format!("\"active\":{active}"), format!("\"active\": {active}")];
             Some(job(
                 Method::PATCH,
@@ -112,14 +121,16 @@ pub fn patch(op: &str, path: &str, value: &serde_json::Value) -> String {
     )
 }
 
-/// The whole list by cursor; every client walks on where another stopped.
+/// Reads the whole list by cursor; each client continues where another one stopped.
 pub fn page_by_cursor(accounts: u64) -> Workload {
     workload(format!("page of 100 by cursor, {accounts} accounts"), move |_| {
         let next = Arc::new(Mutex::new(String::new()));
         move |_| {
-            let (cursor, next) = (next.lock().unwrap_or_else(PoisonError::into_inner).clone(), next.clone());
+            let (cursor, next) =
+                (next.lock().unwrap_or_else(PoisonError::into_inner).clone(), next.clone());
             Some(get(format!("{USERS}?count=100&cursor={cursor}"), move |status, body| {
-                let cursor = body.split_once("\"nextCursor\":\"").and_then(|(_, rest)| rest.split_once('"'));
+                let cursor =
+                    body.split_once("\"nextCursor\":\"").and_then(|(_, rest)| rest.split_once('"'));
                 let cursor = cursor.map(|(cursor, _)| cursor.to_owned()).unwrap_or_default();
                 let last = cursor.is_empty();
                 *next.lock().unwrap_or_else(PoisonError::into_inner) = cursor;
@@ -137,7 +148,9 @@ pub fn page_by_index(accounts: u64) -> Workload {
 }
 
 pub fn first_page(accounts: u64) -> Workload {
-    workload(format!("first page by index, {accounts} accounts"), move |_| move |_| Some(index_job(1, accounts)))
+    workload(format!("first page by index, {accounts} accounts"), move |_| {
+        move |_| Some(index_job(1, accounts))
+    })
 }
 
 fn index_job(start: u64, accounts: u64) -> Job {
@@ -148,7 +161,7 @@ fn index_job(start: u64, accounts: u64) -> Job {
     })
 }
 
-/// What a PATCH that adds one member says.
+/// The body of a PATCH that adds one member.
 pub fn add_member(id: &str) -> String {
     patch("add", "members", &json!([{ "value": id }]))
 }
@@ -157,7 +170,7 @@ pub fn changed(status: StatusCode, _: &str) -> bool {
     status == 200 || status == 204
 }
 
-/// One comes, one goes: all clients at one group, which keeps its size.
+/// Adds and removes one member in turns. All clients change one group, which keeps its size.
 pub fn member(members: u64, accounts: u64) -> Workload {
     workload(format!("one member in or out, group of {members}"), move |target| {
         let group = target.groups.get(&members).cloned().unwrap_or_default();
@@ -166,7 +179,8 @@ pub fn member(members: u64, accounts: u64) -> Workload {
     })
 }
 
-/// Those that were not in the group from the beginning: who of them is in it now, and who is not.
+/// The accounts that were not in the group at the beginning: those that are in it now, and those
+/// that are not.
 pub struct Members {
     group: String,
     outside: Queue,
@@ -188,10 +202,15 @@ impl Members {
             Some(who) => ("remove", who, self.outside.clone()),
             None => ("add", taken(&self.outside).unwrap_or_default(), self.inside.clone()),
         };
-        job(Method::PATCH, path, patch(op, "members", &json!([{ "value": &who }])), move |status, body| {
-            to.lock().unwrap_or_else(PoisonError::into_inner).push_back(who);
-            changed(status, body)
-        })
+        job(
+            Method::PATCH,
+            path,
+            patch(op, "members", &json!([{ "value": &who }])),
+            move |status, body| {
+                to.lock().unwrap_or_else(PoisonError::into_inner).push_back(who);
+                changed(status, body)
+            },
+        )
     }
 }
 
@@ -199,20 +218,23 @@ fn taken(queue: &Queue) -> Option<String> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
 }
 
-/// The first `many` accounts into one group, each by a request of its own.
+/// Adds the first `many` accounts to one group, each with a request of its own.
 pub fn add_each(group: &str, many: u64) -> Jobs {
     let (path, next) = (format!("{GROUPS}/{group}"), AtomicU64::new(0));
     Arc::new(move || {
         let who = next.fetch_add(1, Ordering::Relaxed);
-        (who < many).then(|| job(Method::PATCH, path.clone(), add_member(&account_id(who)), changed))
+        (who < many)
+            .then(|| job(Method::PATCH, path.clone(), add_member(&account_id(who)), changed))
     })
 }
 
-/// A cycle of Entra ID's: 70 % lookups, 10 % creates, 10 % changes of a user, 10 % of a group.
+/// The mix of one Entra ID cycle: 70 % lookups, 10 % creates, 10 % changes of a user, 10 % of a
+/// group.
 pub fn mixed(accounts: u64) -> Workload {
     workload(format!("mixed cycle, {accounts} accounts"), move |target| {
-        // Not those on the first page: what it tells of them would be longer ever after.
-        let members = Members::new(target.spare_group.clone(), (accounts / 2..accounts).map(account_id));
+        // Accounts on the first page stay out of it: their groups would make later answers longer.
+        let members =
+            Members::new(target.spare_group.clone(), (accounts / 2..accounts).map(account_id));
         move |n| {
             Some(match n % 10 {
                 7 => create_job(&format!("mixed-{n}")),
@@ -225,7 +247,8 @@ pub fn mixed(accounts: u64) -> Workload {
 }
 
 fn title_job(n: u64, accounts: u64) -> Job {
-    let (path, title) = (format!("{USERS}/{}", account_id(scatter(n, accounts))), format!("Nurse {n}"));
+    let (path, title) =
+        (format!("{USERS}/{}", account_id(scatter(n, accounts))), format!("Nurse {n}"));
     let body = patch("Replace", "title", &json!(title));
     job(Method::PATCH, path, body, move |status, body| status == 200 && body.contains(&title))
 }
@@ -265,8 +288,10 @@ pub fn graphql_access(accounts: u64) -> Workload {
     workload("GraphQL: effective access of one user".into(), move |_| {
         move |n| {
             let name = format!("user-{}@bench.example", scatter(n, accounts));
-            // Whoever a workload before this one suspended holds nothing.
-            Some(graphql("Access", ACCESS, json!({ "userName": name }), |_, body| body.contains("\"roles\"")))
+            // An account that an earlier workload suspended holds no role.
+            Some(graphql("Access", ACCESS, json!({ "userName": name }), |_, body| {
+                body.contains("\"roles\"")
+            }))
         }
     })
 }
@@ -274,7 +299,7 @@ pub fn graphql_access(accounts: u64) -> Workload {
 const HOLDERS: &str = "query Holders($id: ID!) { node(id: $id) { ... on Role { holders(first: 50) { nodes { \
     user { id userName displayName active } } } } } }";
 
-/// A page of those who hold a role, by way of a group.
+/// A page of the accounts that hold a role through a group.
 pub fn graphql_holders(accounts: u64) -> Workload {
     workload("GraphQL: 50 holders of a role".into(), move |target| {
         let role = target.role.clone();
@@ -289,7 +314,7 @@ pub fn graphql_holders(accounts: u64) -> Workload {
 const MAPPING: &str = "mutation Mapping($id: ID!, $reason: String!) { roleMappingUpdate(input: { id: $id, reason: $reason }) { \
     roleMapping { reason } userErrors { message } } }";
 
-/// The reason of the mapping of the largest group, changed.
+/// Changes the reason of the mapping of the largest group.
 pub fn graphql_mapping() -> Workload {
     workload("GraphQL: edit the largest group's mapping".into(), |target| {
         let mapping = target.mapping.clone();

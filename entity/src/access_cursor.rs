@@ -1,4 +1,4 @@
-//! How far along the ledger it has been told what each change did to whose access.
+//! How far in the ledger the access changes that follow from each change have been recorded.
 
 use sea_orm::entity::prelude::*;
 

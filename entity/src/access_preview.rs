@@ -1,4 +1,5 @@
-//! What a set of edits would do to access: kept for a while, so that it can be looked at and applied.
+//! The effect of a set of edits on access: kept for a while, so that an administrator can review
+//! and apply it.
 
 use sea_orm::entity::prelude::*;
 
@@ -11,9 +12,9 @@ pub struct Model {
     pub id: Uuid,
     /// the edits, to be made again when it is applied
     pub edits: Json,
-    /// pairs of account and role that would come
+    /// pairs of account and role that would be gained
     pub gained: i64,
-    /// pairs of account and role that would go
+    /// pairs of account and role that would be lost
     pub lost: i64,
     pub warnings: Json,
     /// SHA-256 over all pairs: whether it is still true

@@ -1,4 +1,4 @@
-//! Account active, and whose it is: an interval.
+//! An interval in which an account is active, with its owner.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,7 +10,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub user_id: Uuid,
-    /// whose account it is meanwhile
+    /// the connection that owns the account in the interval
     pub connection_id: Option<Uuid>,
     pub since: DateTimeUtc,
     /// set when closed

@@ -1,4 +1,5 @@
-//! A connection wanted to create somebody who has an account that is not its own: a person decides.
+//! Proposals: a connection tried to create a person who has an account that it does not own. An
+//! administrator decides.
 
 use sea_orm::entity::prelude::*;
 
@@ -42,7 +43,7 @@ pub struct Model {
     pub organization_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// who wants the account
+    /// the connection that wants the account
     pub connection_id: Uuid,
     /// the account
     pub user_id: Uuid,
@@ -50,7 +51,7 @@ pub struct Model {
     /// what the connection sent last (JSON object); emptied when accepted and by an erasure
     pub document: Option<String>,
     pub state: ProposalState,
-    /// in the words of whoever decided
+    /// the administrator's reason for the decision
     pub reason: Option<String>,
     /// how often the connection tried
     pub attempts: i64,

@@ -1,4 +1,4 @@
-//! Keys that open the GraphQL API: only their hash.
+//! Keys for the GraphQL API: only their hash is stored.
 
 use sea_orm::entity::prelude::*;
 
@@ -22,7 +22,7 @@ pub struct Model {
     pub last_used_at: Option<DateTimeUtc>,
     /// the account that the key ends with
     pub owner_user_id: Option<Uuid>,
-    /// the person who answers for the key, as an issuer names them
+    /// the subject of the person who owns the key, as an issuer names it
     pub owner_subject: Option<String>,
 }
 

@@ -1,27 +1,28 @@
-//! Operations that were handed in together, to be carried out one after another in the background.
+//! Operations that a client uploaded together, to be carried out one after another in the
+//! background.
 
 use sea_orm::entity::prelude::*;
 
-/// How far a job is.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum State {
     /// Its lines are still arriving.
     #[sea_orm(string_value = "UPLOADING")]
     Uploading,
-    /// All its lines are here, and none was carried out.
+    /// All its lines have arrived, and none was carried out.
     #[sea_orm(string_value = "QUEUED")]
     Queued,
     /// Its lines are being carried out.
     #[sea_orm(string_value = "RUNNING")]
     Running,
-    /// It was told to end, and does so after the line that it is at.
+    /// It was cancelled, and ends after its current line.
     #[sea_orm(string_value = "CANCELLING")]
     Cancelling,
     /// Every line was carried out.
     #[sea_orm(string_value = "COMPLETED")]
     Completed,
-    /// It was told to end before its last line.
+    /// It was cancelled, and ended before its last line.
     #[sea_orm(string_value = "CANCELLED")]
     Cancelled,
     /// It ended by itself before its last line.
@@ -37,20 +38,20 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub state: State,
-    /// who handed it in: `API_KEY` or `PERSON`
+    /// the kind of the caller that uploaded it: `API_KEY` or `PERSON`
     pub actor_kind: String,
     pub actor_id: String,
     pub actor_name: String,
-    /// what the actor was allowed to do then
+    /// the permissions that the actor had then
     pub permissions: Json,
-    /// until when the actor's own credential vouches for that; none = the credential can be asked
+    /// until when the actor's credential is valid; none = the credential can be checked
     pub authorized_until: Option<DateTimeUtc>,
     pub lines: i64,
-    /// bytes of the lines that were handed in so far
+    /// bytes of the lines that have arrived so far
     pub bytes: i64,
-    /// lines carried out, as it was known a moment ago
+    /// lines carried out, as of a moment ago
     pub done: i64,
-    /// those of them that did not do what they were for
+    /// those of them that failed
     pub failed: i64,
     /// why it ended by itself, in words
     pub stopped_because: Option<String>,
@@ -61,7 +62,7 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     pub started_at: Option<DateTimeUtc>,
     pub finished_at: Option<DateTimeUtc>,
-    /// forgotten from this instant on
+    /// deleted from this instant on
     pub expires_at: Option<DateTimeUtc>,
 }
 

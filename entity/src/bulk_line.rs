@@ -1,4 +1,4 @@
-//! One operation of a bulk job: what was asked, until it is carried out, and then what came of it.
+//! One operation of a bulk job: the input, until it is carried out, and then its result.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,19 +9,19 @@ pub struct Model {
     pub organization_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub job_id: Uuid,
-    /// its number in the file that was handed in
+    /// its number in the uploaded file
     #[sea_orm(primary_key, auto_increment = false)]
     pub line: i64,
     /// the request that the ledger names for what it does
     pub request_id: Uuid,
     /// the account that the input is about, while there is an input
     pub user_id: Option<Uuid>,
-    /// the line as it was handed in; none once it was carried out, or its account was erased
+    /// the line as it was uploaded; none once it was carried out, or its account was erased
     pub input: Option<Vec<u8>>,
     pub failed: bool,
-    /// what came of it, without sentences; none = not carried out yet
+    /// its result, without messages; none = not carried out yet
     pub result: Option<String>,
-    /// the sentences of the result, which may repeat what the input said
+    /// the messages of the result, which may repeat values of the input
     pub words: Option<String>,
 }
 

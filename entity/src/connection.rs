@@ -41,17 +41,19 @@ pub enum DeletionPolicy {
     Hard,
 }
 
-/// What becomes of a person that the connection creates and who already has an account here.
+/// What happens when the connection creates a person who already has an account here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum AdoptionPolicy {
     /// The request is refused, and that is all.
     #[sea_orm(string_value = "REFUSE")]
     Refuse,
-    /// The request is refused, and somebody may decide that the account becomes the connection's.
+    /// The request is refused, and an administrator may decide that the account becomes the
+    /// connection's.
     #[sea_orm(string_value = "PROPOSE")]
     Propose,
-    /// An account of nobody, named inside a verified domain, becomes the connection's; others are proposed.
+    /// An account without an owner, with a name in a verified domain, becomes the connection's;
+    /// others are proposed.
     #[sea_orm(string_value = "LINK")]
     Link,
 }

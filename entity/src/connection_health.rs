@@ -1,4 +1,5 @@
-//! How each connection was last found to be. What has no row was never found to be anything but healthy, or not yet.
+//! The last known health of each connection. A connection without a row was always healthy, or was
+//! not checked yet.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,7 +10,7 @@ pub enum State {
     /// It works.
     #[sea_orm(string_value = "HEALTHY")]
     Healthy,
-    /// It works, but not for everybody.
+    /// It works, but not for all users.
     #[sea_orm(string_value = "DEGRADED")]
     Degraded,
     /// Nothing arrives, though something should.

@@ -1,5 +1,5 @@
-//! The ledger: one row a change, read together with its link of the chain. Rows are written to the table `event`;
-//! on PostgreSQL, links stand in the table `chain`.
+//! The ledger: one row a change, read together with its link of the chain. Rows are written to the
+//! table `event`; on PostgreSQL, links stand in the table `chain`.
 
 use sea_orm::entity::prelude::*;
 

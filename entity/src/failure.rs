@@ -1,8 +1,9 @@
-//! The review queue: a write of a connection that was refused or failed, with its repeats. One row is one piece of work.
+//! The review queue: a write of a connection that was refused or failed, with its repeats. One row
+//! is one piece of work.
 
 use sea_orm::entity::prelude::*;
 
-/// Who wanted the write.
+/// Where the write came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Origin {
@@ -14,11 +15,11 @@ pub enum Origin {
     Sync,
 }
 
-/// What stood in the way.
+/// Why the write failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Cause {
-    /// Whoever should have answered was not to be reached or too busy.
+    /// The server that should have answered was unreachable or too busy.
     #[sea_orm(string_value = "TARGET_UNAVAILABLE")]
     TargetUnavailable,
     /// More requests than the caller's share.
@@ -27,7 +28,7 @@ pub enum Cause {
     /// A value, or the whole message, cannot be accepted.
     #[sea_orm(string_value = "INVALID_VALUE")]
     InvalidValue,
-    /// Somebody else bears this value.
+    /// Another account or group has this value.
     #[sea_orm(string_value = "UNIQUENESS")]
     Uniqueness,
     /// What the write is about, or refers to, is not there.
@@ -36,7 +37,7 @@ pub enum Cause {
     /// A break-glass account, or the last holder of a management role.
     #[sea_orm(string_value = "PROTECTED")]
     Protected,
-    /// The credential does not reach that far.
+    /// The credential does not allow it.
     #[sea_orm(string_value = "NOT_PERMITTED")]
     NotPermitted,
     /// Another change stood in the way, or the state of what was to be changed.
@@ -57,7 +58,7 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum State {
-    /// It waits for somebody, or for its next attempt.
+    /// It waits for a reviewer, or for its next attempt.
     #[sea_orm(string_value = "OPEN")]
     Open,
     /// It is about to be tried again.
@@ -84,19 +85,19 @@ pub enum Resolution {
     /// It did not come again for a while.
     #[sea_orm(string_value = "PASSED")]
     Passed,
-    /// Somebody put it right here.
+    /// A reviewer fixed it here.
     #[sea_orm(string_value = "FIXED_HERE")]
     FixedHere,
-    /// Somebody put it right at the source.
+    /// A person fixed it at the source.
     #[sea_orm(string_value = "FIXED_AT_SOURCE")]
     FixedAtSource,
-    /// Somebody decided that it is not to be done.
+    /// A reviewer decided that it is not to be done.
     #[sea_orm(string_value = "DISMISSED")]
     Dismissed,
     /// Its connection was deleted.
     #[sea_orm(string_value = "CONNECTION_DELETED")]
     ConnectionDeleted,
-    /// Whom it was about was erased.
+    /// The person that it was about was erased.
     #[sea_orm(string_value = "ERASED")]
     Erased,
 }
@@ -116,7 +117,7 @@ pub struct Model {
     pub thing: Option<Vec<u8>>,
     /// which parts of it, as short hashes
     pub scope: String,
-    /// what was wanted, in our words
+    /// the operation, in this program's words
     pub operation: String,
     /// the endpoint's name
     pub resource: Option<String>,
@@ -141,22 +142,23 @@ pub struct Model {
     pub last_request_id: Option<Uuid>,
     pub state: State,
     pub resolution: Option<Resolution>,
-    /// why, in the words of whoever finished it
+    /// the reviewer's reason for the end
     pub note: Option<String>,
     /// who looks after it
     pub assigned_to: Option<String>,
     /// automatic attempts made
     pub attempts: i32,
-    /// none = nobody tries by itself
+    /// none = no automatic attempt
     pub next_attempt_at: Option<DateTimeUtc>,
-    /// the request of the attempt that is to be made, named by the rows that it leaves in the ledger
+    /// the request of the attempt that is to be made, named by the rows that it leaves in the
+    /// ledger
     pub retry_request_id: Option<Uuid>,
     /// the attempt that is under way
     pub holder: Option<Uuid>,
     /// free for another attempt from this instant on, if the holder has died
     pub until: Option<DateTimeUtc>,
     pub finished_at: Option<DateTimeUtc>,
-    /// name of whoever finished it
+    /// name of the reviewer who finished it
     pub finished_by: Option<String>,
 }
 

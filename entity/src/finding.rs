@@ -1,5 +1,5 @@
-//! Differences between what is here and what a connection's identity provider says. One row is one difference, however
-//! often it was seen.
+//! Differences between what is here and what a connection's identity provider says. One row is one
+//! difference, however often it was seen.
 
 use sea_orm::entity::prelude::*;
 
@@ -18,15 +18,15 @@ pub enum Kind {
     /// Both have the account, and say different things of it.
     #[sea_orm(string_value = "DRIFTED")]
     Drifted,
-    /// Only one of the two has somebody in a group.
+    /// Only one of the two lists a user as a member of a group.
     #[sea_orm(string_value = "MEMBERSHIP")]
     Membership,
-    /// Two live accounts bear names that are one name.
+    /// Two live accounts have names that count as the same name.
     #[sea_orm(string_value = "NAME_CLASH")]
     NameClash,
 }
 
-/// Whose an account is, seen from the connection.
+/// The owner of an account, from the point of view of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Class {
@@ -41,16 +41,16 @@ pub enum Class {
     Assigned,
 }
 
-/// What became of it.
+/// The state of the finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum State {
     #[sea_orm(string_value = "OPEN")]
     Open,
-    /// Somebody put it right here.
+    /// A reviewer fixed it here.
     #[sea_orm(string_value = "RESOLVED")]
     Resolved,
-    /// Somebody said why it may stay.
+    /// A reviewer accepted it, with a reason.
     #[sea_orm(string_value = "ACCEPTED")]
     Accepted,
     /// A later comparison did not see it any more.
@@ -58,7 +58,7 @@ pub enum State {
     Gone,
 }
 
-/// How somebody put it right.
+/// How a reviewer fixed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Resolution {
@@ -80,14 +80,14 @@ pub struct Model {
     pub connection_id: Uuid,
     pub source: Source,
     pub kind: Kind,
-    /// by which the same difference is recognised: a hash
+    /// hash that identifies the same difference
     pub key: Vec<u8>,
-    /// hash of the name of somebody who has no account of the connection, for an erasure
+    /// hash of the name of a person without an account of the connection, for an erasure
     pub thing: Option<Vec<u8>>,
-    /// the account that it is about, or that bears the name of whoever is missing
+    /// the account that it is about, or that has the name of the missing person
     pub user_id: Option<Uuid>,
     pub group_id: Option<Uuid>,
-    /// the name of whom it is about, for reviewers
+    /// the name of the person that it is about, for reviewers
     pub label: Option<String>,
     pub class: Option<Class>,
     /// gone or inactive there, and active here

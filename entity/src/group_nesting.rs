@@ -1,4 +1,4 @@
-//! Group in group: an interval.
+//! An interval in which a group is a member of another group.
 
 use sea_orm::entity::prelude::*;
 

@@ -7,12 +7,12 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub organization_id: Uuid,
-    /// hash of who asks and the key that was given
+    /// hash of the caller and its key
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: Vec<u8>,
-    /// hash of what was asked
+    /// hash of the request
     pub fingerprint: Vec<u8>,
-    /// this run of it; older than every event that it leaves
+    /// the run that holds it; its id is older than every event of the run
     pub holder: Uuid,
     /// the request that the ledger names
     pub request_id: Uuid,
@@ -20,9 +20,9 @@ pub struct Model {
     pub until: DateTimeUtc,
     /// whether there was an answer
     pub done: bool,
-    /// the answer, unless it was too long or told of somebody who has been erased since
+    /// the answer, unless it was too long or contained data of a person who was erased since
     pub answer: Option<String>,
-    /// the request that erased somebody while this one was running; nil = several did
+    /// the request that erased a person while this one was running; nil = several did
     pub erased_by: Option<Uuid>,
     pub expires_at: DateTimeUtc,
 }

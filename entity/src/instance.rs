@@ -1,4 +1,4 @@
-//! What one installation remembers about itself: a single row.
+//! The state of the installation as a whole: a single row.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,9 +10,9 @@ pub struct Model {
     pub id: i32,
     /// a digest of the master key; without that key nothing starts
     pub master_key_fingerprint: String,
-    /// a digest of the key that is to take its place; nothing is sealed with it yet
+    /// a digest of the next master key; nothing is sealed with it yet
     pub next_key_fingerprint: Option<String>,
-    /// a digest of the key whose place it took; something may still be sealed with it
+    /// a digest of the previous master key; values may still be sealed with it
     pub old_key_fingerprint: Option<String>,
     pub created_at: DateTimeUtc,
 }

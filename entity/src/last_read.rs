@@ -1,5 +1,5 @@
-//! When an identity provider last read a user or group in full, or all of them. Ids and instants, and nothing of what it
-//! read.
+//! When an identity provider last read a user or group in full, or all of them. Ids and instants,
+//! and nothing of what it read.
 
 use sea_orm::entity::prelude::*;
 
@@ -22,10 +22,10 @@ pub struct Model {
     pub connection_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub kind: Kind,
-    /// the user or group; nil = every one that was there, page by page, from the first to the last
+    /// the user or group; nil = all of them, page by page, from the first to the last
     #[sea_orm(primary_key, auto_increment = false)]
     pub subject_id: Uuid,
-    /// when it was asked for, the first page of many
+    /// when it was requested; of many pages, the first one
     pub at: DateTimeUtc,
 }
 

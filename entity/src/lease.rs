@@ -1,4 +1,4 @@
-//! Who does a task that must not run twice at once in an organization, whatever the replica.
+//! Leases on tasks that must not run twice at once in an organization, on any replica.
 
 use sea_orm::entity::prelude::*;
 

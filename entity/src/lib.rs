@@ -1,5 +1,5 @@
-//! One SeaORM model a table, no logic. What a table is for stands in its module; what may be done with it
-//! stands in `domain`.
+//! One SeaORM model a table, no logic. The module of a table describes its purpose; `domain` holds
+//! the rules about it.
 
 pub mod access_cursor;
 pub mod access_preview;
@@ -36,6 +36,7 @@ pub mod scim_token;
 pub mod signing_key;
 pub mod sync_run;
 pub mod tally;
+pub mod task;
 pub mod task_lease;
 pub mod user;
 pub mod user_email;

@@ -1,4 +1,4 @@
-//! User in group: an interval.
+//! An interval in which a user is a member of a group.
 
 use sea_orm::entity::prelude::*;
 

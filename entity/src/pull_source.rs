@@ -1,12 +1,12 @@
-//! Where a connection reads identities from by itself, and how.
+//! The source that a connection reads identities from, and how it reads.
 
 use sea_orm::entity::prelude::*;
 
-/// How the source knows us.
+/// How this server authenticates to the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Auth {
-    /// By a bearer token that somebody issued there.
+    /// By a bearer token that an administrator issued there.
     #[sea_orm(string_value = "BEARER")]
     Bearer,
     /// By tokens that an authorization server gives for a client's id and secret.
@@ -21,7 +21,7 @@ pub struct Model {
     pub organization_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub connection_id: Uuid,
-    /// what `/Users` is put behind
+    /// the base URL, to which `/Users` is appended
     pub base_url: String,
     pub auth: Auth,
     pub token_url: Option<String>,

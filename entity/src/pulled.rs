@@ -1,5 +1,5 @@
-//! What a run saw at the source of an account or group here: who was not seen for a whole run is not there any more, and
-//! whose document is as it was needs no write.
+//! What a run saw at the source for an account or group here: an object that a full run did not see
+//! is gone from the source, and an object with an unchanged document needs no write.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,13 +1,13 @@
-//! Comparisons of a connection's accounts and memberships with what its identity provider says. What was compared with
-//! is not kept.
+//! Comparisons of a connection's accounts and memberships with what its identity provider says.
+//! What was compared with is not kept.
 
 use sea_orm::entity::prelude::*;
 
-/// Where it is known from what the identity provider says.
+/// Where the identity provider's data comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Source {
-    /// An export that somebody uploaded.
+    /// An export that an administrator uploaded.
     #[sea_orm(string_value = "UPLOAD")]
     Upload,
     /// The source that the connection reads.
@@ -42,7 +42,7 @@ pub enum State {
     Running,
     #[sea_orm(string_value = "SUCCEEDED")]
     Succeeded,
-    /// What was to be compared with is not believed; nothing was found.
+    /// The identity provider's data was implausible; no findings were made.
     #[sea_orm(string_value = "REFUSED")]
     Refused,
     #[sea_orm(string_value = "FAILED")]

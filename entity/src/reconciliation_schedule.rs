@@ -1,4 +1,5 @@
-//! How often a connection is compared by itself with what its identity provider says; no row = never.
+//! How often a connection is compared by itself with what its identity provider says; no row =
+//! never.
 
 use sea_orm::entity::prelude::*;
 

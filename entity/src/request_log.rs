@@ -1,9 +1,9 @@
-//! What requests over SCIM came to, counted by kind and hour. No value of a request is in here: only names and codes
-//! of ours, names of attributes that a schema has, and ids that this server gave.
+//! The outcomes of SCIM requests, counted by kind and hour. A row holds no value of a request: only
+//! this program's names and codes, attribute names of a schema, and ids that this server gave.
 
 use sea_orm::entity::prelude::*;
 
-/// What became of requests.
+/// The outcome of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Outcome {

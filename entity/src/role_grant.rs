@@ -1,4 +1,4 @@
-//! A direct grant: an interval.
+//! An interval in which an account holds a role by a direct grant.
 
 use sea_orm::entity::prelude::*;
 

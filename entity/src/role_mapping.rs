@@ -1,8 +1,10 @@
-//! Group to role: an interval. An edit closes one row and opens the next under the same `mapping_id`.
+//! An interval in which a group is mapped to a role. An edit closes one row and opens the next
+//! under the same `mapping_id`.
 
 use sea_orm::entity::prelude::*;
 
-/// How a mapping that waits for its group will know it, or that it is for no group but for a whole connection.
+/// How a mapping recognizes the group that it waits for; or that it is for all users of a
+/// connection instead of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum MatchAttribute {
@@ -12,9 +14,9 @@ pub enum MatchAttribute {
     /// By display name, folded.
     #[sea_orm(string_value = "DISPLAY_NAME")]
     DisplayName,
-    /// It is for everybody whom the connection owns.
+    /// It is for all accounts that the connection owns.
     #[sea_orm(string_value = "EVERYBODY")]
-    Everybody,
+    AllUsers,
 }
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]

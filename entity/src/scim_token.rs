@@ -1,4 +1,4 @@
-//! Bearer tokens of a connection: only their hash.
+//! Bearer tokens of a connection: only their hash is stored.
 
 use sea_orm::entity::prelude::*;
 
@@ -16,9 +16,9 @@ pub struct Model {
     /// names of scopes
     pub scopes: Json,
     pub created_at: DateTimeUtc,
-    /// dead from this instant on, by plan
+    /// invalid from this instant on, by its planned end
     pub expires_at: Option<DateTimeUtc>,
-    /// dead from this instant on, by rotation with an overlap
+    /// invalid from this instant on, by rotation with an overlap
     pub retires_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
     /// flushed in batches

@@ -1,4 +1,5 @@
-//! The keys that the installation signs with. Rows stay for ever: old evidence is checked by them.
+//! The keys that the installation signs with. Rows are kept for ever, because old evidence is
+//! verified with them.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,7 +11,8 @@ pub struct Model {
     pub number: i64,
     /// Ed25519, 32 bytes; none for a key from before this table, until another replaces it
     pub public_key: Option<Vec<u8>>,
-    /// the private key (PKCS#8), sealed with the master key; none once nothing more is signed with it
+    /// the private key (PKCS#8), sealed with the master key; none once nothing more is signed with
+    /// it
     pub sealed: Option<Vec<u8>>,
     /// it signs from here on, until the next one does
     pub begins_at: DateTimeUtc,

@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Mode {
-    /// Reads everybody, and removes who is not listed.
+    /// Reads all users, and removes those that the source does not list.
     #[sea_orm(string_value = "FULL")]
     Full,
     /// Reads what changed since the last run.
@@ -15,7 +15,7 @@ pub enum Mode {
     /// Reads one person.
     #[sea_orm(string_value = "ONE_USER")]
     OneUser,
-    /// Reads everybody, and says what a full run would do.
+    /// Reads all users, and reports what a full run would do.
     #[sea_orm(string_value = "DRY_RUN")]
     DryRun,
 }
@@ -30,7 +30,7 @@ pub enum State {
     /// A server carries it out.
     #[sea_orm(string_value = "RUNNING")]
     Running,
-    /// It waits for somebody to say that it may remove so many.
+    /// It waits for an administrator's approval to remove so many.
     #[sea_orm(string_value = "WAITING")]
     Waiting,
     /// It came to its end.
@@ -39,7 +39,7 @@ pub enum State {
     /// It ended before; the reason says why.
     #[sea_orm(string_value = "FAILED")]
     Failed,
-    /// Somebody ended it.
+    /// An administrator ended it.
     #[sea_orm(string_value = "CANCELLED")]
     Cancelled,
 }
@@ -54,11 +54,11 @@ pub struct Model {
     pub connection_id: Uuid,
     pub mode: Mode,
     pub state: State,
-    /// somebody told it to end
+    /// an administrator told it to end
     pub cancelling: bool,
-    /// somebody said that it may remove as many as it wants to
+    /// an administrator approved the removals, however many they are
     pub approved: bool,
-    /// whom a run of one person reads; forgotten at its end
+    /// the person that a run of one person reads; forgotten at its end
     pub target: Option<Json>,
     /// where it goes on after an interruption
     pub checkpoint: Json,

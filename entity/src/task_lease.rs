@@ -1,4 +1,4 @@
-//! Which replica does a task of the whole installation's.
+//! Leases on tasks of the whole installation: which replica runs each.
 
 use sea_orm::entity::prelude::*;
 

@@ -18,7 +18,7 @@ pub struct Model {
     pub display_name: Option<String>,
     pub display_name_key: Option<String>,
     pub active: bool,
-    /// a break-glass account: out of SCIM's reach
+    /// a break-glass account: SCIM cannot change it
     pub protected: bool,
     /// the attributes as served (JSON object)
     pub document: String,

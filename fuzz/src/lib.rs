@@ -1,29 +1,33 @@
-//! What must hold of any input whatever: one function a target, which panics where it does not hold.
+//! What must hold for any input: one function for each target, which panics where it does not hold.
 //!
-//! Two callers share them: `fuzz_targets/`, where libFuzzer makes the inputs up, and `tests/it/fuzz.rs`, which replays
-//! the seeds and whatever was ever found, so that the targets cannot rot.
+//! Two callers share them. In `fuzz_targets/`, libFuzzer makes the inputs. `tests/it/fuzz.rs`
+//! replays the seeds and all earlier findings, so the targets keep working.
 
 use std::fmt::Debug;
 use std::sync::LazyLock;
 
 use async_graphql::Variables;
 use async_graphql::parser::parse_query;
-use rolecall::domain::document::{Projection, normalize, search_document};
-use rolecall::domain::list::{Cursor, Place};
-use rolecall::domain::reconcile::diff::drift;
-use rolecall::domain::reconcile::export::{Format, members, people};
-use rolecall::domain::schema::{self, ResourceType};
-use rolecall::domain::search::{Filter, compile, matches, order};
+use rolecall::db::SqlBuilder;
+use rolecall::domain::paging::filter_sql::{compile_filter, compile_order};
+use rolecall::domain::paging::{CursorPlace, ListCursor};
+use rolecall::domain::reconcile::diff::attribute_drift;
+use rolecall::domain::reconcile::export::{ExportFormat, read_members, read_people};
 use rolecall::error::Error;
-use rolecall::graphql::limits;
-use rolecall::scim::filter::{parse_attr_list, parse_filter, parse_path};
+use rolecall::graphql::document_limits;
+use rolecall::identity::document::{Projection, normalize_document, search_document};
+use rolecall::identity::filter::{Filter, matches_document};
+use rolecall::identity::schema;
+use rolecall::identity::schema::ResourceType;
+use rolecall::scim::filter_syntax::{parse_attr_list, parse_filter, parse_path};
 use rolecall::scim::{cursor as cursors, patch as patches};
 use sea_orm::DbBackend;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 type Object = Map<String, Value>;
 
-/// A target: it panics on an input for which something does not hold.
+/// A target panics on an input for which something does not hold.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
@@ -37,43 +41,48 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("export", export),
 ];
 
-/// A filter prints as text that means the same, compiles alike for both databases, and never puts what the client
-/// wrote into the statement.
+/// A filter prints as text with the same meaning, compiles for both databases, and never puts the
+/// client's text into the statement.
 pub fn filter(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(filter) = parse_filter(text) else { return };
     reads_back(&parse_filter, &filter.to_string(), &filter);
-    for (ty, known) in [(schema::user(), &*USER), (schema::group(), &*GROUP)] {
+    for (ty, known) in [(schema::user_type(), &*USER), (schema::group_type(), &*GROUP)] {
         compiles(&filter, ty, known);
     }
 }
 
 fn compiles(filter: &Filter, ty: &ResourceType, known: &Object) {
-    let meant = matches(filter, ty, &search_document(ty, known));
+    let meant = matches_document(filter, ty, &search_document(ty, known));
     let (sqlite, postgres) = (DbBackend::Sqlite, DbBackend::Postgres);
-    for (backend, confined) in [(sqlite, false), (sqlite, true), (postgres, false), (postgres, true)] {
+    for (backend, confined) in
+        [(sqlite, false), (sqlite, true), (postgres, false), (postgres, true)]
+    {
         // The organization and the connection come before the filter's own values.
-        let compiled = compile(filter, ty, backend, 2, confined);
+        let mut sql = SqlBuilder::with_values([Uuid::nil().into(), Uuid::nil().into()]);
+        let compiled = compile_filter(filter, ty, backend, &mut sql, confined);
         assert_eq!(compiled.is_ok(), meant.is_ok(), "{backend:?}: {filter}");
-        let Ok(sql) = compiled else { continue };
-        // What stands in the text comes from the schema's tables alone.
-        assert!(sql.text.is_ascii() && !sql.text.contains([';', '\\', '\0']), "{}", sql.text);
-        let placeholder = |number: usize| sql.text.contains(&format!("${number}"));
-        assert!((3..sql.values.len() + 3).all(placeholder), "{}", sql.text);
-        assert!(!placeholder(sql.values.len() + 3), "{}", sql.text);
+        let Ok(text) = compiled else { continue };
+        let values = sql.into_parts().1.len();
+        // All names in the text come from the schema's tables.
+        assert!(text.is_ascii() && !text.contains([';', '\\', '\0']), "{text}");
+        let placeholder = |number: usize| text.contains(&format!("${number}"));
+        assert!((3..=values).all(placeholder), "{text}");
+        assert!(!placeholder(values + 1), "{text}");
     }
 }
 
-/// A path prints as text that means the same; what it names can be sorted by, projected and patched, or is refused.
+/// A path prints as text with the same meaning. The attribute that it names can be sorted by,
+/// projected and patched, or the path is refused.
 pub fn path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    for (ty, known) in [(schema::user(), &*USER), (schema::group(), &*GROUP)] {
+    for (ty, known) in [(schema::user_type(), &*USER), (schema::group_type(), &*GROUP)] {
         if let Ok(projection) = Projection::parse(Some(text), Some(text)) {
-            projection.apply(ty, &mut known.clone());
+            projection.apply_to(ty, &mut known.clone());
         }
         for path in parse_attr_list(text).unwrap_or_default() {
             for backend in [DbBackend::Sqlite, DbBackend::Postgres] {
-                let _ = order(&path, ty, backend);
+                let _ = compile_order(&path, ty, backend);
             }
         }
     }
@@ -82,41 +91,47 @@ pub fn path(data: &[u8]) {
     path.filter.iter().for_each(|filter| printed.push_str(&format!("[{filter}]")));
     path.sub.iter().for_each(|sub| printed.push_str(&format!(".{sub}")));
     reads_back(&parse_path, &printed, &path);
-    for value in [Value::Null, json!("x"), json!([{ "value": "x", "type": "work" }]), json!({ "value": "x" })] {
+    for value in [
+        Value::Null,
+        json!("x"),
+        json!([{ "value": "x", "type": "work" }]),
+        json!({ "value": "x" }),
+    ] {
         for verb in ["add", "replace", "remove"] {
             let body = json!({ "Operations": [{ "op": verb, "path": text, "value": value }] });
-            patched(&body, schema::user(), &USER);
-            patched(&body, schema::group(), &GROUP);
+            patched(&body, schema::user_type(), &USER);
+            patched(&body, schema::group_type(), &GROUP);
         }
     }
 }
 
-/// A PATCH of anything (`document`, if it is there, is what it is applied to) is refused or leaves a document that
-/// satisfies its schema, and the same one every time.
+/// A PATCH with any content (applied to `document` if there is one) is refused, or leaves a
+/// document that satisfies its schema, and the same one every time.
 pub fn patch(data: &[u8]) {
     let Ok(body) = serde_json::from_slice::<Value>(data) else { return };
     let given = body.get("document").and_then(Value::as_object);
-    for (ty, known) in [(schema::user(), &*USER), (schema::group(), &*GROUP)] {
-        let given = given.and_then(|given| normalize(ty, given.clone()).ok());
+    for (ty, known) in [(schema::user_type(), &*USER), (schema::group_type(), &*GROUP)] {
+        let given = given.and_then(|given| normalize_document(ty, given.clone()).ok());
         patched(&body, ty, given.as_ref().unwrap_or(known));
     }
 }
 
 fn patched(body: &Value, ty: &ResourceType, known: &Object) {
-    let Ok(operations) = patches::parse(body) else { return };
+    let Ok(operations) = patches::parse_operations(body) else { return };
     let once = patches::apply_group(&operations, ty, known);
     let again = patches::apply_group(&operations, ty, known);
     assert_eq!(outcome(&once), outcome(&again), "{body}");
-    if let Some(document) = once.ok().and_then(|after| normalize(ty, after.document).ok()) {
+    if let Some(document) = once.ok().and_then(|after| normalize_document(ty, after.document).ok())
+    {
         is_canonical(ty, document);
     }
 }
 
-/// A document of anything is refused or becomes one that is already in its canonical form.
+/// A document with any content is refused, or becomes one that is already in its canonical form.
 pub fn document(data: &[u8]) {
     let Ok(Value::Object(body)) = serde_json::from_slice(data) else { return };
-    for ty in [schema::user(), schema::group()] {
-        if let Ok(document) = normalize(ty, body.clone()) {
+    for ty in [schema::user_type(), schema::group_type()] {
+        if let Ok(document) = normalize_document(ty, body.clone()) {
             is_canonical(ty, document);
         }
     }
@@ -125,83 +140,98 @@ pub fn document(data: &[u8]) {
 fn is_canonical(ty: &ResourceType, document: Object) {
     let folded = search_document(ty, &document);
     assert_eq!(search_document(ty, &document), folded);
-    let again = normalize(ty, document.clone());
+    let again = normalize_document(ty, document.clone()).map_err(Into::into);
     assert_eq!(outcome(&again), Ok(&document), "{}", Value::Object(document.clone()));
 }
 
-/// A cursor is read back for its own question and for no other; anything else is refused, or names a place.
+/// A cursor is accepted for its own query and for no other. Any other text is refused, or names a
+/// position.
 pub fn cursor(data: &[u8]) {
     const QUESTION: &str = "userName sw \"a\" None";
     if let Some(made) = made_up(data) {
-        let text = cursors::write(&made, QUESTION);
-        assert_eq!(outcome(&cursors::read(&text, QUESTION)), Ok(&made));
-        assert!(cursors::read(&text, "userName sw \"b\" None").is_err(), "{text}");
+        let text = cursors::encode_cursor(&made, QUESTION);
+        assert_eq!(outcome(&cursors::decode_cursor(&text, QUESTION)), Ok(&made));
+        assert!(cursors::decode_cursor(&text, "userName sw \"b\" None").is_err(), "{text}");
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(read) = cursors::read(text, QUESTION) {
-        let written = cursors::write(&read, QUESTION);
-        assert_eq!(outcome(&cursors::read(&written, QUESTION)), Ok(&read));
+    if let Ok(read) = cursors::decode_cursor(text, QUESTION) {
+        let written = cursors::encode_cursor(&read, QUESTION);
+        assert_eq!(outcome(&cursors::decode_cursor(&written, QUESTION)), Ok(&read));
     }
 }
 
-/// A cursor such as we write.
-fn made_up(data: &[u8]) -> Option<Cursor> {
+/// A cursor as the server writes it.
+fn made_up(data: &[u8]) -> Option<ListCursor> {
     let (kind, rest) = data.split_first_chunk::<1>()?;
     let (place, rest) = rest.split_first_chunk::<16>()?;
     let (total, _) = rest.split_first_chunk::<8>()?;
     let place = u128::from_be_bytes(*place);
     let place = match kind[0] % 4 {
-        0 => Place::Beginning,
-        1 => Place::After(uuid::Uuid::from_u128(place)),
-        2 => Place::Before(uuid::Uuid::from_u128(place)),
-        _ => Place::Number(u64::try_from(place % (1 << 31)).unwrap_or_default()),
+        0 => CursorPlace::Beginning,
+        1 => CursorPlace::After(Uuid::from_u128(place)),
+        2 => CursorPlace::Before(Uuid::from_u128(place)),
+        _ => CursorPlace::Number(u64::try_from(place % (1 << 31)).unwrap_or_default()),
     };
     let total = u64::from_be_bytes(*total);
-    Some(Cursor { place, total: (total <= i64::MAX as u64).then_some(total) })
+    Some(ListCursor { place, total: (total <= i64::MAX as u64).then_some(total) })
 }
 
-/// What the judgement of a GraphQL document lets through, the parser survives; and what it costs is judged without
-/// recursing too deep or counting too far.
+/// The parser handles every GraphQL document that the limits accept, and the cost of a document is
+/// computed without deep recursion or overflow.
 pub fn graphql_limits(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if limits::check_text(text).is_err() {
+    if document_limits::check_text(text).is_err() {
         return;
     }
     let Ok(document) = parse_query(text) else { return };
-    let judge = || limits::check_document(&document, &Variables::default());
+    let judge = || document_limits::check_document(&document, &Variables::default());
     assert_eq!(judge(), judge(), "{text}");
 }
 
-/// An export is read as people and memberships or refused, the same way each time: whoever is listed is somebody, stands in
-/// a line that is there, and differs from nobody who says the same.
+/// An export is read as people and memberships or refused, with the same result each time. Each
+/// listed person has a label and a line that exists, and does not differ from a person with the
+/// same attributes.
 pub fn export(data: &[u8]) {
     let lines = data.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
-    for format in [Format::Csv, Format::JsonLines] {
-        let read = || people(format, data, schema::user());
+    for format in [ExportFormat::Csv, ExportFormat::JsonLines] {
+        let read = || read_people(format, data, schema::user_type());
         let listed = read();
         assert_eq!(outcome(&listed), outcome(&read()));
         if let Ok(listed) = listed {
             for person in &listed.people {
-                assert!(person.label().is_some(), "{person:?}");
+                assert!(person.display_label().is_some(), "{person:?}");
                 assert!((1..=lines).contains(&person.line), "{person:?} in {lines} lines");
-                assert!(drift(&person.attributes, &person.attributes, &listed.columns).is_empty(), "{person:?}");
+                assert!(
+                    attribute_drift(&person.attributes, &person.attributes, &listed.columns)
+                        .is_empty(),
+                    "{person:?}"
+                );
             }
             assert!(listed.people.len() as u64 + listed.reading.unread <= listed.reading.rows);
-            assert!(listed.reading.troubles.iter().all(|trouble| (1..=lines).contains(&trouble.line)));
+            assert!(
+                listed.reading.troubles.iter().all(|trouble| (1..=lines).contains(&trouble.line))
+            );
         }
-        let read = || members(format, data, schema::group());
+        let read = || read_members(format, data, schema::group_type());
         assert_eq!(outcome(&read()), outcome(&read()));
     }
 }
 
-/// The printed form reads as the same again, unless printing has made it too long or, by parentheses that
-/// precedence had left out, too deep.
-fn reads_back<T: Debug + PartialEq>(read: &dyn Fn(&str) -> Result<T, Error>, printed: &str, meant: &T) {
+/// The printed form is read as the same value, unless printing has made it too long or, through
+/// parentheses that precedence had left out, too deep.
+fn reads_back<T: Debug + PartialEq>(
+    read: &dyn Fn(&str) -> Result<T, Error>,
+    printed: &str,
+    meant: &T,
+) {
     match read(printed) {
         Ok(again) => assert_eq!(&again, meant, "{printed}"),
         Err(error) => {
             let why = error.to_string();
-            assert!(why.contains("is longer than") || why.contains("is nested deeper"), "{printed}: {why}");
+            assert!(
+                why.contains("is longer than") || why.contains("is nested deeper"),
+                "{printed}: {why}"
+            );
         }
     }
 }
@@ -213,7 +243,7 @@ fn outcome<T>(result: &Result<T, Error>) -> Result<&T, String> {
 
 static USER: LazyLock<Object> = LazyLock::new(|| {
     known(
-        schema::user(),
+        schema::user_type(),
         json!({
             "externalId": "e-1", "userName": "ada", "displayName": "Ada", "title": "Countess", "active": true,
             "name": { "givenName": "Ada", "familyName": "Byron" },
@@ -222,15 +252,16 @@ static USER: LazyLock<Object> = LazyLock::new(|| {
                 { "value": "ada@home.example", "type": "home" },
             ],
             "addresses": [{ "locality": "London", "country": "GB", "type": "work" }],
-            schema::ENTERPRISE: { "department": "Engines", "manager": { "value": "7" } },
+            schema::ENTERPRISE_SCHEMA: { "department": "Engines", "manager": { "value": "7" } },
         }),
     )
 });
 
-static GROUP: LazyLock<Object> =
-    LazyLock::new(|| known(schema::group(), json!({ "displayName": "Engines", "externalId": "g-1" })));
+static GROUP: LazyLock<Object> = LazyLock::new(|| {
+    known(schema::group_type(), json!({ "displayName": "Engines", "externalId": "g-1" }))
+});
 
 fn known(ty: &ResourceType, body: Value) -> Object {
     let Value::Object(body) = body else { panic!("not an object: {body}") };
-    normalize(ty, body).unwrap_or_else(|error| panic!("{error}"))
+    normalize_document(ty, body).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -1,5 +1,10 @@
 //! The database's shape: one dated file a change, the same on SQLite and PostgreSQL.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a migration changes the tables, and the rows of all organizations in them"
+)]
+
 pub use sea_orm_migration::prelude::*;
 
 mod m20261121_000001_foundation;
@@ -31,6 +36,7 @@ mod m20261128_000101_key_owner;
 mod m20261128_000102_bulk_bytes;
 mod m20261128_000200_one_index_a_use;
 mod m20261129_000001_reconciliation_schedule;
+mod m20261129_000002_task;
 
 pub struct Migrator;
 
@@ -67,12 +73,13 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000102_bulk_bytes::Migration),
             Box::new(m20261128_000200_one_index_a_use::Migration),
             Box::new(m20261129_000001_reconciliation_schedule::Migration),
+            Box::new(m20261129_000002_task::Migration),
         ]
     }
 }
 
-/// Runs statements that are written once for both databases. Four words stand for a type:
-/// `UUID`, `INSTANT` (UTC, microseconds), `JSON` and `BYTES`; `KEY` is text compared by code point.
+/// Runs statements that are written once for both databases. Four words stand for types: `UUID`,
+/// `INSTANT` (UTC, microseconds), `JSON` and `BYTES`; `KEY` is text compared by code point.
 async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
     let backend = manager.get_database_backend();
     let types: &[(&str, &str)] = match backend {
@@ -94,9 +101,13 @@ async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbE
         ],
     };
     for statement in statements {
-        // The type KEY must not be seen in the constraints of that name.
-        let kept = statement.replace("PRIMARY KEY", "PRIMARY-KEY").replace("FOREIGN KEY", "FOREIGN-KEY");
-        let sql = types.iter().fold(kept, |sql, (word, ty)| sql.replace(word, ty)).replace("-KEY", " KEY");
+        // The word KEY in PRIMARY KEY and FOREIGN KEY is not the type.
+        let kept =
+            statement.replace("PRIMARY KEY", "PRIMARY-KEY").replace("FOREIGN KEY", "FOREIGN-KEY");
+        let sql = types
+            .iter()
+            .fold(kept, |sql, (word, ty)| sql.replace(word, ty))
+            .replace("-KEY", " KEY");
         manager.get_connection().execute_unprepared(&sql).await?;
     }
     Ok(())

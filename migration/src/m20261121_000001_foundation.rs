@@ -1,5 +1,6 @@
-//! Organizations, connections and their credentials; users, groups, memberships; roles, mappings, grants;
-//! the ledger. Uniqueness among live rows is a matter of partial unique indexes, never of looking first.
+//! Organizations, connections and their credentials; users, groups, memberships; roles, mappings,
+//! grants; the ledger. Partial unique indexes ensure uniqueness among live rows, never a query
+//! before the write.
 
 use sea_orm_migration::prelude::*;
 
@@ -53,7 +54,8 @@ const STATEMENTS: &[&str] = &[
         updated_at INSTANT NOT NULL,
         deleted_at INSTANT,
         PRIMARY KEY (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX connection_name_live ON connection (organization_id, name) WHERE deleted_at IS NULL"#,
+    r#"CREATE UNIQUE INDEX connection_name_live ON connection (organization_id, name)
+       WHERE deleted_at IS NULL"#,
     r#"CREATE TABLE scim_token (
         organization_id UUID NOT NULL,
         id UUID NOT NULL,
@@ -105,15 +107,21 @@ const STATEMENTS: &[&str] = &[
         purged_at INSTANT,
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX user_name_live ON "user" (organization_id, user_name_key) WHERE deleted_at IS NULL"#,
-    r#"CREATE UNIQUE INDEX user_external_live ON "user" (organization_id, connection_id, external_id)
+    r#"CREATE UNIQUE INDEX user_name_live ON "user" (organization_id, user_name_key)
+       WHERE deleted_at IS NULL"#,
+    r#"CREATE UNIQUE INDEX user_external_live ON "user" (organization_id, connection_id,
+       external_id)
         WHERE deleted_at IS NULL AND external_id IS NOT NULL"#,
     r#"CREATE INDEX user_external_deleted ON "user" (organization_id, connection_id, external_id)
         WHERE deleted_at IS NOT NULL AND external_id IS NOT NULL"#,
-    r#"CREATE INDEX user_connection_live ON "user" (organization_id, connection_id, id) WHERE deleted_at IS NULL"#,
-    r#"CREATE INDEX user_display_name_live ON "user" (organization_id, display_name_key, id) WHERE deleted_at IS NULL"#,
-    r#"CREATE INDEX user_updated_live ON "user" (organization_id, updated_at, id) WHERE deleted_at IS NULL"#,
-    r#"CREATE INDEX user_inactive_live ON "user" (organization_id, id) WHERE deleted_at IS NULL AND active = FALSE"#,
+    r#"CREATE INDEX user_connection_live ON "user" (organization_id, connection_id, id)
+       WHERE deleted_at IS NULL"#,
+    r#"CREATE INDEX user_display_name_live ON "user" (organization_id, display_name_key, id)
+       WHERE deleted_at IS NULL"#,
+    r#"CREATE INDEX user_updated_live ON "user" (organization_id, updated_at, id)
+       WHERE deleted_at IS NULL"#,
+    r#"CREATE INDEX user_inactive_live ON "user" (organization_id, id) WHERE deleted_at IS NULL
+       AND active = FALSE"#,
     r#"CREATE INDEX user_protected ON "user" (organization_id, id) WHERE protected = TRUE"#,
     r#"CREATE INDEX user_purge_due ON "user" (purge_after) WHERE purge_after IS NOT NULL"#,
     r#"CREATE TABLE user_email (
@@ -137,11 +145,15 @@ const STATEMENTS: &[&str] = &[
         deleted_at INSTANT,
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX group_external_live ON "group" (organization_id, connection_id, external_id)
+    r#"CREATE UNIQUE INDEX group_external_live ON "group" (organization_id, connection_id,
+       external_id)
         WHERE deleted_at IS NULL AND external_id IS NOT NULL"#,
-    r#"CREATE INDEX group_connection_live ON "group" (organization_id, connection_id, id) WHERE deleted_at IS NULL"#,
-    r#"CREATE INDEX group_display_name_live ON "group" (organization_id, display_name_key, id) WHERE deleted_at IS NULL"#,
-    r#"CREATE INDEX group_updated_live ON "group" (organization_id, updated_at, id) WHERE deleted_at IS NULL"#,
+    r#"CREATE INDEX group_connection_live ON "group" (organization_id, connection_id, id)
+       WHERE deleted_at IS NULL"#,
+    r#"CREATE INDEX group_display_name_live ON "group" (organization_id, display_name_key, id)
+       WHERE deleted_at IS NULL"#,
+    r#"CREATE INDEX group_updated_live ON "group" (organization_id, updated_at, id)
+       WHERE deleted_at IS NULL"#,
     r#"CREATE TABLE membership (
         organization_id UUID NOT NULL,
         id UUID NOT NULL,
@@ -154,8 +166,10 @@ const STATEMENTS: &[&str] = &[
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, group_id) REFERENCES "group" (organization_id, id),
         FOREIGN KEY (organization_id, user_id) REFERENCES "user" (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX membership_live ON membership (organization_id, group_id, user_id) WHERE until IS NULL"#,
-    r#"CREATE INDEX membership_user_live ON membership (organization_id, user_id, group_id) WHERE until IS NULL"#,
+    r#"CREATE UNIQUE INDEX membership_live ON membership (organization_id, group_id, user_id)
+       WHERE until IS NULL"#,
+    r#"CREATE INDEX membership_user_live ON membership (organization_id, user_id, group_id)
+       WHERE until IS NULL"#,
     r#"CREATE TABLE group_nesting (
         organization_id UUID NOT NULL,
         id UUID NOT NULL,
@@ -168,8 +182,10 @@ const STATEMENTS: &[&str] = &[
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, group_id) REFERENCES "group" (organization_id, id),
         FOREIGN KEY (organization_id, member_id) REFERENCES "group" (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX group_nesting_live ON group_nesting (organization_id, group_id, member_id) WHERE until IS NULL"#,
-    r#"CREATE INDEX group_nesting_member_live ON group_nesting (organization_id, member_id, group_id) WHERE until IS NULL"#,
+    r#"CREATE UNIQUE INDEX group_nesting_live ON group_nesting (organization_id, group_id,
+       member_id) WHERE until IS NULL"#,
+    r#"CREATE INDEX group_nesting_member_live ON group_nesting (organization_id, member_id,
+       group_id) WHERE until IS NULL"#,
     r#"CREATE TABLE activation (
         organization_id UUID NOT NULL,
         id UUID NOT NULL,
@@ -180,7 +196,8 @@ const STATEMENTS: &[&str] = &[
         closed_by UUID,
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, user_id) REFERENCES "user" (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX activation_live ON activation (organization_id, user_id) WHERE until IS NULL"#,
+    r#"CREATE UNIQUE INDEX activation_live ON activation (organization_id, user_id)
+       WHERE until IS NULL"#,
     r#"CREATE TABLE schema_extension (
         organization_id UUID NOT NULL REFERENCES organization (id),
         id UUID NOT NULL,
@@ -208,7 +225,8 @@ const STATEMENTS: &[&str] = &[
         updated_at INSTANT NOT NULL,
         deleted_at INSTANT,
         PRIMARY KEY (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX role_name_live ON role (organization_id, name_key) WHERE deleted_at IS NULL"#,
+    r#"CREATE UNIQUE INDEX role_name_live ON role (organization_id, name_key)
+       WHERE deleted_at IS NULL"#,
     r#"CREATE UNIQUE INDEX role_priority_live ON role (organization_id, priority)
         WHERE deleted_at IS NULL AND priority IS NOT NULL"#,
     r#"CREATE TABLE role_mapping (
@@ -229,13 +247,18 @@ const STATEMENTS: &[&str] = &[
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, group_id) REFERENCES "group" (organization_id, id),
         FOREIGN KEY (organization_id, role_id) REFERENCES role (organization_id, id),
-        CHECK (group_id IS NOT NULL OR (connection_id IS NOT NULL AND match_attribute IS NOT NULL AND match_value IS NOT NULL)))"#,
-    r#"CREATE UNIQUE INDEX role_mapping_live ON role_mapping (organization_id, mapping_id) WHERE until IS NULL"#,
-    r#"CREATE UNIQUE INDEX role_mapping_pair_live ON role_mapping (organization_id, group_id, role_id)
+        CHECK (group_id IS NOT NULL OR (connection_id IS NOT NULL AND match_attribute IS NOT NULL
+        AND match_value IS NOT NULL)))"#,
+    r#"CREATE UNIQUE INDEX role_mapping_live ON role_mapping (organization_id, mapping_id)
+       WHERE until IS NULL"#,
+    r#"CREATE UNIQUE INDEX role_mapping_pair_live ON role_mapping (organization_id, group_id,
+       role_id)
         WHERE until IS NULL AND group_id IS NOT NULL"#,
     r#"CREATE UNIQUE INDEX role_mapping_waiting_live ON role_mapping
-        (organization_id, connection_id, match_attribute, match_value, role_id) WHERE until IS NULL AND group_id IS NULL"#,
-    r#"CREATE INDEX role_mapping_role_live ON role_mapping (organization_id, role_id) WHERE until IS NULL"#,
+        (organization_id, connection_id, match_attribute, match_value, role_id)
+        WHERE until IS NULL AND group_id IS NULL"#,
+    r#"CREATE INDEX role_mapping_role_live ON role_mapping (organization_id, role_id)
+       WHERE until IS NULL"#,
     r#"CREATE INDEX role_mapping_history ON role_mapping (organization_id, mapping_id, since)"#,
     r#"CREATE TABLE role_grant (
         organization_id UUID NOT NULL,
@@ -251,8 +274,10 @@ const STATEMENTS: &[&str] = &[
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, user_id) REFERENCES "user" (organization_id, id),
         FOREIGN KEY (organization_id, role_id) REFERENCES role (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX role_grant_live ON role_grant (organization_id, user_id, role_id) WHERE until IS NULL"#,
-    r#"CREATE INDEX role_grant_role_live ON role_grant (organization_id, role_id) WHERE until IS NULL"#,
+    r#"CREATE UNIQUE INDEX role_grant_live ON role_grant (organization_id, user_id, role_id)
+       WHERE until IS NULL"#,
+    r#"CREATE INDEX role_grant_role_live ON role_grant (organization_id, role_id)
+       WHERE until IS NULL"#,
     r#"CREATE TABLE event (
         pos SERIAL,
         organization_id UUID NOT NULL,
@@ -285,7 +310,8 @@ const STATEMENTS: &[&str] = &[
     r#"CREATE INDEX event_unsealed ON event (organization_id, pos) WHERE seq IS NULL"#,
 ];
 
-/// Rows of a user are a little over 2 kB with their search document; compressing them costs more than it saves.
+/// A user's row has a little over 2 kB with its search document. Compression costs more time than
+/// the space is worth.
 const POSTGRES: &[&str] = &[
     r#"ALTER TABLE "user" SET (toast_tuple_target = 8160)"#,
     r#"ALTER TABLE "group" SET (toast_tuple_target = 8160)"#,

@@ -1,4 +1,4 @@
-//! What requests over SCIM came to: counted by kind and hour, without a value of any request.
+//! The outcomes of SCIM requests, counted by kind and hour, without a value of any request.
 
 use sea_orm_migration::prelude::*;
 
@@ -38,6 +38,6 @@ const STATEMENTS: &[&str] = &[
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
     r#"CREATE UNIQUE INDEX request_log_kind ON request_log (organization_id, fingerprint)"#,
     r#"CREATE INDEX request_log_connection ON request_log (organization_id, connection_id, id)"#,
-    // By the hour, which never changes, so that counting on touches no index.
+    // An index by the hour, which never changes, so that a further count changes no index.
     r#"CREATE INDEX request_log_age ON request_log (hour)"#,
 ];

@@ -1,5 +1,5 @@
-//! People who already exist when an identity provider sends them, and the lease that keeps a task from running
-//! twice at once.
+//! Proposals for people who already have an account when an identity provider sends them, and the
+//! lease that prevents a task from running twice at once.
 
 use sea_orm_migration::prelude::*;
 
@@ -32,8 +32,10 @@ const STATEMENTS: &[&str] = &[
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id),
         FOREIGN KEY (organization_id, user_id) REFERENCES "user" (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX adoption_proposal_pair ON adoption_proposal (organization_id, user_id, connection_id)"#,
-    r#"CREATE INDEX adoption_proposal_pending ON adoption_proposal (organization_id, id) WHERE state = 'PENDING'"#,
+    r#"CREATE UNIQUE INDEX adoption_proposal_pair ON adoption_proposal (organization_id, user_id,
+       connection_id)"#,
+    r#"CREATE INDEX adoption_proposal_pending ON adoption_proposal (organization_id, id)
+       WHERE state = 'PENDING'"#,
     r#"CREATE TABLE lease (
         organization_id UUID NOT NULL REFERENCES organization (id),
         name text NOT NULL,

@@ -1,4 +1,5 @@
-//! The past of access, found as fast as its present; planned ends that are due; previews of changes.
+//! Indexes for past access, so that it is found as fast as present access; planned ends that are
+//! due; previews of changes.
 
 use sea_orm_migration::prelude::*;
 
@@ -13,18 +14,29 @@ impl MigrationTrait for Migration {
 }
 
 const STATEMENTS: &[&str] = &[
-    // Only what has ended: whoever joins writes nothing here.
-    r#"CREATE INDEX membership_user_past ON membership (organization_id, user_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX membership_group_past ON membership (organization_id, group_id, user_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX group_nesting_past ON group_nesting (organization_id, group_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX group_nesting_member_past ON group_nesting (organization_id, member_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX activation_past ON activation (organization_id, user_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX role_grant_user_past ON role_grant (organization_id, user_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX role_grant_role_past ON role_grant (organization_id, role_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX role_mapping_role_past ON role_mapping (organization_id, role_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX role_mapping_group_past ON role_mapping (organization_id, group_id) WHERE until IS NOT NULL"#,
-    r#"CREATE INDEX role_mapping_due ON role_mapping (expires_at) WHERE until IS NULL AND expires_at IS NOT NULL"#,
-    r#"CREATE INDEX role_grant_due ON role_grant (expires_at) WHERE until IS NULL AND expires_at IS NOT NULL"#,
+    // Indexes of ended intervals only: a new membership does not change them.
+    r#"CREATE INDEX membership_user_past ON membership (organization_id, user_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX membership_group_past ON membership (organization_id, group_id, user_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX group_nesting_past ON group_nesting (organization_id, group_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX group_nesting_member_past ON group_nesting (organization_id, member_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX activation_past ON activation (organization_id, user_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX role_grant_user_past ON role_grant (organization_id, user_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX role_grant_role_past ON role_grant (organization_id, role_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX role_mapping_role_past ON role_mapping (organization_id, role_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX role_mapping_group_past ON role_mapping (organization_id, group_id)
+       WHERE until IS NOT NULL"#,
+    r#"CREATE INDEX role_mapping_due ON role_mapping (expires_at) WHERE until IS NULL
+       AND expires_at IS NOT NULL"#,
+    r#"CREATE INDEX role_grant_due ON role_grant (expires_at) WHERE until IS NULL
+       AND expires_at IS NOT NULL"#,
     r#"CREATE TABLE access_preview (
         organization_id UUID NOT NULL REFERENCES organization (id),
         id UUID NOT NULL,

@@ -1,4 +1,4 @@
-//! Who left, found without reading the whole ledger.
+//! An index of leavers, which are then found without reading the whole ledger.
 
 use sea_orm_migration::prelude::*;
 

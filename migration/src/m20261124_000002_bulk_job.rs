@@ -1,4 +1,5 @@
-//! Operations that were handed in together, to be carried out one after another, and what came of each.
+//! Operations that a client uploaded together, to be carried out one after another, and the result
+//! of each.
 
 use sea_orm_migration::prelude::*;
 
@@ -47,6 +48,7 @@ const STATEMENTS: &[&str] = &[
         words text,
         PRIMARY KEY (organization_id, job_id, line),
         FOREIGN KEY (organization_id, job_id) REFERENCES bulk_job (organization_id, id))"#,
-    r#"CREATE INDEX bulk_line_user ON bulk_line (organization_id, user_id) WHERE user_id IS NOT NULL"#,
+    r#"CREATE INDEX bulk_line_user ON bulk_line (organization_id, user_id)
+       WHERE user_id IS NOT NULL"#,
     r#"CREATE INDEX bulk_line_words ON bulk_line (organization_id) WHERE words IS NOT NULL"#,
 ];

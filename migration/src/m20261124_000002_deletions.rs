@@ -1,4 +1,4 @@
-//! Deleted accounts that can come back are found, and a long task says how far it is.
+//! An index of deleted accounts that can be restored, and the progress of long tasks.
 
 use sea_orm_migration::prelude::*;
 
@@ -13,7 +13,8 @@ impl MigrationTrait for Migration {
 }
 
 const STATEMENTS: &[&str] = &[
-    r#"CREATE INDEX user_deleted ON "user" (organization_id, id) WHERE deleted_at IS NOT NULL AND purged_at IS NULL"#,
+    r#"CREATE INDEX user_deleted ON "user" (organization_id, id) WHERE deleted_at IS NOT NULL
+       AND purged_at IS NULL"#,
     r#"ALTER TABLE lease ADD COLUMN done bigint NOT NULL DEFAULT 0"#,
     r#"ALTER TABLE lease ADD COLUMN total bigint"#,
 ];

@@ -1,5 +1,7 @@
-//! Whose access a change moved is told by events of their own: how far that is. What was before is not told again.
-//! And whose an account was at any time, so that what everybody of a connection held can be said afterwards.
+//! Separate events record the accounts whose access a change affected. This cursor is the place in
+//! the ledger up to which they are recorded. Earlier changes get no such events. Also the owner of
+//! each account at any time, so that the past access of all accounts of a connection can be
+//! reported.
 
 use sea_orm_migration::prelude::*;
 
@@ -22,12 +24,14 @@ const STATEMENTS: &[&str] = &[
         organization_id UUID NOT NULL PRIMARY KEY REFERENCES organization (id),
         seq bigint NOT NULL,
         user_id UUID)"#,
-    r#"INSERT INTO access_cursor (organization_id, seq) SELECT organization_id, seq FROM ledger_head WHERE seq > 0"#,
+    r#"INSERT INTO access_cursor (organization_id, seq) SELECT organization_id, seq
+       FROM ledger_head WHERE seq > 0"#,
     r#"ALTER TABLE activation ADD COLUMN connection_id UUID"#,
     r#"UPDATE activation SET connection_id = (SELECT u.connection_id FROM "user" u
         WHERE u.organization_id = activation.organization_id AND u.id = activation.user_id)"#,
     r#"CREATE INDEX activation_owner ON activation (organization_id, connection_id, user_id)"#,
-    // Ways up from an account, for a question about any instant: joined, they need an index of present and past.
+    // Indexes from an account to its groups and roles at any instant. A join needs one index of
+    // present and past rows.
     r#"DROP INDEX membership_user_live"#,
     r#"DROP INDEX membership_user_past"#,
     r#"CREATE INDEX membership_user ON membership (organization_id, user_id, group_id)"#,
@@ -40,8 +44,9 @@ const STATEMENTS: &[&str] = &[
     r#"CREATE INDEX role_grant_user ON role_grant (organization_id, user_id)"#,
 ];
 
-/// On SQLite, what is asked by something known. It does not join an index of the present with one of the past for a
-/// question about any instant: it reads a whole table instead. So there the past has indexes that hold the present too.
+/// For lookups by group, account or role on SQLite. For a query about any instant, SQLite does not
+/// combine an index of present rows with one of past rows: it reads the whole table instead. So
+/// there these indexes contain present rows too.
 const WHOLE: &[&str] = &[
     "DROP INDEX membership_group_past",
     "CREATE INDEX membership_group_whole ON membership (organization_id, group_id, user_id)",

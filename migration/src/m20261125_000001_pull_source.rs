@@ -1,4 +1,4 @@
-//! Where connections read identities from by themselves.
+//! The sources from which connections read identities.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Runs that read a source, and what they saw there.
+//! Runs that read a source, and the objects that they found there.
 
 use sea_orm_migration::prelude::*;
 
@@ -34,7 +34,8 @@ const STATEMENTS: &[&str] = &[
         finished_at INSTANT,
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX sync_run_one ON sync_run (organization_id, connection_id) WHERE finished_at IS NULL"#,
+    r#"CREATE UNIQUE INDEX sync_run_one ON sync_run (organization_id, connection_id)
+       WHERE finished_at IS NULL"#,
     r#"CREATE INDEX sync_run_connection ON sync_run (organization_id, connection_id, id)"#,
     r#"CREATE INDEX sync_run_open ON sync_run (until) WHERE finished_at IS NULL"#,
     r#"CREATE TABLE pulled (

@@ -49,11 +49,12 @@ const STATEMENTS: &[&str] = &[
         finished_by text,
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX failure_unfinished ON failure (organization_id, fingerprint) WHERE finished_at IS NULL"#,
+    r#"CREATE UNIQUE INDEX failure_unfinished ON failure (organization_id, fingerprint)
+       WHERE finished_at IS NULL"#,
     r#"CREATE INDEX failure_thing ON failure (organization_id, thing) WHERE thing IS NOT NULL"#,
     r#"CREATE INDEX failure_user ON failure (organization_id, user_id) WHERE user_id IS NOT NULL"#,
     r#"CREATE INDEX failure_connection ON failure (organization_id, connection_id, id)"#,
-    // By what is due, whosever it is: one look for all organizations.
+    // By the time when a row is due, so that one query serves all organizations.
     r#"CREATE INDEX failure_due ON failure (next_attempt_at) WHERE next_attempt_at IS NOT NULL"#,
     r#"CREATE INDEX failure_age ON failure (finished_at) WHERE finished_at IS NOT NULL"#,
 ];

@@ -1,4 +1,4 @@
-//! How connections are, and which replica looks.
+//! The health of connections, and the replica that checks it.
 
 use sea_orm_migration::prelude::*;
 
@@ -25,10 +25,12 @@ const STATEMENTS: &[&str] = &[
         name text PRIMARY KEY,
         holder UUID NOT NULL,
         until INSTANT NOT NULL)"#,
-    // The log by connection and hour: rates, and the rhythm in which a connection is heard.
+    // The request log by connection and hour, for rates of failure and for how often a connection
+    // sends requests.
     r#"CREATE INDEX request_log_hours ON request_log (organization_id, connection_id, hour)"#,
-    // What waits in the review queue, apart from the many rows that are finished.
-    r#"CREATE INDEX failure_waiting ON failure (organization_id, connection_id) WHERE finished_at IS NULL"#,
-    // The latest runs of a connection, each kind for itself.
+    // The unfinished rows of the review queue, without the many finished ones.
+    r#"CREATE INDEX failure_waiting ON failure (organization_id, connection_id)
+       WHERE finished_at IS NULL"#,
+    // The latest runs of a connection, by mode.
     r#"CREATE INDEX sync_run_latest ON sync_run (organization_id, connection_id, mode, id)"#,
 ];

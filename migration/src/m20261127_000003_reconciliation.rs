@@ -1,4 +1,4 @@
-//! Comparisons with what identity providers say, and what they found.
+//! Comparisons with what identity providers say, and their findings.
 
 use sea_orm_migration::prelude::*;
 
@@ -29,8 +29,10 @@ const STATEMENTS: &[&str] = &[
         finished_at INSTANT,
         PRIMARY KEY (organization_id, id),
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
-    r#"CREATE UNIQUE INDEX reconciliation_one ON reconciliation (organization_id, connection_id) WHERE finished_at IS NULL"#,
-    r#"CREATE INDEX reconciliation_connection ON reconciliation (organization_id, connection_id, id)"#,
+    r#"CREATE UNIQUE INDEX reconciliation_one ON reconciliation (organization_id,
+       connection_id) WHERE finished_at IS NULL"#,
+    r#"CREATE INDEX reconciliation_connection ON reconciliation (organization_id, connection_id,
+       id)"#,
     r#"CREATE TABLE finding (
         organization_id UUID NOT NULL,
         id UUID NOT NULL,
@@ -60,14 +62,17 @@ const STATEMENTS: &[&str] = &[
         FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#,
     r#"CREATE UNIQUE INDEX finding_key ON finding (organization_id, connection_id, source, key)"#,
     r#"CREATE INDEX finding_connection ON finding (organization_id, connection_id, id)"#,
-    r#"CREATE INDEX finding_live ON finding (organization_id, connection_id, source, kind, id) WHERE state IN ('OPEN', 'ACCEPTED')"#,
+    r#"CREATE INDEX finding_live ON finding (organization_id, connection_id, source, kind, id)
+       WHERE state IN ('OPEN', 'ACCEPTED')"#,
     r#"CREATE INDEX finding_user ON finding (organization_id, user_id) WHERE user_id IS NOT NULL"#,
     r#"CREATE INDEX finding_thing ON finding (organization_id, thing) WHERE thing IS NOT NULL"#,
-    // What is forgotten, whosever it is.
+    // Rows to delete, of all organizations.
     r#"CREATE INDEX finding_finished ON finding (decided_at) WHERE state IN ('RESOLVED', 'GONE')"#,
-    // By what is due, whosever it is: one look for all organizations.
-    r#"CREATE INDEX finding_due ON finding (accepted_until) WHERE accepted_until IS NOT NULL AND state = 'ACCEPTED'"#,
-    // What somebody else than an identity provider changed of what a connection owns: few rows among many.
-    r#"CREATE INDEX event_by_hand ON event (organization_id, connection_id, subject_kind, subject_id, pos)
+    // By the time when a row is due, so that one query serves all organizations.
+    r#"CREATE INDEX finding_due ON finding (accepted_until) WHERE accepted_until IS NOT NULL
+       AND state = 'ACCEPTED'"#,
+    // Changes that a person or an API key made to what a connection owns: few rows among many.
+    r#"CREATE INDEX event_by_hand ON event (organization_id, connection_id, subject_kind,
+       subject_id, pos)
         WHERE actor_kind IN ('PERSON', 'API_KEY') AND connection_id IS NOT NULL"#,
 ];

@@ -1,4 +1,4 @@
-//! How often an incremental run begins by itself between the full ones.
+//! How often scheduled incremental runs begin between the full ones.
 
 use sea_orm_migration::prelude::*;
 
@@ -15,5 +15,6 @@ impl MigrationTrait for Migration {
 const STATEMENTS: &[&str] = &[
     r#"ALTER TABLE pull_source ADD COLUMN incremental_minutes integer"#,
     r#"ALTER TABLE pull_source ADD COLUMN next_incremental_at INSTANT"#,
-    r#"CREATE INDEX pull_source_incremental ON pull_source (next_incremental_at) WHERE next_incremental_at IS NOT NULL"#,
+    r#"CREATE INDEX pull_source_incremental ON pull_source (next_incremental_at)
+       WHERE next_incremental_at IS NOT NULL"#,
 ];

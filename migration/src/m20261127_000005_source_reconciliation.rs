@@ -1,4 +1,5 @@
-//! Which run reads what a comparison is made with, and whom an erasure finds by the identifier.
+//! The run that reads the data of a comparison, and the identifier by which an erasure finds a
+//! person.
 
 use sea_orm_migration::prelude::*;
 

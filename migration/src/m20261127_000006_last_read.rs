@@ -1,4 +1,4 @@
-//! When identity providers last read what.
+//! When identity providers last read which users and groups.
 
 use sea_orm_migration::prelude::*;
 
@@ -13,7 +13,8 @@ impl MigrationTrait for Migration {
 }
 
 const STATEMENTS: &[&str] = &[
-    // Rows are renewed all day long and forgotten once an hour: an index by the instant would make each renewal dearer.
+    // Rows are updated all day long and deleted once an hour. An index by the instant would make
+    // each update more expensive.
     r#"CREATE TABLE last_read (
         organization_id UUID NOT NULL,
         connection_id UUID NOT NULL,

@@ -1,6 +1,7 @@
-//! On PostgreSQL a foreign key locks the row that it names. Every account and group names its connection, so all that
-//! are made at the same time would queue for one row's lock and write it; and connections are never taken out of the
-//! database, only marked as deleted. SQLite has no such lock, and keeps the key.
+//! On PostgreSQL a foreign key locks the row that it names. Every account and group names its
+//! connection, so all that are made at the same time would queue for one row's lock and write it;
+//! and rows of connections are never removed, only marked as deleted. SQLite has no such lock, and
+//! keeps the key.
 
 use sea_orm_migration::prelude::*;
 

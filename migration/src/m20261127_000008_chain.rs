@@ -1,6 +1,7 @@
-//! On PostgreSQL, where rows of the ledger are chained after they were written, their links stand in a table of their
-//! own: chaining wrote every row a second time, values and all, and every one of its indexes. What is not chained yet
-//! stands in a list. `event_sealed` shows rows with their links, and `unsealed` what has none, on both databases.
+//! On PostgreSQL, where rows of the ledger are chained after they were written, a table of its own
+//! holds their links. Before, chaining wrote every row a second time, with its values and all of
+//! its index entries. A list holds the rows that are not chained yet. On both databases,
+//! `event_sealed` shows rows with their links, and `unsealed` those without one.
 
 use sea_orm_migration::prelude::*;
 
@@ -32,9 +33,12 @@ const POSTGRES: &[&str] = &[
         PRIMARY KEY (organization_id, pos))"#,
     "INSERT INTO unsealed SELECT organization_id, pos FROM event WHERE seq IS NULL",
     "ALTER TABLE event DROP COLUMN seq, DROP COLUMN hash",
-    "CREATE VIEW event_sealed AS SELECT e.pos, e.organization_id, e.id, c.seq, e.at, e.requested_at, e.actor_kind, \
-     e.actor_id, e.actor_name, e.action, e.subject_kind, e.subject_id, e.connection_id, e.request_id, e.payload, e.salt, \
-     e.digest, e.population, c.hash FROM event e LEFT JOIN chain c ON c.organization_id = e.organization_id AND c.pos = e.pos",
+    "CREATE VIEW event_sealed AS \
+     SELECT e.pos, e.organization_id, e.id, c.seq, e.at, e.requested_at, e.actor_kind, \
+     e.actor_id, e.actor_name, e.action, e.subject_kind, e.subject_id, e.connection_id, \
+     e.request_id, e.payload, e.salt, \
+     e.digest, e.population, c.hash FROM event e LEFT \
+     JOIN chain c ON c.organization_id = e.organization_id AND c.pos = e.pos",
 ];
 
 const SQLITE: &[&str] = &[

@@ -1,6 +1,6 @@
-//! Intervals name an account or a group, which are never taken out of the database, only marked as deleted: on
-//! PostgreSQL a foreign key finds that out by a query and a lock for each interval, which is much of what it costs to
-//! write one.
+//! Intervals name accounts and groups, whose rows are never removed, only marked as deleted. So
+//! foreign keys are not needed. On PostgreSQL they cost a query and a lock for each interval, a
+//! large part of the cost of writing one.
 
 use sea_orm_migration::prelude::*;
 

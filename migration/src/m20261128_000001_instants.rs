@@ -1,5 +1,6 @@
-//! No instant of a change lies before one of which the past was answered. `settled_mark` keeps the newest such
-//! instant, and each head of a chain keeps the newest instant in it. The index finds what a request did.
+//! The instant of a change is never earlier than an instant up to which the past was reported as
+//! settled. `settled_mark` keeps the newest such instant, and each head of a chain keeps the newest
+//! instant in it. The index finds the events of a request.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,6 @@
-//! Keys that can be exchanged: the master key for another, with both in use meanwhile, and the key that signs for its
-//! successor, with the public half kept for ever. Servers tell which master keys they hold.
+//! Rotation of keys. The master key can be replaced, with both keys in use meanwhile. A signing key
+//! gets a successor, and its public half is stored for ever. Servers record which master keys they
+//! have.
 
 use sea_orm_migration::prelude::*;
 
@@ -13,7 +14,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// The table of servers has no index but its key: there are as many rows as replicas.
+/// The table of servers has no index except its key: there are as many rows as replicas.
 const STATEMENTS: &[&str] = &[
     r#"CREATE TABLE signing_key (
         number bigint NOT NULL PRIMARY KEY,
@@ -21,7 +22,8 @@ const STATEMENTS: &[&str] = &[
         sealed BYTES,
         begins_at INSTANT NOT NULL,
         accepted_until INSTANT)"#,
-    "INSERT INTO signing_key (number, sealed, begins_at) SELECT 1, signing_key, created_at FROM instance",
+    "INSERT INTO signing_key (number, sealed, begins_at) SELECT 1, signing_key, created_at FROM \
+     instance",
     "ALTER TABLE instance DROP COLUMN signing_key",
     "ALTER TABLE instance ADD COLUMN next_key_fingerprint text",
     "ALTER TABLE instance ADD COLUMN old_key_fingerprint text",

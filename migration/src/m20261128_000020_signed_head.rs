@@ -1,5 +1,6 @@
-//! The end of each organization's chain, signed with the installation's key: a chain that was computed anew in the
-//! database does not fit the signature. Ledgers from before get their first signature when a server runs.
+//! The end of each organization's chain, signed with the installation's key: a chain that was
+//! recomputed in the database does not match the signature. Earlier ledgers get their first
+//! signature when a server runs.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,6 @@
-//! Names are compared without regard to the width of letters. The tables whose keys were made before wait in a list; a
-//! server renews them when it starts, part by part, which a migration, one transaction on PostgreSQL, could not.
+//! Names are compared without regard to the width of letters. A list holds the tables with keys
+//! from before. A server renews these keys when it starts, part by part. A migration could not,
+//! because on PostgreSQL it is one transaction.
 
 use sea_orm_migration::prelude::*;
 
@@ -15,7 +16,8 @@ impl MigrationTrait for Migration {
 
 const STATEMENTS: &[&str] = &[
     "CREATE TABLE name_key_renewal (table_name text PRIMARY KEY)",
-    // Looked for all the time, and nearly always not there.
+    // This kind is queried often and almost never exists.
     "CREATE INDEX finding_clash ON finding (organization_id, id) WHERE kind = 'NAME_CLASH'",
-    "INSERT INTO name_key_renewal (table_name) VALUES ('user'), ('group'), ('role'), ('role_mapping')",
+    "INSERT INTO name_key_renewal (table_name) VALUES ('user'), ('group'), ('role'), \
+     ('role_mapping')",
 ];

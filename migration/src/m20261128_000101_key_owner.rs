@@ -1,5 +1,5 @@
-//! API keys get an owner, an account or the subject of a person, and an end: those that had none end a year after this
-//! migration. No key ends because of it.
+//! API keys get an owner, an account or the subject of a person, and an end: those that had none
+//! end a year after this migration. No key ends because of it.
 
 use sea_orm::prelude::ChronoUtc;
 use sea_orm::{ConnectionTrait, Statement};
@@ -15,10 +15,15 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         crate::run(manager, STATEMENTS).await?;
-        #[allow(clippy::disallowed_methods, reason = "no clock of the server runs before its tables are there")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "no clock of the server runs before its tables are there"
+        )]
         let end = ChronoUtc::now() + std::time::Duration::from_secs(LIFE_DAYS * 24 * 60 * 60);
-        let text = "UPDATE api_key SET expires_at = $1 WHERE expires_at IS NULL AND revoked_at IS NULL";
-        let statement = Statement::from_sql_and_values(manager.get_database_backend(), text, [end.into()]);
+        let text =
+            "UPDATE api_key SET expires_at = $1 WHERE expires_at IS NULL AND revoked_at IS NULL";
+        let statement =
+            Statement::from_sql_and_values(manager.get_database_backend(), text, [end.into()]);
         manager.get_connection().execute_raw(statement).await?;
         Ok(())
     }

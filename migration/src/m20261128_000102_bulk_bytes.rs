@@ -1,4 +1,4 @@
-//! How many bytes each bulk job has handed in, so that what one organization stores can be bounded.
+//! How many bytes of lines each bulk job has, so that there can be a limit for each organization.
 
 use sea_orm_migration::prelude::*;
 
@@ -8,6 +8,7 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        crate::run(manager, &["ALTER TABLE bulk_job ADD COLUMN bytes bigint NOT NULL DEFAULT 0"]).await
+        crate::run(manager, &["ALTER TABLE bulk_job ADD COLUMN bytes bigint NOT NULL DEFAULT 0"])
+            .await
     }
 }

@@ -1,11 +1,13 @@
-//! On PostgreSQL, each index answers only those statements that it is for, whatever is known about its table.
+//! On PostgreSQL, each index serves only those statements that it is for, whatever the statistics
+//! of its table are.
 //!
-//! A statement that is planned while its table is empty finds several indexes equally good that begin with the
-//! organization. The indexes of live users and groups now hold a comparison that is always true, and answer only a
-//! statement that makes it. What is open of a group's members is found through the group alone.
+//! A statement that is planned while its table is empty finds several indexes equally good that
+//! begin with the organization. The indexes of live users and groups now hold a comparison that is
+//! always true, and serve only statements that make it. The open memberships of a group are found
+//! through the group alone.
 //!
-//! Each index is built beside the old one without holding up writes, outside a transaction. A migration that was
-//! interrupted begins again. SQLite keeps no statistics and needs none of this.
+//! Each index is built beside the old one without blocking writes, outside a transaction. A
+//! migration that was interrupted begins again. SQLite keeps no statistics and needs none of this.
 
 use sea_orm_migration::prelude::*;
 
@@ -26,7 +28,7 @@ impl MigrationTrait for Migration {
         let db = manager.get_connection();
         for (name, unique, definition) in INDEXES {
             for statement in [
-                // What an interrupted attempt left behind is not valid.
+                // An index that an interrupted attempt left behind is not valid.
                 format!("DROP INDEX CONCURRENTLY IF EXISTS {name}_new"),
                 format!("CREATE {unique} INDEX CONCURRENTLY {name}_new ON {definition}"),
                 format!("DROP INDEX CONCURRENTLY IF EXISTS {name}"),
@@ -42,58 +44,75 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Name, `UNIQUE` or nothing, and what it is on.
+/// An index: its name, `UNIQUE` or nothing, and its table and columns.
 const INDEXES: &[(&str, &str, &str)] = &[
     (
         "user_name_live",
         "UNIQUE",
-        r#""user" (organization_id, user_name_key) WHERE deleted_at IS NULL AND document <> 'by userName'"#,
+        r#""user" (organization_id, user_name_key) WHERE deleted_at IS NULL
+           AND document <> 'by userName'"#,
     ),
     (
         "user_connection_live",
         "",
-        r#""user" (organization_id, connection_id, id) WHERE deleted_at IS NULL AND document <> 'by owner'"#,
+        r#""user" (organization_id, connection_id, id) WHERE deleted_at IS NULL
+           AND document <> 'by owner'"#,
     ),
     (
         "user_display_name_live",
         "",
-        r#""user" (organization_id, display_name_key, id) WHERE deleted_at IS NULL AND document <> 'by displayName'"#,
+        r#""user" (organization_id, display_name_key, id) WHERE deleted_at IS NULL
+           AND document <> 'by displayName'"#,
     ),
     (
         "user_updated_live",
         "",
-        r#""user" (organization_id, updated_at, id) WHERE deleted_at IS NULL AND document <> 'by change'"#,
+        r#""user" (organization_id, updated_at, id) WHERE deleted_at IS NULL
+           AND document <> 'by change'"#,
     ),
     (
         "group_connection_live",
         "",
-        r#""group" (organization_id, connection_id, id) WHERE deleted_at IS NULL AND document <> 'by owner'"#,
+        r#""group" (organization_id, connection_id, id) WHERE deleted_at IS NULL
+           AND document <> 'by owner'"#,
     ),
     (
         "group_display_name_live",
         "",
-        r#""group" (organization_id, display_name_key, id) WHERE deleted_at IS NULL AND document <> 'by displayName'"#,
+        r#""group" (organization_id, display_name_key, id) WHERE deleted_at IS NULL
+           AND document <> 'by displayName'"#,
     ),
     (
         "group_updated_live",
         "",
-        r#""group" (organization_id, updated_at, id) WHERE deleted_at IS NULL AND document <> 'by change'"#,
+        r#""group" (organization_id, updated_at, id) WHERE deleted_at IS NULL
+           AND document <> 'by change'"#,
     ),
     (
         "membership_live",
         "UNIQUE",
-        "membership (organization_id, group_id, user_id) WHERE until IS NULL AND since > '-infinity'",
+        "membership (organization_id, group_id, user_id) WHERE until IS NULL AND since > \
+         '-infinity'",
     ),
     (
         "group_nesting_live",
         "UNIQUE",
-        "group_nesting (organization_id, group_id, member_id) WHERE until IS NULL AND since > '-infinity'",
+        "group_nesting (organization_id, group_id, member_id) WHERE until IS NULL AND since > \
+         '-infinity'",
     ),
-    ("activation_live", "UNIQUE", "activation (organization_id, user_id) WHERE until IS NULL AND since > '-infinity'"),
-    ("role_mapping_everybody", "", "role_mapping (organization_id, connection_id) WHERE match_attribute = 'EVERYBODY'"),
+    (
+        "activation_live",
+        "UNIQUE",
+        "activation (organization_id, user_id) WHERE until IS NULL AND since > '-infinity'",
+    ),
+    (
+        "role_mapping_everybody",
+        "",
+        "role_mapping (organization_id, connection_id) WHERE match_attribute = 'EVERYBODY'",
+    ),
     ("event_id", "UNIQUE", "event (organization_id, id)"),
     ("activation_user", "", "activation (organization_id, user_id)"),
 ];
 
-/// Indexes that another one holds.
+/// Indexes whose columns another index covers.
 const REPLACED: &[&str] = &["activation_past"];

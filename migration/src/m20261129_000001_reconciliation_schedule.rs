@@ -1,4 +1,4 @@
-//! How often a connection is compared by itself with what its identity provider says.
+//! How often a connection is automatically compared with what its identity provider says.
 
 use sea_orm_migration::prelude::*;
 

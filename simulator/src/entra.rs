@@ -1,19 +1,25 @@
-//! How Microsoft Entra ID speaks, without its `aadOptscim062020` flag: what it puts into a request, nothing of how
-//! the request travels.
+//! The request bodies of Microsoft Entra ID without its `aadOptscim062020` flag; `client.rs` sends
+//! them.
 //!
-//! Its marks: capitalised `op`, booleans as the strings "True" and "False", one operation per mapped attribute with a
-//! path, a manager as a bare string, `$ref: null` on members, and removal by `path: "members"` with a value array.
+//! Its peculiarities: capitalised `op`, booleans as the strings "True" and "False", one operation
+//! per mapped attribute with a path, a manager as a bare string, `$ref: null` on members, and
+//! removal by `path: "members"` with a value array.
 
 use serde_json::{Value, json};
 
-use super::people::Person;
-use super::{CORE_GROUP, CORE_USER, ENTERPRISE, patch};
+use super::people::SimulatedPerson;
+use super::{CORE_GROUP, CORE_USER, ENTERPRISE, patch_body};
 
-/// Members travel in small batches: one change of a large group becomes many requests, several at once.
+/// The schema that Entra ID adds to every new group.
+const MICROSOFT_GROUP: &str =
+    "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group";
+
+/// Members are sent in small batches: one change of a large group becomes many requests, several of
+/// them at the same time.
 pub const MEMBERS_PER_REQUEST: usize = 5;
 
 /// The body that creates an account.
-pub fn user(person: &Person) -> Value {
+pub fn user_body(person: &SimulatedPerson) -> Value {
     let mut enterprise = json!({
         "employeeNumber": person.employee_number,
         "department": person.department,
@@ -40,28 +46,32 @@ pub fn user(person: &Person) -> Value {
     })
 }
 
-/// One operation for every mapped attribute that differs from what was sent before; all of them where that is unknown
-/// (an account that was found, not made). `None` when there is nothing to say.
-pub fn changes(before: Option<&Person>, now: &Person) -> Option<Value> {
-    let old = before.map(mapped);
+/// One operation for every mapped attribute that differs from `before`; for every attribute if
+/// `before` is unknown (an account that was found, not created). `None` if nothing differs.
+pub fn update_body(before: Option<&SimulatedPerson>, now: &SimulatedPerson) -> Option<Value> {
+    let old = before.map(mapped_attributes);
     let mut operations = Vec::new();
-    for (place, (path, value)) in mapped(now).into_iter().enumerate() {
+    for (place, (path, value)) in mapped_attributes(now).into_iter().enumerate() {
         let previous = match &old {
             Some(old) => old.get(place).and_then(|(_, value)| value.clone()),
             None => value.clone(),
         };
         match (previous, value) {
             (Some(old), Some(new)) if before.is_some() && old == new => {}
-            (Some(_), Some(new)) => operations.push(json!({ "op": "Replace", "path": path, "value": new })),
-            (None, Some(new)) => operations.push(json!({ "op": "Add", "path": path, "value": new })),
+            (Some(_), Some(new)) => {
+                operations.push(json!({ "op": "Replace", "path": path, "value": new }))
+            }
+            (None, Some(new)) => {
+                operations.push(json!({ "op": "Add", "path": path, "value": new }))
+            }
             (Some(_), None) => operations.push(json!({ "op": "Remove", "path": path })),
             (None, None) => {}
         }
     }
-    (!operations.is_empty()).then(|| patch(operations))
+    (!operations.is_empty()).then(|| patch_body(operations))
 }
 
-fn mapped(person: &Person) -> [(String, Option<String>); 9] {
+fn mapped_attributes(person: &SimulatedPerson) -> [(String, Option<String>); 9] {
     [
         ("userName".to_owned(), Some(person.user_name.clone())),
         ("displayName".to_owned(), Some(person.display_name())),
@@ -75,37 +85,38 @@ fn mapped(person: &Person) -> [(String, Option<String>); 9] {
     ]
 }
 
-/// The soft delete, or its undoing.
-pub fn active(active: bool) -> Value {
+/// The soft delete, or its reversal.
+pub fn active_body(active: bool) -> Value {
     let value = if active { "True" } else { "False" };
-    patch(vec![json!({ "op": "Replace", "path": "active", "value": value })])
+    patch_body(vec![json!({ "op": "Replace", "path": "active", "value": value })])
 }
 
-/// The body that creates a group: always without members, and with a schema of Microsoft's own.
-pub fn group(name: &str, external_id: &str) -> Value {
+/// The body that creates a group: always without members, and with an additional schema of
+/// Microsoft.
+pub fn group_body(name: &str, external_id: &str) -> Value {
     json!({
-        "schemas": [CORE_GROUP, "http://schemas.microsoft.com/2006/11/ResourceManagement/ADSCIM/2.0/Group"],
+        "schemas": [CORE_GROUP, MICROSOFT_GROUP],
         "externalId": external_id,
         "displayName": name,
         "meta": { "resourceType": "Group" },
     })
 }
 
-/// A group's new name.
-pub fn rename(name: &str) -> Value {
-    patch(vec![json!({ "op": "Replace", "path": "displayName", "value": name })])
+/// The body that changes a group's name.
+pub fn rename_body(name: &str) -> Value {
+    patch_body(vec![json!({ "op": "Replace", "path": "displayName", "value": name })])
 }
 
-/// Members who come.
-pub fn add(ids: &[String]) -> Value {
-    patch(vec![json!({ "op": "Add", "path": "members", "value": references(ids) })])
+/// The body that adds members.
+pub fn add_members_body(ids: &[String]) -> Value {
+    patch_body(vec![json!({ "op": "Add", "path": "members", "value": member_references(ids) })])
 }
 
-/// Members who go: these, and not all, although the path names no one.
-pub fn remove(ids: &[String]) -> Value {
-    patch(vec![json!({ "op": "Remove", "path": "members", "value": references(ids) })])
+/// The body that removes these members, and not all members, although the path selects none.
+pub fn remove_members_body(ids: &[String]) -> Value {
+    patch_body(vec![json!({ "op": "Remove", "path": "members", "value": member_references(ids) })])
 }
 
-fn references(ids: &[String]) -> Vec<Value> {
+fn member_references(ids: &[String]) -> Vec<Value> {
     ids.iter().map(|id| json!({ "$ref": null, "value": id })).collect()
 }

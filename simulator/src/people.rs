@@ -1,10 +1,12 @@
-//! Invented people: the same seed always hires the same staff, so a run can be repeated and a story told twice.
+//! Invented people: the same seed always gives the same people, so that a run can be repeated with
+//! the same result.
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
-/// The domain of every invented address; `.example` is reserved (RFC 2606), so no mail ever reaches anybody.
+/// The domain of every invented address; `.example` is reserved (RFC 2606), so that no mail can
+/// reach a real person.
 const DOMAIN: &str = "stmary.example";
 
 /// Given names as people write them, and as their address spells them.
@@ -55,7 +57,7 @@ const GIVEN: [(&str, &str); 44] = [
     ("Samuel", "samuel"),
 ];
 
-/// Family names, likewise.
+/// Family names, in the same form.
 const FAMILY: [(&str, &str); 44] = [
     ("Okafor", "okafor"),
     ("Nguyễn", "nguyen"),
@@ -118,12 +120,12 @@ const WARDS: [&str; 12] = [
     "Outpatients",
 ];
 
-/// Somebody on the payroll, as the personnel system knows them.
+/// The data that the hospital's personnel system has about a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
+pub struct SimulatedPerson {
     pub given_name: String,
     pub family_name: String,
-    /// The sign-in name, which is the work e-mail too.
+    /// The sign-in name, which is also the work e-mail address.
     pub user_name: String,
     /// The identity provider's own id of this person.
     pub external_id: String,
@@ -131,24 +133,25 @@ pub struct Person {
     pub title: &'static str,
     /// The ward, by name.
     pub department: &'static str,
-    /// The id which the *server* gave to the account of the manager.
+    /// The id that the *server* gave to the account of the manager.
     pub manager: Option<String>,
 }
 
-impl Person {
-    /// The name as a colleague reads it.
+impl SimulatedPerson {
+    /// The full name.
     pub fn display_name(&self) -> String {
         format!("{} {}", self.given_name, self.family_name)
     }
 }
 
-/// The wards of a hospital with so many nurses: about twenty to a ward, and always two, so that one can move.
-pub fn wards(users: usize) -> &'static [&'static str] {
+/// The wards of a hospital with this many nurses: about twenty nurses in a ward, and at least two
+/// wards, so that a nurse can move.
+pub fn ward_names(users: usize) -> &'static [&'static str] {
     let count = users.div_ceil(20).clamp(2, WARDS.len());
     WARDS.get(..count).unwrap_or(&WARDS)
 }
 
-/// How an identity provider spells its own ids.
+/// The form of the ids that an identity provider gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExternalIds {
     Guid,
@@ -156,33 +159,42 @@ pub enum ExternalIds {
     Okta,
 }
 
-/// Draws people, one after the other, never the same userName twice.
-pub struct People {
-    dice: Dice,
+/// Invents people, one after another, and never the same userName twice.
+pub struct PersonGenerator {
+    dice: RandomNumbers,
     ids: ExternalIds,
     taken: HashSet<String>,
     hired: usize,
 }
 
-impl People {
-    /// The people of this seed.
+impl PersonGenerator {
+    /// The generator of the people of this seed.
     pub fn new(seed: u64, ids: ExternalIds) -> Self {
-        Self { dice: Dice(seed), ids, taken: HashSet::new(), hired: 0 }
+        Self { dice: RandomNumbers(seed), ids, taken: HashSet::new(), hired: 0 }
     }
 
-    /// The next one, for this ward.
-    pub fn next(&mut self, department: &'static str, title: &'static str) -> Person {
-        let (given_name, given) = self.dice.pick(&GIVEN);
-        let (family_name, family) = self.dice.pick(&FAMILY);
+    /// The next person, who works in this ward.
+    pub fn next_person(
+        &mut self,
+        department: &'static str,
+        title: &'static str,
+    ) -> SimulatedPerson {
+        let (given_name, given) = self.dice.pick_item(&GIVEN);
+        let (family_name, family) = self.dice.pick_item(&FAMILY);
         let mut local = format!("{given}.{family}");
         let mut namesake = 1;
         while !self.taken.insert(local.clone()) {
-            // Namesakes are looked for from a guess on: counting up from 2 is quadratic with many people.
-            namesake = if namesake == 1 { 2 + self.hired / (GIVEN.len() * FAMILY.len()) } else { namesake + 1 };
+            // The search for a free number begins at an estimate: beginning at 2 would need
+            // quadratic time for many people.
+            namesake = if namesake == 1 {
+                2 + self.hired / (GIVEN.len() * FAMILY.len())
+            } else {
+                namesake + 1
+            };
             local = format!("{given}.{family}{namesake}");
         }
         self.hired += 1;
-        Person {
+        SimulatedPerson {
             given_name: given_name.to_owned(),
             family_name: family_name.to_owned(),
             user_name: format!("{local}@{DOMAIN}"),
@@ -194,25 +206,28 @@ impl People {
         }
     }
 
-    /// A new id, of a person or a group.
+    /// A new id for a person or a group.
     pub fn external_id(&mut self) -> String {
         match self.ids {
-            ExternalIds::Guid => Uuid::from_u64_pair(self.dice.roll(), self.dice.roll()).to_string(),
+            ExternalIds::Guid => {
+                Uuid::from_u64_pair(self.dice.next_number(), self.dice.next_number()).to_string()
+            }
             ExternalIds::Okta => {
-                const LETTERS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+                const LETTERS: &[u8] =
+                    b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
                 let mut id = String::from("00u");
-                id.extend((0..17).map(|_| char::from(self.dice.pick(LETTERS))));
+                id.extend((0..17).map(|_| char::from(self.dice.pick_item(LETTERS))));
                 id
             }
         }
     }
 }
 
-/// Splitmix64: chance enough to pick names, and the same on every machine.
-pub struct Dice(pub u64);
+/// The generator Splitmix64: random enough to pick names, and the same on every machine.
+pub struct RandomNumbers(pub u64);
 
-impl Dice {
-    fn roll(&mut self) -> u64 {
+impl RandomNumbers {
+    fn next_number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -220,22 +235,22 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`, or 0 when there is none.
-    pub fn below(&mut self, bound: usize) -> usize {
+    /// A number below `bound`; 0 if `bound` is 0.
+    pub fn next_below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.roll() % bound).unwrap_or(0)
+        usize::try_from(self.next_number() % bound).unwrap_or(0)
     }
 
-    /// One of them. The callers' lists are constants and never empty.
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
+    /// One of the items. The callers' lists are constants and never empty.
+    fn pick_item<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.next_below(from.len())]
     }
 
-    /// `count` of these, each at most once, in no particular order.
-    pub fn sample(&mut self, mut from: Vec<usize>, count: usize) -> Vec<usize> {
+    /// `count` of the items, each at most once, in random order.
+    pub fn sample_items(&mut self, mut from: Vec<usize>, count: usize) -> Vec<usize> {
         let count = count.min(from.len());
         for place in 0..count {
-            let other = place + self.below(from.len() - place);
+            let other = place + self.next_below(from.len() - place);
             from.swap(place, other);
         }
         from.truncate(count);
@@ -247,19 +262,19 @@ impl Dice {
 mod tests {
     use super::*;
 
-    fn draw(seed: u64, count: usize) -> Vec<Person> {
-        let mut people = People::new(seed, ExternalIds::Okta);
-        (0..count).map(|_| people.next("Surgery", "Nurse")).collect()
+    fn draw(seed: u64, count: usize) -> Vec<SimulatedPerson> {
+        let mut people = PersonGenerator::new(seed, ExternalIds::Okta);
+        (0..count).map(|_| people.next_person("Surgery", "Nurse")).collect()
     }
 
     #[test]
-    fn a_seed_is_a_staff() {
+    fn same_seed_gives_the_same_people() {
         assert_eq!(draw(7, 50), draw(7, 50));
         assert_ne!(draw(7, 50), draw(8, 50));
     }
 
     #[test]
-    fn nobody_shares_a_name_to_sign_in_with() {
+    fn sign_in_names_are_unique() {
         let staff = draw(1, 20_000);
         let names: HashSet<_> = staff.iter().map(|person| &person.user_name).collect();
         let ids: HashSet<_> = staff.iter().map(|person| &person.external_id).collect();
@@ -269,12 +284,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_repeats_nobody() {
-        let mut drawn = Dice(3).sample((0..100).collect(), 40);
+    fn a_sample_repeats_no_item() {
+        let mut drawn = RandomNumbers(3).sample_items((0..100).collect(), 40);
         drawn.sort_unstable();
         drawn.dedup();
         assert_eq!(drawn.len(), 40);
-        assert_eq!(Dice(3).sample(vec![1, 2], 10).len(), 2);
-        assert!(Dice(3).sample(Vec::new(), 10).is_empty());
+        assert_eq!(RandomNumbers(3).sample_items(vec![1, 2], 10).len(), 2);
+        assert!(RandomNumbers(3).sample_items(Vec::new(), 10).is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! The whole policy: who may do what to whose things. Both doors ask here, and nowhere else is a
-//! permission looked at.
+//! The whole policy: which actor may do which action on the objects of which owner. GraphQL and
+//! SCIM both ask here; no other code checks a permission.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-/// What an administrator or an application may be allowed to do. Few and named; a key or a JWT carries a set.
+/// What an administrator or an application may be allowed to do. An API key or a JWT carries a set
+/// of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Permission {
     /// See connections, their state and their tokens' metadata, groups, roles and mappings.
@@ -62,12 +63,13 @@ impl Permission {
         }
     }
 
-    /// Whether it lets anybody change anything.
-    pub fn changes(self) -> bool {
+    /// Whether it allows any change.
+    pub fn allows_changes(self) -> bool {
         !matches!(self, Self::IamRead | Self::UserRead | Self::AuditRead)
     }
 
-    /// All that somebody may hold inside one organization: everything but the platform's own.
+    /// All permissions that an actor may hold inside one organization: all except
+    /// [`Permission::PlatformAdmin`].
     pub fn in_organization() -> Permissions {
         Self::ALL.into_iter().filter(|p| *p != Self::PlatformAdmin).collect()
     }
@@ -102,7 +104,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Scope; 4] = [Self::UsersRead, Self::UsersWrite, Self::GroupsRead, Self::GroupsWrite];
+    pub const ALL: [Scope; 4] =
+        [Self::UsersRead, Self::UsersWrite, Self::GroupsRead, Self::GroupsWrite];
 
     /// The name in the database, in the schema and in refusals.
     pub fn name(self) -> &'static str {
@@ -114,8 +117,8 @@ impl Scope {
         }
     }
 
-    /// What somebody must hold to give a token this scope: what the same takes over the management API. Writing groups
-    /// gives the roles that they are mapped to.
+    /// The permissions that an actor needs to give a token this scope: those that the same actions
+    /// need in the management API. Writing groups grants the roles that the groups are mapped to.
     pub fn permissions(self) -> &'static [Permission] {
         match self {
             Self::UsersRead => &[Permission::UserRead],
@@ -126,7 +129,7 @@ impl Scope {
     }
 
     /// The scope with this name.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
     }
 }
@@ -174,13 +177,15 @@ impl Actor {
     /// A name for people to read.
     pub fn name(&self) -> &str {
         match self {
-            Self::Connection { name, .. } | Self::Key { name, .. } | Self::Person { name, .. } => name,
+            Self::Connection { name, .. } | Self::Key { name, .. } | Self::Person { name, .. } => {
+                name
+            }
             Self::System => "rolecall",
         }
     }
 }
 
-/// What somebody wants to do.
+/// An action that an actor asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     ReadIam,
@@ -215,7 +220,8 @@ impl Action {
         Self::ManagePlatform,
     ];
 
-    /// The scope that this takes of a connection's token; none = no connection may ever do it.
+    /// The scope that a connection's token needs for this action; none = no connection may ever do
+    /// it.
     pub fn scope(self) -> Option<Scope> {
         match self {
             Self::ReadUser => Some(Scope::UsersRead),
@@ -226,7 +232,7 @@ impl Action {
         }
     }
 
-    /// The permission that this takes; whoever lacks it hears its name.
+    /// The permission that this action needs. A refusal names it.
     pub fn permission(self) -> Permission {
         match self {
             Self::ReadIam | Self::ReadGroup => Permission::IamRead,
@@ -243,17 +249,20 @@ impl Action {
     }
 }
 
-/// Whether `actor` holds `permission`. A connection holds none: its credential opens SCIM and nothing else.
+/// Whether `actor` holds `permission`. A connection holds none: its credential is valid for SCIM
+/// only.
 pub fn holds(actor: &Actor, permission: Permission) -> bool {
     match actor {
         Actor::System => true,
-        Actor::Key { permissions, .. } | Actor::Person { permissions, .. } => permissions.contains(&permission),
+        Actor::Key { permissions, .. } | Actor::Person { permissions, .. } => {
+            permissions.contains(&permission)
+        }
         Actor::Connection { .. } => false,
     }
 }
 
-/// Whether `actor` may do `action` to a thing of its organization that `owner` (a connection; none = made by
-/// hand) owns. Deny by default.
+/// Whether `actor` may do `action` to a thing of its organization that `owner` (a connection; none
+/// = made by hand) owns. Deny by default.
 pub fn allows(actor: &Actor, action: Action, owner: Option<Uuid>) -> bool {
     match actor {
         Actor::Connection { id, scopes, .. } => {

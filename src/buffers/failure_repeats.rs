@@ -1,89 +1,101 @@
-//! What is known in memory of the review queue: which failures are known to be open, how often they came again since
-//! that was last written down, and which things have open ones, so that a success costs no look at the database.
+//! The review queue in memory: which failures are open, how often they occurred again since the
+//! last flush, and which objects have open failures, so that a successful write needs no query.
 //!
-//! What must never enter: a value of a request. Things and failures are hashes.
+//! What must never enter: a value of a request. Objects and failures are hashes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::buffers::write_behind::{Buffered, WriteBehind};
+
 /// Failures that are told apart in memory; further ones go to the database each time.
 const MAX_KNOWN: usize = 20_000;
-/// Successes that wait to be written down; further ones are left to the next success of the same thing.
+/// Successes that wait to be written down; further ones wait for the next success on the same
+/// object.
 const MAX_SUCCESSES: usize = 20_000;
 
 /// A failure by what makes it the same: the organization, and the hash of the rest.
-pub type Failed = (Uuid, Vec<u8>);
+pub type FailureKey = (Uuid, Vec<u8>);
 
-/// How often a failure came again.
+/// How often a failure occurred again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repeat {
+pub struct RepeatCount {
     pub n: i64,
     pub last: DateTime<Utc>,
     pub request: Option<Uuid>,
 }
 
-/// A write that succeeded and may put something right.
+/// A successful write that may resolve failures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Success {
+pub struct SucceededWrite {
     pub organization: Uuid,
     pub connection: Uuid,
     pub thing: Vec<u8>,
-    /// Which parts of the thing it wrote; none = all of it.
+    /// Which parts of the object it wrote; none = all of it.
     pub scope: Option<Vec<String>>,
     pub at: DateTime<Utc>,
 }
 
 /// What was noted since the last flush.
 #[derive(Debug, Default)]
-pub struct Taken {
-    pub repeats: Vec<(Failed, Repeat)>,
-    pub successes: Vec<Success>,
+pub struct DrainedRepeats {
+    pub repeats: Vec<(FailureKey, RepeatCount)>,
+    pub successes: Vec<SucceededWrite>,
 }
 
 /// Remembers what the next flush writes down.
 #[derive(Debug, Default)]
-pub struct Repeats {
-    kept: Mutex<Kept>,
-    /// Held while what was taken is written: the next to take it finds everything before it in the database.
-    pub flush: tokio::sync::Mutex<()>,
-    /// Whether anything is open at all: what most requests look at is this and nothing else.
+pub struct FailureRepeats {
+    pub buffer: WriteBehind<KnownFailures>,
+    /// Whether any failure is open: most requests check only this.
     any: AtomicBool,
-    /// Wakes whoever tries failed writes again.
+    /// Wakes the worker that retries failed writes.
     pub retries: Notify,
-    /// Wakes whoever reads again what could not be carried over.
+    /// Wakes the worker that reads again from sources what could not be applied.
     pub readings: Notify,
 }
 
+/// What is known about failures since the last flush.
 #[derive(Debug, Default)]
-struct Kept {
-    known: HashMap<Failed, Option<Repeat>>,
+pub struct KnownFailures {
+    known: HashMap<FailureKey, Option<RepeatCount>>,
     open: HashMap<Uuid, HashSet<Vec<u8>>>,
-    /// What was opened here since the last [`Repeats::take`], which the database may not have told yet.
+    /// What was opened here since the last flush began, which the last reload may not contain yet.
     fresh: Vec<(Uuid, Vec<u8>)>,
-    successes: Vec<Success>,
+    successes: Vec<SucceededWrite>,
 }
 
-impl Repeats {
+impl FailureRepeats {
     /// Counts a failure that is known to be open; false if it is not known.
-    pub fn again(&self, failed: &Failed, at: DateTime<Utc>, request: Option<Uuid>) -> bool {
-        let mut kept = self.lock();
+    pub fn count_repeat(
+        &self,
+        failed: &FailureKey,
+        at: DateTime<Utc>,
+        request: Option<Uuid>,
+    ) -> bool {
+        let mut kept = self.buffer.lock();
         let Some(repeat) = kept.known.get_mut(failed) else { return false };
-        add(repeat, Repeat { n: 1, last: at, request });
+        add_repeat(repeat, RepeatCount { n: 1, last: at, request });
         true
     }
 
     /// The failure is open; `repeat` if this was not its first time.
-    pub fn is_open(&self, failed: Failed, connection: Uuid, thing: Option<Vec<u8>>, repeat: Option<Repeat>) {
-        let mut kept = self.lock();
+    pub fn is_open(
+        &self,
+        failed: FailureKey,
+        connection: Uuid,
+        thing: Option<Vec<u8>>,
+        repeat: Option<RepeatCount>,
+    ) {
+        let mut kept = self.buffer.lock();
         if kept.known.len() < MAX_KNOWN || kept.known.contains_key(&failed) || repeat.is_some() {
             let known = kept.known.entry(failed).or_default();
             if let Some(repeat) = repeat {
-                add(known, repeat);
+                add_repeat(known, repeat);
             }
         }
         if let Some(thing) = &thing {
@@ -93,68 +105,70 @@ impl Repeats {
         self.any.store(true, Ordering::Relaxed);
     }
 
-    /// How many things of a connection are known to have open failures.
+    /// How many objects of a connection are known to have open failures.
     pub fn open_of(&self, connection: Uuid) -> usize {
         if !self.any.load(Ordering::Relaxed) {
             return 0;
         }
-        self.lock().open.get(&connection).map_or(0, HashSet::len)
+        self.buffer.lock().open.get(&connection).map_or(0, HashSet::len)
     }
 
-    /// Whether a success of the connection may put something right.
-    pub fn concerns(&self, connection: Uuid) -> bool {
+    /// Whether a successful write of the connection may resolve a failure.
+    pub fn has_open_failures(&self, connection: Uuid) -> bool {
         self.open_of(connection) > 0
     }
 
-    /// Remembers a success, if the thing has open failures.
-    pub fn succeeded(&self, success: Success) {
-        let mut kept = self.lock();
-        let open = kept.open.get(&success.connection).is_some_and(|things| things.contains(&success.thing));
+    /// Notes a success, if the object has open failures.
+    pub fn note_success(&self, success: SucceededWrite) {
+        let mut kept = self.buffer.lock();
+        let open = kept
+            .open
+            .get(&success.connection)
+            .is_some_and(|things| things.contains(&success.thing));
         if open && kept.successes.len() < MAX_SUCCESSES {
             kept.successes.push(success);
         }
     }
 
     /// A failure was finished on this server: if it comes again, it is a new one.
-    pub fn forget(&self, failed: &Failed) {
-        self.lock().known.remove(failed);
+    pub fn forget_failure(&self, failed: &FailureKey) {
+        self.buffer.lock().known.remove(failed);
     }
 
-    /// Takes what was noted since the last call. What was known is asked of the database anew.
-    pub fn take(&self) -> Taken {
-        let mut kept = self.lock();
-        kept.fresh.clear();
-        let known = std::mem::take(&mut kept.known);
-        let repeats = known.into_iter().filter_map(|(failed, repeat)| Some((failed, repeat?))).collect();
-        Taken { repeats, successes: std::mem::take(&mut kept.successes) }
-    }
-
-    /// Gives back what was taken and could not be written.
-    pub fn give_back(&self, taken: Taken) {
-        let mut kept = self.lock();
-        for (failed, repeat) in taken.repeats {
-            add(kept.known.entry(failed).or_default(), repeat);
-        }
-        let later = std::mem::replace(&mut kept.successes, taken.successes);
-        kept.successes.extend(later);
-    }
-
-    /// What has open failures, connection by connection, as the database had it since the last [`Repeats::take`].
-    pub fn learn(&self, mut open: HashMap<Uuid, HashSet<Vec<u8>>>) {
-        let mut kept = self.lock();
+    /// What has open failures, connection by connection, as the database had it since the last
+    /// flush began.
+    pub fn reload(&self, mut open: HashMap<Uuid, HashSet<Vec<u8>>>) {
+        let mut kept = self.buffer.lock();
         for (connection, thing) in kept.fresh.drain(..) {
             open.entry(connection).or_default().insert(thing);
         }
         self.any.store(!open.is_empty(), Ordering::Relaxed);
         kept.open = open;
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+impl Buffered for KnownFailures {
+    type Batch = DrainedRepeats;
+
+    /// What was known is asked of the database anew.
+    fn drain(&mut self, _now: DateTime<Utc>) -> DrainedRepeats {
+        self.fresh.clear();
+        let known = std::mem::take(&mut self.known);
+        let repeats =
+            known.into_iter().filter_map(|(failed, repeat)| Some((failed, repeat?))).collect();
+        DrainedRepeats { repeats, successes: std::mem::take(&mut self.successes) }
+    }
+
+    fn restore(&mut self, rest: DrainedRepeats) {
+        for (failed, repeat) in rest.repeats {
+            add_repeat(self.known.entry(failed).or_default(), repeat);
+        }
+        let later = std::mem::replace(&mut self.successes, rest.successes);
+        self.successes.extend(later);
     }
 }
 
-fn add(known: &mut Option<Repeat>, more: Repeat) {
+fn add_repeat(known: &mut Option<RepeatCount>, more: RepeatCount) {
     match known {
         None => *known = Some(more),
         Some(known) => {
@@ -172,21 +186,27 @@ mod tests {
 
     #[test]
     fn repeats_are_counted_until_they_are_taken_and_successes_only_where_something_is_open() {
-        let repeats = Repeats::default();
+        let repeats = FailureRepeats::default();
         let (failed, connection, thing) = ((Uuid::nil(), vec![1]), Uuid::from_u128(7), vec![9]);
         let at = DateTime::UNIX_EPOCH;
-        assert!(!repeats.again(&failed, at, None) && !repeats.concerns(connection));
+        assert!(!repeats.count_repeat(&failed, at, None) && !repeats.has_open_failures(connection));
         repeats.is_open(failed.clone(), connection, Some(thing.clone()), None);
-        assert!(repeats.again(&failed, at, None) && repeats.again(&failed, at, None));
-        assert!(repeats.concerns(connection) && !repeats.concerns(Uuid::nil()));
-        let success = |thing: Vec<u8>| Success { organization: Uuid::nil(), connection, thing, scope: None, at };
-        repeats.succeeded(success(vec![8]));
-        repeats.succeeded(success(thing));
-        let taken = repeats.take();
+        assert!(repeats.count_repeat(&failed, at, None) && repeats.count_repeat(&failed, at, None));
+        assert!(repeats.has_open_failures(connection) && !repeats.has_open_failures(Uuid::nil()));
+        let success = |thing: Vec<u8>| SucceededWrite {
+            organization: Uuid::nil(),
+            connection,
+            thing,
+            scope: None,
+            at,
+        };
+        repeats.note_success(success(vec![8]));
+        repeats.note_success(success(thing));
+        let taken = repeats.buffer.drain(at);
         assert_eq!((taken.repeats[0].1.n, taken.successes.len()), (2, 1));
-        repeats.give_back(taken);
-        assert!(repeats.again(&failed, at, None));
-        assert_eq!(repeats.take().repeats[0].1.n, 3);
-        assert!(!repeats.again(&failed, at, None), "asked of the database anew");
+        repeats.buffer.restore(taken);
+        assert!(repeats.count_repeat(&failed, at, None));
+        assert_eq!(repeats.buffer.drain(at).repeats[0].1.n, 3);
+        assert!(!repeats.count_repeat(&failed, at, None), "asked of the database anew");
     }
 }

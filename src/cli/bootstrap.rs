@@ -1,4 +1,4 @@
-//! The first minute: an organization, a connection, and the credentials to begin with, straight in the database.
+//! Creates an organization, a connection and the first credentials, directly in the database.
 
 use std::sync::Arc;
 
@@ -7,15 +7,18 @@ use entity::connection::Provider;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::authz::{Actor, Permission};
+use crate::auth::policy::{Actor, Permission};
 use crate::context::{App, Cx};
-use crate::domain::connection::{self, Connection};
-use crate::domain::{key, organization, token};
+use crate::domain::access::api_key;
+use crate::domain::connection;
+use crate::domain::connection::Connection;
+use crate::domain::connection::scim_token;
+use crate::domain::tenant::organization;
 use crate::error::{Error, Result};
 
-/// What there is to begin with.
+/// The organization, the connection and the new credentials.
 #[derive(Debug, Serialize)]
-pub struct Bootstrapped {
+pub struct BootstrapResult {
     pub organization: OrganizationFacts,
     pub connection: ConnectionFacts,
     pub scim: ScimFacts,
@@ -24,14 +27,14 @@ pub struct Bootstrapped {
     pub live: LiveFacts,
 }
 
-/// What was made by this run; the rest was found.
+/// Which of the two this run created; the other existed before.
 #[derive(Debug, Serialize)]
 pub struct MadeFacts {
     pub organization: bool,
     pub connection: bool,
 }
 
-/// How many credentials open something now, those of this run included.
+/// How many credentials are valid now, those of this run included.
 #[derive(Debug, Serialize)]
 pub struct LiveFacts {
     /// Of the connection.
@@ -66,93 +69,106 @@ pub struct GraphqlFacts {
     pub api_key: String,
     /// When the key ends.
     pub api_key_expires_at: DateTime<Utc>,
-    /// How many keys of the organization opened something before this one was issued.
+    /// How many keys of the organization were valid before this one was issued.
     pub other_live_keys: u64,
 }
 
-/// [`run_for`] with a key that lives as long as one without an owner should.
+/// [`run_for`] with the default lifetime of the key, [`api_key::BOOTSTRAP_DAYS`].
 ///
 /// # Errors
 /// As [`run_for`].
-pub async fn run(app: &Arc<App>, slug: &str, name: &str, provider: Provider) -> Result<Bootstrapped> {
-    run_for(app, slug, name, provider, key::BOOTSTRAP_DAYS).await
+pub async fn run_bootstrap(
+    app: &Arc<App>,
+    slug: &str,
+    name: &str,
+    provider: Provider,
+) -> Result<BootstrapResult> {
+    run_for(app, slug, name, provider, api_key::BOOTSTRAP_DAYS).await
 }
 
-/// What is there before anything is made.
+/// The connection and the number of its valid credentials, before anything is created.
 #[derive(Debug)]
-pub struct Found {
+pub struct ExistingCredentials {
     pub connection: Option<Connection>,
     pub scim_tokens: u64,
     pub api_keys: u64,
 }
 
-/// Looks what there is of an organization and of its connection, and makes nothing.
+/// Finds the connection of an organization and counts the valid credentials. Creates nothing.
 ///
 /// # Errors
 /// The database's own.
-pub async fn look(app: &Arc<App>, slug: &str, name: &str) -> Result<Found> {
+pub async fn find_existing(app: &Arc<App>, slug: &str, name: &str) -> Result<ExistingCredentials> {
     let Some(organization) = organization::by_slug(app, slug).await? else {
-        return Ok(Found { connection: None, scim_tokens: 0, api_keys: 0 });
+        return Ok(ExistingCredentials { connection: None, scim_tokens: 0, api_keys: 0 });
     };
     let cx = Cx::system(app.clone(), organization.id);
-    let connection = connection::by_name(&cx, name).await?;
+    let connection = connection::find_connection_by_name(&cx, name).await?;
     let scim_tokens = match &connection {
         Some(connection) => live_tokens(&cx, connection.id).await?,
         None => 0,
     };
-    Ok(Found { connection, scim_tokens, api_keys: key::count_live(&cx, app.clock.now()).await? })
+    Ok(ExistingCredentials {
+        connection,
+        scim_tokens,
+        api_keys: api_key::count_live(&cx, app.clock.now()).await?,
+    })
 }
 
 async fn live_tokens(cx: &Cx, connection: Uuid) -> Result<u64> {
     let now = cx.app.clock.now();
-    let tokens = token::of_connections(cx, &[connection]).await?;
-    Ok(tokens.iter().filter(|found| token::is_live(found, now)).count() as u64)
+    let tokens = scim_token::tokens_of_connections(cx, &[connection]).await?;
+    Ok(tokens.iter().filter(|found| scim_token::is_live(found, now)).count() as u64)
 }
 
-/// Finds or makes the organization and the connection, and issues a further token and a further key with every
-/// permission in that organization. The key ends after so many days.
+/// Finds or creates the organization and the connection, and issues a new token and a new key. The
+/// key has every permission in that organization and expires after `key_days`.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a connection of another provider that has this name, and for a key that would live longer than a
-/// key may; whatever making says.
+/// [`Error::Invalid`] if the connection of this name has another provider, or if the key would live
+/// longer than a key may; and the errors of creating each of them.
 pub async fn run_for(
     app: &Arc<App>,
     slug: &str,
     name: &str,
     provider: Provider,
     key_days: u16,
-) -> Result<Bootstrapped> {
+) -> Result<BootstrapResult> {
     let found = organization::by_slug(app, slug).await?;
     let new_organization = found.is_none();
     let organization = match found {
         Some(organization) => organization,
-        None => organization::create(app, Actor::System, slug, slug).await?,
+        None => organization::create_organization(app, Actor::System, slug, slug).await?,
     };
     let cx = Cx::system(app.clone(), organization.id);
-    let found = connection::by_name(&cx, name).await?;
+    let found = connection::find_connection_by_name(&cx, name).await?;
     let new_connection = found.is_none();
     let connection = match found {
         Some(connection) if connection.provider != provider => {
-            let why = format!("the connection {name:?} is there already, and is of another provider");
+            let why = format!("the connection {name:?} already exists with another provider");
             return Err(Error::invalid("provider", why));
         }
         Some(connection) => connection,
         None => {
-            let settings =
-                connection::Settings { name: Some(name.into()), provider: Some(provider), ..Default::default() };
-            connection::create(&cx, settings).await?
+            let settings = connection::ConnectionSettings {
+                name: Some(name.into()),
+                provider: Some(provider),
+                ..Default::default()
+            };
+            connection::create_connection(&cx, settings).await?
         }
     };
-    let token = token::issue(&cx, connection.id, None, None).await?;
-    let live_keys = key::count_live(&cx, app.clock.now()).await?;
+    let token = scim_token::issue_token(&cx, connection.id, None, None).await?;
+    let live_keys = api_key::count_live(&cx, app.clock.now()).await?;
     let end = cx.requested_at + chrono::Duration::days(key_days.into());
-    let key = key::issue(&cx, "bootstrap", Permission::in_organization(), Some(end)).await?;
+    let key =
+        api_key::issue_key(&cx, "bootstrap", Permission::in_organization(), Some(end)).await?;
     let base_url = organization::base_url(app, &organization.slug);
-    Ok(Bootstrapped {
+    Ok(BootstrapResult {
         made: MadeFacts { organization: new_organization, connection: new_connection },
         live: LiveFacts {
             scim_tokens: live_tokens(&cx, connection.id).await?,
-            api_keys: key::count_live(&cx, app.clock.now()).await?,
+            api_keys: api_key::count_live(&cx, app.clock.now()).await?,
         },
         organization: OrganizationFacts { id: organization.id, slug: organization.slug },
         connection: ConnectionFacts { id: connection.id, name: connection.name },

@@ -1,22 +1,29 @@
-//! Flags, environment and the file of issuers, checked once. Nothing else in the house reads the environment.
+//! Reads and checks flags, environment variables and the file of issuers, once. No other module
+//! reads the environment.
 
+mod addresses;
 mod database;
-pub mod issuers;
 pub mod networks;
+pub(crate) mod private_files;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use clap::Args;
-use networks::Networks;
+use clap::{Args, ValueEnum};
+use networks::NetworkList;
 use serde_json::Value;
 
-/// Where the data is. Every command that touches it takes these.
+use crate::auth::issuers::settings;
+
+pub use addresses::{add_missing_scheme, parse_listen_address};
+
+/// The settings that say where the data is. Every command that uses the data takes them.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
-    /// sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE [default: an SQLite file in the data folder]
+    /// sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE [default: an SQLite file in the data
+    /// folder]
     #[arg(long, env = "ROLECALL_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
     /// Folder of the key file and of the default SQLite database
@@ -28,79 +35,132 @@ pub struct StoreArgs {
     /// File of the master key [default: master.key in the data folder]
     #[arg(long, env = "ROLECALL_MASTER_KEY_FILE", value_name = "FILE")]
     pub master_key_file: Option<PathBuf>,
-    /// The next master key (32 bytes, base64), while one is exchanged for another
+    /// The next master key (32 bytes, base64), while the master key is exchanged
     #[arg(long, env = "ROLECALL_NEW_MASTER_KEY", hide_env_values = true, hide = true)]
     pub new_master_key: Option<String>,
-    /// File of the next master key, while one is exchanged for another
+    /// File of the next master key, while the master key is exchanged
     #[arg(long, env = "ROLECALL_NEW_MASTER_KEY_FILE", value_name = "FILE")]
     pub new_master_key_file: Option<PathBuf>,
-    /// Where clients reach the server, with a path if it has one (https://example.com/pp) [default: http://127.0.0.1:8080]
+    /// Where clients reach the server, with a path if it has one (https://example.com/pp) [default:
+    /// http://127.0.0.1:8080]
     #[arg(long, env = "ROLECALL_PUBLIC_URL")]
     pub public_url: Option<String>,
 }
 
-/// How the server listens.
+/// The settings of the server.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     #[command(flatten)]
     pub store: StoreArgs,
     /// Address and port to listen on
-    #[arg(long, env = "ROLECALL_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "ROLECALL_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_parser = parse_listen_address
+    )]
     pub listen: SocketAddr,
-    /// Address and port where Prometheus fetches /metrics, without a credential: keep it inside [default: none]
-    #[arg(long, env = "ROLECALL_METRICS_LISTEN")]
+    /// Address and port where Prometheus fetches /metrics, without a credential: use an internal
+    /// network [default: none]
+    #[arg(long, env = "ROLECALL_METRICS_LISTEN", value_parser = parse_listen_address)]
     pub metrics_listen: Option<SocketAddr>,
     /// Whether this installation offers SCIM at all (true or false)
-    #[arg(long, env = "ROLECALL_SCIM_ENABLED", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(
+        long,
+        env = "ROLECALL_SCIM_ENABLED",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
     pub scim_enabled: bool,
-    /// SCIM requests a second from one connection to one server; operations of a Bulk count; 0 = no limit
+    /// SCIM requests a second from one connection to one server; operations of a Bulk count; 0 = no
+    /// limit
     #[arg(long, env = "ROLECALL_SCIM_RATE_LIMIT", default_value_t = DEFAULT_RATE_LIMIT)]
     pub scim_rate_limit: u32,
-    /// Whether the management API answers questions about its schema, introspection (true or false)
-    #[arg(long, env = "ROLECALL_GRAPHQL_INTROSPECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    /// Whether the management API allows introspection of its schema (true or false)
+    #[arg(
+        long,
+        env = "ROLECALL_GRAPHQL_INTROSPECTION",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
     pub graphql_introspection: bool,
-    /// File of the only operations that the management API runs: JSON, documents by their SHA-256
+    /// JSON file of the only operations that the management API runs, by the SHA-256 of their
+    /// documents
     #[arg(long, env = "ROLECALL_GRAPHQL_OPERATIONS")]
     pub graphql_operations: Option<PathBuf>,
     /// Cost that one caller of the management API may spend in a minute at one server; 0 = no limit
     #[arg(long, env = "ROLECALL_GRAPHQL_COST_LIMIT", default_value_t = DEFAULT_COST_LIMIT)]
     pub graphql_cost_limit: u32,
-    /// Whether connections may read SCIM sources by plain HTTP and inside private networks (true or false)
-    #[arg(long, env = "ROLECALL_PULL_PRIVATE_ADDRESSES", default_value_t = false, action = clap::ArgAction::Set)]
+    /// Whether connections may read SCIM sources by plain HTTP and inside private networks (true or
+    /// false)
+    #[arg(
+        long,
+        env = "ROLECALL_PULL_PRIVATE_ADDRESSES",
+        default_value_t = false,
+        action = clap::ArgAction::Set
+    )]
     pub pull_private_addresses: bool,
     /// Seconds that a SCIM source may take for one answer
-    #[arg(long, env = "ROLECALL_PULL_TIMEOUT", default_value_t = DEFAULT_PULL_TIMEOUT, value_parser = clap::value_parser!(u16).range(1..=60))]
+    #[arg(
+        long,
+        env = "ROLECALL_PULL_TIMEOUT",
+        default_value_t = DEFAULT_PULL_TIMEOUT,
+        value_parser = clap::value_parser!(u16).range(1..=60)
+    )]
     pub pull_timeout: u16,
-    /// Longest life of an API key in days, and its life where expiresAt is left out
-    #[arg(long, env = "ROLECALL_API_KEY_DAYS", default_value_t = DEFAULT_API_KEY_DAYS, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    /// Longest lifetime of an API key in days, and its lifetime if expiresAt is left out
+    #[arg(
+        long,
+        env = "ROLECALL_API_KEY_DAYS",
+        default_value_t = DEFAULT_API_KEY_DAYS,
+        value_parser = clap::value_parser!(u16).range(1..=3650)
+    )]
     pub api_key_days: u16,
-    /// JSON file of the issuers whose tokens open the management API, beside the installation's own
+    /// JSON file of the issuers whose tokens the management API accepts, beside the installation's
+    /// own
     #[arg(long, env = "ROLECALL_ISSUERS", value_name = "FILE")]
     pub issuers: Option<PathBuf>,
-    /// Networks of your proxies (10.0.0.0/8,::1), whose X-Forwarded-For and Forwarded are believed [default: none]
+    /// Networks of your proxies (10.0.0.0/8,::1), whose headers X-Forwarded-For and Forwarded are
+    /// trusted [default: none]
     #[arg(long, env = "ROLECALL_TRUSTED_PROXIES", value_name = "NETWORKS")]
-    pub trusted_proxies: Option<Networks>,
+    pub trusted_proxies: Option<NetworkList>,
+    /// How the log is written to standard error: lines for people, or one JSON object a line
+    #[arg(long, env = "ROLECALL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// URL of the OpenTelemetry collector that gets traces, by OTLP over HTTP; only in a build with
+    /// the feature otlp [default: none]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 }
 
-/// A hundred of the most expensive queries; frontends and scripts stay far below.
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Allows a hundred of the most expensive queries; frontends and scripts need far less.
 pub const DEFAULT_COST_LIMIT: u32 = 1_000_000;
 
-/// Enough for a first full sync at whatever speed an identity provider is known to push.
+/// Enough for a first full sync at the highest known speed of an identity provider.
 pub const DEFAULT_RATE_LIMIT: u32 = 5_000;
 
-/// A year: long enough for a script, short enough that a forgotten key ends.
+/// A year: long enough for a script, short enough that a forgotten key expires.
 pub const DEFAULT_API_KEY_DAYS: u16 = 365;
 
 /// Enough for a slow page of a large directory.
 pub const DEFAULT_PULL_TIMEOUT: u16 = 30;
 
-/// The configuration as the house uses it.
+/// The checked configuration, which the rest of the program uses.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database_url: String,
     pub data_dir: PathBuf,
     pub master_key: KeySource,
-    /// The next master key, while one is exchanged for another.
+    /// The next master key, while the master key is exchanged.
     pub new_master_key: Option<KeySource>,
     /// Without a trailing slash.
     pub public_url: String,
@@ -114,13 +174,13 @@ pub struct Config {
     pub pull_private_addresses: bool,
     /// Seconds that a source may take for one answer.
     pub pull_timeout: u16,
-    /// Days that an API key may live at most.
+    /// The longest lifetime of an API key, in days.
     pub api_key_days: u16,
-    /// Whose tokens open the management API, beside the installation's own.
-    pub issuers: Vec<issuers::Issuer>,
-    pub graphql: Graphql,
-    /// The proxies whose word about a client's address is believed.
-    pub trusted_proxies: Networks,
+    /// The issuers whose tokens the management API accepts, beside the installation's own.
+    pub issuers: Vec<settings::TrustedIssuer>,
+    pub graphql: GraphqlSettings,
+    /// The proxies whose headers about a client's address are trusted.
+    pub trusted_proxies: NetworkList,
 }
 
 /// Where a master key comes from.
@@ -142,10 +202,16 @@ impl fmt::Debug for KeySource {
 }
 
 impl KeySource {
-    /// The one of two settings that was given; `names` are theirs.
-    fn of(text: Option<String>, file: Option<PathBuf>, names: [&str; 2]) -> Result<Option<Self>, String> {
+    /// The source from one of two settings, whose names are in `names`; `None` if neither is given.
+    fn of(
+        text: Option<String>,
+        file: Option<PathBuf>,
+        names: [&str; 2],
+    ) -> Result<Option<Self>, String> {
         match (text, file) {
-            (Some(_), Some(_)) => Err(format!("give one of {} and {}, not both", names[0], names[1])),
+            (Some(_), Some(_)) => {
+                Err(format!("give one of {} and {}, not both", names[0], names[1]))
+            }
             (text, file) => Ok(text.map(Self::Text).or(file.map(Self::File))),
         }
     }
@@ -153,40 +219,64 @@ impl KeySource {
 
 /// The settings of the management API.
 #[derive(Debug, Clone)]
-pub struct Graphql {
-    /// Whether it tells its schema.
+pub struct GraphqlSettings {
+    /// Whether introspection is allowed.
     pub introspection: bool,
-    /// The only documents that it runs; none = any.
+    /// The only documents that the API runs; `None` = every document.
     pub operations: Option<Vec<String>>,
     /// Cost that a caller may spend in a minute; 0 = no limit.
     pub cost_limit: u32,
 }
 
-impl Default for Graphql {
+impl Default for GraphqlSettings {
     fn default() -> Self {
         Self { introspection: true, operations: None, cost_limit: DEFAULT_COST_LIMIT }
     }
+}
+
+/// Why the settings cannot be used, in one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting has a wrong value, or contradicts another.
+    #[error("{0}")]
+    WrongSetting(String),
+    /// A file that a setting names cannot be read, or holds something else.
+    #[error("{0}")]
+    UnusableFile(String),
 }
 
 impl ServeArgs {
     /// Checks the flags.
     ///
     /// # Errors
-    /// See [`StoreArgs::check`]; and a manifest of operations that cannot be used.
-    pub fn check(self) -> Result<Config, String> {
+    /// See [`StoreArgs::check`]; and a file of operations or of issuers that cannot be used.
+    pub fn check(self) -> Result<Config, ConfigError> {
         let config = self.store.check(Some(self.listen))?;
-        let graphql = Graphql {
+        let graphql = GraphqlSettings {
             introspection: self.graphql_introspection,
-            operations: self.graphql_operations.as_deref().map(operations).transpose()?,
+            operations: self
+                .graphql_operations
+                .as_deref()
+                .map(read_operation_manifest)
+                .transpose()
+                .map_err(ConfigError::UnusableFile)?,
             cost_limit: self.graphql_cost_limit,
         };
         let issuers = match &self.issuers {
-            Some(file) => issuers::read(file, &config.public_url)?,
+            Some(file) => settings::read_issuers_file(file, &config.public_url)
+                .map_err(ConfigError::UnusableFile)?,
             None => Vec::new(),
         };
         let metrics = self.metrics_listen.is_some();
         let trusted_proxies = self.trusted_proxies.unwrap_or_default();
-        let Self { scim_enabled, scim_rate_limit, pull_private_addresses, pull_timeout, api_key_days, .. } = self;
+        let Self {
+            scim_enabled,
+            scim_rate_limit,
+            pull_private_addresses,
+            pull_timeout,
+            api_key_days,
+            ..
+        } = self;
         Ok(Config {
             scim_enabled,
             metrics,
@@ -203,7 +293,7 @@ impl ServeArgs {
 }
 
 impl StoreArgs {
-    /// An SQLite database and a master key in this folder, whatever the environment says.
+    /// An SQLite database and a master key in this folder; the environment is not read.
     pub fn of(data_dir: PathBuf) -> Self {
         Self {
             database_url: None,
@@ -216,18 +306,27 @@ impl StoreArgs {
         }
     }
 
-    /// Checks the flags; `listen` is where the default public URL points.
+    /// Checks the flags; `listen` is the address in the default public URL.
     ///
     /// # Errors
-    /// One line that says which setting is wrong and what it should be.
-    pub fn check(self, listen: Option<SocketAddr>) -> Result<Config, String> {
+    /// [`ConfigError::WrongSetting`], which says which setting is wrong and what it should be.
+    pub fn check(self, listen: Option<SocketAddr>) -> Result<Config, ConfigError> {
+        self.check_values(listen).map_err(ConfigError::WrongSetting)
+    }
+
+    fn check_values(self, listen: Option<SocketAddr>) -> Result<Config, String> {
         let database_url = match self.database_url {
-            Some(url) => database::check(url)?,
+            Some(url) => database::check_database_url(url)?,
             None => format!("sqlite://{}", self.data_dir.join("rolecall.db").display()),
         };
         let public_url = match self.public_url {
-            Some(url) => check_public_url(&url)?,
-            None => format!("http://{}", reachable(listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))))),
+            Some(url) => check_public_url(&add_missing_scheme(&url))?,
+            None => format!(
+                "http://{}",
+                client_address_of(
+                    listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)))
+                )
+            ),
         };
         let given = ["ROLECALL_MASTER_KEY", "--master-key-file"];
         let master_key = KeySource::of(self.master_key, self.master_key_file, given)?;
@@ -235,7 +334,8 @@ impl StoreArgs {
         let new_master_key = KeySource::of(self.new_master_key, self.new_master_key_file, given)?;
         Ok(Config {
             database_url,
-            master_key: master_key.unwrap_or_else(|| KeySource::File(self.data_dir.join("master.key"))),
+            master_key: master_key
+                .unwrap_or_else(|| KeySource::File(self.data_dir.join("master.key"))),
             new_master_key,
             data_dir: self.data_dir,
             public_url,
@@ -245,35 +345,49 @@ impl StoreArgs {
             pull_private_addresses: false,
             pull_timeout: DEFAULT_PULL_TIMEOUT,
             api_key_days: DEFAULT_API_KEY_DAYS,
-            graphql: Graphql::default(),
+            graphql: GraphqlSettings::default(),
             issuers: Vec::new(),
-            trusted_proxies: Networks::default(),
+            trusted_proxies: NetworkList::default(),
         })
     }
 }
 
-/// The documents of a manifest, in either of the two forms that the tools of clients write: an object of documents by
-/// hash (Relay's compiler, GraphQL code generator), or Apollo's list with `id` and `body`.
-fn operations(path: &Path) -> Result<Vec<String>, String> {
+/// The documents of a manifest, in either of the two forms that the tools of clients write: an
+/// object of documents by hash (Relay's compiler, GraphQL code generator), or Apollo's list with
+/// `id` and `body`.
+fn read_operation_manifest(path: &Path) -> Result<Vec<String>, String> {
     let wrong = |why: &str| format!("--graphql-operations {}: {why}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| wrong(&error.to_string()))?;
-    let manifest: Value = serde_json::from_str(&text).map_err(|error| wrong(&format!("is not JSON: {error}")))?;
+    let manifest: Value =
+        serde_json::from_str(&text).map_err(|error| wrong(&format!("is not JSON: {error}")))?;
     let listed: Vec<(Option<&str>, Option<&str>)> = match (manifest.get("operations"), &manifest) {
         (Some(Value::Array(listed)), _) => {
             listed.iter().map(|entry| (entry["id"].as_str(), entry["body"].as_str())).collect()
         }
-        (_, Value::Object(listed)) => listed.iter().map(|(id, body)| (Some(id.as_str()), body.as_str())).collect(),
+        (_, Value::Object(listed)) => {
+            listed.iter().map(|(id, body)| (Some(id.as_str()), body.as_str())).collect()
+        }
         _ => Vec::new(),
     };
     if listed.is_empty() {
-        return Err(wrong("must be a JSON object of documents by their SHA-256, or an Apollo manifest"));
+        return Err(wrong(
+            "must be a JSON object of documents by their SHA-256, or an Apollo manifest",
+        ));
     }
     let mut documents = Vec::with_capacity(listed.len());
     for entry in listed {
-        let (Some(id), Some(body)) = entry else { return Err(wrong("has an entry without a hash or a document")) };
-        let hash: String = digest(&SHA256, body.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let (Some(id), Some(body)) = entry else {
+            return Err(wrong("has an entry without a hash or a document"));
+        };
+        let hash: String = digest(&SHA256, body.as_bytes())
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         if !hash.eq_ignore_ascii_case(id) {
-            return Err(wrong(&format!("{id:?} is not the SHA-256 of its document, which is {hash}")));
+            return Err(wrong(&format!(
+                "{id:?} is not the SHA-256 of its document, which is {hash}"
+            )));
         }
         documents.push(body.to_owned());
     }
@@ -281,8 +395,12 @@ fn operations(path: &Path) -> Result<Vec<String>, String> {
 }
 
 fn check_public_url(text: &str) -> Result<String, String> {
-    let wrong =
-        |why: &str| format!("--public-url {text:?}: {why}, for example https://example.com or https://example.com/pp");
+    let wrong = |why: &str| {
+        format!(
+            "--public-url {text:?}: {why}, for example https://example.com or \
+             https://example.com/pp"
+        )
+    };
     let url = reqwest::Url::parse(text).map_err(|_| wrong("must be a full URL"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(wrong("must start with http:// or https://"));
@@ -293,7 +411,11 @@ fn check_public_url(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// An address that a client on this machine can use: a wildcard is not one.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    if listen.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen }
+/// An address that a client on this machine can connect to, in place of a wildcard address.
+fn client_address_of(listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], listen.port()))
+    } else {
+        listen
+    }
 }

@@ -1,8 +1,10 @@
-//! The time. On PostgreSQL it is the database's: a server measures how far its own clock is from the database's and
-//! reckons with that, so that all servers on one database have one time. On SQLite it is the machine's.
+//! The time. On PostgreSQL it is the database's: a server measures the difference between its own
+//! clock and the database's, and corrects by it, so that all servers on one database have one time.
+//! On SQLite it is the machine's.
 //!
-//! Whatever a clock does, no change has an instant before the newest one in the ledger, nor before one of which the past
-//! was answered: that bound is the floor. What must never enter: who may do what, and what is written.
+//! Whatever a clock does, no change has an instant before the newest one in the ledger, nor before
+//! an instant for which a question about the past was answered: that bound is the floor. What must
+//! never enter: who may do what, and what is written.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -14,18 +16,18 @@ use metrics::gauge;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use super::App;
+use crate::db::{DatabaseTime, Store};
 use crate::error::{Error, Result};
-use crate::store::{DatabaseTime, Store};
 
 /// How often the clocks are compared.
 pub const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
-/// A difference of clocks that is told to the operator.
+/// A difference between the clocks above this is reported to the operator.
 const WARN_ABOVE: TimeDelta = TimeDelta::seconds(1);
 /// How far the clock may be behind the floor before writes are refused.
 const MAX_BEHIND: TimeDelta = TimeDelta::seconds(10);
-/// Measurements when a server starts; the quickest one counts.
+/// Measurements when a server starts; the fastest one counts.
 const FIRST_SAMPLES: u32 = 3;
-/// A newer settled instant is written down when it is this much later than the one that is known.
+/// A newer settled instant is stored when it is this much later than the stored one.
 const MARK_STEP: TimeDelta = TimeDelta::milliseconds(200);
 
 /// The one source of "now". Tests move it forward.
@@ -37,21 +39,22 @@ pub struct Clock {
     skew_micros: AtomicI64,
     /// The monotonic clock's reading that the reference belongs to.
     anchor: Instant,
-    /// The database's time at the anchor, in microseconds; [`UNKNOWN`] where the machine's clock counts.
+    /// The database's time at the anchor, in microseconds; [`UNKNOWN_REFERENCE`] where the
+    /// machine's clock counts.
     reference_micros: AtomicI64,
     /// No change has an instant up to this one, in microseconds.
     floor_micros: AtomicI64,
-    /// Up to when the past is known to be written down as settled, in microseconds.
+    /// The newest instant that is known to be stored as settled, in microseconds.
     mark_micros: AtomicI64,
-    /// What was last told to the operator.
-    warnings: Mutex<Warnings>,
+    /// The warnings that were last logged for the operator.
+    warnings: Mutex<ClockWarnings>,
 }
 
 /// No reference was measured.
-const UNKNOWN: i64 = i64::MIN;
+const UNKNOWN_REFERENCE: i64 = i64::MIN;
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Warnings {
+struct ClockWarnings {
     skewed: bool,
     behind: bool,
 }
@@ -62,7 +65,7 @@ impl Default for Clock {
             ahead_micros: AtomicI64::new(0),
             skew_micros: AtomicI64::new(0),
             anchor: Instant::now(),
-            reference_micros: AtomicI64::new(UNKNOWN),
+            reference_micros: AtomicI64::new(UNKNOWN_REFERENCE),
             floor_micros: AtomicI64::new(0),
             mark_micros: AtomicI64::new(0),
             warnings: Mutex::default(),
@@ -74,15 +77,15 @@ impl Clock {
     /// The current instant in UTC, to the microsecond (what both databases keep).
     pub fn now(&self) -> DateTime<Utc> {
         let now = match self.reference_micros.load(Ordering::Relaxed) {
-            UNKNOWN => self.system_now(),
-            reference => instant(reference + self.since_anchor(Instant::now())),
+            UNKNOWN_REFERENCE => self.system_now(),
+            reference => instant_of(reference + self.since_anchor(Instant::now())),
         };
-        now + self.ahead()
+        now + self.advanced_by()
     }
 
     /// The instant of a change that is made now: after the floor.
     pub fn now_for_change(&self) -> DateTime<Utc> {
-        self.now().max(self.floor() + TimeDelta::microseconds(1))
+        self.now().max(self.ledger_floor() + TimeDelta::microseconds(1))
     }
 
     /// Moves this clock forward, as if time had passed for the database, too.
@@ -91,12 +94,12 @@ impl Clock {
     }
 
     /// Puts the clock of this server wrong by so much, as if its machine's were.
-    pub fn skew(&self, by: TimeDelta) {
-        self.skew_micros.fetch_add(micros(by), Ordering::Relaxed);
+    pub fn skew_by(&self, by: TimeDelta) {
+        self.skew_micros.fetch_add(microseconds_of(by), Ordering::Relaxed);
     }
 
     /// What [`Clock::advance`] has added.
-    pub fn ahead(&self) -> TimeDelta {
+    pub fn advanced_by(&self) -> TimeDelta {
         TimeDelta::microseconds(self.ahead_micros.load(Ordering::Relaxed))
     }
 
@@ -107,17 +110,18 @@ impl Clock {
         (now + TimeDelta::microseconds(self.skew_micros.load(Ordering::Relaxed))).trunc_subsecs(6)
     }
 
-    /// How far the machine's clock is ahead of the time that is reckoned with; zero where that is the machine's.
+    /// How far the machine's clock is ahead of the time in use; zero where the machine's clock is
+    /// in use.
     pub fn skewed_by(&self) -> TimeDelta {
-        self.system_now() + self.ahead() - self.now()
+        self.system_now() + self.advanced_by() - self.now()
     }
 
     /// How far the time is behind the floor; zero or less where it is not.
     pub fn behind_by(&self) -> TimeDelta {
-        self.floor() - self.now()
+        self.ledger_floor() - self.now()
     }
 
-    /// Refuses writes while the time is further behind the ledger than is passed over.
+    /// Refuses writes while the time is too far behind the ledger.
     ///
     /// # Errors
     /// [`Error::Busy`], which says by how much.
@@ -129,12 +133,12 @@ impl Clock {
     }
 
     /// What is wrong with the clock, if writes are refused because of it.
-    pub fn fault(&self) -> Option<String> {
+    pub fn write_fault(&self) -> Option<String> {
         Some(self.behind_by()).filter(|behind| *behind > MAX_BEHIND).map(words_of_behind)
     }
 
-    fn floor(&self) -> DateTime<Utc> {
-        instant(self.floor_micros.load(Ordering::Relaxed))
+    fn ledger_floor(&self) -> DateTime<Utc> {
+        instant_of(self.floor_micros.load(Ordering::Relaxed))
     }
 
     /// From now on no change has an instant up to `at`.
@@ -146,88 +150,112 @@ impl Clock {
         reading.saturating_duration_since(self.anchor).as_micros() as i64
     }
 
-    /// Takes in that the database's clock showed `database` between these two readings of the monotonic one. What lies
-    /// within the time that the question took is no difference.
-    fn learn(&self, asked: Instant, answered: Instant, database: DateTime<Utc>) {
+    /// Learns that the database's clock showed `database` between these two readings of the
+    /// monotonic clock. A difference smaller than the time of the query is ignored.
+    fn learn_database_time(&self, asked: Instant, answered: Instant, database: DateTime<Utc>) {
         let half = answered.saturating_duration_since(asked) / 2;
         let measured = database.timestamp_micros() - self.since_anchor(asked + half);
         let known = self.reference_micros.load(Ordering::Relaxed);
-        if known == UNKNOWN || (measured - known).unsigned_abs() > half.as_micros() as u64 + 1_000 {
+        if known == UNKNOWN_REFERENCE
+            || (measured - known).unsigned_abs() > half.as_micros() as u64 + 1_000
+        {
             self.reference_micros.store(measured, Ordering::Relaxed);
         }
     }
 }
 
-fn instant(micros: i64) -> DateTime<Utc> {
+fn instant_of(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
 
-fn micros(by: TimeDelta) -> i64 {
+fn microseconds_of(by: TimeDelta) -> i64 {
     by.num_microseconds().unwrap_or_default()
 }
 
-fn seconds(by: TimeDelta) -> f64 {
-    micros(by) as f64 / 1e6
+fn seconds_of(by: TimeDelta) -> f64 {
+    microseconds_of(by) as f64 / 1e6
 }
 
 fn words_of_behind(behind: TimeDelta) -> String {
     format!(
-        "the clock is {:.1} s behind the newest instant in the ledger, so that nothing is written until it has caught up",
-        seconds(behind)
+        "the clock is {:.1} s behind the newest instant in the ledger, so that nothing is written \
+         until it has caught up",
+        seconds_of(behind)
     )
 }
 
-/// Measures the database's clock when a server starts, and takes in how far the ledger goes.
+/// Measures the database's clock when a server starts, and raises the floor to the end of the
+/// ledger.
 ///
 /// # Errors
 /// The database's own.
-pub async fn begin(clock: &Clock, store: &Store) -> Result<(), DbErr> {
+pub async fn start_clock(clock: &Clock, store: &Store) -> Result<(), DbErr> {
     let mut best: Option<(Instant, Instant, DateTime<Utc>)> = None;
     for _ in 0..FIRST_SAMPLES {
-        let Some(sample) = sample(store).await? else { break };
-        let duration = |(asked, answered, _): &(Instant, Instant, DateTime<Utc>)| answered.duration_since(*asked);
+        let Some(sample) = sample_database_time(store).await? else { break };
+        let duration = |(asked, answered, _): &(Instant, Instant, DateTime<Utc>)| {
+            answered.duration_since(*asked)
+        };
         if best.as_ref().is_none_or(|best| duration(&sample) < duration(best)) {
             best = Some(sample);
         }
     }
     if let Some((asked, answered, database)) = best {
-        clock.learn(asked, answered, database);
+        clock.learn_database_time(asked, answered, database);
     }
     raise_to_ledger(clock, store).await
 }
 
-/// The database's time between two readings of the monotonic clock; none on SQLite, which has no clock of its own.
-async fn sample(store: &Store) -> Result<Option<(Instant, Instant, DateTime<Utc>)>, DbErr> {
+/// The database's time between two readings of the monotonic clock; none on SQLite, which has no
+/// clock of its own.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "about the database's clock and the settled mark, which belong to no organization"
+)]
+async fn sample_database_time(
+    store: &Store,
+) -> Result<Option<(Instant, Instant, DateTime<Utc>)>, DbErr> {
     if store.backend() == DbBackend::Sqlite {
         return Ok(None);
     }
     let asked = Instant::now();
-    let row =
-        store.read.query_one_raw(Statement::from_string(store.backend(), "SELECT clock_timestamp() AS at")).await?;
+    let row = store
+        .read
+        .query_one_raw(Statement::from_string(store.backend(), "SELECT clock_timestamp() AS at"))
+        .await?;
     let answered = Instant::now();
     row.map(|row| Ok((asked, answered, row.try_get("", "at")?))).transpose()
 }
 
-/// The newest instant of which the past was answered by any server.
-const MARK: &str = "SELECT at FROM settled_mark";
+/// The newest instant for which any server answered a question about the past.
+const SELECT_SETTLED_MARK: &str = "SELECT at FROM settled_mark";
 
-/// Raises the floor to the newest instant in any ledger, and to the newest one of which the past was answered.
+/// Raises the floor to the newest instant in any ledger, and to the newest one for which a question
+/// about the past was answered.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "about the database's clock and the settled mark, which belong to no organization"
+)]
 async fn raise_to_ledger(clock: &Clock, store: &Store) -> Result<(), DbErr> {
     let mut sources = vec![
-        MARK,
-        "SELECT newest_at AS at FROM ledger_head WHERE newest_at IS NOT NULL ORDER BY newest_at DESC LIMIT 1",
+        SELECT_SETTLED_MARK,
+        "SELECT newest_at AS at FROM ledger_head WHERE newest_at IS NOT NULL ORDER BY newest_at \
+         DESC LIMIT 1",
     ];
     if store.backend() == DbBackend::Postgres {
         sources.push(
-            "SELECT e.at FROM unsealed u CROSS JOIN LATERAL (SELECT at FROM event WHERE pos = u.pos OFFSET 0) AS e \
+            "SELECT e.at FROM unsealed u CROSS JOIN LATERAL (SELECT at FROM event \
+             WHERE pos = u.pos OFFSET 0) AS e \
              ORDER BY e.at DESC LIMIT 1",
         );
     }
     for source in &sources {
-        if let Some(row) = store.read.query_one_raw(Statement::from_string(store.backend(), *source)).await? {
+        if let Some(row) =
+            store.read.query_one_raw(Statement::from_string(store.backend(), *source)).await?
+        {
             let newest: DateTime<Utc> = row.try_get("", "at")?;
             clock.raise_floor(newest);
-            if *source == MARK {
+            if *source == SELECT_SETTLED_MARK {
                 clock.mark_micros.fetch_max(newest.timestamp_micros(), Ordering::Relaxed);
             }
         }
@@ -235,63 +263,84 @@ async fn raise_to_ledger(clock: &Clock, store: &Store) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Compares the clocks once more, and tells the operator what is wrong with them.
+/// Compares the clocks again, and warns the operator if they differ.
 ///
 /// # Errors
 /// The database's own.
-pub async fn compare(app: &App) -> Result<(), DbErr> {
+pub async fn compare_clocks(app: &App) -> Result<(), DbErr> {
     let clock = &app.clock;
-    if let Some((asked, answered, database)) = sample(&app.store).await? {
-        clock.learn(asked, answered, database);
+    if let Some((asked, answered, database)) = sample_database_time(&app.store).await? {
+        clock.learn_database_time(asked, answered, database);
     }
     raise_to_ledger(clock, &app.store).await?;
     let (skew, behind) = (clock.skewed_by(), clock.behind_by());
-    gauge!("rolecall_clock_skew_seconds").set(seconds(skew));
-    gauge!("rolecall_clock_behind_seconds").set(seconds(behind.max(TimeDelta::zero())));
-    let now = Warnings { skewed: skew.abs() > WARN_ABOVE, behind: behind > WARN_ABOVE };
-    let before = std::mem::replace(&mut *clock.warnings.lock().unwrap_or_else(PoisonError::into_inner), now);
+    gauge!("rolecall_clock_skew_seconds").set(seconds_of(skew));
+    gauge!("rolecall_clock_behind_seconds").set(seconds_of(behind.max(TimeDelta::zero())));
+    let now = ClockWarnings { skewed: skew.abs() > WARN_ABOVE, behind: behind > WARN_ABOVE };
+    let before =
+        std::mem::replace(&mut *clock.warnings.lock().unwrap_or_else(PoisonError::into_inner), now);
     if now.skewed && !before.skewed {
-        let (by, way) = (seconds(skew.abs()), if skew > TimeDelta::zero() { "ahead of" } else { "behind" });
-        tracing::warn!("this server's clock is {by:.1} s {way} the database's, which counts; synchronize the clocks");
+        let (by, way) =
+            (seconds_of(skew.abs()), if skew > TimeDelta::zero() { "ahead of" } else { "behind" });
+        tracing::warn!(
+            "this server's clock is {by:.1} s {way} the database's, which counts; synchronize the \
+             clocks"
+        );
     }
     if now.behind && !before.behind {
-        let refused = if clock.fault().is_some() { "writes are refused" } else { "changes follow that instant" };
-        tracing::warn!("the clock is {:.1} s behind the newest instant in the ledger; {refused}", seconds(behind));
+        let refused = if clock.write_fault().is_some() {
+            "writes are refused"
+        } else {
+            "changes follow that instant"
+        };
+        tracing::warn!(
+            "the clock is {:.1} s behind the newest instant in the ledger; {refused}",
+            seconds_of(behind)
+        );
     }
-    if before != now && now == Warnings::default() {
+    if before != now && now == ClockWarnings::default() {
         tracing::info!("the clocks agree");
     }
     Ok(())
 }
 
-/// Up to when the past is settled: no write can add to it any more, so an answer stays the same for ever, also when the
-/// clock is put back. `enough` is an instant that the caller need not go beyond. Not within a write, whose connection
-/// SQLite needs for it.
+/// Up to when the past is settled: no write can add to it any more, so an answer stays the same for
+/// ever, also when the clock is put back. `enough` is an instant that the caller need not go
+/// beyond. Not within a write, whose connection SQLite needs for it.
 ///
 /// # Errors
 /// The database's own.
-pub async fn settle(app: &App, enough: Option<DateTime<Utc>>) -> Result<DateTime<Utc>, DbErr> {
+pub async fn settled_until(
+    app: &App,
+    enough: Option<DateTime<Utc>>,
+) -> Result<DateTime<Utc>, DbErr> {
     let clock = &app.clock;
-    let mark = instant(clock.mark_micros.load(Ordering::Relaxed));
+    let mark = instant_of(clock.mark_micros.load(Ordering::Relaxed));
     if enough.is_some_and(|enough| enough <= mark) {
         return Ok(mark);
     }
     let settled = match app.store.backend() {
         DbBackend::Sqlite => {
-            // Writes that go to the disk together took their instants since the first of them began.
+            // Writes that go to the disk together took their instants since the first of them
+            // began.
             let now = clock.now();
-            app.store.oldest_open_write().and_then(DateTime::from_timestamp_micros).map_or(now, |since| now.min(since))
+            app.store
+                .oldest_open_write()
+                .and_then(DateTime::from_timestamp_micros)
+                .map_or(now, |since| now.min(since))
         }
-        _ => settled_on_postgres(&app.store).await? + clock.ahead(),
-    } - MARGIN;
+        _ => settled_on_postgres(&app.store).await? + clock.advanced_by(),
+    } - SQLITE_WRITE_MARGIN;
     if settled < mark + MARK_STEP {
         return Ok(mark);
     }
     let text = "UPDATE settled_mark SET at = $1 WHERE at < $1";
-    let write = Statement::from_sql_and_values(app.store.backend(), text, [settled.into()]);
+    let reason = "one mark for the whole installation";
+    let write = app.statement_for_all_organizations(text, [settled.into()], reason);
     if let Err(error) = app.store.write.execute_raw(write).await {
-        // What was written down before is settled all the same.
-        tracing::warn!(%error, "writing down up to when the past is settled failed; it is tried again");
+        // The instant that was stored before is settled all the same.
+        tracing::warn!(%error, "writing down up to when the past is settled failed; it is tried \
+                                again");
         return Ok(mark);
     }
     clock.raise_floor(settled);
@@ -300,10 +349,15 @@ pub async fn settle(app: &App, enough: Option<DateTime<Utc>>) -> Result<DateTime
 }
 
 /// Before this instant no write began that is open still, by the database's clock.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "about the database's clock and the settled mark, which belong to no organization"
+)]
 async fn settled_on_postgres(store: &Store) -> Result<DateTime<Utc>, DbErr> {
-    // What has written nothing within a minute only reads, as a backup does for hours.
+    // A transaction without a write for a minute only reads, for example a backup that takes hours.
     let text = "SELECT least(clock_timestamp(), min(xact_start)) AS at FROM pg_stat_activity \
-         WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() \
+         WHERE datname = current_database() AND backend_type = 'client backend' \
+         AND pid <> pg_backend_pid() \
          AND (backend_xid IS NOT NULL OR xact_start > clock_timestamp() - interval '1 minute')";
     match store.read.query_one_raw(Statement::from_string(DbBackend::Postgres, text)).await? {
         Some(row) => row.try_get("", "at"),
@@ -311,13 +365,13 @@ async fn settled_on_postgres(store: &Store) -> Result<DateTime<Utc>, DbErr> {
     }
 }
 
-/// How long a write may take between its instant and its end on SQLite. On PostgreSQL a write without a transaction may
-/// be half of it on its way to the database.
-const MARGIN: TimeDelta = TimeDelta::seconds(1);
+/// How long a write may take between its instant and its end on SQLite. On PostgreSQL a write
+/// without a transaction may be half of it on its way to the database.
+const SQLITE_WRITE_MARGIN: TimeDelta = TimeDelta::seconds(1);
 
 impl App {
     /// The time by which leases are taken and judged.
     pub fn database_time(&self) -> DatabaseTime {
-        DatabaseTime::new(self.store.backend(), self.clock.now(), self.clock.ahead())
+        DatabaseTime::new(self.store.backend(), self.clock.now(), self.clock.advanced_by())
     }
 }

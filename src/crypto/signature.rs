@@ -1,5 +1,5 @@
-//! Signed statements: compact JWS (RFC 7515) under Ed25519 (RFC 8037), with the installation's own key. What must never
-//! enter: what a statement says.
+//! Signed statements: compact JWS (RFC 7515) under Ed25519 (RFC 8037), with the installation's own
+//! key. What must never enter: what a statement says.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,20 +8,22 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::vault::{SigningKey, Vault, key_id};
+use crate::crypto::vault::{SigningKey, Vault, key_id};
 
 /// The algorithm of every signature here, as a header names it.
 const ALGORITHM: &str = "EdDSA";
-/// What is said of a signature that names another key.
-const ANOTHER_KEY: &str = "it was signed with another key than this one: by another installation, or it is forged";
+/// The error text for a signature that names another key.
+const ANOTHER_KEY: &str =
+    "it was signed with another key than this one: by another installation, or it is forged";
 /// Bytes of a public key.
 const KEY_BYTES: usize = 32;
 
-/// The header of everything that is signed here, and of nothing else: what chooses another key or another algorithm
-/// (`jwk`, `jku`, `x5c`), or another reading of the payload (`crit`, `b64`), is refused unread.
+/// The header of everything that is signed here, and of nothing else: what chooses another key or
+/// another algorithm (`jwk`, `jku`, `x5c`), or another reading of the payload (`crit`, `b64`), is
+/// refused unread.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+struct JwsHeader {
     typ: String,
     alg: String,
     /// Which key has signed. Statements from before 2026-11-28 do not say it.
@@ -31,19 +33,32 @@ struct Head {
 /// Signs a statement of the kind `typ`.
 ///
 /// # Errors
-/// What the signing library says; never of a sound key.
-pub fn sign<T: Serialize>(vault: &Vault, now: DateTime<Utc>, typ: &str, statement: &T) -> Result<String, String> {
+/// The signing library's own; never for a valid key.
+pub fn sign_statement<T: Serialize>(
+    vault: &Vault,
+    now: DateTime<Utc>,
+    typ: &str,
+    statement: &T,
+) -> Result<String, String> {
     let key = vault.signing_key(now).map_err(|error| error.to_string())?;
-    let header = Header { typ: Some(typ.into()), kid: Some(key.id().into()), ..Header::new(Algorithm::EdDSA) };
+    let header = Header {
+        typ: Some(typ.into()),
+        kid: Some(key.id().into()),
+        ..Header::new(Algorithm::EdDSA)
+    };
     jsonwebtoken::encode(&header, statement, &EncodingKey::from_ed_der(key.private()))
         .map_err(|error| format!("signing failed: {error}"))
 }
 
-/// What a check says with whichever key of this installation has signed, the newest first; keys are kept for ever.
+/// What a check says with whichever key of this installation has signed, the newest first; keys are
+/// kept for ever.
 ///
 /// # Errors
 /// What is wrong, in words for a person.
-pub fn check_by_any<T>(vault: &Vault, check: impl Fn(&SigningKey) -> Result<T, String>) -> Result<T, String> {
+pub fn check_by_any<T>(
+    vault: &Vault,
+    check: impl Fn(&SigningKey) -> Result<T, String>,
+) -> Result<T, String> {
     let mut wrong = ANOTHER_KEY.to_owned();
     for key in vault.verifying_keys().iter().rev() {
         match check(key) {
@@ -55,17 +70,26 @@ pub fn check_by_any<T>(vault: &Vault, check: impl Fn(&SigningKey) -> Result<T, S
     Err(wrong)
 }
 
-/// What a statement of the kind `typ` says, if the holder of `key` (the public key, 32 bytes) has signed it.
+/// What a statement of the kind `typ` says, if the holder of `key` (the public key, 32 bytes) has
+/// signed it.
 ///
 /// # Errors
 /// What is wrong, in words for a person.
-pub fn check<T: DeserializeOwned + Clone>(key: &[u8], typ: &str, statement: &str) -> Result<T, String> {
+pub fn check_statement<T: DeserializeOwned + Clone>(
+    key: &[u8],
+    typ: &str,
+    statement: &str,
+) -> Result<T, String> {
     if key.len() != KEY_BYTES {
         return Err(format!("the key has {} bytes; a public key has {KEY_BYTES}", key.len()));
     }
     let damaged = || "the attestation is damaged".to_owned();
-    let head = statement.split('.').next().and_then(|head| URL_SAFE_NO_PAD.decode(head).ok()).ok_or_else(damaged)?;
-    let head: Head = serde_json::from_slice(&head).map_err(|_| damaged())?;
+    let head = statement
+        .split('.')
+        .next()
+        .and_then(|head| URL_SAFE_NO_PAD.decode(head).ok())
+        .ok_or_else(damaged)?;
+    let head: JwsHeader = serde_json::from_slice(&head).map_err(|_| damaged())?;
     if head.typ != typ {
         return Err("this is signed, but it is no attestation".into());
     }
@@ -84,7 +108,10 @@ pub fn check<T: DeserializeOwned + Clone>(key: &[u8], typ: &str, statement: &str
     let decoded = jsonwebtoken::decode::<T>(statement, &DecodingKey::from_ed_der(key), &validation);
     let refused = match head.kid {
         Some(_) => "the signature is not that of this key: the attestation was altered or forged",
-        None => "the signature is not that of this key: another key has signed it, or it was altered or forged",
+        None => {
+            "the signature is not that of this key: another key has signed it, or it was altered \
+             or forged"
+        }
     };
     Ok(decoded.map_err(|_| refused.to_owned())?.claims)
 }

@@ -7,12 +7,13 @@ use sea_orm::{DbErr, RuntimeErr};
 /// What is known after an error of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseFailure {
-    /// The database refused the statement for what it says or meets. It did nothing.
+    /// The database refused the statement because of its text or its data. It changed nothing.
     Refused,
-    /// Nothing was sent, or the database undid it, for want of something that may come back: a connection, a place on
-    /// the disk, time.
+    /// Nothing was sent, or the database rolled it back, because of a lack that may pass: a
+    /// connection, disk space, time.
     Unavailable,
-    /// The connection was lost, or the time was over, while the statement was on its way. It may have been carried out.
+    /// The connection was lost, or the time was over, while the statement was on its way. It may
+    /// have been carried out.
     Unknown,
     /// A fault of this program.
     Internal,
@@ -38,32 +39,34 @@ mod sqlite {
     pub const NOTADB: u32 = 26;
 
     /// After these, SQLite has undone the statement and nothing else; a transaction goes on.
-    pub const UNDO_STATEMENT_ONLY: [u32; 7] = [ERROR, BUSY, LOCKED, TOOBIG, CONSTRAINT, MISMATCH, RANGE];
+    pub const UNDO_STATEMENT_ONLY: [u32; 7] =
+        [ERROR, BUSY, LOCKED, TOOBIG, CONSTRAINT, MISMATCH, RANGE];
     /// The file, its disk or the time that a statement has. It may be better later.
-    pub const UNAVAILABLE: [u32; 9] = [NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB];
+    pub const UNAVAILABLE: [u32; 9] =
+        [NOMEM, READONLY, INTERRUPT, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB];
 }
 
 /// The code of a database's own error: an SQLSTATE, or SQLite's result code.
-enum Code<'a> {
+enum ErrorCode<'a> {
     State(&'a str),
     Result(u32),
 }
 
-fn with_code<T>(error: &sqlx::Error, judge: impl FnOnce(Code<'_>) -> T) -> Option<T> {
+fn with_code<T>(error: &sqlx::Error, judge: impl FnOnce(ErrorCode<'_>) -> T) -> Option<T> {
     let code = error.as_database_error()?.code()?;
     // An SQLSTATE has five characters, and SQLite's extended codes have at most four digits.
     Some(match code.parse::<u32>() {
-        Ok(number) if code.len() < 5 => judge(Code::Result(number & 0xff)),
-        _ => judge(Code::State(&code)),
+        Ok(number) if code.len() < 5 => judge(ErrorCode::Result(number & 0xff)),
+        _ => judge(ErrorCode::State(&code)),
     })
 }
 
-/// Whether a connection can be used again after this error: its session, and a transaction on SQLite, are as they were
-/// before the statement.
+/// Whether a connection can be used again after this error: its session, and a transaction on
+/// SQLite, are as they were before the statement.
 pub(super) fn keeps_connection(error: &sqlx::Error) -> bool {
     let keeps = with_code(error, |code| match code {
-        Code::State(state) => !is_unavailable(state) || state == QUERY_CANCELED,
-        Code::Result(result) => sqlite::UNDO_STATEMENT_ONLY.contains(&result),
+        ErrorCode::State(state) => !is_unavailable(state) || state == QUERY_CANCELED,
+        ErrorCode::Result(result) => sqlite::UNDO_STATEMENT_ONLY.contains(&result),
     });
     keeps.unwrap_or(matches!(
         error,
@@ -74,28 +77,33 @@ pub(super) fn keeps_connection(error: &sqlx::Error) -> bool {
 /// What is wrong with the place where the database keeps its data, if that is what the error says.
 pub(super) fn storage_failure(error: &sqlx::Error) -> Option<String> {
     let fails = with_code(error, |code| match code {
-        Code::State(state) => ["53100", "53200", "58030", "25006", "XX001", "XX002"].contains(&state),
-        Code::Result(result) => sqlite::UNAVAILABLE.contains(&result) && result != sqlite::INTERRUPT,
+        ErrorCode::State(state) => {
+            ["53100", "53200", "58030", "25006", "XX001", "XX002"].contains(&state)
+        }
+        ErrorCode::Result(result) => {
+            sqlite::UNAVAILABLE.contains(&result) && result != sqlite::INTERRUPT
+        }
     });
     fails.unwrap_or(false).then(|| error.to_string())
 }
 
 /// Whether the database has no connection left to give.
 pub(super) fn lacks_slots(error: &sqlx::Error) -> bool {
-    with_code(error, |code| matches!(code, Code::State("53300"))).unwrap_or(false)
+    with_code(error, |code| matches!(code, ErrorCode::State("53300"))).unwrap_or(false)
 }
 
 /// Whether SQLite could not get a lock on its file.
 pub(super) fn is_locked(error: &DbErr) -> bool {
     let DbErr::Exec(RuntimeErr::SqlxError(error)) = error else { return false };
-    with_code(error, |code| matches!(code, Code::Result(sqlite::BUSY | sqlite::LOCKED))).unwrap_or(false)
+    with_code(error, |code| matches!(code, ErrorCode::Result(sqlite::BUSY | sqlite::LOCKED)))
+        .unwrap_or(false)
 }
 
 /// SQLSTATE of a statement that was cancelled, by its own time limit or by a request.
 const QUERY_CANCELED: &str = "57014";
 
-/// SQLSTATE classes 08 (connection), 53 (resources), 57 (operator intervention) and 58 (system), and a server that has
-/// become read-only, as after a failover.
+/// SQLSTATE classes 08 (connection), 53 (resources), 57 (operator intervention) and 58 (system),
+/// and a server that has become read-only, as after a failover.
 fn is_unavailable(state: &str) -> bool {
     ["08", "53", "57", "58"].iter().any(|class| state.starts_with(class)) || state == "25006"
 }
@@ -110,7 +118,9 @@ pub(super) fn timed_out(what: &str, limit: Duration) -> sqlx::Error {
 pub fn judge_failure(error: &DbErr) -> DatabaseFailure {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => DatabaseFailure::Unavailable,
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => judge_sqlx(error),
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            judge_sqlx(error)
+        }
         _ => DatabaseFailure::Internal,
     }
 }
@@ -118,18 +128,21 @@ pub fn judge_failure(error: &DbErr) -> DatabaseFailure {
 fn judge_sqlx(error: &sqlx::Error) -> DatabaseFailure {
     let judged = with_code(error, |code| match code {
         // The server ended the connection: a commit that was on its way may have been made.
-        Code::State("57P01" | "57P02" | "57P03") => DatabaseFailure::Unknown,
-        Code::State(state) if state.starts_with("08") => DatabaseFailure::Unknown,
-        Code::State(state) if is_unavailable(state) => DatabaseFailure::Unavailable,
+        ErrorCode::State("57P01" | "57P02" | "57P03") => DatabaseFailure::Unknown,
+        ErrorCode::State(state) if state.starts_with("08") => DatabaseFailure::Unknown,
+        ErrorCode::State(state) if is_unavailable(state) => DatabaseFailure::Unavailable,
         // What could not be made durable may be found in the log by a later start.
-        Code::Result(sqlite::IOERR) => DatabaseFailure::Unknown,
-        Code::Result(result) if sqlite::UNAVAILABLE.contains(&result) => DatabaseFailure::Unavailable,
-        Code::State(_) | Code::Result(_) => DatabaseFailure::Refused,
+        ErrorCode::Result(sqlite::IOERR) => DatabaseFailure::Unknown,
+        ErrorCode::Result(result) if sqlite::UNAVAILABLE.contains(&result) => {
+            DatabaseFailure::Unavailable
+        }
+        ErrorCode::State(_) | ErrorCode::Result(_) => DatabaseFailure::Refused,
     });
     judged.unwrap_or(match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            DatabaseFailure::Unknown
-        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => DatabaseFailure::Unknown,
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => DatabaseFailure::Unavailable,
         _ => DatabaseFailure::Internal,
     })

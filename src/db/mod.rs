@@ -1,15 +1,21 @@
 //! The database: opening it, its pools, its migrations. Nothing here knows what is stored.
 
-mod alike;
-mod db;
+#![allow(
+    clippy::disallowed_methods,
+    reason = "statements about leases, locks and the connection itself; all others come from Cx"
+)]
+
+mod batching;
+mod database;
 mod erased;
 mod failure;
-mod gather;
 mod group_commit;
 mod health;
 mod lease;
 mod pool;
 pub mod probe;
+mod single_flight;
+pub mod sql;
 mod transaction;
 
 use std::collections::HashMap;
@@ -18,59 +24,68 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBackend, DbErr, QueryResult, Statement};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DbBackend, DbErr, QueryResult, Statement,
+};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use uuid::Uuid;
 
-use alike::Alike;
-use db::Listener;
-pub use db::{Db, Way};
+pub use database::{Db, Executor};
+use database::{PoolSizes, QueryListener};
 pub use failure::{DatabaseFailure, judge_failure};
-pub use gather::{askers, numbered};
 use group_commit::GroupCommit;
-pub use group_commit::{Committed, WriteSlot};
+pub use group_commit::{CommitResult, WriteSlot};
 pub use health::StorageHealth;
-pub use lease::{BULK_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseTable, SYNC_RUNS, TASKS};
+pub use lease::{
+    BULK_JOBS, ClaimedRow, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease, LeaseClaim, LeaseTable,
+    SYNC_RUNS, TASKS,
+};
 use pool::PoolRegistry;
-pub use pool::RequestConnections;
+pub use pool::{RequestConnections, in_background};
+use single_flight::SingleFlight;
+pub use sql::SqlBuilder;
 pub use transaction::Transaction;
 
-/// Connections to PostgreSQL that one process opens for single statements, for transactions, and for authentication,
-/// which must not wait for either.
-const STATEMENT_CONNECTIONS: usize = 12;
-const TRANSACTION_CONNECTIONS: usize = 8;
+/// Connections to PostgreSQL that one process opens for requests, for background work, and for
+/// authentication, which must not wait for either.
+const REQUEST_CONNECTIONS: PoolSizes = PoolSizes { statements: 12, transactions: 8 };
+const BACKGROUND_CONNECTIONS: PoolSizes = PoolSizes { statements: 3, transactions: 3 };
 const AUTHENTICATION_CONNECTIONS: usize = 2;
-/// SQLite readers; they never wait for the writer (write-ahead log). One more is kept for authentication.
+/// SQLite readers; they never wait for the writer (write-ahead log). One more is kept for
+/// authentication.
 const SQLITE_READERS: usize = 4;
-/// What SQLite's writer keeps of the file, and what each reader does: the operating system has it all in memory anyway.
+const SQLITE_BACKGROUND_READERS: usize = 2;
+/// What SQLite's writer keeps of the file, and what each reader does: the operating system has it
+/// all in memory anyway.
 const SQLITE_WRITER_CACHE: &str = "-4000";
 const SQLITE_READER_CACHE: &str = "-2000";
 /// How long SQLite waits for a lock that another process holds on the file.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// A connection to PostgreSQL that was idle for longer is closed: other processes may want its place.
+/// A connection to PostgreSQL that was idle for longer is closed: other processes may need its
+/// slot.
 const MAX_IDLE: Duration = Duration::from_secs(60);
-/// How long a sign of life may take, for readiness.
+/// How long the ping for readiness may take.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a process asks whether another one has ended its migration.
 const MIGRATION_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// An open database: where to read and where to write. On PostgreSQL both are one; on SQLite all writes
-/// go through one connection, so that they queue in order instead of polling a busy file.
+/// An open database: where to read and where to write. On PostgreSQL both are one; on SQLite all
+/// writes go through one connection, so that they queue in order instead of polling a busy file.
 #[derive(Debug, Clone)]
 pub struct Store {
     pub read: Db,
     pub write: Db,
-    /// For the questions that let a request in.
+    /// For the queries that authenticate a request.
     pub authentication: Db,
     pub health: StorageHealth,
     group_commit: Arc<GroupCommit>,
-    alike: Arc<Alike>,
+    alike: Arc<SingleFlight>,
     /// Whether values were erased whose remains may still be in the file.
     erased: Arc<AtomicBool>,
     registry: PoolRegistry,
-    /// The ways of the tenants that were seen, each with its share.
+    /// The access of each tenant that was seen, with its share.
     tenants: Arc<Mutex<HashMap<Uuid, Arc<Db>>>>,
     url: String,
 }
@@ -80,21 +95,29 @@ impl Store {
     ///
     /// # Errors
     /// The database's own error, or [`DbErr::Custom`] for a URL of another kind.
-    pub async fn open(url: &str) -> Result<Self, DbErr> {
+    pub async fn open_database(url: &str) -> Result<Self, DbErr> {
         if let Some(path) = url.strip_prefix("sqlite://") {
             if path.is_empty() || path.contains(":memory:") {
                 return Err(DbErr::Custom(
-                    "sqlite:// needs a file, for example sqlite:///var/lib/rolecall/rolecall.db".into(),
+                    "sqlite:// needs a file, for example sqlite:///var/lib/rolecall/rolecall.db"
+                        .into(),
                 ));
             }
             let file = format!("sqlite://{}?mode=rwc", path.split('?').next().unwrap_or(path));
-            let options: SqliteConnectOptions = file.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
-            let options = |cache| sqlite(options.clone(), cache).disable_statement_logging();
+            let options: SqliteConnectOptions =
+                file.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
+            let options =
+                |cache| sqlite_options(options.clone(), cache).disable_statement_logging();
             let registry = PoolRegistry::default();
             let store = Self {
-                write: Db::sqlite(options(SQLITE_WRITER_CACHE), 1, &registry)?,
-                read: Db::sqlite(options(SQLITE_READER_CACHE), SQLITE_READERS, &registry)?,
-                authentication: Db::sqlite(options(SQLITE_READER_CACHE), 1, &registry)?,
+                write: Db::open_sqlite(options(SQLITE_WRITER_CACHE), 1, &registry)?,
+                read: Db::sqlite_readers(
+                    &options(SQLITE_READER_CACHE),
+                    SQLITE_READERS,
+                    SQLITE_BACKGROUND_READERS,
+                    &registry,
+                )?,
+                authentication: Db::open_sqlite(options(SQLITE_READER_CACHE), 1, &registry)?,
                 health: registry.health(),
                 group_commit: Arc::default(),
                 alike: Arc::default(),
@@ -108,14 +131,24 @@ impl Store {
             return Ok(store);
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let options: PgConnectOptions = url.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
+            let options: PgConnectOptions =
+                url.parse().map_err(|error| DbErr::Custom(format!("{error}")))?;
             let options = options.disable_statement_logging();
             let registry = PoolRegistry::default();
-            let db = Db::postgres(&options, STATEMENT_CONNECTIONS, TRANSACTION_CONNECTIONS, &registry)?;
+            let db = Db::open_postgres(
+                &options,
+                REQUEST_CONNECTIONS,
+                BACKGROUND_CONNECTIONS,
+                &registry,
+            )?;
             let store = Self {
                 read: db.clone(),
                 write: db,
-                authentication: Db::postgres_apart(&options, AUTHENTICATION_CONNECTIONS, &registry)?,
+                authentication: Db::postgres_apart(
+                    &options,
+                    AUTHENTICATION_CONNECTIONS,
+                    &registry,
+                )?,
                 health: registry.health(),
                 group_commit: Arc::default(),
                 alike: Arc::default(),
@@ -124,7 +157,8 @@ impl Store {
                 tenants: Arc::default(),
                 url: url.into(),
             };
-            // Why it cannot be reached is said at once: what brings the tables up to date would only run out of time.
+            // An unreachable database is reported at once, with its reason: the migrations would
+            // only report a timeout.
             store.write.ping().await?;
             return Ok(store);
         }
@@ -136,23 +170,28 @@ impl Store {
         self.write.get_database_backend()
     }
 
-    /// The way of a tenant to the database, with its share.
+    /// The access of a tenant to the database, with its share.
     pub fn for_tenant(&self, organization: Uuid) -> Arc<Db> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         tenants.entry(organization).or_insert_with(|| Arc::new(self.read.for_tenant())).clone()
     }
 
-    /// The rows that `text` finds for its `$1`. Whoever asks the same at the same time shares a statement with others, one
-    /// that began after it asked.
+    /// The rows that `text` finds for its `$1`. Equal queries at the same time share one statement,
+    /// which begins after each of them was submitted.
     ///
     /// # Errors
     /// The database's own error.
-    pub async fn ask_alike(&self, text: &'static str, value: Vec<u8>) -> Result<Arc<Vec<QueryResult>>, DbErr> {
-        Box::pin(self.alike.ask(&self.authentication, text, value)).await
+    pub async fn query_coalesced(
+        &self,
+        text: &'static str,
+        value: Vec<u8>,
+    ) -> Result<Arc<Vec<QueryResult>>, DbErr> {
+        Box::pin(self.alike.query_shared(&self.authentication, text, value)).await
     }
 
-    /// Begins a write on SQLite, at `micros`. Writes that wait for their turn meanwhile join the same transaction, in
-    /// a savepoint of their own, and one commit makes all of them durable: it costs as much as one write's.
+    /// Begins a write on SQLite, at `micros`. Writes that wait for their turn meanwhile join the
+    /// same transaction, in a savepoint of their own, and one commit makes all of them durable: it
+    /// costs as much as one write's.
     ///
     /// # Errors
     /// The database's own error. Nothing of this write was done then.
@@ -165,12 +204,12 @@ impl Store {
         self.group_commit.oldest_open_write()
     }
 
-    /// Brings the tables up to date. Safe when several processes start at once: the first one works, the
-    /// others wait and find nothing to do.
+    /// Brings the tables up to date. Safe when several processes start at once: the first one
+    /// works, the others wait and find nothing to do.
     ///
     /// # Errors
     /// The database's own error.
-    pub async fn migrate(&self) -> Result<(), DbErr> {
+    pub async fn apply_migrations(&self) -> Result<(), DbErr> {
         match self.backend() {
             DbBackend::Postgres => self.migrate_postgres().await,
             _ => self.migrate_sqlite().await,
@@ -182,10 +221,12 @@ impl Store {
         let mut options = ConnectOptions::new(&self.url);
         options.max_connections(1).sqlx_logging(false);
         let single = Database::connect(options).await?;
-        // Asked for again and again: one that waits in a statement would hold up an index that is built concurrently.
+        // Polled: a session that waits inside a statement would block an index that is built
+        // concurrently.
         let lock = "SELECT pg_try_advisory_lock(7216640711) AS held";
         loop {
-            let row = single.query_one_raw(Statement::from_string(DbBackend::Postgres, lock)).await?;
+            let row =
+                single.query_one_raw(Statement::from_string(DbBackend::Postgres, lock)).await?;
             if row.is_some_and(|row| row.try_get("", "held").unwrap_or(false)) {
                 break;
             }
@@ -209,7 +250,7 @@ impl Store {
         options
             .max_connections(1)
             .sqlx_logging(false)
-            .map_sqlx_sqlite_opts(|options| sqlite(options, SQLITE_WRITER_CACHE));
+            .map_sqlx_sqlite_opts(|options| sqlite_options(options, SQLITE_WRITER_CACHE));
         let single = Database::connect(options).await?;
         let done = Migrator::up(&single, None).await;
         single.close().await?;
@@ -217,59 +258,70 @@ impl Store {
         done
     }
 
-    /// Whether the database answers and takes writes now; what stands in the way, if anything does.
+    /// Whether the database answers and takes writes now.
     ///
     /// # Errors
     /// One line for an operator.
     pub async fn check_ready(&self) -> Result<(), String> {
         match tokio::time::timeout(READINESS_TIMEOUT, self.read.ping()).await {
-            Err(_) => return Err(format!("the database did not answer within {} s", READINESS_TIMEOUT.as_secs())),
+            Err(_) => {
+                return Err(format!(
+                    "the database did not answer within {} s",
+                    READINESS_TIMEOUT.as_secs()
+                ));
+            }
             Ok(Err(error)) => return Err(format!("the database does not answer: {error}")),
             Ok(Ok(())) => {}
         }
-        match self.health.failure() {
+        match self.health.current_failure() {
             Some(reason) => Err(format!("the database does not take writes: {reason}")),
             None => Ok(()),
         }
     }
 
-    /// Writes, commits and reads back over another connection, to find out whether a database that refused writes takes
-    /// them again.
+    /// Writes, commits and reads back over another connection, to find out whether a database that
+    /// refused writes takes them again.
     ///
     /// # Errors
-    /// What still stands in the way.
+    /// Why it does not take writes.
     pub async fn probe_writes(&self) -> Result<(), DbErr> {
         let mark = Uuid::now_v7();
         let text = "INSERT INTO task_lease (name, holder, until) VALUES ('write probe', $1, $2) \
              ON CONFLICT (name) DO UPDATE SET holder = excluded.holder";
-        let transaction = self.write.begin().await?;
+        let transaction = self.write.begin_transaction().await?;
         let values = [mark.into(), chrono::DateTime::UNIX_EPOCH.into()];
-        transaction.execute_raw(Statement::from_sql_and_values(self.backend(), text, values)).await?;
+        transaction
+            .execute_raw(Statement::from_sql_and_values(self.backend(), text, values))
+            .await?;
         transaction.commit().await?;
         let text = "SELECT holder FROM task_lease WHERE name = 'write probe' AND holder = $1";
         let read = Statement::from_sql_and_values(self.backend(), text, [mark.into()]);
         match self.authentication.query_one_raw(read).await? {
             Some(_) => Ok(()),
-            None => Err(DbErr::Custom("what was committed is not there on another connection".into())),
+            None => {
+                Err(DbErr::Custom("what was committed is not there on another connection".into()))
+            }
         }
     }
 
-    /// Closes connections that the process does not need at present; PostgreSQL has few places for all processes.
+    /// Closes connections that the process does not need at present; PostgreSQL has few connection
+    /// slots for all processes.
     pub fn close_idle_connections(&self) {
         if self.backend() == DbBackend::Postgres {
             self.registry.close_idle_longer_than(MAX_IDLE);
         }
     }
 
-    /// Closes every idle connection, because what one of them said turned out not to be so.
+    /// Closes every idle connection, because a commit that one of them confirmed was not found.
     pub fn distrust_connections(&self) {
-        self.registry.distrust();
+        self.registry.distrust_all();
     }
 
-    /// Closes the pools; open statements finish first. What SQLite leaves behind is one whole file, unless another process
-    /// has it open.
+    /// Closes the pools; open statements finish first. What SQLite leaves behind is one whole file,
+    /// unless another process has it open.
     pub async fn close(self) {
-        // Closing twice (one pool on PostgreSQL) is harmless. Readers before the writer, which is the last on the file.
+        // Closing twice (one pool on PostgreSQL) is harmless. Readers before the writer, which is
+        // the last on the file.
         self.authentication.close().await;
         self.read.close().await;
         self.write.close().await;
@@ -277,14 +329,15 @@ impl Store {
 }
 
 /// `cache`: what the connection may keep of the file, in KiB with a minus, as SQLite has it.
-fn sqlite(options: SqliteConnectOptions, cache: &'static str) -> SqliteConnectOptions {
+fn sqlite_options(options: SqliteConnectOptions, cache: &'static str) -> SqliteConnectOptions {
     options
         .journal_mode(SqliteJournalMode::Wal)
         // A 2xx means that it is on disk, also after a power cut.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .foreign_keys(true)
-        // A page of a list, so that the thread that reads it need not wait for the task that takes the rows.
+        // A page of a list, so that the thread that reads it need not wait for the task that takes
+        // the rows.
         .row_buffer_size(256)
         .pragma("cache_size", cache)
         // What an erasure takes away is overwritten, and not only no longer found.

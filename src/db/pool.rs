@@ -1,10 +1,12 @@
-//! Connections: to PostgreSQL, and to SQLite's file. One statement or one transaction has a connection for itself.
+//! Connections: to PostgreSQL, and to SQLite's file. One statement or one transaction has a
+//! connection for itself.
 //!
-//! SeaORM's own pool is sqlx's. It asks a connection for a sign of life each time that it comes back, a round trip as
-//! dear as a small statement; it keeps a connection whose transaction control failed; and it waits without end for a
-//! database that does not answer. Here a connection is asked only when it was idle for long. Every statement, every
-//! attempt to connect and every wait for a connection has a deadline. A connection goes back to its pool only when it
-//! is known to be outside a statement and outside a transaction; every other one is closed.
+//! SeaORM's own pool is sqlx's. It pings a connection each time that it is returned, a round trip
+//! that costs as much as a small statement; it keeps a connection whose transaction control failed;
+//! and it waits without end for a database that does not answer. Here a connection is pinged only
+//! after it was idle for long. Every statement, every attempt to connect and every wait for a
+//! connection has a deadline. A connection goes back to its pool only when it is known to be
+//! outside a statement and outside a transaction; every other one is closed.
 //!
 //! What must never enter: anything about what is stored.
 
@@ -28,16 +30,16 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::failure::{is_locked, keeps_connection, lacks_slots, storage_failure, timed_out};
 use super::health::StorageHealth;
 
-/// A connection that was idle for longer is asked for a sign of life before it is used.
+/// A connection that was idle for longer is pinged before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an idle connection may take to give a sign of life.
+/// How long the ping of an idle connection may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a statement or a transaction waits for a connection, attempts to connect included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long all statements and transactions of one request wait together: a client hears of an outage in time, however
-/// many of them met it.
+/// How long all statements and transactions of one request wait together: a client hears of an
+/// outage in time, however many of them met it.
 const REQUEST_WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// After so long, an attempt to connect that failed for want of a free place is made again.
 const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -45,7 +47,8 @@ const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const ABANDON_TIMEOUT: Duration = Duration::from_secs(3);
 /// Statements whose plans a connection keeps.
 const STATEMENT_CACHE_CAPACITY: usize = 250;
-/// SQLite looks after so many steps of its virtual machine whether the statement is to be interrupted.
+/// SQLite looks after so many steps of its virtual machine whether the statement is to be
+/// interrupted.
 const SQLITE_STEPS_BETWEEN_CHECKS: i32 = 20_000;
 
 /// How a pool makes its connections.
@@ -68,7 +71,7 @@ impl ConnectionManager {
 /// A connection, and what is known of its state.
 #[derive(Debug)]
 pub(super) struct PooledConnection {
-    driver: Driver,
+    driver: DriverConnection,
     /// A statement is on its way.
     busy: bool,
     /// A transaction was begun and has not been ended.
@@ -78,7 +81,7 @@ pub(super) struct PooledConnection {
 }
 
 #[derive(Debug)]
-enum Driver {
+enum DriverConnection {
     /// With the process id of the server's backend, to cancel what it does.
     Postgres(PgConnection, i32),
     /// With the flag that interrupts what it does.
@@ -88,16 +91,16 @@ enum Driver {
 impl PooledConnection {
     async fn ping(&mut self) -> Result<(), sqlx::Error> {
         match &mut self.driver {
-            Driver::Postgres(connection, _) => connection.ping().await,
-            Driver::Sqlite(connection, _) => connection.ping().await,
+            DriverConnection::Postgres(connection, _) => connection.ping().await,
+            DriverConnection::Sqlite(connection, _) => connection.ping().await,
         }
     }
 
     async fn close(self) {
         let closed = async {
             match self.driver {
-                Driver::Postgres(connection, _) => connection.close().await,
-                Driver::Sqlite(connection, _) => connection.close().await,
+                DriverConnection::Postgres(connection, _) => connection.close().await,
+                DriverConnection::Sqlite(connection, _) => connection.close().await,
             }
         };
         // It is given up either way.
@@ -114,7 +117,7 @@ impl Manager for ConnectionManager {
             Self::Postgres(options) => {
                 let mut connection = PgConnection::connect_with(options).await?;
                 let row = connection.fetch_one("SELECT pg_backend_pid()").await?;
-                Driver::Postgres(connection, row.try_get(0)?)
+                DriverConnection::Postgres(connection, row.try_get(0)?)
             }
             Self::Sqlite(options) => {
                 let mut connection = SqliteConnection::connect_with(options).await?;
@@ -123,14 +126,20 @@ impl Manager for ConnectionManager {
                 connection
                     .lock_handle()
                     .await?
-                    .set_progress_handler(SQLITE_STEPS_BETWEEN_CHECKS, move || !interrupted.load(Ordering::Relaxed));
-                Driver::Sqlite(connection, interrupt)
+                    .set_progress_handler(SQLITE_STEPS_BETWEEN_CHECKS, move || {
+                        !interrupted.load(Ordering::Relaxed)
+                    });
+                DriverConnection::Sqlite(connection, interrupt)
             }
         };
         Ok(PooledConnection { driver, busy: false, in_transaction: false, broken: false })
     }
 
-    async fn recycle(&self, connection: &mut PooledConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+    async fn recycle(
+        &self,
+        connection: &mut PooledConnection,
+        metrics: &Metrics,
+    ) -> RecycleResult<sqlx::Error> {
         if connection.busy || connection.broken || connection.in_transaction {
             return Err(RecycleError::message("its state is not known"));
         }
@@ -141,12 +150,13 @@ impl Manager for ConnectionManager {
     }
 }
 
-/// All pools of a process on one database: they share its places, and what one of them learns of it.
+/// All pools of a process on one database: they share its connection slots, and its known health.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PoolRegistry {
     pools: Arc<Mutex<Vec<Pool<ConnectionManager>>>>,
     health: StorageHealth,
-    /// Counts how often every connection was distrusted. One that was taken before is closed when it comes back.
+    /// Counts how often every connection was distrusted. One that was taken before is closed when
+    /// it comes back.
     generation: Arc<AtomicU64>,
 }
 
@@ -156,19 +166,21 @@ impl PoolRegistry {
         self.health.clone()
     }
 
-    /// Closes every connection, those in use when they come back: the database did not answer on one of them and is not
-    /// known to be there on the others, or the process itself holds a lock that only closing the file gives up.
-    pub(super) fn distrust(&self) {
+    /// Closes every connection, those in use when they come back: the database did not answer on
+    /// one of them and is not known to be there on the others, or the process itself holds a lock
+    /// that only closing the file gives up.
+    pub(super) fn distrust_all(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
         self.close_idle();
     }
 
-    /// Closes the idle connections of all pools, for another pool that lacks a place.
+    /// Closes the idle connections of all pools, for another pool that needs a slot.
     fn close_idle(&self) {
         self.close_idle_longer_than(Duration::ZERO);
     }
 
-    /// Closes the connections that were idle for longer than `age`. Other processes may want their places.
+    /// Closes the connections that were idle for longer than `age`. Other processes may need their
+    /// slots.
     pub(super) fn close_idle_longer_than(&self, age: Duration) {
         for pool in self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             for connection in pool.retain(|_, metrics| metrics.last_used() < age).removed {
@@ -186,8 +198,8 @@ fn close_detached(connection: PooledConnection) {
     }
 }
 
-/// Connections that are made when they are needed. The one that was used last is used first: its server process has
-/// everything at hand.
+/// Connections that are made when they are needed. The one that was used last is used first: its
+/// server process has warm caches.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionPool {
     pool: Pool<ConnectionManager>,
@@ -224,8 +236,8 @@ impl ConnectionPool {
         self.pool.status().max_size
     }
 
-    /// Waits for a connection. Where the database has no place left, idle connections of the other pools are closed, and
-    /// the attempt is made again.
+    /// Waits for a connection. Where the database has no place left, idle connections of the other
+    /// pools are closed, and the attempt is made again.
     ///
     /// # Errors
     /// Why there is none, after six seconds at most. Nothing was sent to the database then.
@@ -246,14 +258,18 @@ impl ConnectionPool {
                     self.registry.close_idle();
                     last = Some(error);
                 }
-                Ok(Err(PoolError::Backend(error))) => return Err(DbErr::Conn(RuntimeErr::SqlxError(error.into()))),
+                Ok(Err(PoolError::Backend(error))) => {
+                    return Err(DbErr::Conn(RuntimeErr::SqlxError(error.into())));
+                }
                 Ok(Err(PoolError::Timeout(TimeoutType::Create))) => {
                     last = Some(timed_out("an attempt to connect", CONNECT_TIMEOUT));
                 }
                 Ok(Err(PoolError::Closed)) => {
                     return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
                 }
-                Err(_) | Ok(Err(PoolError::Timeout(_))) => return Err(last.map_or_else(no_connection, connect_failed)),
+                Err(_) | Ok(Err(PoolError::Timeout(_))) => {
+                    return Err(last.map_or_else(no_connection, connect_failed));
+                }
                 Ok(Err(error)) => return Err(DbErr::Custom(error.to_string())),
             }
             if Instant::now() + CONNECT_RETRY_INTERVAL >= until {
@@ -263,8 +279,9 @@ impl ConnectionPool {
         }
     }
 
-    /// Closes the idle connections and waits until each is closed: one to SQLite may be the last, which puts the
-    /// write-ahead log back into the file. Every other connection closes when it comes back.
+    /// Closes the idle connections and waits until each is closed: one to SQLite may be the last,
+    /// which puts the write-ahead log back into the file. Every other connection closes when it
+    /// comes back.
     pub(super) async fn close(&self) {
         for connection in self.pool.retain(|_, _| false).removed {
             connection.close().await;
@@ -281,7 +298,8 @@ fn connect_failed(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
-/// A connection in use. It goes back to its pool when it is dropped outside a statement and outside a transaction.
+/// A connection in use. It goes back to its pool when it is dropped outside a statement and outside
+/// a transaction.
 #[derive(Debug)]
 pub(super) struct PoolGuard {
     /// Taken only by `drop`.
@@ -297,8 +315,12 @@ macro_rules! on_driver {
         let (pool, limit) = ($guard.pool.clone(), $guard.pool.statement_timeout);
         let connection = $guard.begin_statement().map_err(query_failed)?;
         let answer = match &mut connection.driver {
-            Driver::Postgres($connection, _) => timeout(limit, async { $call }).await.ok(),
-            Driver::Sqlite($connection, interrupt) => interruptible(limit, interrupt, async { $call }).await,
+            DriverConnection::Postgres($connection, _) => {
+                timeout(limit, async { $call }).await.ok()
+            }
+            DriverConnection::Sqlite($connection, interrupt) => {
+                run_interruptible(limit, interrupt, async { $call }).await
+            }
         };
         pool.end_statement(connection, answer)
     }};
@@ -315,20 +337,30 @@ impl PoolGuard {
     }
 
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let done = on_driver!(self, connection => connection.execute(query(statement)).await.map(Into::into));
+        let done = on_driver!(self, connection => {
+            connection.execute(bind_statement(statement)).await.map(Into::into)
+        });
         done.map_err(exec_failed)
     }
 
-    pub(super) async fn query_one(&mut self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+    pub(super) async fn query_one(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Option<QueryResult>, DbErr> {
         let found = on_driver!(self, connection => {
-            connection.fetch_optional(query(statement)).await.map(|row| row.map(Into::into))
+            let row = connection.fetch_optional(bind_statement(statement)).await;
+            row.map(|row| row.map(Into::into))
         });
         found.map_err(query_failed)
     }
 
-    pub(super) async fn query_all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+    pub(super) async fn query_all(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>, DbErr> {
         let found = on_driver!(self, connection => {
-            connection.fetch_all(query(statement)).await.map(|rows| rows.into_iter().map(Into::into).collect())
+            let rows = connection.fetch_all(bind_statement(statement)).await;
+            rows.map(|rows| rows.into_iter().map(Into::into).collect())
         });
         found.map_err(query_failed)
     }
@@ -336,7 +368,9 @@ impl PoolGuard {
     /// Executes text without values, which may hold several statements.
     pub(super) async fn execute_unprepared(&mut self, sql: &str) -> Result<ExecResult, DbErr> {
         let text = AssertSqlSafe(sql.to_owned());
-        let done = on_driver!(self, connection => connection.execute(sqlx::raw_sql(text)).await.map(Into::into));
+        let done = on_driver!(self, connection => {
+            connection.execute(sqlx::raw_sql(text)).await.map(Into::into)
+        });
         done.map_err(exec_failed)
     }
 
@@ -348,18 +382,21 @@ impl PoolGuard {
         let (pool, limit) = (self.pool.clone(), self.pool.statement_timeout);
         let connection = self.begin_statement()?;
         let answer = match &mut connection.driver {
-            Driver::Postgres(connection, _) => timeout(limit, connection.fetch_all(query)).await.ok(),
-            Driver::Sqlite(..) => {
-                Some(Err(sqlx::Error::Configuration("statements are batched on PostgreSQL alone".into())))
+            DriverConnection::Postgres(connection, _) => {
+                timeout(limit, connection.fetch_all(query)).await.ok()
             }
+            DriverConnection::Sqlite(..) => Some(Err(sqlx::Error::Configuration(
+                "statements are batched on PostgreSQL alone".into(),
+            ))),
         };
         pool.end_statement(connection, answer)
     }
 
-    /// Begins a transaction. SQLite refuses to begin one inside another, and so does every later step of it.
+    /// Begins a transaction. SQLite refuses to begin one inside another, and so does every later
+    /// step of it.
     pub(super) async fn begin(&mut self) -> Result<(), DbErr> {
         let begin = match self.object.as_deref().map(|connection| &connection.driver) {
-            Some(Driver::Sqlite(..)) => "BEGIN IMMEDIATE",
+            Some(DriverConnection::Sqlite(..)) => "BEGIN IMMEDIATE",
             _ => "BEGIN",
         };
         // Even when the answer does not come, it may have begun.
@@ -370,17 +407,17 @@ impl PoolGuard {
         if let Err(error) = &begun {
             self.mark_broken();
             if is_locked(error) {
-                // No other process writes for so long. An unlock that failed leaves SQLite's lock with this process
-                // until it has closed the file altogether.
+                // No other process holds the lock for this long. After a failed unlock, this
+                // process keeps SQLite's lock until it has closed the file completely.
                 self.pool.registry.health.report_failure("the file stays locked");
-                self.pool.registry.distrust();
+                self.pool.registry.distrust_all();
             }
         }
         begun.map(drop)
     }
 
-    /// Ends a transaction by `COMMIT` or `ROLLBACK`. Neither succeeds outside a transaction on SQLite. After an error the
-    /// connection is closed, which undoes what is still open.
+    /// Ends a transaction by `COMMIT` or `ROLLBACK`. Neither succeeds outside a transaction on
+    /// SQLite. After an error the connection is closed, which undoes what is still open.
     pub(super) async fn end_transaction(&mut self, statement: &'static str) -> Result<(), DbErr> {
         let ended = self.execute_unprepared(statement).await;
         match (&ended, self.object.as_deref_mut()) {
@@ -410,9 +447,9 @@ impl ConnectionPool {
         answer: Option<Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
         let Some(answer) = answer else {
-            // The database's own time limit is shorter: whatever is there does not answer any more.
+            // The database's own time limit is shorter: so the server does not answer any more.
             connection.broken = true;
-            self.registry.distrust();
+            self.registry.distrust_all();
             return Err(timed_out("a statement", self.statement_timeout));
         };
         connection.busy = false;
@@ -424,16 +461,16 @@ impl ConnectionPool {
                 self.registry.health.report_failure(reason);
             }
             if error.as_database_error().is_none() {
-                self.registry.distrust();
+                self.registry.distrust_all();
             }
         }
         answer
     }
 }
 
-/// The answer of a statement on SQLite, which is interrupted when it takes longer than `limit`; none where it does not
-/// even end then.
-async fn interruptible<T>(
+/// The answer of a statement on SQLite, which is interrupted when it takes longer than `limit`;
+/// none where it does not even end then.
+async fn run_interruptible<T>(
     limit: Duration,
     interrupt: &AtomicBool,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
@@ -456,7 +493,9 @@ impl Drop for PoolGuard {
             close_detached(Object::take(object));
         } else if object.busy || object.in_transaction {
             match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => RequestConnections::note_abandoned(runtime.spawn(abandon(object, self.pool.clone()))),
+                Ok(runtime) => RequestConnections::note_abandoned(
+                    runtime.spawn(end_abandoned_work(object, self.pool.clone())),
+                ),
                 Err(_) => drop(Object::take(object)),
             }
         }
@@ -465,6 +504,18 @@ impl Drop for PoolGuard {
 
 tokio::task_local! {
     static REQUEST: RequestConnections;
+    static BACKGROUND: ();
+}
+
+/// Carries out `work` over the connections of background work. A task that it spawns is not part of
+/// it: the task says so itself.
+pub fn in_background<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
+    BACKGROUND.scope((), work)
+}
+
+/// Whether this is background work.
+pub(super) fn is_in_background() -> bool {
+    BACKGROUND.try_with(|()| ()).is_ok()
 }
 
 /// What one request does with connections.
@@ -511,14 +562,16 @@ impl Drop for RequestWait {
 }
 
 impl RequestConnections {
-    /// Carries out a request, whose waits are counted and whose abandoned statements are noted here.
-    pub fn scope<F: Future>(&self, request: F) -> impl Future<Output = F::Output> + use<F> {
+    /// Carries out a request, whose waits are counted and whose abandoned statements are noted
+    /// here.
+    pub fn scope_request<F: Future>(&self, request: F) -> impl Future<Output = F::Output> + use<F> {
         REQUEST.scope(self.clone(), request)
     }
 
     /// Waits until everything that was abandoned is cancelled and undone.
     pub async fn end_abandoned(&self) {
-        let ending = std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
+        let ending =
+            std::mem::take(&mut *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner));
         for handle in ending {
             // Its own time limits end it.
             let _ = handle.await;
@@ -533,33 +586,43 @@ impl RequestConnections {
     }
 }
 
-/// Waits for something that the database gives, for so long as one wait may take and the request has left.
+/// Waits for something that the database gives, for so long as one wait may take and the request
+/// has left.
 pub(super) async fn wait_within_request<F: Future>(wait: impl FnOnce(Duration) -> F) -> F::Output {
-    let Ok(waits) = REQUEST.try_with(|request| request.waits.clone()) else { return wait(ACQUIRE_TIMEOUT).await };
+    let Ok(waits) = REQUEST.try_with(|request| request.waits.clone()) else {
+        return wait(ACQUIRE_TIMEOUT).await;
+    };
     let (_wait, left) = RequestWait::begin(waits);
     wait(left.min(ACQUIRE_TIMEOUT)).await
 }
 
-/// Ends what a client left behind that has gone: its statement is cancelled and its transaction undone. The connection
-/// keeps its place in the pool until then, so that clients who hang up do not open more and more of them.
-async fn abandon(mut object: Object<ConnectionManager>, pool: ConnectionPool) {
+/// Ends what a client left behind that has gone: its statement is cancelled and its transaction
+/// undone. The connection keeps its slot in the pool until then, so that clients that disconnect do
+/// not open more and more connections.
+async fn end_abandoned_work(mut object: Object<ConnectionManager>, pool: ConnectionPool) {
     let connection = &mut *object;
     let ended = async {
         if connection.busy {
             match &connection.driver {
-                Driver::Postgres(_, backend) => cancel(pool.pool.manager(), *backend).await?,
-                Driver::Sqlite(_, interrupt) => interrupt.store(true, Ordering::Relaxed),
+                DriverConnection::Postgres(_, backend) => {
+                    cancel_backend(pool.pool.manager(), *backend).await?
+                }
+                DriverConnection::Sqlite(_, interrupt) => interrupt.store(true, Ordering::Relaxed),
             }
             // Answered only when the statement has ended.
             connection.ping().await?;
-            if let Driver::Sqlite(_, interrupt) = &connection.driver {
+            if let DriverConnection::Sqlite(_, interrupt) = &connection.driver {
                 interrupt.store(false, Ordering::Relaxed);
             }
         }
         if connection.in_transaction {
             match &mut connection.driver {
-                Driver::Postgres(connection, _) => connection.execute("ROLLBACK").await.map(drop)?,
-                Driver::Sqlite(connection, _) => connection.execute("ROLLBACK").await.map(drop)?,
+                DriverConnection::Postgres(connection, _) => {
+                    connection.execute("ROLLBACK").await.map(drop)?
+                }
+                DriverConnection::Sqlite(connection, _) => {
+                    connection.execute("ROLLBACK").await.map(drop)?
+                }
             }
         }
         Ok::<_, sqlx::Error>(())
@@ -574,18 +637,18 @@ async fn abandon(mut object: Object<ConnectionManager>, pool: ConnectionPool) {
 }
 
 /// Asks PostgreSQL to cancel what a backend does, over a connection of its own.
-async fn cancel(manager: &ConnectionManager, backend: i32) -> Result<(), sqlx::Error> {
+async fn cancel_backend(manager: &ConnectionManager, backend: i32) -> Result<(), sqlx::Error> {
     let ConnectionManager::Postgres(options) = manager else { return Ok(()) };
     let mut connection = PgConnection::connect_with(options).await?;
     connection.execute(sqlx::query("SELECT pg_cancel_backend($1)").bind(backend)).await?;
     connection.close().await
 }
 
-fn query<D: Database>(statement: Statement) -> Query<'static, D, SqlxValues>
+fn bind_statement<D: Database>(statement: Statement) -> Query<'static, D, SqlxValues>
 where
     SqlxValues: IntoArguments<D>,
 {
-    // Every statement is made of text that stands in the source; values are bound.
+    // Every statement consists of text from the source code; values are bound.
     let values = statement.values.unwrap_or(sea_orm::Values(Vec::new()));
     sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }

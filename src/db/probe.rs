@@ -1,5 +1,5 @@
-//! One direct connection to PostgreSQL, to learn at once why there is none: a pool tries again until its time is up,
-//! and then says only that.
+//! One direct connection to PostgreSQL, to report at once why it fails: a pool retries until its
+//! time limit, and then reports only a timeout.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -13,12 +13,12 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Checks that a PostgreSQL database can be reached; other databases are not looked at.
 ///
 /// # Errors
-/// The reason, in words for the operator, without the password.
-pub async fn check(url: &str) -> Result<(), String> {
+/// One line for the operator, without the password.
+pub async fn check_reachable(url: &str) -> Result<(), String> {
     if !url.starts_with("postgres") {
         return Ok(());
     }
-    let (_, connection) = connect(url).await?;
+    let (_, connection) = connect_postgres(url).await?;
     // A connection that fails while it is closed was reached all the same.
     let _ = connection.close().await;
     Ok(())
@@ -27,9 +27,10 @@ pub async fn check(url: &str) -> Result<(), String> {
 /// Connects to a PostgreSQL database; returns its name with its server's, and the connection.
 ///
 /// # Errors
-/// As [`check`].
-pub async fn connect(url: &str) -> Result<(String, PgConnection), String> {
-    let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| format!("the URL: {error}"))?;
+/// As [`check_reachable`].
+pub async fn connect_postgres(url: &str) -> Result<(String, PgConnection), String> {
+    let options: PgConnectOptions =
+        url.parse().map_err(|error: sqlx::Error| format!("the URL: {error}"))?;
     let server = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => format!("{}:{}", options.get_host(), options.get_port()),
@@ -39,12 +40,12 @@ pub async fn connect(url: &str) -> Result<(String, PgConnection), String> {
     let options = options.disable_statement_logging();
     match tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(&options)).await {
         Ok(Ok(connection)) => Ok((place, connection)),
-        Ok(Err(error)) => Err(format!("{server}: {}", describe(&error))),
+        Ok(Err(error)) => Err(format!("{server}: {}", describe_connect_error(&error))),
         Err(_) => Err(format!("{server}: no answer within {} s", CONNECT_LIMIT.as_secs())),
     }
 }
 
-fn describe(error: &sqlx::Error) -> String {
+fn describe_connect_error(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => match error.code().as_deref() {
             // too_many_connections: the server's own words speak of "clients" or "slots".

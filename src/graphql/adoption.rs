@@ -1,50 +1,50 @@
-//! Adoption proposals: a connection wanted to create somebody who already has an account, and a person decides.
+//! Adoption proposals: a connection wanted to create a user who already has an account, and an
+//! administrator decides.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::adoption_proposal as stored;
 use serde_json::Value;
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId, UserId};
-use super::page::{self, Blame, Kind, Long, UserError};
-use super::user::User;
-use crate::domain::adoption;
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use super::user::UserObject;
+use crate::domain::directory::adoption;
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, Long, NodeKind, UserError};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[
-    ("the proposal", "id"),
-    ("the user", "id"),
-    ("the connection", "id"),
-    // What the connection sent is not the decider's to correct: the whole proposal is to blame.
-    ("externalId", "id"),
-];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::Proposal, "id"), (Noun::User, "id"), (Noun::Connection, "id")],
+    // An administrator cannot correct what the connection sent, so the error is about the proposal.
+    fields: &[("externalId", "id")],
+};
 
-/// Why an account was not simply linked.
+/// Why an account was not linked automatically.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Cause")]
 pub enum AdoptionCause {
-    /// The connection's policy is to propose.
+    /// The connection's adoption policy is `PROPOSE`.
     Policy,
     /// The account belongs to another connection.
     Owned,
-    /// The name's domain is none of the organization's verified ones.
+    /// The domain of the user name is not one of the organization's verified domains.
     UnverifiedDomain,
     /// The account is a break-glass account.
     Protected,
 }
 
-/// What was decided about a proposal.
+/// The decision on an adoption proposal.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::ProposalState")]
 pub enum AdoptionProposalState {
-    /// Nothing yet.
+    /// Not decided yet.
     Pending,
-    /// The account became the connection's.
+    /// Accepted: the account belongs to the connection now.
     Accepted,
-    /// The account stays what it is.
+    /// Dismissed: the account stays as it is.
     Dismissed,
 }
 
@@ -57,46 +57,48 @@ impl From<adoption::Proposal> for AdoptionProposal {
     }
 }
 
-/// A connection wanted to create somebody whose user name an account that is not its own bears.
+/// A connection wanted to create a user, but an account that it does not own already has the user
+/// name. An administrator decides whether the connection gets the account.
 #[Object]
 impl AdoptionProposal {
     /// The proposal's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::AdoptionProposal, self.0.id)
+        relay::global_id(NodeKind::AdoptionProposal, self.0.id)
     }
 
-    /// What was decided.
+    /// The decision; `PENDING` until there is one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> AdoptionProposalState {
         self.0.state.into()
     }
 
-    /// Why the account was not simply linked.
+    /// Why the account was not linked automatically.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn cause(&self) -> AdoptionCause {
         self.0.cause.into()
     }
 
-    /// The connection that wants the account; null if it is gone.
+    /// The connection that wants the account; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
-    /// The account that is there; null if it is gone.
+    /// The account that has the user name; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
-    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
-        Ok(loaders::one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
+        Ok(loaders::load_one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
     }
 
-    /// What the connection sent last, as SCIM attributes; null once it was accepted or erased.
+    /// The SCIM attributes that the connection sent last; null after the proposal was accepted, and
+    /// after an erasure.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn attributes(&self, ctx: &Context<'_>) -> Result<Option<Value>> {
-        Ok(adoption::attributes(page::cx(ctx)?, &self.0)?.map(Value::Object))
+        Ok(adoption::proposal_attributes(relay::cx(ctx)?, &self.0)?.map(Value::Object))
     }
 
-    /// How often the connection tried.
+    /// How many times the connection tried to create the user.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn attempts(&self) -> Long {
         Long(self.0.attempts)
@@ -114,38 +116,38 @@ impl AdoptionProposal {
         self.0.last_at
     }
 
-    /// When it was decided; null while it waits.
+    /// When the decision was made; null while the proposal is pending.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn decided_at(&self) -> Option<DateTime<Utc>> {
         self.0.decided_at
     }
 
-    /// Why, in the words of whoever decided; null where nothing was said, and after an erasure.
+    /// The reason that the administrator gave; null if there is none, and after an erasure.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 }
 
-/// Which proposal to accept.
+/// The adoption proposal to accept.
 #[derive(InputObject)]
 pub struct AdoptionProposalAcceptInput {
     /// The proposal's global id.
     id: ID,
-    /// Why, for the ledger.
+    /// The reason for the decision; it is written to the ledger.
     reason: Option<String>,
 }
 
-/// Which proposal to dismiss.
+/// The adoption proposal to dismiss.
 #[derive(InputObject)]
 pub struct AdoptionProposalDismissInput {
     /// The proposal's global id.
     id: ID,
-    /// Why, for the ledger.
+    /// The reason for the decision; it is written to the ledger.
     reason: Option<String>,
 }
 
-/// What became of a decision.
+/// The result of `adoptionProposalAccept` and `adoptionProposalDismiss`.
 #[derive(SimpleObject)]
 pub struct AdoptionProposalPayload {
     /// The proposal after the decision; null if there were mistakes.
@@ -156,8 +158,10 @@ pub struct AdoptionProposalPayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<adoption::Proposal>) -> Result<Option<AdoptionProposalPayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_adoption_payload(
+    done: Result<adoption::Proposal>,
+) -> Result<Option<AdoptionProposalPayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(AdoptionProposalPayload { adoption_proposal: done.map(Into::into), user_errors }))
 }
 
@@ -166,29 +170,34 @@ pub struct AdoptionMutation;
 
 #[Object]
 impl AdoptionMutation {
-    /// Makes the account the connection's. Its user name and e-mail addresses stay as they are; the other attributes
-    /// become what the connection sent. Refused when the account has an owner by now or was renamed.
+    /// Gives the account to the connection. Its user name and e-mail addresses stay as they are;
+    /// the other attributes become what the connection sent. Refused if the account has an owner by
+    /// now or was renamed.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn adoption_proposal_accept(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which proposal.")] input: AdoptionProposalAcceptInput,
     ) -> Result<Option<AdoptionProposalPayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::AdoptionProposal, &input.id, "the proposal");
-        payload(async { adoption::accept(cx, id?, input.reason.as_deref()).await }.await)
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::AdoptionProposal, &input.id, Noun::Proposal);
+        build_adoption_payload(
+            async { adoption::accept_proposal(cx, id?, input.reason.as_deref()).await }.await,
+        )
     }
 
-    /// Leaves the account what it is. Further attempts of the connection are counted and stay dismissed; the proposal
-    /// may still be accepted later.
+    /// Leaves the account as it is. Further attempts of the connection are counted, and the
+    /// proposal stays dismissed; it may still be accepted later.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn adoption_proposal_dismiss(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which proposal.")] input: AdoptionProposalDismissInput,
     ) -> Result<Option<AdoptionProposalPayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::AdoptionProposal, &input.id, "the proposal");
-        payload(async { adoption::dismiss(cx, id?, input.reason.as_deref()).await }.await)
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::AdoptionProposal, &input.id, Noun::Proposal);
+        build_adoption_payload(
+            async { adoption::dismiss_proposal(cx, id?, input.reason.as_deref()).await }.await,
+        )
     }
 }

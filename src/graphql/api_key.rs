@@ -1,32 +1,36 @@
-//! API keys: what scripts and applications open this API with. The secret is shown once.
+//! API keys: the credentials of scripts and applications for this API. The secret is shown once.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
-use super::page::{self, Blame, Kind, UserError};
-use crate::domain::key::{self, Owner};
-use crate::error::{Error, Result};
+use super::permission::{Permission, requires};
+use crate::domain::access::api_key;
+use crate::domain::access::api_key::KeyOwner;
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the API key", "id"), ("the owner", "ownerUserId")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap =
+    FieldMap { nouns: &[(Noun::ApiKey, "id"), (Noun::Owner, "ownerUserId")], fields: &[] };
 
-/// A key as the schema shows it.
-pub struct ApiKey(pub key::ApiKey);
+/// An API key as the schema shows it.
+pub struct ApiKeyObject(pub api_key::ApiKey);
 
-impl From<key::ApiKey> for ApiKey {
-    fn from(row: key::ApiKey) -> Self {
+impl From<api_key::ApiKey> for ApiKeyObject {
+    fn from(row: api_key::ApiKey) -> Self {
         Self(row)
     }
 }
 
-/// What a script or an application opens this API with. The secret itself cannot be read again.
-#[Object]
-impl ApiKey {
+/// An API key: the credential of a script or an application for this API. Its secret cannot be read
+/// again.
+#[Object(name = "ApiKey")]
+impl ApiKeyObject {
     /// The key's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::ApiKey, self.0.id)
+        relay::global_id(NodeKind::ApiKey, self.0.id)
     }
 
     /// The name for people to read.
@@ -35,22 +39,22 @@ impl ApiKey {
         &self.0.name
     }
 
-    /// The last four characters of the secret, to tell one from another.
+    /// The last four characters of the secret, to tell keys apart.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn last_four(&self) -> &str {
         &self.0.last_four
     }
 
-    /// What it allows.
+    /// The permissions that the key gives.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn permissions(&self) -> Vec<Permission> {
-        key::permissions(&self.0).into_iter().map(Into::into).collect()
+        api_key::key_permissions(&self.0).into_iter().map(Into::into).collect()
     }
 
-    /// Whether it opens this API now.
+    /// Whether the key can be used now: it has neither expired nor been revoked.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn live(&self, ctx: &Context<'_>) -> Result<bool> {
-        Ok(key::is_live(&self.0, page::cx(ctx)?.app.clock.now()))
+        Ok(api_key::is_live(&self.0, relay::cx(ctx)?.app.clock.now()))
     }
 
     /// When it was issued.
@@ -59,77 +63,84 @@ impl ApiKey {
         self.0.created_at
     }
 
-    /// When it ends by plan.
+    /// When the key expires; null = never.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 
-    /// The global id of the account that answers for it and that it ends with; null if that is none.
+    /// The global id of the account that owns the key. The key ends when that account is suspended
+    /// or deleted. Null if no account owns it.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn owner_user_id(&self) -> Option<ID> {
-        self.0.owner_user_id.map(|id| page::global(Kind::User, id))
+        self.0.owner_user_id.map(|id| relay::global_id(NodeKind::User, id))
     }
 
-    /// The subject of the person who answers for it, as that person's tokens name it; null if that is nobody.
+    /// The subject of the person who owns the key, as in that person's tokens; null if no person
+    /// owns it.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn owner_subject(&self) -> Option<&str> {
         self.0.owner_subject.as_deref()
     }
 
-    /// When it was revoked, or ended with its owner; null if it was not.
+    /// When it was revoked, or ended because its owner was suspended or deleted; null if neither
+    /// happened.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn revoked_at(&self) -> Option<DateTime<Utc>> {
         self.0.revoked_at
     }
 
-    /// When it was last used; a few seconds late. Null while it never was.
+    /// When it was last used, a few seconds late. Null if it never was.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn last_used_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_used_at
     }
 }
 
-/// A key to be issued.
+/// The API key to issue.
 #[derive(InputObject)]
 pub struct ApiKeyIssueInput {
     /// The name for people to read.
     name: String,
-    /// What it allows; nobody can give what they do not hold.
+    /// The permissions that the key gives. The caller must hold all of them.
     permissions: Vec<Permission>,
-    /// When it ends by plan; left out = as late as a key may end here, a year from now unless the server says otherwise.
+    /// When the key expires; left out = after the longest lifetime that this server allows, by
+    /// default a year.
     expires_at: Option<DateTime<Utc>>,
-    /// The global id of the account that answers for it. The key ends when that account is suspended or deleted.
+    /// The global id of the account that will own the key. The key ends when that account is
+    /// suspended or deleted.
     owner_user_id: Option<ID>,
-    /// The subject of the person who answers for it. Left out, as the account is: whoever issues it.
+    /// The subject of the person who will own the key. If both this and the account are left out,
+    /// the person who issues the key owns it; for a caller with a key, that key's owner.
     owner_subject: Option<String>,
 }
 
-/// Who shall answer for a key: exactly one of an account and a person.
+/// The API key, and its new owner: exactly one of an account and a person.
 #[derive(InputObject)]
 pub struct ApiKeyAssignInput {
     /// The key's global id.
     id: ID,
     /// The global id of the account. The key ends when that account is suspended or deleted.
     owner_user_id: Option<ID>,
-    /// The subject of the person, as that person's tokens name it.
+    /// The subject of the person, as in that person's tokens.
     owner_subject: Option<String>,
 }
 
-/// Which key to revoke.
+/// The API key to revoke.
 #[derive(InputObject)]
 pub struct ApiKeyRevokeInput {
     /// The key's global id.
     id: ID,
 }
 
-/// A new key.
+/// The result of `apiKeyIssue`.
 #[derive(SimpleObject)]
 pub struct ApiKeyIssuePayload {
     /// The new key; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    api_key: Option<ApiKey>,
-    /// The secret to give to the script. It is shown this once and never again.
+    api_key: Option<ApiKeyObject>,
+    /// The secret for the script or application, which is shown only in this response; null if
+    /// there were mistakes.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     secret: Option<String>,
     /// Mistakes in the input; empty if it was done.
@@ -137,23 +148,27 @@ pub struct ApiKeyIssuePayload {
     user_errors: Vec<UserError>,
 }
 
-/// What became of a change of a key.
+/// The result of `apiKeyAssign` and `apiKeyRevoke`.
 #[derive(SimpleObject)]
 pub struct ApiKeyPayload {
     /// The key after the change; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    api_key: Option<ApiKey>,
+    api_key: Option<ApiKeyObject>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
 }
 
 /// The owner that an input names.
-fn owner(user: Option<&ID>, subject: Option<String>) -> Result<Option<Owner>> {
+fn parse_owner(user: Option<&ID>, subject: Option<String>) -> Result<Option<KeyOwner>> {
     match (user, subject) {
-        (Some(_), Some(_)) => Err(Error::invalid("ownerSubject", "cannot be given together with ownerUserId")),
-        (Some(id), None) => Ok(Some(Owner::Account(page::id(Kind::User, id, "the owner")?))),
-        (None, Some(subject)) => Ok(Some(Owner::Subject(subject))),
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("ownerSubject", "cannot be given together with ownerUserId"))
+        }
+        (Some(id), None) => {
+            Ok(Some(KeyOwner::Account(relay::parse_input_id(NodeKind::User, id, Noun::Owner)?)))
+        }
+        (None, Some(subject)) => Ok(Some(KeyOwner::Subject(subject))),
         (None, None) => Ok(None),
     }
 }
@@ -171,45 +186,54 @@ impl ApiKeyMutation {
         #[graphql(desc = "The key to issue.")] input: ApiKeyIssueInput,
     ) -> Result<Option<ApiKeyIssuePayload>> {
         let permissions = input.permissions.into_iter().map(Into::into).collect();
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let owner = owner(input.owner_user_id.as_ref(), input.owner_subject)?;
-            key::issue_to(cx, &input.name, permissions, input.expires_at, owner).await
+            let owner = parse_owner(input.owner_user_id.as_ref(), input.owner_subject)?;
+            api_key::issue_to(cx, &input.name, permissions, input.expires_at, owner).await
         };
         let done = done.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         let (api_key, secret) = done.map(|issued| (issued.key.into(), issued.secret)).unzip();
         Ok(Some(ApiKeyIssuePayload { api_key, secret, user_errors }))
     }
 
-    /// Says who answers for a live key. It ends with that account from now on.
+    /// Sets the owner of a live key. If the owner is an account, the key ends when that account is
+    /// suspended or deleted.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn api_key_assign(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which key, and its owner.")] input: ApiKeyAssignInput,
     ) -> Result<Option<ApiKeyPayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let id = page::id(Kind::ApiKey, &input.id, "the API key")?;
-            let owner = owner(input.owner_user_id.as_ref(), input.owner_subject)?;
-            let owner = owner.ok_or_else(|| Error::invalid("ownerUserId", "name the account or the subject"))?;
-            key::assign(cx, id, owner).await
+            let id = relay::parse_input_id(NodeKind::ApiKey, &input.id, Noun::ApiKey)?;
+            let owner = parse_owner(input.owner_user_id.as_ref(), input.owner_subject)?;
+            let owner = owner
+                .ok_or_else(|| Error::invalid("ownerUserId", "name the account or the subject"))?;
+            api_key::assign_owner(cx, id, owner).await
         };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(ApiKeyPayload { api_key: done.map(Into::into), user_errors }))
     }
 
-    /// Kills a key from this instant on.
+    /// Revokes a key: it is refused from this instant on.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn api_key_revoke(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which key.")] input: ApiKeyRevokeInput,
     ) -> Result<Option<ApiKeyPayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { key::revoke(cx, page::id(Kind::ApiKey, &input.id, "the API key")?).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            api_key::revoke_key(
+                cx,
+                relay::parse_input_id(NodeKind::ApiKey, &input.id, Noun::ApiKey)?,
+            )
+            .await
+        }
+        .await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(ApiKeyPayload { api_key: done.map(Into::into), user_errors }))
     }
 }

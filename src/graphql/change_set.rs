@@ -1,38 +1,41 @@
-//! Several edits of who holds what as one change: seen first, then made.
+//! Several edits of access as one change: previewed first, then applied.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, OneofObject, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
-use super::event::Event;
-use super::grant::{RoleGrantCreateInput, RoleGrantRemoveInput};
+use super::event::EventObject;
 use super::group::{GroupAddMembersInput, GroupDeleteInput, GroupRemoveMembersInput};
-use super::loaders::{self, EventId, MappingId, RoleId, UserId};
-use super::mapping::{
-    RoleMapping, RoleMappingCreateInput, RoleMappingRemoveInput, RoleMappingRestoreInput, RoleMappingUpdateInput,
-};
-use super::page::{self, Blame, Kind, Page, UserError, Window};
+use super::loaders::{self, EventId, RoleId, RoleMappingId, UserId};
+use super::permission::{Permission, requires};
 use super::restoration::GroupRestoreInput;
-use super::role::{Role, RoleDeleteInput};
-use super::user::User;
-use crate::domain::access::Moved;
-use crate::domain::change::{self, Edit, Outcome, Preview};
-use crate::domain::document::MemberChange;
-use crate::error::{Error, Result};
+use super::role::{RoleDeleteInput, RoleObject};
+use super::role_grant::{RoleGrantCreateInput, RoleGrantRemoveInput};
+use super::role_mapping::{
+    RoleMapping, RoleMappingCreateInput, RoleMappingRemoveInput, RoleMappingRestoreInput,
+    RoleMappingUpdateInput,
+};
+use super::user::UserObject;
+use crate::domain::access::RoleMove;
+use crate::domain::access::change_set;
+use crate::domain::access::change_set::{AccessEdit, ChangeOutcome, Preview};
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
+use crate::identity::document::MemberChange;
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the preview", "previewId")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Preview, "previewId")], fields: &[] };
 
-/// One edit of who holds what.
+/// One edit that changes which account holds which role.
 #[derive(OneofObject)]
 pub enum AccessEditInput {
-    /// Map a group, or everybody of a connection, to a role.
+    /// Map a group, or all users of a connection, to a role.
     CreateMapping(RoleMappingCreateInput),
     /// Change a mapping.
     UpdateMapping(RoleMappingUpdateInput),
     /// End a mapping.
     RemoveMapping(RoleMappingRemoveInput),
-    /// Take a removed mapping up again.
+    /// Restore a mapping that was removed.
     RestoreMapping(RoleMappingRestoreInput),
     /// Grant a role to an account.
     CreateGrant(RoleGrantCreateInput),
@@ -44,68 +47,89 @@ pub enum AccessEditInput {
     RemoveMembers(GroupRemoveMembersInput),
     /// Delete a group.
     DeleteGroup(GroupDeleteInput),
-    /// Bring a deleted group back.
+    /// Restore a deleted group.
     RestoreGroup(GroupRestoreInput),
     /// Delete a role.
     DeleteRole(RoleDeleteInput),
 }
 
 impl AccessEditInput {
-    fn compile(self) -> Result<Edit> {
+    fn into_edit(self) -> Result<AccessEdit> {
         Ok(match self {
-            Self::CreateMapping(input) => Edit::CreateMapping(input.compile()?),
+            Self::CreateMapping(input) => AccessEdit::CreateMapping(input.into_new_mapping()?),
             Self::UpdateMapping(input) => {
-                let (id, edit) = input.compile()?;
-                Edit::UpdateMapping(id, edit)
+                let (id, edit) = input.into_edit()?;
+                AccessEdit::UpdateMapping(id, edit)
             }
-            Self::RemoveMapping(input) => Edit::RemoveMapping(page::id(Kind::RoleMapping, &input.id, "the mapping")?),
+            Self::RemoveMapping(input) => AccessEdit::RemoveMapping(relay::parse_input_id(
+                NodeKind::RoleMapping,
+                &input.id,
+                Noun::Mapping,
+            )?),
             Self::RestoreMapping(input) => {
-                let (id, onto) = input.compile()?;
-                Edit::RestoreMapping(id, onto)
+                let (id, onto) = input.parse_restoration()?;
+                AccessEdit::RestoreMapping(id, onto)
             }
-            Self::CreateGrant(input) => Edit::CreateGrant(input.compile()?),
-            Self::RemoveGrant(input) => Edit::RemoveGrant(page::id(Kind::RoleGrant, &input.id, "the grant")?),
+            Self::CreateGrant(input) => AccessEdit::CreateGrant(input.into_new_grant()?),
+            Self::RemoveGrant(input) => AccessEdit::RemoveGrant(relay::parse_input_id(
+                NodeKind::RoleGrant,
+                &input.id,
+                Noun::Grant,
+            )?),
             Self::AddMembers(input) => {
-                let (group, members) = input.compile()?;
-                Edit::ChangeMembers(group, MemberChange::Add(members))
+                let (group, members) = input.parse_member_change()?;
+                AccessEdit::ChangeMembers(group, MemberChange::Add(members))
             }
             Self::RemoveMembers(input) => {
-                let (group, members) = input.compile()?;
-                Edit::ChangeMembers(group, MemberChange::Remove(members))
+                let (group, members) = input.parse_member_change()?;
+                AccessEdit::ChangeMembers(group, MemberChange::Remove(members))
             }
-            Self::DeleteGroup(input) => Edit::DeleteGroup(page::id(Kind::Group, &input.id, "the group")?),
-            Self::RestoreGroup(input) => Edit::RestoreGroup(page::id(Kind::Group, &input.id, "the deleted group")?),
-            Self::DeleteRole(input) => Edit::DeleteRole(page::id(Kind::Role, &input.id, "the role")?),
+            Self::DeleteGroup(input) => AccessEdit::DeleteGroup(relay::parse_input_id(
+                NodeKind::Group,
+                &input.id,
+                Noun::Group,
+            )?),
+            Self::RestoreGroup(input) => AccessEdit::RestoreGroup(relay::parse_input_id(
+                NodeKind::Group,
+                &input.id,
+                Noun::DeletedGroup,
+            )?),
+            Self::DeleteRole(input) => AccessEdit::DeleteRole(relay::parse_input_id(
+                NodeKind::Role,
+                &input.id,
+                Noun::Role,
+            )?),
         })
     }
 }
 
-fn compile(edits: Vec<AccessEditInput>) -> Result<Vec<Edit>> {
-    if edits.len() > change::MAX_EDITS {
-        return Err(Error::invalid("edits", format!("must be at most {}", change::MAX_EDITS)));
+fn parse_edits(edits: Vec<AccessEditInput>) -> Result<Vec<AccessEdit>> {
+    if edits.len() > change_set::MAX_EDITS {
+        return Err(Error::invalid("edits", format!("must be at most {}", change_set::MAX_EDITS)));
     }
     let edits = edits.into_iter().enumerate().map(|(index, edit)| {
-        edit.compile().map_err(|error| Error::invalid(format!("edits.{index}"), error.to_string()))
+        edit.into_edit()
+            .map_err(|error| Error::invalid(format!("edits.{index}"), error.to_string()))
     });
     edits.collect()
 }
 
-/// Somebody who would gain or lose a role.
-pub struct AccessMove(i64, Moved);
+/// An account that would gain or lose a role.
+pub struct AccessMove(i64, RoleMove);
 
-/// Somebody who would gain or lose a role.
+/// An account that would gain or lose a role.
 #[Object]
 impl AccessMove {
-    /// Who; null when the account is gone.
+    /// The account; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
-    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
-        Ok(loaders::one(ctx, UserId(self.1.user_id)).await?.map(Into::into))
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
+        Ok(loaders::load_one(ctx, UserId(self.1.user_id)).await?.map(Into::into))
     }
 
-    /// Which role; null when it is gone.
+    /// The role; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Role>> {
-        Ok(loaders::one(ctx, RoleId(self.1.role_id)).await?.map(Into::into))
+    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
+        Ok(loaders::load_one(ctx, RoleId(self.1.role_id)).await?.map(Into::into))
     }
 }
 
@@ -117,22 +141,22 @@ impl async_graphql::TypeName for AccessMove {
 
 /// What a warning is about.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "change::WarningKind")]
+#[graphql(remote = "change_set::WarningKind")]
 pub enum AccessWarningKind {
     /// Accounts would gain a management role.
     GainsManagementRole,
     /// A management role would be left without a holder.
     LosesLastHolder,
-    /// Break-glass accounts would lose something.
+    /// Break-glass accounts would lose a role.
     ProtectedAccountLoses,
-    /// A mapping would end, also where nobody loses anything by it now.
+    /// A mapping would end, even if no account loses a role by it now.
     MappingEnds,
 }
 
-/// Something about a preview to think about before applying it.
-pub struct AccessWarning(change::Warning);
+/// A warning to read before a preview is applied.
+pub struct AccessWarning(change_set::ChangeWarning);
 
-/// Something about a preview to think about before applying it.
+/// A warning to read before a preview is applied.
 #[Object]
 impl AccessWarning {
     /// What it is about.
@@ -141,52 +165,54 @@ impl AccessWarning {
         self.0.kind.into()
     }
 
-    /// The role that it is about; null if it is about no single one.
+    /// The role that it is about; null if it is not about a single role.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Role>> {
+    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
         let Some(role) = self.0.role else { return Ok(None) };
-        Ok(loaders::one(ctx, RoleId(role)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, RoleId(role)).await?.map(Into::into))
     }
 
-    /// The mapping that it is about; null if it is about none.
+    /// The mapping that it is about; null if it is not about a mapping.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn mapping(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleMapping>> {
         let Some(mapping) = self.0.mapping else { return Ok(None) };
-        Ok(loaders::one(ctx, MappingId(mapping)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, RoleMappingId(mapping)).await?.map(Into::into))
     }
 
     /// How many accounts it concerns.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn user_count(&self) -> i32 {
-        page::count(self.0.accounts)
+        relay::to_graphql_int(self.0.accounts)
     }
 }
 
 /// A preview as the schema shows it.
 pub struct AccessPreview(pub Preview);
 
-/// What a set of edits would do to who holds what: exact, and kept for an hour. Nothing has changed.
+/// What a set of edits would change about who holds which role, exactly. It is kept for an hour;
+/// the edits are not made.
 #[Object]
 impl AccessPreview {
     /// The preview's global id: pass it to `accessApply`.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::AccessPreview, self.0.id)
+        relay::global_id(NodeKind::AccessPreview, self.0.id)
     }
 
-    /// How many pairs of account and role would come.
+    /// How many pairs of account and role would be gained.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn gained_count(&self) -> i32 {
-        page::count(self.0.gained.unsigned_abs())
+        relay::to_graphql_int(self.0.gained.unsigned_abs())
     }
 
-    /// How many pairs of account and role would go.
+    /// How many pairs of account and role would be lost.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn lost_count(&self) -> i32 {
-        page::count(self.0.lost.unsigned_abs())
+        relay::to_graphql_int(self.0.lost.unsigned_abs())
     }
 
-    /// Who would gain which role, by role and account.
+    /// The accounts that would gain a role, one row for each account and role, ordered by role,
+    /// then by account.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn gains(
         &self,
@@ -195,11 +221,12 @@ impl AccessPreview {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<AccessMove>>> {
-        self.page(ctx, true, Window { first, after, last, before }).await
+    ) -> Result<Option<RelayPage<AccessMove>>> {
+        self.list_moves(ctx, true, PageArguments { first, after, last, before }).await
     }
 
-    /// Who would lose which role, by role and account.
+    /// The accounts that would lose a role, one row for each account and role, ordered by role,
+    /// then by account.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn losses(
         &self,
@@ -208,23 +235,23 @@ impl AccessPreview {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<AccessMove>>> {
-        self.page(ctx, false, Window { first, after, last, before }).await
+    ) -> Result<Option<RelayPage<AccessMove>>> {
+        self.list_moves(ctx, false, PageArguments { first, after, last, before }).await
     }
 
-    /// What to think about before applying it.
+    /// Warnings to read before it is applied.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn warnings(&self) -> Vec<AccessWarning> {
-        change::warnings_of(&self.0).into_iter().map(AccessWarning).collect()
+        change_set::warnings_of(&self.0).into_iter().map(AccessWarning).collect()
     }
 
-    /// When it was made.
+    /// When the preview was made.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
-    /// Until when it can be looked at and applied.
+    /// Until when the preview can be read and applied.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn expires_at(&self) -> DateTime<Utc> {
         self.0.expires_at
@@ -232,22 +259,33 @@ impl AccessPreview {
 }
 
 impl AccessPreview {
-    async fn page(&self, ctx: &Context<'_>, gained: bool, window: Window) -> Result<Option<Page<AccessMove>>> {
-        let rows = change::page(page::cx(ctx)?, &self.0, gained, &window.keyset(false)?).await?;
+    async fn list_moves(
+        &self,
+        ctx: &Context<'_>,
+        gained: bool,
+        window: PageArguments,
+    ) -> Result<Option<RelayPage<AccessMove>>> {
+        let rows = change_set::page_of_preview(
+            relay::cx(ctx)?,
+            &self.0,
+            gained,
+            &window.to_keyset(false)?,
+        )
+        .await?;
         let total = if gained { self.0.gained } else { self.0.lost };
         let rows = rows.map(|(number, moved)| AccessMove(number, moved));
-        Ok(Some(Page::new(rows, |row: &AccessMove| row.0, total.unsigned_abs())))
+        Ok(Some(RelayPage::new(rows, |row: &AccessMove| row.0, total.unsigned_abs())))
     }
 }
 
-/// The edits to look at.
+/// The edits to preview.
 #[derive(InputObject)]
 pub struct AccessPreviewInput {
-    /// The edits, made in this order; 1 to 100.
+    /// The edits, in the order in which they are made; 1 to 100.
     edits: Vec<AccessEditInput>,
 }
 
-/// What became of a preview.
+/// The result of `accessPreview`.
 #[derive(SimpleObject)]
 pub struct AccessPreviewPayload {
     /// What the edits would do; null if there were mistakes.
@@ -258,45 +296,45 @@ pub struct AccessPreviewPayload {
     user_errors: Vec<UserError>,
 }
 
-/// What to make.
+/// The edits to apply.
 #[derive(OneofObject)]
 pub enum AccessApplyInput {
     /// The global id of a preview: its edits are made if they would still do exactly what it shows.
     PreviewId(ID),
-    /// The edits themselves, made in this order; 1 to 100.
+    /// The edits themselves, in the order in which they are made; 1 to 100.
     Edits(Vec<AccessEditInput>),
 }
 
-/// What a change of access did.
-pub struct AccessChange(Outcome);
+/// The effect of a change of access.
+pub struct AccessChange(ChangeOutcome);
 
-/// What a change of access did.
+/// The effect of a change of access.
 #[Object]
 impl AccessChange {
-    /// How many pairs of account and role came.
+    /// How many pairs of account and role were gained.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn gained_count(&self) -> i32 {
-        page::count(self.0.gained)
+        relay::to_graphql_int(self.0.gained)
     }
 
-    /// How many pairs of account and role went.
+    /// How many pairs of account and role were lost.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn lost_count(&self) -> i32 {
-        page::count(self.0.lost)
+        relay::to_graphql_int(self.0.lost)
     }
 
-    /// The ledger's row; null if everything was so already.
+    /// The ledger's event; null if nothing had to be changed.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
-    async fn event(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Event>> {
+    async fn event(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         let Some(event) = self.0.event else { return Ok(None) };
-        Ok(loaders::one(ctx, EventId(event)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, EventId(event)).await?.map(Into::into))
     }
 }
 
-/// What became of a change of access.
+/// The result of `accessApply`.
 #[derive(SimpleObject)]
 pub struct AccessApplyPayload {
-    /// What it did; null if there were mistakes, and then nothing was done.
+    /// The effect of the edits; null if there were mistakes, and then none of the edits was made.
     #[graphql(directive = requires::apply(None))]
     change: Option<AccessChange>,
     /// Mistakes in the input; empty if it was done.
@@ -309,37 +347,44 @@ pub struct AccessMutation;
 
 #[Object]
 impl AccessMutation {
-    /// Shows exactly who would gain and who would lose which role by these edits. Nothing changes.
+    /// Shows exactly which accounts would gain or lose which role by these edits. The edits are not
+    /// made.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn access_preview(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The edits to look at.")] input: AccessPreviewInput,
+        #[graphql(desc = "The edits to preview.")] input: AccessPreviewInput,
     ) -> Result<Option<AccessPreviewPayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { change::preview(cx, compile(input.edits)?).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let done = async { change_set::preview_edits(cx, parse_edits(input.edits)?).await }.await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(AccessPreviewPayload { preview: done.map(AccessPreview), user_errors }))
     }
 
-    /// Makes several edits of who holds what in one transaction, or none of them: those of a preview, if it is still
-    /// true, or given ones.
+    /// Makes several edits of access in one transaction, or none of them: the edits of a preview,
+    /// if they would still do exactly what it shows, or edits in the input.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn access_apply(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to make.")] input: AccessApplyInput,
+        #[graphql(desc = "A preview, or the edits themselves.")] input: AccessApplyInput,
     ) -> Result<Option<AccessApplyPayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
             match input {
                 AccessApplyInput::PreviewId(id) => {
-                    change::apply_preview(cx, page::id(Kind::AccessPreview, &id, "the preview")?).await
+                    change_set::apply_preview(
+                        cx,
+                        relay::parse_input_id(NodeKind::AccessPreview, &id, Noun::Preview)?,
+                    )
+                    .await
                 }
-                AccessApplyInput::Edits(edits) => change::apply(cx, compile(edits)?).await,
+                AccessApplyInput::Edits(edits) => {
+                    change_set::apply_edits(cx, parse_edits(edits)?).await
+                }
             }
         };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(AccessApplyPayload { change: done.map(AccessChange), user_errors }))
     }
 }

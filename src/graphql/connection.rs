@@ -1,39 +1,42 @@
-//! Connections, the sources of identities. In the schema the thing is an `IdentitySource`, because Relay keeps
-//! names that end in `Connection` for pages; fields and mutations say `connection`.
+//! Connections, the sources of identities. Their type in the schema is `IdentitySource`, because
+//! Relay reserves names that end in `Connection` for pages; fields and mutations say `connection`.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::connection as stored;
 
-use super::auth::{Permission, requires};
-use super::checkup::ConnectionTest;
+use super::diagnostics::ConnectionTest;
 use super::health::ConnectionHealth;
 use super::loaders::{
-    self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, ReconciliationScheduleOf, SyncRunCountOf,
-    SyncRunsOf, TokensOf, UserCountOf,
+    self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, ReconciliationScheduleOf,
+    SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
 };
 use super::overview::ScimEndpoints;
-use super::page::{self, Blame, Kind, Page, UserError, Window};
+use super::permission::{Permission, requires};
 use super::reconcile::ReconciliationSchedule;
-use super::sync::{PullSource, PullSourceInput, SyncRun};
-use super::token::ScimToken;
-use crate::domain::{checkup, connection, disconnect};
-use crate::error::Result;
+use super::scim_token::ScimToken;
+use super::sync::{PullSourceInput, PullSourceObject, SyncRun};
+use crate::domain::connection;
+use crate::domain::connection::{delete, diagnostics};
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 
 /// The most tokens of one connection that are shown.
-const MAX_TOKENS: usize = 100;
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the connection", "id")];
+const MAX_TOKENS_PER_CONNECTION: usize = 100;
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Connection, "id")], fields: &[] };
 
-/// How identities arrive.
+/// How users and groups get into a connection.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::ConnectionKind")]
 pub enum ConnectionKind {
-    /// The identity provider writes to us over SCIM.
+    /// The identity provider writes to rolecall over SCIM.
     ScimPush,
-    /// We read a remote SCIM source.
+    /// rolecall reads another SCIM server.
     ScimPull,
-    /// Group claims in sign-in assertions. Not offered yet: no connection of this kind can be made.
+    /// Group claims in sign-in assertions. Not supported yet: no connection of this kind can be
+    /// created.
     Assertion,
 }
 
@@ -43,34 +46,37 @@ pub enum ConnectionKind {
 pub enum ConnectionStatus {
     /// Requests are served.
     Active,
-    /// Requests are refused after authentication; nothing is lost, and no account is touched.
+    /// Requests are refused after authentication. Accounts and groups stay as they are.
     Inactive,
 }
 
-/// What a deletion over SCIM means.
+/// What a deletion over SCIM does to an account.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::DeletionPolicy")]
 pub enum DeletionPolicy {
-    /// The account is closed and kept.
+    /// The account is closed, and its data is kept.
     Soft,
-    /// The account is closed, and purged after the revival window.
+    /// The account is closed, and its personal data is erased after the revival window.
     Hard,
 }
 
-/// What becomes of a person whom a connection creates and who already has an account that is not its own.
+/// What happens if a connection creates a user whose user name belongs to an account that it does
+/// not own.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::AdoptionPolicy")]
 pub enum AdoptionPolicy {
-    /// The request is refused as a conflict, and that is all.
+    /// The request is refused as a conflict. Nothing is proposed.
     Refuse,
-    /// The request is refused as a conflict, and somebody may decide that the account becomes the connection's.
+    /// The request is refused as a conflict, and an adoption proposal is made: an administrator
+    /// decides whether the connection gets the account.
     Propose,
-    /// An account that no connection owns and whose user name is inside one of the organization's verified domains
-    /// becomes the connection's; its user name and e-mail addresses stay. Others are proposed.
+    /// The connection gets the account, if no connection owns it and its user name is inside one of
+    /// the organization's verified domains; its user name and e-mail addresses stay. For other
+    /// accounts an adoption proposal is made.
     Link,
 }
 
-/// The identity provider at the other end.
+/// Which identity provider the connection is for.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Provider")]
 pub enum Provider {
@@ -106,13 +112,14 @@ impl From<connection::Connection> for IdentitySource {
     }
 }
 
-/// A connection: one source of identities, with its own credentials. It sees and touches only what it owns.
+/// A connection: one source of identities, with its own credentials. It reads and changes only what
+/// it owns. The type is not named `Connection`, because Relay uses that word for pages of a list.
 #[Object]
 impl IdentitySource {
     /// The connection's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::IdentitySource, self.0.id)
+        relay::global_id(NodeKind::IdentitySource, self.0.id)
     }
 
     /// The name for people to read.
@@ -121,13 +128,13 @@ impl IdentitySource {
         &self.0.name
     }
 
-    /// How identities arrive.
+    /// How users and groups get into a connection.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> ConnectionKind {
         self.0.kind.into()
     }
 
-    /// The identity provider at the other end.
+    /// Which identity provider the connection is for.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn provider(&self) -> Provider {
         self.0.provider.into()
@@ -139,103 +146,116 @@ impl IdentitySource {
         self.0.status.into()
     }
 
-    /// What a deletion over SCIM means.
+    /// What a deletion over SCIM does to an account.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn deletion_policy(&self) -> DeletionPolicy {
         self.0.deletion_policy.into()
     }
 
-    /// What becomes of a person whom it creates and who already has an account that is not its own.
+    /// What happens if it creates a user whose user name belongs to an account that it does not
+    /// own.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn adoption_policy(&self) -> AdoptionPolicy {
         self.0.adoption_policy.into()
     }
 
-    /// How many days a deleted account may come back under its own id.
+    /// The revival window: for how many days after its deletion an account may come back under its
+    /// own id.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn revival_days(&self) -> i32 {
         self.0.revival_days
     }
 
-    /// Whether its service provider configuration announces paging by cursor (RFC 9865). Some older clients refuse a
-    /// configuration that does; cursors work either way.
+    /// Whether its service provider configuration announces paging by cursor (RFC 9865). Some older
+    /// clients refuse a configuration that does; cursors work either way.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn announces_cursor_paging(&self) -> bool {
         self.0.announces_cursor_paging
     }
 
-    /// When the identity provider was last heard; a few seconds late. Null while it never was.
+    /// When the identity provider last sent a request, a few seconds late. Null if it never did.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_contact_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_contact_at
     }
 
-    /// The SCIM tokens, newest first, revoked ones too; at most 100. Never a secret.
+    /// The SCIM tokens, newest first, revoked ones too; at most 100. Secrets are never among the
+    /// fields.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn tokens(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ScimToken>> {
-        let tokens = loaders::one(ctx, TokensOf(self.0.id)).await?.unwrap_or_default();
-        Ok(tokens.into_iter().take(MAX_TOKENS).map(Into::into).collect())
+        let tokens = loaders::load_one(ctx, TokensOf(self.0.id)).await?.unwrap_or_default();
+        Ok(tokens.into_iter().take(MAX_TOKENS_PER_CONNECTION).map(Into::into).collect())
     }
 
-    /// How many live accounts this connection owns. Counted only when selected; costs more than a field.
+    /// How many live accounts this connection owns. Counted only when selected; costs more than a
+    /// field.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn user_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
-        Ok(page::count(loaders::one(ctx, UserCountOf(self.0.id)).await?.unwrap_or_default()))
+        Ok(relay::to_graphql_int(
+            loaders::load_one(ctx, UserCountOf(self.0.id)).await?.unwrap_or_default(),
+        ))
     }
 
-    /// How many live groups this connection owns. Counted only when selected; costs more than a field.
+    /// How many live groups this connection owns. Counted only when selected; costs more than a
+    /// field.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn group_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
-        Ok(page::count(loaders::one(ctx, ConnectionGroupCountOf(self.0.id)).await?.unwrap_or_default()))
+        Ok(relay::to_graphql_int(
+            loaders::load_one(ctx, ConnectionGroupCountOf(self.0.id)).await?.unwrap_or_default(),
+        ))
     }
 
-    /// The addresses to paste into the identity provider; null while SCIM is not available.
+    /// The URLs to enter in the identity provider; null while SCIM is not available.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn endpoints(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimEndpoints>> {
-        ScimEndpoints::here(ctx).await
+        ScimEndpoints::for_current_organization(ctx).await
     }
 
-    /// Whether it works: every step from the installation's settings to the last requests, with what to do.
+    /// Checks whether the connection works, from the installation's settings to the latest
+    /// requests, and says what to do.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn test(&self, ctx: &Context<'_>) -> Result<Option<ConnectionTest>> {
-        Ok(Some(checkup::examine(page::cx(ctx)?, self.0.id).await?.into()))
+        Ok(Some(diagnostics::diagnose_connection(relay::cx(ctx)?, self.0.id).await?.into()))
     }
 
-    /// How it is, judged at this moment; null once it is deleted.
+    /// The health of the connection at this moment; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn health(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ConnectionHealth>> {
-        Ok(loaders::one(ctx, HealthOf(self.0.id)).await?.map(ConnectionHealth))
+        Ok(loaders::load_one(ctx, HealthOf(self.0.id)).await?.map(ConnectionHealth))
     }
 
-    /// The source that it reads by itself; null for a connection that is written to.
+    /// The SCIM server that it reads; null for a connection that an identity provider writes to.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn pull(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<PullSource>> {
-        Ok(loaders::one(ctx, PullSourceOf(self.0.id)).await?.map(PullSource))
+    async fn pull(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<PullSourceObject>> {
+        Ok(loaders::load_one(ctx, PullSourceOf(self.0.id)).await?.map(PullSourceObject))
     }
 
-    /// How often it is compared by itself with what its identity provider says; null = never.
+    /// How often rolecall compares it automatically with what its identity provider says; null =
+    /// never.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reconciliation_schedule(
         &self,
         ctx: &Context<'_>,
     ) -> async_graphql::Result<Option<ReconciliationSchedule>> {
-        Ok(loaders::one(ctx, ReconciliationScheduleOf(self.0.id)).await?.map(ReconciliationSchedule::from))
+        Ok(loaders::load_one(ctx, ReconciliationScheduleOf(self.0.id))
+            .await?
+            .map(ReconciliationSchedule::from))
     }
 
-    /// Whether it holds a secret for the source that it reads.
+    /// Whether a secret for the SCIM server that it reads is stored.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn has_credentials(&self) -> bool {
         self.0.credentials.is_some()
     }
 
-    /// The latest run that read its source to the end; null while there was none. How many accounts and groups there are
-    /// since, `userCount` and `groupCount` say.
+    /// The latest sync run that read its source to the end; null if there was none yet. `userCount`
+    /// and `groupCount` are the current numbers of accounts and groups.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_sync(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
-        Ok(loaders::one(ctx, LastSyncOf(self.0.id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, LastSyncOf(self.0.id)).await?.map(Into::into))
     }
 
-    /// The runs that read its source, the latest first.
+    /// The sync runs, which read its source, the latest first.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn sync_runs(
         &self,
@@ -244,19 +264,20 @@ impl IdentitySource {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<Option<Page<SyncRun>>> {
-        let keyset = Window { first, after, last, before }.keyset(true)?;
-        let total = match page::counted(ctx) {
-            true => loaders::one(ctx, SyncRunCountOf(self.0.id)).await?.unwrap_or_default(),
-            false => 0,
+    ) -> async_graphql::Result<Option<RelayPage<SyncRun>>> {
+        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
+        let total = if relay::selects_total_count(ctx) {
+            loaders::load_one(ctx, SyncRunCountOf(self.0.id)).await?.unwrap_or_default()
+        } else {
+            0
         };
-        let Some(rows) = loaders::one(ctx, SyncRunsOf(self.0.id, keyset)).await? else {
-            return Ok(Some(Page::empty()));
+        let Some(rows) = loaders::load_one(ctx, SyncRunsOf(self.0.id, keyset)).await? else {
+            return Ok(Some(RelayPage::empty()));
         };
-        Ok(Some(Page::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
     }
 
-    /// When the connection was made.
+    /// When the connection was created.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
@@ -268,93 +289,97 @@ impl IdentitySource {
         self.0.updated_at
     }
 
-    /// Counts its changes, from 1.
+    /// 1 when the connection is created; grows by one with every change.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn version(&self) -> i64 {
         self.0.version
     }
 }
 
-/// A connection to be made.
+/// The connection to create.
 #[derive(InputObject)]
 pub struct ConnectionCreateInput {
     /// The name for people to read; unique among the organization's connections.
     name: String,
-    /// The identity provider at the other end.
+    /// Which identity provider the connection is for.
     #[graphql(default_with = "Provider::Generic")]
     provider: Provider,
-    /// What a deletion over SCIM means.
+    /// What a deletion over SCIM does to an account.
     #[graphql(default_with = "DeletionPolicy::Soft")]
     deletion_policy: DeletionPolicy,
-    /// What becomes of a person whom it creates and who already has an account that is not its own.
+    /// What happens if it creates a user whose user name belongs to an account that it does not
+    /// own.
     #[graphql(default_with = "AdoptionPolicy::Propose")]
     adoption_policy: AdoptionPolicy,
-    /// How many days a deleted account may come back under its own id, 0 to 3650.
-    #[graphql(default_with = "connection::REVIVAL_DAYS")]
+    /// The revival window: for how many days after its deletion an account may come back under its
+    /// own id, 0 to 3650.
+    #[graphql(default_with = "connection::DEFAULT_REVIVAL_DAYS")]
     revival_days: i32,
     /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
     #[graphql(default = true)]
     announces_cursor_paging: bool,
-    /// The source that it reads by itself. Without it, an identity provider writes to the connection.
+    /// The SCIM server that it reads. Without it, an identity provider writes to the connection.
     pull: Option<PullSourceInput>,
 }
 
-/// What to change about a connection; what is left out stays as it is.
+/// The settings of a connection to change; a setting that is left out stays as it is.
 #[derive(InputObject)]
 pub struct ConnectionUpdateInput {
     /// The connection's global id.
     id: ID,
     /// The name for people to read; unique among the organization's connections.
     name: Option<String>,
-    /// The identity provider at the other end.
+    /// Which identity provider the connection is for.
     provider: Option<Provider>,
-    /// What a deletion over SCIM means.
+    /// What a deletion over SCIM does to an account.
     deletion_policy: Option<DeletionPolicy>,
-    /// What becomes of a person whom it creates and who already has an account that is not its own.
+    /// What happens if it creates a user whose user name belongs to an account that it does not
+    /// own.
     adoption_policy: Option<AdoptionPolicy>,
-    /// How many days a deleted account may come back under its own id, 0 to 3650.
+    /// The revival window: for how many days after its deletion an account may come back under its
+    /// own id, 0 to 3650.
     revival_days: Option<i32>,
     /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
     announces_cursor_paging: Option<bool>,
-    /// The source that it reads by itself, as a whole.
+    /// The SCIM server that it reads, with all of its settings: they replace the earlier ones.
     pull: Option<PullSourceInput>,
 }
 
-/// Which connection to start serving.
+/// The connection to activate.
 #[derive(InputObject)]
 pub struct ConnectionActivateInput {
     /// The connection's global id.
     id: ID,
 }
 
-/// Which connection to stop serving.
+/// The connection to deactivate.
 #[derive(InputObject)]
 pub struct ConnectionDeactivateInput {
     /// The connection's global id.
     id: ID,
 }
 
-/// Which connection to delete.
+/// The connection to delete.
 #[derive(InputObject)]
 pub struct ConnectionDeleteInput {
     /// The connection's global id.
     id: ID,
-    /// Whether the accounts and groups that it owns stay, as if made by hand. Otherwise the deletion is refused while
-    /// there are any.
+    /// If true, the accounts and groups that it owns stay, as if created by hand. If false, the
+    /// deletion is refused while it owns any.
     #[graphql(default)]
     users_become_manual: bool,
 }
 
-/// What became of a deletion of a connection.
+/// The result of `connectionDelete`.
 #[derive(SimpleObject)]
 pub struct ConnectionDeletePayload {
     /// The global id that the connection had; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     deleted_connection_id: Option<ID>,
-    /// How many live accounts are nobody's now; null if there were mistakes.
+    /// How many live accounts have no owner now; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     manual_user_count: Option<i32>,
-    /// How many live groups are nobody's now; null if there were mistakes.
+    /// How many live groups have no owner now; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     manual_group_count: Option<i32>,
     /// Mistakes in the input; empty if it was done.
@@ -362,7 +387,7 @@ pub struct ConnectionDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-/// What became of a change of a connection.
+/// The result of a mutation that creates or changes a connection.
 #[derive(SimpleObject)]
 pub struct ConnectionPayload {
     /// The connection after the change; null if there were mistakes.
@@ -373,8 +398,10 @@ pub struct ConnectionPayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<connection::Connection>) -> Result<Option<ConnectionPayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_connection_payload(
+    done: Result<connection::Connection>,
+) -> Result<Option<ConnectionPayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(ConnectionPayload { connection: done.map(Into::into), user_errors }))
 }
 
@@ -383,15 +410,16 @@ pub struct ConnectionMutation;
 
 #[Object]
 impl ConnectionMutation {
-    /// Makes an active connection that an identity provider writes to, or, with `pull`, one that reads a source. Issue the
-    /// former a token next; test the latter (connectionTest) and start a sync.
+    /// Creates an active connection that an identity provider writes to, or, with `pull`, one that
+    /// reads a SCIM server. Next, issue a token for the former (`scimTokenIssue`), or test the
+    /// latter (`connectionTest`) and start a sync (`syncStart`).
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn connection_create(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The connection to make.")] input: ConnectionCreateInput,
+        #[graphql(desc = "The connection to create.")] input: ConnectionCreateInput,
     ) -> Result<Option<ConnectionPayload>> {
-        let settings = connection::Settings {
+        let settings = connection::ConnectionSettings {
             name: Some(input.name),
             provider: Some(input.provider.into()),
             deletion_policy: Some(input.deletion_policy.into()),
@@ -400,7 +428,7 @@ impl ConnectionMutation {
             announces_cursor_paging: Some(input.announces_cursor_paging),
             pull: input.pull.map(Into::into),
         };
-        payload(connection::create(page::cx(ctx)?, settings).await)
+        build_connection_payload(connection::create_connection(relay::cx(ctx)?, settings).await)
     }
 
     /// Changes a connection's settings.
@@ -410,8 +438,8 @@ impl ConnectionMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: ConnectionUpdateInput,
     ) -> Result<Option<ConnectionPayload>> {
-        let cx = page::cx(ctx)?;
-        let settings = connection::Settings {
+        let cx = relay::cx(ctx)?;
+        let settings = connection::ConnectionSettings {
             name: input.name,
             provider: input.provider.map(Into::into),
             deletion_policy: input.deletion_policy.map(Into::into),
@@ -420,59 +448,77 @@ impl ConnectionMutation {
             announces_cursor_paging: input.announces_cursor_paging,
             pull: input.pull.map(Into::into),
         };
-        payload(
+        build_connection_payload(
             async {
-                connection::update(cx, page::id(Kind::IdentitySource, &input.id, "the connection")?, settings).await
+                connection::update_connection(
+                    cx,
+                    relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection)?,
+                    settings,
+                )
+                .await
             }
             .await,
         )
     }
 
-    /// Starts serving a connection's requests (again).
+    /// Activates a connection: its requests are served (again).
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn connection_activate(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection.")] input: ConnectionActivateInput,
     ) -> Result<Option<ConnectionPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(
-            async { connection::activate(cx, page::id(Kind::IdentitySource, &input.id, "the connection")?).await }
-                .await,
+        let cx = relay::cx(ctx)?;
+        build_connection_payload(
+            async {
+                connection::activate_connection(
+                    cx,
+                    relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection)?,
+                )
+                .await
+            }
+            .await,
         )
     }
 
-    /// Stops serving a connection's requests from this instant on. No account is touched.
+    /// Deactivates a connection: its requests are refused from this instant on. No account changes.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn connection_deactivate(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection.")] input: ConnectionDeactivateInput,
     ) -> Result<Option<ConnectionPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(
-            async { connection::deactivate(cx, page::id(Kind::IdentitySource, &input.id, "the connection")?).await }
-                .await,
+        let cx = relay::cx(ctx)?;
+        build_connection_payload(
+            async {
+                connection::deactivate_connection(
+                    cx,
+                    relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection)?,
+                )
+                .await
+            }
+            .await,
         )
     }
 
-    /// Deletes a connection. Its tokens open nothing from this instant on, and its URL answers as for a token that never
-    /// was. Mappings that wait for one of its groups are removed. To let the accounts and groups that it owns stay also
-    /// takes USER_WRITE; they keep their memberships and roles.
+    /// Deletes a connection. From this instant on its tokens are refused like unknown ones.
+    /// Mappings that wait for one of its groups are removed. `usersBecomeManual` also needs
+    /// USER_WRITE; the accounts and groups then keep their memberships and roles.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn connection_delete(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection.")] input: ConnectionDeleteInput,
     ) -> Result<Option<ConnectionDeletePayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::IdentitySource, &input.id, "the connection");
-        let done = async { disconnect::delete(cx, id?, input.users_become_manual).await }.await;
-        let (left, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection);
+        let done =
+            async { delete::delete_connection(cx, id?, input.users_become_manual).await }.await;
+        let (left, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(ConnectionDeletePayload {
             deleted_connection_id: left.map(|_| input.id),
-            manual_user_count: left.map(|left| page::count(left.users)),
-            manual_group_count: left.map(|left| page::count(left.groups)),
+            manual_user_count: left.map(|left| relay::to_graphql_int(left.users)),
+            manual_group_count: left.map(|left| relay::to_graphql_int(left.groups)),
             user_errors,
         }))
     }

@@ -1,21 +1,25 @@
-//! Deletion for good, of one account or of everybody who came through SCIM, and the way back from a deletion.
+//! Erasure of one account or of all accounts that came through SCIM, and the restoration of a
+//! deleted account.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
-use super::page::{self, Blame, Kind, UserError};
+use super::permission::{Permission, requires};
 use super::user::UserPayload;
-use crate::domain::{deletion, erasure};
-use crate::error::Result;
+use crate::domain::directory::{deletion, erasure};
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame =
-    &[("the deleted user", "id"), ("userName", "id"), ("externalId", "id"), ("the connection", "connectionId")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::DeletedUser, "id"), (Noun::Connection, "connectionId")],
+    fields: &[("userName", "id"), ("externalId", "id")],
+};
 
-/// An account that was deleted and can still come back, as the schema shows it.
+/// A deleted account that can still be restored, as the schema shows it.
 pub struct DeletedUser(pub deletion::Account);
 
 impl From<deletion::Account> for DeletedUser {
@@ -24,16 +28,16 @@ impl From<deletion::Account> for DeletedUser {
     }
 }
 
-/// An account that was deleted and can still come back: `userRestore` takes its id.
+/// A deleted account that can still be restored: `userRestore` takes its id.
 #[Object]
 impl DeletedUser {
-    /// The global id that the account had, and has again if it comes back.
+    /// The account's global id, which is the same after it is restored.
     #[graphql(directive = requires::apply(None))]
     async fn id(&self) -> ID {
-        page::global(Kind::User, self.0.id)
+        relay::global_id(NodeKind::User, self.0.id)
     }
 
-    /// The name it signed in with.
+    /// The user name that the account had.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn user_name(&self) -> &str {
         &self.0.user_name
@@ -45,11 +49,11 @@ impl DeletedUser {
         self.0.display_name.as_deref()
     }
 
-    /// The connection that owned it; null if nobody did, or the connection is gone.
+    /// The connection that owned it; null if none did, and after the connection was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
-        Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// When it was deleted.
@@ -58,55 +62,60 @@ impl DeletedUser {
         self.0.deleted_at
     }
 
-    /// When its personal data is erased for good; null if nobody has decided that.
+    /// When its personal data will be erased for good; null if no erasure is planned.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn purge_after(&self) -> Option<DateTime<Utc>> {
         self.0.purge_after
     }
 }
 
-/// A deletion of everybody who came through SCIM, while it runs.
+/// The progress of a running `provisionedUsersDelete`.
 #[derive(SimpleObject)]
 pub struct RunningDeletion {
-    /// How many accounts it has dealt with.
+    /// How many accounts have been processed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     done: i32,
-    /// How many there are in all; null while they are being counted.
+    /// How many accounts there are to process; null while they are being counted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     total: Option<i32>,
 }
 
-impl From<deletion::Progress> for RunningDeletion {
-    fn from(progress: deletion::Progress) -> Self {
-        Self { done: page::count(progress.done), total: progress.total.map(page::count) }
+impl From<deletion::DeletionProgress> for RunningDeletion {
+    fn from(progress: deletion::DeletionProgress) -> Self {
+        Self {
+            done: relay::to_graphql_int(progress.done),
+            total: progress.total.map(relay::to_graphql_int),
+        }
     }
 }
 
-/// Which account to bring back.
+/// The account to restore.
 #[derive(InputObject)]
 pub struct UserRestoreInput {
-    /// The global id that the account had, and has again.
+    /// The global id of the deleted account.
     id: ID,
 }
 
-/// Whose personal data to erase.
+/// The deleted account whose personal data to erase.
 #[derive(InputObject)]
 pub struct UserPurgeInput {
-    /// The global id that the deleted account had.
+    /// The global id of the deleted account.
     id: ID,
 }
 
-/// Everybody who came through SCIM.
+/// The accounts to delete, all of which came through SCIM, and their number.
 #[derive(InputObject)]
 pub struct ProvisionedUsersDeleteInput {
-    /// How many live accounts came through SCIM, as the overview shows it, break-glass accounts included: proof that
-    /// whoever asks knows what goes.
+    /// How many live accounts came through SCIM, as the overview shows it, break-glass accounts
+    /// included. The mutation is refused if the number is another, to prove that the caller knows
+    /// what will be deleted.
     confirm_count: i32,
-    /// Only the accounts of this connection; the count is of these.
+    /// The global id of a connection: only its accounts are deleted, and `confirmCount` is their
+    /// number. Left out = the accounts of all connections.
     connection_id: Option<ID>,
 }
 
-/// What became of an erasure.
+/// The result of `userPurge`.
 #[derive(SimpleObject)]
 pub struct UserPurgePayload {
     /// The global id that the account had; null if there were mistakes.
@@ -117,13 +126,13 @@ pub struct UserPurgePayload {
     user_errors: Vec<UserError>,
 }
 
-/// What became of everybody who came through SCIM.
+/// The result of `provisionedUsersDelete`.
 #[derive(SimpleObject)]
 pub struct ProvisionedUsersDeletePayload {
-    /// How many accounts are gone; null if there were mistakes.
+    /// How many accounts were deleted; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     deleted_count: Option<i32>,
-    /// How many break-glass accounts were left alone; null if there were mistakes.
+    /// How many break-glass accounts were kept; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     protected_count: Option<i32>,
     /// Mistakes in the input; empty if it was done.
@@ -136,53 +145,60 @@ pub struct DeletionMutation;
 
 #[Object]
 impl DeletionMutation {
-    /// Brings back a deleted account that was not purged yet, under its own id. Its memberships and grants do not come
-    /// back. Refused while somebody else bears its user name.
+    /// Restores a deleted account that was not purged yet, under its own id. Its memberships and
+    /// grants are not restored. Refused while another account has its user name or external id.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn user_restore(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserRestoreInput,
     ) -> Result<Option<UserPayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::User, &input.id, "the deleted user");
-        let done = async { deletion::restore(cx, id?).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::User, &input.id, Noun::DeletedUser);
+        let done = async { deletion::restore_user(cx, id?).await }.await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(UserPayload { user: done.map(Into::into), user_errors }))
     }
 
-    /// Erases a deleted account's personal data for good; its history stays, by its id alone. There is no way back.
+    /// Erases a deleted account's personal data for good; its history stays, under its id only.
+    /// This cannot be undone.
     #[graphql(directive = requires::apply(Some(Permission::DeleteAll)))]
     async fn user_purge(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserPurgeInput,
     ) -> Result<Option<UserPurgePayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::User, &input.id, "the deleted user");
-        let done = async { erasure::purge(cx, id?).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::User, &input.id, Noun::DeletedUser);
+        let done = async { erasure::purge_user(cx, id?).await }.await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(UserPurgePayload { purged_user_id: done.map(|()| input.id), user_errors }))
     }
 
-    /// Deletes every account that came through SCIM and erases its personal data at once. There is no way back but a
-    /// fresh sync from the identity provider: confirm with its administrator first. Accounts made by hand and
-    /// break-glass accounts stay. It runs once at a time, and goes on if the caller hangs up.
+    /// Deletes every account that came through SCIM and erases its personal data at once. This
+    /// cannot be undone; only a new sync from the identity provider creates the accounts again, so
+    /// agree with its administrator first. Accounts created by hand and break-glass accounts stay.
+    /// One such deletion runs at a time in an organization, and it goes on if the client
+    /// disconnects.
     #[graphql(directive = requires::apply(Some(Permission::DeleteAll)))]
     async fn provisioned_users_delete(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whom, and how many they are.")] input: ProvisionedUsersDeleteInput,
+        #[graphql(desc = "The accounts to delete, and their number.")]
+        input: ProvisionedUsersDeleteInput,
     ) -> Result<Option<ProvisionedUsersDeletePayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let connection =
-                input.connection_id.map(|id| page::id(Kind::IdentitySource, &id, "the connection")).transpose()?;
-            deletion::delete_all(cx, connection, i64::from(input.confirm_count)).await
+            let connection = input
+                .connection_id
+                .map(|id| relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection))
+                .transpose()?;
+            deletion::delete_provisioned_users(cx, connection, i64::from(input.confirm_count)).await
         };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
-        let (deleted_count, protected_count) =
-            done.map(|done| (page::count(done.count), page::count(done.protected))).unzip();
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
+        let (deleted_count, protected_count) = done
+            .map(|done| (relay::to_graphql_int(done.count), relay::to_graphql_int(done.protected)))
+            .unzip();
         Ok(Some(ProvisionedUsersDeletePayload { deleted_count, protected_count, user_errors }))
     }
 }

@@ -3,13 +3,15 @@
 use async_graphql::{Enum, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
+use super::permission::{Permission, requires};
 use super::request_log::RequestLogEntry;
-use crate::domain::checkup::{Check, Checkup, Step};
+use crate::domain::connection::diagnostics::{
+    ConnectionDiagnosis, DiagnosticCheck, DiagnosticStep,
+};
 
-/// What is looked at, in this order.
+/// The checks of a connection, in this order.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "Check")]
+#[graphql(remote = "DiagnosticCheck")]
 pub enum ConnectionCheck {
     /// The installation and the organization's integration mode allow SCIM.
     Available,
@@ -17,33 +19,34 @@ pub enum ConnectionCheck {
     Enabled,
     /// The connection is active.
     Active,
-    /// There is a token that opens it.
+    /// The connection has a SCIM token that is neither expired nor revoked.
     Token,
-    /// The identity provider has called.
+    /// The identity provider has sent a request.
     Heard,
-    /// Nothing has failed in the last day.
+    /// No request failed in the last 24 hours. For a connection that reads a source: the last sync
+    /// run did not fail.
     Untroubled,
 }
 
-/// What was found at one step.
+/// The result of one check.
 #[derive(SimpleObject)]
 pub struct ConnectionTestStep {
-    /// What was looked at.
+    /// Which check it is.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     check: ConnectionCheck,
-    /// Whether it is as it should be.
+    /// Whether the check passed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     ok: bool,
-    /// What was found, in words for people.
+    /// What the check found, in words for people.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     finding: String,
-    /// What to do, in words for people; null where nothing has to be done.
+    /// What to do next, in words for people; null if nothing has to be done.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
 }
 
-impl From<Step> for ConnectionTestStep {
-    fn from(step: Step) -> Self {
+impl From<DiagnosticStep> for ConnectionTestStep {
+    fn from(step: DiagnosticStep) -> Self {
         Self { check: step.check.into(), ok: step.ok, finding: step.finding, next_step: step.next }
     }
 }
@@ -51,22 +54,23 @@ impl From<Step> for ConnectionTestStep {
 /// Whether a connection works, and what to do if not.
 #[derive(SimpleObject)]
 pub struct ConnectionTest {
-    /// Whether every step is as it should be.
+    /// Whether every check passed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     ok: bool,
-    /// Every step, also behind one that failed.
+    /// The result of every check, also of those after one that failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     steps: Vec<ConnectionTestStep>,
-    /// When the last live token ends; null if there is none, or one that never ends.
+    /// When the last valid token ends; null if there is none, or if one never ends.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     token_expires_at: Option<DateTime<Utc>>,
-    /// What failed in the last day, the latest kinds first; at most five.
+    /// Requests that failed in the last 24 hours, one entry for each kind, the latest first; at
+    /// most five.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     recent_failures: Vec<RequestLogEntry>,
 }
 
-impl From<Checkup> for ConnectionTest {
-    fn from(checkup: Checkup) -> Self {
+impl From<ConnectionDiagnosis> for ConnectionTest {
+    fn from(checkup: ConnectionDiagnosis) -> Self {
         Self {
             ok: checkup.steps.iter().all(|step| step.ok),
             steps: checkup.steps.into_iter().map(Into::into).collect(),

@@ -1,4 +1,5 @@
-//! The ledger, for reading: every change ever made, with who made it and the values before and after.
+//! The ledger, for reading: every change ever made, with who made it and the values before and
+//! after.
 
 use async_graphql::{Enum, ID, InputObject, Object, SimpleObject};
 use base64::Engine;
@@ -7,10 +8,11 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::auth::{Permission, requires};
-use super::page::{self, Kind, Long};
+use super::permission::{Permission, requires};
 use super::viewer::ActorKind;
-use crate::domain::event;
+use crate::domain::audit::event;
+use crate::graphql::relay;
+use crate::graphql::relay::{Long, NodeKind};
 
 /// What a change is about.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,28 +35,28 @@ pub enum SubjectKind {
     RoleMapping,
     /// A direct grant of a role.
     RoleGrant,
-    /// Who holds what, changed by several edits at once.
+    /// Which account holds which role, changed by several edits at once (`accessApply`).
     Access,
-    /// A preview of such a change.
+    /// A preview of such a change (`accessPreview`).
     AccessPreview,
     /// A schema that the organization added.
     SchemaExtension,
-    /// Operations that were handed in together.
+    /// A bulk job: operations that a client uploaded together.
     BulkJob,
     /// A write that was refused or failed.
     Failure,
-    /// A run that reads a connection's source.
+    /// A sync run: one reading of a connection's source.
     SyncRun,
     /// A comparison of a connection with what its identity provider says.
     Reconciliation,
     /// A difference that such a comparison found.
     Finding,
-    /// Something that this version of the schema has no name for.
+    /// A subject that this version of the schema has no name for.
     Other,
 }
 
 impl SubjectKind {
-    fn named(name: &str) -> Self {
+    fn from_ledger_name(name: &str) -> Self {
         match name {
             "organization" => Self::Organization,
             "connection" => Self::Connection,
@@ -77,55 +79,57 @@ impl SubjectKind {
         }
     }
 
-    fn node(self) -> Option<Kind> {
+    fn node_kind(self) -> Option<NodeKind> {
         Some(match self {
-            Self::Organization => Kind::Organization,
-            Self::Connection => Kind::IdentitySource,
-            Self::ScimToken => Kind::ScimToken,
-            Self::ApiKey => Kind::ApiKey,
-            Self::User => Kind::User,
-            Self::Group => Kind::Group,
-            Self::Role => Kind::Role,
-            Self::RoleMapping => Kind::RoleMapping,
-            Self::RoleGrant => Kind::RoleGrant,
-            Self::AccessPreview => Kind::AccessPreview,
-            Self::SchemaExtension => Kind::SchemaExtension,
-            Self::BulkJob => Kind::BulkJob,
-            Self::Failure => Kind::Failure,
-            Self::SyncRun => Kind::SyncRun,
-            Self::Reconciliation => Kind::Reconciliation,
-            Self::Finding => Kind::Finding,
+            Self::Organization => NodeKind::Organization,
+            Self::Connection => NodeKind::IdentitySource,
+            Self::ScimToken => NodeKind::ScimToken,
+            Self::ApiKey => NodeKind::ApiKey,
+            Self::User => NodeKind::User,
+            Self::Group => NodeKind::Group,
+            Self::Role => NodeKind::Role,
+            Self::RoleMapping => NodeKind::RoleMapping,
+            Self::RoleGrant => NodeKind::RoleGrant,
+            Self::AccessPreview => NodeKind::AccessPreview,
+            Self::SchemaExtension => NodeKind::SchemaExtension,
+            Self::BulkJob => NodeKind::BulkJob,
+            Self::Failure => NodeKind::Failure,
+            Self::SyncRun => NodeKind::SyncRun,
+            Self::Reconciliation => NodeKind::Reconciliation,
+            Self::Finding => NodeKind::Finding,
             Self::Access | Self::Other => return None,
         })
     }
 }
 
 /// A row of the ledger as the schema shows it.
-pub struct Event(pub event::Event);
+pub struct EventObject(pub event::Event);
 
-impl From<event::Event> for Event {
+impl From<event::Event> for EventObject {
     fn from(row: event::Event) -> Self {
         Self(row)
     }
 }
 
-/// One change: who made it, when, to what, and the values before and after. Rows are chained by hashes, so that an
-/// altered or missing row shows.
-#[Object]
-impl Event {
+/// One change: who made it, when, to what, and the values before and after. Events are chained by
+/// hashes, so that an altered or missing event is detected.
+#[Object(name = "Event")]
+impl EventObject {
     /// The event's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::Event, self.0.id)
+        relay::global_id(NodeKind::Event, self.0.id)
     }
 
-    /// Its place in the organization's chain, without gaps; null for the moment until it is sealed.
+    /// The event's number in the organization's chain, without gaps; null until the event is
+    /// sealed, shortly after the change.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn seq(&self) -> Option<Long> {
         self.0.seq.map(Long)
     }
 
-    /// Its place among all events of the installation; grows, with gaps.
+    /// The event's number among all events of the installation; it grows from event to event, with
+    /// gaps.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn pos(&self) -> Long {
         Long(self.0.pos)
@@ -146,7 +150,11 @@ impl Event {
     /// Who made the change.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn actor(&self) -> EventActor {
-        EventActor::of(&self.0.actor_kind, self.0.actor_id.as_deref(), &self.0.actor_name)
+        EventActor::from_ledger_columns(
+            &self.0.actor_kind,
+            self.0.actor_id.as_deref(),
+            &self.0.actor_name,
+        )
     }
 
     /// What was done, as `noun.verb`, for example `user.suspended`.
@@ -155,43 +163,46 @@ impl Event {
         &self.0.action
     }
 
-    /// What kind of thing it was done to.
+    /// The kind of the subject, which is what was changed.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn subject_kind(&self) -> SubjectKind {
-        SubjectKind::named(&self.0.subject_kind)
+        SubjectKind::from_ledger_name(&self.0.subject_kind)
     }
 
-    /// The global id of the thing it was done to, which may be gone by now; null where it was done to many at once,
-    /// whose ids are among the values.
+    /// The global id of the subject, which may have been deleted since. Null if the change had many
+    /// subjects, whose ids are then among the values, and for the kinds `ACCESS` and `OTHER`.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn subject_id(&self) -> Option<ID> {
-        // The nil id stands for many.
-        let kind = SubjectKind::named(&self.0.subject_kind).node().filter(|_| !self.0.subject_id.is_nil());
-        kind.map(|kind| page::global(kind, self.0.subject_id))
+        // The nil id stands for many subjects.
+        let kind = SubjectKind::from_ledger_name(&self.0.subject_kind)
+            .node_kind()
+            .filter(|_| !self.0.subject_id.is_nil());
+        kind.map(|kind| relay::global_id(kind, self.0.subject_id))
     }
 
-    /// The global id of the connection that owns the thing; null for what was made by hand.
+    /// The global id of the connection that owns the subject; null if none does.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn connection_id(&self) -> Option<ID> {
-        self.0.connection_id.map(|id| page::global(Kind::IdentitySource, id))
+        self.0.connection_id.map(|id| relay::global_id(NodeKind::IdentitySource, id))
     }
 
-    /// The id of the request, as in the header `X-Request-Id` of its answer.
+    /// The id of the request, as in the header `X-Request-Id` of its response.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn request_id(&self) -> Uuid {
         self.0.request_id
     }
 
-    /// The values before the change, only those that changed. Null for what began, and after an erasure.
+    /// The values before the change, only those that changed. Null if the subject was created, and
+    /// after an erasure.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn before(&self) -> Option<Value> {
-        event::values(&self.0).0
+        event::event_values(&self.0).0
     }
 
-    /// The values after the change. Null for what ended, and after an erasure.
+    /// The values after the change. Null if the subject was deleted or ended, and after an erasure.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn after(&self) -> Option<Value> {
-        event::values(&self.0).1
+        event::event_values(&self.0).1
     }
 
     /// The hash that chains this event to the one before, in base64; null until it is sealed.
@@ -201,14 +212,14 @@ impl Event {
     }
 }
 
-/// Who made a change, as it was known then.
+/// The actor of a change, as it was known at that time.
 #[derive(SimpleObject)]
 pub struct EventActor {
     /// What kind of actor.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     kind: ActorKind,
-    /// The global id of a connection or an API key; of a person, the subject that its issuer names; null for
-    /// rolecall itself.
+    /// Of a connection or an API key, its global id; of a person, the subject of the token, as its
+    /// issuer names it; null for rolecall itself.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     id: Option<ID>,
     /// Its name at that time.
@@ -217,52 +228,55 @@ pub struct EventActor {
 }
 
 impl EventActor {
-    /// The actor that the ledger names so.
-    pub fn of(kind: &str, id: Option<&str>, name: &str) -> Self {
-        let kind = ActorKind::named(kind);
+    /// The actor, from its columns in the ledger.
+    pub fn from_ledger_columns(kind: &str, id: Option<&str>, name: &str) -> Self {
+        let kind = ActorKind::from_ledger_name(kind);
         let node = match kind {
-            ActorKind::Connection => Some(Kind::IdentitySource),
-            ActorKind::ApiKey => Some(Kind::ApiKey),
+            ActorKind::Connection => Some(NodeKind::IdentitySource),
+            ActorKind::ApiKey => Some(NodeKind::ApiKey),
             ActorKind::Person | ActorKind::System => None,
         };
         let id = id.map(|id| match (node, Uuid::try_parse(id)) {
-            (Some(node), Ok(id)) => page::global(node, id),
+            (Some(node), Ok(id)) => relay::global_id(node, id),
             _ => ID(id.to_owned()),
         });
         Self { kind, id, name: name.to_owned() }
     }
 }
 
-/// Which events are wanted: those that match all that is given.
+/// Selects events: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct EventFilter {
-    /// Exactly this action, for example `user.suspended`.
+    /// Events with exactly this action, for example `user.suspended`.
     action: Option<String>,
-    /// Done to the thing with this global id.
+    /// Events about the subject with this global id.
     subject_id: Option<ID>,
-    /// Done to something that this connection owns.
+    /// Events about subjects that the connection with this global id owns.
     connection_id: Option<ID>,
-    /// Made by this actor: the global id of a connection or an API key, or the subject of a person.
+    /// Events of this actor: the global id of a connection or an API key, or the subject of a
+    /// person's token.
     actor_id: Option<ID>,
-    /// Made from this instant on.
+    /// Events at this instant or later.
     since: Option<DateTime<Utc>>,
-    /// Made before this instant.
+    /// Events before this instant.
     until: Option<DateTime<Utc>>,
 }
 
 impl EventFilter {
-    /// The filter in the domain's words; none if nothing can match it.
-    pub fn compile(self) -> Option<event::Which> {
+    /// The filter as the domain takes it; none if nothing can match it.
+    pub fn into_domain_filter(self) -> Option<event::LedgerFilter> {
         let subject = match self.subject_id {
-            Some(id) => Some(page::parse(&id)?.1),
+            Some(id) => Some(relay::parse_global_id(&id)?.1),
             None => None,
         };
         let connection = match self.connection_id {
-            Some(id) => Some(page::id_of(Kind::IdentitySource, &id)?),
+            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
             None => None,
         };
-        let actor = self.actor_id.map(|id| page::parse(&id).map_or(id.0, |(_, id)| id.to_string()));
-        Some(event::Which {
+        let actor = self
+            .actor_id
+            .map(|id| relay::parse_global_id(&id).map_or(id.0, |(_, id)| id.to_string()));
+        Some(event::LedgerFilter {
             action: self.action,
             subject,
             connection,

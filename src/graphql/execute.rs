@@ -1,5 +1,5 @@
-//! One operation on its way, whichever transport brought it: what was asked, what of it is refused unseen, and what
-//! comes of it. What must never enter: how an answer travels.
+//! The execution of one operation, for every transport: its request, the checks before anything is
+//! run, and its responses. What must never enter: how a response is sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,77 +7,94 @@ use std::time::Duration;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+    DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+    SelectionSet,
 };
-use async_graphql::{ErrorExtensionValues, Positioned, Request, Response, ServerError, Value, Variables};
+use async_graphql::{
+    ErrorExtensionValues, Positioned, Request, Response, ServerError, Value, Variables,
+};
 use axum::http::StatusCode;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Data, json};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 use uuid::Uuid;
 
-use super::auth::{self, Caller};
-use super::budget::Balance;
-use super::limits::{self, Cost, Excess};
-use super::{Door, loaders, needs, open_schema, page, replay, schema};
-use crate::context::within;
+use super::auth::ApiCaller;
+use super::document_limits::{self, DocumentCost, DocumentRefusal};
+use crate::context::run_within;
 use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::graphql::{GraphqlState, idempotency, loaders, permission, relay, schema};
 
 /// Longest time that a query or a mutation may take.
-const MAX_TIME: Duration = Duration::from_secs(15);
-/// Validation may find a mistake in every field; a person reads the first few.
-const MAX_ERRORS: usize = 20;
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
+/// Validation may find a mistake in every field; a reader needs only the first few.
+const MAX_VALIDATION_ERRORS: usize = 20;
 
-/// A request that is answered without running anything.
+/// The error of a request for which nothing was run.
 #[derive(Debug)]
-pub struct Fault {
+pub struct RequestError {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,
-    /// The methods that would do, where the method is what is wrong.
+    /// The methods for the header `Allow`, if the method was wrong.
     pub allow: Option<&'static str>,
-    /// Seconds to wait.
+    /// Seconds to wait before the next attempt.
     pub retry_after: Option<u64>,
     pub position: Option<async_graphql::Pos>,
 }
 
-impl Fault {
+impl RequestError {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), allow: None, retry_after: None, position: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            allow: None,
+            retry_after: None,
+            position: None,
+        }
     }
 
     /// Not a well-formed GraphQL-over-HTTP request.
-    pub fn bad(message: impl Into<String>) -> Self {
+    pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BAD_USER_INPUT", message)
     }
 
-    /// An error of the domain that leaves nothing to run.
-    pub fn of(error: &Error, request_id: Uuid) -> Self {
-        let (code, message) = page::words(error, request_id);
+    /// An error of the domain because of which nothing was run.
+    pub fn from_error(error: &Error, request_id: Uuid) -> Self {
+        let (code, message) = relay::public_message(error, request_id);
         let status = match error {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,
             Error::Held { .. } => StatusCode::CONFLICT,
-            Error::Busy(_) | Error::Unavailable(_) | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Busy(_) | Error::Unavailable(_) | Error::OutcomeUnknown { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let retry_after = match error {
             Error::Busy(_) => Some(1),
-            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => {
+                Some(UNAVAILABLE_RETRY_AFTER_SECONDS)
+            }
             _ => None,
         };
         Self { retry_after, ..Self::new(status, code, message) }
     }
 
-    /// More than one caller may have.
-    pub fn limited(message: impl Into<String>, seconds: u64) -> Self {
-        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message) }
+    /// The caller exceeds what one caller may use.
+    pub fn rate_limited(message: impl Into<String>, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
+        }
     }
 
-    /// The entry of `errors`.
+    /// The fault as an entry of `errors`.
     pub fn to_json(&self, request_id: Uuid) -> Data {
         let mut error = json!({ "message": self.message, "extensions": { "code": self.code } });
         if let Some(position) = self.position {
@@ -93,7 +110,7 @@ impl Fault {
     }
 }
 
-/// Whether a code says that the document is at fault, in a request that is well formed.
+/// Whether a code is about the document of a request that is well formed.
 pub fn is_about_document(code: &str) -> bool {
     matches!(
         code,
@@ -108,78 +125,88 @@ pub fn is_about_document(code: &str) -> bool {
     )
 }
 
-impl From<Excess> for Fault {
-    fn from(excess: Excess) -> Self {
+impl From<DocumentRefusal> for RequestError {
+    fn from(excess: DocumentRefusal) -> Self {
         match excess {
-            Excess::TooComplex(message) => Self::new(StatusCode::BAD_REQUEST, "QUERY_TOO_COMPLEX", message),
-            Excess::Invalid(message) => invalid(message),
+            DocumentRefusal::TooComplex(message) => {
+                Self::new(StatusCode::BAD_REQUEST, "QUERY_TOO_COMPLEX", message)
+            }
+            DocumentRefusal::Invalid(message) => validation_error(message),
         }
     }
 }
 
-/// A document that cannot be run.
-fn invalid(message: impl Into<String>) -> Fault {
-    Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message)
+/// The error for a document that is not valid.
+fn validation_error(message: impl Into<String>) -> RequestError {
+    RequestError::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message)
 }
 
-/// What a well-formed request carries.
+/// The parameters of a well-formed request.
 #[derive(Debug)]
-pub struct Ask {
+pub struct GraphqlRequest {
     query: Option<String>,
-    /// What the document is called where it is not sent, or to be remembered: its SHA-256.
+    /// The SHA-256 of the document: sent instead of it, or with it, so that the server remembers
+    /// it.
     hash: Option<String>,
     operation_name: Option<String>,
     variables: Variables,
-    /// What a repeat of the same mutation is known by.
+    /// The idempotency key of a mutation.
     key: Option<String>,
 }
 
-impl Ask {
-    /// GraphQL over HTTP, section "Request parameters".
+impl GraphqlRequest {
+    /// Parses the request parameters (GraphQL over HTTP, section "Request parameters").
     ///
     /// # Errors
-    /// A [`Fault`] for anything else.
-    pub fn of(mut body: Map<String, Data>) -> Result<Self, Fault> {
+    /// A [`RequestError`] if they are not well formed.
+    pub fn from_body(mut body: Map<String, Data>) -> Result<Self, RequestError> {
         if body.values().any(has_nul) {
-            return Err(Fault::bad("strings must not contain the character NUL"));
+            return Err(RequestError::bad_request("strings must not contain the character NUL"));
         }
         let query = match body.remove("query") {
             Some(Data::String(query)) => Some(query),
             Some(Data::Null) | None => None,
-            Some(_) => return Err(Fault::bad("query must be a string")),
+            Some(_) => return Err(RequestError::bad_request("query must be a string")),
         };
         let operation_name = match body.remove("operationName") {
             Some(Data::String(name)) if !name.is_empty() => Some(name),
             Some(Data::String(_) | Data::Null) | None => None,
-            Some(_) => return Err(Fault::bad("operationName must be a string")),
+            Some(_) => return Err(RequestError::bad_request("operationName must be a string")),
         };
         let variables = match body.remove("variables") {
             Some(variables @ Data::Object(_)) => Variables::from_json(variables),
             Some(Data::Null) | None => Variables::default(),
-            Some(_) => return Err(Fault::bad("variables must be an object")),
+            Some(_) => return Err(RequestError::bad_request("variables must be an object")),
         };
         let extensions = match body.remove("extensions") {
             Some(Data::Object(extensions)) => extensions,
             Some(Data::Null) | None => Map::new(),
-            Some(_) => return Err(Fault::bad("extensions must be an object")),
+            Some(_) => return Err(RequestError::bad_request("extensions must be an object")),
         };
-        let hash = named(extensions.get("persistedQuery"), body.get("documentId"))?;
+        let hash = parse_document_hash(extensions.get("persistedQuery"), body.get("documentId"))?;
         let key = match extensions.get("idempotencyKey") {
             None | Some(Data::Null) => None,
-            Some(key) => Some(replay::key(key.as_str().unwrap_or_default())?),
+            Some(key) => Some(idempotency::parse_key(key.as_str().unwrap_or_default())?),
         };
         Ok(Self { query, hash, operation_name, variables, key })
     }
 
-    /// The same with a key that came beside it, if one did.
-    pub fn keyed(self, key: Option<String>) -> Self {
+    /// The same request with the idempotency key of a header, if there is one; it precedes that of
+    /// the body.
+    pub fn with_idempotency_key(self, key: Option<String>) -> Self {
         Self { key: key.or(self.key), ..self }
     }
 }
 
-/// The hash that names a document: in Apollo's extension, or in the specification's appendix "Persisted Documents".
-fn named(extension: Option<&Data>, document_id: Option<&Data>) -> Result<Option<String>, Fault> {
-    let unsupported = |message| Fault::new(StatusCode::BAD_REQUEST, "PERSISTED_QUERY_NOT_SUPPORTED", message);
+/// The hash that names a document: in Apollo's extension, or in the specification's appendix
+/// "Persisted Documents".
+fn parse_document_hash(
+    extension: Option<&Data>,
+    document_id: Option<&Data>,
+) -> Result<Option<String>, RequestError> {
+    let unsupported = |message| {
+        RequestError::new(StatusCode::BAD_REQUEST, "PERSISTED_QUERY_NOT_SUPPORTED", message)
+    };
     if let Some(extension) = extension.filter(|extension| !extension.is_null()) {
         return match (extension["version"].as_i64(), extension["sha256Hash"].as_str()) {
             (Some(1), Some(hash)) => Ok(Some(hash.to_owned())),
@@ -192,216 +219,235 @@ fn named(extension: Option<&Data>, document_id: Option<&Data>) -> Result<Option<
             Some(hash) => Ok(Some(hash.to_owned())),
             None => Err(unsupported("documentId must begin with \"sha256:\"")),
         },
-        Some(_) => Err(Fault::bad("documentId must be a string")),
+        Some(_) => Err(RequestError::bad_request("documentId must be a string")),
     }
 }
 
-/// PostgreSQL cannot hold NUL in text. The depth of `value` is bounded by the parser of JSON.
+/// PostgreSQL cannot store NUL in text. The parser of JSON bounds the depth of `value`.
 pub fn has_nul(value: &Data) -> bool {
     match value {
         Data::String(text) => text.contains('\0'),
         Data::Array(values) => values.iter().any(has_nul),
-        Data::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Data::Object(fields) => {
+            fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value))
+        }
         _ => false,
     }
 }
 
-/// An operation that may be run: read, judged, and with all that it needs.
-pub struct Operation {
+/// An operation that passed the checks, with all that it needs to be run.
+pub struct PreparedOperation {
     pub kind: OperationType,
     request: Request,
     request_id: Uuid,
-    /// None = it was paid for otherwise.
-    payer: Option<Payer>,
-    /// The key by which a repeat of a mutation is known, and whose it is.
-    keyed: Option<(String, Caller)>,
-    /// What a query is made of that need not be asked about field by field.
-    open: Option<Again>,
+    /// None = the cost was charged elsewhere.
+    payer: Option<OperationPayer>,
+    /// The idempotency key of a mutation, and its caller.
+    keyed: Option<(String, ApiCaller)>,
 }
 
-/// All that a request is made of, to run it once more. Of the document the text alone: it is parsed again only after
-/// something went wrong.
-struct Again {
-    text: Arc<str>,
-    name: Option<String>,
-    variables: Variables,
-    cost: Cost,
-    balance: Option<Balance>,
-    caller: Caller,
-}
-
-impl Again {
-    fn request(&self) -> Request {
-        let mut request = Request::new(&*self.text).variables(self.variables.clone()).data(self.cost);
-        if let Some(balance) = self.balance {
-            request = request.data(balance);
-        }
-        if let Some(name) = &self.name {
-            request = request.operation_name(name);
-        }
-        loaders::attach(request, &self.caller.cx).data(self.caller.clone())
-    }
-}
-
-/// Who pays for an operation, and what each answer of it costs.
-struct Payer {
-    door: Arc<Door>,
+/// The caller that pays for an operation, and the cost of each of its responses.
+struct OperationPayer {
+    door: Arc<GraphqlState>,
     principal: String,
     cost: u64,
 }
 
-/// What came of an operation. A status other than 200 says that nothing was run.
-pub type Answer = Result<Reply, Fault>;
+/// The result of an operation. A status other than 200 means that nothing was run.
+pub type ExecutionResult = Result<OperationResponse, RequestError>;
 
-/// An answer's body, and whether it was given before.
+/// A response, and whether it repeats the response to an earlier request with the same key.
 #[derive(Debug)]
-pub struct Reply {
+pub struct OperationResponse {
     pub status: StatusCode,
-    pub body: Body,
+    pub body: ResponseBody,
     pub replayed: bool,
 }
 
-/// What an answer says (GraphQL specification, section 7.1). The data are written as they are: a copy of them as JSON
-/// would cost as much as a tenth of making them.
+/// The body of a response (GraphQL specification, section 7.1). The data are serialized as they
+/// are: to copy them to JSON values would cost a tenth of what it costs to produce them.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Body {
+pub struct ResponseBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Data>,
-    /// None = nothing was run; null = nothing came of it.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "there")]
+    /// None = nothing was run; null = the operation was run and failed as a whole.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "deserialize_present")]
     pub data: Option<Value>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extensions: BTreeMap<String, Value>,
 }
 
-impl Body {
-    /// An answer without data.
-    pub fn error(error: Data) -> Self {
+impl ResponseBody {
+    /// A response without data.
+    pub fn from_error(error: Data) -> Self {
         Self { errors: vec![error], ..Self::default() }
     }
 
-    /// Whether an operation was run, no root field has a value, and a database that cannot be used is why.
-    pub fn met_outage(&self) -> bool {
+    /// Whether an operation was run, but no root field has a value, because the database was
+    /// unavailable.
+    pub fn is_database_outage(&self) -> bool {
         let empty = match &self.data {
             Some(Value::Object(fields)) => fields.values().all(|value| *value == Value::Null),
             Some(value) => *value == Value::Null,
             None => false,
         };
-        let codes = self.errors.iter().filter_map(|error| error.pointer("/extensions/code").and_then(Data::as_str));
+        let codes = self
+            .errors
+            .iter()
+            .filter_map(|error| error.pointer("/extensions/code").and_then(Data::as_str));
         empty && codes.into_iter().any(|code| matches!(code, "UNAVAILABLE" | "OUTCOME_UNKNOWN"))
     }
 
-    /// All of it as JSON.
+    /// The body as the library's type; only for an operation that was run.
+    pub fn into_response(self) -> Response {
+        let errors = self.errors.into_iter().map(parse_error).collect();
+        let mut response = Response::from_errors(errors);
+        response.data = self.data.unwrap_or_default();
+        response.extensions = self.extensions;
+        response
+    }
+
+    /// The body as JSON.
     pub fn to_json(&self) -> Data {
         serde_json::to_value(self).unwrap_or_default()
     }
 }
 
-/// A null that is there is not the same as nothing.
-fn there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+/// Tells a field that is null from one that is absent.
+fn deserialize_present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
-/// Judges what is asked before anything of it is run.
+/// Checks a request before anything of it is run.
 ///
 /// # Errors
-/// A [`Fault`] if nothing will be.
-pub fn prepare(door: &Arc<Door>, caller: Caller, ask: Ask) -> Result<Operation, Fault> {
+/// A [`RequestError`] if the request is refused.
+pub fn prepare_operation(
+    door: &Arc<GraphqlState>,
+    caller: ApiCaller,
+    ask: GraphqlRequest,
+) -> Result<PreparedOperation, RequestError> {
     let to_remember = ask.query.is_some() && ask.hash.is_some();
-    let text = door.documents.resolve(ask.query, ask.hash.as_deref())?;
-    limits::check_text(&text)?;
-    let mut document = parse_query(&*text).map_err(|error| Fault {
+    let text = door.documents.resolve_document(ask.query, ask.hash.as_deref())?;
+    document_limits::check_text(&text)?;
+    let mut document = parse_query(&*text).map_err(|error| RequestError {
         position: error.positions().next(),
-        ..Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_PARSE_FAILED", syntax(&error.to_string()))
+        ..RequestError::new(
+            StatusCode::BAD_REQUEST,
+            "GRAPHQL_PARSE_FAILED",
+            syntax_message(&error.to_string()),
+        )
     })?;
-    let cost = limits::check_document(&document, &ask.variables)?;
-    if cost.asks_for_schema() && !door.app.config.graphql.introspection {
-        let message = "this server does not tell its schema; it is published as schema.graphql";
-        return Err(Fault::new(StatusCode::BAD_REQUEST, "INTROSPECTION_DISABLED", message));
+    let cost = document_limits::check_document(&document, &ask.variables)?;
+    if cost.selects_schema() && !door.app.config.graphql.introspection {
+        let message = "introspection is turned off here; the schema is published as schema.graphql";
+        return Err(RequestError::new(StatusCode::BAD_REQUEST, "INTROSPECTION_DISABLED", message));
     }
     if to_remember {
-        door.documents.remember(&text);
+        door.documents.cache_document(&text);
     }
-    let operation = chosen(&document, ask.operation_name.as_deref())?;
-    provided(operation, &ask.variables)?;
+    let operation = select_operation(&document, ask.operation_name.as_deref())?;
+    check_variables(operation, &ask.variables)?;
     let kind = operation.ty;
     if kind == OperationType::Subscription {
-        let field = followed(&document, operation)?;
-        lay_bare(&mut document, ask.operation_name.as_deref(), field);
+        let field = find_subscription_field(&document, operation)?;
+        add_root_field(&mut document, ask.operation_name.as_deref(), field);
     }
-    let payer = Payer { door: door.clone(), principal: caller.principal(), cost: cost.total() };
-    let balance = door.budgets.take(&payer.principal, payer.cost)?;
+    let payer = OperationPayer {
+        door: door.clone(),
+        principal: caller.principal(),
+        cost: cost.total_cost(),
+    };
+    let balance = door.budgets.charge_cost(&payer.principal, payer.cost)?;
     let payer = Some(payer);
     let request_id = caller.cx.request_id;
-    let open = kind == OperationType::Query && {
-        let query = chosen(&document, ask.operation_name.as_deref())?;
-        needs::met(&document, query, &caller)
+    let allowed = kind == OperationType::Query && {
+        let query = select_operation(&document, ask.operation_name.as_deref())?;
+        permission::allows_query(&document, query, &caller)
     };
-    // To a subscription, which pays as it goes, the balance of its beginning means nothing.
+    // A subscription pays for each response, so the balance at its start says nothing.
     let balance = balance.filter(|_| kind != OperationType::Subscription);
-    let name = ask.operation_name.filter(|_| matches!(document.operations, DocumentOperations::Multiple(_)));
-    let keyed = ask.key.filter(|_| kind == OperationType::Mutation).map(|key| (key, caller.clone()));
-    let again = Again { text, name, variables: ask.variables, cost, balance, caller };
-    let mut request = again.request();
+    let name = ask
+        .operation_name
+        .filter(|_| matches!(document.operations, DocumentOperations::Multiple(_)));
+    let keyed =
+        ask.key.filter(|_| kind == OperationType::Mutation).map(|key| (key, caller.clone()));
+    let mut request = Request::new(&*text).variables(ask.variables).data(cost);
+    if let Some(balance) = balance {
+        request = request.data(balance);
+    }
+    if let Some(name) = name {
+        request = request.operation_name(name);
+    }
+    if allowed {
+        request = request.data(permission::QueryAllowed);
+    }
+    let mut request = loaders::attach_loaders(request, &caller.cx).data(caller);
     request.set_parsed_query(document);
-    Ok(Operation { kind, request, request_id, payer, keyed, open: open.then_some(again) })
+    Ok(PreparedOperation { kind, request, request_id, payer, keyed })
 }
 
-impl Operation {
-    /// An operation whose document is our own and known to be good.
-    pub fn own(caller: Caller, document: &str, variables: Variables) -> Self {
+impl PreparedOperation {
+    /// An operation with a document of rolecall's own, which is known to be valid.
+    pub fn from_own_document(caller: ApiCaller, document: &str, variables: Variables) -> Self {
         let request_id = caller.cx.request_id;
-        let request = Request::new(document).variables(variables).data(Cost::default());
-        let request = loaders::attach(request, &caller.cx).data(caller);
-        Self { kind: OperationType::Mutation, request, request_id, payer: None, keyed: None, open: None }
+        let request = Request::new(document).variables(variables).data(DocumentCost::default());
+        let request = loaders::attach_loaders(request, &caller.cx).data(caller);
+        Self { kind: OperationType::Mutation, request, request_id, payer: None, keyed: None }
     }
 
-    /// What is asked, to tell one request from another.
-    pub fn text(&self) -> String {
+    /// The request as a text, to compare it with other requests.
+    pub fn comparison_text(&self) -> String {
         let name = self.request.operation_name.as_deref().unwrap_or_default();
         let variables = serde_json::to_string(&self.request.variables).unwrap_or_default();
         format!("{name}\0{}\0{variables}", self.request.query)
     }
 
-    /// Gives the resolvers something to see.
-    pub fn attach(&mut self, data: impl std::any::Any + Send + Sync) {
+    /// Adds data that resolvers can read.
+    pub fn attach_data(&mut self, data: impl std::any::Any + Send + Sync) {
         self.request.data.insert(data);
     }
 
-    /// Runs a query or a mutation, one that has a key once.
-    pub async fn run(mut self) -> Answer {
+    /// Runs a query or a mutation; one with an idempotency key is run only once.
+    pub async fn run_with_key(mut self) -> ExecutionResult {
         match self.keyed.take() {
-            Some((key, caller)) => replay::once(self, caller, &key).await,
-            None => self.execute().await,
+            Some((key, caller)) => idempotency::run_once(self, caller, &key).await,
+            None => self.run_without_key().await,
         }
     }
 
-    /// Runs a query or a mutation, whatever key it has.
-    pub async fn execute(self) -> Answer {
-        let Self { kind, request, request_id, open, .. } = self;
-        let Some(response) = within(MAX_TIME, executed(request, open)).await else {
-            count("busy");
+    /// Runs a query or a mutation without regard to its idempotency key.
+    pub async fn run_without_key(self) -> ExecutionResult {
+        let Self { kind, request, request_id, .. } = self;
+        let Some(response) = run_within(OPERATION_TIMEOUT, schema().execute(request)).await else {
+            count_operation("busy");
             tracing::warn!(%request_id, "an operation took too long");
             if kind == OperationType::Mutation {
-                return Err(Fault::of(&Error::OutcomeUnknown { request_id }, request_id));
+                return Err(RequestError::from_error(
+                    &Error::OutcomeUnknown { request_id },
+                    request_id,
+                ));
             }
-            let message = format!("the operation took longer than {} seconds", MAX_TIME.as_secs());
-            return Err(Fault::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
+            let message =
+                format!("the operation took longer than {} seconds", OPERATION_TIMEOUT.as_secs());
+            return Err(RequestError::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
         };
-        count(if response.errors.is_empty() { "ok" } else { "errors" });
-        Ok(judged(response, request_id))
+        count_operation(if response.errors.is_empty() { "ok" } else { "errors" });
+        Ok(finish_response(response, request_id))
     }
 
-    /// What comes of any operation: of a query or a mutation one answer, of a subscription any number.
+    /// The responses of an operation: one of a query or a mutation, any number of a subscription.
     ///
-    /// They are made in a task of their own, one ahead of whoever reads. Otherwise a client that reads slowly would
-    /// leave a statement half done, and with it keep one of the few connections to the database.
-    pub fn answers(self) -> BoxStream<'static, Answer> {
+    /// A task of its own produces them, one ahead of the client. Otherwise a client that reads
+    /// slowly would hold up a statement, and with it one of the few connections to the database.
+    pub fn spawn_responses(self) -> BoxStream<'static, ExecutionResult> {
         let request_id = self.request_id;
-        let mut made = self.made();
+        let mut made = self.into_responses();
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
+        let produced = async move {
             loop {
                 let answer = tokio::select! {
                     answer = made.next() => answer,
@@ -412,94 +458,112 @@ impl Operation {
                     return;
                 }
             }
-        });
+        };
+        tokio::spawn(produced.in_current_span());
         let answers = stream::unfold(Some(receiver), move |receiver| async move {
             let mut receiver = receiver?;
             match receiver.recv().await {
                 Some(answer) => answer.map(|answer| (answer, Some(receiver))),
                 None => {
-                    let error = Error::Internal("an operation ended without a word".into());
-                    Some((Err(Fault::of(&error, request_id)), None))
+                    let error = Error::Internal("an operation ended without a response".into());
+                    Some((Err(RequestError::from_error(&error, request_id)), None))
                 }
             }
         });
         answers.boxed()
     }
 
-    fn made(self) -> BoxStream<'static, Answer> {
+    fn into_responses(self) -> BoxStream<'static, ExecutionResult> {
         if self.kind != OperationType::Subscription {
-            return stream::once(self.run()).boxed();
+            return stream::once(self.run_with_key()).boxed();
         }
         let Self { request, request_id, payer, .. } = self;
-        let answers = schema().execute_stream(request).map(move |response| Ok(judged(response, request_id)));
-        // The first answer was paid for when it was asked for.
-        let paid = stream::unfold((answers.boxed(), payer, true), async |(mut answers, payer, first)| {
-            let answer = answers.next().await?;
-            if let Some(payer) = payer.as_ref().filter(|_| !first) {
-                payer.door.budgets.pay(&payer.principal, payer.cost).await;
-            }
-            Some((answer, (answers, payer, false)))
-        });
+        let answers = schema()
+            .execute_stream(request)
+            .map(move |response| Ok(finish_response(response, request_id)));
+        // The first response was charged when the request was checked.
+        let paid =
+            stream::unfold((answers.boxed(), payer, true), async |(mut answers, payer, first)| {
+                let answer = answers.next().await?;
+                if let Some(payer) = payer.as_ref().filter(|_| !first) {
+                    payer.door.budgets.wait_and_charge(&payer.principal, payer.cost).await;
+                }
+                Some((answer, (answers, payer, false)))
+            });
         paid.boxed()
     }
 }
 
-/// Counts an operation for whoever watches the installation.
-fn count(outcome: &'static str) {
+/// Counts an operation in the metrics.
+fn count_operation(outcome: &'static str) {
     metrics::counter!("rolecall_graphql_operations_total", "outcome" => outcome).increment(1);
 }
 
-/// Runs a query whose caller may see all of it without asking at every field. If anything goes wrong it is run once
-/// more with the gatekeeper, who knows what to do with an error.
-async fn executed(request: Request, open: Option<Again>) -> Response {
-    let Some(again) = open else { return schema().execute(request).await };
-    let mut response = open_schema().execute(request).await;
-    if !response.errors.is_empty() {
-        return schema().execute(again.request()).await;
-    }
-    auth::tell(&mut response, Some(&again.cost), again.balance.as_ref());
-    response
-}
-
-/// The answer with its status. The cost is reported by whoever executes: without it, nothing was run, because
-/// validation refused the document or the subscription could not begin.
-fn judged(mut response: Response, request_id: Uuid) -> Reply {
+/// The response with its status. Every execution adds its cost to the response: without it nothing
+/// was run, because validation refused the document or the subscription could not begin.
+fn finish_response(mut response: Response, request_id: Uuid) -> OperationResponse {
     if response.extensions.contains_key("cost") {
-        return Reply { status: StatusCode::OK, body: body_of(response), replayed: false };
+        return OperationResponse {
+            status: StatusCode::OK,
+            body: build_body(response),
+            replayed: false,
+        };
     }
-    response.errors.truncate(MAX_ERRORS);
+    response.errors.truncate(MAX_VALIDATION_ERRORS);
     for error in &mut response.errors {
         if error.source::<Error>().is_some() {
-            page::translate(error, request_id);
+            relay::translate_error(error, request_id);
             continue;
         }
-        error.message = page::explained(&error.message);
-        error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", "GRAPHQL_VALIDATION_FAILED");
+        error.message = relay::explain_value_error(&error.message);
+        error
+            .extensions
+            .get_or_insert_with(ErrorExtensionValues::default)
+            .set("code", "GRAPHQL_VALIDATION_FAILED");
     }
-    Reply { status: StatusCode::BAD_REQUEST, body: body_of(response), replayed: false }
+    OperationResponse {
+        status: StatusCode::BAD_REQUEST,
+        body: build_body(response),
+        replayed: false,
+    }
 }
 
-/// The body of an answer.
-fn body_of(response: Response) -> Body {
+/// The body of a response.
+fn build_body(response: Response) -> ResponseBody {
     let Response { errors, data, extensions, .. } = response;
-    // A document that was refused has no data entry at all; one that was run has one, even if it is null.
+    // A document that was refused has no data entry at all; one that was run has one, even if it is
+    // null.
     let data = Some(data).filter(|_| extensions.contains_key("cost"));
-    Body { errors: errors.iter().map(error_json).collect(), data, extensions }
+    ResponseBody { errors: errors.iter().map(error_to_json).collect(), data, extensions }
 }
 
-fn error_json(error: &ServerError) -> Data {
+/// The reverse of [`error_to_json`].
+fn parse_error(error: Data) -> ServerError {
+    let message = error["message"].as_str().unwrap_or_default().to_owned();
+    serde_json::from_value(error).unwrap_or_else(|_| ServerError::new(message, None))
+}
+
+fn error_to_json(error: &ServerError) -> Data {
     serde_json::to_value(error).unwrap_or_default()
 }
 
-/// The first line of what the parser says, without the piece of the document that it repeats.
-fn syntax(message: &str) -> String {
+/// What the parser expected, without the piece of the document that its message repeats.
+fn syntax_message(message: &str) -> String {
     let expected = message.lines().filter_map(|line| line.trim().strip_prefix("= ")).next();
-    format!("the query is not GraphQL: {}", page::shortened(expected.unwrap_or("syntax error")))
+    format!(
+        "the query is not GraphQL: {}",
+        relay::shorten_message(expected.unwrap_or("syntax error"))
+    )
 }
 
-/// GraphQL specification, section 6.1: which operation is meant.
-fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'a OperationDefinition, Fault> {
-    let invalid = |message: &str| Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message);
+/// The operation to run (GraphQL specification, section 6.1).
+fn select_operation<'a>(
+    document: &'a ExecutableDocument,
+    name: Option<&str>,
+) -> Result<&'a OperationDefinition, RequestError> {
+    let invalid = |message: &str| {
+        RequestError::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message)
+    };
     let mut operations = document.operations.iter();
     match name {
         Some(name) => operations
@@ -513,8 +577,11 @@ fn chosen<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Result<&'
     }
 }
 
-/// GraphQL specification, section 6.1.2: a variable that must be there, is.
-fn provided(operation: &OperationDefinition, variables: &Variables) -> Result<(), Fault> {
+/// Checks that every required variable has a value (GraphQL specification, section 6.1.2).
+fn check_variables(
+    operation: &OperationDefinition,
+    variables: &Variables,
+) -> Result<(), RequestError> {
     for definition in &operation.variable_definitions {
         let definition = &definition.node;
         let required = !definition.var_type.node.nullable;
@@ -523,35 +590,54 @@ fn provided(operation: &OperationDefinition, variables: &Variables) -> Result<()
             None => definition.default_value.is_none(),
         };
         if required && missing {
-            let message = format!("the variable ${} is required", page::shortened(&definition.name.node));
-            return Err(Fault::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message));
+            let message = format!(
+                "the variable ${} is required",
+                relay::shorten_message(&definition.name.node)
+            );
+            return Err(RequestError::new(
+                StatusCode::BAD_REQUEST,
+                "GRAPHQL_VALIDATION_FAILED",
+                message,
+            ));
         }
     }
     Ok(())
 }
 
-/// GraphQL specification, section 5.2.4.1: a subscription follows one thing, whatever fragments it stands in.
-fn followed(document: &ExecutableDocument, operation: &OperationDefinition) -> Result<Positioned<Field>, Fault> {
+/// The one root field of a subscription, also if it is in a fragment (GraphQL specification,
+/// section 5.2.4.1).
+fn find_subscription_field(
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+) -> Result<Positioned<Field>, RequestError> {
     let mut fields = Vec::new();
-    roots(document, &operation.selection_set.node, &mut fields)?;
+    collect_root_fields(document, &operation.selection_set.node, &mut fields)?;
     match fields.as_slice() {
         [only] if !only.node.name.node.starts_with("__") => Ok(only.clone()),
-        _ => Err(invalid("a subscription selects exactly one field, and not one of introspection")),
+        _ => Err(validation_error(
+            "a subscription selects exactly one field, and not one of introspection",
+        )),
     }
 }
 
-fn roots(document: &ExecutableDocument, set: &SelectionSet, fields: &mut Vec<Positioned<Field>>) -> Result<(), Fault> {
+fn collect_root_fields(
+    document: &ExecutableDocument,
+    set: &SelectionSet,
+    fields: &mut Vec<Positioned<Field>>,
+) -> Result<(), RequestError> {
     for item in &set.items {
         if !item.node.directives().is_empty() {
-            return Err(invalid("directives cannot stand at the root of a subscription"));
+            return Err(validation_error("the root of a subscription cannot have directives"));
         }
         match &item.node {
             Selection::Field(field) => fields.push(field.clone()),
-            Selection::InlineFragment(inline) => roots(document, &inline.node.selection_set.node, fields)?,
+            Selection::InlineFragment(inline) => {
+                collect_root_fields(document, &inline.node.selection_set.node, fields)?
+            }
             Selection::FragmentSpread(spread) => {
                 // Fragments that contain themselves were refused before.
                 if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                    roots(document, &fragment.node.selection_set.node, fields)?;
+                    collect_root_fields(document, &fragment.node.selection_set.node, fields)?;
                 }
             }
         }
@@ -559,9 +645,10 @@ fn roots(document: &ExecutableDocument, set: &SelectionSet, fields: &mut Vec<Pos
     Ok(())
 }
 
-/// The executor of subscriptions sees fields alone and no fragments: the one field stands beside them. Written twice,
-/// it is one to the validator, and the fragments stay used.
-fn lay_bare(document: &mut ExecutableDocument, name: Option<&str>, field: Positioned<Field>) {
+/// Adds the one field of a subscription to its root, because the executor of subscriptions ignores
+/// fragments there. The validator merges it with the same field in a fragment, and the fragments
+/// stay in use.
+fn add_root_field(document: &mut ExecutableDocument, name: Option<&str>, field: Positioned<Field>) {
     let operation = match &mut document.operations {
         DocumentOperations::Single(operation) => Some(operation),
         DocumentOperations::Multiple(operations) => name.and_then(|name| operations.get_mut(name)),

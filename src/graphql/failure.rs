@@ -1,4 +1,5 @@
-//! The review queue: what was refused or failed, why, what to do about it, and doing it.
+//! The review queue: writes that were refused or failed, the reason, and the mutations to finish
+//! them.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -6,68 +7,74 @@ use entity::failure as stored;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
-use super::group::Group;
+use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
-use super::page::{self, Blame, Kind, Long, UserError};
-use super::user::User;
-use crate::domain::failure::{self, Choice, Which};
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use super::user::UserObject;
+use crate::domain::review;
+use crate::domain::review::{FailureQuery, ResolutionChoice};
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, Long, NodeKind, UserError};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the failure", "id")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Failure, "id")], fields: &[] };
 
-/// Who wanted a write that failed.
+/// Where a failed write came from.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Origin")]
 pub enum FailureOrigin {
-    /// The identity provider, by a request of its own.
+    /// A request of the identity provider.
     Request,
-    /// This server, while it read from the source.
+    /// A sync run, in which rolecall reads the source.
     Sync,
 }
 
-/// What stood in the way of a write.
+/// Why a write failed.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Cause")]
 pub enum FailureCause {
-    /// Whoever should have answered was not to be reached or too busy. It passes: tried again by itself.
+    /// The server that should have answered could not be reached, or was too busy. Retried
+    /// automatically.
     TargetUnavailable,
-    /// More requests than the connection's share; all that was refused for it is one failure, which ends by itself an
-    /// hour after the last time.
+    /// The connection sent more requests than its share. All requests that were refused for this
+    /// reason are one failure, which ends automatically one hour after the last of them.
     RateLimited,
-    /// A value, or the whole message, cannot be accepted.
+    /// A value, or the whole message, is not valid.
     InvalidValue,
-    /// Somebody else bears this value.
+    /// Another account or group already has this value.
     Uniqueness,
-    /// What it is about, or refers to, is not there or not the connection's.
+    /// The resource of the write, or one that it refers to, does not exist or is not the
+    /// connection's.
     NotFound,
-    /// A break-glass account, or the last holder of a management role.
+    /// The write would change a break-glass account, or remove the last holder of a management
+    /// role.
     Protected,
-    /// The token's scopes do not reach that far.
+    /// The token's scopes do not allow the write.
     NotPermitted,
-    /// Another change, or the state of what was to be changed, stood in the way. Tried again by itself.
+    /// The write conflicted with another change, or with the state of the resource. Retried
+    /// automatically.
     Conflict,
-    /// Not offered here.
+    /// rolecall does not support the operation.
     Unsupported,
-    /// Larger than is taken.
+    /// The request was too large.
     TooLarge,
-    /// A fault of this server's. Tried again by itself.
+    /// An error inside rolecall. Retried automatically.
     Internal,
 }
 
-/// How far the work on a failure is.
+/// The state of a failure.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::State")]
 pub enum FailureState {
-    /// It waits for somebody, or for its next attempt.
+    /// It waits for an administrator, or for its next automatic retry.
     Open,
-    /// It is about to be tried again.
+    /// A retry is running, or about to start.
     Retrying,
-    /// It is done.
+    /// The problem is solved.
     Resolved,
-    /// It will not be done.
+    /// The write will not be done.
     Dismissed,
 }
 
@@ -77,27 +84,27 @@ pub enum FailureState {
 pub enum FailureResolution {
     /// A retry succeeded.
     Retried,
-    /// The connection did the same thing later, or it is so by now.
+    /// The connection made the same write later, or its effect has been reached in another way.
     Superseded,
-    /// It did not come again for a while.
+    /// The problem did not occur again for a while.
     Passed,
-    /// Somebody put it right here.
+    /// An administrator fixed it in rolecall.
     FixedHere,
-    /// Somebody put it right at the source.
+    /// An administrator fixed it in the identity provider.
     FixedAtSource,
-    /// Somebody decided that it is not to be done.
+    /// An administrator decided that the write will not be done.
     Dismissed,
     /// Its connection was deleted.
     ConnectionDeleted,
-    /// Whom it was about was erased.
+    /// The personal data of its account was erased.
     Erased,
 }
 
-/// How somebody put a failure right.
+/// How an administrator fixed a failure.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "Choice")]
+#[graphql(remote = "ResolutionChoice")]
 pub enum FailureFix {
-    /// By a change here.
+    /// By a change in rolecall.
     FixedHere,
     /// By a change in the identity provider.
     FixedAtSource,
@@ -106,20 +113,20 @@ pub enum FailureFix {
 /// In which order failures are listed.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FailureOrder {
-    /// The latest to appear first.
+    /// The latest first.
     #[default]
     NewestFirst,
-    /// The first to appear first.
+    /// The earliest first.
     OldestFirst,
 }
 
-/// What most probably puts a failure right.
+/// What most probably fixes a failure.
 #[derive(SimpleObject)]
 pub struct FailureSuggestion {
     /// A stable code, for programs.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     code: String,
-    /// In words for people.
+    /// The suggestion, in words for people.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     text: String,
 }
@@ -127,97 +134,101 @@ pub struct FailureSuggestion {
 /// Unfinished failures of one cause.
 #[derive(SimpleObject)]
 pub struct FailureCount {
-    /// What stood in the way.
+    /// Why the write failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     cause: FailureCause,
-    /// Pieces of work.
+    /// How many failures there are.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     failures: Long,
-    /// The writes that they stand for.
+    /// How many failed writes they stand for, repeats included.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     writes: Long,
-    /// When the first of them came.
+    /// When the earliest of them began.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     first_at: DateTime<Utc>,
 }
 
-impl From<failure::Tally> for FailureCount {
-    fn from(row: failure::Tally) -> Self {
-        Self { cause: row.cause.into(), failures: Long(row.n), writes: Long(row.writes), first_at: row.first_at }
+impl From<review::CauseTally> for FailureCount {
+    fn from(row: review::CauseTally) -> Self {
+        Self {
+            cause: row.cause.into(),
+            failures: Long(row.n),
+            writes: Long(row.writes),
+            first_at: row.first_at,
+        }
     }
 }
 
 /// A failure as the schema shows it.
-pub struct Failure(pub Box<failure::Failure>);
+pub struct FailureObject(pub Box<review::Failure>);
 
-impl From<failure::Failure> for Failure {
-    fn from(row: failure::Failure) -> Self {
+impl From<review::Failure> for FailureObject {
+    fn from(row: review::Failure) -> Self {
         Self(Box::new(row))
     }
 }
 
-/// A write of a connection that was refused or failed, with its repeats: one piece of work. The same write that fails
-/// again for the same cause is counted here, a few seconds late.
-#[Object]
-impl Failure {
+/// A write of a connection that was refused or failed. If the same write fails again for the same
+/// cause, `count` grows, a few seconds late.
+#[Object(name = "Failure")]
+impl FailureObject {
     /// The failure's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::Failure, self.0.id)
+        relay::global_id(NodeKind::Failure, self.0.id)
     }
 
-    /// Whose write it was; null once the connection is deleted.
+    /// The connection that made the write; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
-    /// Who wanted the write.
+    /// Where the write came from.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn origin(&self) -> FailureOrigin {
         self.0.origin.into()
     }
 
-    /// What was wanted, for example `create user`, as the request log says it.
+    /// The operation, for example `create user`, named as in the request log.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn operation(&self) -> &str {
         &self.0.operation
     }
 
-    /// The name that the write gives to what it is about: a user name, or a group's name. Null where it gives none, and
-    /// after an erasure.
+    /// The user name or group name in the write. Null if it contains none, and after an erasure.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn label(&self) -> Option<&str> {
         self.0.label.as_deref()
     }
 
-    /// The account that the write is about, or that is in its way; null where there is none.
+    /// The account that the write is about, or that it conflicts with; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
-    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         let Some(id) = self.0.user_id else { return Ok(None) };
-        Ok(loaders::one(ctx, UserId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, UserId(id)).await?.map(Into::into))
     }
 
-    /// The group that the write is about; null where there is none.
+    /// The group that the write is about; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Group>> {
+    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         let Some(id) = self.0.group_id else { return Ok(None) };
-        Ok(loaders::one(ctx, GroupId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
-    /// What stood in the way.
+    /// Why the write failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn cause(&self) -> FailureCause {
         self.0.cause.into()
     }
 
-    /// The same as a stable code, finer, as the request log has it.
+    /// The reason in more detail than `cause`, as a stable code that the request log has too.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> &str {
         &self.0.reason
     }
 
-    /// The attribute that was refused.
+    /// The attribute that was refused; null if it was not a single one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
@@ -226,48 +237,48 @@ impl Failure {
     /// What is wrong, in words for people; never a value of the request.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn message(&self) -> String {
-        failure::words(&self.0)
+        review::describe_failure(&self.0)
     }
 
-    /// What most probably puts it right.
+    /// What most probably fixes it.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn suggestion(&self) -> FailureSuggestion {
-        let (code, text) = failure::suggestion(&self.0);
+        let (code, text) = review::suggest_fix(&self.0);
         FailureSuggestion { code: code.into(), text }
     }
 
-    /// What was sent, without its values: names of attributes, and the kind and length of what they were given. Null
-    /// where nothing was sent that could be read.
+    /// The body of the request without its values: the names of attributes, and the type and length
+    /// of their values. Null if there was no body that could be read.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn redacted_request(&self) -> Option<&Value> {
         self.0.outline.as_ref()
     }
 
-    /// How often the same was refused.
+    /// How many times the write failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn count(&self) -> Long {
         Long(self.0.count)
     }
 
-    /// When it first was.
+    /// When the write first failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn first_at(&self) -> DateTime<Utc> {
         self.0.first_at
     }
 
-    /// When it last was.
+    /// When the write last failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_at(&self) -> DateTime<Utc> {
         self.0.last_at
     }
 
-    /// The id of the last request.
+    /// The id of the last request that failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_request_id(&self) -> Option<Uuid> {
         self.0.last_request_id
     }
 
-    /// How far the work is.
+    /// The state of the failure.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> FailureState {
         self.0.state.into()
@@ -279,73 +290,75 @@ impl Failure {
         self.0.resolution.map(Into::into)
     }
 
-    /// Why, in the words of whoever ended it; null where nothing was said, and after an erasure.
+    /// The note or the reason that was given when it was finished; null if there is none, and after
+    /// an erasure.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn note(&self) -> Option<&str> {
         self.0.note.as_deref()
     }
 
-    /// Who looks after it.
+    /// The name or address of the person in charge of it; null if it is not assigned.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn assigned_to(&self) -> Option<&str> {
         self.0.assigned_to.as_deref()
     }
 
-    /// Whether it can be tried again: whether what was sent is kept.
+    /// Whether `failureRetry` can retry it: it is unfinished, and the request is stored or can be
+    /// read again from the source.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn retryable(&self) -> bool {
-        failure::retryable(&self.0)
+        review::is_retryable(&self.0)
     }
 
-    /// How often it was tried again here.
+    /// How many retries rolecall has made.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn attempts(&self) -> i32 {
         self.0.attempts
     }
 
-    /// When it is tried again; null where that waits for somebody.
+    /// When the next retry starts; null if none is planned.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn next_attempt_at(&self) -> Option<DateTime<Utc>> {
         self.0.next_attempt_at
     }
 
-    /// When it ended.
+    /// When it ended; null while it is unfinished.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn finished_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
 
-    /// Who ended it, by name.
+    /// The name of the actor that ended it; null while it is unfinished.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn finished_by(&self) -> Option<&str> {
         self.0.finished_by.as_deref()
     }
 }
 
-/// Which failures are wanted: those that match all that is given.
+/// Selects failures: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct FailureFilter {
-    /// In one of these states.
+    /// Failures in one of these states.
     states: Option<Vec<FailureState>>,
-    /// With one of these causes.
+    /// Failures with one of these causes.
     causes: Option<Vec<FailureCause>>,
-    /// Of this connection.
+    /// Failures of the connection with this global id.
     connection_id: Option<ID>,
-    /// Looked after by this one.
+    /// Failures that are assigned to exactly this name or address.
     assigned_to: Option<String>,
 }
 
 impl FailureFilter {
-    /// The filter in the domain's words; none if nothing can match it.
-    pub fn compile(self) -> Option<Which> {
+    /// The filter as the domain takes it; none if nothing can match it.
+    pub fn into_domain_filter(self) -> Option<FailureQuery> {
         let connection = match self.connection_id {
-            Some(id) => Some(page::id_of(Kind::IdentitySource, &id)?),
+            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
             None => None,
         };
         if self.assigned_to.as_ref().is_some_and(|to| to.contains('\0')) {
             return None;
         }
-        Some(Which {
+        Some(FailureQuery {
             states: self.states.unwrap_or_default().into_iter().map(Into::into).collect(),
             causes: self.causes.unwrap_or_default().into_iter().map(Into::into).collect(),
             connection,
@@ -354,66 +367,66 @@ impl FailureFilter {
     }
 }
 
-/// Which failure to try again.
+/// The failure to retry.
 #[derive(InputObject)]
 pub struct FailureRetryInput {
     /// The failure's global id.
     id: ID,
 }
 
-/// Which failures to try again.
+/// The failures to retry: those that are open and match every field that is given.
 #[derive(InputObject)]
 pub struct FailuresRetryInput {
-    /// With one of these causes.
+    /// Failures with one of these causes.
     causes: Option<Vec<FailureCause>>,
-    /// Of this connection.
+    /// Failures of the connection with this global id.
     failures_of: Option<ID>,
 }
 
-/// Which failure was put right, and how.
+/// The failure that was fixed, and how.
 #[derive(InputObject)]
 pub struct FailureResolveInput {
     /// The failure's global id.
     id: ID,
-    /// How it was put right.
+    /// How it was fixed.
     fix: FailureFix,
-    /// What was done, for those who look later.
+    /// A note about what was done, for later readers.
     note: Option<String>,
 }
 
-/// Which failure to dismiss.
+/// The failure to dismiss.
 #[derive(InputObject)]
 pub struct FailureDismissInput {
     /// The failure's global id.
     id: ID,
-    /// Why it will not be done.
+    /// Why the write will not be done.
     reason: String,
 }
 
-/// Who looks after a failure.
+/// The failure to assign.
 #[derive(InputObject)]
 pub struct FailureAssignInput {
     /// The failure's global id.
     id: ID,
-    /// A name or an address; null = nobody.
+    /// The name or address of the person in charge; null = not assigned.
     assigned_to: Option<String>,
 }
 
-/// What became of work on a failure.
+/// The result of a mutation of one failure.
 #[derive(SimpleObject)]
 pub struct FailurePayload {
     /// The failure afterwards; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    failure: Option<Failure>,
+    failure: Option<FailureObject>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
 }
 
-/// What became of an order to try several again.
+/// The result of `failuresRetry`.
 #[derive(SimpleObject)]
 pub struct FailuresRetryPayload {
-    /// How many are tried again; null if there were mistakes.
+    /// How many failures will be retried; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     retried_count: Option<i32>,
     /// Mistakes in the input; empty if it was done.
@@ -421,8 +434,8 @@ pub struct FailuresRetryPayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<failure::Failure>) -> Result<Option<FailurePayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_failure_payload(done: Result<review::Failure>) -> Result<Option<FailurePayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(FailurePayload { failure: done.map(Into::into), user_errors }))
 }
 
@@ -431,70 +444,90 @@ pub struct FailureMutation;
 
 #[Object]
 impl FailureMutation {
-    /// Tries a write again, in the background and as the connection whose it is: whatever it may not do, the retry may not
-    /// do. What has happened since is left as it is.
+    /// Retries a write in the background, with the permissions of its connection. Changes that were
+    /// made since are kept.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn failure_retry(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failure.")] input: FailureRetryInput,
     ) -> Result<Option<FailurePayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::Failure, &input.id, "the failure");
-        payload(async { failure::retry(cx, id?).await }.await)
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
+        build_failure_payload(async { review::retry_failure(cx, id?).await }.await)
     }
 
-    /// Tries all that is open and matches again, the oldest first, at most 500 in one call.
+    /// Retries all open failures that match, the oldest first, at most 500 in one call.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn failures_retry(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failures.")] input: FailuresRetryInput,
     ) -> Result<Option<FailuresRetryPayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let which = async {
-            let connection =
-                input.failures_of.map(|id| page::id(Kind::IdentitySource, &id, "the connection")).transpose()?;
+            let connection = input
+                .failures_of
+                .map(|id| relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection))
+                .transpose()?;
             let causes = input.causes.unwrap_or_default().into_iter().map(Into::into).collect();
-            failure::retry_all(cx, &Which { causes, connection, ..Which::default() }).await
+            review::retry_failures(
+                cx,
+                &FailureQuery { causes, connection, ..FailureQuery::default() },
+            )
+            .await
         };
-        let (done, user_errors) = page::outcome(which.await, &[("the connection", "failuresOf")])?;
-        Ok(Some(FailuresRetryPayload { retried_count: done.map(page::count), user_errors }))
+        let (done, user_errors) = relay::split_user_errors(
+            which.await,
+            FieldMap { nouns: &[(Noun::Connection, "failuresOf")], fields: &[] },
+        )?;
+        Ok(Some(FailuresRetryPayload {
+            retried_count: done.map(relay::to_graphql_int),
+            user_errors,
+        }))
     }
 
-    /// Says that it was put right. If the same fails again, it is a new failure.
+    /// Marks a failure as fixed. If the same write fails again, that is a new failure.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn failure_resolve(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failure.")] input: FailureResolveInput,
     ) -> Result<Option<FailurePayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::Failure, &input.id, "the failure");
-        payload(async { failure::resolve(cx, id?, input.fix.into(), input.note.as_deref()).await }.await)
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
+        build_failure_payload(
+            async {
+                review::resolve_failure(cx, id?, input.fix.into(), input.note.as_deref()).await
+            }
+            .await,
+        )
     }
 
-    /// Says that it will not be done. If the same fails again, it is a new failure.
+    /// Marks a failure as one whose write will not be done. If the same write fails again, that is
+    /// a new failure.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn failure_dismiss(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failure.")] input: FailureDismissInput,
     ) -> Result<Option<FailurePayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::Failure, &input.id, "the failure");
-        payload(async { failure::dismiss(cx, id?, &input.reason).await }.await)
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
+        build_failure_payload(async { review::dismiss_failure(cx, id?, &input.reason).await }.await)
     }
 
-    /// Says who looks after it.
+    /// Assigns a failure to a person, or to none.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn failure_assign(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which failure, and who.")] input: FailureAssignInput,
+        #[graphql(desc = "Which failure, and the person in charge.")] input: FailureAssignInput,
     ) -> Result<Option<FailurePayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::Failure, &input.id, "the failure");
-        payload(async { failure::assign(cx, id?, input.assigned_to.as_deref()).await }.await)
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
+        build_failure_payload(
+            async { review::assign_failure(cx, id?, input.assigned_to.as_deref()).await }.await,
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! Groups and who is in them.
+//! Groups and their members.
 
 use std::sync::Arc;
 
@@ -7,47 +7,53 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
-use super::loaders::{self, ConnectionId, GroupId, MappingsOfGroup, MemberCountOf, MembersOf, UserId};
-use super::mapping::RoleMapping;
-use super::page::{self, Blame, Kind, Page, UserError, Window};
-use super::user::{User, all, compare};
-use crate::domain::document::MemberChange;
-use crate::domain::event::Owners;
-use crate::domain::group::{self, GroupEdit};
-use crate::domain::list::Slice;
-use crate::domain::search::{Filter, Literal, Op};
-use crate::error::{Error, Result, Rule};
+use super::loaders::{
+    self, ConnectionId, GroupId, MappingsOfGroup, MemberCountOf, MembersOf, UserId,
+};
+use super::permission::{Permission, requires};
+use super::role_mapping::RoleMapping;
+use super::user::{UserObject, compare_attribute, match_all};
+use crate::domain::audit::event::SubjectOwners;
+use crate::domain::directory::group;
+use crate::domain::directory::group::GroupEdit;
+use crate::domain::paging::Slice;
+use crate::error::{Error, Noun, Result, Rule};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
+use crate::identity::document::MemberChange;
+use crate::identity::filter::{CompareOp, Filter, FilterLiteral};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame =
-    &[("the group", "id"), ("the deleted group", "id"), ("externalId", "id"), ("members", "memberIds")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::Group, "id"), (Noun::DeletedGroup, "id")],
+    fields: &[("externalId", "id"), ("members", "memberIds")],
+};
 /// The most members that one mutation names.
-const MAX_MEMBERS: usize = 1_000;
+const MAX_MEMBERS_PER_MUTATION: usize = 1_000;
 
 /// A group as the schema shows it.
-pub struct Group(pub Arc<group::Group>);
+pub struct GroupObject(pub Arc<group::Group>);
 
-impl From<group::Group> for Group {
+impl From<group::Group> for GroupObject {
     fn from(row: group::Group) -> Self {
         Self(Arc::new(row))
     }
 }
 
-impl From<Arc<group::Group>> for Group {
+impl From<Arc<group::Group>> for GroupObject {
     fn from(row: Arc<group::Group>) -> Self {
         Self(row)
     }
 }
 
 /// A group of users and of other groups.
-#[Object]
-impl Group {
+#[Object(name = "Group")]
+impl GroupObject {
     /// The group's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::Group, self.0.id)
+        relay::global_id(NodeKind::Group, self.0.id)
     }
 
     /// The name for people to read.
@@ -56,17 +62,17 @@ impl Group {
         &self.0.display_name
     }
 
-    /// The id that the identity provider gave it.
+    /// The id that the identity provider, or another system, gave it; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
     }
 
-    /// The connection that owns it; null if it was made by hand.
+    /// The connection that owns it; null if none does.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
-        Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// Its direct members, users and groups alike, oldest first.
@@ -78,41 +84,51 @@ impl Group {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<Option<Page<GroupMember>>> {
-        let keyset = Window { first, after, last, before }.keyset(false)?;
-        let total = match page::counted(ctx) {
-            true => loaders::one(ctx, MemberCountOf(self.0.id)).await?.unwrap_or_default(),
-            false => 0,
+    ) -> async_graphql::Result<Option<RelayPage<GroupMember>>> {
+        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let total = if relay::selects_total_count(ctx) {
+            loaders::load_one(ctx, MemberCountOf(self.0.id)).await?.unwrap_or_default()
+        } else {
+            0
         };
-        let Some(places) = loaders::one(ctx, MembersOf(self.0.id, keyset)).await? else {
-            return Ok(Some(Page::empty()));
+        let Some(places) = loaders::load_one(ctx, MembersOf(self.0.id, keyset)).await? else {
+            return Ok(Some(RelayPage::empty()));
         };
-        let of = |groups: bool| places.rows.iter().filter(move |place| place.is_group == groups).map(|place| place.id);
+        let of = |groups: bool| {
+            places.rows.iter().filter(move |place| place.is_group == groups).map(|place| place.id)
+        };
         let users: Vec<UserId> = of(false).map(UserId).collect();
         let groups: Vec<GroupId> = of(true).map(GroupId).collect();
-        let (users, groups) =
-            futures_util::future::try_join(loaders::several(ctx, &users), loaders::several(ctx, &groups)).await?;
+        let (users, groups) = futures_util::future::try_join(
+            loaders::load_many(ctx, &users),
+            loaders::load_many(ctx, &groups),
+        )
+        .await?;
         let users = users.into_iter().map(|row| GroupMember::User(row.into()));
-        let mut rows: Vec<_> = users.chain(groups.into_iter().map(|row| GroupMember::Group(row.into()))).collect();
-        rows.sort_by_key(GroupMember::key);
+        let mut rows: Vec<_> =
+            users.chain(groups.into_iter().map(|row| GroupMember::Group(row.into()))).collect();
+        rows.sort_by_key(GroupMember::member_id);
         let slice = Slice { rows, has_previous: places.has_previous, has_next: places.has_next };
-        Ok(Some(Page::new(slice, GroupMember::key, total)))
+        Ok(Some(RelayPage::new(slice, GroupMember::member_id, total)))
     }
 
     /// How many direct members it has. Counted only when selected; costs more than a field.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn member_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
-        Ok(page::count(loaders::one(ctx, MemberCountOf(self.0.id)).await?.unwrap_or_default()))
+        Ok(relay::to_graphql_int(
+            loaders::load_one(ctx, MemberCountOf(self.0.id)).await?.unwrap_or_default(),
+        ))
     }
 
     /// Its current mappings to roles.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn role_mappings(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<RoleMapping>> {
-        let mappings = loaders::one(ctx, MappingsOfGroup(self.0.id)).await?.unwrap_or_default();
+        let mappings =
+            loaders::load_one(ctx, MappingsOfGroup(self.0.id)).await?.unwrap_or_default();
         Ok(mappings.into_iter().map(Into::into).collect())
     }
 
-    /// When it was made.
+    /// When the group was created.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
@@ -124,7 +140,7 @@ impl Group {
         self.0.updated_at
     }
 
-    /// Counts its changes, from 1.
+    /// 1 when the group is created; grows by one with every change.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn version(&self) -> i64 {
         self.0.version
@@ -134,12 +150,12 @@ impl Group {
 /// A direct member of a group: an account or another group.
 #[derive(Union)]
 pub enum GroupMember {
-    User(User),
-    Group(Group),
+    User(UserObject),
+    Group(GroupObject),
 }
 
 impl GroupMember {
-    fn key(&self) -> Uuid {
+    fn member_id(&self) -> Uuid {
         match self {
             Self::User(user) => user.0.id,
             Self::Group(group) => group.0.id,
@@ -147,73 +163,77 @@ impl GroupMember {
     }
 }
 
-/// Which groups are wanted: those that match all that is given.
+/// Selects groups: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct GroupFilter {
-    /// The display name, in any case.
+    /// Groups with exactly this display name, regardless of case.
     display_name: Option<String>,
-    /// What the display name begins with, in any case.
+    /// Groups whose display name begins with this, regardless of case.
     display_name_starts_with: Option<String>,
-    /// Owned by the connection with this global id.
+    /// Groups that the connection with this global id owns.
     connection_id: Option<ID>,
 }
 
 impl GroupFilter {
-    /// The filter in the domain's words; none if nothing can match it.
-    pub fn compile(self) -> Option<(Option<Filter>, Owners)> {
+    /// The filter as the domain takes it; none if nothing can match it.
+    pub fn into_domain_filter(self) -> Option<(Option<Filter>, SubjectOwners)> {
         let owners = match self.connection_id {
-            Some(id) => Owners::Connection(page::id_of(Kind::IdentitySource, &id)?),
-            None => Owners::Anybody,
+            Some(id) => {
+                SubjectOwners::Connection(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?)
+            }
+            None => SubjectOwners::Any,
         };
-        let texts = [(Op::Eq, self.display_name), (Op::Sw, self.display_name_starts_with)];
-        let filters =
-            texts.into_iter().filter_map(|(op, text)| Some(compare("displayName", None, op, Literal::String(text?))));
-        Some((all(filters.collect()), owners))
+        let texts =
+            [(CompareOp::Eq, self.display_name), (CompareOp::Sw, self.display_name_starts_with)];
+        let filters = texts.into_iter().filter_map(|(op, text)| {
+            Some(compare_attribute("displayName", None, op, FilterLiteral::String(text?)))
+        });
+        Some((match_all(filters.collect()), owners))
     }
 }
 
-/// A group to be made by hand.
+/// The group to create, which no connection will own.
 #[derive(InputObject)]
 pub struct GroupCreateInput {
     /// The name for people to read.
     display_name: String,
     /// An id that another system gave it.
     external_id: Option<String>,
-    /// Global ids of users and groups that shall be in it, at most 1000.
+    /// The global ids of its members, users and groups, at most 1000.
     #[graphql(default)]
     member_ids: Vec<ID>,
 }
 
-/// How to rename a group.
+/// The group to rename, and its new name.
 #[derive(InputObject)]
 pub struct GroupRenameInput {
     /// The group's global id.
     id: ID,
-    /// Refuse unless the group's `version` is still this.
+    /// The mutation is refused if the group's `version` is no longer this one.
     expected_version: Option<i32>,
     /// The new name for people to read.
     display_name: String,
 }
 
-/// Whom to add to a group.
+/// The members to add to a group.
 #[derive(InputObject)]
 pub struct GroupAddMembersInput {
     /// The group's global id.
     id: ID,
-    /// Global ids of users and groups, at most 1000. Who is in it already stays.
+    /// The global ids of users and groups, at most 1000. Those that are members already stay.
     member_ids: Vec<ID>,
 }
 
-/// Whom to remove from a group.
+/// The members to remove from a group.
 #[derive(InputObject)]
 pub struct GroupRemoveMembersInput {
     /// The group's global id.
     id: ID,
-    /// Global ids of users and groups, at most 1000. Who is not in it is passed over.
+    /// The global ids of users and groups, at most 1000. Those that are not members are ignored.
     member_ids: Vec<ID>,
 }
 
-/// Which group to delete.
+/// The group to delete.
 #[derive(InputObject)]
 pub struct GroupDeleteInput {
     /// The group's global id.
@@ -221,31 +241,37 @@ pub struct GroupDeleteInput {
 }
 
 impl GroupAddMembersInput {
-    /// The group, and the own ids of the members.
-    pub fn compile(&self) -> Result<(Uuid, Vec<String>)> {
-        Ok((page::id(Kind::Group, &self.id, "the group")?, members(&self.member_ids)?))
+    /// The UUID of the group, and those of the members.
+    pub fn parse_member_change(&self) -> Result<(Uuid, Vec<String>)> {
+        Ok((
+            relay::parse_input_id(NodeKind::Group, &self.id, Noun::Group)?,
+            parse_member_ids(&self.member_ids)?,
+        ))
     }
 }
 
 impl GroupRemoveMembersInput {
-    /// The group, and the own ids of the members.
-    pub fn compile(&self) -> Result<(Uuid, Vec<String>)> {
-        Ok((page::id(Kind::Group, &self.id, "the group")?, members(&self.member_ids)?))
+    /// The UUID of the group, and those of the members.
+    pub fn parse_member_change(&self) -> Result<(Uuid, Vec<String>)> {
+        Ok((
+            relay::parse_input_id(NodeKind::Group, &self.id, Noun::Group)?,
+            parse_member_ids(&self.member_ids)?,
+        ))
     }
 }
 
-/// What became of a change of a group.
+/// The result of a mutation that creates or changes a group.
 #[derive(SimpleObject)]
 pub struct GroupPayload {
     /// The group after the change; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    group: Option<Group>,
+    group: Option<GroupObject>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
 }
 
-/// What became of a deletion.
+/// The result of `groupDelete`.
 #[derive(SimpleObject)]
 pub struct GroupDeletePayload {
     /// The global id that the group had; null if there were mistakes.
@@ -256,31 +282,40 @@ pub struct GroupDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-pub(super) fn payload(done: Result<group::Group>) -> Result<Option<GroupPayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+pub(super) fn build_group_payload(done: Result<group::Group>) -> Result<Option<GroupPayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(GroupPayload { group: done.map(Into::into), user_errors }))
 }
 
-/// The own ids that the domain knows members by.
-fn members(ids: &[ID]) -> Result<Vec<String>> {
-    if ids.len() > MAX_MEMBERS {
-        return Err(Error::broken(Rule::TooMany, "members", format!("must be at most {MAX_MEMBERS}")));
+/// The UUIDs of members, which the domain takes.
+fn parse_member_ids(ids: &[ID]) -> Result<Vec<String>> {
+    if ids.len() > MAX_MEMBERS_PER_MUTATION {
+        return Err(Error::broken(
+            Rule::TooMany,
+            "members",
+            format!("must be at most {MAX_MEMBERS_PER_MUTATION}"),
+        ));
     }
-    let member = |id: &ID| match (page::plain(id), page::parse(id)) {
-        (Some(uuid), _) | (None, Some((Kind::User | Kind::Group, uuid))) => Ok(uuid.to_string()),
-        _ => Err(Error::invalid("members", format!("no user or group here has the id {:?}", page::shortened(id)))),
+    let member = |id: &ID| match (relay::parse_plain_id(id), relay::parse_global_id(id)) {
+        (Some(uuid), _) | (None, Some((NodeKind::User | NodeKind::Group, uuid))) => {
+            Ok(uuid.to_string())
+        }
+        _ => Err(Error::invalid(
+            "members",
+            format!("no user or group here has the id {:?}", relay::shorten_message(id)),
+        )),
     };
     ids.iter().map(member).collect()
 }
 
 async fn change_members(ctx: &Context<'_>, id: Uuid, change: MemberChange) -> Result<group::Group> {
     let edit = GroupEdit { members: vec![change], ..GroupEdit::default() };
-    group::change(page::cx(ctx)?, id, |_| Ok(edit.clone())).await
+    group::change_group(relay::cx(ctx)?, id, |_| Ok(edit.clone())).await
 }
 
 impl GroupRenameInput {
-    /// The group's attributes as they shall be.
-    fn apply(&self, group: &group::Group) -> Result<GroupEdit> {
+    /// The edit that gives `group` its new name.
+    fn build_rename(&self, group: &group::Group) -> Result<GroupEdit> {
         if self.expected_version.is_some_and(|expected| i64::from(expected) != group.version) {
             return Err(Error::Stale { version: group.version });
         }
@@ -295,45 +330,58 @@ pub struct GroupMutation;
 
 #[Object]
 impl GroupMutation {
-    /// Makes a group by hand; no connection owns it.
+    /// Creates a group that no connection owns.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn group_create(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The group to make.")] input: GroupCreateInput,
+        #[graphql(desc = "The group to create.")] input: GroupCreateInput,
     ) -> Result<Option<GroupPayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let document = Map::from_iter([
             ("displayName".to_owned(), json!(input.display_name)),
             ("externalId".to_owned(), input.external_id.map_or(Value::Null, Value::String)),
         ]);
-        payload(async { group::create(cx, document, members(&input.member_ids)?).await }.await)
+        build_group_payload(
+            async { group::create_group(cx, document, parse_member_ids(&input.member_ids)?).await }
+                .await,
+        )
     }
 
-    /// Gives a group another name. Role mappings that wait for a group of that name bind to it.
+    /// Renames a group. Role mappings that wait for a group of that name bind to it.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn group_rename(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which group, and its new name.")] input: GroupRenameInput,
     ) -> Result<Option<GroupPayload>> {
-        let cx = page::cx(ctx)?;
-        let edit = |group: &group::Group| input.apply(group);
-        payload(async { group::change(cx, page::id(Kind::Group, &input.id, "the group")?, edit).await }.await)
+        let cx = relay::cx(ctx)?;
+        let edit = |group: &group::Group| input.build_rename(group);
+        build_group_payload(
+            async {
+                group::change_group(
+                    cx,
+                    relay::parse_input_id(NodeKind::Group, &input.id, Noun::Group)?,
+                    edit,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
-    /// Adds members to a group; the roles that it is mapped to are theirs at once.
+    /// Adds members to a group. They hold the roles that it is mapped to at once.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn group_add_members(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which group, and whom to add.")] input: GroupAddMembersInput,
+        #[graphql(desc = "Which group, and the members to add.")] input: GroupAddMembersInput,
     ) -> Result<Option<GroupPayload>> {
         let done = async {
-            let (group, members) = input.compile()?;
+            let (group, members) = input.parse_member_change()?;
             change_members(ctx, group, MemberChange::Add(members)).await
         };
-        payload(done.await)
+        build_group_payload(done.await)
     }
 
     /// Removes members from a group; the roles that they held through it end at once.
@@ -341,25 +389,33 @@ impl GroupMutation {
     async fn group_remove_members(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which group, and whom to remove.")] input: GroupRemoveMembersInput,
+        #[graphql(desc = "Which group, and the members to remove.")] input: GroupRemoveMembersInput,
     ) -> Result<Option<GroupPayload>> {
         let done = async {
-            let (group, members) = input.compile()?;
+            let (group, members) = input.parse_member_change()?;
             change_members(ctx, group, MemberChange::Remove(members)).await
         };
-        payload(done.await)
+        build_group_payload(done.await)
     }
 
-    /// Deletes a group; its memberships and its mappings have ended.
+    /// Deletes a group, and ends its memberships and its mappings.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn group_delete(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which group.")] input: GroupDeleteInput,
     ) -> Result<Option<GroupDeletePayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { group::delete(cx, page::id(Kind::Group, &input.id, "the group")?, |_| Ok(())).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            group::delete_group(
+                cx,
+                relay::parse_input_id(NodeKind::Group, &input.id, Noun::Group)?,
+                |_| Ok(()),
+            )
+            .await
+        }
+        .await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(GroupDeletePayload { deleted_group_id: done.map(|()| input.id), user_errors }))
     }
 }

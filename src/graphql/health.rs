@@ -1,40 +1,46 @@
-//! How connections are, and what needs an administrator now.
+//! The health of connections, and what an administrator should act on now.
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::connection_health as stored;
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
 use super::failure::FailureCause;
-use super::loaders::{self, ConnectionId, EffectOf, SyncRunId};
-use super::page::{self, Long};
+use super::loaders::{self, ConnectionId, EffectTimeOf, SyncRunId};
+use super::permission::{Permission, requires};
 use super::sync::SyncRun;
-use crate::domain::attention::{self, Item};
-use crate::domain::health::{self, Health};
+use crate::domain::connection::health;
+use crate::domain::connection::health::HealthAssessment;
+use crate::domain::review::action_items;
+use crate::domain::review::action_items::ActionItem;
 use crate::error::Result;
+use crate::graphql::relay;
+use crate::graphql::relay::Long;
 
-/// How a connection is. The gravest reason decides; docs/guides/watch-health.md lists the rules.
+/// The state of a connection's health. The most severe reason decides; docs/guides/watch-health.md
+/// lists the rules.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::State")]
 pub enum ConnectionHealthState {
-    /// It works.
+    /// The connection works.
     Healthy,
-    /// It works, but not for everybody: too much fails, or work waits in the review queue.
+    /// It works, but not for all users: too many operations fail, the last run failed, or failures
+    /// wait in the review queue.
     Degraded,
-    /// Nothing arrives though something should: it is silent for longer than it ever is, no token opens it, or its
-    /// schedule is not kept.
+    /// Nothing arrives although it should: it has sent no request for longer than usual, it has no
+    /// live token, its schedule is not kept, or a run waits for approval.
     Stalled,
-    /// Everything fails. A schedule that fails again and again is slowed down until a run succeeds.
+    /// Everything fails. A schedule whose runs fail repeatedly is slowed down until a run succeeds.
     Quarantined,
-    /// Nothing is expected of it: it is deactivated, provisioning is off, or it was never heard.
+    /// No requests are expected: it is deactivated, provisioning is off, or it has not been used
+    /// yet.
     Inactive,
 }
 
 /// Why a connection is not healthy.
 #[derive(SimpleObject)]
 pub struct ConnectionHealthReason {
-    /// A stable code, for programs.
+    /// The reason as a stable code, for example `NO_TOKEN`.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     code: &'static str,
     /// What was found, in words for people.
@@ -45,25 +51,26 @@ pub struct ConnectionHealthReason {
     next_step: &'static str,
 }
 
-/// What a connection did since an instant.
+/// How many operations a connection made since an instant, and how many of them failed.
 #[derive(SimpleObject)]
 pub struct OperationWindow {
-    /// Counted from this beginning of an hour on.
+    /// The beginning of the period: the beginning of an hour.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     since: DateTime<Utc>,
-    /// Requests, each operation of a Bulk counted as one; of a connection that reads a source, users and groups read.
+    /// The number of requests, where each operation of a Bulk request counts as one. For a
+    /// connection that reads a source: the number of users and groups read.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     operations: Long,
     /// How many of them were refused or failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     failures: Long,
-    /// Failures as a share of the operations, 0 to 1.
+    /// Failures as a share of the operations, from 0 to 1; 0 if there were no operations.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     error_rate: f64,
 }
 
-impl From<health::Window> for OperationWindow {
-    fn from(window: health::Window) -> Self {
+impl From<health::HealthWindow> for OperationWindow {
+    fn from(window: health::HealthWindow) -> Self {
         Self {
             since: window.since,
             operations: Long(i64::try_from(window.operations).unwrap_or(i64::MAX)),
@@ -73,125 +80,135 @@ impl From<health::Window> for OperationWindow {
     }
 }
 
-/// How a connection is.
-pub struct ConnectionHealth(pub Health);
+/// The health of a connection as the schema shows it.
+pub struct ConnectionHealth(pub HealthAssessment);
 
-/// How a connection is, judged at this moment; what was counted of the last seconds may still be missing.
+/// The health of a connection at this moment. The numbers may lack the last few seconds.
 #[Object]
 impl ConnectionHealth {
-    /// The judgement.
+    /// The state that the most severe reason gives.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> ConnectionHealthState {
         self.0.state.into()
     }
 
-    /// Since when it is found so, to the minute; null while it was never found in trouble, or not yet.
+    /// Since when the connection has had this state, to the minute. Null if the state has not been
+    /// recorded yet, or has never changed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> Option<DateTime<Utc>> {
         self.0.since
     }
 
-    /// Why, the gravest first; empty while it is healthy.
+    /// The reasons for the state, the most severe first; empty while it is HEALTHY.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reasons(&self) -> Vec<ConnectionHealthReason> {
-        let of = |reason: &health::Reason| ConnectionHealthReason {
+        let of = |reason: &health::HealthReason| ConnectionHealthReason {
             code: reason.code(),
-            text: reason.text(&self.0.signs),
+            text: reason.finding_text(&self.0.signs),
             next_step: reason.next_step(),
         };
         self.0.reasons.iter().map(of).collect()
     }
 
-    /// When the identity provider was last heard, or a run that read its source last ended.
+    /// When the identity provider last sent a request, or a run that read its source last ended;
+    /// null if neither has happened.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_contact_at(&self) -> Option<DateTime<Utc>> {
         self.0.signs.last_contact_at
     }
 
-    /// When it last had success, as far as the log remembers.
+    /// When a request or a run last succeeded, as far back as the request log goes; null if none
+    /// did.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_success_at(&self) -> Option<DateTime<Utc>> {
         self.0.signs.last_success_at
     }
 
-    /// Since the beginning of the hour before this one.
+    /// The operations since the beginning of the previous hour of the clock.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_hour(&self) -> OperationWindow {
         self.0.signs.hour.into()
     }
 
-    /// Since the beginning of the hour a day ago.
+    /// The operations since the beginning of the hour of the clock a day ago.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_day(&self) -> OperationWindow {
         self.0.signs.day.into()
     }
 
-    /// How much waits in the review queue: writes that were asked for and are not done.
+    /// How many failures wait in the review queue.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn pending_operations(&self) -> i32 {
-        page::count(self.0.signs.pending)
+        relay::to_graphql_int(self.0.signs.pending)
     }
 
-    /// Since when the oldest of that waits.
+    /// Since when the oldest of these failures waits; null if there are none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn oldest_pending_at(&self) -> Option<DateTime<Utc>> {
         self.0.signs.oldest_pending_at
     }
 
-    /// How long its changes of the last day took from the request until they held, as a median in milliseconds, of those
-    /// among the organization's latest 5,000 changes; null if there are none.
+    /// The median time from the request until a change of this connection took effect, in
+    /// milliseconds. It covers the changes of the last day that are among the organization's latest
+    /// 5,000; null if there are none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn median_effect_milliseconds(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<f64>> {
-        Ok(loaders::one(ctx, EffectOf(self.0.connection)).await?.map(|micros| micros as f64 / 1_000.0))
+    async fn median_effect_milliseconds(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<f64>> {
+        Ok(loaders::load_one(ctx, EffectTimeOf(self.0.connection))
+            .await?
+            .map(|micros| micros as f64 / 1_000.0))
     }
 }
 
-/// How urgent something is.
+/// How urgent an item of `attention` is.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "attention::Urgency")]
+#[graphql(remote = "action_items::ActionUrgency")]
 pub enum AttentionUrgency {
     /// Access no longer follows the identity provider.
     Critical,
-    /// Access follows, but not for everybody, or not for much longer.
+    /// Access follows the identity provider, but not for all users, or not for much longer.
     Warning,
-    /// Somebody should decide something.
+    /// An administrator should make a decision.
     Notice,
 }
 
-/// What needs somebody.
+/// What an item of `attention` is about.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "attention::Kind")]
+#[graphql(remote = "action_items::ActionKind")]
 pub enum AttentionKind {
     /// A connection is not healthy.
     Connection,
     /// The last token of a connection ends soon.
     TokenEnds,
-    /// A run that reads a source waits to be approved.
+    /// A sync run waits for approval.
     RunWaits,
-    /// The review queue holds work of one connection and cause.
+    /// Failures of one connection with the same cause wait in the review queue.
     Failures,
-    /// What is here differs from what an identity provider says, or people who left there are active here.
+    /// Accounts or memberships differ from those of an identity provider, or users who left there
+    /// are active in rolecall.
     Findings,
-    /// Accounts may become a connection's.
+    /// Adoption proposals wait for a decision.
     Proposals,
     /// API keys end soon.
     KeysEnd,
     /// API keys that live longer than 30 days have no owner.
     KeysWithoutOwner,
-    /// Mappings or grants come to their planned end soon.
+    /// The planned end of role mappings or grants comes soon.
     AccessEnds,
     /// The database of this server does not take writes.
     Storage,
-    /// A hundred sign-ins or more failed within a day.
+    /// At least 100 sign-ins failed within a day.
     SignInsFail,
-    /// Connections that read a source do not, because provisioning is turned off or cannot be used.
+    /// Connections do not read their sources, because provisioning is turned off or not available.
     SourcesHeld,
 }
 
-/// Something that needs an administrator now.
-pub struct AttentionItem(Item);
+/// An item of `attention` as the schema shows it.
+pub struct AttentionItem(ActionItem);
 
-/// Something that needs an administrator now, and what to do about it.
+/// Something that an administrator should act on now, and what to do about it.
 #[Object]
 impl AttentionItem {
     /// What it is about.
@@ -218,40 +235,46 @@ impl AttentionItem {
         &self.0.next
     }
 
-    /// How many things it stands for.
+    /// How many failures, keys, grants or the like the item stands for.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn count(&self) -> i32 {
-        page::count(self.0.count)
+        relay::to_graphql_int(self.0.count)
     }
 
-    /// Since when it waits; of what ends, when the first of it ends. Null where that is not known.
+    /// Since when it waits. For tokens, keys, mappings and grants that end: when the first of them
+    /// ends. Null if that is not known.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn at(&self) -> Option<DateTime<Utc>> {
         self.0.at
     }
 
-    /// The connection that it is about.
+    /// The connection that it is about; null if it is not about one, and after the connection was
+    /// deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection else { return Ok(None) };
-        Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
-    /// The run that waits.
+    /// The sync run that waits; null if it is not about one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn sync_run(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
         let Some(id) = self.0.run else { return Ok(None) };
-        Ok(loaders::one(ctx, SyncRunId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, SyncRunId(id)).await?.map(Into::into))
     }
 
-    /// What stands in the way of the failed writes.
+    /// Why the writes failed; null if it is not about failures.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn cause(&self) -> Option<FailureCause> {
         self.0.cause.map(Into::into)
     }
 }
 
-/// Everything that needs somebody now.
-pub async fn attention(ctx: &Context<'_>) -> Result<Vec<AttentionItem>> {
-    Ok(attention::list(page::cx(ctx)?).await?.into_iter().map(AttentionItem).collect())
+/// Everything that an administrator should act on now, the most urgent first.
+pub async fn list_attention_items(ctx: &Context<'_>) -> Result<Vec<AttentionItem>> {
+    Ok(action_items::list_action_items(relay::cx(ctx)?)
+        .await?
+        .into_iter()
+        .map(AttentionItem)
+        .collect())
 }

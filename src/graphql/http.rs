@@ -1,7 +1,7 @@
-//! GraphQL over HTTP, after the specification of that name (GraphQL Foundation, working draft).
+//! GraphQL over HTTP, as in the specification of that name (GraphQL Foundation, working draft).
 //!
-//! Authentication comes first and is an extractor. Only then is the body read, and what it asks made an
-//! [`Operation`](super::operation::Operation). What must never enter: what an operation means.
+//! Authentication is an extractor and comes first. Only then is the body read and prepared as an
+//! [`Operation`](super::execute::Operation). What must never enter: what an operation does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,278 +15,321 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use headers_accept::Accept;
+use mediatype::{MediaType, Name, ReadParams, Value, names};
 use serde_json::{Map, Value as Data};
 use uuid::Uuid;
 
-use super::auth::{self, Caller};
-use super::operation::{self, Answer, Ask, Fault, Reply};
-use super::{Door, graphiql, replay, sse, websocket};
+use super::auth::{self, ApiCaller};
 use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::graphql::execute;
+use crate::graphql::execute::{ExecutionResult, GraphqlRequest, OperationResponse, RequestError};
+use crate::graphql::{GraphqlState, graphiql, idempotency, sse, websocket};
 
-/// Largest body, in bytes.
-const MAX_BODY: usize = 1024 * 1024;
+/// The largest body of a request, in bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `POST /graphql`.
-pub async fn post(State(door): State<Arc<Door>>, caller: Caller, headers: HeaderMap, body: Body) -> Response {
-    let ask = ask_of_body(&headers, body).await;
-    answer(&door, caller, ask, &Method::POST, &headers).await
+pub async fn post_graphql(
+    State(door): State<Arc<GraphqlState>>,
+    caller: ApiCaller,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let ask = read_body_request(&headers, body).await;
+    run_request(&door, caller, ask, &Method::POST, &headers).await
 }
 
-/// `GET /graphql`: queries, a page to try them on for browsers, and the way to a WebSocket.
-pub async fn get(
-    State(door): State<Arc<Door>>,
+/// `GET /graphql`: queries, GraphiQL for browsers, and the upgrade to a WebSocket.
+pub async fn get_graphql(
+    State(door): State<Arc<GraphqlState>>,
     headers: HeaderMap,
     uri: Uri,
     extensions: Extensions,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    caller: Result<Caller, Refusal>,
+    caller: Result<ApiCaller, CallerRejection>,
 ) -> Response {
-    if opens_socket(&headers) {
+    if is_websocket_upgrade(&headers) {
         return match (upgrade, caller) {
             (Err(rejection), _) => rejection.into_response(),
-            // Browsers cannot set the header on a socket: they say later who they are.
-            (Ok(_), Err(refusal)) if headers.contains_key(header::AUTHORIZATION) => refusal.into_response(),
-            (Ok(upgrade), caller) => websocket::open(door, upgrade, caller.ok(), &extensions),
+            // Browsers cannot set headers on a WebSocket; they send the credential in
+            // `connection_init`.
+            (Ok(_), Err(refusal)) if headers.contains_key(header::AUTHORIZATION) => {
+                refusal.into_response()
+            }
+            (Ok(upgrade), caller) => {
+                websocket::accept_upgrade(door, upgrade, caller.ok(), &extensions)
+            }
         };
     }
     if wants_page(&headers, &uri) {
-        return graphiql::page();
+        return graphiql::serve_page();
     }
     match caller {
-        Ok(caller) => answer(&door, caller, ask_of_query(&headers, &uri), &Method::GET, &headers).await,
+        Ok(caller) => {
+            run_request(&door, caller, parse_query_request(&headers, &uri), &Method::GET, &headers)
+                .await
+        }
         Err(refusal) => refusal.into_response(),
     }
 }
 
-/// Any other method.
-pub async fn wrong_method(headers: HeaderMap) -> Response {
-    let fault = Fault {
+/// Refuses any other method.
+pub async fn refuse_method(headers: HeaderMap) -> Response {
+    let fault = RequestError {
         allow: Some("GET, POST"),
-        ..Fault::new(StatusCode::METHOD_NOT_ALLOWED, "BAD_USER_INPUT", "use POST, or GET for queries")
+        ..RequestError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "BAD_USER_INPUT",
+            "use POST, or GET for queries",
+        )
     };
-    finish(Err(fault), auth::request_id(&headers), &headers)
+    build_response(Err(fault), auth::request_id(&headers), &headers)
 }
 
-/// A request that is refused before there is a caller.
-pub struct Refusal(Box<Response>);
+/// The response to a request whose caller could not be authenticated.
+pub struct CallerRejection(Box<Response>);
 
-impl Refusal {
-    /// The answer to a request that could not be authenticated.
-    pub fn of(error: &Error, request_id: Uuid, headers: &HeaderMap) -> Self {
-        let fault = Fault::of(error, request_id);
+impl CallerRejection {
+    /// The response for an error of authentication; a 401 has the challenge of RFC 6750.
+    pub fn from_error(error: &Error, request_id: Uuid, headers: &HeaderMap) -> Self {
+        let fault = RequestError::from_error(error, request_id);
         let unauthorized = fault.status == StatusCode::UNAUTHORIZED;
-        let mut response = finish(Err(fault), request_id, headers);
+        let mut response = build_response(Err(fault), request_id, headers);
         if unauthorized {
-            let challenge = match headers.contains_key(header::AUTHORIZATION) {
-                true => "Bearer realm=\"rolecall\", error=\"invalid_token\"",
-                false => "Bearer realm=\"rolecall\"",
+            let challenge = if headers.contains_key(header::AUTHORIZATION) {
+                "Bearer realm=\"rolecall\", error=\"invalid_token\""
+            } else {
+                "Bearer realm=\"rolecall\""
             };
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         Self(Box::new(response))
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for CallerRejection {
     fn into_response(self) -> Response {
         *self.0
     }
 }
 
-/// How many bytes a request announces as its body; none if it does not say.
-pub fn announced(headers: &HeaderMap) -> Option<u64> {
+/// The `Content-Length` of a request, in bytes; none if the header is missing or malformed.
+pub fn parse_content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The answer to a request of which nothing was run.
-pub fn refused(fault: Fault, request_id: Uuid, headers: &HeaderMap) -> Response {
-    finish(Err(fault), request_id, headers)
+/// The response to a request of which nothing was run.
+pub fn build_error_response(
+    fault: RequestError,
+    request_id: Uuid,
+    headers: &HeaderMap,
+) -> Response {
+    build_response(Err(fault), request_id, headers)
 }
 
-async fn ask_of_body(headers: &HeaderMap, body: Body) -> Result<Ask, Fault> {
-    if !reads_events(headers) {
-        media_type(headers)?;
+async fn read_body_request(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<GraphqlRequest, RequestError> {
+    if !accepts_event_stream(headers) {
+        negotiate_media_type(headers)?;
     }
-    // A form in a foreign page can send text and multipart, but not JSON, without asking first.
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // A form of another site can send text and multipart without a CORS preflight, but not JSON.
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !is_json(content_type) {
         let message = "send the request as application/json in UTF-8";
-        return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_USER_INPUT", message));
+        return Err(RequestError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "BAD_USER_INPUT",
+            message,
+        ));
     }
-    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await.map_err(|_| {
-        let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-        Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", message)
-    })?;
+    let read =
+        tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await.map_err(|_| {
+            let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            RequestError::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", message)
+        })?;
     let bytes = read.map_err(|_| {
-        let message = format!("the body is larger than {MAX_BODY} bytes, or did not arrive in full");
-        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
+        let message =
+            format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive in full");
+        RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
     })?;
-    // A batch shows by its first character; what is in it is not worth the time of reading it.
+    // The first character tells a batch, so that it is refused without parsing it.
     if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Fault::bad("batches are not offered; send one operation in one request"));
+        return Err(RequestError::bad_request(
+            "batches are not supported; send one operation in one request",
+        ));
     }
     match serde_json::from_slice(&bytes) {
-        Ok(Data::Object(body)) => Ask::of(body),
-        Ok(_) => Err(Fault::bad("the body must be a JSON object")),
-        Err(error) => Err(Fault::bad(format!("the body is not JSON: {error}"))),
+        Ok(Data::Object(body)) => GraphqlRequest::from_body(body),
+        Ok(_) => Err(RequestError::bad_request("the body must be a JSON object")),
+        Err(error) => Err(RequestError::bad_request(format!("the body is not JSON: {error}"))),
     }
 }
 
-fn ask_of_query(headers: &HeaderMap, uri: &Uri) -> Result<Ask, Fault> {
-    if !reads_events(headers) {
-        media_type(headers)?;
+fn parse_query_request(headers: &HeaderMap, uri: &Uri) -> Result<GraphqlRequest, RequestError> {
+    if !accepts_event_stream(headers) {
+        negotiate_media_type(headers)?;
     }
     let Query(parameters) = Query::<HashMap<String, String>>::try_from_uri(uri)
-        .map_err(|_| Fault::bad("the URL's query string is malformed"))?;
+        .map_err(|_| RequestError::bad_request("the URL's query string is malformed"))?;
     let mut body = Map::new();
     for (name, text) in parameters {
         let value = match name.as_str() {
-            "variables" | "extensions" => {
-                serde_json::from_str(&text).map_err(|_| Fault::bad(format!("the parameter {name} must be JSON")))?
-            }
+            "variables" | "extensions" => serde_json::from_str(&text).map_err(|_| {
+                RequestError::bad_request(format!("the parameter {name} must be JSON"))
+            })?,
             _ => Data::String(text),
         };
         body.insert(name, value);
     }
-    Ask::of(body)
+    GraphqlRequest::from_body(body)
 }
 
-/// Runs what is asked and answers in the form that the client reads: a subscription as an event stream, anything else
-/// so only if the client reads nothing else.
-async fn answer(
-    door: &Arc<Door>,
-    caller: Caller,
-    ask: Result<Ask, Fault>,
+/// Runs a request and responds in a media type that the client accepts: a subscription as an event
+/// stream, a query or mutation as an event stream only if the client accepts nothing else.
+async fn run_request(
+    door: &Arc<GraphqlState>,
+    caller: ApiCaller,
+    ask: Result<GraphqlRequest, RequestError>,
     method: &Method,
     headers: &HeaderMap,
 ) -> Response {
     let request_id = caller.cx.request_id;
-    let events = reads_events(headers);
-    let only_events = events && media_type(headers).is_err();
+    let events = accepts_event_stream(headers);
+    let only_events = events && negotiate_media_type(headers).is_err();
     let prepared = ask
-        .and_then(|ask| Ok(ask.keyed(replay::key_of(headers)?)))
-        .and_then(|ask| operation::prepare(door, caller.clone(), ask))
+        .and_then(|ask| Ok(ask.with_idempotency_key(idempotency::find_key_header(headers)?)))
+        .and_then(|ask| execute::prepare_operation(door, caller.clone(), ask))
         .and_then(|operation| match operation.kind {
-            OperationType::Mutation if method == Method::GET => Err(Fault {
+            OperationType::Mutation if method == Method::GET => Err(RequestError {
                 allow: Some("POST"),
-                ..Fault::new(
+                ..RequestError::new(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "BAD_USER_INPUT",
                     "only queries can be sent with GET; use POST",
                 )
             }),
             OperationType::Subscription if !events => {
-                let message = "a subscription is answered with text/event-stream, or over a WebSocket";
-                Err(Fault::new(StatusCode::NOT_ACCEPTABLE, "BAD_USER_INPUT", message))
+                let message =
+                    "a subscription is answered with text/event-stream, or over a WebSocket";
+                Err(RequestError::new(StatusCode::NOT_ACCEPTABLE, "BAD_USER_INPUT", message))
             }
             _ => Ok(operation),
         });
     match prepared {
         Ok(operation) if only_events || operation.kind == OperationType::Subscription => {
-            match sse::stream(&door.streams, caller, operation.answers()) {
+            match sse::stream_responses(&door.streams, caller, operation.spawn_responses()) {
                 Ok(response) => response,
-                Err(fault) => finish(Err(fault), request_id, headers),
+                Err(fault) => build_response(Err(fault), request_id, headers),
             }
         }
-        Ok(operation) => finish(operation.run().await, request_id, headers),
-        Err(fault) if only_events && operation::is_about_document(fault.code) => sse::refusal(&fault, request_id),
-        Err(fault) => finish(Err(fault), request_id, headers),
+        Ok(operation) => build_response(operation.run_with_key().await, request_id, headers),
+        Err(fault) if only_events && execute::is_about_document(fault.code) => {
+            sse::refuse_operation(&fault, request_id)
+        }
+        Err(fault) => build_response(Err(fault), request_id, headers),
     }
 }
 
-const GRAPHQL: &str = "application/graphql-response+json";
-const JSON: &str = "application/json";
+static JSON: MediaType<'_> = MediaType::new(names::APPLICATION, names::JSON);
+static GRAPHQL_JSON: MediaType<'_> =
+    MediaType::from_parts(names::APPLICATION, GRAPHQL_RESPONSE, Some(names::JSON), &[]);
+const GRAPHQL_RESPONSE: Name<'_> = Name::new_unchecked("graphql-response");
+const EVENT_STREAM: MediaType<'_> = MediaType::new(names::TEXT, names::EVENT_STREAM);
+const HTML: MediaType<'_> = MediaType::new(names::TEXT, names::HTML);
 
-const EVENTS: &str = "text/event-stream";
-
-fn ranges(headers: &HeaderMap) -> Vec<(String, f32)> {
-    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accept.flat_map(|value| value.split(',')).filter_map(range).collect()
+/// What the client accepts; none if it does not say so, or says it in a malformed header.
+fn parse_accept(headers: &HeaderMap) -> Option<Accept> {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let texts: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    texts.join(", ").parse().ok().filter(|_| !texts.is_empty())
 }
 
-/// Whether a request without a credential only opens the page to try queries on, or a socket.
-pub fn begins_anonymously(method: &Method, headers: &HeaderMap, uri: &Uri) -> bool {
-    method == Method::GET && (opens_socket(headers) || wants_page(headers, uri))
+/// Whether the client accepts a media type by its name, not only by a wildcard.
+fn accepts_by_name(headers: &HeaderMap, media_type: &MediaType) -> bool {
+    parse_accept(headers).is_some_and(|accept| {
+        accept.media_types().any(|listed| listed.essence() == *media_type)
+            && accept.negotiate([media_type]).is_some()
+    })
 }
 
-fn opens_socket(headers: &HeaderMap) -> bool {
+/// Whether a request may come without a credential, because it opens GraphiQL or a WebSocket.
+pub fn allows_missing_credential(method: &Method, headers: &HeaderMap, uri: &Uri) -> bool {
+    method == Method::GET && (is_websocket_upgrade(headers) || wants_page(headers, uri))
+}
+
+fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Whether the client names event streams among what it reads.
-pub fn reads_events(headers: &HeaderMap) -> bool {
-    ranges(headers).iter().any(|(name, quality)| name == EVENTS && *quality > 0.0)
+/// Whether the client accepts event streams.
+pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    accepts_by_name(headers, &EVENT_STREAM)
 }
 
-/// Section "Accept": which media type the client reads better; without a preference it is plain JSON.
-fn media_type(headers: &HeaderMap) -> Result<&'static str, Fault> {
-    let ranges = ranges(headers);
-    if ranges.is_empty() {
-        return Ok(JSON);
-    }
-    // The more specific range decides (RFC 9110 section 12.5.1).
-    let quality = |name: &str| {
-        let of = |wanted: &str| ranges.iter().find(|(range, _)| range == wanted).map(|(_, quality)| *quality);
-        of(name)
-            .map(|quality| (quality, true))
-            .or_else(|| of("application/*").or_else(|| of("*/*")).map(|q| (q, false)))
-    };
-    let graphql = quality(GRAPHQL).filter(|(quality, _)| *quality > 0.0);
-    let json = quality(JSON).filter(|(quality, _)| *quality > 0.0);
-    match (graphql, json) {
-        (Some((graphql, named)), Some((json, _))) if graphql > json || (graphql >= json && named) => Ok(GRAPHQL),
-        (_, Some(_)) => Ok(JSON),
-        (Some(_), None) => Ok(GRAPHQL),
-        (None, None) => {
-            let message = format!("answers come as {GRAPHQL} or {JSON}");
-            Err(Fault::new(StatusCode::NOT_ACCEPTABLE, "BAD_USER_INPUT", message))
-        }
-    }
+/// The media type that the client prefers (section "Accept"); `application/json` if it has no
+/// preference.
+fn negotiate_media_type(headers: &HeaderMap) -> Result<&'static MediaType<'static>, RequestError> {
+    let available = [&JSON, &GRAPHQL_JSON];
+    let Some(accept) = parse_accept(headers) else { return Ok(&JSON) };
+    accept.negotiate(available).ok_or_else(|| {
+        let message = format!("answers come as {GRAPHQL_JSON} or {JSON}");
+        RequestError::new(StatusCode::NOT_ACCEPTABLE, "BAD_USER_INPUT", message)
+    })
 }
 
-/// A media range in lower case with its quality.
-fn range(text: &str) -> Option<(String, f32)> {
-    let mut parts = text.split(';').map(str::trim);
-    let name = parts.next().filter(|name| !name.is_empty())?.to_ascii_lowercase();
-    let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    Some((name, quality.map_or(1.0, |quality| quality.parse().unwrap_or(0.0))))
-}
-
+/// Whether a body is JSON in UTF-8, by its `Content-Type`.
 fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
-    let json = parts.next().is_some_and(|name| name == JSON);
-    let charset = parts.find_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned()));
-    json && charset.is_none_or(|charset| charset == "utf-8" || charset == "utf8")
+    let Ok(media_type) = MediaType::parse(content_type) else { return false };
+    let charset = media_type.get_param(names::CHARSET);
+    let is_utf8 = |charset: Value| {
+        let charset = charset.unquoted_str();
+        charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8")
+    };
+    media_type.essence() == JSON && charset.is_none_or(is_utf8)
 }
 
-/// A browser that opens the address, as opposed to a client that sends a query.
+/// Whether a browser opens the address, as opposed to a client that sends a query.
 fn wants_page(headers: &HeaderMap, uri: &Uri) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let html = accept.split(',').filter_map(range).any(|(name, quality)| name == "text/html" && quality > 0.0);
+    let html = accepts_by_name(headers, &HTML);
     html && !uri.query().unwrap_or_default().split('&').any(|part| part.starts_with("query="))
 }
 
-/// Section "Response": the status, the media type, the body.
-fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
-    let media = media_type(headers).unwrap_or(GRAPHQL);
+/// The response with its status, media type and body (section "Response").
+fn build_response(answer: ExecutionResult, request_id: Uuid, headers: &HeaderMap) -> Response {
+    let media = negotiate_media_type(headers).unwrap_or(&GRAPHQL_JSON);
     let (mut allow, mut retry_after) = (None, None);
-    let Reply { status, body, replayed } = answer.unwrap_or_else(|fault| {
+    let OperationResponse { status, body, replayed } = answer.unwrap_or_else(|fault| {
         (allow, retry_after) = (fault.allow, fault.retry_after);
-        Reply { status: fault.status, body: operation::Body::error(fault.to_json(request_id)), replayed: false }
+        OperationResponse {
+            status: fault.status,
+            body: execute::ResponseBody::from_error(fault.to_json(request_id)),
+            replayed: false,
+        }
     });
-    // "application/json": a well-formed request is 200, whatever becomes of its document. What failed before
-    // there was a document keeps its status.
-    let about_document = |body: &operation::Body| {
-        let code = body.errors.first().and_then(|error| error.pointer("/extensions/code")).and_then(Data::as_str);
-        code.is_some_and(operation::is_about_document)
+    // With `application/json` a well-formed request has status 200, also if its document is
+    // refused. A failure before there was a document keeps its status.
+    let about_document = |body: &execute::ResponseBody| {
+        let code = body
+            .errors
+            .first()
+            .and_then(|error| error.pointer("/extensions/code"))
+            .and_then(Data::as_str);
+        code.is_some_and(execute::is_about_document)
     };
     let status = match status {
-        StatusCode::BAD_REQUEST if media == JSON && about_document(&body) => StatusCode::OK,
-        // Nothing came of it, for a reason that passes: a client and a proxy see it in the status, too.
-        StatusCode::OK if body.met_outage() => {
+        StatusCode::BAD_REQUEST if *media == JSON && about_document(&body) => StatusCode::OK,
+        // Nothing was done, because the database is unavailable: the status tells clients and
+        // proxies.
+        StatusCode::OK if body.is_database_outage() => {
             retry_after = Some(UNAVAILABLE_RETRY_AFTER_SECONDS);
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -294,7 +337,7 @@ fn finish(answer: Answer, request_id: Uuid, headers: &HeaderMap) -> Response {
     };
     let mut response = (status, Json(body)).into_response();
     let fields = response.headers_mut();
-    let content_type = if media == GRAPHQL {
+    let content_type = if *media == GRAPHQL_JSON {
         "application/graphql-response+json; charset=utf-8"
     } else {
         "application/json; charset=utf-8"

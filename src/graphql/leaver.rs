@@ -1,92 +1,94 @@
-//! Who left, and how long it took until they held nothing.
+//! Leavers: accounts that were suspended or deleted, and how long it took until they held no role.
 
 use std::borrow::Cow;
 
 use async_graphql::{Context, ID, Object, SimpleObject, TypeName};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
-use super::event::Event;
+use super::event::EventObject;
 use super::loaders::{self, EventId, UserId};
-use super::page::{self, Kind, Page, Window};
-use super::user::User;
-use crate::domain::evidence;
+use super::permission::{Permission, requires};
+use super::user::UserObject;
+use crate::domain::audit::evidence;
 use crate::error::{Error, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
 
-/// Somebody who left.
-pub struct Leaver(evidence::Leaver);
+/// A leaver as the schema shows it.
+pub struct LeaverObject(evidence::LeaverRow);
 
-impl TypeName for Leaver {
+impl TypeName for LeaverObject {
     fn type_name() -> Cow<'static, str> {
         "Leaver".into()
     }
 }
 
-/// Somebody who left: an account that was suspended or deleted.
+/// A leaver: an account that was suspended or deleted.
 #[Object(name_type)]
-impl Leaver {
-    /// The account's global id; null where everybody was deleted at once.
+impl LeaverObject {
+    /// The account's global id; null if all accounts that came through SCIM were deleted at once.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn user_id(&self) -> Option<ID> {
-        (!self.0.user_id.is_nil()).then(|| page::global(Kind::User, self.0.user_id))
+        (!self.0.user_id.is_nil()).then(|| relay::global_id(NodeKind::User, self.0.user_id))
     }
 
-    /// The account, if it is there now: only suspended, or back.
+    /// The account, also if it was reactivated or restored since; null while it is deleted.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
-    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
-        Ok(loaders::one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
+        Ok(loaders::load_one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
     }
 
-    /// The user name as it last was; null after an erasure.
+    /// The latest user name; null after an erasure, and if all accounts were deleted at once.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn user_name(&self) -> Option<&str> {
         self.0.user_name.as_deref()
     }
 
-    /// How many accounts it concerned: one, but where everybody was deleted at once.
+    /// How many accounts left by this change: 1, or more if all accounts were deleted at once.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn user_count(&self) -> i32 {
-        page::count(self.0.accounts().unsigned_abs())
+        relay::to_graphql_int(self.0.account_count().unsigned_abs())
     }
 
-    /// When the request arrived.
+    /// When the request for this change arrived.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn requested_at(&self) -> DateTime<Utc> {
         self.0.requested_at
     }
 
-    /// From when on the account held nothing.
+    /// From when on the account held no role.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn revoked_at(&self) -> DateTime<Utc> {
         self.0.at
     }
 
-    /// How long that took, in milliseconds.
+    /// The time from `requestedAt` to `revokedAt`, in milliseconds.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn milliseconds(&self) -> f64 {
-        milliseconds(self.0.microseconds())
+        to_milliseconds(self.0.revocation_microseconds())
     }
 
-    /// Whether the account is in use again.
+    /// Whether the account is active again.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn active_now(&self) -> bool {
         self.0.active_now()
     }
 
-    /// The change itself: who asked, and under which request.
+    /// The event of this change: who made it, and in which request.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
-    async fn event(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Event>> {
-        Ok(loaders::one(ctx, EventId(self.0.event_id)).await?.map(Into::into))
+    async fn event(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
+        Ok(loaders::load_one(ctx, EventId(self.0.event_id)).await?.map(Into::into))
     }
 }
 
-/// How long it took from the request until an account held nothing.
+/// How long it took from the request until a leaver held no role, for all leavers of a period. The
+/// times are 0 if there were none.
 #[derive(SimpleObject)]
 pub struct RevocationTimes {
-    /// How many left.
+    /// How many leavers there were.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     count: i32,
-    /// How many of them within the objective.
+    /// How many of them held no role within the objective.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     within_objective: i32,
     /// The median, in milliseconds.
@@ -103,37 +105,41 @@ pub struct RevocationTimes {
     longest_milliseconds: f64,
 }
 
-fn milliseconds(microseconds: i64) -> f64 {
+fn to_milliseconds(microseconds: i64) -> f64 {
     microseconds as f64 / 1_000.0
 }
 
-/// Between two instants; left out = since ever, until now.
-fn between(
+/// The beginning and the end of a period; left out = 1970, and now.
+fn resolve_period(
     ctx: &Context<'_>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
 ) -> Result<(DateTime<Utc>, DateTime<Utc>)> {
-    let now = page::cx(ctx)?.app.clock.now();
+    let now = relay::cx(ctx)?.app.clock.now();
     Ok((since.unwrap_or(DateTime::UNIX_EPOCH), until.unwrap_or(now)))
 }
 
-/// A page of those who left.
-pub async fn leavers(
+/// A page of the leavers of a period.
+pub async fn list_leavers(
     ctx: &Context<'_>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
-    window: Window,
-) -> Result<Option<Page<Leaver>>> {
-    let (from, to) = between(ctx, since, until)?;
-    let cx = page::cx(ctx)?;
-    let keyset = window.keyset(true)?;
-    let total = if page::counted(ctx) { evidence::revocation(cx, from, to, 0).await?.count } else { 0 };
-    let rows = evidence::leavers(cx, from, to, &keyset).await?.map(Leaver);
-    Ok(Some(Page::new(rows, |row: &Leaver| row.0.pos, total)))
+    window: PageArguments,
+) -> Result<Option<RelayPage<LeaverObject>>> {
+    let (from, to) = resolve_period(ctx, since, until)?;
+    let cx = relay::cx(ctx)?;
+    let keyset = window.to_keyset(true)?;
+    let total = if relay::selects_total_count(ctx) {
+        evidence::measure_revocation(cx, from, to, 0).await?.count
+    } else {
+        0
+    };
+    let rows = evidence::list_leavers(cx, from, to, &keyset).await?.map(LeaverObject);
+    Ok(Some(RelayPage::new(rows, |row: &LeaverObject| row.0.pos, total)))
 }
 
-/// How long it took them.
-pub async fn revocation(
+/// The revocation times of the leavers of a period.
+pub async fn measure_revocation(
     ctx: &Context<'_>,
     since: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
@@ -143,14 +149,14 @@ pub async fn revocation(
     if objective < 0 {
         return Err(Error::invalid("objectiveSeconds", "must not be negative"));
     }
-    let (from, to) = between(ctx, since, until)?;
-    let found = evidence::revocation(page::cx(ctx)?, from, to, objective).await?;
+    let (from, to) = resolve_period(ctx, since, until)?;
+    let found = evidence::measure_revocation(relay::cx(ctx)?, from, to, objective).await?;
     Ok(Some(RevocationTimes {
-        count: page::count(found.count),
-        within_objective: page::count(found.within),
-        median_milliseconds: milliseconds(found.median),
-        p95_milliseconds: milliseconds(found.p95),
-        p99_milliseconds: milliseconds(found.p99),
-        longest_milliseconds: milliseconds(found.longest),
+        count: relay::to_graphql_int(found.count),
+        within_objective: relay::to_graphql_int(found.within),
+        median_milliseconds: to_milliseconds(found.median),
+        p95_milliseconds: to_milliseconds(found.p95),
+        p99_milliseconds: to_milliseconds(found.p99),
+        longest_milliseconds: to_milliseconds(found.longest),
     }))
 }

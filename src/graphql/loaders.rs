@@ -1,5 +1,5 @@
-//! Reads of many things at once: whatever the rows of a page ask for one by one is gathered and answered by one
-//! statement. Nothing is remembered beyond that, so a mutation never reads what it has just changed.
+//! Data loaders: the rows that the fields of a page need one by one are loaded by one statement.
+//! Nothing is cached beyond that, so the response to a mutation never has values from before it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,44 +13,51 @@ use uuid::Uuid;
 use crate::context::Cx;
 use chrono::{DateTime, Utc};
 
-use crate::domain::access::{self, Holding};
-use crate::domain::list::{Keyset, Slice};
-use crate::domain::member::{self, Place};
-use crate::domain::organization::{self, Organization};
-use crate::domain::{adoption, failure, reconcile};
-use crate::domain::{connection, event, grant, group, health, key, mapping, pull_source, role, sync, token, user};
-use crate::error::Error;
+use crate::domain::access;
+use crate::domain::access::RoleSource;
+use crate::domain::access::{api_key, role, role_grant, role_mapping};
+use crate::domain::audit::event;
+use crate::domain::connection::{health, pull_source, scim_token};
+use crate::domain::directory::adoption;
+use crate::domain::directory::membership;
+use crate::domain::directory::membership::DirectMember;
+use crate::domain::directory::{group, user};
+use crate::domain::paging::{Keyset, Slice};
+use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::Organization;
+use crate::domain::{connection, sync};
+use crate::domain::{reconcile, review};
+use crate::error::{Error, Noun};
 
-/// What can be asked for one by one; each is a key of its own kind.
+/// Declares keys of data loaders: ids, of which each kind of row has a type of its own.
+macro_rules! id_keys {
+    ($($key:ident,)+) => {
+        $(
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+            pub struct $key(pub Uuid);
+        )+
+    };
+}
+
+id_keys! {
+    UserId,
+    GroupId,
+    RoleId,
+    RoleMappingId,
+    ConnectionId,
+    ScimTokenId,
+    ApiKeyId,
+    ProposalId,
+    EventId,
+    FailureId,
+    FindingId,
+    SyncRunId,
+    RoleGrantId,
+}
+
+/// The roles that an account holds, or held at an instant, with what gives each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct UserId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct GroupId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RoleId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MappingId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnectionId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ProposalId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EventId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FailureId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FindingId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SyncRunId(pub Uuid);
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct GrantId(pub Uuid);
-/// The roles that an account holds, or held at an instant, and through what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HeldBy(pub Uuid, pub Option<DateTime<Utc>>);
+pub struct RolesHeldBy(pub Uuid, pub Option<DateTime<Utc>>);
 /// A page of the groups that an account is in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GroupsOf(pub Uuid, pub Keyset<Uuid>);
@@ -72,18 +79,18 @@ pub struct MappingsOfRole(pub Uuid);
 /// The source that a connection reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PullSourceOf(pub Uuid);
-/// How often a connection is compared by itself.
+/// The schedule of a connection's automatic comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReconciliationScheduleOf(pub Uuid);
 /// The latest run that read a connection's source to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LastSyncOf(pub Uuid);
-/// How a connection is.
+/// The health of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HealthOf(pub Uuid);
-/// How long a connection's changes took, in microseconds.
+/// The median time until a connection's changes took effect, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EffectOf(pub Uuid);
+pub struct EffectTimeOf(pub Uuid);
 /// A page of a connection's runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SyncRunsOf(pub Uuid, pub Keyset<Uuid>);
@@ -102,62 +109,76 @@ pub struct ConnectionGroupCountOf(pub Uuid);
 
 /// The organization of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Here;
+pub struct CurrentOrganization;
 
-/// Reads for one request.
-pub struct Reads(Cx);
+/// The data loaders of one request.
+pub struct Loaders(Cx);
 
-type Found<K, V> = Result<HashMap<K, V>, Arc<Error>>;
+type LoadResult<K, V> = Result<HashMap<K, V>, Arc<Error>>;
 
-/// Gives a request its loaders.
-pub fn attach(request: Request, cx: &Cx) -> Request {
-    request.data(DataLoader::new(Reads(cx.clone()), TokioSpawner::current(), TokioTimer::default()))
+/// Adds the data loaders to a request.
+pub fn attach_loaders(request: Request, cx: &Cx) -> Request {
+    request.data(DataLoader::new(
+        Loaders(cx.clone()),
+        TokioSpawner::current(),
+        TokioTimer::default(),
+    ))
 }
 
-/// One thing, read together with whatever else is asked for now. What waits for it is boxed: every field of a thing is as
-/// large as the largest one, and is moved about several times.
+/// Loads one row, together with the other rows that are requested at the same time. The future is
+/// boxed: the futures of all fields of an object are as large as the largest one, and are moved
+/// several times.
 ///
 /// # Errors
-/// What the domain says of the whole batch.
-pub async fn one<K>(ctx: &Context<'_>, key: K) -> async_graphql::Result<Option<<Reads as Loader<K>>::Value>>
+/// The domain's error for the whole batch.
+pub async fn load_one<K>(
+    ctx: &Context<'_>,
+    key: K,
+) -> async_graphql::Result<Option<<Loaders as Loader<K>>::Value>>
 where
     K: Send + Sync + Hash + Eq + Clone + 'static,
-    Reads: Loader<K, Error = Arc<Error>>,
+    Loaders: Loader<K, Error = Arc<Error>>,
 {
-    Ok(Box::pin(ctx.data::<DataLoader<Reads>>()?.load_one(key)).await?)
+    Ok(Box::pin(ctx.data::<DataLoader<Loaders>>()?.load_one(key)).await?)
 }
 
-/// The organization of the request, read once for all that ask for it now.
+/// Loads the organization of the request, once for all fields that need it at the same time.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is none.
-pub async fn organization(ctx: &Context<'_>) -> async_graphql::Result<Organization> {
-    Ok(one(ctx, Here).await?.ok_or_else(|| Error::not_found("the organization"))?)
+/// [`Error::NotFound`] if there is none.
+pub async fn load_organization(ctx: &Context<'_>) -> async_graphql::Result<Organization> {
+    Ok(load_one(ctx, CurrentOrganization)
+        .await?
+        .ok_or_else(|| Error::not_found(Noun::Organization))?)
 }
 
-/// Several things, those that exist, in the order of the keys.
+/// Loads several rows, in the order of the keys and without those that do not exist.
 ///
 /// # Errors
-/// What the domain says of the whole batch.
-pub async fn several<K>(ctx: &Context<'_>, keys: &[K]) -> async_graphql::Result<Vec<<Reads as Loader<K>>::Value>>
+/// The domain's error for the whole batch.
+pub async fn load_many<K>(
+    ctx: &Context<'_>,
+    keys: &[K],
+) -> async_graphql::Result<Vec<<Loaders as Loader<K>>::Value>>
 where
     K: Send + Sync + Hash + Eq + Clone + 'static,
-    Reads: Loader<K, Error = Arc<Error>>,
+    Loaders: Loader<K, Error = Arc<Error>>,
 {
-    let mut found = Box::pin(ctx.data::<DataLoader<Reads>>()?.load_many(keys.iter().cloned())).await?;
+    let mut found =
+        Box::pin(ctx.data::<DataLoader<Loaders>>()?.load_many(keys.iter().cloned())).await?;
     Ok(keys.iter().filter_map(|key| found.remove(key)).collect())
 }
 
-/// Rows that many ask for: each gets the same.
-fn shared<V>(rows: Vec<V>) -> Vec<Arc<V>> {
+/// Shares each row, because several fields may load the same one.
+fn share_rows<V>(rows: Vec<V>) -> Vec<Arc<V>> {
     rows.into_iter().map(Arc::new).collect()
 }
 
-fn keyed<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, V> {
+fn key_rows<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, V> {
     rows.into_iter().map(|row| (key(&row), row)).collect()
 }
 
-fn grouped<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, Vec<V>> {
+fn group_rows<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, Vec<V>> {
     let mut groups: HashMap<K, Vec<V>> = HashMap::new();
     for row in rows {
         groups.entry(key(&row)).or_default().push(row);
@@ -165,341 +186,374 @@ fn grouped<K: Hash + Eq, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> HashMap<K, V
     groups
 }
 
-fn rekeyed<K: Hash + Eq, V>(found: HashMap<Uuid, V>, key: impl Fn(Uuid) -> K) -> HashMap<K, V> {
+fn map_keys<K: Hash + Eq, V>(found: HashMap<Uuid, V>, key: impl Fn(Uuid) -> K) -> HashMap<K, V> {
     found.into_iter().map(|(id, value)| (key(id), value)).collect()
 }
 
-impl Loader<UserId> for Reads {
+impl Loader<UserId> for Loaders {
     type Value = user::User;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[UserId]) -> Found<UserId, Self::Value> {
+    async fn load(&self, keys: &[UserId]) -> LoadResult<UserId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(user::by_ids(&self.0, &ids).await?, |row| UserId(row.id)))
+        Ok(key_rows(user::users_by_ids(&self.0, &ids).await?, |row| UserId(row.id)))
     }
 }
 
-impl Loader<GroupId> for Reads {
+impl Loader<GroupId> for Loaders {
     type Value = Arc<group::Group>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[GroupId]) -> Found<GroupId, Self::Value> {
+    async fn load(&self, keys: &[GroupId]) -> LoadResult<GroupId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(shared(group::by_ids(&self.0, &ids).await?), |row| GroupId(row.id)))
+        Ok(key_rows(share_rows(group::groups_by_ids(&self.0, &ids).await?), |row| GroupId(row.id)))
     }
 }
 
-impl Loader<FailureId> for Reads {
-    type Value = failure::Failure;
+impl Loader<FailureId> for Loaders {
+    type Value = review::Failure;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[FailureId]) -> Found<FailureId, Self::Value> {
+    async fn load(&self, keys: &[FailureId]) -> LoadResult<FailureId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(failure::by_ids(&self.0, &ids).await?, |row| FailureId(row.id)))
+        Ok(key_rows(review::failures_by_ids(&self.0, &ids).await?, |row| FailureId(row.id)))
     }
 }
 
-impl Loader<FindingId> for Reads {
+impl Loader<FindingId> for Loaders {
     type Value = reconcile::Finding;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[FindingId]) -> Found<FindingId, Self::Value> {
+    async fn load(&self, keys: &[FindingId]) -> LoadResult<FindingId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(reconcile::by_ids(&self.0, &ids).await?, |row| FindingId(row.id)))
+        Ok(key_rows(reconcile::by_ids(&self.0, &ids).await?, |row| FindingId(row.id)))
     }
 }
 
-impl Loader<SyncRunId> for Reads {
+impl Loader<SyncRunId> for Loaders {
     type Value = sync::Run;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[SyncRunId]) -> Found<SyncRunId, Self::Value> {
+    async fn load(&self, keys: &[SyncRunId]) -> LoadResult<SyncRunId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(sync::by_ids(&self.0, &ids).await?, |row| SyncRunId(row.id)))
+        Ok(key_rows(sync::by_ids(&self.0, &ids).await?, |row| SyncRunId(row.id)))
     }
 }
 
-impl Loader<RoleId> for Reads {
+impl Loader<RoleId> for Loaders {
     type Value = Arc<role::Role>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[RoleId]) -> Found<RoleId, Self::Value> {
+    async fn load(&self, keys: &[RoleId]) -> LoadResult<RoleId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(shared(role::by_ids(&self.0, &ids).await?), |row| RoleId(row.id)))
+        Ok(key_rows(share_rows(role::by_ids(&self.0, &ids).await?), |row| RoleId(row.id)))
     }
 }
 
-impl Loader<MappingId> for Reads {
-    type Value = mapping::Mapping;
+impl Loader<RoleMappingId> for Loaders {
+    type Value = role_mapping::Mapping;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[MappingId]) -> Found<MappingId, Self::Value> {
+    async fn load(&self, keys: &[RoleMappingId]) -> LoadResult<RoleMappingId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(mapping::by_ids(&self.0, &ids).await?, |row| MappingId(row.mapping_id)))
+        Ok(key_rows(role_mapping::by_ids(&self.0, &ids).await?, |row| {
+            RoleMappingId(row.mapping_id)
+        }))
     }
 }
 
-impl Loader<GrantId> for Reads {
-    type Value = grant::Grant;
+impl Loader<RoleGrantId> for Loaders {
+    type Value = role_grant::Grant;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[GrantId]) -> Found<GrantId, Self::Value> {
+    async fn load(&self, keys: &[RoleGrantId]) -> LoadResult<RoleGrantId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(grant::by_ids(&self.0, &ids).await?, |row| GrantId(row.id)))
+        Ok(key_rows(role_grant::by_ids(&self.0, &ids).await?, |row| RoleGrantId(row.id)))
     }
 }
 
-impl Loader<ConnectionId> for Reads {
+impl Loader<ConnectionId> for Loaders {
     type Value = connection::Connection;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[ConnectionId]) -> Found<ConnectionId, Self::Value> {
+    async fn load(&self, keys: &[ConnectionId]) -> LoadResult<ConnectionId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(connection::by_ids(&self.0, &ids).await?, |row| ConnectionId(row.id)))
+        Ok(key_rows(connection::connections_by_ids(&self.0, &ids).await?, |row| {
+            ConnectionId(row.id)
+        }))
     }
 }
 
-impl Loader<TokenId> for Reads {
-    type Value = token::Token;
+impl Loader<ScimTokenId> for Loaders {
+    type Value = scim_token::Token;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[TokenId]) -> Found<TokenId, Self::Value> {
+    async fn load(&self, keys: &[ScimTokenId]) -> LoadResult<ScimTokenId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(token::by_ids(&self.0, &ids).await?, |row| TokenId(row.id)))
+        Ok(key_rows(scim_token::tokens_by_ids(&self.0, &ids).await?, |row| ScimTokenId(row.id)))
     }
 }
 
-impl Loader<KeyId> for Reads {
-    type Value = key::ApiKey;
+impl Loader<ApiKeyId> for Loaders {
+    type Value = api_key::ApiKey;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[KeyId]) -> Found<KeyId, Self::Value> {
+    async fn load(&self, keys: &[ApiKeyId]) -> LoadResult<ApiKeyId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(key::by_ids(&self.0, &ids).await?, |row| KeyId(row.id)))
+        Ok(key_rows(api_key::by_ids(&self.0, &ids).await?, |row| ApiKeyId(row.id)))
     }
 }
 
-impl Loader<ProposalId> for Reads {
+impl Loader<ProposalId> for Loaders {
     type Value = adoption::Proposal;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[ProposalId]) -> Found<ProposalId, Self::Value> {
+    async fn load(&self, keys: &[ProposalId]) -> LoadResult<ProposalId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(adoption::by_ids(&self.0, &ids).await?, |row| ProposalId(row.id)))
+        Ok(key_rows(adoption::proposals_by_ids(&self.0, &ids).await?, |row| ProposalId(row.id)))
     }
 }
 
-impl Loader<EventId> for Reads {
+impl Loader<EventId> for Loaders {
     type Value = event::Event;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[EventId]) -> Found<EventId, Self::Value> {
+    async fn load(&self, keys: &[EventId]) -> LoadResult<EventId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(event::by_ids(&self.0, &ids).await?, |row| EventId(row.id)))
+        Ok(key_rows(event::by_ids(&self.0, &ids).await?, |row| EventId(row.id)))
     }
 }
 
-impl Loader<TokensOf> for Reads {
-    type Value = Vec<token::Token>;
+impl Loader<TokensOf> for Loaders {
+    type Value = Vec<scim_token::Token>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[TokensOf]) -> Found<TokensOf, Self::Value> {
+    async fn load(&self, keys: &[TokensOf]) -> LoadResult<TokensOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(grouped(token::of_connections(&self.0, &ids).await?, |row| TokensOf(row.connection_id)))
+        Ok(group_rows(scim_token::tokens_of_connections(&self.0, &ids).await?, |row| {
+            TokensOf(row.connection_id)
+        }))
     }
 }
 
-impl Loader<PullSourceOf> for Reads {
+impl Loader<PullSourceOf> for Loaders {
     type Value = pull_source::PullSource;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[PullSourceOf]) -> Found<PullSourceOf, Self::Value> {
+    async fn load(&self, keys: &[PullSourceOf]) -> LoadResult<PullSourceOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let rows = pull_source::of_connections(&self.0, &ids).await?.into_iter();
+        let rows = pull_source::sources_of_connections(&self.0, &ids).await?.into_iter();
         Ok(rows.map(|row| (PullSourceOf(row.connection_id), row)).collect())
     }
 }
 
-impl Loader<ReconciliationScheduleOf> for Reads {
+impl Loader<ReconciliationScheduleOf> for Loaders {
     type Value = reconcile::schedule::Schedule;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[ReconciliationScheduleOf]) -> Found<ReconciliationScheduleOf, Self::Value> {
+    async fn load(
+        &self,
+        keys: &[ReconciliationScheduleOf],
+    ) -> LoadResult<ReconciliationScheduleOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = reconcile::schedule::schedules_of(&self.0, &ids).await?.into_iter();
         Ok(rows.map(|row| (ReconciliationScheduleOf(row.connection_id), row)).collect())
     }
 }
 
-impl Loader<LastSyncOf> for Reads {
+impl Loader<LastSyncOf> for Loaders {
     type Value = sync::Run;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[LastSyncOf]) -> Found<LastSyncOf, Self::Value> {
+    async fn load(&self, keys: &[LastSyncOf]) -> LoadResult<LastSyncOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = sync::last_of(&self.0, &ids).await?.into_iter();
         Ok(rows.map(|row| (LastSyncOf(row.connection_id), row)).collect())
     }
 }
 
-impl Loader<HealthOf> for Reads {
-    type Value = health::Health;
+impl Loader<HealthOf> for Loaders {
+    type Value = health::HealthAssessment;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[HealthOf]) -> Found<HealthOf, Self::Value> {
+    async fn load(&self, keys: &[HealthOf]) -> LoadResult<HealthOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(health::of_connections(&self.0, &ids).await?, |row| HealthOf(row.connection)))
+        Ok(key_rows(health::health_of_connections(&self.0, &ids).await?, |row| {
+            HealthOf(row.connection)
+        }))
     }
 }
 
-impl Loader<EffectOf> for Reads {
+impl Loader<EffectTimeOf> for Loaders {
     type Value = i64;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[EffectOf]) -> Found<EffectOf, Self::Value> {
+    async fn load(&self, keys: &[EffectTimeOf]) -> LoadResult<EffectTimeOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(rekeyed(health::effects(&self.0, &ids).await?, EffectOf))
+        Ok(map_keys(health::median_effect_times(&self.0, &ids).await?, EffectTimeOf))
     }
 }
 
-impl Loader<SyncRunsOf> for Reads {
+impl Loader<SyncRunsOf> for Loaders {
     type Value = Slice<sync::Run>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[SyncRunsOf]) -> Found<SyncRunsOf, Self::Value> {
+    async fn load(&self, keys: &[SyncRunsOf]) -> LoadResult<SyncRunsOf, Self::Value> {
         let mut found = HashMap::new();
-        for (keyset, asked) in grouped(keys.to_vec(), |key| key.1.clone()) {
+        for (keyset, asked) in group_rows(keys.to_vec(), |key| key.1.clone()) {
             let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
             let slices = sync::of_connections(&self.0, &ids, &keyset).await?;
-            found.extend(rekeyed(slices, |id| SyncRunsOf(id, keyset.clone())));
+            found.extend(map_keys(slices, |id| SyncRunsOf(id, keyset.clone())));
         }
         Ok(found)
     }
 }
 
-impl Loader<SyncRunCountOf> for Reads {
+impl Loader<SyncRunCountOf> for Loaders {
     type Value = u64;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[SyncRunCountOf]) -> Found<SyncRunCountOf, Self::Value> {
+    async fn load(&self, keys: &[SyncRunCountOf]) -> LoadResult<SyncRunCountOf, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(rekeyed(sync::counts_of(&self.0, &ids).await?, SyncRunCountOf))
+        Ok(map_keys(sync::counts_of(&self.0, &ids).await?, SyncRunCountOf))
     }
 }
 
-impl Loader<MappingsOfRole> for Reads {
-    type Value = Vec<Arc<mapping::Mapping>>;
+impl Loader<MappingsOfRole> for Loaders {
+    type Value = Vec<Arc<role_mapping::Mapping>>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[MappingsOfRole]) -> Found<MappingsOfRole, Self::Value> {
+    async fn load(&self, keys: &[MappingsOfRole]) -> LoadResult<MappingsOfRole, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(grouped(shared(mapping::of_roles(&self.0, &ids).await?), |row| MappingsOfRole(row.role_id)))
+        Ok(group_rows(share_rows(role_mapping::of_roles(&self.0, &ids).await?), |row| {
+            MappingsOfRole(row.role_id)
+        }))
     }
 }
 
-impl Loader<MappingsOfGroup> for Reads {
-    type Value = Vec<Arc<mapping::Mapping>>;
+impl Loader<MappingsOfGroup> for Loaders {
+    type Value = Vec<Arc<role_mapping::Mapping>>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[MappingsOfGroup]) -> Found<MappingsOfGroup, Self::Value> {
+    async fn load(&self, keys: &[MappingsOfGroup]) -> LoadResult<MappingsOfGroup, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let mappings = shared(mapping::of_groups(&self.0, &ids).await?);
-        Ok(grouped(mappings, |row| MappingsOfGroup(row.group_id.unwrap_or_default())))
+        let mappings = share_rows(role_mapping::of_groups(&self.0, &ids).await?);
+        Ok(group_rows(mappings, |row| MappingsOfGroup(row.group_id.unwrap_or_default())))
     }
 }
 
-impl Loader<HeldBy> for Reads {
-    type Value = Vec<Holding>;
+impl Loader<RolesHeldBy> for Loaders {
+    type Value = Vec<RoleSource>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[HeldBy]) -> Found<HeldBy, Self::Value> {
+    async fn load(&self, keys: &[RolesHeldBy]) -> LoadResult<RolesHeldBy, Self::Value> {
         let mut found = HashMap::new();
-        for (as_of, asked) in grouped(keys.to_vec(), |key| key.1) {
+        for (as_of, asked) in group_rows(keys.to_vec(), |key| key.1) {
             let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
-            let moment = access::moment(&self.0, as_of).await?;
-            found.extend(rekeyed(access::of_users(&self.0, &ids, moment).await?, |id| HeldBy(id, as_of)));
-        }
-        Ok(found)
-    }
-}
-
-impl Loader<GroupCountOf> for Reads {
-    type Value = u64;
-    type Error = Arc<Error>;
-
-    async fn load(&self, keys: &[GroupCountOf]) -> Found<GroupCountOf, Self::Value> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(rekeyed(member::group_counts(&self.0, &ids).await?, GroupCountOf))
-    }
-}
-
-impl Loader<MemberCountOf> for Reads {
-    type Value = u64;
-    type Error = Arc<Error>;
-
-    async fn load(&self, keys: &[MemberCountOf]) -> Found<MemberCountOf, Self::Value> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(rekeyed(member::member_counts(&self.0, &ids).await?, MemberCountOf))
-    }
-}
-
-impl Loader<UserCountOf> for Reads {
-    type Value = u64;
-    type Error = Arc<Error>;
-
-    async fn load(&self, keys: &[UserCountOf]) -> Found<UserCountOf, Self::Value> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(rekeyed(event::populations(&self.0, "user", &ids).await?, UserCountOf))
-    }
-}
-
-impl Loader<ConnectionGroupCountOf> for Reads {
-    type Value = u64;
-    type Error = Arc<Error>;
-
-    async fn load(&self, keys: &[ConnectionGroupCountOf]) -> Found<ConnectionGroupCountOf, Self::Value> {
-        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(rekeyed(event::populations(&self.0, "group", &ids).await?, ConnectionGroupCountOf))
-    }
-}
-
-impl Loader<GroupsOf> for Reads {
-    type Value = Slice<Arc<group::Group>>;
-    type Error = Arc<Error>;
-
-    async fn load(&self, keys: &[GroupsOf]) -> Found<GroupsOf, Self::Value> {
-        // Rows of one page ask for the same part of their lists: one statement for each part that is asked for.
-        let mut found = HashMap::new();
-        for (keyset, asked) in grouped(keys.to_vec(), |key| key.1.clone()) {
-            let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
-            found.extend(rekeyed(member::groups_of_users(&self.0, &ids, &keyset).await?, |id| {
-                GroupsOf(id, keyset.clone())
+            let moment = access::resolve_moment(&self.0, as_of).await?;
+            found.extend(map_keys(access::of_users(&self.0, &ids, moment).await?, |id| {
+                RolesHeldBy(id, as_of)
             }));
         }
         Ok(found)
     }
 }
 
-impl Loader<MembersOf> for Reads {
-    type Value = Slice<Place>;
+impl Loader<GroupCountOf> for Loaders {
+    type Value = u64;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[MembersOf]) -> Found<MembersOf, Self::Value> {
-        // Rows of one page ask for the same part of their lists: one statement for each part that is asked for.
+    async fn load(&self, keys: &[GroupCountOf]) -> LoadResult<GroupCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(map_keys(membership::count_groups_of_users(&self.0, &ids).await?, GroupCountOf))
+    }
+}
+
+impl Loader<MemberCountOf> for Loaders {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MemberCountOf]) -> LoadResult<MemberCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(map_keys(membership::count_members_of_groups(&self.0, &ids).await?, MemberCountOf))
+    }
+}
+
+impl Loader<UserCountOf> for Loaders {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[UserCountOf]) -> LoadResult<UserCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(map_keys(event::count_populations(&self.0, "user", &ids).await?, UserCountOf))
+    }
+}
+
+impl Loader<ConnectionGroupCountOf> for Loaders {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(
+        &self,
+        keys: &[ConnectionGroupCountOf],
+    ) -> LoadResult<ConnectionGroupCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(map_keys(
+            event::count_populations(&self.0, "group", &ids).await?,
+            ConnectionGroupCountOf,
+        ))
+    }
+}
+
+impl Loader<GroupsOf> for Loaders {
+    type Value = Slice<Arc<group::Group>>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[GroupsOf]) -> LoadResult<GroupsOf, Self::Value> {
+        // The rows of one page request the same page of their lists: one statement for each such
+        // page.
         let mut found = HashMap::new();
-        for (keyset, asked) in grouped(keys.to_vec(), |key| key.1.clone()) {
+        for (keyset, asked) in group_rows(keys.to_vec(), |key| key.1.clone()) {
             let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
-            found.extend(rekeyed(member::of_groups(&self.0, &ids, &keyset).await?, |id| MembersOf(id, keyset.clone())));
+            found.extend(map_keys(
+                membership::groups_of_users(&self.0, &ids, &keyset).await?,
+                |id| GroupsOf(id, keyset.clone()),
+            ));
         }
         Ok(found)
     }
 }
 
-impl Loader<Here> for Reads {
+impl Loader<MembersOf> for Loaders {
+    type Value = Slice<DirectMember>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MembersOf]) -> LoadResult<MembersOf, Self::Value> {
+        // The rows of one page request the same page of their lists: one statement for each such
+        // page.
+        let mut found = HashMap::new();
+        for (keyset, asked) in group_rows(keys.to_vec(), |key| key.1.clone()) {
+            let ids: Vec<Uuid> = asked.iter().map(|key| key.0).collect();
+            found.extend(map_keys(
+                membership::members_of_groups(&self.0, &ids, &keyset).await?,
+                |id| MembersOf(id, keyset.clone()),
+            ));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<CurrentOrganization> for Loaders {
     type Value = Organization;
     type Error = Arc<Error>;
 
-    async fn load(&self, _: &[Here]) -> Found<Here, Self::Value> {
-        Ok(HashMap::from([(Here, organization::current(&self.0).await?)]))
+    async fn load(
+        &self,
+        _: &[CurrentOrganization],
+    ) -> LoadResult<CurrentOrganization, Self::Value> {
+        Ok(HashMap::from([(
+            CurrentOrganization,
+            organization::current_organization(&self.0).await?,
+        )]))
     }
 }

@@ -1,55 +1,57 @@
-//! The management door: GraphQL at `/graphql`, for admin frontends and scripts.
+//! The management API: GraphQL at `/graphql`, for admin frontends and scripts.
 //!
-//! This wing translates and decides nothing: a query becomes reads of `domain`, a mutation becomes one call of it,
-//! errors become codes. What every field needs stands on the field ([`auth`]), what a document may cost in
-//! [`limits`], ids, pages and errors in [`page`], how many rows become one statement in [`loaders`]. An
-//! [`operation`] arrives over [`http`], as an event stream ([`sse`]) or over a [`websocket`], is perhaps named by a
-//! hash ([`persisted`]), and is paid for ([`budget`]); then there is one file a noun. Many operations at once come as a
-//! file ([`bulk`]). What must never enter: a database query, a rule about who may do what.
+//! This module translates and decides nothing: a query becomes reads of `domain`, a mutation
+//! becomes one call of it, errors become codes. Every field declares the permission that it needs
+//! ([`permission`]). What a document may cost is in [`document_limits`]; ids, pages and errors are
+//! in [`relay`]; [`loaders`] combine the reads of many rows into one statement. A request arrives
+//! over [`http`], as an event stream ([`sse`]) or over a [`websocket`]. Its document may be named
+//! by a hash ([`persisted`]), it is charged to the caller's [`budget`], and [`execute`] runs it.
+//! The other files hold one noun each. Many operations at once come as a file ([`bulk`]). What must
+//! never enter: a database query, a rule about who may do what.
 
 mod access;
 mod adoption;
+mod api_key;
 mod auth;
 mod budget;
 mod bulk;
-mod change;
-mod checkup;
+mod change_set;
 mod connection;
 mod deletion;
+mod diagnostics;
+pub mod document_limits;
 mod event;
 mod evidence;
-mod extension;
+mod execute;
 mod failure;
-mod grant;
 mod graphiql;
 mod group;
 mod health;
 mod http;
-mod key;
+mod idempotency;
 mod leaver;
-pub mod limits;
 mod loaders;
-mod mapping;
-mod needs;
 mod node;
-mod operation;
 mod order;
 mod organization;
 mod overview;
-mod page;
+mod permission;
 mod persisted;
 mod reconcile;
-mod replay;
+mod relay;
 mod request_log;
 mod restoration;
 mod role;
+mod role_grant;
+mod role_mapping;
+mod schema_extension;
+mod scim_token;
 mod sse;
 mod streams;
 mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
-mod token;
 mod user;
 mod viewer;
 mod websocket;
@@ -64,96 +66,109 @@ use uuid::Uuid;
 
 use crate::context::App;
 
-pub use bulk::run::work;
+pub use bulk::run::carry_out_job;
 
-/// What can be read.
+/// The root of all queries.
 #[derive(MergedObject, Default)]
-struct Query(viewer::ViewerQuery, organization::OrganizationQuery, node::NodeQuery);
+#[graphql(name = "Query")]
+struct QueryRoot(viewer::ViewerQuery, organization::OrganizationQuery, node::NodeQuery);
 
-/// What can be done. One mutation is one logical action; mistakes that a person can correct are in `userErrors`.
+/// The root of all mutations. One mutation is one logical action; mistakes that a person can
+/// correct are in `userErrors`.
 #[derive(MergedObject, Default)]
-struct Mutation(
+#[graphql(name = "Mutation")]
+struct MutationRoot(
     organization::OrganizationMutation,
     connection::ConnectionMutation,
-    token::TokenMutation,
-    key::ApiKeyMutation,
+    scim_token::TokenMutation,
+    api_key::ApiKeyMutation,
     user::UserMutation,
     deletion::DeletionMutation,
     restoration::RestorationMutation,
     adoption::AdoptionMutation,
     group::GroupMutation,
     role::RoleMutation,
-    mapping::RoleMappingMutation,
-    grant::RoleGrantMutation,
-    change::AccessMutation,
-    extension::SchemaExtensionMutation,
+    role_mapping::RoleMappingMutation,
+    role_grant::RoleGrantMutation,
+    change_set::AccessMutation,
+    schema_extension::SchemaExtensionMutation,
     bulk::BulkJobMutation,
     failure::FailureMutation,
     sync::SyncMutation,
     reconcile::ReconciliationMutation,
 );
 
-type Schema = async_graphql::Schema<Query, Mutation, subscription::Subscription>;
-
-type Builder = async_graphql::SchemaBuilder<Query, Mutation, subscription::Subscription>;
-
-fn builder() -> Builder {
-    Schema::build(Query::default(), Mutation::default(), subscription::Subscription)
-        .override_output_type_description::<DateTime<Utc>>("An instant as RFC 3339 writes it, in UTC.")
-        .override_output_type_description::<Uuid>("A UUID as RFC 9562 writes it.")
-        .override_output_type_description::<serde_json::Value>("Any JSON value.")
-}
+type GraphqlSchema = async_graphql::Schema<QueryRoot, MutationRoot, subscription::SubscriptionRoot>;
 
 /// The schema is the same for every request: built once.
-fn schema() -> &'static Schema {
-    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| builder().extension(auth::Gate).finish());
+fn schema() -> &'static GraphqlSchema {
+    static SCHEMA: LazyLock<GraphqlSchema> = LazyLock::new(|| {
+        GraphqlSchema::build(
+            QueryRoot::default(),
+            MutationRoot::default(),
+            subscription::SubscriptionRoot,
+        )
+        .override_output_type_description::<DateTime<Utc>>(
+            "An instant as RFC 3339 writes it, in UTC.",
+        )
+        .override_output_type_description::<Uuid>("A UUID as RFC 9562 writes it.")
+        .override_output_type_description::<serde_json::Value>("Any JSON value.")
+        .extension(permission::PermissionGuardFactory)
+        .finish()
+    });
     &SCHEMA
 }
 
-/// The same without the gatekeeper, for queries that [`needs`] has let through as a whole.
-fn open_schema() -> &'static Schema {
-    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| builder().finish());
-    &SCHEMA
+/// The whole schema in the schema definition language, with the permission that every field
+/// requires.
+pub fn export_sdl() -> String {
+    schema().sdl_with_options(
+        SDLExportOptions::new().prefer_single_line_descriptions().use_space_ident(),
+    )
 }
 
-/// The whole schema in the schema definition language, with what every field requires.
-pub fn sdl() -> String {
-    schema().sdl_with_options(SDLExportOptions::new().prefer_single_line_descriptions().use_space_ident())
-}
-
-/// What every request over this door shares.
-struct Door {
+/// What all requests to the management API share.
+struct GraphqlState {
     app: Arc<App>,
-    streams: Arc<streams::Streams>,
-    documents: persisted::Documents,
-    budgets: budget::Budgets,
+    streams: Arc<streams::OpenStreams>,
+    documents: persisted::PersistedDocuments,
+    budgets: budget::CallerBudgets,
 }
 
 /// Bytes of an upload that cost as much as a field.
 const BYTES_PER_COST: u64 = 128;
 
-impl Door {
-    /// Takes what an upload of so many bytes costs off its caller's budget, before any of it is stored.
+impl GraphqlState {
+    /// Charges an upload of this many bytes to its caller's budget, before any of it is stored.
     ///
     /// # Errors
-    /// A [`Fault`](operation::Fault) with the seconds until there is enough again.
-    fn charge(&self, caller: &auth::Caller, bytes: u64) -> Result<(), operation::Fault> {
-        self.budgets.take(&caller.principal(), bytes / BYTES_PER_COST + 1).map(|_| ())
+    /// A [`RequestError`](execute::RequestError) with the seconds until the budget is sufficient
+    /// again.
+    fn charge_upload(
+        &self,
+        caller: &auth::ApiCaller,
+        bytes: u64,
+    ) -> Result<(), execute::RequestError> {
+        self.budgets.charge_cost(&caller.principal(), bytes / BYTES_PER_COST + 1).map(|_| ())
     }
 }
 
-/// `/graphql`, the files of the page there, bulk jobs, exports to reconcile with, and the exports of evidence.
-pub fn router(app: Arc<App>) -> Router {
-    let documents = persisted::Documents::new(app.config.graphql.operations.as_ref());
-    let budgets = budget::Budgets::new(app.config.graphql.cost_limit);
-    let door = Arc::new(Door { app, streams: Arc::default(), documents, budgets });
+/// The routes: `/graphql` and the files of GraphiQL, bulk jobs, uploads of exports to reconcile
+/// with, and exports of evidence.
+pub fn build_graphql_router(app: Arc<App>) -> Router {
+    let documents = persisted::PersistedDocuments::new(app.config.graphql.operations.as_ref());
+    let budgets = budget::CallerBudgets::new(app.config.graphql.cost_limit);
+    let door = Arc::new(GraphqlState { app, streams: Arc::default(), documents, budgets });
     Router::new()
-        .route("/graphql", get(http::get).post(http::post).fallback(http::wrong_method))
-        .route("/graphql/assets/{name}", get(graphiql::asset))
-        .route("/bulk", post(bulk::upload::post))
-        .route("/bulk/{id}/result.jsonl", get(bulk::result::get))
-        .route("/reconciliations", post(reconcile::upload::post))
-        .route("/evidence/checkpoint", get(evidence::checkpoint))
-        .route("/evidence/{report}", get(evidence::export))
+        .route(
+            "/graphql",
+            get(http::get_graphql).post(http::post_graphql).fallback(http::refuse_method),
+        )
+        .route("/graphql/assets/{name}", get(graphiql::serve_asset))
+        .route("/bulk", post(bulk::upload::post_bulk_job))
+        .route("/bulk/{id}/result.jsonl", get(bulk::result::get_bulk_result))
+        .route("/reconciliations", post(reconcile::upload::post_reconciliation))
+        .route("/evidence/checkpoint", get(evidence::get_checkpoint))
+        .route("/evidence/{report}", get(evidence::get_report))
         .with_state(door)
 }

@@ -1,94 +1,126 @@
-//! Things by their global id, whatever they are.
+//! Objects of every type by their global id.
 
 use async_graphql::{Context, ID, Interface, Object};
 
 use super::adoption::AdoptionProposal;
-use super::auth::requires;
+use super::api_key::ApiKeyObject;
 use super::bulk::BulkJob;
-use super::change::AccessPreview;
+use super::change_set::AccessPreview;
 use super::connection::IdentitySource;
-use super::event::Event;
-use super::extension::SchemaExtension;
-use super::failure::Failure;
-use super::grant::RoleGrant;
-use super::group::Group;
-use super::key::ApiKey;
+use super::event::EventObject;
+use super::failure::FailureObject;
+use super::group::GroupObject;
 use super::loaders::{
-    self, ConnectionId, EventId, FailureId, FindingId, GrantId, GroupId, KeyId, MappingId, ProposalId, RoleId,
-    SyncRunId, TokenId, UserId,
+    self, ApiKeyId, ConnectionId, EventId, FailureId, FindingId, GroupId, ProposalId, RoleGrantId,
+    RoleId, RoleMappingId, ScimTokenId, SyncRunId, UserId,
 };
-use super::mapping::RoleMapping;
-use super::organization::Organization;
-use super::page::{self, Kind, MAX_PAGE};
-use super::reconcile::{Finding, Reconciliation};
-use super::role::Role;
+use super::organization::OrganizationObject;
+use super::permission::requires;
+use super::reconcile::{FindingObject, ReconciliationObject};
+use super::role::RoleObject;
+use super::role_grant::RoleGrant;
+use super::role_mapping::RoleMapping;
+use super::schema_extension::SchemaExtension;
+use super::scim_token::ScimToken;
 use super::sync::SyncRun;
-use super::token::ScimToken;
-use super::user::User;
-use crate::domain::{change, extension};
+use super::user::UserObject;
+use crate::domain::access::change_set;
+use crate::domain::directory::schema_extension;
 use crate::error::{Error, Rule};
+use crate::graphql::relay;
+use crate::graphql::relay::{MAX_PAGE_ROWS, NodeKind};
 
-/// A thing that has an id of its own in this API.
+/// An object that has a global id.
 #[derive(Interface)]
-#[graphql(field(
-    name = "id",
-    ty = "ID",
-    desc = "The thing's id in the whole API; opaque.",
-    directive = requires::apply(None)
-))]
-pub enum Node {
-    Organization(Organization),
+#[graphql(
+    name = "Node",
+    field(
+        name = "id",
+        ty = "ID",
+        desc = "The object's global id: opaque, and unique in the whole API.",
+        directive = requires::apply(None)
+    )
+)]
+pub enum NodeObject {
+    Organization(OrganizationObject),
     IdentitySource(IdentitySource),
     ScimToken(ScimToken),
-    ApiKey(ApiKey),
-    User(User),
-    Group(Group),
-    Role(Role),
+    ApiKey(ApiKeyObject),
+    User(UserObject),
+    Group(GroupObject),
+    Role(RoleObject),
     RoleMapping(RoleMapping),
     RoleGrant(RoleGrant),
     AccessPreview(AccessPreview),
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
     BulkJob(BulkJob),
-    Failure(Failure),
+    Failure(FailureObject),
     SyncRun(SyncRun),
-    Reconciliation(Reconciliation),
-    Finding(Finding),
-    Event(Event),
+    Reconciliation(ReconciliationObject),
+    Finding(FindingObject),
+    Event(EventObject),
 }
 
-/// The thing with this id; none for an id that stands for nothing here.
-async fn find(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<Node>> {
-    let Some((kind, id)) = page::parse(id) else { return Ok(None) };
+/// The object with this global id; none if the organization has no such object.
+async fn find_node(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<NodeObject>> {
+    let Some((kind, id)) = relay::parse_global_id(id) else { return Ok(None) };
     Ok(match kind {
-        Kind::Organization => {
-            (id == page::cx(ctx)?.organization()).then_some(Node::Organization(Organization::default()))
+        NodeKind::Organization => (id == relay::cx(ctx)?.organization())
+            .then_some(NodeObject::Organization(OrganizationObject::default())),
+        NodeKind::IdentitySource => loaders::load_one(ctx, ConnectionId(id))
+            .await?
+            .map(|row| NodeObject::IdentitySource(row.into())),
+        NodeKind::ScimToken => loaders::load_one(ctx, ScimTokenId(id))
+            .await?
+            .map(|row| NodeObject::ScimToken(row.into())),
+        NodeKind::ApiKey => {
+            loaders::load_one(ctx, ApiKeyId(id)).await?.map(|row| NodeObject::ApiKey(row.into()))
         }
-        Kind::IdentitySource => loaders::one(ctx, ConnectionId(id)).await?.map(|row| Node::IdentitySource(row.into())),
-        Kind::ScimToken => loaders::one(ctx, TokenId(id)).await?.map(|row| Node::ScimToken(row.into())),
-        Kind::ApiKey => loaders::one(ctx, KeyId(id)).await?.map(|row| Node::ApiKey(row.into())),
-        Kind::User => loaders::one(ctx, UserId(id)).await?.map(|row| Node::User(row.into())),
-        Kind::Group => loaders::one(ctx, GroupId(id)).await?.map(|row| Node::Group(row.into())),
-        Kind::Role => loaders::one(ctx, RoleId(id)).await?.map(|row| Node::Role(row.into())),
-        Kind::RoleMapping => loaders::one(ctx, MappingId(id)).await?.map(|row| Node::RoleMapping(row.into())),
-        Kind::RoleGrant => loaders::one(ctx, GrantId(id)).await?.map(|row| Node::RoleGrant(row.into())),
-        Kind::AccessPreview => match change::get(page::cx(ctx)?, id).await {
-            Ok(row) => Some(Node::AccessPreview(AccessPreview(row))),
+        NodeKind::User => {
+            loaders::load_one(ctx, UserId(id)).await?.map(|row| NodeObject::User(row.into()))
+        }
+        NodeKind::Group => {
+            loaders::load_one(ctx, GroupId(id)).await?.map(|row| NodeObject::Group(row.into()))
+        }
+        NodeKind::Role => {
+            loaders::load_one(ctx, RoleId(id)).await?.map(|row| NodeObject::Role(row.into()))
+        }
+        NodeKind::RoleMapping => loaders::load_one(ctx, RoleMappingId(id))
+            .await?
+            .map(|row| NodeObject::RoleMapping(row.into())),
+        NodeKind::RoleGrant => loaders::load_one(ctx, RoleGrantId(id))
+            .await?
+            .map(|row| NodeObject::RoleGrant(row.into())),
+        NodeKind::AccessPreview => match change_set::get_preview(relay::cx(ctx)?, id).await {
+            Ok(row) => Some(NodeObject::AccessPreview(AccessPreview(row))),
             Err(Error::NotFound(_)) => None,
             Err(error) => return Err(error.into()),
         },
-        Kind::SchemaExtension => {
-            extension::by_id(page::cx(ctx)?, id).await?.map(|row| Node::SchemaExtension(row.into()))
+        NodeKind::SchemaExtension => schema_extension::find_extension(relay::cx(ctx)?, id)
+            .await?
+            .map(|row| NodeObject::SchemaExtension(row.into())),
+        NodeKind::AdoptionProposal => loaders::load_one(ctx, ProposalId(id))
+            .await?
+            .map(|row| NodeObject::AdoptionProposal(row.into())),
+        NodeKind::SyncRun => {
+            loaders::load_one(ctx, SyncRunId(id)).await?.map(|row| NodeObject::SyncRun(row.into()))
         }
-        Kind::AdoptionProposal => {
-            loaders::one(ctx, ProposalId(id)).await?.map(|row| Node::AdoptionProposal(row.into()))
+        NodeKind::Reconciliation => ReconciliationObject::find_by_id(relay::cx(ctx)?, id)
+            .await?
+            .map(NodeObject::Reconciliation),
+        NodeKind::Finding => {
+            loaders::load_one(ctx, FindingId(id)).await?.map(|row| NodeObject::Finding(row.into()))
         }
-        Kind::SyncRun => loaders::one(ctx, SyncRunId(id)).await?.map(|row| Node::SyncRun(row.into())),
-        Kind::Reconciliation => Reconciliation::find(page::cx(ctx)?, id).await?.map(Node::Reconciliation),
-        Kind::Finding => loaders::one(ctx, FindingId(id)).await?.map(|row| Node::Finding(row.into())),
-        Kind::BulkJob => BulkJob::find(page::cx(ctx)?, id).await?.map(Node::BulkJob),
-        Kind::Failure => loaders::one(ctx, FailureId(id)).await?.map(|row| Node::Failure(row.into())),
-        Kind::Event => loaders::one(ctx, EventId(id)).await?.map(|row| Node::Event(row.into())),
+        NodeKind::BulkJob => {
+            BulkJob::find_visible(relay::cx(ctx)?, id).await?.map(NodeObject::BulkJob)
+        }
+        NodeKind::Failure => {
+            loaders::load_one(ctx, FailureId(id)).await?.map(|row| NodeObject::Failure(row.into()))
+        }
+        NodeKind::Event => {
+            loaders::load_one(ctx, EventId(id)).await?.map(|row| NodeObject::Event(row.into()))
+        }
     })
 }
 
@@ -97,28 +129,34 @@ pub struct NodeQuery;
 
 #[Object]
 impl NodeQuery {
-    /// The thing with this id; null for an id that stands for nothing in this organization.
+    /// The object with this global id; null if the organization has no such object.
     #[graphql(directive = requires::apply(None))]
     async fn node(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The thing's global id.")] id: ID,
-    ) -> async_graphql::Result<Option<Node>> {
-        find(ctx, &id).await
+        #[graphql(desc = "The object's global id.")] id: ID,
+    ) -> async_graphql::Result<Option<NodeObject>> {
+        find_node(ctx, &id).await
     }
 
-    /// The things with these ids, in their order; null in the place of an id that stands for nothing here.
+    /// The objects with these global ids, in the same order; null for each id of which the
+    /// organization has no object.
     #[graphql(directive = requires::apply(None))]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Global ids, at most 100.")] ids: Vec<ID>,
-    ) -> async_graphql::Result<Vec<Option<Node>>> {
-        if ids.len() > MAX_PAGE.unsigned_abs() as usize {
-            return Err(Error::broken(Rule::TooMany, "ids", format!("must be at most {MAX_PAGE}")).into());
+    ) -> async_graphql::Result<Vec<Option<NodeObject>>> {
+        if ids.len() > MAX_PAGE_ROWS.unsigned_abs() as usize {
+            return Err(Error::broken(
+                Rule::TooMany,
+                "ids",
+                format!("must be at most {MAX_PAGE_ROWS}"),
+            )
+            .into());
         }
-        let found = futures_util::future::join_all(ids.iter().map(|id| find(ctx, id))).await;
-        // One thing that may not be seen takes nothing from the others.
+        let found = futures_util::future::join_all(ids.iter().map(|id| find_node(ctx, id))).await;
+        // An object that the caller may not read does not affect the others.
         Ok(found
             .into_iter()
             .map(|found| {

@@ -1,116 +1,116 @@
-//! In which order lists come, where there is more than one that makes sense.
+//! The orders of the lists that can be sorted in more than one way.
 
 use async_graphql::{Enum, InputObject};
 
-use crate::domain::order::By;
+use crate::domain::paging::order::OrderBy;
 
-/// Which end of an order comes first.
+/// The direction of an order.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OrderDirection {
-    /// The smallest, the earliest, A before Z. Rows without a value come last.
+    /// Ascending: the smallest or earliest first, A before Z. Rows without a value come last.
     #[default]
     Asc,
-    /// The same in reverse.
+    /// Descending: the reverse of ASC.
     Desc,
 }
 
-/// What accounts can be ordered by.
+/// The fields by which accounts can be sorted.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserOrderField {
-    /// When they were made.
+    /// The time of creation.
     CreatedAt,
-    /// When they last changed.
+    /// The time of the last change.
     UpdatedAt,
-    /// The name to sign in with, in any case.
+    /// The name to sign in with, regardless of case.
     UserName,
-    /// The name for people to read, in any case.
+    /// The name for people to read, regardless of case.
     DisplayName,
 }
 
-/// What groups can be ordered by.
+/// The fields by which groups can be sorted.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupOrderField {
-    /// When they were made.
+    /// The time of creation.
     CreatedAt,
-    /// When they last changed.
+    /// The time of the last change.
     UpdatedAt,
-    /// The name, in any case.
+    /// The name, regardless of case.
     DisplayName,
 }
 
-/// What roles can be ordered by.
+/// The fields by which roles can be sorted.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleOrderField {
-    /// When they were made.
+    /// The time of creation.
     CreatedAt,
-    /// The name, in any case.
+    /// The name, regardless of case.
     Name,
     /// The priority; roles without one come last.
     Priority,
 }
 
-/// An order of accounts.
+/// The order of a list of accounts.
 #[derive(InputObject)]
 pub struct UserOrder {
-    /// What to order by; ties are broken by age.
+    /// The field to sort by. Rows with equal values are sorted by age.
     field: UserOrderField,
-    /// Which end comes first.
+    /// The direction of the order.
     #[graphql(default)]
     direction: OrderDirection,
 }
 
-/// An order of groups.
+/// The order of a list of groups.
 #[derive(InputObject)]
 pub struct GroupOrder {
-    /// What to order by; ties are broken by age.
+    /// The field to sort by. Rows with equal values are sorted by age.
     field: GroupOrderField,
-    /// Which end comes first.
+    /// The direction of the order.
     #[graphql(default)]
     direction: OrderDirection,
 }
 
-/// An order of roles.
+/// The order of a list of roles.
 #[derive(InputObject)]
 pub struct RoleOrder {
-    /// What to order by; ties are broken by age.
+    /// The field to sort by. Rows with equal values are sorted by age.
     field: RoleOrderField,
-    /// Which end comes first.
+    /// The direction of the order.
     #[graphql(default)]
     direction: OrderDirection,
 }
 
-/// What to order by (none = by age), and whether the greatest comes first.
-pub type Order = (Option<By>, bool);
+/// The field to sort by (none = by age), and whether the order is descending.
+pub type ListOrder = (Option<OrderBy>, bool);
 
-impl From<UserOrder> for Order {
+impl From<UserOrder> for ListOrder {
     fn from(order: UserOrder) -> Self {
         let by = match order.field {
             UserOrderField::CreatedAt => None,
-            UserOrderField::UpdatedAt => Some(By::Updated),
-            UserOrderField::UserName => Some(By::UserName),
-            UserOrderField::DisplayName => Some(By::DisplayName),
+            UserOrderField::UpdatedAt => Some(OrderBy::Updated),
+            UserOrderField::UserName => Some(OrderBy::UserName),
+            UserOrderField::DisplayName => Some(OrderBy::DisplayName),
         };
         (by, order.direction == OrderDirection::Desc)
     }
 }
 
-impl From<GroupOrder> for Order {
+impl From<GroupOrder> for ListOrder {
     fn from(order: GroupOrder) -> Self {
         let by = match order.field {
             GroupOrderField::CreatedAt => None,
-            GroupOrderField::UpdatedAt => Some(By::Updated),
-            GroupOrderField::DisplayName => Some(By::DisplayName),
+            GroupOrderField::UpdatedAt => Some(OrderBy::Updated),
+            GroupOrderField::DisplayName => Some(OrderBy::DisplayName),
         };
         (by, order.direction == OrderDirection::Desc)
     }
 }
 
-impl From<RoleOrder> for Order {
+impl From<RoleOrder> for ListOrder {
     fn from(order: RoleOrder) -> Self {
         let by = match order.field {
             RoleOrderField::CreatedAt => None,
-            RoleOrderField::Name => Some(By::RoleName),
-            RoleOrderField::Priority => Some(By::Priority),
+            RoleOrderField::Name => Some(OrderBy::RoleName),
+            RoleOrderField::Priority => Some(OrderBy::Priority),
         };
         (by, order.direction == OrderDirection::Desc)
     }

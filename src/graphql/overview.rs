@@ -1,96 +1,107 @@
-//! Provisioning over SCIM at a glance: what the first screen shows.
+//! An overview of provisioning over SCIM, for the first screen of a frontend.
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
 use super::deletion::RunningDeletion;
-use super::event::Event;
+use super::event::EventObject;
 use super::loaders;
-use super::page::{self, Window};
-use crate::domain::organization::{self, Availability};
-use crate::domain::{deletion, event, token};
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use crate::domain::audit::event;
+use crate::domain::connection::scim_token;
+use crate::domain::directory::deletion;
+use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::InboundAvailability;
+use crate::error::{RefusalReason, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::PageArguments;
 
-/// Whether SCIM can be used at all, and if not, why.
+/// Whether SCIM is available, and if not, the reason.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScimAvailabilityState {
-    /// SCIM can be used.
+    /// SCIM is available.
     Available,
-    /// This installation does not offer SCIM.
+    /// SCIM is turned off in this installation.
     PlatformDisabled,
     /// The organization uses Microsoft Entra ID's native integration, which excludes SCIM.
     EntraNativeIntegration,
 }
 
-/// Whether SCIM can be used at all, and what to do if not.
+/// Whether SCIM is available, and what to do if it is not.
 #[derive(SimpleObject)]
 pub struct ScimAvailability {
-    /// Whether, and if not, why.
+    /// Whether SCIM is available, and if not, the reason.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     state: ScimAvailabilityState,
-    /// The reason as a stable code; null while available.
+    /// The reason as a stable code; null while SCIM is available.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     reason_code: Option<&'static str>,
-    /// What to do about it, in words for people; null while available.
+    /// What to do about it, in words for people; null while SCIM is available.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     message: Option<&'static str>,
 }
 
-/// Whether inbound SCIM is being served.
+/// Whether requests of identity providers over SCIM are served.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScimStatus {
-    /// The organization's flag is on and a connection is active.
+    /// Provisioning is turned on for the organization, and a connection that identity providers
+    /// write to is active.
     Active,
     /// Requests of identity providers are refused.
     Inactive,
 }
 
-/// The addresses to paste into the identity provider.
+/// The URLs to enter in the identity provider.
 #[derive(SimpleObject)]
 pub struct ScimEndpoints {
     /// The SCIM base URL ("tenant URL").
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     base_url: String,
-    /// Where users are written.
+    /// The URL of the users' endpoint.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     users_url: String,
-    /// Where groups are written.
+    /// The URL of the groups' endpoint.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     groups_url: String,
 }
 
 impl ScimEndpoints {
-    /// The addresses of the request's organization; none while SCIM is not available.
-    pub async fn here(ctx: &Context<'_>) -> async_graphql::Result<Option<Self>> {
-        let row = loaders::organization(ctx).await?;
-        let app = &page::cx(ctx)?.app;
-        if Availability::of(app, row.integration_mode) != Availability::Available {
+    /// The URLs of the request's organization; none while SCIM is not available.
+    pub async fn for_current_organization(
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<Self>> {
+        let row = loaders::load_organization(ctx).await?;
+        let app = &relay::cx(ctx)?.app;
+        if InboundAvailability::of(app, row.integration_mode) != InboundAvailability::Available {
             return Ok(None);
         }
         let base_url = organization::base_url(app, &row.slug);
-        Ok(Some(Self { users_url: format!("{base_url}/Users"), groups_url: format!("{base_url}/Groups"), base_url }))
+        Ok(Some(Self {
+            users_url: format!("{base_url}/Users"),
+            groups_url: format!("{base_url}/Groups"),
+            base_url,
+        }))
     }
 }
 
-/// How much came through SCIM, as opposed to made by hand.
+/// How many users and groups came through SCIM, without those that were created by hand.
 pub struct ScimCounts {
     as_of: DateTime<Utc>,
 }
 
-/// How much came through SCIM, as opposed to made by hand.
+/// How many users and groups came through SCIM, without those that were created by hand.
 #[Object]
 impl ScimCounts {
-    /// Live accounts.
+    /// The number of live accounts that a connection owns.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn users(&self, ctx: &Context<'_>) -> Result<i32> {
-        Ok(page::count(organization::provisioned_users(page::cx(ctx)?, None).await?))
+        Ok(relay::to_graphql_int(organization::provisioned_users(relay::cx(ctx)?, None).await?))
     }
 
-    /// Live groups.
+    /// The number of live groups that a connection owns.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn groups(&self, ctx: &Context<'_>) -> Result<i32> {
-        Ok(page::count(organization::provisioned_groups(page::cx(ctx)?, None).await?))
+        Ok(relay::to_graphql_int(organization::provisioned_groups(relay::cx(ctx)?, None).await?))
     }
 
     /// When this was counted.
@@ -100,77 +111,83 @@ impl ScimCounts {
     }
 }
 
-/// Provisioning over SCIM at a glance.
+/// The overview of provisioning over SCIM as the schema shows it.
 pub struct ScimOverview;
 
-/// Provisioning over SCIM at a glance: one query for the first screen.
+/// An overview of provisioning over SCIM: one query for the first screen of a frontend.
 #[Object]
 impl ScimOverview {
-    /// Whether SCIM can be used at all, and what to do if not.
+    /// Whether SCIM is available, and what to do if it is not.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn availability(&self, ctx: &Context<'_>) -> async_graphql::Result<ScimAvailability> {
-        let row = loaders::organization(ctx).await?;
-        let availability = Availability::of(&page::cx(ctx)?.app, row.integration_mode);
+        let row = loaders::load_organization(ctx).await?;
+        let availability = InboundAvailability::of(&relay::cx(ctx)?.app, row.integration_mode);
         let state = match availability {
-            Availability::Available => ScimAvailabilityState::Available,
-            Availability::PlatformDisabled => ScimAvailabilityState::PlatformDisabled,
-            Availability::EntraNativeIntegration => ScimAvailabilityState::EntraNativeIntegration,
+            InboundAvailability::Available => ScimAvailabilityState::Available,
+            InboundAvailability::PlatformDisabled => ScimAvailabilityState::PlatformDisabled,
+            InboundAvailability::EntraNativeIntegration => {
+                ScimAvailabilityState::EntraNativeIntegration
+            }
         };
         let (reason_code, message) = availability.remedy().unzip();
-        Ok(ScimAvailability { state, reason_code, message })
+        Ok(ScimAvailability { state, reason_code: reason_code.map(RefusalReason::as_str), message })
     }
 
-    /// Whether inbound SCIM is being served now; null while it is not available at all.
+    /// Whether requests of identity providers over SCIM are served now; null while SCIM is not
+    /// available.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn status(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimStatus>> {
-        let row = loaders::organization(ctx).await?;
-        let cx = page::cx(ctx)?;
-        if Availability::of(&cx.app, row.integration_mode) != Availability::Available {
+        let row = loaders::load_organization(ctx).await?;
+        let cx = relay::cx(ctx)?;
+        if InboundAvailability::of(&cx.app, row.integration_mode) != InboundAvailability::Available
+        {
             return Ok(None);
         }
         let active = organization::scim_active(cx, &row).await?;
         Ok(Some(if active { ScimStatus::Active } else { ScimStatus::Inactive }))
     }
 
-    /// The addresses to paste into the identity provider; null while SCIM is not available.
+    /// The URLs to enter in the identity provider; null while SCIM is not available.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn endpoints(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimEndpoints>> {
-        ScimEndpoints::here(ctx).await
+        ScimEndpoints::for_current_organization(ctx).await
     }
 
-    /// How much came through SCIM.
+    /// How many users and groups came through SCIM.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn counts(&self, ctx: &Context<'_>) -> Result<ScimCounts> {
-        Ok(ScimCounts { as_of: page::cx(ctx)?.app.clock.now() })
+        Ok(ScimCounts { as_of: relay::cx(ctx)?.app.clock.now() })
     }
 
-    /// The deletion of everybody who came through SCIM, while one is running; null otherwise.
+    /// The running deletion of all users that came through SCIM; null if none is running.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn running_deletion(&self, ctx: &Context<'_>) -> Result<Option<RunningDeletion>> {
-        Ok(deletion::running_now(page::cx(ctx)?).await?.map(Into::into))
+        Ok(deletion::current_deletion(relay::cx(ctx)?).await?.map(Into::into))
     }
 
-    /// When an identity provider was last heard; a few seconds late. Null while none ever was.
+    /// When an identity provider last sent a request, or a run last read a source, a few seconds
+    /// late. Null if neither has happened.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_contact_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime<Utc>>> {
-        organization::last_contact(page::cx(ctx)?).await
+        organization::last_contact(relay::cx(ctx)?).await
     }
 
-    /// Whether there is a token that opens SCIM now.
+    /// Whether there is a SCIM token that can be used now.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn token_issued(&self, ctx: &Context<'_>) -> Result<bool> {
-        token::any_live(page::cx(ctx)?).await
+        scim_token::has_live_token(relay::cx(ctx)?).await
     }
 
-    /// The latest changes, newest first.
+    /// The latest events, newest first.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn recent_activity(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
-    ) -> Result<Option<Vec<Event>>> {
-        let keyset = Window { first: Some(first), ..Default::default() }.keyset(true)?;
-        let latest = event::list(page::cx(ctx)?, &event::Which::default(), &keyset).await?;
+    ) -> Result<Option<Vec<EventObject>>> {
+        let keyset = PageArguments { first: Some(first), ..Default::default() }.to_keyset(true)?;
+        let latest =
+            event::list_events(relay::cx(ctx)?, &event::LedgerFilter::default(), &keyset).await?;
         Ok(Some(latest.rows.into_iter().map(Into::into).collect()))
     }
 }

@@ -1,4 +1,4 @@
-//! What all nouns share: global ids, pages with cursors, errors.
+//! What all types share: global ids, pages with cursors, errors.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -6,30 +6,52 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_graphql::{
-    Context, Enum, ErrorExtensionValues, ID, InputValueError, InputValueResult, Object, OutputType, Scalar, ScalarType,
-    ServerError, SimpleObject, TypeName, Value,
+    Context, Enum, ErrorExtensionValues, ID, InputValueError, InputValueResult, Object, OutputType,
+    Scalar, ScalarType, ServerError, SimpleObject, TypeName, Value,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use super::auth::{Caller, requires};
+use super::auth::ApiCaller;
+use super::permission::requires;
 use crate::context::Cx;
-use crate::domain::list::{Keyset, Slice};
-use crate::error::{Error, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
 /// The most rows of one page.
-pub const MAX_PAGE: i32 = 100;
+pub const MAX_PAGE_ROWS: i32 = 100;
 
-/// Where a resolver reads.
+/// The context of the request, with which resolvers call the domain.
 pub fn cx<'a>(ctx: &Context<'a>) -> Result<&'a Cx> {
-    let caller = ctx.data::<Caller>().map_err(|_| Error::Internal("a request without a caller".into()))?;
+    let caller = ctx
+        .data::<ApiCaller>()
+        .map_err(|_| Error::Internal("a request without a caller".into()))?;
     Ok(&caller.cx)
 }
 
-/// The types that have a global id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+/// Declares the types that have a global id, each named as in the schema.
+macro_rules! node_kinds {
+    ($($kind:ident,)+) => {
+        /// The types that have a global id.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum NodeKind {
+            $($kind,)+
+        }
+
+        impl NodeKind {
+            const ALL: &[NodeKind] = &[$(Self::$kind,)+];
+
+            fn type_name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => stringify!($kind),)+
+                }
+            }
+        }
+    };
+}
+
+node_kinds! {
     Organization,
     IdentitySource,
     ScimToken,
@@ -50,83 +72,39 @@ pub enum Kind {
     Event,
 }
 
-impl Kind {
-    const ALL: [Kind; 18] = [
-        Self::Organization,
-        Self::IdentitySource,
-        Self::ScimToken,
-        Self::ApiKey,
-        Self::User,
-        Self::Group,
-        Self::Role,
-        Self::RoleMapping,
-        Self::RoleGrant,
-        Self::AccessPreview,
-        Self::SchemaExtension,
-        Self::AdoptionProposal,
-        Self::BulkJob,
-        Self::Failure,
-        Self::SyncRun,
-        Self::Reconciliation,
-        Self::Finding,
-        Self::Event,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Organization => "Organization",
-            Self::IdentitySource => "IdentitySource",
-            Self::ScimToken => "ScimToken",
-            Self::ApiKey => "ApiKey",
-            Self::User => "User",
-            Self::Group => "Group",
-            Self::Role => "Role",
-            Self::RoleMapping => "RoleMapping",
-            Self::RoleGrant => "RoleGrant",
-            Self::AccessPreview => "AccessPreview",
-            Self::SchemaExtension => "SchemaExtension",
-            Self::AdoptionProposal => "AdoptionProposal",
-            Self::BulkJob => "BulkJob",
-            Self::Failure => "Failure",
-            Self::SyncRun => "SyncRun",
-            Self::Reconciliation => "Reconciliation",
-            Self::Finding => "Finding",
-            Self::Event => "Event",
-        }
-    }
+/// The global id of an object: its type and its UUID, in a form that is opaque to clients.
+pub fn global_id(kind: NodeKind, id: Uuid) -> ID {
+    ID(URL_SAFE_NO_PAD.encode(format!("{}:{id}", kind.type_name())))
 }
 
-/// The id that a thing has in the whole API: its type and its own id, opaque.
-pub fn global(kind: Kind, id: Uuid) -> ID {
-    ID(URL_SAFE_NO_PAD.encode(format!("{}:{id}", kind.name())))
-}
-
-/// What a global id stands for; none for anything that [`global`] does not make.
-pub fn parse(id: &ID) -> Option<(Kind, Uuid)> {
+/// The type and the UUID in a global id; none for anything that [`global_id`] does not produce.
+pub fn parse_global_id(id: &ID) -> Option<(NodeKind, Uuid)> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id.as_bytes()).ok()?).ok()?;
     let (name, uuid) = text.split_once(':')?;
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+    let kind = NodeKind::ALL.iter().copied().find(|kind| kind.type_name() == name)?;
     let uuid = Uuid::try_parse(uuid).ok()?;
-    (global(kind, uuid) == *id).then_some((kind, uuid))
+    (global_id(kind, uuid) == *id).then_some((kind, uuid))
 }
 
-/// The own id of a thing of this kind; none if the global id is not one of its kind. The own id itself, as the command
-/// line prints it, will do where the kind is known.
-pub fn id_of(kind: Kind, id: &ID) -> Option<Uuid> {
-    plain(id).or_else(|| parse(id).filter(|(found, _)| *found == kind).map(|(_, id)| id))
+/// The UUID of an object of this type; none if the global id is of another type. The UUID itself,
+/// as the command line prints it, is accepted too.
+pub fn parse_id_of_kind(kind: NodeKind, id: &ID) -> Option<Uuid> {
+    parse_plain_id(id)
+        .or_else(|| parse_global_id(id).filter(|(found, _)| *found == kind).map(|(_, id)| id))
 }
 
-/// An own id in the spelling that we hand out.
-pub fn plain(id: &ID) -> Option<Uuid> {
+/// A UUID in the form in which rolecall prints it.
+pub fn parse_plain_id(id: &ID) -> Option<Uuid> {
     Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id.as_str())
 }
 
-/// The own id that an input names; `what` is the thing in the domain's words.
+/// The UUID that an input names; `noun` is the object's name in errors.
 ///
 /// # Errors
-/// [`Error::NotFound`]: an id that stands for nothing is not told from one that stands for another's thing.
-pub fn id(kind: Kind, id: &ID, what: &'static str) -> Result<Uuid> {
-    id_of(kind, id).ok_or_else(|| Error::not_found(what))
+/// [`Error::NotFound`] for an id that is malformed or of another type, as for one that does not
+/// exist.
+pub fn parse_input_id(kind: NodeKind, id: &ID, noun: Noun) -> Result<Uuid> {
+    parse_id_of_kind(kind, id).ok_or_else(|| Error::not_found(noun))
 }
 
 /// A whole number of up to 64 bits, as a JSON number.
@@ -137,7 +115,9 @@ pub struct Long(pub i64);
 impl ScalarType for Long {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {
-            Value::Number(number) => number.as_i64().map(Long).ok_or_else(|| InputValueError::expected_type(value)),
+            Value::Number(number) => {
+                number.as_i64().map(Long).ok_or_else(|| InputValueError::expected_type(value))
+            }
             _ => Err(InputValueError::expected_type(value)),
         }
     }
@@ -147,33 +127,33 @@ impl ScalarType for Long {
     }
 }
 
-/// A page as a client asks for it.
+/// The page that a client requests, by the arguments of a Relay connection.
 #[derive(Debug, Clone, Default)]
-pub struct Window {
+pub struct PageArguments {
     pub first: Option<i32>,
     pub after: Option<String>,
     pub last: Option<i32>,
     pub before: Option<String>,
 }
 
-impl Window {
-    /// The page in the domain's words.
+impl PageArguments {
+    /// The page as the domain takes it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] unless exactly one of `first` and `last` is there, between 1 and [`MAX_PAGE`], and the
-    /// cursors are ours.
-    pub fn keyset<K: FromStr>(&self, descending: bool) -> Result<Keyset<K>> {
+    /// [`Error::Invalid`] unless exactly one of `first` and `last` is given, between 1 and
+    /// [`MAX_PAGE_ROWS`], and the cursors are rolecall's.
+    pub fn to_keyset<K: FromStr>(&self, descending: bool) -> Result<Keyset<K>> {
         let (name, rows, backward) = match (self.first, self.last) {
             (Some(first), None) => ("first", first, false),
             (None, Some(last)) => ("last", last, true),
             _ => return Err(Error::invalid("first", "give exactly one of first and last")),
         };
-        if !(1..=MAX_PAGE).contains(&rows) {
-            return Err(Error::invalid(name, format!("must be between 1 and {MAX_PAGE}")));
+        if !(1..=MAX_PAGE_ROWS).contains(&rows) {
+            return Err(Error::invalid(name, format!("must be between 1 and {MAX_PAGE_ROWS}")));
         }
         Ok(Keyset {
-            after: key("after", self.after.as_deref())?,
-            before: key("before", self.before.as_deref())?,
+            after: decode_cursor("after", self.after.as_deref())?,
+            before: decode_cursor("before", self.before.as_deref())?,
             limit: rows.unsigned_abs().into(),
             backward,
             descending,
@@ -181,22 +161,23 @@ impl Window {
     }
 }
 
-fn cursor(key: impl Display) -> String {
+fn encode_cursor(key: impl Display) -> String {
     URL_SAFE_NO_PAD.encode(key.to_string())
 }
 
-fn key<K: FromStr>(name: &'static str, cursor: Option<&str>) -> Result<Option<K>> {
-    let decode = |cursor| String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?.parse().ok();
+fn decode_cursor<K: FromStr>(name: &'static str, cursor: Option<&str>) -> Result<Option<K>> {
+    let decode =
+        |cursor| String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?.parse().ok();
     let unknown = || Error::broken(Rule::Cursor, name, "is not a cursor of this server");
     cursor.map(|cursor| decode(cursor).ok_or_else(unknown)).transpose()
 }
 
-/// Whether the client asked for `totalCount`: counting costs, so only then is it done.
-pub fn counted(ctx: &Context<'_>) -> bool {
+/// Whether the client selected `totalCount`. Counting is expensive, so it is done only then.
+pub fn selects_total_count(ctx: &Context<'_>) -> bool {
     ctx.look_ahead().field("totalCount").exists()
 }
 
-/// Where a page stands in its list.
+/// The cursors at the ends of a page, and whether rows precede and follow it.
 #[derive(SimpleObject)]
 pub struct PageInfo {
     /// Whether rows follow this page.
@@ -205,19 +186,20 @@ pub struct PageInfo {
     /// Whether rows precede this page.
     #[graphql(directive = requires::apply(None))]
     has_previous_page: bool,
-    /// Cursor of the first row; pass it as `before` to go back.
+    /// Cursor of the first row; pass it as `before` to get the previous page. Null for an empty
+    /// page.
     #[graphql(directive = requires::apply(None))]
     start_cursor: Option<String>,
-    /// Cursor of the last row; pass it as `after` to go on.
+    /// Cursor of the last row; pass it as `after` to get the next page. Null for an empty page.
     #[graphql(directive = requires::apply(None))]
     end_cursor: Option<String>,
 }
 
-/// A row of a page, with its place.
+/// A row of a page, with its cursor.
 #[derive(SimpleObject)]
 #[graphql(name_type)]
-pub struct Edge<T: OutputType> {
-    /// The row's place in the list.
+pub struct PageEdge<T: OutputType> {
+    /// The row's cursor, for `after` and `before`.
     #[graphql(directive = requires::apply(None))]
     cursor: String,
     /// The row.
@@ -225,63 +207,70 @@ pub struct Edge<T: OutputType> {
     node: T,
 }
 
-impl<T: OutputType> TypeName for Edge<T> {
+impl<T: OutputType> TypeName for PageEdge<T> {
     fn type_name() -> Cow<'static, str> {
         format!("{}Edge", T::type_name()).into()
     }
 }
 
 /// A page of a list.
-pub struct Page<T: OutputType> {
-    edges: Vec<Edge<T>>,
+pub struct RelayPage<T: OutputType> {
+    edges: Vec<PageEdge<T>>,
     has_previous: bool,
     has_next: bool,
     total: u64,
 }
 
-impl<T: OutputType> TypeName for Page<T> {
+impl<T: OutputType> TypeName for RelayPage<T> {
     fn type_name() -> Cow<'static, str> {
         format!("{}Connection", T::type_name()).into()
     }
 }
 
-impl<T: OutputType> Page<T> {
-    /// A page of these rows; `key` gives the cursor, `total` is looked at only where it was asked for.
+impl<T: OutputType> RelayPage<T> {
+    /// A page of these rows. `key` gives the cursor; `total` is only used if the client selected
+    /// it.
     pub fn new<K: Display>(slice: Slice<T>, key: impl Fn(&T) -> K, total: u64) -> Self {
         let Slice { rows, has_previous, has_next } = slice;
-        let edges = rows.into_iter().map(|node| Edge { cursor: cursor(key(&node)), node }).collect();
+        let edges = rows
+            .into_iter()
+            .map(|node| PageEdge { cursor: encode_cursor(key(&node)), node })
+            .collect();
         Self { edges, has_previous, has_next, total }
     }
 
-    /// A page of rows that come with their places.
-    pub fn placed<R: Into<T>, K: Display>(slice: Slice<(R, K)>, total: u64) -> Self {
+    /// A page of rows that come with the keys of their cursors.
+    pub fn from_keyed_rows<R: Into<T>, K: Display>(slice: Slice<(R, K)>, total: u64) -> Self {
         let Slice { rows, has_previous, has_next } = slice;
-        let edges = rows.into_iter().map(|(row, place)| Edge { cursor: cursor(place), node: row.into() }).collect();
+        let edges = rows
+            .into_iter()
+            .map(|(row, place)| PageEdge { cursor: encode_cursor(place), node: row.into() })
+            .collect();
         Self { edges, has_previous, has_next, total }
     }
 
-    /// The page of a list that nothing is in.
+    /// The page of an empty list.
     pub fn empty() -> Self {
         Self { edges: Vec::new(), has_previous: false, has_next: false, total: 0 }
     }
 }
 
-/// A page of a list. Ask for exactly one of `first` and `last`, at most 100 rows.
+/// A page of a list. Give exactly one of `first` and `last`, at most 100 rows.
 #[Object(name_type)]
-impl<T: OutputType> Page<T> {
+impl<T: OutputType> RelayPage<T> {
     /// The rows with their cursors.
     #[graphql(directive = requires::apply(None))]
-    async fn edges(&self) -> &[Edge<T>] {
+    async fn edges(&self) -> &[PageEdge<T>] {
         &self.edges
     }
 
-    /// The rows, for those who need no cursors.
+    /// The rows without their cursors.
     #[graphql(directive = requires::apply(None))]
     async fn nodes(&self) -> Vec<&T> {
         self.edges.iter().map(|edge| &edge.node).collect()
     }
 
-    /// Where this page stands in the list.
+    /// The cursors at the ends of this page, and whether rows precede and follow it.
     #[graphql(directive = requires::apply(None))]
     async fn page_info(&self) -> PageInfo {
         PageInfo {
@@ -295,41 +284,41 @@ impl<T: OutputType> Page<T> {
     /// How many rows the whole list has. Counted only when selected; costs more than a field.
     #[graphql(directive = requires::apply(None))]
     async fn total_count(&self) -> i32 {
-        count(self.total)
+        to_graphql_int(self.total)
     }
 }
 
-/// A count as GraphQL's `Int`, which ends at 2³¹ − 1.
-pub fn count(total: u64) -> i32 {
+/// A count as GraphQL's `Int`; a greater one becomes 2³¹ − 1.
+pub fn to_graphql_int(total: u64) -> i32 {
     i32::try_from(total).unwrap_or(i32::MAX)
 }
 
-/// Why a mutation did not do what it was asked.
+/// Why a mutation was refused.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserErrorCode {
-    /// The thing does not exist here.
+    /// The object does not exist in this organization.
     NotFound,
-    /// Another thing already bears this value.
+    /// Another object already has this value.
     Taken,
-    /// A value cannot be accepted.
+    /// A value is not valid.
     Invalid,
-    /// More than is allowed.
+    /// The input has more entries than are allowed.
     TooMany,
-    /// The thing has changed since it was read.
+    /// The object has changed since it was read.
     Stale,
-    /// Refused for now by a state that somebody can change.
+    /// The current state does not allow it; `message` says what to change first.
     Held,
-    /// Understood, but not offered here.
+    /// rolecall does not support it.
     Unsupported,
 }
 
 /// A mistake in a mutation's input that a person can correct.
 #[derive(SimpleObject)]
 pub struct UserError {
-    /// What kind of mistake; stable, for programs.
+    /// The kind of mistake, as a stable code for programs.
     #[graphql(directive = requires::apply(None))]
     pub code: UserErrorCode,
-    /// The path to the argument that is to blame, for example `["input", "name"]`.
+    /// The path to the argument that the mistake is in, for example `["input", "name"]`.
     #[graphql(directive = requires::apply(None))]
     pub field: Vec<String>,
     /// What is wrong, in words for people.
@@ -337,26 +326,50 @@ pub struct UserError {
     pub message: String,
 }
 
-/// Which part of a mutation's input the domain means by a name or a missing thing, dotted.
-pub type Blame = &'static [(&'static str, &'static str)];
+/// The fields of a mutation's input that the domain's errors are about, as dotted paths.
+#[derive(Clone, Copy)]
+pub struct FieldMap {
+    /// Which field names the object of an [`Error::NotFound`].
+    pub nouns: &'static [(Noun, &'static str)],
+    /// Which field holds the value that the domain calls otherwise.
+    pub fields: &'static [(&'static str, &'static str)],
+}
 
-/// Splits what a domain function answered into a mutation's two halves: the thing, or the user's mistakes.
+impl FieldMap {
+    /// Each name is the field's own.
+    pub const EMPTY: Self = Self { nouns: &[], fields: &[] };
+
+    fn find_noun(self, noun: Noun) -> Option<&'static str> {
+        self.nouns.iter().find(|(known, _)| *known == noun).map(|(_, field)| *field)
+    }
+
+    fn find_field(self, name: &str) -> Option<&'static str> {
+        self.fields.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
+    }
+}
+
+/// Splits the result of a domain function into the two parts of a payload: the object, or the
+/// mistakes in the input.
 ///
 /// # Errors
-/// What no input could make right stays an error of the whole field.
-pub fn outcome<T>(done: Result<T>, blame: Blame) -> Result<(Option<T>, Vec<UserError>)> {
+/// An error that no other input would avoid stays an error of the whole field.
+pub fn split_user_errors<T>(done: Result<T>, map: FieldMap) -> Result<(Option<T>, Vec<UserError>)> {
     let error = match done {
         Ok(value) => return Ok((Some(value), Vec::new())),
         Err(error) => error,
     };
     let (code, name) = match &error {
-        Error::NotFound(what) => (UserErrorCode::NotFound, blamed(blame, what).unwrap_or_default()),
-        Error::Taken { field } => (UserErrorCode::Taken, blamed(blame, field).unwrap_or(field)),
+        Error::NotFound(noun) => {
+            (UserErrorCode::NotFound, map.find_noun(*noun).unwrap_or_default())
+        }
+        Error::Taken { field } => (UserErrorCode::Taken, map.find_field(field).unwrap_or(field)),
         Error::Stale { .. } => (UserErrorCode::Stale, "expectedVersion"),
         Error::Invalid { rule: Rule::TooMany, field, .. } => {
-            (UserErrorCode::TooMany, blamed(blame, field).unwrap_or(field))
+            (UserErrorCode::TooMany, map.find_field(field).unwrap_or(field))
         }
-        Error::Invalid { field, .. } => (UserErrorCode::Invalid, blamed(blame, field).unwrap_or(field)),
+        Error::Invalid { field, .. } => {
+            (UserErrorCode::Invalid, map.find_field(field).unwrap_or(field))
+        }
         Error::Held { .. } => (UserErrorCode::Held, ""),
         Error::Unsupported(_) => (UserErrorCode::Unsupported, ""),
         Error::Forbidden(_)
@@ -372,17 +385,14 @@ pub fn outcome<T>(done: Result<T>, blame: Blame) -> Result<(Option<T>, Vec<UserE
     Ok((None, vec![UserError { code, field, message: error.to_string() }]))
 }
 
-fn blamed(blame: Blame, name: &str) -> Option<&'static str> {
-    blame.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
-}
-
-/// An error of the domain as async-graphql carries it until [`translate`] puts it into words.
-pub fn faulty(error: Error) -> async_graphql::Error {
+/// An error of the domain as an error of async-graphql, until [`translate_error`] gives it a code
+/// and a message.
+pub fn to_graphql_error(error: Error) -> async_graphql::Error {
     error.into()
 }
 
-/// The code and the words of an error, for the outside. What went wrong inside goes to the log alone.
-pub fn words(error: &Error, request_id: Uuid) -> (&'static str, String) {
+/// The code and the message of an error for clients. Details of internal errors go only to the log.
+pub fn public_message(error: &Error, request_id: Uuid) -> (&'static str, String) {
     let code = match error {
         Error::Unauthenticated(_) => "UNAUTHENTICATED",
         Error::Forbidden(_) => "FORBIDDEN",
@@ -396,7 +406,8 @@ pub fn words(error: &Error, request_id: Uuid) -> (&'static str, String) {
             "BUSY"
         }
         Error::Unavailable(text) => {
-            tracing::warn!(%request_id, text, "a request met a database that cannot be used");
+            tracing::warn!(%request_id, text, "a request failed because the database is \
+                unavailable");
             "UNAVAILABLE"
         }
         Error::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
@@ -408,24 +419,27 @@ pub fn words(error: &Error, request_id: Uuid) -> (&'static str, String) {
     (code, error.to_string())
 }
 
-/// What the executor says of a value that it cannot read, with the form that is wanted where it does not tell.
-pub fn explained(message: &str) -> String {
-    let message = shortened(message);
-    match message.contains("\"DateTime\"") {
-        true => {
-            format!("{message}: write an instant with its time and offset, for example 2026-12-31T00:00:00Z (RFC 3339)")
-        }
-        false => message,
+/// The executor's message about a value that it cannot parse, with the expected form of an instant,
+/// which the executor does not mention.
+pub fn explain_value_error(message: &str) -> String {
+    let message = shorten_message(message);
+    if message.contains("\"DateTime\"") {
+        format!(
+            "{message}: write an instant with its time and offset, for example \
+             2026-12-31T00:00:00Z (RFC 3339)"
+        )
+    } else {
+        message
     }
 }
 
-/// Puts an error of an executed operation into words. Whatever is not the domain's own comes from reading an
-/// argument.
-pub fn translate(error: &mut ServerError, request_id: Uuid) {
+/// Gives an error of an executed operation its code and message. An error that is not the domain's
+/// comes from parsing an argument.
+pub fn translate_error(error: &mut ServerError, request_id: Uuid) {
     let own = error.source::<Error>().or_else(|| error.source::<Arc<Error>>().map(AsRef::as_ref));
     let (code, message) = match own {
-        Some(own) => words(own, request_id),
-        None => ("BAD_USER_INPUT", explained(&error.message)),
+        Some(own) => public_message(own, request_id),
+        None => ("BAD_USER_INPUT", explain_value_error(&error.message)),
     };
     error.message = message;
     error.source = None;
@@ -439,10 +453,10 @@ pub fn translate(error: &mut ServerError, request_id: Uuid) {
     }
 }
 
-/// A message that repeats what the client sent, cut to a length that can be read.
-pub fn shortened(message: &str) -> String {
-    const MOST: usize = 300;
-    match message.char_indices().nth(MOST) {
+/// Cuts a message that repeats what the client sent to a readable length.
+pub fn shorten_message(message: &str) -> String {
+    const MAX_CHARACTERS: usize = 300;
+    match message.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
         None => message.to_owned(),
     }

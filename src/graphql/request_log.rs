@@ -1,38 +1,40 @@
-//! The request log, for reading: what identity providers meant, what became of it, and what to do next.
+//! The request log: what identity providers wanted, the outcome, and what to do next.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
-use super::page::{self, Kind, Long};
-use crate::domain::request_log::{self, Outcome, Which};
+use super::permission::{Permission, requires};
+use crate::domain::connection::request_log;
+use crate::domain::connection::request_log::{Outcome, RequestLogQuery};
+use crate::graphql::relay;
+use crate::graphql::relay::{Long, NodeKind};
 
-/// What became of requests.
+/// The outcome of requests.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "Outcome")]
 pub enum RequestOutcome {
-    /// Somebody or something was created, or came back.
+    /// A user or group was created, or came back after its deletion.
     Created,
-    /// Something was changed.
+    /// A user or group was changed.
     Updated,
-    /// Accepted, and everything was so already.
+    /// The request was accepted, and nothing had to be changed.
     Unchanged,
-    /// Something was deleted.
+    /// A user or group was deleted.
     Deleted,
-    /// A question was answered.
+    /// The request was a read, and it was answered.
     Answered,
-    /// A Bulk was carried out; its operations are counted for themselves.
+    /// A Bulk request was processed. Its operations are counted separately.
     CarriedOut,
-    /// What was asked for is not here.
+    /// The requested resource does not exist.
     NotFound,
     /// The request was refused.
     Refused,
-    /// A fault of this server's, or it was too busy.
+    /// There was an error inside rolecall, or the server was too busy.
     Failed,
-    /// Further kinds of one hour, counted together.
+    /// Further kinds of requests of one hour, counted together.
     Various,
 }
 
@@ -45,15 +47,16 @@ impl From<request_log::Entry> for RequestLogEntry {
     }
 }
 
-/// All requests of one kind in one hour. No value of a request is in here: only names and codes, attributes that a
-/// schema has, and ids of this server. A few seconds late, but for the first refusal of its kind.
+/// All requests of one kind in one hour. The log has no values of requests: only names and codes,
+/// attributes of a schema, and ids of rolecall. It is a few seconds late, except for the first
+/// refusal of its kind.
 #[Object]
 impl RequestLogEntry {
-    /// The connection whose token was sent; null where the token was missing or unknown.
+    /// The connection whose token was sent; null if the token was missing or unknown.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
-        Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// When the hour began.
@@ -62,13 +65,13 @@ impl RequestLogEntry {
         self.0.hour
     }
 
-    /// The HTTP method; null for what is counted together.
+    /// The HTTP method; null for VARIOUS.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn method(&self) -> Option<&str> {
         self.0.method.as_deref()
     }
 
-    /// The endpoint, for example `Users`; null for what is counted together.
+    /// The endpoint, for example `Users`; null for VARIOUS.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn resource(&self) -> Option<&str> {
         self.0.resource.as_deref()
@@ -80,107 +83,110 @@ impl RequestLogEntry {
         &self.0.meaning
     }
 
-    /// What became of it.
+    /// The outcome of the requests.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn outcome(&self) -> RequestOutcome {
         self.0.outcome.into()
     }
 
-    /// The HTTP status of the answer.
+    /// The HTTP status of the response; null if there is no single one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn status(&self) -> Option<i32> {
         self.0.status
     }
 
-    /// The `scimType` of the refusal.
+    /// The `scimType` of the refusal; null if it had none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn scim_type(&self) -> Option<&str> {
         self.0.scim_type.as_deref()
     }
 
-    /// Why it was refused, as a stable code.
+    /// Why it was refused, as a stable code; null if it was not refused.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// The attribute or parameter that was refused.
+    /// The attribute or parameter that was refused; null if it was not a single one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
     }
 
-    /// What an administrator can do about it, in words for people; null where nothing has to be done.
+    /// What an administrator can do about it, in words for people; null if nothing has to be done.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn next_step(&self) -> Option<String> {
         request_log::next_step(&self.0)
     }
 
-    /// Departures from the protocol that were tolerated, as stable codes, for example `BOOLEAN_AS_STRING`.
+    /// Departures from the protocol that were tolerated, as stable codes, for example
+    /// `BOOLEAN_AS_STRING`.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn quirks(&self) -> Vec<&str> {
         self.0.quirks.as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect()
     }
 
-    /// The address that a failed authentication came from.
+    /// The IP address that a failed authentication came from; null for other requests.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn source(&self) -> Option<&str> {
         self.0.source.as_deref()
     }
 
-    /// How many requests.
+    /// How many requests there were.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn count(&self) -> Long {
         Long(self.0.count)
     }
 
-    /// When the first of them came.
+    /// When the first of them arrived.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn first_at(&self) -> DateTime<Utc> {
         self.0.first_at
     }
 
-    /// When the last of them came.
+    /// When the last of them arrived.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_at(&self) -> DateTime<Utc> {
         self.0.last_at
     }
 
-    /// The id of the last request; null before authentication.
+    /// The id of the last request; null if its authentication failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_request_id(&self) -> Option<Uuid> {
         self.0.last_request_id
     }
 
-    /// The global id of the user or group that the last request was about, which may be gone by now.
+    /// The global id of the user or group that the last request was about, also after it was
+    /// deleted; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_target_id(&self) -> Option<ID> {
         let kind = match self.0.resource.as_deref()? {
-            "Users" => Kind::User,
-            "Groups" => Kind::Group,
+            "Users" => NodeKind::User,
+            "Groups" => NodeKind::Group,
             _ => return None,
         };
-        self.0.last_target_id.map(|id| page::global(kind, id))
+        self.0.last_target_id.map(|id| relay::global_id(kind, id))
     }
 }
 
-/// Which rows of the request log are wanted: those that match all that is given.
+/// Selects rows of the request log: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct RequestLogFilter {
-    /// Those of this connection, and the failed authentications that told no connection.
+    /// Rows of the connection with this global id, and failed authentications without a known
+    /// connection.
     connection_id: Option<ID>,
-    /// Only what did not succeed.
+    /// If true, only requests that did not succeed.
     #[graphql(default)]
     troubles_only: bool,
 }
 
 impl RequestLogFilter {
-    /// The filter in the domain's words; none if nothing can match it.
-    pub fn compile(self) -> Option<Which> {
+    /// The filter as the domain takes it; none if nothing can match it.
+    pub fn into_domain_filter(self) -> Option<RequestLogQuery> {
         let connection = match self.connection_id {
-            Some(id) => Some(page::id_of(Kind::IdentitySource, &id)?),
+            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
             None => None,
         };
-        Some(Which { connection, troubles: self.troubles_only })
+        Some(RequestLogQuery { connection, troubles: self.troubles_only })
     }
 }

@@ -1,15 +1,16 @@
-//! Deleted groups, and the way back.
+//! Deleted groups, and the mutation that restores them.
 
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
-use super::group::{GroupPayload, payload};
+use super::group::{GroupPayload, build_group_payload};
 use super::loaders::{self, ConnectionId};
-use super::page::{self, Kind, Page, Window};
-use crate::domain::restoration;
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use crate::domain::directory::group::restore;
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
 
 /// A group that was deleted, as the schema shows it.
 pub struct DeletedGroup(entity::group::Model);
@@ -17,10 +18,10 @@ pub struct DeletedGroup(entity::group::Model);
 /// A group that was deleted: `groupRestore` takes its id, and so does an edit of `accessPreview`.
 #[Object]
 impl DeletedGroup {
-    /// The global id that the group had, and has again if it comes back.
+    /// The global id that the group had, and that it has again if it is restored.
     #[graphql(directive = requires::apply(None))]
     async fn id(&self) -> ID {
-        page::global(Kind::Group, self.0.id)
+        relay::global_id(NodeKind::Group, self.0.id)
     }
 
     /// The name for people to read.
@@ -29,11 +30,11 @@ impl DeletedGroup {
         &self.0.display_name
     }
 
-    /// The connection that owned it; null if nobody did, or the connection is gone.
+    /// The connection that owned it; null if none did, and after the connection was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
-        Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// When it was deleted.
@@ -50,18 +51,25 @@ impl async_graphql::TypeName for DeletedGroup {
 }
 
 /// A page of the deleted groups.
-pub async fn deleted_groups(ctx: &Context<'_>, window: Window) -> Result<Option<Page<DeletedGroup>>> {
-    let cx = page::cx(ctx)?;
-    let keyset = window.keyset(false)?;
-    let total = if page::counted(ctx) { restoration::count_restorable(cx).await? } else { 0 };
-    let rows = restoration::restorable(cx, &keyset).await?;
-    Ok(Some(Page::new(rows.map(DeletedGroup), |row: &DeletedGroup| row.0.id, total)))
+pub async fn list_deleted_groups(
+    ctx: &Context<'_>,
+    window: PageArguments,
+) -> Result<Option<RelayPage<DeletedGroup>>> {
+    let cx = relay::cx(ctx)?;
+    let keyset = window.to_keyset(false)?;
+    let total = if relay::selects_total_count(ctx) {
+        restore::count_restorable_groups(cx).await?
+    } else {
+        0
+    };
+    let rows = restore::list_restorable_groups(cx, &keyset).await?;
+    Ok(Some(RelayPage::new(rows.map(DeletedGroup), |row: &DeletedGroup| row.0.id, total)))
 }
 
-/// Which group to bring back.
+/// The group to restore.
 #[derive(InputObject)]
 pub struct GroupRestoreInput {
-    /// The global id that the group had, and has again.
+    /// The global id that the group had, and that it will have again.
     pub id: ID,
 }
 
@@ -70,16 +78,23 @@ pub struct RestorationMutation;
 
 #[Object]
 impl RestorationMutation {
-    /// Brings a deleted group back, with the members, the nesting and the mappings that its deletion ended, as far as
-    /// they are still there. What that gives to whom, `accessPreview` tells beforehand.
+    /// Restores a deleted group, with the members, the nesting and the mappings that its deletion
+    /// ended, as far as the accounts, groups and roles still exist. `accessPreview` shows
+    /// beforehand which accounts would get which roles.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn group_restore(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which group.")] input: GroupRestoreInput,
     ) -> Result<Option<GroupPayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { restoration::restore(cx, page::id(Kind::Group, &input.id, "the deleted group")?).await };
-        payload(done.await)
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            restore::restore_group(
+                cx,
+                relay::parse_input_id(NodeKind::Group, &input.id, Noun::DeletedGroup)?,
+            )
+            .await
+        };
+        build_group_payload(done.await)
     }
 }

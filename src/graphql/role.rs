@@ -1,4 +1,4 @@
-//! Roles: what the application lets somebody do, by its own permission names.
+//! Roles: what the application allows their holders, by the application's own permission names.
 
 use std::sync::Arc;
 
@@ -6,93 +6,105 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 use chrono::{DateTime, Utc};
 
 use super::access::{self, RoleHolder};
-use super::auth::{Permission, requires};
 use super::loaders::{self, MappingsOfRole};
-use super::mapping::RoleMapping;
-use super::page::{self, Blame, Kind, Page, UserError, Window};
-use crate::domain::role;
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use super::role_mapping::RoleMapping;
+use crate::domain::access::role;
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the role", "id")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Role, "id")], fields: &[] };
 
 /// A role as the schema shows it.
-pub struct Role(pub Arc<role::Role>);
+pub struct RoleObject(pub Arc<role::Role>);
 
-impl From<role::Role> for Role {
+impl From<role::Role> for RoleObject {
     fn from(row: role::Role) -> Self {
         Self(Arc::new(row))
     }
 }
 
-impl From<Arc<role::Role>> for Role {
+impl From<Arc<role::Role>> for RoleObject {
     fn from(row: Arc<role::Role>) -> Self {
         Self(row)
     }
 }
 
-/// An internal role: what the application lets somebody do, by its own permission names.
-#[Object]
-impl Role {
+/// An internal role: what the application allows its holders, by the application's own permission
+/// names.
+#[Object(name = "Role")]
+impl RoleObject {
     /// The role's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::Role, self.0.id)
+        relay::global_id(NodeKind::Role, self.0.id)
     }
 
-    /// The name for people to read; unique, in any case.
+    /// The name for people to read; unique in the organization, regardless of case.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// What it is for.
+    /// What the role is for.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn description(&self) -> Option<&str> {
         self.0.description.as_deref()
     }
 
-    /// The application's own names of what it allows.
+    /// The permissions that the role gives, by the application's own names, which rolecall does not
+    /// interpret.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn permissions(&self) -> Vec<String> {
-        role::permissions(&self.0)
+        role::role_permissions(&self.0)
     }
 
-    /// Where an application wants one role only, the lower number wins; unique.
+    /// For an application that supports one role per user: of the roles of a user, the one with the
+    /// lowest number counts. Unique; without a number the role does not count.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn priority(&self) -> Option<i32> {
         self.0.priority
     }
 
-    /// Whether it manages the application: an identity provider cannot take away its last holder.
+    /// Whether it is a management role: an identity provider cannot remove its last holder.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn management(&self) -> bool {
         self.0.management
     }
 
-    /// The current mappings of groups to it.
+    /// The current role mappings that give it.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn mappings(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<RoleMapping>> {
-        let mappings = loaders::one(ctx, MappingsOfRole(self.0.id)).await?.unwrap_or_default();
+        let mappings = loaders::load_one(ctx, MappingsOfRole(self.0.id)).await?.unwrap_or_default();
         Ok(mappings.into_iter().map(Into::into).collect())
     }
 
-    /// Who holds it now, or held it at an instant, by account.
+    /// The accounts that hold it now, or held it at an instant, sorted by account id.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn holders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "As it was at this instant; left out = now.")] as_of: Option<DateTime<Utc>>,
+        #[graphql(desc = "As it was at this instant; left out = now.")] as_of: Option<
+            DateTime<Utc>,
+        >,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<Option<Page<RoleHolder>>> {
-        access::holders(ctx, self.0.id, as_of, Window { first, after, last, before }).await
+    ) -> async_graphql::Result<Option<RelayPage<RoleHolder>>> {
+        access::list_role_holders(
+            ctx,
+            self.0.id,
+            as_of,
+            PageArguments { first, after, last, before },
+        )
+        .await
     }
 
-    /// When it was made.
+    /// When the role was created.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
@@ -104,66 +116,70 @@ impl Role {
         self.0.updated_at
     }
 
-    /// Counts its changes, from 1.
+    /// 1 when the role is created; grows by one with every change.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn version(&self) -> i64 {
         self.0.version
     }
 }
 
-/// A role to be made.
+/// The role to create.
 #[derive(InputObject)]
 pub struct RoleCreateInput {
-    /// The name for people to read; unique, in any case.
+    /// The name for people to read; unique in the organization, regardless of case.
     name: String,
-    /// What it is for.
+    /// What the role is for.
     description: Option<String>,
-    /// The application's own names of what it allows.
+    /// The permissions that the role gives, by the application's own names, which rolecall does not
+    /// interpret.
     #[graphql(default)]
     permissions: Vec<String>,
-    /// Where an application wants one role only, the lower number wins; unique.
+    /// For an application that supports one role per user: of the roles of a user, the one with the
+    /// lowest number counts. Unique; without a number the role does not count.
     priority: Option<i32>,
-    /// Whether it manages the application: an identity provider cannot take away its last holder.
+    /// Whether it is a management role: an identity provider cannot remove its last holder.
     #[graphql(default)]
     management: bool,
 }
 
-/// What to change about a role. What is left out stays as it is; null takes the value away.
+/// The changes of a role. A field that is left out stays as it is; null removes the value.
 #[derive(InputObject)]
 pub struct RoleUpdateInput {
     /// The role's global id.
     id: ID,
-    /// The name for people to read; unique, in any case.
+    /// The name for people to read; unique in the organization, regardless of case.
     name: Option<String>,
-    /// What it is for.
+    /// What the role is for.
     description: MaybeUndefined<String>,
-    /// The application's own names of what it allows; these take the place of what was there.
+    /// The permissions that the role gives, by the application's own names; they replace the
+    /// earlier ones.
     permissions: Option<Vec<String>>,
-    /// Where an application wants one role only, the lower number wins; unique.
+    /// For an application that supports one role per user: of the roles of a user, the one with the
+    /// lowest number counts. Unique; without a number the role does not count.
     priority: MaybeUndefined<i32>,
-    /// Whether it manages the application: an identity provider cannot take away its last holder.
+    /// Whether it is a management role: an identity provider cannot remove its last holder.
     management: Option<bool>,
 }
 
-/// Which role to delete.
+/// The role to delete.
 #[derive(InputObject)]
 pub struct RoleDeleteInput {
     /// The role's global id.
     pub id: ID,
 }
 
-/// What became of a change of a role.
+/// The result of `roleCreate` and `roleUpdate`.
 #[derive(SimpleObject)]
 pub struct RolePayload {
     /// The role after the change; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    role: Option<Role>,
+    role: Option<RoleObject>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
 }
 
-/// What became of a deletion.
+/// The result of `roleDelete`.
 #[derive(SimpleObject)]
 pub struct RoleDeletePayload {
     /// The global id that the role had; null if there were mistakes.
@@ -174,8 +190,8 @@ pub struct RoleDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<role::Role>) -> Result<Option<RolePayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_role_payload(done: Result<role::Role>) -> Result<Option<RolePayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(RolePayload { role: done.map(Into::into), user_errors }))
 }
 
@@ -184,51 +200,65 @@ pub struct RoleMutation;
 
 #[Object]
 impl RoleMutation {
-    /// Makes a role.
+    /// Creates a role.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_create(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The role to make.")] input: RoleCreateInput,
+        #[graphql(desc = "The role to create.")] input: RoleCreateInput,
     ) -> Result<Option<RolePayload>> {
-        let settings = role::Settings {
+        let settings = role::RoleSettings {
             name: Some(input.name),
             description: Some(input.description),
             permissions: Some(input.permissions),
             priority: Some(input.priority),
             management: Some(input.management),
         };
-        payload(role::create(page::cx(ctx)?, settings).await)
+        build_role_payload(role::create_role(relay::cx(ctx)?, settings).await)
     }
 
-    /// Changes a role, for all who hold it.
+    /// Changes a role, for all accounts that hold it.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_update(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: RoleUpdateInput,
     ) -> Result<Option<RolePayload>> {
-        let cx = page::cx(ctx)?;
-        let settings = role::Settings {
+        let cx = relay::cx(ctx)?;
+        let settings = role::RoleSettings {
             name: input.name,
             description: input.description.into(),
             permissions: input.permissions,
             priority: input.priority.into(),
             management: input.management,
         };
-        payload(async { role::update(cx, page::id(Kind::Role, &input.id, "the role")?, settings).await }.await)
+        build_role_payload(
+            async {
+                role::update_role(
+                    cx,
+                    relay::parse_input_id(NodeKind::Role, &input.id, Noun::Role)?,
+                    settings,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
-    /// Deletes a role: nobody holds it any more; its mappings and grants have ended, and its name is free.
+    /// Deletes a role, and ends its mappings and grants: no account holds it any more, and its name
+    /// is free.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_delete(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which role.")] input: RoleDeleteInput,
     ) -> Result<Option<RoleDeletePayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { role::delete(cx, page::id(Kind::Role, &input.id, "the role")?).await };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            role::delete_role(cx, relay::parse_input_id(NodeKind::Role, &input.id, Noun::Role)?)
+                .await
+        };
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(RoleDeletePayload { deleted_role_id: done.map(|_| input.id), user_errors }))
     }
 }

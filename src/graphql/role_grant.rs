@@ -1,113 +1,122 @@
-//! Direct grants: somebody holds a role without any group.
+//! Direct grants: an account holds a role without any group.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
 use super::loaders::{self, EventId, RoleId, UserId};
-use super::page::{self, Blame, Kind, UserError};
-use super::role::Role;
-use super::user::User;
-use crate::domain::grant;
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use super::role::RoleObject;
+use super::user::UserObject;
+use crate::domain::access::role_grant;
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the user", "userId"), ("the role", "roleId"), ("grant", "roleId"), ("the grant", "id")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::User, "userId"), (Noun::Role, "roleId"), (Noun::Grant, "id")],
+    fields: &[("grant", "roleId")],
+};
 
 /// A grant as the schema shows it.
-pub struct RoleGrant(pub grant::Grant);
+pub struct RoleGrant(pub role_grant::Grant);
 
-impl From<grant::Grant> for RoleGrant {
-    fn from(row: grant::Grant) -> Self {
+impl From<role_grant::Grant> for RoleGrant {
+    fn from(row: role_grant::Grant) -> Self {
         Self(row)
     }
 }
 
-/// A direct grant: an account holds a role without any group, beside whatever mappings give it.
+/// A direct grant: an account holds a role without any group, in addition to the roles that
+/// mappings give it.
 #[Object]
 impl RoleGrant {
     /// The grant's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::RoleGrant, self.0.id)
+        relay::global_id(NodeKind::RoleGrant, self.0.id)
     }
 
-    /// Who holds the role; null when the account is gone.
+    /// The account that holds the role; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
-    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
-        Ok(loaders::one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
+        Ok(loaders::load_one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
     }
 
-    /// The role; null when it is gone.
+    /// The role; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Role>> {
-        Ok(loaders::one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
+    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
+        Ok(loaders::load_one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
     }
 
-    /// Why it is there, in the words of whoever made it.
+    /// The reason that was given when it was made; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// When it ends by plan; null = never. From that instant on it gives nothing.
+    /// The planned end; null = none. From that instant on the account does not hold the role by
+    /// this grant.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 
-    /// Since when it is there.
+    /// When the grant began.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> DateTime<Utc> {
         self.0.since
     }
 
-    /// When it ended; null if it has not.
+    /// When it ended; null if it was not ended.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn until(&self) -> Option<DateTime<Utc>> {
         self.0.until
     }
 
-    /// The change that made it: who, when, under which request.
+    /// The event that created it: who, when, in which request.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
-    async fn granted_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<super::event::Event>> {
-        Ok(loaders::one(ctx, EventId(self.0.opened_by)).await?.map(Into::into))
+    async fn granted_by(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<super::event::EventObject>> {
+        Ok(loaders::load_one(ctx, EventId(self.0.opened_by)).await?.map(Into::into))
     }
 }
 
-/// A grant to be made.
+/// The grant to create.
 #[derive(InputObject)]
 pub struct RoleGrantCreateInput {
     /// The global id of the account.
     user_id: ID,
     /// The global id of the role.
     role_id: ID,
-    /// Why.
+    /// Why the account needs the role.
     reason: Option<String>,
-    /// When it ends by plan; left out = never.
+    /// The planned end; left out = none.
     expires_at: Option<DateTime<Utc>>,
 }
 
 impl RoleGrantCreateInput {
-    /// The grant in the domain's words.
-    pub fn compile(self) -> Result<grant::NewGrant> {
-        Ok(grant::NewGrant {
-            user: page::id(Kind::User, &self.user_id, "the user")?,
-            role: page::id(Kind::Role, &self.role_id, "the role")?,
+    /// The grant as the domain takes it.
+    pub fn into_new_grant(self) -> Result<role_grant::NewGrant> {
+        Ok(role_grant::NewGrant {
+            user: relay::parse_input_id(NodeKind::User, &self.user_id, Noun::User)?,
+            role: relay::parse_input_id(NodeKind::Role, &self.role_id, Noun::Role)?,
             reason: self.reason,
             expires_at: self.expires_at,
         })
     }
 }
 
-/// Which grant to end.
+/// The grant to end.
 #[derive(InputObject)]
 pub struct RoleGrantRemoveInput {
     /// The grant's global id.
     pub id: ID,
 }
 
-/// What became of a change of a grant.
+/// The result of `roleGrantCreate` and `roleGrantRemove`.
 #[derive(SimpleObject)]
 pub struct RoleGrantPayload {
     /// The grant after the change; null if there were mistakes.
@@ -118,8 +127,8 @@ pub struct RoleGrantPayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<grant::Grant>) -> Result<Option<RoleGrantPayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_grant_payload(done: Result<role_grant::Grant>) -> Result<Option<RoleGrantPayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(RoleGrantPayload { role_grant: done.map(Into::into), user_errors }))
 }
 
@@ -133,20 +142,31 @@ impl RoleGrantMutation {
     async fn role_grant_create(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The grant to make.")] input: RoleGrantCreateInput,
+        #[graphql(desc = "The grant to create.")] input: RoleGrantCreateInput,
     ) -> Result<Option<RoleGrantPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(async { grant::create(cx, input.compile()?).await }.await)
+        let cx = relay::cx(ctx)?;
+        build_grant_payload(
+            async { role_grant::create_grant(cx, input.into_new_grant()?).await }.await,
+        )
     }
 
-    /// Ends a grant. What mappings give stays.
+    /// Ends a grant. The account keeps the roles that mappings give it.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_grant_remove(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which grant.")] input: RoleGrantRemoveInput,
     ) -> Result<Option<RoleGrantPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(async { grant::remove(cx, page::id(Kind::RoleGrant, &input.id, "the grant")?).await }.await)
+        let cx = relay::cx(ctx)?;
+        build_grant_payload(
+            async {
+                role_grant::remove_grant(
+                    cx,
+                    relay::parse_input_id(NodeKind::RoleGrant, &input.id, Noun::Grant)?,
+                )
+                .await
+            }
+            .await,
+        )
     }
 }

@@ -7,129 +7,147 @@ use chrono::{DateTime, Utc};
 use entity::role_mapping as stored;
 use uuid::Uuid;
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
-use super::event::Event;
-use super::group::Group;
+use super::event::EventObject;
+use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, EventId, GroupId, RoleId};
-use super::page::{self, Blame, Kind, UserError, UserErrorCode};
-use super::role::Role;
-use crate::domain::mapping;
-use crate::error::{Error, Result};
+use super::permission::{Permission, requires};
+use super::role::RoleObject;
+use crate::domain::access::role_mapping;
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError, UserErrorCode};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[
-    ("the mapping", "id"),
-    ("the group", "groupId"),
-    ("the role", "roleId"),
-    ("the connection", "awaits.connectionId"),
-    ("value", "awaits.value"),
-    ("mapping", "groupId"),
-];
-/// The same where the input has nothing but the mapping's id.
-const BLAME_ID: Blame = &[("the mapping", "id"), ("the group", "id"), ("the role", "id"), ("mapping", "id")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[
+        (Noun::Mapping, "id"),
+        (Noun::Group, "groupId"),
+        (Noun::Role, "roleId"),
+        (Noun::Connection, "awaits.connectionId"),
+    ],
+    fields: &[("the group", "groupId"), ("value", "awaits.value"), ("mapping", "groupId")],
+};
+/// The same for an input that has only the mapping's id.
+const ID_FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::Mapping, "id"), (Noun::Group, "id"), (Noun::Role, "id")],
+    fields: &[("the group", "id"), ("mapping", "id")],
+};
 
-/// How a mapping that waits for its group will know it.
+/// The attribute by which a mapping that waits for its group recognizes it.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MatchAttribute {
-    /// By the id that the identity provider gives it.
+    /// The id that the identity provider gives the group (`externalId`).
     ExternalId,
-    /// By its display name, in any case.
+    /// The display name of the group, regardless of case.
     DisplayName,
 }
 
-/// Whether a mapping gives its role.
+/// The state of a role mapping.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoleMappingState {
-    /// The group's members hold the role.
+    /// The members of the group, or all users of the connection, hold the role.
     Active,
-    /// The group has not arrived yet; the mapping binds to it once, when it does.
+    /// The group does not exist yet. The mapping binds to it once, when a group with the value
+    /// appears.
     Waiting,
-    /// It was removed, and can be restored.
+    /// It was removed. It can be restored.
     Removed,
     /// Its planned end has passed.
     Expired,
 }
 
-/// A mapping as the schema shows it.
-pub struct RoleMapping(pub Arc<mapping::Mapping>);
+/// A role mapping as the schema shows it.
+pub struct RoleMapping(pub Arc<role_mapping::Mapping>);
 
-impl From<mapping::Mapping> for RoleMapping {
-    fn from(row: mapping::Mapping) -> Self {
+impl From<role_mapping::Mapping> for RoleMapping {
+    fn from(row: role_mapping::Mapping) -> Self {
         Self(Arc::new(row))
     }
 }
 
-impl From<Arc<mapping::Mapping>> for RoleMapping {
-    fn from(row: Arc<mapping::Mapping>) -> Self {
+impl From<Arc<role_mapping::Mapping>> for RoleMapping {
+    fn from(row: Arc<role_mapping::Mapping>) -> Self {
         Self(row)
     }
 }
 
-/// A mapping of a group to a role: the group's members hold the role, from the instant that they are in it. It keeps
-/// its id through all edits, removal and restoring.
+/// A role mapping: the members of a group, or all users of a connection, hold a role. Its id stays
+/// the same when it is changed, removed and restored.
 #[Object]
 impl RoleMapping {
     /// The mapping's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::RoleMapping, self.0.mapping_id)
+        relay::global_id(NodeKind::RoleMapping, self.0.mapping_id)
     }
 
-    /// The group; null while the mapping waits for it, or when it is gone.
+    /// The group; null while the mapping waits for it, after it was deleted, and for a mapping of
+    /// all users of a connection.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Group>> {
+    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         let Some(id) = self.0.group_id else { return Ok(None) };
-        Ok(loaders::one(ctx, GroupId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
-    /// The role; null when it is gone.
+    /// The role; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Role>> {
-        Ok(loaders::one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
+    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
+        Ok(loaders::load_one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
     }
 
-    /// Why it is there, in the words of whoever made it.
+    /// The reason that was given for it; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// Whether it gives its role now.
+    /// The state of the mapping now.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn state(&self, ctx: &Context<'_>) -> Result<RoleMappingState> {
-        let now = page::cx(ctx)?.app.clock.now();
+        let now = relay::cx(ctx)?.app.clock.now();
         Ok(match &self.0 {
             row if row.until.is_some() => RoleMappingState::Removed,
             row if row.expires_at.is_some_and(|at| at <= now) => RoleMappingState::Expired,
-            row if awaited(row).is_some() => RoleMappingState::Waiting,
+            row if find_awaited_group(row).is_some() => RoleMappingState::Waiting,
             _ => RoleMappingState::Active,
         })
     }
 
-    /// The group that it waits for; null if it has one.
+    /// The group that it waits for; null if it does not wait for one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn awaits(&self) -> Option<AwaitedGroup> {
-        awaited(&self.0)
+        find_awaited_group(&self.0)
     }
 
-    /// The connection, all of whose accounts hold the role; null if the mapping is for a group.
+    /// The connection whose users all hold the role; null if the mapping is for a group.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn everybody_of(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        match self.0.connection_id.filter(|_| self.0.match_attribute == Some(stored::MatchAttribute::Everybody)) {
-            Some(connection) => Ok(loaders::one(ctx, ConnectionId(connection)).await?.map(Into::into)),
+    async fn everybody_of(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<IdentitySource>> {
+        match self
+            .0
+            .connection_id
+            .filter(|_| self.0.match_attribute == Some(stored::MatchAttribute::AllUsers))
+        {
+            Some(connection) => {
+                Ok(loaders::load_one(ctx, ConnectionId(connection)).await?.map(Into::into))
+            }
             None => Ok(None),
         }
     }
 
-    /// Every state that it was ever in, oldest first: what was changed, when and by whom.
+    /// Every state that the mapping has had, oldest first: what was changed, when, and by which
+    /// actor.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn history(&self, ctx: &Context<'_>) -> Result<Option<Vec<Period>>> {
-        let states = Box::pin(mapping::history(page::cx(ctx)?, self.0.mapping_id)).await?;
-        Ok(Some(states.into_iter().map(Period).collect()))
+    async fn history(&self, ctx: &Context<'_>) -> Result<Option<Vec<RoleMappingPeriod>>> {
+        let states =
+            Box::pin(role_mapping::mapping_history(relay::cx(ctx)?, self.0.mapping_id)).await?;
+        Ok(Some(states.into_iter().map(RoleMappingPeriod).collect()))
     }
 
-    /// Since when it is as it is now.
+    /// When its current state began.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> DateTime<Utc> {
         self.0.since
@@ -141,33 +159,33 @@ impl RoleMapping {
         self.0.until
     }
 
-    /// When it ends by plan; null = never.
+    /// The planned end; null = none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 }
 
-/// A state that a mapping was in.
-pub struct Period(mapping::Mapping);
+/// A state of a role mapping as the schema shows it.
+pub struct RoleMappingPeriod(role_mapping::Mapping);
 
-/// A state that a mapping was in, from one change of it to the next.
+/// A state of a role mapping, from one change of the mapping to the next.
 #[Object(name = "RoleMappingPeriod")]
-impl Period {
-    /// The group; null while it had none, or when it is gone.
+impl RoleMappingPeriod {
+    /// The group; null if the mapping had none, and after the group was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Group>> {
+    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         let Some(id) = self.0.group_id else { return Ok(None) };
-        Ok(loaders::one(ctx, GroupId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
-    /// The role; null when it is gone.
+    /// The role; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Role>> {
-        Ok(loaders::one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
+    async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
+        Ok(loaders::load_one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
     }
 
-    /// Why it was there.
+    /// The reason that was given for it; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
@@ -185,88 +203,90 @@ impl Period {
         self.0.until
     }
 
-    /// The change that began it: who, when, under which request.
+    /// The event that began it: who, when, in which request.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
-    async fn begun_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Event>> {
-        Ok(loaders::one(ctx, EventId(self.0.opened_by)).await?.map(Into::into))
+    async fn begun_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
+        Ok(loaders::load_one(ctx, EventId(self.0.opened_by)).await?.map(Into::into))
     }
 
-    /// The change that ended it; null for the current one.
+    /// The event that ended it; null for the current one.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
-    async fn ended_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Event>> {
+    async fn ended_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         let Some(id) = self.0.closed_by else { return Ok(None) };
-        Ok(loaders::one(ctx, EventId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, EventId(id)).await?.map(Into::into))
     }
 }
 
-fn awaited(row: &stored::Model) -> Option<AwaitedGroup> {
+fn find_awaited_group(row: &stored::Model) -> Option<AwaitedGroup> {
     let attribute = match row.match_attribute? {
         stored::MatchAttribute::ExternalId => MatchAttribute::ExternalId,
         stored::MatchAttribute::DisplayName => MatchAttribute::DisplayName,
-        stored::MatchAttribute::Everybody => return None,
+        stored::MatchAttribute::AllUsers => return None,
     };
     let value = row.match_value.clone().filter(|_| row.group_id.is_none())?;
     Some(AwaitedGroup { connection: row.connection_id?, attribute, value })
 }
 
-/// A group that has not arrived yet.
+/// A group that a mapping waits for, as the schema shows it.
 pub struct AwaitedGroup {
     connection: Uuid,
     attribute: MatchAttribute,
     value: String,
 }
 
-/// A group that has not arrived yet, and how it will be known.
+/// A group that a mapping waits for, and how the mapping will recognize it.
 #[Object]
 impl AwaitedGroup {
-    /// The connection that it will come through.
+    /// The connection that the group will come through; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::one(ctx, ConnectionId(self.connection)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(self.connection)).await?.map(Into::into))
     }
 
-    /// Which attribute of it is compared.
+    /// The attribute of the group that is compared.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn attribute(&self) -> MatchAttribute {
         self.attribute
     }
 
-    /// The value that the attribute will have.
+    /// The value that the attribute will have. The case of a display name does not matter.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn value(&self) -> &str {
         &self.value
     }
 }
 
-/// A group that may not have arrived yet.
+/// The group that a mapping waits for.
 #[derive(InputObject)]
 pub struct AwaitedGroupInput {
-    /// The global id of the connection that it will come through.
+    /// The global id of the connection that the group will come through.
     connection_id: ID,
-    /// Which attribute of it to compare.
+    /// The attribute of the group to compare.
     attribute: MatchAttribute,
-    /// The value that the attribute will have.
+    /// The value that the attribute will have. The case of a display name does not matter.
     value: String,
 }
 
-/// A mapping to be made. Who holds the role is given by exactly one of `groupId`, `awaits` and `everybodyOf`.
+/// The role mapping to create. Give exactly one of `groupId`, `awaits` and `everybodyOf`: it
+/// decides which accounts hold the role.
 #[derive(InputObject)]
 pub struct RoleMappingCreateInput {
-    /// The global id of a group that is there.
+    /// The global id of an existing group.
     group_id: Option<ID>,
-    /// A group that may not have arrived yet; the mapping binds to it once, when it does.
+    /// A group that may not exist yet. The mapping binds to it once, when a group with the value
+    /// appears.
     awaits: Option<AwaitedGroupInput>,
-    /// The global id of a connection: everybody whom it owns holds the role, as a default.
+    /// The global id of a connection: all users that it owns hold the role.
     everybody_of: Option<ID>,
     /// The global id of the role.
     role_id: ID,
-    /// Why it is there.
+    /// The reason for the mapping.
     reason: Option<String>,
-    /// When it ends by plan; left out = never.
+    /// The planned end; left out = none.
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// What to change about a mapping. What is left out stays as it is; null takes the value away.
+/// The changes of a role mapping. A field that is left out stays as it is; null removes the value.
 #[derive(InputObject)]
 pub struct RoleMappingUpdateInput {
     /// The mapping's global id.
@@ -275,29 +295,29 @@ pub struct RoleMappingUpdateInput {
     group_id: Option<ID>,
     /// The global id of another role.
     role_id: Option<ID>,
-    /// Why it is there.
+    /// The reason for the mapping.
     reason: MaybeUndefined<String>,
-    /// When it ends by plan.
+    /// The planned end.
     expires_at: MaybeUndefined<DateTime<Utc>>,
 }
 
-/// Which mapping to remove.
+/// The role mapping to remove.
 #[derive(InputObject)]
 pub struct RoleMappingRemoveInput {
     /// The mapping's global id.
     pub id: ID,
 }
 
-/// Which mapping to restore.
+/// The role mapping to restore.
 #[derive(InputObject)]
 pub struct RoleMappingRestoreInput {
     /// The mapping's global id.
     id: ID,
-    /// The global id of another group, for example in the place of one that is gone.
+    /// The global id of another group for it, for example if its own was deleted.
     group_id: Option<ID>,
 }
 
-/// What became of a change of a mapping.
+/// The result of a mutation that creates or changes a role mapping.
 #[derive(SimpleObject)]
 pub struct RoleMappingPayload {
     /// The mapping after the change; null if there were mistakes.
@@ -308,14 +328,17 @@ pub struct RoleMappingPayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<mapping::Mapping>, blame: Blame) -> Result<Option<RoleMappingPayload>> {
-    let (done, user_errors) = page::outcome(done, blame)?;
+fn build_mapping_payload(
+    done: Result<role_mapping::Mapping>,
+    blame: FieldMap,
+) -> Result<Option<RoleMappingPayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, blame)?;
     Ok(Some(RoleMappingPayload { role_mapping: done.map(Into::into), user_errors }))
 }
 
 impl RoleMappingCreateInput {
-    /// The field that says whom the mapping speaks of.
-    fn field(&self) -> &'static str {
+    /// The input field that decides which accounts hold the role.
+    fn target_field(&self) -> &'static str {
         match (&self.awaits, &self.everybody_of) {
             (Some(_), _) => "awaits",
             (None, Some(_)) => "everybodyOf",
@@ -323,40 +346,63 @@ impl RoleMappingCreateInput {
         }
     }
 
-    /// The mapping in the domain's words.
-    pub fn compile(self) -> Result<mapping::NewMapping> {
-        let connection = |id: &ID| page::id(Kind::IdentitySource, id, "the connection");
-        let target = match (self.group_id, self.awaits, self.everybody_of) {
-            (Some(id), None, None) => mapping::Target::Group(page::id(Kind::Group, &id, "the group")?),
-            (None, Some(awaits), None) => mapping::Target::Awaited {
-                connection: connection(&awaits.connection_id)?,
-                external_id: awaits.attribute == MatchAttribute::ExternalId,
-                value: awaits.value,
-            },
-            (None, None, Some(id)) => mapping::Target::Everybody(connection(&id)?),
-            _ => return Err(Error::invalid("groupId", "give exactly one of groupId, awaits and everybodyOf")),
-        };
-        let role = page::id(Kind::Role, &self.role_id, "the role")?;
-        Ok(mapping::NewMapping { target, role, reason: self.reason, expires_at: self.expires_at })
+    /// The mapping as the domain takes it.
+    pub fn into_new_mapping(self) -> Result<role_mapping::NewMapping> {
+        let connection =
+            |id: &ID| relay::parse_input_id(NodeKind::IdentitySource, id, Noun::Connection);
+        let target =
+            match (self.group_id, self.awaits, self.everybody_of) {
+                (Some(id), None, None) => role_mapping::MappingTarget::Group(
+                    relay::parse_input_id(NodeKind::Group, &id, Noun::Group)?,
+                ),
+                (None, Some(awaits), None) => role_mapping::MappingTarget::Awaited {
+                    connection: connection(&awaits.connection_id)?,
+                    external_id: awaits.attribute == MatchAttribute::ExternalId,
+                    value: awaits.value,
+                },
+                (None, None, Some(id)) => role_mapping::MappingTarget::AllUsers(connection(&id)?),
+                _ => {
+                    return Err(Error::invalid(
+                        "groupId",
+                        "give exactly one of groupId, awaits and everybodyOf",
+                    ));
+                }
+            };
+        let role = relay::parse_input_id(NodeKind::Role, &self.role_id, Noun::Role)?;
+        Ok(role_mapping::NewMapping {
+            target,
+            role,
+            reason: self.reason,
+            expires_at: self.expires_at,
+        })
     }
 }
 
 impl RoleMappingRestoreInput {
-    /// Which mapping, and onto which other group.
-    pub fn compile(self) -> Result<(Uuid, Option<Uuid>)> {
-        let id = page::id(Kind::RoleMapping, &self.id, "the mapping")?;
-        let onto = self.group_id.map(|id| page::id(Kind::Group, &id, "the group")).transpose()?;
+    /// The UUID of the mapping, and that of its other group, if one is given.
+    pub fn parse_restoration(self) -> Result<(Uuid, Option<Uuid>)> {
+        let id = relay::parse_input_id(NodeKind::RoleMapping, &self.id, Noun::Mapping)?;
+        let onto = self
+            .group_id
+            .map(|id| relay::parse_input_id(NodeKind::Group, &id, Noun::Group))
+            .transpose()?;
         Ok((id, onto))
     }
 }
 
 impl RoleMappingUpdateInput {
-    /// The edit in the domain's words.
-    pub fn compile(self) -> Result<(Uuid, mapping::Edit)> {
-        let id = page::id(Kind::RoleMapping, &self.id, "the mapping")?;
-        let edit = mapping::Edit {
-            group: self.group_id.map(|id| page::id(Kind::Group, &id, "the group")).transpose()?,
-            role: self.role_id.map(|id| page::id(Kind::Role, &id, "the role")).transpose()?,
+    /// The UUID of the mapping, and its edit as the domain takes it.
+    pub fn into_edit(self) -> Result<(Uuid, role_mapping::MappingEdit)> {
+        let id = relay::parse_input_id(NodeKind::RoleMapping, &self.id, Noun::Mapping)?;
+        let edit = role_mapping::MappingEdit {
+            group: self
+                .group_id
+                .map(|id| relay::parse_input_id(NodeKind::Group, &id, Noun::Group))
+                .transpose()?,
+            role: self
+                .role_id
+                .map(|id| relay::parse_input_id(NodeKind::Role, &id, Noun::Role))
+                .transpose()?,
             reason: self.reason.into(),
             expires_at: self.expires_at.into(),
         };
@@ -369,25 +415,29 @@ pub struct RoleMappingMutation;
 
 #[Object]
 impl RoleMappingMutation {
-    /// Maps a group to a role: its members hold the role at once, however many they are.
+    /// Creates a role mapping: all members of the group, or all users of the connection, hold the
+    /// role at once.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_create(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The mapping to make.")] input: RoleMappingCreateInput,
+        #[graphql(desc = "The mapping to create.")] input: RoleMappingCreateInput,
     ) -> Result<Option<RoleMappingPayload>> {
-        let cx = page::cx(ctx)?;
-        let field = input.field();
+        let cx = relay::cx(ctx)?;
+        let field = input.target_field();
         let done = async {
-            let new = input.compile()?;
+            let new = input.into_new_mapping()?;
             let (target, role) = (new.target.clone(), new.role);
-            Ok((mapping::create(cx, new).await, target, role))
+            Ok((role_mapping::create_mapping(cx, new).await, target, role))
         };
         match done.await {
             Ok((Err(Error::Taken { .. }), target, role)) => {
-                let rival = mapping::rival(cx, &target, role).await?;
+                let rival = role_mapping::find_rival(cx, &target, role).await?;
                 let which = rival.map_or_else(String::new, |row| {
-                    format!(" by the mapping {}", page::global(Kind::RoleMapping, row.mapping_id).as_str())
+                    format!(
+                        " by the mapping {}",
+                        relay::global_id(NodeKind::RoleMapping, row.mapping_id).as_str()
+                    )
                 });
                 let mistake = UserError {
                     code: UserErrorCode::Taken,
@@ -396,51 +446,58 @@ impl RoleMappingMutation {
                 };
                 Ok(Some(RoleMappingPayload { role_mapping: None, user_errors: vec![mistake] }))
             }
-            Ok((done, ..)) => payload(done, BLAME),
-            Err(error) => payload(Err(error), BLAME),
+            Ok((done, ..)) => build_mapping_payload(done, FIELD_MAP),
+            Err(error) => build_mapping_payload(Err(error), FIELD_MAP),
         }
     }
 
-    /// Changes a mapping, in one instant for all whom it concerns.
+    /// Changes a role mapping, at the same instant for all accounts that it affects.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_update(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: RoleMappingUpdateInput,
     ) -> Result<Option<RoleMappingPayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let (id, edit) = input.compile()?;
-            mapping::edit(cx, id, edit).await
+            let (id, edit) = input.into_edit()?;
+            role_mapping::edit_mapping(cx, id, edit).await
         };
-        payload(done.await, BLAME)
+        build_mapping_payload(done.await, FIELD_MAP)
     }
 
-    /// Ends a mapping; it can be restored.
+    /// Removes a role mapping. It can be restored.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_remove(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which mapping.")] input: RoleMappingRemoveInput,
     ) -> Result<Option<RoleMappingPayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { mapping::remove(cx, page::id(Kind::RoleMapping, &input.id, "the mapping")?).await };
-        payload(done.await, BLAME_ID)
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            role_mapping::remove_mapping(
+                cx,
+                relay::parse_input_id(NodeKind::RoleMapping, &input.id, Noun::Mapping)?,
+            )
+            .await
+        };
+        build_mapping_payload(done.await, ID_FIELD_MAP)
     }
 
-    /// Takes a removed mapping up again as it last was. Where its group is gone and it once waited for it, it waits
-    /// again, or binds to the group of that name that is there now.
+    /// Restores a removed role mapping with its last state, without a planned end that has passed.
+    /// If its group was deleted and it once waited for that group, it waits again, or binds to the
+    /// group that has the value now.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_restore(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which mapping.")] input: RoleMappingRestoreInput,
     ) -> Result<Option<RoleMappingPayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let (id, onto) = input.compile()?;
-            mapping::restore(cx, id, onto).await
+            let (id, onto) = input.parse_restoration()?;
+            role_mapping::restore_mapping(cx, id, onto).await
         };
-        payload(done.await, BLAME)
+        build_mapping_payload(done.await, FIELD_MAP)
     }
 }

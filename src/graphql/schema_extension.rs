@@ -4,14 +4,17 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::schema_extension::Extends;
 
-use super::auth::{Permission, requires};
-use super::page::{self, Blame, Kind, UserError};
-use crate::domain::extension::{self, Definition, Extension, NewExtension};
-use crate::domain::schema::{self, Attribute};
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use crate::domain::directory::schema_extension;
+use crate::domain::directory::schema_extension::{Extension, NewExtension, NewSchemaAttribute};
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
+use crate::identity::schema;
+use crate::identity::schema::SchemaAttribute;
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the schema extension", "id")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::SchemaExtension, "id")], fields: &[] };
 
 /// Which kind of resource a schema extends.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub enum ExtendedResource {
 
 /// The data types of RFC 7643, section 2.3.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "schema::Kind")]
+#[graphql(remote = "schema::AttributeKind")]
 pub enum AttributeType {
     /// Text.
     String,
@@ -39,7 +42,7 @@ pub enum AttributeType {
     DateTime,
     /// Bytes in base64.
     Binary,
-    /// The address of a resource.
+    /// The URI of a resource.
     Reference,
     /// An object with sub-attributes.
     Complex,
@@ -47,29 +50,29 @@ pub enum AttributeType {
 
 /// Who may write an attribute (RFC 7643, section 7).
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "schema::Mutability")]
+#[graphql(remote = "schema::MutabilityRule")]
 pub enum AttributeMutability {
-    /// Nobody over SCIM.
+    /// SCIM clients can only read it.
     ReadOnly,
-    /// The identity provider.
+    /// SCIM clients can read and change it.
     ReadWrite,
-    /// The identity provider, once.
+    /// SCIM clients can set it once and cannot change it afterwards.
     Immutable,
-    /// The identity provider, and nobody reads it back.
+    /// SCIM clients can set and change it, and it is never returned.
     WriteOnly,
 }
 
 /// When an attribute is returned over SCIM (RFC 7643, section 7).
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "schema::Returned")]
+#[graphql(remote = "schema::ReturnedRule")]
 pub enum AttributeReturned {
     /// Always.
     Always,
     /// Never.
     Never,
-    /// Unless the client asks to be spared.
+    /// Unless the client asks for other attributes only, or excludes it.
     Default,
-    /// Only to whoever asks for it by name.
+    /// Only if the client asks for it by name.
     Request,
 }
 
@@ -82,16 +85,16 @@ pub struct AttributeDefinition {
     /// What it means.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     description: String,
-    /// What its values are.
+    /// The data type of its values.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     r#type: AttributeType,
-    /// Whether it has many values.
+    /// Whether it can have several values.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     multi_valued: bool,
-    /// Whether it must have one.
+    /// Whether it must have a value.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     required: bool,
-    /// Whether upper and lower case differ.
+    /// Whether its values are compared with regard to upper and lower case.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     case_exact: bool,
     /// Who may write it.
@@ -100,16 +103,16 @@ pub struct AttributeDefinition {
     /// When it is returned.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     returned: AttributeReturned,
-    /// Values that are suggested.
+    /// Values that are suggested to clients; others are accepted too.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     canonical_values: Vec<String>,
-    /// The parts of a complex attribute.
+    /// The sub-attributes of a complex attribute; empty for other types.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     sub_attributes: Vec<AttributeDefinition>,
 }
 
-impl From<Attribute> for AttributeDefinition {
-    fn from(attribute: Attribute) -> Self {
+impl From<SchemaAttribute> for AttributeDefinition {
+    fn from(attribute: SchemaAttribute) -> Self {
         Self {
             name: attribute.name,
             description: attribute.description,
@@ -134,23 +137,23 @@ impl From<Extension> for SchemaExtension {
     }
 }
 
-/// A schema that the organization added to its users or groups. Over SCIM it is listed, validated and filtered
-/// like every other.
+/// A schema that the organization added to its users or groups. Over SCIM it is listed, validated
+/// and filtered like every other.
 #[Object]
 impl SchemaExtension {
     /// The extension's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::SchemaExtension, self.0.id)
+        relay::global_id(NodeKind::SchemaExtension, self.0.id)
     }
 
-    /// The URN that its attributes stand under.
+    /// The URN under which a resource contains its attributes.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn urn(&self) -> &str {
         &self.0.urn
     }
 
-    /// What it extends.
+    /// The type of the resources that it extends.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn resource(&self) -> ExtendedResource {
         self.0.resource_type.into()
@@ -171,7 +174,7 @@ impl SchemaExtension {
     /// Its attributes.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn attributes(&self) -> Result<Vec<AttributeDefinition>> {
-        Ok(extension::schema_of(&self.0)?.attributes.into_iter().map(Into::into).collect())
+        Ok(schema_extension::schema_of(&self.0)?.attributes.into_iter().map(Into::into).collect())
     }
 
     /// When it was registered.
@@ -181,7 +184,7 @@ impl SchemaExtension {
     }
 }
 
-/// An attribute to be defined.
+/// The definition of an attribute.
 #[derive(InputObject)]
 pub struct AttributeDefinitionInput {
     /// Its name: a letter followed by letters, digits, hyphens and underscores.
@@ -189,16 +192,16 @@ pub struct AttributeDefinitionInput {
     /// What it means.
     #[graphql(default)]
     description: String,
-    /// What its values are.
+    /// The data type of its values.
     #[graphql(default_with = "AttributeType::String")]
     r#type: AttributeType,
-    /// Whether it has many values.
+    /// Whether it can have several values.
     #[graphql(default)]
     multi_valued: bool,
-    /// Whether it must have one.
+    /// Whether it must have a value.
     #[graphql(default)]
     required: bool,
-    /// Whether upper and lower case differ.
+    /// Whether its values are compared with regard to upper and lower case.
     #[graphql(default)]
     case_exact: bool,
     /// Who may write it.
@@ -207,15 +210,15 @@ pub struct AttributeDefinitionInput {
     /// When it is returned.
     #[graphql(default_with = "AttributeReturned::Default")]
     returned: AttributeReturned,
-    /// Values that are suggested.
+    /// Values that are suggested to clients; others are accepted too.
     #[graphql(default)]
     canonical_values: Vec<String>,
-    /// The parts of a complex attribute, which are never complex themselves.
+    /// The sub-attributes of a complex attribute, which cannot be complex themselves.
     #[graphql(default)]
     sub_attributes: Vec<AttributeDefinitionInput>,
 }
 
-impl From<AttributeDefinitionInput> for Definition {
+impl From<AttributeDefinitionInput> for NewSchemaAttribute {
     fn from(input: AttributeDefinitionInput) -> Self {
         Self {
             name: input.name,
@@ -232,30 +235,30 @@ impl From<AttributeDefinitionInput> for Definition {
     }
 }
 
-/// A schema to be added.
+/// The schema to add.
 #[derive(InputObject)]
 pub struct SchemaExtensionRegisterInput {
-    /// The URN that its attributes will stand under.
+    /// The URN under which a resource will contain its attributes.
     urn: String,
-    /// What it extends.
+    /// The type of the resources that it extends.
     resource: ExtendedResource,
     /// The name for people to read.
     name: String,
     /// What it is for.
     #[graphql(default)]
     description: String,
-    /// Its attributes, at most 100 with their parts.
+    /// Its attributes, at most 100, sub-attributes included.
     attributes: Vec<AttributeDefinitionInput>,
 }
 
-/// Which schema to take away.
+/// The schema to remove.
 #[derive(InputObject)]
 pub struct SchemaExtensionRemoveInput {
     /// The extension's global id.
     id: ID,
 }
 
-/// What became of a registration.
+/// The result of `schemaExtensionRegister`.
 #[derive(SimpleObject)]
 pub struct SchemaExtensionPayload {
     /// The extension; null if there were mistakes.
@@ -266,7 +269,7 @@ pub struct SchemaExtensionPayload {
     user_errors: Vec<UserError>,
 }
 
-/// What became of a removal.
+/// The result of `schemaExtensionRemove`.
 #[derive(SimpleObject)]
 pub struct SchemaExtensionRemovePayload {
     /// The global id that the extension had; null if there were mistakes.
@@ -282,7 +285,7 @@ pub struct SchemaExtensionMutation;
 
 #[Object]
 impl SchemaExtensionMutation {
-    /// Adds a schema to the organization's users or groups; it holds from the next request on.
+    /// Adds a schema to the organization's users or groups, in effect from the next request on.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn schema_extension_register(
         &self,
@@ -296,24 +299,28 @@ impl SchemaExtensionMutation {
             description: input.description,
             attributes: input.attributes.into_iter().map(Into::into).collect(),
         };
-        let done = extension::register(page::cx(ctx)?, new).await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let done = schema_extension::register_extension(relay::cx(ctx)?, new).await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(SchemaExtensionPayload { schema_extension: done.map(Into::into), user_errors }))
     }
 
-    /// Takes a schema away again, if no live user or group has values in it.
+    /// Removes a schema, if no live user or group has values in it.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn schema_extension_remove(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which schema.")] input: SchemaExtensionRemoveInput,
     ) -> Result<Option<SchemaExtensionRemovePayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let id = page::id(Kind::SchemaExtension, &input.id, "the schema extension")?;
-            extension::remove(cx, id).await
+            let id =
+                relay::parse_input_id(NodeKind::SchemaExtension, &input.id, Noun::SchemaExtension)?;
+            schema_extension::remove_extension(cx, id).await
         };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
-        Ok(Some(SchemaExtensionRemovePayload { removed_schema_extension_id: done.map(|()| input.id), user_errors }))
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
+        Ok(Some(SchemaExtensionRemovePayload {
+            removed_schema_extension_id: done.map(|()| input.id),
+            user_errors,
+        }))
     }
 }

@@ -3,63 +3,66 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Duration, Utc};
 
-use super::auth::{Permission, requires};
-use super::page::{self, Blame, Kind, UserError};
-use crate::authz;
-use crate::domain::token;
-use crate::error::Result;
+use super::permission::{Permission, requires};
+use crate::auth::policy;
+use crate::domain::connection::scim_token;
+use crate::error::{Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the connection", "connectionId"), ("the token", "id")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap =
+    FieldMap { nouns: &[(Noun::Connection, "connectionId"), (Noun::Token, "id")], fields: &[] };
 
-/// What a SCIM token may be confined to.
+/// A scope of a SCIM token.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "authz::Scope")]
+#[graphql(remote = "policy::Scope")]
 pub enum ScimScope {
     /// Read users.
     UsersRead,
     /// Create, change and delete users.
     UsersWrite,
-    /// Read groups and who is in them.
+    /// Read groups and their members.
     GroupsRead,
-    /// Create, change and delete groups and who is in them.
+    /// Create, change and delete groups and their members.
     GroupsWrite,
 }
 
-/// A token as the schema shows it.
-pub struct ScimToken(pub token::Token);
+/// A SCIM token as the schema shows it.
+pub struct ScimToken(pub scim_token::Token);
 
-impl From<token::Token> for ScimToken {
-    fn from(row: token::Token) -> Self {
+impl From<scim_token::Token> for ScimToken {
+    fn from(row: scim_token::Token) -> Self {
         Self(row)
     }
 }
 
-/// What an identity provider opens SCIM with. The secret itself cannot be read again.
+/// A SCIM token: the credential of an identity provider for one connection. Its secret cannot be
+/// read again.
 #[Object]
 impl ScimToken {
     /// The token's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::ScimToken, self.0.id)
+        relay::global_id(NodeKind::ScimToken, self.0.id)
     }
 
-    /// The last four characters of the secret, to tell one from another.
+    /// The last four characters of the secret, to tell tokens apart.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_four(&self) -> &str {
         &self.0.last_four
     }
 
-    /// What it may be used for.
+    /// The scopes of the token.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn scopes(&self) -> Vec<ScimScope> {
-        token::scopes(&self.0.scopes).into_iter().map(Into::into).collect()
+        scim_token::parse_scopes(&self.0.scopes).into_iter().map(Into::into).collect()
     }
 
-    /// Whether it opens SCIM now.
+    /// Whether the token can be used now: it has not expired, retired or been revoked.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn live(&self, ctx: &Context<'_>) -> Result<bool> {
-        Ok(token::is_live(&self.0, page::cx(ctx)?.app.clock.now()))
+        Ok(scim_token::is_live(&self.0, relay::cx(ctx)?.app.clock.now()))
     }
 
     /// When it was issued.
@@ -68,13 +71,13 @@ impl ScimToken {
         self.0.created_at
     }
 
-    /// When it ends by plan; null = never.
+    /// When the token expires; null = never.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 
-    /// When it ends, or ended, because it was rotated; null if it was not.
+    /// When it ends, or ended, because of a rotation; null if it was not rotated.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn retires_at(&self) -> Option<DateTime<Utc>> {
         self.0.retires_at
@@ -86,56 +89,58 @@ impl ScimToken {
         self.0.revoked_at
     }
 
-    /// When it was last used; a few seconds late. Null while it never was.
+    /// When it was last used, a few seconds late. Null if it never was.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_used_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_used_at
     }
 
-    /// The address that it was last used from.
+    /// The IP address that it was last used from; null if it never was used.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn last_used_from(&self) -> Option<&str> {
         self.0.last_used_from.as_deref()
     }
 }
 
-/// A token to be issued.
+/// The SCIM token to issue.
 #[derive(InputObject)]
 pub struct ScimTokenIssueInput {
-    /// The global id of the connection that it opens.
+    /// The global id of the connection that the token is for.
     connection_id: ID,
-    /// What it may be used for; left out = everything that a connection may do.
+    /// The scopes of the token; left out = all.
     scopes: Option<Vec<ScimScope>>,
-    /// When it ends by plan; left out = never.
+    /// When the token expires; left out = never.
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// A token to take the place of a connection's live ones.
+/// The connection whose live tokens a new one replaces.
 #[derive(InputObject)]
 pub struct ScimTokenRotateInput {
     /// The global id of the connection.
     connection_id: ID,
-    /// How many seconds the old tokens go on beside the new one, at most 2592000 (30 days); 0 = none.
+    /// For how many seconds the old tokens stay valid beside the new one, at most 2592000 (30
+    /// days); 0 = they end at once.
     #[graphql(default)]
     overlap_seconds: i32,
-    /// When the new token ends by plan; left out = never.
+    /// When the new token expires; left out = never.
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// Which token to revoke.
+/// The SCIM token to revoke.
 #[derive(InputObject)]
 pub struct ScimTokenRevokeInput {
     /// The token's global id.
     id: ID,
 }
 
-/// A new token.
+/// The result of `scimTokenIssue` and `scimTokenRotate`.
 #[derive(SimpleObject)]
 pub struct ScimTokenIssuePayload {
     /// The new token; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     scim_token: Option<ScimToken>,
-    /// The secret to give to the identity provider. It is shown this once and never again.
+    /// The secret to enter in the identity provider, which is shown only in this response; null if
+    /// there were mistakes.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     secret: Option<String>,
     /// Mistakes in the input; empty if it was done.
@@ -143,7 +148,7 @@ pub struct ScimTokenIssuePayload {
     user_errors: Vec<UserError>,
 }
 
-/// What became of a change of a token.
+/// The result of `scimTokenRevoke`.
 #[derive(SimpleObject)]
 pub struct ScimTokenPayload {
     /// The token after the change; null if there were mistakes.
@@ -154,8 +159,10 @@ pub struct ScimTokenPayload {
     user_errors: Vec<UserError>,
 }
 
-fn issued(done: Result<token::Issued>) -> Result<Option<ScimTokenIssuePayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_issue_payload(
+    done: Result<scim_token::IssuedScimToken>,
+) -> Result<Option<ScimTokenIssuePayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     let (scim_token, secret) = done.map(|issued| (issued.token.into(), issued.secret)).unzip();
     Ok(Some(ScimTokenIssuePayload { scim_token, secret, user_errors }))
 }
@@ -172,42 +179,57 @@ impl TokenMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The token to issue.")] input: ScimTokenIssueInput,
     ) -> Result<Option<ScimTokenIssuePayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let scopes = input.scopes.map(|scopes| scopes.into_iter().map(Into::into).collect());
         let done = async {
-            let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection")?;
-            token::issue(cx, id, scopes, input.expires_at).await
+            let id = relay::parse_input_id(
+                NodeKind::IdentitySource,
+                &input.connection_id,
+                Noun::Connection,
+            )?;
+            scim_token::issue_token(cx, id, scopes, input.expires_at).await
         };
-        issued(done.await)
+        build_issue_payload(done.await)
     }
 
-    /// Puts a new token in the place of every live one of a connection. Without an overlap the old ones are dead
-    /// when this answers.
+    /// Replaces all live tokens of a connection by a new one. Without an overlap the old ones are
+    /// refused from the response on.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn scim_token_rotate(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Whose tokens to rotate, and how.")] input: ScimTokenRotateInput,
     ) -> Result<Option<ScimTokenIssuePayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let overlap = Duration::seconds(input.overlap_seconds.into());
         let done = async {
-            let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection")?;
-            token::rotate(cx, id, Some(overlap), input.expires_at).await
+            let id = relay::parse_input_id(
+                NodeKind::IdentitySource,
+                &input.connection_id,
+                Noun::Connection,
+            )?;
+            scim_token::rotate_tokens(cx, id, Some(overlap), input.expires_at).await
         };
-        issued(done.await)
+        build_issue_payload(done.await)
     }
 
-    /// Kills a token from this instant on.
+    /// Revokes a token: it is refused from this instant on.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn scim_token_revoke(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which token.")] input: ScimTokenRevokeInput,
     ) -> Result<Option<ScimTokenPayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { token::revoke(cx, page::id(Kind::ScimToken, &input.id, "the token")?).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            scim_token::revoke_token(
+                cx,
+                relay::parse_input_id(NodeKind::ScimToken, &input.id, Noun::Token)?,
+            )
+            .await
+        }
+        .await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(ScimTokenPayload { scim_token: done.map(Into::into), user_errors }))
     }
 }

@@ -1,6 +1,6 @@
-//! Operations as server-sent events: the distinct connections mode of the protocol "GraphQL over Server-Sent Events".
-//! One request is one operation; `next` carries an answer, `complete` ends it, and the client ends a subscription by
-//! closing the connection.
+//! Operations as server-sent events: the distinct connections mode of the protocol "GraphQL over
+//! Server-Sent Events". One request is one operation; `next` carries a response, `complete` ends
+//! the operation, and the client ends a subscription by closing the connection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,77 +14,97 @@ use serde::Serialize;
 use serde_json::Value as Data;
 use uuid::Uuid;
 
-use super::auth::Caller;
-use super::operation::{Answer, Body, Fault};
-use super::streams::{End, Guard, Place, Streams};
+use super::auth::ApiCaller;
+use super::streams::{OpenStreams, StreamEnd, StreamGuard, StreamSlot};
+use crate::graphql::execute::{ExecutionResult, RequestError, ResponseBody};
 
-/// A comment goes out this often while nothing happens, so that nobody on the way takes the connection for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(12);
+/// How often a comment is sent while nothing happens, so that no proxy closes the connection as
+/// idle.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(12);
 
-/// Answers with all that comes of an operation.
+/// The response with all results of an operation, as an event stream.
 ///
 /// # Errors
-/// A [`Fault`] if the caller holds all the streams that it may.
-pub fn stream(streams: &Arc<Streams>, caller: Caller, answers: BoxStream<'static, Answer>) -> Result<Response, Fault> {
-    let place = streams.enter(&caller).ok_or_else(Streams::full)?;
+/// A [`RequestError`] if the caller has as many open streams as it may have.
+pub fn stream_responses(
+    streams: &Arc<OpenStreams>,
+    caller: ApiCaller,
+    answers: BoxStream<'static, ExecutionResult>,
+) -> Result<Response, RequestError> {
+    let place = streams.claim_stream(&caller).ok_or_else(OpenStreams::limit_error)?;
     let request_id = caller.cx.request_id;
-    let open = Open { answers, guard: Guard::of(&caller), request_id, _place: place };
+    let open = OpenEventStream {
+        answers,
+        guard: StreamGuard::spawn_for(&caller),
+        request_id,
+        _place: place,
+    };
     let events = stream::unfold(Some(open), |open| async move {
         let mut open = open?;
         tokio::select! {
             answer = open.answers.next() => Some(match answer {
-                Some(answer) => (next(answer, open.request_id), Some(open)),
-                None => (complete(), None),
+                Some(answer) => (next_event(answer, open.request_id), Some(open)),
+                None => (complete_event(), None),
             }),
-            end = open.guard.end() => match end {
-                // Without `complete` the client knows that there is more, and comes back for it.
-                End::Stopping => None,
-                End::Refused(error) => {
-                    Some((next(Err(Fault::of(&error, open.request_id)), open.request_id), None))
+            end = open.guard.wait_for_end() => match end {
+                // Without `complete` the client knows that the operation has not ended, and
+                // reconnects.
+                StreamEnd::Stopping => None,
+                StreamEnd::Refused(error) => {
+                    let refusal = RequestError::from_error(&error, open.request_id);
+                    Some((next_event(Err(refusal), open.request_id), None))
                 }
             },
         }
     });
-    Ok(respond(events, request_id))
+    Ok(build_stream_response(events, request_id))
 }
 
-/// Answers an operation that is refused. A client that reads events alone would not see another answer's body.
-pub fn refusal(fault: &Fault, request_id: Uuid) -> Response {
-    let errors = Body::error(fault.to_json(request_id));
-    respond(stream::iter([event("next", &errors), complete()]), request_id)
+/// The response to an operation that is refused, as an event stream, because a client that accepts
+/// only events would not read another body.
+pub fn refuse_operation(fault: &RequestError, request_id: Uuid) -> Response {
+    let errors = ResponseBody::from_error(fault.to_json(request_id));
+    build_stream_response(
+        stream::iter([build_event("next", &errors), complete_event()]),
+        request_id,
+    )
 }
 
-/// What an event stream holds while it is open.
-struct Open {
-    answers: BoxStream<'static, Answer>,
-    guard: Guard,
+/// The state of an open event stream.
+struct OpenEventStream {
+    answers: BoxStream<'static, ExecutionResult>,
+    guard: StreamGuard,
     request_id: Uuid,
-    _place: Place,
+    _place: StreamSlot,
 }
 
-fn next(answer: Answer, request_id: Uuid) -> Event {
+fn next_event(answer: ExecutionResult, request_id: Uuid) -> Event {
     match answer {
-        Ok(reply) => event("next", &reply.body),
-        Err(fault) => event("next", &Body::error(fault.to_json(request_id))),
+        Ok(reply) => build_event("next", &reply.body),
+        Err(fault) => build_event("next", &ResponseBody::from_error(fault.to_json(request_id))),
     }
 }
 
-/// Browsers pass over an event without data.
-fn complete() -> Event {
-    event("complete", &Data::Null)
+/// The event that ends an operation. It has data, because browsers ignore an event without data.
+fn complete_event() -> Event {
+    build_event("complete", &Data::Null)
 }
 
-fn event(name: &str, data: &impl Serialize) -> Event {
-    // JSON of one line: a line break inside it is escaped.
+fn build_event(name: &str, data: &impl Serialize) -> Event {
+    // The JSON is one line, because line breaks inside it are escaped.
     Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
 }
 
-fn respond(events: impl stream::Stream<Item = Event> + Send + 'static, request_id: Uuid) -> Response {
-    let events = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+fn build_stream_response(
+    events: impl stream::Stream<Item = Event> + Send + 'static,
+    request_id: Uuid,
+) -> Response {
+    let events = Sse::new(events.map(Ok::<_, Infallible>))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL));
     let mut response = events.into_response();
     let fields = response.headers_mut();
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Some proxies would collect the whole answer before they pass it on.
+    // Some proxies would otherwise buffer the whole response.
     fields.insert("x-accel-buffering", HeaderValue::from_static("no"));
     if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
         fields.insert("x-request-id", id);

@@ -1,4 +1,5 @@
-//! What all that stays open shares: a place among those that one caller may hold, and the reasons to end.
+//! What WebSockets, event streams and uploads share: limits of how many may be open, and the
+//! reasons to end them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,82 +7,95 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::auth::Caller;
-use super::operation::Fault;
+use super::auth::ApiCaller;
+use crate::context::shutdown_requested;
 use crate::error::Error;
+use crate::graphql::execute::RequestError;
 
-/// Sockets and event streams that one caller may hold open on one server process.
+/// The most WebSockets and event streams of one caller on one server process.
 const MAX_STREAMS: usize = 50;
-/// Sockets that may be open on one server process, those included that have not said yet who they are.
+/// The most WebSockets on one server process, with those that are not authenticated yet.
 const MAX_SOCKETS: usize = 5_000;
-/// Sockets that have not said yet who they are: on one server process, and of one address.
+/// The most WebSockets that are not authenticated yet: on one server process, and of one IP
+/// address.
 const MAX_ANONYMOUS_SOCKETS: usize = 1_000;
 const MAX_ANONYMOUS_SOCKETS_OF_ADDRESS: usize = 100;
 /// How often the credential behind a stream is checked again.
-const RECHECK: Duration = Duration::from_secs(5);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is open, by caller.
+/// How many streams are open, by caller.
 #[derive(Debug, Default)]
-pub struct Streams(Mutex<HashMap<String, usize>>);
+pub struct OpenStreams(Mutex<HashMap<String, usize>>);
 
-impl Streams {
-    /// A place for one more of this caller's; none if it holds all that it may.
-    pub fn enter(self: &Arc<Self>, caller: &Caller) -> Option<Place> {
-        self.take(caller.principal(), MAX_STREAMS)
+impl OpenStreams {
+    /// A slot for a further stream of this caller; none if it has as many as it may have.
+    pub fn claim_stream(self: &Arc<Self>, caller: &ApiCaller) -> Option<StreamSlot> {
+        self.claim_slot(caller.principal(), MAX_STREAMS)
     }
 
-    /// A place for a socket, whoever will turn out to be at its other end.
-    pub fn socket(self: &Arc<Self>) -> Option<Place> {
-        self.take(String::new(), MAX_SOCKETS)
+    /// A slot for a WebSocket of any caller; none if the process has as many as it may have.
+    pub fn claim_socket(self: &Arc<Self>) -> Option<StreamSlot> {
+        self.claim_slot(String::new(), MAX_SOCKETS)
     }
 
-    /// The places of a socket that has not said yet who it is; none while strangers hold all that are theirs.
-    pub fn anonymous_socket(self: &Arc<Self>, address: Option<IpAddr>) -> Option<[Place; 2]> {
-        let holder = address.map_or_else(|| "sockets of no address".into(), |address| format!("sockets of {address}"));
-        let of_address = self.take(holder, MAX_ANONYMOUS_SOCKETS_OF_ADDRESS)?;
-        Some([of_address, self.take("anonymous sockets".into(), MAX_ANONYMOUS_SOCKETS)?])
+    /// The slots of a WebSocket that is not authenticated yet; none if all of these slots are
+    /// taken.
+    pub fn claim_anonymous_socket(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+    ) -> Option<[StreamSlot; 2]> {
+        let holder = address.map_or_else(
+            || "sockets of no address".into(),
+            |address| format!("sockets of {address}"),
+        );
+        let of_address = self.claim_slot(holder, MAX_ANONYMOUS_SOCKETS_OF_ADDRESS)?;
+        Some([of_address, self.claim_slot("anonymous sockets".into(), MAX_ANONYMOUS_SOCKETS)?])
     }
 
-    /// A place for the export of an organization that is being compared: one at a time.
-    pub fn upload(self: &Arc<Self>, organization: Uuid) -> Option<Place> {
-        self.take(format!("export of {organization}"), 1)
+    /// A slot for an export that an organization uploads: one at a time.
+    pub fn claim_upload(self: &Arc<Self>, organization: Uuid) -> Option<StreamSlot> {
+        self.claim_slot(format!("export of {organization}"), 1)
     }
 
-    /// What somebody is told who holds all the streams that they may.
-    pub fn full() -> Fault {
-        Fault::limited(format!("{MAX_STREAMS} streams of yours are open here; close one first"), 10)
+    /// The error for a caller that has as many open streams as it may have.
+    pub fn limit_error() -> RequestError {
+        RequestError::rate_limited(
+            format!("{MAX_STREAMS} streams of yours are open here; close one first"),
+            10,
+        )
     }
 
-    fn take(self: &Arc<Self>, holder: String, most: usize) -> Option<Place> {
-        let mut open = self.lock();
+    fn claim_slot(self: &Arc<Self>, holder: String, most: usize) -> Option<StreamSlot> {
+        let mut open = self.lock_counts();
         let held = open.entry(holder.clone()).or_default();
         if *held >= most {
             return None;
         }
         *held += 1;
-        Some(Place { streams: self.clone(), holder })
+        Some(StreamSlot { streams: self.clone(), holder })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn lock_counts(&self) -> MutexGuard<'_, HashMap<String, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place, given back when dropped.
+/// A slot, which is released when it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    streams: Arc<Streams>,
+pub struct StreamSlot {
+    streams: Arc<OpenStreams>,
     holder: String,
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut held) = self.streams.lock().entry(std::mem::take(&mut self.holder)) {
+        if let Entry::Occupied(mut held) =
+            self.streams.lock_counts().entry(std::mem::take(&mut self.holder))
+        {
             *held.get_mut() -= 1;
             if *held.get() == 0 {
                 held.remove();
@@ -90,52 +104,48 @@ impl Drop for Place {
     }
 }
 
-/// Why a stream must end although neither side wants it.
+/// Why the server ends a stream before its operation or its client does.
 #[derive(Debug)]
-pub enum End {
-    /// The server stops; another one goes on.
+pub enum StreamEnd {
+    /// The server stops; the client can connect to another one.
     Stopping,
-    /// The credential is dead, or gives something else than when the stream was opened.
+    /// The credential is no longer valid, or gives other permissions than when the stream was
+    /// opened.
     Refused(Error),
 }
 
-/// Watches over an open stream, in a task of its own: a stream that is always busy is checked all the same.
+/// Checks the credential of an open stream in a task of its own, so that a busy stream is checked
+/// too.
 #[derive(Debug)]
-pub struct Guard(JoinHandle<End>);
+pub struct StreamGuard(JoinHandle<StreamEnd>);
 
-impl Guard {
-    pub fn of(caller: &Caller) -> Self {
+impl StreamGuard {
+    pub fn spawn_for(caller: &ApiCaller) -> Self {
         let caller = caller.clone();
         Self(tokio::spawn(async move {
             let mut stopping = caller.cx.app.stopping.subscribe();
             loop {
                 tokio::select! {
-                    () = told(&mut stopping) => return End::Stopping,
-                    () = sleep(RECHECK) => {}
+                    () = shutdown_requested(&mut stopping) => return StreamEnd::Stopping,
+                    () = sleep(RECHECK_INTERVAL) => {}
                 }
-                // A database that does not answer tells the stream nothing either.
-                if let Err(error @ Error::Unauthenticated(_)) = caller.again().await {
-                    return End::Refused(error);
+                // An unavailable database says nothing about the credential.
+                if let Err(error @ Error::Unauthenticated(_)) = caller.authenticate_again().await {
+                    return StreamEnd::Refused(error);
                 }
             }
         }))
     }
 
-    /// Done when the stream must end.
-    pub async fn end(&mut self) -> End {
-        // Without its guard a stream must not go on.
-        (&mut self.0).await.unwrap_or(End::Stopping)
+    /// Completes when the stream must end.
+    pub async fn wait_for_end(&mut self) -> StreamEnd {
+        // Without its guard a stream must not continue.
+        (&mut self.0).await.unwrap_or(StreamEnd::Stopping)
     }
 }
 
-impl Drop for Guard {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Done when the process is told to stop.
-pub async fn told(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the server is gone, which is the same to us.
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

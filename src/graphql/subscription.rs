@@ -1,5 +1,6 @@
-//! What can be followed. A subscription is a reading of the ledger from a place on: a client that comes back names the
-//! last place it saw, and misses nothing. Only how far a job is stands in no ledger, and is looked at again and again.
+//! Subscriptions. They read the ledger from a position on: a client that reconnects gives the last
+//! position that it saw, and misses nothing. Only the progress of jobs and runs is not in the
+//! ledger, so it is polled.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,87 +9,119 @@ use async_graphql::{Context, ID, SimpleObject, Subscription};
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 
-use super::auth::{Caller, Permission, requires};
+use super::auth::ApiCaller;
 use super::bulk::BulkJob;
 use super::connection::IdentitySource;
-use super::event::{Event, EventFilter};
+use super::event::{EventFilter, EventObject};
 use super::loaders::{self, ConnectionId};
-use super::page::{self, Kind, Long};
+use super::permission::{Permission, requires};
 use super::sync::SyncRun;
 use crate::context::Cx;
-use crate::domain::{bulk, connection, event, sync};
-use crate::error::{Error, Result};
+use crate::domain::audit::event;
+use crate::domain::{bulk, connection, sync};
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{Long, NodeKind};
 
-/// How often it is looked how far a bulk job is.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the progress of a bulk job or a sync run is read.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What can be followed, over a WebSocket (`graphql-transport-ws`) or as server-sent events.
-pub struct Subscription;
+/// The root of all subscriptions.
+pub struct SubscriptionRoot;
 
-/// What can be followed, over a WebSocket (`graphql-transport-ws`) or as server-sent events. What follows the ledger says
-/// its place there; whoever comes back gives the last place it saw as `after`, and misses nothing.
-#[Subscription]
-impl Subscription {
-    /// Every change, in the order of the ledger's chain and without gaps: all that came after a place of it, and then
-    /// each as it is sealed.
+/// The root of all subscriptions, over a WebSocket (`graphql-transport-ws`) or as server-sent
+/// events. Those that follow the ledger give the position of each event (`seq`). A client that
+/// reconnects passes the last position that it saw as `after`, and misses nothing.
+#[Subscription(name = "Subscription")]
+impl SubscriptionRoot {
+    /// Every event of the ledger, in the order of its chain and without gaps: first those that were
+    /// sealed after the position `after`, then each further event when it is sealed.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn events(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Begin after this `seq`; 0 begins with the first event. Without it: from now on.")]
+        #[graphql(
+            desc = "Begin after this `seq`; 0 begins with the first event. Without it: from now on."
+        )]
         after: Option<Long>,
-        #[graphql(desc = "Only those that match all of it.")] filter: Option<EventFilter>,
-    ) -> Result<impl Stream<Item = async_graphql::Result<Event>>> {
-        let which = filter.unwrap_or_default().compile();
-        let which = which.ok_or_else(|| Error::invalid("filter", "holds an id that is not one of this API"))?;
-        Ok(rows(event::tail(page::cx(ctx)?, which, after.map(|seq| seq.0)).await?, Event))
+        #[graphql(desc = "Only events that match every field of it.")] filter: Option<EventFilter>,
+    ) -> Result<impl Stream<Item = async_graphql::Result<EventObject>>> {
+        let which = filter.unwrap_or_default().into_domain_filter();
+        let which = which.ok_or_else(|| {
+            Error::invalid("filter", "contains an id that is not one of this API")
+        })?;
+        Ok(stream_rows(
+            event::follow_events(relay::cx(ctx)?, which, after.map(|seq| seq.0)).await?,
+            EventObject,
+        ))
     }
 
-    /// What happens to connections themselves: made, changed, turned on or off.
+    /// The events of connections themselves: for example created, changed, activated or
+    /// deactivated.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection_changed(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only this connection.")] connection_id: Option<ID>,
-        #[graphql(desc = "Begin after this `seq`; 0 begins with the first event. Without it: from now on.")]
+        #[graphql(
+            desc = "Begin after this `seq`; 0 begins with the first event. Without it: from now on."
+        )]
         after: Option<Long>,
     ) -> Result<impl Stream<Item = async_graphql::Result<ConnectionChange>>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let id = match connection_id {
-            Some(id) => Some(connection::get(cx, page::id(Kind::IdentitySource, &id, "the connection")?).await?.id),
+            Some(id) => Some(
+                connection::get_connection(
+                    cx,
+                    relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection)?,
+                )
+                .await?
+                .id,
+            ),
             None => None,
         };
-        Ok(rows(connection::changes(cx, id, after.map(|seq| seq.0)).await?, ConnectionChange::of))
+        Ok(stream_rows(
+            connection::follow_connection_events(cx, id, after.map(|seq| seq.0)).await?,
+            ConnectionChange::from_event,
+        ))
     }
 
-    /// How far a bulk job is: now, whenever that has changed, and when it has ended, which ends the subscription too.
+    /// The progress of a bulk job: now, after every change, and when it has ended, which ends the
+    /// subscription too.
     #[graphql(directive = requires::apply(None))]
     async fn bulk_job_progress(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The job's global id.")] id: ID,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<BulkJob>>> {
-        ctx.data::<Caller>()?.inside()?;
-        let job = bulk::get(page::cx(ctx)?, page::id(Kind::BulkJob, &id, "the bulk job")?).await?;
-        Ok(progress(page::cx(ctx)?.clone(), job))
+        ctx.data::<ApiCaller>()?.require_organization()?;
+        let job = bulk::get_job(
+            relay::cx(ctx)?,
+            relay::parse_input_id(NodeKind::BulkJob, &id, Noun::BulkJob)?,
+        )
+        .await?;
+        Ok(follow_bulk_job(relay::cx(ctx)?.clone(), job))
     }
 
-    /// How far a sync run is: now, whenever that has changed, and when it has ended, which ends the subscription too.
+    /// The progress of a sync run: now, after every change, and when it has ended, which ends the
+    /// subscription too.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn sync_progress(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The run's global id.")] id: ID,
     ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<SyncRun>>> {
-        let cx = page::cx(ctx)?;
-        // An id of nothing is looked for, too: whether the caller may look comes first.
-        let run = sync::get(cx, page::id_of(Kind::SyncRun, &id).unwrap_or_default()).await?;
-        Ok(sync_progress(cx.clone(), run))
+        let cx = relay::cx(ctx)?;
+        // A malformed id is looked up too, so that the caller's permission is checked first.
+        let run =
+            sync::get_run(cx, relay::parse_id_of_kind(NodeKind::SyncRun, &id).unwrap_or_default())
+                .await?;
+        Ok(follow_sync_run(cx.clone(), run))
     }
 }
 
-/// A run as it is now, and then whenever it is further; nothing after its end.
-fn sync_progress(cx: Cx, run: sync::Run) -> impl Stream<Item = async_graphql::Result<SyncRun>> {
+/// A run as it is now, and again after every change of its progress, until it has ended.
+fn follow_sync_run(cx: Cx, run: sync::Run) -> impl Stream<Item = async_graphql::Result<SyncRun>> {
     let state = (cx, Some(run.clone()), Some(run));
     stream::try_unfold(state, |(cx, seen, first)| async move {
         if let Some(first) = first {
@@ -96,8 +129,8 @@ fn sync_progress(cx: Cx, run: sync::Run) -> impl Stream<Item = async_graphql::Re
         }
         let Some(seen) = seen.filter(|seen| seen.finished_at.is_none()) else { return Ok(None) };
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = sync::get(&cx, seen.id).await.map_err(page::faulty)?;
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let now = sync::get_run(&cx, seen.id).await.map_err(relay::to_graphql_error)?;
             if (now.state, &now.counts) != (seen.state, &seen.counts) {
                 return Ok(Some((SyncRun(now.clone()), (cx, Some(now), None))));
             }
@@ -105,8 +138,8 @@ fn sync_progress(cx: Cx, run: sync::Run) -> impl Stream<Item = async_graphql::Re
     })
 }
 
-/// A job as it is now, and then whenever it is further; nothing after its end.
-fn progress(cx: Cx, job: bulk::Job) -> impl Stream<Item = async_graphql::Result<BulkJob>> {
+/// A job as it is now, and again after every change of its progress, until it has ended.
+fn follow_bulk_job(cx: Cx, job: bulk::Job) -> impl Stream<Item = async_graphql::Result<BulkJob>> {
     let state = (cx, Some(job.clone()), Some(job));
     stream::try_unfold(state, |(cx, seen, first)| async move {
         if let Some(first) = first {
@@ -114,8 +147,8 @@ fn progress(cx: Cx, job: bulk::Job) -> impl Stream<Item = async_graphql::Result<
         }
         let Some(seen) = seen.filter(|seen| seen.finished_at.is_none()) else { return Ok(None) };
         loop {
-            tokio::time::sleep(LOOK).await;
-            let now = bulk::get(&cx, seen.id).await.map_err(page::faulty)?;
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let now = bulk::get_job(&cx, seen.id).await.map_err(relay::to_graphql_error)?;
             if (now.state, now.done) != (seen.state, seen.done) {
                 return Ok(Some((BulkJob(now.clone()), (cx, Some(now), None))));
             }
@@ -123,28 +156,32 @@ fn progress(cx: Cx, job: bulk::Job) -> impl Stream<Item = async_graphql::Result<
     })
 }
 
-/// The rows of a tail one by one. After an error nothing follows: the client goes on from the last it saw.
-fn rows<T>(tail: event::Tail, show: impl Fn(event::Event) -> T + Send) -> impl Stream<Item = async_graphql::Result<T>> {
+/// The rows of a tail one by one. An error ends the stream; the client continues after the last row
+/// that it saw.
+fn stream_rows<T>(
+    tail: event::EventTail,
+    show: impl Fn(event::Event) -> T + Send,
+) -> impl Stream<Item = async_graphql::Result<T>> {
     let state = (tail, VecDeque::new(), show);
     stream::try_unfold(state, |(mut tail, mut ready, show)| async move {
         if ready.is_empty() {
-            ready = tail.next().await.map_err(page::faulty)?.into();
+            ready = tail.next_events().await.map_err(relay::to_graphql_error)?.into();
         }
         Ok(ready.pop_front().map(|row| (show(row), (tail, ready, show))))
     })
 }
 
-/// Something that happened to a connection, and the connection as it is now.
+/// An event of a connection, and the connection as it is now.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct ConnectionChange {
-    /// The place in the ledger.
+    /// The position of the event in the ledger.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     seq: Long,
     /// The instant of the change.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     at: DateTime<Utc>,
-    /// What was done, for example `connection.deactivated`.
+    /// The action of the event, for example `connection.deactivated`.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     action: String,
     /// The connection's global id.
@@ -156,20 +193,20 @@ pub struct ConnectionChange {
 
 #[async_graphql::ComplexObject]
 impl ConnectionChange {
-    /// The connection as it is now; null once it is gone.
+    /// The connection as it is now; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::one(ctx, self.connection).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, self.connection).await?.map(Into::into))
     }
 }
 
 impl ConnectionChange {
-    fn of(row: event::Event) -> Self {
+    fn from_event(row: event::Event) -> Self {
         Self {
             seq: Long(row.seq.unwrap_or_default()),
             at: row.at,
             action: row.action,
-            connection_id: page::global(Kind::IdentitySource, row.subject_id),
+            connection_id: relay::global_id(NodeKind::IdentitySource, row.subject_id),
             connection: ConnectionId(row.subject_id),
         }
     }

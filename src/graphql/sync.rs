@@ -1,67 +1,73 @@
-//! Sources that a connection reads by itself, and the runs that do so.
+//! The SCIM servers that connections read, and the sync runs that read them.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::{pull_source as stored, sync_run};
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
-use super::page::{self, Blame, Kind, Long, UserError};
-use crate::domain::pull_source::{self, PullSource as Source};
-use crate::domain::sync::{self, Target};
-use crate::error::{Error, Result};
-use crate::pull::probe::{self, Probe};
+use super::permission::{Permission, requires};
+use crate::domain::connection::pull_source;
+use crate::domain::connection::pull_source::PullSource as Source;
+use crate::domain::sync;
+use crate::domain::sync::SyncTarget;
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, Long, NodeKind, UserError};
+use crate::scim_client::probe;
+use crate::scim_client::probe::ProbeStep;
 
-const BLAME: Blame = &[("the sync run", "id"), ("the connection", "connectionId")];
+const FIELD_MAP: FieldMap =
+    FieldMap { nouns: &[(Noun::SyncRun, "id"), (Noun::Connection, "connectionId")], fields: &[] };
 
-/// How a source knows us.
+/// How rolecall authenticates at a source.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Auth")]
 pub enum PullAuth {
-    /// By a bearer token that somebody issued there (RFC 6750).
+    /// By a bearer token that an administrator of the source issued (RFC 6750).
     Bearer,
-    /// By tokens that an authorization server gives for a client's id and secret (OAuth 2.0 client credentials).
+    /// By tokens that an authorization server issues for a client id and a client secret (OAuth 2.0
+    /// client credentials, RFC 6749 section 4.4).
     ClientCredentials,
 }
 
-/// The source that a connection reads by itself. Its secret goes in and never comes out.
-pub struct PullSource(pub Source);
+/// The SCIM server that a connection reads: its source. The secret can be set, but never read.
+pub struct PullSourceObject(pub Source);
 
-/// The source that a connection reads by itself. Its secret goes in and never comes out.
-#[Object]
-impl PullSource {
-    /// What `/Users` is put behind.
+/// The SCIM server that a connection reads: its source. The secret can be set, but never read.
+#[Object(name = "PullSource")]
+impl PullSourceObject {
+    /// The base URL of the SCIM server; rolecall appends `/Users` and `/Groups`.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn base_url(&self) -> &str {
         &self.0.base_url
     }
 
-    /// How the source knows us.
+    /// How rolecall authenticates at the source.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn auth(&self) -> PullAuth {
         self.0.auth.into()
     }
 
-    /// Where tokens are to be had, with client credentials.
+    /// The URL of the authorization server's token endpoint, for client credentials.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn token_url(&self) -> Option<&str> {
         self.0.token_url.as_deref()
     }
 
-    /// The client's id, with client credentials.
+    /// The client id, for client credentials.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
 
-    /// What the token is asked for, with client credentials.
+    /// The OAuth scope that is requested for the token, for client credentials.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn scope(&self) -> Option<&str> {
         self.0.scope.as_deref()
     }
 
-    /// How many resources are asked for at once.
+    /// How many resources one request of rolecall asks for.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn page_size(&self) -> i32 {
         self.0.page_size
@@ -73,71 +79,77 @@ impl PullSource {
         self.0.user_filter.as_deref()
     }
 
-    /// How often a full run begins by itself; null = never.
+    /// The interval of scheduled full runs, in minutes; null = none are scheduled.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn interval_minutes(&self) -> Option<i32> {
         self.0.interval_minutes
     }
 
-    /// How often a run that reads what changed begins by itself between the full ones; null = never.
+    /// The interval of scheduled incremental runs, in minutes; null = none are scheduled.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn incremental_minutes(&self) -> Option<i32> {
         self.0.incremental_minutes
     }
 
-    /// A run asks first if it would remove or suspend more than this share of the accounts and more than ten, or end more
-    /// than this share of the memberships and more than ten.
+    /// A percentage. A run waits for approval if it would remove or suspend more than this share of
+    /// the accounts and more than ten, or end more than this share of the memberships and more than
+    /// ten.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn shrink_percent(&self) -> i32 {
         self.0.shrink_percent
     }
 
-    /// When the next full run begins by itself; null = never.
+    /// When the next scheduled full run begins; null if none is scheduled.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn next_run_at(&self) -> Option<DateTime<Utc>> {
         self.0.next_run_at
     }
 
-    /// When the next run that reads what changed begins by itself; null = never.
+    /// When the next scheduled incremental run begins; null if none is scheduled.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn next_incremental_at(&self) -> Option<DateTime<Utc>> {
         self.0.next_incremental_at
     }
 }
 
-/// The source that a connection is to read by itself.
+/// The SCIM server that a connection will read.
 #[derive(InputObject)]
 pub struct PullSourceInput {
-    /// What `/Users` is put behind, for example https://example.com/scim/v2.
+    /// The base URL of the SCIM server, for example https://example.com/scim/v2; rolecall appends
+    /// `/Users` and `/Groups`.
     base_url: String,
-    /// How the source knows us.
+    /// How rolecall authenticates at the source.
     #[graphql(default_with = "PullAuth::Bearer")]
     auth: PullAuth,
-    /// Where tokens are to be had, with client credentials.
+    /// The URL of the authorization server's token endpoint, for client credentials.
     token_url: Option<String>,
-    /// The client's id, with client credentials.
+    /// The client id, for client credentials.
     client_id: Option<String>,
-    /// What the token is asked for, with client credentials.
+    /// The OAuth scope that is requested for the token, for client credentials.
     scope: Option<String>,
-    /// The bearer token or the client's secret. It is sealed and never shown again; left out in an update, it stays as it
-    /// is, unless it would go to another address.
+    /// The bearer token or the client secret. It is stored encrypted and never shown. Left out in
+    /// an update, the earlier one stays; it must be given again if it would be sent to another
+    /// address.
     secret: Option<String>,
-    /// How many resources are asked for at once, 1 to 1000.
+    /// How many resources one request of rolecall asks for, 1 to 1000.
     #[graphql(default = 100)]
     page_size: i32,
-    /// Which users are read, as a SCIM filter.
+    /// Which users are read, as a SCIM filter; left out = all.
     user_filter: Option<String>,
-    /// How often a full run begins by itself, 5 minutes to 31 days.
+    /// The interval of scheduled full runs, in minutes: 5 minutes to 31 days. Left out = none are
+    /// scheduled.
     interval_minutes: Option<i32>,
-    /// How often a run that reads what changed begins by itself between the full ones, 5 minutes to 31 days.
+    /// The interval of scheduled incremental runs, in minutes: 5 minutes to 31 days. Left out =
+    /// none are scheduled.
     incremental_minutes: Option<i32>,
-    /// A run asks first if it would remove or suspend more than this share of the accounts and more than ten, or end more
-    /// than this share of the memberships and more than ten.
+    /// A percentage. A run waits for approval if it would remove or suspend more than this share of
+    /// the accounts and more than ten, or end more than this share of the memberships and more than
+    /// ten.
     #[graphql(default = 30)]
     shrink_percent: i32,
 }
 
-impl From<PullSourceInput> for pull_source::Settings {
+impl From<PullSourceInput> for pull_source::PullSourceSettings {
     fn from(input: PullSourceInput) -> Self {
         Self {
             base_url: input.base_url,
@@ -155,41 +167,41 @@ impl From<PullSourceInput> for pull_source::Settings {
     }
 }
 
-/// What is looked at in a source, in this order.
+/// The steps of `connectionTest`, in this order.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "Probe")]
+#[graphql(remote = "ProbeStep")]
 pub enum PullProbe {
-    /// A token is to be had, where an authorization server gives it.
+    /// rolecall gets a token, if an authorization server issues it.
     Token,
-    /// The source is there, and says what it can do.
+    /// The source responds, and describes what it supports.
     Reached,
-    /// It lists users to us.
+    /// It lists users.
     Users,
-    /// It lists groups to us.
+    /// It lists groups.
     Groups,
 }
 
-/// What was found at one step.
+/// The result of one step of `connectionTest`.
 #[derive(SimpleObject)]
 pub struct PullTestStep {
-    /// What was looked at.
+    /// The step.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     probe: PullProbe,
-    /// Whether it is as it should be.
+    /// Whether the step succeeded.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     ok: bool,
     /// What was found, in words for people.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     finding: String,
-    /// What to do, in words for people; null where nothing has to be done.
+    /// What to do, in words for people; null if nothing has to be done.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
 }
 
-/// What a look at a source found.
+/// The result of `connectionTest`.
 #[derive(SimpleObject)]
 pub struct ConnectionTestPayload {
-    /// Whether every step is as it should be; null if there were mistakes.
+    /// Whether every step succeeded; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
     ok: Option<bool>,
     /// The steps, up to the first that failed; null if there were mistakes.
@@ -200,69 +212,71 @@ pub struct ConnectionTestPayload {
     user_errors: Vec<UserError>,
 }
 
-/// What a run does.
+/// The mode of a sync run.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "sync_run::Mode")]
 pub enum SyncMode {
-    /// Reads everybody, and removes who is not listed.
+    /// Reads all users and groups, and deletes those that the source does not list any more.
     Full,
-    /// Reads what changed since the last complete run; who has gone shows in a full run only.
+    /// Reads what changed since the last complete run. Only a full run notices what the source does
+    /// not list any more.
     Incremental,
-    /// Reads one person.
+    /// Reads one user.
     OneUser,
-    /// Reads everybody, and says what a full run would do.
+    /// Reads all users and groups, and counts what a full run would do. Changes nothing.
     DryRun,
 }
 
-/// How far a run is.
+/// The state of a sync run.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "sync_run::State")]
 pub enum SyncState {
-    /// It waits for a server to carry it out.
+    /// It waits until a server starts it.
     Queued,
-    /// A server carries it out.
+    /// It is running.
     Running,
-    /// It would remove more than is believed, and waits for syncApprove or syncCancel.
+    /// It would remove more than `shrinkPercent` allows, and waits for `syncApprove` or
+    /// `syncCancel`.
     Waiting,
-    /// It came to its end.
+    /// It is complete.
     Succeeded,
-    /// It ended before; `reason` says why and what to do.
+    /// It ended early; `reason` says why and what to do.
     Failed,
-    /// Somebody ended it.
+    /// It was cancelled.
     Cancelled,
 }
 
-/// What became of the resources of one kind. A dry run says what would become of them.
+/// What a run did with the users, or with the groups. A dry run counts what a full run would do.
 #[derive(SimpleObject)]
 pub struct SyncCounts {
-    /// Listed by the source.
+    /// How many the source listed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     read: Long,
-    /// Made here.
+    /// How many were created in rolecall.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     created: Long,
-    /// Changed here.
+    /// How many were changed in rolecall.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     updated: Long,
-    /// Turned off here.
+    /// How many were suspended in rolecall.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     suspended: Long,
-    /// Turned on again or brought back here.
+    /// How many were reactivated or restored in rolecall.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     restored: Long,
-    /// Deleted here, since the source does not list them any more.
+    /// How many were deleted in rolecall, because the source does not list them any more.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     deleted: Long,
-    /// As they were: nothing was written.
+    /// How many were the same as in rolecall, so that nothing was written.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     unchanged: Long,
-    /// Could not be carried over; see `troubles`.
+    /// How many could not be applied; see `troubles`.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     failed: Long,
 }
 
-impl From<sync::Tally> for SyncCounts {
-    fn from(tally: sync::Tally) -> Self {
+impl From<sync::SyncTally> for SyncCounts {
+    fn from(tally: sync::SyncTally) -> Self {
         let long = |count: u64| Long(i64::try_from(count).unwrap_or(i64::MAX));
         Self {
             read: long(tally.read),
@@ -277,7 +291,7 @@ impl From<sync::Tally> for SyncCounts {
     }
 }
 
-/// Something that a run could not carry over.
+/// A user or group that a run could not apply.
 #[derive(SimpleObject)]
 pub struct SyncTrouble {
     /// `user` or `group`.
@@ -291,7 +305,7 @@ pub struct SyncTrouble {
     why: String,
 }
 
-/// A run as the schema shows it.
+/// A sync run as the schema shows it.
 pub struct SyncRun(pub sync::Run);
 
 impl From<sync::Run> for SyncRun {
@@ -300,127 +314,132 @@ impl From<sync::Run> for SyncRun {
     }
 }
 
-/// A run that reads a connection's source and carries over what it finds. One run of a connection at a time.
+/// A sync run: it reads a connection's source, and applies what it lists. A connection has one
+/// unfinished run at most.
 #[Object]
 impl SyncRun {
     /// The run's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::SyncRun, self.0.id)
+        relay::global_id(NodeKind::SyncRun, self.0.id)
     }
 
-    /// The connection; null once it was deleted.
+    /// The connection; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
-    /// What it does.
+    /// The mode of the run.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn mode(&self) -> SyncMode {
         self.0.mode.into()
     }
 
-    /// How far it is.
+    /// The state of the run.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> SyncState {
         self.0.state.into()
     }
 
-    /// Whether somebody told it to end, which it does within a second or two.
+    /// Whether `syncCancel` was called; the run ends within a second or two.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn cancelling(&self) -> bool {
         self.0.cancelling
     }
 
-    /// What became of users so far.
+    /// What the run has done with users so far.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn users(&self) -> SyncCounts {
-        sync::counts(&self.0).users.into()
+        sync::run_counts(&self.0).users.into()
     }
 
-    /// What became of groups so far.
+    /// What the run has done with groups so far.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn groups(&self) -> SyncCounts {
-        sync::counts(&self.0).groups.into()
+        sync::run_counts(&self.0).groups.into()
     }
 
-    /// What it could not carry over, the first hundred.
+    /// The users and groups that it could not apply; the first 100.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn troubles(&self) -> Vec<SyncTrouble> {
-        let troubles = sync::troubles(&self.0).into_iter();
-        troubles.map(|sync::Trouble { kind, remote_id, why }| SyncTrouble { kind, remote_id, why }).collect()
+        let troubles = sync::run_troubles(&self.0).into_iter();
+        troubles
+            .map(|sync::RunTrouble { kind, remote_id, why }| SyncTrouble { kind, remote_id, why })
+            .collect()
     }
 
-    /// Why it waits or failed and what to do, or what else is to be known of it, in words for people.
+    /// Why it waits or failed and what to do, or another remark, in words for people; null if there
+    /// is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// Who asked for it, in words for people.
+    /// The actor that requested it, in words for people.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn requested_by(&self) -> &str {
         &self.0.requested_by
     }
 
-    /// When it was asked for.
+    /// When it was requested.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
-    /// When it began; null while it waits for its turn.
+    /// When it began; null while it is QUEUED.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn started_at(&self) -> Option<DateTime<Utc>> {
         self.0.started_at
     }
 
-    /// When it ended; null while it has not.
+    /// When it ended; null while it has not ended.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn finished_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
 }
 
-/// Which source to look at.
+/// The connection whose source to test.
 #[derive(InputObject)]
 pub struct ConnectionTestInput {
     /// The global id of a connection that reads a source.
     connection_id: ID,
 }
 
-/// Which run to begin.
+/// The sync run to start.
 #[derive(InputObject)]
 pub struct SyncStartInput {
     /// The global id of a connection that reads a source.
     connection_id: ID,
-    /// What the run does.
+    /// The mode of the run.
     #[graphql(default_with = "SyncMode::Full")]
     mode: SyncMode,
-    /// Whom a run of mode ONE_USER reads, by user name …
+    /// Only for the mode ONE_USER: the user name of the user to read. Give one of `userName`,
+    /// `externalId` and `remoteId`.
     user_name: Option<String>,
-    /// … or by the source's `externalId` …
+    /// Only for the mode ONE_USER: the `externalId` that the user has at the source.
     external_id: Option<String>,
-    /// … or by the source's `id`.
+    /// Only for the mode ONE_USER: the `id` that the user has at the source.
     remote_id: Option<String>,
 }
 
-/// Which run to end.
+/// The sync run to cancel.
 #[derive(InputObject)]
 pub struct SyncCancelInput {
     /// The run's global id.
     id: ID,
 }
 
-/// Which run to let go on.
+/// The sync run to approve.
 #[derive(InputObject)]
 pub struct SyncApproveInput {
     /// The run's global id.
     id: ID,
 }
 
-/// What became of a change of a run.
+/// The result of `syncStart`, `syncCancel` and `syncApprove`.
 #[derive(SimpleObject)]
 pub struct SyncPayload {
     /// The run after the change; null if there were mistakes.
@@ -431,16 +450,16 @@ pub struct SyncPayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<sync::Run>) -> Result<Option<SyncPayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_sync_payload(done: Result<sync::Run>) -> Result<Option<SyncPayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(SyncPayload { sync_run: done.map(Into::into), user_errors }))
 }
 
-fn target(input: &SyncStartInput) -> Result<Option<Target>> {
+fn parse_target(input: &SyncStartInput) -> Result<Option<SyncTarget>> {
     let named = [
-        input.user_name.clone().map(Target::UserName),
-        input.external_id.clone().map(Target::ExternalId),
-        input.remote_id.clone().map(Target::RemoteId),
+        input.user_name.clone().map(SyncTarget::UserName),
+        input.external_id.clone().map(SyncTarget::ExternalId),
+        input.remote_id.clone().map(SyncTarget::RemoteId),
     ];
     let mut named = named.into_iter().flatten();
     match (named.next(), named.next()) {
@@ -454,19 +473,23 @@ pub struct SyncMutation;
 
 #[Object]
 impl SyncMutation {
-    /// Looks at the source that a connection reads, step by step: whether it can be reached, knows us, and lists users and
-    /// groups. Nothing is changed.
+    /// Tests the source that a connection reads, step by step: whether it can be reached, accepts
+    /// the credentials, and lists users and groups. Changes nothing.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn connection_test(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection.")] input: ConnectionTestInput,
     ) -> Result<Option<ConnectionTestPayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection");
-        let (steps, user_errors) = page::outcome(async { probe::look(cx, id?).await }.await, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let id =
+            relay::parse_input_id(NodeKind::IdentitySource, &input.connection_id, Noun::Connection);
+        let (steps, user_errors) = relay::split_user_errors(
+            async { probe::probe_source(cx, id?).await }.await,
+            FIELD_MAP,
+        )?;
         let ok = steps.as_ref().map(|steps| steps.iter().all(|step| step.ok));
-        let shown = |step: probe::Step| PullTestStep {
+        let shown = |step: probe::ProbeResult| PullTestStep {
             probe: step.probe.into(),
             ok: step.ok,
             finding: step.finding,
@@ -476,37 +499,60 @@ impl SyncMutation {
         Ok(Some(ConnectionTestPayload { ok, steps, user_errors }))
     }
 
-    /// Begins a run, which a server carries out in the background.
+    /// Starts a sync run, which continues in the background.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn sync_start(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which run.")] input: SyncStartInput,
     ) -> Result<Option<SyncPayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection");
-        payload(async { sync::start(cx, id?, input.mode.into(), target(&input)?).await }.await)
+        let cx = relay::cx(ctx)?;
+        let id =
+            relay::parse_input_id(NodeKind::IdentitySource, &input.connection_id, Noun::Connection);
+        build_sync_payload(
+            async { sync::start_run(cx, id?, input.mode.into(), parse_target(&input)?).await }
+                .await,
+        )
     }
 
-    /// Ends a run. What it carried over stays.
+    /// Cancels a sync run. What it has applied already stays.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn sync_cancel(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which run.")] input: SyncCancelInput,
     ) -> Result<Option<SyncPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(async { sync::cancel(cx, page::id(Kind::SyncRun, &input.id, "the sync run")?).await }.await)
+        let cx = relay::cx(ctx)?;
+        build_sync_payload(
+            async {
+                sync::cancel_run(
+                    cx,
+                    relay::parse_input_id(NodeKind::SyncRun, &input.id, Noun::SyncRun)?,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
-    /// Lets a run go on that waits to be told that it may remove so many.
+    /// Approves a sync run that waits because it would remove many accounts or memberships: it
+    /// continues.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn sync_approve(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which run.")] input: SyncApproveInput,
     ) -> Result<Option<SyncPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(async { sync::approve(cx, page::id(Kind::SyncRun, &input.id, "the sync run")?).await }.await)
+        let cx = relay::cx(ctx)?;
+        build_sync_payload(
+            async {
+                sync::approve_run(
+                    cx,
+                    relay::parse_input_id(NodeKind::SyncRun, &input.id, Noun::SyncRun)?,
+                )
+                .await
+            }
+            .await,
+        )
     }
 }

@@ -1,103 +1,112 @@
-//! Accounts: their attributes, their groups, and the roles that they hold with what they hold them through.
+//! Accounts: their attributes, their groups, and the roles that they hold, with what gives each
+//! role.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::access::{self, AccessExplanation, EffectiveRole};
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
-use super::group::Group;
+use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, GroupCountOf, GroupsOf};
-use super::page::{self, Blame, Kind, Page, UserError, Window};
-use crate::authz::Action;
+use super::permission::{Permission, requires};
+use crate::auth::policy::Action;
 use crate::context::Cx;
-use crate::domain::event::Owners;
-use crate::domain::schema::ENTERPRISE;
-use crate::domain::search::{AttrPath, Filter, Literal, Op};
-use crate::domain::{document, protection, user};
-use crate::error::{Error, Result};
+use crate::domain::access::lockout_guard;
+use crate::domain::audit::event::SubjectOwners;
+use crate::domain::directory::user;
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
+use crate::identity::document;
+use crate::identity::filter::{AttrPath, CompareOp, Filter, FilterLiteral};
+use crate::identity::schema::ENTERPRISE_SCHEMA;
 
-/// What the domain's names mean in an input.
-const BLAME: Blame = &[("the user", "id")];
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::User, "id")], fields: &[] };
 
-/// Who made an account.
+/// Where an account comes from.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserOrigin {
-    /// Somebody made it by hand.
+    /// No connection owns it; usually an administrator created it by hand.
     Manual,
-    /// An identity provider wrote it over SCIM.
+    /// A connection owns it: it came through SCIM.
     Scim,
 }
 
 /// An account as the schema shows it.
-pub struct User(pub user::User);
+pub struct UserObject(pub user::User);
 
-impl From<user::User> for User {
+impl From<user::User> for UserObject {
     fn from(row: user::User) -> Self {
         Self(row)
     }
 }
 
-impl User {
-    /// The text at this place of the document.
-    fn text(&self, place: [&str; 2]) -> Result<Option<String>> {
+impl UserObject {
+    /// The text of an attribute: of its sub-attribute, unless the second name is empty.
+    fn attribute_text(&self, place: [&str; 2]) -> Result<Option<String>> {
         let [outer, inner] = place;
         let found = self.0.attribute(outer)?;
-        let found = if inner.is_empty() { found.as_ref() } else { found.as_ref().and_then(|found| found.get(inner)) };
+        let found = if inner.is_empty() {
+            found.as_ref()
+        } else {
+            found.as_ref().and_then(|found| found.get(inner))
+        };
         Ok(found.and_then(Value::as_str).map(Into::into))
     }
 }
 
 /// An account of a person or of anything else that signs in.
-#[Object]
-impl User {
+#[Object(name = "User")]
+impl UserObject {
     /// The account's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::User, self.0.id)
+        relay::global_id(NodeKind::User, self.0.id)
     }
 
-    /// The name to sign in with; unique in the organization, in any case.
+    /// The name to sign in with; unique in the organization, regardless of case.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn user_name(&self) -> &str {
         &self.0.user_name
     }
 
-    /// The name for people to read.
+    /// The name for people to read; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn display_name(&self) -> Option<&str> {
         self.0.display_name.as_deref()
     }
 
-    /// The id that the identity provider gave it.
+    /// The id that the identity provider, or another system, gave it; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
     }
 
-    /// Whether it may be used. A suspended account holds no roles.
+    /// Whether it is active. A suspended account holds no roles.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn active(&self) -> bool {
         self.0.active
     }
 
-    /// Whether it is a break-glass account, out of reach of every identity provider.
+    /// Whether it is a break-glass account: no identity provider can suspend it, delete it or
+    /// remove it from its groups.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn protected(&self) -> bool {
         self.0.protected
     }
 
-    /// The given name.
+    /// The given name; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn given_name(&self) -> Result<Option<String>> {
-        self.text(["name", "givenName"])
+        self.attribute_text(["name", "givenName"])
     }
 
-    /// The family name.
+    /// The family name; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn family_name(&self) -> Result<Option<String>> {
-        self.text(["name", "familyName"])
+        self.attribute_text(["name", "familyName"])
     }
 
     /// The e-mail addresses.
@@ -105,7 +114,8 @@ impl User {
     async fn emails(&self) -> Result<Vec<Email>> {
         let emails = self.0.attribute("emails")?;
         let emails = emails.as_ref().and_then(Value::as_array).into_iter().flatten();
-        let text = |email: &Value, name: &str| email.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text =
+            |email: &Value, name: &str| email.get(name).and_then(Value::as_str).map(str::to_owned);
         Ok(emails
             .filter_map(|email| {
                 let (value, ty) = (text(email, "value")?, text(email, "type"));
@@ -114,22 +124,22 @@ impl User {
             .collect())
     }
 
-    /// The job title.
+    /// The job title; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn title(&self) -> Result<Option<String>> {
-        self.text(["title", ""])
+        self.attribute_text(["title", ""])
     }
 
-    /// The department.
+    /// The department; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn department(&self) -> Result<Option<String>> {
-        self.text([ENTERPRISE, "department"])
+        self.attribute_text([ENTERPRISE_SCHEMA, "department"])
     }
 
-    /// The employee number.
+    /// The employee number; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn employee_number(&self) -> Result<Option<String>> {
-        self.text([ENTERPRISE, "employeeNumber"])
+        self.attribute_text([ENTERPRISE_SCHEMA, "employeeNumber"])
     }
 
     /// All attributes, as SCIM (RFC 7643) names them.
@@ -138,20 +148,20 @@ impl User {
         Ok(Value::Object(self.0.attributes()?))
     }
 
-    /// Who made it.
+    /// Where the account comes from.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn origin(&self) -> UserOrigin {
         if self.0.connection_id.is_some() { UserOrigin::Scim } else { UserOrigin::Manual }
     }
 
-    /// The connection that owns it; null if it was made by hand.
+    /// The connection that owns it; null if none does.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
-        Ok(loaders::one(ctx, ConnectionId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
-    /// The groups that it is directly in, oldest first.
+    /// The groups of which it is a direct member, oldest first.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn groups(
         &self,
@@ -160,31 +170,40 @@ impl User {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<Option<Page<Group>>> {
-        let keyset = Window { first, after, last, before }.keyset(false)?;
-        let total = match page::counted(ctx) {
-            true => loaders::one(ctx, GroupCountOf(self.0.id)).await?.unwrap_or_default(),
-            false => 0,
+    ) -> async_graphql::Result<Option<RelayPage<GroupObject>>> {
+        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let total = if relay::selects_total_count(ctx) {
+            loaders::load_one(ctx, GroupCountOf(self.0.id)).await?.unwrap_or_default()
+        } else {
+            0
         };
-        let Some(rows) = loaders::one(ctx, GroupsOf(self.0.id, keyset)).await? else { return Ok(Some(Page::empty())) };
-        Ok(Some(Page::new(rows.map(Into::into), |row: &Group| row.0.id, total)))
+        let Some(rows) = loaders::load_one(ctx, GroupsOf(self.0.id, keyset)).await? else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &GroupObject| row.0.id, total)))
     }
 
-    /// The roles that it holds now, or held at an instant, one entry a role, each with all it comes through.
+    /// The roles that it holds now, or held at an instant: one entry for each role, with every
+    /// mapping and grant that gives it.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn roles(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "As it was at this instant; left out = now.")] as_of: Option<DateTime<Utc>>,
+        #[graphql(desc = "As it was at this instant; left out = now.")] as_of: Option<
+            DateTime<Utc>,
+        >,
     ) -> async_graphql::Result<Option<Vec<EffectiveRole>>> {
-        Ok(Some(access::roles_of(ctx, self.0.id, as_of).await?))
+        Ok(Some(access::list_effective_roles(ctx, self.0.id, as_of).await?))
     }
 
-    /// The one role that counts where an application wants one only: that of the lowest priority number among those
-    /// that it holds.
+    /// The role for an application that supports one role per user: of the roles that it holds, the
+    /// one with the lowest priority number. Null if none of them has a priority.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn primary_role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EffectiveRole>> {
-        Ok(access::primary(access::roles_of(ctx, self.0.id, None).await?))
+    async fn primary_role(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<EffectiveRole>> {
+        Ok(access::pick_primary_role(access::list_effective_roles(ctx, self.0.id, None).await?))
     }
 
     /// Why it holds a role, or what is missing.
@@ -194,10 +213,10 @@ impl User {
         ctx: &Context<'_>,
         #[graphql(desc = "The global id of the role.")] role_id: ID,
     ) -> async_graphql::Result<Option<AccessExplanation>> {
-        Box::pin(access::explain(ctx, self.0.id, &role_id)).await
+        Box::pin(access::explain_access(ctx, self.0.id, &role_id)).await
     }
 
-    /// When it was made.
+    /// When the account was created.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
@@ -209,7 +228,7 @@ impl User {
         self.0.updated_at
     }
 
-    /// Counts its changes, from 1.
+    /// 1 when the account is created; grows by one with every change.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn version(&self) -> i64 {
         self.0.version
@@ -222,83 +241,98 @@ pub struct Email {
     /// The address.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     value: String,
-    /// What it is for, for example `work`.
+    /// What it is for, for example `work`; null if there is none.
     #[graphql(name = "type", directive = requires::apply(Some(Permission::UserRead)))]
     ty: Option<String>,
-    /// Whether it is the preferred one.
+    /// Whether it is the preferred address.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     primary: bool,
 }
 
-/// Which accounts are wanted: those that match all that is given.
+/// Selects accounts: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct UserFilter {
-    /// The user name, in any case.
+    /// Accounts with exactly this user name, regardless of case.
     user_name: Option<String>,
-    /// What the user name begins with, in any case.
+    /// Accounts whose user name begins with this, regardless of case.
     user_name_starts_with: Option<String>,
-    /// One of the e-mail addresses, in any case.
+    /// Accounts with this e-mail address, regardless of case.
     email: Option<String>,
-    /// What the display name contains, in any case.
+    /// Accounts whose display name contains this, regardless of case.
     display_name_contains: Option<String>,
-    /// Whether the account may be used.
+    /// Active accounts (true) or suspended ones (false).
     active: Option<bool>,
-    /// Owned by the connection with this global id; needs IAM_READ, as the connection itself does.
+    /// Accounts that the connection with this global id owns. Needs IAM_READ, like the connection
+    /// itself.
     connection_id: Option<ID>,
-    /// Written over SCIM (true) or made by hand (false).
+    /// Accounts that a connection owns (true) or that none owns (false).
     provisioned: Option<bool>,
 }
 
 impl UserFilter {
-    /// Those with this user name.
-    pub fn named(user_name: String) -> Self {
+    /// Selects the account with this user name.
+    pub fn with_user_name(user_name: String) -> Self {
         Self { user_name: Some(user_name), ..Self::default() }
     }
 
-    /// Refuses a filter on what the caller may not read of an account.
+    /// Refuses a filter by a field that the caller may not read.
     ///
     /// # Errors
     /// [`Error::Forbidden`]
-    pub fn check(&self, cx: &Cx) -> Result<()> {
+    pub fn check_permission(&self, cx: &Cx) -> Result<()> {
         match self.connection_id {
             Some(_) => cx.allow(Action::ReadIam, None),
             None => Ok(()),
         }
     }
 
-    /// The filter in the domain's words; none if nothing can match it.
-    pub fn compile(self) -> Option<(Option<Filter>, Owners)> {
+    /// The filter as the domain takes it; none if nothing can match it.
+    pub fn into_domain_filter(self) -> Option<(Option<Filter>, SubjectOwners)> {
         let owners = match (self.connection_id, self.provisioned) {
             (Some(_), Some(false)) => return None,
-            (Some(id), _) => Owners::Connection(page::id_of(Kind::IdentitySource, &id)?),
-            (None, Some(true)) => Owners::Connections,
-            (None, Some(false)) => Owners::Nobody,
-            (None, None) => Owners::Anybody,
+            (Some(id), _) => {
+                SubjectOwners::Connection(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?)
+            }
+            (None, Some(true)) => SubjectOwners::Connections,
+            (None, Some(false)) => SubjectOwners::None,
+            (None, None) => SubjectOwners::Any,
         };
         let texts = [
-            ("userName", None, Op::Eq, self.user_name),
-            ("userName", None, Op::Sw, self.user_name_starts_with),
-            ("emails", Some("value"), Op::Eq, self.email),
-            ("displayName", None, Op::Co, self.display_name_contains),
+            ("userName", None, CompareOp::Eq, self.user_name),
+            ("userName", None, CompareOp::Sw, self.user_name_starts_with),
+            ("emails", Some("value"), CompareOp::Eq, self.email),
+            ("displayName", None, CompareOp::Co, self.display_name_contains),
         ];
-        let texts =
-            texts.into_iter().filter_map(|(name, sub, op, text)| Some(compare(name, sub, op, Literal::String(text?))));
-        let active = self.active.map(|active| compare("active", None, Op::Eq, Literal::Bool(active)));
-        Some((all(texts.chain(active).collect()), owners))
+        let texts = texts.into_iter().filter_map(|(name, sub, op, text)| {
+            Some(compare_attribute(name, sub, op, FilterLiteral::String(text?)))
+        });
+        let active = self.active.map(|active| {
+            compare_attribute("active", None, CompareOp::Eq, FilterLiteral::Bool(active))
+        });
+        Some((match_all(texts.chain(active).collect()), owners))
     }
 }
 
-/// One comparison of the domain's filters.
-pub fn compare(name: &str, sub: Option<&str>, op: Op, literal: Literal) -> Filter {
-    Filter::Compare(AttrPath { schema: None, name: name.into(), sub: sub.map(Into::into) }, op, literal)
+/// A filter that compares one attribute with a value.
+pub fn compare_attribute(
+    name: &str,
+    sub: Option<&str>,
+    op: CompareOp,
+    literal: FilterLiteral,
+) -> Filter {
+    Filter::Compare(
+        AttrPath { schema: None, name: name.into(), sub: sub.map(Into::into) },
+        op,
+        literal,
+    )
 }
 
-/// Everything that matches all of these.
-pub fn all(filters: Vec<Filter>) -> Option<Filter> {
+/// A filter for what matches all of these; none if there are none.
+pub fn match_all(filters: Vec<Filter>) -> Option<Filter> {
     (!filters.is_empty()).then_some(Filter::And(filters))
 }
 
-/// An e-mail address to be set.
+/// An e-mail address of an account to create or change.
 #[derive(InputObject)]
 pub struct EmailInput {
     /// The address.
@@ -306,15 +340,15 @@ pub struct EmailInput {
     /// What it is for, for example `work`.
     #[graphql(name = "type")]
     ty: Option<String>,
-    /// Whether it is the preferred one; at most one is.
+    /// Whether it is the preferred address; at most one is.
     #[graphql(default)]
     primary: bool,
 }
 
-/// An account to be made by hand.
+/// The account to create, which no connection will own.
 #[derive(InputObject)]
 pub struct UserCreateInput {
-    /// The name to sign in with; unique in the organization, in any case.
+    /// The name to sign in with; unique in the organization, regardless of case.
     user_name: String,
     /// The name for people to read.
     display_name: Option<String>,
@@ -333,19 +367,19 @@ pub struct UserCreateInput {
     department: Option<String>,
     /// The employee number.
     employee_number: Option<String>,
-    /// Whether it may be used at once.
+    /// Whether it is active at once.
     #[graphql(default = true)]
     active: bool,
 }
 
-/// What to change about an account. What is left out stays as it is; null takes the value away.
+/// The changes of an account. A field that is left out stays as it is; null removes the value.
 #[derive(InputObject)]
 pub struct UserUpdateInput {
     /// The account's global id.
     id: ID,
-    /// Refuse unless the account's `version` is still this.
+    /// The mutation is refused if the account's `version` is no longer this one.
     expected_version: Option<i32>,
-    /// The name to sign in with; unique in the organization, in any case.
+    /// The name to sign in with; unique in the organization, regardless of case.
     user_name: Option<String>,
     /// The name for people to read.
     display_name: MaybeUndefined<String>,
@@ -355,7 +389,7 @@ pub struct UserUpdateInput {
     given_name: MaybeUndefined<String>,
     /// The family name.
     family_name: MaybeUndefined<String>,
-    /// All e-mail addresses; these take the place of what was there.
+    /// All e-mail addresses; they replace the earlier ones.
     emails: MaybeUndefined<Vec<EmailInput>>,
     /// The job title.
     title: MaybeUndefined<String>,
@@ -365,53 +399,53 @@ pub struct UserUpdateInput {
     employee_number: MaybeUndefined<String>,
 }
 
-/// Which account to suspend.
+/// The account to suspend.
 #[derive(InputObject)]
 pub struct UserSuspendInput {
     /// The account's global id.
     id: ID,
 }
 
-/// Which account to reactivate.
+/// The account to reactivate.
 #[derive(InputObject)]
 pub struct UserReactivateInput {
     /// The account's global id.
     id: ID,
 }
 
-/// Which account to protect.
+/// The account to make a break-glass account.
 #[derive(InputObject)]
 pub struct UserProtectInput {
     /// The account's global id.
     id: ID,
 }
 
-/// Which account to unprotect.
+/// The break-glass account to make an ordinary one.
 #[derive(InputObject)]
 pub struct UserUnprotectInput {
     /// The account's global id.
     id: ID,
 }
 
-/// Which account to delete.
+/// The account to delete.
 #[derive(InputObject)]
 pub struct UserDeleteInput {
     /// The account's global id.
     id: ID,
 }
 
-/// What became of a change of an account.
+/// The result of a mutation that creates or changes an account.
 #[derive(SimpleObject)]
 pub struct UserPayload {
     /// The account after the change; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    pub user: Option<User>,
+    pub user: Option<UserObject>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     pub user_errors: Vec<UserError>,
 }
 
-/// What became of a deletion.
+/// The result of `userDelete`.
 #[derive(SimpleObject)]
 pub struct UserDeletePayload {
     /// The global id that the account had; null if there were mistakes.
@@ -422,12 +456,12 @@ pub struct UserDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-fn payload(done: Result<user::User>) -> Result<Option<UserPayload>> {
-    let (done, user_errors) = page::outcome(done, BLAME)?;
+fn build_user_payload(done: Result<user::User>) -> Result<Option<UserPayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     Ok(Some(UserPayload { user: done.map(Into::into), user_errors }))
 }
 
-fn addresses(emails: &[EmailInput]) -> Value {
+fn emails_to_json(emails: &[EmailInput]) -> Value {
     let one = |email: &EmailInput| {
         let mut value = Map::from_iter([("value".to_owned(), json!(email.value))]);
         if let Some(ty) = &email.ty {
@@ -441,8 +475,14 @@ fn addresses(emails: &[EmailInput]) -> Value {
     emails.iter().map(one).collect()
 }
 
-/// Sets or takes away the value at a place of a document; a null is taken as "unassigned" by the domain.
-fn put(document: &mut Map<String, Value>, outer: &str, inner: Option<&str>, value: Value) {
+/// Sets an attribute, or its sub-attribute `inner`, in a document. Null means unassigned (RFC 7643
+/// section 2.5).
+fn set_attribute(
+    document: &mut Map<String, Value>,
+    outer: &str,
+    inner: Option<&str>,
+    value: Value,
+) {
     match inner {
         None => {
             document.insert(outer.into(), value);
@@ -457,14 +497,18 @@ fn put(document: &mut Map<String, Value>, outer: &str, inner: Option<&str>, valu
 }
 
 impl UserUpdateInput {
-    /// The account's attributes as they shall be.
-    fn apply(&self, user: &user::User, known: &Map<String, Value>) -> Result<Option<Map<String, Value>>> {
+    /// The account's attributes after the update.
+    fn build_update(
+        &self,
+        user: &user::User,
+        known: &Map<String, Value>,
+    ) -> Result<Option<Map<String, Value>>> {
         if self.expected_version.is_some_and(|expected| i64::from(expected) != user.version) {
             return Err(Error::Stale { version: user.version });
         }
         let mut document = known.clone();
         if let Some(name) = &self.user_name {
-            put(&mut document, "userName", None, json!(name));
+            set_attribute(&mut document, "userName", None, json!(name));
         }
         let texts = [
             ("displayName", None, &self.display_name),
@@ -472,25 +516,33 @@ impl UserUpdateInput {
             ("name", Some("givenName"), &self.given_name),
             ("name", Some("familyName"), &self.family_name),
             ("title", None, &self.title),
-            (ENTERPRISE, Some("department"), &self.department),
-            (ENTERPRISE, Some("employeeNumber"), &self.employee_number),
+            (ENTERPRISE_SCHEMA, Some("department"), &self.department),
+            (ENTERPRISE_SCHEMA, Some("employeeNumber"), &self.employee_number),
         ];
         for (outer, inner, value) in texts {
             if let Some(value) = value.as_opt_ref() {
-                put(&mut document, outer, inner, json!(value));
+                set_attribute(&mut document, outer, inner, json!(value));
             }
         }
         if let Some(emails) = self.emails.as_opt_ref() {
-            put(&mut document, "emails", None, emails.map_or(Value::Null, |emails| addresses(emails)));
+            set_attribute(
+                &mut document,
+                "emails",
+                None,
+                emails.map_or(Value::Null, |emails| emails_to_json(emails)),
+            );
         }
         Ok(Some(document))
     }
 }
 
-/// The account's attributes, active or not.
-fn activated(known: &Map<String, Value>, active: bool) -> Result<Option<Map<String, Value>>> {
+/// The account's attributes with `active` set.
+fn build_activation(
+    known: &Map<String, Value>,
+    active: bool,
+) -> Result<Option<Map<String, Value>>> {
     let mut document = known.clone();
-    put(&mut document, "active", None, json!(active));
+    set_attribute(&mut document, "active", None, json!(active));
     Ok(Some(document))
 }
 
@@ -499,21 +551,24 @@ pub struct UserMutation;
 
 #[Object]
 impl UserMutation {
-    /// Makes an account by hand; no connection owns it.
+    /// Creates an account that no connection owns.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn user_create(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The account to make.")] input: UserCreateInput,
+        #[graphql(desc = "The account to create.")] input: UserCreateInput,
     ) -> Result<Option<UserPayload>> {
         let document = json!({
-            "userName": input.user_name, "displayName": input.display_name, "externalId": input.external_id,
+            "userName": input.user_name, "displayName": input.display_name,
+            "externalId": input.external_id,
             "name": { "givenName": input.given_name, "familyName": input.family_name },
-            "emails": addresses(&input.emails), "title": input.title, "active": input.active,
-            ENTERPRISE: { "department": input.department, "employeeNumber": input.employee_number },
+            "emails": emails_to_json(&input.emails), "title": input.title, "active": input.active,
+            ENTERPRISE_SCHEMA: {
+                "department": input.department, "employeeNumber": input.employee_number,
+            },
         });
         let Value::Object(document) = document else { return Ok(None) };
-        payload(user::create(page::cx(ctx)?, document).await)
+        build_user_payload(user::create_user(relay::cx(ctx)?, document).await)
     }
 
     /// Changes an account's attributes.
@@ -523,45 +578,86 @@ impl UserMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: UserUpdateInput,
     ) -> Result<Option<UserPayload>> {
-        let cx = page::cx(ctx)?;
-        let edit = |user: &user::User, known: &Map<String, Value>| input.apply(user, known);
-        payload(async { user::change(cx, page::id(Kind::User, &input.id, "the user")?, edit).await }.await)
+        let cx = relay::cx(ctx)?;
+        let edit = |user: &user::User, known: &Map<String, Value>| input.build_update(user, known);
+        build_user_payload(
+            async {
+                user::change_user(
+                    cx,
+                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
+                    edit,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
-    /// Suspends an account: from this instant on it holds no roles. What it is in stays for its return.
+    /// Suspends an account: from this instant on it holds no roles. Its memberships stay, for when
+    /// it is reactivated.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn user_suspend(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserSuspendInput,
     ) -> Result<Option<UserPayload>> {
-        let cx = page::cx(ctx)?;
-        let edit = |_: &user::User, known: &Map<String, Value>| activated(known, false);
-        payload(async { user::change(cx, page::id(Kind::User, &input.id, "the user")?, edit).await }.await)
+        let cx = relay::cx(ctx)?;
+        let edit = |_: &user::User, known: &Map<String, Value>| build_activation(known, false);
+        build_user_payload(
+            async {
+                user::change_user(
+                    cx,
+                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
+                    edit,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
-    /// Reactivates a suspended account, with all that it is in.
+    /// Reactivates a suspended account: its memberships and grants give their roles again.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn user_reactivate(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserReactivateInput,
     ) -> Result<Option<UserPayload>> {
-        let cx = page::cx(ctx)?;
-        let edit = |_: &user::User, known: &Map<String, Value>| activated(known, true);
-        payload(async { user::change(cx, page::id(Kind::User, &input.id, "the user")?, edit).await }.await)
+        let cx = relay::cx(ctx)?;
+        let edit = |_: &user::User, known: &Map<String, Value>| build_activation(known, true);
+        build_user_payload(
+            async {
+                user::change_user(
+                    cx,
+                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
+                    edit,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
-    /// Makes an account a break-glass account: no identity provider can suspend it, delete it or take it out of
-    /// its groups.
+    /// Makes an account a break-glass account: no identity provider can suspend it, delete it or
+    /// remove it from its groups.
     #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
     async fn user_protect(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserProtectInput,
     ) -> Result<Option<UserPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(async { protection::set(cx, page::id(Kind::User, &input.id, "the user")?, true).await }.await)
+        let cx = relay::cx(ctx)?;
+        build_user_payload(
+            async {
+                lockout_guard::set_protection(
+                    cx,
+                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
+                    true,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
     /// Makes a break-glass account an ordinary one again.
@@ -571,20 +667,38 @@ impl UserMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserUnprotectInput,
     ) -> Result<Option<UserPayload>> {
-        let cx = page::cx(ctx)?;
-        payload(async { protection::set(cx, page::id(Kind::User, &input.id, "the user")?, false).await }.await)
+        let cx = relay::cx(ctx)?;
+        build_user_payload(
+            async {
+                lockout_guard::set_protection(
+                    cx,
+                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
+                    false,
+                )
+                .await
+            }
+            .await,
+        )
     }
 
-    /// Deletes an account: it is gone from every list, and everything that it held has ended.
+    /// Deletes an account: it is in no list any more, and its memberships and grants end.
     #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
     async fn user_delete(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserDeleteInput,
     ) -> Result<Option<UserDeletePayload>> {
-        let cx = page::cx(ctx)?;
-        let done = async { user::delete(cx, page::id(Kind::User, &input.id, "the user")?, |_| Ok(())).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            user::delete_user(
+                cx,
+                relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
+                |_| Ok(()),
+            )
+            .await
+        }
+        .await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(UserDeletePayload { deleted_user_id: done.map(|()| input.id), user_errors }))
     }
 }

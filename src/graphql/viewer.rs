@@ -1,29 +1,30 @@
-//! The caller itself: who it is and what it may do, so that menus can hide what would be refused.
+//! The caller: who it is and what it may do, so that a frontend can hide what would be refused.
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
 
-use super::auth::{Caller, Permission, requires};
-use super::page;
-use crate::authz;
-use crate::domain::organization;
+use super::auth::ApiCaller;
+use super::permission::{Permission, requires};
+use crate::auth::policy;
+use crate::domain::tenant::organization;
 use crate::error::Result;
+use crate::graphql::relay;
 
-/// What kind of actor asked for something or did it.
+/// The kind of an actor.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActorKind {
     /// An identity provider, through one of the organization's connections.
     Connection,
     /// A script or an application, with an API key.
     ApiKey,
-    /// A person or a service that a trusted issuer vouches for.
+    /// A person or a service, with a token of a trusted issuer.
     Person,
     /// rolecall itself: its command line and its background work.
     System,
 }
 
 impl ActorKind {
-    /// The kind that the ledger names so.
-    pub fn named(name: &str) -> Self {
+    /// The kind with this name in the ledger.
+    pub fn from_ledger_name(name: &str) -> Self {
         match name {
             "CONNECTION" => Self::Connection,
             "API_KEY" => Self::ApiKey,
@@ -33,38 +34,51 @@ impl ActorKind {
     }
 }
 
-/// The caller.
+/// The caller as the schema shows it.
 pub struct Viewer;
 
-/// The caller: who it is, which organizations it may enter, and what it may do.
+/// The caller: who it is, which organizations it has access to, and what it may do.
 #[Object]
 impl Viewer {
     /// What kind of caller this is.
     #[graphql(directive = requires::apply(None))]
     async fn kind(&self, ctx: &Context<'_>) -> Result<ActorKind> {
-        Ok(ActorKind::named(page::cx(ctx)?.actor.kind()))
+        Ok(ActorKind::from_ledger_name(relay::cx(ctx)?.actor.kind()))
     }
 
     /// The caller's name, for people to read.
     #[graphql(directive = requires::apply(None))]
     async fn name(&self, ctx: &Context<'_>) -> Result<String> {
-        Ok(page::cx(ctx)?.actor.name().to_owned())
+        Ok(relay::cx(ctx)?.actor.name().to_owned())
     }
 
     /// What the caller may do in the organization of this request.
     #[graphql(directive = requires::apply(None))]
     async fn permissions(&self, ctx: &Context<'_>) -> Result<Vec<Permission>> {
-        let cx = page::cx(ctx)?;
-        Ok(authz::Permission::ALL.into_iter().filter(|held| cx.holds(*held)).map(Into::into).collect())
+        let cx = relay::cx(ctx)?;
+        Ok(policy::Permission::ALL
+            .into_iter()
+            .filter(|held| cx.holds(*held))
+            .map(Into::into)
+            .collect())
     }
 
-    /// The organizations that the caller may enter. A request enters one with the header `Rolecall-Organization`.
+    /// The organizations that the caller has access to. The header `Rolecall-Organization` chooses
+    /// the one of a request.
     #[graphql(directive = requires::apply(None))]
-    async fn organizations(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ViewerOrganization>> {
-        let caller = ctx.data::<Caller>()?;
-        if caller.memberships.is_empty() && caller.inside().is_ok() {
-            let organization::Organization { slug, name, .. } = organization::current(&caller.cx).await?;
-            return Ok(vec![ViewerOrganization { slug, name, permissions: self.permissions(ctx).await? }]);
+    async fn organizations(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Vec<ViewerOrganization>> {
+        let caller = ctx.data::<ApiCaller>()?;
+        if caller.memberships.is_empty() && caller.require_organization().is_ok() {
+            let organization::Organization { slug, name, .. } =
+                organization::current_organization(&caller.cx).await?;
+            return Ok(vec![ViewerOrganization {
+                slug,
+                name,
+                permissions: self.permissions(ctx).await?,
+            }]);
         }
         let slugs: Vec<String> = caller.memberships.iter().map(|(slug, _)| slug.clone()).collect();
         let found = organization::by_slugs(&caller.cx.app, &slugs).await?;
@@ -77,7 +91,7 @@ impl Viewer {
     }
 }
 
-/// An organization that the caller may enter.
+/// An organization that the caller has access to.
 #[derive(SimpleObject)]
 pub struct ViewerOrganization {
     /// The short name to send in the header `Rolecall-Organization`.

@@ -1,5 +1,5 @@
-//! The kinds of events: what a row of the ledger tells. What follows from a kind is decided here or by an exhaustive
-//! `match`, so that a new kind has to be thought about everywhere.
+//! The kinds of events: what a row of the ledger tells. What follows from a kind is decided here or
+//! by an exhaustive `match`, so that the compiler points to each place that a new kind needs.
 
 use serde::Serialize;
 
@@ -215,16 +215,21 @@ event_kinds! {
 
 impl EventKind {
     /// How many more live accounts or groups there are after it.
-    pub const fn population(self) -> i64 {
+    pub const fn population_change(self) -> i64 {
         match self {
-            Self::UserCreated | Self::UserRevived | Self::UserRestored | Self::UserAdopted | Self::GroupCreated => 1,
+            Self::UserCreated
+            | Self::UserRevived
+            | Self::UserRestored
+            | Self::UserAdopted
+            | Self::GroupCreated => 1,
             Self::UserDeleted | Self::GroupDeleted => -1,
             _ => 0,
         }
     }
 
-    /// Whether it changes only who owns accounts or groups. Its row adds to the connection's population what it takes
-    /// from that of accounts without a connection; all together are as many as before.
+    /// Whether it changes only who owns accounts or groups. Its row adds to the connection's
+    /// population what it takes from that of accounts without a connection; all together are as
+    /// many as before.
     pub const fn changes_owner(self) -> bool {
         matches!(self, Self::UserAdopted | Self::UsersReleased | Self::GroupsReleased)
     }
@@ -236,17 +241,22 @@ impl EventKind {
 
     /// Whether an account that was gone is there after it.
     pub const fn brings_account_back(self) -> bool {
-        matches!(self, Self::UserCreated | Self::UserRevived | Self::UserRestored | Self::UserAdopted)
+        matches!(
+            self,
+            Self::UserCreated | Self::UserRevived | Self::UserRestored | Self::UserAdopted
+        )
     }
 
     /// Whether its row tells attributes of an account before and after.
     pub const fn tells_attributes(self) -> bool {
-        self.brings_account_back() || matches!(self, Self::UserUpdated | Self::UserSuspended | Self::UserReactivated)
+        self.brings_account_back()
+            || matches!(self, Self::UserUpdated | Self::UserSuspended | Self::UserReactivated)
     }
 
     /// The kinds of which `wanted` is so, as a list for SQL's `IN`.
     pub fn sql_list(wanted: impl Fn(Self) -> bool) -> String {
-        let names: Vec<_> = Self::ALL.iter().filter(|kind| wanted(**kind)).map(|kind| kind.name()).collect();
+        let names: Vec<_> =
+            Self::ALL.iter().filter(|kind| wanted(**kind)).map(|kind| kind.name()).collect();
         format!("('{}')", names.join("', '"))
     }
 }
@@ -265,7 +275,11 @@ mod tests {
     fn every_name_is_its_own_kind() {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::parse(kind.name()), Some(*kind));
-            assert!(kind.name().split_once('.').is_some_and(|(noun, verb)| !noun.is_empty() && !verb.is_empty()));
+            assert!(
+                kind.name()
+                    .split_once('.')
+                    .is_some_and(|(noun, verb)| !noun.is_empty() && !verb.is_empty())
+            );
         }
     }
 }

@@ -1,12 +1,17 @@
-//! The ledger: one row a change, in the change's own transaction, chained by hashes so that a row that was
-//! altered, removed or slipped in afterwards shows.
+//! The ledger: one row a change, in the change's own transaction, chained by hashes so that a row
+//! that was altered, removed or slipped in afterwards shows.
 //!
-//! On SQLite, where there is one writer, a row joins the chain as it is written. On PostgreSQL a row is
-//! written without waiting for anybody, and the sealer chains the rows it can see in the order of `pos`:
-//! the hot path never queues for the chain. What must never enter: a rule about who may do what.
+//! On SQLite, where there is one writer, a row joins the chain as it is written. On PostgreSQL a
+//! row is written without waiting for other writes, and the sealer chains the rows that it can see
+//! in the order of `pos`: a request never waits for the chain. What must never enter: a rule about
+//! who may do what.
 
-#![allow(clippy::disallowed_methods, reason = "the ledger stands below Cx and names the organization itself")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the ledger stands below Cx and names the organization itself"
+)]
 
+pub mod attestation;
 mod event_kind;
 mod signed_head;
 mod statement;
@@ -18,34 +23,35 @@ use entity::{event, ledger_head};
 use sea_orm::sea_query::PostgresQueryBuilder;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryTrait, Statement,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QueryTrait, Statement,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::authz::Actor;
-use crate::store::{Db, Store};
-use crate::vault::Vault;
+use crate::auth::policy::Actor;
+use crate::crypto::vault::Vault;
+use crate::db::{Db, Store};
 pub use event_kind::EventKind;
-pub use signed_head::{Examined, SignedHead, examine, sign_heads};
-pub(crate) use statement::write;
-pub use statement::{INSTANT, Part};
-use statement::{LISTED, TOLD};
-pub use verify::{Verdict, verify};
+pub use signed_head::{ExaminedChain, SignedHead, examine_chain, sign_heads};
+pub(crate) use statement::run_steps;
+pub use statement::{FIRST_STEP_INSTANT, WriteStep};
+use statement::{INSERT_UNSEALED, RETURNING_PLACE};
+pub use verify::{ChainVerdict, verify_chain};
 
 /// What a row is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subject {
+pub struct EventSubject {
     pub kind: &'static str,
     pub id: Uuid,
 }
 
 /// One change, as the domain tells it.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct NewEvent {
     pub kind: EventKind,
-    pub subject: Subject,
+    pub subject: EventSubject,
     /// The connection that owns the subject.
     pub connection: Option<Uuid>,
     /// The instant of the change, taken after the lock.
@@ -60,7 +66,7 @@ pub struct Entry {
 
 /// Under which request a row is written.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
+pub struct EventOrigin<'a> {
     pub organization: Uuid,
     pub actor: &'a Actor,
     pub request_id: Uuid,
@@ -68,83 +74,87 @@ pub struct Origin<'a> {
 }
 
 /// The hash before the first row.
-const GENESIS: [u8; 32] = [0; 32];
+const GENESIS_HASH: [u8; 32] = [0; 32];
 /// Rows sealed in one transaction: few, so that requests do not wait long behind them.
 const SEAL_BATCH: u64 = 200;
 
-/// What the row that a change is about became.
+/// The new version of the row that a change is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
+pub struct RowVersion {
     pub version: i64,
     pub at: DateTime<Utc>,
 }
 
-/// Writes the row `id` for `entry` and, with it, all `parts` of the change, inside its transaction. False when the
-/// first part found nothing to write.
-pub(crate) async fn record<C: ConnectionTrait>(
+/// Writes the row `id` for `entry` and, with it, all `parts` of the change, inside its transaction.
+/// False when the first part found nothing to write.
+pub(crate) async fn record_event<C: ConnectionTrait>(
     db: &C,
-    origin: Origin<'_>,
+    origin: EventOrigin<'_>,
     id: Uuid,
-    entry: Entry,
-    parts: Vec<Part>,
+    entry: NewEvent,
+    parts: Vec<WriteStep>,
 ) -> Result<bool, DbErr> {
-    let mut row = row(origin, id, entry)?;
+    let mut row = build_row(origin, id, entry)?;
     if db.get_database_backend() == DbBackend::Postgres {
-        return Ok(db.execute_raw(statement::together(parts, row)).await?.rows_affected() > 0);
+        return Ok(db.execute_raw(statement::combined(parts, row)).await?.rows_affected() > 0);
     }
     let mut parts = parts.into_iter();
-    if !statement::write(db, parts.by_ref().take(1)).await? {
+    if !statement::run_steps(db, parts.by_ref().take(1)).await? {
         return Ok(false);
     }
-    let (seq, hash) = head(db, row.organization_id).await?;
-    link(&mut row, seq + 1, &hash);
+    let (seq, hash) = read_head(db, row.organization_id).await?;
+    link_row(&mut row, seq + 1, &hash);
     let ends = new_head(row.organization_id, seq + 1, row.hash.clone(), row.at);
-    let counts = tallies(row.organization_id, std::slice::from_ref(&row));
-    let rest = parts.chain([ends]).chain(counts).chain([statement::linked(row)]);
+    let counts = population_steps(row.organization_id, std::slice::from_ref(&row));
+    let rest = parts.chain([ends]).chain(counts).chain([statement::linked_event_step(row)]);
     db.execute_raw(statement::one_after_the_other(rest)).await?;
     Ok(true)
 }
 
 /// Gives a row its place in the chain, after the row with the hash `before`.
-fn link(row: &mut event::Model, seq: i64, before: &[u8]) {
+fn link_row(row: &mut event::Model, seq: i64, before: &[u8]) {
     let hash = row_hash(before, row, seq);
     (row.seq, row.hash) = (Some(seq), Some(hash));
 }
 
-/// Writes rows about what followed from earlier changes, inside a transaction. The first row is called `first`, by which
-/// its writer finds it again.
+/// Writes rows about what followed from earlier changes, inside a transaction. The first row is
+/// called `first`, by which its writer finds it again.
 pub(crate) async fn record_followed<C: ConnectionTrait>(
     db: &C,
     first: Uuid,
-    told: Vec<(Origin<'_>, Entry)>,
+    told: Vec<(EventOrigin<'_>, NewEvent)>,
 ) -> Result<(), DbErr> {
     let ids = [first].into_iter().chain(std::iter::repeat_with(Uuid::now_v7));
-    let rows = told.into_iter().zip(ids).map(|((origin, entry), id)| row(origin, id, entry));
-    append(db, rows.collect::<Result<_, _>>()?).await
+    let rows = told.into_iter().zip(ids).map(|((origin, entry), id)| build_row(origin, id, entry));
+    append_rows(db, rows.collect::<Result<_, _>>()?).await
 }
 
 /// Rows written in one statement.
 const APPEND_BATCH: usize = 500;
 
 /// Appends rows of one organization; on SQLite they join the chain.
-async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Result<(), DbErr> {
+async fn append_rows<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Result<(), DbErr> {
     if db.get_database_backend() == DbBackend::Sqlite
         && let Some(organization) = rows.first().map(|row| row.organization_id)
     {
-        let (mut seq, mut hash) = head(db, organization).await?;
+        let (mut seq, mut hash) = read_head(db, organization).await?;
         for row in &mut rows {
             seq += 1;
-            link(row, seq, &hash);
+            link_row(row, seq, &hash);
             hash = row.hash.clone().unwrap_or_default();
         }
         let newest = rows.iter().map(|row| row.at).max().unwrap_or_default();
         let ends = new_head(organization, seq, Some(hash), newest);
-        statement::write(db, [ends].into_iter().chain(tallies(organization, &rows))).await?;
+        statement::run_steps(db, [ends].into_iter().chain(population_steps(organization, &rows)))
+            .await?;
     }
     let postgres = db.get_database_backend() == DbBackend::Postgres;
-    let mut rows = rows.into_iter().map(|row| match postgres {
-        true => event::ActiveModel { pos: NotSet, seq: NotSet, hash: NotSet, ..row.into() },
-        false => event::ActiveModel { pos: NotSet, ..row.into() },
+    let mut rows = rows.into_iter().map(|row| {
+        if postgres {
+            event::ActiveModel { pos: NotSet, seq: NotSet, hash: NotSet, ..row.into() }
+        } else {
+            event::ActiveModel { pos: NotSet, ..row.into() }
+        }
     });
     loop {
         let batch: Vec<_> = rows.by_ref().take(APPEND_BATCH).collect();
@@ -155,44 +165,50 @@ async fn append<C: ConnectionTrait>(db: &C, mut rows: Vec<event::Model>) -> Resu
         insert.into_table("event");
         if postgres {
             let (text, values) = insert.build(PostgresQueryBuilder);
-            let text = format!("WITH e AS ({text}{TOLD} {LISTED}");
-            db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, text, values.0)).await?;
+            let text = format!("WITH e AS ({text}{RETURNING_PLACE} {INSERT_UNSEALED}");
+            db.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, text, values.0))
+                .await?;
         } else {
             db.execute(&insert).await?;
         }
     }
 }
 
-/// [`record`] on PostgreSQL and outside a transaction: one statement, which holds or fails as a whole, and goes along with
-/// those of others. None when the first part found nothing to write, or when there is none: then nothing was written.
+/// [`record_event`] on PostgreSQL and outside a transaction: one statement, which holds or fails as
+/// a whole, and is batched with those of other requests. None when the first part found nothing to
+/// write, or when there is none: then nothing was written.
 pub(crate) async fn record_at_once(
     db: &Db,
-    origin: Origin<'_>,
+    origin: EventOrigin<'_>,
     id: Uuid,
-    entry: Entry,
-    parts: Vec<Part>,
-) -> Result<Option<Written>, DbErr> {
-    let apart = parts.first().and_then(Part::apart).unwrap_or(entry.subject.id);
-    let (text, values) = statement::gathered(parts, row(origin, id, entry)?);
-    match db.write_along(&text, apart, values).await?.first() {
-        Some(row) => Ok(Some(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })),
+    entry: NewEvent,
+    parts: Vec<WriteStep>,
+) -> Result<Option<RowVersion>, DbErr> {
+    let apart = parts.first().and_then(WriteStep::conflict_key).unwrap_or(entry.subject.id);
+    let (text, values) = statement::batched(parts, build_row(origin, id, entry)?);
+    match db.write_batched(&text, apart, values).await?.first() {
+        Some(row) => Ok(Some(RowVersion {
+            version: row.try_get("", "version")?,
+            at: row.try_get("", "at")?,
+        })),
         None => Ok(None),
     }
 }
 
 /// What a row keeps of a change.
 #[derive(Serialize)]
-struct Payload {
+struct EventPayload {
     before: Option<Value>,
     after: Option<Value>,
 }
 
 /// The row as it is before it joins the chain.
-fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr> {
-    let payload = serde_json::to_string(&Payload { before: entry.before, after: entry.after });
+fn build_row(origin: EventOrigin<'_>, id: Uuid, entry: NewEvent) -> Result<event::Model, DbErr> {
+    let payload = serde_json::to_string(&EventPayload { before: entry.before, after: entry.after });
     let payload = payload.map_err(|error| DbErr::Json(error.to_string()))?;
     let mut salt = vec![0u8; 16];
-    aws_lc_rs::rand::fill(&mut salt).map_err(|_| DbErr::Custom("no randomness from the system".into()))?;
+    aws_lc_rs::rand::fill(&mut salt)
+        .map_err(|_| DbErr::Custom("no randomness from the system".into()))?;
     Ok(event::Model {
         pos: 0,
         organization_id: origin.organization,
@@ -220,13 +236,22 @@ fn row(origin: Origin<'_>, id: Uuid, entry: Entry) -> Result<event::Model, DbErr
 ///
 /// # Errors
 /// The database's own.
-pub async fn find_written(db: &Db, organization: Uuid, event: Uuid) -> Result<Option<Written>, DbErr> {
+pub async fn find_written(
+    db: &Db,
+    organization: Uuid,
+    event: Uuid,
+) -> Result<Option<RowVersion>, DbErr> {
     let text = "SELECT e.at, coalesce((SELECT g.version FROM \"group\" g \
          WHERE g.organization_id = e.organization_id AND g.id = e.subject_id), 0) AS version \
          FROM event e WHERE e.organization_id = $1 AND e.id = $2";
     let values = [organization.into(), event.into()];
-    let row = db.query_one_raw(Statement::from_sql_and_values(db.get_database_backend(), text, values)).await?;
-    row.map(|row| Ok(Written { version: row.try_get("", "version")?, at: row.try_get("", "at")? })).transpose()
+    let row = db
+        .query_one_raw(Statement::from_sql_and_values(db.get_database_backend(), text, values))
+        .await?;
+    row.map(|row| {
+        Ok(RowVersion { version: row.try_get("", "version")?, at: row.try_get("", "at")? })
+    })
+    .transpose()
 }
 
 /// The first link, made and signed with the organization.
@@ -239,56 +264,77 @@ pub(crate) async fn begin_chain<C: ConnectionTrait>(
     let head = ledger_head::ActiveModel {
         organization_id: Set(organization),
         seq: Set(0),
-        hash: Set(GENESIS.to_vec()),
+        hash: Set(GENESIS_HASH.to_vec()),
         newest_at: NotSet,
     };
     ledger_head::Entity::insert(head).exec_without_returning(db).await?;
-    signed_head::begin(db, vault, organization, now).await
+    signed_head::sign_chain_beginning(db, vault, organization, now).await
 }
 
 /// Where an organization's chain ends: the number of its last row, and that row's hash.
-pub async fn end(store: &Store, organization: Uuid) -> Result<(i64, Vec<u8>), DbErr> {
-    head(&store.read, organization).await
+pub async fn chain_end(store: &Store, organization: Uuid) -> Result<(i64, Vec<u8>), DbErr> {
+    read_head(&store.read, organization).await
 }
 
 /// The hash of the row `seq` of an organization's chain; none where there is no such row.
-pub async fn hash_at(store: &Store, organization: Uuid, seq: i64) -> Result<Option<Vec<u8>>, DbErr> {
+pub async fn hash_at(
+    store: &Store,
+    organization: Uuid,
+    seq: i64,
+) -> Result<Option<Vec<u8>>, DbErr> {
     if seq == 0 {
-        return Ok(Some(GENESIS.to_vec()));
+        return Ok(Some(GENESIS_HASH.to_vec()));
     }
-    // A link without its row is none.
+    // A link without its row does not count.
     let text = match store.backend() {
         DbBackend::Postgres => {
-            "SELECT c.hash FROM chain c CROSS JOIN LATERAL (SELECT pos FROM event WHERE pos = c.pos OFFSET 0) AS e \
+            "SELECT c.hash FROM chain c CROSS JOIN LATERAL (SELECT pos FROM event \
+             WHERE pos = c.pos OFFSET 0) AS e \
              WHERE c.organization_id = $1 AND c.seq = $2"
         }
         _ => "SELECT hash FROM event WHERE organization_id = $1 AND seq = $2",
     };
-    let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into(), seq.into()]);
+    let statement =
+        Statement::from_sql_and_values(store.backend(), text, [organization.into(), seq.into()]);
     store.read.query_one_raw(statement).await?.map(|row| row.try_get("", "hash")).transpose()
 }
 
-async fn head<C: ConnectionTrait>(db: &C, organization: Uuid) -> Result<(i64, Vec<u8>), DbErr> {
-    let head = ledger_head::Entity::find().filter(ledger_head::Column::OrganizationId.eq(organization)).one(db).await?;
-    Ok(head.map_or((0, GENESIS.to_vec()), |head| (head.seq, head.hash)))
+async fn read_head<C: ConnectionTrait>(
+    db: &C,
+    organization: Uuid,
+) -> Result<(i64, Vec<u8>), DbErr> {
+    let head = ledger_head::Entity::find()
+        .filter(ledger_head::Column::OrganizationId.eq(organization))
+        .one(db)
+        .await?;
+    Ok(head.map_or((0, GENESIS_HASH.to_vec()), |head| (head.seq, head.hash)))
 }
 
 /// The end of a chain, and the newest instant in it.
-fn new_head(organization: Uuid, seq: i64, hash: Option<Vec<u8>>, newest: DateTime<Utc>) -> Part {
+fn new_head(
+    organization: Uuid,
+    seq: i64,
+    hash: Option<Vec<u8>>,
+    newest: DateTime<Utc>,
+) -> WriteStep {
     let values = [organization.into(), seq.into(), hash.into(), newest.into()];
     let newest = "CASE WHEN newest_at > $4 THEN newest_at ELSE $4 END";
-    Part::update(&format!("ledger_head SET seq = $2, hash = $3, newest_at = {newest}"), "organization_id = $1", values)
+    WriteStep::update(
+        &format!("ledger_head SET seq = $2, hash = $3, newest_at = {newest}"),
+        "organization_id = $1",
+        values,
+    )
 }
 
 /// Chains the rows of every organization that are not in the chain yet. Only PostgreSQL leaves any.
 ///
 /// Returns how many rows were sealed.
-pub async fn seal(store: &Store) -> Result<u64, DbErr> {
+pub async fn seal_ledgers(store: &Store) -> Result<u64, DbErr> {
     if store.backend() == DbBackend::Sqlite {
         return Ok(0);
     }
     let mut sealed = 0;
-    for organization in unsealed(store).await? {
+    for organization in list_unsealed_organizations(store).await? {
         loop {
             let batch = seal_batch(store, organization).await?;
             sealed += batch;
@@ -300,56 +346,77 @@ pub async fn seal(store: &Store) -> Result<u64, DbErr> {
     Ok(sealed)
 }
 
-/// On PostgreSQL, the row `e` of the ledger of organization `$1` for each place in the list `l`. One by one: by statistics from
-/// when the ledger was short, PostgreSQL would read all of it instead.
-const EACH: &str =
-    "CROSS JOIN LATERAL (SELECT * FROM event WHERE pos = l.pos OFFSET 0) AS e WHERE e.organization_id = $1";
+/// On PostgreSQL, the row `e` of the ledger of organization `$1` for each place in the list `l`.
+/// One by one: by statistics from when the ledger was short, PostgreSQL would read all of it
+/// instead.
+const LEDGER_ROWS_BY_PLACE: &str = "CROSS JOIN LATERAL (SELECT * FROM event WHERE pos = l.pos \
+                                    OFFSET 0) AS e WHERE e.organization_id = $1";
 
-/// `FROM` on, the first `most` rows `e` of the chain of organization `$1` after the place `$2`, in its order.
+/// `FROM` on, the first `most` rows `e` of the chain of organization `$1` after the place `$2`, in
+/// its order.
 pub fn chained_after(backend: DbBackend, most: u64) -> String {
     match backend {
         DbBackend::Postgres => format!(
-            "FROM (SELECT seq, pos FROM chain WHERE organization_id = $1 AND seq > $2 ORDER BY seq LIMIT {most}) AS l {EACH} \
+            "FROM (SELECT seq, pos FROM chain WHERE organization_id = $1 AND seq > $2 \
+             ORDER BY seq LIMIT {most}) AS l {LEDGER_ROWS_BY_PLACE} \
              ORDER BY l.seq"
         ),
-        _ => format!("FROM event e WHERE e.organization_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT {most}"),
+        _ => format!(
+            "FROM event e WHERE e.organization_id = $1 AND e.seq > $2 ORDER BY e.seq LIMIT {most}"
+        ),
     }
 }
 
-/// `FROM` on, the rows `e` of the ledger of organization `$1` that are not in the chain yet, for further conditions.
+/// `FROM` on, the rows `e` of the ledger of organization `$1` that are not in the chain yet, for
+/// further conditions.
 pub fn not_chained(backend: DbBackend) -> String {
     match backend {
-        DbBackend::Postgres => format!("FROM (SELECT pos FROM unsealed WHERE organization_id = $1) AS l {EACH}"),
+        DbBackend::Postgres => format!(
+            "FROM (SELECT pos FROM unsealed WHERE organization_id = \
+            $1) AS l {LEDGER_ROWS_BY_PLACE}"
+        ),
         // In this order: SQLite, which keeps no statistics, would begin with all rows.
-        _ => "FROM unsealed l CROSS JOIN event e WHERE l.organization_id = $1 AND e.organization_id = $1 AND e.pos = l.pos"
+        _ => "FROM unsealed l CROSS JOIN event e WHERE l.organization_id = $1 AND \
+              e.organization_id = $1 AND e.pos = l.pos"
             .into(),
     }
 }
 
-async fn unsealed(store: &Store) -> Result<Vec<Uuid>, DbErr> {
-    let statement = Statement::from_string(store.backend(), "SELECT DISTINCT organization_id FROM unsealed");
-    store.read.query_all_raw(statement).await?.iter().map(|row| row.try_get("", "organization_id")).collect()
+async fn list_unsealed_organizations(store: &Store) -> Result<Vec<Uuid>, DbErr> {
+    let statement =
+        Statement::from_string(store.backend(), "SELECT DISTINCT organization_id FROM unsealed");
+    store
+        .read
+        .query_all_raw(statement)
+        .await?
+        .iter()
+        .map(|row| row.try_get("", "organization_id"))
+        .collect()
 }
 
 async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
-    let db = store.write.begin().await?;
-    // One sealer an organization at a time; another replica that is at it does the work for us. The list is read in its
-    // order, which lets its index forget what has been struck off it; a bitmap would look at all of that every time.
+    let db = store.write.begin_transaction().await?;
+    // One sealer an organization at a time; another replica that holds the lock does the work. The
+    // list is read in index order, which lets the index drop deleted entries; a bitmap scan would
+    // read all of them every time.
     let head = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT seq, hash, set_config('enable_bitmapscan', 'off', true) FROM ledger_head WHERE organization_id = $1 \
+        "SELECT seq, hash, set_config('enable_bitmapscan', 'off', true) FROM ledger_head \
+         WHERE organization_id = $1 \
          FOR UPDATE SKIP LOCKED",
         [organization.into()],
     );
     let Some(head) = db.query_one_raw(head).await? else { return Ok(0) };
-    // Values are most of a row, and no part of the chain but by their digest.
+    // The values are most of a row, and only their digest is part of the chain.
     let rows = event::Model::find_by_statement(Statement::from_sql_and_values(
         DbBackend::Postgres,
         format!(
-            "SELECT e.pos, e.organization_id, e.id, e.at, e.requested_at, e.actor_kind, e.actor_id, e.actor_name, e.action, \
+            "SELECT e.pos, e.organization_id, e.id, e.at, e.requested_at, e.actor_kind, \
+             e.actor_id, e.actor_name, e.action, \
              e.subject_kind, e.subject_id, e.connection_id, e.request_id, e.digest, e.population, \
              NULL AS seq, NULL AS hash, NULL AS payload, NULL AS salt \
-             FROM (SELECT pos FROM unsealed WHERE organization_id = $1 ORDER BY pos LIMIT {SEAL_BATCH}) AS l {EACH} ORDER BY l.pos"
+             FROM (SELECT pos FROM unsealed WHERE organization_id = $1 ORDER BY pos \
+             LIMIT {SEAL_BATCH}) AS l {LEDGER_ROWS_BY_PLACE} ORDER BY l.pos"
         ),
         [organization.into()],
     ));
@@ -362,38 +429,48 @@ async fn seal_batch(store: &Store, organization: Uuid) -> Result<u64, DbErr> {
     for row in &rows {
         seq += 1;
         hash = row_hash(&hash, row, seq);
-        links.push(json!({ "pos": row.pos, "seq": seq, "hash": hex(&hash) }));
+        links.push(json!({ "pos": row.pos, "seq": seq, "hash": hex::encode(&hash) }));
     }
     db.execute_raw(Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "WITH link AS (SELECT * FROM jsonb_to_recordset($2) AS link(pos bigint, seq bigint, hash text)), \
-           listed AS (DELETE FROM unsealed q WHERE q.organization_id = $1 AND q.pos = ANY(ARRAY(SELECT pos FROM link))) \
-         INSERT INTO chain (organization_id, seq, pos, hash) SELECT $1, seq, pos, decode(hash, 'hex') FROM link",
+        "WITH link AS (SELECT * FROM jsonb_to_recordset($2) AS link(pos bigint, seq bigint, \
+         hash text)), \
+           listed AS (DELETE FROM unsealed q WHERE q.organization_id = $1 \
+           AND q.pos = ANY(ARRAY(SELECT pos FROM link))) \
+         INSERT INTO chain (organization_id, seq, pos, hash) \
+         SELECT $1, seq, pos, decode(hash, 'hex') FROM link",
         [organization.into(), Value::from(links).into()],
     ))
     .await?;
     let newest = rows.iter().map(|row| row.at).max().unwrap_or_default();
     let ends = new_head(organization, seq, Some(hash), newest);
-    statement::write(&db, [ends].into_iter().chain(tallies(organization, &rows))).await?;
+    statement::run_steps(&db, [ends].into_iter().chain(population_steps(organization, &rows)))
+        .await?;
     db.commit().await?;
     Ok(rows.len() as u64)
 }
 
-/// Adds to the tallies what rows that join the chain say about populations: nobody ever has to count.
-fn tallies(organization: Uuid, rows: &[event::Model]) -> impl Iterator<Item = Part> + use<> {
+/// Adds the population changes of rows that join the chain to the tallies, so that no query has to
+/// count accounts or groups.
+fn population_steps(
+    organization: Uuid,
+    rows: &[event::Model],
+) -> impl Iterator<Item = WriteStep> + use<> {
     let mut sums = std::collections::BTreeMap::new();
     for row in rows.iter().filter(|row| row.population != 0) {
         let kind = row.subject_kind.as_str();
-        *sums.entry((row.connection_id.unwrap_or_default(), kind.to_owned())).or_insert(0) += row.population;
+        *sums.entry((row.connection_id.unwrap_or_default(), kind.to_owned())).or_insert(0) +=
+            row.population;
         if EventKind::parse(&row.action).is_some_and(EventKind::changes_owner) {
             *sums.entry((Uuid::nil(), kind.to_owned())).or_insert(0) -= row.population;
         }
     }
     sums.into_iter().map(move |((connection, kind), sum)| {
         let row = "tally (organization_id, connection_id, kind, n)";
-        let or_more = "TRUE ON CONFLICT (organization_id, connection_id, kind) DO UPDATE SET n = tally.n + excluded.n";
+        let or_more = "TRUE ON CONFLICT (organization_id, connection_id, kind) DO UPDATE SET n = \
+                       tally.n + excluded.n";
         let values = [organization.into(), connection.into(), kind.into(), sum.into()];
-        Part::insert(row, "$1, $2, $3, $4", or_more, values)
+        WriteStep::insert(row, "$1, $2, $3, $4", or_more, values)
     })
 }
 
@@ -407,14 +484,16 @@ fn payload_digest(salt: &[u8], actor_name: &str, payload: &str) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-/// SHA-256 over the hash before and every column that an erasure leaves, each with its length before it.
+/// SHA-256 over the hash before and every column that an erasure leaves, each with its length
+/// before it.
 fn row_hash(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
     let mut bytes = chained_columns(before, row, seq);
     push_column(&mut bytes, row.actor_name.as_bytes());
     digest(&SHA256, &bytes).as_ref().to_vec()
 }
 
-/// The hash of a row as it was before 2026-11-28: without the actor's name, for which the digest alone stood.
+/// The hash of a row as it was before 2026-11-28: without the actor's name, for which the digest
+/// alone stood.
 fn row_hash_without_actor_name(before: &[u8], row: &event::Model, seq: i64) -> Vec<u8> {
     digest(&SHA256, &chained_columns(before, row, seq)).as_ref().to_vec()
 }
@@ -445,13 +524,12 @@ fn push_column(bytes: &mut Vec<u8>, column: &[u8]) {
     bytes.extend_from_slice(column);
 }
 
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The members of two JSON objects that differ, before and after: what a ledger row tells of an update.
-pub fn difference(before: &serde_json::Map<String, Value>, after: &serde_json::Map<String, Value>) -> (Value, Value) {
+/// The members of two JSON objects that differ, before and after: what a ledger row tells of an
+/// update.
+pub fn changed_members(
+    before: &serde_json::Map<String, Value>,
+    after: &serde_json::Map<String, Value>,
+) -> (Value, Value) {
     let keep = |these: &serde_json::Map<String, Value>, those: &serde_json::Map<String, Value>| {
         let changed = these.iter().filter(|(name, value)| those.get(*name) != Some(value));
         Value::Object(changed.map(|(name, value)| (name.clone(), value.clone())).collect())

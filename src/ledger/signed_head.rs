@@ -1,20 +1,20 @@
-//! Signatures over the ends of chains. Whoever can write to the database can compute a chain anew, but cannot sign
-//! it: the key is sealed with the master key. An end is signed only if the chain leads to it from the end that was
-//! signed before.
+//! Signatures over the ends of chains. A person who can write to the database can compute a new
+//! chain, but cannot sign it: the key is sealed with the master key. An end is signed only if the
+//! chain leads to it from the end that was signed before.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Statement};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::verify::{Fault, Verdict, Walk, verify};
-use super::{GENESIS, hash_at, head, hex};
-use crate::signature;
-use crate::store::Store;
-use crate::vault::Vault;
+use super::verify::{ChainFault, ChainVerdict, ChainWalk, verify_chain};
+use super::{GENESIS_HASH, hash_at, read_head};
+use crate::crypto::signature;
+use crate::crypto::vault::Vault;
+use crate::db::Store;
 
 /// The `typ` of a signature over the end of a chain.
-const TYPE: &str = "rolecall-ledger-head+jws";
+const SIGNED_HEAD_TYPE: &str = "rolecall-ledger-head+jws";
 
 /// What is signed about the end of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,44 +34,48 @@ pub struct SignedHead {
 
 /// A walk along a chain and what the signature over its head says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Examined {
+pub struct ExaminedChain {
     /// Broken also where the chain is sound in itself but is not the one that was signed.
-    pub verdict: Verdict,
+    pub verdict: ChainVerdict,
     /// None for a ledger from before heads were signed, while no server has run since.
     pub signed: Option<SignedHead>,
 }
 
 #[derive(FromQueryResult)]
-struct Kept {
+struct StoredSignature {
     organization_id: Uuid,
     seq: Option<i64>,
     signature: Option<String>,
 }
 
-impl Kept {
+impl StoredSignature {
     /// What was signed; none when nothing was.
     fn open(&self, vault: &Vault) -> Result<Option<SignedHead>, String> {
         let Some(signature) = &self.signature else { return Ok(None) };
-        let signed: SignedHead = signature::check_by_any(vault, |key| signature::check(key.public(), TYPE, signature))
-            .map_err(|why| format!("the signature over the chain's head does not hold: {why}"))?;
-        match signed.organization == self.organization_id && Some(signed.sequence) == self.seq {
-            true => Ok(Some(signed)),
-            false => Err("the signature over the chain's head is that of another head".into()),
+        let signed: SignedHead = signature::check_by_any(vault, |key| {
+            signature::check_statement(key.public(), SIGNED_HEAD_TYPE, signature)
+        })
+        .map_err(|why| format!("the signature over the chain's head does not hold: {why}"))?;
+        if signed.organization == self.organization_id && Some(signed.sequence) == self.seq {
+            Ok(Some(signed))
+        } else {
+            Err("the signature over the chain's head is that of another head".into())
         }
     }
 }
 
 /// Signs the beginning of a chain, with the organization that it belongs to.
-pub(super) async fn begin<C: ConnectionTrait>(
+pub(super) async fn sign_chain_beginning<C: ConnectionTrait>(
     db: &C,
     vault: &Vault,
     organization: Uuid,
     now: DateTime<Utc>,
 ) -> Result<(), DbErr> {
     let iat = now.timestamp();
-    let (sequence, hash) = (0, hex(&GENESIS));
-    let signed = SignedHead { organization, sequence, hash, iat, first_sequence: 0, first_iat: iat };
-    keep(db, vault, &signed).await
+    let (sequence, hash) = (0, hex::encode(GENESIS_HASH));
+    let signed =
+        SignedHead { organization, sequence, hash, iat, first_sequence: 0, first_iat: iat };
+    store_signature(db, vault, &signed).await
 }
 
 /// Signs the ends of all chains that have grown since they were signed. Returns how many.
@@ -80,80 +84,111 @@ pub(super) async fn begin<C: ConnectionTrait>(
 /// The database's own. A chain that is broken is reported in the log and not signed.
 pub async fn sign_heads(store: &Store, vault: &Vault, now: DateTime<Utc>) -> Result<usize, DbErr> {
     let text = "SELECT h.organization_id, s.seq, s.signature FROM ledger_head h \
-        LEFT JOIN signed_head s ON s.organization_id = h.organization_id WHERE s.seq IS NULL OR h.seq > s.seq";
-    let grown = Kept::find_by_statement(Statement::from_string(store.backend(), text)).all(&store.read).await?;
+        LEFT JOIN signed_head s ON s.organization_id = h.organization_id WHERE s.seq IS NULL \
+        OR h.seq > s.seq";
+    let grown = StoredSignature::find_by_statement(Statement::from_string(store.backend(), text))
+        .all(&store.read)
+        .await?;
     let mut signed = 0;
     for kept in grown {
         match sign_head(store, vault, now, &kept).await {
             Ok(()) => signed += 1,
-            Err(Fault::Broken(what)) => {
-                tracing::error!(organization = %kept.organization_id, "the ledger is broken and not signed: {what}");
+            Err(ChainFault::Broken(what)) => {
+                tracing::error!(organization = %kept.organization_id, "the ledger is broken and \
+                    not signed: {what}");
             }
-            Err(Fault::Database(error)) => return Err(error),
+            Err(ChainFault::Database(error)) => return Err(error),
         }
     }
     Ok(signed)
 }
 
-async fn sign_head(store: &Store, vault: &Vault, now: DateTime<Utc>, kept: &Kept) -> Result<(), Fault> {
+async fn sign_head(
+    store: &Store,
+    vault: &Vault,
+    now: DateTime<Utc>,
+    kept: &StoredSignature,
+) -> Result<(), ChainFault> {
     let (organization, iat) = (kept.organization_id, now.timestamp());
-    let signed = match kept.open(vault).map_err(Fault::Broken)? {
+    let signed = match kept.open(vault).map_err(ChainFault::Broken)? {
         Some(before) => {
             let mut walk = match before.sequence {
-                0 => Walk::behind(store, organization, 0, GENESIS.to_vec()),
+                0 => ChainWalk::from_row(store, organization, 0, GENESIS_HASH.to_vec()),
                 sequence => {
-                    let hash = hash_at(store, organization, sequence).await?.filter(|hash| hex(hash) == before.hash);
-                    let hash = hash.ok_or_else(|| Fault::Broken(another_chain(&before)))?;
-                    Walk::behind(store, organization, sequence, hash)
+                    let hash = hash_at(store, organization, sequence)
+                        .await?
+                        .filter(|hash| hex::encode(hash) == before.hash);
+                    let hash = hash.ok_or_else(|| ChainFault::Broken(another_chain(&before)))?;
+                    ChainWalk::from_row(store, organization, sequence, hash)
                 }
             };
-            while !walk.next().await?.is_empty() {}
-            SignedHead { sequence: walk.seq, hash: hex(&walk.hash), iat, ..before }
+            while !walk.next_rows().await?.is_empty() {}
+            SignedHead { sequence: walk.seq, hash: hex::encode(&walk.hash), iat, ..before }
         }
-        None if begun_signed(store, organization).await? => return Err(Fault::Broken(MISSING.into())),
+        None if begun_signed(store, organization).await? => {
+            return Err(ChainFault::Broken(SIGNATURE_MISSING.into()));
+        }
         None => {
-            let (sequence, hash) = head(&store.read, organization).await?;
-            let hash = hex(&hash);
-            SignedHead { organization, sequence, hash, iat, first_sequence: sequence, first_iat: iat }
+            let (sequence, hash) = read_head(&store.read, organization).await?;
+            let hash = hex::encode(&hash);
+            SignedHead {
+                organization,
+                sequence,
+                hash,
+                iat,
+                first_sequence: sequence,
+                first_iat: iat,
+            }
         }
     };
-    Ok(keep(&store.write, vault, &signed).await?)
+    Ok(store_signature(&store.write, vault, &signed).await?)
 }
 
-const MISSING: &str = "the signature over the chain's head is missing";
+const SIGNATURE_MISSING: &str = "the signature over the chain's head is missing";
 
 fn another_chain(signed: &SignedHead) -> String {
     format!("the chain is not the one whose head was signed at sequence {}", signed.sequence)
 }
 
-/// Whether the chain began when ends of chains were signed already: then it was signed from its beginning.
-async fn begun_signed(store: &Store, organization: Uuid) -> Result<bool, Fault> {
-    let mut walk = Walk::behind(store, organization, 0, GENESIS.to_vec());
-    Ok(walk.next().await?.first().is_some_and(|first| first.names_actor))
+/// Whether the chain began when ends of chains were signed already: then it was signed from its
+/// beginning.
+async fn begun_signed(store: &Store, organization: Uuid) -> Result<bool, ChainFault> {
+    let mut walk = ChainWalk::from_row(store, organization, 0, GENESIS_HASH.to_vec());
+    Ok(walk.next_rows().await?.first().is_some_and(|first| first.names_actor))
 }
 
 /// Keeps a signature, unless one of a later end is kept.
-async fn keep<C: ConnectionTrait>(db: &C, vault: &Vault, signed: &SignedHead) -> Result<(), DbErr> {
+async fn store_signature<C: ConnectionTrait>(
+    db: &C,
+    vault: &Vault,
+    signed: &SignedHead,
+) -> Result<(), DbErr> {
     let at = DateTime::from_timestamp(signed.iat, 0).unwrap_or_default();
-    let signature = signature::sign(vault, at, TYPE, signed).map_err(DbErr::Custom)?;
+    let signature =
+        signature::sign_statement(vault, at, SIGNED_HEAD_TYPE, signed).map_err(DbErr::Custom)?;
     let text = "INSERT INTO signed_head (organization_id, seq, signature) VALUES ($1, $2, $3) \
-        ON CONFLICT (organization_id) DO UPDATE SET seq = excluded.seq, signature = excluded.signature \
+        ON CONFLICT (organization_id) DO UPDATE \
+        SET seq = excluded.seq, signature = excluded.signature \
         WHERE signed_head.seq < excluded.seq";
     let values = [signed.organization.into(), signed.sequence.into(), signature.into()];
     db.execute_raw(Statement::from_sql_and_values(db.get_database_backend(), text, values)).await?;
     Ok(())
 }
 
-/// [`verify`], and whether the chain is the one whose head was signed.
+/// [`verify_chain`], and whether the chain is the one whose head was signed.
 ///
 /// # Errors
 /// The database's own.
-pub async fn examine(store: &Store, vault: &Vault, organization: Uuid) -> Result<Examined, DbErr> {
+pub async fn examine_chain(
+    store: &Store,
+    vault: &Vault,
+    organization: Uuid,
+) -> Result<ExaminedChain, DbErr> {
     let text = "SELECT organization_id, seq, signature FROM signed_head WHERE organization_id = $1";
     let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into()]);
     // Before the walk: what is signed meanwhile may lie beyond its end.
-    let kept = Kept::find_by_statement(statement).one(&store.read).await?;
-    let mut verdict = verify(store, organization).await?;
+    let kept = StoredSignature::find_by_statement(statement).one(&store.read).await?;
+    let mut verdict = verify_chain(store, organization).await?;
     let signed = match kept.map_or(Ok(None), |kept| kept.open(vault)) {
         Ok(signed) => signed,
         Err(why) => {
@@ -162,7 +197,7 @@ pub async fn examine(store: &Store, vault: &Vault, organization: Uuid) -> Result
         }
     };
     let fault = match &signed {
-        None if verdict.begun_signed => Some(MISSING.to_owned()),
+        None if verdict.begun_signed => Some(SIGNATURE_MISSING.to_owned()),
         None => None,
         Some(signed) if signed.sequence > verdict.sealed => Some(format!(
             "the chain ends at sequence {}, but was signed up to {}: its end was cut off",
@@ -170,9 +205,10 @@ pub async fn examine(store: &Store, vault: &Vault, organization: Uuid) -> Result
         )),
         Some(signed) => {
             let hash = hash_at(store, organization, signed.sequence).await?;
-            (hash.map(|hash| hex(&hash)).as_ref() != Some(&signed.hash)).then(|| another_chain(signed))
+            (hash.map(|hash| hex::encode(&hash)).as_ref() != Some(&signed.hash))
+                .then(|| another_chain(signed))
         }
     };
     verdict.broken = verdict.broken.or(fault);
-    Ok(Examined { verdict, signed })
+    Ok(ExaminedChain { verdict, signed })
 }

@@ -1,4 +1,5 @@
-//! The walk along a chain: every digest and hash recomputed, every emptied row accounted for.
+//! Verification of a chain: every digest and hash is recomputed, and every emptied row must have a
+//! recorded erasure.
 
 use std::collections::HashMap;
 
@@ -7,15 +8,18 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, FromQueryResult, Statement};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{EACH, EventKind, GENESIS, head, payload_digest, row_hash, row_hash_without_actor_name};
-use crate::store::Store;
+use super::{
+    EventKind, GENESIS_HASH, LEDGER_ROWS_BY_PLACE, payload_digest, read_head, row_hash,
+    row_hash_without_actor_name,
+};
+use crate::db::Store;
 
 /// Rows read at once.
-const PAGE: u64 = 1_000;
+const ROWS_PER_PAGE: u64 = 1_000;
 
 /// What a walk along one organization's chain found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ChainVerdict {
     pub organization: Uuid,
     /// Rows in the chain.
     pub sealed: i64,
@@ -23,37 +27,37 @@ pub struct Verdict {
     pub unsealed: u64,
     /// Rows whose values an erasure emptied, each covered by an erasure later in the chain.
     pub erased: u64,
-    /// Emptied rows of which nothing tells any more that the name of who made the change is as it was written: they
+    /// Emptied rows for which the recorded name of the actor cannot be verified any more: they
     /// joined the chain before 2026-11-28.
     pub unattributed: u64,
     /// Whether the first row belongs to the time since ends of chains are signed.
     pub begun_signed: bool,
-    /// The first thing that is wrong, if anything is.
+    /// The first error, if there is one.
     pub broken: Option<String>,
 }
 
 /// Why a walk ended before the end of the chain.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum ChainFault {
     Broken(String),
     Database(DbErr),
 }
 
-impl From<DbErr> for Fault {
+impl From<DbErr> for ChainFault {
     fn from(error: DbErr) -> Self {
         Self::Database(error)
     }
 }
 
 /// A row that follows from the one before it.
-pub(super) struct Linked {
+pub(super) struct LinkedRow {
     pub row: event::Model,
     /// Whether its hash covers the name of who made the change.
     pub names_actor: bool,
 }
 
 /// A place in a chain from which it is walked on.
-pub(super) struct Walk<'a> {
+pub(super) struct ChainWalk<'a> {
     store: &'a Store,
     organization: Uuid,
     /// Whether rows are read with their values.
@@ -62,48 +66,55 @@ pub(super) struct Walk<'a> {
     pub hash: Vec<u8>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ChainWalk<'a> {
     /// From the beginning, with values.
-    pub(super) fn whole(store: &'a Store, organization: Uuid) -> Self {
-        Self { store, organization, values: true, seq: 0, hash: GENESIS.to_vec() }
+    pub(super) fn from_beginning(store: &'a Store, organization: Uuid) -> Self {
+        Self { store, organization, values: true, seq: 0, hash: GENESIS_HASH.to_vec() }
     }
 
     /// From behind the row `seq`, which has this hash, without values.
-    pub(super) fn behind(store: &'a Store, organization: Uuid, seq: i64, hash: Vec<u8>) -> Self {
+    pub(super) fn from_row(store: &'a Store, organization: Uuid, seq: i64, hash: Vec<u8>) -> Self {
         Self { store, organization, values: false, seq, hash }
     }
 
     /// The next rows; none at the end of the chain.
     ///
     /// # Errors
-    /// [`Fault::Broken`] when the chain does not go on from here to its recorded head.
-    pub(super) async fn next(&mut self) -> Result<Vec<Linked>, Fault> {
-        let broken = |what: String| Err(Fault::Broken(what));
+    /// [`ChainFault::Broken`] when the chain does not go on from here to its recorded head.
+    pub(super) async fn next_rows(&mut self) -> Result<Vec<LinkedRow>, ChainFault> {
+        let broken = |what: String| Err(ChainFault::Broken(what));
         // The head before the rows: what is chained meanwhile lies beyond it.
-        let (end, end_hash) = head(&self.store.read, self.organization).await?;
-        let mut rows = self.read().await?.into_iter();
-        // The row that is known is read again: another one at its place would hide between two pages.
+        let (end, end_hash) = read_head(&self.store.read, self.organization).await?;
+        let mut rows = self.read_rows().await?.into_iter();
+        // The last known row is read again: otherwise a row at the same place could be missed
+        // between two pages.
         if self.seq > 0 {
             match rows.next() {
-                Some(row) if row.seq == Some(self.seq) && row.hash.as_ref() == Some(&self.hash) => {}
+                Some(row) if row.seq == Some(self.seq) && row.hash.as_ref() == Some(&self.hash) => {
+                }
                 Some(row) if row.seq == Some(self.seq) => {
-                    return broken(format!("sequence {} is not the row that was there before", self.seq));
+                    return broken(format!(
+                        "sequence {} is not the row that was there before",
+                        self.seq
+                    ));
                 }
                 _ => return broken(format!("sequence {} is missing", self.seq)),
             }
         }
         let mut linked = Vec::new();
         for row in rows {
-            linked.push(self.link(row).map_err(Fault::Broken)?);
+            linked.push(self.check_link(row).map_err(ChainFault::Broken)?);
         }
         if !linked.is_empty() {
             return Ok(linked);
         }
         match self.seq.cmp(&end) {
-            std::cmp::Ordering::Less => broken(format!("the rows after sequence {} are missing", self.seq)),
-            std::cmp::Ordering::Greater => {
-                broken(format!("there are rows behind the recorded head, which is at sequence {end}"))
+            std::cmp::Ordering::Less => {
+                broken(format!("the rows after sequence {} are missing", self.seq))
             }
+            std::cmp::Ordering::Greater => broken(format!(
+                "there are rows behind the recorded head, which is at sequence {end}"
+            )),
             std::cmp::Ordering::Equal if self.hash != end_hash => {
                 broken(format!("the chain's end at sequence {end} differs from the recorded head"))
             }
@@ -111,45 +122,55 @@ impl<'a> Walk<'a> {
         }
     }
 
-    async fn read(&self) -> Result<Vec<event::Model>, DbErr> {
-        // A row below the first place belongs to no chain, and must show.
+    async fn read_rows(&self) -> Result<Vec<event::Model>, DbErr> {
+        // A row before the first place belongs to no chain, and must be found.
         let from = if self.seq == 0 { i64::MIN } else { self.seq };
         let backend = self.store.backend();
-        let values = if self.values { "e.payload, e.salt" } else { "NULL AS payload, NULL AS salt" };
+        let values =
+            if self.values { "e.payload, e.salt" } else { "NULL AS payload, NULL AS salt" };
         let (link, rows) = match backend {
             DbBackend::Postgres => (
                 "l.seq, l.hash",
                 format!(
-                    "FROM (SELECT seq, pos, hash FROM chain WHERE organization_id = $1 AND seq >= $2 ORDER BY seq \
-                     LIMIT {PAGE}) AS l {EACH} ORDER BY l.seq"
+                    "FROM (SELECT seq, pos, hash FROM chain WHERE organization_id = $1 \
+                     AND seq >= $2 ORDER BY seq \
+                     LIMIT {ROWS_PER_PAGE}) AS l {LEDGER_ROWS_BY_PLACE} ORDER BY l.seq"
                 ),
             ),
             _ => (
                 "e.seq, e.hash",
-                format!("FROM event e WHERE e.organization_id = $1 AND e.seq >= $2 ORDER BY e.seq LIMIT {PAGE}"),
+                format!(
+                    "FROM event e WHERE e.organization_id = $1 AND e.seq >= $2 ORDER BY e.seq \
+                     LIMIT {ROWS_PER_PAGE}"
+                ),
             ),
         };
         let text = format!(
-            "SELECT e.pos, e.organization_id, e.id, {link}, e.at, e.requested_at, e.actor_kind, e.actor_id, \
-             e.actor_name, e.action, e.subject_kind, e.subject_id, e.connection_id, e.request_id, e.digest, \
+            "SELECT e.pos, e.organization_id, e.id, {link}, e.at, e.requested_at, e.actor_kind, \
+             e.actor_id, \
+             e.actor_name, e.action, e.subject_kind, e.subject_id, e.connection_id, e.request_id, \
+             e.digest, \
              e.population, {values} {rows}"
         );
-        let statement = Statement::from_sql_and_values(backend, text, [self.organization.into(), from.into()]);
+        let statement =
+            Statement::from_sql_and_values(backend, text, [self.organization.into(), from.into()]);
         event::Model::find_by_statement(statement).all(&self.store.read).await
     }
 
-    fn link(&mut self, row: event::Model) -> Result<Linked, String> {
+    fn check_link(&mut self, row: event::Model) -> Result<LinkedRow, String> {
         let seq = self.seq + 1;
         if row.seq != Some(seq) {
             return Err(format!("sequence {seq} is missing"));
         }
-        let Some(hash) = row.hash.clone() else { return Err(format!("sequence {seq} has no hash")) };
+        let Some(hash) = row.hash.clone() else {
+            return Err(format!("sequence {seq} has no hash"));
+        };
         let names_actor = hash == row_hash(&self.hash, &row, seq);
         if !names_actor && hash != row_hash_without_actor_name(&self.hash, &row, seq) {
             return Err(format!("sequence {seq} does not follow from the one before it"));
         }
         (self.seq, self.hash) = (seq, hash);
-        Ok(Linked { row, names_actor })
+        Ok(LinkedRow { row, names_actor })
     }
 }
 
@@ -157,29 +178,38 @@ impl<'a> Walk<'a> {
 ///
 /// # Errors
 /// The database's own.
-pub async fn verify(store: &Store, organization: Uuid) -> Result<Verdict, DbErr> {
-    let mut verdict =
-        Verdict { organization, sealed: 0, unsealed: 0, erased: 0, unattributed: 0, begun_signed: false, broken: None };
-    match walk(store, &mut verdict).await {
+pub async fn verify_chain(store: &Store, organization: Uuid) -> Result<ChainVerdict, DbErr> {
+    let mut verdict = ChainVerdict {
+        organization,
+        sealed: 0,
+        unsealed: 0,
+        erased: 0,
+        unattributed: 0,
+        begun_signed: false,
+        broken: None,
+    };
+    match walk_chain(store, &mut verdict).await {
         Ok(()) => {}
-        Err(Fault::Broken(what)) => verdict.broken = Some(what),
-        Err(Fault::Database(error)) => return Err(error),
+        Err(ChainFault::Broken(what)) => verdict.broken = Some(what),
+        Err(ChainFault::Database(error)) => return Err(error),
     }
     Ok(verdict)
 }
 
-async fn walk(store: &Store, verdict: &mut Verdict) -> Result<(), Fault> {
-    let mut walk = Walk::whole(store, verdict.organization);
+async fn walk_chain(store: &Store, verdict: &mut ChainVerdict) -> Result<(), ChainFault> {
+    let mut walk = ChainWalk::from_beginning(store, verdict.organization);
     // Rows without values, by what they are about: the first of them, and how many.
     let mut emptied: HashMap<Uuid, (i64, u64)> = HashMap::new();
     loop {
-        let rows = walk.next().await?;
+        let rows = walk.next_rows().await?;
         if rows.is_empty() {
             break;
         }
-        for Linked { row, names_actor } in rows {
+        for LinkedRow { row, names_actor } in rows {
             let seq = row.seq.unwrap_or_default();
-            check_values(&row).map_err(|what| Fault::Broken(format!("the values of sequence {seq} {what}")))?;
+            check_values(&row).map_err(|what| {
+                ChainFault::Broken(format!("the values of sequence {seq} {what}"))
+            })?;
             verdict.sealed = seq;
             verdict.begun_signed |= seq == 1 && names_actor;
             for erased in erased_by(&row) {
@@ -192,24 +222,29 @@ async fn walk(store: &Store, verdict: &mut Verdict) -> Result<(), Fault> {
         }
     }
     if verdict.sealed == 0 {
-        return Err(Fault::Broken("the chain is empty, but an organization begins with an event".into()));
+        return Err(ChainFault::Broken(
+            "the chain is empty, but an organization begins with an event".into(),
+        ));
     }
     if let Some((seq, _)) = emptied.values().min() {
-        return Err(Fault::Broken(format!(
-            "the values of sequence {seq} were emptied, and no later erasure in the chain accounts for it"
+        return Err(ChainFault::Broken(format!(
+            "the values of sequence {seq} were emptied, and no later erasure in the chain \
+             accounts for it"
         )));
     }
-    let [unsealed, strange] = outside(store, verdict.organization).await?;
+    let [unsealed, strange] = count_rows_outside(store, verdict.organization).await?;
     verdict.unsealed = unsealed;
     if strange > 0 {
-        return Err(Fault::Broken(format!("{strange} rows stand outside the chain")));
+        return Err(ChainFault::Broken(format!("{strange} rows stand outside the chain")));
     }
     Ok(())
 }
 
 fn check_values(row: &event::Model) -> Result<(), &'static str> {
     match (&row.payload, &row.salt) {
-        (Some(payload), Some(salt)) if payload_digest(salt, &row.actor_name, payload) != row.digest => {
+        (Some(payload), Some(salt))
+            if payload_digest(salt, &row.actor_name, payload) != row.digest =>
+        {
             Err("were altered")
         }
         (Some(_), None) | (None, Some(_)) => Err("are half lost"),
@@ -222,7 +257,8 @@ fn erased_by(row: &event::Model) -> Vec<Uuid> {
     match EventKind::parse(&row.action) {
         Some(EventKind::UserPurged) => vec![row.subject_id],
         Some(EventKind::UsersDeletedAll) => {
-            let payload: Option<Value> = row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            let payload: Option<Value> =
+                row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
             let ids = payload.as_ref().and_then(|payload| payload["before"]["ids"].as_array());
             ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()).collect()
         }
@@ -230,16 +266,21 @@ fn erased_by(row: &event::Model) -> Vec<Uuid> {
     }
 }
 
-/// How many rows are not chained yet, and how many stand neither in the chain nor on the list of those that will be.
-async fn outside(store: &Store, organization: Uuid) -> Result<[u64; 2], DbErr> {
+/// How many rows are not chained yet, and how many stand neither in the chain nor on the list of
+/// those that will be.
+async fn count_rows_outside(store: &Store, organization: Uuid) -> Result<[u64; 2], DbErr> {
     // SQLite chains a row as it is written.
     let text = match store.backend() {
         DbBackend::Postgres => {
-            "SELECT count(u.pos) AS unsealed, count(*) - count(u.pos) AS strange FROM event_sealed e \
+            "SELECT count(u.pos) AS unsealed, count(*) - count(u.pos) AS strange \
+             FROM event_sealed e \
              LEFT JOIN unsealed u ON u.organization_id = e.organization_id AND u.pos = e.pos \
              WHERE e.organization_id = $1 AND e.seq IS NULL"
         }
-        _ => "SELECT 0 AS unsealed, count(*) AS strange FROM event e WHERE e.organization_id = $1 AND e.seq IS NULL",
+        _ => {
+            "SELECT 0 AS unsealed, count(*) AS strange FROM event e WHERE e.organization_id = $1 \
+             AND e.seq IS NULL"
+        }
     };
     let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into()]);
     let Some(row) = store.read.query_one_raw(statement).await? else { return Ok([0, 0]) };

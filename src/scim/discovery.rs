@@ -1,4 +1,4 @@
-//! What the server says about itself (RFC 7644 section 4).
+//! The discovery endpoints (RFC 7644 section 4).
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
@@ -6,25 +6,26 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::query::complete;
+use super::query::complete_list_response;
 use super::schema;
-use super::wire::{Caller, Failure, answer};
 use crate::domain::connection;
-use crate::error::{Error, Rule};
+use crate::error::{Error, Noun, Rule};
+use crate::scim::http::{ScimCaller, ScimFailure, json_response};
 
-type Answer = Result<Response, Failure>;
+type HandlerResult = Result<Response, ScimFailure>;
 
-/// RFC 7644 section 4: a request for discovery that names a filter, whatever it says, is refused with 403. Taken by every
-/// handler here, behind the caller.
-pub struct Unfiltered;
+/// RFC 7644 section 4: a request for discovery with any `filter` is refused with 403. Every handler
+/// here takes this after the caller.
+pub struct UnfilteredRequest;
 
-impl<S: Send + Sync> FromRequestParts<S> for Unfiltered {
-    type Rejection = Failure;
+impl<S: Send + Sync> FromRequestParts<S> for UnfilteredRequest {
+    type Rejection = ScimFailure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Error::broken(Rule::Value, "query", "a parameter is malformed"))?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ScimFailure> {
+        let Query(pairs) =
+            Query::<Vec<(String, String)>>::from_request_parts(parts, state)
+                .await
+                .map_err(|_| Error::broken(Rule::Value, "query", "a parameter is malformed"))?;
         if pairs.iter().any(|(name, _)| name.eq_ignore_ascii_case("filter")) {
             return Err(Error::Forbidden("this endpoint cannot be filtered".into()).into());
         }
@@ -32,38 +33,61 @@ impl<S: Send + Sync> FromRequestParts<S> for Unfiltered {
     }
 }
 
-pub async fn service_provider_config(Caller { cx, base_url, .. }: Caller, _: Unfiltered) -> Answer {
-    let announce = connection::own(&cx).await?.announces_cursor_paging;
-    Ok(answer(StatusCode::OK, schema::service_provider_config(&base_url, announce).to_string()))
+pub async fn handle_service_provider_config(
+    ScimCaller { cx, base_url, .. }: ScimCaller,
+    _: UnfilteredRequest,
+) -> HandlerResult {
+    let announce = connection::get_calling_connection(&cx).await?.announces_cursor_paging;
+    Ok(json_response(
+        StatusCode::OK,
+        schema::render_service_provider_config(&base_url, announce).to_string(),
+    ))
 }
 
-pub async fn resource_types(Caller { base_url, types, .. }: Caller, _: Unfiltered) -> Answer {
-    all(&schema::resource_types(&types, &base_url))
+pub async fn handle_list_resource_types(
+    ScimCaller { base_url, types, .. }: ScimCaller,
+    _: UnfilteredRequest,
+) -> HandlerResult {
+    respond_with_list(&schema::render_resource_types(&types, &base_url))
 }
 
-pub async fn resource_type(
-    Caller { base_url, types, .. }: Caller,
-    _: Unfiltered,
+pub async fn handle_get_resource_type(
+    ScimCaller { base_url, types, .. }: ScimCaller,
+    _: UnfilteredRequest,
     path: Path<(String, String)>,
-) -> Answer {
+) -> HandlerResult {
     let Path((_, name)) = path;
-    one(schema::resource_types(&types, &base_url).into_iter().find(|ty| ty["id"] == name.as_str()), "the resource type")
+    respond_with_resource(
+        schema::render_resource_types(&types, &base_url)
+            .into_iter()
+            .find(|ty| ty["id"] == name.as_str()),
+        Noun::ResourceType,
+    )
 }
 
-pub async fn schemas(Caller { base_url, types, .. }: Caller, _: Unfiltered) -> Answer {
-    all(&schema::schemas(&types, &base_url))
+pub async fn handle_list_schemas(
+    ScimCaller { base_url, types, .. }: ScimCaller,
+    _: UnfilteredRequest,
+) -> HandlerResult {
+    respond_with_list(&schema::render_schemas(&types, &base_url))
 }
 
-pub async fn schema(Caller { base_url, types, .. }: Caller, _: Unfiltered, path: Path<(String, String)>) -> Answer {
+pub async fn handle_get_schema(
+    ScimCaller { base_url, types, .. }: ScimCaller,
+    _: UnfilteredRequest,
+    path: Path<(String, String)>,
+) -> HandlerResult {
     let Path((_, urn)) = path;
-    one(schema::schema(&types, &base_url, &urn), "the schema")
+    respond_with_resource(schema::find_schema(&types, &base_url, &urn), Noun::Schema)
 }
 
-fn all(resources: &[Value]) -> Answer {
+fn respond_with_list(resources: &[Value]) -> HandlerResult {
     let texts: Vec<String> = resources.iter().map(Value::to_string).collect();
-    Ok(answer(StatusCode::OK, complete(&texts)))
+    Ok(json_response(StatusCode::OK, complete_list_response(&texts)))
 }
 
-fn one(found: Option<Value>, what: &'static str) -> Answer {
-    found.map(|value| answer(StatusCode::OK, value.to_string())).ok_or_else(|| Error::not_found(what).into())
+fn respond_with_resource(found: Option<Value>, noun: Noun) -> HandlerResult {
+    found
+        .map(|value| json_response(StatusCode::OK, value.to_string()))
+        .ok_or_else(|| Error::not_found(noun).into())
 }

@@ -8,210 +8,273 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::body::read_group;
-use super::query::Wanted;
-use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
-use super::{meaning, patch as patching, reads, wire};
+use super::body::read_group_body;
+use super::query::ListParams;
+use crate::buffers::last_reads::Kind;
 use crate::context::Cx;
-use crate::domain::document;
-use crate::domain::document::{MemberChange, Projection};
-use crate::domain::group::{self, Group, GroupEdit, Member};
-use crate::domain::list::{Found, Query};
-use crate::error::{Error, Result};
-use crate::reads::Kind;
+use crate::domain::directory::group;
+use crate::domain::directory::group::{Group, GroupEdit, NamedMember};
+use crate::domain::paging::{FoundPage, ListQuery};
+use crate::error::{Error, Noun, Result};
+use crate::identity::document;
+use crate::identity::document::{MemberChange, Projection};
+use crate::scim::http::{
+    Preconditions, ScimBody, ScimCaller, ScimFailure, etag, format_date, json_response, parse_id,
+    resource_response,
+};
+use crate::scim::observe::classify;
+use crate::scim::{http, patch as patching, reads};
 
-type Answer = Result<Response, Failure>;
+type HandlerResult = Result<Response, ScimFailure>;
 
-/// Up to this many members a PATCH is answered with the group; above, one change would echo them all.
-const SMALL: u64 = 100;
+/// A PATCH is answered with the group if it has at most this many members. The answer for a larger
+/// group would repeat all members for one change.
+const MAX_ANSWERED_MEMBERS: u64 = 100;
 
 /// RFC 7644 section 3.3.
-pub async fn create(caller: Caller, wanted: Wanted, request: Request) -> Answer {
-    let body = read_group(&caller, request).await?;
-    let group = created(&caller, body).await?;
+pub async fn handle_create_group(
+    caller: ScimCaller,
+    wanted: ListParams,
+    request: Request,
+) -> HandlerResult {
+    let body = read_group_body(&caller, request).await?;
+    let group = create_group(&caller, body).await?;
     if !group::sees_groups(&caller.cx) {
-        return Ok(unread(&caller, StatusCode::CREATED, &group));
+        return Ok(empty_group_response(&caller, StatusCode::CREATED, &group));
     }
-    single(&caller, StatusCode::CREATED, &group, &wanted.projection).await
+    group_response(&caller, StatusCode::CREATED, &group, &wanted.projection).await
 }
 
-fn unread(caller: &Caller, status: StatusCode, group: &Group) -> Response {
-    wire::unread(status, group.version, &location(group.id, "Groups", &caller.base_url))
+fn empty_group_response(caller: &ScimCaller, status: StatusCode, group: &Group) -> Response {
+    http::empty_response(
+        status,
+        group.version,
+        &resource_location(group.id, "Groups", &caller.base_url),
+    )
 }
 
-/// The group that a POST makes, alone or in a Bulk.
-pub async fn created(caller: &Caller, body: Map<String, Value>) -> Result<Group> {
-    let members = document::members(&caller.types.group, &body)?.unwrap_or_default();
-    group::create(&caller.cx, body, members).await
+/// Carries out a POST, alone or in a Bulk request, and returns the group.
+pub async fn create_group(caller: &ScimCaller, body: Map<String, Value>) -> Result<Group> {
+    let members = document::listed_member_ids(&caller.types.group, &body)?.unwrap_or_default();
+    group::create_group(&caller.cx, body, members).await
 }
 
 /// RFC 7644 section 3.4.1.
-pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, headers: HeaderMap) -> Answer {
-    let group = group::get(&caller.cx, group_id(&path.1)?).await?;
-    if Preconditions::of(&headers).not_modified(group.version) {
+pub async fn handle_get_group(
+    caller: ScimCaller,
+    path: Path<(String, String)>,
+    wanted: ListParams,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let group = group::get_group(&caller.cx, parse_group_id(&path.1)?).await?;
+    if Preconditions::from_headers(&headers).is_not_modified(group.version) {
         return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(group.version))]).into_response());
     }
-    let answer = single(&caller, StatusCode::OK, &group, &wanted.projection).await?;
-    reads::one(&caller, Kind::Group, &wanted, group.id, group.version);
+    let answer = group_response(&caller, StatusCode::OK, &group, &wanted.projection).await?;
+    reads::remember_resource(&caller, Kind::Group, &wanted, group.id, group.version);
     Ok(answer)
 }
 
 /// RFC 7644 section 3.4.2.
-pub async fn list(caller: Caller, wanted: Wanted) -> Answer {
-    page(&caller, &wanted).await
+pub async fn handle_list_groups(caller: ScimCaller, wanted: ListParams) -> HandlerResult {
+    respond_with_page(&caller, &wanted).await
 }
 
 /// RFC 7644 section 3.4.3.
-pub async fn search(caller: Caller, Body(body): Body) -> Answer {
-    page(&caller, &Wanted::of_body(&body)?).await
+pub async fn handle_search_groups(caller: ScimCaller, ScimBody(body): ScimBody) -> HandlerResult {
+    respond_with_page(&caller, &ListParams::from_body(&body)?).await
 }
 
-/// RFC 7644 section 3.5.1. A body without `members` says nothing about them; only an explicit list, empty or
-/// not, replaces them. The same for `externalId`.
-pub async fn replace(
-    caller: Caller,
+/// RFC 7644 section 3.5.1. A body without `members` does not change them; only an explicit list,
+/// empty or not, replaces them. A body without `externalId` does not change it either.
+pub async fn handle_replace_group(
+    caller: ScimCaller,
     path: Path<(String, String)>,
-    wanted: Wanted,
+    wanted: ListParams,
     headers: HeaderMap,
     request: Request,
-) -> Answer {
-    let body = read_group(&caller, request).await?;
-    let group = replaced(&caller, &path.1, &Preconditions::of(&headers), body).await?;
+) -> HandlerResult {
+    let body = read_group_body(&caller, request).await?;
+    let group =
+        replace_group(&caller, &path.1, &Preconditions::from_headers(&headers), body).await?;
     if !group::sees_groups(&caller.cx) {
-        return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
+        return Ok(empty_group_response(&caller, StatusCode::NO_CONTENT, &group));
     }
-    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+    group_response(&caller, StatusCode::OK, &group, &wanted.projection).await
 }
 
-/// The group after a PUT, alone or in a Bulk.
-pub async fn replaced(
-    caller: &Caller,
+/// Carries out a PUT, alone or in a Bulk request, and returns the group.
+pub async fn replace_group(
+    caller: &ScimCaller,
     id: &str,
     preconditions: &Preconditions,
     body: Map<String, Value>,
 ) -> Result<Group> {
-    let members = document::members(&caller.types.group, &body)?.map(MemberChange::Replace);
-    let document = document::normalize(&caller.types.group, body)?;
-    group::change(&caller.cx, group_id(id)?, |group| {
-        preconditions.check(group.version)?;
+    let members =
+        document::listed_member_ids(&caller.types.group, &body)?.map(MemberChange::Replace);
+    let document = document::normalize_document(&caller.types.group, body)?;
+    group::change_group(&caller.cx, parse_group_id(id)?, |group| {
+        preconditions.check_version(group.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &group.external_id) {
             document.insert("externalId".into(), known.clone().into());
         }
         let members = members.iter().cloned().collect();
-        Ok(GroupEdit { attributes: Some(document), members, of_version: preconditions.any() })
+        Ok(GroupEdit { attributes: Some(document), members, of_version: preconditions.has_any() })
     })
     .await
 }
 
-/// RFC 7644 section 3.5.2: all operations or none. The answer is the group where the client named attributes
-/// (which the RFC demands) or the group is small, and otherwise no content, which the RFC allows.
-pub async fn patch(
-    caller: Caller,
+/// RFC 7644 section 3.5.2: all operations are applied or none. The answer is the group if the
+/// client named attributes (the RFC demands it) or if the group is small. Otherwise it has no
+/// content, which the RFC allows.
+pub async fn handle_patch_group(
+    caller: ScimCaller,
     path: Path<(String, String)>,
-    wanted: Wanted,
+    wanted: ListParams,
     headers: HeaderMap,
     request: Request,
-) -> Answer {
-    let body = read_group(&caller, request).await?;
-    let group = patched(&caller, &path.1, &Preconditions::of(&headers), body).await?;
+) -> HandlerResult {
+    let body = read_group_body(&caller, request).await?;
+    let group = patch_group(&caller, &path.1, &Preconditions::from_headers(&headers), body).await?;
     if !group::sees_groups(&caller.cx) {
-        return Ok(unread(&caller, StatusCode::NO_CONTENT, &group));
+        return Ok(empty_group_response(&caller, StatusCode::NO_CONTENT, &group));
     }
-    if !wanted.projected && !group::has_at_most(&caller.cx, group.id, SMALL).await? {
+    if !wanted.projected
+        && !group::has_at_most_users(&caller.cx, group.id, MAX_ANSWERED_MEMBERS).await?
+    {
         return Ok((StatusCode::NO_CONTENT, [("etag", etag(group.version))]).into_response());
     }
-    single(&caller, StatusCode::OK, &group, &wanted.projection).await
+    group_response(&caller, StatusCode::OK, &group, &wanted.projection).await
 }
 
-/// The group after a PATCH, alone or in a Bulk.
-pub async fn patched(
-    caller: &Caller,
+/// Carries out a PATCH, alone or in a Bulk request, and returns the group.
+pub async fn patch_group(
+    caller: &ScimCaller,
     id: &str,
     preconditions: &Preconditions,
     body: Map<String, Value>,
 ) -> Result<Group> {
-    let operations = patching::parse(&Value::Object(body))?;
-    group::change(&caller.cx, group_id(id)?, |group| {
-        preconditions.check(group.version)?;
+    let operations = patching::parse_operations(&Value::Object(body))?;
+    group::change_group(&caller.cx, parse_group_id(id)?, |group| {
+        preconditions.check_version(group.version)?;
         let known = group.attributes()?;
         let patch = patching::apply_group(&operations, &caller.types.group, &known)?;
         let attributes = (patch.document != known).then_some(patch.document);
-        Ok(GroupEdit { attributes, members: patch.members, of_version: preconditions.any() })
+        Ok(GroupEdit { attributes, members: patch.members, of_version: preconditions.has_any() })
     })
     .await
 }
 
 /// RFC 7644 section 3.6.
-pub async fn delete(caller: Caller, path: Path<(String, String)>, headers: HeaderMap) -> Answer {
-    deleted(&caller.cx, &path.1, &Preconditions::of(&headers)).await?;
+pub async fn handle_delete_group(
+    caller: ScimCaller,
+    path: Path<(String, String)>,
+    headers: HeaderMap,
+) -> HandlerResult {
+    delete_group(&caller.cx, &path.1, &Preconditions::from_headers(&headers)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// A DELETE, alone or in a Bulk.
-pub async fn deleted(cx: &Cx, id: &str, preconditions: &Preconditions) -> Result<()> {
-    group::delete(cx, group_id(id)?, |group| preconditions.check(group.version)).await
+/// Carries out a DELETE, alone or in a Bulk request.
+pub async fn delete_group(cx: &Cx, id: &str, preconditions: &Preconditions) -> Result<()> {
+    group::delete_group(cx, parse_group_id(id)?, |group| preconditions.check_version(group.version))
+        .await
 }
 
-fn group_id(text: &str) -> Result<Uuid> {
-    id(text, "the group")
+fn parse_group_id(text: &str) -> Result<Uuid> {
+    parse_id(text, Noun::Group)
 }
 
-async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
-    caller.note.departs(wanted.quirks(&caller.types.group));
-    caller.note.means(meaning::of_search("Groups", wanted));
-    let found = found(caller, wanted, &wanted.query).await?;
-    reads::page(caller, Kind::Group, wanted, &found);
-    Ok(answer(StatusCode::OK, wanted.envelope(&found)))
+async fn respond_with_page(caller: &ScimCaller, wanted: &ListParams) -> HandlerResult {
+    caller.note.add_quirks(wanted.filter_quirks(&caller.types.group));
+    caller.note.set_meaning(classify::classify_search("Groups", wanted));
+    let found = find_groups(caller, wanted, &wanted.query).await?;
+    reads::remember_page(caller, Kind::Group, wanted, &found);
+    Ok(json_response(StatusCode::OK, wanted.list_response(&found)))
 }
 
-/// A page of groups as text.
-pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Found<String>> {
-    let found = group::search(&caller.cx, query).await?;
+/// Finds a page of groups, each as JSON text.
+pub async fn find_groups(
+    caller: &ScimCaller,
+    wanted: &ListParams,
+    query: &ListQuery,
+) -> Result<FoundPage<String>> {
+    let found = group::search_groups(&caller.cx, query).await?;
     let ids: Vec<Uuid> = found.rows.iter().map(|group| group.id).collect();
-    let members = members(&caller.cx, &ids, &wanted.projection).await?;
-    reads::few(caller, Kind::Group, wanted, found.rows.iter().map(|group| (group.id, group.version)));
+    let members = read_members(&caller.cx, &ids, &wanted.projection).await?;
+    reads::remember_results(
+        caller,
+        Kind::Group,
+        wanted,
+        found.rows.iter().map(|group| (group.id, group.version)),
+    );
     let render = |group: &Group| {
         let members = members.get(&group.id).map_or(&[][..], Vec::as_slice);
-        render(caller, group, members, &wanted.projection)
+        render_group(caller, group, members, &wanted.projection)
     };
     found.map(render)
 }
 
-async fn single(caller: &Caller, status: StatusCode, group: &Group, projection: &Projection) -> Answer {
-    let members = members(&caller.cx, &[group.id], projection).await?.remove(&group.id).unwrap_or_default();
-    let body = render(caller, group, &members, projection)?;
-    Ok(resource(status, body, group.version, &location(group.id, "Groups", &caller.base_url)))
+async fn group_response(
+    caller: &ScimCaller,
+    status: StatusCode,
+    group: &Group,
+    projection: &Projection,
+) -> HandlerResult {
+    let members = read_members(&caller.cx, &[group.id], projection)
+        .await?
+        .remove(&group.id)
+        .unwrap_or_default();
+    let body = render_group(caller, group, &members, projection)?;
+    Ok(resource_response(
+        status,
+        body,
+        group.version,
+        &resource_location(group.id, "Groups", &caller.base_url),
+    ))
 }
 
-/// Memberships are read only where the client wants them.
-async fn members(cx: &Cx, ids: &[Uuid], projection: &Projection) -> Result<HashMap<Uuid, Vec<Member>>> {
-    if ids.is_empty() || !projection.wants("members") {
+/// Reads the members of groups, but only if the client wants them.
+async fn read_members(
+    cx: &Cx,
+    ids: &[Uuid],
+    projection: &Projection,
+) -> Result<HashMap<Uuid, Vec<NamedMember>>> {
+    if ids.is_empty() || !projection.includes_attribute("members") {
         return Ok(HashMap::new());
     }
-    group::members_of(cx, ids, names_members(projection)).await
+    group::find_members_of_groups(cx, ids, wants_member_names(projection)).await
 }
 
-/// A member's name is returned only to whoever asks for it by name.
-fn names_members(projection: &Projection) -> bool {
+/// A member's display name is returned only to a client that names attributes.
+fn wants_member_names(projection: &Projection) -> bool {
     !projection.only.is_empty()
 }
 
-fn location(id: Uuid, endpoint: &str, base_url: &str) -> String {
+fn resource_location(id: Uuid, endpoint: &str, base_url: &str) -> String {
     format!("{base_url}/{endpoint}/{id}")
 }
 
-/// The resource as text: the stored document with what the server adds to it.
-fn render(caller: &Caller, group: &Group, members: &[Member], projection: &Projection) -> Result<String> {
+/// The resource as JSON text: the stored document and the attributes that the server adds.
+fn render_group(
+    caller: &ScimCaller,
+    group: &Group,
+    members: &[NamedMember],
+    projection: &Projection,
+) -> Result<String> {
     let base_url = &caller.base_url;
     let mut added = Map::new();
     added.insert("id".into(), group.id.to_string().into());
     if !members.is_empty() {
-        let named = names_members(projection);
+        let named = wants_member_names(projection);
         let members = members.iter().map(|member| {
-            let (ty, endpoint) = if member.is_group { ("Group", "Groups") } else { ("User", "Users") };
-            let mut element =
-                json!({ "value": member.id, "$ref": location(member.id, endpoint, base_url), "type": ty });
+            let (ty, endpoint) =
+                if member.is_group { ("Group", "Groups") } else { ("User", "Users") };
+            let mut element = json!({
+                "value": member.id, "$ref": resource_location(member.id, endpoint, base_url),
+                "type": ty,
+            });
             if let Some(display) = member.display.as_ref().filter(|_| named) {
                 element["display"] = display.as_str().into();
             }
@@ -220,10 +283,11 @@ fn render(caller: &Caller, group: &Group, members: &[Member], projection: &Proje
         added.insert("members".into(), members.collect());
     }
     let meta = json!({
-        "resourceType": "Group", "created": date(group.created_at), "lastModified": date(group.updated_at),
-        "location": location(group.id, "Groups", base_url), "version": etag(group.version),
+        "resourceType": "Group", "created": format_date(group.created_at),
+        "lastModified": format_date(group.updated_at),
+        "location": resource_location(group.id, "Groups", base_url), "version": etag(group.version),
     });
     added.insert("meta".into(), meta);
-    wire::compose(&group.document, added, &caller.types.group, projection)
+    http::compose_resource(&group.document, added, &caller.types.group, projection)
         .map_err(|error| Error::Internal(error.to_string()))
 }

@@ -1,4 +1,5 @@
-//! What every SCIM request and answer has in common: the caller, the body, media types, errors, versions.
+//! The parts that all SCIM requests and answers share: the caller, the body, media types, errors,
+//! versions.
 
 use std::sync::Arc;
 
@@ -12,124 +13,143 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::body;
-use super::log::Note;
-use super::quirk::{self, Quirk, Quirks};
-use crate::context::{App, Cx};
-use crate::domain::document::Projection;
-use crate::domain::extension::{Types, types};
-use crate::domain::schema::ResourceType;
-use crate::domain::{key, organization, token};
-use crate::error::{Error, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
-use crate::requests::Refusal;
+use crate::buffers::request_counts::Refusal;
+use crate::context::{App, CallerIds, Cx};
+use crate::domain::access::api_key;
+use crate::domain::connection::scim_token;
+use crate::domain::directory::schema_extension::{ResourceTypes, resource_types};
+use crate::domain::tenant::organization;
+use crate::error::{Error, Noun, RefusalReason, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::identity::document::Projection;
+use crate::identity::schema::ResourceType;
+use crate::scim::observe::quirk;
+use crate::scim::observe::quirk::{Quirk, Quirks};
+use crate::scim::observe::request_record::ScimRequestRecord;
 
 /// Largest body of a single request, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-const MEDIA_TYPE: &str = "application/scim+json";
-const JSON: &str = "application/json";
-const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
+const SCIM_MEDIA_TYPE: &str = "application/scim+json";
+const JSON_MEDIA_TYPE: &str = "application/json";
+const ERROR_URN: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 
-/// An authenticated caller: taken by every handler, first.
-pub struct Caller {
+/// An authenticated caller. Every handler takes it as its first argument.
+pub struct ScimCaller {
     pub cx: Cx,
     /// The tenant's base URL, without a final slash.
     pub base_url: String,
-    /// What users and groups look like in this tenant.
-    pub types: Arc<Types>,
-    /// What the request log will tell of this request.
-    pub note: Note,
+    /// The resource types of this tenant.
+    pub types: Arc<ResourceTypes>,
+    /// The record of this request for the request log.
+    pub note: ScimRequestRecord,
 }
 
-/// Work of rolecall's own that comes through this door: a write of a connection that is tried again. It is put into a
-/// request by [`super::replay`], and never by what arrives over the network.
+/// Marks a retry of a connection's write by this server itself. Only [`super::replay_write`] puts
+/// it into a request; a request from the network never has it.
 #[derive(Debug, Clone)]
-pub struct Replay {
+pub struct ScimReplay {
     pub cx: Cx,
     pub slug: String,
 }
 
-impl FromRequestParts<Arc<App>> for Caller {
-    type Rejection = Failure;
+impl FromRequestParts<Arc<App>> for ScimCaller {
+    type Rejection = ScimFailure;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
-        let note = Note::of(&parts.extensions);
-        if let Some(Replay { cx, slug }) = parts.extensions.remove::<Replay>() {
-            let types = types(&cx).await?;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ScimFailure> {
+        let note = ScimRequestRecord::from_extensions(&parts.extensions);
+        if let Some(ScimReplay { cx, slug }) = parts.extensions.remove::<ScimReplay>() {
+            let types = resource_types(&cx).await?;
             return Ok(Self { base_url: organization::base_url(app, &slug), cx, types, note });
         }
-        let secret = bearer(&parts.headers).ok_or(Error::Unauthenticated(
+        let secret = bearer_token(&parts.headers).ok_or(Error::Unauthenticated(
             "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
         ))?;
-        if secret.starts_with(key::PREFIX) {
-            return Err(API_KEY.into());
+        if secret.starts_with(api_key::API_KEY_PREFIX) {
+            return Err(API_KEY_REFUSED.into());
         }
-        let slug = slug(parts)?;
+        let slug = tenant_slug(parts)?;
         let from = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
         let from = from.map(|peer| peer.0.ip().to_string());
-        let request_id = parts.extensions.get().map_or_else(|| request_id(&parts.headers), |RequestId(id)| *id);
-        let presented = token::present(app, secret).await?;
-        note.presented(presented.organization(), presented.connection());
-        let cx = presented.admit(app, &slug, from, request_id)?;
-        note.admitted(&cx);
-        if readable(&parts.headers).is_none() {
+        let request_id =
+            parts.extensions.get().map_or_else(|| request_id(&parts.headers), |RequestId(id)| *id);
+        let presented = scim_token::find_presented_token(app, secret).await?;
+        let (organization, connection) = (presented.organization_id(), presented.connection_id());
+        note.set_connection(organization, connection);
+        if let Some(ids) = parts.extensions.get::<CallerIds>() {
+            ids.note_caller(organization, Some(connection));
+        }
+        let cx = presented.admit_request(app, &slug, from, request_id)?;
+        note.set_caller(&cx);
+        if accepted_media_type(&parts.headers).is_none() {
             let why = "this server answers application/scim+json";
-            return Err(Failure::plain(StatusCode::NOT_ACCEPTABLE, why));
+            return Err(ScimFailure::from_status(StatusCode::NOT_ACCEPTABLE, why));
         }
         let base_url = organization::base_url(app, &slug);
-        let types = types(&cx).await?;
-        note.reads(&types);
+        let types = resource_types(&cx).await?;
+        note.set_types(&types);
         Ok(Self { cx, base_url, types, note })
     }
 }
 
-/// What a client with an API key is told.
-const API_KEY: Error = Error::Unauthenticated(
-    "this is an API key (rck_), which opens the management API; send a token (rcs_) of the connection here",
+/// The answer to a client that sends an API key.
+const API_KEY_REFUSED: Error = Error::Unauthenticated(
+    "this is an API key (rck_), which is for the management API; send a token (rcs_) of the \
+     connection here",
 );
 
-/// The credential of RFC 6750; the scheme in any case.
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The bearer token of RFC 6750; the scheme may be in upper or lower case.
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, secret) = value.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
 }
 
-/// The tenant in `/scim/v2/{slug}`: read off the path, since fallbacks have no parameters of their own.
-fn slug(parts: &Parts) -> Result<String> {
-    let uri = parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |original| &original.0);
+/// The tenant in `/scim/v2/{slug}`. It is read from the path because fallback handlers have no path
+/// parameters.
+fn tenant_slug(parts: &Parts) -> Result<String> {
+    let uri = parts
+        .extensions
+        .get::<axum::extract::OriginalUri>()
+        .map_or(&parts.uri, |original| &original.0);
     let rest = uri.path().split_once("/scim/v2/").map(|(_, rest)| rest);
     rest.and_then(|rest| rest.split('/').next())
         .map(Into::into)
-        .ok_or_else(|| Error::not_found("the SCIM tenant in this URL"))
+        .ok_or_else(|| Error::not_found(Noun::ScimTenant))
 }
 
-/// The id under which this request is written to the ledger and the log: the caller's, if it is a UUID.
+/// The id of this request in the ledger and the log: the client's `X-Request-Id` if it is a UUID,
+/// or else a new one.
 pub fn request_id(headers: &HeaderMap) -> Uuid {
-    let given = headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    let given =
+        headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
     given.unwrap_or_else(Uuid::now_v7)
 }
 
-/// What answers are called so that the client reads them: SCIM's own type (RFC 7644 section 3.1) wherever it will do,
-/// and JSON to a client that speaks of nothing else.
-fn readable(headers: &HeaderMap) -> Option<&'static str> {
-    let Some(accept) = headers.get(header::ACCEPT) else { return Some(MEDIA_TYPE) };
+/// The media type of the answer: SCIM's own type (RFC 7644 section 3.1) if the client accepts it,
+/// or else plain JSON. `None` if the client accepts neither.
+fn accepted_media_type(headers: &HeaderMap) -> Option<&'static str> {
+    let Some(accept) = headers.get(header::ACCEPT) else { return Some(SCIM_MEDIA_TYPE) };
     let accept = accept.to_str().unwrap_or("*/*");
     let reads = |range: &str| {
-        accept.split(',').filter_map(|it| it.split(';').next()).any(|it| it.trim().eq_ignore_ascii_case(range))
+        accept
+            .split(',')
+            .filter_map(|it| it.split(';').next())
+            .any(|it| it.trim().eq_ignore_ascii_case(range))
     };
-    match ["*/*", "application/*", MEDIA_TYPE].into_iter().any(reads) {
-        true => Some(MEDIA_TYPE),
-        false => reads(JSON).then_some(JSON),
+    if ["*/*", "application/*", SCIM_MEDIA_TYPE].into_iter().any(reads) {
+        Some(SCIM_MEDIA_TYPE)
+    } else {
+        reads(JSON_MEDIA_TYPE).then_some(JSON_MEDIA_TYPE)
     }
 }
 
-/// The id of a request; the ledger, the request log and the answer name the same.
+/// The id of a request: the same in the ledger, the request log and the answer.
 #[derive(Debug, Clone, Copy)]
 struct RequestId(Uuid);
 
-/// Around every SCIM request: whatever its status, the answer says under which id the request was recorded.
-pub async fn name_request(mut request: Request, next: Next) -> Response {
+/// Runs around every SCIM request: adds the id of the request to the answer, whatever the status.
+pub async fn set_request_id(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     request.extensions_mut().insert(RequestId(id));
     let mut response = next.run(request).await;
@@ -139,39 +159,48 @@ pub async fn name_request(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// Around every SCIM request: names the answer by the type that the client reads.
-pub async fn name_media_type(request: Request, next: Next) -> Response {
-    let readable = readable(request.headers());
+/// Runs around every SCIM request: sets the media type that the client accepts.
+pub async fn set_media_type(request: Request, next: Next) -> Response {
+    let readable = accepted_media_type(request.headers());
     let mut response = next.run(request).await;
-    if let (Some(name), Some(named)) = (readable, response.headers_mut().get_mut(header::CONTENT_TYPE)) {
+    if let (Some(name), Some(named)) =
+        (readable, response.headers_mut().get_mut(header::CONTENT_TYPE))
+    {
         *named = HeaderValue::from_static(name);
     }
     response
 }
 
-/// A JSON object as the request's body; taken last.
-pub struct Body(pub Map<String, Value>);
+/// A JSON object as the request's body. A handler takes it as its last argument.
+pub struct ScimBody(pub Map<String, Value>);
 
-impl FromRequest<Arc<App>> for Body {
-    type Rejection = Failure;
+impl FromRequest<Arc<App>> for ScimBody {
+    type Rejection = ScimFailure;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Failure> {
-        let (note, headers) = (Note::of(request.extensions()), quirk::of_headers(request.headers()));
-        let bytes = payload(request, app, MAX_BODY).await?;
-        note.sent(&bytes, None);
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ScimFailure> {
+        let (note, headers) = (
+            ScimRequestRecord::from_extensions(request.extensions()),
+            quirk::header_quirks(request.headers()),
+        );
+        let bytes = read_payload(request, app, MAX_BODY).await?;
+        note.set_received_body(&bytes, None);
         let object = parse_object(&bytes)?;
-        note.body(headers, &object);
+        note.record_body(headers, &object);
         Ok(Self(object))
     }
 }
 
-/// The JSON object that a body holds.
+/// Parses a body that must be a JSON object.
 ///
 /// # Errors
-/// [`Rule::Syntax`] for anything else.
+/// [`Rule::Syntax`] for any other body.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>> {
-    // Only a group may be larger than this, and only by its members.
-    let parsed = if bytes.len() > MAX_BODY { body::parse_thinned(bytes) } else { serde_json::from_slice(bytes) };
+    // Only a group can have a larger body, and only because of its members.
+    let parsed = if bytes.len() > MAX_BODY {
+        body::parse_thinned(bytes)
+    } else {
+        serde_json::from_slice(bytes)
+    };
     match parsed {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(Error::broken(Rule::Syntax, "body", "must be a JSON object")),
@@ -179,51 +208,64 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>> {
     }
 }
 
-/// The body as it came, without a byte order mark. `max` is what the route's limit is, for the refusal to say.
-pub async fn payload(request: Request, app: &Arc<App>, max: usize) -> Result<Bytes, Failure> {
+/// Reads the body, without a byte order mark. `max` is the route's limit in bytes, which the error
+/// text names.
+pub async fn read_payload(
+    request: Request,
+    app: &Arc<App>,
+    max: usize,
+) -> Result<Bytes, ScimFailure> {
     check_media_type(request.headers())?;
-    let note = Note::of(request.extensions());
-    let bytes = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(max),
-        status => Failure::plain(status, "the body could not be read"),
-    })?;
-    Ok(without_mark(bytes, &note))
+    let note = ScimRequestRecord::from_extensions(request.extensions());
+    let bytes =
+        Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(max),
+            status => ScimFailure::from_status(status, "the body could not be read"),
+        })?;
+    Ok(strip_byte_order_mark(bytes, &note))
 }
 
 /// The refusal of a body above `max` bytes.
-pub fn too_large(max: usize) -> Failure {
-    Failure::too_large(format!("a request here may have at most {max} bytes"))
+pub fn too_large(max: usize) -> ScimFailure {
+    ScimFailure::too_large(format!("a request here may have at most {max} bytes"))
 }
 
-/// RFC 8259 section 8.1 lets a parser ignore a byte order mark.
-pub fn without_mark(bytes: Bytes, note: &Note) -> Bytes {
+/// Removes a byte order mark; RFC 8259 section 8.1 lets a parser ignore it.
+pub fn strip_byte_order_mark(bytes: Bytes, note: &ScimRequestRecord) -> Bytes {
     let marked = bytes.starts_with(BYTE_ORDER_MARK);
-    note.departs(Quirks::one_if(Quirk::ByteOrderMark, marked));
+    note.add_quirks(Quirks::only_if(Quirk::ByteOrderMark, marked));
     if marked { bytes.slice(BYTE_ORDER_MARK.len()..) } else { bytes }
 }
 
-/// Refuses a body that says that it is no JSON.
-pub fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
+/// Refuses a body whose media type is not JSON.
+pub fn check_media_type(headers: &HeaderMap) -> Result<(), ScimFailure> {
     if let Some(given) = headers.get(header::CONTENT_TYPE) {
-        let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let essence =
+            given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         // Okta and others send plain JSON (RFC 7644 section 3.1 asks for the SCIM type).
-        if ![MEDIA_TYPE, JSON].iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+        if ![SCIM_MEDIA_TYPE, JSON_MEDIA_TYPE]
+            .iter()
+            .any(|known| essence.eq_ignore_ascii_case(known))
+        {
             let why = "send application/scim+json or application/json";
-            return Err(Failure::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+            return Err(ScimFailure::from_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }
     }
     Ok(())
 }
 
-/// What is said of text that cannot be parsed.
+/// The error for text that is not JSON.
 pub fn not_json(field: &'static str, error: &serde_json::Error) -> Error {
     let why = format!("is not JSON: line {}, column {}", error.line(), error.column());
     Error::broken(Rule::Syntax, field, why)
 }
 
-/// The id in a path. What could not be one of our ids names nothing.
-pub fn id(text: &str, noun: &'static str) -> Result<Uuid> {
-    Uuid::try_parse(text).ok().filter(|id| id.to_string() == text).ok_or_else(|| Error::not_found(noun))
+/// Parses the id in a path. Text that is not an id of this server is answered as not found.
+pub fn parse_id(text: &str, noun: Noun) -> Result<Uuid> {
+    Uuid::try_parse(text)
+        .ok()
+        .filter(|id| id.to_string() == text)
+        .ok_or_else(|| Error::not_found(noun))
 }
 
 /// The preconditions of RFC 7644 section 3.14.
@@ -234,37 +276,40 @@ pub struct Preconditions {
 }
 
 impl Preconditions {
-    pub fn of(headers: &HeaderMap) -> Self {
-        // What is no text names no version, and is no reason to drop the precondition.
-        let text = |name: HeaderName| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        // A header that is not text names no version, but the precondition must not be dropped.
+        let text = |name: HeaderName| {
+            Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned())
+        };
         Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
     }
 
-    /// RFC 7644 section 3.7: the version of an operation stands for If-Match.
+    /// RFC 7644 section 3.7: the version of a Bulk operation has the effect of If-Match.
     pub fn on_version(version: Option<String>) -> Self {
         Self { if_match: version, if_none_match: None }
     }
 
-    /// Whether there are any.
-    pub fn any(&self) -> bool {
+    /// Whether the request has a precondition.
+    pub fn has_any(&self) -> bool {
         self.if_match.is_some() || self.if_none_match.is_some()
     }
 
-    /// Whether a change of `version` may go ahead (RFC 9110 section 13.1.1); judged under the row's lock.
-    pub fn check(&self, version: i64) -> Result<()> {
-        let matches = self.if_match.as_deref().is_none_or(|tags| lists(tags, version));
-        let unseen = self.if_none_match.as_deref().is_none_or(|tags| !lists(tags, version));
+    /// Checks whether a change of `version` is allowed (RFC 9110 section 13.1.1). To be called
+    /// under the row's lock.
+    pub fn check_version(&self, version: i64) -> Result<()> {
+        let matches = self.if_match.as_deref().is_none_or(|tags| lists_version(tags, version));
+        let unseen = self.if_none_match.as_deref().is_none_or(|tags| !lists_version(tags, version));
         if matches && unseen { Ok(()) } else { Err(Error::Stale { version }) }
     }
 
     /// Whether the client already has `version` (RFC 9110 section 13.1.2).
-    pub fn not_modified(&self, version: i64) -> bool {
-        self.if_none_match.as_deref().is_some_and(|tags| lists(tags, version))
+    pub fn is_not_modified(&self, version: i64) -> bool {
+        self.if_none_match.as_deref().is_some_and(|tags| lists_version(tags, version))
     }
 }
 
-/// Whether a list of entity tags names `version`; weak and strong spellings are the same to us.
-fn lists(tags: &str, version: i64) -> bool {
+/// Whether a list of entity tags names `version`; weak and strong tags count as equal.
+fn lists_version(tags: &str, version: i64) -> bool {
     tags.split(',').map(str::trim).any(|tag| {
         let opaque = tag.strip_prefix("W/").unwrap_or(tag);
         tag == "*" || opaque == format!("\"{version}\"")
@@ -277,18 +322,24 @@ pub fn etag(version: i64) -> String {
 }
 
 /// A date as SCIM writes it: UTC, to the microsecond, so that it can be compared with again.
-pub fn date(at: DateTime<Utc>) -> String {
+pub fn format_date(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// An answer that is already JSON text.
-pub fn answer(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], body).into_response()
+pub fn json_response(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static(SCIM_MEDIA_TYPE))], body)
+        .into_response()
 }
 
-/// A single resource with its version and place.
-pub fn resource(status: StatusCode, body: String, version: i64, location: &str) -> Response {
-    let mut response = answer(status, body);
+/// The answer with a single resource, its version and its location.
+pub fn resource_response(
+    status: StatusCode,
+    body: String,
+    version: i64,
+    location: &str,
+) -> Response {
+    let mut response = json_response(status, body);
     for (name, value) in [(header::ETAG, etag(version)), (header::LOCATION, location.to_owned())] {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(name, value);
@@ -297,51 +348,55 @@ pub fn resource(status: StatusCode, body: String, version: i64, location: &str) 
     response
 }
 
-/// The answer to a write by a token that may not read the resource: its place and its version, and no body.
-pub fn unread(status: StatusCode, version: i64, location: &str) -> Response {
-    let mut response = resource(status, String::new(), version, location);
+/// The answer to a write by a token that may not read the resource: its location and its version,
+/// and no body.
+pub fn empty_response(status: StatusCode, version: i64, location: &str) -> Response {
+    let mut response = resource_response(status, String::new(), version, location);
     response.headers_mut().remove(header::CONTENT_TYPE);
     response
 }
 
-/// A refusal on its way out.
+/// An error as a SCIM client receives it.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct ScimFailure {
     pub status: StatusCode,
-    /// The same in codes, for the request log.
+    /// The same error as codes, for the request log.
     pub refusal: Refusal,
     pub detail: String,
     /// Seconds to wait before the same request may succeed.
     retry_after: Option<u64>,
 }
 
-impl Failure {
-    /// A refusal by HTTP's own rules, which has no scimType.
-    pub fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
+impl ScimFailure {
+    /// An error by the rules of HTTP, which has no scimType.
+    pub fn from_status(status: StatusCode, detail: impl Into<String>) -> Self {
         let reason = match status {
-            StatusCode::METHOD_NOT_ALLOWED => "METHOD_NOT_ALLOWED",
-            StatusCode::NOT_ACCEPTABLE => "NOT_ACCEPTABLE",
-            StatusCode::PAYLOAD_TOO_LARGE => "TOO_LARGE",
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => "MEDIA_TYPE",
-            StatusCode::CONFLICT => "CONFLICT",
-            StatusCode::INTERNAL_SERVER_ERROR => "INTERNAL",
-            _ => "UNREADABLE",
+            StatusCode::METHOD_NOT_ALLOWED => RefusalReason::MethodNotAllowed,
+            StatusCode::NOT_ACCEPTABLE => RefusalReason::NotAcceptable,
+            StatusCode::PAYLOAD_TOO_LARGE => RefusalReason::TooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => RefusalReason::MediaType,
+            StatusCode::CONFLICT => RefusalReason::Conflict,
+            StatusCode::INTERNAL_SERVER_ERROR => RefusalReason::Internal,
+            _ => RefusalReason::Unreadable,
         };
         let refusal = Refusal { reason, scim_type: None, field: None };
         Self { status, refusal, detail: detail.into(), retry_after: None }
     }
 
     pub fn method_not_allowed() -> Self {
-        Self::plain(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
+        Self::from_status(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method")
     }
 
     pub fn too_large(detail: impl Into<String>) -> Self {
-        Self::plain(StatusCode::PAYLOAD_TOO_LARGE, detail)
+        Self::from_status(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
     /// RFC 7644 section 3.12.
-    pub fn body(&self) -> Value {
-        let mut body = json!({ "schemas": [ERROR], "status": self.status.as_u16().to_string(), "detail": self.detail });
+    pub fn error_body(&self) -> Value {
+        let mut body = json!({
+            "schemas": [ERROR_URN], "status": self.status.as_u16().to_string(),
+            "detail": self.detail,
+        });
         if let Some(scim_type) = self.refusal.scim_type {
             body["scimType"] = scim_type.into();
         }
@@ -349,7 +404,7 @@ impl Failure {
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for ScimFailure {
     /// RFC 7644 section 3.12.
     fn from(error: Error) -> Self {
         let status = match &error {
@@ -362,13 +417,14 @@ impl From<Error> for Failure {
             Error::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Error::Busy(_) | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Unavailable(text) => {
-                tracing::warn!(error = %text, "a SCIM request met a database that cannot be used");
+                tracing::warn!(error = %text, "a SCIM request failed because the database cannot \
+                    be used");
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Error::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Internal(text) => {
                 tracing::error!(error = %text, "a SCIM request failed");
-                return Self::plain(
+                return Self::from_status(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "something went wrong here; the server's log names this request's X-Request-Id",
                 );
@@ -378,7 +434,9 @@ impl From<Error> for Failure {
         let retry_after = match error {
             Error::Limited { seconds } => Some(seconds),
             Error::Busy(_) => Some(1),
-            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => {
+                Some(UNAVAILABLE_RETRY_AFTER_SECONDS)
+            }
             _ => None,
         };
         let refusal = Refusal { reason, scim_type, field };
@@ -386,9 +444,9 @@ impl From<Error> for Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ScimFailure {
     fn into_response(self) -> Response {
-        let mut response = answer(self.status, self.body().to_string());
+        let mut response = json_response(self.status, self.error_body().to_string());
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = "Bearer realm=\"SCIM\", error=\"invalid_token\"";
@@ -402,15 +460,16 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A resource as text: the stored document and what the server adds to it. Without a projection the document
-/// is moved as bytes and never looked into.
-pub fn compose(
+/// A resource as JSON text: the stored document and the attributes that the server adds. Without a
+/// projection the document is copied as bytes and not parsed.
+pub fn compose_resource(
     document: &str,
     added: Map<String, Value>,
     ty: &ResourceType,
     projection: &Projection,
 ) -> serde_json::Result<String> {
-    let everything = projection.only.is_empty() && projection.except.is_empty() && ty.returns_all_it_stores();
+    let everything =
+        projection.only.is_empty() && projection.except.is_empty() && ty.returns_all_it_stores();
     match document.strip_suffix('}') {
         Some(open) if everything && open.len() > 1 => {
             let added = serde_json::to_string(&added)?;
@@ -419,7 +478,7 @@ pub fn compose(
         _ => {
             let mut whole: Map<String, Value> = serde_json::from_str(document)?;
             whole.extend(added);
-            projection.apply(ty, &mut whole);
+            projection.apply_to(ty, &mut whole);
             serde_json::to_string(&whole)
         }
     }

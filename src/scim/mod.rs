@@ -1,8 +1,8 @@
-//! The SCIM door (RFC 7643, RFC 7644): identity providers write users and groups here.
+//! The SCIM interface (RFC 7643, RFC 7644): identity providers write users and groups here.
 //!
-//! This wing translates and decides nothing: a request becomes a call into `domain`, an answer becomes SCIM
-//! JSON. Every handler takes a [`wire::Caller`], so nothing runs before the credential was judged. What must
-//! never enter: a database query, a rule about access.
+//! This module translates and decides nothing: a request becomes a call into `domain`, and its
+//! result becomes SCIM JSON. Every handler takes a [`ScimCaller`], so no handler runs before the
+//! credential is checked. What must never enter: a database query, a rule about access.
 
 mod body;
 #[cfg(test)]
@@ -10,19 +10,16 @@ mod broken_tests;
 mod bulk;
 pub mod cursor;
 mod discovery;
-mod fault;
-pub mod filter;
+pub mod filter_syntax;
 mod groups;
-mod log;
-mod meaning;
+mod http;
+pub mod observe;
 pub mod patch;
 mod query;
-mod quirk;
 mod reads;
 mod root;
 pub mod schema;
 mod users;
-mod wire;
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,123 +35,149 @@ use axum::routing::{get, post};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::context::{App, Cx, within};
-use crate::domain::extension::types;
-use crate::domain::failure::Payload;
-use crate::error::{Error, Result};
-use crate::requests::Refusal;
-use wire::{Caller, Failure, Replay};
+use crate::buffers::request_counts::Refusal;
+use crate::context::{App, Cx, run_within};
+use crate::domain::directory::schema_extension::resource_types;
+use crate::domain::review::RetryPayload;
+use crate::error::{Error, Noun, RefusalReason, Result};
+use http::{ScimCaller, ScimFailure, ScimReplay};
 
-/// How long a request may take in all …
+/// The time limit of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// … and one with a body of more than 1 MiB.
+/// The time limit of a write whose body has more than 1 MiB or an unknown length.
 const LARGE_REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Everything below `/scim/v2/{slug}`.
-pub fn router(app: Arc<App>) -> Router {
+/// The routes below `/scim/v2/{slug}`.
+pub fn build_router(app: Arc<App>) -> Router {
     let tenant = Router::new()
-        .route("/", get(root::list))
-        .route("/.search", post(root::search))
-        .route("/Users", get(users::list).post(users::create))
-        .route("/Users/.search", post(users::search))
-        .route("/Users/{id}", get(users::get).put(users::replace).patch(users::patch).delete(users::delete))
-        .route("/Groups", get(groups::list).post(groups::create))
-        .route("/Groups/.search", post(groups::search))
-        .route("/Groups/{id}", get(groups::get).put(groups::replace).patch(groups::patch).delete(groups::delete))
-        .route("/ServiceProviderConfig", get(discovery::service_provider_config))
-        .route("/ResourceTypes", get(discovery::resource_types))
-        .route("/ResourceTypes/{name}", get(discovery::resource_type))
-        .route("/Schemas", get(discovery::schemas))
-        .route("/Schemas/{urn}", get(discovery::schema))
+        .route("/", get(root::handle_list_resources))
+        .route("/.search", post(root::handle_search_resources))
+        .route("/Users", get(users::handle_list_users).post(users::handle_create_user))
+        .route("/Users/.search", post(users::handle_search_users))
+        .route(
+            "/Users/{id}",
+            get(users::handle_get_user)
+                .put(users::handle_replace_user)
+                .patch(users::handle_patch_user)
+                .delete(users::handle_delete_user),
+        )
+        .route("/Groups", get(groups::handle_list_groups).post(groups::handle_create_group))
+        .route("/Groups/.search", post(groups::handle_search_groups))
+        .route(
+            "/Groups/{id}",
+            get(groups::handle_get_group)
+                .put(groups::handle_replace_group)
+                .patch(groups::handle_patch_group)
+                .delete(groups::handle_delete_group),
+        )
+        .route("/ServiceProviderConfig", get(discovery::handle_service_provider_config))
+        .route("/ResourceTypes", get(discovery::handle_list_resource_types))
+        .route("/ResourceTypes/{name}", get(discovery::handle_get_resource_type))
+        .route("/Schemas", get(discovery::handle_list_schemas))
+        .route("/Schemas/{urn}", get(discovery::handle_get_schema))
         .route("/Me", axum::routing::any(not_offered))
-        .route("/Bulk", post(bulk::run).layer(DefaultBodyLimit::max(bulk::MAX_PAYLOAD)))
-        .fallback(nowhere)
+        .route(
+            "/Bulk",
+            post(bulk::handle_bulk).layer(DefaultBodyLimit::max(bulk::MAX_PAYLOAD_BYTES)),
+        )
+        .fallback(not_found)
         .method_not_allowed_fallback(wrong_method);
-    listened_to(tenant, app)
+    with_observability(tenant, app)
 }
 
-/// What stands around every handler: whatever becomes of a request, also of one that breaks its handler off, is
-/// counted and, if it is work for somebody, put into the review queue.
-fn listened_to(tenant: Router<Arc<App>>, app: Arc<App>) -> Router {
+/// Adds the layers around every handler. They count each request, also one whose handler panics,
+/// and put a failed write that an administrator must look at into the review queue.
+fn with_observability(tenant: Router<Arc<App>>, app: Arc<App>) -> Router {
     Router::new()
         .nest("/scim/v2/{slug}", tenant)
         .layer(middleware::from_fn(limit_time))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| broken_off()))
-        .layer(middleware::from_fn_with_state(app.clone(), log::listen))
-        .layer(middleware::from_fn(wire::name_media_type))
-        .layer(middleware::from_fn(wire::name_request))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| handler_panicked()))
+        .layer(middleware::from_fn_with_state(app.clone(), observe::request_record::record_request))
+        .layer(middleware::from_fn(http::set_media_type))
+        .layer(middleware::from_fn(http::set_request_id))
         .with_state(app)
 }
 
-/// Ends a request that takes too long, and answers after what it had begun in the database was undone.
+/// Ends a request that takes too long. The answer is sent after its open transaction was undone.
 async fn limit_time(mut request: Request, next: middleware::Next) -> Response {
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let is_large = length.is_none_or(|length: usize| length > wire::MAX_BODY) && request.method() != Method::GET;
+    let length = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_large = length.is_none_or(|length: usize| length > http::MAX_BODY)
+        && request.method() != Method::GET;
     let limit = if is_large { LARGE_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
     let reads = request.method() == Method::GET || request.uri().path().ends_with("/.search");
-    // The same id in the answer, in the ledger and in the log.
-    let request_id = wire::request_id(request.headers());
+    // The answer, the ledger and the log show the same id.
+    let request_id = http::request_id(request.headers());
     if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
         request.headers_mut().insert("x-request-id", value);
     }
-    match within(limit, next.run(request)).await {
+    match run_within(limit, next.run(request)).await {
         Some(response) => response,
         None if reads => {
-            Failure::from(Error::Busy(format!("it took longer than {} s", limit.as_secs()))).into_response()
+            ScimFailure::from(Error::Busy(format!("it took longer than {} s", limit.as_secs())))
+                .into_response()
         }
-        None => Failure::from(Error::OutcomeUnknown { request_id }).into_response(),
+        None => ScimFailure::from(Error::OutcomeUnknown { request_id }).into_response(),
     }
 }
 
-/// The answer of a handler that did not come to its end: a transaction that was open is undone.
-fn broken_off() -> Response {
-    tracing::error!("a SCIM request was broken off by a fault of ours");
-    Failure::plain(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here").into_response()
+/// The answer if a handler panicked. Its open transaction is undone.
+fn handler_panicked() -> Response {
+    tracing::error!("a SCIM handler panicked");
+    ScimFailure::from_status(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here")
+        .into_response()
 }
 
-/// What became of a write that was done again.
+/// The outcome of a write that was retried.
 #[derive(Debug, Clone)]
-pub enum Replayed {
+pub enum ScimReplayOutcome {
     Done,
     Refused(Refusal),
 }
 
-/// Does a write again, as the connection whose `cx` this is: the same code as when it arrives over the network, behind
-/// the credential.
+/// Retries a write as the connection of `cx`. It runs the same code as a write that arrives over
+/// the network, after the check of the credential.
 ///
 /// # Errors
-/// [`Error::Internal`] for a write that is no request.
-pub async fn replay(cx: &Cx, slug: &str, write: &Payload) -> Result<Replayed> {
+/// [`Error::Internal`] if `write` is not a valid request.
+pub async fn replay_write(cx: &Cx, slug: &str, write: &RetryPayload) -> Result<ScimReplayOutcome> {
     let fault = |error: axum::http::Error| Error::Internal(error.to_string());
-    let request = Request::builder().method(write.method.as_str()).uri(format!("/scim/v2/{slug}{}", write.path));
+    let request = Request::builder()
+        .method(write.method.as_str())
+        .uri(format!("/scim/v2/{slug}{}", write.path));
     let request = request.header(header::CONTENT_TYPE, "application/scim+json");
-    let mut request = request.body(write.body.clone().map_or_else(Body::empty, Body::from)).map_err(fault)?;
-    request.extensions_mut().insert(Replay { cx: cx.clone(), slug: slug.to_owned() });
-    let response = match router(cx.app.clone()).oneshot(request).await {
+    let mut request =
+        request.body(write.body.clone().map_or_else(Body::empty, Body::from)).map_err(fault)?;
+    request.extensions_mut().insert(ScimReplay { cx: cx.clone(), slug: slug.to_owned() });
+    let response = match build_router(cx.app.clone()).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
     let status = response.status();
-    // What was to be deleted and is not there is as it should be.
+    // A resource that was to be deleted and does not exist needs no further work.
     if status.is_success() || (write.method == "DELETE" && status == StatusCode::NOT_FOUND) {
-        return Ok(Replayed::Done);
+        return Ok(ScimReplayOutcome::Done);
     }
-    let unknown = Refusal { reason: "INTERNAL", scim_type: None, field: None };
+    let unknown = Refusal { reason: RefusalReason::Internal, scim_type: None, field: None };
     let mut refusal = response.extensions().get::<Refusal>().cloned().unwrap_or(unknown);
-    let types = types(cx).await?;
-    refusal.field = refusal.field.and_then(|field| log::known(Some(&types), field));
-    Ok(Replayed::Refused(refusal))
+    let types = resource_types(cx).await?;
+    refusal.field =
+        refusal.field.and_then(|field| observe::request_record::known_field(Some(&types), field));
+    Ok(ScimReplayOutcome::Refused(refusal))
 }
 
-/// Takes the slashes away that say nothing: clients put `/Users` behind a base URL that somebody pasted with a final
-/// slash. To be called before a request is routed.
-pub async fn without_spare_slashes(mut request: Request) -> Request {
+/// Removes repeated and final slashes: clients append `/Users` to a base URL that an administrator
+/// pasted with a final slash. Must be called before a request is routed.
+pub async fn remove_extra_slashes(mut request: Request) -> Request {
     let uri = request.uri();
     let path = uri.path();
     if !path.contains("/scim/v2/") || !(path.contains("//") || path.ends_with('/')) {
         return request;
     }
-    let mut tidy: String = path.split('/').filter(|part| !part.is_empty()).flat_map(|part| ["/", part]).collect();
+    let mut tidy: String =
+        path.split('/').filter(|part| !part.is_empty()).flat_map(|part| ["/", part]).collect();
     uri.query().iter().for_each(|query| tidy.extend(["?", query]));
     if let Ok(uri) = Uri::try_from(tidy) {
         request.extensions_mut().insert(OriginalUri(uri.clone()));
@@ -163,15 +186,16 @@ pub async fn without_spare_slashes(mut request: Request) -> Request {
     request
 }
 
-/// RFC 7644 section 3.11: `/Me` of a token that stands for no user; section 3.12: an unsupported operation is 501.
-async fn not_offered(_: Caller) -> Result<(), Failure> {
+/// RFC 7644 section 3.11: `/Me` has no meaning for a token that belongs to no user; section 3.12:
+/// an unsupported operation is answered 501.
+async fn not_offered(_: ScimCaller) -> Result<(), ScimFailure> {
     Err(Error::Unsupported("this endpoint is not offered; see ServiceProviderConfig".into()).into())
 }
 
-async fn nowhere(_: Caller) -> Result<(), Failure> {
-    Err(Error::not_found("this endpoint").into())
+async fn not_found(_: ScimCaller) -> Result<(), ScimFailure> {
+    Err(Error::not_found(Noun::Endpoint).into())
 }
 
-async fn wrong_method(_: Caller) -> Result<(), Failure> {
-    Err(Failure::method_not_allowed())
+async fn wrong_method(_: ScimCaller) -> Result<(), ScimFailure> {
+    Err(ScimFailure::method_not_allowed())
 }

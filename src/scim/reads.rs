@@ -1,57 +1,76 @@
-//! What an identity provider has read in full: who does not ask for some attributes, or to be spared some, has seen all
-//! that there is to see.
+//! Remembers which resources an identity provider has read in full. A client that uses neither
+//! `attributes` nor `excludedAttributes` receives the whole resource.
 
 use uuid::Uuid;
 
-use super::query::Wanted;
-use super::wire::Caller;
-use crate::domain::list::{Cursor, Found, From, Place};
-use crate::reads::{Kind, Page, Reader};
+use super::query::ListParams;
+use crate::buffers::last_reads::{Kind, ListPage, ListReader};
+use crate::domain::paging::{CursorPlace, FoundPage, ListCursor, PageStart};
+use crate::scim::http::ScimCaller;
 
-/// Of a list with a filter, so many are remembered one by one.
-const FEW: usize = 20;
+/// The result of a filter is remembered, resource by resource, if it has at most this many.
+const MAX_REMEMBERED_RESULTS: usize = 20;
 
-/// A user or group is answered, as it is in this version.
-pub fn one(caller: &Caller, kind: Kind, wanted: &Wanted, id: Uuid, version: i64) {
-    if let Some(reader) = reader(caller, wanted) {
-        caller.cx.app.reads.note(reader, kind, id, version, caller.cx.requested_at);
+/// Remembers that a user or group was answered in this version.
+pub fn remember_resource(
+    caller: &ScimCaller,
+    kind: Kind,
+    wanted: &ListParams,
+    id: Uuid,
+    version: i64,
+) {
+    if let Some(reader) = full_reader(caller, wanted) {
+        caller.cx.app.reads.note_read(reader, kind, id, version, caller.cx.requested_at);
     }
 }
 
-/// What was looked for is answered: these, in these versions.
-pub fn few(caller: &Caller, kind: Kind, wanted: &Wanted, found: impl ExactSizeIterator<Item = (Uuid, i64)>) {
-    if wanted.query.filter.is_some() && found.len() <= FEW {
-        found.for_each(|(id, version)| one(caller, kind, wanted, id, version));
+/// Remembers that a filter found these resources in these versions.
+pub fn remember_results(
+    caller: &ScimCaller,
+    kind: Kind,
+    wanted: &ListParams,
+    found: impl ExactSizeIterator<Item = (Uuid, i64)>,
+) {
+    if wanted.query.filter.is_some() && found.len() <= MAX_REMEMBERED_RESULTS {
+        found.for_each(|(id, version)| remember_resource(caller, kind, wanted, id, version));
     }
 }
 
-/// A page of a list is answered.
-pub fn page<T>(caller: &Caller, kind: Kind, wanted: &Wanted, found: &Found<T>) {
-    // A list in another order than by age changes its order while it is walked through.
+/// Remembers that a page of a list was answered.
+pub fn remember_page<T>(
+    caller: &ScimCaller,
+    kind: Kind,
+    wanted: &ListParams,
+    found: &FoundPage<T>,
+) {
+    // A list that is not sorted by age can change its order between two pages.
     if wanted.query.filter.is_some() || wanted.query.sort.is_some() || wanted.query.limit == 0 {
         return;
     }
-    let Some(reader) = reader(caller, wanted) else { return };
+    let Some(reader) = full_reader(caller, wanted) else { return };
     let page = match wanted.query.from {
-        From::Index(from) => Page::Index { from, to: from + found.rows.len() as u64, total: found.total },
-        From::Cursor(Cursor { place, .. }) => {
+        PageStart::Index(from) => {
+            ListPage::Index { from, to: from + found.rows.len() as u64, total: found.total }
+        }
+        PageStart::Cursor(ListCursor { place, .. }) => {
             let after = match place {
-                Place::Beginning => None,
-                Place::After(id) => Some(id),
-                Place::Before(_) | Place::Number(_) => return,
+                CursorPlace::Beginning => None,
+                CursorPlace::After(id) => Some(id),
+                CursorPlace::Before(_) | CursorPlace::Number(_) => return,
             };
             let next = match found.next {
-                Some(Cursor { place: Place::After(id), .. }) => Some(id),
+                Some(ListCursor { place: CursorPlace::After(id), .. }) => Some(id),
                 _ => None,
             };
-            Page::Cursor { after, next }
+            ListPage::Cursor { after, next }
         }
     };
-    caller.cx.app.reads.turn(reader, kind, page, caller.cx.requested_at);
+    caller.cx.app.reads.note_list_page(reader, kind, page, caller.cx.requested_at);
 }
 
-/// Who is answered in full.
-fn reader(caller: &Caller, wanted: &Wanted) -> Option<Reader> {
-    let connection = caller.cx.confined_to().filter(|_| !wanted.projected && caller.note.has_body())?;
-    Some(Reader { organization: caller.cx.organization(), connection })
+/// The connection that reads, if the answer holds the whole resources.
+fn full_reader(caller: &ScimCaller, wanted: &ListParams) -> Option<ListReader> {
+    let connection =
+        caller.cx.confined_to().filter(|_| !wanted.projected && caller.note.sends_body())?;
+    Some(ListReader { organization: caller.cx.organization(), connection })
 }

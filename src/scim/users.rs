@@ -6,97 +6,128 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::query::Wanted;
-use super::wire::{Body, Caller, Failure, Preconditions, answer, date, etag, id, resource};
-use super::{meaning, patch as patching, reads, wire};
+use super::query::ListParams;
+use crate::buffers::last_reads::Kind;
 use crate::context::Cx;
-use crate::domain::document;
-use crate::domain::document::Projection;
-use crate::domain::list::{Found, Query};
-use crate::domain::user::{self, GroupOf, Listed, User};
-use crate::error::{Error, Result};
-use crate::reads::Kind;
+use crate::domain::directory::user;
+use crate::domain::directory::user::{GroupOfUser, User, UserWithGroups};
+use crate::domain::paging::{FoundPage, ListQuery};
+use crate::error::{Error, Noun, Result};
+use crate::identity::document;
+use crate::identity::document::Projection;
+use crate::scim::http::{
+    Preconditions, ScimBody, ScimCaller, ScimFailure, etag, format_date, json_response, parse_id,
+    resource_response,
+};
+use crate::scim::observe::classify;
+use crate::scim::{http, patch as patching, reads};
 
-type Answer = Result<Response, Failure>;
+type HandlerResult = Result<Response, ScimFailure>;
 
 /// RFC 7644 section 3.3.
-pub async fn create(caller: Caller, wanted: Wanted, Body(body): Body) -> Answer {
-    let user = user::create(&caller.cx, body).await?;
+pub async fn handle_create_user(
+    caller: ScimCaller,
+    wanted: ListParams,
+    ScimBody(body): ScimBody,
+) -> HandlerResult {
+    let user = user::create_user(&caller.cx, body).await?;
     if !user::sees_users(&caller.cx) {
-        return Ok(wire::unread(StatusCode::CREATED, user.version, &location(&user, &caller.base_url)));
+        return Ok(http::empty_response(
+            StatusCode::CREATED,
+            user.version,
+            &user_location(&user, &caller.base_url),
+        ));
     }
-    // Whoever has just come is in no group; whoever was reactivated may be.
+    // A new account is in no group; a reactivated account may be in some.
     match user.version {
-        1 => shown(&caller, StatusCode::CREATED, &user, &[], &wanted.projection),
+        1 => user_response(&caller, StatusCode::CREATED, &user, &[], &wanted.projection),
         _ => {
-            let groups = match wants_groups(&wanted) {
-                true => user::groups_of(&caller.cx, user.id).await?,
-                false => Vec::new(),
+            let groups = if wants_groups(&wanted) {
+                user::list_groups_of_user(&caller.cx, user.id).await?
+            } else {
+                Vec::new()
             };
-            shown(&caller, StatusCode::CREATED, &user, &groups, &wanted.projection)
+            user_response(&caller, StatusCode::CREATED, &user, &groups, &wanted.projection)
         }
     }
 }
 
 /// RFC 7644 section 3.4.1.
-pub async fn get(caller: Caller, path: Path<(String, String)>, wanted: Wanted, headers: HeaderMap) -> Answer {
-    let Listed { user, groups } = user::listed(&caller.cx, user_id(&path.1)?, wants_groups(&wanted)).await?;
-    if Preconditions::of(&headers).not_modified(user.version) {
+pub async fn handle_get_user(
+    caller: ScimCaller,
+    path: Path<(String, String)>,
+    wanted: ListParams,
+    headers: HeaderMap,
+) -> HandlerResult {
+    let UserWithGroups { user, groups } =
+        user::get_user_with_groups(&caller.cx, parse_user_id(&path.1)?, wants_groups(&wanted))
+            .await?;
+    if Preconditions::from_headers(&headers).is_not_modified(user.version) {
         return Ok((StatusCode::NOT_MODIFIED, [("etag", etag(user.version))]).into_response());
     }
-    let answer = shown(&caller, StatusCode::OK, &user, &groups, &wanted.projection)?;
-    reads::one(&caller, Kind::User, &wanted, user.id, user.version);
+    let answer = user_response(&caller, StatusCode::OK, &user, &groups, &wanted.projection)?;
+    reads::remember_resource(&caller, Kind::User, &wanted, user.id, user.version);
     Ok(answer)
 }
 
-/// The account after a PUT or a PATCH, for a token that may see it.
-fn changed(caller: &Caller, listed: &Listed, projection: &Projection) -> Answer {
-    let Listed { user, groups } = listed;
-    match user::sees_users(&caller.cx) {
-        true => shown(caller, StatusCode::OK, user, groups, projection),
-        false => Ok(wire::unread(StatusCode::NO_CONTENT, user.version, &location(user, &caller.base_url))),
+/// The answer to a PUT or a PATCH: the account, if the token may read it.
+fn changed_user_response(
+    caller: &ScimCaller,
+    listed: &UserWithGroups,
+    projection: &Projection,
+) -> HandlerResult {
+    let UserWithGroups { user, groups } = listed;
+    if user::sees_users(&caller.cx) {
+        user_response(caller, StatusCode::OK, user, groups, projection)
+    } else {
+        Ok(http::empty_response(
+            StatusCode::NO_CONTENT,
+            user.version,
+            &user_location(user, &caller.base_url),
+        ))
     }
 }
 
-fn wants_groups(wanted: &Wanted) -> bool {
-    wanted.projection.wants("groups")
+fn wants_groups(wanted: &ListParams) -> bool {
+    wanted.projection.includes_attribute("groups")
 }
 
 /// RFC 7644 section 3.4.2.
-pub async fn list(caller: Caller, wanted: Wanted) -> Answer {
-    page(&caller, &wanted).await
+pub async fn handle_list_users(caller: ScimCaller, wanted: ListParams) -> HandlerResult {
+    respond_with_page(&caller, &wanted).await
 }
 
 /// RFC 7644 section 3.4.3.
-pub async fn search(caller: Caller, Body(body): Body) -> Answer {
-    page(&caller, &Wanted::of_body(&body)?).await
+pub async fn handle_search_users(caller: ScimCaller, ScimBody(body): ScimBody) -> HandlerResult {
+    respond_with_page(&caller, &ListParams::from_body(&body)?).await
 }
 
-/// RFC 7644 section 3.5.1. What a client does not mention is cleared, but for who the account is to it
-/// (`externalId`) and whether it may be used (`active`): absence is no decision about those.
-pub async fn replace(
-    caller: Caller,
+/// RFC 7644 section 3.5.1. An attribute that the client leaves out is cleared, except `externalId`
+/// and `active`: a client that leaves these out has not decided about them.
+pub async fn handle_replace_user(
+    caller: ScimCaller,
     path: Path<(String, String)>,
-    wanted: Wanted,
+    wanted: ListParams,
     headers: HeaderMap,
-    Body(body): Body,
-) -> Answer {
-    let preconditions = Preconditions::of(&headers);
-    let listed = replaced(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
-    changed(&caller, &listed, &wanted.projection)
+    ScimBody(body): ScimBody,
+) -> HandlerResult {
+    let preconditions = Preconditions::from_headers(&headers);
+    let listed =
+        replace_user(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    changed_user_response(&caller, &listed, &wanted.projection)
 }
 
-/// The account after a PUT, alone or in a Bulk.
-pub async fn replaced(
-    caller: &Caller,
+/// Carries out a PUT, alone or in a Bulk request, and returns the account.
+pub async fn replace_user(
+    caller: &ScimCaller,
     id: &str,
     preconditions: &Preconditions,
     body: Map<String, Value>,
     with_groups: bool,
-) -> Result<Listed> {
-    let document = document::normalize(&caller.types.user, body)?;
-    user::change_listed(&caller.cx, user_id(id)?, with_groups, |user, _| {
-        preconditions.check(user.version)?;
+) -> Result<UserWithGroups> {
+    let document = document::normalize_document(&caller.types.user, body)?;
+    user::change_user_with_groups(&caller.cx, parse_user_id(id)?, with_groups, |user, _| {
+        preconditions.check_version(user.version)?;
         let mut document = document.clone();
         if let (None, Some(known)) = (document::external_id(&document), &user.external_id) {
             document.insert("externalId".into(), known.clone().into());
@@ -107,76 +138,101 @@ pub async fn replaced(
     .await
 }
 
-/// RFC 7644 section 3.5.2: all operations or none.
-pub async fn patch(
-    caller: Caller,
+/// RFC 7644 section 3.5.2: all operations are applied or none.
+pub async fn handle_patch_user(
+    caller: ScimCaller,
     path: Path<(String, String)>,
-    wanted: Wanted,
+    wanted: ListParams,
     headers: HeaderMap,
-    Body(body): Body,
-) -> Answer {
-    let preconditions = Preconditions::of(&headers);
-    let listed = patched(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
-    changed(&caller, &listed, &wanted.projection)
+    ScimBody(body): ScimBody,
+) -> HandlerResult {
+    let preconditions = Preconditions::from_headers(&headers);
+    let listed = patch_user(&caller, &path.1, &preconditions, body, wants_groups(&wanted)).await?;
+    changed_user_response(&caller, &listed, &wanted.projection)
 }
 
-/// The account after a PATCH, alone or in a Bulk.
-pub async fn patched(
-    caller: &Caller,
+/// Carries out a PATCH, alone or in a Bulk request, and returns the account.
+pub async fn patch_user(
+    caller: &ScimCaller,
     id: &str,
     preconditions: &Preconditions,
     body: Map<String, Value>,
     with_groups: bool,
-) -> Result<Listed> {
-    let operations = patching::parse(&Value::Object(body))?;
-    user::change_listed(&caller.cx, user_id(id)?, with_groups, |user, known| {
-        preconditions.check(user.version)?;
+) -> Result<UserWithGroups> {
+    let operations = patching::parse_operations(&Value::Object(body))?;
+    user::change_user_with_groups(&caller.cx, parse_user_id(id)?, with_groups, |user, known| {
+        preconditions.check_version(user.version)?;
         patching::apply_user(&operations, &caller.types.user, known).map(Some)
     })
     .await
 }
 
 /// RFC 7644 section 3.6.
-pub async fn delete(caller: Caller, path: Path<(String, String)>, headers: HeaderMap) -> Answer {
-    deleted(&caller.cx, &path.1, &Preconditions::of(&headers)).await?;
+pub async fn handle_delete_user(
+    caller: ScimCaller,
+    path: Path<(String, String)>,
+    headers: HeaderMap,
+) -> HandlerResult {
+    delete_user(&caller.cx, &path.1, &Preconditions::from_headers(&headers)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// A DELETE, alone or in a Bulk.
-pub async fn deleted(cx: &Cx, id: &str, preconditions: &Preconditions) -> Result<()> {
-    user::delete(cx, user_id(id)?, |user| preconditions.check(user.version)).await
+/// Carries out a DELETE, alone or in a Bulk request.
+pub async fn delete_user(cx: &Cx, id: &str, preconditions: &Preconditions) -> Result<()> {
+    user::delete_user(cx, parse_user_id(id)?, |user| preconditions.check_version(user.version))
+        .await
 }
 
-fn user_id(text: &str) -> Result<Uuid> {
-    id(text, "the user")
+fn parse_user_id(text: &str) -> Result<Uuid> {
+    parse_id(text, Noun::User)
 }
 
-async fn page(caller: &Caller, wanted: &Wanted) -> Answer {
-    caller.note.departs(wanted.quirks(&caller.types.user));
-    caller.note.means(meaning::of_search("Users", wanted));
-    let found = found(caller, wanted, &wanted.query).await?;
-    reads::page(caller, Kind::User, wanted, &found);
-    Ok(answer(StatusCode::OK, wanted.envelope(&found)))
+async fn respond_with_page(caller: &ScimCaller, wanted: &ListParams) -> HandlerResult {
+    caller.note.add_quirks(wanted.filter_quirks(&caller.types.user));
+    caller.note.set_meaning(classify::classify_search("Users", wanted));
+    let found = find_users(caller, wanted, &wanted.query).await?;
+    reads::remember_page(caller, Kind::User, wanted, &found);
+    Ok(json_response(StatusCode::OK, wanted.list_response(&found)))
 }
 
-/// A page of users as text.
-pub async fn found(caller: &Caller, wanted: &Wanted, query: &Query) -> Result<Found<String>> {
-    let found = user::search(&caller.cx, query, wants_groups(wanted)).await?;
-    reads::few(caller, Kind::User, wanted, found.rows.iter().map(|row| (row.user.id, row.user.version)));
-    found.map(|row| render(caller, &row.user, &row.groups, &wanted.projection))
+/// Finds a page of users, each as JSON text.
+pub async fn find_users(
+    caller: &ScimCaller,
+    wanted: &ListParams,
+    query: &ListQuery,
+) -> Result<FoundPage<String>> {
+    let found = user::search_users(&caller.cx, query, wants_groups(wanted)).await?;
+    reads::remember_results(
+        caller,
+        Kind::User,
+        wanted,
+        found.rows.iter().map(|row| (row.user.id, row.user.version)),
+    );
+    found.map(|row| render_user(caller, &row.user, &row.groups, &wanted.projection))
 }
 
-fn shown(caller: &Caller, status: StatusCode, user: &User, groups: &[GroupOf], projection: &Projection) -> Answer {
-    let body = render(caller, user, groups, projection)?;
-    Ok(resource(status, body, user.version, &location(user, &caller.base_url)))
+fn user_response(
+    caller: &ScimCaller,
+    status: StatusCode,
+    user: &User,
+    groups: &[GroupOfUser],
+    projection: &Projection,
+) -> HandlerResult {
+    let body = render_user(caller, user, groups, projection)?;
+    Ok(resource_response(status, body, user.version, &user_location(user, &caller.base_url)))
 }
 
-fn location(user: &User, base_url: &str) -> String {
+fn user_location(user: &User, base_url: &str) -> String {
     format!("{base_url}/Users/{}", user.id)
 }
 
-/// The resource as text: the stored document with what the server adds to it.
-fn render(caller: &Caller, user: &User, groups: &[GroupOf], projection: &Projection) -> Result<String> {
+/// The resource as JSON text: the stored document and the attributes that the server adds.
+fn render_user(
+    caller: &ScimCaller,
+    user: &User,
+    groups: &[GroupOfUser],
+    projection: &Projection,
+) -> Result<String> {
     let base_url = &caller.base_url;
     let mut added = Map::new();
     added.insert("id".into(), user.id.to_string().into());
@@ -184,16 +240,18 @@ fn render(caller: &Caller, user: &User, groups: &[GroupOf], projection: &Project
         let groups = groups.iter().map(|group| {
             json!({
                 "value": group.id, "$ref": format!("{base_url}/Groups/{}", group.id),
-                "display": group.display_name, "type": if group.direct { "direct" } else { "indirect" },
+                "display": group.display_name,
+                "type": if group.direct { "direct" } else { "indirect" },
             })
         });
         added.insert("groups".into(), groups.collect());
     }
     let meta = json!({
-        "resourceType": "User", "created": date(user.created_at), "lastModified": date(user.updated_at),
-        "location": location(user, base_url), "version": etag(user.version),
+        "resourceType": "User", "created": format_date(user.created_at),
+        "lastModified": format_date(user.updated_at),
+        "location": user_location(user, base_url), "version": etag(user.version),
     });
     added.insert("meta".into(), meta);
-    wire::compose(&user.document, added, &caller.types.user, projection)
+    http::compose_resource(&user.document, added, &caller.types.user, projection)
         .map_err(|error| Error::Internal(error.to_string()))
 }

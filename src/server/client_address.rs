@@ -1,7 +1,7 @@
-//! Where a request comes from. Behind proxies the other end of the connection is a proxy, and what the headers say of
-//! the client may be invented, all but what a trusted proxy itself has written: each proxy adds the address that it
-//! saw to the right of what it was sent. So the list is read from the right, and ends at the first address that is no
-//! trusted proxy's.
+//! Where a request comes from. Behind proxies the other end of the connection is a proxy, and what
+//! the headers say of the client may be invented, all but what a trusted proxy itself has written:
+//! each proxy adds the address that it saw to the right of what it was sent. So the list is read
+//! from the right, and ends at the first address that is no trusted proxy's.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::FORWARDED;
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::config::networks::Networks;
+use crate::config::networks::NetworkList;
 use crate::context::App;
 
 /// What most proxies write, an address each.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Puts the client's address in place of the proxy's, for all that handles the request after this.
-pub async fn resolve(State(app): State<Arc<App>>, mut request: Request) -> Request {
-    let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() else {
+pub async fn resolve_client_address(State(app): State<Arc<App>>, mut request: Request) -> Request {
+    let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied()
+    else {
         return request;
     };
     let address = client_address(peer.ip(), request.headers(), &app.config.trusted_proxies);
@@ -31,9 +32,10 @@ pub async fn resolve(State(app): State<Arc<App>>, mut request: Request) -> Reque
 
 /// The address of the client whose request came over a connection from `peer`.
 ///
-/// A header is read only when it comes from a trusted proxy. Where both headers are there and name different clients,
-/// one of them came from the client itself and passed through a proxy that does not know it: then neither counts.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
+/// A header is read only when it comes from a trusted proxy. Where both headers are there and name
+/// different clients, one of them came from the client itself and passed through a proxy that does
+/// not know it: then neither counts.
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &NetworkList) -> IpAddr {
     let peer = peer.to_canonical();
     if !trusted.contains(peer) {
         return peer;
@@ -41,18 +43,19 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAd
     let named = |name: HeaderName, read: fn(&str) -> Vec<Option<IpAddr>>| {
         // Several headers of one name are one list, in their order (RFC 9110 section 5.3).
         let lines = headers.get_all(name).iter();
-        let hops: Vec<_> = lines.flat_map(|line| line.to_str().map_or_else(|_| vec![None], read)).collect();
+        let hops: Vec<_> =
+            lines.flat_map(|line| line.to_str().map_or_else(|_| vec![None], read)).collect();
         (!hops.is_empty()).then(|| first_untrusted(peer, &hops, trusted))
     };
-    match (named(X_FORWARDED_FOR, forwarded_for), named(FORWARDED, forwarded)) {
+    match (named(X_FORWARDED_FOR, parse_forwarded_for), named(FORWARDED, parse_forwarded)) {
         (Some(one), Some(other)) if one != other => peer,
         (found, other) => found.or(other).unwrap_or(peer),
     }
 }
 
-/// Walks from the right to the first address that is no trusted proxy's. What cannot be read ends the walk at the
-/// proxy that wrote it.
-fn first_untrusted(peer: IpAddr, hops: &[Option<IpAddr>], trusted: &Networks) -> IpAddr {
+/// Walks from the right to the first address that is no trusted proxy's. What cannot be read ends
+/// the walk at the proxy that wrote it.
+fn first_untrusted(peer: IpAddr, hops: &[Option<IpAddr>], trusted: &NetworkList) -> IpAddr {
     let mut last = peer;
     for hop in hops.iter().rev() {
         let Some(hop) = hop else { break };
@@ -65,16 +68,17 @@ fn first_untrusted(peer: IpAddr, hops: &[Option<IpAddr>], trusted: &Networks) ->
 }
 
 /// The addresses of one X-Forwarded-For header.
-fn forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
+fn parse_forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
     line.split(',').map(node_address).collect()
 }
 
-/// The addresses of one Forwarded header (RFC 7239 section 4); of a malformed one, none can be told.
-fn forwarded(line: &str) -> Vec<Option<IpAddr>> {
-    elements(line).unwrap_or_else(|| vec![None])
+/// The addresses of one Forwarded header (RFC 7239 section 4); of a malformed one, none can be
+/// told.
+fn parse_forwarded(line: &str) -> Vec<Option<IpAddr>> {
+    parse_elements(line).unwrap_or_else(|| vec![None])
 }
 
-fn elements(line: &str) -> Option<Vec<Option<IpAddr>>> {
+fn parse_elements(line: &str) -> Option<Vec<Option<IpAddr>>> {
     let mut found = Vec::new();
     for element in split_unquoted(line, ',')? {
         let mut node = None;
@@ -115,8 +119,8 @@ fn split_unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
     (!quoted).then_some(parts)
 }
 
-/// The address of a node, with a port or without: `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]:443`.
-/// `unknown` and obfuscated names (RFC 7239 section 6.3) are none.
+/// The address of a node, with a port or without: `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`,
+/// `[2001:db8::1]:443`. `unknown` and obfuscated names (RFC 7239 section 6.3) are none.
 fn node_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -152,7 +156,11 @@ mod tests {
     #[test]
     fn the_rightmost_untrusted_address_is_the_client() {
         let of = |value: &str| client("10.0.0.1", &[("x-forwarded-for", value)]);
-        assert_eq!(of("1.1.1.1, 192.0.2.1"), "192.0.2.1", "what is left of it was sent by the client");
+        assert_eq!(
+            of("1.1.1.1, 192.0.2.1"),
+            "192.0.2.1",
+            "what is left of it was sent by the client"
+        );
         assert_eq!(of("1.1.1.1, 192.0.2.1, 10.0.0.2, 10.0.0.3"), "192.0.2.1");
         assert_eq!(of("10.0.0.9, 10.0.0.2"), "10.0.0.9", "a client inside");
         assert_eq!(of("192.0.2.1:4711"), "192.0.2.1");
@@ -160,7 +168,11 @@ mod tests {
         assert_eq!(of("[2001:db8::7]"), "2001:db8::7");
         assert_eq!(of("[2001:db8::7]:443"), "2001:db8::7");
         assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
-        assert_eq!(of("1.1.1.1, unknown, 10.0.0.2"), "10.0.0.2", "nothing beyond what cannot be read");
+        assert_eq!(
+            of("1.1.1.1, unknown, 10.0.0.2"),
+            "10.0.0.2",
+            "nothing beyond what cannot be read"
+        );
         for unreadable in ["", ",", "unknown", "192.0.2.1 ,", "256.0.0.1", "<script>"] {
             assert_eq!(of(unreadable), "10.0.0.1", "{unreadable:?}");
         }
@@ -168,7 +180,11 @@ mod tests {
 
     #[test]
     fn several_headers_are_one_list() {
-        let lines = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "10.0.0.2")];
+        let lines = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+        ];
         assert_eq!(client("10.0.0.1", &lines), "192.0.2.1");
         let lines = [("forwarded", "for=1.1.1.1"), ("forwarded", "for=192.0.2.1, for=10.0.0.2")];
         assert_eq!(client("10.0.0.1", &lines), "192.0.2.1");
@@ -180,7 +196,11 @@ mod tests {
         assert_eq!(of(r#"For="[2001:db8::7]:4711";proto=https;by=10.0.0.1"#), "2001:db8::7");
         assert_eq!(of(r#"proto=http; for="192.0.2.1:80""#), "192.0.2.1");
         assert_eq!(of("for=_hidden"), "10.0.0.1");
-        assert_eq!(of("for=192.0.2.1, proto=https"), "10.0.0.1", "a proxy that says nothing of its client");
+        assert_eq!(
+            of("for=192.0.2.1, proto=https"),
+            "10.0.0.1",
+            "a proxy that says nothing of its client"
+        );
         // A quote that the client opens must not swallow what the proxy adds.
         for forged in [
             r#"for=1.1.1.1;x=", for=192.0.2.1"#,
@@ -194,7 +214,8 @@ mod tests {
 
     #[test]
     fn two_headers_that_disagree_do_not_count() {
-        let both = |one, other| client("10.0.0.1", &[("x-forwarded-for", one), ("forwarded", other)]);
+        let both =
+            |one, other| client("10.0.0.1", &[("x-forwarded-for", one), ("forwarded", other)]);
         assert_eq!(both("192.0.2.1", "for=192.0.2.1"), "192.0.2.1");
         assert_eq!(both("1.1.1.1", "for=192.0.2.1"), "10.0.0.1");
         assert_eq!(both("192.0.2.1", "for=unknown"), "10.0.0.1");

@@ -1,4 +1,8 @@
-//! The server: both doors on one address, health for whoever watches, and an orderly end.
+//! The server: SCIM and GraphQL on one address, health checks, and orderly shutdown.
+
+pub(crate) mod client_address;
+pub mod metrics;
+mod request_trace;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -18,8 +22,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
-use crate::context::App;
-use crate::{graphql, http_listener, jwt, metrics, peer, scim, workers};
+use crate::context::local_issuer;
+use crate::context::{App, in_background};
+use crate::http_listener;
+use crate::{graphql, jobs, scim};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
@@ -27,43 +33,60 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
 const WORKERS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that is served.
-pub fn app(app: Arc<App>) -> Router {
+pub fn build_router(app: Arc<App>) -> Router {
     let path = app.config.public_url.splitn(4, '/').nth(3).map(|path| format!("/{path}"));
-    let health =
-        Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).with_state(app.clone());
-    let measured = app.config.metrics.then(|| axum::middleware::from_fn(metrics::measure));
-    let keys = Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(app.clone());
-    let doors = scim::router(app.clone())
-        .merge(graphql::router(app.clone()))
+    let health = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(check_readiness))
+        .with_state(app.clone());
+    let measured = app.config.metrics.then(|| axum::middleware::from_fn(metrics::measure_request));
+    let keys =
+        Router::new().route("/.well-known/jwks.json", get(serve_jwks)).with_state(app.clone());
+    let doors = scim::build_router(app.clone())
+        .merge(graphql::build_graphql_router(app.clone()))
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))
         .layer(option_layer(measured))
         // Small answers cost more to compress than to send.
-        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))))
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
-        .layer(axum::middleware::map_response(not_stored));
-    // A public URL with a path (https://example.com/pp) serves under that path, and at the root as well, so that
-    // a proxy may strip the path or leave it.
+        .layer(
+            CompressionLayer::new()
+                .compress_when(DefaultPredicate::new().and(SizeAbove::new(8 * 1024))),
+        )
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panic_response()))
+        .layer(axum::middleware::map_response(forbid_caching));
+    // A public URL with a path (https://example.com/pp) serves under that path, and at the root as
+    // well, so that a proxy may strip the path or leave it.
     let routes = match path {
         Some(path) => health.nest(&path, doors.clone()).merge(doors),
         None => health.merge(doors),
     };
-    // A router's own layers see a request only when its route is found, so this one stands around another router.
-    let trusted = (!app.config.trusted_proxies.is_empty())
-        .then(|| axum::middleware::map_request_with_state(app.clone(), peer::resolve));
+    // Around all others: it sees what the client gets.
+    let routes = routes.layer(axum::middleware::from_fn(request_trace::trace_request));
+    // A router's own layers see a request only when its route is found, so this one stands around
+    // another router.
+    let trusted = (!app.config.trusted_proxies.is_empty()).then(|| {
+        axum::middleware::map_request_with_state(
+            app.clone(),
+            client_address::resolve_client_address,
+        )
+    });
     Router::new()
         .fallback_service(routes)
-        .layer(axum::middleware::map_request(scim::without_spare_slashes))
+        .layer(axum::middleware::map_request(scim::remove_extra_slashes))
         .layer(option_layer(trusted))
 }
 
-/// Answers hold personal data and, once, secrets: no cache keeps one that does not say otherwise (RFC 9111 section 5.2.2.5).
-async fn not_stored(mut response: Response) -> Response {
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+/// Answers hold personal data and, once, secrets: no cache keeps one that does not say otherwise
+/// (RFC 9111 section 5.2.2.5).
+async fn forbid_caching(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-fn panicked() -> Response {
+fn panic_response() -> Response {
     let body = json!({
         "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "500",
         "detail": "something went wrong here", "errors": [{ "message": "internal error" }],
@@ -71,31 +94,33 @@ fn panicked() -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
 }
 
-/// Ready means that the database answers and takes writes, and that the clock lets changes be written. What stands in the
-/// way of the database goes to the log alone: anybody may ask.
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Cow<'static, str>) {
+/// Ready means that the database answers and takes writes, and that the clock lets changes be
+/// written. What stands in the way of the database goes to the log alone: clients ask without a
+/// credential.
+async fn check_readiness(State(app): State<Arc<App>>) -> (StatusCode, Cow<'static, str>) {
     if let Err(reason) = app.store.check_ready().await {
         tracing::warn!(reason, "not ready");
         let text = "the database cannot be used; the log of this server says why";
         return (StatusCode::SERVICE_UNAVAILABLE, text.into());
     }
-    match app.clock.fault() {
+    match app.clock.write_fault() {
         None => (StatusCode::OK, "ready".into()),
         Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault.into()),
     }
 }
 
 /// The local issuer's public key: no secret, and it never changes.
-async fn jwks(State(app): State<Arc<App>>) -> Response {
-    ([(header::CACHE_CONTROL, "public, max-age=3600")], Json(jwt::jwks(&app))).into_response()
+async fn serve_jwks(State(app): State<Arc<App>>) -> Response {
+    ([(header::CACHE_CONTROL, "public, max-age=3600")], Json(local_issuer::public_keys(&app)))
+        .into_response()
 }
 
-/// Serves on `listener` with the background workers beside, until `stop` is done; then lets requests end,
-/// flushes what is kept in memory, and returns.
+/// Serves on `listener` with the background workers beside, until `stop` is done; then lets
+/// requests end, flushes what is kept in memory, and returns.
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(
+pub async fn run_server(
     state: Arc<App>,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -104,17 +129,28 @@ pub async fn serve(
     serve_until(state, listener, Box::pin(stop)).await
 }
 
-async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'static, ()>) -> std::io::Result<()> {
-    workers::prepare(&state).await;
+async fn serve_until(
+    state: Arc<App>,
+    listener: TcpListener,
+    stop: BoxFuture<'static, ()>,
+) -> std::io::Result<()> {
+    jobs::renew_name_keys(&state).await;
     let stopping = state.clone();
     let mut draining = state.stopping.subscribe();
     // The workers end last: what requests leave behind while they end is theirs to write.
     let (ended, end) = tokio::sync::watch::channel(false);
-    let working = tokio::spawn(workers::run(state.clone(), end));
-    // Bulk jobs end first, each after its line, and sync runs where they are; both hold the end up until then.
-    tokio::spawn(graphql::work(state.clone(), state.stopping.subscribe()));
-    tokio::spawn(workers::pull(state.clone(), state.stopping.subscribe()));
-    let serving = http_listener::serve(listener, app(state.clone()), state.stopping.subscribe());
+    let working = tokio::spawn(in_background(jobs::run_until_stopped(state.clone(), end)));
+    // Bulk jobs end first, each after its line, and sync runs where they are; both hold the end up
+    // until then.
+    let carry_out = graphql::carry_out_job;
+    let bulk_jobs = jobs::run_bulk_jobs(state.clone(), state.stopping.subscribe(), carry_out);
+    tokio::spawn(in_background(bulk_jobs));
+    tokio::spawn(in_background(jobs::read_sources(state.clone(), state.stopping.subscribe())));
+    let serving = http_listener::serve_connections(
+        listener,
+        build_router(state.clone()),
+        state.stopping.subscribe(),
+    );
     tokio::spawn(async move {
         stop.await;
         tracing::info!("stopping: no new connections, letting requests end");
@@ -123,7 +159,8 @@ async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'st
     let serving = async {
         let served = serving.await;
         state.stopping.send_replace(true);
-        // A WebSocket outlives the connection that it was made from; each holds a receiver until it has said goodbye.
+        // A WebSocket outlives the connection that it was made from; each holds a receiver until it
+        // has said goodbye.
         state.stopping.closed().await;
         served
     };
@@ -138,7 +175,8 @@ async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'st
     let served = tokio::select! {
         served = serving => served,
         () = overdue => {
-            tracing::warn!("some requests did not end within {} s and are cut off", DRAIN_TIMEOUT.as_secs());
+            tracing::warn!("some requests did not end within {} s and are cut \
+                            off", DRAIN_TIMEOUT.as_secs());
             Ok(())
         }
     };
@@ -147,7 +185,8 @@ async fn serve_until(state: Arc<App>, listener: TcpListener, stop: BoxFuture<'st
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "the workers did not end in order"),
         Err(_) => tracing::warn!(
-            "the workers did not end within {} s; what they held in memory (counts, last uses) is lost",
+            "the workers did not end within {} s; what they held in memory (counts, last uses) is \
+             lost",
             WORKERS_TIMEOUT.as_secs()
         ),
     }

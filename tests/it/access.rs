@@ -1,20 +1,26 @@
-//! Who holds which role: looked at before it is changed, explained, and asked of any day; against a model that knows
-//! nothing but sets.
+//! Who holds which role: previews of changes, explanations and past instants, compared with a model
+//! made of sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rolecall::authz::{Actor, Scope};
+use rolecall::auth::policy::{Actor, Scope};
 use rolecall::context::Cx;
-use rolecall::domain::access::{self, Moment};
-use rolecall::domain::change::{self, Edit};
-use rolecall::domain::document::MemberChange;
-use rolecall::domain::grant::{self, NewGrant};
-use rolecall::domain::group::{self, GroupEdit};
-use rolecall::domain::list::Keyset;
-use rolecall::domain::mapping::{self, NewMapping, Target};
-use rolecall::domain::{expiry, role, user};
+use rolecall::domain::access;
+use rolecall::domain::access::AsOf;
+use rolecall::domain::access::change_set;
+use rolecall::domain::access::change_set::AccessEdit;
+use rolecall::domain::access::role_grant;
+use rolecall::domain::access::role_grant::NewGrant;
+use rolecall::domain::access::role_mapping;
+use rolecall::domain::access::role_mapping::{MappingTarget, NewMapping};
+use rolecall::domain::access::{expiry, role};
+use rolecall::domain::directory::group;
+use rolecall::domain::directory::group::GroupEdit;
+use rolecall::domain::directory::user;
+use rolecall::domain::paging::Keyset;
+use rolecall::identity::document::MemberChange;
 use rolecall::ledger::EventKind;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -22,11 +28,15 @@ use uuid::Uuid;
 use crate::world::World;
 
 async fn new_role(cx: &Cx, name: &str, management: bool) -> Uuid {
-    let settings = role::Settings { name: Some(name.into()), management: Some(management), ..Default::default() };
-    role::create(cx, settings).await.unwrap().id
+    let settings = role::RoleSettings {
+        name: Some(name.into()),
+        management: Some(management),
+        ..Default::default()
+    };
+    role::create_role(cx, settings).await.unwrap().id
 }
 
-fn to_role(target: Target, role: Uuid) -> NewMapping {
+fn to_role(target: MappingTarget, role: Uuid) -> NewMapping {
     NewMapping { target, role, reason: Some("rounds".into()), expires_at: None }
 }
 
@@ -44,7 +54,7 @@ const APPLY: &str = r#"mutation($input: AccessApplyInput!) { accessApply(input: 
     userErrors { code field message } change { gainedCount lostCount event { action } } } }"#;
 
 #[tokio::test]
-async fn a_change_is_seen_before_it_is_made() {
+async fn preview_shows_changes_before_they_apply() {
     let world = World::new().await;
     let cx = world.system();
     let scim = world.scim();
@@ -52,7 +62,10 @@ async fn a_change_is_seen_before_it_is_made() {
     let ward = scim.group("Ward 3", &[ada, bob]).await;
     let office = scim.group("Office", &[bob, cyd]).await;
     let (nurse, chief) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Chief", true).await);
-    let of_ward = mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap().mapping_id;
+    let of_ward = role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(ward), nurse))
+        .await
+        .unwrap()
+        .mapping_id;
 
     let edits = json!([
         { "removeMapping": { "id": global("RoleMapping", of_ward) } },
@@ -60,12 +73,17 @@ async fn a_change_is_seen_before_it_is_made() {
         { "createGrant": { "userId": global("User", ada), "roleId": global("Role", chief), "reason": "deputy" } },
     ]);
     let before = world.count("event", []).await;
-    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"].clone();
+    let shown =
+        world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"].clone();
     assert_eq!(shown["userErrors"], json!([]));
     let preview = &shown["preview"];
-    let one = |user: &str, role: &str| json!({ "user": { "userName": user }, "role": { "name": role } });
+    let one =
+        |user: &str, role: &str| json!({ "user": { "userName": user }, "role": { "name": role } });
     assert_eq!((&preview["gainedCount"], &preview["lostCount"]), (&json!(2), &json!(1)));
-    assert_eq!(preview["gains"], json!({ "totalCount": 2, "nodes": [one("cyd", "Nurse"), one("ada", "Chief")] }));
+    assert_eq!(
+        preview["gains"],
+        json!({ "totalCount": 2, "nodes": [one("cyd", "Nurse"), one("ada", "Chief")] })
+    );
     assert_eq!(preview["losses"]["nodes"], json!([one("ada", "Nurse")]));
     assert_eq!(
         preview["warnings"],
@@ -74,33 +92,45 @@ async fn a_change_is_seen_before_it_is_made() {
             { "kind": "MAPPING_ENDS", "userCount": 1, "role": { "name": "Nurse" } },
         ])
     );
-    // Nothing happened but that somebody looked.
+    // A preview changes no access; it is only recorded.
     assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 1);
     assert_eq!(world.count("role_grant", []).await, 0);
     assert_eq!(world.count("event", []).await, before + 1);
 
-    // Somebody joins the office: the preview is not true any more.
+    // A new member joins the office: the preview is no longer right.
     let dan = scim.user("dan").await;
     let join = json!([{ "op": "add", "path": "members", "value": [{ "value": dan }] }]);
     scim.patch(&format!("/Groups/{office}"), join).await.is(200);
     let input = json!({ "input": { "previewId": preview["id"] } });
     let refused = world.graphql(APPLY, input).await["data"]["accessApply"].clone();
     assert_eq!(refused["userErrors"][0]["field"], json!(["input", "previewId"]), "{refused}");
-    assert!(refused["userErrors"][0]["message"].as_str().unwrap().contains("1 that it does not show"), "{refused}");
+    assert!(
+        refused["userErrors"][0]["message"].as_str().unwrap().contains("1 that it does not show"),
+        "{refused}"
+    );
     assert_eq!(world.count("role_grant", []).await, 0);
 
-    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    let shown =
+        world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"]
+            .clone();
     let input = json!({ "input": { "previewId": shown["id"] } });
     let done = world.graphql(APPLY, input.clone()).await["data"]["accessApply"].clone();
-    let change = json!({ "gainedCount": 3, "lostCount": 1, "event": { "action": "access.changed" } });
+    let change =
+        json!({ "gainedCount": 3, "lostCount": 1, "event": { "action": "access.changed" } });
     assert_eq!(done, json!({ "userErrors": [], "change": change }));
     assert_eq!(world.last_payload().await["after"]["edits"].as_array().unwrap().len(), 3);
-    // It is used up.
+    // A preview can be applied once.
     let again = world.graphql(APPLY, input).await["data"]["accessApply"].clone();
     assert_eq!(again["userErrors"][0]["code"], "NOT_FOUND", "{again}");
-    assert_eq!(world.count("access_preview_part WHERE preview_id IN (SELECT id FROM access_preview)", []).await, 2);
+    assert_eq!(
+        world
+            .count("access_preview_part WHERE preview_id IN (SELECT id FROM access_preview)", [])
+            .await,
+        2
+    );
 
-    // The last holder of a management role would go: seen, and an administrator may still do it.
+    // The change would remove the last holder of a management role. The preview warns, and an
+    // administrator may still apply it.
     let granted = world.rows("SELECT id FROM role_grant", []).await;
     assert_eq!(granted.len(), 1);
     let list = r#"{ organization { roleGrants(first: 5) { totalCount nodes { id reason user { userName } role { name }
@@ -109,7 +139,9 @@ async fn a_change_is_seen_before_it_is_made() {
     assert_eq!(grants["totalCount"], 1);
     assert_eq!(grants["nodes"][0]["grantedBy"]["action"], "access.changed");
     let edits = json!([{ "removeGrant": { "id": grants["nodes"][0]["id"] } }]);
-    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    let shown =
+        world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"]
+            .clone();
     assert_eq!(shown["warnings"][0]["kind"], "LOSES_LAST_HOLDER", "{shown}");
     world.end().await;
 }
@@ -129,74 +161,102 @@ async fn all_edits_are_made_or_none() {
     ] {
         let done = world.graphql(APPLY, json!({ "input": { "edits": edits } })).await["data"]["accessApply"].clone();
         assert_eq!(done["userErrors"][0]["field"], json!(["input", "edits", "1"]), "{done}");
-        let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"].clone();
+        let shown =
+            world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]
+                .clone();
         assert_eq!(shown["userErrors"][0]["field"], json!(["input", "edits", "1"]), "{shown}");
         assert_eq!(world.everything().await, before);
     }
-    let none = world.graphql(APPLY, json!({ "input": { "edits": [] } })).await["data"]["accessApply"].clone();
+    let none =
+        world.graphql(APPLY, json!({ "input": { "edits": [] } })).await["data"]["accessApply"]
+            .clone();
     assert_eq!(none["userErrors"][0]["field"], json!(["input", "edits"]));
     let done = world.graphql(APPLY, json!({ "input": { "edits": [create] } })).await["data"]["accessApply"].clone();
-    assert_eq!(done["change"], json!({ "gainedCount": 0, "lostCount": 0, "event": { "action": "access.changed" } }));
+    assert_eq!(
+        done["change"],
+        json!({ "gainedCount": 0, "lostCount": 0, "event": { "action": "access.changed" } })
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_planned_end_is_honoured_at_once_and_told_soon() {
+async fn grants_and_mappings_end_when_planned() {
     let world = World::new().await;
     let cx = world.system();
     let ada = world.scim().user("ada").await;
     let (nurse, chief) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Chief", false).await);
     let ward = world.scim().group("Ward 3", &[ada]).await;
     let soon = Some(world.app.clock.now() + chrono::Duration::hours(1));
-    let grant = NewGrant { user: ada, role: chief, reason: Some("night shift".into()), expires_at: soon };
-    let grant = grant::create(&cx, grant).await.unwrap();
-    let mapping = NewMapping { expires_at: soon, ..to_role(Target::Group(ward), nurse) };
-    let mapping = mapping::create(&cx, mapping).await.unwrap();
-    let held =
-        async || access::of_users(&cx, &[ada], Moment::Now).await.unwrap().remove(&ada).unwrap_or_default().len();
+    let grant =
+        NewGrant { user: ada, role: chief, reason: Some("night shift".into()), expires_at: soon };
+    let grant = role_grant::create_grant(&cx, grant).await.unwrap();
+    let mapping = NewMapping { expires_at: soon, ..to_role(MappingTarget::Group(ward), nurse) };
+    let mapping = role_mapping::create_mapping(&cx, mapping).await.unwrap();
+    let held = async || {
+        access::of_users(&cx, &[ada], AsOf::Now)
+            .await
+            .unwrap()
+            .remove(&ada)
+            .unwrap_or_default()
+            .len()
+    };
     assert_eq!((held().await, expiry::close_due(&world.app).await.unwrap()), (2, 0));
     world.app.clock.advance(Duration::from_secs(3601));
     assert_eq!(held().await, 0);
-    // Two, unless the server's own worker has just been there.
+    // This closes two, unless the server's own worker was quicker.
     expiry::close_due(&world.app).await.unwrap();
     assert_eq!(expiry::close_due(&world.app).await.unwrap(), 0);
     assert_eq!(world.events_of(grant.id).await, ["role_grant.created", "role_grant.expired"]);
-    assert_eq!(world.events_of(mapping.mapping_id).await, ["role_mapping.created", "role_mapping.expired"]);
+    assert_eq!(
+        world.events_of(mapping.mapping_id).await,
+        ["role_mapping.created", "role_mapping.expired"]
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_connection_may_have_a_default_role() {
+async fn connections_can_have_default_roles() {
     let world = World::new().await;
     let cx = world.system();
     let (ada, by_hand) = (world.scim().user("ada").await, {
         let body = json!({ "userName": "guest" });
-        user::create(&cx, body.as_object().unwrap().clone()).await.unwrap().id
+        user::create_user(&cx, body.as_object().unwrap().clone()).await.unwrap().id
     });
     let staff = new_role(&cx, "Staff", false).await;
     let create = r#"mutation($role: ID!, $connection: ID!) {
         roleMappingCreate(input: { roleId: $role, everybodyOf: $connection }) {
         userErrors { message } roleMapping { id state group { id } awaits { value } everybodyOf { name } } } }"#;
-    let variables =
-        json!({ "role": global("Role", staff), "connection": global("IdentitySource", world.acme.connection) });
-    let made = world.graphql(create, variables).await["data"]["roleMappingCreate"]["roleMapping"].clone();
-    assert_eq!((&made["state"], &made["group"], &made["awaits"]), (&json!("ACTIVE"), &Value::Null, &Value::Null));
+    let variables = json!({ "role": global("Role", staff), "connection": global("IdentitySource", world.acme.connection) });
+    let made =
+        world.graphql(create, variables).await["data"]["roleMappingCreate"]["roleMapping"].clone();
+    assert_eq!(
+        (&made["state"], &made["group"], &made["awaits"]),
+        (&json!("ACTIVE"), &Value::Null, &Value::Null)
+    );
     let holders = r#"query($role: ID!) { node(id: $role) { ... on Role { holders(first: 10) { totalCount nodes {
         user { userName } sources { kind direct group { id } mapping { everybodyOf { name } } } } } } } }"#;
-    let found = world.graphql(holders, json!({ "role": global("Role", staff) })).await["data"]["node"].clone();
+    let found =
+        world.graphql(holders, json!({ "role": global("Role", staff) })).await["data"]["node"]
+            .clone();
     let found = &found["holders"];
-    assert_eq!((&found["totalCount"], &found["nodes"][0]["user"]["userName"]), (&json!(1), &json!("ada")));
-    assert_eq!(found["nodes"][0]["sources"][0]["mapping"]["everybodyOf"]["name"], made["everybodyOf"]["name"]);
-    let held = access::of_users(&cx, &[ada, by_hand], Moment::Now).await.unwrap();
+    assert_eq!(
+        (&found["totalCount"], &found["nodes"][0]["user"]["userName"]),
+        (&json!(1), &json!("ada"))
+    );
+    assert_eq!(
+        found["nodes"][0]["sources"][0]["mapping"]["everybodyOf"]["name"],
+        made["everybodyOf"]["name"]
+    );
+    let held = access::of_users(&cx, &[ada, by_hand], AsOf::Now).await.unwrap();
     assert_eq!((held.get(&ada).map(Vec::len), held.get(&by_hand)), (Some(1), None));
-    // Whoever arrives later has it from the first instant on.
+    // An account that is created later has the role from the beginning.
     let bob = world.scim().user("bob").await;
-    assert_eq!(access::of_users(&cx, &[bob], Moment::Now).await.unwrap()[&bob].len(), 1);
+    assert_eq!(access::of_users(&cx, &[bob], AsOf::Now).await.unwrap()[&bob].len(), 1);
     world.end().await;
 }
 
 #[tokio::test]
-async fn why_and_why_not() {
+async fn explain_lists_sources_and_gaps() {
     let world = World::new().await;
     let cx = world.system();
     let scim = world.scim();
@@ -204,7 +264,7 @@ async fn why_and_why_not() {
     let ward = scim.group("Ward 3", &[ada]).await;
     let clinic = scim.group("Clinic", &[ward]).await;
     let (nurse, idle) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Idle", false).await);
-    mapping::create(&cx, to_role(Target::Group(clinic), nurse)).await.unwrap();
+    role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(clinic), nurse)).await.unwrap();
     let explain = r#"query($user: ID!, $role: ID!) { node(id: $user) { ... on User { explain(roleId: $role) { holds
         sources { kind direct group { displayName } memberOf { displayName } mapping { reason }
           joinedBy { action actor { name } } givenBy { action } }
@@ -215,7 +275,11 @@ async fn why_and_why_not() {
     };
     let why = ask(ada, nurse).await;
     let source = &why["sources"][0];
-    assert_eq!((&why["holds"], &why["gaps"], &source["direct"]), (&json!(true), &json!([]), &json!(false)), "{why}");
+    assert_eq!(
+        (&why["holds"], &why["gaps"], &source["direct"]),
+        (&json!(true), &json!([]), &json!(false)),
+        "{why}"
+    );
     assert_eq!(
         (&source["group"]["displayName"], &source["memberOf"]["displayName"]),
         (&json!("Clinic"), &json!("Ward 3"))
@@ -224,43 +288,62 @@ async fn why_and_why_not() {
         (&source["joinedBy"]["action"], &source["givenBy"]["action"]),
         (&json!("group.created"), &json!("role_mapping.created"))
     );
-    let clinic_gap = json!([{ "kind": "NOT_A_MEMBER", "mapping": { "group": { "displayName": "Clinic" } } }]);
+    let clinic_gap =
+        json!([{ "kind": "NOT_A_MEMBER", "mapping": { "group": { "displayName": "Clinic" } } }]);
     assert_eq!(ask(bob, nurse).await, json!({ "holds": false, "sources": [], "gaps": clinic_gap }));
-    assert_eq!(ask(bob, idle).await["gaps"], json!([{ "kind": "NOTHING_GIVES_IT", "mapping": null }]));
-    scim.patch(&format!("/Users/{ada}"), json!([{ "op": "replace", "path": "active", "value": false }])).await.is(200);
+    assert_eq!(
+        ask(bob, idle).await["gaps"],
+        json!([{ "kind": "NOTHING_GIVES_IT", "mapping": null }])
+    );
+    scim.patch(
+        &format!("/Users/{ada}"),
+        json!([{ "op": "replace", "path": "active", "value": false }]),
+    )
+    .await
+    .is(200);
     assert_eq!(ask(ada, nurse).await["gaps"], json!([{ "kind": "SUSPENDED", "mapping": null }]));
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_role_that_is_removed_is_nobodys() {
+async fn deleted_role_has_no_holders() {
     let world = World::new().await;
     let cx = world.system();
     let ada = world.scim().user("ada").await;
     let ward = world.scim().group("Ward 3", &[ada]).await;
     let nurse = new_role(&cx, "Nurse", false).await;
-    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
-    grant::create(&cx, NewGrant { user: ada, role: nurse, reason: None, expires_at: None }).await.unwrap();
-    assert_eq!(access::of_users(&cx, &[ada], Moment::Now).await.unwrap()[&ada].len(), 2);
-    let delete = "mutation($id: ID!) { roleDelete(input: { id: $id }) { deletedRoleId userErrors { code } } }";
-    let done = world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"].clone();
+    role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(ward), nurse)).await.unwrap();
+    role_grant::create_grant(
+        &cx,
+        NewGrant { user: ada, role: nurse, reason: None, expires_at: None },
+    )
+    .await
+    .unwrap();
+    assert_eq!(access::of_users(&cx, &[ada], AsOf::Now).await.unwrap()[&ada].len(), 2);
+    let delete = "mutation($id: ID!) { roleDelete(input: { id: $id }) { deletedRoleId userErrors \
+                  { code } } }";
+    let done =
+        world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"]
+            .clone();
     assert_eq!(done, json!({ "deletedRoleId": global("Role", nurse), "userErrors": [] }));
-    assert!(access::of_users(&cx, &[ada], Moment::Now).await.unwrap().is_empty());
+    assert!(access::of_users(&cx, &[ada], AsOf::Now).await.unwrap().is_empty());
     assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 0);
-    let again = world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"].clone();
+    let again =
+        world.graphql(delete, json!({ "id": global("Role", nurse) })).await["data"]["roleDelete"]
+            .clone();
     assert_eq!(again["userErrors"][0]["code"], "NOT_FOUND");
     new_role(&cx, "nurse", false).await;
     world.end().await;
 }
 
 #[tokio::test]
-async fn the_past_is_settled_up_to_now() {
+async fn past_access_can_be_queried() {
     let world = World::new().await;
     let cx = world.system();
     let ada = world.scim().user("ada").await;
     let ward = world.scim().group("Ward 3", &[ada]).await;
     let nurse = new_role(&cx, "Nurse", false).await;
-    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
+    role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(ward), nurse)).await.unwrap();
     world.app.clock.advance(Duration::from_secs(60));
     let then = world.app.clock.now();
     world.app.clock.advance(Duration::from_secs(60));
@@ -269,14 +352,18 @@ async fn the_past_is_settled_up_to_now() {
         now: holders(first: 1) { totalCount } then: holders(first: 1, asOf: $at) { totalCount nodes { sources { group { displayName } } } } } } }"#;
     let at = json!({ "role": global("Role", nurse), "at": then.to_rfc3339() });
     let found = world.graphql(roles, at.clone()).await["data"]["node"].clone();
-    assert_eq!((&found["now"]["totalCount"], &found["then"]["totalCount"]), (&json!(0), &json!(1)), "{found}");
+    assert_eq!(
+        (&found["now"]["totalCount"], &found["then"]["totalCount"]),
+        (&json!(0), &json!(1)),
+        "{found}"
+    );
     assert_eq!(found["then"]["nodes"][0]["sources"][0]["group"]["displayName"], "Ward 3");
     let report = r#"query($at: DateTime!) { organization {
         now: accessReport(first: 10) { totalCount nodes { userId } }
         then: accessReport(first: 10, asOf: $at) { totalCount nodes { userId user { id } roles { role { name } sources { kind } } } } } }"#;
     let found = world.graphql(report, at.clone()).await["data"]["organization"].clone();
     assert_eq!(found["now"], json!({ "totalCount": 0, "nodes": [] }));
-    // The account is gone by now, and its id still tells whose access it was.
+    // The account is deleted by now; the report still names its id.
     let through = json!([{ "role": { "name": "Nurse" }, "sources": [{ "kind": "MAPPING" }] }]);
     let entry = json!({ "userId": global("User", ada), "user": null, "roles": through });
     assert_eq!(found["then"], json!({ "totalCount": 1, "nodes": [entry] }));
@@ -286,7 +373,7 @@ async fn the_past_is_settled_up_to_now() {
     world.end().await;
 }
 
-/// What a model of sets knows.
+/// The state of the directory as a model made of sets.
 #[derive(Clone, Default)]
 struct Model {
     users: BTreeMap<Uuid, bool>,
@@ -297,13 +384,13 @@ struct Model {
 }
 
 impl Model {
-    fn everybody_in(&self, group: Uuid, seen: &mut BTreeSet<Uuid>) -> BTreeSet<Uuid> {
+    fn all_members_of(&self, group: Uuid, seen: &mut BTreeSet<Uuid>) -> BTreeSet<Uuid> {
         if !seen.insert(group) {
             return BTreeSet::new();
         }
         let mut all = self.members.get(&group).cloned().unwrap_or_default();
         for inner in self.nested.get(&group).into_iter().flatten() {
-            all.extend(self.everybody_in(*inner, seen));
+            all.extend(self.all_members_of(*inner, seen));
         }
         all
     }
@@ -312,7 +399,11 @@ impl Model {
     fn access(&self) -> BTreeSet<(Uuid, Uuid)> {
         let mut held = BTreeSet::new();
         for (group, role) in self.mappings.values() {
-            held.extend(self.everybody_in(*group, &mut BTreeSet::new()).into_iter().map(|user| (*role, user)));
+            held.extend(
+                self.all_members_of(*group, &mut BTreeSet::new())
+                    .into_iter()
+                    .map(|user| (*role, user)),
+            );
         }
         held.extend(self.grants.values().map(|(user, role)| (*role, *user)));
         held.retain(|(_, user)| self.users.get(user) == Some(&true));
@@ -320,7 +411,7 @@ impl Model {
     }
 }
 
-/// A seeded source of choices: the same story on every run.
+/// A seeded source of choices: every run makes the same ones.
 struct Dice(u64);
 
 impl Dice {
@@ -335,11 +426,14 @@ impl Dice {
 }
 
 #[tokio::test]
-async fn access_is_what_a_model_of_sets_says_now_and_on_any_day() {
+async fn access_matches_a_model_of_sets() {
     let world = World::new().await;
     let cx = &world.system();
-    let actor =
-        Actor::Connection { id: world.acme.connection, name: "IdP".into(), scopes: Scope::ALL.into_iter().collect() };
+    let actor = Actor::Connection {
+        id: world.acme.connection,
+        name: "IdP".into(),
+        scopes: Scope::ALL.into_iter().collect(),
+    };
     let provider = &Cx::new(world.app.clone(), actor, cx.organization(), Uuid::now_v7());
     for seed in 1..=3u64 {
         story(&world, cx, provider, Dice(seed * 7919)).await;
@@ -363,24 +457,33 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
         match dice.roll(if step < 15 { 2 } else { 11 }) {
             0 => {
                 let body = json!({ "userName": format!("u{step}-{}", dice.0) });
-                let id = user::create(provider, body.as_object().unwrap().clone()).await.unwrap().id;
+                let id = user::create_user(provider, body.as_object().unwrap().clone())
+                    .await
+                    .unwrap()
+                    .id;
                 model.users.insert(id, true);
             }
             1 => {
-                let members: BTreeSet<Uuid> = (0..dice.roll(5)).filter_map(|_| dice.pick(&users)).collect();
+                let members: BTreeSet<Uuid> =
+                    (0..dice.roll(5)).filter_map(|_| dice.pick(&users)).collect();
                 let body = json!({ "displayName": format!("g{step}") });
                 let ids = members.iter().map(Uuid::to_string).collect();
-                let id = group::create(provider, body.as_object().unwrap().clone(), ids).await.unwrap().id;
+                let id = group::create_group(provider, body.as_object().unwrap().clone(), ids)
+                    .await
+                    .unwrap()
+                    .id;
                 model.members.insert(id, members);
                 model.nested.insert(id, BTreeSet::new());
             }
             2 | 3 => {
-                let (Some(of), Some(who)) = (dice.pick(&groups), dice.pick(&users)) else { continue };
+                let (Some(of), Some(who)) = (dice.pick(&groups), dice.pick(&users)) else {
+                    continue;
+                };
                 let add = dice.roll(2) == 0;
                 let ids = vec![who.to_string()];
                 let change = if add { MemberChange::Add(ids) } else { MemberChange::Remove(ids) };
                 let edit = GroupEdit { members: vec![change], ..GroupEdit::default() };
-                group::change(provider, of, |_| Ok(edit.clone())).await.unwrap();
+                group::change_group(provider, of, |_| Ok(edit.clone())).await.unwrap();
                 let members = model.members.get_mut(&of).unwrap();
                 if add {
                     members.insert(who)
@@ -389,18 +492,23 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                 };
             }
             4 => {
-                let (Some(outer), Some(inner)) = (dice.pick(&groups), dice.pick(&groups)) else { continue };
-                let edit =
-                    GroupEdit { members: vec![MemberChange::Add(vec![inner.to_string()])], ..GroupEdit::default() };
-                // What would close a circle is refused, and the model stays.
-                if group::change(provider, outer, |_| Ok(edit.clone())).await.is_ok() {
+                let (Some(outer), Some(inner)) = (dice.pick(&groups), dice.pick(&groups)) else {
+                    continue;
+                };
+                let edit = GroupEdit {
+                    members: vec![MemberChange::Add(vec![inner.to_string()])],
+                    ..GroupEdit::default()
+                };
+                // The server refuses an edit that would close a circle, and the model does not
+                // change.
+                if group::change_group(provider, outer, |_| Ok(edit.clone())).await.is_ok() {
                     model.nested.get_mut(&outer).unwrap().insert(inner);
                 }
             }
             5 => {
                 let Some(who) = dice.pick(&users) else { continue };
                 let active = dice.roll(2) == 0;
-                user::change(provider, who, |_, known| {
+                user::change_user(provider, who, |_, known| {
                     let mut document = known.clone();
                     document.insert("active".into(), active.into());
                     Ok(Some(document))
@@ -411,69 +519,101 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
             }
             6 => {
                 let Some(who) = dice.pick(&users).filter(|_| dice.roll(3) == 0) else { continue };
-                user::delete(provider, who, |_| Ok(())).await.unwrap();
+                user::delete_user(provider, who, |_| Ok(())).await.unwrap();
                 model.users.remove(&who);
-                model.members.values_mut().for_each(|members| members.retain(|member| *member != who));
+                model
+                    .members
+                    .values_mut()
+                    .for_each(|members| members.retain(|member| *member != who));
                 model.grants.retain(|_, (user, _)| *user != who);
             }
             7 => {
                 let Some(of) = dice.pick(&groups).filter(|_| dice.roll(3) == 0) else { continue };
-                group::delete(provider, of, |_| Ok(())).await.unwrap();
+                group::delete_group(provider, of, |_| Ok(())).await.unwrap();
                 model.members.remove(&of);
                 model.nested.remove(&of);
                 model.nested.values_mut().for_each(|nested| nested.retain(|inner| *inner != of));
                 model.mappings.retain(|_, (group, _)| *group != of);
             }
             _ => {
-                // Several edits at once, looked at first.
+                // Several edits in one change, previewed first.
                 let mut edits = Vec::new();
                 let mut after = model.clone();
                 for _ in 0..=dice.roll(3) {
                     match dice.roll(6) {
                         4 => {
-                            let (Some(of), Some(who)) = (dice.pick(&groups), dice.pick(&users)) else { continue };
+                            let (Some(of), Some(who)) = (dice.pick(&groups), dice.pick(&users))
+                            else {
+                                continue;
+                            };
                             let add = dice.roll(2) == 0;
                             let ids = vec![who.to_string()];
-                            let change = if add { MemberChange::Add(ids) } else { MemberChange::Remove(ids) };
+                            let change = if add {
+                                MemberChange::Add(ids)
+                            } else {
+                                MemberChange::Remove(ids)
+                            };
                             let Some(members) = after.members.get_mut(&of) else { continue };
                             if add {
                                 members.insert(who)
                             } else {
                                 members.remove(&who)
                             };
-                            edits.push(Edit::ChangeMembers(of, change));
+                            edits.push(AccessEdit::ChangeMembers(of, change));
                         }
                         5 => {
-                            let Some(of) = dice.pick(&groups).filter(|_| dice.roll(3) == 0) else { continue };
+                            let Some(of) = dice.pick(&groups).filter(|_| dice.roll(3) == 0) else {
+                                continue;
+                            };
                             if after.members.remove(&of).is_none() {
                                 continue;
                             }
                             after.nested.remove(&of);
-                            after.nested.values_mut().for_each(|nested| nested.retain(|inner| *inner != of));
+                            after
+                                .nested
+                                .values_mut()
+                                .for_each(|nested| nested.retain(|inner| *inner != of));
                             after.mappings.retain(|_, (group, _)| *group != of);
-                            edits.push(Edit::DeleteGroup(of));
+                            edits.push(AccessEdit::DeleteGroup(of));
                         }
                         0 | 1 => {
-                            let (Some(of), Some(to)) = (dice.pick(&groups), dice.pick(&roles)) else { continue };
-                            if after.members.contains_key(&of) && after.mappings.values().all(|pair| *pair != (of, to))
+                            let (Some(of), Some(to)) = (dice.pick(&groups), dice.pick(&roles))
+                            else {
+                                continue;
+                            };
+                            if after.members.contains_key(&of)
+                                && after.mappings.values().all(|pair| *pair != (of, to))
                             {
-                                edits.push(Edit::CreateMapping(to_role(Target::Group(of), to)));
+                                edits.push(AccessEdit::CreateMapping(to_role(
+                                    MappingTarget::Group(of),
+                                    to,
+                                )));
                                 after.mappings.insert(Uuid::now_v7(), (of, to));
                             }
                         }
                         2 => {
                             let known: Vec<Uuid> = model.mappings.keys().copied().collect();
-                            let Some(id) = dice.pick(&known).filter(|id| after.mappings.contains_key(id)) else {
+                            let Some(id) =
+                                dice.pick(&known).filter(|id| after.mappings.contains_key(id))
+                            else {
                                 continue;
                             };
-                            edits.push(Edit::RemoveMapping(id));
+                            edits.push(AccessEdit::RemoveMapping(id));
                             after.mappings.remove(&id);
                         }
                         _ => {
-                            let (Some(who), Some(to)) = (dice.pick(&users), dice.pick(&roles)) else { continue };
+                            let (Some(who), Some(to)) = (dice.pick(&users), dice.pick(&roles))
+                            else {
+                                continue;
+                            };
                             if after.grants.values().all(|pair| *pair != (who, to)) {
-                                let new = NewGrant { user: who, role: to, reason: None, expires_at: None };
-                                edits.push(Edit::CreateGrant(new));
+                                let new = NewGrant {
+                                    user: who,
+                                    role: to,
+                                    reason: None,
+                                    expires_at: None,
+                                };
+                                edits.push(AccessEdit::CreateGrant(new));
                                 after.grants.insert(Uuid::now_v7(), (who, to));
                             }
                         }
@@ -482,20 +622,30 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                 if edits.is_empty() {
                     continue;
                 }
-                let preview = change::preview(cx, edits.clone()).await.unwrap();
-                told = Some(change::apply(cx, edits).await.unwrap());
+                let preview = change_set::preview_edits(cx, edits.clone()).await.unwrap();
+                told = Some(change_set::apply_edits(cx, edits).await.unwrap());
                 let told = told.unwrap();
                 assert_eq!((preview.gained as u64, preview.lost as u64), (told.gained, told.lost));
                 (model.members, model.nested) = (after.members.clone(), after.nested.clone());
-                // The ids that the server gave.
-                let all = mapping::list(cx, false, &Keyset { limit: 1000, ..Default::default() }).await.unwrap().rows;
+                // Takes over the ids that the server gave.
+                let all = role_mapping::list_mappings(
+                    cx,
+                    false,
+                    &Keyset { limit: 1000, ..Default::default() },
+                )
+                .await
+                .unwrap()
+                .rows;
                 let ours = |group: &Uuid| model.members.contains_key(group);
                 model.mappings = all
                     .iter()
-                    .filter_map(|row| Some((row.mapping_id, (row.group_id.filter(ours)?, row.role_id))))
+                    .filter_map(|row| {
+                        Some((row.mapping_id, (row.group_id.filter(ours)?, row.role_id)))
+                    })
                     .collect();
                 let whole = Keyset { limit: 1000, ..Default::default() };
-                let granted = grant::list(cx, grant::Which::default(), &whole);
+                let granted =
+                    role_grant::list_grants(cx, role_grant::GrantFilter::default(), &whole);
                 let ours = |user: &Uuid| model.users.contains_key(user);
                 model.grants = granted
                     .await
@@ -505,29 +655,34 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                     .filter(|row| ours(&row.user_id))
                     .map(|row| (row.id, (row.user_id, row.role_id)))
                     .collect();
-                let pairs = |map: &BTreeMap<Uuid, (Uuid, Uuid)>| map.values().copied().collect::<BTreeSet<_>>();
+                let pairs = |map: &BTreeMap<Uuid, (Uuid, Uuid)>| {
+                    map.values().copied().collect::<BTreeSet<_>>()
+                };
                 assert_eq!(pairs(&model.mappings), pairs(&after.mappings));
                 assert_eq!(pairs(&model.grants), pairs(&after.grants));
             }
         }
         let now = model.access();
         if let Some(told) = told {
-            let difference = (now.difference(&before).count() as u64, before.difference(&now).count() as u64);
+            let difference =
+                (now.difference(&before).count() as u64, before.difference(&now).count() as u64);
             assert_eq!((told.gained, told.lost), difference, "step {step}");
         }
         world.app.clock.advance(Duration::from_millis(10));
         past.push((world.app.clock.now(), now, model.users.keys().copied().collect::<Vec<_>>()));
     }
-    let everybody: BTreeSet<Uuid> = past.iter().flat_map(|(_, _, users)| users.iter().copied()).collect();
-    let everybody: Vec<Uuid> = everybody.into_iter().collect();
-    let found = async |moment: Moment| {
-        let held = access::of_users(cx, &everybody, moment).await.unwrap();
-        let held: BTreeSet<_> = held.into_values().flatten().map(|row| (row.role_id, row.user_id)).collect();
+    let all_users: BTreeSet<Uuid> =
+        past.iter().flat_map(|(_, _, users)| users.iter().copied()).collect();
+    let all_users: Vec<Uuid> = all_users.into_iter().collect();
+    let found = async |moment: AsOf| {
+        let held = access::of_users(cx, &all_users, moment).await.unwrap();
+        let held: BTreeSet<_> =
+            held.into_values().flatten().map(|row| (row.role_id, row.user_id)).collect();
         let mut seen = BTreeSet::new();
         for role in &roles {
             let mut keyset = Keyset { limit: 7, ..Default::default() };
             loop {
-                let page = access::holders(cx, Some(*role), moment, &keyset).await.unwrap();
+                let page = access::list_holders(cx, Some(*role), moment, &keyset).await.unwrap();
                 seen.extend(page.rows.iter().map(|user| (*role, *user)));
                 keyset.after = page.rows.last().copied();
                 if !page.has_next {
@@ -537,19 +692,32 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
             let count = access::count_holders(cx, Some(*role), moment).await.unwrap();
             assert_eq!(count, seen.iter().filter(|(of, _)| of == role).count() as u64);
         }
-        assert_eq!(seen, held, "the two ends of access");
+        assert_eq!(seen, held, "the roles of accounts and the holders of roles agree");
         let whole = Keyset { limit: 1_000, ..Default::default() };
-        let anybody: BTreeSet<_> = access::holders(cx, None, moment, &whole).await.unwrap().rows.into_iter().collect();
-        assert_eq!(access::count_holders(cx, None, moment).await.unwrap(), anybody.len() as u64);
-        let anybody: BTreeSet<Uuid> = anybody.into_iter().filter(|user| everybody.contains(user)).collect();
-        assert_eq!(anybody, held.iter().map(|(_, user)| *user).collect(), "the report names whoever holds something");
+        let report_users: BTreeSet<_> = access::list_holders(cx, None, moment, &whole)
+            .await
+            .unwrap()
+            .rows
+            .into_iter()
+            .collect();
+        assert_eq!(
+            access::count_holders(cx, None, moment).await.unwrap(),
+            report_users.len() as u64
+        );
+        let report_users: BTreeSet<Uuid> =
+            report_users.into_iter().filter(|user| all_users.contains(user)).collect();
+        assert_eq!(
+            report_users,
+            held.iter().map(|(_, user)| *user).collect(),
+            "the report names exactly the accounts that hold a role"
+        );
         held
     };
-    assert_eq!(found(Moment::Now).await, model.access());
+    assert_eq!(found(AsOf::Now).await, model.access());
     world.app.clock.advance(Duration::from_secs(60));
-    all_moves_are_told(world, &past).await;
+    check_change_events(world, &past).await;
     for (at, was, _) in past.iter().step_by(4) {
-        let moment = access::moment(cx, Some(*at)).await.unwrap();
+        let moment = access::resolve_moment(cx, Some(*at)).await.unwrap();
         assert_eq!(&found(moment).await, was);
     }
 }
@@ -558,48 +726,63 @@ const RESTORE: &str = "mutation($input: RoleMappingRestoreInput!) { roleMappingR
     roleMapping { state group { displayName } history { since until } } userErrors { code field message } } }";
 
 #[tokio::test]
-async fn a_removed_mapping_comes_back_with_what_it_gave() {
+async fn restored_mapping_gives_its_role_again() {
     let world = World::new().await;
     let cx = world.system();
     let (ada, bob) = (world.scim().user("ada").await, world.scim().user("bob").await);
     let ward = world.scim().group("Ward 3", &[ada]).await;
     let office = world.scim().group("Office", &[bob]).await;
     let nurse = new_role(&cx, "Nurse", false).await;
-    let map = mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap().mapping_id;
+    let map = role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(ward), nurse))
+        .await
+        .unwrap()
+        .mapping_id;
     let holders = async || {
         let page = Keyset { limit: 10, ..Default::default() };
-        access::holders(&cx, Some(nurse), Moment::Now, &page).await.unwrap().rows
+        access::list_holders(&cx, Some(nurse), AsOf::Now, &page).await.unwrap().rows
     };
     let restore = async |input: Value| {
-        world.graphql(RESTORE, json!({ "input": input })).await["data"]["roleMappingRestore"].clone()
+        world.graphql(RESTORE, json!({ "input": input })).await["data"]["roleMappingRestore"]
+            .clone()
     };
     let id = global("RoleMapping", map);
-    mapping::remove(&cx, map).await.unwrap();
+    role_mapping::remove_mapping(&cx, map).await.unwrap();
     assert!(holders().await.is_empty());
     let done = restore(json!({ "id": id })).await;
     assert_eq!(done["roleMapping"]["state"], "ACTIVE", "{done:#}");
-    assert_eq!(done["roleMapping"]["history"].as_array().unwrap().len(), 2, "the time between stays a gap: {done:#}");
+    assert_eq!(
+        done["roleMapping"]["history"].as_array().unwrap().len(),
+        2,
+        "the history keeps the gap: {done:#}"
+    );
     assert_eq!(holders().await, [ada]);
-    assert_eq!(world.events_of(map).await, ["role_mapping.created", "role_mapping.removed", "role_mapping.restored"]);
-    // Once more is no change, and leaves no row.
+    assert_eq!(
+        world.events_of(map).await,
+        ["role_mapping.created", "role_mapping.removed", "role_mapping.restored"]
+    );
+    // Restoring it again changes nothing and writes no row.
     let before = world.everything().await;
     assert_eq!(restore(json!({ "id": id })).await["userErrors"], json!([]));
     assert_eq!(world.everything().await, before);
 
-    // Another one may have taken its place; it comes back onto another group then, or not at all.
-    mapping::remove(&cx, map).await.unwrap();
-    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
+    // When another mapping has taken its place, it can be restored for another group only.
+    role_mapping::remove_mapping(&cx, map).await.unwrap();
+    role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(ward), nurse)).await.unwrap();
     let before = world.everything().await;
     let taken = restore(json!({ "id": id })).await;
-    assert_eq!((&taken["roleMapping"], &taken["userErrors"][0]["code"]), (&Value::Null, &json!("TAKEN")), "{taken:#}");
+    assert_eq!(
+        (&taken["roleMapping"], &taken["userErrors"][0]["code"]),
+        (&Value::Null, &json!("TAKEN")),
+        "{taken:#}"
+    );
     assert_eq!(world.everything().await, before);
     let moved = restore(json!({ "id": id, "groupId": global("Group", office) })).await;
     assert_eq!(moved["roleMapping"]["group"]["displayName"], "Office", "{moved:#}");
     let mut both = holders().await;
     both.sort_unstable();
     assert_eq!(both, BTreeSet::from([ada, bob]).into_iter().collect::<Vec<_>>());
-    // Without its role it has nothing to give.
-    role::delete(&cx, nurse).await.unwrap();
+    // A mapping cannot be restored when its role is deleted.
+    role::delete_role(&cx, nurse).await.unwrap();
     let gone = restore(json!({ "id": id })).await;
     assert_eq!(gone["userErrors"][0]["code"], "NOT_FOUND", "{gone:#}");
     world.end().await;
@@ -609,110 +792,143 @@ const RESTORE_GROUP: &str = "mutation($id: ID!) { groupRestore(input: { id: $id 
     group { displayName memberCount } userErrors { code field message } } }";
 
 #[tokio::test]
-async fn a_deleted_group_comes_back_with_what_it_gave_and_is_looked_at_first() {
+async fn restored_group_gives_its_roles_again() {
     let world = World::new().await;
     let cx = world.system();
-    let (ada, bob, eve) =
-        (world.scim().user("ada").await, world.scim().user("bob").await, world.scim().user("eve").await);
+    let (ada, bob, eve) = (
+        world.scim().user("ada").await,
+        world.scim().user("bob").await,
+        world.scim().user("eve").await,
+    );
     let (nurse, staff) = (new_role(&cx, "Nurse", false).await, new_role(&cx, "Staff", false).await);
     let ward = world.scim().group("Ward 3", &[ada, bob]).await;
     let house = world.scim().group("House", &[]).await;
     let nest = json!([{ "op": "add", "path": "members", "value": [{ "value": ward }] }]);
     world.scim().patch(&format!("/Groups/{house}"), nest).await.is(200);
-    mapping::create(&cx, to_role(Target::Group(ward), nurse)).await.unwrap();
-    mapping::create(&cx, to_role(Target::Group(house), staff)).await.unwrap();
+    role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(ward), nurse)).await.unwrap();
+    role_mapping::create_mapping(&cx, to_role(MappingTarget::Group(house), staff)).await.unwrap();
     let held = async |user: Uuid| {
-        let held = access::of_users(&cx, &[user], Moment::Now).await.unwrap().remove(&user).unwrap_or_default();
+        let held = access::of_users(&cx, &[user], AsOf::Now)
+            .await
+            .unwrap()
+            .remove(&user)
+            .unwrap_or_default();
         held.into_iter().map(|row| row.role_id).collect::<BTreeSet<_>>()
     };
     let both = BTreeSet::from([nurse, staff]);
     assert_eq!(held(ada).await, both);
 
-    // What its end would take, and from whom.
+    // The preview shows who would lose what when the group is deleted.
     let edits = json!([{ "deleteGroup": { "id": global("Group", ward) } }]);
-    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    let shown =
+        world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"]
+            .clone();
     assert_eq!((&shown["gainedCount"], &shown["lostCount"]), (&json!(0), &json!(4)), "{shown:#}");
     assert_eq!(held(ada).await, both);
 
     world.scim().delete(&format!("/Groups/{ward}")).await.is(204);
     world.scim().delete(&format!("/Users/{bob}")).await.is(204);
     assert!(held(ada).await.is_empty());
-    let listed = "{ organization { deletedGroups(first: 5) { totalCount nodes { id displayName deletedAt connection { name } } } } }";
-    let listed = world.graphql(listed, json!({})).await["data"]["organization"]["deletedGroups"].clone();
-    assert_eq!((&listed["totalCount"], &listed["nodes"][0]["displayName"]), (&json!(1), &json!("Ward 3")));
+    let listed = "{ organization { deletedGroups(first: 5) { totalCount nodes { id displayName \
+                  deletedAt connection { name } } } } }";
+    let listed =
+        world.graphql(listed, json!({})).await["data"]["organization"]["deletedGroups"].clone();
+    assert_eq!(
+        (&listed["totalCount"], &listed["nodes"][0]["displayName"]),
+        (&json!(1), &json!("Ward 3"))
+    );
     let id = listed["nodes"][0]["id"].clone();
 
-    // Ada would have both roles back; Bob is gone and Eve would come along.
+    // Ada would get both roles back and Eve would get them, too. Bob is deleted.
     let edits = json!([
         { "restoreGroup": { "id": id } },
         { "addMembers": { "id": id, "memberIds": [global("User", eve)] } },
     ]);
-    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    let shown =
+        world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"]
+            .clone();
     assert_eq!((&shown["gainedCount"], &shown["lostCount"]), (&json!(4), &json!(0)), "{shown:#}");
     assert!(held(ada).await.is_empty());
-    let made =
-        world.graphql(APPLY, json!({ "input": { "previewId": shown["id"] } })).await["data"]["accessApply"].clone();
+    let made = world.graphql(APPLY, json!({ "input": { "previewId": shown["id"] } })).await["data"]
+        ["accessApply"]
+        .clone();
     assert_eq!(made["change"]["gainedCount"], 4, "{made:#}");
     assert_eq!((held(ada).await, held(eve).await), (both.clone(), both.clone()));
     assert_eq!(world.scim().members(ward).await.len(), 2);
     let kept = world.scim().get("/Groups?count=0").await.is(200);
     assert_eq!(kept.body["totalResults"], 2);
 
-    // By itself, too; and only what is deleted comes back.
+    // `groupRestore` does the same without a preview, and only a deleted group can be restored.
     world.scim().delete(&format!("/Groups/{ward}")).await.is(204);
-    let back = world.graphql(RESTORE_GROUP, json!({ "id": id })).await["data"]["groupRestore"].clone();
+    let back =
+        world.graphql(RESTORE_GROUP, json!({ "id": id })).await["data"]["groupRestore"].clone();
     assert_eq!(
         (&back["group"]["displayName"], &back["group"]["memberCount"]),
         (&json!("Ward 3"), &json!(2)),
         "{back:#}"
     );
     assert_eq!(held(ada).await, both);
-    let again = world.graphql(RESTORE_GROUP, json!({ "id": id })).await["data"]["groupRestore"].clone();
+    let again =
+        world.graphql(RESTORE_GROUP, json!({ "id": id })).await["data"]["groupRestore"].clone();
     assert_eq!(again["userErrors"][0]["code"], "NOT_FOUND", "{again:#}");
 
-    // A role goes, and with it what was granted by hand.
+    // A deleted role ends its grants, too.
     let new = NewGrant { user: eve, role: nurse, reason: None, expires_at: None };
-    grant::create(&cx, new).await.unwrap();
+    role_grant::create_grant(&cx, new).await.unwrap();
     let edits = json!([
         { "removeMembers": { "id": id, "memberIds": [global("User", eve)] } },
         { "deleteRole": { "id": global("Role", nurse) } },
     ]);
-    let shown = world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"].clone();
+    let shown =
+        world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"]
+            .clone();
     assert_eq!((&shown["gainedCount"], &shown["lostCount"]), (&json!(0), &json!(3)), "{shown:#}");
     world.end().await;
 }
 
-/// An instant, who held which role then, and who was there.
+/// An instant, who held which role then, and which accounts existed.
 type Day = (DateTime<Utc>, BTreeSet<(Uuid, Uuid)>, Vec<Uuid>);
 
-/// The events about each step say exactly who gained and lost what by it.
-async fn all_moves_are_told(world: &World, past: &[Day]) {
+/// The events of each step name exactly the roles that accounts gained and lost in it.
+async fn check_change_events(world: &World, past: &[Day]) {
     world.sealed().await;
     let through = async || access::announced_through(&world.system()).await.unwrap();
-    let last = world.rows("SELECT seq FROM event_sealed WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1", []).await[0]
-        ["seq"]
+    let last = world
+        .rows("SELECT seq FROM event_sealed WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1", [])
+        .await[0]["seq"]
         .as_i64()
         .unwrap();
     while through().await < last {
-        access::announce(&world.app).await.unwrap();
+        access::announce_changes(&world.app).await.unwrap();
     }
-    let sql = "SELECT subject_id, payload FROM event WHERE organization_id = $1 AND action = $2 ORDER BY pos";
-    let rows = world.rows(sql, [world.acme.organization.into(), EventKind::UserAccessChanged.name().into()]).await;
+    let sql = "SELECT subject_id, payload FROM event WHERE organization_id = $1 AND action = $2 \
+               ORDER BY pos";
+    let rows = world
+        .rows(sql, [world.acme.organization.into(), EventKind::UserAccessChanged.name().into()])
+        .await;
     let told: Vec<(DateTime<Utc>, Uuid, Value)> = rows
         .iter()
         .map(|row| {
             let after: Value = serde_json::from_str(row["payload"].as_str().unwrap()).unwrap();
             let after = after["after"].clone();
-            (after["cause"]["at"].as_str().unwrap().parse().unwrap(), id_of(&row["subject_id"]), after)
+            (
+                after["cause"]["at"].as_str().unwrap().parse().unwrap(),
+                id_of(&row["subject_id"]),
+                after,
+            )
         })
         .collect();
     let mut before = BTreeSet::new();
     let mut from = past[0].0 - chrono::Duration::milliseconds(20);
     for (until, now, _) in past {
-        for (side, expected) in [("gained", now.difference(&before)), ("lost", before.difference(now))] {
+        for (side, expected) in
+            [("gained", now.difference(&before)), ("lost", before.difference(now))]
+        {
             let mut found = Vec::new();
             for (_, user, after) in told.iter().filter(|(at, ..)| *at > from && at <= until) {
-                found.extend(after[side].as_array().unwrap().iter().map(|role| (id_of(&role["id"]), *user)));
+                found.extend(
+                    after[side].as_array().unwrap().iter().map(|role| (id_of(&role["id"]), *user)),
+                );
             }
             found.sort_unstable();
             assert_eq!(found, expected.copied().collect::<Vec<_>>(), "{side} until {until}");
@@ -721,7 +937,7 @@ async fn all_moves_are_told(world: &World, past: &[Day]) {
     }
 }
 
-/// An id as JSON tells it: text, or the bytes that SQLite keeps.
+/// An id in JSON: text, or the bytes that SQLite stores.
 fn id_of(value: &Value) -> Uuid {
     match value {
         Value::String(text) => text.parse().unwrap(),

@@ -1,5 +1,5 @@
-//! The auditor's commands on ledgers that were tampered with, and on files that were: what is true passes, what is forged
-//! does not, and what cannot be known is said.
+//! The auditor's commands on ledgers and files that were changed by an attacker. Genuine data
+//! passes, forged data fails, and the commands say what they cannot know.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use entity::{event, ledger_head};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, Database as Connections, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder,
-    Statement, Value as Sql,
+    ColumnTrait, ConnectionTrait, Database as Connections, DatabaseConnection, EntityTrait,
+    QueryFilter, QueryOrder, Statement, Value as Sql,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use crate::database::{Database, on_postgres};
 use crate::process::{Server, bootstrap, ok, run};
 use crate::world::Answer;
 
-/// A ledger that a server wrote and left in order.
+/// A ledger that a server has written before it stopped in order.
 struct Ledger {
     database: Database,
     made: Value,
@@ -26,7 +26,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Three people, of whom one was erased.
+    /// Three accounts, of which one was erased.
     async fn written() -> Self {
         let database = Database::empty().await;
         let made = bootstrap(&database);
@@ -44,7 +44,7 @@ impl Ledger {
         ledger
     }
 
-    /// Runs a server until `story` is told.
+    /// Runs a server while `story` runs.
     async fn serve(&self, story: impl AsyncFnOnce(&Server)) {
         let mut server = Server::start(&self.database).await;
         story(&server).await;
@@ -53,7 +53,8 @@ impl Ledger {
     }
 
     async fn execute(&self, text: &str, values: impl IntoIterator<Item = Sql>) {
-        let statement = Statement::from_sql_and_values(self.db.get_database_backend(), text, values);
+        let statement =
+            Statement::from_sql_and_values(self.db.get_database_backend(), text, values);
         assert!(self.db.execute_raw(statement).await.unwrap().rows_affected() > 0, "{text}");
     }
 
@@ -62,7 +63,8 @@ impl Ledger {
         event::Entity::find().order_by_asc(event::Column::Seq).all(&self.db).await.unwrap()
     }
 
-    /// Computes the chain anew over the rows as they are now, as one can who knows the code and not the key.
+    /// Computes the chain anew over the rows as they are now. An attacker can do that who knows the
+    /// code but not the key.
     async fn compute_chain_anew(&self, with_actor_name: bool) {
         let links = if on_postgres() { "chain" } else { "event" };
         let (mut hash, mut organization) = (vec![0; 32], Uuid::nil());
@@ -78,7 +80,7 @@ impl Ledger {
         self.execute(text, [(rows.len() as i64).into(), hash.into(), organization.into()]).await;
     }
 
-    /// What `audit verify` says; whether it succeeded.
+    /// The output of `audit verify`, and whether it succeeded.
     fn verify(&self, flags: &[&str]) -> (bool, String) {
         let output = run(&self.database, &[&["audit", "verify"], flags].concat());
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
@@ -105,9 +107,11 @@ impl Ledger {
 
 /// The hash of a row of the ledger.
 fn hash_of(before: &[u8], row: &event::Model, seq: i64, with_actor_name: bool) -> Vec<u8> {
-    let numbers = [seq, row.at.timestamp_micros(), row.requested_at.timestamp_micros(), row.population];
+    let numbers =
+        [seq, row.at.timestamp_micros(), row.requested_at.timestamp_micros(), row.population];
     let [seq, at, requested_at, population] = numbers.map(i64::to_be_bytes);
-    let mut parts: Vec<&[u8]> = vec![before, row.organization_id.as_bytes(), &seq, row.id.as_bytes(), &at];
+    let mut parts: Vec<&[u8]> =
+        vec![before, row.organization_id.as_bytes(), &seq, row.id.as_bytes(), &at];
     parts.extend([
         &requested_at[..],
         row.actor_kind.as_bytes(),
@@ -119,8 +123,10 @@ fn hash_of(before: &[u8], row: &event::Model, seq: i64, with_actor_name: bool) -
     if with_actor_name {
         parts.push(row.actor_name.as_bytes());
     }
-    let bytes: Vec<u8> =
-        parts.iter().flat_map(|part| [&(part.len() as u64).to_be_bytes()[..], part].concat()).collect();
+    let bytes: Vec<u8> = parts
+        .iter()
+        .flat_map(|part| [&(part.len() as u64).to_be_bytes()[..], part].concat())
+        .collect();
     digest(&SHA256, &bytes).as_ref().to_vec()
 }
 
@@ -134,7 +140,7 @@ async fn graphql(server: &Server, made: &Value, query: &str, variables: Value) -
     answer["data"].clone()
 }
 
-/// Creates somebody, deletes the account and erases it.
+/// Creates an account, deletes it and erases it.
 async fn purge(server: &Server, made: &Value, name: &str) {
     let id = server.scim(made).user(name).await;
     let query = "query($name: String!) { organization { user(userName: $name) { id } } }";
@@ -148,33 +154,47 @@ async fn purge(server: &Server, made: &Value, name: &str) {
 
 async fn export(server: &Server, made: &Value, path: &str) -> Vec<u8> {
     let request = reqwest::Client::new().get(format!("{}/evidence/{path}", server.address));
-    let answer = request.bearer_auth(made["graphql"]["api_key"].as_str().unwrap()).send().await.unwrap();
+    let answer =
+        request.bearer_auth(made["graphql"]["api_key"].as_str().unwrap()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     answer.bytes().await.unwrap().to_vec()
 }
 
 #[tokio::test]
-async fn verify_says_what_it_knows_and_what_it_cannot() {
+async fn verify_says_what_it_cannot_know() {
     let ledger = Ledger::written().await;
     let said = ledger.is_intact();
     let events = ledger.events().await.len();
-    assert!(said.contains(&format!("signed: from the beginning up to sequence {events}, at ")), "{said}");
-    assert!(said.contains("erased: the values of ") && said.contains("accounted for by an erasure"), "{said}");
-    assert!(said.contains("not known: whether events after sequence") && said.contains("--attestation"), "{said}");
+    assert!(
+        said.contains(&format!("signed: from the beginning up to sequence {events}, at ")),
+        "{said}"
+    );
+    assert!(
+        said.contains("erased: the values of ") && said.contains("accounted for by an erasure"),
+        "{said}"
+    );
+    assert!(
+        said.contains("not known: whether events after sequence") && said.contains("--attestation"),
+        "{said}"
+    );
     assert!(said.contains(&format!("checked 1 organizations, {events} events")), "{said}");
-    assert!(!said.contains("not signed yet") && !said.contains("names of who"), "{said}");
+    assert!(!said.contains("not signed yet") && !said.contains("actor names"), "{said}");
     ledger.end().await;
 
     let database = Database::empty().await;
     Server::start(&database).await;
     let none = run(&database, &["audit", "verify"]);
-    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("no organization"));
-    assert!(ok(&database, &["audit", "verify", "--allow-empty"]).contains("checked 0 organizations"));
+    assert!(
+        !none.status.success() && String::from_utf8_lossy(&none.stderr).contains("no organization")
+    );
+    assert!(
+        ok(&database, &["audit", "verify", "--allow-empty"]).contains("checked 0 organizations")
+    );
     database.drop().await;
 }
 
 #[tokio::test]
-async fn emptied_rows_need_an_erasure_and_keep_their_authors() {
+async fn emptied_rows_need_an_erasure() {
     let ledger = Ledger::written().await;
     let copy = "CREATE TABLE kept_events AS SELECT pos, payload, salt, actor_name FROM event";
     ledger.db.execute_unprepared(copy).await.unwrap();
@@ -182,8 +202,14 @@ async fn emptied_rows_need_an_erasure_and_keep_their_authors() {
                    FROM kept_events b WHERE b.pos = event.pos";
     for (forgery, why) in [
         ("UPDATE event SET payload = NULL, salt = NULL", "no later erasure"),
-        ("UPDATE event SET payload = NULL, salt = NULL WHERE action = 'user.purged'", "no later erasure"),
-        ("UPDATE event SET payload = NULL, salt = NULL WHERE action = 'organization.created'", "no later erasure"),
+        (
+            "UPDATE event SET payload = NULL, salt = NULL WHERE action = 'user.purged'",
+            "no later erasure",
+        ),
+        (
+            "UPDATE event SET payload = NULL, salt = NULL WHERE action = 'organization.created'",
+            "no later erasure",
+        ),
         ("UPDATE event SET payload = NULL, salt = NULL, actor_name = 'eve'", "does not follow"),
         ("UPDATE event SET actor_name = 'eve' WHERE payload IS NULL", "does not follow"),
         ("UPDATE event SET salt = NULL WHERE action = 'user.purged'", "half lost"),
@@ -197,23 +223,27 @@ async fn emptied_rows_need_an_erasure_and_keep_their_authors() {
 }
 
 #[tokio::test]
-async fn a_chain_that_was_computed_anew_does_not_verify() {
+async fn recomputed_chain_does_not_verify() {
     let ledger = Ledger::written().await;
     for with_actor_name in [true, false] {
         ledger.execute("UPDATE event SET actor_id = 'eve' WHERE action = 'user.created'", []).await;
         ledger.compute_chain_anew(with_actor_name).await;
         ledger.is_broken("not the one whose head was signed");
     }
-    // A server does not sign it either.
+    // A server does not sign the new chain either.
     ledger
         .serve(async |server| {
             server.scim(&ledger.made).user("dan").await;
         })
         .await;
     ledger.is_broken("not the one whose head was signed");
-    // Nor does it help to take the signature away, or to alter it.
+    // Removing or changing the signature does not help either.
     ledger.compute_chain_anew(true).await;
-    ledger.db.execute_unprepared("CREATE TABLE signed_before AS SELECT * FROM signed_head").await.unwrap();
+    ledger
+        .db
+        .execute_unprepared("CREATE TABLE signed_before AS SELECT * FROM signed_head")
+        .await
+        .unwrap();
     for (forgery, why) in [
         ("UPDATE signed_head SET seq = seq - 1", "that of another head"),
         ("UPDATE signed_head SET signature = replace(signature, '.', '.A')", "does not hold"),
@@ -231,9 +261,10 @@ async fn a_chain_that_was_computed_anew_does_not_verify() {
 }
 
 #[tokio::test]
-async fn rows_outside_the_chain_and_a_tail_that_was_cut_off_show() {
+async fn unchained_and_removed_rows_are_found() {
     let ledger = Ledger::written().await;
-    // The last row is no erasure: an erased row without one would show first.
+    // The last row must not be an erasure: an erased row without its erasure would be reported
+    // first.
     let add_user = async |server: &Server| {
         server.scim(&ledger.made).user("dan").await;
     };
@@ -249,12 +280,12 @@ async fn rows_outside_the_chain_and_a_tail_that_was_cut_off_show() {
         .unwrap()
         .unwrap();
 
-    // The head set back: rows behind it could be altered unseen.
+    // The head is set back: an attacker could then change the rows after it unnoticed.
     let before = &events[events.len() - 2];
     let set_head = "UPDATE ledger_head SET seq = $1, hash = $2";
     ledger.execute(set_head, [before.seq.into(), before.hash.clone().into()]).await;
     ledger.is_broken("behind the recorded head");
-    // A row that has no place in the chain.
+    // A row that is not in the chain.
     ledger.execute(set_head, [head.seq.into(), head.hash.clone().into()]).await;
     ledger.is_intact();
     let strange = "INSERT INTO event (organization_id, id, at, requested_at, actor_kind, actor_name, action, subject_kind, \
@@ -264,7 +295,7 @@ async fn rows_outside_the_chain_and_a_tail_that_was_cut_off_show() {
     ledger.is_broken("outside the chain");
     ledger.execute("DELETE FROM event WHERE pos > $1", [last.pos.into()]).await;
     ledger.is_intact();
-    // The tail cut off, with the head before it set back.
+    // The last row is removed, and the head is set back to the one before.
     if on_postgres() {
         ledger.execute(&format!("DELETE FROM {links} WHERE pos = $1"), [last.pos.into()]).await;
     }
@@ -275,13 +306,13 @@ async fn rows_outside_the_chain_and_a_tail_that_was_cut_off_show() {
 }
 
 #[tokio::test]
-async fn a_ledger_from_before_signatures_verifies_and_is_signed_from_then_on() {
+async fn unsigned_ledger_verifies_and_gets_signed() {
     let ledger = Ledger::written().await;
     ledger.compute_chain_anew(false).await;
     ledger.execute("DELETE FROM signed_head", []).await;
     let said = ledger.is_intact();
     assert!(said.contains("signed: never"), "{said}");
-    assert!(said.contains("not known: whether the names of who made"), "{said}");
+    assert!(said.contains("not known: whether the actor names"), "{said}");
     let before = ledger.events().await.len();
 
     ledger
@@ -293,7 +324,10 @@ async fn a_ledger_from_before_signatures_verifies_and_is_signed_from_then_on() {
     let after = ledger.events().await.len();
     assert!(after > before);
     assert!(said.contains(&format!("signed: up to sequence {after}, at ")), "{said}");
-    assert!(said.contains("signatures begin at sequence ") && said.contains("is not known"), "{said}");
+    assert!(
+        said.contains("signatures begin at sequence ") && said.contains("is not known"),
+        "{said}"
+    );
     ledger.execute("UPDATE event SET actor_id = 'eve' WHERE action = 'user.created'", []).await;
     ledger.compute_chain_anew(false).await;
     ledger.is_broken("not the one whose head was signed");
@@ -301,22 +335,28 @@ async fn a_ledger_from_before_signatures_verifies_and_is_signed_from_then_on() {
 }
 
 #[tokio::test]
-async fn files_are_checked_on_the_command_line() {
+async fn audit_check_accepts_only_genuine_files() {
     let ledger = Ledger::written().await;
     let mut files = Vec::new();
     ledger
         .serve(async |server| {
-            for path in ["access.csv", "changes.csv", "changes.jsonl", "leavers.csv", "mappings.jsonl"] {
+            for path in
+                ["access.csv", "changes.csv", "changes.jsonl", "leavers.csv", "mappings.jsonl"]
+            {
                 files.push((path, export(server, &ledger.made, path).await));
             }
         })
         .await;
-    files.push(("checkpoint", ok(&ledger.database, &["audit", "checkpoint", "--organization", "acme"]).into_bytes()));
+    files.push((
+        "checkpoint",
+        ok(&ledger.database, &["audit", "checkpoint", "--organization", "acme"]).into_bytes(),
+    ));
     let key = ok(&ledger.database, &["audit", "key"]);
     let check = |bytes: &[u8], key: &str| {
         let file = ledger.database.folder().join("kept");
         std::fs::write(&file, bytes).unwrap();
-        let output = run(&ledger.database, &["audit", "check", file.to_str().unwrap(), "--key", key]);
+        let output =
+            run(&ledger.database, &["audit", "check", file.to_str().unwrap(), "--key", key]);
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     };
@@ -330,35 +370,45 @@ async fn files_are_checked_on_the_command_line() {
         let (good, said) = check(file, &key);
         assert!(good && said.contains("genuine") && said.contains("acme"), "{path}: {said}");
         assert!(verify(file), "{path}");
-        // A key that begins with a hyphen is a key.
+        // A key may begin with a hyphen.
         let (good, said) = check(file, &format!("-{}", &"A".repeat(42)));
         assert!(!good && said.contains("another key"), "{said}");
         let mut altered = file.clone();
         let middle = altered.len() / 2;
         altered[middle] = if altered[middle] == b'x' { b'y' } else { b'x' };
-        for forged in [altered, [file.as_slice(), &checkpoint].concat(), [file.as_slice(), b"more\r\n"].concat()] {
+        for forged in [
+            altered,
+            [file.as_slice(), &checkpoint].concat(),
+            [file.as_slice(), b"more\r\n"].concat(),
+        ] {
             assert!(!check(&forged, &key).0 && !verify(&forged), "{path}");
         }
-        let mangled = [b"\xEF\xBB\xBF".to_vec(), String::from_utf8_lossy(file).replace("\r\n", "\n").into()].concat();
+        let mangled =
+            [b"\xEF\xBB\xBF".to_vec(), String::from_utf8_lossy(file).replace("\r\n", "\n").into()]
+                .concat();
         let (good, said) = check(&mangled, &key);
         assert!(!good, "{said}");
         if *path != "checkpoint" {
             assert!(said.contains("line ends"), "{said}");
         }
     }
-    let (good, said) = check(br#"{ "errors": [{ "message": "this needs the permission AUDIT_READ" }] }"#, &key);
-    assert!(!good && said.contains("error that the server answered") && said.contains("AUDIT_READ"), "{said}");
+    let (good, said) =
+        check(br#"{ "errors": [{ "message": "this needs the permission AUDIT_READ" }] }"#, &key);
+    assert!(
+        !good && said.contains("error that the server answered") && said.contains("AUDIT_READ"),
+        "{said}"
+    );
     let (good, said) = check(b"<html><body>Bad Gateway</body></html>", &key);
     assert!(!good && said.contains("web page"), "{said}");
     assert!(check(b"", &key).1.contains("empty"));
-    // The chain that was cut off in front of a file that was kept.
+    // An empty file is not accepted as an attestation.
     let (_, said) = ledger.verify(&["--attestation", "/dev/null"]);
     assert!(!said.contains("intact"), "{said}");
     ledger.end().await;
 }
 
 #[tokio::test]
-async fn a_kept_file_shows_a_cut() {
+async fn kept_attestation_shows_a_rollback() {
     let ledger = Ledger::written().await;
     for table in ["ledger_head", "signed_head"] {
         let copy = format!("CREATE TABLE {table}_before AS SELECT * FROM {table}");
@@ -371,29 +421,41 @@ async fn a_kept_file_shows_a_cut() {
         std::fs::write(&file, bytes).unwrap();
         file.to_str().unwrap().to_owned()
     };
-    let checkpoint = |slug: &str| ok(&ledger.database, &["audit", "checkpoint", "--organization", slug]).into_bytes();
+    let checkpoint = |slug: &str| {
+        ok(&ledger.database, &["audit", "checkpoint", "--organization", slug]).into_bytes()
+    };
     let early = kept("early", &checkpoint("acme"));
     let key = ok(&ledger.database, &["audit", "key"]);
     let mut report = String::new();
     ledger
         .serve(async |server| {
             server.scim(&ledger.made).user("dan").await;
-            // What is too new to have its place in the chain is not attested yet.
+            // A row that is not in the chain yet is not attested yet.
             let reaches = format!("at sequence {}", before.len());
             let began = Instant::now();
             while report.is_empty()
-                || ok(&ledger.database, &["audit", "check", &report, "--key", &key]).contains(&reaches)
+                || ok(&ledger.database, &["audit", "check", &report, "--key", &key])
+                    .contains(&reaches)
             {
-                assert!(began.elapsed() < Duration::from_secs(30), "the change has no place in the chain");
+                assert!(
+                    began.elapsed() < Duration::from_secs(30),
+                    "the change has no place in the chain"
+                );
                 report = kept("report", &export(server, &ledger.made, "changes.csv").await);
             }
         })
         .await;
     let late = kept("late", &checkpoint("acme"));
-    let (good, said) = ledger.verify(&["--attestation", &early, "--attestation", &late, "--attestation", &report]);
-    assert!(good && said.starts_with("acme: intact, ") && said.contains("the files that were kept reach to"), "{said}");
+    let (good, said) =
+        ledger.verify(&["--attestation", &early, "--attestation", &late, "--attestation", &report]);
+    assert!(
+        good && said.starts_with("acme: intact, ")
+            && said.contains("the files that were kept reach to"),
+        "{said}"
+    );
 
-    // The database is put back to what it was before, signature and all: it is whole in itself.
+    // The database is put back to an earlier state together with its signature: it is consistent in
+    // itself.
     if on_postgres() {
         ledger.execute("DELETE FROM chain WHERE pos > $1", [last.into()]).await;
     }
@@ -406,10 +468,13 @@ async fn a_kept_file_shows_a_cut() {
     assert!(ledger.verify(&["--attestation", &early]).0);
     for file in [&late, &report] {
         let (good, said) = ledger.verify(&["--attestation", &early, "--attestation", file]);
-        assert!(!good && said.starts_with("acme: BROKEN") && said.contains("attests another chain"), "{said}");
+        assert!(
+            !good && said.starts_with("acme: BROKEN") && said.contains("attests another chain"),
+            "{said}"
+        );
         assert!(said.contains(file.as_str()), "{said}");
     }
-    // Nor does a file of another organization stand for this one, nor one of another installation.
+    // A file of another organization or of another installation does not count for this one.
     ok(&ledger.database, &["bootstrap", "--organization", "globex", "--json"]);
     let theirs = kept("theirs", &checkpoint("globex"));
     let verify = |flags: &[&str]| {
@@ -418,7 +483,7 @@ async fn a_kept_file_shows_a_cut() {
     };
     assert!(verify(&["--attestation", &theirs]).0);
     let (good, said) = verify(&["--organization", "acme", "--attestation", &theirs]);
-    assert!(!good && said.contains("globex") && said.contains("not looked at"), "{said}");
+    assert!(!good && said.contains("globex") && said.contains("not checked"), "{said}");
     let elsewhere = Database::empty().await;
     bootstrap(&elsewhere);
     let strange = ok(&elsewhere, &["audit", "checkpoint", "--organization", "acme"]);
@@ -429,7 +494,7 @@ async fn a_kept_file_shows_a_cut() {
 }
 
 #[tokio::test]
-async fn files_of_the_data_folder_belong_to_their_owner() {
+async fn data_files_are_readable_by_owner() {
     let database = Database::empty().await;
     let made = bootstrap(&database);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -437,7 +502,7 @@ async fn files_of_the_data_folder_belong_to_their_owner() {
         let files = std::fs::read_dir(database.folder()).unwrap();
         files.map(|file| file.unwrap().path()).collect::<Vec<_>>()
     };
-    // As an earlier version left them.
+    // The modes that an earlier version set.
     std::fs::set_permissions(database.folder(), PermissionsExt::from_mode(0o755)).unwrap();
     for file in all() {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
@@ -446,7 +511,10 @@ async fn files_of_the_data_folder_belong_to_their_owner() {
     server.scim(&made).user("ada").await;
     assert_eq!(mode(database.folder()), 0o700);
     let files = all();
-    assert!(on_postgres() || files.iter().any(|file| file.to_string_lossy().ends_with("-wal")), "{files:?}");
+    assert!(
+        on_postgres() || files.iter().any(|file| file.to_string_lossy().ends_with("-wal")),
+        "{files:?}"
+    );
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
@@ -456,24 +524,25 @@ async fn files_of_the_data_folder_belong_to_their_owner() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_erased_is_in_no_file_any_more() {
+async fn erased_name_is_in_no_file() {
     let database = Database::empty().await;
     let made = bootstrap(&database);
     let mut server = Server::start(&database).await;
     let scim = server.scim(&made);
     for n in 0..30 {
-        scim.user(&format!("somebody-else-{n}")).await;
+        scim.user(&format!("another-{n}")).await;
     }
     purge(&server, &made, "needle-in-the-file").await;
     for n in 30..60 {
-        scim.user(&format!("somebody-else-{n}")).await;
+        scim.user(&format!("another-{n}")).await;
     }
     server.terminate();
     assert_eq!(server.exit_code().await, Some(0));
     for file in std::fs::read_dir(database.folder()).unwrap() {
         let path = file.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
-        let found = bytes.windows(18).any(|window| window.eq_ignore_ascii_case(b"needle-in-the-file"));
+        let found =
+            bytes.windows(18).any(|window| window.eq_ignore_ascii_case(b"needle-in-the-file"));
         assert!(!found, "{}", path.display());
     }
     ok(&database, &["audit", "verify"]);

@@ -1,10 +1,12 @@
-//! The whole policy as a table, so that no change of it goes unseen; and what a confined token meets.
+//! The whole policy as a table, so that each change of it shows in a diff; and what a token with
+//! one scope may do.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use rolecall::authz::{Action, Actor, Permission, Scope, allows};
-use rolecall::domain::{key, token};
+use rolecall::auth::policy::{Action, Actor, Permission, Scope, allows};
+use rolecall::domain::access::api_key;
+use rolecall::domain::connection::scim_token;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -14,11 +16,15 @@ use crate::world::World;
 
 const KEPT: &str = include_str!("authz.txt");
 
-/// Everybody who may ask: each permission and each scope alone, all of them, and none.
+/// Every kind of caller: with each permission and each scope alone, with all of them, and with
+/// none.
 fn actors() -> Vec<(String, Actor)> {
     let id = Uuid::from_u128(1);
-    let connection =
-        |scopes: &[Scope]| Actor::Connection { id, name: String::new(), scopes: scopes.iter().copied().collect() };
+    let connection = |scopes: &[Scope]| Actor::Connection {
+        id,
+        name: String::new(),
+        scopes: scopes.iter().copied().collect(),
+    };
     let key = |permissions: &[Permission]| Actor::Key {
         id,
         name: String::new(),
@@ -31,30 +37,40 @@ fn actors() -> Vec<(String, Actor)> {
     };
     let mut actors = vec![("system".into(), Actor::System)];
     actors.push(("connection, all scopes".into(), connection(&Scope::ALL)));
-    actors.extend(Scope::ALL.map(|scope| (format!("connection, {}", scope.name()), connection(&[scope]))));
+    actors.extend(
+        Scope::ALL.map(|scope| (format!("connection, {}", scope.name()), connection(&[scope]))),
+    );
     actors.push(("connection, no scope".into(), connection(&[])));
     actors.push(("key, all permissions".into(), key(&Permission::ALL)));
-    actors.extend(Permission::ALL.map(|permission| (format!("key, {permission}"), key(&[permission]))));
+    actors.extend(
+        Permission::ALL.map(|permission| (format!("key, {permission}"), key(&[permission]))),
+    );
     actors.push(("person, all permissions".into(), person(&Permission::ALL)));
-    actors.extend(Permission::ALL.map(|permission| (format!("person, {permission}"), person(&[permission]))));
+    actors.extend(
+        Permission::ALL.map(|permission| (format!("person, {permission}"), person(&[permission]))),
+    );
     actors.push(("person, no permission".into(), person(&[])));
     actors
 }
 
 #[test]
-fn the_policy_is_the_one_that_was_agreed() {
+fn policy_equals_the_table() {
     let own = Some(Uuid::from_u128(1));
     let stranger = Some(Uuid::from_u128(2));
     let mut table = String::from(
-        "own = a thing of the connection with the actor's id, other = of another one, hand = made by hand\n",
+        "own = a thing of the connection with the actor's id, other = of another one, hand = made \
+         by hand\n",
     );
     for (name, actor) in actors() {
         let may: Vec<String> = Action::ALL
             .iter()
             .filter_map(|action| {
                 let whose = [("own", own), ("other", stranger), ("hand", None)];
-                let whose: Vec<_> =
-                    whose.iter().filter(|(_, owner)| allows(&actor, *action, *owner)).map(|(name, _)| *name).collect();
+                let whose: Vec<_> = whose
+                    .iter()
+                    .filter(|(_, owner)| allows(&actor, *action, *owner))
+                    .map(|(name, _)| *name)
+                    .collect();
                 match whose.len() {
                     0 => None,
                     3 => Some(format!("{action:?}")),
@@ -67,18 +83,22 @@ fn the_policy_is_the_one_that_was_agreed() {
     }
     assert!(
         table == KEPT,
-        "the policy differs from tests/it/authz.txt; if that is meant, the file must become:\n{table}"
+        "the policy differs from tests/it/authz.txt; if that is meant, the file must \
+         become:\n{table}"
     );
 }
 
 #[tokio::test]
-async fn a_confined_token_does_what_it_is_for() {
+async fn token_does_only_what_scopes_allow() {
     let world = World::new().await;
     let user = world.scim().user("ada").await;
     let group = world.scim().group("Ward 3", &[user]).await;
     for scope in Scope::ALL {
         let system = world.system();
-        let issued = token::issue(&system, world.acme.connection, Some([scope].into()), None).await.unwrap();
+        let issued =
+            scim_token::issue_token(&system, world.acme.connection, Some([scope].into()), None)
+                .await
+                .unwrap();
         let scim = world.scim().with_token(&issued.secret);
         for (kind, id, read, write) in [
             ("Users", user, Scope::UsersRead, Scope::UsersWrite),
@@ -96,10 +116,13 @@ async fn a_confined_token_does_what_it_is_for() {
             if scope == write {
                 assert!(
                     renamed.status.is_success(),
-                    "what was done is never answered with a refusal: {}",
+                    "a change that was made is answered with success: {}",
                     renamed.body
                 );
-                assert_eq!(world.scim().get(&format!("/{kind}/{id}")).await.body["displayName"], scope.name());
+                assert_eq!(
+                    world.scim().get(&format!("/{kind}/{id}")).await.body["displayName"],
+                    scope.name()
+                );
                 continue;
             }
             renamed.refused(403, None);
@@ -111,19 +134,24 @@ async fn a_confined_token_does_what_it_is_for() {
     }
     assert_eq!(world.events_of(user).await, ["user.created", "user.updated"]);
     assert_eq!(world.events_of(group).await, ["group.created", "group.updated"]);
-    assert_eq!(world.scim().get(&format!("/Users/{user}")).await.body["groups"][0]["value"], group.to_string());
+    assert_eq!(
+        world.scim().get(&format!("/Users/{user}")).await.body["groups"][0]["value"],
+        group.to_string()
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn every_field_is_closed_to_whoever_lacks_its_permission() {
+async fn every_field_requires_its_permission() {
     let world = World::new().await;
     let own = furnish(&world.acme, "mine").await;
     let mut walk = Walk { depth: 0, ..Walk::new(&world.acme, own) };
     let mut without = BTreeMap::new();
     for permission in Permission::ALL {
-        let others = Permission::in_organization().into_iter().filter(|held| *held != permission).collect();
-        let issued = key::issue(&world.system(), "all but one", others, None).await.unwrap();
+        let others =
+            Permission::in_organization().into_iter().filter(|held| *held != permission).collect();
+        let issued =
+            api_key::issue_key(&world.system(), "all but one", others, None).await.unwrap();
         without.insert(permission, issued.secret);
     }
     let before = world.everything().await;
@@ -136,8 +164,10 @@ async fn every_field_is_closed_to_whoever_lacks_its_permission() {
         };
         let Some(route) = route else { continue };
         for field in schema.fields(object) {
-            // Where the way there is closed already, there is nothing left to close.
-            let Some(permission) = field.permission.filter(|permission| !route.permissions.contains(permission)) else {
+            // When the route needs the permission already, the field itself cannot be tried.
+            let Some(permission) =
+                field.permission.filter(|permission| !route.permissions.contains(permission))
+            else {
                 continue;
             };
             walk.key = without[&permission].clone();
@@ -147,7 +177,10 @@ async fn every_field_is_closed_to_whoever_lacks_its_permission() {
             let refused = !codes.is_empty() && codes.iter().all(|code| *code == "FORBIDDEN");
             assert!(value.is_null() && refused, "{title}: {answer:#}");
             let words = answer["errors"][0]["message"].as_str().unwrap();
-            assert!(words.contains(permission.name()), "{title}: whoever is refused learns what is missing: {words}");
+            assert!(
+                words.contains(permission.name()),
+                "{title}: a refusal names the missing permission: {words}"
+            );
             closed += 1;
         }
     }

@@ -1,4 +1,5 @@
-//! Whatever is sent, the answer is a clear refusal in SCIM's form, nothing changes, and the server goes on.
+//! For any bad input the answer is a clear refusal in SCIM's form, nothing changes, and the server
+//! keeps running.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use crate::routes;
 use crate::world::{Answer, Scim, World};
 
-/// A world with something to lose in it.
+/// A world with a user and a group that bad input could change.
 async fn furnished() -> (World, Uuid, Uuid) {
     let world = World::new().await;
     let user = world.scim().user("ada").await;
@@ -32,13 +33,16 @@ fn writes(user: Uuid, group: Uuid) -> Vec<(Method, String)> {
 }
 
 async fn raw(scim: &Scim, method: Method, path: &str, body: Vec<u8>) -> Answer {
-    let request = scim.request(method, path).header("content-type", "application/scim+json").body(body);
+    let request =
+        scim.request(method, path).header("content-type", "application/scim+json").body(body);
     Answer::of(request.send().await.unwrap()).await
 }
 
-/// Sends bytes as they are and reads the head and body of the answer: for what no client library would send.
+/// Sends bytes as they are and reads the head and body of the answer. No client library would send
+/// them.
 async fn wire(world: &World, head: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(world.address.trim_start_matches("http://")).await.unwrap();
+    let mut stream =
+        tokio::net::TcpStream::connect(world.address.trim_start_matches("http://")).await.unwrap();
     // The server may answer and close before everything is written.
     let _ = stream.write_all(head.as_bytes()).await;
     let mut answer = Vec::new();
@@ -47,11 +51,15 @@ async fn wire(world: &World, head: &str) -> String {
 }
 
 fn status_of(answer: &str) -> u16 {
-    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no answer: {answer:?}"))
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_else(|| panic!("no answer: {answer:?}"))
 }
 
 #[tokio::test]
-async fn what_is_no_json_object_is_refused() {
+async fn body_must_be_a_json_object() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
     let nested = |open: &str, close: &str| {
@@ -83,7 +91,9 @@ async fn what_is_no_json_object_is_refused() {
     ];
     for (method, path) in writes(user, group) {
         for body in &bodies {
-            raw(world.scim(), method.clone(), &path, body.clone()).await.refused(400, Some("invalidSyntax"));
+            raw(world.scim(), method.clone(), &path, body.clone())
+                .await
+                .refused(400, Some("invalidSyntax"));
         }
     }
     assert_eq!(world.everything().await, before);
@@ -91,7 +101,7 @@ async fn what_is_no_json_object_is_refused() {
 }
 
 #[tokio::test]
-async fn values_of_the_wrong_type_are_refused_for_every_attribute() {
+async fn values_of_wrong_type_are_refused() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
     let wrong_for = |kind: &str| match kind {
@@ -100,7 +110,9 @@ async fn values_of_the_wrong_type_are_refused_for_every_attribute() {
         _ => vec![json!(1), json!(true), json!({ "a": 1 }), json!([1])],
     };
     let mut tried = 0;
-    for (resource, existing) in [("User", format!("/Users/{user}")), ("Group", format!("/Groups/{group}"))] {
+    for (resource, existing) in
+        [("User", format!("/Users/{user}")), ("Group", format!("/Groups/{group}"))]
+    {
         let urn = format!("urn:ietf:params:scim:schemas:core:2.0:{resource}");
         let schema = world.scim().get(&format!("/Schemas/{urn}")).await.is(200).body;
         for attribute in schema["attributes"].as_array().unwrap() {
@@ -110,19 +122,27 @@ async fn values_of_the_wrong_type_are_refused_for_every_attribute() {
             }
             let mut wrong = wrong_for(attribute["type"].as_str().unwrap());
             for sub in attribute["subAttributes"].as_array().into_iter().flatten() {
-                // Of a member only the value is taken; the rest follows from it.
+                // Of a member only `value` is read. The server computes the rest.
                 if name == "members" && sub["name"] != "value" {
                     continue;
                 }
                 for value in wrong_for(sub["type"].as_str().unwrap()) {
                     let object = json!({ sub["name"].as_str().unwrap(): value });
-                    wrong.push(if attribute["multiValued"] == true { json!([object]) } else { object });
+                    wrong.push(if attribute["multiValued"] == true {
+                        json!([object])
+                    } else {
+                        object
+                    });
                 }
             }
             for value in wrong {
                 let mut body = json!({ "userName": "new", "displayName": "new" });
                 body[name] = value.clone();
-                world.scim().post(&format!("/{resource}s"), body.clone()).await.refused(400, Some("invalidValue"));
+                world
+                    .scim()
+                    .post(&format!("/{resource}s"), body.clone())
+                    .await
+                    .refused(400, Some("invalidValue"));
                 world.scim().put(&existing, body).await.refused(400, Some("invalidValue"));
                 let operation = json!([{ "op": "replace", "path": name, "value": value }]);
                 world.scim().patch(&existing, operation).await.refused(400, Some("invalidValue"));
@@ -132,10 +152,19 @@ async fn values_of_the_wrong_type_are_refused_for_every_attribute() {
     }
     assert!(tried > 150, "{tried}");
     let long = "x".repeat(513);
-    for body in [json!({}), json!({ "userName": null }), json!({ "userName": " " }), json!({ "userName": long })] {
+    for body in [
+        json!({}),
+        json!({ "userName": null }),
+        json!({ "userName": " " }),
+        json!({ "userName": long }),
+    ] {
         world.scim().post("/Users", body).await.refused(400, Some("invalidValue"));
     }
-    world.scim().post("/Groups", json!({ "externalId": "g" })).await.refused(400, Some("invalidValue"));
+    world
+        .scim()
+        .post("/Groups", json!({ "externalId": "g" }))
+        .await
+        .refused(400, Some("invalidValue"));
     assert_eq!(world.everything().await, before);
     world.end().await;
 }
@@ -145,7 +174,8 @@ async fn malformed_patches_are_refused() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
     let op = |op: Value| json!({ "Operations": [op] });
-    let many: Vec<_> = (0..1_001).map(|_| json!({ "op": "add", "path": "title", "value": "x" })).collect();
+    let many: Vec<_> =
+        (0..1_001).map(|_| json!({ "op": "add", "path": "title", "value": "x" })).collect();
     let deep_path = format!("emails{}", "[".repeat(4_000));
     let cases = [
         (json!({}), "invalidSyntax"),
@@ -166,20 +196,32 @@ async fn malformed_patches_are_refused() {
         (op(json!({ "op": "add", "value": "x" })), "invalidValue"),
         (op(json!({ "op": "remove" })), "noTarget"),
         (op(json!({ "op": "replace", "path": "id", "value": "x" })), "mutability"),
-        (op(json!({ "op": "replace", "path": "meta.created", "value": "2020-01-01T00:00:00Z" })), "mutability"),
+        (
+            op(json!({ "op": "replace", "path": "meta.created", "value": "2020-01-01T00:00:00Z" })),
+            "mutability",
+        ),
     ];
     for (body, scim_type) in cases {
         for path in [format!("/Users/{user}"), format!("/Groups/{group}")] {
-            if path.starts_with("/Groups") && body.to_string().contains("title") && scim_type == "invalidSyntax" {
+            if path.starts_with("/Groups")
+                && body.to_string().contains("title")
+                && scim_type == "invalidSyntax"
+            {
                 continue;
             }
             let answer = world.scim().send(Method::PATCH, &path, Some(body.clone()), &[]).await;
             answer.refused(400, Some(scim_type));
         }
     }
-    for (path, scim_type) in [("userName", "mutability"), ("groups", "mutability"), ("password.x", "invalidPath")] {
+    for (path, scim_type) in
+        [("userName", "mutability"), ("groups", "mutability"), ("password.x", "invalidPath")]
+    {
         let operations = json!([{ "op": "remove", "path": path }]);
-        world.scim().patch(&format!("/Users/{user}"), operations).await.refused(400, Some(scim_type));
+        world
+            .scim()
+            .patch(&format!("/Users/{user}"), operations)
+            .await
+            .refused(400, Some(scim_type));
     }
     assert_eq!(world.everything().await, before);
     world.end().await;
@@ -188,7 +230,9 @@ async fn malformed_patches_are_refused() {
 /// The document with a NUL byte in each of its strings in turn.
 fn with_nul(value: &Value) -> Vec<Value> {
     match value {
-        Value::String(text) => vec![json!(format!("{text}\0")), json!(format!("\0{text}")), json!("\0")],
+        Value::String(text) => {
+            vec![json!(format!("{text}\0")), json!(format!("\0{text}")), json!("\0")]
+        }
         Value::Array(elements) => {
             let each = elements.iter().enumerate().flat_map(|(at, element)| {
                 with_nul(element).into_iter().map(move |changed| {
@@ -214,7 +258,7 @@ fn with_nul(value: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_nul_is_taken_nowhere() {
+async fn nul_characters_are_refused_everywhere() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
     let rich = json!({
@@ -236,9 +280,15 @@ async fn a_nul_is_taken_nowhere() {
         world.scim().post("/Users", body.clone()).await.refused(400, Some("invalidValue"));
         world.scim().put(&format!("/Users/{user}"), body).await.refused(400, Some("invalidValue"));
     }
-    for body in with_nul(&json!({ "displayName": "x", "externalId": "g", "members": [{ "value": user }] })) {
+    for body in
+        with_nul(&json!({ "displayName": "x", "externalId": "g", "members": [{ "value": user }] }))
+    {
         world.scim().post("/Groups", body.clone()).await.refused(400, Some("invalidValue"));
-        world.scim().put(&format!("/Groups/{group}"), body).await.refused(400, Some("invalidValue"));
+        world
+            .scim()
+            .put(&format!("/Groups/{group}"), body)
+            .await
+            .refused(400, Some("invalidValue"));
     }
     let operations = [
         json!({ "op": "replace", "path": "title", "value": "T" }),
@@ -247,7 +297,8 @@ async fn a_nul_is_taken_nowhere() {
         json!({ "op": "add", "value": { "title": "T" } }),
     ];
     for operation in operations.iter().flat_map(with_nul) {
-        let answer = world.scim().patch(&format!("/Users/{user}"), json!([operation])).await.is(400);
+        let answer =
+            world.scim().patch(&format!("/Users/{user}"), json!([operation])).await.is(400);
         assert!(answer.body["scimType"].is_string(), "{}", answer.body);
     }
     for parameter in ["filter", "sortBy", "sortOrder", "startIndex", "count"] {
@@ -271,19 +322,21 @@ async fn a_nul_is_taken_nowhere() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused() {
+async fn too_large_requests_are_refused() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
-    let ten_megabytes = format!("{{\"userName\":\"{}\"}}", "x".repeat(10 * 1024 * 1024)).into_bytes();
-    // A whole group may be larger.
+    let ten_megabytes =
+        format!("{{\"userName\":\"{}\"}}", "x".repeat(10 * 1024 * 1024)).into_bytes();
+    // A request that replaces a whole group may be larger.
     let whole_group = |path: &str| path.starts_with("/Groups") && !path.ends_with("/.search");
     for (method, path) in writes(user, group).into_iter().filter(|(_, path)| !whole_group(path)) {
         raw(world.scim(), method, &path, ten_megabytes.clone()).await.refused(413, None);
     }
-    // A body that does not tell its length is counted as it comes.
+    // A body without a Content-Length is counted while it arrives.
     let piece = format!("{:x}\r\n{}\r\n", 64 * 1024, "x".repeat(64 * 1024));
     let chunked = format!(
-        "POST /scim/v2/acme/Users HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        "POST /scim/v2/acme/Users HTTP/1.1\r\nhost: x\r\nauthorization: Bearer \
+         {}\r\ntransfer-encoding: chunked\r\n\r\n{}",
         world.scim().token,
         piece.repeat(32)
     );
@@ -292,50 +345,83 @@ async fn what_is_too_large_is_refused() {
         let scim = world.scim().clone();
         async move { scim.post("/Users/.search", json!({ "filter": filter })).await }
     };
-    search(format!("userName eq \"{}\"", "x".repeat(1_000_000))).await.refused(400, Some("invalidFilter"));
-    search(format!("{}userName pr{}", "(".repeat(17), ")".repeat(17))).await.refused(400, Some("invalidFilter"));
+    search(format!("userName eq \"{}\"", "x".repeat(1_000_000)))
+        .await
+        .refused(400, Some("invalidFilter"));
+    search(format!("{}userName pr{}", "(".repeat(17), ")".repeat(17)))
+        .await
+        .refused(400, Some("invalidFilter"));
     search("not (".repeat(800)).await.refused(400, Some("invalidFilter"));
     search(["userName pr"; 65].join(" or ")).await.refused(400, Some("invalidFilter"));
     let long = format!("/Users?filter=userName%20eq%20%22{}%22", "x".repeat(5_000));
     world.scim().get(&long).await.refused(400, Some("invalidFilter"));
-    // A line of a megabyte is refused before anybody reads it as SCIM.
-    let line = format!("GET /scim/v2/acme/Users?filter={} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(1_000_000));
+    // A request line of a megabyte is refused by the HTTP parser.
+    let line = format!(
+        "GET /scim/v2/acme/Users?filter={} HTTP/1.1\r\nhost: x\r\n\r\n",
+        "x".repeat(1_000_000)
+    );
     assert!([400, 414, 431].contains(&status_of(&wire(&world, &line).await)));
     let members: Vec<_> = (0..25_000).map(|_| json!({ "value": Uuid::now_v7() })).collect();
     let strangers = json!({ "displayName": "x", "members": members });
     world.scim().post("/Groups", strangers).await.refused(400, Some("invalidValue"));
-    world.scim().post("/Users", json!({ "userName": "x", "nickName": "x".repeat(1_100_000) })).await.is(413);
+    world
+        .scim()
+        .post("/Users", json!({ "userName": "x", "nickName": "x".repeat(1_100_000) }))
+        .await
+        .is(413);
     let emails: Vec<_> = (0..1_001).map(|n| json!({ "value": format!("{n}@x.org") })).collect();
-    world.scim().post("/Users", json!({ "userName": "x", "emails": emails })).await.refused(400, Some("tooMany"));
+    world
+        .scim()
+        .post("/Users", json!({ "userName": "x", "emails": emails }))
+        .await
+        .refused(400, Some("tooMany"));
     assert_eq!(world.everything().await, before);
     world.scim().get("/Users").await.is(200);
     world.end().await;
 }
 
 #[tokio::test]
-async fn numbers_are_whole_and_bounded() {
+async fn invalid_numbers_are_refused() {
     let (world, ..) = furnished().await;
-    let wrong = ["1.5", "1e3", "abc", "99999999999999999999999", "-99999999999999999999999", "0x10", "١"];
+    let wrong =
+        ["1.5", "1e3", "abc", "99999999999999999999999", "-99999999999999999999999", "0x10", "١"];
     for parameter in ["startIndex", "count"] {
         for value in wrong {
             let answer = world.scim().get(&format!("/Users?{parameter}={value}")).await.is(400);
-            assert!(["invalidValue", "invalidCount"].contains(&answer.body["scimType"].as_str().unwrap()));
-            let body: Value = serde_json::from_str(&format!("{{\"{parameter}\":\"{value}\"}}")).unwrap();
+            assert!(
+                ["invalidValue", "invalidCount"]
+                    .contains(&answer.body["scimType"].as_str().unwrap())
+            );
+            let body: Value =
+                serde_json::from_str(&format!("{{\"{parameter}\":\"{value}\"}}")).unwrap();
             world.scim().post("/Users/.search", body).await.is(400);
         }
         for value in ["9223372036854775807", "-9223372036854775808", "4294967296"] {
             world.scim().get(&format!("/Users?{parameter}={value}")).await.is(200);
         }
-        world.scim().get(&format!("/Users?{parameter}=1&{parameter}=2")).await.refused(400, Some("invalidValue"));
+        world
+            .scim()
+            .get(&format!("/Users?{parameter}=1&{parameter}=2"))
+            .await
+            .refused(400, Some("invalidValue"));
     }
-    for filter in ["active eq 1e999", "meta.created gt 7", "userName eq 18446744073709551616", "active gt true"] {
-        world.scim().post("/Users/.search", json!({ "filter": filter })).await.refused(400, Some("invalidFilter"));
+    for filter in [
+        "active eq 1e999",
+        "meta.created gt 7",
+        "userName eq 18446744073709551616",
+        "active gt true",
+    ] {
+        world
+            .scim()
+            .post("/Users/.search", json!({ "filter": filter }))
+            .await
+            .refused(400, Some("invalidFilter"));
     }
     world.end().await;
 }
 
 #[tokio::test]
-async fn methods_and_media_types_have_their_own_refusals() {
+async fn wrong_methods_and_types_are_refused() {
     let (world, user, group) = furnished().await;
     let before = world.everything().await;
     let id = user.to_string();
@@ -343,12 +429,20 @@ async fn methods_and_media_types_have_their_own_refusals() {
         for method in ["TRACE", "PROPFIND", "PURGE"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let answer = world.scim().send(method, &path, None, &[]).await;
-            assert!([405, 501].contains(&answer.status.as_u16()), "{path}: {} {}", answer.status, answer.body);
+            assert!(
+                [405, 501].contains(&answer.status.as_u16()),
+                "{path}: {} {}",
+                answer.status,
+                answer.body
+            );
         }
     }
-    for (method, path) in
-        [(Method::DELETE, "/Users"), (Method::PUT, "/Groups"), (Method::POST, "/Schemas"), (Method::GET, "/Bulk")]
-    {
+    for (method, path) in [
+        (Method::DELETE, "/Users"),
+        (Method::PUT, "/Groups"),
+        (Method::POST, "/Schemas"),
+        (Method::GET, "/Bulk"),
+    ] {
         world.scim().send(method, path, None, &[]).await.refused(405, None);
     }
     for (method, path) in writes(user, group) {
@@ -359,12 +453,21 @@ async fn methods_and_media_types_have_their_own_refusals() {
             "application/x-www-form-urlencoded",
             "é",
         ] {
-            let request = world.scim().request(method.clone(), &path).header("content-type", media).body("{}");
+            let request = world
+                .scim()
+                .request(method.clone(), &path)
+                .header("content-type", media)
+                .body("{}");
             Answer::of(request.send().await.unwrap()).await.refused(415, None);
         }
     }
-    world.scim().send(Method::GET, "/Users", None, &[("accept", "text/html")]).await.refused(406, None);
-    // SCIM's own type wherever the client reads it; some read nothing but what is called JSON.
+    world
+        .scim()
+        .send(Method::GET, "/Users", None, &[("accept", "text/html")])
+        .await
+        .refused(406, None);
+    // The answer has SCIM's own type wherever the client reads it. Some clients read
+    // application/json only.
     for (readable, named) in [
         ("application/scim+json; charset=utf-8", "application/scim+json"),
         ("text/html, */*;q=0.1", "application/scim+json"),
@@ -373,20 +476,25 @@ async fn methods_and_media_types_have_their_own_refusals() {
         ("application/json", "application/json"),
         ("text/html, Application/JSON; charset=utf-8", "application/json"),
     ] {
-        for (path, status) in [("/Users", 200), ("/Users/nobody", 404), ("/Nothing", 404)] {
-            let answer = world.scim().send(Method::GET, path, None, &[("accept", readable)]).await.is(status);
+        for (path, status) in [("/Users", 200), ("/Users/missing", 404), ("/Nothing", 404)] {
+            let answer = world
+                .scim()
+                .send(Method::GET, path, None, &[("accept", readable)])
+                .await
+                .is(status);
             assert_eq!(answer.header("content-type"), named, "{readable} {path}");
         }
     }
     let stranger = world.scim().with_token("rcs_unknown");
-    let answer = stranger.send(Method::GET, "/Users", None, &[("accept", "application/json")]).await.is(401);
+    let answer =
+        stranger.send(Method::GET, "/Users", None, &[("accept", "application/json")]).await.is(401);
     assert_eq!(answer.header("content-type"), "application/json");
     assert_eq!(world.everything().await, before);
     world.end().await;
 }
 
 #[tokio::test]
-async fn spare_slashes_say_nothing() {
+async fn extra_slashes_are_ignored() {
     let (world, user, group) = furnished().await;
     let scim = world.scim();
     let pasted = Scim { base: format!("{}/", scim.base), ..scim.clone() };
@@ -409,11 +517,17 @@ async fn spare_slashes_say_nothing() {
     doubled.get(&format!("/Users/{user}")).await.is(200);
     doubled.with_token("rcs_unknown").get("/Users").await.refused(401, None);
 
-    // Writes, too, as the same thing; and what is missing is not guessed.
+    // Extra slashes are ignored in writes, too. A missing id is not guessed.
     let made = pasted.post("/Users/", json!({ "userName": "slashed" })).await.is(201);
-    assert_eq!(made.header("location"), format!("https://scim.example/scim/v2/acme/Users/{}", made.id()));
+    assert_eq!(
+        made.header("location"),
+        format!("https://scim.example/scim/v2/acme/Users/{}", made.id())
+    );
     pasted
-        .patch(&format!("/Users/{}/", made.id()), json!([{ "op": "replace", "path": "active", "value": false }]))
+        .patch(
+            &format!("/Users/{}/", made.id()),
+            json!([{ "op": "replace", "path": "active", "value": false }]),
+        )
         .await
         .is(200);
     assert_eq!(world.events_of(made.id()).await, ["user.created", "user.suspended"]);
@@ -424,19 +538,29 @@ async fn spare_slashes_say_nothing() {
 }
 
 #[tokio::test]
-async fn unknown_places_are_not_found() {
+async fn unknown_paths_are_not_found() {
     let (world, user, _) = furnished().await;
     let before = world.everything().await;
-    for path in ["/users", "/Nothing", "/Users/a/b", "/Users/undefined", "/Schemas/x", "/ResourceTypes/x"] {
+    for path in
+        ["/users", "/Nothing", "/Users/a/b", "/Users/undefined", "/Schemas/x", "/ResourceTypes/x"]
+    {
         world.scim().get(path).await.refused(404, None);
     }
-    for slug in ["nobody", "ACME", "acme%20", "a".repeat(10_000).as_str(), "%ff", "é", "'; DROP TABLE organization; --"]
-    {
-        let elsewhere = Scim { base: format!("{}/scim/v2/{slug}", world.address), ..world.scim().clone() };
+    for slug in [
+        "missing",
+        "ACME",
+        "acme%20",
+        "a".repeat(10_000).as_str(),
+        "%ff",
+        "é",
+        "'; DROP TABLE organization; --",
+    ] {
+        let elsewhere =
+            Scim { base: format!("{}/scim/v2/{slug}", world.address), ..world.scim().clone() };
         elsewhere.get("/Users").await.refused(404, None);
         elsewhere.with_token("rcs_wrong").get("/Users").await.refused(401, None);
     }
-    // A separator that is encoded separates nothing, and dots climb nowhere.
+    // An encoded separator separates nothing, and dots do not lead to another organization.
     let globex = world.second_organization().await;
     let theirs = globex.scim.user("theirs").await;
     for target in [
@@ -451,7 +575,8 @@ async fn unknown_places_are_not_found() {
         format!("/scim/v2/globex/../acme/Users/{user}"),
     ] {
         let head = format!(
-            "GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nconnection: close\r\n\r\n",
+            "GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nconnection: \
+             close\r\n\r\n",
             world.scim().token
         );
         let answer = wire(&world, &head).await;
@@ -463,7 +588,7 @@ async fn unknown_places_are_not_found() {
 }
 
 #[tokio::test]
-async fn broken_credentials_open_nothing() {
+async fn malformed_credentials_are_refused() {
     let (world, ..) = furnished().await;
     let before = world.everything().await;
     let token = world.scim().token.clone();
@@ -495,22 +620,28 @@ async fn broken_credentials_open_nothing() {
         assert!(answer.header("www-authenticate").starts_with("Bearer"), "{value}");
         assert!(!answer.body.to_string().contains(&token[4..20]), "a refusal repeats no secret");
     }
-    // A token in a place where proxies and logs would keep it.
-    let request = world.scim().http.get(format!("{}/Users?access_token={token}", world.scim().base));
+    // A token in the URL, where proxies and logs would keep it.
+    let request =
+        world.scim().http.get(format!("{}/Users?access_token={token}", world.scim().base));
     Answer::of(request.send().await.unwrap()).await.refused(401, None);
     for scheme in ["bearer", "BEARER"] {
         let request = world.scim().http.get(format!("{}/Users", world.scim().base));
-        Answer::of(request.header("authorization", format!("{scheme} {token}")).send().await.unwrap()).await.is(200);
+        Answer::of(
+            request.header("authorization", format!("{scheme} {token}")).send().await.unwrap(),
+        )
+        .await
+        .is(200);
     }
     assert_eq!(world.everything().await, before);
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_precondition_that_cannot_be_read_does_not_hold() {
+async fn unreadable_precondition_fails() {
     let (world, user, _) = furnished().await;
     for tag in ["", "W/", "1", "W/\"2\"", "\u{fc}", "W/\"1", "x".repeat(5_000).as_str()] {
-        let request = world.scim().request(Method::DELETE, &format!("/Users/{user}")).header("if-match", tag);
+        let request =
+            world.scim().request(Method::DELETE, &format!("/Users/{user}")).header("if-match", tag);
         Answer::of(request.send().await.unwrap()).await.refused(412, None);
     }
     world.end().await;

@@ -1,7 +1,9 @@
-//! What requests may cost, in statements: no more than is written here, and never more because a group is large.
+//! How many statements requests may need: no more than is written here, and not more because a
+//! group is large.
 //!
-//! The router is called without the network and without the background workers, so that every statement counted is
-//! one of the request's own. What begins and ends a transaction is not counted.
+//! The router is called without the network and without the background workers, so every statement
+//! that is counted belongs to the request. Statements that begin or end a transaction are not
+//! counted.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +12,8 @@ use axum::body::Body;
 use axum::http::Request;
 use entity::connection::Provider;
 use entity::{membership, user};
-use rolecall::bootstrap::{self, Bootstrapped};
+use rolecall::cli::bootstrap;
+use rolecall::cli::bootstrap::BootstrapResult;
 use rolecall::context::{App, Cx};
 use rolecall::{ledger, server};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, Statement};
@@ -25,12 +28,12 @@ use crate::world::patch;
 struct Meter {
     app: Arc<App>,
     router: Router,
-    made: Bootstrapped,
+    made: BootstrapResult,
     statements: Arc<Mutex<Vec<String>>>,
     database: Database,
 }
 
-/// What a request came to, and the text of each statement that it took.
+/// The answer to a request, and the text of each statement that it needed.
 struct Metered {
     status: u16,
     body: Value,
@@ -45,10 +48,13 @@ impl Meter {
         let store = &mut Arc::get_mut(&mut app).unwrap().store;
         for connection in [&mut store.read, &mut store.write, &mut store.authentication] {
             let statements = statements.clone();
-            connection.overhear(move |statement| statements.lock().unwrap().push(statement.to_owned()));
+            connection
+                .on_query(move |statement| statements.lock().unwrap().push(statement.to_owned()));
         }
-        let made = bootstrap::run(&app, "acme", "Identity provider", Provider::Generic).await.unwrap();
-        Self { router: server::app(app.clone()), app, made, statements, database }
+        let made = bootstrap::run_bootstrap(&app, "acme", "Identity provider", Provider::Generic)
+            .await
+            .unwrap();
+        Self { router: server::build_router(app.clone()), app, made, statements, database }
     }
 
     async fn send(&self, method: &str, path: &str, credential: &str, body: Value) -> Metered {
@@ -63,7 +69,8 @@ impl Meter {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let body =
+            if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         Metered { status, body, statements: std::mem::take(&mut *self.statements.lock().unwrap()) }
     }
 
@@ -79,18 +86,22 @@ impl Meter {
     }
 
     async fn user(&self, name: &str) -> Uuid {
-        let emails = json!([{ "value": format!("{name}@acme.example"), "type": "work", "primary": true }]);
+        let emails =
+            json!([{ "value": format!("{name}@acme.example"), "type": "work", "primary": true }]);
         let body = json!({ "userName": name, "externalId": format!("x-{name}"), "emails": emails });
         self.scim("POST", "/Users", body).await.is(201).id()
     }
 
     async fn group(&self, name: &str, members: &[Uuid]) -> Uuid {
         let members: Vec<_> = members.iter().map(|id| json!({ "value": id })).collect();
-        self.scim("POST", "/Groups", json!({ "displayName": name, "members": members })).await.is(201).id()
+        self.scim("POST", "/Groups", json!({ "displayName": name, "members": members }))
+            .await
+            .is(201)
+            .id()
     }
 
-    /// Makes a group larger, behind the server's back: copies of `member` join it.
-    async fn crowd(&self, group: Uuid, member: Uuid, more: usize) {
+    /// Makes a group larger directly in the database: copies of `member` join it.
+    async fn add_copies_of(&self, group: Uuid, member: Uuid, more: usize) {
         let cx = Cx::system(self.app.clone(), self.made.organization.id);
         let db = &self.app.store.write;
         let find = |rows: Vec<user::Model>| rows.into_iter().find(|row| row.id == member).unwrap();
@@ -111,7 +122,12 @@ impl Meter {
             });
             user::Entity::insert_many(copies).exec_without_returning(db).await.unwrap();
             let join = ids.iter().map(|id| {
-                let row = membership::Model { id: Uuid::now_v7(), group_id: group, user_id: *id, ..belongs.clone() };
+                let row = membership::Model {
+                    id: Uuid::now_v7(),
+                    group_id: group,
+                    user_id: *id,
+                    ..belongs.clone()
+                };
                 membership::ActiveModel::from(row).reset_all()
             });
             membership::Entity::insert_many(join).exec_without_returning(db).await.unwrap();
@@ -119,8 +135,9 @@ impl Meter {
     }
 
     async fn end(self) {
-        ledger::seal(&self.app.store).await.unwrap();
-        let verdict = ledger::verify(&self.app.store, self.made.organization.id).await.unwrap();
+        ledger::seal_ledgers(&self.app.store).await.unwrap();
+        let verdict =
+            ledger::verify_chain(&self.app.store, self.made.organization.id).await.unwrap();
         assert_eq!(verdict.broken, None);
         drop(self.router);
         self.app.store.clone().close().await;
@@ -140,19 +157,25 @@ impl Metered {
         self.body["id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Fails, showing them, if there are more statements than this: on SQLite, where a write seals the ledger and
-    /// keeps the counters itself, and on PostgreSQL, where workers do.
+    /// Fails and prints the statements if there are more than this. On SQLite a write also seals
+    /// the ledger and updates the counters; on PostgreSQL workers do that.
     #[track_caller]
     fn within(self, on_sqlite: usize, on_postgres: usize) -> Self {
         let most = if crate::database::on_postgres() { on_postgres } else { on_sqlite };
         let count = self.statements.len();
-        assert!((1..=most).contains(&count), "{count} statements, not {most}:\n{}", self.statements.join("\n"));
+        assert!(
+            (1..=most).contains(&count),
+            "{count} statements, not {most}:\n{}",
+            self.statements.join("\n")
+        );
         self
     }
 
-    /// Whether any statement looks at who is in which group.
+    /// Whether any statement reads memberships.
     fn looks_at_members(&self) -> bool {
-        self.statements.iter().any(|sql| sql.contains("membership") || sql.contains("group_nesting"))
+        self.statements
+            .iter()
+            .any(|sql| sql.contains("membership") || sql.contains("group_nesting"))
     }
 }
 
@@ -165,12 +188,12 @@ fn remove(member: Uuid) -> Value {
 }
 
 #[tokio::test]
-async fn one_member_costs_the_same_in_a_group_of_ten_and_of_five_thousand() {
+async fn group_size_never_raises_the_cost() {
     let meter = Meter::new().await;
     let (ada, ben) = (meter.user("ada").await, meter.user("ben").await);
     let (small, large) = (meter.group("small", &[ada]).await, meter.group("large", &[ada]).await);
-    meter.crowd(small, ada, 9).await;
-    meter.crowd(large, ada, 4_999).await;
+    meter.add_copies_of(small, ada, 9).await;
+    meter.add_copies_of(large, ada, 4_999).await;
     let whole = meter.scim("GET", &format!("/Groups/{large}"), Value::Null).await.is(200);
     assert_eq!(whole.body["members"].as_array().unwrap().len(), 5_000);
 
@@ -186,14 +209,18 @@ async fn one_member_costs_the_same_in_a_group_of_ten_and_of_five_thousand() {
 }
 
 #[tokio::test]
-async fn members_that_nobody_asked_for_are_not_looked_at() {
+async fn unrequested_members_are_not_read() {
     let meter = Meter::new().await;
     let ada = meter.user("ada").await;
     let group = meter.group("engines", &[ada]).await;
-    for path in
-        [format!("/Groups/{group}?"), "/Groups?".to_owned(), "/Groups?filter=displayName%20eq%20%22engines%22&".into()]
-    {
-        for thin in ["excludedAttributes=members", "attributes=displayName", "attributes=id,externalId"] {
+    for path in [
+        format!("/Groups/{group}?"),
+        "/Groups?".to_owned(),
+        "/Groups?filter=displayName%20eq%20%22engines%22&".into(),
+    ] {
+        for thin in
+            ["excludedAttributes=members", "attributes=displayName", "attributes=id,externalId"]
+        {
             let answer = meter.scim("GET", &format!("{path}{thin}"), Value::Null).await.is(200);
             assert!(!answer.looks_at_members(), "{path}{thin}: {:#?}", answer.statements);
             assert!(
@@ -202,7 +229,10 @@ async fn members_that_nobody_asked_for_are_not_looked_at() {
             );
         }
         let answer = meter.scim("GET", &path, Value::Null).await.is(200);
-        assert!(answer.looks_at_members() && answer.body.to_string().contains(&ada.to_string()), "{path}");
+        assert!(
+            answer.looks_at_members() && answer.body.to_string().contains(&ada.to_string()),
+            "{path}"
+        );
     }
     let path = format!("/Users/{ada}?excludedAttributes=groups");
     assert!(!meter.scim("GET", &path, Value::Null).await.is(200).looks_at_members());
@@ -210,19 +240,25 @@ async fn members_that_nobody_asked_for_are_not_looked_at() {
 }
 
 #[tokio::test]
-async fn what_identity_providers_do_all_day_stays_within_its_budget() {
+async fn usual_requests_stay_within_their_budget() {
     let meter = Meter::new().await;
-    // The first request also reads what is then kept in memory.
+    // The first request also loads what the server keeps in memory afterwards.
     meter.user("first").await;
     let body = json!({ "userName": "ada", "externalId": "x", "emails": [{ "value": "ada@acme.example" }] });
     let ada = meter.scim("POST", "/Users", body).await.is(201).within(10, 2).id();
-    let found = meter.scim("GET", "/Users?filter=userName%20eq%20%22ada%22", Value::Null).await.is(200).within(2, 2);
+    let found = meter
+        .scim("GET", "/Users?filter=userName%20eq%20%22ada%22", Value::Null)
+        .await
+        .is(200)
+        .within(2, 2);
     assert_eq!(found.body["totalResults"], 1);
-    let nobody = "/Users?filter=externalId%20eq%20%22nobody%22";
-    meter.scim("GET", nobody, Value::Null).await.is(200).within(2, 2);
+    let missing = "/Users?filter=externalId%20eq%20%22missing%22";
+    meter.scim("GET", missing, Value::Null).await.is(200).within(2, 2);
     let path = format!("/Users/{ada}");
     meter.scim("GET", &path, Value::Null).await.is(200).within(3, 3);
-    let replace = |name: &str, value: Value| patch(json!([{ "op": "replace", "path": name, "value": value }]));
+    let replace = |name: &str, value: Value| {
+        patch(json!([{ "op": "replace", "path": name, "value": value }]))
+    };
     meter.scim("PATCH", &path, replace("title", json!("Countess"))).await.is(200).within(7, 4);
     // Nothing changes, so nothing is written.
     meter.scim("PATCH", &path, replace("title", json!("Countess"))).await.is(200).within(3, 3);
@@ -231,17 +267,21 @@ async fn what_identity_providers_do_all_day_stays_within_its_budget() {
     meter.end().await;
 }
 
-/// SQLite keeps no statistics, so that what joins tables is carried out in an order of its own guessing.
+/// SQLite keeps no statistics, so it chooses the order of joins without knowing the sizes of
+/// tables.
 #[tokio::test]
-async fn no_request_of_an_identity_provider_walks_through_a_whole_organization_on_sqlite() {
+async fn usual_requests_scan_nothing_on_sqlite() {
     if crate::database::on_postgres() {
         return;
     }
     let meter = Meter::new().await;
     let ada = meter.user("ada").await;
     let group = meter.group("engines", &[ada]).await;
-    let (user, group, title) = (format!("/Users/{ada}"), format!("/Groups/{group}"), json!("Countess"));
-    let replace = |name: &str, value: &Value| patch(json!([{ "op": "replace", "path": name, "value": value }]));
+    let (user, group, title) =
+        (format!("/Users/{ada}"), format!("/Groups/{group}"), json!("Countess"));
+    let replace = |name: &str, value: &Value| {
+        patch(json!([{ "op": "replace", "path": name, "value": value }]))
+    };
     let requests = [
         (
             "POST",
@@ -267,9 +307,11 @@ async fn no_request_of_an_identity_provider_walks_through_a_whole_organization_o
         let answer = meter.scim(method, path, body).await;
         assert!((200..300).contains(&answer.status), "{method} {path}: {}", answer.body);
         for statement in answer.statements {
-            let plans = statement.split("; ").filter(|one| !one.is_empty() && !one.contains("SAVEPOINT"));
+            let plans =
+                statement.split("; ").filter(|one| !one.is_empty() && !one.contains("SAVEPOINT"));
             for one in plans {
-                let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {one}"));
+                let explain =
+                    Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {one}"));
                 for step in meter.app.store.read.query_all_raw(explain).await.unwrap() {
                     let step: String = step.try_get("", "detail").unwrap();
                     assert!(!walks(&step), "{method} {path}: {step}\n{one}");
@@ -280,16 +322,19 @@ async fn no_request_of_an_identity_provider_walks_through_a_whole_organization_o
     meter.end().await;
 }
 
-/// Whether a step of a plan reads all rows that an organization, or everybody, has in a table that grows with people.
+/// Whether a step of a plan reads all rows of a large table, or all rows that an organization has
+/// in it.
 fn walks(step: &str) -> bool {
     let large = ["user", "group", "membership", "activation", "event"];
     let of = |name: &str| {
-        large.iter().any(|table| name.starts_with(table) || name.starts_with(&format!("sqlite_autoindex_{table}_")))
+        large.iter().any(|table| {
+            name.starts_with(table) || name.starts_with(&format!("sqlite_autoindex_{table}_"))
+        })
     };
     let words: Vec<&str> = step.split(' ').collect();
     let index = words.iter().position(|word| *word == "INDEX").and_then(|at| words.get(at + 1));
     match (words.first(), index) {
-        // It holds nothing: on SQLite every row is sealed as it is written.
+        // It is empty: on SQLite every row is sealed when it is written.
         (_, Some(&"event_unsealed")) => false,
         (Some(&"SEARCH"), Some(index)) => of(index) && step.ends_with("(organization_id=?)"),
         (Some(&"SCAN"), Some(index)) => of(index),
@@ -299,24 +344,32 @@ fn walks(step: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_page_of_users_with_all_that_belongs_to_them_takes_five_statements() {
+async fn full_user_page_takes_five_statements() {
     let meter = Meter::new().await;
     let mut users = Vec::new();
     for n in 0..50 {
         users.push(meter.user(&format!("u{n}")).await);
     }
-    let role = "mutation { roleCreate(input: { name: \"Nurse\", permissions: [\"charts:read\"] }) { role { id } } }";
-    let role = meter.graphql(role, json!({})).await.body["data"]["roleCreate"]["role"]["id"].clone();
+    let role = "mutation { roleCreate(input: { name: \"Nurse\", permissions: [\"charts:read\"] }) \
+                { role { id } } }";
+    let role =
+        meter.graphql(role, json!({})).await.body["data"]["roleCreate"]["role"]["id"].clone();
     for n in 0..10 {
         meter.group(&format!("g{n}"), &users).await;
     }
-    let groups = meter.graphql("{ organization { groups(first: 100) { nodes { id } } } }", json!({})).await;
+    let groups =
+        meter.graphql("{ organization { groups(first: 100) { nodes { id } } } }", json!({})).await;
     for group in groups.body["data"]["organization"]["groups"]["nodes"].as_array().unwrap() {
-        let map =
-            "mutation($input: RoleMappingCreateInput!) { roleMappingCreate(input: $input) { userErrors { message } } }";
+        let map = "mutation($input: RoleMappingCreateInput!) { roleMappingCreate(input: $input) { \
+                   userErrors { message } } }";
         let input = json!({ "input": { "groupId": group["id"], "roleId": role } });
         let made = meter.graphql(map, input).await;
-        assert_eq!(made.body["data"]["roleMappingCreate"]["userErrors"], json!([]), "{}", made.body);
+        assert_eq!(
+            made.body["data"]["roleMappingCreate"]["userErrors"],
+            json!([]),
+            "{}",
+            made.body
+        );
     }
     let alone = meter.graphql("{ __typename }", json!({})).await;
     let page = "{ organization { users(first: 50) { nodes {

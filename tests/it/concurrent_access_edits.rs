@@ -1,27 +1,32 @@
-//! Many change who holds what at once: what anybody holds then is what some order of the changes, one after another,
-//! comes to.
+//! Many clients change access at the same time. The access in the end must be the result of the
+//! same changes one after another, in some order.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rolecall::authz::{Actor, Scope};
+use rolecall::auth::policy::{Actor, Scope};
 use rolecall::context::Cx;
-use rolecall::domain::access::{self, Moment};
-use rolecall::domain::change::{self, Edit};
-use rolecall::domain::document::MemberChange;
-use rolecall::domain::grant::NewGrant;
-use rolecall::domain::group::{self, GroupEdit};
-use rolecall::domain::list::Keyset;
-use rolecall::domain::mapping::{self, NewMapping, Target};
-use rolecall::domain::{role, user};
+use rolecall::domain::access;
+use rolecall::domain::access::AsOf;
+use rolecall::domain::access::change_set;
+use rolecall::domain::access::change_set::AccessEdit;
+use rolecall::domain::access::role;
+use rolecall::domain::access::role_grant::NewGrant;
+use rolecall::domain::access::role_mapping;
+use rolecall::domain::access::role_mapping::{MappingTarget, NewMapping};
+use rolecall::domain::directory::group;
+use rolecall::domain::directory::group::GroupEdit;
+use rolecall::domain::directory::user;
+use rolecall::domain::paging::Keyset;
 use rolecall::error::{Error, Result};
+use rolecall::identity::document::MemberChange;
 use rolecall::ledger::EventKind;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::world::World;
 
-/// Everything that is changed.
+/// The objects that the changes are about.
 #[derive(Clone)]
 struct Stage {
     /// The administrator.
@@ -33,19 +38,22 @@ struct Stage {
     roles: Vec<Uuid>,
 }
 
-/// One change of somebody's choice. What another made impossible meanwhile is refused, and that is no fault.
+/// One change, chosen by `choice`. It may be refused because of another change at the same time.
 async fn change_something(stage: &Stage, choice: usize) -> Result<()> {
     let Stage { cx, provider, users, groups, roles } = stage;
     let pick = |from: &[Uuid], salt: usize| from[(choice / salt) % from.len()];
     let (who, of, what) = (pick(users, 7), pick(groups, 91), pick(roles, 1_000));
-    let map = NewMapping { target: Target::Group(of), role: what, reason: None, expires_at: None };
+    let map =
+        NewMapping { target: MappingTarget::Group(of), role: what, reason: None, expires_at: None };
     match choice % 7 {
-        0 => mapping::create(cx, map).await.map(|_| ()),
+        0 => role_mapping::create_mapping(cx, map).await.map(|_| ()),
         1 => {
             let first = Keyset { limit: 1, ..Default::default() };
-            let live = mapping::list(cx, false, &first).await?;
+            let live = role_mapping::list_mappings(cx, false, &first).await?;
             match live.rows.first() {
-                Some(mapping) => mapping::remove(cx, mapping.mapping_id).await.map(|_| ()),
+                Some(mapping) => {
+                    role_mapping::remove_mapping(cx, mapping.mapping_id).await.map(|_| ())
+                }
                 None => Ok(()),
             }
         }
@@ -53,7 +61,7 @@ async fn change_something(stage: &Stage, choice: usize) -> Result<()> {
             let ids = vec![who.to_string()];
             let change = if side == 2 { MemberChange::Add(ids) } else { MemberChange::Remove(ids) };
             let edit = GroupEdit { members: vec![change], ..GroupEdit::default() };
-            group::change(provider, of, |_| Ok(edit.clone())).await.map(|_| ())
+            group::change_group(provider, of, |_| Ok(edit.clone())).await.map(|_| ())
         }
         4 => {
             let active = !choice.is_multiple_of(3);
@@ -62,36 +70,49 @@ async fn change_something(stage: &Stage, choice: usize) -> Result<()> {
                 document.insert("active".into(), active.into());
                 Ok(Some(document))
             };
-            user::change(provider, who, edit).await.map(|_| ())
+            user::change_user(provider, who, edit).await.map(|_| ())
         }
         5 => {
-            let grant = NewGrant { user: who, role: what, reason: Some("at once".into()), expires_at: None };
-            change::apply(cx, vec![Edit::CreateGrant(grant)]).await.map(|_| ())
+            let grant = NewGrant {
+                user: who,
+                role: what,
+                reason: Some("at once".into()),
+                expires_at: None,
+            };
+            change_set::apply_edits(cx, vec![AccessEdit::CreateGrant(grant)]).await.map(|_| ())
         }
         _ => {
             let ids = vec![who.to_string()];
-            let edits = vec![Edit::CreateMapping(map), Edit::ChangeMembers(of, MemberChange::Add(ids))];
-            let preview = change::preview(cx, edits).await?;
-            change::apply_preview(cx, preview.id).await.map(|_| ())
+            let edits = vec![
+                AccessEdit::CreateMapping(map),
+                AccessEdit::ChangeMembers(of, MemberChange::Add(ids)),
+            ];
+            let preview = change_set::preview_edits(cx, edits).await?;
+            change_set::apply_preview(cx, preview.id).await.map(|_| ())
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn edits_at_once_leave_access_that_some_order_explains() {
+async fn concurrent_edits_have_a_serial_order() {
     let world = World::new().await;
     let cx = world.system();
-    let actor =
-        Actor::Connection { id: world.acme.connection, name: "IdP".into(), scopes: Scope::ALL.into_iter().collect() };
+    let actor = Actor::Connection {
+        id: world.acme.connection,
+        name: "IdP".into(),
+        scopes: Scope::ALL.into_iter().collect(),
+    };
     let provider = Cx::new(world.app.clone(), actor, cx.organization(), Uuid::now_v7());
-    let mut stage = Stage { cx, provider, users: Vec::new(), groups: Vec::new(), roles: Vec::new() };
+    let mut stage =
+        Stage { cx, provider, users: Vec::new(), groups: Vec::new(), roles: Vec::new() };
     for number in 0..6 {
         stage.users.push(world.scim().user(&format!("user{number}")).await);
     }
     for number in 0..3 {
         stage.groups.push(world.scim().group(&format!("Group {number}"), &[]).await);
-        let settings = role::Settings { name: Some(format!("Role {number}")), ..Default::default() };
-        stage.roles.push(role::create(&stage.cx, settings).await.unwrap().id);
+        let settings =
+            role::RoleSettings { name: Some(format!("Role {number}")), ..Default::default() };
+        stage.roles.push(role::create_role(&stage.cx, settings).await.unwrap().id);
     }
     let mut hands = Vec::new();
     for hand in 0..8usize {
@@ -109,52 +130,67 @@ async fn edits_at_once_leave_access_that_some_order_explains() {
             done
         }));
     }
-    // And a role ends among it all.
+    // A role is deleted at the same time.
     let ended = stage.roles[2];
-    role::delete(&stage.cx, ended).await.unwrap();
+    role::delete_role(&stage.cx, ended).await.unwrap();
     let mut done = 0;
     for hand in hands {
         done += hand.await.unwrap();
     }
     assert!(done > 60, "{done} of 160 changes went through");
 
-    // The order is that of the instants in the ledger: each account's moves, one after another, join without a gap.
+    // The ledger's instants give the order: each change event of an account begins with the roles
+    // that the one before ended with.
     world.app.clock.advance(Duration::from_secs(60));
     world.sealed().await;
     let through = async || access::announced_through(&stage.cx).await.unwrap();
     let last = world
         .rows(
-            "SELECT seq FROM event_sealed WHERE seq IS NOT NULL AND action <> $1 ORDER BY seq DESC LIMIT 1",
+            "SELECT seq FROM event_sealed WHERE seq IS NOT NULL AND action <> $1 ORDER BY seq \
+             DESC LIMIT 1",
             [EventKind::UserAccessChanged.name().into()],
         )
         .await[0]["seq"]
         .as_i64()
         .unwrap();
     while through().await < last {
-        access::announce(&world.app).await.unwrap();
+        access::announce_changes(&world.app).await.unwrap();
     }
-    let held = access::of_users(&stage.cx, &stage.users, Moment::Now).await.unwrap();
+    let held = access::of_users(&stage.cx, &stage.users, AsOf::Now).await.unwrap();
     let mut moves = 0;
     for user in &stage.users {
-        let sql = "SELECT payload FROM event WHERE organization_id = $1 AND subject_id = $2 AND action = $3";
-        let values = [world.acme.organization.into(), (*user).into(), EventKind::UserAccessChanged.name().into()];
+        let sql = "SELECT payload FROM event WHERE organization_id = $1 AND subject_id = $2 AND \
+                   action = $3";
+        let values = [
+            world.acme.organization.into(),
+            (*user).into(),
+            EventKind::UserAccessChanged.name().into(),
+        ];
         let rows = world.rows(sql, values).await;
-        let mut told: Vec<Value> =
-            rows.iter().map(|row| serde_json::from_str(row["payload"].as_str().unwrap()).unwrap()).collect();
+        let mut told: Vec<Value> = rows
+            .iter()
+            .map(|row| serde_json::from_str(row["payload"].as_str().unwrap()).unwrap())
+            .collect();
         told.sort_by_key(|told| told["after"]["cause"]["at"].as_str().unwrap().to_owned());
         let roles = |side: &Value| -> BTreeSet<Uuid> {
-            side["roles"].as_array().unwrap().iter().map(|role| role["id"].as_str().unwrap().parse().unwrap()).collect()
+            side["roles"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|role| role["id"].as_str().unwrap().parse().unwrap())
+                .collect()
         };
         let mut since = BTreeSet::new();
         for told in &told {
-            assert_eq!(roles(&told["before"]), since, "what was held before {told}");
+            assert_eq!(roles(&told["before"]), since, "the roles before {told}");
             since = roles(&told["after"]);
         }
         moves += told.len();
-        let now: BTreeSet<Uuid> = held.get(user).into_iter().flatten().map(|row| row.role_id).collect();
-        assert_eq!(now, since, "what the moves come to is what is held");
-        assert!(!now.contains(&ended), "a role that has ended is held by nobody");
+        let now: BTreeSet<Uuid> =
+            held.get(user).into_iter().flatten().map(|row| row.role_id).collect();
+        assert_eq!(now, since, "the last event has the roles that are held now");
+        assert!(!now.contains(&ended), "a deleted role has no holders");
     }
-    assert!(moves > 6, "{moves} moves were told");
+    assert!(moves > 6, "only {moves} changes were recorded");
     world.end().await;
 }

@@ -1,4 +1,4 @@
-//! Many clients at once: nothing that was answered with success is lost, and nothing happens twice.
+//! Many clients at once: no change that was answered with success is lost or made twice.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::world::{Scim, World, patch};
 
-/// Creates users, quickly.
+/// Creates users with few requests.
 async fn users(scim: &Scim, prefix: &str, many: usize) -> Vec<Uuid> {
     let operation = |number| {
         let name = format!("{prefix}-{number}");
@@ -18,7 +18,10 @@ async fn users(scim: &Scim, prefix: &str, many: usize) -> Vec<Uuid> {
     for part in (0..many).collect::<Vec<_>>().chunks(100) {
         let operations: Vec<Value> = part.iter().map(operation).collect();
         let schemas = ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"];
-        let answer = scim.post("/Bulk", json!({ "schemas": schemas, "Operations": operations })).await.is(200);
+        let answer = scim
+            .post("/Bulk", json!({ "schemas": schemas, "Operations": operations }))
+            .await
+            .is(200);
         ids.extend(answer.body["Operations"].as_array().unwrap().iter().map(|result| {
             let location = result["location"].as_str().unwrap_or_else(|| panic!("{result}"));
             location.rsplit('/').next().unwrap().parse::<Uuid>().unwrap()
@@ -36,16 +39,17 @@ fn remove(id: Uuid) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_clients_change_one_group_at_once_and_nothing_is_lost() {
+async fn concurrent_member_changes_are_all_kept() {
     let world = World::new().await;
     let scim = world.scim();
     let (joiners, leavers) = (users(scim, "joiner", 100).await, users(scim, "leaver", 100).await);
     let [wanted, unwanted] = users(scim, "shared", 2).await[..] else { panic!("two users") };
-    let everybody_before: Vec<Uuid> = leavers.iter().copied().chain([unwanted]).collect();
-    let ward = scim.group("Ward", &everybody_before).await;
+    let members_before: Vec<Uuid> = leavers.iter().copied().chain([unwanted]).collect();
+    let ward = scim.group("Ward", &members_before).await;
     let path = format!("/Groups/{ward}");
 
-    // Every client lets somebody in, puts somebody out, and wants the same two people in and out as all the others.
+    // Each client adds one user and removes another. All clients add the same third user and remove
+    // the same fourth one.
     let client = |joiner, leaver| {
         let path = &path;
         async move {
@@ -56,19 +60,29 @@ async fn a_hundred_clients_change_one_group_at_once_and_nothing_is_lost() {
             [came, went]
         }
     };
-    let versions = join_all(joiners.iter().zip(&leavers).map(|(joiner, leaver)| client(*joiner, *leaver))).await;
+    let versions =
+        join_all(joiners.iter().zip(&leavers).map(|(joiner, leaver)| client(*joiner, *leaver)))
+            .await;
     let versions: HashSet<String> = versions.into_iter().flatten().collect();
-    assert_eq!(versions.len(), 200, "whoever changed something was told the version that came of it, and nobody else");
+    assert_eq!(
+        versions.len(),
+        200,
+        "each change has a version of its own, and its client received it"
+    );
 
     let expected: HashSet<Uuid> = joiners.iter().copied().chain([wanted]).collect();
     let members = scim.members(ward).await;
     assert_eq!(members.len(), expected.len());
     assert_eq!(members.into_iter().collect::<HashSet<_>>(), expected);
-    // One interval for each who was ever in, closed for each who left, and one event for each change that changed
-    // something: the group itself, a hundred who came, a hundred who went, and the two whom all wanted.
+    // One interval for each user that was ever a member, closed for those that were removed. One
+    // event for each change: a hundred additions, a hundred removals, and the two that all clients
+    // wanted.
     let of = |rest: &str| format!("membership WHERE group_id = $1 AND {rest}");
     assert_eq!(world.count(&of("until IS NULL"), [ward.into()]).await, 101);
-    assert_eq!(world.count(&of("until IS NOT NULL AND closed_by IS NOT NULL"), [ward.into()]).await, 101);
+    assert_eq!(
+        world.count(&of("until IS NOT NULL AND closed_by IS NOT NULL"), [ward.into()]).await,
+        101
+    );
     let events = world.events_of(ward).await;
     assert_eq!(events.iter().filter(|action| *action == "group.members_changed").count(), 202);
     let version = world.rows("SELECT version FROM \"group\" WHERE id = $1", [ward.into()]).await;
@@ -77,7 +91,7 @@ async fn a_hundred_clients_change_one_group_at_once_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_and_goes_under_everybodys_hands_was_never_there_twice() {
+async fn concurrent_adds_make_one_membership() {
     let world = World::new().await;
     let scim = world.scim();
     let [ada] = users(scim, "ada", 1).await[..] else { panic!("one user") };
@@ -89,7 +103,8 @@ async fn who_comes_and_goes_under_everybodys_hands_was_never_there_twice() {
             let mut versions = Vec::new();
             for n in 0..10 {
                 let change = if (first + n).is_multiple_of(2) { add(ada) } else { remove(ada) };
-                versions.push(scim.patch(path, change).await.is(200).body["meta"]["version"].clone());
+                versions
+                    .push(scim.patch(path, change).await.is(200).body["meta"]["version"].clone());
             }
             versions
         }
@@ -97,30 +112,39 @@ async fn who_comes_and_goes_under_everybodys_hands_was_never_there_twice() {
     let versions: Vec<Value> = join_all((0..16).map(client)).await.into_iter().flatten().collect();
 
     let boundaries = world
-        .rows("SELECT since, until FROM membership WHERE group_id = $1 ORDER BY since, until", [ward.into()])
+        .rows(
+            "SELECT since, until FROM membership WHERE group_id = $1 ORDER BY since, until",
+            [ward.into()],
+        )
         .await;
     let instant = |row: &Value, name: &str| row[name].as_str().map(str::to_owned);
     for pair in boundaries.windows(2) {
         let (end, next) = (instant(&pair[0], "until"), instant(&pair[1], "since"));
         assert!(end.is_some() && end <= next, "{pair:?}");
     }
-    let told = "SELECT at, payload FROM event WHERE subject_id = $1 AND action = 'group.members_changed' ORDER BY pos";
+    let told = "SELECT at, payload FROM event WHERE subject_id = $1 AND action = \
+                'group.members_changed' ORDER BY pos";
     let told = world.rows(told, [ward.into()]).await;
-    let moved = boundaries.iter().map(|row| 1 + usize::from(!row["until"].is_null())).sum::<usize>();
-    assert_eq!(told.len(), moved, "one row in the ledger for each time that somebody came or went");
+    let moved =
+        boundaries.iter().map(|row| 1 + usize::from(!row["until"].is_null())).sum::<usize>();
+    assert_eq!(told.len(), moved, "one event for each time that the user was added or removed");
     for (n, row) in told.iter().enumerate() {
         let came = row["payload"].as_str().unwrap().contains("\"after\":{\"members\"");
-        assert_eq!(came, n.is_multiple_of(2), "they follow each other: {told:#?}");
+        assert_eq!(came, n.is_multiple_of(2), "additions and removals alternate: {told:#?}");
     }
     assert!(told.is_sorted_by_key(|row| instant(row, "at")));
-    // Each change has a version of its own, which its client was told.
+    // Each change has a version of its own, which its client received.
     let seen: HashSet<String> = versions.iter().map(ToString::to_string).collect();
-    assert!((moved..=moved + 1).contains(&seen.len()), "{} versions of {moved} changes", seen.len());
+    assert!(
+        (moved..=moved + 1).contains(&seen.len()),
+        "{} versions of {moved} changes",
+        seen.len()
+    );
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_changes_of_one_version_one_succeeds() {
+async fn one_change_of_a_version_succeeds() {
     let world = World::new().await;
     let scim = world.scim();
     let people = users(scim, "nurse", 16).await;
@@ -128,7 +152,12 @@ async fn of_many_changes_of_one_version_one_succeeds() {
     let path = format!("/Groups/{ward}");
     let change = |id: &Uuid| {
         let (body, path) = (patch(add(*id)), &path);
-        async move { scim.send(reqwest::Method::PATCH, path, Some(body), &[("if-match", "W/\"1\"")]).await.status.as_u16() }
+        async move {
+            scim.send(reqwest::Method::PATCH, path, Some(body), &[("if-match", "W/\"1\"")])
+                .await
+                .status
+                .as_u16()
+        }
     };
     let mut statuses = join_all(people.iter().map(change)).await;
     statuses.sort_unstable();
@@ -138,7 +167,7 @@ async fn of_many_changes_of_one_version_one_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn members_added_by_sixteen_clients_one_a_request_are_all_kept() {
+async fn members_from_many_clients_are_kept() {
     let world = World::new().await;
     let scim = world.scim();
     let people = users(scim, "nurse", 320).await;
@@ -159,16 +188,17 @@ async fn members_added_by_sixteen_clients_one_a_request_are_all_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_twenty_requests_to_create_one_user_one_succeeds() {
+async fn one_of_many_equal_creates_succeeds() {
     let world = World::new().await;
     let scim = world.scim();
     let ada = |number: usize| {
-        // Whatever the case: it is one name.
+        // The case of a name makes no difference.
         let name = if number.is_multiple_of(2) { "ada@acme.example" } else { "Ada@ACME.example" };
         scim.post("/Users", json!({ "userName": name, "externalId": format!("x-{number}") }))
     };
     let answers = join_all((0..20).map(ada)).await;
-    let (created, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    let (created, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 201);
     assert_eq!(created.len(), 1);
     assert_eq!(refused.len(), 19);
     for answer in refused {

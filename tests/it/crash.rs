@@ -1,4 +1,5 @@
-//! 2xx means that it is on disk: the server is killed in the middle of its work, and nothing acknowledged is lost.
+//! A 2xx answer means that the change is on the disk: the server is killed while it works, and no
+//! acknowledged change is lost.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::database::Database;
 use crate::process::{Server, bootstrap, ok};
 use crate::world::Scim;
 
-/// What one client did to one person: how far it got, and whether the last step was acknowledged.
+/// What one client did to one account: how many steps it began, and how many were acknowledged.
 #[derive(Debug)]
 struct Life {
     id: Uuid,
@@ -24,7 +25,8 @@ const JOINED: usize = 1;
 const SUSPENDED: usize = 2;
 const DELETED: usize = 3;
 
-/// Makes people, puts them in a group, suspends them and deletes every other one, until the server is gone.
+/// Creates accounts, adds them to a group, suspends them and deletes every second one, until the
+/// server is gone.
 async fn work(scim: Scim, group: Uuid, client: String, writes: Arc<AtomicUsize>) -> Vec<Life> {
     let mut lives = Vec::new();
     for n in 0.. {
@@ -34,8 +36,11 @@ async fn work(scim: Scim, group: Uuid, client: String, writes: Arc<AtomicUsize>)
         writes.fetch_add(1, Ordering::Relaxed);
         lives.push(Life { id, begun: 0, acknowledged: 0 });
         let life = lives.last_mut().unwrap();
-        let join = crate::world::patch(json!([{ "op": "add", "path": "members", "value": [{ "value": id }] }]));
-        let suspend = crate::world::patch(json!([{ "op": "replace", "path": "active", "value": false }]));
+        let join = crate::world::patch(
+            json!([{ "op": "add", "path": "members", "value": [{ "value": id }] }]),
+        );
+        let suspend =
+            crate::world::patch(json!([{ "op": "replace", "path": "active", "value": false }]));
         let steps = [
             ("PATCH", format!("/Groups/{group}?attributes=displayName"), Some(join), 200),
             ("PATCH", format!("/Users/{id}"), Some(suspend), 200),
@@ -53,26 +58,37 @@ async fn work(scim: Scim, group: Uuid, client: String, writes: Arc<AtomicUsize>)
     lives
 }
 
-/// The id in the answer (or none of use); nothing once the server is gone.
-async fn attempt(scim: &Scim, method: &str, path: &str, body: Option<serde_json::Value>, status: u16) -> Option<Uuid> {
-    let request = scim.request(method.parse().unwrap(), path).header("content-type", "application/scim+json");
-    let response = request.body(body.map(|body| body.to_string()).unwrap_or_default()).send().await.ok()?;
+/// The id in the answer, or the nil id if it has none; `None` when the server is gone.
+async fn attempt(
+    scim: &Scim,
+    method: &str,
+    path: &str,
+    body: Option<serde_json::Value>,
+    status: u16,
+) -> Option<Uuid> {
+    let request =
+        scim.request(method.parse().unwrap(), path).header("content-type", "application/scim+json");
+    let response =
+        request.body(body.map(|body| body.to_string()).unwrap_or_default()).send().await.ok()?;
     assert_eq!(response.status().as_u16(), status, "{method} {path}");
-    // An answer that was cut off while it was read was acknowledged all the same, but its id is not known.
-    let body: serde_json::Value = serde_json::from_str(&response.text().await.ok()?).unwrap_or_default();
+    // The status arrived, so the change was acknowledged, even if the body was cut off. The id is
+    // not known then.
+    let body: serde_json::Value =
+        serde_json::from_str(&response.text().await.ok()?).unwrap_or_default();
     Some(body["id"].as_str().map_or(Uuid::nil(), |id| id.parse().unwrap()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
+async fn killed_server_keeps_acknowledged_writes() {
     let database = Database::empty().await;
     let bootstrapped = bootstrap(&database);
     let mut server = Server::start(&database).await;
-    let group = server.scim(&bootstrapped).group("Everybody", &[]).await;
+    let group = server.scim(&bootstrapped).group("Ward", &[]).await;
     let mut lives = Vec::new();
     for round in 0..2 {
         let writes = Arc::new(AtomicUsize::new(0));
-        let client = |n| work(server.scim(&bootstrapped), group, format!("r{round}c{n}"), writes.clone());
+        let client =
+            |n| work(server.scim(&bootstrapped), group, format!("r{round}c{n}"), writes.clone());
         let clients: Vec<_> = (0..8).map(|n| tokio::spawn(client(n))).collect();
         let started = Instant::now();
         while writes.load(Ordering::Relaxed) < 100 {
@@ -100,7 +116,7 @@ async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
             assert!(life.acknowledged < JOINED || members.contains(&life.id), "{life:?}");
         }
     }
-    // It goes on where it was.
+    // The server accepts writes again.
     let new = scim.user("afterwards").await;
     scim.patch(
         &format!("/Groups/{group}"),
@@ -113,6 +129,9 @@ async fn a_killed_server_has_lost_nothing_that_it_acknowledged() {
     let verdict = ok(&database, &["audit", "verify"]);
     let events: usize = verdict.split(' ').nth(2).unwrap().parse().unwrap();
     let written: usize = lives.iter().map(|life| 1 + life.acknowledged).sum();
-    assert!(verdict.starts_with("acme: intact, ") && events >= written, "{written} writes, but {verdict}");
+    assert!(
+        verdict.starts_with("acme: intact, ") && events >= written,
+        "{written} writes, but {verdict}"
+    );
     database.drop().await;
 }

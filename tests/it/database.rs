@@ -1,9 +1,10 @@
-//! A database of its own for every test: a temporary SQLite file or, with `ROLECALL_TEST_DATABASE=postgres`, a
-//! fresh database beside the one that `ROLECALL_TEST_POSTGRES` names.
+//! A database of its own for every test: a temporary SQLite file or, with
+//! `ROLECALL_TEST_DATABASE=postgres`, a fresh database beside the one that `ROLECALL_TEST_POSTGRES`
+//! names.
 
 use std::path::{Path, PathBuf};
 
-use rolecall::config::{Config, Graphql, KeySource};
+use rolecall::config::{Config, GraphqlSettings, KeySource};
 use rolecall::context::App;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
@@ -33,7 +34,8 @@ impl Database {
         Self::make("").await
     }
 
-    /// A database with all tables and the keys under [`MASTER_KEY`]: a copy of one that is made once a run.
+    /// A database with all tables and the keys under [`MASTER_KEY`]: a copy of one that is made
+    /// once a run.
     pub async fn ready() -> Self {
         static TEMPLATE: OnceCell<Database> = OnceCell::const_new();
         let template = TEMPLATE
@@ -59,8 +61,13 @@ impl Database {
             return Self { url, data_dir };
         }
         let name = format!("rolecall_{}", uuid::Uuid::new_v4().simple());
-        let server = std::env::var("ROLECALL_TEST_POSTGRES").expect("ROLECALL_TEST_POSTGRES names the server");
-        administrator().await.execute_unprepared(&format!("CREATE DATABASE {name} {options}")).await.unwrap();
+        let server = std::env::var("ROLECALL_TEST_POSTGRES")
+            .expect("ROLECALL_TEST_POSTGRES names the server");
+        administrator()
+            .await
+            .execute_unprepared(&format!("CREATE DATABASE {name} {options}"))
+            .await
+            .unwrap();
         let (address, _) = server.rsplit_once('/').unwrap();
         Self { url: format!("{address}/{name}"), data_dir }
     }
@@ -90,14 +97,15 @@ impl Database {
             pull_private_addresses: false,
             pull_timeout: rolecall::config::DEFAULT_PULL_TIMEOUT,
             api_key_days: rolecall::config::DEFAULT_API_KEY_DAYS,
-            // Walks along the whole schema spend more than anybody does.
-            graphql: Graphql { cost_limit: 0, ..Graphql::default() },
+            // Tests that walk the whole schema spend more than any client.
+            graphql: GraphqlSettings { cost_limit: 0, ..GraphqlSettings::default() },
             issuers: Vec::new(),
             trusted_proxies: Default::default(),
         }
     }
 
-    /// Frees what the test used. A test that failed leaves it to the end of the run.
+    /// Frees what the test used. A failed test does not get here; the end of the run cleans up
+    /// after it.
     pub async fn drop(self) {
         if on_postgres() {
             let statement = format!("DROP DATABASE {} WITH (FORCE)", self.name());
@@ -108,7 +116,8 @@ impl Database {
 
 /// A connection to the server that `ROLECALL_TEST_POSTGRES` names.
 pub async fn administrator() -> DatabaseConnection {
-    let mut options = sea_orm::ConnectOptions::new(std::env::var("ROLECALL_TEST_POSTGRES").unwrap());
+    let mut options =
+        sea_orm::ConnectOptions::new(std::env::var("ROLECALL_TEST_POSTGRES").unwrap());
     options.max_connections(1).sqlx_logging(false);
     sea_orm::Database::connect(options).await.unwrap()
 }

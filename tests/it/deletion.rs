@@ -1,15 +1,21 @@
-//! Everybody goes, somebody comes back, and what an erasure must reach.
+//! Deletion of all provisioned accounts, restoring of deleted accounts, and what an erasure must
+//! empty.
 
 use std::collections::BTreeSet;
 
-use rolecall::authz::{Actor, Permission, Permissions, Scope};
+use rolecall::auth::policy::{Actor, Permission, Permissions, Scope};
 use rolecall::context::Cx;
-use rolecall::domain::deletion::{self, Deleted};
-use rolecall::domain::erasure::{self, PERSONAL};
-use rolecall::domain::list::Keyset;
-use rolecall::domain::user::{self, User};
-use rolecall::domain::{adoption, organization, protection, role};
-use rolecall::error::Error;
+use rolecall::domain::access::{lockout_guard, role};
+use rolecall::domain::directory::adoption;
+use rolecall::domain::directory::deletion;
+use rolecall::domain::directory::deletion::DeletionOutcome;
+use rolecall::domain::directory::erasure;
+use rolecall::domain::directory::erasure::PERSONAL;
+use rolecall::domain::directory::user;
+use rolecall::domain::directory::user::User;
+use rolecall::domain::paging::Keyset;
+use rolecall::domain::tenant::organization;
+use rolecall::error::{Error, RefusalReason};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -19,18 +25,22 @@ use crate::world::World;
 
 async fn by_hand(world: &World, name: &str) -> User {
     let Value::Object(attributes) = json!({ "userName": name }) else { unreachable!() };
-    user::create(&world.system(), attributes).await.unwrap()
+    user::create_user(&world.system(), attributes).await.unwrap()
 }
 
 async fn provisioned(world: &World) -> u64 {
     let cx = world.system();
     let before = organization::provisioned_users(&cx, None).await.unwrap();
     world.sealed().await;
-    assert_eq!(organization::provisioned_users(&cx, None).await.unwrap(), before, "sealing moves nobody");
+    assert_eq!(
+        organization::provisioned_users(&cx, None).await.unwrap(),
+        before,
+        "sealing changes no count"
+    );
     before
 }
 
-/// Somebody in acme who may do nothing but this.
+/// A caller in acme with these permissions only.
 fn with_only(world: &World, permissions: &[Permission]) -> Cx {
     let permissions: Permissions = permissions.iter().copied().collect();
     let actor = Actor::Key { id: Uuid::nil(), name: "script".into(), permissions };
@@ -38,7 +48,7 @@ fn with_only(world: &World, permissions: &[Permission]) -> Cx {
 }
 
 #[tokio::test]
-async fn a_deleted_account_comes_back_without_what_it_held() {
+async fn restored_account_has_no_memberships() {
     let world = World::new().await;
     let cx = world.system();
     let body = json!({ "userName": "ada", "externalId": "a-1", "emails": [{ "value": "Ada@Example.org" }] });
@@ -47,7 +57,7 @@ async fn a_deleted_account_comes_back_without_what_it_held() {
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
     assert_eq!(provisioned(&world).await, 0);
 
-    let back = deletion::restore(&cx, ada).await.unwrap();
+    let back = deletion::restore_user(&cx, ada).await.unwrap();
     assert_eq!((back.id, back.user_name.as_str(), back.deleted_at), (ada, "ada", None));
     assert_eq!(back.connection_id, Some(world.acme.connection));
     assert_eq!(provisioned(&world).await, 1);
@@ -56,53 +66,72 @@ async fn a_deleted_account_comes_back_without_what_it_held() {
     let found = world.scim().ids("/Users?filter=emails.value%20eq%20%22ada@example.org%22").await;
     assert_eq!(found, [ada]);
     assert!(world.scim().members(group).await.is_empty(), "memberships stay closed");
-    assert_eq!(world.count("activation WHERE user_id = $1 AND until IS NULL", [ada.into()]).await, 1);
+    assert_eq!(
+        world.count("activation WHERE user_id = $1 AND until IS NULL", [ada.into()]).await,
+        1
+    );
     assert_eq!(world.events_of(ada).await, ["user.created", "user.deleted", "user.restored"]);
 
-    let again = deletion::restore(&cx, ada).await;
+    let again = deletion::restore_user(&cx, ada).await;
     assert!(matches!(again, Err(Error::NotFound(_))), "a live account is not restored: {again:?}");
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_name_that_has_gone_to_somebody_else_keeps_the_old_account_away() {
+async fn taken_name_prevents_the_restore() {
     let world = World::new().await;
     let old = world.scim().user("ada").await;
     world.scim().delete(&format!("/Users/{old}")).await.is(204);
-    let new = world.scim().post("/Users", json!({ "userName": "Ada", "externalId": "x-2" })).await.is(201).id();
+    let new = world
+        .scim()
+        .post("/Users", json!({ "userName": "Ada", "externalId": "x-2" }))
+        .await
+        .is(201)
+        .id();
     let before = world.everything().await;
-    let refused = deletion::restore(&world.system(), old).await;
+    let refused = deletion::restore_user(&world.system(), old).await;
     assert!(matches!(refused, Err(Error::Taken { field: "userName" })), "{refused:?}");
     assert_eq!(world.everything().await, before);
     world.scim().delete(&format!("/Users/{new}")).await.is(204);
-    deletion::restore(&world.system(), old).await.unwrap();
+    deletion::restore_user(&world.system(), old).await.unwrap();
     world.end().await;
 }
 
 #[tokio::test]
-async fn only_an_administrator_of_the_same_organization_restores() {
+async fn only_own_administrators_restore_accounts() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let ada = world.scim().user("ada").await;
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
     let before = world.everything().await;
-    let provider = Actor::Connection { id: world.acme.connection, name: "x".into(), scopes: Scope::ALL.into() };
+    let provider = Actor::Connection {
+        id: world.acme.connection,
+        name: "x".into(),
+        scopes: Scope::ALL.into(),
+    };
     let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
-    assert!(deletion::restore(&provider, ada).await.is_err(), "a connection has a window of its own");
-    let refused = deletion::restore(&with_only(&world, &[Permission::UserRead, Permission::DeleteAll]), ada).await;
+    assert!(
+        deletion::restore_user(&provider, ada).await.is_err(),
+        "a connection has a window of its own"
+    );
+    let refused = deletion::restore_user(
+        &with_only(&world, &[Permission::UserRead, Permission::DeleteAll]),
+        ada,
+    )
+    .await;
     assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
     let stranger = Cx::system(world.app.clone(), globex.organization);
-    assert!(matches!(deletion::restore(&stranger, ada).await, Err(Error::NotFound(_))));
+    assert!(matches!(deletion::restore_user(&stranger, ada).await, Err(Error::NotFound(_))));
     assert_eq!(world.everything().await, before);
 
-    erasure::purge(&world.system(), ada).await.unwrap();
-    let refused = deletion::restore(&world.system(), ada).await;
+    erasure::purge_user(&world.system(), ada).await.unwrap();
+    let refused = deletion::restore_user(&world.system(), ada).await;
     assert!(matches!(refused, Err(Error::NotFound(_))), "nothing is left to restore: {refused:?}");
     world.end().await;
 }
 
 #[tokio::test]
-async fn everybody_who_came_through_scim_goes() {
+async fn delete_all_deletes_provisioned_accounts() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let rival = world.tenant("acme", "Rival").await;
@@ -114,28 +143,39 @@ async fn everybody_who_came_through_scim_goes() {
         gone.push(scim.user(name).await);
     }
     let glass = world.scim().user("break-glass").await;
-    protection::set(&cx, glass, true).await.unwrap();
+    lockout_guard::set_protection(&cx, glass, true).await.unwrap();
     let group = world.scim().group("Ward 3", &[gone[0], gone[1], glass]).await;
     let deleted_before = world.scim().user("dora").await;
     world.scim().delete(&format!("/Users/{deleted_before}")).await.is(204);
 
-    // Four are shown; three may go.
+    // Four accounts came through SCIM. One of them is protected, so three are deleted.
     assert_eq!(provisioned(&world).await, 4);
     let before = world.everything().await;
     for wrong in [0, 3, 5] {
-        let Err(Error::Invalid { field, why, .. }) = deletion::delete_all(&cx, None, wrong).await else {
-            panic!("{wrong} was taken for 4")
+        let Err(Error::Invalid { field, why, .. }) =
+            deletion::delete_provisioned_users(&cx, None, wrong).await
+        else {
+            panic!("{wrong} was accepted instead of 4")
         };
         assert_eq!(field, "confirmCount");
         assert!(why.contains('4'), "{why}");
     }
     assert_eq!(world.everything().await, before);
-    assert_eq!(deletion::delete_all(&cx, None, 4).await.unwrap(), Deleted { count: 3, protected: 1 });
+    assert_eq!(
+        deletion::delete_provisioned_users(&cx, None, 4).await.unwrap(),
+        DeletionOutcome { count: 3, protected: 1 }
+    );
 
     assert_eq!(provisioned(&world).await, 1, "the protected one");
     for id in &gone {
-        assert_eq!(world.count("\"user\" WHERE id = $1 AND deleted_at IS NULL", [(*id).into()]).await, 0);
-        assert_eq!(world.count("\"user\" WHERE id = $1 AND purged_at IS NOT NULL", [(*id).into()]).await, 1);
+        assert_eq!(
+            world.count("\"user\" WHERE id = $1 AND deleted_at IS NULL", [(*id).into()]).await,
+            0
+        );
+        assert_eq!(
+            world.count("\"user\" WHERE id = $1 AND purged_at IS NOT NULL", [(*id).into()]).await,
+            1
+        );
         for table in ["activation", "membership"] {
             let open = format!("{table} WHERE user_id = $1 AND until IS NULL");
             assert_eq!(world.count(&open, [(*id).into()]).await, 0, "{table}");
@@ -144,25 +184,38 @@ async fn everybody_who_came_through_scim_goes() {
     world.scim().get(&format!("/Users/{}", gone[0])).await.is(404);
     assert_eq!(world.scim().members(group).await, [glass]);
     for id in [made_by_hand.id, glass, theirs] {
-        assert_eq!(world.count("\"user\" WHERE id = $1 AND deleted_at IS NULL", [id.into()]).await, 1);
+        assert_eq!(
+            world.count("\"user\" WHERE id = $1 AND deleted_at IS NULL", [id.into()]).await,
+            1
+        );
     }
-    assert_eq!(world.count("\"user\" WHERE id = $1 AND purged_at IS NULL", [deleted_before.into()]).await, 1);
+    assert_eq!(
+        world.count("\"user\" WHERE id = $1 AND purged_at IS NULL", [deleted_before.into()]).await,
+        1
+    );
 
-    // One row for each connection; the intervals name it, and it names the people by id.
+    // One event for each connection. The closed intervals name the event, and it names the accounts
+    // by id.
     let told = "SELECT id, payload FROM event WHERE action = 'users.deleted_all' ORDER BY pos";
     let told = world.rows(told, []).await;
     assert_eq!(told.len(), 2);
     let mut listed = BTreeSet::new();
     for row in &told {
         let payload: Value = serde_json::from_str(row["payload"].as_str().unwrap()).unwrap();
-        listed.extend(payload["before"]["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+        listed.extend(
+            payload["before"]["ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap().to_owned()),
+        );
     }
     assert_eq!(listed, gone.iter().map(Uuid::to_string).collect());
     let closed = r#"activation a JOIN event e ON e.organization_id = a.organization_id AND e.id = a.closed_by
         WHERE e.action = 'users.deleted_all'"#;
     assert_eq!(world.count(closed, []).await, 3);
 
-    // The way back is a fresh sync: the same people, as new accounts.
+    // A new sync creates the same people as new accounts.
     let fresh = world.scim().user("ada").await;
     assert!(!gone.contains(&fresh));
     assert_eq!(provisioned(&world).await, 2);
@@ -170,78 +223,113 @@ async fn everybody_who_came_through_scim_goes() {
 }
 
 #[tokio::test]
-async fn one_connection_can_be_emptied_alone() {
+async fn accounts_of_one_connection_are_deleted() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let rival = world.tenant("acme", "Rival").await;
     let kept = world.scim().user("ada").await;
     rival.scim.user("bob").await;
     let cx = world.system();
-    let foreign = deletion::delete_all(&cx, Some(globex.connection), 0).await;
+    let foreign = deletion::delete_provisioned_users(&cx, Some(globex.connection), 0).await;
     assert!(matches!(foreign, Err(Error::NotFound(_))), "{foreign:?}");
-    let deleted = deletion::delete_all(&cx, Some(rival.connection), 1).await.unwrap();
-    assert_eq!(deleted, Deleted { count: 1, protected: 0 });
+    let deleted = deletion::delete_provisioned_users(&cx, Some(rival.connection), 1).await.unwrap();
+    assert_eq!(deleted, DeletionOutcome { count: 1, protected: 0 });
     assert_eq!(world.scim().ids("/Users").await, [kept]);
     assert!(rival.scim.ids("/Users").await.is_empty());
-    assert_eq!(deletion::delete_all(&cx, Some(rival.connection), 0).await.unwrap().count, 0, "nobody is left");
+    assert_eq!(
+        deletion::delete_provisioned_users(&cx, Some(rival.connection), 0).await.unwrap().count,
+        0,
+        "no account is left"
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn deleting_everybody_takes_its_own_permission() {
+async fn delete_all_requires_its_own_permission() {
     let world = World::new().await;
     world.scim().user("ada").await;
-    let others: Vec<_> = Permission::ALL.into_iter().filter(|p| *p != Permission::DeleteAll).collect();
-    let refused = deletion::delete_all(&with_only(&world, &others), None, 1).await;
+    let others: Vec<_> =
+        Permission::ALL.into_iter().filter(|p| *p != Permission::DeleteAll).collect();
+    let refused = deletion::delete_provisioned_users(&with_only(&world, &others), None, 1).await;
     assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
-    let provider = Actor::Connection { id: world.acme.connection, name: "x".into(), scopes: Scope::ALL.into() };
+    let provider = Actor::Connection {
+        id: world.acme.connection,
+        name: "x".into(),
+        scopes: Scope::ALL.into(),
+    };
     let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
-    assert!(deletion::delete_all(&provider, None, 1).await.is_err());
+    assert!(deletion::delete_provisioned_users(&provider, None, 1).await.is_err());
     assert_eq!(provisioned(&world).await, 1);
     let allowed = with_only(&world, &[Permission::DeleteAll]);
-    assert_eq!(deletion::delete_all(&allowed, None, 1).await.unwrap().count, 1);
+    assert_eq!(deletion::delete_provisioned_users(&allowed, None, 1).await.unwrap().count, 1);
     world.end().await;
 }
 
 #[tokio::test]
-async fn more_people_than_one_transaction_takes_and_only_one_run_at_a_time() {
+async fn only_one_deletion_runs_at_once() {
     let world = World::new().await;
-    let provider = Actor::Connection { id: world.acme.connection, name: "IdP".into(), scopes: Scope::ALL.into() };
+    let provider = Actor::Connection {
+        id: world.acme.connection,
+        name: "IdP".into(),
+        scopes: Scope::ALL.into(),
+    };
     let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
     for n in 0..501 {
-        let Value::Object(attributes) = json!({ "userName": format!("user{n}") }) else { unreachable!() };
-        user::create(&provider, attributes).await.unwrap();
+        let Value::Object(attributes) = json!({ "userName": format!("user{n}") }) else {
+            unreachable!()
+        };
+        user::create_user(&provider, attributes).await.unwrap();
     }
     let cx = world.system();
-    let (one, other) = tokio::join!(deletion::delete_all(&cx, None, 501), deletion::delete_all(&cx, None, 501));
+    let (one, other) = tokio::join!(
+        deletion::delete_provisioned_users(&cx, None, 501),
+        deletion::delete_provisioned_users(&cx, None, 501)
+    );
     let (done, refused) = if one.is_ok() { (one, other) } else { (other, one) };
-    assert_eq!(done.unwrap(), Deleted { count: 501, protected: 0 });
-    assert!(matches!(refused, Err(Error::Held { reason: "ALREADY_RUNNING", .. })), "{refused:?}");
+    assert_eq!(done.unwrap(), DeletionOutcome { count: 501, protected: 0 });
+    assert!(
+        matches!(refused, Err(Error::Held { reason: RefusalReason::AlreadyRunning, .. })),
+        "{refused:?}"
+    );
     assert_eq!(provisioned(&world).await, 0);
-    assert_eq!(world.count("event WHERE action = 'users.deleted_all'", []).await, 2, "one row for each batch");
+    assert_eq!(
+        world.count("event WHERE action = 'users.deleted_all'", []).await,
+        2,
+        "one row for each batch"
+    );
     assert_eq!(world.count("lease", []).await, 0, "the next one may start");
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_run_that_died_with_its_replica_does_not_block_for_ever() {
+async fn lease_of_dead_deletion_run_expires() {
     let world = World::new().await;
     world.scim().user("ada").await;
     let cx = world.system();
     let until = world.app.clock.now() + chrono::Duration::seconds(60);
-    let lease = "INSERT INTO lease (organization_id, name, holder, until) VALUES ($1, 'users.delete_all', $2, $3)";
-    world.execute(lease, [world.acme.organization.into(), Uuid::new_v4().into(), until.into()]).await;
-    let refused = deletion::delete_all(&cx, None, 1).await;
-    assert!(matches!(refused, Err(Error::Held { reason: "ALREADY_RUNNING", .. })), "{refused:?}");
+    let lease = "INSERT INTO lease (organization_id, name, holder, until) VALUES ($1, \
+                 'users.delete_all', $2, $3)";
+    world
+        .execute(lease, [world.acme.organization.into(), Uuid::new_v4().into(), until.into()])
+        .await;
+    let refused = deletion::delete_provisioned_users(&cx, None, 1).await;
+    assert!(
+        matches!(refused, Err(Error::Held { reason: RefusalReason::AlreadyRunning, .. })),
+        "{refused:?}"
+    );
     let globex = world.second_organization().await;
     let elsewhere = Cx::system(world.app.clone(), globex.organization);
-    assert_eq!(deletion::delete_all(&elsewhere, None, 0).await.unwrap().count, 0, "the other organization is free");
+    assert_eq!(
+        deletion::delete_provisioned_users(&elsewhere, None, 0).await.unwrap().count,
+        0,
+        "the other organization is free"
+    );
     world.app.clock.advance(std::time::Duration::from_secs(61));
-    assert_eq!(deletion::delete_all(&cx, None, 1).await.unwrap().count, 1);
+    assert_eq!(deletion::delete_provisioned_users(&cx, None, 1).await.unwrap().count, 1);
     world.end().await;
 }
 
-/// A column that could hold what somebody wrote.
+/// A column that could hold text from a client.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Column {
     table: String,
@@ -269,23 +357,25 @@ async fn catalogue(world: &World) -> Vec<Column> {
         let at = |n| row.try_get_by_index::<String>(n).unwrap();
         Column { table: at(0), name: at(1), bytes: ["bytea", "blob"].contains(&at(2).as_str()) }
     };
-    let mut columns: Vec<Column> = rows.iter().map(column).filter(|column| !id_or_instant(column)).collect();
+    let mut columns: Vec<Column> =
+        rows.iter().map(column).filter(|column| !id_or_instant(column)).collect();
     columns.sort();
     assert!(columns.len() > 40, "the catalogue was read");
     columns
 }
 
-/// SQLite keeps our ids as bytes and instants as text; on PostgreSQL their types tell them apart.
+/// SQLite stores ids as bytes and instants as text; PostgreSQL has types for both.
 fn id_or_instant(column: &Column) -> bool {
     let name = column.name.as_str();
-    let id = ["id", "opened_by", "closed_by", "erased_by", "holder"].contains(&name) || name.ends_with("_id");
+    let id = ["id", "opened_by", "closed_by", "erased_by", "holder"].contains(&name)
+        || name.ends_with("_id");
     let instant = ["at", "since", "until", "purge_after", "hour"].contains(&name)
         || name.ends_with("_at")
         || name.ends_with("_until");
     !on_postgres() && ((column.bytes && id) || (!column.bytes && instant))
 }
 
-/// What an erasure leaves, and why it may.
+/// Columns that an erasure does not empty, and why it need not.
 const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("seaql_migrations", &["version"], "the names of migrations"),
     (
@@ -305,7 +395,15 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("ledger_head", &["hash"], "a hash over hashes"),
     (
         "connection",
-        &["name", "kind", "provider", "status", "deletion_policy", "adoption_policy", "credentials"],
+        &[
+            "name",
+            "kind",
+            "provider",
+            "status",
+            "deletion_policy",
+            "adoption_policy",
+            "credentials",
+        ],
         "settings of a company, not of a person",
     ),
     (
@@ -323,8 +421,12 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["external_id", "display_name", "display_name_key", "document", "search"],
         "a group is not a person; its members are rows of another table",
     ),
-    ("schema_extension", &["urn", "urn_key", "resource_type", "name", "description", "attributes"], "a schema"),
-    ("role", &["name", "name_key", "description", "permissions"], "a role, whoever holds it"),
+    (
+        "schema_extension",
+        &["urn", "urn_key", "resource_type", "name", "description", "attributes"],
+        "a schema",
+    ),
+    ("role", &["name", "name_key", "description", "permissions"], "a role, not its holders"),
     ("role_mapping", &["match_attribute", "match_value", "reason"], "about a group and a role"),
     (
         "access_preview",
@@ -343,13 +445,28 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("tally", &["kind"], "one of a few words"),
     (
         "request_log",
-        &["method", "resource", "meaning", "outcome", "scim_type", "reason", "field", "quirks", "fingerprint"],
+        &[
+            "method",
+            "resource",
+            "meaning",
+            "outcome",
+            "scim_type",
+            "reason",
+            "field",
+            "quirks",
+            "fingerprint",
+        ],
         "names, codes and sentences of ours; never a value that a request carried",
     ),
     ("last_read", &["kind"], "one of a few words"),
     ("connection_health", &["state", "reasons"], "one of a few words"),
+    ("task", &["name", "error"], "one of a few words each"),
     ("task_lease", &["name"], "one of a few words"),
-    ("request_log", &["source"], "the address of an identity provider, or of whoever tried to be one"),
+    (
+        "request_log",
+        &["source"],
+        "the address of an identity provider, or of a client with wrong credentials",
+    ),
     (
         "bulk_job",
         &["actor_kind", "actor_id", "actor_name"],
@@ -357,23 +474,54 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ),
     ("bulk_job", &["state", "permissions", "stopped_because"], "words and sentences of ours"),
     ("bulk_line", &["result"], "ids and codes"),
-    ("bulk_line", &["words"], "may repeat what a line said of anybody: every erasure empties all of them"),
+    (
+        "bulk_line",
+        &["words"],
+        "may repeat personal data of a line: every erasure empties all of them",
+    ),
     (
         "failure",
-        &["origin", "operation", "resource", "cause", "reason", "scim_type", "field", "state", "resolution", "scope"],
+        &[
+            "origin",
+            "operation",
+            "resource",
+            "cause",
+            "reason",
+            "scim_type",
+            "field",
+            "state",
+            "resolution",
+            "scope",
+        ],
         "names and codes of ours, names of attributes, and hashes of ids",
     ),
-    ("failure", &["outline"], "names of attributes that a schema has, and how long their values were"),
-    ("failure", &["assigned_to", "finished_by"], "who is accountable for the work; gone after three months"),
+    (
+        "failure",
+        &["outline"],
+        "names of attributes that a schema has, and how long their values were",
+    ),
+    (
+        "failure",
+        &["assigned_to", "finished_by"],
+        "who is accountable for the work; gone after three months",
+    ),
     (
         "pull_source",
         &["base_url", "auth", "token_url", "client_id", "scope", "user_filter"],
         "settings of a company, not of a person",
     ),
-    ("sync_run", &["mode", "state", "counts", "reason"], "numbers, and words and sentences of ours"),
+    (
+        "sync_run",
+        &["mode", "state", "counts", "reason"],
+        "numbers, and words and sentences of ours",
+    ),
     ("sync_run", &["requested_by"], "who is accountable for the run, as in the ledger"),
-    ("sync_run", &["target"], "whom a run reads, forgotten at its end"),
-    ("sync_run", &["checkpoint", "troubles"], "ids at the source, places in a list, and sentences of ours"),
+    ("sync_run", &["target"], "the person that a run reads, deleted at its end"),
+    (
+        "sync_run",
+        &["checkpoint", "troubles"],
+        "ids at the source, places in a list, and sentences of ours",
+    ),
     ("finding", &["source", "kind", "class", "state", "resolution"], "one of a few words"),
     ("finding", &["decided_by"], "who is accountable for a decision, as in the ledger"),
     (
@@ -384,30 +532,39 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("reconciliation", &["requested_by"], "who is accountable for it, as in the ledger"),
     ("lease", &["name"], "the name of a task"),
     ("idempotency", &["name", "fingerprint"], "hashes of words of a client's own choice"),
-    ("idempotency", &["answer"], "may tell of anybody: every erasure empties all of them"),
+    ("idempotency", &["answer"], "may hold personal data: every erasure empties all of them"),
 ];
 
 #[tokio::test]
-async fn every_column_is_personal_or_was_thought_about() {
+async fn every_column_has_an_erasure_rule() {
     let world = World::new().await;
     let there: BTreeSet<(String, String)> =
         catalogue(&world).await.into_iter().map(|column| (column.table, column.name)).collect();
-    let mut thought_about = BTreeSet::new();
-    let personal = PERSONAL.iter().flat_map(|p| p.columns.iter().map(|(column, _)| (p.table, *column)));
-    let other = NOT_PERSONAL.iter().flat_map(|(table, columns, _)| columns.iter().map(|column| (*table, *column)));
-    // Hashes over hashes, in a table of their own or not.
+    let mut with_rule = BTreeSet::new();
+    let personal =
+        PERSONAL.iter().flat_map(|p| p.columns.iter().map(|(column, _)| (p.table, *column)));
+    let other = NOT_PERSONAL
+        .iter()
+        .flat_map(|(table, columns, _)| columns.iter().map(|column| (*table, *column)));
+    // Hashes of the chain, in a table of their own on PostgreSQL.
     let links = [(if on_postgres() { "chain" } else { "event" }, "hash")];
     for (table, column) in personal.chain(other).chain(links) {
-        assert!(thought_about.insert((table.to_owned(), column.to_owned())), "{table}.{column} is listed twice");
+        assert!(
+            with_rule.insert((table.to_owned(), column.to_owned())),
+            "{table}.{column} is listed twice"
+        );
     }
-    let forgotten: Vec<_> = there.difference(&thought_about).collect();
-    assert!(forgotten.is_empty(), "say in erasure::PERSONAL or in NOT_PERSONAL what an erasure does to {forgotten:?}");
-    let vanished: Vec<_> = thought_about.difference(&there).collect();
+    let forgotten: Vec<_> = there.difference(&with_rule).collect();
+    assert!(
+        forgotten.is_empty(),
+        "say in erasure::PERSONAL or in NOT_PERSONAL what an erasure does to {forgotten:?}"
+    );
+    let vanished: Vec<_> = with_rule.difference(&there).collect();
     assert!(vanished.is_empty(), "listed, but not in the database: {vanished:?}");
     world.end().await;
 }
 
-/// Where in the database `needle` can still be read.
+/// The columns in which `needle` can still be read.
 async fn found_in(world: &World, needle: &str) -> Vec<String> {
     let mut places = Vec::new();
     for Column { table, name, bytes } in catalogue(world).await {
@@ -415,7 +572,9 @@ async fn found_in(world: &World, needle: &str) -> Vec<String> {
             true => format!("encode({name}, 'escape')"),
             false => format!("CAST({name} AS text)"),
         };
-        let hits = world.count(&format!("\"{table}\" WHERE {text} LIKE $1"), [format!("%{needle}%").into()]).await;
+        let hits = world
+            .count(&format!("\"{table}\" WHERE {text} LIKE $1"), [format!("%{needle}%").into()])
+            .await;
         if hits > 0 {
             places.push(format!("{table}.{name}"));
         }
@@ -424,7 +583,7 @@ async fn found_in(world: &World, needle: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nothing_that_was_known_of_anybody_can_be_read_afterwards() {
+async fn erased_data_is_in_no_column() {
     let world = World::new().await;
     let rival = world.tenant("acme", "Rival").await;
     let cx = world.system();
@@ -438,25 +597,41 @@ async fn nothing_that_was_known_of_anybody_can_be_read_afterwards() {
     world.scim().patch(&format!("/Users/{ada}"), rename).await.is(200);
     let group = world.scim().group("Ward 3", &[ada]).await;
     world.scim().get(&format!("/Groups/{group}")).await.is(200);
-    // Another connection wants the account: a proposal with all that it knows, and a reviewer's words.
+    // A second connection wants the account. The proposal holds its attributes and a reviewer's
+    // reason.
     rival.scim.post("/Users", person).await.is(409);
     let page = Keyset { limit: 1, ..Default::default() };
-    let proposal = adoption::list(&cx, None, &page).await.unwrap().rows.remove(0);
-    adoption::dismiss(&cx, proposal.id, Some("the other needle")).await.unwrap();
-    let role = role::Settings { name: Some("Nurse".into()), ..Default::default() };
-    let role = role::create(&cx, role).await.unwrap().id;
-    let grant = "INSERT INTO role_grant (organization_id, id, user_id, role_id, reason, since, opened_by)
+    let proposal = adoption::list_proposals(&cx, None, &page).await.unwrap().rows.remove(0);
+    adoption::dismiss_proposal(&cx, proposal.id, Some("the other needle")).await.unwrap();
+    let role = role::RoleSettings { name: Some("Nurse".into()), ..Default::default() };
+    let role = role::create_role(&cx, role).await.unwrap().id;
+    let grant =
+        "INSERT INTO role_grant (organization_id, id, user_id, role_id, reason, since, opened_by)
         VALUES ($1, $2, $3, $4, 'needle asked for it', $5, $2)";
-    let (organization, id, since) = (world.acme.organization, Uuid::now_v7(), world.app.clock.now());
-    world.execute(grant, [organization.into(), id.into(), ada.into(), role.into(), since.into()]).await;
+    let (organization, id, since) =
+        (world.acme.organization, Uuid::now_v7(), world.app.clock.now());
+    world
+        .execute(grant, [organization.into(), id.into(), ada.into(), role.into(), since.into()])
+        .await;
 
     let known = found_in(&world, "needle").await;
-    for place in ["user.document", "user.search", "user_email.value_key", "event.payload", "adoption_proposal.document"]
-    {
-        assert!(known.iter().any(|known| known == place), "{place} is among {known:?}: the search finds what is there");
+    for place in [
+        "user.document",
+        "user.search",
+        "user_email.value_key",
+        "event.payload",
+        "adoption_proposal.document",
+    ] {
+        assert!(
+            known.iter().any(|known| known == place),
+            "{place} is among {known:?}: the search finds what is there"
+        );
     }
-    assert_eq!(deletion::delete_all(&cx, None, 1).await.unwrap().count, 1);
+    assert_eq!(deletion::delete_provisioned_users(&cx, None, 1).await.unwrap().count, 1);
     assert_eq!(found_in(&world, "needle").await, Vec::<String>::new());
-    assert_eq!(world.count("\"user\" WHERE id = $1 AND user_name LIKE 'purged:%'", [ada.into()]).await, 1);
+    assert_eq!(
+        world.count("\"user\" WHERE id = $1 AND user_name LIKE 'purged:%'", [ada.into()]).await,
+        1
+    );
     world.end().await;
 }

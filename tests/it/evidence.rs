@@ -1,11 +1,14 @@
-//! What an auditor asks for: exported, signed, checked without the server; and a ledger that cannot be cut unseen.
+//! Evidence for auditors: reports are exported, signed and checked without the server, and a
+//! checkpoint shows when the end of the ledger is missing.
 
 use std::time::Duration;
 
-use rolecall::attest;
-use rolecall::domain::mapping::{self, NewMapping, Target};
-use rolecall::domain::{key, role};
-use rolecall::{authz::Permission, ledger};
+use rolecall::auth::policy::Permission;
+use rolecall::domain::access::role_mapping;
+use rolecall::domain::access::role_mapping::{MappingTarget, NewMapping};
+use rolecall::domain::access::{api_key, role};
+use rolecall::ledger;
+use rolecall::ledger::attestation;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -16,23 +19,35 @@ async fn export(world: &World, credential: &str, path: &str) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// A ward with two nurses, one of whom leaves; returns an instant when both were there.
+/// A ward with two nurses, one of which leaves. Returns an instant at which both were there.
 async fn ward(world: &World) -> String {
     let cx = world.system();
     let ada = world.scim().user("ada").await;
-    let bob =
-        world.scim().post("/Users", json!({ "userName": "bob", "displayName": "=1+1, \"Bob\"" })).await.is(201).id();
+    let bob = world
+        .scim()
+        .post("/Users", json!({ "userName": "bob", "displayName": "=1+1, \"Bob\"" }))
+        .await
+        .is(201)
+        .id();
     let ward = world.scim().group("Ward 3", &[ada, bob]).await;
-    let settings = role::Settings { name: Some("Nurse".into()), ..Default::default() };
-    let role = role::create(&cx, settings).await.unwrap().id;
-    let new = NewMapping { target: Target::Group(ward), role, reason: Some("rounds".into()), expires_at: None };
-    mapping::create(&cx, new).await.unwrap();
+    let settings = role::RoleSettings { name: Some("Nurse".into()), ..Default::default() };
+    let role = role::create_role(&cx, settings).await.unwrap().id;
+    let new = NewMapping {
+        target: MappingTarget::Group(ward),
+        role,
+        reason: Some("rounds".into()),
+        expires_at: None,
+    };
+    role_mapping::create_mapping(&cx, new).await.unwrap();
     world.app.clock.advance(Duration::from_secs(60));
     let both = world.app.clock.now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
     world.app.clock.advance(Duration::from_secs(60));
     world
         .scim()
-        .patch(&format!("/Users/{bob}"), json!([{ "op": "replace", "path": "active", "value": false }]))
+        .patch(
+            &format!("/Users/{bob}"),
+            json!([{ "op": "replace", "path": "active", "value": false }]),
+        )
         .await
         .is(200);
     world.app.clock.advance(Duration::from_secs(60));
@@ -41,10 +56,10 @@ async fn ward(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn who_had_access_on_that_day_is_exported_and_checked_offline() {
+async fn past_access_is_exported_and_signed() {
     let world = World::new().await;
     let both = ward(&world).await;
-    let public = attest::public_key(&world.app);
+    let public = attestation::public_key(&world.app.vault, world.app.clock.now());
     let key = &world.acme.api_key;
 
     let (status, file) = export(&world, key, &format!("access.jsonl?asOf={both}")).await;
@@ -56,33 +71,44 @@ async fn who_had_access_on_that_day_is_exported_and_checked_offline() {
     );
     assert!(lines[0]["controls"].as_array().unwrap().contains(&json!("SOC 2 CC6.3")));
     let of = |name: &str| lines.iter().find(|line| line["user_name"] == name).unwrap();
-    for (column, value) in
-        [("role", "Nurse"), ("source", "MAPPING"), ("mapped_group", "Ward 3"), ("member_made_by", "Identity provider")]
-    {
+    for (column, value) in [
+        ("role", "Nurse"),
+        ("source", "MAPPING"),
+        ("mapped_group", "Ward 3"),
+        ("member_made_by", "Identity provider"),
+    ] {
         assert_eq!(of("bob")[column], value, "{column}");
     }
-    let claims = attest::check_file(&public, file.as_bytes()).unwrap();
+    let claims = attestation::check_file(&public, file.as_bytes()).unwrap();
     let signed = claims.export.unwrap();
-    assert_eq!((claims.organization.as_str(), signed.report.as_str(), signed.rows), ("acme", "access", 2));
-    let hash = ledger::hash_at(&world.app.store, world.acme.organization, claims.sequence).await.unwrap();
-    assert_eq!(hash.map(|hash| ledger::hex(&hash)), Some(claims.hash));
+    assert_eq!(
+        (claims.organization.as_str(), signed.report.as_str(), signed.rows),
+        ("acme", "access", 2)
+    );
+    let hash =
+        ledger::hash_at(&world.app.store, world.acme.organization, claims.sequence).await.unwrap();
+    assert_eq!(hash.map(|hash| hex::encode(&hash)), Some(claims.hash));
 
-    // Today only one of them is left, and a table calculator takes no name for a formula.
+    // Today one of them is left. In CSV a name that begins with `=` is quoted, so that no
+    // spreadsheet runs it as a formula.
     let (_, now) = export(&world, key, "access.csv").await;
     assert_eq!(now.lines().count(), 3, "{now}");
     assert!(now.starts_with("user_id,user_name,") && now.contains(",ada,"), "{now}");
     let (_, then) = export(&world, key, &format!("access.csv?asOf={both}")).await;
     assert!(then.contains("\"'=1+1, \"\"Bob\"\"\""), "{then}");
-    attest::check_file(&public, then.as_bytes()).unwrap();
+    attestation::check_file(&public, then.as_bytes()).unwrap();
 
     for forged in [
         file.replace("Nurse", "Chief"),
-        file.lines().filter(|line| !line.contains("\"bob\"")).map(|line| format!("{line}\n")).collect(),
+        file.lines()
+            .filter(|line| !line.contains("\"bob\""))
+            .map(|line| format!("{line}\n"))
+            .collect(),
         file.rsplit_once("{\"attestation").unwrap().0.to_owned(),
     ] {
-        attest::check_file(&public, forged.as_bytes()).unwrap_err();
+        attestation::check_file(&public, forged.as_bytes()).unwrap_err();
     }
-    attest::check_file(&"A".repeat(43), file.as_bytes()).unwrap_err();
+    attestation::check_file(&"A".repeat(43), file.as_bytes()).unwrap_err();
     world.end().await;
 }
 
@@ -91,7 +117,9 @@ async fn past_access_shows_past_permissions() {
     let world = World::new().await;
     let both = ward(&world).await;
     let query = "{ organization { roles(first: 1) { nodes { id } } } }";
-    let role = world.graphql(query, json!({})).await["data"]["organization"]["roles"]["nodes"][0]["id"].clone();
+    let role =
+        world.graphql(query, json!({})).await["data"]["organization"]["roles"]["nodes"][0]["id"]
+            .clone();
     for permissions in [vec!["ward.read"], vec!["ward.read", "ward.write"]] {
         let update = "mutation($id: ID!, $permissions: [String!]!) { roleUpdate(input: { id: $id, permissions: $permissions }) \
                       { userErrors { code } } }";
@@ -112,27 +140,36 @@ async fn past_access_shows_past_permissions() {
 }
 
 #[tokio::test]
-async fn leavers_mappings_and_changes_are_told() {
+async fn leavers_mappings_and_changes_are_reported() {
     let world = World::new().await;
     ward(&world).await;
     let key = &world.acme.api_key;
     let rows = async |path: &str| {
         let (status, file) = export(&world, key, path).await;
         assert_eq!(status, 200, "{file}");
-        let lines: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> =
+            file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         lines[1..lines.len() - 1].to_vec()
     };
     let left = rows("leavers.jsonl").await;
-    assert_eq!((left.len(), &left[0]["user_name"], &left[0]["active_now"]), (1, &json!("bob"), &json!(false)));
+    assert_eq!(
+        (left.len(), &left[0]["user_name"], &left[0]["active_now"]),
+        (1, &json!("bob"), &json!(false))
+    );
     assert!(left[0]["milliseconds_to_revocation"].as_f64().is_some_and(|took| took < 60_000.0));
     let mapped = rows("mappings.jsonl").await;
-    assert_eq!((mapped.len(), &mapped[0]["group"], &mapped[0]["reason"]), (1, &json!("Ward 3"), &json!("rounds")));
+    assert_eq!(
+        (mapped.len(), &mapped[0]["group"], &mapped[0]["reason"]),
+        (1, &json!("Ward 3"), &json!("rounds"))
+    );
     assert_eq!((&mapped[0]["made_by"], &mapped[0]["until"]), (&json!("rolecall"), &Value::Null));
     let all = rows("changes.jsonl").await;
-    // The exports themselves are later events.
+    // The exports are events, too, and come later.
     assert_eq!(all.len() as i64, world.count("event WHERE action NOT LIKE 'evidence.%'", []).await);
     let theirs = rows(&format!("changes.jsonl?actor={}", world.acme.connection)).await;
-    assert!(!theirs.is_empty() && theirs.iter().all(|row| row["actor_name"] == "Identity provider"));
+    assert!(
+        !theirs.is_empty() && theirs.iter().all(|row| row["actor_name"] == "Identity provider")
+    );
     assert!(rows("changes.jsonl?to=2001-01-01T00:00:00Z").await.is_empty());
 
     let query = r#"{ organization { leavers(first: 5) { totalCount nodes { userName userCount activeNow milliseconds event { action } } }
@@ -147,18 +184,23 @@ async fn leavers_mappings_and_changes_are_told() {
         (&found["revocationTimes"]["count"], &found["revocationTimes"]["withinObjective"]),
         (&json!(1), &json!(1))
     );
-    assert_eq!(found["roleMappings"]["nodes"][0]["history"][0]["begunBy"]["action"], "role_mapping.created");
+    assert_eq!(
+        found["roleMappings"]["nodes"][0]["history"][0]["begunBy"]["action"],
+        "role_mapping.created"
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn evidence_is_for_those_who_may_see_it() {
+async fn evidence_requires_its_permissions() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     ward(&world).await;
     for missing in [Permission::AuditRead, Permission::UserRead, Permission::IamRead] {
-        let others = Permission::in_organization().into_iter().filter(|held| *held != missing).collect();
-        let issued = key::issue(&world.system(), "all but one", others, None).await.unwrap();
+        let others =
+            Permission::in_organization().into_iter().filter(|held| *held != missing).collect();
+        let issued =
+            api_key::issue_key(&world.system(), "all but one", others, None).await.unwrap();
         let (status, body) = export(&world, &issued.secret, "access.csv").await;
         assert_eq!(status, 403, "{body}");
         assert!(body.contains(missing.name()) && !body.contains("ada"), "{body}");
@@ -182,27 +224,35 @@ async fn evidence_is_for_those_who_may_see_it() {
 }
 
 #[tokio::test]
-async fn a_tail_that_was_cut_off_shows() {
+async fn checkpoint_shows_a_removed_end() {
     let world = World::new().await;
     ward(&world).await;
     let (_, checkpoint) = export(&world, &world.acme.api_key, "checkpoint").await;
-    let claims = attest::check_file(&attest::public_key(&world.app), checkpoint.as_bytes()).unwrap();
+    let claims = attestation::check_file(
+        &attestation::public_key(&world.app.vault, world.app.clock.now()),
+        checkpoint.as_bytes(),
+    )
+    .unwrap();
     let (store, acme) = (&world.app.store, world.acme.organization);
     let hash = ledger::hash_at(store, acme, claims.sequence).await.unwrap().unwrap();
-    assert_eq!((ledger::hex(&hash), claims.export), (claims.hash.clone(), None));
+    assert_eq!((hex::encode(&hash), claims.export), (claims.hash.clone(), None));
 
-    // Somebody with the database in hand removes the last change and sets the head back: the chain itself is sound.
+    // An attacker with access to the database removes the last change and sets the head back: the
+    // chain itself is consistent.
     world
         .execute(
-            "DELETE FROM event WHERE pos = (SELECT pos FROM event_sealed WHERE organization_id = $1 AND seq = $2)",
+            "DELETE FROM event WHERE pos = (SELECT pos FROM event_sealed WHERE organization_id = \
+             $1 AND seq = $2)",
             [acme.into(), claims.sequence.into()],
         )
         .await;
     let before = ledger::hash_at(store, acme, claims.sequence - 1).await.unwrap().unwrap();
     let values = [(claims.sequence - 1).into(), before.into(), acme.into()];
-    world.execute("UPDATE ledger_head SET seq = $1, hash = $2 WHERE organization_id = $3", values).await;
-    assert_eq!(ledger::verify(store, acme).await.unwrap().broken, None);
-    // But it does not lead through the checkpoint any more.
+    world
+        .execute("UPDATE ledger_head SET seq = $1, hash = $2 WHERE organization_id = $3", values)
+        .await;
+    assert_eq!(ledger::verify_chain(store, acme).await.unwrap().broken, None);
+    // But the chain no longer contains the checkpoint.
     assert_eq!(ledger::hash_at(store, acme, claims.sequence).await.unwrap(), None);
     world.end().await;
 }

@@ -1,10 +1,11 @@
-//! The examples under docs/examples, run as they stand there: queries of an administrator's screens, and scripts.
+//! Runs the examples under docs/examples unchanged: the queries of an administrator's screens, and
+//! the scripts.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use rolecall::authz::Permission;
-use rolecall::domain::key;
+use rolecall::auth::policy::Permission;
+use rolecall::domain::access::api_key;
 use serde_json::{Value, json};
 
 use crate::socket::Events;
@@ -14,7 +15,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/examples").join(name)
 }
 
-/// Runs one operation of an example; the answer's data.
+/// Runs one operation of an example and returns the answer's data.
 async fn run(world: &World, file: &str, operation: &str, variables: Value) -> Value {
     let query = std::fs::read_to_string(example(file)).unwrap();
     let body = json!({ "query": query, "operationName": operation, "variables": variables });
@@ -26,7 +27,7 @@ async fn run(world: &World, file: &str, operation: &str, variables: Value) -> Va
 }
 
 #[tokio::test]
-async fn the_queries_of_the_screens_show_what_they_are_for() {
+async fn example_queries_show_the_directory() {
     let world = World::new().await;
     let ada = world.scim().user("ada").await;
     world.scim().user("ben").await;
@@ -42,48 +43,84 @@ async fn the_queries_of_the_screens_show_what_they_are_for() {
     );
     assert_eq!(scim["recentActivity"][0]["action"], "role.created");
     let steps = &overview["organization"]["connections"]["nodes"][0]["test"]["steps"];
-    assert_eq!((&steps[3]["check"], &steps[3]["ok"]), (&json!("TOKEN"), &json!(true)), "{overview:#}");
+    assert_eq!(
+        (&steps[3]["check"], &steps[3]["ok"]),
+        (&json!("TOKEN"), &json!(true)),
+        "{overview:#}"
+    );
 
-    let editor =
-        run(&world, "mappings.graphql", "MappingEditor", json!({ "groupsLike": "card" })).await["organization"].clone();
+    let editor = run(&world, "mappings.graphql", "MappingEditor", json!({ "groupsLike": "card" }))
+        .await["organization"]
+        .clone();
     let group = editor["groups"]["nodes"][0]["id"].clone();
     assert_eq!(editor["groups"]["nodes"][0]["memberCount"], 1, "{editor:#}");
-    let edits = json!([{ "createMapping": { "groupId": group, "roleId": role, "reason": "New ward" } }]);
-    let preview =
-        run(&world, "mappings.graphql", "PreviewEdits", json!({ "edits": edits })).await["accessPreview"]["preview"]
-            .clone();
-    assert_eq!(preview["gains"]["nodes"], json!([{ "user": { "userName": "ada" }, "role": { "name": "Nurse" } }]));
+    let edits =
+        json!([{ "createMapping": { "groupId": group, "roleId": role, "reason": "New ward" } }]);
+    let preview = run(&world, "mappings.graphql", "PreviewEdits", json!({ "edits": edits })).await
+        ["accessPreview"]["preview"]
+        .clone();
+    assert_eq!(
+        preview["gains"]["nodes"],
+        json!([{ "user": { "userName": "ada" }, "role": { "name": "Nurse" } }])
+    );
     assert_eq!(world.count("role_mapping", []).await, 0, "nothing has changed");
-    let applied = run(&world, "mappings.graphql", "ApplyPreview", json!({ "id": preview["id"] })).await;
+    let applied =
+        run(&world, "mappings.graphql", "ApplyPreview", json!({ "id": preview["id"] })).await;
     assert_eq!(applied["accessApply"]["change"]["gainedCount"], 1, "{applied:#}");
-    let editor = run(&world, "mappings.graphql", "MappingEditor", json!({})).await["organization"].clone();
+    let editor =
+        run(&world, "mappings.graphql", "MappingEditor", json!({})).await["organization"].clone();
     let mapping = editor["roleMappings"]["nodes"][0].clone();
-    assert_eq!((&mapping["role"]["name"], &mapping["reason"]), (&json!("Nurse"), &json!("New ward")));
+    assert_eq!(
+        (&mapping["role"]["name"], &mapping["reason"]),
+        (&json!("Nurse"), &json!("New ward"))
+    );
 
-    let filter = json!({ "filter": { "userNameStartsWith": "a" }, "orderBy": { "field": "USER_NAME" } });
-    let users = run(&world, "users.graphql", "Users", filter).await["organization"]["users"].clone();
+    let filter =
+        json!({ "filter": { "userNameStartsWith": "a" }, "orderBy": { "field": "USER_NAME" } });
+    let users =
+        run(&world, "users.graphql", "Users", filter).await["organization"]["users"].clone();
     assert_eq!(users["totalCount"], 1);
     let user = &users["nodes"][0];
-    assert_eq!((&user["userName"], &user["roles"][0]["role"]["name"]), (&json!("ada"), &json!("Nurse")));
-    let why = run(&world, "users.graphql", "WhyThisRole", json!({ "userId": user["id"], "roleId": role })).await;
-    assert_eq!(why["organization"]["user"]["explain"]["sources"][0]["group"]["displayName"], "Cardiology");
-    let suspended =
-        run(&world, "users.graphql", "SuspendUser", json!({ "id": user["id"] })).await["userSuspend"].clone();
-    assert_eq!((&suspended["user"]["active"], &suspended["user"]["roles"]), (&json!(false), &json!([])));
+    assert_eq!(
+        (&user["userName"], &user["roles"][0]["role"]["name"]),
+        (&json!("ada"), &json!("Nurse"))
+    );
+    let why = run(
+        &world,
+        "users.graphql",
+        "WhyThisRole",
+        json!({ "userId": user["id"], "roleId": role }),
+    )
+    .await;
+    assert_eq!(
+        why["organization"]["user"]["explain"]["sources"][0]["group"]["displayName"],
+        "Cardiology"
+    );
+    let suspended = run(&world, "users.graphql", "SuspendUser", json!({ "id": user["id"] })).await
+        ["userSuspend"]
+        .clone();
+    assert_eq!(
+        (&suspended["user"]["active"], &suspended["user"]["roles"]),
+        (&json!(false), &json!([]))
+    );
 
-    // A mapping that was ended comes back, with what it gives.
-    let end = "mutation($id: ID!) { roleMappingRemove(input: { id: $id }) { userErrors { code } } }";
+    // A removed mapping can be restored, and gives its role again.
+    let end =
+        "mutation($id: ID!) { roleMappingRemove(input: { id: $id }) { userErrors { code } } }";
     world.graphql(end, json!({ "id": mapping["id"] })).await;
     let bin =
         run(&world, "mappings.graphql", "RemovedMappings", json!({})).await["organization"]["roleMappings"]["nodes"]
             .clone();
     assert_eq!((&bin[0]["id"], &bin[0]["state"]), (&mapping["id"], &json!("REMOVED")));
-    let restored = run(&world, "mappings.graphql", "RestoreMapping", json!({ "id": mapping["id"] })).await;
+    let restored =
+        run(&world, "mappings.graphql", "RestoreMapping", json!({ "id": mapping["id"] })).await;
     assert_eq!(restored["roleMappingRestore"]["userErrors"], json!([]));
     assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 1);
 
     world.sealed().await;
-    let audit = run(&world, "audit.graphql", "Audit", json!({ "filter": { "subjectId": user["id"] } })).await;
+    let audit =
+        run(&world, "audit.graphql", "Audit", json!({ "filter": { "subjectId": user["id"] } }))
+            .await;
     let rows = audit["organization"]["events"]["nodes"].as_array().unwrap();
     let actions: Vec<_> = rows.iter().map(|row| row["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["user.suspended", "user.created"]);
@@ -95,13 +132,16 @@ async fn the_queries_of_the_screens_show_what_they_are_for() {
     let tail = json!({ "query": std::fs::read_to_string(example("audit.graphql")).unwrap(), "operationName": "AuditTail",
         "variables": { "after": rows[0]["seq"] } });
     let mut events = Events::post(&world.address, &world.acme.api_key, tail).await;
-    assert_eq!(events.answer().await["data"]["events"]["seq"].as_i64(), rows[0]["seq"].as_i64().map(|seq| seq + 1));
+    assert_eq!(
+        events.answer().await["data"]["events"]["seq"].as_i64(),
+        rows[0]["seq"].as_i64().map(|seq| seq + 1)
+    );
     drop(events);
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_source_is_connected_tried_read_and_watched() {
+async fn example_operations_sync_a_source() {
     let source = World::new().await;
     let ada = source.scim().user("ada").await;
     source.scim().group("Cardiology", &[ada]).await;
@@ -111,10 +151,12 @@ async fn a_source_is_connected_tried_read_and_watched() {
     assert_eq!(made["userErrors"], json!([]));
     assert!(made["connection"]["pull"]["nextIncrementalAt"].is_string(), "{made:#}");
     let connection = made["connection"]["id"].clone();
-    let tried = run(&world, "sync.graphql", "TestSource", json!({ "connectionId": connection })).await;
+    let tried =
+        run(&world, "sync.graphql", "TestSource", json!({ "connectionId": connection })).await;
     assert_eq!(tried["connectionTest"]["ok"], true, "{tried:#}");
     let begin = json!({ "connectionId": connection, "mode": "FULL" });
-    let begun = run(&world, "sync.graphql", "StartSync", begin).await["syncStart"]["syncRun"].clone();
+    let begun =
+        run(&world, "sync.graphql", "StartSync", begin).await["syncStart"]["syncRun"].clone();
     let follow = json!({ "query": std::fs::read_to_string(example("sync.graphql")).unwrap(),
         "operationName": "SyncProgress", "variables": { "id": begun["id"] } });
     let mut progress = Events::post(&world.address, &world.acme.api_key, follow).await;
@@ -124,14 +166,27 @@ async fn a_source_is_connected_tried_read_and_watched() {
             break seen;
         }
     };
-    assert_eq!((&last["state"], &last["users"]["created"]), (&json!("SUCCEEDED"), &json!(1)), "{last:#}");
+    assert_eq!(
+        (&last["state"], &last["users"]["created"]),
+        (&json!("SUCCEEDED"), &json!(1)),
+        "{last:#}"
+    );
     let runs = run(&world, "sync.graphql", "SyncRuns", json!({})).await["organization"].clone();
-    let named = runs["connections"]["nodes"].as_array().unwrap().iter().find(|it| it["name"] == "HR").unwrap();
-    assert_eq!((&named["syncRuns"]["nodes"][0]["id"], &runs["failures"]["nodes"]), (&begun["id"], &json!([])));
-    // The source loses sight of everybody: that is asked about.
+    let named = runs["connections"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["name"] == "HR")
+        .unwrap();
+    assert_eq!(
+        (&named["syncRuns"]["nodes"][0]["id"], &runs["failures"]["nodes"]),
+        (&begun["id"], &json!([]))
+    );
+    // The source no longer lists any account: the run waits for an approval.
     source.scim().delete(&format!("/Users/{ada}")).await.is(204);
     let begin = json!({ "connectionId": connection, "mode": "FULL" });
-    let begun = run(&world, "sync.graphql", "StartSync", begin).await["syncStart"]["syncRun"].clone();
+    let begun =
+        run(&world, "sync.graphql", "StartSync", begin).await["syncStart"]["syncRun"].clone();
     for _ in 0..400 {
         let runs = run(&world, "sync.graphql", "SyncRuns", json!({})).await;
         if runs.to_string().contains("WAITING") {
@@ -139,15 +194,25 @@ async fn a_source_is_connected_tried_read_and_watched() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
-    let approved = run(&world, "sync.graphql", "ApproveRemovals", json!({ "id": begun["id"] })).await;
+    let approved =
+        run(&world, "sync.graphql", "ApproveRemovals", json!({ "id": begun["id"] })).await;
     assert_eq!(approved["syncApprove"]["userErrors"], json!([]), "{approved:#}");
     source.end().await;
     world.end().await;
 }
 
-/// Runs a script of the examples with a key that may do just what the script says that it needs.
-async fn script(world: &World, name: &str, arguments: &[&str], input: &str, permissions: &[Permission]) -> Output {
-    let issued = key::issue(&world.system(), name, permissions.iter().copied().collect(), None).await.unwrap();
+/// Runs an example script with a key that has only the permissions that the script says it needs.
+async fn script(
+    world: &World,
+    name: &str,
+    arguments: &[&str],
+    input: &str,
+    permissions: &[Permission],
+) -> Output {
+    let issued =
+        api_key::issue_key(&world.system(), name, permissions.iter().copied().collect(), None)
+            .await
+            .unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("input"), input).unwrap();
     let mut command = Command::new(example(name));
@@ -166,7 +231,7 @@ fn printed(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn a_script_rotates_a_token() {
+async fn example_script_rotates_a_token() {
     let world = World::new().await;
     let needs = [
         Permission::IamRead,
@@ -180,64 +245,105 @@ async fn a_script_rotates_a_token() {
     assert!(token.starts_with("rcs_"), "{output:?}");
     world.scim().get("/Users").await.refused(401, None);
     world.scim().with_token(&token).get("/Users").await.is(200);
-    // With an overlap the token before goes on.
+    // With an overlap the old token stays valid for some time.
     let output = script(&world, "rotate-token.sh", &["Identity provider"], "", &needs).await;
     let newest = printed(&output).trim().to_owned();
     for token in [&token, &newest] {
         world.scim().with_token(token).get("/Users").await.is(200);
     }
-    let output = script(&world, "rotate-token.sh", &["Nobody"], "", &needs).await;
+    let output = script(&world, "rotate-token.sh", &["Unknown"], "", &needs).await;
     assert!(
-        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("no connection"),
+        !output.status.success()
+            && String::from_utf8_lossy(&output.stderr).contains("no connection"),
         "{output:?}"
     );
     let output = script(&world, "rotate-token.sh", &["Identity provider"], "", &needs[..1]).await;
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("TOKEN_MANAGE"), "{output:?}");
+    assert!(
+        !output.status.success()
+            && String::from_utf8_lossy(&output.stderr).contains("TOKEN_MANAGE"),
+        "{output:?}"
+    );
     assert!(output.stdout.is_empty());
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_script_makes_the_mappings_those_of_a_file() {
+async fn example_script_applies_a_mapping_file() {
     let world = World::new().await;
     let ada = world.scim().user("ada").await;
-    let (one, two) = (world.scim().group("Cardiology", &[ada]).await, world.scim().group("Surgery", &[]).await);
+    let (one, two) =
+        (world.scim().group("Cardiology", &[ada]).await, world.scim().group("Surgery", &[]).await);
     for name in ["Nurse", "Doctor"] {
         world
-            .graphql("mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }", json!({ "n": name }))
+            .graphql(
+                "mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }",
+                json!({ "n": name }),
+            )
             .await;
     }
     let needs = [Permission::IamRead, Permission::UserRead, Permission::AccessWrite];
     let file = "Cardiology\tNurse\nSurgery\tDoctor\n";
     let output = script(&world, "edit-mappings.sh", &[], file, &needs).await;
-    assert!(printed(&output).starts_with("1 would be gained, 0 lost\n+ ada: Nurse\n"), "{output:?}");
+    assert!(
+        printed(&output).starts_with("1 would be gained, 0 lost\n+ ada: Nurse\n"),
+        "{output:?}"
+    );
     assert_eq!(world.count("role_mapping", []).await, 0, "nothing was changed");
     let output = script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await;
     assert!(printed(&output).ends_with("done: 1 gained, 0 lost\n"), "{output:?}");
     let open = "role_mapping WHERE until IS NULL AND group_id = $1";
-    assert_eq!((world.count(open, [one.into()]).await, world.count(open, [two.into()]).await), (1, 1));
-    assert_eq!(world.count("event WHERE action = 'access.changed'", []).await, 1, "one transaction");
-    assert_eq!(printed(&script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await), "nothing to do\n");
-    // An empty file, and one that is not to be read, end nothing.
-    for (file, words) in
-        [("", "no line"), ("\n\n", "no line"), ("Surgery Doctor\n", "not a group"), ("Surgery\t\n", "not a group")]
-    {
+    assert_eq!(
+        (world.count(open, [one.into()]).await, world.count(open, [two.into()]).await),
+        (1, 1)
+    );
+    assert_eq!(
+        world.count("event WHERE action = 'access.changed'", []).await,
+        1,
+        "one transaction"
+    );
+    assert_eq!(
+        printed(&script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await),
+        "nothing to do\n"
+    );
+    // A file that is empty or unreadable ends no mapping.
+    for (file, words) in [
+        ("", "no line"),
+        ("\n\n", "no line"),
+        ("Surgery Doctor\n", "not a group"),
+        ("Surgery\t\n", "not a group"),
+    ] {
         let output = script(&world, "edit-mappings.sh", &["--yes"], file, &needs).await;
-        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words), "{output:?}");
-        assert_eq!((world.count(open, [one.into()]).await, world.count(open, [two.into()]).await), (1, 1));
+        assert!(
+            !output.status.success() && String::from_utf8_lossy(&output.stderr).contains(words),
+            "{output:?}"
+        );
+        assert_eq!(
+            (world.count(open, [one.into()]).await, world.count(open, [two.into()]).await),
+            (1, 1)
+        );
     }
-    // Nobody is in Surgery, and its mapping is named all the same.
+    // No account is in Surgery. Its mapping is named all the same.
     let output = script(&world, "edit-mappings.sh", &["--remove-all"], "", &needs).await;
     let shown = printed(&output);
-    assert!(shown.contains("ends: Cardiology to Nurse\n") && shown.contains("ends: Surgery to Doctor\n"), "{shown}");
+    assert!(
+        shown.contains("ends: Cardiology to Nurse\n")
+            && shown.contains("ends: Surgery to Doctor\n"),
+        "{shown}"
+    );
     assert!(shown.contains("nothing was changed"), "{shown}");
-    // What the file does not have ends.
-    let output = script(&world, "edit-mappings.sh", &["--yes"], "Surgery\tDoctor\nSurgery\tNurse\n", &needs).await;
+    // A mapping that the file does not list ends.
+    let output =
+        script(&world, "edit-mappings.sh", &["--yes"], "Surgery\tDoctor\nSurgery\tNurse\n", &needs)
+            .await;
     assert!(printed(&output).ends_with("done: 0 gained, 1 lost\n"), "{output:?}");
-    assert_eq!((world.count(open, [one.into()]).await, world.count(open, [two.into()]).await), (0, 2));
+    assert_eq!(
+        (world.count(open, [one.into()]).await, world.count(open, [two.into()]).await),
+        (0, 2)
+    );
     let output = script(&world, "edit-mappings.sh", &["--yes"], "Nowhere\tNurse\n", &needs).await;
     assert!(
-        !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("0 groups are called Nowhere"),
+        !output.status.success()
+            && String::from_utf8_lossy(&output.stderr).contains("0 groups are called Nowhere"),
         "{output:?}"
     );
     assert_eq!(world.count(open, [two.into()]).await, 2);
@@ -245,9 +351,11 @@ async fn a_script_makes_the_mappings_those_of_a_file() {
 }
 
 #[tokio::test]
-async fn a_script_hands_in_a_file_and_shows_what_failed() {
+async fn example_script_uploads_a_bulk_file() {
     let world = World::new().await;
-    let line = |name: &str| json!({ "operation": "userCreate", "input": { "userName": name } }).to_string() + "\n";
+    let line = |name: &str| {
+        json!({ "operation": "userCreate", "input": { "userName": name } }).to_string() + "\n"
+    };
     let needs = [Permission::UserWrite];
     let output = script(&world, "bulk.sh", &["input"], &(line("ada") + &line("ben")), &needs).await;
     assert_eq!(printed(&output), "");
@@ -255,7 +363,10 @@ async fn a_script_hands_in_a_file_and_shows_what_failed() {
     let output = script(&world, "bulk.sh", &["input"], &(line("cyd") + &line("Ada")), &needs).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let failed: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&failed["line"], &failed["payload"]["userErrors"][0]["code"]), (&json!(2), &json!("TAKEN")));
+    assert_eq!(
+        (&failed["line"], &failed["payload"]["userErrors"][0]["code"]),
+        (&json!(2), &json!("TAKEN"))
+    );
     assert_eq!(world.count("\"user\"", []).await, 3);
     world.end().await;
 }

@@ -1,19 +1,22 @@
-//! What must hold of any input, asked of the inputs that the fuzz targets start from and of whatever they have found.
+//! The properties of the fuzz targets, checked with their seeds and with all earlier findings.
 
 use std::path::Path;
 
-// The one place where the targets say what must hold; fuzz/run asks it of inputs without number.
+// The targets define the properties once; fuzz/run checks them with inputs that libFuzzer makes.
 #[path = "../../fuzz/src/lib.rs"]
 mod properties;
 
 #[test]
-fn every_seed_and_every_finding_holds() {
+fn every_seed_satisfies_its_target() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     for (name, holds) in properties::TARGETS {
-        let inputs: Vec<_> = std::fs::read_dir(seeds.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(inputs.len() > 2, "{name} starts from nothing");
+        let inputs: Vec<_> = std::fs::read_dir(seeds.join(name))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert!(inputs.len() > 2, "{name} has too few seeds");
         for input in inputs {
-            // What is printed is shown when it does not hold.
+            // A failing test shows its output, so the last name is the failing input.
             println!("{}", input.display());
             holds(&std::fs::read(&input).unwrap());
         }

@@ -1,4 +1,5 @@
-//! What strangers do to a listener: half-sent heads, long ones, and more connections than there are descriptors.
+//! What unknown clients do to a listener: incomplete request heads, long ones, and more connections
+//! than file descriptors.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ async fn exchange(address: &str, bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_sent_heads_leave_room_for_others() {
+async fn incomplete_heads_block_no_other_client() {
     let database = Database::empty().await;
     let made = bootstrap(&database);
     let server = Server::begin_with_descriptors(&database, 256);
@@ -40,7 +41,12 @@ async fn half_sent_heads_leave_room_for_others() {
         assert_eq!(answer.status(), 200);
         let body = json!({ "userName": format!("user-{n}") }).to_string();
         let request = server.scim(&made).request("POST".parse().unwrap(), "/Users");
-        let response = request.header("content-type", "application/scim+json").body(body).send().await.unwrap();
+        let response = request
+            .header("content-type", "application/scim+json")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 201);
         assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
     }
@@ -50,16 +56,26 @@ async fn half_sent_heads_leave_room_for_others() {
 }
 
 #[tokio::test]
-async fn answer_before_the_body_says_that_the_connection_ends() {
+async fn early_answer_closes_the_connection() {
     let world = World::new().await;
     let body = json!({ "userName": "ada" }).to_string();
     let create = |token: &str| {
         let request = reqwest::Client::new().post(format!("{}/scim/v2/acme/Users", world.address));
-        request.header("content-type", "application/scim+json").bearer_auth(token).body(body.clone()).send()
+        request
+            .header("content-type", "application/scim+json")
+            .bearer_auth(token)
+            .body(body.clone())
+            .send()
     };
     let refused = create("rcs_wrong").await.unwrap();
-    assert_eq!((refused.status().as_u16(), refused.headers()["connection"].to_str().unwrap()), (401, "close"));
-    let made = world.scim().request("POST".parse().unwrap(), "/Users").header("content-type", "application/scim+json");
+    assert_eq!(
+        (refused.status().as_u16(), refused.headers()["connection"].to_str().unwrap()),
+        (401, "close")
+    );
+    let made = world
+        .scim()
+        .request("POST".parse().unwrap(), "/Users")
+        .header("content-type", "application/scim+json");
     let made = made.body(body.clone()).send().await.unwrap();
     assert_eq!((made.status().as_u16(), made.headers().get("connection")), (201, None));
     world.end().await;
@@ -68,7 +84,8 @@ async fn answer_before_the_body_says_that_the_connection_ends() {
 #[tokio::test]
 async fn malformed_and_oversized_heads_are_refused() {
     let world = World::new().await;
-    let unencoded = b"GET /scim/v2/acme/Users?filter=userName%20eq%20\"a\" HTTP/1.1\r\nHost: example\r\n\r\n";
+    let unencoded =
+        b"GET /scim/v2/acme/Users?filter=userName%20eq%20\"a\" HTTP/1.1\r\nHost: example\r\n\r\n";
     let line = exchange(&world.address, unencoded).await;
     assert!(line.contains(" 400 ") || line.contains(" 401 "), "{line}");
     let long = format!("GET /healthz?{} HTTP/1.1\r\nHost: example\r\n\r\n", "a".repeat(70_000));

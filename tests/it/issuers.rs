@@ -1,4 +1,5 @@
-//! Sign-in by issuers of one's own: what opens the management API, what does not, and what becomes of the keys.
+//! Sign-in with tokens of external issuers: which tokens the management API accepts, which it
+//! refuses, and how the issuers' keys change.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,22 +9,22 @@ use std::time::Duration;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
-    RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
 };
 use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use rolecall::authz::Permission;
-use rolecall::config::issuers;
-use rolecall::jwt;
+use rolecall::auth::issuers::settings;
+use rolecall::auth::policy::Permission;
+use rolecall::context::local_issuer;
 use serde_json::{Value, json};
 
 use crate::walk::codes;
 use crate::world::{Answer, World};
 
-/// An issuer on this machine: pages by path, and how often each was asked for.
+/// An issuer on this machine: its pages by path, and how many requests it has had.
 #[derive(Clone)]
 struct Issuer {
     url: String,
@@ -50,13 +51,17 @@ impl Issuer {
             async move {
                 match page {
                     Some(Page::Json(body)) => axum::Json(body).into_response(),
-                    Some(Page::Moved(to)) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+                    Some(Page::Moved(to)) => {
+                        (StatusCode::FOUND, [(header::LOCATION, to)]).into_response()
+                    }
                     Some(Page::Down) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
                     None => StatusCode::NOT_FOUND.into_response(),
                 }
             }
         };
-        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        tokio::spawn(
+            async move { axum::serve(listener, axum::Router::new().fallback(answer)).await },
+        );
         let discovery = json!({ "issuer": issuer.url, "jwks_uri": format!("{}/keys", issuer.url) });
         issuer.shows("/.well-known/openid-configuration", Page::Json(discovery));
         issuer
@@ -84,7 +89,7 @@ impl Issuer {
         entry.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), json!({ "issuers": [entry] }).to_string()).unwrap();
-        let issuers = issuers::read(file.path(), "https://scim.example").unwrap();
+        let issuers = settings::read_issuers_file(file.path(), "https://scim.example").unwrap();
         World::with(|config| config.issuers = issuers).await
     }
 }
@@ -107,8 +112,10 @@ impl Key {
         let curve = |alg, name: &str| {
             let pkcs8 = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();
             let pair = EcdsaKeyPair::from_pkcs8(alg, pkcs8.as_ref()).unwrap();
-            let (x, y) = pair.public_key().as_ref()[1..].split_at(pair.public_key().as_ref().len() / 2);
-            let jwk = json!({ "kty": "EC", "crv": name, "x": BASE64.encode(x), "y": BASE64.encode(y) });
+            let (x, y) =
+                pair.public_key().as_ref()[1..].split_at(pair.public_key().as_ref().len() / 2);
+            let jwk =
+                json!({ "kty": "EC", "crv": name, "x": BASE64.encode(x), "y": BASE64.encode(y) });
             (Pair::Ec(pair), jwk)
         };
         let (pair, mut jwk) = match algorithm {
@@ -135,11 +142,15 @@ impl Key {
     }
 
     fn token(&self, claims: Value) -> String {
-        self.token_with(json!({ "alg": self.algorithm, "kid": self.jwk["kid"], "typ": "at+jwt" }), claims)
+        self.token_with(
+            json!({ "alg": self.algorithm, "kid": self.jwk["kid"], "typ": "at+jwt" }),
+            claims,
+        )
     }
 
     fn token_with(&self, header: Value, claims: Value) -> String {
-        let signed = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+        let signed =
+            format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
         let random = SystemRandom::new();
         let signature = match &self.pair {
             Pair::Ed(pair) => pair.sign(signed.as_bytes()).as_ref().to_vec(),
@@ -156,7 +167,7 @@ impl Key {
     }
 }
 
-/// What a good token of this issuer says now.
+/// The claims of a good token of this issuer.
 fn claims(world: &World, issuer: &Issuer) -> Value {
     let now = world.app.clock.now().timestamp();
     json!({
@@ -165,7 +176,7 @@ fn claims(world: &World, issuer: &Issuer) -> Value {
     })
 }
 
-/// The claims with some of them otherwise.
+/// The claims with some of them changed.
 fn but(claims: &Value, changes: Value) -> Value {
     let mut claims = claims.clone();
     claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -184,22 +195,33 @@ fn refused(answer: Answer, why: &str) {
 }
 
 #[tokio::test]
-async fn a_token_of_a_trusted_issuer_opens_what_it_says_and_the_ledger_names_the_person() {
+async fn trusted_token_grants_its_permissions() {
     for algorithm in ["RS256", "PS256", "ES256", "ES384", "EdDSA"] {
         let issuer = Issuer::start().await;
         let key = Key::new(algorithm, "one");
-        let alien = json!({ "kty": "OKP", "crv": "X25519", "kid": "alien", "use": "enc", "x": "AAAA" });
+        let alien =
+            json!({ "kty": "OKP", "crv": "X25519", "kid": "alien", "use": "enc", "x": "AAAA" });
         issuer.shows("/keys", Page::Json(json!({ "keys": [alien, key.jwk] })));
         let world = issuer.trusted(json!({ "algorithms": [algorithm] })).await;
-        let token = key.token(but(&claims(&world, &issuer), json!({ "permissions": ["IAM_READ", "ACCESS_WRITE"] })));
+        let token = key.token(but(
+            &claims(&world, &issuer),
+            json!({ "permissions": ["IAM_READ", "ACCESS_WRITE"] }),
+        ));
         let answer = ask(&world, &token).await.is(200);
         let viewer = json!({ "kind": "PERSON", "name": "Ada Okafor", "permissions": ["IAM_READ", "ACCESS_WRITE"] });
-        assert_eq!(answer.body["data"], json!({ "viewer": viewer, "organization": { "slug": "acme" } }));
+        assert_eq!(
+            answer.body["data"],
+            json!({ "viewer": viewer, "organization": { "slug": "acme" } })
+        );
         let create = "mutation { roleCreate(input: { name: \"Nurse\" }) { role { name } } }";
         let made = world.acme.graphql_as(&token, &[], create, json!({})).await.is(200);
         assert_eq!(made.body["data"]["roleCreate"]["role"]["name"], "Nurse", "{}", made.body);
-        let by =
-            world.rows("SELECT actor_kind, actor_id, actor_name FROM event WHERE action = 'role.created'", []).await;
+        let by = world
+            .rows(
+                "SELECT actor_kind, actor_id, actor_name FROM event WHERE action = 'role.created'",
+                [],
+            )
+            .await;
         let actor = json!({
             "actor_kind": "PERSON", "actor_id": format!("{}#ada", issuer.url), "actor_name": "Ada Okafor",
         });
@@ -209,7 +231,7 @@ async fn a_token_of_a_trusted_issuer_opens_what_it_says_and_the_ledger_names_the
 }
 
 #[tokio::test]
-async fn whatever_is_not_quite_right_is_refused_in_the_same_words() {
+async fn wrong_tokens_are_refused_alike() {
     let issuer = Issuer::start().await;
     let (key, other) = (Key::new("EdDSA", "one"), Key::new("EdDSA", "one"));
     issuer.publishes(&[&key]);
@@ -219,10 +241,16 @@ async fn whatever_is_not_quite_right_is_refused_in_the_same_words() {
     ask(&world, &key.token(good.clone())).await.is(200);
     // Clocks may differ by a minute.
     ask(&world, &key.token(but(&good, json!({ "exp": now - 50, "nbf": now + 50 })))).await.is(200);
-    ask(&world, &key.token(but(&good, json!({ "aud": ["another", "rolecall"], "exp": f64::from(now as i32) + 9.5 }))))
-        .await
-        .is(200);
-    // One key and no name for it leave no choice.
+    ask(
+        &world,
+        &key.token(but(
+            &good,
+            json!({ "aud": ["another", "rolecall"], "exp": f64::from(now as i32) + 9.5 }),
+        )),
+    )
+    .await
+    .is(200);
+    // A token without a key id is accepted when there is one key only.
     ask(&world, &key.token_with(json!({ "alg": "EdDSA" }), good.clone())).await.is(200);
 
     let wrong = [
@@ -234,23 +262,33 @@ async fn whatever_is_not_quite_right_is_refused_in_the_same_words() {
         ("another issuer", json!({ "iss": "https://evil.example" })),
         ("a prefix of the issuer", json!({ "iss": format!("{}/", issuer.url) })),
         ("the local issuer", json!({ "iss": "https://scim.example" })),
-        ("nobody", json!({ "sub": null })),
+        ("no subject", json!({ "sub": null })),
         ("a time in words", json!({ "exp": "tomorrow" })),
     ];
     for (why, changes) in wrong {
         refused(ask(&world, &key.token(but(&good, changes))).await, why);
     }
     refused(ask(&world, &other.token(good.clone())).await, "another key by the same name");
-    let unsigned = format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), BASE64.encode(good.to_string()));
+    let unsigned =
+        format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), BASE64.encode(good.to_string()));
     refused(ask(&world, &unsigned).await, "no signature");
-    refused(ask(&world, &key.token_with(json!({ "alg": "none", "kid": "one" }), good.clone())).await, "alg none");
+    refused(
+        ask(&world, &key.token_with(json!({ "alg": "none", "kid": "one" }), good.clone())).await,
+        "alg none",
+    );
     let crit = json!({ "alg": "EdDSA", "kid": "one", "crit": ["exp"], "exp": 0 });
-    refused(ask(&world, &key.token_with(crit, good.clone())).await, "an extension that must be understood");
-    // The public key as a shared secret: the confusion that pinning is for.
+    refused(
+        ask(&world, &key.token_with(crit, good.clone())).await,
+        "an extension that must be understood",
+    );
+    // The public key used as a shared secret: the confusion of algorithms that a fixed list of
+    // algorithms prevents.
     let secret = BASE64.decode(key.jwk["x"].as_str().unwrap()).unwrap();
     let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
     header.kid = Some("one".into());
-    let confused = jsonwebtoken::encode(&header, &good, &jsonwebtoken::EncodingKey::from_secret(&secret)).unwrap();
+    let confused =
+        jsonwebtoken::encode(&header, &good, &jsonwebtoken::EncodingKey::from_secret(&secret))
+            .unwrap();
     refused(ask(&world, &confused).await, "HMAC with the public key");
     let curve = Key::new("ES256", "curve");
     issuer.publishes(&[&key, &curve]);
@@ -260,7 +298,7 @@ async fn whatever_is_not_quite_right_is_refused_in_the_same_words() {
 }
 
 #[tokio::test]
-async fn keys_are_rotated_and_a_forger_cannot_make_us_ask() {
+async fn forged_tokens_cause_no_key_request() {
     let issuer = Issuer::start().await;
     let (old, new) = (Key::new("EdDSA", "old"), Key::new("EdDSA", "new"));
     issuer.publishes(&[&old]);
@@ -269,48 +307,61 @@ async fn keys_are_rotated_and_a_forger_cannot_make_us_ask() {
     let asked = issuer.asked();
     for _ in 0..20 {
         ask(&world, &old.token(claims(&world, &issuer))).await.is(200);
-        refused(ask(&world, &Key::new("EdDSA", "forged").token(claims(&world, &issuer))).await, "a forged key");
+        refused(
+            ask(&world, &Key::new("EdDSA", "forged").token(claims(&world, &issuer))).await,
+            "a forged key",
+        );
     }
     assert_eq!(issuer.asked(), asked, "known keys and forgers cost no call");
 
     issuer.publishes(&[&old, &new]);
     world.app.clock.advance(Duration::from_secs(11));
     ask(&world, &new.token(claims(&world, &issuer))).await.is(200);
-    assert_eq!(issuer.asked(), asked + 2, "one look at the discovery document and one at the keys");
+    assert_eq!(
+        issuer.asked(),
+        asked + 2,
+        "one request for the discovery document and one for the keys"
+    );
     ask(&world, &old.token(claims(&world, &issuer))).await.is(200);
 
-    // The issuer is down: what was known stays good, and what is not known stays refused.
+    // The issuer is down: its known keys stay valid, and unknown keys stay refused.
     issuer.shows("/keys", Page::Down);
     world.app.clock.advance(Duration::from_secs(3600));
-    world.app.issuers.refresh(world.app.clock.now()).await;
+    world.app.issuers.refresh_all_keys(world.app.clock.now()).await;
     ask(&world, &new.token(claims(&world, &issuer))).await.is(200);
-    // It comes back without its keys, which is no reason to lock everybody out …
+    // An issuer that publishes no key at all is treated as broken, and the known keys stay valid …
     issuer.shows("/keys", Page::Json(json!({ "keys": [] })));
     world.app.clock.advance(Duration::from_secs(11));
-    world.app.issuers.refresh(world.app.clock.now()).await;
+    world.app.issuers.refresh_all_keys(world.app.clock.now()).await;
     ask(&world, &new.token(claims(&world, &issuer))).await.is(200);
-    // … and then without the old one, which is.
+    // … but a single key that it no longer publishes is refused.
     issuer.publishes(&[&new]);
     world.app.clock.advance(Duration::from_secs(11));
-    world.app.issuers.refresh(world.app.clock.now()).await;
+    world.app.issuers.refresh_all_keys(world.app.clock.now()).await;
     ask(&world, &new.token(claims(&world, &issuer))).await.is(200);
     refused(ask(&world, &old.token(claims(&world, &issuer))).await, "a key that was withdrawn");
     world.end().await;
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_had_in_order_are_not_had() {
+async fn faulty_key_documents_are_refused() {
     let key = Key::new("EdDSA", "one");
     let elsewhere = Issuer::start().await;
     elsewhere.publishes(&[&key]);
     let cases = [
         ("a redirect", "/keys", Page::Moved(format!("{}/keys", elsewhere.url))),
-        ("too long", "/keys", Page::Json(json!({ "keys": [key.jwk], "more": "x".repeat(300 * 1024) }))),
+        (
+            "too long",
+            "/keys",
+            Page::Json(json!({ "keys": [key.jwk], "more": "x".repeat(300 * 1024) })),
+        ),
         ("no JSON Web Keys", "/keys", Page::Json(json!("keys"))),
         (
-            "somebody else's document",
+            "another issuer's document",
             "/.well-known/openid-configuration",
-            Page::Json(json!({ "issuer": elsewhere.url, "jwks_uri": format!("{}/keys", elsewhere.url) })),
+            Page::Json(
+                json!({ "issuer": elsewhere.url, "jwks_uri": format!("{}/keys", elsewhere.url) }),
+            ),
         ),
     ];
     for (why, path, page) in cases {
@@ -320,7 +371,7 @@ async fn keys_that_cannot_be_had_in_order_are_not_had() {
         let world = issuer.trusted(json!({})).await;
         let answer = ask(&world, &key.token(claims(&world, &issuer))).await.is(503);
         assert_eq!(codes(&answer.body), ["BUSY"], "{why}");
-        // As soon as it is put right, the token opens.
+        // As soon as the issuer is repaired, the token is accepted.
         issuer.publishes(&[&key]);
         let discovery = json!({ "issuer": issuer.url, "jwks_uri": format!("{}/keys", issuer.url) });
         issuer.shows("/.well-known/openid-configuration", Page::Json(discovery));
@@ -332,7 +383,7 @@ async fn keys_that_cannot_be_had_in_order_are_not_had() {
 }
 
 #[tokio::test]
-async fn an_address_of_a_private_network_is_not_called_unless_the_settings_say_so() {
+async fn private_issuer_addresses_are_not_called() {
     let key = Key::new("EdDSA", "one");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -344,24 +395,26 @@ async fn an_address_of_a_private_network_is_not_called_unless_the_settings_say_s
         world.end().await;
     }
     let called = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
-    assert!(called.is_err(), "somebody connected: {called:?}");
+    assert!(called.is_err(), "the server connected: {called:?}");
 }
 
 #[tokio::test]
-async fn the_local_issuer_publishes_the_key_that_its_tokens_are_checked_with() {
+async fn local_issuer_publishes_its_public_key() {
     let world = World::new().await;
     let answer =
-        Answer::of(reqwest::get(format!("{}/.well-known/jwks.json", world.address)).await.unwrap()).await.is(200);
+        Answer::of(reqwest::get(format!("{}/.well-known/jwks.json", world.address)).await.unwrap())
+            .await
+            .is(200);
     assert_eq!(answer.header("content-type"), "application/json");
     assert!(answer.header("cache-control").contains("public"), "{:?}", answer.headers);
     let set: jsonwebtoken::jwk::JwkSet = serde_json::from_value(answer.body.clone()).unwrap();
     assert!(!answer.body.to_string().contains("\"d\""), "{}", answer.body);
-    let claims = jwt::Claims {
+    let claims = local_issuer::IssuerClaims {
         subject: "ada".into(),
         organizations: [("acme".to_owned(), [Permission::IamRead].into())].into(),
         ..Default::default()
     };
-    let token = jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
+    let token = local_issuer::issue_token(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
     let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
     let key = jsonwebtoken::DecodingKey::from_jwk(set.find(&kid).unwrap()).unwrap();
     let thumbprint = set.keys[0].thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap();

@@ -1,4 +1,4 @@
-//! Lists in the order that somebody asks for: every page, from either end, is the page of the sorted list.
+//! Ordered lists: every page, from either end, is the same part of the sorted list.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::walk::codes;
 use crate::world::World;
 
-/// What a row is ordered by, from its node; none = it has no such value.
+/// The value by which a row is ordered, from its node; `None` if it has none.
 type Key = fn(&Value) -> Option<String>;
 
 fn text(node: &Value, name: &str) -> Option<String> {
@@ -25,9 +25,18 @@ const LISTS: [(&str, &str, &str, Key); 7] = [
 ];
 
 async fn furnish(world: &World) {
-    // Ties, rows without a value, other cases, and letters that a locale would sort elsewhere.
-    let names =
-        [Some("Zoe"), None, Some("ada"), Some("Ada"), Some("\u{e9}mile"), None, Some("bob"), Some("ada"), Some("Z")];
+    // Equal values, missing values, different cases, and letters that locales sort differently.
+    let names = [
+        Some("Zoe"),
+        None,
+        Some("ada"),
+        Some("Ada"),
+        Some("\u{e9}mile"),
+        None,
+        Some("bob"),
+        Some("ada"),
+        Some("Z"),
+    ];
     for (at, name) in names.into_iter().enumerate() {
         let made = world.graphql(
             "mutation($n: String!, $d: String, $g: String!, $r: String!, $p: Int) {
@@ -64,13 +73,15 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_is_the_page_of_the_sorted_list() {
+async fn pages_match_the_sorted_list() {
     let world = World::new().await;
     furnish(&world).await;
     for (list, field, _, key) in LISTS {
-        // The truth: everything by age, sorted in memory; sorting is stable, so ties stay in the order of age.
+        // The expected order: all rows by creation, then sorted in memory. The sort is stable, so
+        // equal values stay in the order of creation.
         let all = page(&world, list, "{ field: CREATED_AT }", "first: 100").await;
-        let mut nodes: Vec<Value> = all["edges"].as_array().unwrap().iter().map(|edge| edge["node"].clone()).collect();
+        let mut nodes: Vec<Value> =
+            all["edges"].as_array().unwrap().iter().map(|edge| edge["node"].clone()).collect();
         assert!(nodes.len() >= 9);
         nodes.sort_by_key(|node| (key(node).is_none(), key(node)));
         for direction in ["ASC", "DESC"] {
@@ -78,7 +89,8 @@ async fn every_page_is_the_page_of_the_sorted_list() {
             if direction == "DESC" {
                 nodes.reverse();
             }
-            let sorted: Vec<String> = nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect();
+            let sorted: Vec<String> =
+                nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect();
             let whole = page(&world, list, &order, "first: 100").await;
             assert_eq!(ids(&whole), sorted, "{list} by {order}");
             assert_eq!(whole["totalCount"], sorted.len());
@@ -89,7 +101,12 @@ async fn every_page_is_the_page_of_the_sorted_list() {
                 .map(|edge| edge["cursor"].as_str().unwrap().to_owned())
                 .collect();
             // Any window, from either end, between any two cursors.
-            let windows = (any::<bool>(), 1..6usize, prop::option::of(0..9usize), prop::option::of(0..9usize));
+            let windows = (
+                any::<bool>(),
+                1..6usize,
+                prop::option::of(0..9usize),
+                prop::option::of(0..9usize),
+            );
             let config = Config { cases: 12, failure_persistence: None, ..Config::default() };
             tokio::task::block_in_place(|| {
                 TestRunner::new(config).run(&windows, |(backward, rows, after, before)| {
@@ -105,10 +122,19 @@ async fn every_page_is_the_page_of_the_sorted_list() {
                         true => &part[part.len().saturating_sub(rows)..],
                         false => &part[..rows.min(part.len())],
                     };
-                    let found = tokio::runtime::Handle::current().block_on(page(&world, list, &order, &window));
+                    let found = tokio::runtime::Handle::current()
+                        .block_on(page(&world, list, &order, &window));
                     prop_assert_eq!(ids(&found), wanted, "{} by {} {}", list, order, window);
-                    let goes_on = &found["pageInfo"][if backward { "hasPreviousPage" } else { "hasNextPage" }];
-                    prop_assert_eq!(goes_on, wanted.len() < part.len(), "{} by {} {}", list, order, window);
+                    let goes_on = &found["pageInfo"]
+                        [if backward { "hasPreviousPage" } else { "hasNextPage" }];
+                    prop_assert_eq!(
+                        goes_on,
+                        wanted.len() < part.len(),
+                        "{} by {} {}",
+                        list,
+                        order,
+                        window
+                    );
                     Ok(())
                 })
             })
@@ -119,25 +145,40 @@ async fn every_page_is_the_page_of_the_sorted_list() {
 }
 
 #[tokio::test]
-async fn a_cursor_belongs_to_its_order() {
+async fn cursor_is_valid_for_one_order() {
     let world = World::new().await;
     furnish(&world).await;
     let first = page(&world, "users", "{ field: USER_NAME }", "first: 1").await;
     let cursor = first["edges"][0]["cursor"].as_str().unwrap();
-    for order in ["{ field: DISPLAY_NAME }", "{ field: UPDATED_AT, direction: DESC }", "{ field: CREATED_AT }"] {
+    for order in [
+        "{ field: DISPLAY_NAME }",
+        "{ field: UPDATED_AT, direction: DESC }",
+        "{ field: CREATED_AT }",
+    ] {
         let query = format!(
-            "{{ organization {{ users(orderBy: {order}, first: 1, after: \"{cursor}\") {{ nodes {{ id }} }} }} }}"
+            "{{ organization {{ users(orderBy: {order}, first: 1, after: \"{cursor}\") {{ nodes \
+             {{ id }} }} }} }}"
         );
         assert_eq!(codes(&world.graphql(&query, json!({})).await), ["BAD_USER_INPUT"], "{order}");
     }
-    // What comes in between while somebody pages is neither lost nor seen twice.
-    world.graphql("mutation { userCreate(input: { userName: \"AAA\" }) { userErrors { code } } }", json!({})).await;
-    let next = page(&world, "users", "{ field: USER_NAME }", &format!("first: 100, after: \"{cursor}\"")).await;
+    // A row that is created between two pages is shown once.
+    world
+        .graphql(
+            "mutation { userCreate(input: { userName: \"AAA\" }) { userErrors { code } } }",
+            json!({}),
+        )
+        .await;
+    let next =
+        page(&world, "users", "{ field: USER_NAME }", &format!("first: 100, after: \"{cursor}\""))
+            .await;
     assert_eq!(ids(&next).len(), 8, "{next:#}");
-    // Filters and owners hold in every order.
+    // Filters work with every order.
     let query = "{ organization { users(first: 10, filter: { provisioned: false }, orderBy: { field: USER_NAME, direction: DESC }) {
         nodes { userName } } } }";
     let answer = world.graphql(query, json!({})).await;
-    assert_eq!(answer["data"]["organization"]["users"]["nodes"][0]["userName"], "User8", "{answer:#}");
+    assert_eq!(
+        answer["data"]["organization"]["users"]["nodes"][0]["userName"], "User8",
+        "{answer:#}"
+    );
     world.end().await;
 }

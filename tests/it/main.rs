@@ -1,10 +1,13 @@
-//! Stories over real HTTP, each with a server and a database of its own, on SQLite or PostgreSQL. They do
-//! something and then look at the status, the body, the rows and the events; all end with the ledger verified.
+//! Tests over real HTTP, each with a server and a database of its own, on SQLite or PostgreSQL.
+//! They check the status, the body, the rows and the events; almost all of them verify the ledger
+//! at the end.
+
+#![allow(clippy::disallowed_methods, reason = "tests look at the rows behind the server's back")]
 
 mod access;
-mod access_at_once;
+mod access_change_events;
+mod access_log;
 mod adoption;
-mod announcements;
 mod audit;
 mod authz;
 mod bad_input;
@@ -12,35 +15,39 @@ mod bad_input_graphql;
 mod budget;
 mod bulk;
 mod cli;
+mod combined_writes;
+mod command_conventions;
+mod concurrent_access_edits;
+mod concurrent_clients;
 mod connections;
 mod crash;
-mod crowd;
 mod database;
 mod deletion;
 mod demo;
 mod dialects;
+mod documentation;
 mod evidence;
 mod examples;
 mod failures;
-mod figures;
 mod forgeries;
 mod fuzz;
 mod health;
 mod heavy_filters;
 mod http_listener;
 mod idempotency;
+mod imports;
 mod issuers;
-mod keys;
+mod key_rotation;
 mod leases;
+mod list_order;
 mod operator;
-mod order;
-mod pages;
 mod parity;
 mod plans;
 mod process;
 mod random_queries;
 mod reconcile;
 mod replicas;
+mod reported_figures;
 mod request_log;
 mod rights;
 mod routes;
@@ -55,11 +62,12 @@ mod socket;
 mod storage_faults;
 mod subscriptions;
 mod sync;
+mod tasks;
 mod tenancy;
 mod tenancy_graphql;
 mod time_limits;
-mod together;
 mod tour;
+#[cfg(feature = "otlp")]
+mod traces;
 mod walk;
-mod walls;
 mod world;

@@ -1,5 +1,5 @@
-//! What an operator meets on the command line and around the server: nothing is made that was not asked for, and what is
-//! in the way is named at once.
+//! What an operator sees on the command line and around the server: commands create nothing that
+//! they were not asked for, and errors name their cause at once.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rolecall::domain::connection::request_log::flush_request_counts;
 use sea_orm::{ConnectionTrait, Database as Connections};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -16,7 +17,7 @@ use crate::database::{Database, on_postgres};
 use crate::process::{Server, bootstrap, ok, rolecall, run};
 use crate::world::World;
 
-/// What a command that must fail says.
+/// The error output of a command that must fail.
 #[track_caller]
 fn refusal(database: &Database, args: &[&str]) -> String {
     let output = run(database, args);
@@ -26,8 +27,8 @@ fn refusal(database: &Database, args: &[&str]) -> String {
     text
 }
 
-/// Every command that only works on an installation, with what it needs beside.
-const EXISTING: [&[&str]; 9] = [
+/// Every command that needs an existing installation, with its arguments.
+const EXISTING: [&[&str]; 10] = [
     &["audit", "key"],
     &["audit", "verify"],
     &["audit", "checkpoint", "--organization", "acme"],
@@ -37,6 +38,7 @@ const EXISTING: [&[&str]; 9] = [
     &["keys", "rotate", "finish"],
     &["keys", "rotate-signing"],
     &["keys", "public"],
+    &["tasks"],
 ];
 
 fn entries(folder: &Path) -> Vec<String> {
@@ -45,23 +47,33 @@ fn entries(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn commands_that_only_read_make_no_installation() {
+async fn reading_commands_create_no_installation() {
     let database = Database::empty().await;
     let inside = database.folder().join("inside");
     std::fs::create_dir(&inside).unwrap();
     for args in EXISTING {
-        // With the settings of the test, and with none but a folder: the default place.
+        // With the settings of the test, and with a folder only, which is the default.
         let mut command = rolecall(&database, args);
-        let output = command.env("ROLECALL_DATA_DIR", inside.join("data")).current_dir(&inside).output().unwrap();
+        let output = command
+            .env("ROLECALL_DATA_DIR", inside.join("data"))
+            .current_dir(&inside)
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && output.stdout.is_empty(), "{args:?}");
-        assert!(said.contains("no installation") && said.contains("rolecall bootstrap"), "{args:?}: {said}");
+        assert!(
+            said.contains("no installation") && said.contains("rolecall bootstrap"),
+            "{args:?}: {said}"
+        );
         let mut command = rolecall(&database, args);
         let command = command.env_remove("ROLECALL_DATABASE_URL").env_remove("ROLECALL_DATA_DIR");
         let output = command.current_dir(&inside).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success(), "{args:?}");
-        assert!(said.contains("no installation") && said.contains("inside/rolecall-data"), "{args:?}: {said}");
+        assert!(
+            said.contains("no installation") && said.contains("inside/rolecall-data"),
+            "{args:?}: {said}"
+        );
         assert_eq!(entries(&inside), Vec::<String>::new(), "{args:?}");
         assert_eq!(entries(database.folder()), ["inside"], "{args:?}");
     }
@@ -84,7 +96,7 @@ async fn commands_that_only_read_make_no_installation() {
 }
 
 #[tokio::test]
-async fn a_folder_without_the_key_is_not_given_one() {
+async fn missing_master_key_is_not_created() {
     let database = Database::empty().await;
     bootstrap(&database);
     let elsewhere = database.folder().join("elsewhere");
@@ -97,14 +109,17 @@ async fn a_folder_without_the_key_is_not_given_one() {
 }
 
 #[tokio::test]
-async fn verify_says_how_much_it_checked_and_fails_on_nothing() {
+async fn verify_fails_without_an_organization() {
     let database = Database::empty().await;
-    // A slug that is refused leaves an installation without an organization.
+    // A refused slug leaves an installation without an organization.
     assert!(refusal(&database, &["bootstrap", "--organization", "No Slug"]).contains("slug"));
     let nothing = run(&database, &["audit", "verify"]);
     assert!(!nothing.status.success());
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("--allow-empty"));
-    assert_eq!(ok(&database, &["audit", "verify", "--allow-empty"]), "checked 0 organizations, 0 events\n");
+    assert_eq!(
+        ok(&database, &["audit", "verify", "--allow-empty"]),
+        "checked 0 organizations, 0 events\n"
+    );
     bootstrap(&database);
     let server = Server::start(&database).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -117,29 +132,38 @@ async fn verify_says_how_much_it_checked_and_fails_on_nothing() {
 }
 
 #[tokio::test]
-async fn why_the_database_is_not_reached_is_said_at_once() {
+async fn unreachable_database_is_reported_at_once() {
     let database = Database::empty().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut cases = vec![(format!("postgres://u:secret-word@{free}/x"), "connection refused")];
     if on_postgres() {
         let db = Connections::connect(database.url.as_str()).await.unwrap();
         db.execute_unprepared(
-            "DROP ROLE IF EXISTS crowded; CREATE ROLE crowded LOGIN PASSWORD 'secret-word' CONNECTION LIMIT 0",
+            "DROP ROLE IF EXISTS connectionless; CREATE ROLE connectionless LOGIN PASSWORD \
+             'secret-word' CONNECTION LIMIT 0",
         )
         .await
         .unwrap();
         db.close().await.unwrap();
         let (_, place) = database.url.split_once('@').unwrap();
         let (place, name) = place.split_once('/').unwrap();
-        cases.push((format!("postgres://postgres:secret-word@{place}/{name}"), "password authentication failed"));
+        cases.push((
+            format!("postgres://postgres:secret-word@{place}/{name}"),
+            "password authentication failed",
+        ));
         let (account, _) = database.url.split_once('@').unwrap();
         cases.push((format!("{account}@{place}/no_such_database"), "does not exist"));
-        cases.push((format!("postgres://crowded:secret-word@{place}/{name}"), "too many connections"));
+        cases.push((
+            format!("postgres://connectionless:secret-word@{place}/{name}"),
+            "too many connections",
+        ));
     }
     for (url, reason) in cases {
-        for args in [&["serve"][..], &["audit", "verify"], &["bootstrap", "--organization", "acme"]] {
+        for args in [&["serve"][..], &["audit", "verify"], &["bootstrap", "--organization", "acme"]]
+        {
             let began = Instant::now();
-            let output = rolecall(&database, args).env("ROLECALL_DATABASE_URL", &url).output().unwrap();
+            let output =
+                rolecall(&database, args).env("ROLECALL_DATABASE_URL", &url).output().unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert!(!output.status.success(), "{args:?}");
             assert!(said.contains(reason) && !said.contains("secret-word"), "{args:?}: {said}");
@@ -150,7 +174,7 @@ async fn why_the_database_is_not_reached_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_one_sqlite_file_is_refused() {
+async fn second_server_on_sqlite_is_refused() {
     if on_postgres() {
         return;
     }
@@ -163,26 +187,32 @@ async fn a_second_server_on_one_sqlite_file_is_refused() {
         let mut second = rolecall(&database, &["serve"]);
         let output = second.env("ROLECALL_DATABASE_URL", &url).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && said.contains("another rolecall server"), "{url}: {said}");
+        assert!(
+            !output.status.success() && said.contains("another rolecall server"),
+            "{url}: {said}"
+        );
     }
-    // Short commands work beside it.
+    // Short commands work while the server runs.
     ok(&database, &["audit", "verify"]);
     ok(&database, &["jwt", "--organization", "acme"]);
     ok(&database, &["bootstrap", "--organization", "globex"]);
     server.scim(&made).get("/Users").await.is(200);
-    // A server that was killed leaves no lock behind.
+    // A killed server leaves no lock behind.
     server.kill();
     let server = Server::start(&database).await;
     server.scim(&made).get("/Users").await.is(200);
-    for (name, mode) in [("rolecall.db", 0o600), ("rolecall.db-wal", 0o600), ("rolecall.db.lock", 0o600)] {
-        let found = std::fs::metadata(database.folder().join(name)).unwrap().permissions().mode() & 0o777;
+    for (name, mode) in
+        [("rolecall.db", 0o600), ("rolecall.db-wal", 0o600), ("rolecall.db.lock", 0o600)]
+    {
+        let found =
+            std::fs::metadata(database.folder().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(found, mode, "{name}");
     }
     database.drop().await;
 }
 
 #[tokio::test]
-async fn a_closed_pipe_ends_quietly() {
+async fn closed_output_is_no_error() {
     let database = Database::empty().await;
     bootstrap(&database);
     let file = database.folder().join("checkpoint.jws");
@@ -203,40 +233,49 @@ async fn a_closed_pipe_ends_quietly() {
         &["--help"],
     ];
     for args in commands {
-        let mut child = rolecall(&database, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = rolecall(&database, args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let status = child.wait().unwrap();
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert!(status.success() && said.is_empty(), "{args:?}: {status} {said}");
     }
-    // A complaint that cannot be written is no reason to panic.
+    // A command whose error output is closed fails without a panic.
     let mut command = rolecall(&database, &["audit", "verify", "--organization", "elsewhere"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stderr.take());
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    // A full disk is one, where something was to be kept.
+    // A command whose output cannot be written to the disk fails.
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = rolecall(&database, &["audit", "key"]).stdout(full).output().unwrap();
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("standard output"));
+    assert!(
+        !output.status.success()
+            && String::from_utf8_lossy(&output.stderr).contains("standard output")
+    );
     database.drop().await;
 }
 
-/// Where the last request of acme's token came from.
+/// The address from which acme's token was last used.
 async fn last_from(world: &World) -> Value {
     let started = Instant::now();
     loop {
-        let rows = world.rows("SELECT last_used_from FROM scim_token WHERE last_used_from IS NOT NULL", []).await;
+        let rows = world
+            .rows("SELECT last_used_from FROM scim_token WHERE last_used_from IS NOT NULL", [])
+            .await;
         if let Some(row) = rows.first() {
             return row["last_used_from"].clone();
         }
-        assert!(started.elapsed() < Duration::from_secs(15), "nothing was written down");
+        assert!(started.elapsed() < Duration::from_secs(15), "no use was recorded");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test]
-async fn an_address_is_taken_from_a_trusted_proxy_only() {
+async fn only_trusted_proxies_set_the_address() {
     let trusted = "127.0.0.0/8".parse().unwrap();
     for (trusted, from) in [(trusted, "192.0.2.7"), (Default::default(), "127.0.0.1")] {
         let world = World::with(|config| config.trusted_proxies = trusted).await;
@@ -247,27 +286,36 @@ async fn an_address_is_taken_from_a_trusted_proxy_only() {
         }
         assert_eq!(request.send().await.unwrap().status(), 200);
         assert_eq!(last_from(&world).await, from);
+        let mut stranger =
+            reqwest::Client::new().get(format!("{}/scim/v2/acme/Users", world.address));
+        for (name, value) in headers {
+            stranger = stranger.header(name, value);
+        }
+        assert_eq!(stranger.bearer_auth("rct_wrong").send().await.unwrap().status(), 401);
+        flush_request_counts(&world.app).await.unwrap();
         let log = world.rows("SELECT source FROM request_log WHERE source IS NOT NULL", []).await;
-        assert!(log.iter().all(|row| row["source"] == from), "{log:?}");
+        assert!(!log.is_empty() && log.iter().all(|row| row["source"] == from), "{log:?}");
         world.end().await;
     }
 }
 
-/// A port to which no connection can be made: its queue is full, and what arrives is dropped.
+/// A port that accepts no connection: its queue is full, and the kernel drops new connections.
 async fn full_port() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
-    while let Ok(connected) = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await {
+    while let Ok(connected) =
+        tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await
+    {
         waiting.push(connected.unwrap());
     }
     (address, listener, waiting)
 }
 
 #[tokio::test]
-async fn a_test_of_a_silent_source_says_what_is_silent() {
+async fn connection_test_names_the_silent_step() {
     let world = World::with(|config| config.pull_private_addresses = true).await;
     let (full, _listener, _waiting) = full_port().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -295,7 +343,11 @@ async fn a_test_of_a_silent_source_says_what_is_silent() {
         let began = Instant::now();
         let tested = world.graphql(test, json!({ "c": connection })).await;
         let step = &tested["data"]["connectionTest"]["steps"][1];
-        assert_eq!((&step["probe"], &step["ok"]), (&json!("REACHED"), &json!(false)), "{base}: {tested:#}");
+        assert_eq!(
+            (&step["probe"], &step["ok"]),
+            (&json!("REACHED"), &json!(false)),
+            "{base}: {tested:#}"
+        );
         assert!(step["finding"].as_str().unwrap().contains(finding), "{base}: {tested:#}");
         assert!(step["nextStep"].is_string(), "{base}: {tested:#}");
         assert!(began.elapsed() < Duration::from_secs(13), "{base}: {:?}", began.elapsed());

@@ -1,5 +1,5 @@
-//! One domain behind two doors: the same change, asked for over SCIM and over GraphQL, leaves the same rows and the
-//! same event, but for who asked, ids and times.
+//! The same change over SCIM and over GraphQL leaves the same rows and the same event, except for
+//! the actor, ids and times.
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-/// A person and a group with a person in it, of which there are two alike: one for each door.
+/// A person and a group with a member. There are two equal ones: the first is changed over SCIM,
+/// the other over GraphQL.
 struct Twin {
     name: &'static str,
     user: Uuid,
@@ -28,12 +29,16 @@ impl Twin {
         Self { name, user, member, group: world.scim().group("Ward", &[member]).await }
     }
 
-    /// Everything that a change could have touched, with the twin's own ids and names taken out.
+    /// Everything that a change could have written, without the twin's own ids and names.
     async fn traces(&self, world: &World) -> Value {
         let columns = "user_name, user_name_key, display_name, active, version, document";
-        let user = world.rows(&format!("SELECT {columns} FROM \"user\" WHERE id = $1"), [self.user.into()]).await;
+        let user = world
+            .rows(&format!("SELECT {columns} FROM \"user\" WHERE id = $1"), [self.user.into()])
+            .await;
         let columns = "display_name, display_name_key, version, document";
-        let group = world.rows(&format!("SELECT {columns} FROM \"group\" WHERE id = $1"), [self.group.into()]).await;
+        let group = world
+            .rows(&format!("SELECT {columns} FROM \"group\" WHERE id = $1"), [self.group.into()])
+            .await;
         let mut counts = json!({});
         for (table, column, id) in [
             ("membership", "group_id", self.group),
@@ -45,7 +50,8 @@ impl Twin {
                 world.count(&format!("{table} WHERE {column} = $1"), [id.into()]).await.into();
             if table != "user_email" {
                 let open = format!("{table} WHERE {column} = $1 AND until IS NULL");
-                counts[format!("open {table} by {column}")] = world.count(&open, [id.into()]).await.into();
+                counts[format!("open {table} by {column}")] =
+                    world.count(&open, [id.into()]).await.into();
             }
         }
         for table in ["user", "group"] {
@@ -53,10 +59,13 @@ impl Twin {
             counts[format!("deleted {table}")] =
                 world.count(&deleted, [self.user.into(), self.group.into()]).await.into();
         }
-        let told = "SELECT action, subject_kind, payload FROM event WHERE subject_id IN ($1, $2) ORDER BY pos";
+        let told = "SELECT action, subject_kind, payload FROM event WHERE subject_id IN ($1, $2) \
+                    ORDER BY pos";
         let events = world.rows(told, [self.user.into(), self.group.into()]).await;
         let connection = "event WHERE subject_id IN ($1, $2) AND connection_id = $3";
-        let owned = world.count(connection, [self.user.into(), self.group.into(), world.acme.connection.into()]).await;
+        let owned = world
+            .count(connection, [self.user.into(), self.group.into(), world.acme.connection.into()])
+            .await;
         let traces = json!({ "user": user, "group": group, "counts": counts, "events": events, "owned events": owned });
         let mut text = traces.to_string();
         for (id, name) in [(self.user, "USER"), (self.member, "MEMBER"), (self.group, "GROUP")] {
@@ -70,7 +79,7 @@ fn global(kind: &str, id: Uuid) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{kind}:{id}"))
 }
 
-/// Makes one change by each door, each on its own twin, and compares what is left.
+/// Makes one change over each interface, each on its own twin, and compares the traces.
 async fn same(
     name: &str,
     scim: impl AsyncFn(&World, &Twin),
@@ -83,7 +92,11 @@ async fn same(
     for twin in [&one, &other] {
         prepare(&world, twin).await;
     }
-    assert_eq!(one.traces(&world).await, other.traces(&world).await, "{name}: twins before the change");
+    assert_eq!(
+        one.traces(&world).await,
+        other.traces(&world).await,
+        "{name}: twins before the change"
+    );
     let before = world.count("event", []).await;
 
     scim(&world, &one).await;
@@ -91,8 +104,10 @@ async fn same(
     assert_eq!(by_scim[0]["actor_kind"], "CONNECTION", "{name}");
 
     let kind = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
-    let query =
-        format!("mutation($input: {kind}!) {{ {mutation}(input: $input) {{ userErrors {{ code message }} }} }}");
+    let query = format!(
+        "mutation($input: {kind}!) {{ {mutation}(input: $input) {{ userErrors {{ code message }} \
+         }} }}"
+    );
     let answer = world.graphql(&query, json!({ "input": input(&other) })).await;
     assert_eq!(answer["data"][mutation]["userErrors"], json!([]), "{name}: {answer:#}");
     let by_graphql = world.rows("SELECT actor_kind FROM event ORDER BY pos DESC LIMIT 1", []).await;
@@ -110,10 +125,9 @@ async fn patch(world: &World, path: String, operations: Value) {
 }
 
 #[tokio::test]
-async fn a_membership_begins() {
+async fn adding_members_leaves_equal_traces() {
     let add = async |world: &World, twin: &Twin| {
-        let operations =
-            json!([{ "op": "add", "path": "members", "value": [{ "value": twin.user }, { "value": twin.member }] }]);
+        let operations = json!([{ "op": "add", "path": "members", "value": [{ "value": twin.user }, { "value": twin.member }] }]);
         patch(world, format!("/Groups/{}", twin.group), operations).await;
     };
     let input = |twin: &Twin| json!({ "id": global("Group", twin.group), "memberIds": [global("User", twin.user), global("User", twin.member)] });
@@ -121,9 +135,10 @@ async fn a_membership_begins() {
 }
 
 #[tokio::test]
-async fn a_membership_ends() {
+async fn removing_members_leaves_equal_traces() {
     let remove = async |world: &World, twin: &Twin| {
-        let operations = json!([{ "op": "remove", "path": format!("members[value eq \"{}\"]", twin.member) }]);
+        let operations =
+            json!([{ "op": "remove", "path": format!("members[value eq \"{}\"]", twin.member) }]);
         patch(world, format!("/Groups/{}", twin.group), operations).await;
     };
     let input = |twin: &Twin| json!({ "id": global("Group", twin.group), "memberIds": [global("User", twin.member)] });
@@ -131,7 +146,7 @@ async fn a_membership_ends() {
 }
 
 #[tokio::test]
-async fn a_group_is_renamed() {
+async fn renaming_groups_leaves_equal_traces() {
     let rename = async |world: &World, twin: &Twin| {
         let operations = json!([{ "op": "replace", "value": { "displayName": "Ward 3" } }]);
         patch(world, format!("/Groups/{}", twin.group), operations).await;
@@ -141,7 +156,7 @@ async fn a_group_is_renamed() {
 }
 
 #[tokio::test]
-async fn a_person_is_suspended_and_reactivated() {
+async fn suspending_users_leaves_equal_traces() {
     let active = |active: bool| {
         async move |world: &World, twin: &Twin| {
             let operations = json!([{ "op": "replace", "path": "active", "value": active }]);
@@ -154,7 +169,7 @@ async fn a_person_is_suspended_and_reactivated() {
 }
 
 #[tokio::test]
-async fn a_person_changes() {
+async fn updating_users_leaves_equal_traces() {
     let retitle = async |world: &World, twin: &Twin| {
         let operations = json!([{ "op": "replace", "path": "title", "value": "Chief" }]);
         patch(world, format!("/Users/{}", twin.user), operations).await;
@@ -164,9 +179,10 @@ async fn a_person_changes() {
 }
 
 #[tokio::test]
-async fn a_person_and_a_group_are_deleted() {
+async fn deleting_leaves_equal_traces() {
     let join = async |world: &World, twin: &Twin| {
-        let operations = json!([{ "op": "add", "path": "members", "value": [{ "value": twin.user }] }]);
+        let operations =
+            json!([{ "op": "add", "path": "members", "value": [{ "value": twin.user }] }]);
         patch(world, format!("/Groups/{}", twin.group), operations).await;
     };
     let delete_user = async |world: &World, twin: &Twin| {

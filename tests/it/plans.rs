@@ -1,11 +1,13 @@
-//! The plans of all statements, whatever the database knows about its tables: each key is an index condition.
+//! Checks the plan of every statement, with and without statistics about the tables: each key must
+//! be an index condition.
 //!
-//! A statement is planned once and its plan is kept, perhaps since the tables were empty. So the plans are read
-//! where nothing was ever analyzed, and where everything was analyzed while it was empty; before tables grow and
-//! after. The statements are those that the workload below sends: nobody picks them.
+//! PostgreSQL plans a statement once and keeps the plan, perhaps since its tables were empty. So
+//! the plans are read in databases that were never analyzed and in databases that were analyzed
+//! while empty, before the tables grow and after. The statements are those that the workload below
+//! sends; there is no list of them.
 //!
-//! On PostgreSQL the server itself tells the plan of each statement that it carries out (`auto_explain`), so what
-//! is judged is what ran. SQLite keeps no statistics; its plans are asked for.
+//! On PostgreSQL the server reports the plan of each statement that it runs (`auto_explain`), so
+//! the plans judged are the plans used. SQLite keeps no statistics; the test asks for its plans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
@@ -21,21 +23,21 @@ use uuid::Uuid;
 use crate::database::{Database, administrator, on_postgres};
 use crate::world::{Scim, World};
 
-/// How narrow a column makes a search. A filter on a column that is narrower than all columns of the index
-/// condition, or as narrow as the narrowest, should be an index condition itself.
+/// How few rows a column selects. A filter on a column that selects fewer rows than every column of
+/// the index condition, or as few as the best one, should be an index condition itself.
 fn narrowness(column: &str) -> Option<u8> {
     match column {
         "organization_id" => Some(0),
-        "group_id" | "user_id" | "member_id" | "role_id" | "subject_id" | "job_id" | "preview_id" => Some(2),
-        "id" | "external_id" | "user_name_key" | "display_name_key" | "value_key" | "name_key" | "mapping_id"
-        | "fingerprint" | "hash" | "thing" | "key" | "pos" | "seq" | "slug" | "line" | "resource_id" | "urn_key" => {
-            Some(3)
-        }
+        "group_id" | "user_id" | "member_id" | "role_id" | "subject_id" | "job_id"
+        | "preview_id" => Some(2),
+        "id" | "external_id" | "user_name_key" | "display_name_key" | "value_key" | "name_key"
+        | "mapping_id" | "fingerprint" | "hash" | "thing" | "key" | "pos" | "seq" | "slug"
+        | "line" | "resource_id" | "urn_key" => Some(3),
         _ => None,
     }
 }
 
-/// Tables that grow with people and with what happens to them.
+/// Tables that grow with the number of people and of their changes.
 const LARGE: [&str; 10] = [
     "user",
     "group",
@@ -49,35 +51,47 @@ const LARGE: [&str; 10] = [
     "request_log",
 ];
 
-/// Statements that are not judged: a part of their text, and what they do.
+/// Statements that are not judged: a part of their text, and the reason.
 const WIDE: &[(&str, &str)] = &[
-    ("SELECT DISTINCT organization_id FROM unsealed", "a sealer looks whose rows are not chained yet, of all"),
-    ("FROM unsealed u CROSS JOIN LATERAL", "the newest instant of all rows that are not chained yet"),
+    (
+        "SELECT DISTINCT organization_id FROM unsealed",
+        "a sealer looks for organizations with rows that are not chained yet",
+    ),
+    (
+        "FROM unsealed u CROSS JOIN LATERAL",
+        "the newest instant of all rows that are not chained yet",
+    ),
     ("FROM finding f", "open clashes of names are few, and looked at when a server starts"),
     ("SELECT count(*) FROM unsealed", "the tests wait until every row is chained"),
     ("DELETE FROM unsealed q", "the list of rows that are not chained yet is short"),
     ("count(u.pos) AS unsealed", "the command that verifies reads a whole ledger"),
     ("ORDER BY \"event_sealed\".\"pos\" DESC", "an export looks for the last row of a ledger"),
-    ("r.id = ANY(ARRAY(SELECT", "a filter by an element may walk the organization while that is small"),
-    ("AS w JOIN", "whoever holds a role is counted"),
+    (
+        "r.id = ANY(ARRAY(SELECT",
+        "a filter by an element may walk the organization while that is small",
+    ),
+    ("AS w JOIN", "the holders of a role are counted"),
     ("WITH RECURSIVE source", "groups in groups of a role's mappings"),
     ("AS arm", "a page of holders walks each source"),
     ("m.group_id = ANY(ARRAY", "the members of several groups on a page of groups"),
     ("SELECT group_id AS id, count(*)", "members are counted"),
     ("UPDATE activation SET connection_id = (SELECT", "a migration"),
     ("INSERT INTO chain SELECT", "a migration"),
-    ("c.deleted_at IS NOT NULL AND (EXISTS", "what deleted connections still own, of all organizations"),
+    (
+        "c.deleted_at IS NOT NULL AND (EXISTS",
+        "what deleted connections still own, of all organizations",
+    ),
 ];
 
-/// Known faults of every mode: who gained or lost what by a change is told with the rows of the ledger that did it, and
-/// those may be looked for along the subjects.
+/// A known fault in every mode: the events about gained and lost roles are read together with the
+/// ledger rows that caused them, and PostgreSQL may find those rows by subject.
 const KNOWN: &[&str] = &["event: id is a filter behind event_subject by (e.organization_id"];
 
-/// Known faults where tables were analyzed while they were empty: two indexes of these look equally good to PostgreSQL,
-/// and which one it takes differs from run to run.
+/// Known faults in databases that were analyzed while empty: two indexes of these tables cost the
+/// same for PostgreSQL, so its choice differs from run to run.
 const TIES: &[&str] = &["membership:", "activation:", "group_nesting:", "event:", "chain:"];
 
-/// An index: what it leads with, and whether it holds each key once.
+/// An index: its columns in order, and whether it is unique.
 #[derive(Debug, Clone)]
 struct Index {
     table: String,
@@ -85,7 +99,7 @@ struct Index {
     columns: Vec<String>,
 }
 
-/// The columns that `condition` compares, by the alias before them, with whether by equality.
+/// The columns that `condition` compares: the alias, the column, and whether it is an equality.
 fn compared(condition: &str) -> Vec<(String, String, bool)> {
     let mut found = Vec::new();
     for (at, _) in condition.match_indices([' ']) {
@@ -100,7 +114,11 @@ fn compared(condition: &str) -> Vec<(String, String, bool)> {
             let (alias, column) = side.rsplit_once('.').unwrap_or(("", side));
             let column = column.trim_matches('"');
             if column.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !column.is_empty() {
-                found.push((alias.trim_matches('"').to_owned(), column.to_owned(), operator == "="));
+                found.push((
+                    alias.trim_matches('"').to_owned(),
+                    column.to_owned(),
+                    operator == "=",
+                ));
             }
         }
     }
@@ -120,7 +138,7 @@ impl Judge {
         self.faults.entry(fault).or_insert_with(|| sql.to_owned());
     }
 
-    /// A plan that PostgreSQL told.
+    /// Judges a plan that PostgreSQL has reported.
     fn explained(&mut self, plan: &Value) {
         let sql = plan["Query Text"].as_str().unwrap_or_default();
         self.statements.insert(sql.to_owned());
@@ -145,28 +163,43 @@ impl Judge {
             let own = |alias: &str, qualifier: &str| qualifier.is_empty() || qualifier == alias;
             let equal: BTreeSet<String> = compared(&condition)
                 .into_iter()
-                .filter(|(qualifier, column, equal)| *equal && own(&alias, qualifier) && index.columns.contains(column))
+                .filter(|(qualifier, column, equal)| {
+                    *equal && own(&alias, qualifier) && index.columns.contains(column)
+                })
                 .map(|(_, column, _)| column)
                 .collect();
             let leading = index.columns.iter().take_while(|column| equal.contains(*column)).count();
             let whole = leading == index.columns.len() && index.unique;
             let name = text("Index Name");
             if condition.is_empty() {
-                self.fault(format!("{}: all of {name} (filter {})", index.table, text("Filter")), sql);
+                self.fault(
+                    format!("{}: all of {name} (filter {})", index.table, text("Filter")),
+                    sql,
+                );
             } else if leading < equal.len() {
                 self.fault(format!("{}: {name} by {condition}, with a gap", index.table), sql);
             }
-            let narrowest = index.columns.iter().take(leading).filter_map(|column| narrowness(column)).max();
+            let narrowest =
+                index.columns.iter().take(leading).filter_map(|column| narrowness(column)).max();
             for (qualifier, column, equal) in compared(&text("Filter")) {
-                let filtered = narrowness(&column).filter(|_| equal && own(&alias, &qualifier) && !whole);
+                let filtered =
+                    narrowness(&column).filter(|_| equal && own(&alias, &qualifier) && !whole);
                 if filtered.is_some_and(|filtered| filtered > 0 && Some(filtered) >= narrowest) {
-                    self.fault(format!("{}: {column} is a filter behind {name} by {condition}", index.table), sql);
+                    self.fault(
+                        format!(
+                            "{}: {column} is a filter behind {name} by {condition}",
+                            index.table
+                        ),
+                        sql,
+                    );
                 }
             }
         }
         for name in ["Join Filter", "Hash Cond", "Merge Cond"] {
             for (qualifier, column, equal) in compared(&text(name)) {
-                let Some(table) = tables.get(&qualifier).filter(|table| LARGE.contains(&table.as_str())) else {
+                let Some(table) =
+                    tables.get(&qualifier).filter(|table| LARGE.contains(&table.as_str()))
+                else {
                     continue;
                 };
                 if equal && narrowness(&column).is_some_and(|narrowness| narrowness > 0) {
@@ -179,22 +212,28 @@ impl Judge {
         }
     }
 
-    /// A step of a plan of SQLite's: a large table is not read whole, nor all that an organization has in it.
+    /// Judges a step of a SQLite plan: it must not read a large table, or all rows of an
+    /// organization in it, as a whole.
     fn stepped(&mut self, step: &str, sql: &str) {
         let words: Vec<&str> = step.split(' ').collect();
         let Some(name) = words.get(1) else { return };
         let alias = |table: &&&str| {
             let quoted = format!("\"{table}\"");
-            [format!("{table} {name}"), format!("{quoted} {name}"), format!("{table} AS {name}")].iter().any(|text| {
-                sql.match_indices(text.as_str()).any(|(at, found)| {
-                    !sql[at + found.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            [format!("{table} {name}"), format!("{quoted} {name}"), format!("{table} AS {name}")]
+                .iter()
+                .any(|text| {
+                    sql.match_indices(text.as_str()).any(|(at, found)| {
+                        !sql[at + found.len()..]
+                            .starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+                    })
                 })
-            })
         };
         let Some(table) = LARGE.iter().find(|table| *table == name || alias(table)) else { return };
-        // A page is read no farther than it goes.
-        let whole = words[0] == "SCAN" || (step.ends_with("(organization_id=?)") && !sql.contains("LIMIT"));
-        // Nothing is left unsealed on SQLite, and a query may be named as a table is.
+        // With a LIMIT a scan reads no farther than the page.
+        let whole =
+            words[0] == "SCAN" || (step.ends_with("(organization_id=?)") && !sql.contains("LIMIT"));
+        // `event_unsealed` is empty on SQLite, and a common table expression may have a table's
+        // name.
         if whole && !step.contains("event_unsealed") && !sql.contains(&format!("{name} AS (")) {
             self.fault(format!("{table}: {step}"), sql);
         }
@@ -204,8 +243,10 @@ impl Judge {
     fn verdict(self, title: &str, known: &[&str]) {
         println!("{title}: {} statements", self.statements.len());
         let mut text = String::new();
-        let faults =
-            self.faults.iter().filter(|(fault, _)| !KNOWN.iter().chain(known).any(|known| fault.starts_with(known)));
+        let faults = self
+            .faults
+            .iter()
+            .filter(|(fault, _)| !KNOWN.iter().chain(known).any(|known| fault.starts_with(known)));
         for (fault, sql) in faults {
             let _ = write!(text, "\n- {fault}\n    {sql}");
         }
@@ -223,11 +264,11 @@ fn aliases(node: &Value, tables: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Hears what PostgreSQL says beside its answers.
+/// Receives the notices that PostgreSQL sends beside its answers.
 struct Notices;
 
 static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
-/// One database at a time tells its plans.
+/// One test at a time reads plans.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 impl Subscriber for Notices {
@@ -273,7 +314,7 @@ async fn administer(sql: &str) {
     administrator().await.execute_unprepared(sql).await.unwrap();
 }
 
-/// A database that is never analyzed by itself and whose server tells its plans.
+/// A database without automatic ANALYZE, whose server reports its plans.
 async fn telling(settings: &[(&str, &str)]) -> Database {
     let _ = tracing::subscriber::set_global_default(Notices);
     let database = Database::ready().await;
@@ -306,7 +347,7 @@ async fn judge(world: &World) -> Judge {
     Judge { indexes: indexes.collect(), faults: BTreeMap::new(), statements: BTreeSet::new() }
 }
 
-/// Hands over the plans that were told meanwhile.
+/// Judges the plans that were reported since the last call.
 fn take_plans(judge: &mut Judge) {
     for plan in std::mem::take(&mut *HEARD.lock().unwrap()) {
         judge.explained(&serde_json::from_str(&plan).unwrap());
@@ -322,26 +363,32 @@ fn member(op: &str, id: Uuid) -> Value {
 }
 
 fn person(name: &str) -> Value {
-    let emails = json!([{ "value": format!("{name}@acme.example"), "type": "work", "primary": true }]);
+    let emails =
+        json!([{ "value": format!("{name}@acme.example"), "type": "work", "primary": true }]);
     json!({ "userName": name, "externalId": format!("x-{name}"), "displayName": name, "emails": emails })
 }
 
-/// What an identity provider does all day.
+/// Typical requests of an identity provider.
 async fn provision(scim: &Scim, mark: &str) {
-    let create = async |n: u32| scim.post("/Users", person(&format!("{mark}{n}"))).await.is(201).id();
+    let create =
+        async |n: u32| scim.post("/Users", person(&format!("{mark}{n}"))).await.is(201).id();
     let (ada, ben, cleo) = (create(1).await, create(2).await, create(3).await);
     scim.post("/Users", person(&format!("{mark}1"))).await.is(409);
     let group = scim.group(&format!("{mark} group"), &[ada, ben]).await;
     let inner = scim.group(&format!("{mark} inner"), &[cleo]).await;
     let (user, group_path) = (format!("/Users/{ada}"), format!("/Groups/{group}"));
-    for field in ["userName", "externalId", "displayName", "emails.value", "id", "title", "groups.value"] {
+    for field in
+        ["userName", "externalId", "displayName", "emails.value", "id", "title", "groups.value"]
+    {
         for name in [format!("{mark}1"), format!("x-{mark}1"), ada.to_string(), group.to_string()] {
             scim.get(&format!("/Users?filter={field}%20eq%20%22{name}%22")).await.is(200);
         }
     }
-    for filter in
-        ["displayName%20sw%20%22a%22", "active%20eq%20false", "meta.lastModified%20gt%20%222026-01-01T00:00:00Z%22"]
-    {
+    for filter in [
+        "displayName%20sw%20%22a%22",
+        "active%20eq%20false",
+        "meta.lastModified%20gt%20%222026-01-01T00:00:00Z%22",
+    ] {
         scim.get(&format!("/Users?filter={filter}&count=2")).await.is(200);
     }
     for field in ["displayName", "externalId", "id", "members.value"] {
@@ -351,7 +398,13 @@ async fn provision(scim: &Scim, mark: &str) {
         }
     }
     for list in ["Users", "Groups"] {
-        for page in ["", "?startIndex=1&count=1", "?startIndex=2&count=1", "?count=0", "?sortBy=displayName&count=1"] {
+        for page in [
+            "",
+            "?startIndex=1&count=1",
+            "?startIndex=2&count=1",
+            "?count=0",
+            "?sortBy=displayName&count=1",
+        ] {
             scim.get(&format!("/{list}{page}")).await.is(200);
         }
         let first = scim.get(&format!("/{list}?cursor&count=1")).await.is(200);
@@ -362,7 +415,12 @@ async fn provision(scim: &Scim, mark: &str) {
     scim.get(&user).await.is(200);
     scim.get(&group_path).await.is(200);
     scim.patch(&user, replace("title", json!("Countess"))).await.is(200);
-    scim.patch(&user, replace("emails[type eq \"work\"].value", json!(format!("{mark}@new.example")))).await.is(200);
+    scim.patch(
+        &user,
+        replace("emails[type eq \"work\"].value", json!(format!("{mark}@new.example"))),
+    )
+    .await
+    .is(200);
     scim.patch(&user, replace("active", json!(false))).await.is(200);
     scim.patch(&user, replace("active", json!(true))).await.is(200);
     scim.put(&user, person(&format!("{mark}1"))).await.is(200);
@@ -377,7 +435,12 @@ async fn provision(scim: &Scim, mark: &str) {
     ] {
         scim.patch(&group_path, change).await;
     }
-    scim.put(&group_path, json!({ "displayName": format!("{mark} put"), "members": [{ "value": ada }] })).await.is(200);
+    scim.put(
+        &group_path,
+        json!({ "displayName": format!("{mark} put"), "members": [{ "value": ada }] }),
+    )
+    .await
+    .is(200);
     let bulk = json!({
         "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
         "Operations": [{ "method": "POST", "path": "/Users", "bulkId": "one", "data": person(&format!("{mark}4")) }],
@@ -388,7 +451,7 @@ async fn provision(scim: &Scim, mark: &str) {
     scim.delete(&format!("/Groups/{inner}")).await.is(204);
 }
 
-/// What administrators look at.
+/// Typical queries of administrators.
 async fn look_around(world: &World) {
     let overview = "{ organization { id
         users(first: 5) { totalCount nodes { id userName emails { value } connection { name }
@@ -405,15 +468,18 @@ async fn look_around(world: &World) {
         let seen = world.graphql(sorted, json!({ "f": field })).await;
         assert_eq!(seen.get("errors"), None, "{seen:#}");
     }
-    let one = "query($n: String!) { organization { user(userName: $n) { active roles { role { name } sources { kind } } } } }";
+    let one = "query($n: String!) { organization { user(userName: $n) { active roles { role { \
+               name } sources { kind } } } } }";
     let seen = world.graphql(one, json!({ "n": "small1" })).await;
     assert_eq!(seen.get("errors"), None, "{seen:#}");
 }
 
-/// Gives the members of the oldest group a role, so that there is access to tell of.
+/// Gives the members of the oldest group a role, so that changes gain and lose access.
 async fn give_role(world: &World) {
     let group = "{ organization { groups(first: 1) { nodes { id } } } }";
-    let group = world.graphql(group, json!({})).await["data"]["organization"]["groups"]["nodes"][0]["id"].clone();
+    let group = world.graphql(group, json!({})).await["data"]["organization"]["groups"]["nodes"][0]
+        ["id"]
+        .clone();
     let role = "mutation { roleCreate(input: { name: \"Nurse\" }) { role { id } } }";
     let role = world.graphql(role, json!({})).await["data"]["roleCreate"]["role"]["id"].clone();
     let map = "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) {
@@ -422,12 +488,13 @@ async fn give_role(world: &World) {
     assert!(made["data"]["roleMappingCreate"]["roleMapping"]["id"].is_string(), "{made:#}");
 }
 
-/// Copies people, groups and memberships of every organization, as if each were larger.
+/// Copies people, groups and memberships of every organization many times.
 async fn grow(world: &World) {
     let first = |table: &str, condition: &str| {
         format!(
             "FROM \"{table}\" AS t CROSS JOIN generate_series(1, 2000) AS n WHERE t.id IN (SELECT DISTINCT ON \
-             (organization_id) id FROM \"{table}\" WHERE deleted_at IS NULL{condition} ORDER BY organization_id, id)"
+             (organization_id) id FROM \"{table}\" WHERE deleted_at IS NULL{condition} ORDER BY \
+                 organization_id, id)"
         )
     };
     for sql in [
@@ -459,16 +526,16 @@ async fn grow(world: &World) {
     }
 }
 
-/// Everything that is judged.
+/// The whole workload.
 async fn work(world: &World, mark: &str) {
     provision(world.scim(), mark).await;
     look_around(world).await;
     world.sealed().await;
-    // So that what the changes did to whose access is told meanwhile.
+    // The events about gained and lost access are written in this time.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
 }
 
-/// Works, lets the tables grow, works on with the same plans, and once more with new ones.
+/// Runs the workload, lets the tables grow, and runs it with the same plans and then with new ones.
 async fn judge_growth(world: World, title: &str, known: &[&str]) {
     let mut judge = judge(&world).await;
     let theirs = world.second_organization().await;
@@ -491,12 +558,13 @@ async fn judge_growth(world: World, title: &str, known: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_lead_to_rows_without_statistics() {
+async fn keys_are_index_conditions_without_statistics() {
     if !on_postgres() {
         return;
     }
     let _turn = TURN.lock().await;
-    // Shared statements are planned once, for any values. What PostgreSQL makes of single values differs from run to run.
+    // Shared statements are planned once, for any values. Plans for single values differ from run
+    // to run.
     let by_hand = std::env::var_os("ROLECALL_TEST_STALE_PLANS").map(|_| "force_custom_plan");
     for mode in ["force_generic_plan"].into_iter().chain(by_hand) {
         let database = telling(&[("plan_cache_mode", mode)]).await;
@@ -506,8 +574,9 @@ async fn keys_lead_to_rows_without_statistics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_lead_to_rows_with_stale_statistics() {
-    // Ties make its findings differ from run to run, so it is run by hand: see docs/development/testing.md.
+async fn keys_are_index_conditions_when_stale() {
+    // Equal costs make the findings differ from run to run, so this test is run by hand: see
+    // docs/development/testing.md.
     if !on_postgres() || std::env::var_os("ROLECALL_TEST_STALE_PLANS").is_none() {
         return;
     }
@@ -519,7 +588,7 @@ async fn keys_lead_to_rows_with_stale_statistics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_lead_to_rows_on_sqlite() {
+async fn keys_are_index_conditions_on_sqlite() {
     if on_postgres() {
         return;
     }
@@ -530,7 +599,7 @@ async fn keys_lead_to_rows_on_sqlite() {
         |app| {
             for connection in [&mut app.store.read, &mut app.store.write] {
                 let heard = heard.clone();
-                connection.overhear(move |sql| {
+                connection.on_query(move |sql| {
                     heard.lock().unwrap().insert(sql.to_owned());
                 });
             }
@@ -544,11 +613,15 @@ async fn keys_lead_to_rows_on_sqlite() {
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     for sql in heard {
         for one in sql.split("; ").filter(|one| !one.is_empty()) {
-            if !["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"].iter().any(|verb| one.starts_with(verb)) {
+            if !["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"]
+                .iter()
+                .any(|verb| one.starts_with(verb))
+            {
                 continue;
             }
             judge.statements.insert(one.to_owned());
-            let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {one}"));
+            let explain =
+                Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {one}"));
             for step in world.app.store.read.query_all_raw(explain).await.unwrap() {
                 let step: String = step.try_get("", "detail").unwrap();
                 judge.stepped(&step, one);

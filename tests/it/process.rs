@@ -1,6 +1,8 @@
 //! The program itself, as an operator starts it.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -9,7 +11,7 @@ use uuid::Uuid;
 use crate::database::{Database, on_postgres};
 use crate::world::Scim;
 
-/// A command line on `database`, with nothing of this process's own settings.
+/// A command line for `database`, without the settings of this process.
 pub fn rolecall(database: &Database, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rolecall"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROLECALL_")) {
@@ -60,14 +62,39 @@ impl Server {
 
     /// Starts a server without waiting.
     pub fn begin(database: &Database, settings: &[(&str, &str)]) -> Self {
-        // Below 32768, where no outgoing connection sits.
-        let listen = format!("127.0.0.1:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
+        Self::begin_on(database, "127.0.0.1", settings)
+    }
+
+    /// Starts a server that listens on this host, without waiting.
+    pub fn begin_on(database: &Database, host: &str, settings: &[(&str, &str)]) -> Self {
+        // Below 32768, where no outgoing connection has its port.
+        let listen = format!("{host}:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
         let mut command = rolecall(database, &["serve", "--listen", &listen]);
         command.envs(settings.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
         Self { child: command.spawn().unwrap(), address: format!("http://{listen}") }
     }
 
-    /// Starts a server that may hold so many descriptors.
+    /// Starts a server that writes its log to a file.
+    pub fn begin_with_log(database: &Database, settings: &[(&str, &str)], log: &Path) -> Self {
+        let listen = format!("127.0.0.1:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
+        let mut command = rolecall(database, &["serve", "--listen", &listen]);
+        command.envs(settings.iter().copied()).env("ROLECALL_LOG", "info");
+        command.stdout(Stdio::null()).stderr(File::create(log).unwrap());
+        Self { child: command.spawn().unwrap(), address: format!("http://{listen}") }
+    }
+
+    /// Starts a server whose log goes into a pipe that is not read. The pipe is open as long as the
+    /// returned end of it.
+    pub fn begin_with_unread_log(database: &Database) -> (Self, ChildStderr) {
+        let listen = format!("127.0.0.1:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
+        let mut command = rolecall(database, &["serve", "--listen", &listen]);
+        command.env("ROLECALL_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let unread = child.stderr.take().unwrap();
+        (Self { child, address: format!("http://{listen}") }, unread)
+    }
+
+    /// Starts a server with at most this many file descriptors.
     pub fn begin_with_descriptors(database: &Database, descriptors: usize) -> Self {
         let listen = format!("127.0.0.1:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
         let program = rolecall(database, &["serve", "--listen", &listen]);
@@ -86,7 +113,10 @@ impl Server {
 
     pub async fn ready(&self) {
         let started = Instant::now();
-        while !reqwest::get(format!("{}/readyz", self.address)).await.is_ok_and(|answer| answer.status() == 200) {
+        while !reqwest::get(format!("{}/readyz", self.address))
+            .await
+            .is_ok_and(|answer| answer.status() == 200)
+        {
             assert!(started.elapsed() < Duration::from_secs(30), "the server is not ready");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -94,16 +124,19 @@ impl Server {
 
     /// Acme's SCIM, with a token that bootstrap issued.
     pub fn scim(&self, bootstrapped: &Value) -> Scim {
-        Scim::new(&format!("{}/scim/v2/acme", self.address), bootstrapped["scim"]["token"].as_str().unwrap())
+        Scim::new(
+            &format!("{}/scim/v2/acme", self.address),
+            bootstrapped["scim"]["token"].as_str().unwrap(),
+        )
     }
 
-    /// SIGKILL: no chance to tidy up.
+    /// SIGKILL: the server cannot clean up.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, as an orchestrator asks it to stop.
+    /// SIGTERM, with which an orchestrator stops a server.
     pub fn terminate(&self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -122,8 +155,12 @@ impl Server {
     }
 }
 
-/// Servers on one database: as many as are wanted on PostgreSQL, and one on SQLite, which is for one.
-pub async fn start_several(database: &Database, count: usize, settings: &[(&str, &str)]) -> Vec<Server> {
+/// Several servers on one database. On SQLite it is one, because SQLite allows only one.
+pub async fn start_several(
+    database: &Database,
+    count: usize,
+    settings: &[(&str, &str)],
+) -> Vec<Server> {
     let count = if on_postgres() { count } else { 1 };
     let servers: Vec<_> = (0..count).map(|_| Server::begin(database, settings)).collect();
     for server in &servers {
@@ -132,7 +169,7 @@ pub async fn start_several(database: &Database, count: usize, settings: &[(&str,
     servers
 }
 
-/// Kills the first of several servers; where it is the only one, another takes its place.
+/// Kills the first of several servers. If it is the only one, another one starts.
 pub async fn kill_first(servers: &mut [Server], database: &Database, settings: &[(&str, &str)]) {
     servers[0].kill();
     if servers.len() == 1 {
@@ -143,7 +180,7 @@ pub async fn kill_first(servers: &mut [Server], database: &Database, settings: &
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

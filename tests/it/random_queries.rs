@@ -1,5 +1,5 @@
-//! Queries that nobody would think of: made at random along the schema, the same ones each time. Whatever they ask,
-//! nothing goes wrong inside.
+//! Random queries, made along the schema, the same ones in each run. None of them may cause an
+//! internal error.
 
 use serde_json::{Map, Value, json};
 
@@ -45,8 +45,10 @@ impl Author<'_> {
             Shape::Leaf(_) | Shape::Input(_) | Shape::OneOf(_) => return String::new(),
             Shape::Abstract(members) => {
                 let some: Vec<_> = members.iter().filter(|_| self.dice.one_in(2)).collect();
-                let each: Vec<_> =
-                    some.iter().map(|name| format!("... on {name} {}", self.selection(name, depth))).collect();
+                let each: Vec<_> = some
+                    .iter()
+                    .map(|name| format!("... on {name} {}", self.selection(name, depth)))
+                    .collect();
                 return format!("{{ __typename {} }}", each.join(" "));
             }
             Shape::Object(fields) => fields,
@@ -68,7 +70,7 @@ impl Author<'_> {
         for argument in &field.arguments {
             let wanted = match argument.name.as_str() {
                 "first" => true,
-                // A cursor and the other end are good only now and then.
+                // A cursor, or the other end of a list, is set only now and then.
                 "last" | "after" | "before" => self.dice.one_in(12),
                 _ => argument.required() || self.dice.one_in(3),
             };
@@ -83,10 +85,16 @@ impl Author<'_> {
                 self.variables.insert(name, value);
             }
         }
-        let arguments = if arguments.is_empty() { String::new() } else { format!("({})", arguments.join(", ")) };
-        // An alias of its own, so that two fields of one name never clash; there is a cap on aliases.
+        let arguments = if arguments.is_empty() {
+            String::new()
+        } else {
+            format!("({})", arguments.join(", "))
+        };
+        // Each field has an alias of its own, so that two fields with the same name do not clash.
+        // The number of aliases is limited.
         self.aliases += 1;
-        let alias = if arguments.is_empty() { String::new() } else { format!("x{}: ", self.aliases) };
+        let alias =
+            if arguments.is_empty() { String::new() } else { format!("x{}: ", self.aliases) };
         let directive = match self.dice.below(20) {
             0 => " @include(if: true)",
             1 => " @skip(if: true)",
@@ -107,7 +115,8 @@ impl Author<'_> {
                 let mut object = Map::new();
                 for field in fields {
                     if field.required() || (depth > 0 && self.dice.one_in(3)) {
-                        object.insert(field.name.clone(), self.value(field, depth.saturating_sub(1)));
+                        object
+                            .insert(field.name.clone(), self.value(field, depth.saturating_sub(1)));
                     }
                 }
                 object.into()
@@ -129,7 +138,11 @@ impl Author<'_> {
             "Float" => json!(self.dice.of(&[0.0, -1.5, 1e300])),
             "Boolean" => json!(self.dice.one_in(2)),
             "DateTime" => {
-                json!(self.dice.of(&["2026-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999Z"]))
+                json!(self.dice.of(&[
+                    "2026-01-01T00:00:00Z",
+                    "0001-01-01T00:00:00Z",
+                    "9999-12-31T23:59:59.999Z"
+                ]))
             }
             "UUID" => json!("0193c0de-0000-7000-8000-000000000000"),
             "JSON" => json!(self.dice.of(&[json!({}), json!(null), json!([1, "x"])])),
@@ -150,7 +163,7 @@ impl Author<'_> {
 }
 
 #[tokio::test]
-async fn no_valid_query_goes_wrong_inside() {
+async fn random_queries_cause_no_internal_error() {
     let world = World::new().await;
     let ids = furnish(&world.acme, "mine").await;
     let before = world.everything().await;
@@ -159,11 +172,15 @@ async fn no_valid_query_goes_wrong_inside() {
     for seed in 0..QUERIES {
         let dice = Dice(seed as u64);
         let (variables, declared) = (Map::new(), Vec::new());
-        let mut author = Author { schema: &schema, ids: &ids, dice, variables, declared, aliases: 0 };
+        let mut author =
+            Author { schema: &schema, ids: &ids, dice, variables, declared, aliases: 0 };
         let depth = 2 + author.dice.below(4);
         let selection = author.selection("Query", depth);
-        let declared =
-            if author.declared.is_empty() { String::new() } else { format!("({})", author.declared.join(", ")) };
+        let declared = if author.declared.is_empty() {
+            String::new()
+        } else {
+            format!("({})", author.declared.join(", "))
+        };
         let query = format!("query Random{declared} {selection}");
         let variables = author.variables.into();
         let answer = world.acme.graphql_as(&world.acme.api_key, &[], &query, variables).await;
@@ -180,7 +197,10 @@ async fn no_valid_query_goes_wrong_inside() {
         answered += 1;
         clean += usize::from(codes.is_empty());
     }
-    assert!(answered > QUERIES / 2 && clean > QUERIES / 5, "{answered} answered, {clean} clean, {bounded} too complex");
+    assert!(
+        answered > QUERIES / 2 && clean > QUERIES / 5,
+        "{answered} answered, {clean} clean, {bounded} too complex"
+    );
     assert_eq!(world.everything().await, before);
     world.end().await;
 }

@@ -1,4 +1,4 @@
-//! Several servers on one database, which is PostgreSQL: SQLite is for one.
+//! Several servers on one PostgreSQL database. SQLite allows one server only.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::process::{Server, bootstrap, rolecall};
 use crate::world::Answer;
 
 #[tokio::test]
-async fn servers_that_start_at_once_on_an_empty_database_share_it() {
+async fn servers_can_start_together() {
     if !on_postgres() {
         return;
     }
@@ -33,7 +33,7 @@ async fn servers_that_start_at_once_on_an_empty_database_share_it() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_rotated_on_one_server_is_dead_on_the_other_at_once() {
+async fn rotation_takes_effect_on_every_server() {
     if !on_postgres() {
         return;
     }
@@ -46,19 +46,30 @@ async fn a_token_that_is_rotated_on_one_server_is_dead_on_the_other_at_once() {
     let ask = async |query: &str| {
         let request = reqwest::Client::new().post(format!("{}/graphql", one.address));
         let request = request.bearer_auth(made["graphql"]["api_key"].as_str().unwrap());
-        let request = request.header("content-type", "application/json").body(json!({ "query": query }).to_string());
+        let request = request
+            .header("content-type", "application/json")
+            .body(json!({ "query": query }).to_string());
         Answer::of(request.send().await.unwrap()).await.is(200).body
     };
-    let id = &ask("{ organization { connections(first: 1) { nodes { id } } } }").await["data"]["organization"]["connections"]
-        ["nodes"][0]["id"];
-    let rotated = ask(&format!("mutation {{ scimTokenRotate(input: {{ connectionId: {id} }}) {{ secret }} }}")).await;
-    let secret = rotated["data"]["scimTokenRotate"]["secret"].as_str().unwrap_or_else(|| panic!("{rotated:#}"));
+    let id = &ask("{ organization { connections(first: 1) { nodes { id } } } \
+                   }")
+    .await["data"]["organization"]["connections"]["nodes"][0]["id"];
+    let rotated = ask(&format!(
+        "mutation {{ scimTokenRotate(input: {{ connectionId: {id} }}) {{ secret }} }}"
+    ))
+    .await;
+    let secret = rotated["data"]["scimTokenRotate"]["secret"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{rotated:#}"));
     for server in [&other, &one] {
         server.scim(&made).get("/Users").await.refused(401, None);
         server.scim(&made).with_token(secret).get("/Users").await.is(200);
     }
-    // The same for the deactivation of the whole connection.
-    ask(&format!("mutation {{ connectionDeactivate(input: {{ id: {id} }}) {{ userErrors {{ code }} }} }}")).await;
+    // The same holds when the whole connection is deactivated.
+    ask(&format!(
+        "mutation {{ connectionDeactivate(input: {{ id: {id} }}) {{ userErrors {{ code }} }} }}"
+    ))
+    .await;
     other.scim(&made).with_token(secret).get("/Users").await.refused(403, None);
     drop((one, other));
     database.drop().await;

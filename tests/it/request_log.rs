@@ -1,15 +1,16 @@
-//! The request log tells what an identity provider meant, what became of it and what to do, and no value of any
-//! request.
+//! The request log says what an identity provider meant, what the result was and what to do next.
+//! It contains no value of any request.
 
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use rolecall::authz::{Actor, Permission};
+use rolecall::auth::policy::{Actor, Permission};
 use rolecall::context::{App, Cx};
-use rolecall::domain::list::Keyset;
-use rolecall::domain::request_log::{self, Entry, Outcome, Which};
+use rolecall::domain::connection::request_log;
+use rolecall::domain::connection::request_log::{Entry, Outcome, RequestLogQuery};
+use rolecall::domain::paging::Keyset;
 use rolecall::error::Error;
-use rolecall::{server, workers};
+use rolecall::{jobs, server};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -20,11 +21,18 @@ fn newest(limit: u64) -> Keyset<Uuid> {
 }
 
 impl World {
-    /// The log, newest kinds first, once `n` requests are in it; all of them were answered before.
+    /// The log, newest first, when all `n` requests are in it. They have all been answered before.
     async fn log(&self, n: i64) -> Vec<Entry> {
         for _ in 0..400 {
-            request_log::flush(&self.app).await.unwrap();
-            let rows = request_log::list(&self.system(), Which::default(), &newest(1_000)).await.unwrap().rows;
+            request_log::flush_request_counts(&self.app).await.unwrap();
+            let rows = request_log::list_request_log(
+                &self.system(),
+                RequestLogQuery::default(),
+                &newest(1_000),
+            )
+            .await
+            .unwrap()
+            .rows;
             let counted: i64 = rows.iter().map(|row| row.count).sum();
             assert!(counted <= n, "{counted} requests are counted instead of {n}: {rows:#?}");
             if counted == n {
@@ -38,7 +46,8 @@ impl World {
 
 /// Meaning, outcome and count of every row.
 fn told(rows: &[Entry]) -> Vec<(&str, Outcome, i64)> {
-    let mut told: Vec<_> = rows.iter().map(|row| (row.meaning.as_str(), row.outcome, row.count)).collect();
+    let mut told: Vec<_> =
+        rows.iter().map(|row| (row.meaning.as_str(), row.outcome, row.count)).collect();
     told.sort_by_key(|(meaning, outcome, _)| (meaning.to_string(), format!("{outcome:?}")));
     told
 }
@@ -48,7 +57,7 @@ fn quirks(row: &Entry) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_was_meant_what_was_wrong_and_what_to_do() {
+async fn refusals_name_cause_and_next_step() {
     let world = World::new().await;
     world.tenant("acme", "Second").await.scim.user("secret.person").await;
     let body = json!({ "userName": "Secret.Person", "externalId": "secret-1", "schemas": [] });
@@ -56,9 +65,15 @@ async fn a_refusal_says_what_was_meant_what_was_wrong_and_what_to_do() {
     let rows = world.log(2).await;
     let refused = rows.iter().find(|row| row.outcome == Outcome::Refused).unwrap();
     assert_eq!(refused.meaning, "create user");
-    assert_eq!((refused.method.as_deref(), refused.resource.as_deref()), (Some("POST"), Some("Users")));
+    assert_eq!(
+        (refused.method.as_deref(), refused.resource.as_deref()),
+        (Some("POST"), Some("Users"))
+    );
     assert_eq!((refused.status, refused.scim_type.as_deref()), (Some(409), Some("uniqueness")));
-    assert_eq!((refused.reason.as_deref(), refused.field.as_deref()), (Some("TAKEN"), Some("userName")));
+    assert_eq!(
+        (refused.reason.as_deref(), refused.field.as_deref()),
+        (Some("TAKEN"), Some("userName"))
+    );
     assert_eq!(refused.connection_id, Some(world.acme.connection));
     let next = request_log::next_step(refused).unwrap();
     assert!(next.contains("userName"), "{next}");
@@ -68,7 +83,7 @@ async fn a_refusal_says_what_was_meant_what_was_wrong_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_client_sends_can_be_read_in_the_log() {
+async fn log_contains_no_request_values() {
     let world = World::new().await;
     let scim = world.scim();
     let user = scim.user("secret.one").await;
@@ -114,9 +129,21 @@ async fn nothing_that_a_client_sends_can_be_read_in_the_log() {
             n += 1;
         }
     }
-    for path in ["/secret", "/Users/secret", "/Users/secret/secret", "/Schemas/urn:secret", "/Secrets/.search"] {
+    for path in [
+        "/secret",
+        "/Users/secret",
+        "/Users/secret/secret",
+        "/Schemas/urn:secret",
+        "/Secrets/.search",
+    ] {
         scim.get(path).await.is(404);
-        scim.send(Method::from_bytes(b"SECRET").unwrap(), path, None, &[("x-request-id", "secret")]).await;
+        scim.send(
+            Method::from_bytes(b"SECRET").unwrap(),
+            path,
+            None,
+            &[("x-request-id", "secret")],
+        )
+        .await;
         n += 2;
     }
     let operations = json!([
@@ -130,36 +157,45 @@ async fn nothing_that_a_client_sends_can_be_read_in_the_log() {
     n += 5;
     scim.with_token("secret").get("/Users/secret").await.is(401);
     n += 1;
-    // Every column, and the rows as the domain gives them.
+    // Every column, and the rows as the domain returns them.
     let rows = world.log(n).await;
-    let text = format!("{:?} {rows:?}", world.rows("SELECT * FROM request_log", []).await).to_lowercase();
+    let text =
+        format!("{:?} {rows:?}", world.rows("SELECT * FROM request_log", []).await).to_lowercase();
     assert!(!text.contains("secret"), "{text}");
     assert!(rows.iter().all(|row| row.source.is_none() || row.status == Some(401)));
     world.end().await;
 }
 
 #[tokio::test]
-async fn what_repeats_is_one_row_with_a_count() {
+async fn repeats_are_counted_in_one_row() {
     let world = World::new().await;
     let first = world.app.clock.now();
     let mut last = Uuid::nil();
     for n in 0..5 {
         last = Uuid::now_v7();
-        // Another value, the same mistake.
+        // Another value with the same mistake.
         let body = json!({ "schemas": [], "userName": "ada", "emails": [{ "value": n }] });
         let id = last.to_string();
-        let answer = world.scim().send(Method::POST, "/Users", Some(body), &[("x-request-id", &id)]).await;
+        let answer =
+            world.scim().send(Method::POST, "/Users", Some(body), &[("x-request-id", &id)]).await;
         answer.refused(400, Some("invalidValue"));
-        // Each is written for itself.
+        // Each request is written by itself.
         world.log(n + 1).await;
     }
     let rows = world.log(5).await;
     assert_eq!(told(&rows), [("create user", Outcome::Refused, 5)]);
-    assert_eq!((rows[0].field.as_deref(), rows[0].last_request_id), (Some("emails.value"), Some(last)));
+    assert_eq!(
+        (rows[0].field.as_deref(), rows[0].last_request_id),
+        (Some("emails.value"), Some(last))
+    );
     assert!(rows[0].first_at >= first && rows[0].first_at < rows[0].last_at);
-    // The next hour has its own row.
+    // The next hour has a row of its own.
     world.app.clock.advance(Duration::from_secs(60 * 60));
-    world.scim().post("/Users", json!({ "schemas": [], "userName": "ada", "emails": [{ "value": 1 }] })).await.is(400);
+    world
+        .scim()
+        .post("/Users", json!({ "schemas": [], "userName": "ada", "emails": [{ "value": 1 }] }))
+        .await
+        .is(400);
     let rows = world.log(6).await;
     assert_eq!(rows.iter().map(|row| row.count).collect::<Vec<_>>(), [1, 5], "newest first");
     world.end().await;
@@ -175,7 +211,9 @@ async fn reads_are_counted_together() {
     }
     for id in &ids {
         scim.get(&format!("/Users/{id}")).await.is(200);
-        scim.get(&format!("/Users?filter=userName%20eq%20%22{n}%22", n = id.simple())).await.is(200);
+        scim.get(&format!("/Users?filter=userName%20eq%20%22{n}%22", n = id.simple()))
+            .await
+            .is(200);
         scim.get("/Users?filter=userName%20eq%20%22u1%22").await.is(200);
         scim.get("/Groups?startIndex=1&count=1").await.is(200);
         scim.post("/Users/.search", json!({ "filter": "externalId eq \"x\"" })).await.is(200);
@@ -202,7 +240,7 @@ async fn reads_are_counted_together() {
 }
 
 #[tokio::test]
-async fn the_log_tells_a_change_from_a_change_that_changed_nothing() {
+async fn unchanged_writes_are_told_apart() {
     let world = World::new().await;
     let scim = world.scim();
     let user = scim.user("ada").await;
@@ -247,7 +285,7 @@ async fn the_log_tells_a_change_from_a_change_that_changed_nothing() {
 }
 
 #[tokio::test]
-async fn tolerated_departures_are_noted() {
+async fn quirks_are_recorded() {
     let world = World::new().await;
     let scim = world.scim();
     let body = json!({
@@ -276,7 +314,7 @@ async fn tolerated_departures_are_noted() {
     let rows = world.log(4).await;
     assert_eq!(quirks(&rows[0]), ["OP_IN_CAPITALS", "REMOVE_WITH_VALUE", "MEMBER_NOT_OBJECT"]);
     assert_eq!((rows[0].meaning.as_str(), rows[0].outcome), ("remove members", Outcome::Updated));
-    // By the book, and in a tenant that knows the attribute, there is nothing to note.
+    // A correct request with known attributes has no quirk.
     scim.send(
         Method::PATCH,
         &format!("/Users/{user}"),
@@ -290,13 +328,16 @@ async fn tolerated_departures_are_noted() {
 }
 
 #[tokio::test]
-async fn what_more_clients_send_is_noted() {
+async fn quirks_of_patches_are_recorded() {
     let world = World::new().await;
     let scim = world.scim();
     let user = scim.user("ada").await;
     let path = format!("/Users/{user}");
     let marked = [b"\xef\xbb\xbf".as_slice(), patch(json!([])).to_string().as_bytes()].concat();
-    let request = scim.request(Method::PATCH, &path).header("content-type", "application/scim+json").body(marked);
+    let request = scim
+        .request(Method::PATCH, &path)
+        .header("content-type", "application/scim+json")
+        .body(marked);
     assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(quirks(&world.log(2).await[0]), ["EMPTY_OPERATIONS", "BYTE_ORDER_MARK"]);
     for (n, (operation, noted)) in [
@@ -324,37 +365,54 @@ async fn what_more_clients_send_is_noted() {
 }
 
 #[tokio::test]
-async fn failed_authentications_are_counted_by_where_they_come_from() {
+async fn failed_authentications_are_counted_by_address() {
     let world = World::new().await;
     let globex = world.second_organization().await;
-    let elsewhere = |slug: &str| Scim { base: world.scim().base.replace("acme", slug), ..world.scim().clone() };
+    let elsewhere =
+        |slug: &str| Scim { base: world.scim().base.replace("acme", slug), ..world.scim().clone() };
     for _ in 0..3 {
         world.scim().with_token("rcs_wrong").get("/Users").await.is(401);
         world.scim().with_token("rcs_other").post("/Groups", json!({})).await.is(401);
     }
     world.scim().http.get(format!("{}/Users", world.scim().base)).send().await.unwrap();
-    // Nobody's door, and a door of somebody else's.
-    elsewhere("nobody").with_token("rcs_wrong").get("/Users").await.is(401);
+    // An unknown organization, and another organization.
+    elsewhere("unknown").with_token("rcs_wrong").get("/Users").await.is(401);
     elsewhere("globex").with_token("rcs_wrong").get("/Users").await.is(401);
     let rows = world.log(7).await;
-    let strangers: Vec<_> =
-        rows.iter().map(|row| (row.reason.as_deref().unwrap(), row.source.as_deref(), row.count)).collect();
+    let strangers: Vec<_> = rows
+        .iter()
+        .map(|row| (row.reason.as_deref().unwrap(), row.source.as_deref(), row.count))
+        .collect();
     assert!(strangers.contains(&("TOKEN_UNKNOWN", Some("127.0.0.1"), 6)), "{strangers:?}");
     assert!(strangers.contains(&("TOKEN_MISSING", Some("127.0.0.1"), 1)), "{strangers:?}");
     for row in &rows {
-        assert_eq!((row.connection_id, row.meaning.as_str(), row.status), (None, "authenticate", Some(401)));
+        assert_eq!(
+            (row.connection_id, row.meaning.as_str(), row.status),
+            (None, "authenticate", Some(401))
+        );
         assert!(request_log::next_step(row).unwrap().contains("token"));
     }
-    // They are shown with every connection, since nobody knows whose they are.
-    let which = Which { connection: Some(world.acme.connection), troubles: true };
-    assert_eq!(request_log::list(&world.system(), which, &newest(9)).await.unwrap().rows.len(), 2);
+    // Every connection shows them, because the log cannot know which connection they were meant
+    // for.
+    let which = RequestLogQuery { connection: Some(world.acme.connection), troubles: true };
+    assert_eq!(
+        request_log::list_request_log(&world.system(), which, &newest(9)).await.unwrap().rows.len(),
+        2
+    );
     let of_globex = Cx::system(world.app.clone(), globex.organization);
-    assert_eq!(request_log::list(&of_globex, Which::default(), &newest(9)).await.unwrap().rows.len(), 1);
+    assert_eq!(
+        request_log::list_request_log(&of_globex, RequestLogQuery::default(), &newest(9))
+            .await
+            .unwrap()
+            .rows
+            .len(),
+        1
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn what_a_known_token_is_refused_is_told_to_its_connection() {
+async fn known_token_refusals_name_their_connection() {
     let world = World::new().await;
     let second = world.tenant("acme", "Second").await;
     world.execute("UPDATE scim_token SET revoked_at = $1", [world.app.clock.now().into()]).await;
@@ -363,11 +421,15 @@ async fn what_a_known_token_is_refused_is_told_to_its_connection() {
     let globex = world.second_organization().await;
     third.scim.get("/Users").await.is(200);
     Scim { base: globex.scim.base.clone(), ..third.scim.clone() }.get("/Users").await.is(404);
-    rolecall::domain::connection::deactivate(&world.system(), third.connection).await.unwrap();
+    rolecall::domain::connection::deactivate_connection(&world.system(), third.connection)
+        .await
+        .unwrap();
     third.scim.user_is_refused().await;
     let rows = world.log(4).await;
-    let mut told: Vec<_> =
-        rows.iter().map(|row| (row.connection_id.unwrap(), row.reason.as_deref(), row.status.unwrap())).collect();
+    let mut told: Vec<_> = rows
+        .iter()
+        .map(|row| (row.connection_id.unwrap(), row.reason.as_deref(), row.status.unwrap()))
+        .collect();
     told.sort_by_key(|(_, _, status)| *status);
     assert_eq!(
         told,
@@ -389,7 +451,7 @@ impl Scim {
 }
 
 #[tokio::test]
-async fn operations_of_a_bulk_are_told_like_single_requests() {
+async fn bulk_operations_are_logged_separately() {
     let world = World::new().await;
     let scim = world.scim();
     let user = scim.user("ada").await;
@@ -416,16 +478,19 @@ async fn operations_of_a_bulk_are_told_like_single_requests() {
         ]
     );
     let suspended = rows.iter().find(|row| row.meaning == "suspend user").unwrap();
-    assert_eq!((quirks(suspended), suspended.last_target_id), (vec!["OP_IN_CAPITALS", "NO_SCHEMAS"], Some(user)));
+    assert_eq!(
+        (quirks(suspended), suspended.last_target_id),
+        (vec!["OP_IN_CAPITALS", "NO_SCHEMAS"], Some(user))
+    );
     let refused = rows.iter().find(|row| row.reason.as_deref() == Some("TAKEN")).unwrap();
     assert_eq!((refused.status, refused.scim_type.as_deref()), (Some(409), Some("uniqueness")));
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_new_kind_of_refusal_is_written_at_once() {
+async fn new_refusals_are_written_at_once() {
     let world = World::new().await;
-    // Four in a row would not happen to meet the regular flush.
+    // Four in a row are too many to meet the regular flush by chance.
     for (n, path) in ["/Users", "/Groups", "/Bulk", "/.search"].into_iter().enumerate() {
         world.scim().post(path, json!({ "filter": 1, "userName": 1, "displayName": 1 })).await;
         world.scim().post(path, json!([])).await.is(400);
@@ -434,19 +499,21 @@ async fn a_new_kind_of_refusal_is_written_at_once() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_millis(1_500), written).await.expect("it takes as long as the usual flush");
+        tokio::time::timeout(Duration::from_millis(1_500), written)
+            .await
+            .expect("it takes as long as the usual flush");
     }
     world.end().await;
 }
 
 #[tokio::test]
-async fn several_servers_count_into_the_same_rows_and_lose_nothing_when_they_stop() {
+async fn stopping_server_loses_no_counts() {
     let world = World::new().await;
     let other = App::open(world.app.config.clone()).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/scim/v2/acme", listener.local_addr().unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(other.clone(), listener, async move {
+    let serving = tokio::spawn(server::run_server(other.clone(), listener, async move {
         let _ = stopped.await;
     }));
     let there = Scim { base, ..world.scim().clone() };
@@ -456,35 +523,41 @@ async fn several_servers_count_into_the_same_rows_and_lose_nothing_when_they_sto
     }
     drop(stop);
     serving.await.unwrap().unwrap();
-    assert!(other.requests.take(other.clock.now()).kinds.is_empty(), "the last flush has taken it all");
+    assert!(
+        other.requests.buffer.drain(other.clock.now()).kinds.is_empty(),
+        "the last flush has taken it all"
+    );
     other.store.clone().close().await;
     assert_eq!(told(&world.log(10).await), [("list users", Outcome::Answered, 10)]);
     world.end().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_now_is_written_later() {
+async fn unwritten_counts_are_written_later() {
     let world = World::new().await;
     world.execute("ALTER TABLE request_log RENAME TO elsewhere", []).await;
     for _ in 0..3 {
         world.scim().get("/Users").await.is(200);
         world.scim().with_token("rcs_wrong").get("/Users").await.is(401);
-        // Nothing, if the server's own worker is just at it, and fails.
-        let _ = request_log::flush(&world.app).await;
+        // It fails, unless the server's own worker has just taken everything.
+        let _ = request_log::flush_request_counts(&world.app).await;
     }
     world.execute("ALTER TABLE elsewhere RENAME TO request_log", []).await;
     let rows = world.log(6).await;
-    assert_eq!(told(&rows), [("authenticate", Outcome::Refused, 3), ("list users", Outcome::Answered, 3)]);
+    assert_eq!(
+        told(&rows),
+        [("authenticate", Outcome::Refused, 3), ("list users", Outcome::Answered, 3)]
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn the_workers_write_what_is_left_when_they_are_told_to_stop() {
+async fn stopping_workers_flush_the_log() {
     let world = World::new().await;
     let other = App::open(world.app.config.clone()).await.unwrap();
     let (tell, told_to) = tokio::sync::watch::channel(false);
-    let working = tokio::spawn(workers::run(other.clone(), told_to));
-    // Past the flush at the beginning.
+    let working = tokio::spawn(jobs::run_until_stopped(other.clone(), told_to));
+    // After the first flush.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let base = router_in_memory(&other).await;
     Scim { base, ..world.scim().clone() }.get("/Users").await.is(200);
@@ -495,54 +568,64 @@ async fn the_workers_write_what_is_left_when_they_are_told_to_stop() {
     world.end().await;
 }
 
-/// A server without workers.
+/// Serves without workers.
 async fn router_in_memory(app: &std::sync::Arc<App>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/scim/v2/acme", listener.local_addr().unwrap());
-    let router = server::app(app.clone());
+    let router = server::build_router(app.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     base
 }
 
 #[tokio::test]
-async fn rows_are_read_with_the_permission_page_by_page_and_forgotten_after_thirty_days() {
+async fn log_is_paged_and_deleted_later() {
     let world = World::new().await;
     for path in ["/Users", "/Groups", "/Schemas"] {
         world.scim().get(path).await.is(200);
-        world.log(1 + ["/Users", "/Groups", "/Schemas"].iter().position(|one| *one == path).unwrap() as i64).await;
+        world
+            .log(
+                1 + ["/Users", "/Groups", "/Schemas"].iter().position(|one| *one == path).unwrap()
+                    as i64,
+            )
+            .await;
     }
     let key = |permissions: &[Permission]| {
         let permissions = permissions.iter().copied().collect();
         let actor = Actor::Key { id: Uuid::nil(), name: "key".into(), permissions };
         Cx::new(world.app.clone(), actor, world.acme.organization, Uuid::now_v7())
     };
-    let others: Vec<_> = Permission::ALL.into_iter().filter(|one| *one != Permission::IamRead).collect();
-    let refused = request_log::list(&key(&others), Which::default(), &newest(9)).await;
+    let others: Vec<_> =
+        Permission::ALL.into_iter().filter(|one| *one != Permission::IamRead).collect();
+    let refused =
+        request_log::list_request_log(&key(&others), RequestLogQuery::default(), &newest(9)).await;
     assert!(matches!(refused, Err(Error::Forbidden(_))));
     let cx = key(&[Permission::IamRead]);
-    let page = request_log::list(&cx, Which::default(), &newest(2)).await.unwrap();
+    let page =
+        request_log::list_request_log(&cx, RequestLogQuery::default(), &newest(2)).await.unwrap();
     let meant = |rows: &[Entry]| rows.iter().map(|row| row.meaning.clone()).collect::<Vec<_>>();
     assert_eq!(meant(&page.rows), ["discover capabilities", "list groups"]);
     assert!(page.has_next);
     let rest = Keyset { after: page.rows.last().map(|row| row.id), ..newest(2) };
-    let page = request_log::list(&cx, Which::default(), &rest).await.unwrap();
+    let page = request_log::list_request_log(&cx, RequestLogQuery::default(), &rest).await.unwrap();
     assert_eq!((meant(&page.rows), page.has_next), (vec!["list users".to_owned()], false));
-    let troubles = Which { troubles: true, ..Which::default() };
-    assert!(request_log::list(&cx, troubles, &newest(9)).await.unwrap().rows.is_empty());
+    let troubles = RequestLogQuery { troubles: true, ..RequestLogQuery::default() };
+    assert!(
+        request_log::list_request_log(&cx, troubles, &newest(9)).await.unwrap().rows.is_empty()
+    );
 
     world.days_pass(29);
     world.scim().get("/Users").await.is(200);
     world.log(4).await;
-    request_log::forget(&world.app).await.unwrap();
+    request_log::delete_old_rows(&world.app).await.unwrap();
     assert_eq!(world.log(4).await.len(), 4);
     world.days_pass(2);
-    request_log::forget(&world.app).await.unwrap();
+    request_log::delete_old_rows(&world.app).await.unwrap();
     assert_eq!(told(&world.log(1).await), [("list users", Outcome::Answered, 1)]);
     world.end().await;
 }
 
 #[tokio::test]
-async fn administrators_read_the_log_over_graphql() {
+async fn graphql_shows_the_request_log() {
     let world = World::new().await;
     let second = world.tenant("acme", "Second").await;
     let user = world.scim().user("ada").await;
@@ -554,17 +637,27 @@ async fn administrators_read_the_log_over_graphql() {
         requestLog(first: 9, filter: { connectionId: $of, troublesOnly: $bad }) { totalCount nodes {
             connection { name } hour method resource meaning outcome status scimType reason field nextStep quirks
             source count firstAt lastAt lastRequestId lastTargetId } } } }";
-    let ask = async |variables| world.graphql(query, variables).await["data"]["organization"].clone();
+    let ask =
+        async |variables| world.graphql(query, variables).await["data"]["organization"].clone();
     let meant = |answer: &Value| {
         let nodes = answer["requestLog"]["nodes"].as_array().unwrap().iter();
         nodes
-            .map(|node| format!("{} {}", node["meaning"].as_str().unwrap(), node["outcome"].as_str().unwrap()))
+            .map(|node| {
+                format!(
+                    "{} {}",
+                    node["meaning"].as_str().unwrap(),
+                    node["outcome"].as_str().unwrap()
+                )
+            })
             .collect::<Vec<_>>()
     };
     let all = ask(json!({})).await;
     assert_eq!(meant(&all), ["authenticate REFUSED", "create user REFUSED", "create user CREATED"]);
     let refused = &all["requestLog"]["nodes"][1];
-    assert_eq!((&refused["connection"]["name"], &refused["field"]), (&json!("Second"), &json!("userName")));
+    assert_eq!(
+        (&refused["connection"]["name"], &refused["field"]),
+        (&json!("Second"), &json!("userName"))
+    );
     assert_eq!((&refused["quirks"], &refused["count"]), (&json!(["NO_SCHEMAS"]), &json!(1)));
     assert!(refused["nextStep"].as_str().unwrap().contains("userName"));
     let created = &all["requestLog"]["nodes"][2];

@@ -1,4 +1,5 @@
-//! An organization adds its own attributes: registered over GraphQL, at home in SCIM from the next request on.
+//! An organization registers attributes of its own over GraphQL, and SCIM accepts them from the
+//! next request on.
 
 use serde_json::json;
 
@@ -23,11 +24,11 @@ fn ward() -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn an_extension_is_validated_filtered_patched_and_listed() {
+async fn extension_attributes_work_like_core_attributes() {
     let world = World::new().await;
     let scim = world.scim();
 
-    // Before it is registered the attribute means nothing and is not kept.
+    // An attribute that is not registered is ignored and not stored.
     let body = |name: &str, badge: serde_json::Value| json!({ "userName": name, WARD: badge });
     let early = scim.post("/Users", body("early@x.org", json!({ "badge": "A1" }))).await;
     assert_eq!(early.status, 201);
@@ -37,37 +38,52 @@ async fn an_extension_is_validated_filtered_patched_and_listed() {
     assert_eq!(done["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{done}");
     let id = done["data"]["schemaExtensionRegister"]["schemaExtension"]["id"].clone();
 
-    // It is announced.
+    // The schema lists it.
     let schemas = scim.get("/Schemas").await;
-    assert!(schemas.body["Resources"].as_array().unwrap().iter().any(|schema| schema["id"] == WARD));
+    assert!(
+        schemas.body["Resources"].as_array().unwrap().iter().any(|schema| schema["id"] == WARD)
+    );
     let types = scim.get("/ResourceTypes/User").await;
-    assert!(types.body["schemaExtensions"].as_array().unwrap().iter().any(|entry| entry["schema"] == WARD));
+    assert!(
+        types.body["schemaExtensions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|entry| entry["schema"] == WARD)
+    );
 
-    // It is kept, validated and filtered by its own rules.
+    // Values are stored, validated and filtered by its own rules.
     let values = json!({ "badge": "A1", "beds": 4, "locker": "7", "shifts": [{ "value": "mon", "night": true }] });
     let nurse = scim.post("/Users", body("nurse@x.org", values)).await;
     assert_eq!(nurse.status, 201, "{}", nurse.body);
     assert_eq!(nurse.body[WARD]["beds"], 4);
     assert_eq!(nurse.body[WARD].get("locker"), None, "returned on request only");
     let wrong = scim.post("/Users", body("wrong@x.org", json!({ "beds": "many" }))).await;
-    assert_eq!((wrong.status.as_u16(), wrong.body["scimType"].as_str()), (400, Some("invalidValue")));
+    assert_eq!(
+        (wrong.status.as_u16(), wrong.body["scimType"].as_str()),
+        (400, Some("invalidValue"))
+    );
     for (filter, hits) in [
         (format!("{WARD}:badge eq \"A1\""), 1),
         (format!("{WARD}:badge eq \"a1\""), 0),
         (format!("{WARD}:beds ge 4"), 1),
         (format!("{WARD}:shifts[night eq true].value eq \"MON\""), 1),
     ] {
-        let found = scim.get(&format!("/Users?filter={}", filter.replace(' ', "%20").replace('"', "%22"))).await;
+        let found = scim
+            .get(&format!("/Users?filter={}", filter.replace(' ', "%20").replace('"', "%22")))
+            .await;
         assert_eq!(found.body["totalResults"], hits, "{filter}: {}", found.body);
     }
     let path = format!("/Users/{}", nurse.body["id"].as_str().unwrap());
     let asked = scim.get(&format!("{path}?attributes={WARD}:locker")).await;
     assert_eq!(asked.body[WARD], json!({ "locker": "7" }));
-    let operation = json!({ "Operations": [{ "op": "replace", "path": format!("{WARD}:beds"), "value": 6 }] });
+    let operation =
+        json!({ "Operations": [{ "op": "replace", "path": format!("{WARD}:beds"), "value": 6 }] });
     assert_eq!(scim.patch(&path, operation["Operations"].clone()).await.body[WARD]["beds"], 6);
 
-    // It cannot go while somebody has values in it; then it can.
-    let remove = "mutation($id: ID!) { schemaExtensionRemove(input: { id: $id }) { removedSchemaExtensionId userErrors { code } } }";
+    // It cannot be removed while an account has values in it.
+    let remove = "mutation($id: ID!) { schemaExtensionRemove(input: { id: $id }) { \
+                  removedSchemaExtensionId userErrors { code } } }";
     let held = world.graphql(remove, json!({ "id": id })).await;
     assert_eq!(held["data"]["schemaExtensionRemove"]["userErrors"][0]["code"], "HELD", "{held}");
     let operation = json!({ "Operations": [{ "op": "remove", "path": WARD }] });
@@ -79,7 +95,7 @@ async fn an_extension_is_validated_filtered_patched_and_listed() {
 }
 
 #[tokio::test]
-async fn what_would_confuse_clients_cannot_be_registered() {
+async fn confusing_extensions_are_refused() {
     let world = World::new().await;
     let mut cases = Vec::new();
     for urn in ["ward", "urn:ietf:params:scim:schemas:core:2.0:User", "urn:x", "urn:a:b c:d"] {
@@ -103,14 +119,17 @@ async fn what_would_confuse_clients_cannot_be_registered() {
         let payload = &answer["data"]["schemaExtensionRegister"];
         assert_eq!(payload["userErrors"][0]["code"], "INVALID", "{input}: {answer}");
     }
-    assert_eq!(world.graphql(REGISTER, ward()).await["data"]["schemaExtensionRegister"]["userErrors"], json!([]));
+    assert_eq!(
+        world.graphql(REGISTER, ward()).await["data"]["schemaExtensionRegister"]["userErrors"],
+        json!([])
+    );
     let again = world.graphql(REGISTER, ward()).await;
     assert_eq!(again["data"]["schemaExtensionRegister"]["userErrors"][0]["code"], "TAKEN");
     world.end().await;
 }
 
 #[tokio::test]
-async fn plain_values_come_wrapped_in_objects() {
+async fn plain_values_are_wrapped_in_objects() {
     let world = World::new().await;
     let scim = world.scim();
     let input = json!({ "input": { "urn": WARD, "resource": "USER", "name": "Ward",
@@ -120,7 +139,10 @@ async fn plain_values_come_wrapped_in_objects() {
     let wrapped = json!([{ "value": "1" }, { "Value": "2", "type": "door", "primary": true }, "3"]);
     let body = json!({ "userName": "ada", WARD: { "keys": wrapped } });
     let answer = scim.post("/Users", body.clone()).await;
-    assert_eq!((answer.status.as_u16(), &answer.body[WARD]["keys"]), (201, &json!(["1", "2", "3"])));
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body[WARD]["keys"]),
+        (201, &json!(["1", "2", "3"]))
+    );
     let path = format!("/Users/{}", answer.id());
     assert_eq!(scim.put(&path, body).await.is(200).body[WARD]["keys"], json!(["1", "2", "3"]));
     for (op, value, keys) in [
@@ -131,8 +153,7 @@ async fn plain_values_come_wrapped_in_objects() {
         let operation = json!([{ "op": op, "path": format!("{WARD}:keys"), "value": value }]);
         assert_eq!(scim.patch(&path, operation).await.is(200).body[WARD]["keys"], keys, "{op}");
     }
-    let filtered =
-        json!([{ "op": "replace", "path": format!("{WARD}:keys[value eq \"5\"]"), "value": [{ "value": "6" }] }]);
+    let filtered = json!([{ "op": "replace", "path": format!("{WARD}:keys[value eq \"5\"]"), "value": [{ "value": "6" }] }]);
     assert_eq!(scim.patch(&path, filtered).await.is(200).body[WARD]["keys"], json!(["6"]));
     let other = json!({ "userName": "bob", WARD: { "keys": [{ "key": "1" }] } });
     scim.post("/Users", other).await.refused(400, Some("invalidValue"));

@@ -1,4 +1,4 @@
-//! Bulk: many operations in one request, each as if it had come alone.
+//! Bulk: many operations in one request, each with the effect of a single request.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ fn bulk(operations: Value) -> Value {
     json!({ "schemas": [REQUEST], "Operations": operations })
 }
 
-/// What became of the operations.
+/// Sends the operations and returns their results.
 async fn send(scim: &Scim, operations: Value) -> Vec<Value> {
     results(scim.post("/Bulk", bulk(operations)).await)
 }
@@ -20,16 +20,24 @@ async fn send(scim: &Scim, operations: Value) -> Vec<Value> {
 #[track_caller]
 fn results(answer: Answer) -> Vec<Value> {
     let mut answer = answer.is(200);
-    assert_eq!(answer.body["schemas"], json!(["urn:ietf:params:scim:api:messages:2.0:BulkResponse"]));
+    assert_eq!(
+        answer.body["schemas"],
+        json!(["urn:ietf:params:scim:api:messages:2.0:BulkResponse"])
+    );
     assert_eq!(answer.header("content-type"), "application/scim+json");
-    let Value::Array(results) = answer.body["Operations"].take() else { panic!("{:#}", answer.body) };
+    let Value::Array(results) = answer.body["Operations"].take() else {
+        panic!("{:#}", answer.body)
+    };
     for result in &results {
         assert!(result["status"].is_string(), "{result}");
         let failed = result["status"].as_str().unwrap() >= "400";
         assert_eq!(result["response"].is_object(), failed, "{result}");
         if failed {
             assert_eq!(result["response"]["status"], result["status"]);
-            assert!(result["response"]["detail"].as_str().is_some_and(|detail| detail.len() > 8), "{result}");
+            assert!(
+                result["response"]["detail"].as_str().is_some_and(|detail| detail.len() > 8),
+                "{result}"
+            );
         }
     }
     results
@@ -53,7 +61,8 @@ fn user(bulk_id: &str, more: Value) -> Value {
 }
 
 fn group(bulk_id: &str, members: &[&str]) -> Value {
-    let members: Vec<_> = members.iter().map(|name| json!({ "value": format!("bulkId:{name}") })).collect();
+    let members: Vec<_> =
+        members.iter().map(|name| json!({ "value": format!("bulkId:{name}") })).collect();
     let data = json!({ "displayName": bulk_id, "members": members });
     json!({ "method": "POST", "path": "/Groups", "bulkId": bulk_id, "data": data })
 }
@@ -66,14 +75,15 @@ async fn manager(scim: &Scim, id: Uuid) -> Value {
     scim.get(&format!("/Users/{id}")).await.is(200).body[ENTERPRISE]["manager"]["value"].take()
 }
 
-/// Events, but for those of the review queue.
+/// All events except those of the review queue.
 const CHANGES: &str = "event WHERE subject_kind <> 'failure'";
 
 #[tokio::test]
-async fn every_operation_does_what_the_request_alone_would_do() {
+async fn operations_work_like_single_requests() {
     let world = World::new().await;
     let scim = world.scim();
-    let (anna, ben, cleo) = (scim.user("anna").await, scim.user("ben").await, scim.user("cleo").await);
+    let (anna, ben, cleo) =
+        (scim.user("anna").await, scim.user("ben").await, scim.user("cleo").await);
     let ward = scim.group("Ward 3", &[anna, ben]).await;
     let rename = patch(json!([{ "op": "replace", "path": "displayName", "value": "Anna" }]));
     let add = patch(json!([{ "op": "add", "path": "members", "value": [{ "value": cleo }] }]));
@@ -108,18 +118,19 @@ async fn every_operation_does_what_the_request_alone_would_do() {
     scim.get(&format!("/Users/{ben}")).await.refused(404, None);
     let mut members = scim.members(ward).await;
     members.sort_unstable();
-    assert_eq!(members, [anna, cleo], "who was deleted is in no group");
+    assert_eq!(members, [anna, cleo], "a deleted user is in no group");
     assert_eq!(world.events_of(ben).await, ["user.created", "user.updated", "user.deleted"]);
     assert_eq!(world.events_of(ward).await, ["group.created", "group.members_changed"]);
     world.end().await;
 }
 
 #[tokio::test]
-async fn references_become_ids_wherever_they_stand_and_whatever_comes_first() {
+async fn references_are_resolved_in_any_order() {
     let world = World::new().await;
     let scim = world.scim();
     let old = scim.group("Old", &[]).await;
-    let add = patch(json!([{ "op": "add", "path": "members", "value": [{ "value": "bulkId:ada" }] }]));
+    let add =
+        patch(json!([{ "op": "add", "path": "members", "value": [{ "value": "bulkId:ada" }] }]));
     let boss = patch(json!([{ "op": "add", "path": "manager", "value": "bulkId:ada" }]));
     let done = send(
         scim,
@@ -138,21 +149,29 @@ async fn references_become_ids_wherever_they_stand_and_whatever_comes_first() {
     .await;
     assert_eq!(statuses(&done), ["201", "201", "200", "201", "201", "200", "201"]);
     let names: Vec<_> = done.iter().map(|result| result["bulkId"].as_str()).collect();
-    assert_eq!(names[..5], [Some("outer"), Some("inner"), None, Some("ben"), Some("ada")], "in the request's order");
-    let (outer, inner, ben, ada, cyd) = (id(&done[0]), id(&done[1]), id(&done[3]), id(&done[4]), id(&done[6]));
+    assert_eq!(
+        names[..5],
+        [Some("outer"), Some("inner"), None, Some("ben"), Some("ada")],
+        "in the request's order"
+    );
+    let (outer, inner, ben, ada, cyd) =
+        (id(&done[0]), id(&done[1]), id(&done[3]), id(&done[4]), id(&done[6]));
     assert_eq!(scim.members(outer).await, [ada, inner], "users come first");
     assert_eq!(scim.members(inner).await, [ben]);
     assert_eq!(scim.members(old).await, [ada]);
     assert_eq!(id(&done[5]), ben);
     assert_eq!(manager(scim, ben).await, json!(ada));
     let told = scim.get(&format!("/Users/{cyd}")).await.is(200).body[ENTERPRISE]["manager"].take();
-    assert_eq!(told, json!({ "value": ben, "$ref": format!("https://scim.example/scim/v2/acme/Users/{ben}") }));
-    assert_eq!(world.events_of(outer).await, ["group.created"], "what waits is written once");
+    assert_eq!(
+        told,
+        json!({ "value": ben, "$ref": format!("https://scim.example/scim/v2/acme/Users/{ben}") })
+    );
+    assert_eq!(world.events_of(outer).await, ["group.created"], "a waiting group is written once");
     world.end().await;
 }
 
 #[tokio::test]
-async fn people_who_refer_to_each_other_are_created_and_then_told() {
+async fn circular_manager_references_are_resolved() {
     let world = World::new().await;
     let scim = world.scim();
     let done = send(
@@ -170,17 +189,27 @@ async fn people_who_refer_to_each_other_are_created_and_then_told() {
     assert_eq!(manager(scim, ada).await, json!(ben));
     assert_eq!(manager(scim, ben).await, json!(ada));
     assert_eq!(manager(scim, own).await, json!(own));
-    assert_eq!(done[0]["version"], scim.get(&format!("/Users/{ada}")).await.header("etag"), "the last one");
-    assert_eq!((done[0]["version"].as_str(), done[1]["version"].as_str()), (Some("W/\"2\""), Some("W/\"1\"")));
+    assert_eq!(
+        done[0]["version"],
+        scim.get(&format!("/Users/{ada}")).await.header("etag"),
+        "the last one"
+    );
+    assert_eq!(
+        (done[0]["version"].as_str(), done[1]["version"].as_str()),
+        (Some("W/\"2\""), Some("W/\"1\""))
+    );
     assert_eq!(scim.members(id(&done[3])).await, [ada, ben]);
     assert_eq!(world.events_of(ada).await, ["user.created", "user.updated"]);
     assert_eq!(world.events_of(ben).await, ["user.created"]);
-    // The version of what does not exist yet says nothing.
+    // The version of a resource that does not exist yet is ignored.
     let mut odd = user("odd", managed_by("odd"));
     odd["version"] = "W/\"7\"".into();
     let done = send(scim, json!([odd])).await;
-    assert_eq!((statuses(&done), manager(scim, id(&done[0])).await), (vec!["201"], json!(id(&done[0]))));
-    // A client that repeats a group's members at the users, where they are read-only.
+    assert_eq!(
+        (statuses(&done), manager(scim, id(&done[0])).await),
+        (vec!["201"], json!(id(&done[0])))
+    );
+    // Some clients repeat a group's members at the users, where `groups` is read-only.
     let echo = json!({ "groups": [{ "value": "bulkId:g" }] });
     let done = send(scim, json!([group("g", &["eve"]), user("eve", echo)])).await;
     assert_eq!(statuses(&done), ["201", "201"]);
@@ -189,7 +218,7 @@ async fn people_who_refer_to_each_other_are_created_and_then_told() {
 }
 
 #[tokio::test]
-async fn groups_that_would_contain_each_other_are_not_made_and_the_rest_is() {
+async fn circular_groups_are_refused() {
     let world = World::new().await;
     let before = world.count("\"group\"", []).await;
     let done = send(
@@ -212,11 +241,11 @@ async fn groups_that_would_contain_each_other_are_not_made_and_the_rest_is() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_where_it_happened_and_reaches_only_what_depends_on_it() {
+async fn failure_affects_only_dependent_operations() {
     let world = World::new().await;
     let scim = world.scim();
     let anna = scim.user("anna").await;
-    let nobody = Uuid::now_v7();
+    let missing_group = Uuid::now_v7();
     let events = world.count(CHANGES, []).await;
     let done = send(
         scim,
@@ -224,7 +253,7 @@ async fn a_failure_is_told_where_it_happened_and_reaches_only_what_depends_on_it
             user("anna", json!({})),
             group("lost", &["anna"]),
             { "method": "PUT", "path": format!("/Users/{anna}"), "version": "W/\"7\"", "data": { "userName": "other" } },
-            { "method": "DELETE", "path": format!("/Groups/{nobody}") },
+            { "method": "DELETE", "path": format!("/Groups/{missing_group}") },
             { "method": "PATCH", "path": "/Users/bulkId:anna", "data": patch(json!([{ "op": "remove", "path": "title" }])) },
             group("stranger", &["unheard-of"]),
             { "method": "POST", "path": "/Users", "data": { "userName": "nameless" } },
@@ -234,13 +263,19 @@ async fn a_failure_is_told_where_it_happened_and_reaches_only_what_depends_on_it
         ]),
     )
     .await;
-    assert_eq!(statuses(&done), ["409", "400", "412", "404", "400", "400", "400", "400", "400", "201"]);
+    assert_eq!(
+        statuses(&done),
+        ["409", "400", "412", "404", "400", "400", "400", "400", "400", "201"]
+    );
     assert_eq!(done[0]["response"]["scimType"], "uniqueness");
-    assert_eq!(done[0]["response"]["schemas"], json!(["urn:ietf:params:scim:api:messages:2.0:Error"]));
+    assert_eq!(
+        done[0]["response"]["schemas"],
+        json!(["urn:ietf:params:scim:api:messages:2.0:Error"])
+    );
     assert!(done[0].get("location").is_none(), "nothing was created");
     assert_eq!(done[1]["response"]["scimType"], "invalidValue");
     assert_eq!(id(&done[2]), anna);
-    assert_eq!(id(&done[3]), nobody);
+    assert_eq!(id(&done[3]), missing_group);
     assert!(done[5]["response"]["detail"].as_str().unwrap().contains("unheard-of"));
     assert_eq!(done[6]["response"]["scimType"], "invalidSyntax");
     assert_eq!((done[7]["bulkId"].as_str(), done[7].get("method")), (Some("f"), None));
@@ -250,26 +285,38 @@ async fn a_failure_is_told_where_it_happened_and_reaches_only_what_depends_on_it
 }
 
 #[tokio::test]
-async fn half_of_a_circle_is_told_as_what_it_is() {
+async fn half_resolved_circle_is_reported() {
     let world = World::new().await;
     let scim = world.scim();
     scim.user("ben").await;
-    let done =
-        send(scim, json!([user("ada", managed_by("ben")), user("ben", managed_by("ada")), group("g", &["ada"])])).await;
+    let done = send(
+        scim,
+        json!([
+            user("ada", managed_by("ben")),
+            user("ben", managed_by("ada")),
+            group("g", &["ada"])
+        ]),
+    )
+    .await;
     assert_eq!(statuses(&done), ["409", "409", "201"]);
     assert_eq!(done[1]["response"]["scimType"], "uniqueness");
     let ada = id(&done[0]);
-    assert_eq!(manager(scim, ada).await, Value::Null, "she is there, which the location says");
+    assert_eq!(
+        manager(scim, ada).await,
+        Value::Null,
+        "the account exists, and the result has its location"
+    );
     assert_eq!(scim.members(id(&done[2])).await, [ada]);
     world.end().await;
 }
 
 #[tokio::test]
-async fn after_enough_failures_the_rest_is_not_attempted() {
+async fn fail_on_errors_stops_the_rest() {
     let world = World::new().await;
     let scim = world.scim();
     scim.user("anna").await;
-    let broken = |name: &str| json!({ "method": "POST", "path": "/Users", "bulkId": name, "data": {} });
+    let broken =
+        |name: &str| json!({ "method": "POST", "path": "/Users", "bulkId": name, "data": {} });
     let body = |most: Value| {
         json!({ "failOnErrors": most, "Operations": [
             user("ben", json!({})), broken("b1"), group("waiting", &["last"]), user("cleo", json!({})), broken("b2"),
@@ -283,7 +330,7 @@ async fn after_enough_failures_the_rest_is_not_attempted() {
     scim.get(&format!("/Users/{}", id(&done[2]))).await.is(200);
     let found = scim.ids("/Users?filter=userName%20eq%20%22last%22").await;
     assert_eq!(found, [] as [Uuid; 0]);
-    // One that was begun when the rest was cut off says so.
+    // An operation that had begun before the stop reports a conflict.
     let cut = json!({ "failOnErrors": 1, "Operations": [
         user("dora", managed_by("eve")), user("eve", json!({ "manager": "bulkId:dora", "active": "perhaps" })),
         group("never", &["eve"]),
@@ -300,7 +347,8 @@ async fn changes_of_one_resource_keep_their_order() {
     let anna = scim.user("anna").await;
     let ward = scim.group("Ward 3", &[anna]).await;
     let path = format!("/Groups/{ward}");
-    let add = patch(json!([{ "op": "add", "path": "members", "value": [{ "value": "bulkId:new" }] }]));
+    let add =
+        patch(json!([{ "op": "add", "path": "members", "value": [{ "value": "bulkId:new" }] }]));
     let empty = patch(json!([{ "op": "remove", "path": "members" }]));
     let done = send(
         scim,
@@ -312,51 +360,69 @@ async fn changes_of_one_resource_keep_their_order() {
     )
     .await;
     assert_eq!(statuses(&done), ["200", "200", "201"]);
-    assert_eq!(scim.members(ward).await, [] as [Uuid; 0], "the later word counts, though the first had to wait");
+    assert_eq!(
+        scim.members(ward).await,
+        [] as [Uuid; 0],
+        "the later change wins, although the first one had to wait"
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn what_exceeds_a_limit_is_refused_by_its_name_and_changes_nothing() {
+async fn bulk_limits_are_named_when_exceeded() {
     let world = World::new().await;
     let scim = world.scim();
     let config = scim.get("/ServiceProviderConfig").await.is(200).body;
-    assert_eq!(config["bulk"], json!({ "supported": true, "maxOperations": 1000, "maxPayloadSize": 10_485_760 }));
+    assert_eq!(
+        config["bulk"],
+        json!({ "supported": true, "maxOperations": 1000, "maxPayloadSize": 10_485_760 })
+    );
     let before = world.everything().await;
     let many: Vec<_> = (0..1001).map(|n| user(&format!("u{n}"), json!({}))).collect();
     let answer = scim.post("/Bulk", bulk(json!(many))).await.refused(413, None);
     assert!(answer.body["detail"].as_str().unwrap().contains("1000"), "{}", answer.body);
     let padding = "x".repeat(10_485_760);
-    let answer = scim.post("/Bulk", json!({ "Operations": [], "padding": padding })).await.refused(413, None);
+    let answer = scim
+        .post("/Bulk", json!({ "Operations": [], "padding": padding }))
+        .await
+        .refused(413, None);
     assert!(answer.body["detail"].as_str().unwrap().contains("10485760"), "{}", answer.body);
     let twice = bulk(json!([user("a", json!({})), user("a", json!({}))]));
     scim.post("/Bulk", twice).await.refused(400, Some("invalidSyntax"));
     scim.post("/Bulk", bulk(json!([]))).await.refused(400, Some("invalidSyntax"));
     scim.get("/Bulk").await.refused(405, None);
     assert_eq!(world.everything().await, before);
-    // More than a single request may hold, but not in one operation.
+    // Together these are larger than a single request may be; each operation is small enough,
+    // except the last one.
     let title = "x".repeat(60_000);
-    let mut operations: Vec<_> = (0..30).map(|n| user(&format!("u{n}"), json!({ "title": title }))).collect();
+    let mut operations: Vec<_> =
+        (0..30).map(|n| user(&format!("u{n}"), json!({ "title": title }))).collect();
     let large: Vec<_> = (0..20).map(|_| title.as_str()).collect();
     operations.push(user("large", json!({ "x": large })));
     let done = send(scim, json!(operations)).await;
     assert_eq!(statuses(&done[..30]), ["201"; 30]);
     assert_eq!(done[30]["status"], "413");
-    let single = scim.post("/Users", json!({ "userName": "v", "x": large })).await.refused(413, None);
+    let single =
+        scim.post("/Users", json!({ "userName": "v", "x": large })).await.refused(413, None);
     assert!(single.body["detail"].as_str().unwrap().contains("1048576"), "{}", single.body);
     world.end().await;
 }
 
 #[tokio::test]
-async fn the_operations_of_a_bulk_count_as_the_requests_they_stand_for() {
-    // Five a second, and so ten at once.
+async fn bulk_operations_count_as_requests() {
+    // Five a second, so ten at the same time.
     let world = World::with(|config| config.scim_rate_limit = 5).await;
     let scim = world.scim();
-    let newcomers = |name: &str| json!((0..6).map(|n| user(&format!("{name}{n}"), json!({}))).collect::<Vec<_>>());
+    let newcomers = |name: &str| {
+        json!((0..6).map(|n| user(&format!("{name}{n}"), json!({}))).collect::<Vec<_>>())
+    };
     assert_eq!(statuses(&send(scim, newcomers("a")).await), ["201"; 6]);
     let before = world.everything().await;
     let limited = scim
-        .post("/Bulk", bulk(json!((0..10).map(|n| user(&format!("b{n}"), json!({}))).collect::<Vec<_>>())))
+        .post(
+            "/Bulk",
+            bulk(json!((0..10).map(|n| user(&format!("b{n}"), json!({}))).collect::<Vec<_>>())),
+        )
         .await
         .refused(429, None);
     assert_eq!(world.everything().await, before, "all or none");
@@ -364,7 +430,7 @@ async fn the_operations_of_a_bulk_count_as_the_requests_they_stand_for() {
     assert!((1..=3).contains(&seconds), "{seconds}");
     tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     assert_eq!(statuses(&send(scim, newcomers("b")).await), ["201"; 6]);
-    // What is more than ever fits takes a whole share, and is not refused for ever.
+    // A request with more operations than the limit uses a whole share and succeeds.
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     let many: Vec<_> = (0..20).map(|n| user(&format!("c{n}"), json!({}))).collect();
     assert_eq!(statuses(&send(scim, json!(many)).await), ["201"; 20]);
@@ -372,7 +438,7 @@ async fn the_operations_of_a_bulk_count_as_the_requests_they_stand_for() {
 }
 
 #[tokio::test]
-async fn a_bulk_reaches_no_further_than_its_token() {
+async fn bulk_stays_within_its_tenant() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let theirs = globex.scim.user("theirs").await;
@@ -396,7 +462,7 @@ async fn a_bulk_reaches_no_further_than_its_token() {
 }
 
 #[tokio::test]
-async fn a_thousand_people_arrive_at_once() {
+async fn one_bulk_creates_a_thousand_users() {
     let world = World::new().await;
     let scim = world.scim();
     let names: Vec<String> = (0..999).map(|n| format!("u{n}")).collect();
@@ -405,7 +471,10 @@ async fn a_thousand_people_arrive_at_once() {
     let done = send(scim, json!(operations)).await;
     assert_eq!(statuses(&done), ["201"; 1000]);
     let group = id(&done[0]);
-    assert_eq!(world.count("membership WHERE group_id = $1 AND until IS NULL", [group.into()]).await, 999);
+    assert_eq!(
+        world.count("membership WHERE group_id = $1 AND until IS NULL", [group.into()]).await,
+        999
+    );
     assert_eq!(world.events_of(group).await, ["group.created"]);
     world.end().await;
 }

@@ -1,4 +1,5 @@
-//! What real clients send, beyond the recordings of single identity providers: each is understood, or refused loudly.
+//! Requests of real clients, besides the recordings of single identity providers: each is
+//! understood, or refused with an error.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,11 +20,13 @@ fn filtered(endpoint: &str, filter: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_removed_active_leaves_the_stored_answer() {
+async fn removed_active_keeps_its_stored_value() {
     let world = World::new().await;
     let scim = world.scim();
     let id = scim.user("ada").await;
-    scim.patch(&user_at(id), json!([{ "op": "replace", "path": "active", "value": false }])).await.is(200);
+    scim.patch(&user_at(id), json!([{ "op": "replace", "path": "active", "value": false }]))
+        .await
+        .is(200);
     let core = "urn:ietf:params:scim:schemas:core:2.0:User";
     let suspended = world.everything().await;
     for operation in [
@@ -42,14 +45,16 @@ async fn a_removed_active_leaves_the_stored_answer() {
         }] });
         assert_eq!(scim.post("/Bulk", bulk).await.is(200).body["Operations"][0]["status"], "200");
     }
-    scim.put(&user_at(id), json!({ "userName": "ada", "externalId": "x-ada", "active": null })).await.is(200);
+    scim.put(&user_at(id), json!({ "userName": "ada", "externalId": "x-ada", "active": null }))
+        .await
+        .is(200);
     for path in [user_at(id), filtered("/Users", "active eq false")] {
         let body = scim.get(&path).await.is(200).body;
         let user = if body["Resources"].is_array() { &body["Resources"][0] } else { &body };
         assert_eq!(user["active"], false, "{path}");
     }
-    assert_eq!(world.everything().await, suspended, "nothing was decided, so nothing changed");
-    // With a change beside it, the rest is done and the person stays as they are.
+    assert_eq!(world.everything().await, suspended, "none of these requests changes anything");
+    // The other operation of the same request is done, and the account stays inactive.
     let both = json!([{ "op": "remove", "path": "active" }, { "op": "add", "path": "title", "value": "Nurse" }]);
     let answer = scim.patch(&user_at(id), both).await.is(200);
     assert_eq!((&answer.body["active"], &answer.body["title"]), (&json!(false), &json!("Nurse")));
@@ -58,7 +63,7 @@ async fn a_removed_active_leaves_the_stored_answer() {
 }
 
 #[tokio::test]
-async fn an_element_that_is_not_there_has_no_target() {
+async fn missing_element_is_no_target() {
     let world = World::new().await;
     let scim = world.scim();
     let emails = json!([{ "value": "ada@x.org", "type": "work" }]);
@@ -73,22 +78,27 @@ async fn an_element_that_is_not_there_has_no_target() {
         let operation = json!([{ "op": "replace", "path": path, "value": value }]);
         scim.patch(&user_at(id), operation).await.refused(400, Some("noTarget"));
     }
-    let text = json!([{ "op": "replace", "path": "emails[type eq \"work\"]", "value": "other@x.org" }]);
+    let text =
+        json!([{ "op": "replace", "path": "emails[type eq \"work\"]", "value": "other@x.org" }]);
     scim.patch(&user_at(id), text).await.refused(400, Some("invalidValue"));
     assert_eq!(world.everything().await, before);
     assert_eq!(scim.get(&user_at(id)).await.body["emails"], emails);
     let made = json!([
-        { "op": "replace", "path": "phoneNumbers[type eq \"work\" and primary eq \"True\"].value", "value": "1" },
+        { "op": "replace", "path": "phoneNumbers[type eq \"work\" and primary eq \
+                                    \"True\"].value", "value": "1" },
         { "op": "Add", "path": "roles[primary eq true].value", "value": "nurse" },
     ]);
     let answer = scim.patch(&user_at(id), made).await.is(200);
-    assert_eq!(answer.body["phoneNumbers"], json!([{ "value": "1", "type": "work", "primary": true }]));
+    assert_eq!(
+        answer.body["phoneNumbers"],
+        json!([{ "value": "1", "type": "work", "primary": true }])
+    );
     assert_eq!(answer.body["roles"], json!([{ "value": "nurse", "primary": true }]));
     world.end().await;
 }
 
 #[tokio::test]
-async fn every_answer_names_its_request() {
+async fn answers_have_a_request_id() {
     let world = World::new().await;
     let scim = world.scim();
     let id = scim.user("ada").await;
@@ -116,14 +126,19 @@ async fn every_answer_names_its_request() {
         assert_eq!(again.header("x-request-id"), given, "{path}");
     }
     named(anonymous.get("/Users").await, 401);
-    let told = scim.send(Method::POST, "/Users", Some(json!({ "userName": "eve" })), &[]).await.is(201);
+    let told =
+        scim.send(Method::POST, "/Users", Some(json!({ "userName": "eve" })), &[]).await.is(201);
     let told: Uuid = told.header("x-request-id").parse().unwrap();
-    assert_eq!(world.count("event WHERE request_id = $1", [told.into()]).await, 1, "the ledger names the same");
+    assert_eq!(
+        world.count("event WHERE request_id = $1", [told.into()]).await,
+        1,
+        "the ledger names the same"
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn discovery_takes_no_filter() {
+async fn discovery_endpoints_refuse_filters() {
     let world = World::new().await;
     for path in [
         "/ServiceProviderConfig",
@@ -142,17 +157,27 @@ async fn discovery_takes_no_filter() {
 }
 
 #[tokio::test]
-async fn a_cursor_with_no_page_gives_the_total() {
+async fn cursor_without_page_gives_the_total() {
     let world = World::new().await;
     for name in ["ada", "bob", "cyd"] {
         world.scim().user(name).await;
     }
     let second = world.scim().get("/Users?cursor&count=1").await.is(200);
     let next = second.body["nextCursor"].as_str().unwrap();
-    for query in ["cursor&count=0", "cursor=&count=0&sortBy=userName", &format!("cursor={next}&count=0")] {
+    for query in
+        ["cursor&count=0", "cursor=&count=0&sortBy=userName", &format!("cursor={next}&count=0")]
+    {
         let body = world.scim().get(&format!("/Users?{query}")).await.is(200).body;
-        assert_eq!((&body["totalResults"], &body["itemsPerPage"]), (&json!(3), &json!(0)), "{query}");
-        assert_eq!((&body["Resources"], &body["nextCursor"]), (&json!([]), &Value::Null), "{query}");
+        assert_eq!(
+            (&body["totalResults"], &body["itemsPerPage"]),
+            (&json!(3), &json!(0)),
+            "{query}"
+        );
+        assert_eq!(
+            (&body["Resources"], &body["nextCursor"]),
+            (&json!([]), &Value::Null),
+            "{query}"
+        );
         assert_eq!(body["previousCursor"], Value::Null);
     }
     world.scim().get("/Users?cursor&count=-1").await.refused(400, Some("invalidCount"));
@@ -160,7 +185,7 @@ async fn a_cursor_with_no_page_gives_the_total() {
 }
 
 #[tokio::test]
-async fn a_patch_of_nothing_succeeds_and_a_long_one_too() {
+async fn empty_and_long_patches_succeed() {
     let world = World::new().await;
     let scim = world.scim();
     let (user, group) = (scim.user("ada").await, scim.group("Ward 3", &[]).await);
@@ -168,7 +193,9 @@ async fn a_patch_of_nothing_succeeds_and_a_long_one_too() {
     assert_eq!(scim.patch(&user_at(user), json!([])).await.is(200).id(), user);
     assert_eq!(scim.patch(&group_at(group), json!([])).await.is(200).id(), group);
     scim.patch(&user_at(Uuid::now_v7()), json!([])).await.refused(404, None);
-    let stale = scim.send(Method::PATCH, &user_at(user), Some(patch(json!([]))), &[("if-match", "W/\"7\"")]).await;
+    let stale = scim
+        .send(Method::PATCH, &user_at(user), Some(patch(json!([]))), &[("if-match", "W/\"7\"")])
+        .await;
     stale.refused(412, None);
     assert_eq!(world.everything().await, before);
     let mut people = Vec::new();
@@ -186,12 +213,15 @@ async fn a_patch_of_nothing_succeeds_and_a_long_one_too() {
 }
 
 #[tokio::test]
-async fn filters_find_what_is_not_quoted() {
+async fn filters_accept_unquoted_values() {
     let world = World::new().await;
     let scim = world.scim();
     let (jane, other) = (scim.user("jane@acme.example").await, scim.user("other").await);
-    scim.patch(&user_at(other), json!([{ "op": "add", "path": "externalId", "value": "00123" }])).await.is(200);
-    let third = scim.post("/Users", json!({ "userName": "true", "externalId": "77" })).await.is(201).id();
+    scim.patch(&user_at(other), json!([{ "op": "add", "path": "externalId", "value": "00123" }]))
+        .await
+        .is(200);
+    let third =
+        scim.post("/Users", json!({ "userName": "true", "externalId": "77" })).await.is(201).id();
     for (filter, found) in [
         ("userName eq jane@acme.example", vec![jane]),
         ("externalId eq 00123 and active eq true", vec![other]),
@@ -205,33 +235,51 @@ async fn filters_find_what_is_not_quoted() {
         let search = scim.post("/Users/.search", json!({ "filter": filter })).await.is(200);
         assert_eq!(search.body["totalResults"], found.len(), "{filter}");
     }
-    scim.get(&filtered("/Users", "displayName eq Ward 3")).await.refused(400, Some("invalidFilter"));
+    scim.get(&filtered("/Users", "displayName eq Ward 3"))
+        .await
+        .refused(400, Some("invalidFilter"));
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_says_nothing() {
+async fn byte_order_mark_is_ignored() {
     let world = World::new().await;
     let scim = world.scim();
     let send = async |method: Method, path: &str, body: Value| {
         let body = [b"\xef\xbb\xbf".as_slice(), body.to_string().as_bytes()].concat();
         Answer::of(
-            scim.request(method, path).header("content-type", "application/json").body(body).send().await.unwrap(),
+            scim.request(method, path)
+                .header("content-type", "application/json")
+                .body(body)
+                .send()
+                .await
+                .unwrap(),
         )
         .await
     };
     let id = send(Method::POST, "/Users", json!({ "userName": "ada" })).await.is(201).id();
-    send(Method::PATCH, &user_at(id), patch(json!([{ "op": "add", "path": "title", "value": "x" }]))).await.is(200);
+    send(
+        Method::PATCH,
+        &user_at(id),
+        patch(json!([{ "op": "add", "path": "title", "value": "x" }])),
+    )
+    .await
+    .is(200);
     let group =
-        send(Method::POST, "/Groups", json!({ "displayName": "W", "members": [{ "value": id }] })).await.is(201);
+        send(Method::POST, "/Groups", json!({ "displayName": "W", "members": [{ "value": id }] }))
+            .await
+            .is(201);
     send(Method::POST, "/.search", json!({})).await.is(200);
     let delete = json!({ "Operations": [{ "method": "DELETE", "path": group_at(group.id()) }] });
-    assert_eq!(send(Method::POST, "/Bulk", delete).await.is(200).body["Operations"][0]["status"], "204");
+    assert_eq!(
+        send(Method::POST, "/Bulk", delete).await.is(200).body["Operations"][0]["status"],
+        "204"
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn members_are_removed_by_what_they_are() {
+async fn members_are_removed_by_filter() {
     let world = World::new().await;
     let scim = world.scim();
     let (ada, bob) = (scim.user("ada").await, scim.user("bob").await);
@@ -239,14 +287,17 @@ async fn members_are_removed_by_what_they_are() {
     let group = scim.group("Ward 3", &[ada, bob, inner, second]).await;
     let remove = |filter: String| json!([{ "op": "remove", "path": format!("members[{filter}]") }]);
     let nothing = world.everything().await;
-    for filter in ["type eq \"Device\"".into(), format!("value eq \"{ada}\" and type eq \"Group\"")] {
+    for filter in ["type eq \"Device\"".into(), format!("value eq \"{ada}\" and type eq \"Group\"")]
+    {
         scim.patch(&group_at(group), remove(filter)).await.is(200);
     }
     assert_eq!(world.everything().await, nothing);
-    scim.patch(&group_at(group), remove(format!("type eq \"group\" and value ne \"{second}\""))).await.is(200);
+    scim.patch(&group_at(group), remove(format!("type eq \"group\" and value ne \"{second}\"")))
+        .await
+        .is(200);
     assert_eq!(scim.members(group).await, [ada, bob, second]);
     assert_eq!(world.last_payload().await["before"], json!({ "members": [inner] }));
-    // What the same request adds is selected as well.
+    // The filter also selects what the same request adds.
     let operations = json!([
         { "op": "add", "path": "members", "value": [{ "value": inner }] },
         { "op": "remove", "path": "members[type eq \"Group\"]" },
@@ -257,12 +308,14 @@ async fn members_are_removed_by_what_they_are() {
     assert_eq!(scim.members(group).await, [bob]);
     scim.patch(&group_at(group), remove("value pr".into())).await.is(200);
     assert!(scim.members(group).await.is_empty());
-    scim.patch(&group_at(group), remove("display eq \"ada\"".into())).await.refused(400, Some("invalidFilter"));
+    scim.patch(&group_at(group), remove("display eq \"ada\"".into()))
+        .await
+        .refused(400, Some("invalidFilter"));
     world.end().await;
 }
 
 #[tokio::test]
-async fn groups_around_a_group_are_indirect() {
+async fn outer_groups_are_indirect() {
     let world = World::new().await;
     let scim = world.scim();
     let (ada, bob) = (scim.user("ada").await, scim.user("bob").await);
@@ -276,16 +329,24 @@ async fn groups_around_a_group_are_indirect() {
         let told = |group: &Value| {
             assert_eq!(
                 group["$ref"],
-                format!("https://scim.example/scim/v2/acme/Groups/{}", group["value"].as_str().unwrap())
+                format!(
+                    "https://scim.example/scim/v2/acme/Groups/{}",
+                    group["value"].as_str().unwrap()
+                )
             );
-            (group["display"].as_str().unwrap().to_owned(), group["type"].as_str().unwrap().to_owned())
+            (
+                group["display"].as_str().unwrap().to_owned(),
+                group["type"].as_str().unwrap().to_owned(),
+            )
         };
         body["groups"].as_array().into_iter().flatten().map(told).collect::<Vec<_>>()
     };
-    let named =
-        |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
-    // Once each: who is in a group itself is in it directly.
-    let expected = named(&[("Anatomy House", "direct"), ("Floor", "indirect"), ("Ward 3", "direct")]);
+    let named = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
+    };
+    // Each group is listed once; a direct membership counts before an indirect one.
+    let expected =
+        named(&[("Anatomy House", "direct"), ("Floor", "indirect"), ("Ward 3", "direct")]);
     assert_eq!(groups(ada).await, expected);
     assert_eq!(groups(bob).await, named(&[("Anatomy House", "indirect"), ("Floor", "direct")]));
     for (filter, found) in [
@@ -307,7 +368,7 @@ async fn groups_around_a_group_are_indirect() {
     ] {
         assert_eq!(scim.ids(&filtered("/Groups", &filter)).await, found, "{filter}");
     }
-    // Other connections' groups do not show, whatever they are called.
+    // Groups of another connection are not listed, even with the same name.
     let second = world.tenant("acme", "Second").await;
     let theirs = second.scim.user("theirs").await;
     second.scim.group("Floor", &[theirs]).await;
@@ -318,26 +379,35 @@ async fn groups_around_a_group_are_indirect() {
 }
 
 #[tokio::test]
-async fn schemas_offer_the_external_id() {
+async fn schemas_contain_the_external_id() {
     let world = World::new().await;
     for name in ["User", "Group"] {
         let path = format!("/Schemas/urn:ietf:params:scim:schemas:core:2.0:{name}");
         let body = world.scim().get(&path).await.is(200).body;
         let attributes = body["attributes"].as_array().unwrap();
-        let external = attributes.iter().find(|attribute| attribute["name"] == "externalId").unwrap();
-        assert_eq!((&external["caseExact"], &external["mutability"]), (&json!(true), &json!("readWrite")));
+        let external =
+            attributes.iter().find(|attribute| attribute["name"] == "externalId").unwrap();
+        assert_eq!(
+            (&external["caseExact"], &external["mutability"]),
+            (&json!(true), &json!("readWrite"))
+        );
     }
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_name_in_fullwidth_letters_is_the_same_name() {
+async fn fullwidth_names_equal_plain_names() {
     let world = World::new().await;
     let scim = world.scim();
     let emails = json!([{ "value": "Ｊａｎｅ@Ａcme.example" }]);
-    let body = json!({ "userName": "ＪＡＮＥ＠acme.example", "displayName": "ｶﾞｰﾄﾞ", "emails": emails });
+    let body =
+        json!({ "userName": "ＪＡＮＥ＠acme.example", "displayName": "ｶﾞｰﾄﾞ", "emails": emails });
     let id = scim.post("/Users", body.clone()).await.is(201).id();
-    assert_eq!(scim.get(&user_at(id)).await.body["userName"], "ＪＡＮＥ＠acme.example", "as it was written");
+    assert_eq!(
+        scim.get(&user_at(id)).await.body["userName"],
+        "ＪＡＮＥ＠acme.example",
+        "as it was written"
+    );
     for name in ["jane@acme.example", "Ｊane@acme.example", "JANE＠ACME．EXAMPLE"] {
         scim.post("/Users", json!({ "userName": name })).await.refused(409, Some("uniqueness"));
     }
@@ -356,37 +426,53 @@ async fn a_name_in_fullwidth_letters_is_the_same_name() {
     world.end().await;
 }
 
-/// Puts the keys of a user back to what an earlier version made of them.
+/// Sets the keys of a user to those of an earlier version.
 async fn age_keys(world: &World, id: Uuid, key: &str) {
     let sql = "UPDATE \"user\" SET user_name_key = $2 WHERE id = $1";
     world.execute(sql, [id.into(), key.into()]).await;
 }
 
 #[tokio::test]
-async fn keys_of_before_are_renewed_at_a_start() {
+async fn old_name_keys_are_renewed() {
     let world = World::new().await;
     let scim = world.scim();
     let emails = json!([{ "value": "ｊane@acme.example" }]);
-    let body = json!({ "userName": "Ｊane", "displayName": "Ｊane", "title": "Ｎurse", "emails": emails });
+    let body =
+        json!({ "userName": "Ｊane", "displayName": "Ｊane", "title": "Ｎurse", "emails": emails });
     let id = scim.post("/Users", body).await.is(201).id();
     let group = scim.group("Ｗard", &[id]).await;
-    // As they were before: keys with width, and a document that hides whether the account can be used.
+    // The rows of an earlier version: keys with full-width letters, and a document without
+    // `active`.
     age_keys(&world, id, "ｊane").await;
     let row = &world.rows("SELECT document FROM \"user\"", []).await[0];
     let mut document: Value = serde_json::from_str(row["document"].as_str().unwrap()).unwrap();
     document.as_object_mut().unwrap().remove("active");
-    let sql = "UPDATE \"user\" SET document = $1, active = FALSE, display_name_key = $2, search = $3";
-    world.execute(sql, [document.to_string().into(), "ｊane".into(), json!({ "title": "ｎurse" }).into()]).await;
+    let sql =
+        "UPDATE \"user\" SET document = $1, active = FALSE, display_name_key = $2, search = $3";
+    world
+        .execute(
+            sql,
+            [document.to_string().into(), "ｊane".into(), json!({ "title": "ｎurse" }).into()],
+        )
+        .await;
     world.execute("UPDATE \"group\" SET display_name_key = $1", ["ｗard".into()]).await;
     world.execute("UPDATE user_email SET value_key = $1", ["ｊane@acme.example".into()]).await;
     world.execute("DELETE FROM name_key_renewal", []).await;
-    world.execute("INSERT INTO name_key_renewal (table_name) VALUES ('user'), ('group'), ('role')", []).await;
+    world
+        .execute(
+            "INSERT INTO name_key_renewal (table_name) VALUES ('user'), ('group'), ('role')",
+            [],
+        )
+        .await;
     let before = world.everything().await;
     assert!(scim.ids(&filtered("/Users", "userName eq \"jane\"")).await.is_empty());
-    rolecall::domain::name_key::renew_keys(&world.app).await.unwrap();
-    for filter in
-        ["userName eq \"jane\"", "displayName eq \"jane\"", "title eq \"nurse\"", "emails eq \"jane@acme.example\""]
-    {
+    rolecall::domain::directory::name_key::renew_keys(&world.app).await.unwrap();
+    for filter in [
+        "userName eq \"jane\"",
+        "displayName eq \"jane\"",
+        "title eq \"nurse\"",
+        "emails eq \"jane@acme.example\"",
+    ] {
         assert_eq!(scim.ids(&filtered("/Users", filter)).await, [id], "{filter}");
     }
     assert_eq!(scim.ids(&filtered("/Groups", "displayName eq \"ward\"")).await, [group]);
@@ -398,29 +484,42 @@ async fn keys_of_before_are_renewed_at_a_start() {
 }
 
 #[tokio::test]
-async fn two_accounts_of_one_name_keep_their_keys() {
+async fn clashing_accounts_keep_their_keys() {
     let world = World::new().await;
     let scim = world.scim();
     let (wide, narrow) = (scim.user("first").await, scim.user("jane").await);
-    let sql = "UPDATE \"user\" SET user_name = $2, user_name_key = $3, document = replace(document, 'first', $2) WHERE id = $1";
+    let sql = "UPDATE \"user\" SET user_name = $2, user_name_key = $3, document = \
+               replace(document, 'first', $2) WHERE id = $1";
     world.execute(sql, [wide.into(), "Ｊane".into(), "ｊane".into()]).await;
-    world.execute("INSERT INTO name_key_renewal (table_name) VALUES ('user') ON CONFLICT DO NOTHING", []).await;
+    world
+        .execute(
+            "INSERT INTO name_key_renewal (table_name) VALUES ('user') ON CONFLICT DO NOTHING",
+            [],
+        )
+        .await;
     for _ in 0..2 {
-        rolecall::domain::name_key::renew_keys(&world.app).await.unwrap();
+        rolecall::domain::directory::name_key::renew_keys(&world.app).await.unwrap();
         world.execute("INSERT INTO name_key_renewal (table_name) VALUES ('user')", []).await;
     }
-    // Both are reachable, and one finding is about each.
+    // Both accounts can be found, and there is one finding about each.
     assert_eq!(scim.ids(&filtered("/Users", "userName eq \"jane\"")).await, [narrow]);
     assert!(scim.ids(&filtered("/Users", "userName eq \"Ｊane\"")).await.contains(&wide));
     let open = "finding WHERE kind = 'NAME_CLASH' AND state = 'OPEN'";
     assert_eq!(world.count(open, []).await, 2);
-    let query = "{ organization { findings(first: 10) { nodes { kind label nextStep } } attention { kind count } } }";
+    let query = "{ organization { findings(first: 10) { nodes { kind label nextStep } } attention \
+                 { kind count } } }";
     let told = world.graphql(query, json!({})).await;
-    assert_eq!(told["data"]["organization"]["findings"]["nodes"].as_array().unwrap().len(), 2, "{told}");
+    assert_eq!(
+        told["data"]["organization"]["findings"]["nodes"].as_array().unwrap().len(),
+        2,
+        "{told}"
+    );
     rolecall::domain::reconcile::close_settled_clashes(&world.app).await.unwrap();
-    assert_eq!(world.count(open, []).await, 2, "they still meet");
-    // A change of anything else leaves the key; the next rename takes the new one.
-    scim.patch(&user_at(wide), json!([{ "op": "add", "path": "title", "value": "x" }])).await.is(200);
+    assert_eq!(world.count(open, []).await, 2, "the names still clash");
+    // A change of another attribute leaves the key; a rename makes a new one.
+    scim.patch(&user_at(wide), json!([{ "op": "add", "path": "title", "value": "x" }]))
+        .await
+        .is(200);
     assert_eq!(world.count("\"user\" WHERE user_name_key = $1", ["ｊane".into()]).await, 1);
     let rename = |name: &str| json!([{ "op": "replace", "path": "userName", "value": name }]);
     scim.patch(&user_at(wide), rename("ＪＡＮＥ")).await.refused(409, Some("uniqueness"));
@@ -431,15 +530,17 @@ async fn two_accounts_of_one_name_keep_their_keys() {
     world.end().await;
 }
 
-/// Makes accounts in the database alone: a hundred thousand requests would take a while.
-async fn crowd(world: &World, n: usize) -> Vec<Uuid> {
+/// Makes accounts in the database: a hundred thousand requests would take too long.
+async fn create_many_users(world: &World, n: usize) -> Vec<Uuid> {
     let first = world.scim().user("person-0").await;
     let ids: Vec<Uuid> = (1..n).map(|_| Uuid::now_v7()).collect();
     for (part, chunk) in ids.chunks(10_000).enumerate() {
         let pairs: Vec<_> = chunk
             .iter()
             .enumerate()
-            .map(|(at, id)| json!([id.simple().to_string(), format!("person-{}", part * 10_000 + at + 1)]))
+            .map(|(at, id)| {
+                json!([id.simple().to_string(), format!("person-{}", part * 10_000 + at + 1)])
+            })
             .collect();
         let (each, id, name) = match world.app.store.backend() {
             sea_orm::DbBackend::Postgres => {
@@ -451,7 +552,8 @@ async fn crowd(world: &World, n: usize) -> Vec<Uuid> {
             "INSERT INTO \"user\" (organization_id, id, connection_id, user_name, user_name_key, active, protected, document, \
                search, version, created_at, updated_at) \
              SELECT u.organization_id, {id}, u.connection_id, {name}, {name}, TRUE, FALSE, u.document, u.search, 1, \
-               u.created_at, u.updated_at FROM \"user\" u CROSS JOIN {each} WHERE u.user_name = 'person-0'"
+               u.created_at, u.updated_at FROM \"user\" u CROSS JOIN {each} WHERE u.user_name = \
+                   'person-0'"
         );
         world.execute(&sql, [json!(pairs).into()]).await;
     }
@@ -459,10 +561,10 @@ async fn crowd(world: &World, n: usize) -> Vec<Uuid> {
 }
 
 #[tokio::test]
-async fn a_group_of_a_hundred_thousand_comes_in_one_request() {
+async fn large_group_fits_one_request() {
     let world = World::new().await;
     let scim = world.scim();
-    let people = crowd(&world, 100_000).await;
+    let people = create_many_users(&world, 100_000).await;
     let member = |id: &Uuid| {
         json!({
             "value": id, "type": "User", "$ref": format!("{}/Users/{id}", scim.base), "display": "A rather long name",
@@ -485,12 +587,13 @@ async fn a_group_of_a_hundred_thousand_comes_in_one_request() {
 }
 
 #[tokio::test]
-async fn large_bodies_have_bounds_and_are_not_kept() {
+async fn large_bodies_are_limited() {
     let world = World::new().await;
     let scim = world.scim();
     let group = scim.group("Ward 3", &[]).await;
-    let stranger = |n: usize| json!({ "value": Uuid::now_v7(), "display": n.to_string(), "type": "User" });
-    // A refused body of more than 64 KiB is work for an administrator, and is not kept whole.
+    let stranger =
+        |n: usize| json!({ "value": Uuid::now_v7(), "display": n.to_string(), "type": "User" });
+    // A refused body of more than 64 KiB becomes a failure, and is not stored as a whole.
     let members: Vec<_> = (0..20_000).map(stranger).collect();
     let body = json!({ "displayName": "Large", "externalId": "l", "members": members });
     scim.post("/Groups", body).await.refused(400, Some("invalidValue"));
@@ -498,9 +601,12 @@ async fn large_bodies_have_bounds_and_are_not_kept() {
     scim.post("/Groups", small).await.refused(400, Some("invalidValue"));
     let kept = world.count("failure WHERE payload IS NOT NULL", []).await;
     assert_eq!((world.count("failure", []).await, kept), (2, 1));
-    // A whole group may have 32 MiB, and no byte of it is read from a caller who may not write groups.
+    // The body for a whole group may have 32 MiB. The server reads none of it from a caller that
+    // may not write groups.
     let address = world.address.trim_start_matches("http://");
-    for (token, length, status) in [("rcs_wrong", 20_000_000, " 401 "), (scim.token.as_str(), 33_554_433, " 413 ")] {
+    for (token, length, status) in
+        [("rcs_wrong", 20_000_000, " 401 "), (scim.token.as_str(), 33_554_433, " 413 ")]
+    {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let head = format!(
@@ -509,7 +615,8 @@ async fn large_bodies_have_bounds_and_are_not_kept() {
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = vec![0; 64];
-        let read = tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut answer));
+        let read =
+            tokio::time::timeout(std::time::Duration::from_secs(5), stream.read(&mut answer));
         let length = read.await.expect("answered before the body").unwrap();
         assert!(String::from_utf8_lossy(&answer[..length]).contains(status));
     }

@@ -1,4 +1,5 @@
-//! Groups: members come and go as deltas, whatever the size of the group and whoever else is at it.
+//! Groups: members are added and removed as differences, in groups of any size and with many
+//! clients at once.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,14 +22,14 @@ async fn users(scim: &Scim, count: usize) -> Vec<Uuid> {
     ids
 }
 
-/// `(rows, open rows)` of the group's memberships.
+/// `(all rows, open rows)` of the group's memberships.
 async fn memberships(world: &World, group: Uuid) -> (i64, i64) {
     let all = world.count("membership WHERE group_id = $1", [group.into()]).await;
     (all, world.count("membership WHERE group_id = $1 AND until IS NULL", [group.into()]).await)
 }
 
 #[tokio::test]
-async fn a_group_is_made_with_its_members() {
+async fn group_is_created_with_its_members() {
     let world = World::new().await;
     let people = users(world.scim(), 2).await;
     let body = json!({
@@ -45,7 +46,7 @@ async fn a_group_is_made_with_its_members() {
             "value": people[0], "$ref": format!("https://scim.example/scim/v2/acme/Users/{}", people[0]),
             "type": "User",
         }),
-        "names are told on request"
+        "names are returned on request"
     );
     let named = world.scim().get(&format!("{}?attributes=members.display", at(id))).await.is(200);
     assert_eq!(named.body["members"][0]["display"], "user0");
@@ -53,13 +54,14 @@ async fn a_group_is_made_with_its_members() {
     assert_eq!(memberships(&world, id).await, (2, 2));
     assert_eq!(world.events_of(id).await, ["group.created"]);
     assert_eq!(world.last_payload().await["after"]["members"], json!(people));
-    let narrow = world.scim().get(&format!("{}?excludedAttributes=members", at(id))).await.is(200).body;
+    let narrow =
+        world.scim().get(&format!("{}?excludedAttributes=members", at(id))).await.is(200).body;
     assert_eq!((&narrow["members"], &narrow["displayName"]), (&Value::Null, &json!("Ward 3")));
     world.end().await;
 }
 
 #[tokio::test]
-async fn members_come_and_go_as_deltas() {
+async fn members_change_by_differences() {
     let world = World::new().await;
     let people = users(world.scim(), 4).await;
     let group = world.scim().group("Ward 3", &people[..2]).await;
@@ -69,18 +71,25 @@ async fn members_come_and_go_as_deltas() {
     ]);
     let answer = world.scim().patch(&at(group), operations).await.is(200);
     assert_eq!(world.scim().members(group).await, people[1..3]);
-    assert_eq!(answer.body["members"].as_array().unwrap().len(), 2, "a small group is answered in full");
+    assert_eq!(
+        answer.body["members"].as_array().unwrap().len(),
+        2,
+        "a small group is answered in full"
+    );
     assert_eq!(memberships(&world, group).await, (3, 2), "only what changed was touched");
     let told = world.last_payload().await;
-    assert_eq!(told, json!({ "before": { "members": [people[0]] }, "after": { "members": [people[2]] } }));
-    // Entra without the flag: a list beside `remove` means these members, never all.
+    assert_eq!(
+        told,
+        json!({ "before": { "members": [people[0]] }, "after": { "members": [people[2]] } })
+    );
+    // Entra ID without its compatibility flag: a list beside `remove` means these members, not all.
     let operations = json!([{ "op": "Remove", "path": "members", "value": values(&people[1..2]) }]);
     world.scim().patch(&at(group), operations).await.is(200);
     assert_eq!(world.scim().members(group).await, people[2..3]);
     let operations = json!([{ "op": "replace", "path": "members", "value": values(&people[2..]) }]);
     world.scim().patch(&at(group), operations).await.is(200);
     assert_eq!(world.scim().members(group).await, people[2..]);
-    assert_eq!(memberships(&world, group).await, (4, 2), "whoever stays keeps their interval");
+    assert_eq!(memberships(&world, group).await, (4, 2), "a member that stays keeps its interval");
     world.scim().patch(&at(group), json!([{ "op": "remove", "path": "members" }])).await.is(200);
     assert_eq!(memberships(&world, group).await, (4, 0));
     let told = world.events_of(group).await;
@@ -91,7 +100,7 @@ async fn members_come_and_go_as_deltas() {
 }
 
 #[tokio::test]
-async fn absence_never_means_empty() {
+async fn absent_members_stay() {
     let world = World::new().await;
     let people = users(world.scim(), 2).await;
     let group = world.scim().group("Ward 3", &people).await;
@@ -108,17 +117,25 @@ async fn absence_never_means_empty() {
     world.scim().put(&at(group), json!({ "displayName": "Ward 5", "members": null })).await.is(200);
     assert_eq!(world.scim().members(group).await, people);
     assert_eq!(memberships(&world, group).await, (2, 2));
-    // Only an explicit empty list empties.
+    // Only an explicit empty list removes all members.
     world.scim().put(&at(group), json!({ "displayName": "Ward 5", "members": [] })).await.is(200);
     assert_eq!(memberships(&world, group).await, (2, 0));
-    world.scim().put(&at(group), json!({ "displayName": "Ward 5", "members": values(&people) })).await.is(200);
-    world.scim().patch(&at(group), json!([{ "op": "replace", "path": "members", "value": [] }])).await.is(200);
+    world
+        .scim()
+        .put(&at(group), json!({ "displayName": "Ward 5", "members": values(&people) }))
+        .await
+        .is(200);
+    world
+        .scim()
+        .patch(&at(group), json!([{ "op": "replace", "path": "members", "value": [] }]))
+        .await
+        .is(200);
     assert_eq!(memberships(&world, group).await, (4, 0));
     world.end().await;
 }
 
 #[tokio::test]
-async fn only_ones_own_people_become_members() {
+async fn only_own_accounts_become_members() {
     let world = World::new().await;
     let mine = world.scim().user("mine").await;
     let group = world.scim().group("Ward 3", &[mine]).await;
@@ -129,7 +146,7 @@ async fn only_ones_own_people_become_members() {
         theirs.to_string(),
         foreign.to_string(),
         Uuid::now_v7().to_string(),
-        "nobody".into(),
+        "unknown".into(),
         group.simple().to_string(),
     ];
     for stranger in strangers {
@@ -141,8 +158,9 @@ async fn only_ones_own_people_become_members() {
         let body = json!({ "displayName": "Ward 3", "members": value });
         world.scim().put(&at(group), body.clone()).await.refused(400, Some("invalidValue"));
         world.scim().post("/Groups", body).await.refused(400, Some("invalidValue"));
-        // Removing whoever is not there changes nothing and is no error.
-        let operations = json!([{ "op": "remove", "path": "members", "value": [{ "value": stranger }] }]);
+        // Removing an account that is not a member changes nothing and is no error.
+        let operations =
+            json!([{ "op": "remove", "path": "members", "value": [{ "value": stranger }] }]);
         world.scim().patch(&at(group), operations).await.is(200);
     }
     assert_eq!(world.everything().await, before);
@@ -150,20 +168,29 @@ async fn only_ones_own_people_become_members() {
 }
 
 #[tokio::test]
-async fn groups_stand_in_groups_but_never_in_a_circle() {
+async fn nested_groups_never_form_a_circle() {
     let world = World::new().await;
     let person = world.scim().user("ada").await;
     let inner = world.scim().group("Ward 3", &[person]).await;
     let middle = world.scim().group("Surgery", &[inner]).await;
     let outer = world.scim().group("Hospital", &[middle, person]).await;
-    let answer = world.scim().get(&format!("{}?attributes=members.type,members.display", at(outer))).await.is(200);
-    let kinds: Vec<_> =
-        answer.body["members"].as_array().unwrap().iter().map(|m| (&m["type"], &m["display"])).collect();
+    let answer = world
+        .scim()
+        .get(&format!("{}?attributes=members.type,members.display", at(outer)))
+        .await
+        .is(200);
+    let kinds: Vec<_> = answer.body["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| (&m["type"], &m["display"]))
+        .collect();
     assert_eq!(kinds, [(&json!("User"), &json!("ada")), (&json!("Group"), &json!("Surgery"))]);
     let before = world.everything().await;
     for (into, member) in [(inner, inner), (inner, middle), (inner, outer), (middle, outer)] {
         let operations = json!([{ "op": "add", "path": "members", "value": values(&[member]) }]);
-        let answer = world.scim().patch(&at(into), operations).await.refused(400, Some("invalidValue"));
+        let answer =
+            world.scim().patch(&at(into), operations).await.refused(400, Some("invalidValue"));
         assert!(answer.body["detail"].as_str().unwrap().contains("contain itself"));
     }
     assert_eq!(world.everything().await, before);
@@ -175,7 +202,7 @@ async fn groups_stand_in_groups_but_never_in_a_circle() {
 }
 
 #[tokio::test]
-async fn nesting_has_a_floor() {
+async fn nesting_is_limited_to_sixteen() {
     let world = World::new().await;
     let mut top = world.scim().group("0", &[]).await;
     for depth in 1..=16 {
@@ -188,14 +215,15 @@ async fn nesting_has_a_floor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_who_nest_groups_into_each_other_at_once_make_no_circle() {
+async fn concurrent_nesting_makes_no_circle() {
     let world = World::new().await;
     for round in 0..5 {
         let a = world.scim().group(&format!("a{round}"), &[]).await;
         let b = world.scim().group(&format!("b{round}"), &[]).await;
         let nest = |into: Uuid, member: Uuid| {
             let scim = world.scim().clone();
-            let operations = json!([{ "op": "add", "path": "members", "value": values(&[member]) }]);
+            let operations =
+                json!([{ "op": "add", "path": "members", "value": values(&[member]) }]);
             async move { scim.patch(&at(into), operations).await.status.as_u16() }
         };
         let (one, other) = tokio::join!(nest(a, b), nest(b, a));
@@ -208,15 +236,16 @@ async fn two_who_nest_groups_into_each_other_at_once_make_no_circle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_many_clients_add_at_once_is_all_there() {
+async fn concurrently_added_members_are_all_kept() {
     let world = World::new().await;
     let people = users(world.scim(), 64).await;
-    let group = world.scim().group("Everybody", &[]).await;
+    let group = world.scim().group("Large ward", &[]).await;
     let clients = people.chunks(4).map(|chunk| {
         let (scim, chunk) = (world.scim().clone(), chunk.to_vec());
         tokio::spawn(async move {
             for id in chunk {
-                let operations = json!([{ "op": "add", "path": "members", "value": [{ "value": id }] }]);
+                let operations =
+                    json!([{ "op": "add", "path": "members", "value": [{ "value": id }] }]);
                 scim.patch(&at(group), operations).await.is(200);
             }
         })
@@ -232,7 +261,7 @@ async fn what_many_clients_add_at_once_is_all_there() {
 }
 
 #[tokio::test]
-async fn a_repeated_change_is_no_change() {
+async fn repeated_change_changes_nothing() {
     let world = World::new().await;
     let people = users(world.scim(), 2).await;
     let group = world.scim().group("Ward 3", &people).await;
@@ -252,7 +281,7 @@ async fn a_repeated_change_is_no_change() {
 }
 
 #[tokio::test]
-async fn versions_guard_groups_too() {
+async fn stale_group_version_is_refused() {
     let world = World::new().await;
     let person = world.scim().user("ada").await;
     let group = world.scim().group("Ward 3", &[]).await;
@@ -268,7 +297,9 @@ async fn versions_guard_groups_too() {
     send(Method::GET, None, "W/\"1\"").await.is(200);
     let before = world.everything().await;
     send(Method::PATCH, add, "W/\"1\"").await.refused(412, None);
-    send(Method::PUT, Some(json!({ "displayName": "x", "members": [] })), "W/\"1\"").await.refused(412, None);
+    send(Method::PUT, Some(json!({ "displayName": "x", "members": [] })), "W/\"1\"")
+        .await
+        .refused(412, None);
     send(Method::DELETE, None, "W/\"1\"").await.refused(412, None);
     assert_eq!(world.everything().await, before);
     send(Method::DELETE, None, "W/\"2\"").await.is(204);
@@ -276,7 +307,7 @@ async fn versions_guard_groups_too() {
 }
 
 #[tokio::test]
-async fn a_leaver_gives_the_groups_left_a_new_version() {
+async fn deleted_member_changes_the_groups_version() {
     let world = World::new().await;
     let scim = world.scim();
     let people = users(scim, 2).await;
@@ -286,23 +317,34 @@ async fn a_leaver_gives_the_groups_left_a_new_version() {
     let fresh = |group: Uuid, version: u32| {
         let tag = format!("W/\"{version}\"");
         let path = at(group);
-        async move { scim.send(reqwest::Method::GET, &path, None, &[("if-none-match", &tag)]).await.status.as_u16() }
+        async move {
+            scim.send(reqwest::Method::GET, &path, None, &[("if-none-match", &tag)])
+                .await
+                .status
+                .as_u16()
+        }
     };
     scim.delete(&format!("/Users/{}", people[0])).await.is(204);
-    assert_eq!((fresh(ward, 1).await, fresh(ward, 2).await, fresh(clinic, 1).await), (200, 304, 304));
+    assert_eq!(
+        (fresh(ward, 1).await, fresh(ward, 2).await, fresh(clinic, 1).await),
+        (200, 304, 304)
+    );
     scim.delete(&at(ward)).await.is(204);
-    assert_eq!((fresh(clinic, 1).await, fresh(clinic, 2).await, fresh(empty, 1).await), (200, 304, 304));
+    assert_eq!(
+        (fresh(clinic, 1).await, fresh(clinic, 2).await, fresh(empty, 1).await),
+        (200, 304, 304)
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn the_groups_of_others_cannot_be_searched_by() {
+async fn foreign_groups_cannot_be_filtered_by() {
     let world = World::new().await;
     let person = world.scim().user("ada").await;
     let group = world.scim().group("Ward 3", &[person]).await;
     let filter = format!("/Users?filter=groups.value%20eq%20%22{group}%22");
     assert_eq!(world.scim().ids(&filter).await, [person]);
-    // As if somebody else's group had taken the person in.
+    // The state after a group of another owner has added the account.
     world.execute(r#"UPDATE "group" SET connection_id = NULL WHERE id = $1"#, [group.into()]).await;
     assert!(world.scim().ids(&filter).await.is_empty());
     assert!(world.scim().ids("/Users?filter=groups%20pr").await.is_empty());
@@ -310,23 +352,26 @@ async fn the_groups_of_others_cannot_be_searched_by() {
 }
 
 #[tokio::test]
-async fn one_change_of_a_large_group_never_echoes_it() {
+async fn large_group_is_not_returned() {
     let world = World::new().await;
     let people = users(world.scim(), 102).await;
-    let group = world.scim().group("Everybody", &people[..100]).await;
+    let group = world.scim().group("Large ward", &people[..100]).await;
     let add = |id: Uuid| json!([{ "op": "add", "path": "members", "value": values(&[id]) }]);
     let answer = world.scim().patch(&at(group), add(people[100])).await.is(204);
     assert_eq!((answer.header("etag"), &answer.body), ("W/\"2\"", &Value::Null));
-    // RFC 7644 section 3.5.2: whoever names attributes gets the resource.
+    // RFC 7644 section 3.5.2: a request that names attributes gets the resource.
     let narrow = format!("{}?attributes=displayName", at(group));
     let answer = world.scim().patch(&narrow, add(people[101])).await.is(200);
-    assert_eq!((&answer.body["displayName"], &answer.body["members"]), (&json!("Everybody"), &Value::Null));
+    assert_eq!(
+        (&answer.body["displayName"], &answer.body["members"]),
+        (&json!("Large ward"), &Value::Null)
+    );
     assert_eq!(world.scim().members(group).await, people);
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_group_ends_and_its_members_go_on() {
+async fn deleted_group_leaves_its_members() {
     let world = World::new().await;
     let people = users(world.scim(), 2).await;
     let body = json!({ "displayName": "Ward 3", "externalId": "g-3", "members": values(&people) });
@@ -335,10 +380,17 @@ async fn a_group_ends_and_its_members_go_on() {
     world.scim().delete(&at(group)).await.is(204);
     world.scim().get(&at(group)).await.refused(404, None);
     world.scim().delete(&at(group)).await.refused(404, None);
-    world.scim().patch(&at(group), json!([{ "op": "remove", "path": "members" }])).await.refused(404, None);
+    world
+        .scim()
+        .patch(&at(group), json!([{ "op": "remove", "path": "members" }]))
+        .await
+        .refused(404, None);
     assert!(world.scim().ids("/Groups").await.is_empty());
     assert_eq!(world.scim().ids("/Users").await, people);
-    assert_eq!(world.scim().get(&format!("/Users/{}", people[0])).await.body["groups"], Value::Null);
+    assert_eq!(
+        world.scim().get(&format!("/Users/{}", people[0])).await.body["groups"],
+        Value::Null
+    );
     assert_eq!(memberships(&world, group).await, (2, 0));
     assert_eq!(world.events_of(group).await, ["group.created", "group.deleted"]);
     let again = world.scim().post("/Groups", body).await.is(201).id();
@@ -348,7 +400,7 @@ async fn a_group_ends_and_its_members_go_on() {
 }
 
 #[tokio::test]
-async fn groups_may_share_a_name_but_no_external_id() {
+async fn groups_share_names_not_external_ids() {
     let world = World::new().await;
     let first = world.scim().group("Ward 3", &[]).await;
     let second = world.scim().group("Ward 3", &[]).await;

@@ -1,5 +1,5 @@
-//! Lists: what filters find, how pages are cut, what is sorted how, and what of a resource is returned. The
-//! expectations are the same on both databases.
+//! Lists: filters, pages, order and the attributes that are returned. The expectations are the same
+//! on both databases.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::world::{Answer, Scim, World};
 
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 
-/// Five people, in the order of their making, and three groups.
+/// Five people, in the order of their creation, and three groups.
 async fn hospital() -> (World, Vec<Uuid>, Vec<Uuid>) {
     let world = World::new().await;
     let people = [
@@ -43,7 +43,8 @@ async fn search(scim: &Scim, path: &str, filter: &str) -> Answer {
     scim.post(&format!("{path}/.search"), json!({ "filter": filter })).await
 }
 
-/// The places, in the order of their making, of what a filter finds; by a search and by a query alike.
+/// The positions, in the order of creation, of the resources that a filter finds. A search and a
+/// query must find the same.
 async fn found(world: &World, path: &str, filter: &str, all: &[Uuid]) -> Vec<usize> {
     let by_search = search(world.scim(), path, filter).await.is(200);
     let encoded: String = filter.bytes().map(|byte| format!("%{byte:02x}")).collect();
@@ -51,16 +52,17 @@ async fn found(world: &World, path: &str, filter: &str, all: &[Uuid]) -> Vec<usi
     assert_eq!(by_query.body, by_search.body, "{filter}");
     let resources = by_search.body["Resources"].as_array().unwrap();
     assert_eq!(by_search.body["totalResults"], resources.len(), "{filter}");
-    let place = |resource: &Value| all.iter().position(|id| resource["id"] == id.to_string()).unwrap();
+    let place =
+        |resource: &Value| all.iter().position(|id| resource["id"] == id.to_string()).unwrap();
     resources.iter().map(place).collect()
 }
 
 #[tokio::test]
-async fn filters_find_people() {
+async fn filters_find_users() {
     let (world, users, groups) = hospital().await;
     let one = &users[2];
     let mut cases: Vec<(String, &[usize])> = [
-        // Every operator (RFC 7644 section 3.4.2.2, table 3); text in any case.
+        // Each operator (RFC 7644 section 3.4.2.2, table 3); text in upper and lower case.
         (r#"userName eq "BOB@X.ORG""#, &[1][..]),
         (r#"userName ne "bob@x.org""#, &[0, 2, 3, 4]),
         (r#"userName co "@Y.""#, &[2, 3, 4]),
@@ -71,16 +73,16 @@ async fn filters_find_people() {
         (r#"userName ge "cyd@y.org""#, &[2, 3, 4]),
         (r#"userName lt "cyd@y.org""#, &[0, 1]),
         (r#"userName le "cyd@y.org""#, &[0, 1, 2]),
-        // Operators and names in any case, and what joins them, "and" before "or".
+        // Operators and attribute names in upper and lower case; "and" binds closer than "or".
         (r#"USERNAME EQ "ada@x.org" OR username Sw "cyd" AND active Eq TRUE"#, &[0, 2]),
         (r#"(userName sw "ada" or userName sw "bob") and active eq true"#, &[0]),
         (r#"not (title eq "nurse")"#, &[2, 3, 4]),
         (r#"not (title pr) or not (displayName pr)"#, &[1, 2]),
-        // What case means is up to the attribute.
+        // Whether case matters depends on the attribute.
         (r#"externalId eq "A-1""#, &[0]),
         (r#"externalId eq "a-1""#, &[1]),
         (r#"title eq "nurse""#, &[0, 1]),
-        // What is a wildcard in SQL is a character here.
+        // Wildcards of SQL are plain characters.
         (r#"title co "100%""#, &[3]),
         (r#"title co "nurse_""#, &[3]),
         (r#"userName co "n_1%""#, &[3]),
@@ -90,13 +92,13 @@ async fn filters_find_people() {
         (r#"displayName eq "\u00c8ve \"the\" \\ \u00e8ve""#, &[4]),
         (r#"title eq "ÄRZTIN""#, &[4]),
         (r#"userName eq "' OR 1=1 --""#, &[]),
-        // Booleans, absence, null.
+        // Booleans, absent values, null.
         ("active eq false", &[1]),
         ("active ne true", &[1]),
         ("nickName pr", &[]),
         ("title eq null", &[2]),
         ("displayName ne null", &[0, 3, 4]),
-        // Parts, elements, extensions.
+        // Sub-attributes, elements, extensions.
         (r#"name.familyName eq "lovelace""#, &[0]),
         (r#"emails.value eq "ADA@home.org""#, &[0]),
         (r#"emails eq "bob@x.org""#, &[1]),
@@ -108,8 +110,14 @@ async fn filters_find_people() {
         ("emails pr", &[0, 1, 2]),
         (r#"addresses.locality eq "london""#, &[0]),
         (r#"urn:ietf:params:scim:schemas:core:2.0:User:userName sw "ada""#, &[0]),
-        (r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department eq "surgery""#, &[1]),
-        (r#"URN:IETF:params:scim:schemas:extension:enterprise:2.0:user:manager.value eq "m-1""#, &[0]),
+        (
+            r#"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department eq "surgery""#,
+            &[1],
+        ),
+        (
+            r#"URN:IETF:params:scim:schemas:extension:enterprise:2.0:user:manager.value eq "m-1""#,
+            &[0],
+        ),
         (r#"meta.created gt "2020-01-01T00:00:00Z""#, &[0, 1, 2, 3, 4]),
     ]
     .map(|(filter, places)| (filter.to_owned(), places))
@@ -134,25 +142,46 @@ async fn dates_compare_as_instants() {
     }
     let created = |n: usize| {
         let (scim, id) = (world.scim().clone(), users[n]);
-        async move { scim.get(&format!("/Users/{id}")).await.body["meta"]["created"].as_str().unwrap().to_owned() }
+        async move {
+            scim.get(&format!("/Users/{id}")).await.body["meta"]["created"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        }
     };
     let second = created(1).await;
     let elsewhere = chrono::DateTime::parse_from_rfc3339(&second).unwrap();
-    let elsewhere = elsewhere.with_timezone(&chrono::FixedOffset::east_opt(5 * 3600 + 1800).unwrap()).to_rfc3339();
+    let elsewhere = elsewhere
+        .with_timezone(&chrono::FixedOffset::east_opt(5 * 3600 + 1800).unwrap())
+        .to_rfc3339();
     for instant in [second.clone(), elsewhere] {
-        for (operator, places) in
-            [("eq", &[1][..]), ("ne", &[0, 2]), ("gt", &[2]), ("ge", &[1, 2]), ("lt", &[0]), ("le", &[0, 1])]
-        {
+        for (operator, places) in [
+            ("eq", &[1][..]),
+            ("ne", &[0, 2]),
+            ("gt", &[2]),
+            ("ge", &[1, 2]),
+            ("lt", &[0]),
+            ("le", &[0, 1]),
+        ] {
             let filter = format!("meta.created {operator} \"{instant}\"");
             assert_eq!(found(&world, "/Users", &filter, &users).await, places, "{filter}");
         }
     }
-    // What changed since is asked by every client that synchronizes.
+    // Clients that synchronize ask for resources that have changed since an instant.
     let now = world.app.clock.now().to_rfc3339();
     let path = format!("/Users/{}", users[0]);
-    world.scim().patch(&path, json!([{ "op": "add", "path": "title", "value": "x" }])).await.is(200);
-    assert_eq!(found(&world, "/Users", &format!("meta.lastModified ge \"{now}\""), &users).await, [0]);
-    search(world.scim(), "/Users", "meta.created gt \"yesterday\"").await.refused(400, Some("invalidFilter"));
+    world
+        .scim()
+        .patch(&path, json!([{ "op": "add", "path": "title", "value": "x" }]))
+        .await
+        .is(200);
+    assert_eq!(
+        found(&world, "/Users", &format!("meta.lastModified ge \"{now}\""), &users).await,
+        [0]
+    );
+    search(world.scim(), "/Users", "meta.created gt \"yesterday\"")
+        .await
+        .refused(400, Some("invalidFilter"));
     world.end().await;
 }
 
@@ -176,7 +205,7 @@ async fn filters_find_groups() {
 }
 
 #[tokio::test]
-async fn a_filter_that_cannot_be_answered_says_why() {
+async fn refused_filters_name_the_reason() {
     let (world, ..) = hospital().await;
     let before = world.everything().await;
     for filter in [
@@ -203,24 +232,26 @@ async fn a_filter_that_cannot_be_answered_says_why() {
         "emails[type eq \"work\"].noSuchThing pr",
         "urn:x:y:userName pr",
     ] {
-        let answer = search(world.scim(), "/Users", filter).await.refused(400, Some("invalidFilter"));
+        let answer =
+            search(world.scim(), "/Users", filter).await.refused(400, Some("invalidFilter"));
         assert!(answer.body["detail"].as_str().unwrap().len() > 20, "{filter}: {}", answer.body);
     }
     assert_eq!(world.everything().await, before);
     world.end().await;
 }
 
-/// `(startIndex, itemsPerPage, totalResults, places)` of a page.
+/// `(startIndex, itemsPerPage, totalResults, positions)` of a page.
 async fn page(world: &World, query: &str, users: &[Uuid]) -> (u64, u64, u64, Vec<usize>) {
     let body = world.scim().get(&format!("/Users?{query}")).await.is(200).body;
     let number = |name: &str| body[name].as_u64().unwrap_or_else(|| panic!("{name} in {body}"));
-    let place = |resource: &Value| users.iter().position(|id| resource["id"] == id.to_string()).unwrap();
+    let place =
+        |resource: &Value| users.iter().position(|id| resource["id"] == id.to_string()).unwrap();
     let places = body["Resources"].as_array().unwrap().iter().map(place).collect();
     (number("startIndex"), number("itemsPerPage"), number("totalResults"), places)
 }
 
 #[tokio::test]
-async fn pages_are_cut_where_the_rfc_says() {
+async fn pages_follow_the_rfc() {
     let (world, users, _) = hospital().await;
     for (query, start, total, places) in [
         ("", 1, 5, vec![0, 1, 2, 3, 4]),
@@ -228,7 +259,8 @@ async fn pages_are_cut_where_the_rfc_says() {
         ("startIndex=3&count=2", 3, 5, vec![2, 3]),
         ("startIndex=5&count=2", 5, 5, vec![4]),
         ("startIndex=4", 4, 5, vec![3, 4]),
-        // RFC 7644 section 3.4.2.4: less than one is one, a negative count is none, none asks for the total.
+        // RFC 7644 section 3.4.2.4: a startIndex below 1 counts as 1, a negative count as 0, and a
+        // count of 0 returns the total only.
         ("startIndex=0&count=1", 1, 5, vec![0]),
         ("startIndex=-7&count=1", 1, 5, vec![0]),
         ("count=0", 1, 5, vec![]),
@@ -243,13 +275,16 @@ async fn pages_are_cut_where_the_rfc_says() {
         let items = places.len() as u64;
         assert_eq!(page(&world, query, &users).await, (start, items, total, places), "{query}");
     }
-    // From whichever end the rows before a page are skipped, it is the same page.
+    // A page is the same whether the server skips the rows before it or after it.
     for (start, count) in (1..=7).flat_map(|start| (1..=6).map(move |count| (start, count))) {
         let places: Vec<usize> = (start - 1..5.min(start - 1 + count)).collect();
         let expected = (start as u64, places.len() as u64, 5, places);
-        assert_eq!(page(&world, &format!("startIndex={start}&count={count}"), &users).await, expected);
+        assert_eq!(
+            page(&world, &format!("startIndex={start}&count={count}"), &users).await,
+            expected
+        );
     }
-    // Whoever walks page by page meets everybody once, deletions in between or not.
+    // A client that reads page by page gets each account once, even if one is deleted in between.
     let (_, _, _, first) = page(&world, "count=2", &users).await;
     world.scim().delete(&format!("/Users/{}", users[4])).await.is(204);
     let (_, _, total, rest) = page(&world, "startIndex=3&count=10", &users).await;
@@ -258,16 +293,21 @@ async fn pages_are_cut_where_the_rfc_says() {
 }
 
 #[tokio::test]
-async fn no_page_is_larger_than_announced() {
+async fn pages_respect_the_announced_maximum() {
     let world = World::new().await;
     for n in 0..201 {
         world.scim().user(&format!("u{n:03}")).await;
     }
-    let most = world.scim().get("/ServiceProviderConfig").await.body["filter"]["maxResults"].as_u64().unwrap();
+    let most = world.scim().get("/ServiceProviderConfig").await.body["filter"]["maxResults"]
+        .as_u64()
+        .unwrap();
     assert_eq!(most, 200);
     let body = world.scim().get("/Users?count=100000").await.is(200).body;
-    assert_eq!((body["itemsPerPage"].as_u64(), body["totalResults"].as_u64()), (Some(most), Some(201)));
-    // By cursor the whole list, forwards, nobody twice.
+    assert_eq!(
+        (body["itemsPerPage"].as_u64(), body["totalResults"].as_u64()),
+        (Some(most), Some(201))
+    );
+    // The whole list by cursor, forwards; no account comes twice.
     let (mut cursor, mut names, mut pages) = (String::new(), Vec::new(), 0);
     loop {
         let body = world.scim().get(&format!("/Users?count=67&cursor={cursor}")).await.is(200).body;
@@ -292,7 +332,8 @@ async fn lists_are_sorted_by_any_attribute() {
         ("sortBy=userName", vec![0, 1, 2, 3, 4]),
         ("sortBy=userName&sortOrder=descending", vec![4, 3, 2, 1, 0]),
         ("sortBy=USERNAME&sortOrder=DESCENDING", vec![4, 3, 2, 1, 0]),
-        // RFC 7644 section 3.4.2.3: whoever has no value comes last, and first when the order is descending.
+        // RFC 7644 section 3.4.2.3: resources without a value come last, and first in descending
+        // order.
         ("sortBy=displayName", vec![0, 3, 4, 1, 2]),
         ("sortBy=displayName&sortOrder=descending", vec![1, 2, 4, 3, 0]),
         ("sortBy=title", vec![3, 0, 1, 4, 2]),
@@ -300,20 +341,28 @@ async fn lists_are_sorted_by_any_attribute() {
         ("sortBy=emails", vec![0, 1, 2, 3, 4]),
         ("sortBy=active", vec![1, 0, 2, 3, 4]),
         ("sortBy=meta.lastModified&sortOrder=descending", vec![4, 3, 2, 1, 0]),
-        ("sortBy=urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department", vec![1, 0, 2, 3, 4]),
+        (
+            "sortBy=urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
+            vec![1, 0, 2, 3, 4],
+        ),
         ("sortBy=userName&startIndex=2&count=2", vec![1, 2]),
         ("sortBy=userName&sortOrder=descending&filter=title%20pr&count=2", vec![4, 3]),
     ] {
         assert_eq!(page(&world, query, &users).await.3, places, "{query}");
     }
-    for query in ["sortBy=noSuchThing", "sortBy=userName&sortOrder=upwards", "sortBy=userName,title", "sortBy=name"] {
+    for query in [
+        "sortBy=noSuchThing",
+        "sortBy=userName&sortOrder=upwards",
+        "sortBy=userName,title",
+        "sortBy=name",
+    ] {
         world.scim().get(&format!("/Users?{query}")).await.is(400);
     }
     world.end().await;
 }
 
 #[tokio::test]
-async fn answers_hold_what_was_asked_for() {
+async fn answers_contain_the_requested_attributes() {
     let (world, users, groups) = hospital().await;
     let ada = format!("/Users/{}", users[0]);
     let keys = |body: &Value| {
@@ -321,11 +370,17 @@ async fn answers_hold_what_was_asked_for() {
         keys.sort();
         keys
     };
-    // RFC 7644 section 3.9: `id` and `schemas` are always there.
-    let body = world.scim().get(&format!("{ada}?attributes=userName,name.givenName")).await.is(200).body;
+    // RFC 7644 section 3.9: `id` and `schemas` are always returned.
+    let body =
+        world.scim().get(&format!("{ada}?attributes=userName,name.givenName")).await.is(200).body;
     assert_eq!(keys(&body), ["id", "name", "schemas", "userName"]);
     assert_eq!(body["name"], json!({ "givenName": "Ada" }));
-    let body = world.scim().get(&format!("{ada}?attributes=emails.value,{ENTERPRISE}:department")).await.is(200).body;
+    let body = world
+        .scim()
+        .get(&format!("{ada}?attributes=emails.value,{ENTERPRISE}:department"))
+        .await
+        .is(200)
+        .body;
     assert_eq!(body["emails"], json!([{ "value": "ada@x.org" }, { "value": "ada@home.org" }]));
     assert_eq!(body[ENTERPRISE], json!({ "department": "Wards" }));
     let body = world.scim().get(&format!("{ada}?attributes={ENTERPRISE}")).await.is(200).body;
@@ -333,8 +388,15 @@ async fn answers_hold_what_was_asked_for() {
     let body = world.scim().get(&format!("{ada}?attributes=noSuchThing")).await.is(200).body;
     assert_eq!(keys(&body), ["id", "schemas"]);
     let whole = world.scim().get(&ada).await.body;
-    let body = world.scim().get(&format!("{ada}?excludedAttributes=emails,name.familyName,id,meta,groups")).await.body;
-    assert_eq!((&body["emails"], &body["meta"], &body["groups"]), (&Value::Null, &Value::Null, &Value::Null));
+    let body = world
+        .scim()
+        .get(&format!("{ada}?excludedAttributes=emails,name.familyName,id,meta,groups"))
+        .await
+        .body;
+    assert_eq!(
+        (&body["emails"], &body["meta"], &body["groups"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
     assert_eq!((&body["id"], &body["title"]), (&whole["id"], &whole["title"]));
     assert_eq!(body["name"], json!({ "givenName": "Ada" }));
     world
@@ -342,31 +404,41 @@ async fn answers_hold_what_was_asked_for() {
         .get(&format!("{ada}?attributes=userName&excludedAttributes=name"))
         .await
         .refused(400, Some("invalidValue"));
-    // The same for lists, searches and what changes are answered with.
+    // The same holds for lists, searches and the answers to changes.
     let body = world.scim().get("/Groups?excludedAttributes=members&count=1").await.is(200).body;
     assert_eq!(keys(&body["Resources"][0]), ["displayName", "id", "meta", "schemas"]);
-    let search = json!({ "attributes": ["displayName"], "filter": "displayName sw \"ward\"", "count": 5 });
+    let search =
+        json!({ "attributes": ["displayName"], "filter": "displayName sw \"ward\"", "count": 5 });
     let body = world.scim().post("/Groups/.search", search).await.is(200).body;
     assert_eq!(keys(&body["Resources"][0]), ["displayName", "id", "schemas"]);
     let path = format!("/Groups/{}?attributes=displayName", groups[2]);
-    let body = world.scim().patch(&path, json!([{ "op": "replace", "path": "displayName", "value": "Open" }])).await;
+    let body = world
+        .scim()
+        .patch(&path, json!([{ "op": "replace", "path": "displayName", "value": "Open" }]))
+        .await;
     assert_eq!(keys(&body.is(200).body), ["displayName", "id", "schemas"]);
-    let body = world.scim().post("/Users?attributes=userName", json!({ "userName": "new" })).await.is(201).body;
+    let body = world
+        .scim()
+        .post("/Users?attributes=userName", json!({ "userName": "new" }))
+        .await
+        .is(201)
+        .body;
     assert_eq!(keys(&body), ["id", "schemas", "userName"]);
     world.end().await;
 }
 
 #[tokio::test]
-async fn the_root_finds_people_and_groups() {
+async fn root_search_finds_users_and_groups() {
     let (world, users, groups) = hospital().await;
     let all: Vec<Uuid> = users.iter().chain(&groups).copied().collect();
     for root in ["", "/"] {
         let body = world.scim().get(&format!("{root}?count=6")).await.is(200).body;
         assert_eq!((&body["totalResults"], &body["itemsPerPage"]), (&json!(8), &json!(6)));
-        let ids: Vec<_> = body["Resources"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+        let ids: Vec<_> =
+            body["Resources"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
         assert_eq!(json!(ids), json!(all[..6]));
     }
-    // RFC 7644 section 3.4.2.1: what a kind of resource does not have, has no value there.
+    // RFC 7644 section 3.4.2.1: an attribute that a resource type does not have counts as absent.
     let filters = [
         ("displayName pr", 6),
         ("userName pr", 5),
@@ -374,7 +446,7 @@ async fn the_root_finds_people_and_groups() {
         ("userName pr or displayName sw \"ward\"", 6),
         ("not (userName pr)", 3),
         ("userName eq null", 3),
-        ("userName ne \"nobody\" and id pr", 8),
+        ("userName ne \"unknown\" and id pr", 8),
         ("members pr or active eq true", 6),
     ];
     for (filter, total) in filters {

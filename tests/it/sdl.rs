@@ -1,4 +1,5 @@
-//! The management API's own schema, read so that tests can walk it: a field that is added is met without a word.
+//! Reads the management API's own schema, so that tests can walk it and cover a new field without a
+//! change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,13 +7,13 @@ use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{
     BaseType, FieldDefinition, InputValueDefinition, Type, TypeKind, TypeSystemDefinition,
 };
-use rolecall::authz::{Permission, Permissions};
+use rolecall::auth::policy::{Permission, Permissions};
 use serde_json::{Map, Value, json};
 
 /// All types by name.
 pub struct Schema(BTreeMap<String, Shape>);
 
-/// What a type is made of.
+/// The content of a type.
 pub enum Shape {
     /// A scalar, or an enum with its first value.
     Leaf(Option<String>),
@@ -28,7 +29,7 @@ pub struct Field {
     pub name: String,
     pub arguments: Vec<Input>,
     pub ty: Type,
-    /// What `@requires` asks for.
+    /// The permission in `@requires`.
     pub permission: Option<Permission>,
 }
 
@@ -41,11 +42,16 @@ pub struct Input {
 
 impl Field {
     fn of(definition: &FieldDefinition) -> Self {
-        let requires = definition.directives.iter().find(|directive| directive.node.name.node == "requires");
+        let requires =
+            definition.directives.iter().find(|directive| directive.node.name.node == "requires");
         let permission = requires.and_then(|directive| directive.node.get_argument("permission"));
         Self {
             name: definition.name.node.to_string(),
-            arguments: definition.arguments.iter().map(|argument| Input::of(&argument.node)).collect(),
+            arguments: definition
+                .arguments
+                .iter()
+                .map(|argument| Input::of(&argument.node))
+                .collect(),
             ty: definition.ty.node.clone(),
             permission: permission.map(|name| name.node.to_string().parse().unwrap()),
         }
@@ -70,14 +76,14 @@ impl Input {
     }
 }
 
-/// A way into the schema, and what it takes to go it.
+/// A path to an object, and the permissions and arguments that it needs.
 #[derive(Default, Clone)]
 pub struct Route {
     pub steps: Vec<String>,
     pub permissions: Permissions,
 }
 
-/// The name of a type without lists and marks.
+/// The name of a type without list and non-null marks.
 pub fn named(ty: &Type) -> &str {
     match &ty.base {
         BaseType::Named(name) => name,
@@ -87,7 +93,7 @@ pub fn named(ty: &Type) -> &str {
 
 impl Schema {
     pub fn new() -> Self {
-        let document = parse_schema(rolecall::graphql::sdl()).unwrap();
+        let document = parse_schema(rolecall::graphql::export_sdl()).unwrap();
         let mut types: BTreeMap<String, Shape> = BTreeMap::new();
         let mut implementing: Vec<(String, String)> = Vec::new();
         for definition in document.definitions {
@@ -95,21 +101,29 @@ impl Schema {
             let name = definition.node.name.node.to_string();
             let shape = match definition.node.kind {
                 TypeKind::Object(object) => {
-                    implementing.extend(object.implements.iter().map(|of| (of.node.to_string(), name.clone())));
-                    Shape::Object(object.fields.iter().map(|field| Field::of(&field.node)).collect())
+                    implementing.extend(
+                        object.implements.iter().map(|of| (of.node.to_string(), name.clone())),
+                    );
+                    Shape::Object(
+                        object.fields.iter().map(|field| Field::of(&field.node)).collect(),
+                    )
                 }
                 TypeKind::InputObject(object) => {
                     let fields = object.fields.iter().map(|field| Input::of(&field.node)).collect();
-                    let one_of = definition.node.directives.iter().any(|found| found.node.name.node == "oneOf");
+                    let one_of = definition
+                        .node
+                        .directives
+                        .iter()
+                        .any(|found| found.node.name.node == "oneOf");
                     if one_of { Shape::OneOf(fields) } else { Shape::Input(fields) }
                 }
-                TypeKind::Union(union) => {
-                    Shape::Abstract(union.members.iter().map(|member| member.node.to_string()).collect())
-                }
+                TypeKind::Union(union) => Shape::Abstract(
+                    union.members.iter().map(|member| member.node.to_string()).collect(),
+                ),
                 TypeKind::Interface(_) => Shape::Abstract(Vec::new()),
-                TypeKind::Enum(values) => {
-                    Shape::Leaf(values.values.first().map(|first| first.node.value.node.to_string()))
-                }
+                TypeKind::Enum(values) => Shape::Leaf(
+                    values.values.first().map(|first| first.node.value.node.to_string()),
+                ),
                 TypeKind::Scalar => Shape::Leaf(None),
             };
             types.insert(name, shape);
@@ -123,7 +137,7 @@ impl Schema {
     }
 
     pub fn shape(&self, name: &str) -> &Shape {
-        // Built-in scalars are not written down.
+        // The schema does not list built-in scalars.
         self.0.get(name).unwrap_or(&Shape::Leaf(None))
     }
 
@@ -134,7 +148,7 @@ impl Schema {
         }
     }
 
-    /// The kinds of things that have an id.
+    /// The names of the types with an id.
     pub fn nodes(&self) -> &[String] {
         match self.shape("Node") {
             Shape::Abstract(members) => members,
@@ -142,13 +156,16 @@ impl Schema {
         }
     }
 
-    /// The object types, the mutations' root aside.
+    /// The object types, except the mutation root.
     pub fn readable(&self) -> impl Iterator<Item = &str> {
         let objects = self.0.iter().filter(|(_, shape)| matches!(shape, Shape::Object(_)));
-        objects.map(|(name, _)| name.as_str()).filter(|name| !["Mutation", "Subscription"].contains(name))
+        objects
+            .map(|(name, _)| name.as_str())
+            .filter(|name| !["Mutation", "Subscription"].contains(name))
     }
 
-    /// The fields that lead from the query root to an object type, if any do; of a list the first row.
+    /// The fields that lead from the query root to an object type, if there are any. Of a list the
+    /// first row is taken.
     pub fn route(&self, object: &str) -> Option<Route> {
         let mut seen = BTreeSet::new();
         let mut routes = vec![("Query".to_owned(), Route::default())];
@@ -160,13 +177,21 @@ impl Schema {
                 }
                 for field in self.fields(&name) {
                     let target = named(&field.ty).to_owned();
-                    // What picks one thing by its id leads nowhere without one.
-                    let picks = |argument: &Input| argument.required() || named(&argument.ty) == "ID";
+                    // A field that finds an object by its id cannot be used without one.
+                    let picks =
+                        |argument: &Input| argument.required() || named(&argument.ty) == "ID";
                     let plain = !field.arguments.iter().any(picks);
-                    if plain && matches!(self.shape(&target), Shape::Object(_)) && seen.insert(target.clone()) {
+                    if plain
+                        && matches!(self.shape(&target), Shape::Object(_))
+                        && seen.insert(target.clone())
+                    {
                         let page = field.arguments.iter().any(|argument| argument.name == "first");
                         let mut route = route.clone();
-                        route.steps.push(if page { format!("{}(first: 1)", field.name) } else { field.name.clone() });
+                        route.steps.push(if page {
+                            format!("{}(first: 1)", field.name)
+                        } else {
+                            field.name.clone()
+                        });
                         route.permissions.extend(field.permission);
                         next.push((target, route));
                     }
@@ -177,12 +202,14 @@ impl Schema {
         None
     }
 
-    /// Everything that can be selected of a type, `depth` objects deep.
+    /// A selection of all fields of a type, `depth` objects deep.
     pub fn selection(&self, ty: &str, depth: usize) -> String {
         let fields = match self.shape(ty) {
             Shape::Leaf(_) | Shape::Input(_) | Shape::OneOf(_) => return String::new(),
             Shape::Abstract(members) => {
-                let each = members.iter().map(|name| format!("... on {name} {}", self.selection(name, depth)));
+                let each = members
+                    .iter()
+                    .map(|name| format!("... on {name} {}", self.selection(name, depth)));
                 return format!("{{ __typename {} }}", each.collect::<Vec<_>>().join(" "));
             }
             Shape::Object(fields) => fields,
@@ -194,20 +221,29 @@ impl Schema {
             if (!leaf && depth == 0) || field.arguments.iter().any(Input::required) {
                 continue;
             }
-            let page = if field.arguments.iter().any(|argument| argument.name == "first") { "(first: 2)" } else { "" };
+            let page = if field.arguments.iter().any(|argument| argument.name == "first") {
+                "(first: 2)"
+            } else {
+                ""
+            };
             let inner = self.selection(inner, depth.saturating_sub(1));
             selected.push(format!("{}{page} {inner}", field.name));
         }
         format!("{{ {} }}", selected.join(" "))
     }
 
-    /// The places of values of these types among arguments: the names that lead to each.
+    /// The positions of values of these types among arguments: the names that lead to each value.
     pub fn places(&self, inputs: &[Input], types: &[&str]) -> Vec<Vec<String>> {
         self.places_below(inputs, types, &mut Vec::new())
     }
 
-    /// An input object that holds its own kind again is entered once.
-    fn places_below<'a>(&'a self, inputs: &'a [Input], types: &[&str], inside: &mut Vec<&'a str>) -> Vec<Vec<String>> {
+    /// An input object that contains its own type is entered once.
+    fn places_below<'a>(
+        &'a self,
+        inputs: &'a [Input],
+        types: &[&str],
+        inside: &mut Vec<&'a str>,
+    ) -> Vec<Vec<String>> {
         let mut places = Vec::new();
         for input in inputs {
             let name = named(&input.ty);
@@ -226,7 +262,8 @@ impl Schema {
         places
     }
 
-    /// Arguments with `value` at `place`, good values where one is required, and `own(name)` for the other ids.
+    /// Arguments with `value` at `place`, valid values where one is required, and `own(name)` for
+    /// the other ids.
     pub fn values(
         &self,
         inputs: &[Input],
@@ -239,7 +276,7 @@ impl Schema {
             let here = place.first() == Some(&input.name);
             let chosen = match (named(&input.ty), self.shape(named(&input.ty))) {
                 (_, Shape::Leaf(_)) if here => value.clone(),
-                // The ids beside the place in question are good ones.
+                // Ids beside the tested position are valid.
                 ("ID", _) if input.required() || place.len() == 1 => json!(own(&input.name)),
                 (_, Shape::Input(fields)) if here || input.required() => {
                     let inner = if here { &place[1..] } else { &[] };
@@ -247,22 +284,29 @@ impl Schema {
                 }
                 (_, Shape::OneOf(fields)) if here || input.required() => {
                     let first = [fields[0].name.clone()];
-                    let good = if named(&fields[0].ty) == "ID" { json!(own(&first[0])) } else { value.clone() };
+                    let good = if named(&fields[0].ty) == "ID" {
+                        json!(own(&first[0]))
+                    } else {
+                        value.clone()
+                    };
                     match here && place.len() > 1 {
                         true => self.values(fields, &place[1..], value, own).into(),
                         false => self.values(fields, &first, &good, own).into(),
                     }
                 }
                 _ if input.name == "first" => json!(5),
-                (name, Shape::Leaf(first)) if name != "ID" && input.required() => sample(name, first.as_deref()),
+                (name, Shape::Leaf(first)) if name != "ID" && input.required() => {
+                    sample(name, first.as_deref())
+                }
                 _ => continue,
             };
-            values.insert(input.name.clone(), if input.is_list() { json!([chosen]) } else { chosen });
+            values
+                .insert(input.name.clone(), if input.is_list() { json!([chosen]) } else { chosen });
         }
         values
     }
 
-    /// A whole operation that calls `field` with `arguments`, at the end of `route`.
+    /// A whole operation that calls `field` with `arguments` at the end of `route`.
     pub fn operation(
         &self,
         kind: &str,
@@ -271,15 +315,23 @@ impl Schema {
         arguments: &Map<String, Value>,
         depth: usize,
     ) -> String {
-        let given: Vec<_> = field.arguments.iter().filter(|argument| arguments.contains_key(&argument.name)).collect();
-        let variables: Vec<_> = given.iter().map(|argument| format!("${}: {}", argument.name, argument.ty)).collect();
-        let passed: Vec<_> = given.iter().map(|argument| format!("{0}: ${0}", argument.name)).collect();
+        let given: Vec<_> = field
+            .arguments
+            .iter()
+            .filter(|argument| arguments.contains_key(&argument.name))
+            .collect();
+        let variables: Vec<_> =
+            given.iter().map(|argument| format!("${}: {}", argument.name, argument.ty)).collect();
+        let passed: Vec<_> =
+            given.iter().map(|argument| format!("{0}: ${0}", argument.name)).collect();
         let selection = self.selection(named(&field.ty), depth);
-        // Empty parentheses are no GraphQL.
-        let around =
-            |items: &[String]| if items.is_empty() { String::new() } else { format!("({})", items.join(", ")) };
+        // GraphQL does not allow empty parentheses.
+        let around = |items: &[String]| {
+            if items.is_empty() { String::new() } else { format!("({})", items.join(", ")) }
+        };
         let call = format!("the: {}{} {selection}", field.name, around(&passed));
-        let call = route.steps.iter().rev().fold(call, |call, field| format!("{field} {{ {call} }}"));
+        let call =
+            route.steps.iter().rev().fold(call, |call, field| format!("{field} {{ {call} }}"));
         format!("{kind} walk{} {{ {call} }}", around(&variables))
     }
 }

@@ -1,4 +1,4 @@
-//! The other end of a WebSocket and of an event stream, as clients hold it.
+//! WebSocket and event stream clients for the tests.
 
 use std::time::Duration;
 
@@ -11,28 +11,29 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// Longer than anything here takes, pings in between included.
+/// Longer than any answer takes, including pings.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A WebSocket at `/graphql`.
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    /// An open socket on which nothing was said yet.
+    /// An open WebSocket that has sent nothing yet.
     pub async fn open(address: &str, headers: &[(&'static str, &str)]) -> Self {
-        let mut request = format!("{}/graphql", address.replace("http", "ws")).into_client_request().unwrap();
+        let mut request =
+            format!("{}/graphql", address.replace("http", "ws")).into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         Self(connect_async(request).await.unwrap().0)
     }
 
-    /// A socket in the protocol, on which nothing was said yet.
+    /// A WebSocket with the GraphQL protocol that has sent nothing yet.
     pub async fn fresh(address: &str) -> Self {
         Self::open(address, &[("sec-websocket-protocol", "graphql-transport-ws")]).await
     }
 
-    /// A socket of somebody who was let in.
+    /// A WebSocket that is authenticated.
     pub async fn of(address: &str, credential: &str) -> Self {
         let mut socket = Self::fresh(address).await;
         let payload = json!({ "Authorization": format!("Bearer {credential}") });
@@ -57,11 +58,16 @@ impl Socket {
         self.say(json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await;
     }
 
-    /// What the server says next.
+    /// The server's next message.
     pub async fn hear(&mut self) -> Value {
         let patience = Instant::now() + PATIENCE;
         loop {
-            match timeout_at(patience, self.0.next()).await.expect("the server says nothing").unwrap().unwrap() {
+            match timeout_at(patience, self.0.next())
+                .await
+                .expect("the server sends nothing")
+                .unwrap()
+                .unwrap()
+            {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("{other:?}"),
@@ -76,12 +82,12 @@ impl Socket {
         message["payload"].clone()
     }
 
-    /// Whether nothing is said for a while.
+    /// Whether the server sends nothing for this time.
     pub async fn is_quiet(&mut self, wait: Duration) -> bool {
         timeout(wait, self.0.next()).await.is_err()
     }
 
-    /// Closes; whether the server says goodbye, too.
+    /// Closes the socket; returns whether the server also closes properly.
     pub async fn leave(mut self) -> bool {
         let patience = Instant::now() + PATIENCE;
         self.0.close(None).await.unwrap();
@@ -95,14 +101,14 @@ impl Socket {
         false
     }
 
-    /// Waits until the server closes; why it did.
+    /// Waits until the server closes; returns the close code.
     pub async fn closed(&mut self) -> u16 {
         let patience = Instant::now() + PATIENCE;
         loop {
             match timeout_at(patience, self.0.next()).await.expect("the server does not close") {
                 Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
                 Some(Ok(_)) => {}
-                other => panic!("closed without a word: {other:?}"),
+                other => panic!("closed without a code: {other:?}"),
             }
         }
     }
@@ -117,13 +123,21 @@ pub struct Events {
 impl Events {
     /// Posts an operation and reads the answer as a stream of events.
     pub async fn post(address: &str, credential: &str, body: Value) -> Self {
-        let request = reqwest::Client::new().post(format!("{address}/graphql")).bearer_auth(credential);
-        let request = request.header("content-type", "application/json").header("accept", "text/event-stream");
+        let request =
+            reqwest::Client::new().post(format!("{address}/graphql")).bearer_auth(credential);
+        let request = request
+            .header("content-type", "application/json")
+            .header("accept", "text/event-stream");
         Self::of(request.body(body.to_string()).send().await.unwrap())
     }
 
     pub fn of(response: reqwest::Response) -> Self {
-        assert_eq!(response.headers()["content-type"], "text/event-stream", "{}", response.status());
+        assert_eq!(
+            response.headers()["content-type"],
+            "text/event-stream",
+            "{}",
+            response.status()
+        );
         Self { response, text: String::new() }
     }
 
@@ -131,13 +145,17 @@ impl Events {
         self.response.headers()
     }
 
-    /// The next event's name and data; none when the server has ended the stream.
+    /// The next event's name and data; `None` when the server has ended the stream.
     pub async fn next(&mut self) -> Option<(String, Value)> {
         let patience = Instant::now() + PATIENCE;
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {
-                    event.lines().filter_map(|line| line.strip_prefix(name)).next().map(|value| value.trim().to_owned())
+                    event
+                        .lines()
+                        .filter_map(|line| line.strip_prefix(name))
+                        .next()
+                        .map(|value| value.trim().to_owned())
                 };
                 let found = (field("event:"), field("data:"));
                 self.text = rest.to_owned();
@@ -145,7 +163,10 @@ impl Events {
                 let (Some(name), Some(data)) = found else { continue };
                 return Some((name, serde_json::from_str(&data).unwrap_or(Value::Null)));
             }
-            let chunk = timeout_at(patience, self.response.chunk()).await.expect("nothing comes").ok()??;
+            let chunk = timeout_at(patience, self.response.chunk())
+                .await
+                .expect("nothing comes")
+                .ok()??;
             self.text += std::str::from_utf8(&chunk).unwrap();
         }
     }

@@ -1,4 +1,5 @@
-//! 2xx means that it is on disk, whatever breaks: a full disk, a killed backend, a database that does not answer.
+//! A 2xx answer means that the change is on the disk, whatever fails: a full disk, a killed
+//! backend, a database that does not answer.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rolecall::context::App;
-use rolecall::store::Store;
+use rolecall::db::Store;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -15,20 +16,32 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::database::{Database, on_postgres};
 use crate::world::{Scim, World};
 
-/// A create as an identity provider sends it: its status, its headers and its body.
+/// Creates a user as an identity provider does; returns the status, Retry-After and the body.
 async fn create(scim: &Scim, name: &str) -> (u16, Option<String>, Value) {
     let body = json!({ "userName": name, "externalId": name }).to_string();
-    let request = scim.request("POST".parse().unwrap(), "/Users").header("content-type", "application/scim+json");
+    let request = scim
+        .request("POST".parse().unwrap(), "/Users")
+        .header("content-type", "application/scim+json");
     let response = request.body(body).send().await.unwrap();
     let status = response.status().as_u16();
-    let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+    let retry_after =
+        response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
     let text = response.text().await.unwrap();
-    (status, retry_after, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}")))
+    (
+        status,
+        retry_after,
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: {text}")),
+    )
 }
 
 async fn user_names(app: &App) -> HashSet<String> {
     let text = "SELECT user_name FROM \"user\" WHERE deleted_at IS NULL";
-    let rows = app.store.read.query_all_raw(Statement::from_string(app.store.backend(), text)).await.unwrap();
+    let rows = app
+        .store
+        .read
+        .query_all_raw(Statement::from_string(app.store.backend(), text))
+        .await
+        .unwrap();
     rows.iter().map(|row| row.try_get("", "user_name").unwrap()).collect()
 }
 
@@ -40,7 +53,8 @@ async fn writes_after_a_full_disk_are_kept() {
     let world = World::new().await;
     let mut acknowledged = HashSet::new();
     for round in 0..5 {
-        // The one connection that writes may not make the file larger: SQLite answers as it does on a full disk.
+        // The one connection that writes may not make the file larger, so SQLite answers as on a
+        // full disk.
         let pages = Statement::from_string(DbBackend::Sqlite, "PRAGMA page_count");
         let row = world.app.store.write.query_one_raw(pages).await.unwrap().unwrap();
         let pages: i32 = row.try_get_by_index(0).unwrap();
@@ -74,11 +88,16 @@ async fn writes_after_a_full_disk_are_kept() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    // Another process reads what is in the file.
+    // A second server reads what is in the file.
     let other = App::open(world.config()).await.unwrap();
     let kept = user_names(&other).await;
     let lost: Vec<_> = acknowledged.difference(&kept).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged users are lost", lost.len(), acknowledged.len());
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged users are lost",
+        lost.len(),
+        acknowledged.len()
+    );
     other.store.clone().close().await;
     world.end().await;
 }
@@ -117,7 +136,7 @@ async fn killed_backends_lose_no_acknowledged_write() {
             })
         })
         .collect();
-    let killer = Store::open(&world.config().database_url).await.unwrap();
+    let killer = Store::open_database(&world.config().database_url).await.unwrap();
     for _ in 0..15 {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let text = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
@@ -133,9 +152,16 @@ async fn killed_backends_lose_no_acknowledged_write() {
     }
     let kept = user_names(&world.app).await;
     let lost: Vec<_> = acknowledged.difference(&kept).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged users are lost", lost.len(), acknowledged.len());
-    let unexpected: Vec<_> =
-        kept.iter().filter(|name| !acknowledged.contains(*name) && !told_unknown.contains(*name)).collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged users are lost",
+        lost.len(),
+        acknowledged.len()
+    );
+    let unexpected: Vec<_> = kept
+        .iter()
+        .filter(|name| !acknowledged.contains(*name) && !told_unknown.contains(*name))
+        .collect();
     assert!(unexpected.is_empty(), "clients were told that nothing was done: {unexpected:?}");
     assert!(acknowledged.len() > 20, "{} writes in all", acknowledged.len());
     killer.close().await;
@@ -143,21 +169,32 @@ async fn killed_backends_lose_no_acknowledged_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statement_of_a_client_that_left_is_cancelled() {
+async fn abandoned_statements_are_cancelled() {
     let database = Database::ready().await;
     let app = App::open(database.config()).await.unwrap();
     let endless = match app.store.backend() {
         DbBackend::Postgres => "SELECT 1 AS n FROM pg_sleep(60)",
-        _ => "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT count(*) AS n FROM a",
+        _ => {
+            "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT count(*) AS n \
+             FROM a"
+        }
     };
     let statement = |text: &str| Statement::from_string(app.store.backend(), text.to_owned());
-    // More than there are connections, so that each of them is left in the middle of it.
-    let left = (0..40)
-        .map(|_| tokio::time::timeout(Duration::from_millis(300), app.store.read.query_all_raw(statement(endless))));
+    // More statements than there are connections, so each connection is abandoned during one.
+    let left = (0..40).map(|_| {
+        tokio::time::timeout(
+            Duration::from_millis(300),
+            app.store.read.query_all_raw(statement(endless)),
+        )
+    });
     assert!(futures_util::future::join_all(left).await.iter().all(Result::is_err));
     let began = Instant::now();
     app.store.read.query_all_raw(statement("SELECT 1 AS n")).await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(3), "the connections are free after {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "the connections are free after {:?}",
+        began.elapsed()
+    );
     if on_postgres() {
         let running = "SELECT CAST(count(*) AS bigint) AS n FROM pg_stat_activity \
              WHERE datname = current_database() AND state = 'active' AND query LIKE '%pg_sleep(60)%' \
@@ -168,7 +205,10 @@ async fn statement_of_a_client_that_left_is_cancelled() {
             if still == 0 {
                 break;
             }
-            assert!(began.elapsed() < Duration::from_secs(5), "{still} statements go on without their clients");
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{still} statements go on without their clients"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -177,7 +217,7 @@ async fn statement_of_a_client_that_left_is_cancelled() {
     database.drop().await;
 }
 
-/// Forwards connections to PostgreSQL until it is told to swallow them: a host that is gone without a word.
+/// Forwards connections to PostgreSQL until the test freezes them, like a host that disappears.
 struct Proxy {
     address: String,
     swallow: Arc<tokio::sync::watch::Sender<bool>>,
@@ -202,7 +242,8 @@ impl Proxy {
                     tokio::pin!(forward);
                     tokio::select! {
                         () = &mut forward => {}
-                        // It is never polled again: nothing is forwarded, and nothing is closed.
+                        // The frozen connection is never polled again: nothing is forwarded, and
+                        // nothing is closed.
                         () = async { drop(swallowed.wait_for(|swallowed| *swallowed).await) } => {
                             std::future::pending::<()>().await;
                         }
@@ -215,7 +256,7 @@ impl Proxy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn vanished_database_is_answered_in_time_and_found_again() {
+async fn lost_database_is_found_again() {
     if !on_postgres() {
         return;
     }
@@ -223,11 +264,14 @@ async fn vanished_database_is_answered_in_time_and_found_again() {
     let upstream = server.split('@').nth(1).unwrap().split('/').next().unwrap().to_owned();
     let proxy = Proxy::start(upstream.clone()).await;
     let address = proxy.address.clone();
-    let world = World::with(|config| config.database_url = config.database_url.replace(&upstream, &address)).await;
+    let world = World::with(|config| {
+        config.database_url = config.database_url.replace(&upstream, &address)
+    })
+    .await;
     for n in 0..30 {
         assert_eq!(create(world.scim(), &format!("before-{n}")).await.0, 201);
     }
-    // The connections of now are swallowed; a new one finds the database at the same address.
+    // The present connections freeze. A new connection reaches the database at the same address.
     proxy.swallow.send_replace(true);
     tokio::time::sleep(Duration::from_millis(50)).await;
     proxy.swallow.send_replace(false);
@@ -244,18 +288,25 @@ async fn vanished_database_is_answered_in_time_and_found_again() {
     assert!(slowest < Duration::from_secs(16), "a client waited {slowest:?}");
     let began = Instant::now();
     assert_eq!(create(world.scim(), "after").await.0, 201);
-    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?} to find the database again", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "it took {:?} to find the database again",
+        began.elapsed()
+    );
     world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_tenant_leaves_the_others_their_speed() {
+async fn busy_tenant_slows_no_other_tenant() {
     let database = Database::ready().await;
     let app = App::open(database.config()).await.unwrap();
     let (busy, quiet) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
     let heavy = match app.store.backend() {
         DbBackend::Postgres => "SELECT 1 AS n FROM pg_sleep(8)",
-        _ => "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT count(*) AS n FROM a",
+        _ => {
+            "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM a) SELECT count(*) AS n \
+             FROM a"
+        }
     };
     let statement = |text: &str| Statement::from_string(app.store.backend(), text.to_owned());
     let crowd: Vec<_> = (0..24)
@@ -268,8 +319,13 @@ async fn one_tenant_leaves_the_others_their_speed() {
     for _ in 0..5 {
         let began = Instant::now();
         app.store.for_tenant(quiet).query_all_raw(statement("SELECT 1 AS n")).await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(1), "the quiet tenant waited {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "the quiet tenant waited {:?}",
+            began.elapsed()
+        );
     }
+    assert!(crowd.iter().all(|one| !one.is_finished()), "the busy tenant is still busy");
     for one in &crowd {
         one.abort();
     }

@@ -1,11 +1,14 @@
-//! Following the ledger over both transports: nothing is missed, nothing comes twice, nobody hears what is not theirs.
+//! Subscriptions to the ledger over both transports: no event is lost or repeated, and no client
+//! gets events of another organization.
 
 use std::time::{Duration, Instant};
 
-use rolecall::authz::Permission;
+use rolecall::auth::policy::Permission;
 use rolecall::context::App;
-use rolecall::domain::{connection, key};
-use rolecall::{jwt, server};
+use rolecall::context::local_issuer;
+use rolecall::domain::access::api_key;
+use rolecall::domain::connection;
+use rolecall::server;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -17,31 +20,37 @@ use crate::socket::{Events, Socket};
 use crate::walk::codes;
 use crate::world::World;
 
-const FOLLOW: &str = "subscription($after: Long) { events(after: $after) { seq action subjectKind } }";
+const FOLLOW: &str =
+    "subscription($after: Long) { events(after: $after) { seq action subjectKind } }";
 
 fn seq(answer: &Value) -> i64 {
     answer["data"]["events"]["seq"].as_i64().unwrap_or_else(|| panic!("{answer:#}"))
 }
 
-/// The end of acme's chain: whoever follows from here misses nothing, however late the server begins.
+/// The end of acme's chain: a subscription after it gets every later event, even when the server
+/// starts late.
 async fn end(world: &World) -> i64 {
     world.sealed().await;
     world.count("event WHERE organization_id = $1", [world.acme.organization.into()]).await
 }
 
-async fn key_with(world: &World, permissions: &[Permission]) -> key::Issued {
-    key::issue(&world.system(), "some", permissions.iter().copied().collect(), None).await.unwrap()
+async fn key_with(world: &World, permissions: &[Permission]) -> api_key::IssuedKey {
+    api_key::issue_key(&world.system(), "some", permissions.iter().copied().collect(), None)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
-async fn every_change_is_heard_once_and_in_order_while_many_write() {
+async fn each_event_arrives_once_in_order() {
     let world = World::new().await;
     let key = &world.acme.api_key;
     let mut socket = Socket::of(&world.address, key).await;
     socket
         .say(json!({ "id": "a", "type": "subscribe", "payload": { "query": FOLLOW, "variables": { "after": 0 } } }))
         .await;
-    let mut events = Events::post(&world.address, key, json!({ "query": FOLLOW, "variables": { "after": 0 } })).await;
+    let mut events =
+        Events::post(&world.address, key, json!({ "query": FOLLOW, "variables": { "after": 0 } }))
+            .await;
     assert_eq!(events.headers()["cache-control"], "no-store");
     let writers: Vec<_> = (0..8)
         .map(|writer| {
@@ -56,33 +65,37 @@ async fn every_change_is_heard_once_and_in_order_while_many_write() {
     for writer in writers {
         writer.await.unwrap();
     }
-    let all = world.count("event WHERE organization_id = $1", [world.acme.organization.into()]).await;
+    let all =
+        world.count("event WHERE organization_id = $1", [world.acme.organization.into()]).await;
     assert!(all >= 120);
     for expected in 1..=all {
         assert_eq!(seq(&socket.next("a").await), expected);
         assert_eq!(seq(&events.answer().await), expected);
     }
-    // Whoever was away names the last place that it saw.
+    // After a reconnect the client names the last position that it has seen.
     drop(socket);
     world.scim().user("late").await;
     let mut socket = Socket::of(&world.address, key).await;
     let again = json!({ "query": FOLLOW, "variables": { "after": all } });
     socket.say(json!({ "id": "b", "type": "subscribe", "payload": again })).await;
     let heard = socket.next("b").await;
-    assert_eq!(heard["data"]["events"], json!({ "seq": all + 1, "action": "user.created", "subjectKind": "USER" }));
+    assert_eq!(
+        heard["data"]["events"],
+        json!({ "seq": all + 1, "action": "user.created", "subjectKind": "USER" })
+    );
     assert!(heard["extensions"]["cost"]["requested"].as_i64().unwrap() > 0);
     assert_eq!(seq(&events.answer().await), all + 1);
     world.end().await;
 }
 
 #[tokio::test]
-async fn what_another_replica_writes_is_heard() {
+async fn events_of_other_replicas_arrive() {
     let world = World::new().await;
     let other = App::open(world.config()).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(other.clone(), listener, async move {
+    let serving = tokio::spawn(server::run_server(other.clone(), listener, async move {
         let _ = stopped.await;
     }));
     world.sealed().await;
@@ -104,14 +117,20 @@ async fn what_another_replica_writes_is_heard() {
 }
 
 #[tokio::test]
-async fn a_filter_hears_only_what_it_asks_for() {
+async fn filter_limits_the_events() {
     let world = World::new().await;
     let ada = world.scim().user("ada").await;
     let id = world.graphql("{ organization { user(userName: \"ada\") { id } } }", json!({})).await;
     let id = id["data"]["organization"]["user"]["id"].as_str().unwrap().to_owned();
     let mut socket = Socket::of(&world.address, &world.acme.api_key).await;
     socket
-        .subscribe("a", &format!("subscription {{ events(after: 0, filter: {{ subjectId: \"{id}\" }}) {{ action }} }}"))
+        .subscribe(
+            "a",
+            &format!(
+                "subscription {{ events(after: 0, filter: {{ subjectId: \"{id}\" \
+                                  }}) {{ action }} }}"
+            ),
+        )
         .await;
     assert_eq!(socket.next("a").await["data"]["events"]["action"], "user.created");
     world.scim().user("ben").await;
@@ -126,46 +145,61 @@ async fn a_filter_hears_only_what_it_asks_for() {
     ] {
         socket.subscribe("b", &format!("subscription {{ events({wrong}) {{ seq }} }}")).await;
         let refused = socket.hear().await;
-        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("b")), "{wrong}: {refused:#}");
+        assert_eq!(
+            (&refused["type"], &refused["id"]),
+            (&json!("error"), &json!("b")),
+            "{wrong}: {refused:#}"
+        );
         assert_eq!(refused["payload"][0]["extensions"]["code"], code, "{wrong}");
     }
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_connection_that_is_turned_off_is_seen() {
+async fn connection_changes_are_reported() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let watcher = key_with(&world, &[Permission::IamRead]).await.secret;
     let here = end(&world).await;
-    let follow =
-        format!("subscription {{ connectionChanged(after: {here}) {{ seq action connection {{ name status }} }} }}");
+    let follow = format!(
+        "subscription {{ connectionChanged(after: {here}) {{ seq action connection {{ name status \
+         }} }} }}"
+    );
     let mut events = Events::post(&world.address, &watcher, json!({ "query": follow })).await;
     let theirs = rolecall::context::Cx::system(world.app.clone(), globex.organization);
-    connection::deactivate(&theirs, globex.connection).await.unwrap();
+    connection::deactivate_connection(&theirs, globex.connection).await.unwrap();
     world.scim().user("ada").await;
-    connection::deactivate(&world.system(), world.acme.connection).await.unwrap();
+    connection::deactivate_connection(&world.system(), world.acme.connection).await.unwrap();
     let seen = events.answer().await["data"]["connectionChanged"].clone();
     assert_eq!(seen["action"], "connection.deactivated");
     assert_eq!(seen["connection"], json!({ "name": "Identity provider", "status": "INACTIVE" }));
-    // A network that breaks off costs nothing.
+    // A broken connection loses no event.
     drop(events);
-    connection::activate(&world.system(), world.acme.connection).await.unwrap();
-    let again =
-        format!("subscription {{ connectionChanged(after: {}) {{ action connection {{ status }} }} }}", seen["seq"]);
+    connection::activate_connection(&world.system(), world.acme.connection).await.unwrap();
+    let again = format!(
+        "subscription {{ connectionChanged(after: {}) {{ action connection {{ status }} }} }}",
+        seen["seq"]
+    );
     let mut events = Events::post(&world.address, &watcher, json!({ "query": again })).await;
     let seen = events.answer().await["data"]["connectionChanged"].clone();
-    assert_eq!(seen, json!({ "action": "connection.activated", "connection": { "status": "ACTIVE" } }));
+    assert_eq!(
+        seen,
+        json!({ "action": "connection.activated", "connection": { "status": "ACTIVE" } })
+    );
     // This caller may not read the ledger itself.
-    let mut closed =
-        Events::post(&world.address, &watcher, json!({ "query": "subscription { events { seq } }" })).await;
+    let mut closed = Events::post(
+        &world.address,
+        &watcher,
+        json!({ "query": "subscription { events { seq } }" }),
+    )
+    .await;
     assert_eq!(codes(&closed.answer().await), ["FORBIDDEN"]);
     assert_eq!(closed.next().await, Some(("complete".into(), Value::Null)));
     world.end().await;
 }
 
 #[tokio::test]
-async fn every_subscription_is_closed_to_whoever_lacks_its_permission() {
+async fn every_subscription_requires_its_permission() {
     let world = World::new().await;
     let schema = Schema::new();
     let fields = schema.fields("Subscription");
@@ -173,29 +207,43 @@ async fn every_subscription_is_closed_to_whoever_lacks_its_permission() {
     let job = bulk::upload(&world.acme, "{}").await.is(202).body["bulkJob"]["id"].clone();
     for field in fields {
         let Some(permission) = field.permission else {
-            // Where no permission is asked for, it is whose thing it is that decides: another's is not there.
+            // Without a required permission the owner decides: for other callers the job does not
+            // exist.
             let stranger = key_with(&world, &[Permission::UserRead]).await;
             let mut socket = Socket::of(&world.address, &stranger.secret).await;
             let selected = schema.selection(crate::sdl::named(&field.ty), 0);
-            socket.subscribe("a", &format!("subscription {{ {}(id: {job}) {selected} }}", field.name)).await;
+            socket
+                .subscribe("a", &format!("subscription {{ {}(id: {job}) {selected} }}", field.name))
+                .await;
             let refused = socket.hear().await;
-            assert_eq!(refused["payload"][0]["extensions"]["code"], "NOT_FOUND", "{}: {refused:#}", field.name);
+            assert_eq!(
+                refused["payload"][0]["extensions"]["code"], "NOT_FOUND",
+                "{}: {refused:#}",
+                field.name
+            );
             continue;
         };
-        let others: Vec<_> = Permission::in_organization().into_iter().filter(|held| *held != permission).collect();
+        let others: Vec<_> =
+            Permission::in_organization().into_iter().filter(|held| *held != permission).collect();
         let issued = key_with(&world, &others).await;
-        let arguments =
-            if field.arguments.iter().any(|it| it.name == "id") { format!("(id: {job})") } else { String::new() };
+        let arguments = if field.arguments.iter().any(|it| it.name == "id") {
+            format!("(id: {job})")
+        } else {
+            String::new()
+        };
         let selected = schema.selection(crate::sdl::named(&field.ty), 0);
         let query = format!("subscription {{ {}{arguments} {selected} }}", field.name);
         let mut socket = Socket::of(&world.address, &issued.secret).await;
         socket.subscribe("a", &query).await;
         let refused = socket.hear().await;
-        assert_eq!(refused["payload"][0]["extensions"]["code"], "FORBIDDEN", "{query}: {refused:#}");
+        assert_eq!(
+            refused["payload"][0]["extensions"]["code"], "FORBIDDEN",
+            "{query}: {refused:#}"
+        );
         let words = refused["payload"][0]["message"].as_str().unwrap();
         assert!(words.contains(permission.name()), "{words}");
     }
-    // A field inside an event is closed on its own.
+    // Fields inside an event require their own permission.
     let reader = key_with(&world, &[Permission::AuditRead]).await;
     let query = json!({ "query": "subscription { events(after: 0) { seq after } }" });
     let answer = Events::post(&world.address, &reader.secret, query).await.answer().await;
@@ -205,7 +253,7 @@ async fn every_subscription_is_closed_to_whoever_lacks_its_permission() {
 }
 
 #[tokio::test]
-async fn nobody_hears_another_organization() {
+async fn subscriptions_stay_within_the_organization() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let follow = format!("subscription {{ events(after: {}) {{ seq after }} }}", end(&world).await);
@@ -215,9 +263,14 @@ async fn nobody_hears_another_organization() {
     globex.scim.user("zzsecret").await;
     world.scim().user("ada").await;
     let heard = socket.next("a").await;
-    assert!(heard.to_string().contains("ada") && !heard.to_string().contains("zzsecret"), "{heard:#}");
+    assert!(
+        heard.to_string().contains("ada") && !heard.to_string().contains("zzsecret"),
+        "{heard:#}"
+    );
     let foreign = format!("subscription {{ connectionChanged(connectionId: {}) {{ seq }} }}", {
-        let found = globex.graphql("{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await;
+        let found = globex
+            .graphql("{ organization { connections(first: 1) { nodes { id } } } }", json!({}))
+            .await;
         found["data"]["organization"]["connections"]["nodes"][0]["id"].clone()
     });
     socket.subscribe("b", &foreign).await;
@@ -226,15 +279,15 @@ async fn nobody_hears_another_organization() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_credential() {
+async fn revoked_credential_ends_its_streams() {
     let world = World::new().await;
     let issued = key_with(&world, &[Permission::AuditRead, Permission::IamRead]).await;
-    let claims = jwt::Claims {
+    let claims = local_issuer::IssuerClaims {
         subject: "ada".into(),
         organizations: [("acme".to_owned(), Permission::in_organization())].into(),
         ..Default::default()
     };
-    let token = jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
+    let token = local_issuer::issue_token(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
     let follow = &format!("subscription {{ events(after: {}) {{ seq }} }}", end(&world).await);
     let mut sockets = Vec::new();
     for credential in [&issued.secret, &token] {
@@ -247,9 +300,9 @@ async fn a_stream_ends_with_its_credential() {
     let mut lasting = Socket::of(&world.address, &world.acme.api_key).await;
     lasting.subscribe("a", follow).await;
 
-    key::revoke(&world.system(), issued.key.id).await.unwrap();
+    api_key::revoke_key(&world.system(), issued.key.id).await.unwrap();
     let revoked = Instant::now();
-    // An operation is refused at once, and with it the socket.
+    // The next operation is refused at once, and the socket is closed.
     busy.subscribe("x", "{ viewer { name } }").await;
     assert_eq!(busy.closed().await, 4403);
     world.days_pass(1);
@@ -261,12 +314,12 @@ async fn a_stream_ends_with_its_credential() {
     }
     assert!(revoked.elapsed() < Duration::from_secs(10));
     world.scim().user("later").await;
-    assert!(seq(&lasting.next("a").await) > 0, "the others go on");
+    assert!(seq(&lasting.next("a").await) > 0, "other streams go on");
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_server_that_stops_sends_its_listeners_away_at_once() {
+async fn stopping_server_closes_subscriptions() {
     let database = Database::empty().await;
     let made = bootstrap(&database);
     let mut server = Server::start(&database).await;
@@ -279,14 +332,14 @@ async fn a_server_that_stops_sends_its_listeners_away_at_once() {
     server.terminate();
     let asked = Instant::now();
     assert_eq!((socket.closed().await, silent.closed().await), (1012, 1012));
-    assert_eq!(events.next().await, None, "no `complete`: there is more to come, elsewhere");
+    assert_eq!(events.next().await, None, "no `complete`: the client should reconnect");
     assert_eq!(server.exit_code().await, Some(0));
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     database.drop().await;
 }
 
 #[tokio::test]
-async fn the_socket_keeps_to_the_protocol() {
+async fn websocket_follows_the_protocol() {
     let world = World::new().await;
     let (address, key) = (&world.address, &world.acme.api_key);
     let late = Socket::fresh(address).await;
@@ -296,9 +349,11 @@ async fn the_socket_keeps_to_the_protocol() {
     let mut eager = Socket::fresh(address).await;
     eager.subscribe("a", "{ viewer { name } }").await;
     assert_eq!(eager.closed().await, 4401);
-    for payload in
-        [json!({}), json!({ "Authorization": "Bearer rck_wrong" }), json!({ "authToken": world.scim().token })]
-    {
+    for payload in [
+        json!({}),
+        json!({ "Authorization": "Bearer rck_wrong" }),
+        json!({ "authToken": world.scim().token }),
+    ] {
         let mut stranger = Socket::fresh(address).await;
         stranger.say(json!({ "type": "connection_init", "payload": payload })).await;
         assert_eq!(stranger.closed().await, 4403, "{payload}");
@@ -317,7 +372,8 @@ async fn the_socket_keeps_to_the_protocol() {
         assert_eq!(known.closed().await, 4429);
     }
     let bearer = format!("Bearer {key}");
-    let upgrade = [("sec-websocket-protocol", "graphql-transport-ws"), ("authorization", bearer.as_str())];
+    let upgrade =
+        [("sec-websocket-protocol", "graphql-transport-ws"), ("authorization", bearer.as_str())];
     let mut known = Socket::open(address, &upgrade).await;
     known.say(json!({ "type": "connection_init" })).await;
     assert_eq!(known.hear().await, json!({ "type": "connection_ack" }));
@@ -357,17 +413,20 @@ async fn the_socket_keeps_to_the_protocol() {
 }
 
 #[tokio::test]
-async fn queries_and_mutations_go_over_the_socket_too() {
+async fn websocket_carries_queries_and_mutations() {
     let world = World::new().await;
     let mut socket = Socket::of(&world.address, &world.acme.api_key).await;
     socket.subscribe("q", "{ organization { slug } }").await;
     assert_eq!(socket.next("q").await["data"]["organization"]["slug"], "acme");
     assert_eq!(socket.hear().await, json!({ "id": "q", "type": "complete" }));
-    // The id is free again.
-    socket.subscribe("q", "mutation { roleCreate(input: { name: \"Nurse\" }) { role { name } } }").await;
+    // The operation's id can be used again.
+    socket
+        .subscribe("q", "mutation { roleCreate(input: { name: \"Nurse\" }) { role { name } } }")
+        .await;
     assert_eq!(socket.next("q").await["data"]["roleCreate"]["role"]["name"], "Nurse");
     assert_eq!(socket.hear().await["type"], "complete");
-    let everything = "subscription { ...All } fragment All on Subscription { ... { events(after: 0) { seq } } }";
+    let everything =
+        "subscription { ...All } fragment All on Subscription { ... { events(after: 0) { seq } } }";
     socket.subscribe("s", everything).await;
     assert_eq!(seq(&socket.next("s").await), 1);
     socket.say(json!({ "id": "s", "type": "complete" })).await;
@@ -378,11 +437,15 @@ async fn queries_and_mutations_go_over_the_socket_too() {
     let mut refused = async |query: &str| {
         socket.subscribe("bad", query).await;
         let mut message = socket.hear().await;
-        // What was on its way when the other one was ended.
+        // Skips messages that were sent before the other operation ended.
         while message["id"] == "s" {
             message = socket.hear().await;
         }
-        assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("bad")), "{query}: {message:#}");
+        assert_eq!(
+            (&message["type"], &message["id"]),
+            (&json!("error"), &json!("bad")),
+            "{query}: {message:#}"
+        );
         message["payload"][0]["extensions"]["code"].as_str().unwrap().to_owned()
     };
     for (query, code) in [
@@ -392,52 +455,81 @@ async fn queries_and_mutations_go_over_the_socket_too() {
         ("subscription { __typename }", "GRAPHQL_VALIDATION_FAILED"),
         ("subscription { events { seq } connectionChanged { seq } }", "GRAPHQL_VALIDATION_FAILED"),
         (
-            "subscription { ...A ...B } fragment A on Subscription { events { seq } } fragment B on Subscription { connectionChanged { seq } }",
+            "subscription { ...A ...B } fragment A on Subscription { events { seq } } fragment B \
+             on Subscription { connectionChanged { seq } }",
             "GRAPHQL_VALIDATION_FAILED",
         ),
         ("subscription { events @skip(if: false) { seq } }", "GRAPHQL_VALIDATION_FAILED"),
         (
-            "{ organization { users(first: 100) { nodes { groups(first: 100) { nodes { id } } } } } }",
+            "{ organization { users(first: 100) { nodes { groups(first: 100) { nodes { id } } } } \
+             } }",
             "QUERY_TOO_COMPLEX",
         ),
     ] {
         assert_eq!(refused(query).await, code, "{query}");
     }
-    let deep = format!("{}name{}", "subscription { events ".to_owned() + &"{ actor ".repeat(20), "}".repeat(21));
+    let deep = format!(
+        "{}name{}",
+        "subscription { events ".to_owned() + &"{ actor ".repeat(20),
+        "}".repeat(21)
+    );
     assert_eq!(refused(&deep).await, "QUERY_TOO_COMPLEX");
     world.end().await;
 }
 
 #[tokio::test]
-async fn an_event_stream_is_what_its_clients_expect() {
+async fn event_stream_works_for_its_clients() {
     let world = World::new().await;
     let key = &world.acme.api_key;
-    let mut events = Events::post(&world.address, key, json!({ "query": "{ organization { slug } }" })).await;
+    let mut events =
+        Events::post(&world.address, key, json!({ "query": "{ organization { slug } }" })).await;
     assert_eq!(events.answer().await["data"]["organization"]["slug"], "acme");
     assert_eq!(events.next().await, Some(("complete".into(), Value::Null)));
     assert_eq!(events.next().await, None);
-    // A document that is refused: by an event, because the client reads nothing else.
-    for (query, code) in [("{", "GRAPHQL_PARSE_FAILED"), ("subscription { nope }", "GRAPHQL_VALIDATION_FAILED")] {
+    // A refused document is reported by an event, because the client reads nothing else.
+    for (query, code) in
+        [("{", "GRAPHQL_PARSE_FAILED"), ("subscription { nope }", "GRAPHQL_VALIDATION_FAILED")]
+    {
         let mut events = Events::post(&world.address, key, json!({ "query": query })).await;
         assert_eq!(codes(&events.answer().await), [code]);
         assert_eq!(events.next().await, Some(("complete".into(), Value::Null)));
     }
     let get = |query: &str, accept: &'static str| {
-        let url = reqwest::Url::parse_with_params(&format!("{}/graphql", world.address), [("query", query)]).unwrap();
+        let url = reqwest::Url::parse_with_params(
+            &format!("{}/graphql", world.address),
+            [("query", query)],
+        )
+        .unwrap();
         world.scim().http.get(url).header("accept", accept).bearer_auth(key).send()
     };
-    let mut events = Events::of(get("subscription { events(after: 0) { seq } }", "text/event-stream").await.unwrap());
+    let mut events = Events::of(
+        get("subscription { events(after: 0) { seq } }", "text/event-stream").await.unwrap(),
+    );
     assert_eq!(seq(&events.answer().await), 1);
-    // Clients that read everything get a query as JSON and a subscription as events.
-    let everything = "application/graphql-response+json, application/json, text/event-stream, multipart/mixed";
+    // Clients that accept every type get a query as JSON and a subscription as events.
+    let everything =
+        "application/graphql-response+json, application/json, text/event-stream, multipart/mixed";
     let answer = get("{ viewer { name } }", everything).await.unwrap();
-    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/graphql-response+json"));
-    let mut events = Events::of(get("subscription { events(after: 0) { seq } }", everything).await.unwrap());
+    assert!(
+        answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("application/graphql-response+json")
+    );
+    let mut events =
+        Events::of(get("subscription { events(after: 0) { seq } }", everything).await.unwrap());
     assert_eq!(seq(&events.answer().await), 1);
-    assert_eq!(get("subscription { events { seq } }", "application/json").await.unwrap().status(), 406);
+    assert_eq!(
+        get("subscription { events { seq } }", "application/json").await.unwrap().status(),
+        406
+    );
     let change = "mutation { roleCreate(input: { name: \"x\" }) { role { id } } }";
     assert_eq!(get(change, "text/event-stream").await.unwrap().status(), 405);
-    let anonymous = world.scim().http.post(format!("{}/graphql", world.address)).header("accept", "text/event-stream");
+    let anonymous = world
+        .scim()
+        .http
+        .post(format!("{}/graphql", world.address))
+        .header("accept", "text/event-stream");
     assert_eq!(anonymous.send().await.unwrap().status(), 401);
 
     let mut held = Vec::new();
@@ -447,7 +539,7 @@ async fn an_event_stream_is_what_its_clients_expect() {
             break answer;
         }
         held.push(answer);
-        assert!(held.len() < 100, "there is an end to what one caller may hold open");
+        assert!(held.len() < 100, "the number of streams of one caller is limited");
     };
     assert_eq!(refused.status(), 429);
     assert!(refused.headers().contains_key("retry-after"));
@@ -456,8 +548,9 @@ async fn an_event_stream_is_what_its_clients_expect() {
 }
 
 #[tokio::test]
-async fn who_has_spent_too_much_hears_later() {
-    // One event of this subscription costs 2, a minute's budget is 60: thirty at once, and then one in two seconds.
+async fn exhausted_budget_delays_events() {
+    // One event costs 2, and the budget is 60 a minute: thirty events at once, and then one every
+    // two seconds.
     let world = World::with(|config| config.graphql.cost_limit = 60).await;
     for n in 0..40 {
         world.scim().user(&format!("nurse.{n}")).await;
@@ -471,27 +564,34 @@ async fn who_has_spent_too_much_hears_later() {
     }
     assert!(socket.is_quiet(Duration::from_millis(500)).await);
     assert_eq!(seq(&socket.next("a").await), 31, "later, and not lost");
-    let refused = world.acme.graphql_as(&follower, &[], "{ viewer { name } }", json!({})).await.is(429);
+    let refused =
+        world.acme.graphql_as(&follower, &[], "{ viewer { name } }", json!({})).await.is(429);
     assert_eq!(codes(&refused.body), ["RATE_LIMITED"]);
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_crowd_of_listeners_hears_and_leaves_room_for_others() {
+async fn many_subscriptions_get_every_event() {
     let world = World::new().await;
     world.sealed().await;
     let mut sockets = Vec::new();
     for _ in 0..20 {
         sockets.push(Socket::of(&world.address, &world.acme.api_key).await);
     }
-    // Many more at once than there are connections to the database.
+    // Many more subscriptions than there are connections to the database.
     for socket in &mut sockets {
         for id in 0..10 {
-            socket.subscribe(&id.to_string(), "subscription { events(after: 0) { seq after actor { name } } }").await;
+            socket
+                .subscribe(
+                    &id.to_string(),
+                    "subscription { events(after: 0) { seq after actor { name } } }",
+                )
+                .await;
         }
     }
-    let before = world.count("event WHERE organization_id = $1", [world.acme.organization.into()]).await;
-    // Some of them read nothing for now.
+    let before =
+        world.count("event WHERE organization_id = $1", [world.acme.organization.into()]).await;
+    // Some of the sockets read nothing for a while.
     let (reading, idle) = sockets.split_at_mut(10);
     for n in 0..20 {
         world.scim().user(&format!("nurse.{n}")).await;

@@ -1,20 +1,20 @@
-//! The management API, walked along its own schema: every place that takes an id, with another organization's ids,
-//! finds nothing, tells nothing and changes nothing.
+//! Walks the management API along its own schema: every parameter that takes an id, with another
+//! organization's ids, finds nothing, shows nothing and changes nothing.
 
-use rolecall::authz::Permission;
-use rolecall::jwt;
+use rolecall::auth::policy::Permission;
+use rolecall::context::local_issuer;
 use serde_json::{Value, json};
 
 use crate::sdl::Route;
 use crate::walk::{Walk, codes, furnish, kind_of};
 use crate::world::World;
 
-/// Whether an answer holds nothing: null, a list of nulls, or an empty page.
+/// Whether an answer contains nothing: null, a list of nulls, or an empty page.
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(items) => items.iter().all(is_nothing),
-        // What has an id is there, whatever else it says.
+        // An object with an id exists, whatever its other fields say.
         Value::Object(thing) if thing.get("id").is_some_and(Value::is_string) => false,
         Value::Object(page) => page.values().all(|part| match part {
             Value::Array(items) => items.is_empty(),
@@ -27,7 +27,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn no_question_reaches_into_another_organization() {
+async fn queries_stay_within_the_organization() {
     let world = World::new().await;
     let own = furnish(&world.acme, "mine").await;
     let theirs = furnish(&world.second_organization().await, "zzsecret").await;
@@ -38,19 +38,28 @@ async fn no_question_reaches_into_another_organization() {
     for object in schema.readable() {
         for field in schema.fields(object) {
             for place in schema.places(&field.arguments, &["ID"]) {
-                let route = schema.route(object).unwrap_or_else(|| panic!("no way to {object}.{}", field.name));
+                let route = schema
+                    .route(object)
+                    .unwrap_or_else(|| panic!("no way to {object}.{}", field.name));
                 for (kind, id) in &theirs {
-                    let (title, value, answer) = walk.call("query", &route, field, &place, &json!(id)).await;
+                    let (title, value, answer) =
+                        walk.call("query", &route, field, &place, &json!(id)).await;
                     assert!(is_nothing(&value), "{title} of their {kind}: {answer:#}");
-                    assert!(!answer.to_string().contains("zzsecret"), "{title} of their {kind}: {answer:#}");
                     assert!(
-                        codes(&answer).iter().all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)),
+                        !answer.to_string().contains("zzsecret"),
+                        "{title} of their {kind}: {answer:#}"
+                    );
+                    assert!(
+                        codes(&answer)
+                            .iter()
+                            .all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)),
                         "{answer:#}"
                     );
                 }
-                // The same question about one's own thing is answered: so it was the right question.
+                // The same query with an id of one's own finds it, so the query was valid.
                 let mine = &walk.own[kind_of(&field.name, place.last().unwrap())];
-                let (title, value, answer) = walk.call("query", &route, field, &place, &json!(mine)).await;
+                let (title, value, answer) =
+                    walk.call("query", &route, field, &place, &json!(mine)).await;
                 assert!(!is_nothing(&value), "{title} of my own: {answer:#}");
                 places += 1;
             }
@@ -61,11 +70,11 @@ async fn no_question_reaches_into_another_organization() {
     world.end().await;
 }
 
-/// Where an id that stands for nothing here is passed over, since removing whoever is not there is no mistake.
+/// Here an unknown id is ignored, because removing an account that is not a member is no mistake.
 const PASSED_OVER: [&str; 1] = ["mutation groupRemoveMembers: input.memberIds"];
 
 #[tokio::test]
-async fn no_change_reaches_into_another_organization() {
+async fn mutations_stay_within_the_organization() {
     let world = World::new().await;
     let own = furnish(&world.acme, "mine").await;
     let theirs = furnish(&world.second_organization().await, "zzsecret").await;
@@ -76,12 +85,25 @@ async fn no_change_reaches_into_another_organization() {
     for field in schema.fields("Mutation") {
         for place in schema.places(&field.arguments, &["ID"]) {
             for (kind, id) in &theirs {
-                let (title, value, answer) = walk.call("mutation", &Route::default(), field, &place, &json!(id)).await;
-                assert!(!answer.to_string().contains("zzsecret"), "{title} of their {kind}: {answer:#}");
-                assert!(codes(&answer).iter().all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)), "{answer:#}");
-                let mistakes = value["userErrors"].as_array().is_some_and(|errors| !errors.is_empty());
+                let (title, value, answer) =
+                    walk.call("mutation", &Route::default(), field, &place, &json!(id)).await;
+                assert!(
+                    !answer.to_string().contains("zzsecret"),
+                    "{title} of their {kind}: {answer:#}"
+                );
+                assert!(
+                    codes(&answer)
+                        .iter()
+                        .all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)),
+                    "{answer:#}"
+                );
+                let mistakes =
+                    value["userErrors"].as_array().is_some_and(|errors| !errors.is_empty());
                 let passed_over = PASSED_OVER.contains(&title.as_str());
-                assert!(value.is_null() || mistakes || passed_over, "{title} of their {kind}: {answer:#}");
+                assert!(
+                    value.is_null() || mistakes || passed_over,
+                    "{title} of their {kind}: {answer:#}"
+                );
                 assert_eq!(world.everything().await, before, "{title} of their {kind}");
                 tried += 1;
             }
@@ -92,44 +114,58 @@ async fn no_change_reaches_into_another_organization() {
 }
 
 #[tokio::test]
-async fn a_credential_opens_its_own_organization_only() {
+async fn credential_opens_only_its_organization() {
     let world = World::new().await;
     let globex = world.second_organization().await;
     let (mine, theirs) = (furnish(&world.acme, "mine").await, furnish(&globex, "zzsecret").await);
     let slug = "{ organization { slug } }";
     assert_eq!(world.graphql(slug, json!({})).await["data"]["organization"]["slug"], "acme");
     assert_eq!(globex.graphql(slug, json!({})).await["data"]["organization"]["slug"], "globex");
-    // A key stays in its organization, whatever its bearer names.
+    // A key stays in its organization, whatever organization the request names.
     let other = [("rolecall-organization", "globex")];
     let answer = world.acme.graphql_as(&world.acme.api_key, &other, slug, json!({})).await;
     assert!(answer.body["data"]["organization"]["slug"] != "globex", "{}", answer.body);
-    // A person enters what the token names, and nothing else.
-    let claims = jwt::Claims {
+    // A person's token is valid for the organizations that it names, and for no other.
+    let claims = local_issuer::IssuerClaims {
         subject: "ada".into(),
         organizations: [("acme".to_owned(), Permission::in_organization())].into(),
         ..Default::default()
     };
-    let token = jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
-    assert_eq!(world.acme.graphql_as(&token, &[], slug, json!({})).await.body["data"]["organization"]["slug"], "acme");
-    for elsewhere in ["globex", "nobody", ""] {
-        let answer = world.acme.graphql_as(&token, &[("rolecall-organization", elsewhere)], slug, json!({})).await;
+    let token = local_issuer::issue_token(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
+    assert_eq!(
+        world.acme.graphql_as(&token, &[], slug, json!({})).await.body["data"]["organization"]["slug"],
+        "acme"
+    );
+    for elsewhere in ["globex", "unknown", ""] {
+        let answer = world
+            .acme
+            .graphql_as(&token, &[("rolecall-organization", elsewhere)], slug, json!({}))
+            .await;
         assert_eq!(codes(&answer.body), ["NOT_FOUND"], "{elsewhere}: {}", answer.body);
     }
     let both = json!({ "ids": mine.values().chain(theirs.values()).collect::<Vec<_>>() });
     let nodes = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }";
     let answer = world.acme.graphql_as(&token, &[], nodes, both).await.body;
-    let found: Vec<_> = answer["data"]["nodes"].as_array().unwrap().iter().filter(|node| !node.is_null()).collect();
+    let found: Vec<_> =
+        answer["data"]["nodes"].as_array().unwrap().iter().filter(|node| !node.is_null()).collect();
     assert_eq!(found.len(), mine.len(), "{answer:#}");
 
     let expired = {
-        let token = jwt::issue(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
+        let token =
+            local_issuer::issue_token(&world.app, &claims, chrono::Duration::hours(1)).unwrap();
         world.days_pass(1);
         token
     };
     let foreign = token.rsplit_once('.').map(|(head, _)| format!("{head}.AAAA")).unwrap();
-    let wrong = ["", "x", "rck_wrong", &world.scim().token, &expired, &foreign, &world.acme.api_key[..20]];
+    let wrong =
+        ["", "x", "rck_wrong", &world.scim().token, &expired, &foreign, &world.acme.api_key[..20]];
     for credential in wrong {
-        for query in [slug, "mutation { roleCreate(input: { name: \"x\" }) { role { id } } }", "{ __typename }", "{"] {
+        for query in [
+            slug,
+            "mutation { roleCreate(input: { name: \"x\" }) { role { id } } }",
+            "{ __typename }",
+            "{",
+        ] {
             let answer = world.acme.graphql_as(credential, &[], query, json!({})).await.is(401);
             assert_eq!(codes(&answer.body), ["UNAUTHENTICATED"], "{}", answer.body);
             assert!(answer.header("www-authenticate").starts_with("Bearer"));

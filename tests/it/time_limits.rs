@@ -1,10 +1,10 @@
 //! An operation of the management API ends after fifteen seconds, and what it had begun is undone.
 //! The database ends a single statement earlier. So these operations need many statements, one
-//! after the other, and each of them takes a few seconds.
+//! after another, and each of them takes a few seconds.
 
 use std::time::{Duration, Instant};
 
-use rolecall::domain::mapping::Target;
+use rolecall::domain::access::role_mapping::MappingTarget;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -13,15 +13,15 @@ use crate::rights::{global, map_to_role};
 use crate::world::{Answer, World};
 
 const LIMIT: Duration = Duration::from_secs(15);
-/// What the limit may be exceeded by: the time that it takes to undo what was begun.
+/// How much later the answer may come: the time to undo what was begun.
 const MARGIN: Duration = Duration::from_secs(5);
-/// A statement is slow when it takes so many seconds; the database's own limit is nine.
+/// A statement is slow when it takes this many seconds; the database's own limit is nine.
 const SLOW_SECONDS: f64 = 3.0;
 
-/// Both tests keep a processor busy on SQLite. They run one at a time: other tests need room.
+/// Both tests keep a processor busy on SQLite, so they run one at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Makes a view `slowness` of one row that takes a while to read.
+/// Makes a view `slowness` with one row that takes some seconds to read.
 async fn make_slowness(world: &World) {
     if on_postgres() {
         let view = format!("CREATE VIEW slowness AS SELECT 1 AS n FROM pg_sleep({SLOW_SECONDS})");
@@ -42,9 +42,13 @@ async fn scale_slowness(world: &World, factor: f64) {
     world.execute(scale, [factor.into()]).await;
 }
 
-/// Asks until the time limit is what ends the operation, on a slow machine and on a quick one.
-/// Returns the round in which that happened, and the answer.
-async fn ask_until_limited(world: &World, query: &str, variables: impl Fn(usize) -> Value) -> (usize, Answer) {
+/// Repeats the operation until the time limit ends it, on a slow machine and on a fast one. Returns
+/// the round in which that happened, and the answer.
+async fn ask_until_limited(
+    world: &World,
+    query: &str,
+    variables: impl Fn(usize) -> Value,
+) -> (usize, Answer) {
     for round in 0..4 {
         let began = Instant::now();
         let answer = world.acme.graphql_as(&world.acme.api_key, &[], query, variables(round)).await;
@@ -54,27 +58,31 @@ async fn ask_until_limited(world: &World, query: &str, variables: impl Fn(usize)
             return (round, answer);
         }
         assert!(!on_postgres(), "answered after {took:?}: {}", answer.body);
-        // The machine was quicker than reckoned, or so slow that single statements were ended.
+        // The machine was faster than expected, or so slow that single statements were ended.
         scale_slowness(world, if answer.body["errors"].is_null() { 2.0 } else { 0.5 }).await;
     }
-    panic!("no operation took as long as may be");
+    panic!("no operation reached the time limit");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_ends_after_fifteen_seconds() {
+async fn queries_end_after_fifteen_seconds() {
     let _turn = TURN.lock().await;
     let world = World::new().await;
-    // Roles and groups in a row: each is found only by way of the one before.
+    // A chain of roles and groups: each is found only through the one before.
     let mut roles = Vec::new();
     let mut before = None;
     for n in 0..4 {
         let group = world.scim().group(&format!("Group {n}"), &[]).await;
-        let (role, _) = map_to_role(&world.system(), &format!("Role {n}"), Target::Group(group)).await;
+        let (role, _) =
+            map_to_role(&world.system(), &format!("Role {n}"), MappingTarget::Group(group)).await;
         if let Some(before) = before.replace(group) {
             let map = "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) {
                 userErrors { message } } }";
             let ids = json!({ "g": global("Group", before), "r": global("Role", role) });
-            assert_eq!(world.graphql(map, ids).await["data"]["roleMappingCreate"]["userErrors"], json!([]));
+            assert_eq!(
+                world.graphql(map, ids).await["data"]["roleMappingCreate"]["userErrors"],
+                json!([])
+            );
         }
         roles.push(role);
     }
@@ -91,7 +99,9 @@ async fn a_query_ends_after_fifteen_seconds() {
     let tables = ["role", "role_mapping", "group"];
     for table in tables {
         world.execute(&format!("ALTER TABLE \"{table}\" RENAME TO {table}_kept"), []).await;
-        let view = format!("CREATE VIEW \"{table}\" AS SELECT k.* FROM slowness s, {table}_kept k WHERE s.n > 0");
+        let view = format!(
+            "CREATE VIEW \"{table}\" AS SELECT k.* FROM slowness s, {table}_kept k WHERE s.n > 0"
+        );
         world.execute(&view, []).await;
     }
     let (_, answer) = ask_until_limited(&world, &query, |_| variables.clone()).await;
@@ -104,7 +114,7 @@ async fn a_query_ends_after_fifteen_seconds() {
         world.execute(&format!("DROP VIEW \"{table}\""), []).await;
         world.execute(&format!("ALTER TABLE {table}_kept RENAME TO \"{table}\""), []).await;
     }
-    // What it had asked the database for has ended with it.
+    // Its statements in the database have ended, too.
     let began = Instant::now();
     assert_eq!(world.graphql(&query, variables).await, quick);
     assert!(began.elapsed() < MARGIN, "{:?}", began.elapsed());
@@ -112,7 +122,7 @@ async fn a_query_ends_after_fifteen_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mutation_ends_after_fifteen_seconds() {
+async fn mutations_end_after_fifteen_seconds() {
     let _turn = TURN.lock().await;
     let world = World::new().await;
     make_slowness(&world).await;
@@ -125,15 +135,21 @@ async fn a_mutation_ends_after_fifteen_seconds() {
             "DROP TRIGGER slow ON role",
         )
     } else {
-        ("CREATE TRIGGER slow AFTER INSERT ON role BEGIN SELECT n FROM slowness; END", "DROP TRIGGER slow")
+        (
+            "CREATE TRIGGER slow AFTER INSERT ON role BEGIN SELECT n FROM slowness; END",
+            "DROP TRIGGER slow",
+        )
     };
     world.execute(trigger, []).await;
-    // One after the other, as the specification wants it.
+    // One after another, as the GraphQL specification demands.
     let names: Vec<String> = (0..20).map(|n| format!("$n{n}: String!")).collect();
-    let makes: Vec<String> =
-        (0..20).map(|n| format!("m{n}: roleCreate(input: {{ name: $n{n} }}) {{ role {{ id }} }}")).collect();
+    let makes: Vec<String> = (0..20)
+        .map(|n| format!("m{n}: roleCreate(input: {{ name: $n{n} }}) {{ role {{ id }} }}"))
+        .collect();
     let mutation = format!("mutation({}) {{ {} }}", names.join(" "), makes.join(" "));
-    let variables = |round: usize| (0..20).map(|n| (format!("n{n}"), json!(format!("Role {round}-{n:02}")))).collect();
+    let variables = |round: usize| {
+        (0..20).map(|n| (format!("n{n}"), json!(format!("Role {round}-{n:02}")))).collect()
+    };
     let (round, answer) = ask_until_limited(&world, &mutation, variables).await;
     let answer = answer.is(503);
     assert!(!answer.header("retry-after").is_empty());
@@ -141,12 +157,15 @@ async fn a_mutation_ends_after_fifteen_seconds() {
     assert_eq!(error["extensions"]["code"], "OUTCOME_UNKNOWN", "{}", answer.body);
     world.execute(quick, []).await;
 
-    // What was done before the limit is whole, and nothing comes after the answer.
+    // The roles made before the limit are complete, and none is made after the answer.
     let request: uuid::Uuid = error["extensions"]["requestId"].as_str().unwrap().parse().unwrap();
-    let told = "SELECT payload FROM event WHERE request_id = $1 AND action = 'role.created' ORDER BY pos";
+    let told =
+        "SELECT payload FROM event WHERE request_id = $1 AND action = 'role.created' ORDER BY pos";
     let look = async || {
         let like = format!("Role {round}-%");
-        let rows = world.rows("SELECT name FROM role WHERE name LIKE $1 ORDER BY name", [like.into()]).await;
+        let rows = world
+            .rows("SELECT name FROM role WHERE name LIKE $1 ORDER BY name", [like.into()])
+            .await;
         (rows, world.rows(told, [request.into()]).await)
     };
     let (roles, events) = look().await;

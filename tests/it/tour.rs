@@ -1,4 +1,5 @@
-//! The tour of docs/getting-started.md, run as it is written: a tutorial that no longer works is a failing test.
+//! Runs the tour of docs/getting-started.md as it is written: a tutorial that no longer works fails
+//! this test.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,27 +7,28 @@ use std::process::Command;
 use crate::database::Database;
 use crate::process::Server;
 
-/// Where the tour says that the server is.
+/// The server's address in the tour.
 const SHOWN_ADDRESS: &str = "http://127.0.0.1:8080";
-/// Stands between the outputs of two steps.
+/// The mark between the outputs of two steps.
 const MARK: &str = "=== step";
 
-/// A block of shell, and what the tour shows under it.
+/// A block of shell commands, and the output that the tour shows below it.
 struct Step {
     shell: String,
     shown: String,
 }
 
 #[tokio::test]
-async fn the_tour_prints_what_it_shows() {
+async fn tour_prints_the_shown_output() {
     let steps = steps(include_str!("../../docs/getting-started.md"));
     assert!(steps.len() >= 9, "the tour has its steps");
     let database = Database::empty().await;
-    // The tour's data folder is the test's.
+    // The tour's data folder is the folder of the test.
     std::os::unix::fs::symlink(".", database.folder().join("tour")).unwrap();
     let server = Server::start(&database).await;
 
-    let script: String = steps.iter().map(|step| format!("{}\necho '{MARK}'\n", step.shell)).collect();
+    let script: String =
+        steps.iter().map(|step| format!("{}\necho '{MARK}'\n", step.shell)).collect();
     let program = Path::new(env!("CARGO_BIN_EXE_rolecall")).parent().unwrap();
     let output = Command::new("bash")
         .args(["-euc", &script])
@@ -43,7 +45,10 @@ async fn the_tour_prints_what_it_shows() {
     for step in &steps {
         let found = printed.next().unwrap_or("nothing: the step did not run").trim();
         let Step { shell, shown } = step;
-        assert!(shows(found, shown), "this step\n{shell}\nprinted\n{found}\nand not\n{shown}\n{complaints}");
+        assert!(
+            shows(found, shown),
+            "this step\n{shell}\nprinted\n{found}\nand not\n{shown}\n{complaints}"
+        );
     }
     assert!(output.status.success(), "{complaints}");
     drop(server);
@@ -54,13 +59,23 @@ async fn the_tour_prints_what_it_shows() {
 fn every_setting_is_documented() {
     let page = include_str!("../../docs/configuration.md");
     for command in ["serve", "bootstrap", "migrate", "simulate", "demo"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_rolecall")).args([command, "--help"]).output().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_rolecall"))
+            .args([command, "--help"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}");
         let help = String::from_utf8(output.stdout).unwrap();
-        let settings =
-            help.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.starts_with("ROLECALL_"));
-        let flags = help.split_whitespace().filter(|word| command == "serve" && word.starts_with("--"));
+        assert!(help.contains("--help") && help.contains("ROLECALL_"), "{command}: {help}");
+        let settings = help
+            .split(|c: char| !c.is_ascii_uppercase() && c != '_')
+            .filter(|word| word.starts_with("ROLECALL_"));
+        let flags =
+            help.split_whitespace().filter(|word| command == "serve" && word.starts_with("--"));
         for name in settings.chain(flags).filter(|name| *name != "--help") {
-            assert!(page.contains(&format!("{name}`")), "docs/configuration.md says nothing of {name}");
+            assert!(
+                page.contains(&format!("{name}`")),
+                "docs/configuration.md says nothing of {name}"
+            );
         }
     }
 }
@@ -87,7 +102,7 @@ fn steps(page: &str) -> Vec<Step> {
     steps
 }
 
-/// Whether this was printed, where `…` stands for anything.
+/// Whether `found` is the shown text, where `…` stands for any text.
 fn shows(found: &str, shown: &str) -> bool {
     let mut parts = shown.trim().split('…');
     let Some(mut rest) = found.strip_prefix(parts.next().unwrap_or_default()) else { return false };
@@ -101,7 +116,7 @@ fn shows(found: &str, shown: &str) -> bool {
 }
 
 #[test]
-fn dots_stand_for_anything_and_the_rest_for_itself() {
+fn ellipsis_matches_any_text() {
     assert!(shows("a 12 b 3", "a … b …"));
     assert!(shows("acme: intact, 7 events", "acme: intact, … events…"));
     assert!(shows("same", "same\n"));

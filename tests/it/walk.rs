@@ -1,4 +1,4 @@
-//! Calls along the management API's own schema, with a value of the test's choice at one place.
+//! Calls along the management API's own schema, with a value of the test's choice at one position.
 
 use std::collections::BTreeMap;
 
@@ -8,40 +8,52 @@ use crate::bulk;
 use crate::sdl::{Field, Route, Schema};
 use crate::world::Tenant;
 
-/// A global id of every kind of thing in an organization.
+/// A global id of each type in an organization.
 pub type Ids = BTreeMap<String, String>;
 
-/// Furnishes an organization with one thing of every kind, all called `name`.
+/// Creates one object of each type in an organization, all called `name`.
 pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let user = tenant.scim.user(&format!("{name}.person")).await;
     tenant.scim.group(&format!("{name} group"), &[user]).await;
     let gone = tenant.scim.user(&format!("{name}.gone")).await;
     tenant.scim.delete(&format!("/Users/{gone}")).await.is(204);
-    let made = tenant
-        .graphql("mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }", json!({ "n": name }));
+    let made = tenant.graphql(
+        "mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }",
+        json!({ "n": name }),
+    );
     let role = made.await["data"]["roleCreate"]["role"]["id"].clone();
-    let seen = tenant.graphql("{ organization { groups(first: 1) { nodes { id } } } }", json!({})).await;
+    let seen =
+        tenant.graphql("{ organization { groups(first: 1) { nodes { id } } } }", json!({})).await;
     let group = &seen["data"]["organization"]["groups"]["nodes"][0]["id"];
-    let map =
-        "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { roleMapping { id } } }";
+    let map = "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) \
+               { roleMapping { id } } }";
     tenant.graphql(map, json!({ "g": group, "r": role })).await;
-    let people = tenant.graphql("{ organization { users(first: 1) { nodes { id } } } }", json!({})).await;
+    let people =
+        tenant.graphql("{ organization { users(first: 1) { nodes { id } } } }", json!({})).await;
     let person = &people["data"]["organization"]["users"]["nodes"][0]["id"];
     let edit = json!([{ "createGrant": { "userId": person, "roleId": role } }]);
-    let preview = "mutation($e: [AccessEditInput!]!) { accessPreview(input: { edits: $e }) { preview { id } } }";
+    let preview = "mutation($e: [AccessEditInput!]!) { accessPreview(input: { edits: $e }) { \
+                   preview { id } } }";
     let preview = tenant.graphql(preview, json!({ "e": edit })).await["data"]["accessPreview"]["preview"]["id"].clone();
-    let grant =
-        "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { roleGrant { id } } }";
+    let grant = "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) \
+                 { roleGrant { id } } }";
     let grant = tenant.graphql(grant, json!({ "u": person, "r": role })).await;
     assert!(grant["data"]["roleGrantCreate"]["roleGrant"]["id"].is_string(), "{grant:#}");
-    // Somebody whom the identity provider would have, and who is here already.
-    let by_hand = "mutation($n: String!) { userCreate(input: { userName: $n }) { userErrors { message } } }";
+    // An account made by hand that the identity provider would also create.
+    let by_hand =
+        "mutation($n: String!) { userCreate(input: { userName: $n }) { userErrors { message } } }";
     tenant.graphql(by_hand, json!({ "n": format!("{name}.by.hand") })).await;
     tenant.scim.post("/Users", json!({ "userName": format!("{name}.by.hand") })).await.is(409);
     let extend = "mutation($u: String!, $n: String!) { schemaExtensionRegister(input: {
-        urn: $u, resource: USER, name: $n, attributes: [{ name: \"badge\" }] }) { userErrors { message } } }";
-    let registered = tenant.graphql(extend, json!({ "u": format!("urn:{name}:1.0:Badge"), "n": name })).await;
-    assert_eq!(registered["data"]["schemaExtensionRegister"]["userErrors"], json!([]), "{registered:#}");
+        urn: $u, resource: USER, name: $n, attributes: [{ name: \"badge\" }] }) { userErrors { \
+            message } } }";
+    let registered =
+        tenant.graphql(extend, json!({ "u": format!("urn:{name}:1.0:Badge"), "n": name })).await;
+    assert_eq!(
+        registered["data"]["schemaExtensionRegister"]["userErrors"],
+        json!([]),
+        "{registered:#}"
+    );
     let all = "{ organization { SchemaExtension: schemaExtensions { id }
         AdoptionProposal: adoptionProposals(first: 1) { nodes { id } } Failure: failures(first: 1) { nodes { id } } Organization: id __typename
         IdentitySource: connections(first: 1) { nodes { id tokens { id } } } User: users(first: 1) { nodes { id } }
@@ -52,31 +64,47 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let found = answer["data"]["organization"].as_object().unwrap_or_else(|| panic!("{answer:#}"));
     let mut ids = Ids::new();
     for (kind, value) in found.iter().filter(|(kind, _)| *kind != "__typename") {
-        let id = value.as_str().or_else(|| value["nodes"][0]["id"].as_str()).or_else(|| value[0]["id"].as_str());
-        ids.insert(kind.clone(), id.unwrap_or_else(|| panic!("no {kind} in {answer:#}")).to_owned());
+        let id = value
+            .as_str()
+            .or_else(|| value["nodes"][0]["id"].as_str())
+            .or_else(|| value[0]["id"].as_str());
+        ids.insert(
+            kind.clone(),
+            id.unwrap_or_else(|| panic!("no {kind} in {answer:#}")).to_owned(),
+        );
     }
     let token = &found["IdentitySource"]["nodes"][0]["tokens"][0]["id"];
     ids.insert("ScimToken".into(), token.as_str().unwrap().to_owned());
     ids.insert("AccessPreview".into(), preview.as_str().unwrap().to_owned());
-    let job = bulk::upload(tenant, "{\"operation\": \"roleDelete\", \"input\": {\"id\": \"none\"}}").await.is(202);
+    let job =
+        bulk::upload(tenant, "{\"operation\": \"roleDelete\", \"input\": {\"id\": \"none\"}}")
+            .await
+            .is(202);
     let job = job.body["bulkJob"]["id"].as_str().unwrap().to_owned();
-    // What goes on by itself would look like an effect.
+    // The job must have ended: its background work would look like an effect of a call.
     bulk::ended(tenant, &job).await;
     ids.insert("BulkJob".into(), job);
-    // A source that no server reads: it is at an address that is not public.
+    // A source that no server reads, because its address is not public.
     let make = "mutation($n: String!) { connectionCreate(input: { name: $n, pull: {
         baseUrl: \"http://127.0.0.1:9/scim/v2\", secret: \"x\" } }) { connection { id } } }";
     let made = tenant.graphql(make, json!({ "n": format!("{name} source") })).await;
     let id = &made["data"]["connectionCreate"]["connection"]["id"];
     let start = "mutation($c: ID!) { syncStart(input: { connectionId: $c }) { syncRun { id } } }";
-    let run = tenant.graphql(start, json!({ "c": id })).await["data"]["syncStart"]["syncRun"]["id"].clone();
+    let run = tenant.graphql(start, json!({ "c": id })).await["data"]["syncStart"]["syncRun"]["id"]
+        .clone();
     crate::sync::ended(tenant, &run).await;
     ids.insert("SyncRun".into(), run.as_str().unwrap().to_owned());
     let export = format!("userName,title\n{name}.person,Nurse\n{name}.missing,\n");
     let compared =
-        crate::reconcile::upload(tenant, &ids["IdentitySource"], "kind=users", "text/csv", export).await.is(200);
-    ids.insert("Reconciliation".into(), compared.body["reconciliation"]["id"].as_str().unwrap().to_owned());
-    let found = tenant.graphql("{ organization { findings(first: 1) { nodes { id } } } }", json!({})).await;
+        crate::reconcile::upload(tenant, &ids["IdentitySource"], "kind=users", "text/csv", export)
+            .await
+            .is(200);
+    ids.insert(
+        "Reconciliation".into(),
+        compared.body["reconciliation"]["id"].as_str().unwrap().to_owned(),
+    );
+    let found =
+        tenant.graphql("{ organization { findings(first: 1) { nodes { id } } } }", json!({})).await;
     let finding = &found["data"]["organization"]["findings"]["nodes"][0]["id"];
     ids.insert("Finding".into(), finding.as_str().unwrap().to_owned());
     for kind in Schema::new().nodes() {
@@ -85,7 +113,7 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     ids
 }
 
-/// Which kind of thing an id means: by its own name, or else by the field that it is given to.
+/// The type that an id stands for: by the argument's name, or else by the field.
 pub fn kind_of(field: &str, argument: &str) -> &'static str {
     let meant = if argument == "id" || argument == "ids" { field } else { argument };
     let prefixes = [
@@ -121,25 +149,25 @@ pub fn codes(answer: &Value) -> Vec<&str> {
     errors.map(|error| error["extensions"]["code"].as_str().unwrap_or("none")).collect()
 }
 
-/// Who walks: acme, with its own things wherever else an id is needed.
+/// The caller is acme, with ids of its own wherever else an id is needed.
 pub struct Walk<'a> {
     pub schema: Schema,
     pub acme: &'a Tenant,
     pub own: Ids,
-    /// The credential that is shown.
+    /// The credential of the calls.
     pub key: String,
-    /// How deep the answer is read.
+    /// How deep answers are read.
     pub depth: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// A walk with acme's own key, which may do everything there.
+    /// Calls with acme's own key, which has all permissions there.
     pub fn new(acme: &'a Tenant, own: Ids) -> Self {
         Self { schema: Schema::new(), acme, own, key: acme.api_key.clone(), depth: 2 }
     }
 
-    /// Calls `field`, at the end of `route`, with `value` at `place`; a title for messages, the field's part of the
-    /// answer, and the whole answer.
+    /// Calls `field`, at the end of `route`, with `value` at `place`. Returns a title for messages,
+    /// the field's part of the answer, and the whole answer.
     pub async fn call(
         &self,
         kind: &str,
@@ -151,18 +179,23 @@ impl<'a> Walk<'a> {
         let title = format!("{kind} {}: {}", field.name, place.join("."));
         let own = |name: &str| self.own[kind_of(&field.name, name)].clone();
         let arguments = self.schema.values(&field.arguments, place, value, &own);
-        // What can be anything is read less deeply: all kinds together would be too long a document.
+        // Fields that may return any type are read less deeply: all types together would make too
+        // long a document.
         let depth = if field.name.starts_with("node") { self.depth.min(1) } else { self.depth };
         let operation = self.schema.operation(kind, route, field, &arguments, depth);
         let answer = self.acme.graphql_as(&self.key, &[], &operation, arguments.into()).await.body;
-        // A value that does not fit its type is refused before anything is executed.
+        // A value that does not fit its type is refused before anything runs.
         let executed = answer.get("data").is_some() || codes(&answer) == ["BAD_USER_INPUT"];
         assert!(executed, "{title} was not executed: {answer:#}\n{operation}");
         let step = |value: &'_ Value, step: &String| {
             let value = &value[step.split('(').next().unwrap_or_default()];
             if value.is_array() { value[0].clone() } else { value.clone() }
         };
-        let value = route.steps.iter().fold(answer["data"].clone(), |value, name| step(&value, name))["the"].clone();
+        let value = route
+            .steps
+            .iter()
+            .fold(answer["data"].clone(), |value, name| step(&value, name))["the"]
+            .clone();
         (title, value, answer)
     }
 }

@@ -1,4 +1,4 @@
-//! A running server with an organization in it, and ways to look at what a request left behind.
+//! A running server with an organization in it, and helpers that show what a request has changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use entity::connection::Provider;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
-use rolecall::bootstrap::{self, Bootstrapped};
+use rolecall::cli::bootstrap;
+use rolecall::cli::bootstrap::BootstrapResult;
 use rolecall::config::Config;
 use rolecall::context::{App, Cx};
 use rolecall::ledger::EventKind;
@@ -50,12 +51,16 @@ impl World {
     }
 
     /// A server on this database. `prepare` is called before the server starts.
-    pub async fn on(database: Database, settings: impl FnOnce(&mut Config), prepare: impl FnOnce(&mut App)) -> Self {
+    pub async fn on(
+        database: Database,
+        settings: impl FnOnce(&mut Config),
+        prepare: impl FnOnce(&mut App),
+    ) -> Self {
         let mut config = database.config();
         settings(&mut config);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        // Where SCIM is off no connection can be made any more: it was on before.
+        // Where SCIM is off, no connection can be made. So it is made before SCIM is switched off.
         let mut acme = None;
         if !config.scim_enabled {
             let before = App::open(Config { scim_enabled: true, ..config.clone() }).await.unwrap();
@@ -65,7 +70,7 @@ impl World {
         let mut app = App::open(config).await.unwrap();
         prepare(Arc::get_mut(&mut app).unwrap());
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(server::serve(app.clone(), listener, async move {
+        let serving = tokio::spawn(server::run_server(app.clone(), listener, async move {
             let _ = stopped.await;
         }));
         let acme = match acme {
@@ -80,7 +85,7 @@ impl World {
         &self.acme.scim
     }
 
-    /// A further organization, or a further connection of one.
+    /// Another organization, or another connection of one.
     pub async fn tenant(&self, slug: &str, connection: &str) -> Tenant {
         Tenant::bootstrap(&self.app, &self.address, slug, connection).await
     }
@@ -94,15 +99,16 @@ impl World {
         Cx::system(self.app.clone(), self.acme.organization)
     }
 
-    /// Waits until every change so far has its place in the chain: whoever follows now hears of later ones only. (A
-    /// call of the sealer would not do: it returns at once when another is at it.)
+    /// Waits until every change so far is in the chain, so that a subscription that begins now gets
+    /// later changes only. (A call of the sealer is not enough: it returns at once when another one
+    /// is running.)
     pub async fn sealed(&self) {
         while self.count("unsealed", []).await > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// The settings of a further server on the same database.
+    /// The settings of another server on the same database.
     pub fn config(&self) -> rolecall::config::Config {
         self.database.config()
     }
@@ -111,16 +117,17 @@ impl World {
         Statement::from_sql_and_values(self.app.store.backend(), sql, values)
     }
 
-    /// What a query finds, a JSON object a row. It names columns of tables: what an expression yields has no type
-    /// on SQLite.
+    /// The rows that a query finds, each as a JSON object. The query must name columns of tables:
+    /// on SQLite the value of an expression has no type.
     pub async fn rows(&self, sql: &str, values: impl IntoIterator<Item = Sql>) -> Vec<Value> {
         let query = sea_orm::JsonValue::find_by_statement(self.statement(sql, values));
         query.all(&self.app.store.read).await.unwrap()
     }
 
-    /// The one number that a query finds.
+    /// The only number that a query finds.
     async fn number(&self, sql: &str, values: impl IntoIterator<Item = Sql>) -> i64 {
-        let row = self.app.store.read.query_one_raw(self.statement(sql, values)).await.unwrap().unwrap();
+        let row =
+            self.app.store.read.query_one_raw(self.statement(sql, values)).await.unwrap().unwrap();
         row.try_get_by_index(0).unwrap()
     }
 
@@ -129,7 +136,7 @@ impl World {
         self.number(&format!("SELECT count(*) FROM {from}"), values).await
     }
 
-    /// Changes the database behind the server's back.
+    /// Changes the database directly.
     pub async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Sql>) {
         self.app.store.write.execute_raw(self.statement(sql, values)).await.unwrap();
     }
@@ -153,40 +160,51 @@ impl World {
         all
     }
 
-    /// What happened to one thing, oldest first.
+    /// The events about one subject, oldest first.
     pub async fn events_of(&self, subject: Uuid) -> Vec<String> {
-        let rows = self.rows("SELECT action FROM event WHERE subject_id = $1 ORDER BY pos", [subject.into()]).await;
+        let rows = self
+            .rows("SELECT action FROM event WHERE subject_id = $1 ORDER BY pos", [subject.into()])
+            .await;
         rows.iter().map(|row| row["action"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// What the last event told, but for those of the review queue: `{"before": …, "after": …}`.
+    /// The payload of the last event that is not about the review queue: `{"before": …, "after":
+    /// …}`.
     pub async fn last_payload(&self) -> Value {
-        let last = "SELECT payload FROM event WHERE subject_kind <> 'failure' ORDER BY pos DESC LIMIT 1";
+        let last =
+            "SELECT payload FROM event WHERE subject_kind <> 'failure' ORDER BY pos DESC LIMIT 1";
         let rows = self.rows(last, []).await;
         serde_json::from_str(rows[0]["payload"].as_str().unwrap()).unwrap()
     }
 
-    /// Asks acme's management API, with acme's key.
+    /// A request to acme's management API with acme's key; returns the answer.
     pub async fn graphql(&self, query: &str, variables: Value) -> Value {
         self.acme.graphql(query, variables).await
     }
 
-    /// Lets time pass for the server.
+    /// Advances the server's clock.
     pub fn days_pass(&self, days: u64) {
         self.app.clock.advance(Duration::from_secs(days * 24 * 60 * 60));
     }
 
-    /// Every chain in the database, walked from its beginning.
+    /// Verifies every chain in the database from its beginning.
     async fn verify(&self) {
         for row in self.rows("SELECT DISTINCT action FROM event", []).await {
-            assert!(row["action"].as_str().and_then(EventKind::parse).is_some(), "{row} has no kind");
+            assert!(
+                row["action"].as_str().and_then(EventKind::parse).is_some(),
+                "{row} has no kind"
+            );
         }
         for row in self.rows("SELECT slug FROM organization", []).await {
             let slug = row["slug"].as_str().unwrap();
-            let organization = rolecall::domain::organization::by_slug(&self.app, slug).await.unwrap().unwrap();
-            let verdict = ledger::verify(&self.app.store, organization.id).await.unwrap();
+            let organization = rolecall::domain::tenant::organization::by_slug(&self.app, slug)
+                .await
+                .unwrap()
+                .unwrap();
+            let verdict = ledger::verify_chain(&self.app.store, organization.id).await.unwrap();
             assert_eq!(verdict.broken, None, "the ledger of {slug}");
-            let events = self.count("event WHERE organization_id = $1", [organization.id.into()]).await;
+            let events =
+                self.count("event WHERE organization_id = $1", [organization.id.into()]).await;
             assert_eq!((verdict.sealed, verdict.unsealed), (events, 0), "the ledger of {slug}");
         }
     }
@@ -205,7 +223,7 @@ impl World {
         Self::on(self.database, |_| {}, |_| {}).await
     }
 
-    /// The end of every story: the ledger is whole, and the server stops in order.
+    /// The end of every test: the ledger is intact, and the server stops in order.
     pub async fn end(mut self) {
         self.stop().await;
         self.verify().await;
@@ -214,8 +232,8 @@ impl World {
     }
 }
 
-/// Tables whose rows come and go by themselves, in the background.
-const BOOKKEEPING: [&str; 17] = [
+/// Tables whose rows background work adds and removes.
+const BOOKKEEPING: [&str; 18] = [
     "seaql_migrations",
     "name_key_renewal",
     "event",
@@ -230,22 +248,26 @@ const BOOKKEEPING: [&str; 17] = [
     "idempotency",
     "access_cursor",
     "connection_health",
+    "task",
     "task_lease",
     "replica",
-    // What was refused becomes work, and changes nothing else.
+    // A refused request becomes a failure and changes nothing else.
     "failure",
 ];
 
-/// What changes when a row changes and none comes.
+/// Sums that change when a row changes and no row is added.
 const SUMS: [(&str, &str); 9] = [
-    // What followed from earlier changes is told in its own time.
-    ("events of changes", "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened')"),
-    ("work that is finished", "count(*) FROM failure WHERE finished_at IS NOT NULL"),
+    // Events that follow from earlier changes come at any time.
     (
-        "work that is somebody's or tried again",
+        "events of changes",
+        "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened')",
+    ),
+    ("failures that are finished", "count(*) FROM failure WHERE finished_at IS NOT NULL"),
+    (
+        "failures that are assigned or retried",
         "count(*) FROM failure WHERE assigned_to IS NOT NULL OR state = 'RETRYING'",
     ),
-    ("findings that somebody dealt with", "count(*) FROM finding WHERE state <> 'OPEN'"),
+    ("findings that are not open", "count(*) FROM finding WHERE state <> 'OPEN'"),
     ("versions of users", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"user\""),
     ("versions of groups", "CAST(coalesce(sum(version), 0) AS bigint) FROM \"group\""),
     ("versions of connections", "CAST(coalesce(sum(version), 0) AS bigint) FROM connection"),
@@ -255,11 +277,13 @@ const SUMS: [(&str, &str); 9] = [
 
 impl Tenant {
     async fn bootstrap(app: &Arc<App>, address: &str, slug: &str, connection: &str) -> Self {
-        let made: Bootstrapped =
-            bootstrap::run_for(app, slug, connection, Provider::Generic, app.config.api_key_days).await.unwrap();
-        // Somebody answers for the key, so that nothing needs attention at first.
-        let owned =
-            "UPDATE api_key SET owner_subject = 'operator' WHERE organization_id = $1 AND owner_user_id IS NULL";
+        let made: BootstrapResult =
+            bootstrap::run_for(app, slug, connection, Provider::Generic, app.config.api_key_days)
+                .await
+                .unwrap();
+        // The key has an owner, so that nothing needs attention at first.
+        let owned = "UPDATE api_key SET owner_subject = 'operator' WHERE organization_id = $1 AND \
+                     owner_user_id IS NULL";
         let values = [made.organization.id.into()];
         let owned = Statement::from_sql_and_values(app.store.backend(), owned, values);
         app.store.write.execute_raw(owned).await.unwrap();
@@ -272,12 +296,13 @@ impl Tenant {
         }
     }
 
-    /// Asks the management API with the organization's key; the whole answer, errors and all.
+    /// A request to the management API with the organization's key; returns the whole answer with
+    /// its errors.
     pub async fn graphql(&self, query: &str, variables: Value) -> Value {
         self.graphql_as(&self.api_key, &[], query, variables).await.body
     }
 
-    /// Asks the management API with any credential.
+    /// A request to the management API with any credential.
     pub async fn graphql_as(
         &self,
         credential: &str,
@@ -303,7 +328,7 @@ pub struct Scim {
     pub token: String,
 }
 
-/// What the server said.
+/// The server's answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -347,10 +372,17 @@ impl Scim {
         Self { token: token.into(), ..self.clone() }
     }
 
-    pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Answer {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let mut request = self.request(method, path);
         if let Some(body) = body {
-            request = request.header("content-type", "application/scim+json").body(body.to_string());
+            request =
+                request.header("content-type", "application/scim+json").body(body.to_string());
         }
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -361,7 +393,10 @@ impl Scim {
 
     /// Creates a user of this name; returns its id.
     pub async fn user(&self, name: &str) -> Uuid {
-        self.post("/Users", json!({ "userName": name, "externalId": format!("x-{name}") })).await.is(201).id()
+        self.post("/Users", json!({ "userName": name, "externalId": format!("x-{name}") }))
+            .await
+            .is(201)
+            .id()
     }
 
     /// Creates a group with these members; returns its id.
@@ -370,7 +405,7 @@ impl Scim {
         self.post("/Groups", json!({ "displayName": name, "members": members })).await.is(201).id()
     }
 
-    /// The members of a group, as its resource tells them.
+    /// The members of a group, as its resource lists them.
     pub async fn members(&self, group: Uuid) -> Vec<Uuid> {
         let answer = self.get(&format!("/Groups/{group}")).await.is(200);
         let members = answer.body["members"].as_array().into_iter().flatten();
@@ -408,7 +443,7 @@ impl Answer {
         self
     }
 
-    /// A refusal in SCIM's form (RFC 7644 section 3.12) that says something.
+    /// The answer must be a refusal in SCIM's form (RFC 7644 section 3.12) with a message.
     #[track_caller]
     pub fn refused(self, status: u16, scim_type: Option<&str>) -> Self {
         let answer = self.is(status);
@@ -416,13 +451,21 @@ impl Answer {
         assert_eq!(answer.body["schemas"], json!(["urn:ietf:params:scim:api:messages:2.0:Error"]));
         assert_eq!(answer.body["status"], status.to_string());
         assert_eq!(answer.body["scimType"].as_str(), scim_type, "{}", answer.body);
-        assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.len() > 8), "{}", answer.body);
+        assert!(
+            answer.body["detail"].as_str().is_some_and(|detail| detail.len() > 8),
+            "{}",
+            answer.body
+        );
         answer
     }
 
     #[track_caller]
     pub fn id(&self) -> Uuid {
-        self.body["id"].as_str().unwrap_or_else(|| panic!("no id in {:#}", self.body)).parse().unwrap()
+        self.body["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no id in {:#}", self.body))
+            .parse()
+            .unwrap()
     }
 
     #[track_caller]

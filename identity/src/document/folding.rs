@@ -1,30 +1,32 @@
-//! The one folding of text that is compared without regard to case and width.
+//! The only folding of text that is compared without regard to case and width.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_compatible;
 
-/// What is checked, stored, indexed and filtered is folded by this and nothing else: the mappings of PRECIS'
-/// UsernameCaseMapped (RFC 8265 section 3.3.2: width, lower case, NFC) without its refusals.
-pub fn fold(text: &str) -> String {
+/// Folds a text for every check, index and filter. It maps width, lower case and NFC as the PRECIS
+/// profile UsernameCaseMapped does (RFC 8265 section 3.3.2), but refuses no character.
+pub fn fold_text(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    lower(text.chars().map(map_width))
+    lowercase_text(text.chars().map(map_width))
 }
 
-/// The key that an earlier version made of a text, where it is another one: it did not map width. A live account keeps
-/// such a key where the new one is taken.
+/// The key that an earlier version of this server made of a text, if it differs: that version did
+/// not map width. A live account keeps such a key if another account has the new key.
 pub fn former_fold(text: &str) -> Option<String> {
-    text.contains(has_width).then(|| lower(text.chars()))
+    text.contains(has_width).then(|| lowercase_text(text.chars()))
 }
 
-fn lower(text: impl Iterator<Item = char>) -> String {
-    // Character by character, because the context rule for the Greek sigma would make a prefix fold differently
-    // from the word it begins. Lower case may be decomposed, hence the second composition.
+fn lowercase_text(text: impl Iterator<Item = char>) -> String {
+    // Character by character: the context rule for the Greek sigma would fold a prefix differently
+    // from the word that begins with it. Lower case may be decomposed, hence the second
+    // composition.
     text.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
 
-/// The first and the last character that have a width of their own, of two blocks; for patterns of both databases.
+/// The two ranges of fullwidth and halfwidth characters, each as its first and its last character;
+/// for patterns in both databases.
 pub const WIDTH_RANGES: [(char, char); 2] = [('\u{3000}', '\u{3000}'), ('\u{FF01}', '\u{FFEE}')];
 
 fn has_width(c: char) -> bool {
@@ -34,14 +36,14 @@ fn has_width(c: char) -> bool {
 /// RFC 8264 section 5.2.1: a fullwidth or halfwidth character becomes the one that it is a form of.
 fn map_width(c: char) -> char {
     match c {
-        // Where compatibility goes further than the width does.
+        // Compatibility decomposition would change more than the width of these.
         '\u{FFE3}' => '\u{AF}',
         '\u{FFA0}' => '\u{3164}',
-        '\u{FFA1}'..='\u{FFBE}' => shift(c, 0xFFA1, 0x3131),
-        '\u{FFC2}'..='\u{FFC7}' => shift(c, 0xFFC2, 0x314F),
-        '\u{FFCA}'..='\u{FFCF}' => shift(c, 0xFFCA, 0x3155),
-        '\u{FFD2}'..='\u{FFD7}' => shift(c, 0xFFD2, 0x315B),
-        '\u{FFDA}'..='\u{FFDC}' => shift(c, 0xFFDA, 0x3161),
+        '\u{FFA1}'..='\u{FFBE}' => shift_character(c, 0xFFA1, 0x3131),
+        '\u{FFC2}'..='\u{FFC7}' => shift_character(c, 0xFFC2, 0x314F),
+        '\u{FFCA}'..='\u{FFCF}' => shift_character(c, 0xFFCA, 0x3155),
+        '\u{FFD2}'..='\u{FFD7}' => shift_character(c, 0xFFD2, 0x315B),
+        '\u{FFDA}'..='\u{FFDC}' => shift_character(c, 0xFFDA, 0x3161),
         c if has_width(c) => {
             let mut mapped = c;
             decompose_compatible(c, |form| mapped = form);
@@ -51,7 +53,7 @@ fn map_width(c: char) -> char {
     }
 }
 
-fn shift(c: char, from: u32, to: u32) -> char {
+fn shift_character(c: char, from: u32, to: u32) -> char {
     char::from_u32(u32::from(c) - from + to).unwrap_or(c)
 }
 
@@ -71,12 +73,12 @@ mod tests {
             ("Ａ\u{30A}", "å"),
             ("ΣΑΣ", "σασ"),
             ("ß", "ß"),
-            // Only width: other forms of a letter are other letters.
+            // Only the width is mapped: other forms of a letter are other letters.
             ("①ﬁ²Ⅸ", "①ﬁ²ⅸ"),
             ("ﾠ", "ㅤ"),
         ] {
-            assert_eq!(fold(text), folded, "{text}");
-            assert_eq!(fold(folded), folded, "{text}");
+            assert_eq!(fold_text(text), folded, "{text}");
+            assert_eq!(fold_text(folded), folded, "{text}");
         }
     }
 
@@ -93,7 +95,7 @@ mod tests {
         assert_eq!(former_fold("ＪANE").as_deref(), Some("ｊane"));
         for text in ["jane", "Zoë", "ガ", ""] {
             assert_eq!(former_fold(text), None);
-            assert_eq!(fold(text), lower(text.chars()));
+            assert_eq!(fold_text(text), lowercase_text(text.chars()));
         }
     }
 }

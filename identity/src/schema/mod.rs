@@ -1,21 +1,21 @@
-//! What an identity looks like: the attributes of users and groups with their characteristics
-//! (RFC 7643 section 2.2 and 7). Validation, folding for search, filters, PATCH and discovery all read
-//! these tables; there is no second list of attributes anywhere.
+//! The attributes of users and groups with their characteristics (RFC 7643 sections 2.2 and 7).
+//! Validation, folding for search, filters, PATCH and discovery all read these tables; there is no
+//! second list of attributes anywhere.
 
 use std::sync::LazyLock;
 
-use super::search::AttrPath;
+use crate::filter::AttrPath;
 
 /// The core schema of users (RFC 7643 section 4.1).
-pub const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
+pub const USER_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 /// The core schema of groups (RFC 7643 section 4.2).
-pub const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+pub const GROUP_SCHEMA: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 /// The enterprise extension of users (RFC 7643 section 4.3).
-pub const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+pub const ENTERPRISE_SCHEMA: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 
 /// Data types of RFC 7643 section 2.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AttributeKind {
     String,
     Boolean,
     Decimal,
@@ -26,8 +26,8 @@ pub enum Kind {
     Complex,
 }
 
-impl Kind {
-    /// The name in definitions (RFC 7643 section 7).
+impl AttributeKind {
+    /// The name of the type in schema definitions (RFC 7643 section 7).
     pub fn name(self) -> &'static str {
         match self {
             Self::String => "string",
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// The one with this name.
+    /// The type with this name.
     pub fn named(name: &str) -> Option<Self> {
         [
             Self::String,
@@ -58,16 +58,16 @@ impl Kind {
     }
 }
 
-/// Who may write an attribute (RFC 7643 section 7).
+/// Whether clients may write an attribute (RFC 7643 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutability {
+pub enum MutabilityRule {
     ReadOnly,
     ReadWrite,
     Immutable,
     WriteOnly,
 }
 
-impl Mutability {
+impl MutabilityRule {
     /// The name in definitions (RFC 7643 section 7).
     pub fn name(self) -> &'static str {
         match self {
@@ -78,22 +78,24 @@ impl Mutability {
         }
     }
 
-    /// The one with this name.
+    /// The rule with this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::ReadOnly, Self::ReadWrite, Self::Immutable, Self::WriteOnly].into_iter().find(|this| this.name() == name)
+        [Self::ReadOnly, Self::ReadWrite, Self::Immutable, Self::WriteOnly]
+            .into_iter()
+            .find(|this| this.name() == name)
     }
 }
 
-/// When an attribute is returned (RFC 7643 section 7).
+/// When the server returns an attribute (RFC 7643 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Returned {
+pub enum ReturnedRule {
     Always,
     Never,
     Default,
     Request,
 }
 
-impl Returned {
+impl ReturnedRule {
     /// The name in definitions (RFC 7643 section 7).
     pub fn name(self) -> &'static str {
         match self {
@@ -104,21 +106,23 @@ impl Returned {
         }
     }
 
-    /// The one with this name.
+    /// The rule with this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Always, Self::Never, Self::Default, Self::Request].into_iter().find(|this| this.name() == name)
+        [Self::Always, Self::Never, Self::Default, Self::Request]
+            .into_iter()
+            .find(|this| this.name() == name)
     }
 }
 
-/// How far a value must be unique (RFC 7643 section 7).
+/// Within which bounds a value must be unique (RFC 7643 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uniqueness {
+pub enum AttributeUniqueness {
     None,
     Server,
     Global,
 }
 
-impl Uniqueness {
+impl AttributeUniqueness {
     /// The name in definitions (RFC 7643 section 7).
     pub fn name(self) -> &'static str {
         match self {
@@ -131,53 +135,53 @@ impl Uniqueness {
 
 /// One attribute and its characteristics.
 #[derive(Debug, Clone)]
-pub struct Attribute {
+pub struct SchemaAttribute {
     pub name: String,
     pub description: String,
-    pub kind: Kind,
+    pub kind: AttributeKind,
     pub multi_valued: bool,
     pub required: bool,
     pub case_exact: bool,
-    pub mutability: Mutability,
-    pub returned: Returned,
-    pub uniqueness: Uniqueness,
+    pub mutability: MutabilityRule,
+    pub returned: ReturnedRule,
+    pub uniqueness: AttributeUniqueness,
     pub canonical_values: Vec<String>,
     pub reference_types: Vec<String>,
-    pub sub_attributes: Vec<Attribute>,
+    pub sub_attributes: Vec<SchemaAttribute>,
 }
 
 /// One schema: a URN and its attributes.
 #[derive(Debug, Clone)]
-pub struct Schema {
+pub struct SchemaDefinition {
     pub urn: String,
     pub name: String,
     pub description: String,
-    pub attributes: Vec<Attribute>,
+    pub attributes: Vec<SchemaAttribute>,
 }
 
-/// A kind of resource: its core schema, its extensions, and where it lives.
+/// A kind of resource: its core schema, its extensions and its endpoint.
 #[derive(Debug, Clone)]
 pub struct ResourceType {
     pub name: &'static str,
     pub endpoint: &'static str,
     pub description: &'static str,
-    pub core: Schema,
-    pub extensions: Vec<Schema>,
+    pub core: SchemaDefinition,
+    pub extensions: Vec<SchemaDefinition>,
 }
 
-/// What a name stands for: an attribute or a sub-attribute, of the core, of the attributes that every resource has,
-/// or of an extension.
+/// The attribute or sub-attribute that a name means. It belongs to the core schema, to the
+/// attributes that every resource has, or to an extension.
 #[derive(Debug, Clone, Copy)]
-pub struct Resolved<'a> {
-    /// The URN of the extension that defines the attribute; nothing for core and common attributes.
+pub struct ResolvedAttribute<'a> {
+    /// The URN of the extension that defines the attribute; `None` for core and common attributes.
     pub extension: Option<&'a str>,
-    pub attribute: &'a Attribute,
-    pub sub: Option<&'a Attribute>,
+    pub attribute: &'a SchemaAttribute,
+    pub sub: Option<&'a SchemaAttribute>,
 }
 
-impl Resolved<'_> {
-    /// The name in canonical form, as clients read it in messages.
-    pub fn path(&self) -> String {
+impl ResolvedAttribute<'_> {
+    /// The name in canonical form, for messages to clients.
+    pub fn canonical_path(&self) -> String {
         let mut path = String::new();
         if let Some(urn) = self.extension {
             path.push_str(urn);
@@ -191,66 +195,80 @@ impl Resolved<'_> {
         path
     }
 
-    /// Whether clients may not write what the name stands for.
+    /// Whether clients may not write the attribute or sub-attribute.
     pub fn read_only(&self) -> bool {
-        let read_only = |attribute: &Attribute| attribute.mutability == Mutability::ReadOnly;
+        let read_only =
+            |attribute: &SchemaAttribute| attribute.mutability == MutabilityRule::ReadOnly;
         read_only(self.attribute) || self.sub.is_some_and(read_only)
     }
 }
 
-/// What the name of a JSON member stands for: clients write whole schemas, attributes, and dotted and URN-qualified
-/// names alike.
+/// What the name of a JSON member means. Clients write the URN of a whole schema, the name of an
+/// attribute, a dotted name, or a name that is qualified by a URN.
 #[derive(Debug, Clone, Copy)]
-pub enum Place<'a> {
-    Schema(&'a Schema),
-    Attribute(Resolved<'a>),
+pub enum MemberMeaning<'a> {
+    Schema(&'a SchemaDefinition),
+    Attribute(ResolvedAttribute<'a>),
 }
 
 impl ResourceType {
-    /// The attribute that `path` names, in any case. An extension's attribute is found by its URN only, so that an
-    /// extension added later never changes what an unqualified name means; the RFC's own enterprise extension
-    /// is the exception, because Entra ID asks for `manager` without its URN.
-    pub fn resolve(&self, path: &AttrPath) -> Option<Resolved<'_>> {
+    /// The attribute that `path` names; upper and lower case count as equal. An extension's
+    /// attribute is found by its URN only, so that an extension added later never changes the
+    /// meaning of an unqualified name. The RFC's own enterprise extension is the exception, because
+    /// Entra ID names `manager` without its URN.
+    pub fn resolve_path(&self, path: &AttrPath) -> Option<ResolvedAttribute<'_>> {
         let schema = match &path.schema {
             None if self.core_attribute(&path.name).is_some() => &self.core,
-            None => self.extension(ENTERPRISE)?,
+            None => self.find_extension(ENTERPRISE_SCHEMA)?,
             Some(urn) if urn.eq_ignore_ascii_case(&self.core.urn) => &self.core,
-            Some(urn) => self.extension(urn)?,
+            Some(urn) => self.find_extension(urn)?,
         };
         self.resolve_in(schema, &path.name, path.sub.as_deref())
     }
 
-    fn resolve_in<'a>(&'a self, schema: &'a Schema, name: &str, sub: Option<&str>) -> Option<Resolved<'a>> {
-        let (extension, attribute) = match schema.urn == self.core.urn {
-            true => (None, self.core_attribute(name)?),
-            false => (Some(schema.urn.as_str()), find(&schema.attributes, name)?),
+    fn resolve_in<'a>(
+        &'a self,
+        schema: &'a SchemaDefinition,
+        name: &str,
+        sub: Option<&str>,
+    ) -> Option<ResolvedAttribute<'a>> {
+        let (extension, attribute) = if schema.urn == self.core.urn {
+            (None, self.core_attribute(name)?)
+        } else {
+            (Some(schema.urn.as_str()), find_attribute(&schema.attributes, name)?)
         };
         let sub = match sub {
             None => None,
-            Some(name) => Some(attribute.sub(name)?),
+            Some(name) => Some(attribute.sub_attribute(name)?),
         };
-        Some(Resolved { extension, attribute, sub })
+        Some(ResolvedAttribute { extension, attribute, sub })
     }
 
-    /// What the member `key` of a resource stands for; nothing if this kind of resource has no such thing.
-    pub fn locate(&self, key: &str) -> Option<Place<'_>> {
+    /// What the member `key` of a resource means; `None` if this kind of resource has no such
+    /// attribute or schema.
+    pub fn locate_member(&self, key: &str) -> Option<MemberMeaning<'_>> {
         for schema in std::iter::once(&self.core).chain(&self.extensions) {
             let Some((head, rest)) = key.split_at_checked(schema.urn.len()) else { continue };
             if !head.eq_ignore_ascii_case(&schema.urn) {
                 continue;
             }
             if rest.is_empty() {
-                return Some(Place::Schema(schema));
+                return Some(MemberMeaning::Schema(schema));
             }
             if let Some(name) = rest.strip_prefix(':') {
-                return self.locate_in(schema, name).map(Place::Attribute);
+                return self.locate_in(schema, name).map(MemberMeaning::Attribute);
             }
         }
-        self.locate_in(&self.core, key).map(Place::Attribute)
+        self.locate_in(&self.core, key).map(MemberMeaning::Attribute)
     }
 
-    /// What the member `key` of an object that holds attributes of `schema` stands for.
-    pub fn locate_in<'a>(&'a self, schema: &'a Schema, key: &str) -> Option<Resolved<'a>> {
+    /// The attribute that the member `key` of an object means, where the object holds attributes of
+    /// `schema`.
+    pub fn locate_in<'a>(
+        &'a self,
+        schema: &'a SchemaDefinition,
+        key: &str,
+    ) -> Option<ResolvedAttribute<'a>> {
         let (name, sub) = match key.split_once('.') {
             Some((name, sub)) => (name, Some(sub)),
             None => (key, None),
@@ -258,9 +276,9 @@ impl ResourceType {
         self.resolve_in(schema, name, sub)
     }
 
-    /// The schema that `path` names as a whole. A URN's last part looks like an attribute's name to a parser that
-    /// does not know the schemas, so both readings are tried.
-    pub fn schema(&self, path: &AttrPath) -> Option<&Schema> {
+    /// The schema that `path` names as a whole. A parser that does not know the schemas takes the
+    /// last part of a URN for an attribute's name, so both readings are tried.
+    pub fn find_schema(&self, path: &AttrPath) -> Option<&SchemaDefinition> {
         let mut urn = path.schema.clone()?;
         if !path.name.is_empty() {
             urn = format!("{urn}:{}", path.name);
@@ -268,87 +286,118 @@ impl ResourceType {
         if let Some(sub) = &path.sub {
             urn = format!("{urn}.{sub}");
         }
-        if urn.eq_ignore_ascii_case(&self.core.urn) { Some(&self.core) } else { self.extension(&urn) }
+        if urn.eq_ignore_ascii_case(&self.core.urn) {
+            Some(&self.core)
+        } else {
+            self.find_extension(&urn)
+        }
     }
 
-    /// Whether everything in a stored document is returned to whoever asks for nothing in particular. The core
-    /// schemas are made so; an extension may have attributes that are returned on request or never.
+    /// Whether a client that names no attributes receives everything in a stored document. This is
+    /// so for the core schemas; an extension may have attributes that are returned on request or
+    /// never.
     pub fn returns_all_it_stores(&self) -> bool {
-        let usual = |attribute: &Attribute| matches!(attribute.returned, Returned::Default | Returned::Always);
-        let whole = |attribute: &Attribute| usual(attribute) && attribute.sub_attributes.iter().all(usual);
+        let usual = |attribute: &SchemaAttribute| {
+            matches!(attribute.returned, ReturnedRule::Default | ReturnedRule::Always)
+        };
+        let whole = |attribute: &SchemaAttribute| {
+            usual(attribute) && attribute.sub_attributes.iter().all(usual)
+        };
         self.extensions.iter().all(|schema| schema.attributes.iter().all(whole))
     }
 
-    fn extension(&self, urn: &str) -> Option<&Schema> {
+    fn find_extension(&self, urn: &str) -> Option<&SchemaDefinition> {
         self.extensions.iter().find(|schema| schema.urn.eq_ignore_ascii_case(urn))
     }
 
-    fn core_attribute(&self, name: &str) -> Option<&Attribute> {
-        find(&self.core.attributes, name).or_else(|| find(common(), name))
+    fn core_attribute(&self, name: &str) -> Option<&SchemaAttribute> {
+        find_attribute(&self.core.attributes, name)
+            .or_else(|| find_attribute(common_attributes(), name))
     }
 }
 
-fn find<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a Attribute> {
+fn find_attribute<'a>(
+    attributes: &'a [SchemaAttribute],
+    name: &str,
+) -> Option<&'a SchemaAttribute> {
     attributes.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(name))
 }
 
-impl Attribute {
-    /// The sub-attribute of that name, in any case.
-    pub fn sub(&self, name: &str) -> Option<&Attribute> {
-        find(&self.sub_attributes, name)
+impl SchemaAttribute {
+    /// The sub-attribute of that name; upper and lower case count as equal.
+    pub fn sub_attribute(&self, name: &str) -> Option<&SchemaAttribute> {
+        find_attribute(&self.sub_attributes, name)
     }
 
-    // RFC 7643 section 2.2: what holds where a definition says nothing. Binary values and references are case exact
-    // by their type (sections 2.3.6 and 2.3.7).
-    fn new(name: &str, kind: Kind, description: &str) -> Self {
+    // RFC 7643 section 2.2: the defaults of a definition. Binary values and references are case
+    // exact by their type (sections 2.3.6 and 2.3.7).
+    fn new(name: &str, kind: AttributeKind, description: &str) -> Self {
         Self {
             name: name.into(),
             description: description.into(),
             kind,
             multi_valued: false,
             required: false,
-            case_exact: matches!(kind, Kind::Binary | Kind::Reference),
-            mutability: Mutability::ReadWrite,
-            returned: Returned::Default,
-            uniqueness: Uniqueness::None,
+            case_exact: matches!(kind, AttributeKind::Binary | AttributeKind::Reference),
+            mutability: MutabilityRule::ReadWrite,
+            returned: ReturnedRule::Default,
+            uniqueness: AttributeUniqueness::None,
             canonical_values: Vec::new(),
             reference_types: Vec::new(),
             sub_attributes: Vec::new(),
         }
     }
 
-    fn text(name: &str, description: &str) -> Self {
-        Self::new(name, Kind::String, description)
+    fn text_attribute(name: &str, description: &str) -> Self {
+        Self::new(name, AttributeKind::String, description)
     }
 
-    fn complex(name: &str, description: &str, sub_attributes: Vec<Attribute>) -> Self {
-        Self { sub_attributes, ..Self::new(name, Kind::Complex, description) }
+    fn complex_attribute(
+        name: &str,
+        description: &str,
+        sub_attributes: Vec<SchemaAttribute>,
+    ) -> Self {
+        Self { sub_attributes, ..Self::new(name, AttributeKind::Complex, description) }
     }
 
-    fn reference(name: &str, description: &str, types: &[&str]) -> Self {
+    fn reference_attribute(name: &str, description: &str, types: &[&str]) -> Self {
         let reference_types = types.iter().map(ToString::to_string).collect();
-        Self { reference_types, ..Self::new(name, Kind::Reference, description) }
+        Self { reference_types, ..Self::new(name, AttributeKind::Reference, description) }
     }
 
     /// RFC 7643 section 2.4: the sub-attributes that multi-valued attributes have by default.
-    fn plural(name: &str, description: &str, value: Attribute, types: &[&str]) -> Self {
-        let subs = vec![value, Self::display(), Self::label(types), Self::primary()];
-        Self::complex(name, description, subs).many()
+    fn plural_attribute(
+        name: &str,
+        description: &str,
+        value: SchemaAttribute,
+        types: &[&str],
+    ) -> Self {
+        let subs = vec![
+            value,
+            Self::display_attribute(),
+            Self::type_attribute(types),
+            Self::primary_attribute(),
+        ];
+        Self::complex_attribute(name, description, subs).multi_valued()
     }
 
-    fn display() -> Self {
-        Self::text("display", "A name for people to read.")
+    fn display_attribute() -> Self {
+        Self::text_attribute("display", "A name for people to read.")
     }
 
-    fn label(types: &[&str]) -> Self {
-        Self::text("type", "What the value is used for.").suggest(types)
+    fn type_attribute(types: &[&str]) -> Self {
+        Self::text_attribute("type", "What the value is used for.").suggest_values(types)
     }
 
-    fn primary() -> Self {
-        Self::new("primary", Kind::Boolean, "Whether this is the preferred value; true at most once.")
+    fn primary_attribute() -> Self {
+        Self::new(
+            "primary",
+            AttributeKind::Boolean,
+            "Whether this is the preferred value; true at most once.",
+        )
     }
 
-    fn many(self) -> Self {
+    fn multi_valued(self) -> Self {
         Self { multi_valued: true, ..self }
     }
 
@@ -356,94 +405,118 @@ impl Attribute {
         Self { required: true, ..self }
     }
 
-    fn exact(self) -> Self {
+    fn case_exact(self) -> Self {
         Self { case_exact: true, ..self }
     }
 
-    fn mutability(self, mutability: Mutability) -> Self {
+    fn mutability(self, mutability: MutabilityRule) -> Self {
         Self { mutability, ..self }
     }
 
     fn read_only(mut self) -> Self {
         self.sub_attributes = self.sub_attributes.into_iter().map(Self::read_only).collect();
-        self.mutability(Mutability::ReadOnly)
+        self.mutability(MutabilityRule::ReadOnly)
     }
 
-    fn returned(self, returned: Returned) -> Self {
+    fn returned(self, returned: ReturnedRule) -> Self {
         Self { returned, ..self }
     }
 
     fn unique(self) -> Self {
-        Self { uniqueness: Uniqueness::Server, ..self }
+        Self { uniqueness: AttributeUniqueness::Server, ..self }
     }
 
-    fn suggest(self, values: &[&str]) -> Self {
+    fn suggest_values(self, values: &[&str]) -> Self {
         Self { canonical_values: values.iter().map(ToString::to_string).collect(), ..self }
     }
 }
 
-/// The attributes that every resource has beside its schema (RFC 7643 section 3.1). Of them `/Schemas` lists `externalId`
-/// alone.
-pub fn common() -> &'static [Attribute] {
-    static COMMON: LazyLock<Vec<Attribute>> = LazyLock::new(|| {
-        let date = |name, description| Attribute::new(name, Kind::DateTime, description);
+/// The attributes that every resource has beside those of its schema (RFC 7643 section 3.1). Of
+/// these, `/Schemas` lists only `externalId`.
+pub fn common_attributes() -> &'static [SchemaAttribute] {
+    static COMMON_ATTRIBUTES: LazyLock<Vec<SchemaAttribute>> = LazyLock::new(|| {
+        let date =
+            |name, description| SchemaAttribute::new(name, AttributeKind::DateTime, description);
         vec![
-            Attribute::reference("schemas", "The schemas that the resource uses.", &["uri"])
-                .many()
-                .returned(Returned::Always),
-            Attribute::text("id", "The identifier that this server gave the resource.")
-                .exact()
-                .read_only()
-                .unique()
-                .returned(Returned::Always),
-            Attribute::text("externalId", "The identifier that the provisioning client gave the resource.").exact(),
-            Attribute::complex(
+            SchemaAttribute::reference_attribute(
+                "schemas",
+                "The schemas that the resource uses.",
+                &["uri"],
+            )
+            .multi_valued()
+            .returned(ReturnedRule::Always),
+            SchemaAttribute::text_attribute(
+                "id",
+                "The identifier that this server gave the resource.",
+            )
+            .case_exact()
+            .read_only()
+            .unique()
+            .returned(ReturnedRule::Always),
+            SchemaAttribute::text_attribute(
+                "externalId",
+                "The identifier that the provisioning client gave the resource.",
+            )
+            .case_exact(),
+            SchemaAttribute::complex_attribute(
                 "meta",
-                "Facts about the resource, kept by this server.",
+                "Facts about the resource that this server maintains.",
                 vec![
-                    Attribute::text("resourceType", "The name of the kind of resource.").exact(),
+                    SchemaAttribute::text_attribute(
+                        "resourceType",
+                        "The name of the kind of resource.",
+                    )
+                    .case_exact(),
                     date("created", "When the resource was created."),
                     date("lastModified", "When the resource last changed."),
-                    Attribute::reference("location", "Where the resource is found.", &["uri"]),
-                    Attribute::text("version", "The version of the resource, as in its ETag.").exact(),
+                    SchemaAttribute::reference_attribute(
+                        "location",
+                        "Where the resource is found.",
+                        &["uri"],
+                    ),
+                    SchemaAttribute::text_attribute(
+                        "version",
+                        "The version of the resource, as in its ETag.",
+                    )
+                    .case_exact(),
                 ],
             )
             .read_only(),
         ]
     });
-    &COMMON
+    &COMMON_ATTRIBUTES
 }
 
 /// Users: the core schema and the enterprise extension.
-pub fn user() -> &'static ResourceType {
-    static USERS: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
+pub fn user_type() -> &'static ResourceType {
+    static USER_TYPE: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
         name: "User",
         endpoint: "/Users",
         description: "People and other accounts.",
         core: user_schema(),
         extensions: vec![enterprise_schema()],
     });
-    &USERS
+    &USER_TYPE
 }
 
 /// Groups, as the identity provider knows them.
-pub fn group() -> &'static ResourceType {
-    static GROUPS: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
+pub fn group_type() -> &'static ResourceType {
+    static GROUP_TYPE: LazyLock<ResourceType> = LazyLock::new(|| ResourceType {
         name: "Group",
         endpoint: "/Groups",
         description: "Groups of users and of other groups.",
         core: group_schema(),
         extensions: Vec::new(),
     });
-    &GROUPS
+    &GROUP_TYPE
 }
 
 /// RFC 7643 section 4.1.
-fn user_schema() -> Schema {
-    let text = Attribute::text;
+fn user_schema() -> SchemaDefinition {
+    let text = SchemaAttribute::text_attribute;
     let mut attributes = vec![
-        text("userName", "The name by which the person signs in.").required().unique(),
-        Attribute::complex(
+        text("userName", "The name that the person signs in with.").required().unique(),
+        SchemaAttribute::complex_attribute(
             "name",
             "The parts of the person's name.",
             vec![
@@ -451,57 +524,76 @@ fn user_schema() -> Schema {
                 text("familyName", "The family name, or last name."),
                 text("givenName", "The given name, or first name."),
                 text("middleName", "The middle names."),
-                text("honorificPrefix", "What stands before the name, such as a title."),
-                text("honorificSuffix", "What stands after the name, such as 'III'."),
+                text("honorificPrefix", "The words before the name, such as a title."),
+                text("honorificSuffix", "The words after the name, such as 'III'."),
             ],
         ),
         text("displayName", "The name that is shown to others."),
-        text("nickName", "What the person is called casually."),
-        Attribute::reference("profileUrl", "A page about the person.", &["external"]),
+        text("nickName", "The person's informal name."),
+        SchemaAttribute::reference_attribute(
+            "profileUrl",
+            "A page about the person.",
+            &["external"],
+        ),
         text("title", "The person's position, such as 'Vice President'."),
         text("userType", "How the person relates to the organization, such as 'Contractor'."),
-        text("preferredLanguage", "The languages the person prefers, as in an Accept-Language header."),
+        text(
+            "preferredLanguage",
+            "The languages the person prefers, as in an Accept-Language header.",
+        ),
         text("locale", "How to write dates, numbers and currencies, such as 'en-US'."),
         text("timezone", "The person's time zone, such as 'Europe/Berlin'."),
-        Attribute::new("active", Kind::Boolean, "Whether the person may sign in."),
-        text("password", "Accepted and ignored: no password given here ever opens a session.")
-            .exact()
-            .mutability(Mutability::WriteOnly)
-            .returned(Returned::Never),
+        SchemaAttribute::new("active", AttributeKind::Boolean, "Whether the person may sign in."),
+        text(
+            "password",
+            "Accepted and ignored: a password is not stored and cannot be used to sign in.",
+        )
+        .case_exact()
+        .mutability(MutabilityRule::WriteOnly)
+        .returned(ReturnedRule::Never),
     ];
     attributes.extend(user_plurals());
-    Schema { urn: USER.into(), name: "User".into(), description: "User account".into(), attributes }
+    SchemaDefinition {
+        urn: USER_SCHEMA.into(),
+        name: "User".into(),
+        description: "User account".into(),
+        attributes,
+    }
 }
 
 /// RFC 7643 section 4.1.2.
-fn user_plurals() -> Vec<Attribute> {
-    let text = Attribute::text;
+fn user_plurals() -> Vec<SchemaAttribute> {
+    let text = SchemaAttribute::text_attribute;
     vec![
-        Attribute::plural(
+        SchemaAttribute::plural_attribute(
             "emails",
             "E-mail addresses.",
             text("value", "The e-mail address."),
             &["work", "home", "other"],
         ),
-        Attribute::plural(
+        SchemaAttribute::plural_attribute(
             "phoneNumbers",
             "Telephone numbers.",
             text("value", "The telephone number."),
             &["work", "home", "mobile", "fax", "pager", "other"],
         ),
-        Attribute::plural(
+        SchemaAttribute::plural_attribute(
             "ims",
             "Instant messaging addresses.",
             text("value", "The address."),
             &["aim", "gtalk", "icq", "xmpp", "msn", "skype", "qq", "yahoo"],
         ),
-        Attribute::plural(
+        SchemaAttribute::plural_attribute(
             "photos",
             "Pictures of the person.",
-            Attribute::reference("value", "Where the picture is found.", &["external"]),
+            SchemaAttribute::reference_attribute(
+                "value",
+                "Where the picture is found.",
+                &["external"],
+            ),
             &["photo", "thumbnail"],
         ),
-        Attribute::complex(
+        SchemaAttribute::complex_attribute(
             "addresses",
             "Postal addresses.",
             vec![
@@ -511,54 +603,72 @@ fn user_plurals() -> Vec<Attribute> {
                 text("region", "The state or region."),
                 text("postalCode", "The postal code."),
                 text("country", "The country, as a two-letter code."),
-                Attribute::label(&["work", "home", "other"]),
-                Attribute::primary(),
+                SchemaAttribute::type_attribute(&["work", "home", "other"]),
+                SchemaAttribute::primary_attribute(),
             ],
         )
-        .many(),
-        Attribute::complex(
+        .multi_valued(),
+        SchemaAttribute::complex_attribute(
             "groups",
             "The groups that the person is in; changed through the groups.",
             vec![
                 text("value", "The group's id."),
-                Attribute::reference("$ref", "Where the group is found.", &["User", "Group"]),
+                SchemaAttribute::reference_attribute(
+                    "$ref",
+                    "Where the group is found.",
+                    &["User", "Group"],
+                ),
                 text("display", "The group's name."),
-                text("type", "Whether the person is in the group itself or in a group of it.")
-                    .suggest(&["direct", "indirect"]),
+                text("type", "Whether the person is in the group itself or in a group inside it.")
+                    .suggest_values(&["direct", "indirect"]),
             ],
         )
-        .many()
+        .multi_valued()
         .read_only(),
-        Attribute::plural("entitlements", "Things the person is entitled to.", text("value", "The entitlement."), &[]),
-        Attribute::plural("roles", "Roles the identity provider gives.", text("value", "The role."), &[]),
-        Attribute::plural(
+        SchemaAttribute::plural_attribute(
+            "entitlements",
+            "What the person is entitled to.",
+            text("value", "The entitlement."),
+            &[],
+        ),
+        SchemaAttribute::plural_attribute(
+            "roles",
+            "Roles the identity provider gives.",
+            text("value", "The role."),
+            &[],
+        ),
+        SchemaAttribute::plural_attribute(
             "x509Certificates",
             "Certificates issued to the person.",
-            Attribute::new("value", Kind::Binary, "The certificate, DER in base64."),
+            SchemaAttribute::new("value", AttributeKind::Binary, "The certificate, DER in base64."),
             &[],
         ),
     ]
 }
 
 /// RFC 7643 section 4.3.
-fn enterprise_schema() -> Schema {
-    let text = Attribute::text;
-    Schema {
-        urn: ENTERPRISE.into(),
+fn enterprise_schema() -> SchemaDefinition {
+    let text = SchemaAttribute::text_attribute;
+    SchemaDefinition {
+        urn: ENTERPRISE_SCHEMA.into(),
         name: "EnterpriseUser".into(),
         description: "Enterprise User".into(),
         attributes: vec![
-            text("employeeNumber", "The number or code by which the organization knows the person."),
+            text("employeeNumber", "The number or code that the organization gave the person."),
             text("costCenter", "The cost center."),
             text("organization", "The organization."),
             text("division", "The division."),
             text("department", "The department."),
-            Attribute::complex(
+            SchemaAttribute::complex_attribute(
                 "manager",
                 "The person's manager.",
                 vec![
                     text("value", "The manager's id."),
-                    Attribute::reference("$ref", "Where the manager is found.", &["User"]),
+                    SchemaAttribute::reference_attribute(
+                        "$ref",
+                        "Where the manager is found.",
+                        &["User"],
+                    ),
                     text("displayName", "The manager's name.").read_only(),
                 ],
             ),
@@ -567,26 +677,35 @@ fn enterprise_schema() -> Schema {
 }
 
 /// RFC 7643 section 4.2.
-fn group_schema() -> Schema {
-    let text = Attribute::text;
-    let fixed = |attribute: Attribute| attribute.mutability(Mutability::Immutable);
-    Schema {
-        urn: GROUP.into(),
+fn group_schema() -> SchemaDefinition {
+    let text = SchemaAttribute::text_attribute;
+    let fixed = |attribute: SchemaAttribute| attribute.mutability(MutabilityRule::Immutable);
+    SchemaDefinition {
+        urn: GROUP_SCHEMA.into(),
         name: "Group".into(),
         description: "Group".into(),
         attributes: vec![
             text("displayName", "The group's name.").required(),
-            Attribute::complex(
+            SchemaAttribute::complex_attribute(
                 "members",
-                "Who is in the group.",
+                "The users and groups that are in the group.",
                 vec![
                     fixed(text("value", "The member's id.")),
-                    fixed(Attribute::reference("$ref", "Where the member is found.", &["User", "Group"])),
-                    fixed(text("type", "What kind of resource the member is.").suggest(&["User", "Group"])),
-                    text("display", "The member's name.").read_only().returned(Returned::Request),
+                    fixed(SchemaAttribute::reference_attribute(
+                        "$ref",
+                        "Where the member is found.",
+                        &["User", "Group"],
+                    )),
+                    fixed(
+                        text("type", "The kind of resource: a user or a group.")
+                            .suggest_values(&["User", "Group"]),
+                    ),
+                    text("display", "The member's name.")
+                        .read_only()
+                        .returned(ReturnedRule::Request),
                 ],
             )
-            .many(),
+            .multi_valued(),
         ],
     }
 }

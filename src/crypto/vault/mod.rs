@@ -1,5 +1,11 @@
-//! Secrets: the master key, the tenants' data keys under it, the signing keys of the installation, and the
-//! making of tokens. Key material goes in and never comes out; nothing here is printed or logged.
+//! Secrets: the master key, the tenants' data keys under it, the signing keys of the installation,
+//! and the making of tokens. Key material never leaves this module; nothing here is printed or
+//! logged.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the keys of the installation and of all organizations, below Cx"
+)]
 
 mod rotation;
 mod signing;
@@ -17,26 +23,29 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use entity::instance;
-use sea_orm::{ActiveValue::Set, ConnectionTrait, DbBackend, EntityTrait, Statement, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DbBackend, EntityTrait, Statement, sea_query::OnConflict,
+};
 use uuid::Uuid;
 
 use crate::config::{Config, KeySource};
+use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::store::Store;
 
-pub use rotation::{Announcement, BEAT, Step};
+pub use rotation::{HEARTBEAT_INTERVAL, ReplicaAnnouncement, RotationStep};
 pub use signing::{SigningKey, key_id};
 
 /// The keys of this installation.
 pub struct Vault {
-    /// The master keys that this process was given: the present one, and another while they are exchanged.
-    masters: Vec<Master>,
+    /// The master keys that this process was given: the present one, and another while they are
+    /// exchanged.
+    masters: Vec<MasterKey>,
     /// The place in `masters` of the key that was given as the new one.
     new: Option<usize>,
     signing: RwLock<Vec<Arc<SigningKey>>>,
 }
 
-struct Master {
+struct MasterKey {
     fingerprint: String,
     key: RandomizedNonceKey,
 }
@@ -48,13 +57,14 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// Unlocks the installation, or makes its keys where the database records none. The master key that the database
-    /// records must be among those given: without it nothing sealed could be read.
+    /// Unlocks the installation, or makes its keys where the database records none. The master key
+    /// that the database records must be among those given: without it nothing sealed could be
+    /// read.
     ///
     /// # Errors
     /// One line for the operator.
     pub async fn open(store: &Store, config: &Config, now: DateTime<Utc>) -> Result<Self, String> {
-        let recorded = recorded(store).await?;
+        let recorded = read_instance(store).await?;
         let mut given = vec![(&config.master_key, read_key(&config.master_key)?)];
         if let Some(source) = &config.new_master_key {
             given.push((source, read_key(source)?));
@@ -69,11 +79,11 @@ impl Vault {
             if place > 0 {
                 new = Some(masters.len());
             }
-            masters.push(Master::of(&key)?);
+            masters.push(MasterKey::of(&key)?);
         }
         let instance = match (recorded, masters.first()) {
             (Some(instance), _) => instance,
-            (None, Some(master)) => record(store, &master.fingerprint, now).await?,
+            (None, Some(master)) => record_fingerprint(store, &master.fingerprint, now).await?,
             (None, None) => return Err("there is no master key".into()),
         };
         let vault = Self { masters, new, signing: RwLock::default() };
@@ -84,17 +94,20 @@ impl Vault {
 
     /// Refuses unless every master key that something is sealed with is here.
     fn check_record(&self, instance: &instance::Model, config: &Config) -> Result<(), String> {
-        let name = describe(&config.master_key);
+        let name = describe_key_source(&config.master_key);
         if self.masters.is_empty() {
             return Err(format!(
-                "this database was set up with a master key that is not in {name}: copy the key file there or set ROLECALL_MASTER_KEY"
+                "this database was set up with a master key that is not in {name}: copy the key \
+                 file there or set ROLECALL_MASTER_KEY"
             ));
         }
-        if self.master(&instance.master_key_fingerprint).is_none() {
-            return Err(format!("{name} holds another master key than the one this database was set up with"));
+        if self.find_master_key(&instance.master_key_fingerprint).is_none() {
+            return Err(format!(
+                "{name} holds another master key than the one this database was set up with"
+            ));
         }
         match &instance.old_key_fingerprint {
-            Some(old) if self.master(old).is_none() => {
+            Some(old) if self.find_master_key(old).is_none() => {
                 Err("the exchange of the master key is not finished: give both \
                  the old key and the new one, and run `rolecall keys rotate finish`"
                     .into())
@@ -108,55 +121,86 @@ impl Vault {
         self.masters.iter().map(|master| master.fingerprint.as_str()).collect()
     }
 
-    fn master(&self, fingerprint: &str) -> Option<&RandomizedNonceKey> {
-        self.masters.iter().find(|master| master.fingerprint == fingerprint).map(|master| &master.key)
+    fn find_master_key(&self, fingerprint: &str) -> Option<&RandomizedNonceKey> {
+        self.masters
+            .iter()
+            .find(|master| master.fingerprint == fingerprint)
+            .map(|master| &master.key)
     }
 
     /// Opens what any of the master keys sealed.
     fn unseal_by_master(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
         let opened = self.masters.iter().find_map(|master| unseal(&master.key, aad, sealed).ok());
-        opened.ok_or_else(|| Error::Internal("no master key of this process opens a sealed value".into()))
+        opened.ok_or_else(|| {
+            Error::Internal("no master key of this process opens a sealed value".into())
+        })
     }
 
-    /// Makes a tenant's data key, wrapped for the organization's row, in the transaction `db` that writes the row. The
-    /// master key cannot be exchanged for another before that transaction has ended.
+    /// Makes a tenant's data key, wrapped for the organization's row, in the transaction `db` that
+    /// writes the row. The master key cannot be exchanged for another before that transaction has
+    /// ended.
     ///
     /// # Errors
     /// The database's own, and [`Error::Internal`] when this process lacks the master key of today.
-    pub async fn new_data_key(&self, db: &impl ConnectionTrait, organization: Uuid) -> Result<Vec<u8>> {
+    pub async fn new_data_key(
+        &self,
+        db: &impl ConnectionTrait,
+        organization: Uuid,
+    ) -> Result<Vec<u8>> {
         let fingerprint = lock_record(db).await?;
-        let master = self.master(&fingerprint);
-        let master = master.ok_or_else(|| Error::Internal("the master key was exchanged for another".into()))?;
-        seal(master, organization.as_bytes(), &random::<32>()?)
+        let master = self.find_master_key(&fingerprint);
+        let master = master
+            .ok_or_else(|| Error::Internal("the master key was exchanged for another".into()))?;
+        seal(master, organization.as_bytes(), &random_bytes::<32>()?)
     }
 
     /// Seals `secret` for one row of one tenant; it can be opened only for the same row.
-    pub fn seal(&self, organization: Uuid, data_key: &[u8], row: Uuid, secret: &[u8]) -> Result<Vec<u8>> {
+    pub fn seal(
+        &self,
+        organization: Uuid,
+        data_key: &[u8],
+        row: Uuid,
+        secret: &[u8],
+    ) -> Result<Vec<u8>> {
         seal(&self.data_key(organization, data_key)?, &row_aad(organization, row), secret)
     }
 
     /// Opens what [`Vault::seal`] sealed for the same row.
-    pub fn unseal(&self, organization: Uuid, data_key: &[u8], row: Uuid, sealed: &[u8]) -> Result<Vec<u8>> {
+    pub fn unseal(
+        &self,
+        organization: Uuid,
+        data_key: &[u8],
+        row: Uuid,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>> {
         unseal(&self.data_key(organization, data_key)?, &row_aad(organization, row), sealed)
     }
 
     fn data_key(&self, organization: Uuid, wrapped: &[u8]) -> Result<RandomizedNonceKey> {
         let key = self.unseal_by_master(organization.as_bytes(), wrapped)?;
-        RandomizedNonceKey::new(&AES_256_GCM, &key).map_err(|_| Error::Internal("a data key is damaged".into()))
+        RandomizedNonceKey::new(&AES_256_GCM, &key)
+            .map_err(|_| Error::Internal("a data key is damaged".into()))
     }
 }
 
-impl Master {
+impl MasterKey {
     fn of(key: &[u8; 32]) -> Result<Self, String> {
-        let fingerprint = fingerprint(key);
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| "the master key cannot be used".to_owned())?;
+        let fingerprint = key_fingerprint(key);
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key)
+            .map_err(|_| "the master key cannot be used".to_owned())?;
         Ok(Self { fingerprint, key })
     }
 }
 
-async fn recorded(store: &Store) -> Result<Option<instance::Model>, String> {
-    #[allow(clippy::disallowed_methods, reason = "the installation's own row belongs to no organization")]
-    instance::Entity::find_by_id(1).one(&store.read).await.map_err(|error| format!("cannot read the database: {error}"))
+async fn read_instance(store: &Store) -> Result<Option<instance::Model>, String> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the installation's own row belongs to no organization"
+    )]
+    instance::Entity::find_by_id(1)
+        .one(&store.read)
+        .await
+        .map_err(|error| format!("cannot read the database: {error}"))
 }
 
 /// The fingerprint of the master key of today, which stays it until the transaction of `db` ends.
@@ -172,8 +216,12 @@ async fn lock_record(db: &impl ConnectionTrait) -> Result<String> {
     Ok(row.try_get("", "master_key_fingerprint")?)
 }
 
-/// Records this master key, unless another process was quicker; then that one's row is the truth.
-async fn record(store: &Store, fingerprint: &str, now: DateTime<Utc>) -> Result<instance::Model, String> {
+/// Records this master key, unless another process has recorded one first: then that one is valid.
+async fn record_fingerprint(
+    store: &Store,
+    fingerprint: &str,
+    now: DateTime<Utc>,
+) -> Result<instance::Model, String> {
     let row = instance::ActiveModel {
         id: Set(1),
         master_key_fingerprint: Set(fingerprint.to_owned()),
@@ -186,11 +234,11 @@ async fn record(store: &Store, fingerprint: &str, now: DateTime<Utc>) -> Result<
         .exec_without_returning(&store.write)
         .await
         .map_err(|error| format!("cannot write to the database: {error}"))?;
-    recorded(store).await?.ok_or_else(|| "the installation's row vanished".to_owned())
+    read_instance(store).await?.ok_or_else(|| "the installation's row vanished".to_owned())
 }
 
 /// The name of a key's source, for the operator.
-fn describe(source: &KeySource) -> String {
+fn describe_key_source(source: &KeySource) -> String {
     match source {
         KeySource::Text(_) => "ROLECALL_MASTER_KEY".into(),
         KeySource::File(path) => path.display().to_string(),
@@ -208,7 +256,8 @@ fn read_key(source: &KeySource) -> Result<Option<[u8; 32]>, String> {
         },
     };
     let key = STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-    key.map(Some).ok_or_else(|| format!("{} must hold 32 bytes in base64", describe(source)))
+    key.map(Some)
+        .ok_or_else(|| format!("{} must hold 32 bytes in base64", describe_key_source(source)))
 }
 
 /// Makes a key in the file of a source where that is missing.
@@ -224,10 +273,10 @@ pub fn make_missing_key(source: &KeySource) -> Result<(), String> {
 
 fn make_key(source: &KeySource) -> Result<[u8; 32], String> {
     let KeySource::File(path) = source else { return Err("no master key".into()) };
-    let key = random::<32>().map_err(|error| error.to_string())?;
+    let key = random_bytes::<32>().map_err(|error| error.to_string())?;
     match write_private(path, STANDARD.encode(key).as_bytes()) {
         Ok(()) => Ok(key),
-        // Another process on the same folder was quicker: its key is the key.
+        // Another process on the same folder was first: its key is used.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             read_key(source)?.ok_or_else(|| format!("{} vanished", path.display()))
         }
@@ -235,7 +284,8 @@ fn make_key(source: &KeySource) -> Result<[u8; 32], String> {
     }
 }
 
-/// Makes a file that only its owner can read, complete at once: written aside, then linked into place.
+/// Makes a file that only its owner can read, complete at once: written aside, then linked into
+/// place.
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -249,7 +299,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     linked
 }
 
-fn fingerprint(key: &[u8]) -> String {
+fn key_fingerprint(key: &[u8]) -> String {
     let labelled = [b"rolecall master key\0".as_slice(), key].concat();
     STANDARD.encode(&digest(&SHA256, &labelled).as_ref()[..12])
 }
@@ -277,32 +327,40 @@ fn unseal(key: &RandomizedNonceKey, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>
 }
 
 /// Random bytes from the system.
-pub fn random<const N: usize>() -> Result<[u8; N]> {
+pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::Internal("no randomness from the system".into()))?;
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Error::Internal("no randomness from the system".into()))?;
     Ok(bytes)
 }
 
-/// A new bearer secret: a scannable prefix, 256 random bits, six characters of checksum; letters and digits
-/// only, so that a double click takes all of it.
+/// A new bearer secret: a scannable prefix, 256 random bits, six characters of checksum; letters
+/// and digits only, so that a double click takes all of it.
 pub fn new_secret(prefix: &str) -> Result<String> {
     let mut secret = String::from(prefix);
     while secret.len() < prefix.len() + 43 {
         // 248 is the largest multiple of 62 in a byte: what is above would favour some letters.
-        secret.extend(random::<64>()?.iter().filter(|byte| **byte < 248).map(|byte| letter(*byte)));
+        secret.extend(
+            random_bytes::<64>()?
+                .iter()
+                .filter(|byte| **byte < 248)
+                .map(|byte| base62_letter(*byte)),
+        );
     }
     secret.truncate(prefix.len() + 43);
-    let sum: String = hash(&secret).iter().take(6).map(|byte| letter(*byte)).collect();
+    let sum: String =
+        hash_secret(&secret).iter().take(6).map(|byte| base62_letter(*byte)).collect();
     Ok(secret + &sum)
 }
 
-fn letter(byte: u8) -> char {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    LETTERS[usize::from(byte % 62)].into()
+fn base62_letter(byte: u8) -> char {
+    const BASE62_LETTERS: &[u8; 62] =
+        b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    BASE62_LETTERS[usize::from(byte % 62)].into()
 }
 
 /// What is kept of a bearer secret. It has 256 random bits, so a plain SHA-256 cannot be searched.
-pub fn hash(secret: &str) -> Vec<u8> {
+pub fn hash_secret(secret: &str) -> Vec<u8> {
     digest(&SHA256, secret.as_bytes()).as_ref().to_vec()
 }
 

@@ -1,6 +1,7 @@
-//! The keys that this installation signs with (Ed25519): tokens of the local issuer, and attestations. One signs at a
-//! time. Each is published before it signs, so that a copy of the published keys that is an hour old knows it; its
-//! public half is kept for ever, so that old evidence still checks.
+//! The keys that this installation signs with (Ed25519): tokens of the local issuer, and
+//! attestations. One signs at a time. Each is published before it signs, so that a copy of the
+//! published keys that is an hour old contains it; its public half is kept for ever, so that old
+//! evidence can still be verified.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,17 +11,21 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::signing_key;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
+};
 
-use super::{Vault, hash, lock_record, seal};
+use super::{Vault, hash_secret, lock_record, seal};
+use crate::db::{Store, Transaction};
 use crate::error::Error;
-use crate::store::{Store, Transaction};
 
 /// What a private key is sealed for.
 pub(super) const SEALED_FOR: &[u8] = b"signing-key";
-/// How long a new key is published before it signs: longer than a copy of the published keys may be kept (an hour).
+/// How long a new key is published before it signs: longer than a copy of the published keys may be
+/// kept (an hour).
 const PUBLISHED_AHEAD: TimeDelta = TimeDelta::minutes(90);
-/// How long tokens of a key are accepted after another has begun to sign: the longest life of a token.
+/// How long tokens of a key are accepted after another has begun to sign: the longest life of a
+/// token.
 const ACCEPTED_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// A key of this installation.
@@ -35,7 +40,8 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Its name: the key's thumbprint (RFC 7638 with RFC 8037 section 2), in a token's header as `kid`.
+    /// Its name: the key's thumbprint (RFC 7638 with RFC 8037 section 2), in a token's header as
+    /// `kid`.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -67,13 +73,15 @@ impl SigningKey {
 
     fn of(vault: &Vault, row: signing_key::Model) -> Result<Self, String> {
         let private = row.sealed.map(|sealed| vault.unseal_by_master(SEALED_FOR, &sealed));
-        let private = private
-            .transpose()
-            .map_err(|_| "a signing key in the database cannot be unsealed with this master key".to_owned())?;
+        let private = private.transpose().map_err(|_| {
+            "a signing key in the database cannot be unsealed with this master key".to_owned()
+        })?;
         let public = match (row.public_key, &private) {
             (Some(public), _) => public,
             (None, Some(private)) => public_half(private)?,
-            (None, None) => return Err("a signing key in the database has neither of its halves".into()),
+            (None, None) => {
+                return Err("a signing key in the database has neither of its halves".into());
+            }
         };
         let id = key_id(&public);
         let (number, signs_from, accepted_until) = (row.number, row.begins_at, row.accepted_until);
@@ -84,11 +92,12 @@ impl SigningKey {
 /// The name of a public key: RFC 7638 with RFC 8037 section 2.
 pub fn key_id(public: &[u8]) -> String {
     let x = URL_SAFE_NO_PAD.encode(public);
-    URL_SAFE_NO_PAD.encode(hash(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
+    URL_SAFE_NO_PAD.encode(hash_secret(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
 }
 
 fn public_half(private: &[u8]) -> Result<Vec<u8>, String> {
-    let pair = Ed25519KeyPair::from_pkcs8(private).map_err(|_| "a signing key is damaged".to_owned())?;
+    let pair =
+        Ed25519KeyPair::from_pkcs8(private).map_err(|_| "a signing key is damaged".to_owned())?;
     Ok(pair.public_key().as_ref().to_vec())
 }
 
@@ -103,14 +112,16 @@ impl Vault {
     /// # Errors
     /// [`Error::Internal`] when there is none, which never happens in a vault that was opened.
     pub fn signing_key(&self, now: DateTime<Utc>) -> Result<Arc<SigningKey>, Error> {
-        let keys: Vec<_> = self.verifying_keys().into_iter().filter(|key| key.private.is_some()).collect();
+        let keys: Vec<_> =
+            self.verifying_keys().into_iter().filter(|key| key.private.is_some()).collect();
         let begun = keys.iter().rev().find(|key| key.signs_from <= now);
         // A clock that is behind the one that made the only key is no reason not to sign.
         let found = begun.or(keys.first()).cloned();
         found.ok_or_else(|| Error::Internal("there is no signing key".into()))
     }
 
-    /// Every key that has ever signed, and the one that is published and does not sign yet; the oldest first.
+    /// Every key that has ever signed, and the one that is published and does not sign yet; the
+    /// oldest first.
     pub fn verifying_keys(&self) -> Vec<Arc<SigningKey>> {
         self.signing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -120,18 +131,21 @@ impl Vault {
         self.verifying_keys().into_iter().find(|key| key.id == id)
     }
 
-    /// Reads the signing keys again: another process may have made one. Where the database has none yet, makes it.
+    /// Reads the signing keys again: another process may have made one. Where the database has none
+    /// yet, makes it.
     ///
     /// # Errors
     /// One line for the operator.
     pub async fn read_signing_keys(&self, store: &Store, now: DateTime<Utc>) -> Result<(), String> {
-        let mut rows = rows(store).await?;
+        let mut rows = list_signing_key_rows(store).await?;
         if rows.is_empty() {
             self.make_first(store, now).await?;
-            rows = self::rows(store).await?;
+            rows = self::list_signing_key_rows(store).await?;
         }
-        let keys =
-            rows.into_iter().map(|row| SigningKey::of(self, row).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let keys = rows
+            .into_iter()
+            .map(|row| SigningKey::of(self, row).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
         *self.signing.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
@@ -140,7 +154,9 @@ impl Vault {
     async fn make_first(&self, store: &Store, now: DateTime<Utc>) -> Result<(), String> {
         let fingerprint = lock_record(&store.write).await.map_err(|error| error.to_string())?;
         let private = new_private()?;
-        let row = self.row(&fingerprint, 1, &private, now).map_err(|error| error.to_string())?;
+        let row = self
+            .find_signing_key_row(&fingerprint, 1, &private, now)
+            .map_err(|error| error.to_string())?;
         signing_key::Entity::insert(row)
             .on_conflict(OnConflict::column(signing_key::Column::Number).do_nothing().to_owned())
             .exec_without_returning(&store.write)
@@ -149,15 +165,16 @@ impl Vault {
             .map_err(|error| format!("cannot write to the database: {error}"))
     }
 
-    fn row(
+    fn find_signing_key_row(
         &self,
         fingerprint: &str,
         number: i64,
         private: &[u8],
         signs_from: DateTime<Utc>,
     ) -> Result<signing_key::ActiveModel, Error> {
-        let master = self.master(fingerprint);
-        let master = master.ok_or_else(|| Error::Internal("the master key was exchanged for another".into()))?;
+        let master = self.find_master_key(fingerprint);
+        let master = master
+            .ok_or_else(|| Error::Internal("the master key was exchanged for another".into()))?;
         Ok(signing_key::ActiveModel {
             number: Set(number),
             public_key: Set(Some(public_half(private).map_err(Error::Internal)?)),
@@ -167,9 +184,10 @@ impl Vault {
         })
     }
 
-    /// Makes a further signing key, in the transaction `db`. It signs 90 minutes from now, and tokens of the one before
-    /// are accepted for 24 hours after that; with `at_once`, for a key that leaked, it signs now, and tokens of all
-    /// others are refused. Private halves that are not needed any more are thrown away.
+    /// Makes a further signing key, in the transaction `db`. It signs 90 minutes from now, and
+    /// tokens of the one before are accepted for 24 hours after that; with `at_once`, for a key
+    /// that leaked, it signs now, and tokens of all others are refused. Private halves that are not
+    /// needed any more are thrown away.
     ///
     /// # Errors
     /// One line for the operator, also when a key is published already that does not sign yet.
@@ -184,12 +202,17 @@ impl Vault {
         if let Some(waiting) = known.iter().find(|key| key.signs_from > now)
             && !at_once
         {
-            return Err(format!("a key is published already that signs from {} on", waiting.signs_from.to_rfc3339()));
+            return Err(format!(
+                "a key is published already that signs from {} on",
+                waiting.signs_from.to_rfc3339()
+            ));
         }
         let signs_from = if at_once { now } else { now + PUBLISHED_AHEAD };
         let told = |error: sea_orm::DbErr| format!("cannot write to the database: {error}");
         let number = known.last().map_or(1, |key| key.number + 1);
-        let row = self.row(fingerprint, number, &new_private()?, signs_from).map_err(|error| error.to_string())?;
+        let row = self
+            .find_signing_key_row(fingerprint, number, &new_private()?, signs_from)
+            .map_err(|error| error.to_string())?;
         signing_key::Entity::insert(row).exec_without_returning(db).await.map_err(told)?;
         let accepted_until = if at_once { now } else { signs_from + ACCEPTED_AFTER };
         for key in known {
@@ -202,7 +225,11 @@ impl Vault {
                 public_key: Set(Some(key.public.clone())),
                 ..Default::default()
             };
-            let change = if needed { change } else { signing_key::ActiveModel { sealed: Set(None), ..change } };
+            let change = if needed {
+                change
+            } else {
+                signing_key::ActiveModel { sealed: Set(None), ..change }
+            };
             signing_key::Entity::update_many()
                 .set(change)
                 .filter(signing_key::Column::Number.eq(key.number))
@@ -215,8 +242,13 @@ impl Vault {
 }
 
 /// The rows of all signing keys, the oldest first.
-pub(super) async fn rows(store: &Store) -> Result<Vec<signing_key::Model>, String> {
-    #[allow(clippy::disallowed_methods, reason = "the installation's own keys belong to no organization")]
+pub(super) async fn list_signing_key_rows(
+    store: &Store,
+) -> Result<Vec<signing_key::Model>, String> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the installation's own keys belong to no organization"
+    )]
     let query = signing_key::Entity::find().order_by_asc(signing_key::Column::Number);
     query.all(&store.read).await.map_err(|error| format!("cannot read the database: {error}"))
 }

@@ -1,46 +1,56 @@
-//! Several edits of who holds what as one change: seen first, exactly and without effect, then made, if what was seen
-//! is still true.
+//! Several edits of access as one change: previewed first, exactly and without effect, then
+//! applied, if the preview is still true.
 //!
-//! A preview carries the edits out in a transaction, reads what they did to access, and takes them back: so it can
-//! never say anything else than the edits would do. What must never enter: a second notion of access.
+//! A preview makes the edits in a transaction, reads their effect on access, and rolls them back.
+//! So it always shows exactly what the edits would do. What must never enter: a second definition
+//! of access.
 
 use std::collections::BTreeSet;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, Duration, Utc};
 use entity::{access_preview, access_preview_part, role};
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::access::{self, Moved};
-use super::document::MemberChange;
-use super::grant::{self, NewGrant};
-use super::group::{self, Group, GroupEdit};
-use super::list::{self, Keyset, Slice};
-use super::mapping::{self, NewMapping};
-use super::{extension, restoration, role as roles};
-use crate::authz::Action;
-use crate::context::{Change, Cx, Followed, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::auth::policy::Action;
+use crate::context::{Change, Cx, DerivedChange, Tx};
+use crate::domain::access;
+use crate::domain::access::RoleMove;
+use crate::domain::access::role as roles;
+use crate::domain::access::role_grant;
+use crate::domain::access::role_grant::NewGrant;
+use crate::domain::access::role_mapping;
+use crate::domain::access::role_mapping::NewMapping;
+use crate::domain::directory::group;
+use crate::domain::directory::group::restore;
+use crate::domain::directory::group::{Group, GroupEdit};
+use crate::domain::directory::schema_extension;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, Result};
+use crate::identity::document::MemberChange;
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
-/// A preview and what it found.
+/// A preview and its results.
 pub use access_preview::Model as Preview;
 
 /// The most edits of one change.
 pub const MAX_EDITS: usize = 100;
-/// How long a preview can be looked at and applied.
-const KEPT: Duration = Duration::hours(1);
-/// Rows of a list in one row of the database, two ids each.
-const PART: usize = 1_000;
+/// How long a preview can be read and applied.
+const PREVIEW_RETENTION: Duration = Duration::hours(1);
+/// Pairs of account and role that one row of the database holds, two ids each.
+const ROWS_PER_PART: usize = 1_000;
 
-/// One edit of who holds what.
+/// One edit that changes which account holds which role.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Edit {
+pub enum AccessEdit {
     CreateMapping(NewMapping),
-    UpdateMapping(Uuid, mapping::Edit),
+    UpdateMapping(Uuid, role_mapping::MappingEdit),
     RemoveMapping(Uuid),
     RestoreMapping(Uuid, Option<Uuid>),
     CreateGrant(NewGrant),
@@ -51,20 +61,20 @@ pub enum Edit {
     DeleteRole(Uuid),
 }
 
-/// What a change did.
+/// The effect of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// The ledger's row; none if everything was so already.
+pub struct ChangeOutcome {
+    /// The ledger's event; none if nothing had to be changed.
     pub event: Option<Uuid>,
-    /// Pairs of account and role that came.
+    /// How many pairs of account and role were gained.
     pub gained: u64,
-    /// Pairs of account and role that went.
+    /// How many pairs of account and role were lost.
     pub lost: u64,
 }
 
-/// Something about a preview that somebody should think about.
+/// A warning to read before a preview is applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Warning {
+pub struct ChangeWarning {
     pub kind: WarningKind,
     pub role: Option<Uuid>,
     /// How many accounts it concerns.
@@ -74,7 +84,7 @@ pub struct Warning {
     pub mapping: Option<Uuid>,
 }
 
-impl Warning {
+impl ChangeWarning {
     fn of_role(kind: WarningKind, role: Uuid, accounts: u64) -> Self {
         Self { kind, role: Some(role), accounts, mapping: None }
     }
@@ -86,9 +96,9 @@ pub enum WarningKind {
     GainsManagementRole,
     /// A management role would be left without a holder.
     LosesLastHolder,
-    /// Break-glass accounts would lose something.
+    /// Break-glass accounts would lose a role.
     ProtectedAccountLoses,
-    /// A mapping would end, also where nobody loses anything by it now.
+    /// A mapping would end, even if no account loses a role by it now.
     MappingEnds,
 }
 
@@ -96,12 +106,12 @@ pub enum WarningKind {
 ///
 /// # Errors
 /// [`Error::Invalid`] naming the edit that cannot be made, and why.
-pub async fn apply(cx: &Cx, edits: Vec<Edit>) -> Result<Outcome> {
-    let edits = &check(edits)?;
+pub async fn apply_edits(cx: &Cx, edits: Vec<AccessEdit>) -> Result<ChangeOutcome> {
+    let edits = &check_edits(edits)?;
     cx.write(move |tx| {
         Box::pin(async move {
             let (done, moved) = carry_out(cx, tx, edits).await?;
-            Ok(made(cx, tx, done, &moved))
+            Ok(build_change(cx, tx, done, &moved))
         })
     })
     .await
@@ -111,16 +121,16 @@ pub async fn apply(cx: &Cx, edits: Vec<Edit>) -> Result<Outcome> {
 ///
 /// # Errors
 /// [`Error::Invalid`] naming the edit that cannot be made, and why.
-pub async fn preview(cx: &Cx, edits: Vec<Edit>) -> Result<Preview> {
-    let edits = &check(edits)?;
+pub async fn preview_edits(cx: &Cx, edits: Vec<AccessEdit>) -> Result<Preview> {
+    let edits = &check_edits(edits)?;
     cx.write(move |tx| {
         Box::pin(async move {
             tx.db.execute_unprepared("SAVEPOINT preview").await?;
             let (_, moved) = carry_out(cx, tx, edits).await?;
-            let warnings = warnings(cx, tx, &moved).await?;
+            let warnings = find_warnings(cx, tx, &moved).await?;
             tx.db.execute_unprepared("ROLLBACK TO SAVEPOINT preview").await?;
             let now = tx.now_after(None);
-            let (gained, lost) = counts(&moved);
+            let (gained, lost) = count_moves(&moved);
             let row = Preview {
                 organization_id: cx.organization(),
                 id: Uuid::now_v7(),
@@ -128,24 +138,24 @@ pub async fn preview(cx: &Cx, edits: Vec<Edit>) -> Result<Preview> {
                 gained: gained as i64,
                 lost: lost as i64,
                 warnings: json!(warnings),
-                digest: digest(&moved),
+                digest: digest_moves(&moved),
                 created_at: now,
-                expires_at: now + KEPT,
+                expires_at: now + PREVIEW_RETENTION,
             };
             access_preview::Entity::insert(access_preview::ActiveModel::from(row.clone()))
                 .exec_without_returning(&tx.db)
                 .await?;
-            keep(tx, row.id, &moved).await?;
-            let entry = Entry {
+            keep_preview(tx, row.id, &moved).await?;
+            let entry = NewEvent {
                 kind: EventKind::AccessPreviewed,
-                subject: Subject { kind: "access_preview", id: row.id },
+                subject: EventSubject { kind: "access_preview", id: row.id },
                 connection: None,
                 at: now,
                 before: None,
                 after: Some(json!({ "edits": edits.len(), "gained": gained, "lost": lost })),
                 population: 0,
             };
-            Ok(Change::made(row, entry))
+            Ok(Change::recorded(row, entry))
         })
     })
     .await
@@ -154,36 +164,41 @@ pub async fn preview(cx: &Cx, edits: Vec<Edit>) -> Result<Preview> {
 /// Makes the edits of a preview, if they would still do exactly what it shows.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a preview that is not kept any more, [`Error::Invalid`] saying what moved since.
-pub async fn apply_preview(cx: &Cx, id: Uuid) -> Result<Outcome> {
-    let preview = &get(cx, id).await?;
-    let edits: &Vec<Edit> =
-        &serde_json::from_value(preview.edits.clone()).map_err(|error| Error::Internal(error.to_string()))?;
+/// [`Error::NotFound`] for a preview that is not stored any more, [`Error::Invalid`] saying what
+/// changed since.
+pub async fn apply_preview(cx: &Cx, id: Uuid) -> Result<ChangeOutcome> {
+    let preview = &get_preview(cx, id).await?;
+    let edits: &Vec<AccessEdit> = &serde_json::from_value(preview.edits.clone())
+        .map_err(|error| Error::Internal(error.to_string()))?;
     cx.write(move |tx| {
         Box::pin(async move {
             let (done, moved) = carry_out(cx, tx, edits).await?;
-            if digest(&moved) != preview.digest {
-                let shown = shown(tx, preview.id).await?;
-                let (came, went) = (moved.difference(&shown).count(), shown.difference(&moved).count());
+            if digest_moves(&moved) != preview.digest {
+                let shown = read_preview_moves(tx, preview.id).await?;
+                let came = moved.difference(&shown).count();
+                let went = shown.difference(&moved).count();
                 let why = format!(
-                    "is not true any more: since it was made, {came} that it does not show would be gained or lost too, and \
-                     {went} that it shows would not; make a new preview"
+                    "is not true any more: since it was made, {came} that it does not show would \
+                     be gained or lost too, and {went} that it shows would not; make a new preview"
                 );
                 return Err(Error::invalid("previewId", why));
             }
-            access_preview_part::Entity::delete_many().filter(part_of(tx.organization(), id)).exec(&tx.db).await?;
+            access_preview_part::Entity::delete_many()
+                .filter(part_of(tx.organization(), id))
+                .exec(&tx.db)
+                .await?;
             access_preview::Entity::delete_many()
                 .filter(access_preview::Column::OrganizationId.eq(tx.organization()))
                 .filter(access_preview::Column::Id.eq(id))
                 .exec(&tx.db)
                 .await?;
-            Ok(made(cx, tx, done, &moved))
+            Ok(build_change(cx, tx, done, &moved))
         })
     })
     .await
 }
 
-fn check(edits: Vec<Edit>) -> Result<Vec<Edit>> {
+fn check_edits(edits: Vec<AccessEdit>) -> Result<Vec<AccessEdit>> {
     match edits.len() {
         0 => Err(Error::invalid("edits", "must not be empty")),
         n if n > MAX_EDITS => Err(Error::invalid("edits", format!("must be at most {MAX_EDITS}"))),
@@ -191,47 +206,65 @@ fn check(edits: Vec<Edit>) -> Result<Vec<Edit>> {
     }
 }
 
-/// The edits that changed something, as the ledger tells each of them.
-async fn carry_out(cx: &Cx, tx: &Tx<'_>, edits: &[Edit]) -> Result<(Vec<Entry>, BTreeSet<Moved>)> {
-    let types = extension::types(cx).await?;
+/// Makes the edits. Returns an event for each edit that changed something, and the gains and losses
+/// of roles.
+async fn carry_out(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    edits: &[AccessEdit],
+) -> Result<(Vec<NewEvent>, BTreeSet<RoleMove>)> {
+    let types = schema_extension::resource_types(cx).await?;
     let mut done = Vec::new();
-    // Whom the edits concern themselves, and in which groups somebody is whom they concern.
+    // The accounts that the edits concern directly, and the groups whose members they concern.
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for (index, edit) in edits.iter().enumerate() {
         let made = match edit {
-            Edit::CreateMapping(new) => mapping::create_in(cx, tx, new).await.map(|made| made.entry),
-            Edit::UpdateMapping(id, edit) => mapping::edit_in(cx, tx, *id, edit).await.map(|made| made.entry),
-            Edit::RemoveMapping(id) => mapping::remove_in(cx, tx, *id).await.map(|made| made.entry),
-            Edit::RestoreMapping(id, onto) => mapping::restore_in(cx, tx, *id, *onto).await.map(|made| made.entry),
-            Edit::CreateGrant(new) => {
-                users.push(new.user);
-                grant::create_in(cx, tx, new).await.map(|made| made.entry)
+            AccessEdit::CreateMapping(new) => {
+                role_mapping::create_in(cx, tx, new).await.map(|made| made.entry)
             }
-            Edit::RemoveGrant(id) => grant::remove_in(cx, tx, *id).await.map(|made| {
+            AccessEdit::UpdateMapping(id, edit) => {
+                role_mapping::edit_in(cx, tx, *id, edit).await.map(|made| made.entry)
+            }
+            AccessEdit::RemoveMapping(id) => {
+                role_mapping::remove_in(cx, tx, *id).await.map(|made| made.entry)
+            }
+            AccessEdit::RestoreMapping(id, onto) => {
+                role_mapping::restore_in(cx, tx, *id, *onto).await.map(|made| made.entry)
+            }
+            AccessEdit::CreateGrant(new) => {
+                users.push(new.user);
+                role_grant::create_in(cx, tx, new).await.map(|made| made.entry)
+            }
+            AccessEdit::RemoveGrant(id) => role_grant::remove_in(cx, tx, *id).await.map(|made| {
                 users.push(made.value.user_id);
                 made.entry
             }),
-            Edit::ChangeMembers(id, change) => {
+            AccessEdit::ChangeMembers(id, change) => {
                 let edit = GroupEdit { members: vec![change.clone()], ..GroupEdit::default() };
-                let made = group::change_in(cx, tx, &types.group, *id, &move |_: &Group| Ok(edit.clone())).await;
+                let made = group::change_group_in(cx, tx, &types.group, *id, &move |_: &Group| {
+                    Ok(edit.clone())
+                })
+                .await;
                 made.map(|made| {
-                    // Some of them are groups.
+                    // Some of the members are groups.
                     for ids in [&mut users, &mut groups] {
-                        ids.extend(made.entry.iter().flat_map(group::moved_by));
+                        ids.extend(made.entry.iter().flat_map(group::moved_member_ids));
                     }
                     made.entry
                 })
             }
-            Edit::DeleteGroup(id) => {
+            AccessEdit::DeleteGroup(id) => {
                 groups.push(*id);
-                group::delete_in(cx, tx, *id, &|_: &Group| Ok(())).await.map(|made| made.entry)
+                group::delete_group_in(cx, tx, *id, &|_: &Group| Ok(()))
+                    .await
+                    .map(|made| made.entry)
             }
-            Edit::RestoreGroup(id) => {
+            AccessEdit::RestoreGroup(id) => {
                 groups.push(*id);
-                restoration::restore_in(cx, tx, *id).await.map(|made| made.entry)
+                restore::restore_group_in(cx, tx, *id).await.map(|made| made.entry)
             }
-            Edit::DeleteRole(id) => {
-                users.extend(grant::users_of(tx, *id).await?);
+            AccessEdit::DeleteRole(id) => {
+                users.extend(role_grant::users_of(tx, *id).await?);
                 roles::delete_in(cx, tx, *id).await.map(|made| made.entry)
             }
         };
@@ -244,48 +277,61 @@ async fn carry_out(cx: &Cx, tx: &Tx<'_>, edits: &[Edit]) -> Result<(Vec<Entry>, 
         done.extend(made.map_err(blame)?);
     }
     let at = done.iter().map(|entry| entry.at).max().unwrap_or_else(|| tx.now_after(None));
-    let moved = access::moved(cx, &tx.db, tx.event, at, users, &groups).await?;
+    let moved = access::find_role_moves(cx, &tx.db, tx.event, at, users, &groups).await?;
     Ok((done, moved))
 }
 
-fn made(cx: &Cx, tx: &Tx<'_>, done: Vec<Entry>, moved: &BTreeSet<Moved>) -> Change<Outcome> {
+fn build_change(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    done: Vec<NewEvent>,
+    moved: &BTreeSet<RoleMove>,
+) -> Change<ChangeOutcome> {
     let Some(at) = done.iter().map(|entry| entry.at).max() else {
-        return Change::nothing(Outcome { event: None, gained: 0, lost: 0 });
+        return Change::unchanged(ChangeOutcome { event: None, gained: 0, lost: 0 });
     };
-    let (gained, lost) = counts(moved);
-    // Each group that ends or comes back has its own row too: populations are counted by what a row is about.
-    let counted: Vec<Followed> = done
+    let (gained, lost) = count_moves(moved);
+    // Each group that is deleted or restored has an event of its own too: populations are counted
+    // by the subjects of events.
+    let counted: Vec<DerivedChange> = done
         .iter()
         .filter(|entry| entry.population != 0)
-        .map(|entry| Followed { request_id: cx.request_id, requested_at: cx.requested_at, entry: entry.clone() })
+        .map(|entry| DerivedChange {
+            request_id: cx.request_id,
+            requested_at: cx.requested_at,
+            entry: entry.clone(),
+        })
         .collect();
     let told: Vec<Value> = done
         .into_iter()
         .map(|entry| {
             let subject = json!({ "kind": entry.subject.kind, "id": entry.subject.id });
-            json!({ "action": entry.kind, "subject": subject, "before": entry.before, "after": entry.after })
+            json!({
+                "action": entry.kind, "subject": subject, "before": entry.before,
+                "after": entry.after,
+            })
         })
         .collect();
-    let entry = Entry {
+    let entry = NewEvent {
         kind: EventKind::AccessChanged,
-        subject: Subject { kind: "access", id: tx.event },
+        subject: EventSubject { kind: "access", id: tx.event },
         connection: None,
         at,
         before: None,
         after: Some(json!({ "edits": told, "gained": gained, "lost": lost })),
         population: 0,
     };
-    let mut change = Change::made(Outcome { event: Some(tx.event), gained, lost }, entry);
+    let mut change = Change::recorded(ChangeOutcome { event: Some(tx.event), gained, lost }, entry);
     change.followed = counted;
     change
 }
 
-fn counts(moved: &BTreeSet<Moved>) -> (u64, u64) {
+fn count_moves(moved: &BTreeSet<RoleMove>) -> (u64, u64) {
     let gained = moved.iter().filter(|moved| moved.gained).count() as u64;
     (gained, moved.len() as u64 - gained)
 }
 
-fn digest(moved: &BTreeSet<Moved>) -> Vec<u8> {
+fn digest_moves(moved: &BTreeSet<RoleMove>) -> Vec<u8> {
     let mut context = Context::new(&SHA256);
     for moved in moved {
         context.update(&[u8::from(moved.gained)]);
@@ -295,46 +341,66 @@ fn digest(moved: &BTreeSet<Moved>) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-/// What stands out in what the edits did, read before they are taken back.
-async fn warnings(cx: &Cx, tx: &Tx<'_>, moved: &BTreeSet<Moved>) -> Result<Vec<Warning>> {
+/// The warnings about the effect of the edits, read before they are rolled back.
+async fn find_warnings(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    moved: &BTreeSet<RoleMove>,
+) -> Result<Vec<ChangeWarning>> {
     let mut warnings = Vec::new();
     let management = tx.find::<role::Entity>().filter(role::Column::Management.eq(true));
     for role in management.filter(role::Column::DeletedAt.is_null()).all(&tx.db).await? {
-        let count =
-            |gained| moved.iter().filter(|moved| moved.role_id == role.id && moved.gained == gained).count() as u64;
+        let count = |gained| {
+            moved.iter().filter(|moved| moved.role_id == role.id && moved.gained == gained).count()
+                as u64
+        };
         let (gained, lost) = (count(true), count(false));
         if gained > 0 {
-            warnings.push(Warning::of_role(WarningKind::GainsManagementRole, role.id, gained));
+            warnings.push(ChangeWarning::of_role(
+                WarningKind::GainsManagementRole,
+                role.id,
+                gained,
+            ));
         }
         if lost > 0 && !access::has_holder(cx, tx, role.id).await? {
-            warnings.push(Warning::of_role(WarningKind::LosesLastHolder, role.id, lost));
+            warnings.push(ChangeWarning::of_role(WarningKind::LosesLastHolder, role.id, lost));
         }
     }
-    let losers: BTreeSet<Uuid> = moved.iter().filter(|moved| !moved.gained).map(|moved| moved.user_id).collect();
+    let losers: BTreeSet<Uuid> =
+        moved.iter().filter(|moved| !moved.gained).map(|moved| moved.user_id).collect();
     let text = format!(
-        r#"SELECT count(*) AS total FROM "user" r WHERE r.organization_id = $1 AND r.protected = TRUE AND r.id {}"#,
-        list::among(cx.backend(), 2)
+        r#"SELECT count(*) AS total FROM "user" r WHERE r.organization_id = $1
+           AND r.protected = TRUE AND r.id {}"#,
+        paging::in_ids(cx.backend(), 2)
     );
-    let values = [cx.organization().into(), list::ids(&losers)];
-    let row = tx.db.query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let values = [paging::bind_ids(&losers)];
+    let row = tx.db.query_one_raw(cx.statement(text, values)).await?;
     let protected: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
     if protected > 0 {
         let accounts = protected.unsigned_abs();
-        warnings.push(Warning { kind: WarningKind::ProtectedAccountLoses, role: None, accounts, mapping: None });
+        warnings.push(ChangeWarning {
+            kind: WarningKind::ProtectedAccountLoses,
+            role: None,
+            accounts,
+            mapping: None,
+        });
     }
-    for (mapping, role) in mapping::ended_by(tx, tx.event).await? {
-        let lost = moved.iter().filter(|moved| moved.role_id == role && !moved.gained).count() as u64;
-        let warning = Warning::of_role(WarningKind::MappingEnds, role, lost);
-        warnings.push(Warning { mapping: Some(mapping), ..warning });
+    for (mapping, role) in role_mapping::ended_by(tx, tx.event).await? {
+        let lost =
+            moved.iter().filter(|moved| moved.role_id == role && !moved.gained).count() as u64;
+        let warning = ChangeWarning::of_role(WarningKind::MappingEnds, role, lost);
+        warnings.push(ChangeWarning { mapping: Some(mapping), ..warning });
     }
     Ok(warnings)
 }
 
-async fn keep(tx: &Tx<'_>, preview: Uuid, moved: &BTreeSet<Moved>) -> Result<()> {
+async fn keep_preview(tx: &Tx<'_>, preview: Uuid, moved: &BTreeSet<RoleMove>) -> Result<()> {
     for gained in [true, false] {
-        let rows: Vec<&Moved> = moved.iter().filter(|moved| moved.gained == gained).collect();
-        for (number, rows) in rows.chunks(PART).enumerate() {
-            let bytes = rows.iter().flat_map(|row| [row.role_id.into_bytes(), row.user_id.into_bytes()].concat());
+        let rows: Vec<&RoleMove> = moved.iter().filter(|moved| moved.gained == gained).collect();
+        for (number, rows) in rows.chunks(ROWS_PER_PART).enumerate() {
+            let bytes = rows
+                .iter()
+                .flat_map(|row| [row.role_id.into_bytes(), row.user_id.into_bytes()].concat());
             let part = access_preview_part::ActiveModel {
                 organization_id: Set(tx.organization()),
                 preview_id: Set(preview),
@@ -354,46 +420,60 @@ fn part_of(organization: Uuid, preview: Uuid) -> sea_orm::Condition {
         .add(access_preview_part::Column::PreviewId.eq(preview))
 }
 
-fn pairs(part: &access_preview_part::Model) -> impl Iterator<Item = Moved> {
+fn part_pairs(part: &access_preview_part::Model) -> impl Iterator<Item = RoleMove> {
     let id = |bytes: &[u8]| Uuid::from_slice(bytes).unwrap_or_default();
     part.pairs.chunks_exact(32).map(move |pair| {
         let (role, user) = pair.split_at(16);
-        Moved { gained: part.gained, role_id: id(role), user_id: id(user) }
+        RoleMove { gained: part.gained, role_id: id(role), user_id: id(user) }
     })
 }
 
-async fn shown(tx: &Tx<'_>, preview: Uuid) -> Result<BTreeSet<Moved>> {
-    let query = tx.find::<access_preview_part::Entity>().filter(access_preview_part::Column::PreviewId.eq(preview));
-    Ok(query.all(&tx.db).await?.iter().flat_map(|part| pairs(part).collect::<Vec<_>>()).collect())
+async fn read_preview_moves(tx: &Tx<'_>, preview: Uuid) -> Result<BTreeSet<RoleMove>> {
+    let query = tx
+        .find::<access_preview_part::Entity>()
+        .filter(access_preview_part::Column::PreviewId.eq(preview));
+    Ok(query
+        .all(&tx.db)
+        .await?
+        .iter()
+        .flat_map(|part| part_pairs(part).collect::<Vec<_>>())
+        .collect())
 }
 
-/// A preview that is still kept.
-pub async fn get(cx: &Cx, id: Uuid) -> Result<Preview> {
+/// A preview that is still stored.
+pub async fn get_preview(cx: &Cx, id: Uuid) -> Result<Preview> {
     cx.allow(Action::WriteAccess, None)?;
     let query = cx.find::<access_preview::Entity>().filter(access_preview::Column::Id.eq(id));
     let query = query.filter(access_preview::Column::ExpiresAt.gt(cx.app.clock.now()));
-    query.one(cx.db()).await?.ok_or_else(|| Error::not_found("the preview"))
+    query.one(cx.db()).await?.ok_or_else(|| Error::not_found(Noun::Preview))
 }
 
-/// What somebody should think about before applying a preview.
-pub fn warnings_of(preview: &Preview) -> Vec<Warning> {
+/// The warnings to read before a preview is applied.
+pub fn warnings_of(preview: &Preview) -> Vec<ChangeWarning> {
     serde_json::from_value(preview.warnings.clone()).unwrap_or_default()
 }
 
-/// A page of what a preview shows to be gained, or lost, by role and account. Keys count the rows from 0.
-pub async fn page(cx: &Cx, preview: &Preview, gained: bool, keyset: &Keyset<i64>) -> Result<Slice<(i64, Moved)>> {
+/// A page of the pairs that a preview shows as gained, or as lost, sorted by role and account. Keys
+/// count the rows from 0.
+pub async fn page_of_preview(
+    cx: &Cx,
+    preview: &Preview,
+    gained: bool,
+    keyset: &Keyset<i64>,
+) -> Result<Slice<(i64, RoleMove)>> {
     cx.allow(Action::WriteAccess, None)?;
     let total = if gained { preview.gained } else { preview.lost };
     let start = keyset.after.map_or(0, |after| after.saturating_add(1)).clamp(0, total);
     let end = keyset.before.unwrap_or(total).clamp(start, total);
     let limit = keyset.limit as i64;
-    let (from, to) = match keyset.backward {
-        false => (start, end.min(start + limit)),
-        true => (start.max(end - limit), end),
+    let (from, to) = if keyset.backward {
+        (start.max(end - limit), end)
+    } else {
+        (start, end.min(start + limit))
     };
     let mut rows = Vec::new();
     if from < to {
-        let part = PART as i64;
+        let part = ROWS_PER_PART as i64;
         let query = cx
             .find::<access_preview_part::Entity>()
             .filter(access_preview_part::Column::PreviewId.eq(preview.id))
@@ -401,22 +481,26 @@ pub async fn page(cx: &Cx, preview: &Preview, gained: bool, keyset: &Keyset<i64>
             .filter(access_preview_part::Column::Number.between(from / part, (to - 1) / part))
             .order_by_asc(access_preview_part::Column::Number);
         for found in query.all(cx.db()).await? {
-            let numbered = pairs(&found).zip(found.number * part..).map(|(moved, number)| (number, moved));
+            let numbered = part_pairs(&found)
+                .zip(found.number * part..)
+                .map(|(moved, number)| (number, moved));
             rows.extend(numbered.filter(|(number, _)| (from..to).contains(number)));
         }
     }
     Ok(Slice { rows, has_previous: from > 0, has_next: to < total })
 }
 
-/// Deletes previews that are not kept any more, of every organization.
-pub async fn forget(app: &crate::context::App) -> Result<()> {
+/// Deletes the expired previews of every organization.
+pub async fn forget_previews(app: &crate::context::App) -> Result<()> {
     let now: DateTime<Utc> = app.clock.now();
     for text in [
         "DELETE FROM access_preview_part WHERE EXISTS (SELECT 1 FROM access_preview p \
-         WHERE p.organization_id = access_preview_part.organization_id AND p.id = access_preview_part.preview_id AND p.expires_at <= $1)",
+         WHERE p.organization_id = access_preview_part.organization_id \
+         AND p.id = access_preview_part.preview_id AND p.expires_at <= $1)",
         "DELETE FROM access_preview WHERE expires_at <= $1",
     ] {
-        let statement = Statement::from_sql_and_values(app.store.backend(), text, [now.into()]);
+        let reason = "expired previews are deleted";
+        let statement = app.statement_for_all_organizations(text, [now.into()], reason);
         app.store.write.execute_raw(statement).await?;
     }
     Ok(())

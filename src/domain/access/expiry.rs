@@ -1,36 +1,39 @@
-//! Planned ends: mappings and grants whose time has passed give nothing from that instant on; a little later their
-//! intervals are closed, each by an event that says so.
+//! Planned ends: mappings and grants whose time has passed give nothing from that instant on; a
+//! little later their intervals are closed, each by an event that says so.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{FromQueryResult, Statement};
+use sea_orm::FromQueryResult;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{grant, mapping};
 use crate::context::{App, Change, Cx};
+use crate::domain::access::{role_grant, role_mapping};
 use crate::error::Result;
 
-/// Closed in one sweep.
+/// The most mappings, and the most grants, that are closed in one sweep.
 const AT_ONCE: u64 = 500;
 
 #[derive(FromQueryResult)]
-struct Due {
+struct ExpiredRow {
     organization_id: Uuid,
     id: Uuid,
 }
 
-/// Closes what has passed its planned end, in every organization; returns how many.
+/// Closes the mappings and grants whose planned end has passed, in every organization; returns how
+/// many.
 pub async fn close_due(app: &Arc<App>) -> Result<u64> {
     let mut closed = 0;
     for (table, id) in [("role_mapping", "mapping_id"), ("role_grant", "id")] {
-        for due in due(app, table, id).await? {
+        for due in list_due(app, table, id).await? {
             let cx = &Cx::system(app.clone(), due.organization_id);
             closed += u64::from(
                 cx.write(move |tx| {
                     Box::pin(async move {
                         match table {
-                            "role_mapping" => told(mapping::expire(tx, due.id).await?),
-                            _ => told(grant::expire(tx, due.id).await?),
+                            "role_mapping" => {
+                                has_ended(role_mapping::expire_mapping(tx, due.id).await?)
+                            }
+                            _ => has_ended(role_grant::expire_grant(tx, due.id).await?),
                         }
                     })
                 })
@@ -41,18 +44,19 @@ pub async fn close_due(app: &Arc<App>) -> Result<u64> {
     Ok(closed)
 }
 
-/// Whether there was something to end.
-fn told<T>(change: Change<T>) -> Result<Change<bool>> {
+/// Whether the change ended something.
+fn has_ended<T>(change: Change<T>) -> Result<Change<bool>> {
     let changed = change.entry.is_some();
     Ok(change.map(|_| changed))
 }
 
-async fn due(app: &App, table: &str, id: &str) -> Result<Vec<Due>> {
+async fn list_due(app: &App, table: &str, id: &str) -> Result<Vec<ExpiredRow>> {
     let text = format!(
         "SELECT organization_id, {id} AS id FROM {table} WHERE until IS NULL AND expires_at <= $1 \
          ORDER BY expires_at LIMIT {AT_ONCE}"
     );
     let now: DateTime<Utc> = app.clock.now();
-    let statement = Statement::from_sql_and_values(app.store.backend(), text, [now.into()]);
-    Ok(Due::find_by_statement(statement).all(&app.store.read).await?)
+    let reason = "which mappings and grants have expired";
+    let statement = app.statement_for_all_organizations(text, [now.into()], reason);
+    Ok(ExpiredRow::find_by_statement(statement).all(&app.store.read).await?)
 }

@@ -1,152 +1,191 @@
-//! Access seen from a role.
+//! The access of a role: the accounts that hold it.
 
 use std::collections::BTreeSet;
 
-use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
-use super::Moment;
-use super::walk::Walk;
-use crate::authz::Action;
+use super::AsOf;
+use crate::auth::policy::Action;
+use crate::context::SqlBuilder;
 use crate::context::{Cx, Tx};
-use crate::domain::list::{self, Keyset, Slice};
+use crate::domain::access::account_union::AccountUnion;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
 use crate::error::Result;
 
-/// Where the holders of a role, or of any, come from. Rows of a group, or of a connection all of whose accounts hold it.
-const SOURCES: &str = r#"
+/// SQL: the sources of the holders of a role, or of any role: rows of a group, or of a connection
+/// whose accounts all hold it.
+const SELECT_SOURCES: &str = r#"
 WITH RECURSIVE source(group_id, connection_id, depth) AS (
-  SELECT x.group_id, CASE WHEN x.match_attribute = 'EVERYBODY' THEN x.connection_id END, 0 FROM role_mapping x
+  SELECT x.group_id, CASE WHEN x.match_attribute = 'EVERYBODY' THEN x.connection_id END, 0
+  FROM role_mapping x
     WHERE x.organization_id = $1{of x} AND {open x} AND (x.expires_at IS NULL OR x.expires_at > $2)
   UNION
   SELECT n.member_id, {no_id}, s.depth + 1 FROM source s
     JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {open n}
     WHERE s.depth < {depth})"#;
 
-/// Who holds this role, or any where there is none: the condition on an interval, whose fourth value the role is.
-fn of(alias: &str, role: Option<Uuid>) -> String {
+/// SQL: the condition that an interval is about `role`, which is the value `$4`; empty if there is
+/// none.
+fn role_condition(alias: &str, role: Option<Uuid>) -> String {
     role.map_or_else(String::new, |_| format!(" AND {alias}.role_id = $4"))
 }
 
-/// What a role, or any, is mapped to, groups within groups included.
+/// The sources of a role, or of any role: what is mapped to it, nested groups included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Sources {
+pub(super) struct RoleSources {
     pub groups: BTreeSet<Uuid>,
-    /// All of whose accounts hold it.
+    /// Connections whose accounts all hold it.
     pub connections: BTreeSet<Uuid>,
 }
 
-pub(super) async fn sources<C: ConnectionTrait>(
+pub(super) async fn find_sources<C: ConnectionTrait>(
     cx: &Cx,
     db: &C,
     role: Option<Uuid>,
-    moment: Moment,
-) -> Result<Sources> {
-    let text =
-        format!("{SOURCES} SELECT DISTINCT group_id, connection_id FROM source").replace("{of x}", &of("x", role));
-    let text = moment.fill(&text, cx.backend());
-    let mut values = moment.values(cx);
-    values.extend(role.map(Value::from));
-    read_sources(cx, db, text, values).await
+    moment: AsOf,
+) -> Result<RoleSources> {
+    let text = format!("{SELECT_SOURCES} SELECT DISTINCT group_id, connection_id FROM source")
+        .replace("{of x}", &role_condition("x", role));
+    let mut sql = begin_role_sql(cx, role, moment);
+    sql.push(&moment.fill_template(&text, cx.backend()));
+    read_sources(cx, db, sql).await
 }
 
-/// Reads rows of a group, or of a connection all of whose accounts are meant.
+/// [`AsOf::begin_sql`], with the role as `$4` where the statement is about one.
+fn begin_role_sql(cx: &Cx, role: Option<Uuid>, moment: AsOf) -> SqlBuilder {
+    let mut sql = moment.begin_sql(cx);
+    if let Some(role) = role {
+        sql.bind(role);
+    }
+    sql
+}
+
+/// Reads rows of a group, or of a connection with all of its accounts.
 pub(super) async fn read_sources<C: ConnectionTrait>(
     cx: &Cx,
     db: &C,
-    text: String,
-    values: Vec<Value>,
-) -> Result<Sources> {
-    let mut sources = Sources::default();
-    // One without either is a mapping that waits for its group.
-    for row in Source::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values)).all(db).await? {
+    sql: SqlBuilder,
+) -> Result<RoleSources> {
+    let mut sources = RoleSources::default();
+    // A row without either is a mapping that waits for its group.
+    for row in HolderSourceRow::find_by_statement(cx.build_statement(sql)).all(db).await? {
         sources.groups.extend(row.group_id);
         sources.connections.extend(row.connection_id);
     }
     Ok(sources)
 }
 
-/// The accounts of these sources and of direct grants of the role, or of any, as rows of `user_id`, once for each way;
-/// and the statement's values. What there is nothing of is not asked for: it would be looked for everywhere.
-pub(super) fn ways(cx: &Cx, role: Option<Uuid>, sources: &Sources, moment: Moment) -> (String, Vec<Value>) {
-    let mut values = moment.values(cx);
-    values.extend(role.map(Value::from));
+/// SQL: the accounts of these sources and of direct grants of the role, or of any role, as rows of
+/// `user_id`, one for each way to hold it; and the statement that its values are bound to. A kind
+/// of source that is empty is left out, because the database would search all rows for it.
+pub(super) fn holder_ways(
+    cx: &Cx,
+    role: Option<Uuid>,
+    sources: &RoleSources,
+    moment: AsOf,
+) -> (String, SqlBuilder) {
+    let mut sql = begin_role_sql(cx, role, moment);
     let mut text = format!(
         "SELECT g.user_id FROM role_grant g WHERE g.organization_id = $1{} AND {{open g}} \
            AND (g.expires_at IS NULL OR g.expires_at > $2)",
-        of("g", role)
+        role_condition("g", role)
     );
     if !sources.groups.is_empty() {
-        values.push(list::ids(&sources.groups));
-        let among = list::among(cx.backend(), values.len());
+        let among = sql.bind_ids(cx.backend(), &sources.groups);
         text.push_str(&format!(
             " UNION ALL SELECT m.user_id FROM membership m \
                WHERE m.organization_id = $1 AND m.group_id {among} AND {{open m}}"
         ));
     }
     if !sources.connections.is_empty() {
-        values.push(list::ids(&sources.connections));
-        let among = list::among(cx.backend(), values.len());
-        text.push_str(&format!(" UNION ALL SELECT o.id FROM {{owned}} AS o WHERE o.connection_id {among}"));
+        let among = sql.bind_ids(cx.backend(), &sources.connections);
+        text.push_str(&format!(
+            " UNION ALL SELECT o.id FROM {{owned}} AS o WHERE o.connection_id {among}"
+        ));
     }
-    (moment.fill(&text, cx.backend()), values)
+    (moment.fill_template(&text, cx.backend()), sql)
 }
 
-/// Whether anybody holds `role` as this write sees it.
+/// Whether any account holds `role` as this write sees it.
 pub(in crate::domain) async fn has_holder(cx: &Cx, tx: &Tx<'_>, role: Uuid) -> Result<bool> {
-    let sources = sources(cx, &tx.db, Some(role), Moment::Now).await?;
-    let (ways, values) = ways(cx, Some(role), &sources, Moment::Now);
-    let text = format!("SELECT w.user_id FROM ({ways}) AS w {} LIMIT 1", Moment::Now.only_usable("w.user_id"));
-    Ok(tx.db.query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?.is_some())
+    let sources = find_sources(cx, &tx.db, Some(role), AsOf::Now).await?;
+    let (ways, mut sql) = holder_ways(cx, Some(role), &sources, AsOf::Now);
+    sql.push(&format!(
+        "SELECT w.user_id FROM ({ways}) AS w {} LIMIT 1",
+        AsOf::Now.only_usable("w.user_id")
+    ));
+    Ok(tx.db.query_one_raw(cx.build_statement(sql)).await?.is_some())
 }
 
-/// How many accounts hold `role`, or any role where none is named, or held it.
-pub async fn count_holders(cx: &Cx, role: Option<Uuid>, moment: Moment) -> Result<u64> {
+/// How many accounts hold `role`, or held it; if `role` is none, any role.
+pub async fn count_holders(cx: &Cx, role: Option<Uuid>, moment: AsOf) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    let sources = sources(cx, cx.db(), role, moment).await?;
-    let (ways, values) = ways(cx, role, &sources, moment);
-    let text =
-        format!("SELECT count(DISTINCT w.user_id) AS total FROM ({ways}) AS w {}", moment.only_usable("w.user_id"));
-    let row = cx.db().query_one_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let sources = find_sources(cx, cx.db(), role, moment).await?;
+    let (ways, mut sql) = holder_ways(cx, role, &sources, moment);
+    sql.push(&format!(
+        "SELECT count(DISTINCT w.user_id) AS total FROM ({ways}) AS w {}",
+        moment.only_usable("w.user_id")
+    ));
+    let row = cx.db().query_one_raw(cx.build_statement(sql)).await?;
     let total: i64 = row.map_or(Ok(0), |row| row.try_get("", "total"))?;
     Ok(total.unsigned_abs())
 }
 
 #[derive(FromQueryResult)]
-struct Source {
+struct HolderSourceRow {
     group_id: Option<Uuid>,
     connection_id: Option<Uuid>,
 }
 
-/// A page of the accounts that hold `role`, or any role where none is named, or held it, by id. Each source is walked
-/// along an index no farther than the page needs, so a page costs the same whoever else holds the role.
-pub async fn holders(cx: &Cx, role: Option<Uuid>, moment: Moment, keyset: &Keyset<Uuid>) -> Result<Slice<Uuid>> {
+/// A page of the accounts that hold `role`, or held it, by id; if `role` is none, any role. Each
+/// source is read along an index no farther than the page needs, so the cost of a page does not
+/// depend on how many other accounts hold the role.
+pub async fn list_holders(
+    cx: &Cx,
+    role: Option<Uuid>,
+    moment: AsOf,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<Uuid>> {
     cx.allow(Action::ReadIam, None)?;
-    let sources = sources(cx, cx.db(), role, moment).await?;
-    let mut values = moment.values(cx);
-    values.extend(role.map(Value::from));
-    let (low, high) = match keyset.descending {
-        false => (keyset.after, keyset.before),
-        true => (keyset.before, keyset.after),
+    let sources = find_sources(cx, cx.db(), role, moment).await?;
+    let sql = begin_role_sql(cx, role, moment);
+    let (low, high) = if keyset.descending {
+        (keyset.before, keyset.after)
+    } else {
+        (keyset.after, keyset.before)
     };
     let descending = keyset.descending != keyset.backward;
-    let mut walk = Walk::new(values, low, high, descending, keyset.limit + 1);
-    let usable = |id: &str| format!(r#"JOIN "user" u ON u.organization_id = $1 AND u.id = {id} AND {{usable}}"#);
-    walk.arm(
+    let mut walk = AccountUnion::new(sql, low, high, descending, keyset.limit + 1);
+    let usable = |id: &str| {
+        format!(r#"JOIN "user" u ON u.organization_id = $1 AND u.id = {id} AND {{usable}}"#)
+    };
+    walk.add_arm(
         "g.user_id",
         &format!(
-            "role_grant g {} WHERE g.organization_id = $1{} AND {{open g}} AND (g.expires_at IS NULL OR g.expires_at > $2)",
+            "role_grant g {} WHERE g.organization_id = $1{} AND {{open g}} AND (g.expires_at IS \
+             NULL OR g.expires_at > $2)",
             usable("g.user_id"),
-            of("g", role)
+            role_condition("g", role)
         ),
     );
-    walk.members(cx.backend(), &sources.groups, &usable("m.user_id"), &moment.parts("m"));
+    walk.add_members(
+        cx.backend(),
+        &sources.groups,
+        &usable("m.user_id"),
+        &moment.open_condition_parts("m"),
+    );
     if !sources.connections.is_empty() {
-        let among = walk.among(cx.backend(), &sources.connections);
-        walk.arm("o.id", &format!("{{owned}} AS o {} WHERE o.connection_id {among}", usable("o.id")));
+        let among = walk.bind_ids(cx.backend(), &sources.connections);
+        walk.add_arm(
+            "o.id",
+            &format!("{{owned}} AS o {} WHERE o.connection_id {among}", usable("o.id")),
+        );
     }
-    let mut rows: Vec<Uuid> = walk.read(cx, cx.db(), moment).await?.into_iter().collect();
+    let mut rows: Vec<Uuid> = walk.read_accounts(cx, cx.db(), moment).await?.into_iter().collect();
     if descending {
         rows.reverse();
     }
-    Ok(list::cut(rows, keyset))
+    Ok(paging::to_slice(rows, keyset))
 }

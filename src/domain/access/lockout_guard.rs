@@ -1,49 +1,71 @@
-//! Nobody is locked out by an identity provider: break-glass accounts and the last holder of a management role
-//! are out of a connection's reach. What an administrator does by hand is not held back.
+//! An identity provider cannot lock out the administrators: a connection can change neither
+//! break-glass accounts nor the last holder of a management role. Changes that an administrator
+//! makes by hand are not refused here.
 //!
-//! Used around the part of a write that may take access away: [`Watch::begin`] before, [`Watch::end`] after.
+//! Used around the part of a write that may remove access: [`LastHolderGuard::watch_holders`]
+//! before it, [`LastHolderGuard::check_holders`] after it.
 
 use entity::{organization, role};
 use sea_orm::sea_query::LockType;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter,
+    QuerySelect,
 };
 use uuid::Uuid;
 
-use super::user::User;
-use super::{access, list};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::domain::directory::user::User;
+use crate::domain::{access, paging};
+use crate::error::{Error, RefusalReason, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// The management roles that had a holder before the change.
 #[derive(Debug)]
-pub struct Watch {
+pub struct LastHolderGuard {
     held: Vec<role::Model>,
 }
 
-/// True where no connection is watched, because the organization `$1` has no management role.
-pub const NOBODY_WATCHED: &str = "NOT EXISTS (SELECT 1 FROM role w WHERE w.organization_id = $1 AND w.management = TRUE AND w.deleted_at IS NULL LIMIT 1 OFFSET 0)";
+/// SQL: whether the account `r` is a break-glass account.
+const IS_PROTECTED: &str = "r.protected = TRUE";
 
-impl Watch {
-    /// Looks at who holds what before a change by a connection; nobody else is watched.
-    pub async fn begin(cx: &Cx, tx: &Tx<'_>) -> Result<Self> {
+/// SQL: whether the organization `$1` has no management role, so that no change has to be watched.
+pub const NO_MANAGEMENT_ROLE: &str = "NOT EXISTS (SELECT 1 FROM role w \
+     WHERE w.organization_id = $1 AND w.management = TRUE AND w.deleted_at IS NULL \
+     LIMIT 1 OFFSET 0)";
+
+/// SQL: whether a connection's change that takes access from the user in the parameter `user` can
+/// be refused by nothing here. Where it is false, the checks of this module decide.
+pub fn nothing_to_guard(user: &str) -> String {
+    format!(
+        r#"NOT EXISTS (SELECT 1 FROM "user" r WHERE r.organization_id = $1 AND r.id = {user}
+             AND {IS_PROTECTED} LIMIT 1 OFFSET 0) AND {NO_MANAGEMENT_ROLE}"#
+    )
+}
+
+impl LastHolderGuard {
+    /// Reads which management roles have a holder, before a change by a connection. Changes by
+    /// other actors are not watched.
+    pub async fn watch_holders(cx: &Cx, tx: &Tx<'_>) -> Result<Self> {
         match cx.confined_to() {
-            Some(_) => Self::of_everybody(cx, tx).await,
+            Some(_) => Self::watch_always(cx, tx).await,
             None => Ok(Self { held: Vec::new() }),
         }
     }
 
-    /// The same before a change by whomever: one who only carries out what an identity provider's list says.
-    pub async fn of_everybody(cx: &Cx, tx: &Tx<'_>) -> Result<Self> {
+    /// The same before a change by any actor, for actors that only carry out what an identity
+    /// provider's list says.
+    pub async fn watch_always(cx: &Cx, tx: &Tx<'_>) -> Result<Self> {
         let mut watch = Self { held: Vec::new() };
         let query = tx.find::<role::Entity>().filter(role::Column::Management.eq(true));
         let roles = query.filter(role::Column::DeletedAt.is_null()).all(&tx.db).await?;
         if !roles.is_empty() && tx.db.get_database_backend() == DbBackend::Postgres {
-            // Two changes at once must not each leave the other's holder as the last one.
+            // Of two changes at the same time, each must see the holders that the other one leaves.
             #[allow(clippy::disallowed_methods, reason = "locks the tenant of this write")]
-            organization::Entity::find_by_id(tx.organization()).lock(LockType::NoKeyUpdate).one(&tx.db).await?;
+            organization::Entity::find_by_id(tx.organization())
+                .lock(LockType::NoKeyUpdate)
+                .one(&tx.db)
+                .await?;
         }
         for role in roles {
             if access::has_holder(cx, tx, role.id).await? {
@@ -57,33 +79,34 @@ impl Watch {
     ///
     /// # Errors
     /// [`Error::Held`] naming the role.
-    pub async fn end(self, cx: &Cx, tx: &Tx<'_>) -> Result<()> {
+    pub async fn check_holders(self, cx: &Cx, tx: &Tx<'_>) -> Result<()> {
         for role in self.held {
             if !access::has_holder(cx, tx, role.id).await? {
                 let why = format!(
-                    "this would take the management role {:?} away from its last holder; an administrator can give it to \
-                     somebody else first",
+                    "this would take the management role {:?} away from its last holder; an \
+                     administrator can give it to another account first",
                     role.name
                 );
-                return Err(Error::Held { reason: "LAST_HOLDER", why: why.into() });
+                return Err(Error::Held { reason: RefusalReason::LastHolder, why: why.into() });
             }
         }
         Ok(())
     }
 }
 
-/// Refuses what a connection wants to take from break-glass accounts.
+/// Refuses a change by a connection that takes something from break-glass accounts.
 ///
 /// # Errors
 /// [`Error::Held`].
-pub async fn spare(cx: &Cx, tx: &Tx<'_>, users: &[Uuid]) -> Result<()> {
+pub async fn refuse_if_protected(cx: &Cx, tx: &Tx<'_>, users: &[Uuid]) -> Result<()> {
     match cx.confined_to() {
         Some(_) => spare_always(tx, users).await,
         None => Ok(()),
     }
 }
 
-/// The same of whomever: one who only carries out what an identity provider's list says.
+/// The same for a change by any actor, for actors that only carry out what an identity provider's
+/// list says.
 ///
 /// # Errors
 /// [`Error::Held`].
@@ -92,16 +115,18 @@ pub async fn spare_always(tx: &Tx<'_>, users: &[Uuid]) -> Result<()> {
         return Ok(());
     }
     let backend = tx.db.get_database_backend();
-    let text =
-        format!("SELECT 1 FROM {} WHERE r.protected = TRUE LIMIT 1", list::each_of(backend, (1, 2), "user", "r", "id"));
-    let values = [tx.organization().into(), list::ids(users)];
-    match tx.db.query_one_raw(Statement::from_sql_and_values(backend, text, values)).await? {
-        Some(_) => Err(protected()),
+    let text = format!(
+        "SELECT 1 FROM {} WHERE {IS_PROTECTED} LIMIT 1",
+        paging::each_of(backend, (1, 2), "user", "r", "id")
+    );
+    let values = [paging::bind_ids(users)];
+    match tx.db.query_one_raw(tx.statement(text, values)).await? {
+        Some(_) => Err(protected_error()),
         None => Ok(()),
     }
 }
 
-/// Refuses a connection that wants to remove a group with break-glass accounts in it.
+/// Refuses the deletion of a group by a connection if break-glass accounts are members of it.
 ///
 /// # Errors
 /// [`Error::Held`].
@@ -109,33 +134,39 @@ pub async fn spare_members(cx: &Cx, tx: &Tx<'_>, group: Uuid) -> Result<()> {
     if cx.confined_to().is_none() {
         return Ok(());
     }
-    let member = "m.organization_id = $1 AND m.user_id = r.id AND m.group_id = $2 AND m.until IS NULL";
-    let member = list::each(tx.db.get_database_backend(), "membership", "m", member);
+    let member =
+        "m.organization_id = $1 AND m.user_id = r.id AND m.group_id = $2 AND m.until IS NULL";
+    let member = paging::join_each(tx.db.get_database_backend(), "membership", "m", member);
     // There are few protected accounts, and an index of them.
-    let text =
-        format!(r#"SELECT 1 FROM "user" r {member} WHERE r.organization_id = $1 AND r.protected = TRUE LIMIT 1"#);
-    let values = [tx.organization().into(), group.into()];
-    match tx.db.query_one_raw(Statement::from_sql_and_values(tx.db.get_database_backend(), text, values)).await? {
-        Some(_) => Err(protected()),
+    let text = format!(
+        r#"SELECT 1 FROM "user" r {member} WHERE r.organization_id = $1 AND {IS_PROTECTED}
+           LIMIT 1"#
+    );
+    let values = [group.into()];
+    match tx.db.query_one_raw(tx.statement(text, values)).await? {
+        Some(_) => Err(protected_error()),
         None => Ok(()),
     }
 }
 
 /// The refusal for a break-glass account.
-pub fn protected() -> Error {
-    let why = "this is a protected (break-glass) account, which an identity provider cannot suspend, delete or take out of \
-               its groups; an administrator can lift the protection";
-    Error::Held { reason: "PROTECTED_ACCOUNT", why: why.into() }
+pub fn protected_error() -> Error {
+    let why = "this is a protected (break-glass) account, which an identity provider cannot \
+               suspend, delete or take out of its groups; an administrator can lift the \
+               protection";
+    Error::Held { reason: RefusalReason::ProtectedAccount, why: why.into() }
 }
 
 /// Makes an account a break-glass account, or an ordinary one again.
-pub async fn set(cx: &Cx, id: Uuid, protect: bool) -> Result<User> {
+pub async fn set_protection(cx: &Cx, id: Uuid, protect: bool) -> Result<User> {
     cx.allow(Action::WriteAccess, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
-            let mut user = super::user::live(tx, cx, id, Action::WriteAccess).await?;
+            let mut user =
+                crate::domain::directory::user::lock_live_user(tx, cx, id, Action::WriteAccess)
+                    .await?;
             if user.protected == protect {
-                return Ok(Change::nothing(user));
+                return Ok(Change::unchanged(user));
             }
             user.protected = protect;
             user.version += 1;
@@ -146,18 +177,18 @@ pub async fn set(cx: &Cx, id: Uuid, protect: bool) -> Result<User> {
                 updated_at: Set(user.updated_at),
                 ..Default::default()
             };
-            super::user::write(tx, id, row).await?;
+            crate::domain::directory::user::write_user_columns(tx, id, row).await?;
             let kind = if protect { EventKind::UserProtected } else { EventKind::UserUnprotected };
-            let entry = Entry {
+            let entry = NewEvent {
                 kind,
-                subject: Subject { kind: "user", id },
+                subject: EventSubject { kind: "user", id },
                 connection: user.connection_id,
                 at: user.updated_at,
                 before: None,
                 after: None,
                 population: 0,
             };
-            Ok(Change::made(user, entry))
+            Ok(Change::recorded(user, entry))
         })
     })
     .await

@@ -1,48 +1,57 @@
-//! Roles: what the application lets somebody do, by its own permission names.
+//! Roles: what the application allows their holders, by the application's own permission names.
 
 use entity::role;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, Statement};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-use super::document;
-use super::list::{self, Keyset, Slice};
-use super::order::{self, By, Place};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, EventKind, Subject};
+use crate::domain::interval;
+use crate::domain::interval::IntervalTable;
+use crate::domain::paging;
+use crate::domain::paging::order;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, Result};
+use crate::identity::document;
+use crate::ledger;
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use role::Model as Role;
 
-/// What somebody wants a role to be; none = the default, or as it is.
+/// The attributes of a role to create or change; none = the default, or unchanged.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct RoleSettings {
     pub name: Option<String>,
     pub description: Option<Option<String>>,
     pub permissions: Option<Vec<String>>,
-    /// Precedence where one role is needed: the lower number wins, ties are refused.
+    /// Precedence for an application that supports one role per user: the lower number wins, ties
+    /// are refused.
     pub priority: Option<Option<i32>>,
-    /// Whether this role manages the application: its last holder is out of SCIM's reach.
+    /// Whether this role manages the application: SCIM cannot remove its last holder.
     pub management: Option<bool>,
 }
 
-impl Settings {
-    fn apply(&self, role: &mut Role) -> Result<()> {
+impl RoleSettings {
+    fn apply_to(&self, role: &mut Role) -> Result<()> {
         if let Some(name) = &self.name {
-            role.name = super::text("name", name, 200)?;
-            role.name_key = document::fold(&role.name);
+            role.name = crate::domain::check_text("name", name, 200)?;
+            role.name_key = document::fold_text(&role.name);
         }
         if let Some(description) = &self.description {
-            role.description =
-                description.as_deref().map(|text| super::text("description", text, 2_000)).transpose()?;
+            role.description = description
+                .as_deref()
+                .map(|text| crate::domain::check_text("description", text, 2_000))
+                .transpose()?;
         }
         if let Some(permissions) = &self.permissions {
             if permissions.len() > 1_000 {
                 return Err(Error::invalid("permissions", "must be at most 1000"));
             }
-            let names = permissions.iter().map(|name| super::text("permissions", name, 200));
+            let names =
+                permissions.iter().map(|name| crate::domain::check_text("permissions", name, 200));
             role.permissions = json!(names.collect::<Result<BTreeSet<_>>>()?);
         }
         if let Some(priority) = self.priority {
@@ -53,11 +62,11 @@ impl Settings {
     }
 }
 
-/// Makes a role.
+/// Creates a role.
 ///
 /// # Errors
 /// [`Error::Taken`] for a name (in any case) or a priority that a live role has.
-pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
+pub async fn create_role(cx: &Cx, settings: RoleSettings) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
     let settings = &settings;
     cx.write(move |tx| {
@@ -77,75 +86,81 @@ pub async fn create(cx: &Cx, settings: Settings) -> Result<Role> {
                 updated_at: now,
                 deleted_at: None,
             };
-            settings.apply(&mut role)?;
+            settings.apply_to(&mut role)?;
             if role.name.is_empty() {
                 return Err(Error::invalid("name", "must not be empty"));
             }
-            role::Entity::insert(role::ActiveModel::from(role.clone())).exec_without_returning(&tx.db).await?;
-            let entry = entry(EventKind::RoleCreated, &role, None, Some(Value::Object(describe(&role))));
-            Ok(Change::made(role, entry))
+            role::Entity::insert(role::ActiveModel::from(role.clone()))
+                .exec_without_returning(&tx.db)
+                .await?;
+            let entry = role_event(
+                EventKind::RoleCreated,
+                &role,
+                None,
+                Some(Value::Object(describe_role(&role))),
+            );
+            Ok(Change::recorded(role, entry))
         })
     })
     .await
 }
 
 /// Changes a role.
-pub async fn update(cx: &Cx, id: Uuid, settings: Settings) -> Result<Role> {
+pub async fn update_role(cx: &Cx, id: Uuid, settings: RoleSettings) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
     let settings = &settings;
     cx.write(move |tx| {
         Box::pin(async move {
-            let before = live(tx, id).await?;
+            let before = find_live_role(tx, id).await?;
             let mut after = before.clone();
-            settings.apply(&mut after)?;
+            settings.apply_to(&mut after)?;
             if after == before {
-                return Ok(Change::nothing(before));
+                return Ok(Change::unchanged(before));
             }
             after.version += 1;
             after.updated_at = tx.now_after(Some(before.updated_at));
-            super::save::<role::Entity, role::ActiveModel>(tx, after.clone()).await?;
-            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-            let entry = entry(EventKind::RoleUpdated, &after, Some(was), Some(is));
-            Ok(Change::made(after, entry))
+            crate::domain::save_row::<role::Entity, role::ActiveModel>(tx, after.clone()).await?;
+            let (was, is) =
+                ledger::changed_members(&describe_role(&before), &describe_role(&after));
+            let entry = role_event(EventKind::RoleUpdated, &after, Some(was), Some(is));
+            Ok(Change::recorded(after, entry))
         })
     })
     .await
 }
 
-/// Removes a role: nobody holds it any more, and its mappings and grants have ended. Its name is free.
-pub async fn delete(cx: &Cx, id: Uuid) -> Result<Role> {
+/// Deletes a role and ends its mappings and grants: no account holds it any more. Its name can be
+/// used again.
+pub async fn delete_role(cx: &Cx, id: Uuid) -> Result<Role> {
     cx.write(move |tx| Box::pin(delete_in(cx, tx, id))).await
 }
 
-pub(super) async fn delete_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Role>> {
+pub(in crate::domain) async fn delete_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Role>> {
     cx.allow(Action::WriteAccess, None)?;
-    let mut role = live(tx, id).await?;
+    let mut role = find_live_role(tx, id).await?;
     let now = tx.now_after(Some(role.updated_at));
     let mut ended = Vec::new();
-    for table in ["role_mapping", "role_grant"] {
-        let text = format!(
-            "UPDATE {table} SET until = CASE WHEN since > $1 THEN since ELSE $1 END, closed_by = $2 \
-             WHERE organization_id = $3 AND role_id = $4 AND until IS NULL"
-        );
-        let values = [now.into(), tx.event.into(), tx.organization().into(), id.into()];
-        let statement = Statement::from_sql_and_values(tx.db.get_database_backend(), text, values);
-        ended.push(tx.db.execute_raw(statement).await?.rows_affected());
+    for table in [IntervalTable::RoleMapping, IntervalTable::RoleGrant] {
+        ended.push(interval::close_unguarded(tx, table, "role_id = $4", id, now).await?);
     }
     role.version += 1;
     role.updated_at = now;
     role.deleted_at = Some(now);
-    super::save::<role::Entity, role::ActiveModel>(tx, role.clone()).await?;
-    let mut before = describe(&role);
+    crate::domain::save_row::<role::Entity, role::ActiveModel>(tx, role.clone()).await?;
+    let mut before = describe_role(&role);
     before.insert("mappings".into(), json!(ended.first()));
     before.insert("grants".into(), json!(ended.last()));
-    let entry = entry(EventKind::RoleDeleted, &role, Some(Value::Object(before)), None);
-    Ok(Change::made(role, entry))
+    let entry = role_event(EventKind::RoleDeleted, &role, Some(Value::Object(before)), None);
+    Ok(Change::recorded(role, entry))
 }
 
 /// The live role `id`, locked for this write.
-pub(super) async fn live(tx: &Tx<'_>, id: Uuid) -> Result<Role> {
-    let query = tx.find::<role::Entity>().filter(role::Column::Id.eq(id)).filter(role::Column::DeletedAt.is_null());
-    super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the role"))
+pub(in crate::domain) async fn find_live_role(tx: &Tx<'_>, id: Uuid) -> Result<Role> {
+    let query = tx
+        .find::<role::Entity>()
+        .filter(role::Column::Id.eq(id))
+        .filter(role::Column::DeletedAt.is_null());
+    crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Role))
 }
 
 /// The live roles among `ids`.
@@ -156,36 +171,45 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Role>> {
 }
 
 /// One live role.
-pub async fn get(cx: &Cx, id: Uuid) -> Result<Role> {
-    by_ids(cx, &[id]).await?.pop().ok_or_else(|| Error::not_found("the role"))
+pub async fn get_role(cx: &Cx, id: Uuid) -> Result<Role> {
+    by_ids(cx, &[id]).await?.pop().ok_or_else(|| Error::not_found(Noun::Role))
 }
 
 /// Live roles, oldest first.
-pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Role>> {
+pub async fn list_roles(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Role>> {
     cx.allow(Action::ReadIam, None)?;
     let query = cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
-    list::page(cx, query, role::Column::Id, keyset).await
+    paging::fetch_page(cx, query, role::Column::Id, keyset).await
 }
 
-/// The same in another order, each with its place.
-pub async fn ordered(cx: &Cx, by: By, keyset: &Keyset<Place>) -> Result<Slice<(Role, Place)>> {
+/// Live roles in another order, each with its place in it.
+pub async fn list_roles_ordered(
+    cx: &Cx,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Role, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
     let live = "FROM role r WHERE r.organization_id = $1 AND r.deleted_at IS NULL";
-    order::page(cx, "r.*", (live.into(), vec![cx.organization().into()]), by, keyset).await
+    order::fetch_ordered_page(cx, "r.*", (live.into(), cx.sql([])), by, keyset).await
 }
 
 /// How many live roles there are.
-pub async fn count(cx: &Cx) -> Result<u64> {
+pub async fn count_roles(cx: &Cx) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
     Ok(cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null()).count(cx.db()).await?)
 }
 
 /// The permission names that a role's row holds.
-pub fn permissions(role: &Role) -> Vec<String> {
-    role.permissions.as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+pub fn role_permissions(role: &Role) -> Vec<String> {
+    role.permissions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|name| Some(name.as_str()?.to_owned()))
+        .collect()
 }
 
-fn describe(role: &Role) -> Map<String, Value> {
+fn describe_role(role: &Role) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("name".into(), role.name.clone().into());
     map.insert("description".into(), role.description.clone().into());
@@ -195,10 +219,15 @@ fn describe(role: &Role) -> Map<String, Value> {
     map
 }
 
-fn entry(kind: EventKind, role: &Role, before: Option<Value>, after: Option<Value>) -> Entry {
-    Entry {
+fn role_event(
+    kind: EventKind,
+    role: &Role,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> NewEvent {
+    NewEvent {
         kind,
-        subject: Subject { kind: "role", id: role.id },
+        subject: EventSubject { kind: "role", id: role.id },
         connection: None,
         at: role.updated_at,
         before,

@@ -1,25 +1,27 @@
-//! Direct grants: somebody holds a role without any group, with a reason and often an end. They stand beside what
-//! mappings give and are never overwritten by it.
+//! Direct grants: an account holds a role without any group, with a reason and often a planned end.
+//! Grants are independent of mappings, and a mapping never replaces one.
 
 use chrono::{DateTime, Utc};
 use entity::{role_grant, user};
-use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::list::{self, Keyset, Slice};
-use super::mapping::{check_expiry, check_reason};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::domain::access::role_mapping::{check_expiry, check_reason};
+use crate::domain::interval;
+use crate::domain::interval::IntervalTable;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// A grant; one that ended has `until`.
 pub use role_grant::Model as Grant;
 
-/// A grant to be made.
+/// A grant to create.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewGrant {
     pub user: Uuid,
@@ -32,20 +34,25 @@ pub struct NewGrant {
 /// Grants a role to an account.
 ///
 /// # Errors
-/// [`Error::Taken`] when the account already has a grant of the role.
-pub async fn create(cx: &Cx, new: NewGrant) -> Result<Grant> {
+/// [`Error::Taken`] if the account has a grant of the role already.
+pub async fn create_grant(cx: &Cx, new: NewGrant) -> Result<Grant> {
     let new = &new;
     cx.write(move |tx| Box::pin(create_in(cx, tx, new))).await
 }
 
-pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewGrant) -> Result<Change<Grant>> {
+pub(in crate::domain) async fn create_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    new: &NewGrant,
+) -> Result<Change<Grant>> {
     cx.allow(Action::WriteAccess, None)?;
     let reason = check_reason(new.reason.as_deref())?;
     check_expiry(cx, new.expires_at)?;
     let account = tx.find::<user::Entity>().filter(user::Column::Id.eq(new.user));
-    let account = super::locked(tx, account.filter(user::Column::DeletedAt.is_null())).await?;
-    account.ok_or_else(|| Error::not_found("the user"))?;
-    super::role::live(tx, new.role).await?;
+    let account =
+        crate::domain::lock_row(tx, account.filter(user::Column::DeletedAt.is_null())).await?;
+    account.ok_or_else(|| Error::not_found(Noun::User))?;
+    super::role::find_live_role(tx, new.role).await?;
     let row = Grant {
         organization_id: cx.organization(),
         id: Uuid::now_v7(),
@@ -58,65 +65,72 @@ pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewGrant) -> Result<Ch
         opened_by: tx.event,
         closed_by: None,
     };
-    role_grant::Entity::insert(role_grant::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
-    let entry = entry(EventKind::RoleGrantCreated, &row, row.since, None, Some(Value::Object(describe(&row))));
-    Ok(Change::made(row, entry))
+    role_grant::Entity::insert(role_grant::ActiveModel::from(row.clone()))
+        .exec_without_returning(&tx.db)
+        .await?;
+    let entry = grant_event(
+        EventKind::RoleGrantCreated,
+        &row,
+        row.since,
+        None,
+        Some(Value::Object(describe_grant(&row))),
+    );
+    Ok(Change::recorded(row, entry))
 }
 
 /// Ends a grant.
-pub async fn remove(cx: &Cx, id: Uuid) -> Result<Grant> {
+pub async fn remove_grant(cx: &Cx, id: Uuid) -> Result<Grant> {
     cx.write(move |tx| Box::pin(remove_in(cx, tx, id))).await
 }
 
-pub(super) async fn remove_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
+pub(in crate::domain) async fn remove_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
     cx.allow(Action::WriteAccess, None)?;
-    end(tx, id, EventKind::RoleGrantRemoved).await
+    end_grant(tx, id, EventKind::RoleGrantRemoved).await
 }
 
-/// Who holds a role by a direct grant.
-pub(super) async fn users_of(tx: &Tx<'_>, role: Uuid) -> Result<Vec<Uuid>> {
+/// The accounts that hold a role by a direct grant.
+pub(in crate::domain) async fn users_of(tx: &Tx<'_>, role: Uuid) -> Result<Vec<Uuid>> {
     let granted = tx.find::<role_grant::Entity>().filter(role_grant::Column::RoleId.eq(role));
-    let granted = granted.filter(role_grant::Column::Until.is_null()).select_only().column(role_grant::Column::UserId);
+    let granted = granted
+        .filter(role_grant::Column::Until.is_null())
+        .select_only()
+        .column(role_grant::Column::UserId);
     Ok(granted.into_tuple().all(&tx.db).await?)
 }
 
 /// Ends a grant whose planned end has passed.
-pub(super) async fn expire(tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
-    // Nothing changes the end of a grant once it is made.
-    end(tx, id, EventKind::RoleGrantExpired).await
+pub(in crate::domain) async fn expire_grant(tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
+    // The planned end of a grant never changes, so it need not be checked again.
+    end_grant(tx, id, EventKind::RoleGrantExpired).await
 }
 
-/// Ends a grant under the action's name, unless it has ended.
-async fn end(tx: &Tx<'_>, id: Uuid, kind: EventKind) -> Result<Change<Grant>> {
+/// Ends a grant with an event of this kind, unless it has ended.
+async fn end_grant(tx: &Tx<'_>, id: Uuid, kind: EventKind) -> Result<Change<Grant>> {
     let query = tx.find::<role_grant::Entity>().filter(role_grant::Column::Id.eq(id));
-    let mut row = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the grant"))?;
+    let mut row =
+        crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Grant))?;
     if row.until.is_some() {
-        return Ok(Change::nothing(row));
+        return Ok(Change::unchanged(row));
     }
     let now = tx.now_after(Some(row.since));
-    role_grant::Entity::update_many()
-        .col_expr(role_grant::Column::Until, Expr::value(now))
-        .col_expr(role_grant::Column::ClosedBy, Expr::value(tx.event))
-        .filter(role_grant::Column::OrganizationId.eq(tx.organization()))
-        .filter(role_grant::Column::Id.eq(id))
-        .exec(&tx.db)
-        .await?;
+    interval::close_row(tx, IntervalTable::RoleGrant, id, now).await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = entry(kind, &row, now, Some(Value::Object(describe(&row))), None);
-    Ok(Change::made(row, entry))
+    let entry = grant_event(kind, &row, now, Some(Value::Object(describe_grant(&row))), None);
+    Ok(Change::recorded(row, entry))
 }
 
 /// The grants among `ids`, ended ones too.
 pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Grant>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<role_grant::Entity>().filter(role_grant::Column::Id.is_in(ids.iter().copied()));
+    let query =
+        cx.find::<role_grant::Entity>().filter(role_grant::Column::Id.is_in(ids.iter().copied()));
     Ok(query.all(cx.db()).await?)
 }
 
-/// Which grants are wanted; none = all.
+/// Selects grants; none = all.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Which {
+pub struct GrantFilter {
     pub user: Option<Uuid>,
     pub role: Option<Uuid>,
     /// Ended ones too.
@@ -124,18 +138,22 @@ pub struct Which {
 }
 
 /// Grants, oldest first.
-pub async fn list(cx: &Cx, which: Which, keyset: &Keyset<Uuid>) -> Result<Slice<Grant>> {
+pub async fn list_grants(
+    cx: &Cx,
+    which: GrantFilter,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<Grant>> {
     cx.allow(Action::ReadIam, None)?;
-    list::page(cx, matching(cx, which), role_grant::Column::Id, keyset).await
+    paging::fetch_page(cx, select_grants(cx, which), role_grant::Column::Id, keyset).await
 }
 
 /// How many grants there are.
-pub async fn count(cx: &Cx, which: Which) -> Result<u64> {
+pub async fn count_grants(cx: &Cx, which: GrantFilter) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(matching(cx, which).count(cx.db()).await?)
+    Ok(select_grants(cx, which).count(cx.db()).await?)
 }
 
-fn matching(cx: &Cx, which: Which) -> Select<role_grant::Entity> {
+fn select_grants(cx: &Cx, which: GrantFilter) -> Select<role_grant::Entity> {
     let mut query = cx.find::<role_grant::Entity>();
     if let Some(user) = which.user {
         query = query.filter(role_grant::Column::UserId.eq(user));
@@ -143,13 +161,10 @@ fn matching(cx: &Cx, which: Which) -> Select<role_grant::Entity> {
     if let Some(role) = which.role {
         query = query.filter(role_grant::Column::RoleId.eq(role));
     }
-    match which.ended {
-        true => query,
-        false => query.filter(role_grant::Column::Until.is_null()),
-    }
+    if which.ended { query } else { query.filter(role_grant::Column::Until.is_null()) }
 }
 
-fn describe(row: &Grant) -> Map<String, Value> {
+fn describe_grant(row: &Grant) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("userId".into(), row.user_id.to_string().into());
     map.insert("roleId".into(), row.role_id.to_string().into());
@@ -158,7 +173,13 @@ fn describe(row: &Grant) -> Map<String, Value> {
     map
 }
 
-fn entry(kind: EventKind, row: &Grant, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
-    let subject = Subject { kind: "role_grant", id: row.id };
-    Entry { kind, subject, connection: None, at, before, after, population: 0 }
+fn grant_event(
+    kind: EventKind,
+    row: &Grant,
+    at: DateTime<Utc>,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> NewEvent {
+    let subject = EventSubject { kind: "role_grant", id: row.id };
+    NewEvent { kind, subject, connection: None, at, before, after, population: 0 }
 }

@@ -1,82 +1,103 @@
-//! Role mappings: a group's members hold a role. Records in their own right, with reason and history.
+//! Role mappings: a group's members hold a role. A mapping is a record of its own, with a reason
+//! and a history.
 //!
-//! A mapping keeps its id through all its edits; each state it was in is an interval. Nothing is copied to
-//! users, so an edit takes effect in its own transaction whatever the size of the group.
+//! A mapping keeps its id through all its edits; each of its states is an interval. Nothing is
+//! copied to users, so an edit takes effect in its own transaction, however large the group is.
 
 use chrono::{DateTime, Utc};
 use entity::role_mapping::{self, MatchAttribute};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, Select, Statement,
+    ActiveEnum, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-use super::document;
-use super::group::Group;
-use super::list::{self, Keyset, Slice};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, EventKind, Subject};
+use crate::domain::directory::group::Group;
+use crate::domain::interval;
+use crate::domain::interval::IntervalTable;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, Result};
+use crate::identity::document;
+use crate::ledger;
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// A mapping in one of its states: the current one, or the last before it was removed.
 pub use role_mapping::Model as Mapping;
 
-/// Whom a mapping speaks of.
+/// The accounts that a mapping is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
+pub enum MappingTarget {
     /// The members of this group.
     Group(Uuid),
-    /// Those of a group of this connection that may not have arrived yet; the mapping binds to it once, by id.
+    /// The members of a group of this connection that may not exist yet; the mapping binds to it
+    /// once, by id.
     Awaited { connection: Uuid, external_id: bool, value: String },
-    /// Everybody whom this connection owns: its default role.
-    Everybody(Uuid),
+    /// All accounts that this connection owns: its default role.
+    #[serde(rename = "Everybody")]
+    AllUsers(Uuid),
 }
 
-/// A mapping to be made.
+/// A mapping to create.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewMapping {
-    pub target: Target,
+    pub target: MappingTarget,
     pub role: Uuid,
     pub reason: Option<String>,
     /// A planned end, honoured by every reader.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// What to change about a mapping; none = as it is.
+/// The changes of a mapping; none = unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Edit {
+pub struct MappingEdit {
     pub group: Option<Uuid>,
     pub role: Option<Uuid>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "deserialize_given"
+    )]
     pub reason: Option<Option<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "deserialize_given"
+    )]
     pub expires_at: Option<Option<DateTime<Utc>>>,
 }
 
-/// What is there, null or not, as opposed to what is left out.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+/// A value that is given, null or not, as opposed to one that is left out.
+fn deserialize_given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(value).map(Some)
 }
 
-/// Makes a mapping.
+/// Creates a mapping.
 ///
 /// # Errors
-/// [`Error::Taken`] when the same group already maps to the same role.
-pub async fn create(cx: &Cx, new: NewMapping) -> Result<Mapping> {
+/// [`Error::Taken`] if the same group is mapped to the same role already.
+pub async fn create_mapping(cx: &Cx, new: NewMapping) -> Result<Mapping> {
     let new = &new;
     cx.write(move |tx| Box::pin(create_in(cx, tx, new))).await
 }
 
-pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewMapping) -> Result<Change<Mapping>> {
+pub(in crate::domain) async fn create_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    new: &NewMapping,
+) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
     let reason = check_reason(new.reason.as_deref())?;
     check_expiry(cx, new.expires_at)?;
-    super::role::live(tx, new.role).await?;
+    super::role::find_live_role(tx, new.role).await?;
     let mut row = Mapping {
         organization_id: cx.organization(),
         id: Uuid::now_v7(),
@@ -94,158 +115,201 @@ pub(super) async fn create_in(cx: &Cx, tx: &Tx<'_>, new: &NewMapping) -> Result<
         closed_by: None,
     };
     match &new.target {
-        Target::Group(id) => row.group_id = Some(group(tx, *id).await?),
-        Target::Awaited { connection, external_id, value } => {
-            super::connection::live(tx, *connection).await?;
-            let value = super::text("value", value, 512)?;
-            let (attribute, value) = match external_id {
-                true => (MatchAttribute::ExternalId, value),
-                false => (MatchAttribute::DisplayName, document::fold(&value)),
+        MappingTarget::Group(id) => row.group_id = Some(check_live_group(tx, *id).await?),
+        MappingTarget::Awaited { connection, external_id, value } => {
+            crate::domain::connection::lock_live_connection(tx, *connection).await?;
+            let value = crate::domain::check_text("value", value, 512)?;
+            let (attribute, value) = if *external_id {
+                (MatchAttribute::ExternalId, value)
+            } else {
+                (MatchAttribute::DisplayName, document::fold_text(&value))
             };
-            row.group_id = arrived(tx, *connection, attribute, &value).await?;
+            row.group_id = find_arrived_group(tx, *connection, attribute, &value).await?;
             row.connection_id = Some(*connection);
             row.match_attribute = Some(attribute);
             row.match_value = Some(value);
         }
-        Target::Everybody(connection) => {
-            super::connection::live(tx, *connection).await?;
+        MappingTarget::AllUsers(connection) => {
+            crate::domain::connection::lock_live_connection(tx, *connection).await?;
             row.connection_id = Some(*connection);
-            row.match_attribute = Some(MatchAttribute::Everybody);
+            row.match_attribute = Some(MatchAttribute::AllUsers);
             row.match_value = Some(String::new());
         }
     }
-    open(tx, &row).await?;
-    let entry = entry(EventKind::RoleMappingCreated, &row, row.since, None, Some(Value::Object(describe(&row))));
-    Ok(Change::made(row, entry))
+    open_mapping(tx, &row).await?;
+    let entry = mapping_event(
+        EventKind::RoleMappingCreated,
+        &row,
+        row.since,
+        None,
+        Some(Value::Object(describe_mapping(&row))),
+    );
+    Ok(Change::recorded(row, entry))
 }
 
-/// The current mapping that stands in the way of one of this target and role, if there is one.
-pub async fn rival(cx: &Cx, target: &Target, role: Uuid) -> Result<Option<Mapping>> {
+/// The current mapping of this target and role, if there is one: it prevents another one.
+pub async fn find_rival(cx: &Cx, target: &MappingTarget, role: Uuid) -> Result<Option<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
     let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::Until.is_null());
     let query = query.filter(role_mapping::Column::RoleId.eq(role));
     let query = match target {
-        Target::Group(id) => query.filter(role_mapping::Column::GroupId.eq(*id)),
-        Target::Awaited { connection, external_id, value } => {
-            let (attribute, value) = match external_id {
-                true => (MatchAttribute::ExternalId, value.trim().to_owned()),
-                false => (MatchAttribute::DisplayName, document::fold(value.trim())),
+        MappingTarget::Group(id) => query.filter(role_mapping::Column::GroupId.eq(*id)),
+        MappingTarget::Awaited { connection, external_id, value } => {
+            let (attribute, value) = if *external_id {
+                (MatchAttribute::ExternalId, value.trim().to_owned())
+            } else {
+                (MatchAttribute::DisplayName, document::fold_text(value.trim()))
             };
             let query = query.filter(role_mapping::Column::ConnectionId.eq(*connection));
             let query = query.filter(role_mapping::Column::MatchAttribute.eq(attribute));
             query.filter(role_mapping::Column::MatchValue.eq(value))
         }
-        Target::Everybody(connection) => query
+        MappingTarget::AllUsers(connection) => query
             .filter(role_mapping::Column::ConnectionId.eq(*connection))
-            .filter(role_mapping::Column::MatchAttribute.eq(MatchAttribute::Everybody)),
+            .filter(role_mapping::Column::MatchAttribute.eq(MatchAttribute::AllUsers)),
     };
     Ok(query.one(cx.db()).await?)
 }
 
-/// Edits a current mapping: its state until now ends, the next begins, in one instant.
-pub async fn edit(cx: &Cx, mapping_id: Uuid, edit: Edit) -> Result<Mapping> {
+/// Edits a current mapping: its state ends, and the next one begins at the same instant.
+pub async fn edit_mapping(cx: &Cx, mapping_id: Uuid, edit: MappingEdit) -> Result<Mapping> {
     let edit = &edit;
     cx.write(move |tx| Box::pin(edit_in(cx, tx, mapping_id, edit))).await
 }
 
-pub(super) async fn edit_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid, edit: &Edit) -> Result<Change<Mapping>> {
+pub(in crate::domain) async fn edit_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    mapping_id: Uuid,
+    edit: &MappingEdit,
+) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
     let reason = edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose()?;
     if let Some(at) = edit.expires_at {
         check_expiry(cx, at)?;
     }
-    let before = locked(tx, mapping_id).await?.filter(|row| row.until.is_none());
-    let before = before.ok_or_else(|| Error::not_found("the mapping"))?;
+    let before = lock_mapping(tx, mapping_id).await?.filter(|row| row.until.is_none());
+    let before = before.ok_or_else(|| Error::not_found(Noun::Mapping))?;
     let mut after = before.clone();
     if let Some(id) = edit.group {
-        after.group_id = Some(group(tx, id).await?);
-        if after.match_attribute == Some(MatchAttribute::Everybody) {
+        after.group_id = Some(check_live_group(tx, id).await?);
+        if after.match_attribute == Some(MatchAttribute::AllUsers) {
             (after.connection_id, after.match_attribute, after.match_value) = (None, None, None);
         }
     }
     if let Some(id) = edit.role {
-        after.role_id = super::role::live(tx, id).await?.id;
+        after.role_id = super::role::find_live_role(tx, id).await?.id;
     }
     after.reason = reason.unwrap_or(after.reason);
     after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
     if after == before {
-        return Ok(Change::nothing(before));
+        return Ok(Change::unchanged(before));
     }
-    let after = replace(tx, &before, after).await?;
-    let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-    let entry = entry(EventKind::RoleMappingUpdated, &after, after.since, Some(was), Some(is));
-    Ok(Change::made(after, entry))
+    let after = replace_mapping(tx, &before, after).await?;
+    let (was, is) = ledger::changed_members(&describe_mapping(&before), &describe_mapping(&after));
+    let entry =
+        mapping_event(EventKind::RoleMappingUpdated, &after, after.since, Some(was), Some(is));
+    Ok(Change::recorded(after, entry))
 }
 
 /// Ends one state of a mapping and begins the next in the same instant.
-async fn replace(tx: &Tx<'_>, before: &Mapping, after: Mapping) -> Result<Mapping> {
+async fn replace_mapping(tx: &Tx<'_>, before: &Mapping, after: Mapping) -> Result<Mapping> {
     let now = tx.now_after(Some(before.since));
-    close(tx, before, now).await?;
+    interval::close_row(tx, IntervalTable::RoleMapping, before.id, now).await?;
     let after = Mapping { id: Uuid::now_v7(), since: now, opened_by: tx.event, ..after };
-    open(tx, &after).await?;
+    open_mapping(tx, &after).await?;
     Ok(after)
 }
 
 /// Ends a mapping; it can be restored.
-pub async fn remove(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
+pub async fn remove_mapping(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
     cx.write(move |tx| Box::pin(remove_in(cx, tx, mapping_id))).await
 }
 
-pub(super) async fn remove_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid) -> Result<Change<Mapping>> {
+pub(in crate::domain) async fn remove_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    mapping_id: Uuid,
+) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    end(tx, mapping_id, EventKind::RoleMappingRemoved).await
+    end_mapping(tx, mapping_id, EventKind::RoleMappingRemoved).await
 }
 
-/// Ends a mapping under the action's name, unless it has ended.
-pub(super) async fn end(tx: &Tx<'_>, mapping_id: Uuid, kind: EventKind) -> Result<Change<Mapping>> {
-    let mut row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+/// Ends a mapping with an event of this kind, unless it has ended.
+pub(in crate::domain) async fn end_mapping(
+    tx: &Tx<'_>,
+    mapping_id: Uuid,
+    kind: EventKind,
+) -> Result<Change<Mapping>> {
+    let mut row =
+        lock_mapping(tx, mapping_id).await?.ok_or_else(|| Error::not_found(Noun::Mapping))?;
     if row.until.is_some() {
-        return Ok(Change::nothing(row));
+        return Ok(Change::unchanged(row));
     }
     let now = tx.now_after(Some(row.since));
-    close(tx, &row, now).await?;
+    interval::close_row(tx, IntervalTable::RoleMapping, row.id, now).await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = entry(kind, &row, now, Some(Value::Object(describe(&row))), None);
-    Ok(Change::made(row, entry))
+    let entry = mapping_event(kind, &row, now, Some(Value::Object(describe_mapping(&row))), None);
+    Ok(Change::recorded(row, entry))
 }
 
 /// Ends a mapping whose planned end has passed by now.
-pub(super) async fn expire(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Change<Mapping>> {
-    let row = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+pub(in crate::domain) async fn expire_mapping(
+    tx: &Tx<'_>,
+    mapping_id: Uuid,
+) -> Result<Change<Mapping>> {
+    let row = lock_mapping(tx, mapping_id).await?.ok_or_else(|| Error::not_found(Noun::Mapping))?;
     match row.expires_at {
-        Some(at) if at <= tx.now_after(None) => end(tx, mapping_id, EventKind::RoleMappingExpired).await,
-        _ => Ok(Change::nothing(row)),
+        Some(at) if at <= tx.now_after(None) => {
+            end_mapping(tx, mapping_id, EventKind::RoleMappingExpired).await
+        }
+        _ => Ok(Change::unchanged(row)),
     }
 }
 
-/// Takes a removed mapping up again as it last was, or onto another group. Where its group is gone and it once
-/// waited for it, it waits again, or binds to the group of that name that is there now.
+/// Restores a removed mapping with its last state, or for another group. If its group was deleted
+/// and it once waited for that group, it waits again, or binds to the group that has the name now.
 ///
 /// # Errors
-/// [`Error::NotFound`] when its group or role is gone, [`Error::Taken`] when the same pair was mapped anew.
-pub async fn restore(cx: &Cx, mapping_id: Uuid, onto: Option<Uuid>) -> Result<Mapping> {
+/// [`Error::NotFound`] if its group or role was deleted, [`Error::Taken`] if the same pair was
+/// mapped again since.
+pub async fn restore_mapping(cx: &Cx, mapping_id: Uuid, onto: Option<Uuid>) -> Result<Mapping> {
     cx.write(move |tx| Box::pin(restore_in(cx, tx, mapping_id, onto))).await
 }
 
-pub(super) async fn restore_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid, onto: Option<Uuid>) -> Result<Change<Mapping>> {
+pub(in crate::domain) async fn restore_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    mapping_id: Uuid,
+    onto: Option<Uuid>,
+) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    let last = locked(tx, mapping_id).await?.ok_or_else(|| Error::not_found("the mapping"))?;
+    let last =
+        lock_mapping(tx, mapping_id).await?.ok_or_else(|| Error::not_found(Noun::Mapping))?;
     if let Some(id) = onto {
-        group(tx, id).await?;
+        check_live_group(tx, id).await?;
     }
     let Some(ended) = last.until else {
-        return match onto.is_none() || onto == last.group_id {
-            true => Ok(Change::nothing(last)),
-            false => Err(Error::invalid("the group", "cannot be changed here: the mapping is not removed")),
+        return if onto.is_none() || onto == last.group_id {
+            Ok(Change::unchanged(last))
+        } else {
+            Err(Error::invalid("the group", "cannot be changed here: the mapping is not removed"))
         };
     };
-    super::role::live(tx, last.role_id).await?;
+    super::role::find_live_role(tx, last.role_id).await?;
     let mut group_id = onto.or(last.group_id);
     if let Some(id) = group_id {
-        group_id = match (group(tx, id).await, last.connection_id, last.match_attribute, &last.match_value) {
-            (Err(Error::NotFound(_)), Some(connection), Some(attribute), Some(value)) if onto.is_none() => {
-                arrived(tx, connection, attribute, value).await?
+        group_id = match (
+            check_live_group(tx, id).await,
+            last.connection_id,
+            last.match_attribute,
+            &last.match_value,
+        ) {
+            (Err(Error::NotFound(_)), Some(connection), Some(attribute), Some(value))
+                if onto.is_none() =>
+            {
+                find_arrived_group(tx, connection, attribute, value).await?
             }
             (found, ..) => Some(found?),
         };
@@ -262,37 +326,51 @@ pub(super) async fn restore_in(cx: &Cx, tx: &Tx<'_>, mapping_id: Uuid, onto: Opt
         expires_at,
         ..last
     };
-    open(tx, &row).await?;
-    let entry = entry(EventKind::RoleMappingRestored, &row, now, None, Some(Value::Object(describe(&row))));
-    Ok(Change::made(row, entry))
+    open_mapping(tx, &row).await?;
+    let entry = mapping_event(
+        EventKind::RoleMappingRestored,
+        &row,
+        now,
+        None,
+        Some(Value::Object(describe_mapping(&row))),
+    );
+    Ok(Change::recorded(row, entry))
 }
 
-/// Binds the mappings that waited for this group; returns which. Called inside the write that brings the group
-/// or changes its name.
-pub(super) async fn bind(tx: &Tx<'_>, group: &Group) -> Result<Vec<Uuid>> {
+/// Binds the mappings that wait for this group; returns their ids. Called inside the write that
+/// creates the group or changes its name.
+pub(in crate::domain) async fn bind_waiting_mappings(
+    tx: &Tx<'_>,
+    group: &Group,
+) -> Result<Vec<Uuid>> {
     let Some(connection) = group.connection_id else { return Ok(Vec::new()) };
-    let text = "SELECT * FROM role_mapping WHERE organization_id = $1 AND connection_id = $2 AND group_id IS NULL AND until IS NULL \
-           AND ((match_attribute = 'EXTERNAL_ID' AND match_value = $3) OR (match_attribute = 'DISPLAY_NAME' AND match_value = $4)) \
-           AND NOT EXISTS (SELECT 1 FROM role_mapping b WHERE b.organization_id = role_mapping.organization_id \
-             AND b.group_id = $5 AND b.role_id = role_mapping.role_id AND b.until IS NULL) ORDER BY mapping_id";
+    let text = "SELECT * FROM role_mapping WHERE organization_id = $1 AND connection_id = $2 \
+                AND group_id IS NULL AND until IS NULL \
+           AND ((match_attribute = 'EXTERNAL_ID' AND match_value = $3) \
+           OR (match_attribute = 'DISPLAY_NAME' AND match_value = $4)) \
+           AND NOT EXISTS (SELECT 1 FROM role_mapping b \
+           WHERE b.organization_id = role_mapping.organization_id \
+             AND b.group_id = $5 AND b.role_id = role_mapping.role_id AND b.until IS NULL) \
+             ORDER BY mapping_id";
     let text = match tx.db.get_database_backend() {
         DbBackend::Postgres => format!("{text} FOR NO KEY UPDATE"),
         _ => text.to_owned(),
     };
     let values = [
-        tx.organization().into(),
         connection.into(),
         group.external_id.clone().into(),
-        document::fold(&group.display_name).into(),
+        document::fold_text(&group.display_name).into(),
         group.id.into(),
     ];
-    let statement = Statement::from_sql_and_values(tx.db.get_database_backend(), text, values);
+    let statement = tx.statement(text, values);
     let mut bound = Vec::new();
-    // Two that waited for the same group with the same role: the first is bound, the other goes on waiting.
+    // If two mappings wait for this group with the same role, the first is bound and the other one
+    // keeps waiting.
     let mut roles = BTreeSet::new();
     for waiting in Mapping::find_by_statement(statement).all(&tx.db).await? {
         if roles.insert(waiting.role_id) {
-            replace(tx, &waiting, Mapping { group_id: Some(group.id), ..waiting.clone() }).await?;
+            replace_mapping(tx, &waiting, Mapping { group_id: Some(group.id), ..waiting.clone() })
+                .await?;
             bound.push(waiting.mapping_id);
         }
     }
@@ -300,51 +378,63 @@ pub(super) async fn bind(tx: &Tx<'_>, group: &Group) -> Result<Vec<Uuid>> {
 }
 
 /// The mappings that `event` has ended and that have no current state, each with its role, by age.
-pub(super) async fn ended_by(tx: &Tx<'_>, event: Uuid) -> Result<Vec<(Uuid, Uuid)>> {
+pub(in crate::domain) async fn ended_by(tx: &Tx<'_>, event: Uuid) -> Result<Vec<(Uuid, Uuid)>> {
     let query = tx.find::<role_mapping::Entity>().filter(role_mapping::Column::ClosedBy.eq(event));
-    let query = query.filter(Expr::cust(LATEST)).filter(role_mapping::Column::Until.is_not_null());
+    let query =
+        query.filter(Expr::cust(LATEST_STATE)).filter(role_mapping::Column::Until.is_not_null());
     let ended = query.order_by_asc(role_mapping::Column::MappingId).all(&tx.db).await?;
     Ok(ended.into_iter().map(|row| (row.mapping_id, row.role_id)).collect())
 }
 
 /// One mapping in its current or last state.
-pub async fn get(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
-    by_ids(cx, &[mapping_id]).await?.pop().ok_or_else(|| Error::not_found("the mapping"))
+pub async fn get_mapping(cx: &Cx, mapping_id: Uuid) -> Result<Mapping> {
+    by_ids(cx, &[mapping_id]).await?.pop().ok_or_else(|| Error::not_found(Noun::Mapping))
 }
 
 /// These mappings, each in its current or last state.
 pub async fn by_ids(cx: &Cx, mapping_ids: &[Uuid]) -> Result<Vec<Mapping>> {
     cx.allow(Action::ReadIam, None)?;
-    let query =
-        cx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.is_in(mapping_ids.iter().copied()));
-    Ok(query.filter(Expr::cust(LATEST)).all(cx.db()).await?)
+    let query = cx
+        .find::<role_mapping::Entity>()
+        .filter(role_mapping::Column::MappingId.is_in(mapping_ids.iter().copied()));
+    Ok(query.filter(Expr::cust(LATEST_STATE)).all(cx.db()).await?)
 }
 
-/// Mappings by age; removed ones too where asked for.
-pub async fn list(cx: &Cx, removed: bool, keyset: &Keyset<Uuid>) -> Result<Slice<Mapping>> {
+/// Mappings by age; if `removed`, removed ones too.
+pub async fn list_mappings(
+    cx: &Cx,
+    removed: bool,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<Mapping>> {
     cx.allow(Action::ReadIam, None)?;
-    list::page(cx, listed(cx, removed), role_mapping::Column::MappingId, keyset).await
+    paging::fetch_page(cx, select_mappings(cx, removed), role_mapping::Column::MappingId, keyset)
+        .await
 }
 
-/// How many mappings there are; removed ones too where asked for.
-pub async fn count(cx: &Cx, removed: bool) -> Result<u64> {
+/// How many mappings there are; if `removed`, removed ones too.
+pub async fn count_mappings(cx: &Cx, removed: bool) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(listed(cx, removed).count(cx.db()).await?)
+    Ok(select_mappings(cx, removed).count(cx.db()).await?)
 }
 
-fn listed(cx: &Cx, removed: bool) -> Select<role_mapping::Entity> {
+fn select_mappings(cx: &Cx, removed: bool) -> Select<role_mapping::Entity> {
     let query = cx.find::<role_mapping::Entity>();
-    match removed {
-        true => query.filter(Expr::cust(LATEST)),
-        false => query.filter(role_mapping::Column::Until.is_null()),
+    if removed {
+        query.filter(Expr::cust(LATEST_STATE))
+    } else {
+        query.filter(role_mapping::Column::Until.is_null())
     }
 }
 
 /// Every state that a mapping was ever in, oldest first; at most a thousand.
-pub async fn history(cx: &Cx, mapping_id: Uuid) -> Result<Vec<Mapping>> {
+pub async fn mapping_history(cx: &Cx, mapping_id: Uuid) -> Result<Vec<Mapping>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
-    let query = query.order_by_asc(role_mapping::Column::Since).order_by_asc(role_mapping::Column::Id).limit(1_000);
+    let query =
+        cx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
+    let query = query
+        .order_by_asc(role_mapping::Column::Since)
+        .order_by_asc(role_mapping::Column::Id)
+        .limit(1_000);
     Ok(query.all(cx.db()).await?)
 }
 
@@ -365,20 +455,25 @@ pub async fn of_roles(cx: &Cx, roles: &[Uuid]) -> Result<Vec<Mapping>> {
 }
 
 /// A row that no later state of the same mapping follows.
-const LATEST: &str = "NOT EXISTS (SELECT 1 FROM role_mapping later WHERE later.organization_id = role_mapping.organization_id \
+const LATEST_STATE: &str = "NOT EXISTS (SELECT 1 FROM role_mapping later \
+                            WHERE later.organization_id = role_mapping.organization_id \
      AND later.mapping_id = role_mapping.mapping_id \
-     AND (later.since > role_mapping.since OR (later.since = role_mapping.since AND later.id > role_mapping.id)))";
+     AND (later.since > role_mapping.since OR (later.since = role_mapping.since \
+     AND later.id > role_mapping.id)))";
 
-/// The current or last state of a mapping, locked. Whoever waited for the lock of a state that has ended meanwhile
-/// takes the one that followed.
-async fn locked(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Option<Mapping>> {
-    let query = tx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
-    // The first state stays the first whoever edits: all of them queue there, and each finds the latest state free.
-    super::locked(tx, query.clone().order_by_asc(role_mapping::Column::Since)).await?;
-    let query = query.order_by_desc(role_mapping::Column::Since).order_by_desc(role_mapping::Column::Id);
+/// The current or last state of a mapping, locked. A write that waited for the lock of a state that
+/// ended meanwhile takes the state that followed.
+async fn lock_mapping(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Option<Mapping>> {
+    let query =
+        tx.find::<role_mapping::Entity>().filter(role_mapping::Column::MappingId.eq(mapping_id));
+    // No edit changes which state is the first. So all edits queue for its lock, and each one finds
+    // the latest state unlocked.
+    crate::domain::lock_row(tx, query.clone().order_by_asc(role_mapping::Column::Since)).await?;
+    let query =
+        query.order_by_desc(role_mapping::Column::Since).order_by_desc(role_mapping::Column::Id);
     loop {
-        let held = super::locked(tx, query.clone()).await?;
-        // A statement of its own sees what was committed while the one before waited.
+        let held = crate::domain::lock_row(tx, query.clone()).await?;
+        // A new statement sees what was committed while the previous one waited.
         let latest = query.clone().one(&tx.db).await?;
         if held.as_ref().map(|row| row.id) == latest.map(|row| row.id) {
             return Ok(held);
@@ -386,22 +481,33 @@ async fn locked(tx: &Tx<'_>, mapping_id: Uuid) -> Result<Option<Mapping>> {
     }
 }
 
-/// The id of a live group, share-locked by the foreign key of what is about to name it.
-async fn group(tx: &Tx<'_>, id: Uuid) -> Result<Uuid> {
+/// The id of a live group, whose row stays locked until the write ends.
+async fn check_live_group(tx: &Tx<'_>, id: Uuid) -> Result<Uuid> {
     use entity::group;
-    let query = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).filter(group::Column::DeletedAt.is_null());
-    super::locked(tx, query).await?.map(|row| row.id).ok_or_else(|| Error::not_found("the group"))
+    let query = tx
+        .find::<group::Entity>()
+        .filter(group::Column::Id.eq(id))
+        .filter(group::Column::DeletedAt.is_null());
+    crate::domain::lock_row(tx, query)
+        .await?
+        .map(|row| row.id)
+        .ok_or_else(|| Error::not_found(Noun::Group))
 }
 
-/// The group that a mapping is about to wait for, if it is already here. A display name need not be unique: the
-/// oldest group bearing it is meant.
-async fn arrived(tx: &Tx<'_>, connection: Uuid, attribute: MatchAttribute, value: &str) -> Result<Option<Uuid>> {
+/// The group that a mapping would wait for, if it exists already. A display name need not be
+/// unique: the oldest group with the name is taken.
+async fn find_arrived_group(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    attribute: MatchAttribute,
+    value: &str,
+) -> Result<Option<Uuid>> {
     use entity::group;
     let column = match attribute {
         MatchAttribute::ExternalId => group::Column::ExternalId,
         MatchAttribute::DisplayName => group::Column::DisplayNameKey,
-        // Whoever speaks of everybody waits for no group.
-        MatchAttribute::Everybody => return Ok(None),
+        // A mapping for all users of a connection waits for no group.
+        MatchAttribute::AllUsers => return Ok(None),
     };
     let query = tx
         .find::<group::Entity>()
@@ -409,44 +515,37 @@ async fn arrived(tx: &Tx<'_>, connection: Uuid, attribute: MatchAttribute, value
         .filter(column.eq(value))
         .filter(group::Column::DeletedAt.is_null())
         .order_by_asc(group::Column::Id);
-    Ok(super::locked(tx, query).await?.map(|row| row.id))
+    Ok(crate::domain::lock_row(tx, query).await?.map(|row| row.id))
 }
 
-async fn open(tx: &Tx<'_>, row: &Mapping) -> Result<()> {
-    role_mapping::Entity::insert(role_mapping::ActiveModel::from(row.clone())).exec_without_returning(&tx.db).await?;
-    Ok(())
-}
-
-async fn close(tx: &Tx<'_>, row: &Mapping, now: DateTime<Utc>) -> Result<()> {
-    role_mapping::Entity::update_many()
-        .col_expr(role_mapping::Column::Until, Expr::value(now))
-        .col_expr(role_mapping::Column::ClosedBy, Expr::value(tx.event))
-        .filter(role_mapping::Column::OrganizationId.eq(tx.organization()))
-        .filter(role_mapping::Column::Id.eq(row.id))
-        .exec(&tx.db)
+async fn open_mapping(tx: &Tx<'_>, row: &Mapping) -> Result<()> {
+    role_mapping::Entity::insert(role_mapping::ActiveModel::from(row.clone()))
+        .exec_without_returning(&tx.db)
         .await?;
     Ok(())
 }
 
-pub(super) fn check_reason(reason: Option<&str>) -> Result<Option<String>> {
-    reason.map(|reason| super::text("reason", reason, 2_000)).transpose()
+pub(in crate::domain) fn check_reason(reason: Option<&str>) -> Result<Option<String>> {
+    reason.map(|reason| crate::domain::check_text("reason", reason, 2_000)).transpose()
 }
 
-pub(super) fn check_expiry(cx: &Cx, at: Option<DateTime<Utc>>) -> Result<()> {
+pub(in crate::domain) fn check_expiry(cx: &Cx, at: Option<DateTime<Utc>>) -> Result<()> {
     match at {
-        Some(at) if at <= cx.requested_at => Err(Error::invalid("expiresAt", "must be in the future")),
+        Some(at) if at <= cx.requested_at => {
+            Err(Error::invalid("expiresAt", "must be in the future"))
+        }
         _ => Ok(()),
     }
 }
 
-fn describe(row: &Mapping) -> Map<String, Value> {
+fn describe_mapping(row: &Mapping) -> Map<String, Value> {
     let mut map = Map::new();
     map.insert("groupId".into(), row.group_id.map(|id| id.to_string()).into());
     map.insert("roleId".into(), row.role_id.to_string().into());
     map.insert("reason".into(), row.reason.clone().into());
     map.insert("expiresAt".into(), row.expires_at.map(|at| at.to_rfc3339()).into());
     match (&row.match_attribute, &row.match_value) {
-        (Some(MatchAttribute::Everybody), _) => {
+        (Some(MatchAttribute::AllUsers), _) => {
             map.insert("everybodyOf".into(), row.connection_id.map(|id| id.to_string()).into());
         }
         (Some(attribute), Some(value)) => {
@@ -457,7 +556,13 @@ fn describe(row: &Mapping) -> Map<String, Value> {
     map
 }
 
-fn entry(kind: EventKind, row: &Mapping, at: DateTime<Utc>, before: Option<Value>, after: Option<Value>) -> Entry {
-    let subject = Subject { kind: "role_mapping", id: row.mapping_id };
-    Entry { kind, subject, connection: row.connection_id, at, before, after, population: 0 }
+fn mapping_event(
+    kind: EventKind,
+    row: &Mapping,
+    at: DateTime<Utc>,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> NewEvent {
+    let subject = EventSubject { kind: "role_mapping", id: row.mapping_id };
+    NewEvent { kind, subject, connection: row.connection_id, at, before, after, population: 0 }
 }

@@ -1,8 +1,10 @@
-//! Bulk jobs: operations that were handed in together and are carried out one after another in the background.
+//! Bulk jobs: operations that a client uploaded together. They are carried out one after another in
+//! the background.
 //!
-//! A job is what its lines were when they arrived; what a line means, the door knows that took it. Here is whose a job
-//! is, how far it is, what came of it and how long that is kept. Whoever carries it out does so in [`run`]. A line's
-//! input is gone as soon as the line was carried out: what stays are ids, codes and sentences.
+//! A job stores its lines as they arrived; only the interface that accepted them knows what a line
+//! means. This module holds a job's owner, progress, results and retention. The worker that carries
+//! a job out uses [`run`]. The input of a line is deleted as soon as the line was carried out: only
+//! ids, codes and messages stay.
 
 pub mod run;
 
@@ -12,74 +14,88 @@ use chrono::{DateTime, Duration, Utc};
 use entity::{bulk_job, bulk_line};
 use sea_orm::sea_query::{Condition, Expr};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use super::list::{self, Keyset, Slice};
-use crate::authz::{Action, Permission};
+use crate::auth::policy::{Action, Permission};
 use crate::context::{App, Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use bulk_job::{Model as Job, State};
 
-/// Jobs of one organization that may be unfinished at once …
+/// The most unfinished jobs of one organization …
 const MAX_OPEN: usize = 5;
-/// … and of one caller, who leaves room for others.
+/// … and of one caller, so that other callers can start jobs too.
 const MAX_OPEN_OF_CALLER: usize = 3;
-/// Bytes of lines that one organization may have stored in unfinished jobs.
+/// The most bytes of lines that the unfinished jobs of one organization may hold.
 pub const MAX_STORED: u64 = 128 * 1024 * 1024;
-/// An upload of which nothing more has arrived for so long was given up.
-const PATIENCE: Duration = Duration::minutes(1);
+/// An upload counts as abandoned if nothing of it has arrived for so long.
+const UPLOAD_TIMEOUT: Duration = Duration::minutes(1);
 /// How long a job and its results are kept after its end.
-const KEPT: Duration = Duration::days(30);
-/// Lines of results read at once.
-const PART: u64 = 500;
+const JOB_RETENTION: Duration = Duration::days(30);
+/// Lines of results that are read at once.
+const RESULTS_PER_READ: u64 = 500;
 
-/// A line as it was handed in.
+/// A line as the client uploaded it.
 #[derive(Debug)]
 pub struct NewLine {
-    /// Its number in what was handed in.
+    /// Its number in the upload.
     pub number: i64,
     pub input: Vec<u8>,
     /// The account that it is about, if it names one.
     pub user: Option<Uuid>,
 }
 
-/// Begins to take a job's lines in. `until` is when the caller's credential ends that cannot be asked again; `bytes` is
-/// how many are announced, if any are.
+/// Begins the upload of a job's lines. `until` is the end of the caller's credential, if the
+/// credential cannot be checked again later; `bytes` is the announced size of the upload, if there
+/// is one.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for a caller that may change nothing, [`Error::Held`] while too many of the organization's jobs
-/// are not finished, or too much of them is stored.
-pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>, bytes: Option<u64>) -> Result<Uuid> {
-    if !cx.actor.permissions().any(Permission::changes) {
+/// [`Error::Forbidden`] for a caller that may change nothing, [`Error::Held`] while the
+/// organization has too many unfinished jobs, or they hold too many bytes.
+pub async fn begin_upload(
+    cx: &Cx,
+    until: Option<DateTime<Utc>>,
+    bytes: Option<u64>,
+) -> Result<Uuid> {
+    if !cx.actor.permissions().any(Permission::allows_changes) {
         return Err(Error::Forbidden("a bulk job needs a permission to change something".into()));
     }
     let now = cx.app.clock.now();
     let open = cx.find::<bulk_job::Entity>().filter(bulk_job::Column::FinishedAt.is_null());
-    let mut given_up = Vec::new();
-    // Uploads that were given up are in nobody's way.
-    let ended = cx.app.database_time().is_to_come((bulk_job::Entity, bulk_job::Column::Until)).not();
+    let mut abandoned = Vec::new();
+    // Abandoned uploads do not count as unfinished jobs.
+    let ended =
+        cx.app.database_time().is_to_come((bulk_job::Entity, bulk_job::Column::Until)).not();
     let dead = open.clone().filter(bulk_job::Column::State.eq(State::Uploading)).filter(ended);
     for job in dead.all(cx.db()).await? {
-        given_up.push(job.id);
-        discard(cx, job.id).await?;
+        abandoned.push(job.id);
+        discard_upload(cx, job.id).await?;
     }
-    let open: Vec<Job> = open.all(cx.db()).await?.into_iter().filter(|job| !given_up.contains(&job.id)).collect();
+    let open: Vec<Job> =
+        open.all(cx.db()).await?.into_iter().filter(|job| !abandoned.contains(&job.id)).collect();
     let own = open.iter().filter(|job| is_own(cx, job)).count();
     if open.len() >= MAX_OPEN {
-        let why = format!("{MAX_OPEN} bulk jobs of this organization are not finished; wait for one, or cancel it");
-        return Err(Error::Held { reason: "TOO_MANY_JOBS", why: why.into() });
+        let why = format!(
+            "{MAX_OPEN} bulk jobs of this organization are not finished; wait for one, or cancel it"
+        );
+        return Err(Error::Held { reason: RefusalReason::TooManyJobs, why: why.into() });
     }
     if own >= MAX_OPEN_OF_CALLER {
-        let why = format!("{MAX_OPEN_OF_CALLER} bulk jobs of yours are not finished; wait for one, or cancel it");
-        return Err(Error::Held { reason: "TOO_MANY_JOBS", why: why.into() });
+        let why = format!(
+            "{MAX_OPEN_OF_CALLER} bulk jobs of yours are not finished; wait for one, or cancel it"
+        );
+        return Err(Error::Held { reason: RefusalReason::TooManyJobs, why: why.into() });
     }
-    check_stored(open.iter().map(|job| job.bytes.unsigned_abs()).sum::<u64>() + bytes.unwrap_or_default())?;
+    check_stored(
+        open.iter().map(|job| job.bytes.unsigned_abs()).sum::<u64>() + bytes.unwrap_or_default(),
+    )?;
     let id = Uuid::now_v7();
     let held: Vec<_> = cx.actor.permissions().map(|permission| permission.name()).collect();
     let row = bulk_job::ActiveModel {
@@ -95,7 +111,7 @@ pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>, bytes: Option<u64>) ->
         bytes: Set(0),
         done: Set(0),
         failed: Set(0),
-        until: Set(now + PATIENCE),
+        until: Set(now + UPLOAD_TIMEOUT),
         created_at: Set(now),
         ..Default::default()
     };
@@ -105,33 +121,40 @@ pub async fn begin(cx: &Cx, until: Option<DateTime<Utc>>, bytes: Option<u64>) ->
 
 /// Refuses to store more than an organization may in unfinished jobs.
 fn check_stored(bytes: u64) -> Result<()> {
-    match bytes <= MAX_STORED {
-        true => Ok(()),
-        false => {
-            let why = format!(
-                "unfinished bulk jobs of this organization may hold {MAX_STORED} bytes together; wait for one, or cancel it"
-            );
-            Err(Error::Held { reason: "TOO_MUCH_STORED", why: why.into() })
-        }
+    if bytes <= MAX_STORED {
+        return Ok(());
     }
+    let why = format!(
+        "unfinished bulk jobs of this organization may hold {MAX_STORED} bytes together; wait for \
+         one, or cancel it"
+    );
+    Err(Error::Held { reason: RefusalReason::TooMuchStored, why: why.into() })
 }
 
-/// Takes further lines in.
+/// Stores further lines of an upload.
 ///
 /// # Errors
-/// [`Error::NotFound`] if the upload was given up meanwhile, [`Error::Held`] if the organization stores too much.
-pub async fn append(cx: &Cx, job: Uuid, lines: Vec<NewLine>) -> Result<()> {
+/// [`Error::NotFound`] if the upload was discarded as abandoned, [`Error::Held`] if the
+/// organization's unfinished jobs hold too many bytes.
+pub async fn append_lines(cx: &Cx, job: Uuid, lines: Vec<NewLine>) -> Result<()> {
     let bytes: usize = lines.iter().map(|line| line.input.len()).sum();
     let stored = cx.find::<bulk_job::Entity>().filter(bulk_job::Column::FinishedAt.is_null());
-    let stored: Vec<i64> =
-        stored.select_only().column(bulk_job::Column::Bytes).into_tuple().all(&cx.app.store.write).await?;
+    let stored: Vec<i64> = stored
+        .select_only()
+        .column(bulk_job::Column::Bytes)
+        .into_tuple()
+        .all(&cx.app.store.write)
+        .await?;
     check_stored(stored.iter().sum::<i64>().unsigned_abs() + bytes as u64)?;
     let alive = bulk_job::Entity::update_many()
-        .col_expr(bulk_job::Column::Until, cx.app.database_time().expression(PATIENCE))
+        .col_expr(
+            bulk_job::Column::Until,
+            cx.app.database_time().timestamp_expression(UPLOAD_TIMEOUT),
+        )
         .col_expr(bulk_job::Column::Bytes, Expr::col(bulk_job::Column::Bytes).add(bytes as i64))
-        .filter(uploading(cx, job));
+        .filter(is_uploading(cx, job));
     if alive.exec(&cx.app.store.write).await?.rows_affected == 0 {
-        return Err(Error::not_found("the bulk job"));
+        return Err(Error::not_found(Noun::BulkJob));
     }
     let rows = lines.into_iter().map(|line| bulk_line::ActiveModel {
         organization_id: Set(cx.organization()),
@@ -148,55 +171,59 @@ pub async fn append(cx: &Cx, job: Uuid, lines: Vec<NewLine>) -> Result<()> {
     Ok(())
 }
 
-/// All lines are here: the job waits for its turn.
-pub async fn submit(cx: &Cx, job: Uuid, lines: i64) -> Result<Job> {
+/// Ends the upload: all lines are stored, and the job waits for its turn.
+pub async fn submit_job(cx: &Cx, job: Uuid, lines: i64) -> Result<Job> {
     let submitted = cx
         .write(move |tx| {
             Box::pin(async move {
-                let mut row = locked(tx, job).await?;
+                let mut row = lock_job(tx, job).await?;
                 if row.state != State::Uploading {
-                    return Err(Error::not_found("the bulk job"));
+                    return Err(Error::not_found(Noun::BulkJob));
                 }
                 let now = tx.now_after(Some(row.created_at));
                 (row.state, row.lines, row.until) = (State::Queued, lines, DateTime::UNIX_EPOCH);
-                super::save::<bulk_job::Entity, bulk_job::ActiveModel>(tx, row.clone()).await?;
-                let entry = entry(EventKind::BulkJobCreated, job, now, json!({ "lines": lines }));
-                Ok(Change::made(row, entry))
+                super::save_row::<bulk_job::Entity, bulk_job::ActiveModel>(tx, row.clone()).await?;
+                let entry =
+                    job_event(EventKind::BulkJobCreated, job, now, json!({ "lines": lines }));
+                Ok(Change::recorded(row, entry))
             })
         })
         .await?;
+    cx.app.queued_by.note_current(job);
     cx.app.jobs.notify_one();
     Ok(submitted)
 }
 
-/// Forgets an upload that came to nothing.
-pub async fn discard(cx: &Cx, job: Uuid) -> Result<()> {
-    let given_up = bulk_job::Entity::update_many()
+/// Deletes an upload that did not become a job.
+pub async fn discard_upload(cx: &Cx, job: Uuid) -> Result<()> {
+    let discarded = bulk_job::Entity::update_many()
         .col_expr(bulk_job::Column::Until, Expr::value(DateTime::UNIX_EPOCH))
-        .filter(uploading(cx, job));
-    if given_up.exec(&cx.app.store.write).await?.rows_affected > 0 {
-        delete(&cx.app, cx.organization(), job).await?;
+        .filter(is_uploading(cx, job));
+    if discarded.exec(&cx.app.store.write).await?.rows_affected > 0 {
+        delete_job(&cx.app, cx.organization(), job).await?;
     }
     Ok(())
 }
 
-fn uploading(cx: &Cx, job: Uuid) -> Condition {
-    of(cx.organization(), job).add(bulk_job::Column::State.eq(State::Uploading))
+fn is_uploading(cx: &Cx, job: Uuid) -> Condition {
+    is_of_job(cx.organization(), job).add(bulk_job::Column::State.eq(State::Uploading))
 }
 
-fn of(organization: Uuid, job: Uuid) -> Condition {
-    Condition::all().add(bulk_job::Column::OrganizationId.eq(organization)).add(bulk_job::Column::Id.eq(job))
+fn is_of_job(organization: Uuid, job: Uuid) -> Condition {
+    Condition::all()
+        .add(bulk_job::Column::OrganizationId.eq(organization))
+        .add(bulk_job::Column::Id.eq(job))
 }
 
-async fn locked(tx: &Tx<'_>, job: Uuid) -> Result<Job> {
+async fn lock_job(tx: &Tx<'_>, job: Uuid) -> Result<Job> {
     let query = tx.find::<bulk_job::Entity>().filter(bulk_job::Column::Id.eq(job));
-    super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the bulk job"))
+    super::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::BulkJob))
 }
 
-fn entry(kind: EventKind, job: Uuid, at: DateTime<Utc>, after: serde_json::Value) -> Entry {
-    Entry {
+fn job_event(kind: EventKind, job: Uuid, at: DateTime<Utc>, after: serde_json::Value) -> NewEvent {
+    NewEvent {
         kind,
-        subject: Subject { kind: "bulk_job", id: job },
+        subject: EventSubject { kind: "bulk_job", id: job },
         connection: None,
         at,
         before: None,
@@ -205,9 +232,11 @@ fn entry(kind: EventKind, job: Uuid, at: DateTime<Utc>, after: serde_json::Value
     }
 }
 
-/// The jobs that the caller may see: its own, and everybody's if it may see how the organization is run.
-fn visible(cx: &Cx) -> Select<bulk_job::Entity> {
-    let arrived = cx.find::<bulk_job::Entity>().filter(bulk_job::Column::State.ne(State::Uploading));
+/// The jobs that the caller may see: its own, and those of all callers with the permission to read
+/// the organization's settings.
+fn select_visible_jobs(cx: &Cx) -> Select<bulk_job::Entity> {
+    let arrived =
+        cx.find::<bulk_job::Entity>().filter(bulk_job::Column::State.ne(State::Uploading));
     match cx.allow(Action::ReadIam, None) {
         Ok(()) => arrived,
         Err(_) => arrived
@@ -224,44 +253,53 @@ fn is_own(cx: &Cx, job: &Job) -> bool {
 ///
 /// # Errors
 /// [`Error::NotFound`] also for a job that the caller may not see.
-pub async fn get(cx: &Cx, id: Uuid) -> Result<Job> {
-    let found = visible(cx).filter(bulk_job::Column::Id.eq(id)).one(cx.db()).await?;
-    found.ok_or_else(|| Error::not_found("the bulk job"))
+pub async fn get_job(cx: &Cx, id: Uuid) -> Result<Job> {
+    let found = select_visible_jobs(cx).filter(bulk_job::Column::Id.eq(id)).one(cx.db()).await?;
+    found.ok_or_else(|| Error::not_found(Noun::BulkJob))
 }
 
 /// The jobs that the caller may see, the latest first.
-pub async fn list(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Job>> {
-    list::page(cx, visible(cx), bulk_job::Column::Id, keyset).await
+pub async fn list_jobs(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Job>> {
+    paging::fetch_page(cx, select_visible_jobs(cx), bulk_job::Column::Id, keyset).await
 }
 
 /// How many jobs the caller may see.
-pub async fn count(cx: &Cx) -> Result<u64> {
-    Ok(visible(cx).count(cx.db()).await?)
+pub async fn count_jobs(cx: &Cx) -> Result<u64> {
+    Ok(select_visible_jobs(cx).count(cx.db()).await?)
 }
 
-/// Tells a job to end after the line that it is at. What was done stays done.
+/// Cancels a job after its current line. Lines that were carried out are not undone.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a job that the caller may not see, [`Error::Forbidden`] for another's, unless the caller
-/// runs the organization, [`Error::Held`] when it has ended.
-pub async fn cancel(cx: &Cx, id: Uuid) -> Result<Job> {
-    if !is_own(cx, &get(cx, id).await?) {
+/// [`Error::NotFound`] for a job that the caller may not see, [`Error::Forbidden`] for the job of
+/// another caller without the permission to change the organization, [`Error::Held`] if it has
+/// ended.
+pub async fn cancel_job(cx: &Cx, id: Uuid) -> Result<Job> {
+    if !is_own(cx, &get_job(cx, id).await?) {
         cx.allow(Action::WriteConnection, None)?;
     }
     let job = cx
         .write(move |tx| {
             Box::pin(async move {
-                let mut row = locked(tx, id).await?;
+                let mut row = lock_job(tx, id).await?;
                 if row.finished_at.is_some() {
-                    return Err(Error::Held { reason: "ENDED", why: "the bulk job has ended already".into() });
+                    return Err(Error::Held {
+                        reason: RefusalReason::Ended,
+                        why: "the bulk job has ended already".into(),
+                    });
                 }
                 if row.state == State::Cancelling {
-                    return Ok(Change::nothing(row));
+                    return Ok(Change::unchanged(row));
                 }
                 row.state = State::Cancelling;
-                super::save::<bulk_job::Entity, bulk_job::ActiveModel>(tx, row.clone()).await?;
-                let entry = entry(EventKind::BulkJobCancelled, id, tx.now_after(Some(row.created_at)), json!({}));
-                Ok(Change::made(row, entry))
+                super::save_row::<bulk_job::Entity, bulk_job::ActiveModel>(tx, row.clone()).await?;
+                let entry = job_event(
+                    EventKind::BulkJobCancelled,
+                    id,
+                    tx.now_after(Some(row.created_at)),
+                    json!({}),
+                );
+                Ok(Change::recorded(row, entry))
             })
         })
         .await?;
@@ -269,40 +307,49 @@ pub async fn cancel(cx: &Cx, id: Uuid) -> Result<Job> {
     Ok(job)
 }
 
-/// What came of a line.
+/// The result of a line.
 #[derive(Debug, FromQueryResult)]
-pub struct Done {
+pub struct LineResult {
     pub line: i64,
     pub request_id: Uuid,
     pub result: String,
-    /// The sentences of the result; none if they may have told of somebody who was erased since.
+    /// The messages of the result; none if they may have contained data of a person who was erased
+    /// since.
     pub words: Option<String>,
 }
 
-/// What came of the lines that were carried out, some of them after the line `after`; an empty part is the end.
+/// Results of lines that were carried out, some of those after the line `after`; an empty list is
+/// the end.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a job that the caller may not see.
-pub async fn results(cx: &Cx, job: &Job, after: i64) -> Result<Vec<Done>> {
+pub async fn list_results(cx: &Cx, job: &Job, after: i64) -> Result<Vec<LineResult>> {
     let rows = cx.find::<bulk_line::Entity>().filter(bulk_line::Column::JobId.eq(job.id));
-    let rows = rows.filter(bulk_line::Column::Line.gt(after)).filter(bulk_line::Column::Result.is_not_null());
-    Ok(rows.order_by_asc(bulk_line::Column::Line).limit(PART).into_model().all(cx.db()).await?)
+    let rows = rows
+        .filter(bulk_line::Column::Line.gt(after))
+        .filter(bulk_line::Column::Result.is_not_null());
+    Ok(rows
+        .order_by_asc(bulk_line::Column::Line)
+        .limit(RESULTS_PER_READ)
+        .into_model()
+        .all(cx.db())
+        .await?)
 }
 
-/// Empties the sentences of the organization's results: they may repeat what a line said of anybody, and cannot be
-/// searched for one person's data. The lines that are about erased accounts are in
-/// [`PERSONAL`](super::erasure::PERSONAL).
-pub(super) async fn erase(tx: &Tx<'_>) -> Result<()> {
+/// Deletes the messages of the organization's results. They may repeat a line's data about any
+/// person, and cannot be searched for the data of one person. The lines that are about erased
+/// accounts are in [`PERSONAL`](super::erasure::PERSONAL).
+pub(super) async fn erase_results(tx: &Tx<'_>) -> Result<()> {
     let text = "UPDATE bulk_line SET words = NULL WHERE organization_id = $1 AND words IS NOT NULL";
-    let values = [tx.organization().into()];
-    tx.db.execute_raw(Statement::from_sql_and_values(tx.db.get_database_backend(), text, values)).await?;
+    tx.db.execute_raw(tx.statement(text, [])).await?;
     Ok(())
 }
 
-/// Forgets the jobs whose time is over, and uploads that were given up, in every organization. Returns how many.
-pub async fn forget(app: &Arc<App>) -> Result<u64> {
+/// Deletes the jobs whose retention is over, and abandoned uploads, in every organization. Returns
+/// how many.
+pub async fn forget_expired_jobs(app: &Arc<App>) -> Result<u64> {
     #[derive(FromQueryResult)]
-    struct Old {
+    struct ExpiredJob {
         organization_id: Uuid,
         id: Uuid,
     }
@@ -310,21 +357,25 @@ pub async fn forget(app: &Arc<App>) -> Result<u64> {
     let text = format!(
         "SELECT organization_id, id FROM bulk_job WHERE expires_at <= $1 \
          OR (finished_at IS NULL AND state = 'UPLOADING' AND until <= {}) LIMIT 100",
-        app.database_time().now(&mut values)
+        app.database_time().current_timestamp_sql(&mut values)
     );
-    let statement = Statement::from_sql_and_values(app.store.backend(), text, values);
-    let old = Old::find_by_statement(statement).all(&app.store.read).await?;
-    for Old { organization_id, id } in &old {
-        delete(app, *organization_id, *id).await?;
+    let reason = "which jobs have expired";
+    let statement = app.statement_for_all_organizations(text, values, reason);
+    let old = ExpiredJob::find_by_statement(statement).all(&app.store.read).await?;
+    for ExpiredJob { organization_id, id } in &old {
+        delete_job(app, *organization_id, *id).await?;
     }
     Ok(old.len() as u64)
 }
 
-async fn delete(app: &App, organization: Uuid, job: Uuid) -> Result<()> {
+async fn delete_job(app: &App, organization: Uuid, job: Uuid) -> Result<()> {
     let lines = bulk_line::Entity::delete_many()
         .filter(bulk_line::Column::OrganizationId.eq(organization))
         .filter(bulk_line::Column::JobId.eq(job));
     lines.exec(&app.store.write).await?;
-    bulk_job::Entity::delete_many().filter(of(organization, job)).exec(&app.store.write).await?;
+    bulk_job::Entity::delete_many()
+        .filter(is_of_job(organization, job))
+        .exec(&app.store.write)
+        .await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Where a connection reads identities from by itself: the address, how the source knows us, and how far it is believed.
-//! The secret goes in sealed and comes out only for whoever calls the source.
+//! The SCIM source that a connection reads: its address, the credentials for it, and the limits for
+//! what a run may remove. The secret is stored sealed, and unsealed only for a request to the
+//! source.
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{self, ConnectionKind};
@@ -9,28 +10,28 @@ use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::connection::Connection;
-use super::organization;
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{Cx, Tx};
-use crate::error::{Error, Result};
+use crate::domain::connection::Connection;
+use crate::domain::tenant::organization;
+use crate::error::{Error, Noun, Result};
 
 pub use pull_source::{Auth, Model as PullSource};
 
 /// The longest address, name or scope.
-const MAX_TEXT: usize = 2_048;
+const MAX_TEXT_LENGTH: usize = 2_048;
 /// The longest secret.
-const MAX_SECRET: usize = 16 * 1024;
+const MAX_SECRET_BYTES: usize = 16 * 1024;
 
-/// What somebody wants a source to be.
+/// The wanted settings of a source.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct PullSourceSettings {
     pub base_url: String,
     pub auth: Auth,
     pub token_url: Option<String>,
     pub client_id: Option<String>,
     pub scope: Option<String>,
-    /// The bearer token or the client's secret; none = as it is.
+    /// The bearer token or the client's secret; none = no change.
     pub secret: Option<String>,
     pub page_size: i32,
     pub user_filter: Option<String>,
@@ -39,13 +40,13 @@ pub struct Settings {
     pub shrink_percent: i32,
 }
 
-impl Settings {
-    /// Refuses what cannot be a source.
+impl PullSourceSettings {
+    /// Refuses settings that cannot be those of a source.
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the field.
-    pub(super) fn check(&self) -> Result<()> {
-        address("baseUrl", &self.base_url)?;
+    pub(in crate::domain) fn check_values(&self) -> Result<()> {
+        check_address("baseUrl", &self.base_url)?;
         let named = [
             ("tokenUrl", &self.token_url),
             ("clientId", &self.client_id),
@@ -54,31 +55,45 @@ impl Settings {
         ];
         for (field, value) in named {
             if let Some(value) = value {
-                super::text(field, value, MAX_TEXT)?;
+                crate::domain::check_text(field, value, MAX_TEXT_LENGTH)?;
             }
         }
         match self.auth {
             Auth::ClientCredentials => {
                 let url = self.token_url.as_deref();
-                address("tokenUrl", url.ok_or_else(|| Error::invalid("tokenUrl", "is required"))?)?;
+                check_address(
+                    "tokenUrl",
+                    url.ok_or_else(|| Error::invalid("tokenUrl", "is required"))?,
+                )?;
                 if self.client_id.is_none() {
                     return Err(Error::invalid("clientId", "is required"));
                 }
             }
-            Auth::Bearer if self.token_url.is_some() || self.client_id.is_some() || self.scope.is_some() => {
-                return Err(Error::invalid("auth", "a bearer token takes no tokenUrl, clientId or scope"));
+            Auth::Bearer
+                if self.token_url.is_some() || self.client_id.is_some() || self.scope.is_some() =>
+            {
+                return Err(Error::invalid(
+                    "auth",
+                    "a bearer token takes no tokenUrl, clientId or scope",
+                ));
             }
             Auth::Bearer => {}
         }
         if let Some(secret) = &self.secret
-            && (secret.is_empty() || secret.len() > MAX_SECRET || !secret.bytes().all(|byte| byte.is_ascii_graphic()))
+            && (secret.is_empty()
+                || secret.len() > MAX_SECRET_BYTES
+                || !secret.bytes().all(|byte| byte.is_ascii_graphic()))
         {
-            let why = format!("must be 1 to {MAX_SECRET} visible ASCII characters without spaces");
+            let why =
+                format!("must be 1 to {MAX_SECRET_BYTES} visible ASCII characters without spaces");
             return Err(Error::invalid("secret", why));
         }
-        let within = |field, value: i32, least, most| match (least..=most).contains(&value) {
-            true => Ok(()),
-            false => Err(Error::invalid(field, format!("must be between {least} and {most}"))),
+        let within = |field, value: i32, least, most| {
+            if (least..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(Error::invalid(field, format!("must be between {least} and {most}")))
+            }
         };
         within("pageSize", self.page_size, 1, 1_000)?;
         within("shrinkPercent", self.shrink_percent, 0, 100)?;
@@ -87,10 +102,11 @@ impl Settings {
     }
 }
 
-fn address(field: &'static str, value: &str) -> Result<()> {
-    super::text(field, value, MAX_TEXT)?;
+fn check_address(field: &'static str, value: &str) -> Result<()> {
+    crate::domain::check_text(field, value, MAX_TEXT_LENGTH)?;
     let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-    let rest = rest.ok_or_else(|| Error::invalid(field, "must be a full URL that begins with https://"))?;
+    let rest =
+        rest.ok_or_else(|| Error::invalid(field, "must be a full URL that begins with https://"))?;
     let host = rest.split('/').next().unwrap_or_default();
     if host.is_empty() || rest.contains(['?', '#', ' ']) || host.contains('@') {
         return Err(Error::invalid(field, "must have a host, and no user, query or fragment"));
@@ -98,16 +114,28 @@ fn address(field: &'static str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes what `settings` say of a connection's source beside the connection's own row, whose sealed secret it sets.
-pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &Settings) -> Result<bool> {
+/// Writes `settings` as the source of a connection. Sets the sealed secret in `row`, which the
+/// caller writes. Returns whether the source's row has changed.
+pub(in crate::domain) async fn write_source(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    row: &mut Connection,
+    settings: &PullSourceSettings,
+) -> Result<bool> {
     if row.kind != ConnectionKind::ScimPull {
-        return Err(Error::invalid("pull", "this connection does not read a source: make another one that does"));
+        return Err(Error::invalid(
+            "pull",
+            "this connection does not read a source: make another one that does",
+        ));
     }
-    let known = tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(row.id));
-    // Under the lock: its schedule may go on at this moment.
-    let known = super::locked(tx, known).await?;
-    // A secret goes only where it was meant for: who may change the address must not learn it.
-    let goes_to = |source: &PullSource| (source.base_url.clone(), source.auth, source.token_url.clone());
+    let known =
+        tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(row.id));
+    // Locked, because a worker may move its schedule at this moment.
+    let known = crate::domain::lock_row(tx, known).await?;
+    // A secret goes only to the address that it was given for: an administrator who may change the
+    // address must not learn the secret.
+    let goes_to =
+        |source: &PullSource| (source.base_url.clone(), source.auth, source.token_url.clone());
     let mut source = PullSource {
         organization_id: tx.organization(),
         connection_id: row.id,
@@ -129,7 +157,10 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
     if let Some(known) = &known {
         let same = goes_to(known) == goes_to(&source);
         if !same && settings.secret.is_none() {
-            return Err(Error::invalid("secret", "give it again when it is to go to another address"));
+            return Err(Error::invalid(
+                "secret",
+                "give it again when it is to go to another address",
+            ));
         }
         if same && known.user_filter == source.user_filter {
             (source.lists_members, source.complete_at) = (known.lists_members, known.complete_at);
@@ -144,29 +175,39 @@ pub(super) async fn put(cx: &Cx, tx: &Tx<'_>, row: &mut Connection, settings: &S
         return Err(Error::invalid("secret", "is required"));
     }
     let now = tx.now_after(None);
-    source.next_run_at = source.next_run_at.or(after(now, source.interval_minutes));
-    source.next_incremental_at = source.next_incremental_at.or(after(now, source.incremental_minutes));
+    source.next_run_at = source.next_run_at.or(next_scheduled_run(now, source.interval_minutes));
+    source.next_incremental_at =
+        source.next_incremental_at.or(next_scheduled_run(now, source.incremental_minutes));
     if let Some(secret) = &settings.secret {
-        let key = organization::current(cx).await?.data_key;
-        row.credentials = Some(cx.app.vault.seal(tx.organization(), &key, row.id, secret.as_bytes())?);
+        let key = organization::current_organization(cx).await?.data_key;
+        row.credentials =
+            Some(cx.app.vault.seal(tx.organization(), &key, row.id, secret.as_bytes())?);
     }
     let moved = known.as_ref() != Some(&source);
     match known {
-        Some(_) => super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await?,
+        Some(_) => {
+            crate::domain::save_row::<pull_source::Entity, pull_source::ActiveModel>(tx, source)
+                .await?
+        }
         None => {
-            pull_source::Entity::insert(source.into_active_model()).exec_without_returning(&tx.db).await?;
+            pull_source::Entity::insert(source.into_active_model())
+                .exec_without_returning(&tx.db)
+                .await?;
         }
     }
     Ok(moved)
 }
 
-/// When a run follows that begins by itself so often.
-fn after(now: DateTime<Utc>, minutes: Option<i32>) -> Option<DateTime<Utc>> {
+/// When the next scheduled run begins, for a run every so many minutes.
+fn next_scheduled_run(now: DateTime<Utc>, minutes: Option<i32>) -> Option<DateTime<Utc>> {
     minutes.map(|minutes| now + Duration::minutes(minutes.into()))
 }
 
-/// What the ledger says of a source.
-pub(super) fn describe(settings: &Settings, map: &mut Map<String, Value>) {
+/// Adds the settings of a source to the payload of an event.
+pub(in crate::domain) fn add_source_to_payload(
+    settings: &PullSourceSettings,
+    map: &mut Map<String, Value>,
+) {
     map.insert("baseUrl".into(), settings.base_url.clone().into());
     map.insert("tokenUrl".into(), settings.token_url.clone().into());
     map.insert("userFilter".into(), settings.user_filter.clone().into());
@@ -176,64 +217,77 @@ pub(super) fn describe(settings: &Settings, map: &mut Map<String, Value>) {
     map.insert("secretSet".into(), settings.secret.is_some().into());
 }
 
-/// The sources of these connections, of those that read one.
-pub async fn of_connections(cx: &Cx, ids: &[Uuid]) -> Result<Vec<PullSource>> {
+/// The sources of these connections, as far as they read one.
+pub async fn sources_of_connections(cx: &Cx, ids: &[Uuid]) -> Result<Vec<PullSource>> {
     cx.allow(Action::ReadIam, None)?;
     let query = cx.find::<pull_source::Entity>();
-    Ok(query.filter(pull_source::Column::ConnectionId.is_in(ids.iter().copied())).all(cx.db()).await?)
+    Ok(query
+        .filter(pull_source::Column::ConnectionId.is_in(ids.iter().copied()))
+        .all(cx.db())
+        .await?)
 }
 
-/// The source that a live connection reads, with the secret: for whoever is about to call it.
+/// The source that a live connection reads, with the unsealed secret, for a request to it.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a connection that reads none.
-pub async fn open(cx: &Cx, connection: Uuid) -> Result<(PullSource, String)> {
+pub async fn open_source(cx: &Cx, connection: Uuid) -> Result<(PullSource, String)> {
     cx.allow(Action::WriteConnection, None)?;
     let query = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(connection));
     let found = query.filter(connection::Column::DeletedAt.is_null()).one(cx.db()).await?;
-    let found = found.ok_or_else(|| Error::not_found("the connection"))?;
-    let query = cx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
+    let found = found.ok_or_else(|| Error::not_found(Noun::Connection))?;
+    let query =
+        cx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
     let (Some(source), Some(sealed)) = (query.one(cx.db()).await?, found.credentials) else {
         return Err(Error::invalid("id", "this connection does not read a source"));
     };
-    let key = organization::current(cx).await?.data_key;
+    let key = organization::current_organization(cx).await?.data_key;
     let secret = cx.app.vault.unseal(cx.organization(), &key, connection, &sealed)?;
-    let secret = String::from_utf8(secret).map_err(|_| Error::Internal("a sealed secret is damaged".into()))?;
+    let secret = String::from_utf8(secret)
+        .map_err(|_| Error::Internal("a sealed secret is damaged".into()))?;
     Ok((source, secret))
 }
 
-/// What a run learned of a source.
+/// What a run learned about a source.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Learned {
+pub(in crate::domain) struct SourceObservations {
     /// It lists the members of groups.
     pub lists_members: bool,
-    /// What changed there before this instant is known here.
+    /// All changes there before this instant are known here.
     pub complete_at: Option<DateTime<Utc>>,
-    /// Everything could be read.
+    /// The run could read everything.
     pub full: bool,
-    /// What changed could be read.
+    /// The run could read the changes.
     pub changes: bool,
 }
 
-/// Remembers what a run learned. A schedule that was slowed down goes on at its own pace after a success.
-pub(super) async fn learn(tx: &Tx<'_>, connection: Uuid, learned: Learned, now: DateTime<Utc>) -> Result<()> {
-    let query = tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
-    let Some(mut source) = super::locked(tx, query).await? else { return Ok(()) };
+/// Stores what a run learned. A schedule that was slowed down returns to its own interval after a
+/// success.
+pub(in crate::domain) async fn store_observations(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    learned: SourceObservations,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let query =
+        tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(connection));
+    let Some(mut source) = crate::domain::lock_row(tx, query).await? else { return Ok(()) };
     source.lists_members |= learned.lists_members;
     source.complete_at = learned.complete_at.or(source.complete_at);
-    let soon =
-        |next: Option<DateTime<Utc>>, minutes| next.map(|next| after(now, minutes).map_or(next, |at| next.min(at)));
+    let soon = |next: Option<DateTime<Utc>>, minutes| {
+        next.map(|next| next_scheduled_run(now, minutes).map_or(next, |at| next.min(at)))
+    };
     if learned.full {
         source.next_run_at = soon(source.next_run_at, source.interval_minutes);
     }
     if learned.changes {
         source.next_incremental_at = soon(source.next_incremental_at, source.incremental_minutes);
     }
-    super::save::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await
+    crate::domain::save_row::<pull_source::Entity, pull_source::ActiveModel>(tx, source).await
 }
 
-/// No run of a deleted connection begins by itself any more.
-pub(super) async fn end_schedule(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
+/// Ends the schedules of a deleted connection: no run begins by itself any more.
+pub(in crate::domain) async fn end_schedule(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
     let never = || Expr::value(Option::<DateTime<Utc>>::None);
     pull_source::Entity::update_many()
         .col_expr(pull_source::Column::NextRunAt, never())

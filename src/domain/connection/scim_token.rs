@@ -1,4 +1,5 @@
-//! SCIM tokens: issued once, shown once, kept as a hash, checked in the database at every request.
+//! SCIM tokens: shown once when they are issued, stored as a hash, checked in the database at every
+//! request.
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{ConnectionKind, ConnectionStatus};
@@ -6,125 +7,140 @@ use entity::organization::IntegrationMode;
 use entity::scim_token;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
-    Select, Statement,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
+    QueryFilter, QueryOrder, Select,
 };
 use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::giving;
-use super::organization::Availability;
-use crate::authz::{Action, Actor, Scope, Scopes};
-use crate::context::{App, Change, Credential, Cx, Tx, Use};
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
-use crate::vault;
+use crate::auth::policy::{Action, Actor, Scope, Scopes};
+use crate::context::{App, Change, Credential, CredentialUse, Cx, Tx};
+use crate::crypto::vault;
+use crate::domain::access::giving;
+use crate::domain::tenant::organization::InboundAvailability;
+use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use scim_token::Model as Token;
 
-/// What every SCIM token begins with, so that scanners find one that leaked.
-pub const PREFIX: &str = "rcs_";
-/// Tokens of one connection that may open something at once.
-const MAX_LIVE: u64 = 20;
+/// The prefix of every SCIM token, so that secret scanners find one that leaked.
+pub const TOKEN_PREFIX: &str = "rcs_";
+/// Live tokens that one connection can have at once.
+const MAX_LIVE_TOKENS: u64 = 20;
 /// The longest overlap of a rotation.
 const MAX_OVERLAP: Duration = Duration::days(30);
 
-/// A token and, only at its making, the secret itself.
+/// A new token with its secret, which is never available again.
 #[derive(Debug)]
-pub struct Issued {
+pub struct IssuedScimToken {
     pub token: Token,
     pub secret: String,
 }
 
-/// Issues a further token for a connection; without `scopes` it may do all that a connection may.
+/// Issues another token for a connection; without `scopes` it gets all scopes.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for a scope whose permissions the actor does not hold, [`Error::Held`] where SCIM is not available
-/// or too many tokens of the connection are live.
-pub async fn issue(
+/// [`Error::Forbidden`] for a scope whose permissions the actor does not hold, [`Error::Held`]
+/// where SCIM is not available or too many tokens of the connection are live.
+pub async fn issue_token(
     cx: &Cx,
     connection: Uuid,
     scopes: Option<Scopes>,
     expires_at: Option<DateTime<Utc>>,
-) -> Result<Issued> {
+) -> Result<IssuedScimToken> {
     cx.allow(Action::ManageToken, None)?;
     if expires_at.is_some_and(|at| at <= cx.requested_at) {
         return Err(Error::invalid("expiresAt", "must be in the future"));
     }
     let given = &match scopes {
-        Some(scopes) if scopes.is_empty() => return Err(Error::invalid("scopes", "must name at least one")),
+        Some(scopes) if scopes.is_empty() => {
+            return Err(Error::invalid("scopes", "must name at least one"));
+        }
         Some(scopes) => scopes,
         None => Scope::ALL.into(),
     };
-    super::connection::available(cx).await?;
-    let secret = vault::new_secret(PREFIX)?;
+    crate::domain::connection::check_scim_available(cx).await?;
+    let secret = vault::new_secret(TOKEN_PREFIX)?;
     let presented = secret.as_str();
     let token = cx
         .write(move |tx| {
             Box::pin(async move {
-                pushed(tx, connection).await?;
+                check_is_push(tx, connection).await?;
                 giving::check_scopes(cx, tx, connection, given).await?;
                 let now = tx.now_after(None);
-                check_room(tx, connection, now).await?;
-                let token = insert(tx, connection, presented, names(given), now, expires_at).await?;
+                check_token_limit(tx, connection, now).await?;
+                let token =
+                    insert_token(tx, connection, presented, scope_names(given), now, expires_at)
+                        .await?;
                 let after = json!({
-                    "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes, "expiresAt": expires_at,
+                    "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes,
+                    "expiresAt": expires_at,
                 });
-                let entry = entry(EventKind::ScimTokenIssued, &token, now, None, Some(after));
-                Ok(Change::made(token, entry))
+                let entry = token_event(EventKind::ScimTokenIssued, &token, now, None, Some(after));
+                Ok(Change::recorded(token, entry))
             })
         })
         .await?;
-    Ok(Issued { token, secret })
+    Ok(IssuedScimToken { token, secret })
 }
 
-/// Refuses a further token while too many of the connection are live: each is a way in that somebody must look after.
-async fn check_room(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) -> Result<()> {
-    let live = alive(tx.find(), now).filter(scim_token::Column::ConnectionId.eq(connection)).count(&tx.db).await?;
-    match live < MAX_LIVE {
-        true => Ok(()),
-        false => {
-            let why = format!("{MAX_LIVE} tokens of this connection are live, which is the most; revoke one first");
-            Err(Error::Held { reason: "TOO_MANY_TOKENS", why: why.into() })
-        }
+/// Refuses another token while too many of the connection are live: administrators must keep track
+/// of every one.
+async fn check_token_limit(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) -> Result<()> {
+    let live = filter_live_tokens(tx.find(), now)
+        .filter(scim_token::Column::ConnectionId.eq(connection))
+        .count(&tx.db)
+        .await?;
+    if live < MAX_LIVE_TOKENS {
+        Ok(())
+    } else {
+        let why = format!(
+            "{MAX_LIVE_TOKENS} tokens of this connection are live, which is the most; revoke one \
+             first"
+        );
+        Err(Error::Held { reason: RefusalReason::TooManyTokens, why: why.into() })
     }
 }
 
-/// Refuses unless this live connection is one that is written to: what we read needs no credential of ours.
-async fn pushed(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
-    match super::connection::live(tx, connection).await?.kind {
+/// Refuses unless an identity provider writes to this live connection: a source that rolecall reads
+/// needs no SCIM token.
+async fn check_is_push(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
+    match crate::domain::connection::lock_live_connection(tx, connection).await?.kind {
         ConnectionKind::ScimPush => Ok(()),
-        _ => Err(Error::invalid("connectionId", "nobody writes to this connection: it reads a source by itself")),
+        _ => Err(Error::invalid(
+            "connectionId",
+            "no identity provider writes to this connection: it reads a source",
+        )),
     }
 }
 
-/// Puts a new token in the place of every live one of its connection. The old ones are dead when this returns,
-/// or at the end of `overlap` where the caller asks for one.
+/// Replaces all live tokens of a connection by a new one. The old ones are refused as soon as this
+/// returns, or at the end of `overlap`.
 ///
 /// # Errors
-/// [`Error::Forbidden`] for a scope of the old tokens whose permissions the actor does not hold, [`Error::Held`] where SCIM
-/// is not available or too many tokens of the connection are live.
-pub async fn rotate(
+/// [`Error::Forbidden`] for a scope of the old tokens whose permissions the actor does not hold,
+/// [`Error::Held`] where SCIM is not available or too many tokens of the connection are live.
+pub async fn rotate_tokens(
     cx: &Cx,
     connection: Uuid,
     overlap: Option<Duration>,
     expires_at: Option<DateTime<Utc>>,
-) -> Result<Issued> {
+) -> Result<IssuedScimToken> {
     cx.allow(Action::ManageToken, None)?;
     if overlap.is_some_and(|overlap| overlap < Duration::zero() || overlap > MAX_OVERLAP) {
         return Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"));
     }
-    super::connection::available(cx).await?;
-    let secret = vault::new_secret(PREFIX)?;
+    crate::domain::connection::check_scim_available(cx).await?;
+    let secret = vault::new_secret(TOKEN_PREFIX)?;
     let presented = secret.as_str();
     let token = cx
         .write(move |tx| {
             Box::pin(async move {
-                pushed(tx, connection).await?;
+                check_is_push(tx, connection).await?;
                 let now = tx.now_after(None);
                 let end = now + overlap.unwrap_or_default();
-                let old = alive(tx.find(), now)
+                let old = filter_live_tokens(tx.find(), now)
                     .filter(scim_token::Column::ConnectionId.eq(connection))
                     .order_by_desc(scim_token::Column::Id)
                     .all(&tx.db)
@@ -133,87 +149,126 @@ pub async fn rotate(
                     .col_expr(scim_token::Column::RetiresAt, Expr::value(end))
                     .filter(scim_token::Column::OrganizationId.eq(cx.organization()))
                     .filter(scim_token::Column::Id.is_in(old.iter().map(|token| token.id)))
-                    .filter(scim_token::Column::RetiresAt.is_null().or(scim_token::Column::RetiresAt.gt(end)))
+                    .filter(
+                        scim_token::Column::RetiresAt
+                            .is_null()
+                            .or(scim_token::Column::RetiresAt.gt(end)),
+                    )
                     .exec(&tx.db)
                     .await?;
                 if end > now {
-                    check_room(tx, connection, now).await?;
+                    check_token_limit(tx, connection, now).await?;
                 }
-                // The successor may do what its predecessor might.
-                let given = old.first().map_or_else(|| Scope::ALL.into(), |token| scopes(&token.scopes));
+                // The new token gets the scopes of the newest old one.
+                let given = old
+                    .first()
+                    .map_or_else(|| Scope::ALL.into(), |token| parse_scopes(&token.scopes));
                 giving::check_scopes(cx, tx, connection, &given).await?;
-                let token = insert(tx, connection, presented, names(&given), now, expires_at).await?;
-                let before = json!({ "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>() });
-                let after =
-                    json!({ "connectionId": connection, "lastFour": token.last_four, "oldTokensRetireAt": end });
-                let entry = entry(EventKind::ScimTokenRotated, &token, now, Some(before), Some(after));
-                Ok(Change::made(token, entry))
+                let token =
+                    insert_token(tx, connection, presented, scope_names(&given), now, expires_at)
+                        .await?;
+                let before = json!({
+                    "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>(),
+                });
+                let after = json!({
+                    "connectionId": connection, "lastFour": token.last_four,
+                    "oldTokensRetireAt": end,
+                });
+                let entry = token_event(
+                    EventKind::ScimTokenRotated,
+                    &token,
+                    now,
+                    Some(before),
+                    Some(after),
+                );
+                Ok(Change::recorded(token, entry))
             })
         })
         .await?;
-    Ok(Issued { token, secret })
+    Ok(IssuedScimToken { token, secret })
 }
 
-/// Kills one token from this instant on.
-pub async fn revoke(cx: &Cx, id: Uuid) -> Result<Token> {
+/// Revokes one token from this instant on.
+pub async fn revoke_token(cx: &Cx, id: Uuid) -> Result<Token> {
     cx.allow(Action::ManageToken, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
             let query = tx.find::<scim_token::Entity>().filter(scim_token::Column::Id.eq(id));
-            let mut token = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the token"))?;
+            let mut token = crate::domain::lock_row(tx, query)
+                .await?
+                .ok_or_else(|| Error::not_found(Noun::Token))?;
             if token.revoked_at.is_some() {
-                return Ok(Change::nothing(token));
+                return Ok(Change::unchanged(token));
             }
             let now = tx.now_after(Some(token.created_at));
             token.revoked_at = Some(now);
-            super::save::<scim_token::Entity, scim_token::ActiveModel>(tx, token.clone()).await?;
-            let entry =
-                entry(EventKind::ScimTokenRevoked, &token, now, None, Some(json!({ "lastFour": token.last_four })));
-            Ok(Change::made(token, entry))
+            crate::domain::save_row::<scim_token::Entity, scim_token::ActiveModel>(
+                tx,
+                token.clone(),
+            )
+            .await?;
+            let entry = token_event(
+                EventKind::ScimTokenRevoked,
+                &token,
+                now,
+                None,
+                Some(json!({ "lastFour": token.last_four })),
+            );
+            Ok(Change::recorded(token, entry))
         })
     })
     .await
 }
 
-/// The tokens of a connection that still exist in some sense (revoked ones too), newest first. Never a secret.
-pub async fn of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>> {
+/// The tokens of these connections, revoked and expired ones too, newest first. Never a secret.
+pub async fn tokens_of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>> {
     cx.allow(Action::ReadIam, None)?;
-    let query =
-        cx.find::<scim_token::Entity>().filter(scim_token::Column::ConnectionId.is_in(connections.iter().copied()));
+    let query = cx
+        .find::<scim_token::Entity>()
+        .filter(scim_token::Column::ConnectionId.is_in(connections.iter().copied()));
     Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
 }
 
-/// The scopes as a token's row names them.
-fn names(scopes: &Scopes) -> serde_json::Value {
+/// The scopes as names, as a token's row stores them.
+fn scope_names(scopes: &Scopes) -> serde_json::Value {
     scopes.iter().map(|scope| scope.name()).collect()
 }
 
-/// What a token's row says it may do.
-pub fn scopes(names: &serde_json::Value) -> Scopes {
-    names.as_array().into_iter().flatten().filter_map(|name| Scope::named(name.as_str()?)).collect()
+/// The scopes that a token's row names.
+pub fn parse_scopes(names: &serde_json::Value) -> Scopes {
+    names
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|name| Scope::from_name(name.as_str()?))
+        .collect()
 }
 
-/// The tokens among `ids`, dead ones too. Never a secret.
-pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Token>> {
+/// The tokens among `ids`, revoked and expired ones too. Never a secret.
+pub async fn tokens_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Token>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<scim_token::Entity>().filter(scim_token::Column::Id.is_in(ids.iter().copied()));
+    let query =
+        cx.find::<scim_token::Entity>().filter(scim_token::Column::Id.is_in(ids.iter().copied()));
     Ok(query.all(cx.db()).await?)
 }
 
-/// Whether the organization has a token that opens something now.
-pub async fn any_live(cx: &Cx) -> Result<bool> {
+/// Whether the organization has a live token now.
+pub async fn has_live_token(cx: &Cx) -> Result<bool> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(alive(cx.find(), cx.app.clock.now()).count(cx.db()).await? > 0)
+    Ok(filter_live_tokens(cx.find(), cx.app.clock.now()).count(cx.db()).await? > 0)
 }
 
-/// Whether a token opens anything at `now`.
+/// Whether a token is valid at `now`: not revoked, expired or retired.
 pub fn is_live(token: &Token, now: DateTime<Utc>) -> bool {
     token.revoked_at.is_none()
         && token.expires_at.is_none_or(|at| at > now)
         && token.retires_at.is_none_or(|at| at > now)
 }
 
-fn alive(query: Select<scim_token::Entity>, now: DateTime<Utc>) -> Select<scim_token::Entity> {
+fn filter_live_tokens(
+    query: Select<scim_token::Entity>,
+    now: DateTime<Utc>,
+) -> Select<scim_token::Entity> {
     let open = |column: scim_token::Column| column.is_null().or(column.gt(now));
     query
         .filter(scim_token::Column::RevokedAt.is_null())
@@ -221,7 +276,7 @@ fn alive(query: Select<scim_token::Entity>, now: DateTime<Utc>) -> Select<scim_t
         .filter(open(scim_token::Column::RetiresAt))
 }
 
-async fn insert(
+async fn insert_token(
     tx: &Tx<'_>,
     connection: Uuid,
     secret: &str,
@@ -233,7 +288,7 @@ async fn insert(
         organization_id: tx.organization(),
         id: Uuid::now_v7(),
         connection_id: connection,
-        hash: vault::hash(secret),
+        hash: vault::hash_secret(secret),
         last_four: vault::last_four(secret),
         scopes,
         created_at: now,
@@ -243,24 +298,35 @@ async fn insert(
         last_used_at: None,
         last_used_from: None,
     };
-    scim_token::Entity::insert(scim_token::ActiveModel::from(token.clone())).exec_without_returning(&tx.db).await?;
+    scim_token::Entity::insert(scim_token::ActiveModel::from(token.clone()))
+        .exec_without_returning(&tx.db)
+        .await?;
     Ok(token)
 }
 
-fn entry(
+fn token_event(
     kind: EventKind,
     token: &Token,
     at: DateTime<Utc>,
     before: Option<serde_json::Value>,
     after: Option<serde_json::Value>,
-) -> Entry {
-    let subject = Subject { kind: "scim_token", id: token.id };
-    Entry { kind, subject, connection: Some(token.connection_id), at, before, after, population: 0 }
+) -> NewEvent {
+    let subject = EventSubject { kind: "scim_token", id: token.id };
+    NewEvent {
+        kind,
+        subject,
+        connection: Some(token.connection_id),
+        at,
+        before,
+        after,
+        population: 0,
+    }
 }
 
-/// Everything about a presented token that decides whether its request is served: one round trip.
+/// Everything about a presented token that decides whether its request is served, read in one round
+/// trip.
 #[derive(Debug, FromQueryResult)]
-struct Gate {
+struct TokenGateRow {
     organization_id: Uuid,
     id: Uuid,
     scopes: serde_json::Value,
@@ -277,47 +343,57 @@ struct Gate {
     schema_version: i64,
 }
 
-const GATE: &str = "SELECT t.organization_id, t.id, t.scopes, t.expires_at, t.retires_at, t.revoked_at, \
-     c.id AS connection_id, c.name AS connection_name, c.status, c.deleted_at AS connection_deleted_at, \
+const TOKEN_GATE_SQL: &str = "SELECT t.organization_id, t.id, t.scopes, t.expires_at, \
+                              t.retires_at, t.revoked_at, \
+     c.id AS connection_id, c.name AS connection_name, c.status, \
+     c.deleted_at AS connection_deleted_at, \
      o.slug, o.scim_enabled, o.integration_mode, o.schema_version \
-     FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id AND c.id = t.connection_id \
+     FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id \
+     AND c.id = t.connection_id \
      JOIN organization o ON o.id = t.organization_id WHERE t.hash = $1";
 
-/// A token of ours that somebody presented, whatever it opens: known before it is judged, so that a refusal can be
-/// told to those who look after its connection.
+/// A known token that a client presented, valid or not. It is found before it is checked, so that
+/// the request log of its connection can show a refusal.
 #[derive(Debug)]
-pub struct Presented(Gate);
+pub struct PresentedToken(TokenGateRow);
 
 /// Finds the token.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`], in the same words as for a dead one, where there is no such token.
-pub async fn present(app: &App, secret: &str) -> Result<Presented> {
-    let found = app.store.ask_alike(GATE, vault::hash(secret)).await?;
+/// [`Error::Unauthenticated`] if there is no such token, with the same text as for an expired one.
+pub async fn find_presented_token(app: &App, secret: &str) -> Result<PresentedToken> {
+    let found = app.store.query_coalesced(TOKEN_GATE_SQL, vault::hash_secret(secret)).await?;
     let row = found.first().ok_or(NO_LIVE_TOKEN)?;
-    Ok(Presented(Gate::from_query_result(row, "")?))
+    Ok(PresentedToken(TokenGateRow::from_query_result(row, "")?))
 }
 
-const NO_LIVE_TOKEN: Error = Error::Unauthenticated("the bearer token is missing, unknown, expired or revoked");
+const NO_LIVE_TOKEN: Error =
+    Error::Unauthenticated("the bearer token is missing, unknown, expired or revoked");
 
-impl Presented {
+impl PresentedToken {
     /// The organization that the token belongs to.
-    pub fn organization(&self) -> Uuid {
+    pub fn organization_id(&self) -> Uuid {
         self.0.organization_id
     }
 
     /// The connection that the token belongs to.
-    pub fn connection(&self) -> Uuid {
+    pub fn connection_id(&self) -> Uuid {
         self.0.connection_id
     }
 
-    /// Opens SCIM of the tenant `slug`. The token is judged first; only then does it matter which tenant was asked
-    /// for and in what state it is.
+    /// Admits a request to SCIM of the tenant `slug`. The token is checked first, and only then the
+    /// tenant in the URL and its state.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`] for anything but a live token; [`Error::NotFound`] for a tenant that does not
-    /// exist or is not the token's; [`Error::Held`] while provisioning is turned off.
-    pub fn admit(self, app: &Arc<App>, slug: &str, from: Option<String>, request_id: Uuid) -> Result<Cx> {
+    /// [`Error::Unauthenticated`] for anything but a live token; [`Error::NotFound`] for a tenant
+    /// that does not exist or is not the token's; [`Error::Held`] while provisioning is turned off.
+    pub fn admit_request(
+        self,
+        app: &Arc<App>,
+        slug: &str,
+        from: Option<String>,
+        request_id: Uuid,
+    ) -> Result<Cx> {
         let gate = self.0;
         let now = app.clock.now();
         let live = gate.revoked_at.is_none()
@@ -328,77 +404,92 @@ impl Presented {
             return Err(NO_LIVE_TOKEN);
         }
         if gate.slug != slug {
-            return Err(Error::not_found("the SCIM tenant in this URL"));
+            return Err(Error::not_found(Noun::ScimTenant));
         }
-        let credential =
-            Credential::ScimToken { organization: gate.organization_id, id: gate.id, connection: gate.connection_id };
-        app.uses.note(credential, now, from);
-        app.limits.take(gate.connection_id)?;
-        Availability::of(app, gate.integration_mode).check()?;
+        let credential = Credential::ScimToken {
+            organization: gate.organization_id,
+            id: gate.id,
+            connection: gate.connection_id,
+        };
+        app.uses.note_use(credential, now, from);
+        app.limits.take_request(gate.connection_id)?;
+        InboundAvailability::of(app, gate.integration_mode).check_available()?;
         if !gate.scim_enabled {
             return Err(Error::Held {
-                reason: "ORGANIZATION_DISABLED",
+                reason: RefusalReason::OrganizationDisabled,
                 why:
-                    "provisioning over SCIM is turned off for this organization; an administrator can turn it on again"
+                    "provisioning over SCIM is turned off for this organization; an administrator \
+                     can turn it on again"
                         .into(),
             });
         }
         if gate.status == ConnectionStatus::Inactive {
             return Err(Error::Held {
-                reason: "CONNECTION_INACTIVE",
+                reason: RefusalReason::ConnectionInactive,
                 why: format!(
-                    "the connection {:?} is deactivated; no account was touched, and an administrator can activate it again",
+                    "the connection {:?} is deactivated; no account was touched, and an \
+                     administrator can activate it again",
                     gate.connection_name
                 )
                 .into(),
             });
         }
-        let actor =
-            Actor::Connection { id: gate.connection_id, name: gate.connection_name, scopes: scopes(&gate.scopes) };
+        let actor = Actor::Connection {
+            id: gate.connection_id,
+            name: gate.connection_name,
+            scopes: parse_scopes(&gate.scopes),
+        };
         let mut cx = Cx::new(app.clone(), actor, gate.organization_id, request_id);
         cx.schema_version = Some(gate.schema_version);
         Ok(cx)
     }
 }
 
-/// Writes the last uses of credentials that were noted since the last call. No change of the domain's: it
-/// leaves no row in the ledger. What cannot be written now is written with the next call.
-pub async fn flush_uses(app: &App) -> Result<()> {
-    let mut uses = app.uses.take().into_iter();
-    while let Some((credential, used)) = uses.next() {
-        if let Err(error) = write_use(app, credential, &used).await {
-            app.uses.give_back(std::iter::once((credential, used)).chain(uses));
-            return Err(error);
+/// Writes the last uses of credentials that were noted since the last call. This is no change of
+/// the domain, so it has no event in the ledger. What cannot be written now is written with the
+/// next call.
+pub async fn flush_credential_uses(app: &App) -> Result<()> {
+    let write = async |uses: &mut Vec<(Credential, CredentialUse)>| {
+        while let Some((credential, used)) = uses.last() {
+            write_credential_use(app, *credential, used).await?;
+            uses.pop();
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    app.uses.flush(app.clock.now(), write).await
 }
 
-async fn write_use(app: &App, credential: Credential, used: &Use) -> Result<()> {
-    let backend = app.store.backend();
-    let newer = "(last_used_at IS NULL OR last_used_at < $1)";
+async fn write_credential_use(
+    app: &App,
+    credential: Credential,
+    used: &CredentialUse,
+) -> Result<()> {
+    let newer = "(last_used_at IS NULL OR last_used_at < $2)";
     let at = used.at.into();
     let statements = match credential {
         Credential::ScimToken { organization, id, connection } => vec![
-            Statement::from_sql_and_values(
-                backend,
+            app.statement(
+                organization,
                 format!(
-                    "UPDATE scim_token SET last_used_at = $1, last_used_from = $2 \
-                     WHERE organization_id = $3 AND id = $4 AND {newer}"
+                    "UPDATE scim_token SET last_used_at = $2, last_used_from = $3 \
+                     WHERE organization_id = $1 AND id = $4 AND {newer}"
                 ),
-                [at, used.from.clone().into(), organization.into(), id.into()],
+                [at, used.from.clone().into(), id.into()],
             ),
-            Statement::from_sql_and_values(
-                backend,
-                "UPDATE connection SET last_contact_at = $1 WHERE organization_id = $2 AND id = $3 \
-                 AND (last_contact_at IS NULL OR last_contact_at < $1)",
-                [used.at.into(), organization.into(), connection.into()],
+            app.statement(
+                organization,
+                "UPDATE connection SET last_contact_at = $2 WHERE organization_id = $1 AND id = $3 \
+                 AND (last_contact_at IS NULL OR last_contact_at < $2)",
+                [used.at.into(), connection.into()],
             ),
         ],
-        Credential::ApiKey { organization, id } => vec![Statement::from_sql_and_values(
-            backend,
-            format!("UPDATE api_key SET last_used_at = $1 WHERE organization_id = $2 AND id = $3 AND {newer}"),
-            [at, organization.into(), id.into()],
+        Credential::ApiKey { organization, id } => vec![app.statement(
+            organization,
+            format!(
+                "UPDATE api_key SET last_used_at = $2 WHERE organization_id = $1 AND id = $3 AND \
+                 {newer}"
+            ),
+            [at, id.into()],
         )],
     };
     for statement in statements {

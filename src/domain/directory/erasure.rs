@@ -1,32 +1,33 @@
-//! Erasure: the personal data of a deleted account goes for good; its pseudonymous history stays, and the
-//! ledger's chain stays whole.
+//! Erasure: the personal data of a deleted account is removed for good. Its pseudonymous history
+//! stays, and the ledger's chain stays valid.
 
 use chrono::{DateTime, Utc};
 use entity::user;
-use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter, Statement};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter};
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::{bulk, failure, idempotency, list, reconcile};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::domain::tenant::idempotency;
+use crate::domain::{bulk, paging, reconcile, review};
+use crate::error::{Error, Noun, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// A table that holds personal data of users.
 #[derive(Debug, Clone, Copy)]
-pub struct Personal {
+pub struct PersonalDataTable {
     pub table: &'static str,
-    /// The column that says whose.
+    /// The column with the user's id.
     pub user: &'static str,
-    /// The personal columns, each with the SQL of what takes its value's place; none = the whole row goes.
+    /// The personal columns, each with the SQL of its new value; none = the whole row is deleted.
     pub columns: &'static [(&'static str, Option<&'static str>)],
 }
 
-/// Every column that holds personal data of users, and what an erasure does to it. A test holds this list against
-/// the tables: a column that nobody has thought about fails it.
-pub const PERSONAL: &[Personal] = &[
-    Personal {
+/// Every column that holds personal data of users, and what an erasure does to it. A test compares
+/// this list with the tables: it fails for a column that is not considered here.
+pub const PERSONAL: &[PersonalDataTable] = &[
+    PersonalDataTable {
         table: "user",
         user: "id",
         columns: &[
@@ -39,54 +40,62 @@ pub const PERSONAL: &[Personal] = &[
             ("search", Some("'{}'")),
         ],
     },
-    Personal { table: "user_email", user: "user_id", columns: &[("value_key", None)] },
-    Personal {
+    PersonalDataTable { table: "user_email", user: "user_id", columns: &[("value_key", None)] },
+    PersonalDataTable {
         table: "adoption_proposal",
         user: "user_id",
         columns: &[("document", Some("NULL")), ("reason", Some("NULL"))],
     },
-    // A line that was not carried out yet; one that was has no input any more.
-    Personal { table: "bulk_line", user: "user_id", columns: &[("input", Some("NULL"))] },
-    Personal {
+    // A line that was not executed yet; an executed line has no input any more.
+    PersonalDataTable { table: "bulk_line", user: "user_id", columns: &[("input", Some("NULL"))] },
+    PersonalDataTable {
         table: "failure",
         user: "user_id",
         columns: &[
             ("label", Some("NULL")),
             ("payload", Some("NULL")),
             ("note", Some("NULL")),
-            // Hashes of names: whoever knows a name could find it by them.
+            // Hashes of names: an attacker who knows a name could find the row by them.
             ("thing", Some("NULL")),
             ("fingerprint", Some("''")),
         ],
     },
-    Personal {
+    PersonalDataTable {
         table: "finding",
         user: "user_id",
         columns: &[
             ("label", None),
             ("detail", None),
             ("reason", None),
-            // Hashes of names: whoever knows a name could find it by them.
+            // Hashes of names: an attacker who knows a name could find the row by them.
             ("key", None),
             ("thing", None),
         ],
     },
-    Personal { table: "pulled", user: "resource_id", columns: &[("digest", None)] },
-    Personal { table: "role_grant", user: "user_id", columns: &[("reason", Some("NULL"))] },
-    Personal { table: "event", user: "subject_id", columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))] },
+    PersonalDataTable { table: "pulled", user: "resource_id", columns: &[("digest", None)] },
+    PersonalDataTable {
+        table: "role_grant",
+        user: "user_id",
+        columns: &[("reason", Some("NULL"))],
+    },
+    PersonalDataTable {
+        table: "event",
+        user: "subject_id",
+        columns: &[("payload", Some("NULL")), ("salt", Some("NULL"))],
+    },
 ];
 
-/// Stands in [`PERSONAL`] for a name that tells nobody's.
+/// Stands in [`PERSONAL`] for a pseudonym that is made from the id.
 const PSEUDONYM: &str = "{pseudonym}";
 
 /// Accounts purged in one sweep.
-const SWEEP: u64 = 200;
+const PURGE_BATCH_SIZE: u64 = 200;
 
 /// Erases a deleted account's personal data for good.
 ///
 /// # Errors
 /// [`Error::NotFound`] unless the account is deleted and not purged yet.
-pub async fn purge(cx: &Cx, id: Uuid) -> Result<()> {
+pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
     cx.allow(Action::EraseUser, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
@@ -95,77 +104,91 @@ pub async fn purge(cx: &Cx, id: Uuid) -> Result<()> {
                 .filter(user::Column::Id.eq(id))
                 .filter(user::Column::DeletedAt.is_not_null())
                 .filter(user::Column::PurgedAt.is_null());
-            let user = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the deleted user"))?;
+            let user = crate::domain::lock_row(tx, query)
+                .await?
+                .ok_or_else(|| Error::not_found(Noun::DeletedUser))?;
             let now = tx.now_after(user.deleted_at);
-            erase(tx, &[id], now).await?;
+            erase_users(tx, &[id], now).await?;
             cx.app.store.note_erasure();
-            let entry = Entry {
+            let entry = NewEvent {
                 kind: EventKind::UserPurged,
-                subject: Subject { kind: "user", id },
+                subject: EventSubject { kind: "user", id },
                 connection: user.connection_id,
                 at: now,
                 before: None,
                 after: None,
                 population: 0,
             };
-            Ok(Change::made((), entry))
+            Ok(Change::recorded((), entry))
         })
     })
     .await
 }
 
-/// Empties everything in [`PERSONAL`] that belongs to these accounts, which the caller has locked. Those that are
-/// still live are deleted by it.
-pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+/// Erases everything in [`PERSONAL`] that belongs to these accounts, which the caller has locked.
+/// Accounts that are still live are deleted, too.
+pub(in crate::domain) async fn erase_users(
+    tx: &Tx<'_>,
+    users: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<()> {
     let backend = tx.db.get_database_backend();
     let pseudonym = match backend {
         DbBackend::Postgres => "'purged:' || replace(CAST(id AS text), '-', '')",
         _ => "'purged:' || lower(hex(id))",
     };
-    let values = [tx.organization().into(), list::ids(users)];
-    // By the names that the accounts still bear.
-    failure::erase(tx, users, now).await?;
-    reconcile::erase(tx, users).await?;
-    for Personal { table, user, columns } in PERSONAL {
-        let set: Option<Vec<_>> =
-            columns.iter().map(|(column, value)| value.map(|value| format!("{column} = {value}"))).collect();
+    let ids = paging::bind_ids(users);
+    // First, because these two search by the names that the accounts still have.
+    review::erase_failures_of_users(tx, users, now).await?;
+    reconcile::erase_findings(tx, users).await?;
+    for PersonalDataTable { table, user, columns } in PERSONAL {
+        let set: Option<Vec<_>> = columns
+            .iter()
+            .map(|(column, value)| value.map(|value| format!("{column} = {value}")))
+            .collect();
         let act = match set {
-            Some(set) => format!(r#"UPDATE "{table}" SET {}"#, set.join(", ").replace(PSEUDONYM, pseudonym)),
+            Some(set) => {
+                format!(r#"UPDATE "{table}" SET {}"#, set.join(", ").replace(PSEUDONYM, pseudonym))
+            }
             None => format!(r#"DELETE FROM "{table}""#),
         };
-        let text = format!("{act} WHERE organization_id = $1 AND {user} {}", list::among(backend, 2));
-        tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values.clone())).await?;
+        let text =
+            format!("{act} WHERE organization_id = $1 AND {user} {}", paging::in_ids(backend, 2));
+        tx.db.execute_raw(tx.statement(text, [ids.clone()])).await?;
     }
-    idempotency::erase(tx).await?;
-    bulk::erase(tx).await?;
+    idempotency::erase_answers(tx).await?;
+    bulk::erase_results(tx).await?;
     let text = format!(
-        r#"UPDATE "user" SET deleted_at = coalesce(deleted_at, $3), purged_at = $3, purge_after = NULL, updated_at = $3,
+        r#"UPDATE "user" SET deleted_at = coalesce(deleted_at, $3), purged_at = $3,
+           purge_after = NULL, updated_at = $3,
             version = version + 1 WHERE organization_id = $1 AND id {}"#,
-        list::among(backend, 2)
+        paging::in_ids(backend, 2)
     );
-    let [organization, users] = values;
-    tx.db.execute_raw(Statement::from_sql_and_values(backend, text, [organization, users, now.into()])).await?;
+    tx.db.execute_raw(tx.statement(text, [ids, now.into()])).await?;
     Ok(())
 }
 
 #[derive(Debug, FromQueryResult)]
-struct Due {
+struct DuePurgeRow {
     organization_id: Uuid,
     id: Uuid,
 }
 
-/// Purges the accounts whose time has come, in every organization. Returns how many.
-pub async fn purge_due(app: &Arc<App>) -> Result<usize> {
+/// Purges the accounts whose `purge_after` has passed, in every organization. Returns how many.
+pub async fn purge_due_users(app: &Arc<App>) -> Result<usize> {
     let now: DateTime<Utc> = app.clock.now();
-    let text =
-        format!(r#"SELECT organization_id, id FROM "user" WHERE purge_after <= $1 ORDER BY purge_after LIMIT {SWEEP}"#);
-    let statement = Statement::from_sql_and_values(app.store.backend(), text, [now.into()]);
-    let due = Due::find_by_statement(statement).all(&app.store.read).await?;
+    let text = format!(
+        r#"SELECT organization_id, id FROM "user" WHERE purge_after <= $1 ORDER BY purge_after
+           LIMIT {PURGE_BATCH_SIZE}"#
+    );
+    let reason = "which accounts are due to be purged";
+    let statement = app.statement_for_all_organizations(text, [now.into()], reason);
+    let due = DuePurgeRow::find_by_statement(statement).all(&app.store.read).await?;
     let mut purged = 0;
-    for Due { organization_id, id } in due {
-        match purge(&Cx::system(app.clone(), organization_id), id).await {
+    for DuePurgeRow { organization_id, id } in due {
+        match purge_user(&Cx::system(app.clone(), organization_id), id).await {
             Ok(()) => purged += 1,
-            // Another replica was quicker, or the account came back.
+            // Another replica has purged the account, or it was restored.
             Err(Error::NotFound(_)) => {}
             Err(error) => return Err(error),
         }

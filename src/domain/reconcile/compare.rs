@@ -1,35 +1,45 @@
-//! What an export differs from: it is read whole, and what is here in parts. Nothing is written here.
+//! Compares an export with what is here. The export is read as a whole, the accounts here in parts.
+//! Nothing is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use entity::connection::ConnectionKind;
 use entity::user;
-use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, Statement};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::diff::{Account, Attributes, Columns, Differs, Pairing, Person, drift, flatten, pair};
-use super::export::{Members, Named as ByName, People};
-use super::run::{Found, Outcome};
-use super::{Class, Kind, Named, thing};
+use super::diff::{
+    AccountPairing, AttributeDifference, ExportColumns, ExportedPerson, FlatAttributes,
+    LocalAccount, attribute_drift, flatten_document, pair_accounts,
+};
+use super::difference::{ComparisonOutcome, Difference};
+use super::export::{ExportedMembers, ExportedName as ByName, ExportedPeople};
+use super::{Class, Kind, PersonName, finding_key};
 use crate::context::Cx;
-use crate::domain::access::{self, Moment};
-use crate::domain::document::fold;
-use crate::domain::live_index::LiveIndex;
-use crate::domain::{connection, list, user as accounts};
+use crate::domain::access;
+use crate::domain::access::AsOf;
+use crate::domain::directory::user as accounts;
+use crate::domain::paging::live_index::LiveIndex;
+use crate::domain::sync::shrink::is_large_loss;
+use crate::domain::{connection, paging};
 use crate::error::Result;
+use crate::identity::document::fold_text;
 
-/// Rows read at once, light and with their documents.
-const READ: u64 = 2_000;
-pub(super) const PART: usize = 200;
-/// An export that lacks more than so many, and more than this share, is not believed without being asked.
-pub(super) const FLOOR: u64 = 10;
+/// Rows read at once without their documents.
+const ROWS_PER_READ: u64 = 2_000;
+/// Accounts read at once with their documents.
+pub(super) const ACCOUNTS_PER_PART: usize = 200;
+/// An export that lacks many accounts, and more than this percentage, is refused, unless an
+/// administrator confirms it.
 const SHRINK_PERCENT: u64 = 30;
 
-/// The live accounts of the connection and those of nobody.
-pub(super) async fn accounts_of(cx: &Cx, id: Uuid) -> Result<Vec<Account>> {
+/// The live accounts of the connection and those without an owner.
+pub(super) async fn accounts_of(cx: &Cx, id: Uuid) -> Result<Vec<LocalAccount>> {
     #[derive(FromQueryResult)]
-    struct Row {
+    struct MembershipRow {
         id: Uuid,
         external_id: Option<String>,
         user_name: String,
@@ -44,99 +54,126 @@ pub(super) async fn accounts_of(cx: &Cx, id: Uuid) -> Result<Vec<Account>> {
                 Some(owner) => query.filter(user::Column::ConnectionId.eq(owner)),
                 None => query.filter(user::Column::ConnectionId.is_null()),
             };
-            let rows: Vec<Row> = query
+            let rows: Vec<MembershipRow> = query
                 .filter(user::Column::Id.gt(after))
                 .order_by_asc(user::Column::Id)
-                .limit(READ)
+                .limit(ROWS_PER_READ)
                 .select_only()
-                .columns([user::Column::Id, user::Column::ExternalId, user::Column::UserName, user::Column::Active])
+                .columns([
+                    user::Column::Id,
+                    user::Column::ExternalId,
+                    user::Column::UserName,
+                    user::Column::Active,
+                ])
                 .into_model()
                 .all(cx.db())
                 .await?;
             let Some(last) = rows.last() else { break };
             after = last.id;
-            known.extend(rows.into_iter().map(|Row { id, external_id, user_name, active }| Account {
-                id,
-                owned: owner.is_some(),
-                external_id,
-                user_name,
-                active,
-            }));
+            known.extend(rows.into_iter().map(
+                |MembershipRow { id, external_id, user_name, active }| LocalAccount {
+                    id,
+                    owned: owner.is_some(),
+                    external_id,
+                    user_name,
+                    active,
+                },
+            ));
         }
     }
     Ok(known)
 }
 
-/// What these accounts say about themselves, flat.
-pub(super) async fn documents(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, Attributes>> {
+/// The attributes of these accounts, flat.
+pub(super) async fn read_documents(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, FlatAttributes>> {
     let mut documents = HashMap::new();
-    for account in accounts::by_ids(cx, ids).await? {
-        let mut attributes = flatten(&account.attributes()?);
+    for account in accounts::users_by_ids(cx, ids).await? {
+        let mut attributes = flatten_document(&account.attributes()?);
         attributes.insert("active".into(), account.active.into());
         documents.insert(account.id, attributes);
     }
     Ok(documents)
 }
 
-pub(super) async fn users(cx: &Cx, id: Uuid, export: People, confirmed: bool) -> Result<Outcome> {
+pub(super) async fn compare_users(
+    cx: &Cx,
+    id: Uuid,
+    export: ExportedPeople,
+    confirmed: bool,
+) -> Result<ComparisonOutcome> {
     let cx = &Cx::system(cx.app.clone(), cx.organization());
-    let People { people, mut columns, reading } = export;
-    if connection::get(cx, id).await?.kind == ConnectionKind::ScimPull {
-        // What is read from a source is known here by the source's id, whatever else the source calls it.
+    let ExportedPeople { people, mut columns, reading } = export;
+    if connection::get_connection(cx, id).await?.kind == ConnectionKind::ScimPull {
+        // An account that is read from a source has the source's `id` as its `externalId` here. The
+        // source's own `externalId` is not used.
         columns.names.remove("externalId");
     }
     let known = accounts_of(cx, id).await?;
-    let pairing = pair(&people, &known);
-    let mut outcome = Outcome::default();
-    let unlisted: Vec<&Account> =
-        known.iter().zip(&pairing.of_account).filter(|(_, person)| person.is_none()).map(|(it, _)| it).collect();
-    if let Some((live, absent)) = shrunk(&known, &unlisted, SHRINK_PERCENT).filter(|_| !confirmed) {
+    let pairing = pair_accounts(&people, &known);
+    let mut outcome = ComparisonOutcome::default();
+    let unlisted: Vec<&LocalAccount> = known
+        .iter()
+        .zip(&pairing.of_account)
+        .filter(|(_, person)| person.is_none())
+        .map(|(it, _)| it)
+        .collect();
+    if let Some((live, absent)) =
+        shrink_of(&known, &unlisted, SHRINK_PERCENT).filter(|_| !confirmed)
+    {
         let why = format!(
-            "the export lists {} of the {live} active accounts of this connection, which is not believed without being \
-             asked: nothing was compared. If it is whole, confirm it; otherwise export everybody who is assigned",
+            "the export lists only {} of the {live} active accounts of this connection, so nothing \
+             was compared. If the export is complete, confirm it; otherwise export all users who \
+             are assigned",
             live - absent
         );
-        return Ok(Outcome { refused: Some(why), ..outcome });
+        return Ok(ComparisonOutcome { refused: Some(why), ..outcome });
     }
-    let elsewhere = elsewhere(cx, id, &people, &pairing).await?;
-    missing(&people, &known, &pairing, &elsewhere, &mut outcome);
-    drifted(cx, &people, &known, &pairing, &columns, &mut outcome).await?;
+    let elsewhere = find_owned_elsewhere(cx, id, &people, &pairing).await?;
+    find_missing(&people, &known, &pairing, &elsewhere, &mut outcome);
+    find_drifted(cx, &people, &known, &pairing, &columns, &mut outcome).await?;
     if reading.unread == 0 || confirmed {
         outcome.covers = vec![Kind::MissingHere, Kind::OrphanedHere, Kind::Drifted];
-        orphaned(&unlisted, &mut outcome);
+        find_orphans(&unlisted, &mut outcome);
     } else {
-        // Whoever stands in a line that nobody can read is not gone, and what was found about them stays.
+        // A line that cannot be read may hold any person. So no account is called missing, and no
+        // finding is closed.
         outcome.note = Some(format!(
-            "{} lines could not be read, so who is missing from the export was not judged, and no finding is gone; \
-             correct them and upload it again, or confirm that it is whole",
+            "{} lines could not be read, so missing users were not judged and no finding was \
+             closed; correct the lines and upload the export again, or confirm that it is complete",
             reading.unread
         ));
     }
     outcome.columns = Some(columns);
-    roles(cx, &mut outcome.found).await?;
+    count_roles_held(cx, &mut outcome.found).await?;
     Ok(outcome)
 }
 
-/// Of how many active accounts of the connection so many are not listed that it is not believed, and how many.
-pub(super) fn shrunk(known: &[Account], unlisted: &[&Account], percent: u64) -> Option<(u64, u64)> {
-    let in_use = |account: &&Account| account.owned && account.active;
+/// If too many active accounts of the connection are not listed: how many there are, and how many
+/// of them are not listed.
+pub(super) fn shrink_of(
+    known: &[LocalAccount],
+    unlisted: &[&LocalAccount],
+    percent: u64,
+) -> Option<(u64, u64)> {
+    let in_use = |account: &&LocalAccount| account.owned && account.active;
     let live = known.iter().filter(in_use).count() as u64;
     let absent = unlisted.iter().copied().filter(in_use).count() as u64;
-    let many = absent > FLOOR && absent * 100 > live * percent;
+    let many = is_large_loss(absent, live, percent);
     (many || (absent > 0 && absent == live)).then_some((live, absent))
 }
 
-/// The accounts of other connections that bear the names of people without an account, by name.
-pub(super) async fn elsewhere(
+/// The accounts of other connections that have the names of people without an account, by name.
+pub(super) async fn find_owned_elsewhere(
     cx: &Cx,
     id: Uuid,
-    people: &[Person],
-    pairing: &Pairing,
+    people: &[ExportedPerson],
+    pairing: &AccountPairing,
 ) -> Result<HashMap<String, Uuid>> {
     let without = people.iter().zip(&pairing.of_person).filter(|(_, account)| account.is_none());
-    let names: Vec<String> = without.filter_map(|(person, _)| Some(fold(person.user_name.as_deref()?))).collect();
+    let names: Vec<String> =
+        without.filter_map(|(person, _)| Some(fold_text(person.user_name.as_deref()?))).collect();
     let mut found = HashMap::new();
-    for part in names.chunks(PART) {
+    for part in names.chunks(ACCOUNTS_PER_PART) {
         let query = cx
             .find::<user::Entity>()
             .filter(user::Column::UserNameKey.is_in(part))
@@ -149,27 +186,30 @@ pub(super) async fn elsewhere(
     Ok(found)
 }
 
-pub(super) fn missing(
-    people: &[Person],
-    known: &[Account],
-    pairing: &Pairing,
+pub(super) fn find_missing(
+    people: &[ExportedPerson],
+    known: &[LocalAccount],
+    pairing: &AccountPairing,
     elsewhere: &HashMap<String, Uuid>,
-    outcome: &mut Outcome,
+    outcome: &mut ComparisonOutcome,
 ) {
     for (person, place) in people.iter().zip(&pairing.of_person) {
         let account = place.and_then(|place| known.get(place));
-        let gone = person.active() == Some(false);
+        let gone = person.active_there() == Some(false);
         let local = match account {
             Some(account) if account.owned => continue,
             local => local,
         };
         if let Some(local) = local {
-            outcome.counts.class(Class::Local);
+            outcome.counts.count_class(Class::Local);
             if gone {
                 if local.active {
                     outcome.counts.orphaned_here += 1;
                     outcome.counts.leavers += 1;
-                    outcome.found.push(Found { leaver: true, ..orphan(local, Class::Local) });
+                    outcome.found.push(Difference {
+                        leaver: true,
+                        ..orphan_difference(local, Class::Local)
+                    });
                 }
                 continue;
             }
@@ -181,60 +221,75 @@ pub(super) fn missing(
         outcome.counts.missing_here += 1;
         let ids = [&person.external_id, &person.remote_id].into_iter().flatten().next();
         let named = match (ids, &person.user_name) {
-            (Some(id), _) => Named::Id(id),
-            (None, Some(name)) => Named::UserName(name),
+            (Some(id), _) => PersonName::Id(id),
+            (None, Some(name)) => PersonName::UserName(name),
             (None, None) => continue,
         };
         let identity = match named {
-            Named::Id(id) => json!(["id", id]),
-            Named::UserName(name) => json!(["userName", fold(name)]),
+            PersonName::Id(id) => json!(["id", id]),
+            PersonName::UserName(name) => json!(["userName", fold_text(name)]),
         };
-        let by_name = person.user_name.as_deref().map_or(named, Named::UserName);
+        let by_name = person.user_name.as_deref().map_or(named, PersonName::UserName);
         let theirs = person.attributes.iter();
-        let other = || elsewhere.get(&fold(person.user_name.as_deref()?)).copied();
-        outcome.found.push(Found {
-            thing: Some(thing(by_name)),
+        let other = || elsewhere.get(&fold_text(person.user_name.as_deref()?)).copied();
+        outcome.found.push(Difference {
+            thing: Some(finding_key(by_name)),
             user: local.map(|local| local.id).or_else(other),
-            label: person.label().map(Into::into),
+            label: person.display_label().map(Into::into),
             class: local.map(|_| Class::Local),
             active: local.is_some_and(|local| local.active),
-            detail: theirs.map(|(name, value)| (name.clone(), Differs::of(Some(value.clone()), None))).collect(),
-            ..Found::new(Kind::MissingHere, identity)
+            detail: theirs
+                .map(|(name, value)| {
+                    (name.clone(), AttributeDifference::of(Some(value.clone()), None))
+                })
+                .collect(),
+            ..Difference::new(Kind::MissingHere, identity)
         });
     }
 }
 
-async fn drifted(
+async fn find_drifted(
     cx: &Cx,
-    people: &[Person],
-    known: &[Account],
-    pairing: &Pairing,
-    columns: &Columns,
-    outcome: &mut Outcome,
+    people: &[ExportedPerson],
+    known: &[LocalAccount],
+    pairing: &AccountPairing,
+    columns: &ExportColumns,
+    outcome: &mut ComparisonOutcome,
 ) -> Result<()> {
-    let pairs: Vec<(&Account, &Person)> = known
+    let pairs: Vec<(&LocalAccount, &ExportedPerson)> = known
         .iter()
         .zip(&pairing.of_account)
         .filter_map(|(account, place)| Some((account, people.get((*place)?)?)))
         .filter(|(account, _)| account.owned)
         .collect();
-    for part in pairs.chunks(PART) {
+    for part in pairs.chunks(ACCOUNTS_PER_PART) {
         let ids: Vec<Uuid> = part.iter().map(|(account, _)| account.id).collect();
-        let documents = documents(cx, &ids).await?;
+        let documents = read_documents(cx, &ids).await?;
         for (account, person) in part {
-            // Whoever was deleted a moment ago is compared the next time.
+            // An account that was deleted a moment ago is compared the next time.
             let Some(ours) = documents.get(&account.id) else { continue };
-            let gone = person.active() == Some(false);
-            differs(account, gone, drift(&person.attributes, ours, columns), outcome);
+            let gone = person.active_there() == Some(false);
+            record_difference(
+                account,
+                gone,
+                attribute_drift(&person.attributes, ours, columns),
+                outcome,
+            );
         }
     }
     Ok(())
 }
 
-/// Both have the account, and this is what they say differently of it. `gone` is who may not sign in there.
-pub(super) fn differs(account: &Account, gone: bool, detail: BTreeMap<String, Differs>, outcome: &mut Outcome) {
+/// Records what differs in an account that both sides have. `gone` says that the person may not
+/// sign in there.
+pub(super) fn record_difference(
+    account: &LocalAccount,
+    gone: bool,
+    detail: BTreeMap<String, AttributeDifference>,
+    outcome: &mut ComparisonOutcome,
+) {
     let class = if gone { Class::Unassigned } else { Class::Assigned };
-    outcome.counts.class(class);
+    outcome.counts.count_class(class);
     if detail.is_empty() {
         outcome.counts.agreed += 1;
         return;
@@ -242,49 +297,53 @@ pub(super) fn differs(account: &Account, gone: bool, detail: BTreeMap<String, Di
     let leaver = gone && account.active;
     outcome.counts.drifted += 1;
     outcome.counts.leavers += u64::from(leaver);
-    outcome.found.push(Found {
+    outcome.found.push(Difference {
         user: Some(account.id),
         label: Some(account.user_name.clone()),
         class: Some(class),
         leaver,
         active: account.active,
         detail,
-        ..Found::new(Kind::Drifted, json!(account.id))
+        ..Difference::new(Kind::Drifted, json!(account.id))
     });
 }
 
-fn orphan(account: &Account, class: Class) -> Found {
-    Found {
+fn orphan_difference(account: &LocalAccount, class: Class) -> Difference {
+    Difference {
         user: Some(account.id),
         label: Some(account.user_name.clone()),
         class: Some(class),
         active: account.active,
-        detail: BTreeMap::from([("active".into(), Differs::of(None, Some(account.active.into())))]),
-        ..Found::new(Kind::OrphanedHere, json!(account.id))
+        detail: BTreeMap::from([(
+            "active".into(),
+            AttributeDifference::of(None, Some(account.active.into())),
+        )]),
+        ..Difference::new(Kind::OrphanedHere, json!(account.id))
     }
 }
 
-pub(super) fn orphaned(unlisted: &[&Account], outcome: &mut Outcome) {
+pub(super) fn find_orphans(unlisted: &[&LocalAccount], outcome: &mut ComparisonOutcome) {
     for account in unlisted {
         let class = if account.owned { Class::Unassigned } else { Class::Local };
-        outcome.counts.class(class);
-        // An account of nobody that is turned off is nothing that anybody could use.
+        outcome.counts.count_class(class);
+        // An inactive account without an owner cannot be used, so it is no finding.
         if !account.owned && !account.active {
             continue;
         }
         let leaver = account.owned && account.active;
         outcome.counts.orphaned_here += 1;
         outcome.counts.leavers += u64::from(leaver);
-        outcome.found.push(Found { leaver, ..orphan(account, class) });
+        outcome.found.push(Difference { leaver, ..orphan_difference(account, class) });
     }
 }
 
-/// Says of each account that is about to be found how many roles it holds.
-pub(super) async fn roles(cx: &Cx, found: &mut [Found]) -> Result<()> {
-    let mut about: Vec<&mut Found> = found.iter_mut().filter(|it| it.active && it.kind != Kind::Membership).collect();
-    for part in about.chunks_mut(PART) {
+/// Sets the number of roles that the account of each difference holds.
+pub(super) async fn count_roles_held(cx: &Cx, found: &mut [Difference]) -> Result<()> {
+    let mut about: Vec<&mut Difference> =
+        found.iter_mut().filter(|it| it.active && it.kind != Kind::Membership).collect();
+    for part in about.chunks_mut(ACCOUNTS_PER_PART) {
         let ids: Vec<Uuid> = part.iter().filter_map(|found| found.user).collect();
-        let holdings = access::of_users(cx, &ids, Moment::Now).await?;
+        let holdings = access::of_users(cx, &ids, AsOf::Now).await?;
         for found in part {
             let held = found.user.and_then(|id| holdings.get(&id)).into_iter().flatten();
             let roles: BTreeSet<Uuid> = held.map(|holding| holding.role_id).collect();
@@ -304,26 +363,34 @@ pub(super) struct GroupRow {
 /// The live groups of the connection.
 pub(super) async fn groups_of(cx: &Cx, id: Uuid) -> Result<Vec<GroupRow>> {
     let text = format!(
-        r#"SELECT id, external_id, display_name FROM "group" r WHERE organization_id = $1 AND connection_id = $2
+        r#"SELECT id, external_id, display_name FROM "group" r WHERE organization_id = $1
+           AND connection_id = $2
            AND deleted_at IS NULL{} ORDER BY id"#,
-        LiveIndex::Owner.condition(cx.backend())
+        LiveIndex::Owner.index_condition(cx.backend())
     );
-    let values = [cx.organization().into(), id.into()];
-    let groups = GroupRow::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
+    let values = [id.into()];
+    let groups = GroupRow::find_by_statement(cx.statement(text, values));
     Ok(groups.all(cx.db()).await?)
 }
 
-pub(super) async fn memberships(cx: &Cx, id: Uuid, export: &Members, confirmed: bool) -> Result<Outcome> {
+pub(super) async fn compare_memberships(
+    cx: &Cx,
+    id: Uuid,
+    export: &ExportedMembers,
+    confirmed: bool,
+) -> Result<ComparisonOutcome> {
     let cx = &Cx::system(cx.app.clone(), cx.organization());
     let groups = groups_of(cx, id).await?;
-    let people: Vec<Account> = accounts_of(cx, id).await?.into_iter().filter(|account| account.owned).collect();
+    let people: Vec<LocalAccount> =
+        accounts_of(cx, id).await?.into_iter().filter(|account| account.owned).collect();
     let own: HashSet<Uuid> = people.iter().map(|account| account.id).collect();
     let text = r#"SELECT m.group_id, m.user_id, u.user_name FROM membership m
-        JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2 AND g.deleted_at IS NULL
+        JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id AND g.connection_id = $2
+        AND g.deleted_at IS NULL
         JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND u.deleted_at IS NULL
         WHERE m.organization_id = $1 AND m.until IS NULL"#;
-    let values = [cx.organization().into(), id.into()];
-    let rows = cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await?;
+    let values = [id.into()];
+    let rows = cx.db().query_all_raw(cx.statement(text, values)).await?;
     let mut ours: BTreeSet<(Uuid, Uuid)> = BTreeSet::new();
     let mut others: BTreeMap<Uuid, String> = BTreeMap::new();
     for row in rows {
@@ -333,93 +400,110 @@ pub(super) async fn memberships(cx: &Cx, id: Uuid, export: &Members, confirmed: 
             others.insert(user, row.try_get("", "user_name")?);
         }
     }
-    let group_index =
-        Index::of(groups.iter().map(|row| (row.id, row.external_id.as_deref(), row.display_name.as_str())));
-    let owned = people.iter().map(|row| (row.id, row.external_id.as_deref(), row.user_name.as_str()));
-    // The export may name members of other owners too; what they are called elsewhere means nothing here.
-    let people_index = Index::of(owned.chain(others.iter().map(|(id, name)| (*id, None, name.as_str()))));
-    let mut outcome = Outcome { covers: vec![Kind::Membership], ..Outcome::default() };
+    let group_index = NameIndex::of(
+        groups.iter().map(|row| (row.id, row.external_id.as_deref(), row.display_name.as_str())),
+    );
+    let owned =
+        people.iter().map(|row| (row.id, row.external_id.as_deref(), row.user_name.as_str()));
+    // The export may also name members with another owner. Their external ids belong to that owner
+    // and are not compared.
+    let people_index =
+        NameIndex::of(owned.chain(others.iter().map(|(id, name)| (*id, None, name.as_str()))));
+    let mut outcome =
+        ComparisonOutcome { covers: vec![Kind::Membership], ..ComparisonOutcome::default() };
     let (mut theirs, mut unknown) = (BTreeSet::new(), [0u64; 2]);
     for (group, members) in &export.groups {
-        let Some(group) = group_index.find(group) else {
+        let Some(group) = group_index.find_by_name(group) else {
             unknown[0] += 1;
             continue;
         };
         for member in members {
-            match people_index.find(member) {
+            match people_index.find_by_name(member) {
                 Some(user) => drop(theirs.insert((group, user))),
-                // A group in the group is no membership of a person.
-                None if group_index.find(member).is_some() => {}
+                // A nested group is no membership of a person.
+                None if group_index.find_by_name(member).is_some() => {}
                 None => unknown[1] += 1,
             }
         }
     }
-    // Somebody of another owner whom the export does not name was put there by hand: it cannot know them.
+    // A member with another owner that the export does not name was added by hand: the identity
+    // provider cannot know it.
     ours.retain(|pair| own.contains(&pair.1) || theirs.contains(pair));
     let extra: Vec<_> = ours.difference(&theirs).copied().collect();
     let lacking: Vec<_> = theirs.difference(&ours).copied().collect();
     let (absent, live) = (extra.len() as u64, ours.len() as u64);
-    let many = absent > FLOOR && absent * 100 > live * SHRINK_PERCENT;
+    let many = is_large_loss(absent, live, SHRINK_PERCENT);
     if (many || (absent > 0 && absent == live)) && !confirmed {
         let why = format!(
-            "the export lists {} of the {live} memberships of this connection's groups, which is not believed without \
-             being asked: nothing was compared. If it is whole, confirm it; otherwise export every group",
+            "the export lists only {} of the {live} memberships of this connection's groups, so \
+             nothing was compared. If the export is complete, confirm it; otherwise export all \
+             groups",
             live - absent
         );
-        return Ok(Outcome { refused: Some(why), ..outcome });
+        return Ok(ComparisonOutcome { refused: Some(why), ..outcome });
     }
     outcome.counts.agreed = live - absent;
     let judged = export.reading.unread == 0 || confirmed;
     let mut notes = Vec::new();
     if !judged {
         notes.push(format!(
-            "{} lines could not be read, so who is missing from a group of the export was not judged",
+            "{} lines could not be read, so missing members of its groups were not judged",
             export.reading.unread
         ));
         outcome.covers.clear();
     }
     if unknown != [0, 0] {
         let [groups, members] = unknown;
-        notes.push(format!("{groups} groups and {members} members of the export are not here as this connection's"));
+        notes.push(format!(
+            "{groups} groups and {members} members of the export do not exist here for this \
+             connection"
+        ));
     }
     outcome.note = (!notes.is_empty()).then(|| notes.join("; "));
-    let names: HashMap<Uuid, &str> = people.iter().map(|it| (it.id, it.user_name.as_str())).collect();
+    let names: HashMap<Uuid, &str> =
+        people.iter().map(|it| (it.id, it.user_name.as_str())).collect();
     let sides = [(&extra, false), (&lacking, true)];
     for (pairs, in_theirs) in sides.into_iter().filter(|(_, in_theirs)| judged || *in_theirs) {
         for (group, user) in pairs {
             let label = names.get(user).map(|name| (*name).to_owned());
             outcome.counts.memberships += 1;
-            outcome.found.push(membership(*group, *user, label, in_theirs));
+            outcome.found.push(membership_difference(*group, *user, label, in_theirs));
         }
     }
     Ok(outcome)
 }
 
-/// Only one of the two has `user` in `group`.
-pub(super) fn membership(group: Uuid, user: Uuid, label: Option<String>, in_theirs: bool) -> Found {
-    let differs = Differs::of(Some(in_theirs.into()), Some((!in_theirs).into()));
-    Found {
+/// Only one side has `user` in `group`; `in_theirs` = the identity provider's side.
+pub(super) fn membership_difference(
+    group: Uuid,
+    user: Uuid,
+    label: Option<String>,
+    in_theirs: bool,
+) -> Difference {
+    let differs = AttributeDifference::of(Some(in_theirs.into()), Some((!in_theirs).into()));
+    Difference {
         user: Some(user),
         group: Some(group),
         label,
         detail: BTreeMap::from([("members".into(), differs)]),
-        ..Found::new(Kind::Membership, json!([group, user]))
+        ..Difference::new(Kind::Membership, json!([group, user]))
     }
 }
 
-/// Things of the connection by every name that an export may give them.
-struct Index<'a> {
+/// Users or groups of the connection, by every name that an export may give them.
+struct NameIndex<'a> {
     by_external: HashMap<&'a str, Uuid>,
     by_id: HashMap<String, Uuid>,
     by_name: HashMap<String, Uuid>,
 }
 
-impl<'a> Index<'a> {
+impl<'a> NameIndex<'a> {
     fn of(rows: impl Iterator<Item = (Uuid, Option<&'a str>, &'a str)>) -> Self {
-        let mut index = Self { by_external: HashMap::new(), by_id: HashMap::new(), by_name: HashMap::new() };
+        let mut index =
+            Self { by_external: HashMap::new(), by_id: HashMap::new(), by_name: HashMap::new() };
         for (id, external, name) in rows {
             index.by_id.insert(id.to_string(), id);
-            index.by_name.entry(fold(name)).or_insert(id);
+            index.by_name.entry(fold_text(name)).or_insert(id);
             if let Some(external) = external {
                 index.by_external.entry(external).or_insert(id);
             }
@@ -427,26 +511,30 @@ impl<'a> Index<'a> {
         index
     }
 
-    fn find(&self, named: &ByName) -> Option<Uuid> {
+    fn find_by_name(&self, named: &ByName) -> Option<Uuid> {
         let remote = named.remote_id.as_deref();
         let external = [named.external_id.as_deref(), remote].into_iter().flatten();
         let by_external = external.filter_map(|id| self.by_external.get(id)).next();
         let by_id = || self.by_id.get(remote?);
-        let by_name = || self.by_name.get(&fold(named.name.as_deref()?));
+        let by_name = || self.by_name.get(&fold_text(named.name.as_deref()?));
         by_external.or_else(by_id).or_else(by_name).copied()
     }
 }
 
-/// The names of accounts that are there, and which of them are deleted.
-pub(super) async fn names(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, (String, bool)>> {
+/// The names of accounts that are not erased, and whether they are deleted.
+pub(super) async fn account_names(cx: &Cx, ids: &[Uuid]) -> Result<HashMap<Uuid, (String, bool)>> {
     let text = format!(
-        r#"SELECT id, user_name, deleted_at IS NOT NULL AS gone FROM "user" WHERE organization_id = $1 AND purged_at IS NULL AND id {}"#,
-        list::among(cx.backend(), 2)
+        r#"SELECT id, user_name, deleted_at IS NOT NULL AS gone FROM "user"
+           WHERE organization_id = $1 AND purged_at IS NULL AND id {}"#,
+        paging::in_ids(cx.backend(), 2)
     );
-    let values = [cx.organization().into(), list::ids(ids)];
+    let values = [paging::bind_ids(ids)];
     let mut names = HashMap::new();
-    for row in cx.db().query_all_raw(Statement::from_sql_and_values(cx.backend(), text, values)).await? {
-        names.insert(row.try_get("", "id")?, (row.try_get("", "user_name")?, row.try_get("", "gone")?));
+    for row in cx.db().query_all_raw(cx.statement(text, values)).await? {
+        names.insert(
+            row.try_get("", "id")?,
+            (row.try_get("", "user_name")?, row.try_get("", "gone")?),
+        );
     }
     Ok(names)
 }

@@ -1,17 +1,20 @@
-//! Reconciliation: what an identity provider says against what is here. A difference is a finding; it keeps its state and
-//! its history from one comparison to the next, until somebody puts it right, says why it may stay, or it is gone.
+//! Reconciliation: compares what an identity provider says with what is here. A difference is a
+//! finding. It keeps its state and its history from one comparison to the next, until an
+//! administrator resolves it or accepts it with a reason, or the difference is gone.
 //!
-//! [`export`] reads what an administrator uploads, [`source`] takes what a run reads at a source, [`compare`] and
-//! [`diff`] compare, [`by_hand`] asks the ledger what the identity provider does not know, [`reads`] remembers what it has
-//! read, [`run`] carries a comparison out and writes down what it found, [`schedule`]
-//! begins those whose time has come, [`resolve`] is what people do about it. What must
-//! never enter: a change of an account that nobody asked for.
+//! [`export`] reads what an administrator uploads, [`source`] collects what a run reads at a
+//! source, [`compare`] and [`diff`] compare, [`last_known`] takes from the ledger what the identity
+//! provider does not know, [`reads`] stores when identity providers have read, [`run`] runs a
+//! comparison and writes its findings, [`schedule`] begins scheduled comparisons, [`resolve`]
+//! carries out decisions about findings. What must never enter: a change of an account that no
+//! administrator asked for.
 
-mod by_hand;
 mod clash;
 mod compare;
 pub mod diff;
+mod difference;
 pub mod export;
+mod last_known;
 pub mod reads;
 mod resolve;
 pub mod run;
@@ -22,29 +25,31 @@ use chrono::{DateTime, Utc};
 use entity::{finding, reconciliation};
 use sea_orm::sea_query::{Condition, Expr};
 use sea_orm::{ActiveEnum, ColumnTrait, PaginatorTrait, QueryFilter, Select};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::document;
-use super::list::{self, Keyset, Slice};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::Cx;
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
-use crate::vault;
-use diff::Differs;
-use export::Trouble;
+use crate::crypto::vault;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, Result};
+use crate::identity::document;
+use crate::ledger::{EventKind, EventSubject, NewEvent};
+use diff::AttributeDifference;
+use export::RowTrouble;
 
-pub use by_hand::Knowledge;
+pub use super::comparison::{ComparisonCounts, Run, RunState, Scope, comparison_counts};
 pub use clash::{NameClash, close_settled_clashes, open_name_clash};
 pub use finding::{Class, Kind, Model as Finding, Resolution, Source, State};
-pub use reconciliation::{Model as Run, Scope, State as RunState};
-pub use resolve::{Choice, forget, next_step, permitted, reopen_due, resolve};
-pub(super) use resolve::{erase, leave};
+pub use last_known::IdpView;
+pub use resolve::{
+    FindingDecision, check_permitted, forget_old_findings, next_step, reopen_due, resolve_finding,
+};
+pub(super) use resolve::{close_findings_of_connection, erase_findings};
 
-/// Refuses whoever may compare nothing.
+/// Refuses a caller that may not start comparisons.
 ///
 /// # Errors
 /// [`Error::Forbidden`]
@@ -52,99 +57,55 @@ pub fn may_start(cx: &Cx) -> Result<()> {
     cx.allow(Action::WriteConnection, None)
 }
 
-/// What a comparison counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Counts {
-    /// Rows of an export, what a source lists, or what somebody changed by hand.
-    pub rows: u64,
-    /// Rows of which it is not known whom they are about.
-    pub unread: u64,
-    /// What both have and say the same of.
-    pub agreed: u64,
-    pub missing_here: u64,
-    pub orphaned_here: u64,
-    pub drifted: u64,
-    pub memberships: u64,
-    /// Findings about people who are gone or inactive there, and active here.
-    pub leavers: u64,
-    /// Accounts met, by class.
-    pub local_accounts: u64,
-    pub unassigned_accounts: u64,
-    pub assigned_accounts: u64,
-    /// Findings that are new, came again after they were finished, and are gone.
-    pub opened: u64,
-    pub reopened: u64,
-    pub gone: u64,
-}
-
-impl Counts {
-    fn class(&mut self, class: Class) {
-        match class {
-            Class::Local => self.local_accounts += 1,
-            Class::Unassigned => self.unassigned_accounts += 1,
-            Class::Assigned => self.assigned_accounts += 1,
-        }
-    }
-}
-
-/// What a comparison counted, read.
-pub fn counts(run: &Run) -> Counts {
-    serde_json::from_value(run.counts.clone()).unwrap_or_default()
-}
-
-/// The lines that a comparison could not read, the first of them.
-pub fn troubles(run: &Run) -> Vec<Trouble> {
+/// The first of the lines that a comparison could not read.
+pub fn unreadable_lines(run: &Run) -> Vec<RowTrouble> {
     serde_json::from_value(run.troubles.clone()).unwrap_or_default()
 }
 
-/// What the two sides say, by attribute.
-pub fn detail(finding: &Finding) -> BTreeMap<String, Differs> {
+/// The values of the two sides, by attribute.
+pub fn finding_detail(finding: &Finding) -> BTreeMap<String, AttributeDifference> {
     serde_json::from_value(finding.detail.clone()).unwrap_or_default()
 }
 
-/// By what somebody without an account is found again when one of that name is erased.
-fn thing(name: Named<'_>) -> Vec<u8> {
+/// The key of a person without an account. The erasure of an account with that name finds the
+/// finding by it.
+fn finding_key(name: PersonName<'_>) -> Vec<u8> {
     let name = match name {
-        Named::UserName(name) => json!(["userName", document::fold(name)]),
-        Named::Id(id) => json!(["id", id]),
+        PersonName::UserName(name) => json!(["userName", document::fold_text(name)]),
+        PersonName::Id(id) => json!(["id", id]),
     };
-    vault::hash(&name.to_string())
+    vault::hash_secret(&name.to_string())
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Named<'a> {
+enum PersonName<'a> {
     UserName(&'a str),
     Id(&'a str),
 }
 
-/// What the ledger tells of a finding: ids and codes, never whom it is about.
-fn entry(kind: EventKind, finding: &Finding, at: DateTime<Utc>, after: Value) -> Entry {
-    let subject = Subject { kind: "finding", id: finding.id };
+/// An event of a finding: ids and codes, never the name of the user.
+fn finding_event(kind: EventKind, finding: &Finding, at: DateTime<Utc>, after: Value) -> NewEvent {
+    let subject = EventSubject { kind: "finding", id: finding.id };
     let connection = Some(finding.connection_id);
-    Entry { kind, subject, connection, at, before: None, after: Some(after), population: 0 }
+    NewEvent { kind, subject, connection, at, before: None, after: Some(after), population: 0 }
 }
 
-fn run_entry(kind: EventKind, run: &Run, at: DateTime<Utc>, after: Value) -> Entry {
-    let subject = Subject { kind: "reconciliation", id: run.id };
-    Entry { kind, subject, connection: Some(run.connection_id), at, before: None, after: Some(after), population: 0 }
-}
-
-fn described(finding: &Finding) -> Value {
+fn describe_finding(finding: &Finding) -> Value {
     json!({
-        "kind": finding.kind.to_value(), "source": finding.source.to_value(), "userId": finding.user_id,
+        "kind": finding.kind.to_value(), "source": finding.source.to_value(),
+        "userId": finding.user_id,
         "groupId": finding.group_id, "leaver": finding.leaver,
-        "attributes": detail(finding).into_keys().collect::<Vec<_>>(),
+        "attributes": finding_detail(finding).into_keys().collect::<Vec<_>>(),
     })
 }
 
-/// What waits for somebody or was accepted. In words of its own and not bound, so that SQLite sees that the index of these
-/// rows will do.
-const LIVE: &str = "state IN ('OPEN', 'ACCEPTED')";
+/// Findings that are open or accepted. The states are literals and not bound, so that SQLite can
+/// use the partial index of these rows.
+const UNFINISHED_CONDITION: &str = "state IN ('OPEN', 'ACCEPTED')";
 
-/// Which findings are wanted: those that match all of it; an empty list = any.
+/// The wanted findings: those that match all conditions; an empty list = any.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Which {
+pub struct FindingQuery {
     pub states: Vec<State>,
     pub kinds: Vec<Kind>,
     pub connection: Option<Uuid>,
@@ -152,12 +113,12 @@ pub struct Which {
     pub leavers: bool,
 }
 
-pub(super) fn matching(cx: &Cx, which: &Which) -> Select<finding::Entity> {
+pub(super) fn select_findings(cx: &Cx, which: &FindingQuery) -> Select<finding::Entity> {
     let mut query = cx.find::<finding::Entity>();
     if !which.states.is_empty() {
         query = query.filter(in_states(cx, &which.states));
         if which.states.iter().all(|state| matches!(state, State::Open | State::Accepted)) {
-            query = query.filter(Expr::cust(LIVE));
+            query = query.filter(Expr::cust(UNFINISHED_CONDITION));
         }
     }
     if !which.kinds.is_empty() {
@@ -172,7 +133,7 @@ pub(super) fn matching(cx: &Cx, which: &Which) -> Select<finding::Entity> {
     query
 }
 
-/// An acceptance that has passed its end is open, also where nobody has written that down yet.
+/// A finding whose acceptance has ended is open, even while its row still says that it is accepted.
 fn in_states(cx: &Cx, states: &[State]) -> Condition {
     let now = cx.app.clock.now();
     let passed = Condition::all()
@@ -191,31 +152,52 @@ fn in_states(cx: &Cx, states: &[State]) -> Condition {
     any
 }
 
-/// What became of a finding, as of now.
-pub fn state(cx: &Cx, finding: &Finding) -> State {
+/// The state of a finding now.
+pub fn current_state(cx: &Cx, finding: &Finding) -> State {
     let passed = finding.accepted_until.is_some_and(|end| end <= cx.app.clock.now());
     if finding.state == State::Accepted && passed { State::Open } else { finding.state }
 }
 
+/// The finding, open again and without its decision.
+fn reopened_finding(finding: Finding) -> Finding {
+    Finding {
+        state: State::Open,
+        resolution: None,
+        reason: None,
+        accepted_until: None,
+        decided_at: None,
+        decided_by: None,
+        ..finding
+    }
+}
+
 /// A page of findings, in the order in which they were first made.
-pub async fn list(cx: &Cx, which: &Which, keyset: &Keyset<Uuid>) -> Result<Slice<Finding>> {
+pub async fn list_findings(
+    cx: &Cx,
+    which: &FindingQuery,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<Finding>> {
     cx.allow(Action::ReadIam, None)?;
-    list::page(cx, matching(cx, which), finding::Column::Id, keyset).await
+    paging::fetch_page(cx, select_findings(cx, which), finding::Column::Id, keyset).await
 }
 
 /// How many findings there are.
-pub async fn count(cx: &Cx, which: &Which) -> Result<u64> {
+pub async fn count_findings(cx: &Cx, which: &FindingQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(matching(cx, which).count(cx.db()).await?)
+    Ok(select_findings(cx, which).count(cx.db()).await?)
 }
 
 /// The findings among `ids`.
 pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Finding>> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(cx.find::<finding::Entity>().filter(finding::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
+    Ok(cx
+        .find::<finding::Entity>()
+        .filter(finding::Column::Id.is_in(ids.iter().copied()))
+        .all(cx.db())
+        .await?)
 }
 
-fn runs(cx: &Cx, connection: Option<Uuid>) -> Select<reconciliation::Entity> {
+fn select_comparisons(cx: &Cx, connection: Option<Uuid>) -> Select<reconciliation::Entity> {
     let query = cx.find::<reconciliation::Entity>();
     match connection {
         Some(id) => query.filter(reconciliation::Column::ConnectionId.eq(id)),
@@ -224,20 +206,26 @@ fn runs(cx: &Cx, connection: Option<Uuid>) -> Select<reconciliation::Entity> {
 }
 
 /// The comparisons of one connection or of all.
-pub async fn list_runs(cx: &Cx, connection: Option<Uuid>, keyset: &Keyset<Uuid>) -> Result<Slice<Run>> {
+pub async fn list_runs(
+    cx: &Cx,
+    connection: Option<Uuid>,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<Run>> {
     cx.allow(Action::ReadIam, None)?;
-    list::page(cx, runs(cx, connection), reconciliation::Column::Id, keyset).await
+    paging::fetch_page(cx, select_comparisons(cx, connection), reconciliation::Column::Id, keyset)
+        .await
 }
 
 /// How many comparisons there are.
 pub async fn count_runs(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(runs(cx, connection).count(cx.db()).await?)
+    Ok(select_comparisons(cx, connection).count(cx.db()).await?)
 }
 
 /// One comparison.
 pub async fn get_run(cx: &Cx, id: Uuid) -> Result<Run> {
     cx.allow(Action::ReadIam, None)?;
-    let found = runs(cx, None).filter(reconciliation::Column::Id.eq(id)).one(cx.db()).await?;
-    found.ok_or_else(|| Error::not_found("the reconciliation"))
+    let found =
+        select_comparisons(cx, None).filter(reconciliation::Column::Id.eq(id)).one(cx.db()).await?;
+    found.ok_or_else(|| Error::not_found(Noun::Reconciliation))
 }

@@ -1,49 +1,57 @@
-//! Comparisons that begin by themselves: with the source where a connection reads one, with the last write otherwise.
+//! Scheduled comparisons: with the source for a connection that reads one, otherwise with the last
+//! write.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{self as stored, ConnectionKind};
 use entity::reconciliation_schedule;
-use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter, Statement};
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Knowledge, run, source};
-use crate::authz::Action;
+use super::{IdpView, run, source};
+use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
-use crate::domain::{connection, locked, save};
-use crate::error::{Error, Result};
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::domain::{connection, lock_row, save_row};
+use crate::error::{Error, RefusalReason, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use reconciliation_schedule::Model as Schedule;
 
-/// How often a comparison may begin by itself, in minutes: every quarter of an hour to every 93 days.
+/// The interval of a schedule in minutes: from a quarter of an hour to 93 days.
 const INTERVAL_MINUTES: std::ops::RangeInclusive<i32> = 15..=60 * 24 * 93;
-/// Schedules that are looked at in one turn.
+/// Schedules that one turn handles.
 const BATCH_SIZE: u64 = 100;
 
-/// Sets how often a connection is compared by itself; none = never.
+/// Sets how often a connection is compared by its schedule; none = no schedule.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an interval out of bounds.
-pub async fn set_schedule(cx: &Cx, id: Uuid, interval_minutes: Option<i32>) -> Result<stored::Model> {
+pub async fn set_schedule(
+    cx: &Cx,
+    id: Uuid,
+    interval_minutes: Option<i32>,
+) -> Result<stored::Model> {
     cx.allow(Action::WriteConnection, None)?;
     if interval_minutes.is_some_and(|minutes| !INTERVAL_MINUTES.contains(&minutes)) {
         let (least, most) = (INTERVAL_MINUTES.start(), INTERVAL_MINUTES.end());
-        return Err(Error::invalid("intervalMinutes", format!("must be between {least} and {most}")));
+        return Err(Error::invalid(
+            "intervalMinutes",
+            format!("must be between {least} and {most}"),
+        ));
     }
     cx.write(move |tx| {
         Box::pin(async move {
-            let connection = connection::live(tx, id).await?;
+            let connection = connection::lock_live_connection(tx, id).await?;
             let known = find_locked(tx, id).await?;
             let before = known.as_ref().map(|known| known.interval_minutes);
             if before == interval_minutes {
-                return Ok(Change::nothing(connection));
+                return Ok(Change::unchanged(connection));
             }
             let now = tx.now_after(None);
             match interval_minutes {
-                None => delete(tx, id).await?,
+                None => delete_schedule(tx, id).await?,
                 Some(minutes) => {
                     let row = Schedule {
                         organization_id: tx.organization(),
@@ -52,18 +60,22 @@ pub async fn set_schedule(cx: &Cx, id: Uuid, interval_minutes: Option<i32>) -> R
                         next_run_at: now + Duration::minutes(minutes.into()),
                     };
                     match known {
-                        Some(_) => save::<reconciliation_schedule::Entity, _>(tx, row).await?,
+                        Some(_) => save_row::<reconciliation_schedule::Entity, _>(tx, row).await?,
                         None => {
-                            let insert = reconciliation_schedule::Entity::insert(row.into_active_model());
+                            let insert =
+                                reconciliation_schedule::Entity::insert(row.into_active_model());
                             insert.exec_without_returning(&tx.db).await?;
                         }
                     }
                 }
             }
-            let told = |minutes: Option<i32>| Some(json!({ "reconciliationIntervalMinutes": minutes }));
-            let entry =
-                Entry { before: told(before), ..entry(EventKind::ConnectionUpdated, id, now, told(interval_minutes)) };
-            Ok(Change::made(connection, entry))
+            let told =
+                |minutes: Option<i32>| Some(json!({ "reconciliationIntervalMinutes": minutes }));
+            let entry = NewEvent {
+                before: told(before),
+                ..schedule_event(EventKind::ConnectionUpdated, id, now, told(interval_minutes))
+            };
+            Ok(Change::recorded(connection, entry))
         })
     })
     .await
@@ -77,24 +89,30 @@ pub async fn schedules_of(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Schedule>
     Ok(query.filter(reconciliation_schedule::Column::ConnectionId.is_in(ids)).all(cx.db()).await?)
 }
 
-/// Begins the comparisons whose time has come, in every organization. Of any number of replicas one begins each.
+/// Begins the scheduled comparisons that are due, in every organization. Only one replica begins
+/// each of them.
 pub async fn begin_due(app: &Arc<App>) -> Result<()> {
     #[derive(FromQueryResult)]
-    struct Due {
+    struct DueComparison {
         organization_id: Uuid,
         connection_id: Uuid,
     }
     let now: DateTime<Utc> = app.clock.now();
     let text = format!(
-        "SELECT organization_id, connection_id FROM reconciliation_schedule WHERE next_run_at <= $1 \
+        "SELECT organization_id, connection_id FROM reconciliation_schedule \
+         WHERE next_run_at <= $1 \
          ORDER BY next_run_at LIMIT {BATCH_SIZE}"
     );
-    let due = Statement::from_sql_and_values(app.store.backend(), text, [now.into()]);
-    for Due { organization_id, connection_id } in Due::find_by_statement(due).all(&app.store.read).await? {
+    let reason = "which comparisons are due";
+    let due = app.statement_for_all_organizations(text, [now.into()], reason);
+    for DueComparison { organization_id, connection_id } in
+        DueComparison::find_by_statement(due).all(&app.store.read).await?
+    {
         let cx = Cx::system(app.clone(), organization_id);
         if let Err(error) = begin_one(&cx, connection_id, now).await {
-            // It stays due, and the others go on.
-            tracing::warn!(%error, connection = %connection_id, "a comparison whose time has come did not begin");
+            // It stays due; the other comparisons begin.
+            tracing::warn!(%error, connection = %connection_id, "a scheduled comparison did not \
+                                                                 begin");
         }
     }
     Ok(())
@@ -105,18 +123,27 @@ async fn begin_one(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<()> {
     let Some(connection) = query.one(&cx.app.store.write).await? else { return Ok(()) };
     let begun = match connection.kind {
         ConnectionKind::ScimPull => source::start_in_turn(cx, id, false, Some(now)).await,
-        _ => run::start_in_turn(cx, id, Knowledge::Written, Some(now)).await,
+        _ => run::start_in_turn(cx, id, IdpView::Written, Some(now)).await,
     };
     match begun {
-        // What is under way ends, and then this one begins.
-        Ok(_) | Err(Error::Held { reason: TURN_TAKEN | "RUN_NOT_ENDED", .. }) => Ok(()),
+        // Another server has begun it, or another run is under way. Then it stays due and begins
+        // after that run.
+        Ok(_)
+        | Err(Error::Held {
+            reason: RefusalReason::TurnTaken | RefusalReason::RunNotEnded, ..
+        }) => Ok(()),
         Err(Error::Held { reason, .. }) => {
             cx.write(move |tx| {
                 Box::pin(async move {
                     take_turn(tx, id, Some(now)).await?;
                     let after = Some(json!({ "reason": reason }));
-                    let skipped = entry(EventKind::ConnectionReconciliationSkipped, id, tx.now_after(None), after);
-                    Ok(Change::made((), skipped))
+                    let skipped = schedule_event(
+                        EventKind::ConnectionReconciliationSkipped,
+                        id,
+                        tx.now_after(None),
+                        after,
+                    );
+                    Ok(Change::recorded((), skipped))
                 })
             })
             .await
@@ -125,29 +152,30 @@ async fn begin_one(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<()> {
     }
 }
 
-/// The reason code of a turn that another replica has taken.
-const TURN_TAKEN: &str = "TURN_TAKEN";
-
-/// Moves the schedule on, in the transaction that begins the comparison; none = it was asked for by a person.
+/// Sets the next time of the schedule, in the transaction that begins the comparison. `due` is none
+/// for a comparison that an administrator started.
 ///
 /// # Errors
-/// [`Error::Held`] when another replica was quicker.
+/// [`Error::Held`] when another replica was faster.
 pub(super) async fn take_turn(tx: &Tx<'_>, id: Uuid, due: Option<DateTime<Utc>>) -> Result<()> {
     let Some(now) = due else { return Ok(()) };
     let Some(mut row) = find_locked(tx, id).await?.filter(|row| row.next_run_at <= now) else {
-        return Err(Error::Held { reason: TURN_TAKEN, why: "another server has begun it".into() });
+        return Err(Error::Held {
+            reason: RefusalReason::TurnTaken,
+            why: "another server has begun this comparison".into(),
+        });
     };
     row.next_run_at = now + Duration::minutes(row.interval_minutes.into());
-    save::<reconciliation_schedule::Entity, _>(tx, row).await
+    save_row::<reconciliation_schedule::Entity, _>(tx, row).await
 }
 
 async fn find_locked(tx: &Tx<'_>, id: Uuid) -> Result<Option<Schedule>> {
     let query = tx.find::<reconciliation_schedule::Entity>();
-    locked(tx, query.filter(reconciliation_schedule::Column::ConnectionId.eq(id))).await
+    lock_row(tx, query.filter(reconciliation_schedule::Column::ConnectionId.eq(id))).await
 }
 
 /// Deletes the schedule of a connection, if it has one.
-pub(super) async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
+pub(super) async fn delete_schedule(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     reconciliation_schedule::Entity::delete_many()
         .filter(reconciliation_schedule::Column::OrganizationId.eq(tx.organization()))
         .filter(reconciliation_schedule::Column::ConnectionId.eq(id))
@@ -156,7 +184,7 @@ pub(super) async fn delete(tx: &Tx<'_>, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-fn entry(kind: EventKind, id: Uuid, at: DateTime<Utc>, after: Option<Value>) -> Entry {
-    let subject = Subject { kind: "connection", id };
-    Entry { kind, subject, connection: Some(id), at, before: None, after, population: 0 }
+fn schedule_event(kind: EventKind, id: Uuid, at: DateTime<Utc>, after: Option<Value>) -> NewEvent {
+    let subject = EventSubject { kind: "connection", id };
+    NewEvent { kind, subject, connection: Some(id), at, before: None, after, population: 0 }
 }

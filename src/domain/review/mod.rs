@@ -1,15 +1,19 @@
-//! The review queue: every write of a connection that was refused or failed is a piece of work, until it is done or
-//! somebody decides that it will not be done. Nothing fails silently.
+//! The review queue: every write of a connection that was refused or failed is a failure in this
+//! queue, until a reviewer resolves or dismisses it, or a later write succeeds. Nothing fails
+//! silently.
 //!
-//! The first time is written before the write's answer, in a transaction of its own; what comes again is counted in
-//! [`crate::repeats`] and written in batches, and so is a success that puts something right. [`run`] tries again.
+//! A new failure is written before the write's answer, in a transaction of its own. Repetitions are
+//! counted in [`crate::buffers::failure_repeats`] and written in batches, and so is a success that
+//! resolves a failure. [`run`] retries.
 //!
-//! What must never enter: a value of a request in the clear, but for the name that tells reviewers whom it is about.
+//! What must never enter: a value of a request in the clear, but for the name that tells reviewers
+//! which user or group it is about.
 
+pub mod action_items;
 mod cause;
 mod ledger;
-pub mod outline;
 mod record;
+pub mod redacted_shape;
 pub mod run;
 
 use std::sync::Arc;
@@ -18,111 +22,116 @@ use chrono::{DateTime, Duration, Utc};
 use entity::{failure, user};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, Statement,
+    ActiveValue::Set, ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::list::{self, Keyset, Slice};
-use super::{connection, document, giving};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{EventKind, hex};
-use crate::vault;
-use ledger::{closed, entry};
+use crate::crypto::vault;
+use crate::domain::access::giving;
+use crate::domain::connection;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::identity::document;
+use crate::ledger::EventKind;
+use ledger::{failure_event, failure_finished_event};
 
-pub use cause::{SCHEDULE, suggestion, words};
+pub use cause::{RETRY_DELAYS, describe_failure, suggest_fix};
 pub use failure::{Cause, Model as Failure, Origin, Resolution, State};
-pub use record::{flush, report, supersede, supersede_before};
+pub use record::{flush_repeats, report_failures, supersede_by_run, supersede_by_success};
 
 /// The largest write that is kept for a retry, in bytes.
-pub const MAX_PAYLOAD: usize = 256 * 1024;
-/// Things of one connection with open failures that are told apart; the failures of further ones are counted together.
-const MAX_OPEN: usize = 5_000;
-/// A finished failure is forgotten after this.
-const KEPT: Duration = Duration::days(90);
-/// What comes of too many requests has passed when it did not come again for this long.
-const PASSED: Duration = Duration::hours(1);
+pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
+/// Targets of one connection whose open failures are kept apart; the failures of further targets
+/// are counted together.
+const MAX_OPEN_TARGETS: usize = 5_000;
+/// How long a finished failure is kept.
+const RETENTION: Duration = Duration::days(90);
+/// A failure by the rate limit is resolved when it did not come again for this long.
+const RATE_LIMIT_QUIET_PERIOD: Duration = Duration::hours(1);
 /// Characters of a label.
-pub const MAX_LABEL: usize = 200;
-/// What a run wants that reads a source.
-pub const READ_SOURCE: &str = "read source";
-/// The part that stands for all of a thing.
-pub const WHOLE: &str = "*";
-/// Failures that one call can have tried again.
-pub const MAX_RETRIES: u64 = 500;
+pub const MAX_LABEL_CHARS: usize = 200;
+/// The operation of a run that reads a source.
+pub const READ_SOURCE_OPERATION: &str = "read source";
+/// The scope that stands for all parts of a target.
+pub const WHOLE_SCOPE: &str = "*";
+/// Failures that one call can retry.
+pub const MAX_RETRIES_PER_CALL: u64 = 500;
 
-/// What a write is about.
+/// How a write names its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Name<'a> {
-    /// Something that is there, by the id that this server gave it.
+pub enum TargetName<'a> {
+    /// An existing resource, by the id that this server gave it.
     Id(Uuid),
-    /// Something that was to be created, by its name.
+    /// A resource to be created, by its name.
     Name(&'a str),
-    /// The same, by the identifier of whoever creates it.
+    /// A resource to be created, by the client's identifier for it.
     ExternalId(&'a str),
 }
 
-/// What identifies the thing that a write of `connection` is about, without telling its name.
-pub fn thing(connection: Uuid, resource: &str, name: Name<'_>) -> Vec<u8> {
+/// A key that identifies the target of a write of `connection` without its name.
+pub fn target_key(connection: Uuid, resource: &str, name: TargetName<'_>) -> Vec<u8> {
     let name = match name {
-        Name::Id(id) => json!(["id", id]),
-        Name::Name(name) => json!(["name", document::fold(name)]),
-        Name::ExternalId(id) => json!(["externalId", id]),
+        TargetName::Id(id) => json!(["id", id]),
+        TargetName::Name(name) => json!(["name", document::fold_text(name)]),
+        TargetName::ExternalId(id) => json!(["externalId", id]),
     };
-    vault::hash(&json!([connection, resource, name]).to_string())
+    vault::hash_secret(&json!([connection, resource, name]).to_string())
 }
 
-/// A write as it can be done again. Of what was read from a source: where it is read again.
+/// A write as it can be sent again; for a read of a source, what to read again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payload {
+pub struct RetryPayload {
     pub method: String,
     /// Below the tenant's base URL, or the source's: the endpoint and the id as it is there.
     pub path: String,
     pub body: Option<String>,
 }
 
-/// A write that was refused or failed, as whoever noticed tells it.
+/// A write that was refused or failed, as the SCIM interface or a sync run reports it.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct FailureReport {
     pub connection: Uuid,
     pub origin: Origin,
-    /// What was wanted, in the words of the request log.
+    /// The wanted operation, as the request log names it.
     pub operation: &'static str,
     pub resource: Option<&'static str>,
-    /// The user or group, if the write names one by an id that could be ours.
+    /// The user or group, if the write names one by an id of the form of this server's ids.
     pub target: Option<Uuid>,
-    /// By [`thing`]; none if it cannot be told.
+    /// The target's key by [`target_key`]; none if it is unknown.
     pub thing: Option<Vec<u8>>,
-    /// Which parts of the thing, as short hashes; see [`covers`].
+    /// The written parts of the target, as short hashes; see [`scope_key`].
     pub scope: Vec<String>,
-    /// The name that the write gives to what it is about, for reviewers.
+    /// The name that the write gives to its target, for reviewers.
     pub label: Option<String>,
     /// Code of the refusal.
-    pub reason: &'static str,
+    pub reason: RefusalReason,
     pub scim_type: Option<&'static str>,
     /// The attribute that was refused, as a schema has it.
     pub field: Option<String>,
     /// What was sent, without its values.
     pub outline: Option<Value>,
-    /// What a retry needs; none where there is nothing to send again, or everything is to be read again.
-    pub payload: Option<Payload>,
+    /// What a retry sends; none where there is nothing to send again, or everything is to be read
+    /// again.
+    pub payload: Option<RetryPayload>,
     pub request: Option<Uuid>,
     pub at: DateTime<Utc>,
 }
 
-impl Report {
+impl FailureReport {
     fn cause(&self) -> Cause {
-        cause::of(self.reason)
+        cause::cause_of_reason(self.reason)
     }
 
-    fn fingerprint(&self) -> Vec<u8> {
-        let thing = self.thing.as_deref().map(hex);
+    fn report_fingerprint(&self) -> Vec<u8> {
+        let thing = self.thing.as_deref().map(hex::encode);
         let cause = sea_orm::ActiveEnum::to_value(&self.cause());
-        fingerprint(
+        failure_fingerprint(
             self.connection,
             self.operation,
             thing.as_deref(),
@@ -132,8 +141,8 @@ impl Report {
         )
     }
 
-    /// The one that stands for all that are not told apart.
-    fn together(self) -> Self {
+    /// The report that stands for all those which are counted together.
+    fn into_collective(self) -> Self {
         Self {
             operation: "various",
             resource: None,
@@ -149,7 +158,7 @@ impl Report {
     }
 }
 
-fn fingerprint(
+fn failure_fingerprint(
     connection: Uuid,
     operation: &str,
     thing: Option<&str>,
@@ -157,41 +166,57 @@ fn fingerprint(
     cause: &str,
     field: Option<&str>,
 ) -> Vec<u8> {
-    vault::hash(&json!([connection, operation, thing, scope, cause, field]).to_string())
+    vault::hash_secret(&json!([connection, operation, thing, scope, cause, field]).to_string())
 }
 
-/// A part of a thing, as [`Report::scope`] names it. An attribute by its name; a member of a group by its id.
-pub fn part(kind: Part<'_>) -> String {
-    let short = |text: &str| vault::hash(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>();
+/// The short hash of a part of a target, for [`Report::written_scope`].
+pub fn scope_key(kind: ScopePart<'_>) -> String {
+    let short = |text: &str| {
+        vault::hash_secret(text)
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     match kind {
-        Part::Attribute(name) => format!("a{}", short(&name.to_ascii_lowercase())),
-        Part::Member(id) => format!("m{}", short(id)),
-        Part::Members => "M".into(),
+        ScopePart::Attribute(name) => format!("a{}", short(&name.to_ascii_lowercase())),
+        ScopePart::Member(id) => format!("m{}", short(id)),
+        ScopePart::Members => "M".into(),
     }
 }
 
-/// See [`part`].
+/// A part of a target that a write changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum ScopePart<'a> {
+    /// An attribute, by its name.
     Attribute(&'a str),
+    /// A member of a group, by its id.
     Member(&'a str),
     /// All members together.
     Members,
 }
 
-/// Whether a write of the parts `scope` (none = all) says anything about `part`.
-fn says(scope: Option<&[String]>, part: &str) -> bool {
-    scope.is_none_or(|scope| scope.iter().any(|known| known == part || (known == "M" && part.starts_with('m'))))
+/// Whether a write of the parts `scope` (none = all) includes `part`.
+fn scope_covers(scope: Option<&[String]>, part: &str) -> bool {
+    scope.is_none_or(|scope| {
+        scope.iter().any(|known| known == part || (known == "M" && part.starts_with('m')))
+    })
 }
 
-/// Ends the work, whoever decides. What was sent is forgotten.
-async fn finish(cx: &Cx, id: Uuid, state: State, resolution: Resolution, note: Option<&str>) -> Result<Failure> {
+/// Resolves or dismisses a failure, without a check of permissions, and deletes what was sent.
+async fn finish_failure(
+    cx: &Cx,
+    id: Uuid,
+    state: State,
+    resolution: Resolution,
+    note: Option<&str>,
+) -> Result<Failure> {
     let done = cx
         .write(move |tx| {
             Box::pin(async move {
-                let failure = lock(tx, id).await?;
+                let failure = lock_failure(tx, id).await?;
                 if failure.finished_at.is_some() {
-                    return Ok(Change::nothing(failure));
+                    return Ok(Change::unchanged(failure));
                 }
                 let now = tx.now_after(Some(failure.last_at));
                 let failure = Failure {
@@ -207,91 +232,102 @@ async fn finish(cx: &Cx, id: Uuid, state: State, resolution: Resolution, note: O
                     finished_by: Some(cx.actor.name().into()),
                     ..failure
                 };
-                super::save::<failure::Entity, failure::ActiveModel>(tx, failure.clone()).await?;
-                let entry = closed(&failure, now);
-                Ok(Change::made(failure, entry))
+                super::save_row::<failure::Entity, failure::ActiveModel>(tx, failure.clone())
+                    .await?;
+                let entry = failure_finished_event(&failure, now);
+                Ok(Change::recorded(failure, entry))
             })
         })
         .await?;
-    cx.app.repeats.forget(&(cx.organization(), done.fingerprint.clone()));
+    cx.app.repeats.forget_failure(&(cx.organization(), done.fingerprint.clone()));
     Ok(done)
 }
 
-/// How a person ends the work.
+/// How a reviewer resolves a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum ResolutionChoice {
     FixedHere,
     FixedAtSource,
 }
 
-/// The work is done. One that is finished already stays as it is.
+/// Resolves a failure. One that is finished already stays as it is.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Invalid`] for a note that is too long.
-pub async fn resolve(cx: &Cx, id: Uuid, choice: Choice, note: Option<&str>) -> Result<Failure> {
+pub async fn resolve_failure(
+    cx: &Cx,
+    id: Uuid,
+    choice: ResolutionChoice,
+    note: Option<&str>,
+) -> Result<Failure> {
     cx.allow(Action::Review, None)?;
-    let note = note.map(|note| super::text("note", note, 1_000)).transpose()?;
+    let note = note.map(|note| super::check_text("note", note, 1_000)).transpose()?;
     let resolution = match choice {
-        Choice::FixedHere => Resolution::FixedHere,
-        Choice::FixedAtSource => Resolution::FixedAtSource,
+        ResolutionChoice::FixedHere => Resolution::FixedHere,
+        ResolutionChoice::FixedAtSource => Resolution::FixedAtSource,
     };
-    finish(cx, id, State::Resolved, resolution, note.as_deref()).await
+    finish_failure(cx, id, State::Resolved, resolution, note.as_deref()).await
 }
 
-/// The work will not be done.
+/// Dismisses a failure: the write will not be done.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Invalid`] without a reason.
-pub async fn dismiss(cx: &Cx, id: Uuid, reason: &str) -> Result<Failure> {
+pub async fn dismiss_failure(cx: &Cx, id: Uuid, reason: &str) -> Result<Failure> {
     cx.allow(Action::Review, None)?;
-    let reason = super::text("reason", reason, 1_000)?;
-    finish(cx, id, State::Dismissed, Resolution::Dismissed, Some(&reason)).await
+    let reason = super::check_text("reason", reason, 1_000)?;
+    finish_failure(cx, id, State::Dismissed, Resolution::Dismissed, Some(&reason)).await
 }
 
-/// Says who looks after it; none = nobody.
+/// Assigns a failure to a reviewer; none = takes the assignment away.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Held`] for work that is finished.
-pub async fn assign(cx: &Cx, id: Uuid, to: Option<&str>) -> Result<Failure> {
+/// [`Error::NotFound`]; [`Error::Held`] for a failure that is finished.
+pub async fn assign_failure(cx: &Cx, id: Uuid, to: Option<&str>) -> Result<Failure> {
     cx.allow(Action::Review, None)?;
-    let to = &to.map(|to| super::text("assignedTo", to, 200)).transpose()?;
+    let to = &to.map(|to| super::check_text("assignedTo", to, 200)).transpose()?;
     cx.write(move |tx| {
         Box::pin(async move {
-            let before = live(tx, id).await?;
+            let before = lock_unfinished_failure(tx, id).await?;
             if before.assigned_to == *to {
-                return Ok(Change::nothing(before));
+                return Ok(Change::unchanged(before));
             }
             let now = tx.now_after(Some(before.last_at));
             let after = Failure { assigned_to: to.clone(), ..before.clone() };
-            super::save::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
-            let (was, is) = (json!({ "assignedTo": before.assigned_to }), json!({ "assignedTo": to }));
-            let entry = entry(EventKind::FailureAssigned, &after, now, Some(was), Some(is));
-            Ok(Change::made(after, entry))
+            super::save_row::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
+            let (was, is) =
+                (json!({ "assignedTo": before.assigned_to }), json!({ "assignedTo": to }));
+            let entry = failure_event(EventKind::FailureAssigned, &after, now, Some(was), Some(is));
+            Ok(Change::recorded(after, entry))
         })
     })
     .await
 }
 
-/// Has it tried again, at once and in the background.
+/// Retries a failure, at once and in the background.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Held`] for work that is finished, and where there is nothing to send again;
-/// [`Error::Forbidden`] for a write that gives a role and an actor who may not give one.
-pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
+/// [`Error::NotFound`]; [`Error::Held`] for a failure that is finished, and where there is nothing
+/// to send again; [`Error::Forbidden`] for a write that gives a role, if the actor may not give it.
+pub async fn retry_failure(cx: &Cx, id: Uuid) -> Result<Failure> {
     cx.allow(Action::Review, None)?;
     let failure = cx
         .write(move |tx| {
             Box::pin(async move {
-                let before = live(tx, id).await?;
+                let before = lock_unfinished_failure(tx, id).await?;
                 if before.state == State::Retrying {
-                    return Ok(Change::nothing(before));
+                    return Ok(Change::unchanged(before));
                 }
-                if !retryable(&before) {
-                    let why = "what was sent is not kept (it was too large, or it is many failures counted together): \
+                if !is_retryable(&before) {
+                    let why = "what was sent is not kept (it was too large, or it is many failures \
+                               counted together): \
                                let the identity provider send it again";
-                    return Err(Error::Held { reason: "NOTHING_TO_RETRY", why: why.into() });
+                    return Err(Error::Held {
+                        reason: RefusalReason::NothingToRetry,
+                        why: why.into(),
+                    });
                 }
-                check_given(cx, tx, &before).await?;
+                check_may_retry(cx, tx, &before).await?;
                 let now = tx.now_after(Some(before.last_at));
                 let after = Failure {
                     state: State::Retrying,
@@ -300,10 +336,10 @@ pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
                     until: None,
                     ..before
                 };
-                super::save::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
+                super::save_row::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
                 let told = json!({ "requestId": after.retry_request_id });
-                let entry = entry(EventKind::FailureRetried, &after, now, None, Some(told));
-                Ok(Change::made(after, entry))
+                let entry = failure_event(EventKind::FailureRetried, &after, now, None, Some(told));
+                Ok(Change::recorded(after, entry))
             })
         })
         .await?;
@@ -314,20 +350,22 @@ pub async fn retry(cx: &Cx, id: Uuid) -> Result<Failure> {
     Ok(failure)
 }
 
-/// Has several tried again, at most [`MAX_RETRIES`]; returns how many.
+/// Retries several failures, at most [`MAX_RETRIES_PER_CALL`]; returns how many.
 ///
 /// # Errors
-/// As [`list`]; one that cannot be tried again, or that the actor may not have tried again, is passed over.
-pub async fn retry_all(cx: &Cx, which: &Which) -> Result<u64> {
+/// As [`list_failures`]. A failure that cannot be retried, or that the actor may not retry, is
+/// skipped.
+pub async fn retry_failures(cx: &Cx, which: &FailureQuery) -> Result<u64> {
     cx.allow(Action::Review, None)?;
     if let Some(id) = which.connection {
-        connection::get(cx, id).await?;
+        connection::get_connection(cx, id).await?;
     }
-    let open = matching(cx, which).filter(failure::Column::State.eq(State::Open));
-    let open = open.order_by_asc(failure::Column::Id).limit(MAX_RETRIES).all(cx.db()).await?;
+    let open = select_failures(cx, which).filter(failure::Column::State.eq(State::Open));
+    let open =
+        open.order_by_asc(failure::Column::Id).limit(MAX_RETRIES_PER_CALL).all(cx.db()).await?;
     let mut told = 0;
-    for failure in open.iter().filter(|failure| retryable(failure)) {
-        match retry(cx, failure.id).await {
+    for failure in open.iter().filter(|failure| is_retryable(failure)) {
+        match retry_failure(cx, failure.id).await {
             Ok(_) => told += 1,
             Err(Error::Held { .. } | Error::NotFound(_) | Error::Forbidden(_)) => {}
             Err(error) => return Err(error),
@@ -336,14 +374,15 @@ pub async fn retry_all(cx: &Cx, which: &Which) -> Result<u64> {
     Ok(told)
 }
 
-/// Refuses a retry that may give a role, unless the actor may give one: whoever has an old write done now decides that
-/// it is done. What only takes away is retried by every reviewer.
-async fn check_given(cx: &Cx, tx: &Tx<'_>, failure: &Failure) -> Result<()> {
+/// Refuses a retry that may give a role, unless the actor may give that role: the actor decides
+/// that the old write is done now. Every reviewer may retry a write that only takes something away.
+async fn check_may_retry(cx: &Cx, tx: &Tx<'_>, failure: &Failure) -> Result<()> {
     if failure.origin == Origin::Sync {
-        // What is read again is what the source says now.
+        // The retry reads the current state of the source, not an old write.
         return Ok(());
     }
-    let takes_away = ["delete group", "remove members", "remove all members"].contains(&failure.operation.as_str());
+    let takes_away = ["delete group", "remove members", "remove all members"]
+        .contains(&failure.operation.as_str());
     match (failure.resource.as_deref(), failure.group_id) {
         (Some("Groups"), _) if takes_away => Ok(()),
         (Some("Groups"), Some(group)) => giving::check_group(cx, tx, group).await,
@@ -355,38 +394,41 @@ async fn check_given(cx: &Cx, tx: &Tx<'_>, failure: &Failure) -> Result<()> {
     }
 }
 
-/// Whether there is something to try again.
-pub fn retryable(failure: &Failure) -> bool {
+/// Whether the failure can be retried.
+pub fn is_retryable(failure: &Failure) -> bool {
     failure.finished_at.is_none() && (failure.payload.is_some() || failure.origin == Origin::Sync)
 }
 
-async fn lock(tx: &Tx<'_>, id: Uuid) -> Result<Failure> {
+async fn lock_failure(tx: &Tx<'_>, id: Uuid) -> Result<Failure> {
     let query = tx.find::<failure::Entity>().filter(failure::Column::Id.eq(id));
-    super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the failure"))
+    super::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Failure))
 }
 
-async fn live(tx: &Tx<'_>, id: Uuid) -> Result<Failure> {
-    let failure = lock(tx, id).await?;
+async fn lock_unfinished_failure(tx: &Tx<'_>, id: Uuid) -> Result<Failure> {
+    let failure = lock_failure(tx, id).await?;
     match failure.finished_at {
         None => Ok(failure),
-        Some(_) => Err(Error::Held { reason: "FINISHED", why: "this was resolved or dismissed already".into() }),
+        Some(_) => Err(Error::Held {
+            reason: RefusalReason::Finished,
+            why: "this was resolved or dismissed already".into(),
+        }),
     }
 }
 
-fn unfinished(cx: &Cx) -> Select<failure::Entity> {
+fn select_unfinished(cx: &Cx) -> Select<failure::Entity> {
     cx.find::<failure::Entity>().filter(failure::Column::FinishedAt.is_null())
 }
 
-/// Which failures are wanted: those that match all of it; an empty list = any.
+/// The failures that are wanted: those that match all conditions; an empty list = any.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Which {
+pub struct FailureQuery {
     pub states: Vec<State>,
     pub causes: Vec<Cause>,
     pub connection: Option<Uuid>,
     pub assigned_to: Option<String>,
 }
 
-fn matching(cx: &Cx, which: &Which) -> Select<failure::Entity> {
+fn select_failures(cx: &Cx, which: &FailureQuery) -> Select<failure::Entity> {
     let mut query = cx.find::<failure::Entity>();
     if !which.states.is_empty() {
         query = query.filter(failure::Column::State.is_in(which.states.iter().copied()));
@@ -403,33 +445,37 @@ fn matching(cx: &Cx, which: &Which) -> Select<failure::Entity> {
     query
 }
 
-/// A page of failures, in the order in which they first came.
-pub async fn list(cx: &Cx, which: &Which, keyset: &Keyset<Uuid>) -> Result<Slice<Failure>> {
+/// A page of failures, in the order of their first occurrence.
+pub async fn list_failures(
+    cx: &Cx,
+    which: &FailureQuery,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<Failure>> {
     cx.allow(Action::ReadIam, None)?;
-    list::page(cx, matching(cx, which), failure::Column::Id, keyset).await
+    paging::fetch_page(cx, select_failures(cx, which), failure::Column::Id, keyset).await
 }
 
 /// How many there are.
-pub async fn count(cx: &Cx, which: &Which) -> Result<u64> {
+pub async fn count_failures(cx: &Cx, which: &FailureQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(matching(cx, which).count(cx.db()).await?)
+    Ok(select_failures(cx, which).count(cx.db()).await?)
 }
 
 /// Unfinished failures of one cause.
 #[derive(Debug, Clone, PartialEq, FromQueryResult)]
-pub struct Tally {
+pub struct CauseTally {
     pub cause: Cause,
-    /// Pieces of work.
+    /// How many failures.
     pub n: i64,
-    /// The writes that they stand for.
+    /// How many writes they stand for.
     pub writes: i64,
     pub first_at: DateTime<Utc>,
 }
 
-/// How much is unfinished, by cause.
-pub async fn tally(cx: &Cx) -> Result<Vec<Tally>> {
+/// How many failures are unfinished, by cause.
+pub async fn tally_by_cause(cx: &Cx) -> Result<Vec<CauseTally>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = unfinished(cx)
+    let query = select_unfinished(cx)
         .select_only()
         .column(failure::Column::Cause)
         .column_as(failure::Column::Id.count(), "n")
@@ -437,19 +483,27 @@ pub async fn tally(cx: &Cx) -> Result<Vec<Tally>> {
         .column_as(failure::Column::FirstAt.min(), "first_at")
         .group_by(failure::Column::Cause)
         .order_by_asc(failure::Column::Cause);
-    Ok(query.into_model::<Tally>().all(cx.db()).await?)
+    Ok(query.into_model::<CauseTally>().all(cx.db()).await?)
 }
 
 /// The failures among `ids`.
-pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Failure>> {
+pub async fn failures_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Failure>> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(cx.find::<failure::Entity>().filter(failure::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
+    Ok(cx
+        .find::<failure::Entity>()
+        .filter(failure::Column::Id.is_in(ids.iter().copied()))
+        .all(cx.db())
+        .await?)
 }
 
-/// What a deleted connection wanted will not be done. Called inside its deletion; returns how many.
-pub(super) async fn leave(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) -> Result<u64> {
+/// Dismisses the unfinished failures of a connection, inside its deletion; returns how many.
+pub(super) async fn dismiss_failures_of_connection(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    now: DateTime<Utc>,
+) -> Result<u64> {
     let done = failure::Entity::update_many()
-        .set(ended(Resolution::ConnectionDeleted, now))
+        .set(dismissed_columns(Resolution::ConnectionDeleted, now))
         .filter(failure::Column::OrganizationId.eq(tx.organization()))
         .filter(failure::Column::ConnectionId.eq(connection))
         .filter(failure::Column::FinishedAt.is_null())
@@ -458,7 +512,7 @@ pub(super) async fn leave(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) -> 
     Ok(done.rows_affected)
 }
 
-fn ended(resolution: Resolution, now: DateTime<Utc>) -> failure::ActiveModel {
+fn dismissed_columns(resolution: Resolution, now: DateTime<Utc>) -> failure::ActiveModel {
     failure::ActiveModel {
         state: Set(State::Dismissed),
         resolution: Set(Some(resolution)),
@@ -472,9 +526,14 @@ fn ended(resolution: Resolution, now: DateTime<Utc>) -> failure::ActiveModel {
     }
 }
 
-/// Finds what is about accounts that are being erased, also by the names that they bear, and ends it. Their columns
-/// are in [`PERSONAL`](super::erasure::PERSONAL), and are emptied after this.
-pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+/// Finds the failures of accounts that are being erased, also by the accounts' names, and dismisses
+/// them. Their columns are in [`PERSONAL`](crate::domain::directory::erasure::PERSONAL), and are
+/// emptied after this.
+pub(super) async fn erase_failures_of_users(
+    tx: &Tx<'_>,
+    users: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<()> {
     let connections: Vec<Uuid> = tx
         .find::<failure::Entity>()
         .filter(failure::Column::Thing.is_not_null())
@@ -485,13 +544,17 @@ pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Re
         .all(&tx.db)
         .await?;
     if !connections.is_empty() {
-        let erased =
-            tx.find::<user::Entity>().filter(user::Column::Id.is_in(users.iter().copied())).all(&tx.db).await?;
+        let erased = tx
+            .find::<user::Entity>()
+            .filter(user::Column::Id.is_in(users.iter().copied()))
+            .all(&tx.db)
+            .await?;
         for account in erased {
             let names = connections.iter().flat_map(|connection| {
-                let external = account.external_id.as_deref().map(Name::ExternalId);
-                let names = [Some(Name::Name(&account.user_name)), external].into_iter().flatten();
-                names.map(|name| thing(*connection, "Users", name))
+                let external = account.external_id.as_deref().map(TargetName::ExternalId);
+                let names =
+                    [Some(TargetName::Name(&account.user_name)), external].into_iter().flatten();
+                names.map(|name| target_key(*connection, "Users", name))
             });
             failure::Entity::update_many()
                 .col_expr(failure::Column::UserId, Expr::value(account.id))
@@ -502,7 +565,7 @@ pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Re
         }
     }
     failure::Entity::update_many()
-        .set(ended(Resolution::Erased, now))
+        .set(dismissed_columns(Resolution::Erased, now))
         .filter(failure::Column::OrganizationId.eq(tx.organization()))
         .filter(failure::Column::UserId.is_in(users.iter().copied()))
         .filter(failure::Column::FinishedAt.is_null())
@@ -511,22 +574,31 @@ pub(super) async fn erase(tx: &Tx<'_>, users: &[Uuid], now: DateTime<Utc>) -> Re
     Ok(())
 }
 
-/// Ends what has passed by itself, and forgets what was finished long ago, in every organization.
-pub async fn forget(app: &Arc<App>) -> Result<()> {
+/// Resolves failures that have passed by themselves, and deletes those that were finished long ago,
+/// in every organization.
+pub async fn forget_failures(app: &Arc<App>) -> Result<()> {
     #[derive(FromQueryResult)]
-    struct Old {
+    struct PassedFailureRow {
         organization_id: Uuid,
         id: Uuid,
     }
     let now = app.clock.now();
-    let text = "SELECT organization_id, id FROM failure WHERE finished_at IS NULL AND cause = 'RATE_LIMITED' \
+    let text = "SELECT organization_id, id FROM failure WHERE finished_at IS NULL \
+                AND cause = 'RATE_LIMITED' \
          AND origin = 'REQUEST' AND last_at < $1 LIMIT 1000";
-    let passed = Statement::from_sql_and_values(app.store.backend(), text, [(now - PASSED).into()]);
-    for Old { organization_id, id } in Old::find_by_statement(passed).all(&app.store.read).await? {
+    let before = [(now - RATE_LIMIT_QUIET_PERIOD).into()];
+    let reason = "which failures have passed by themselves";
+    let passed = app.statement_for_all_organizations(text, before, reason);
+    for PassedFailureRow { organization_id, id } in
+        PassedFailureRow::find_by_statement(passed).all(&app.store.read).await?
+    {
         let cx = Cx::system(app.clone(), organization_id);
-        finish(&cx, id, State::Resolved, Resolution::Passed, None).await?;
+        finish_failure(&cx, id, State::Resolved, Resolution::Passed, None).await?;
     }
-    failure::Entity::delete_many().filter(failure::Column::FinishedAt.lt(now - KEPT)).exec(&app.store.write).await?;
+    failure::Entity::delete_many()
+        .filter(failure::Column::FinishedAt.lt(now - RETENTION))
+        .exec(&app.store.write)
+        .await?;
     Ok(())
 }
 
@@ -536,26 +608,27 @@ mod tests {
 
     #[test]
     fn a_success_speaks_for_what_it_writes() {
-        let parts = |parts: &[Part<'_>]| parts.iter().map(|kind| part(*kind)).collect::<Vec<_>>();
-        let title = part(Part::Attribute("title"));
-        let ada = part(Part::Member("ada"));
-        assert!(says(None, &title) && says(None, &ada));
-        assert!(says(Some(&parts(&[Part::Attribute("TITLE")])), &title));
-        assert!(!says(Some(&parts(&[Part::Attribute("active")])), &title));
-        assert!(says(Some(&parts(&[Part::Members])), &ada));
-        assert!(!says(Some(&parts(&[Part::Members])), &title));
-        assert!(!says(Some(&parts(&[Part::Member("bob")])), &ada));
+        let parts =
+            |parts: &[ScopePart<'_>]| parts.iter().map(|kind| scope_key(*kind)).collect::<Vec<_>>();
+        let title = scope_key(ScopePart::Attribute("title"));
+        let ada = scope_key(ScopePart::Member("ada"));
+        assert!(scope_covers(None, &title) && scope_covers(None, &ada));
+        assert!(scope_covers(Some(&parts(&[ScopePart::Attribute("TITLE")])), &title));
+        assert!(!scope_covers(Some(&parts(&[ScopePart::Attribute("active")])), &title));
+        assert!(scope_covers(Some(&parts(&[ScopePart::Members])), &ada));
+        assert!(!scope_covers(Some(&parts(&[ScopePart::Members])), &title));
+        assert!(!scope_covers(Some(&parts(&[ScopePart::Member("bob")])), &ada));
     }
 
     #[test]
     fn things_are_told_apart_by_connection_and_kind_and_not_by_case() {
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let ada = thing(one, "Users", Name::Name("Ada"));
-        assert_eq!(ada, thing(one, "Users", Name::Name("ada")));
+        let ada = target_key(one, "Users", TargetName::Name("Ada"));
+        assert_eq!(ada, target_key(one, "Users", TargetName::Name("ada")));
         for different in [
-            thing(other, "Users", Name::Name("ada")),
-            thing(one, "Groups", Name::Name("ada")),
-            thing(one, "Users", Name::ExternalId("ada")),
+            target_key(other, "Users", TargetName::Name("ada")),
+            target_key(one, "Groups", TargetName::Name("ada")),
+            target_key(one, "Users", TargetName::ExternalId("ada")),
         ] {
             assert_ne!(ada, different);
         }

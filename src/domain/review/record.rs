@@ -1,4 +1,4 @@
-//! Writing failures down: the first time, what came again, and what a later success puts right.
+//! Records failures: new ones, repetitions, and later successes that resolve them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,32 +6,39 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use entity::{failure, group, user};
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, Statement};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter};
 use uuid::Uuid;
 
-use super::ledger::opened;
+use super::ledger::failure_opened_event;
 use super::{
-    Cause, Failure, MAX_OPEN, MAX_PAYLOAD, Origin, Report, Resolution, SCHEDULE, State, cause, finish, says, unfinished,
+    Cause, Failure, FailureReport, MAX_OPEN_TARGETS, MAX_PAYLOAD_BYTES, Origin, RETRY_DELAYS,
+    Resolution, State, cause, finish_failure, scope_covers, select_unfinished,
 };
-use crate::context::{App, Change, Cx, Followed, Tx};
-use crate::domain::live_index::found_by_user_name;
-use crate::domain::{document, organization};
+use crate::buffers::failure_repeats::{DrainedRepeats, FailureKey, RepeatCount, SucceededWrite};
+use crate::context::{App, Change, Cx, DerivedChange, Tx};
+use crate::domain::paging::live_index::found_by_user_name;
+use crate::domain::tenant::organization;
 use crate::error::{Error, Result};
-use crate::repeats::{Failed, Repeat, Success, Taken};
+use crate::identity::document;
 
-/// Records what was refused or failed. What is known to be open already is only counted.
+/// Records refused and failed writes. One that is known to be open already is only counted.
 ///
 /// # Errors
-/// What the database says; the caller's own answer must not depend on it.
-pub async fn report(app: &Arc<App>, organization: Uuid, reports: Vec<Report>) -> Result<()> {
-    let mut rows: HashMap<Vec<u8>, (Report, i64)> = HashMap::new();
+/// Errors of the database; the caller's own answer must not depend on them.
+pub async fn report_failures(
+    app: &Arc<App>,
+    organization: Uuid,
+    reports: Vec<FailureReport>,
+) -> Result<()> {
+    let mut rows: HashMap<Vec<u8>, (FailureReport, i64)> = HashMap::new();
     for report in reports {
-        let full = app.repeats.open_of(report.connection) >= MAX_OPEN;
-        let report = if full { report.together() } else { report };
-        let print = report.fingerprint();
-        // What a run of ours met is written at once: its end tells by it what is right by now.
+        let full = app.repeats.open_of(report.connection) >= MAX_OPEN_TARGETS;
+        let report = if full { report.into_collective() } else { report };
+        let print = report.report_fingerprint();
+        // A failure of a sync run is written at once: when the run ends, failures that it did not
+        // write again are resolved.
         let counted = report.origin == Origin::Request
-            && app.repeats.again(&(organization, print.clone()), report.at, report.request);
+            && app.repeats.count_repeat(&(organization, print.clone()), report.at, report.request);
         if !counted {
             rows.entry(print).or_insert((report, 0)).1 += 1;
         }
@@ -40,38 +47,58 @@ pub async fn report(app: &Arc<App>, organization: Uuid, reports: Vec<Report>) ->
         return Ok(());
     }
     let cx = &Cx::system(app.clone(), organization);
-    let data_key = organization::current(cx).await?.data_key;
+    let data_key = organization::current_organization(cx).await?.data_key;
     let mut rows = rows
         .into_iter()
-        .map(|(print, (report, n))| Ok((row(app, organization, &data_key, &report, print, n)?, report)))
+        .map(|(print, (report, n))| {
+            Ok((failure_row(app, organization, &data_key, &report, print, n)?, report))
+        })
         .collect::<Result<Vec<_>>>()?;
-    // All replicas touch rows in the same order, so none waits for another in a circle.
+    // All replicas write rows in the same order, so they do not deadlock.
     rows.sort_by(|a, b| a.0.fingerprint.cmp(&b.0.fingerprint));
     let rows = &rows;
-    let fresh: HashSet<Uuid> = cx.write(move |tx| Box::pin(open(tx, rows))).await?;
+    let fresh: HashSet<Uuid> = cx.write(move |tx| Box::pin(open_failures(tx, rows))).await?;
     for (row, report) in rows {
-        let repeat = Repeat { n: row.count, last: report.at, request: report.request };
+        let repeat = RepeatCount { n: row.count, last: report.at, request: report.request };
         let mut repeat = (!fresh.contains(&row.id)).then_some(repeat);
         if let Some(repeat) = repeat.take_if(|_| report.origin == Origin::Sync) {
-            again(app, &(organization, row.fingerprint.clone()), &repeat).await?;
+            add_repeat(app, &(organization, row.fingerprint.clone()), &repeat).await?;
         }
-        app.repeats.is_open((organization, row.fingerprint.clone()), row.connection_id, row.thing.clone(), repeat);
+        app.repeats.is_open(
+            (organization, row.fingerprint.clone()),
+            row.connection_id,
+            row.thing.clone(),
+            repeat,
+        );
     }
     Ok(())
 }
 
-fn row(app: &App, organization: Uuid, data_key: &[u8], report: &Report, print: Vec<u8>, n: i64) -> Result<Failure> {
+fn failure_row(
+    app: &App,
+    organization: Uuid,
+    data_key: &[u8],
+    report: &FailureReport,
+    print: Vec<u8>,
+    n: i64,
+) -> Result<Failure> {
     let id = Uuid::now_v7();
     let payload = match &report.payload {
-        Some(payload) if payload.body.as_ref().is_none_or(|body| body.len() <= MAX_PAYLOAD) => {
-            let text = serde_json::to_string(payload).map_err(|error| Error::Internal(error.to_string()))?;
+        Some(payload)
+            if payload.body.as_ref().is_none_or(|body| body.len() <= MAX_PAYLOAD_BYTES) =>
+        {
+            let text = serde_json::to_string(payload)
+                .map_err(|error| Error::Internal(error.to_string()))?;
             Some(app.vault.seal(organization, data_key, id, text.as_bytes())?)
         }
         _ => None,
     };
     let cause = report.cause();
     let again = payload.is_some() || report.origin == Origin::Sync;
-    let next_attempt_at = SCHEDULE.first().filter(|_| again && cause::passes(cause)).map(|wait| report.at + *wait);
+    let next_attempt_at = RETRY_DELAYS
+        .first()
+        .filter(|_| again && cause::passes_by_itself(cause))
+        .map(|wait| report.at + *wait);
     Ok(Failure {
         organization_id: organization,
         id,
@@ -109,24 +136,35 @@ fn row(app: &App, organization: Uuid, data_key: &[u8], report: &Report, print: V
     })
 }
 
-/// Writes those that are not open yet; returns which.
-async fn open(tx: &Tx<'_>, rows: &[(Failure, Report)]) -> Result<Change<HashSet<Uuid>>> {
+/// Writes the failures that are not open yet; returns their ids.
+async fn open_failures(
+    tx: &Tx<'_>,
+    rows: &[(Failure, FailureReport)],
+) -> Result<Change<HashSet<Uuid>>> {
     let (mut fresh, mut told) = (HashSet::new(), Vec::new());
     for (row, report) in rows {
         let mut row = row.clone();
-        // Ids come from the request: only what is here may be named.
+        // Ids come from the request: only those of existing users and groups are stored.
         row.user_id = match row.user_id {
-            Some(id) => tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?.map(|it| it.id),
-            None => in_the_way(tx, report).await?,
+            Some(id) => tx
+                .find::<user::Entity>()
+                .filter(user::Column::Id.eq(id))
+                .one(&tx.db)
+                .await?
+                .map(|it| it.id),
+            None => find_conflicting_user(tx, report).await?,
         };
         if let Some(id) = row.group_id {
-            let found = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).one(&tx.db).await?;
-            (row.group_id, row.label) = (found.as_ref().map(|it| it.id), row.label.or(found.map(|it| it.display_name)));
+            let found =
+                tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).one(&tx.db).await?;
+            (row.group_id, row.label) =
+                (found.as_ref().map(|it| it.id), row.label.or(found.map(|it| it.display_name)));
         }
         if row.label.is_none()
             && let Some(id) = row.user_id
         {
-            let found = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?;
+            let found =
+                tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?;
             row.label = found.filter(|it| it.purged_at.is_none()).map(|it| it.user_name);
         }
         let inserted = failure::Entity::insert(failure::ActiveModel::from(row.clone()))
@@ -136,105 +174,120 @@ async fn open(tx: &Tx<'_>, rows: &[(Failure, Report)]) -> Result<Change<HashSet<
         if inserted > 0 {
             fresh.insert(row.id);
             let request_id = report.request.unwrap_or(tx.request_id());
-            told.push(Followed {
+            told.push(DerivedChange {
                 request_id,
                 requested_at: report.at,
-                entry: opened(&row, tx.now_after(Some(report.at))),
+                entry: failure_opened_event(&row, tx.now_after(Some(report.at))),
             });
         }
     }
-    Ok(Change::followed(fresh, told))
+    Ok(Change::derived(fresh, told))
 }
 
-/// The live account that bears the name which a refused account was to have.
-async fn in_the_way(tx: &Tx<'_>, report: &Report) -> Result<Option<Uuid>> {
-    let (Some("Users"), Some(label), Cause::Uniqueness) = (report.resource, &report.label, report.cause()) else {
+/// The live account that already has the name of the refused account.
+async fn find_conflicting_user(tx: &Tx<'_>, report: &FailureReport) -> Result<Option<Uuid>> {
+    let (Some("Users"), Some(label), Cause::Uniqueness) =
+        (report.resource, &report.label, report.cause())
+    else {
         return Ok(None);
     };
-    let query = tx.find::<user::Entity>().filter(user::Column::UserNameKey.eq(document::fold(label)));
+    let query =
+        tx.find::<user::Entity>().filter(user::Column::UserNameKey.eq(document::fold_text(label)));
     let query = query.filter(found_by_user_name(tx.db.get_database_backend()));
     Ok(query.filter(user::Column::DeletedAt.is_null()).one(&tx.db).await?.map(|user| user.id))
 }
 
-/// Writes down what was counted since the last flush, and what successes put right; then learns what is open.
-pub async fn flush(app: &Arc<App>) -> Result<()> {
-    let _alone = app.repeats.flush.lock().await;
-    let mut taken = app.repeats.take();
-    let done = write_down(app, &mut taken).await;
-    if done.is_err() {
-        app.repeats.give_back(taken);
-        return done;
-    }
+/// Writes the repetitions and successes since the last flush; then learns which failures are open.
+pub async fn flush_repeats(app: &Arc<App>) -> Result<()> {
+    let write = async |taken: &mut DrainedRepeats| {
+        write_taken(app, taken).await?;
+        reload_open_failures(app).await
+    };
+    app.repeats.buffer.flush(app.clock.now(), write).await
+}
+
+async fn reload_open_failures(app: &App) -> Result<()> {
     #[derive(FromQueryResult)]
-    struct Open {
+    struct OpenTargetRow {
         connection_id: Uuid,
         thing: Option<Vec<u8>>,
     }
-    let text = "SELECT DISTINCT connection_id, thing FROM failure WHERE finished_at IS NULL LIMIT 200000";
-    let statement = Statement::from_string(app.store.backend(), text);
+    let text =
+        "SELECT DISTINCT connection_id, thing FROM failure WHERE finished_at IS NULL LIMIT 200000";
+    let reason = "a server learns which failures are open";
+    let statement = app.statement_for_all_organizations(text, [], reason);
     let mut open: HashMap<Uuid, HashSet<Vec<u8>>> = HashMap::new();
-    for row in Open::find_by_statement(statement).all(&app.store.read).await? {
+    for row in OpenTargetRow::find_by_statement(statement).all(&app.store.read).await? {
         open.entry(row.connection_id).or_default().extend(row.thing);
     }
-    app.repeats.learn(open);
+    app.repeats.reload(open);
     Ok(())
 }
 
-/// Takes out of `taken` what is written.
-async fn write_down(app: &Arc<App>, taken: &mut Taken) -> Result<()> {
+/// Writes repetitions and successes, and removes from `taken` what is written.
+async fn write_taken(app: &Arc<App>, taken: &mut DrainedRepeats) -> Result<()> {
     taken.repeats.sort_by(|a, b| b.0.cmp(&a.0));
     while let Some((failed, repeat)) = taken.repeats.last() {
-        again(app, failed, repeat).await?;
+        add_repeat(app, failed, repeat).await?;
         taken.repeats.pop();
     }
     while let Some(success) = taken.successes.last() {
-        supersede(app, success).await?;
+        supersede_by_success(app, success).await?;
         taken.successes.pop();
     }
     Ok(())
 }
 
-/// One that was finished on another server a moment ago is not there: if it goes on, it is opened anew.
-async fn again(app: &App, (organization, print): &Failed, repeat: &Repeat) -> Result<()> {
+/// Counts a repetition. If another server has just finished the failure, no row matches: the next
+/// occurrence opens a new failure.
+async fn add_repeat(
+    app: &App,
+    (organization, print): &FailureKey,
+    repeat: &RepeatCount,
+) -> Result<()> {
     let text = "UPDATE failure SET count = count + $3, \
          last_request_id = CASE WHEN last_at <= $4 THEN $5 ELSE last_request_id END, \
          last_at = CASE WHEN last_at < $4 THEN $4 ELSE last_at END \
          WHERE organization_id = $1 AND fingerprint = $2 AND finished_at IS NULL";
-    let values =
-        [(*organization).into(), print.clone().into(), repeat.n.into(), repeat.last.into(), repeat.request.into()];
-    app.store.write.execute_raw(Statement::from_sql_and_values(app.store.backend(), text, values)).await?;
+    let values = [print.clone().into(), repeat.n.into(), repeat.last.into(), repeat.request.into()];
+    app.store.write.execute_raw(app.statement(*organization, text, values)).await?;
     Ok(())
 }
 
-/// What a run that read all of a source, from `began` on, says of what earlier ones could not carry over: what it did
-/// not meet again is right by now, or gone.
-pub async fn supersede_before(
+/// Resolves failures of earlier runs after a run that read all of a source, from `began` on: a
+/// failure that did not occur again has no cause any more, or its user or group is gone.
+pub async fn supersede_by_run(
     app: &Arc<App>,
     organization: Uuid,
     connection: Uuid,
     began: DateTime<Utc>,
 ) -> Result<()> {
     let cx = Cx::system(app.clone(), organization);
-    let open = unfinished(&cx).filter(failure::Column::ConnectionId.eq(connection));
-    let open = open.filter(failure::Column::Origin.eq(Origin::Sync)).filter(failure::Column::LastAt.lt(began));
+    let open = select_unfinished(&cx).filter(failure::Column::ConnectionId.eq(connection));
+    let open = open
+        .filter(failure::Column::Origin.eq(Origin::Sync))
+        .filter(failure::Column::LastAt.lt(began));
     for failure in open.all(&app.store.write).await? {
-        finish(&cx, failure.id, State::Resolved, Resolution::Superseded, None).await?;
+        finish_failure(&cx, failure.id, State::Resolved, Resolution::Superseded, None).await?;
     }
     Ok(())
 }
 
-/// What a later success of the same connection says of the same thing: it is done, or, where the success says only a
-/// part, it must not be tried again by itself.
-pub async fn supersede(app: &Arc<App>, success: &Success) -> Result<()> {
+/// Applies a later success of the same connection to the failures of the same target: a failure
+/// whose parts were all written is resolved; one with only some of them written is not retried by
+/// itself any more.
+pub async fn supersede_by_success(app: &Arc<App>, success: &SucceededWrite) -> Result<()> {
     let cx = Cx::system(app.clone(), success.organization);
-    let open = unfinished(&cx).filter(failure::Column::Thing.eq(success.thing.clone()));
+    let open = select_unfinished(&cx).filter(failure::Column::Thing.eq(success.thing.clone()));
     let open = open.filter(failure::Column::ConnectionId.eq(success.connection));
     let open = open.filter(failure::Column::LastAt.lt(success.at));
     for failure in open.all(&app.store.write).await? {
         let scope = success.scope.as_deref();
-        if failure.scope.split_whitespace().all(|part| says(scope, part)) {
-            finish(&cx, failure.id, State::Resolved, Resolution::Superseded, None).await?;
-        } else if failure.scope.split_whitespace().any(|part| says(scope, part)) && failure.next_attempt_at.is_some() {
+        if failure.scope.split_whitespace().all(|part| scope_covers(scope, part)) {
+            finish_failure(&cx, failure.id, State::Resolved, Resolution::Superseded, None).await?;
+        } else if failure.scope.split_whitespace().any(|part| scope_covers(scope, part))
+            && failure.next_attempt_at.is_some()
+        {
             failure::Entity::update_many()
                 .col_expr(failure::Column::NextAttemptAt, Expr::value(None::<DateTime<Utc>>))
                 .col_expr(failure::Column::State, Expr::value("OPEN"))

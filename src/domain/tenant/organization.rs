@@ -8,22 +8,29 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use super::document;
-use super::event::{self, Owners};
-use crate::authz::{Action, Actor};
+use crate::auth::policy::{Action, Actor};
 use crate::context::{App, Change, Cx};
-use crate::error::{Error, Result, Rule};
-use crate::ledger::{self, Entry, EventKind, Subject};
+use crate::domain::audit::event;
+use crate::domain::audit::event::SubjectOwners;
+use crate::error::{Error, Noun, RefusalReason, Result, Rule};
+use crate::identity::document;
+use crate::ledger;
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use organization::Model as Organization;
 
-/// Makes a tenant. The slug becomes part of its SCIM URL and never changes.
+/// Creates a tenant. The slug becomes part of its SCIM URL and never changes.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a slug that cannot stand in a URL, [`Error::Taken`] for one that exists.
-pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Result<Organization> {
+pub async fn create_organization(
+    app: &Arc<App>,
+    actor: Actor,
+    slug: &str,
+    name: &str,
+) -> Result<Organization> {
     check_slug(slug)?;
-    let name = super::text("name", name, 200)?;
+    let name = crate::domain::check_text("name", name, 200)?;
     let id = Uuid::now_v7();
     let cx = Cx::new(app.clone(), actor, id, Uuid::now_v7());
     cx.allow(Action::ManagePlatform, None)?;
@@ -48,16 +55,16 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
                 .exec_without_returning(&tx.db)
                 .await?;
             ledger::begin_chain(&tx.db, &app.vault, id, now).await?;
-            let entry = Entry {
+            let entry = NewEvent {
                 kind: EventKind::OrganizationCreated,
-                subject: Subject { kind: "organization", id },
+                subject: EventSubject { kind: "organization", id },
                 connection: None,
                 at: now,
                 before: None,
                 after: Some(json!({ "slug": slug, "name": name })),
                 population: 0,
             };
-            Ok(Change::made(row, entry))
+            Ok(Change::recorded(row, entry))
         })
     })
     .await
@@ -66,7 +73,9 @@ pub async fn create(app: &Arc<App>, actor: Actor, slug: &str, name: &str) -> Res
 /// A slug can stand in a URL and in a file name: lower-case letters, digits and inner hyphens.
 fn check_slug(slug: &str) -> Result<()> {
     let good = (1..=63).contains(&slug.len())
-        && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && slug
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !slug.starts_with('-')
         && !slug.ends_with('-');
     if good {
@@ -76,86 +85,124 @@ fn check_slug(slug: &str) -> Result<()> {
     }
 }
 
-/// The tenant with this slug, for whoever starts without one (the command line, sign-in).
+/// The tenant with this slug, for callers that have no tenant yet (the command line, sign-in).
 pub async fn by_slug(app: &App, slug: &str) -> Result<Option<Organization>> {
-    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
-    let found = organization::Entity::find().filter(organization::Column::Slug.eq(slug)).one(&app.store.read).await?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "organizations are what everything else is scoped by"
+    )]
+    let found = organization::Entity::find()
+        .filter(organization::Column::Slug.eq(slug))
+        .one(&app.store.read)
+        .await?;
     Ok(found)
 }
 
 /// The tenants with these slugs, for a person whose credential names them.
 pub async fn by_slugs(app: &App, slugs: &[String]) -> Result<Vec<Organization>> {
-    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
-    let query = organization::Entity::find().filter(organization::Column::Slug.is_in(slugs.iter().map(String::as_str)));
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "organizations are what everything else is scoped by"
+    )]
+    let query = organization::Entity::find()
+        .filter(organization::Column::Slug.is_in(slugs.iter().map(String::as_str)));
     Ok(query.order_by_asc(organization::Column::Slug).all(&app.store.read).await?)
 }
 
 /// All tenants, by slug; for the command line and the workers.
-pub async fn all(app: &App) -> Result<Vec<Organization>> {
-    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
-    let all = organization::Entity::find().order_by_asc(organization::Column::Slug).all(&app.store.read).await?;
+pub async fn list_all(app: &App) -> Result<Vec<Organization>> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "organizations are what everything else is scoped by"
+    )]
+    let all = organization::Entity::find()
+        .order_by_asc(organization::Column::Slug)
+        .all(&app.store.read)
+        .await?;
     Ok(all)
 }
 
 /// The tenant of this request.
-pub async fn current(cx: &Cx) -> Result<Organization> {
-    #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+pub async fn current_organization(cx: &Cx) -> Result<Organization> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "organizations are what everything else is scoped by"
+    )]
     let found = organization::Entity::find_by_id(cx.organization()).one(cx.db()).await?;
-    found.ok_or_else(|| Error::not_found("the organization"))
+    found.ok_or_else(|| Error::not_found(Noun::Organization))
 }
 
-/// What an administrator may change about the whole organization; none = as it is.
+/// The settings of an organization to change; none = unchanged.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct OrganizationSettings {
     pub name: Option<String>,
     pub scim_enabled: Option<bool>,
     pub integration_mode: Option<IntegrationMode>,
-    /// The domains whose names prove who somebody is here; replaces the whole list.
+    /// The domains inside which a user name identifies a person; replaces the whole list.
     pub verified_domains: Option<Vec<String>>,
 }
 
 /// Changes the organization's settings.
-pub async fn update(cx: &Cx, settings: Settings) -> Result<Organization> {
+pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Result<Organization> {
     cx.allow(Action::WriteConnection, None)?;
-    let name = settings.name.as_deref().map(|name| super::text("name", name, 200)).transpose()?;
+    let name = settings
+        .name
+        .as_deref()
+        .map(|name| crate::domain::check_text("name", name, 200))
+        .transpose()?;
     let domains = settings.verified_domains.as_deref().map(check_domains).transpose()?;
     let (name, domains, settings) = (&name, &domains, &settings);
     cx.write(move |tx| {
         Box::pin(async move {
-            #[allow(clippy::disallowed_methods, reason = "organizations are what everything else is scoped by")]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "organizations are what everything else is scoped by"
+            )]
             let query = organization::Entity::find_by_id(cx.organization());
-            let before = super::locked(tx, query).await?.ok_or_else(|| Error::not_found("the organization"))?;
+            let before = crate::domain::lock_row(tx, query)
+                .await?
+                .ok_or_else(|| Error::not_found(Noun::Organization))?;
             let mut after = before.clone();
             after.name = name.clone().unwrap_or(after.name);
             after.scim_enabled = settings.scim_enabled.unwrap_or(after.scim_enabled);
             after.integration_mode = settings.integration_mode.unwrap_or(after.integration_mode);
             after.verified_domains = domains.clone().map_or(after.verified_domains, Into::into);
             if after == before {
-                return Ok(Change::nothing(before));
+                return Ok(Change::unchanged(before));
             }
             after.updated_at = tx.now_after(Some(before.updated_at));
-            super::save::<organization::Entity, organization::ActiveModel>(tx, after.clone()).await?;
-            let (was, is) = ledger::difference(&describe(&before), &describe(&after));
-            let entry = Entry {
+            crate::domain::save_row::<organization::Entity, organization::ActiveModel>(
+                tx,
+                after.clone(),
+            )
+            .await?;
+            let (was, is) = ledger::changed_members(
+                &describe_organization(&before),
+                &describe_organization(&after),
+            );
+            let entry = NewEvent {
                 kind: EventKind::OrganizationUpdated,
-                subject: Subject { kind: "organization", id: after.id },
+                subject: EventSubject { kind: "organization", id: after.id },
                 connection: None,
                 at: after.updated_at,
                 before: Some(was),
                 after: Some(is),
                 population: 0,
             };
-            Ok(Change::made(after, entry))
+            Ok(Change::recorded(after, entry))
         })
     })
     .await
 }
 
-fn describe(row: &Organization) -> serde_json::Map<String, serde_json::Value> {
+fn describe_organization(row: &Organization) -> serde_json::Map<String, serde_json::Value> {
     let mut map = serde_json::Map::new();
     map.insert("name".into(), row.name.clone().into());
     map.insert("scimEnabled".into(), row.scim_enabled.into());
-    map.insert("integrationMode".into(), sea_orm::ActiveEnum::to_value(&row.integration_mode).into());
+    map.insert(
+        "integrationMode".into(),
+        sea_orm::ActiveEnum::to_value(&row.integration_mode).into(),
+    );
     map.insert("verifiedDomains".into(), row.verified_domains.clone());
     map
 }
@@ -163,10 +210,14 @@ fn describe(row: &Organization) -> serde_json::Map<String, serde_json::Value> {
 /// The most domains that one organization lists.
 const MAX_DOMAINS: usize = 100;
 
-/// Domain names as they are compared: folded, each once, in order.
+/// Domain names in the form in which they are compared: folded, sorted, without duplicates.
 fn check_domains(names: &[String]) -> Result<Vec<String>> {
     if names.len() > MAX_DOMAINS {
-        return Err(Error::broken(Rule::TooMany, "verifiedDomains", format!("lists more than {MAX_DOMAINS} domains")));
+        return Err(Error::broken(
+            Rule::TooMany,
+            "verifiedDomains",
+            format!("lists more than {MAX_DOMAINS} domains"),
+        ));
     }
     let mut domains = names.iter().map(|name| check_domain(name)).collect::<Result<Vec<_>>>()?;
     domains.sort_unstable();
@@ -175,7 +226,7 @@ fn check_domains(names: &[String]) -> Result<Vec<String>> {
 }
 
 fn check_domain(name: &str) -> Result<String> {
-    let domain = document::fold(name.trim());
+    let domain = document::fold_text(name.trim());
     let label = |label: &str| {
         let good = |c: char| c.is_alphanumeric() || c == '-';
         !label.is_empty()
@@ -184,9 +235,12 @@ fn check_domain(name: &str) -> Result<String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // A top-level domain alone belongs to everybody.
+    // A top-level domain alone does not belong to one organization.
     if domain.len() > 253 || !domain.contains('.') || !domain.split('.').all(label) {
-        return Err(Error::invalid("verifiedDomains", format!("{name:?} is not a domain name such as example.org")));
+        return Err(Error::invalid(
+            "verifiedDomains",
+            format!("{name:?} is not a domain name such as example.org"),
+        ));
     }
     Ok(domain)
 }
@@ -196,9 +250,9 @@ pub fn verified_domains(row: &Organization) -> impl Iterator<Item = &str> {
     row.verified_domains.as_array().into_iter().flatten().filter_map(serde_json::Value::as_str)
 }
 
-/// Whether SCIM can be used at all here, and if not, why: each has its own remedy.
+/// Whether SCIM can be used here, and if not, the reason. Each reason has a remedy of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Availability {
+pub enum InboundAvailability {
     Available,
     /// This installation does not offer SCIM.
     PlatformDisabled,
@@ -206,8 +260,8 @@ pub enum Availability {
     EntraNativeIntegration,
 }
 
-impl Availability {
-    /// Judged afresh at every call, never stored.
+impl InboundAvailability {
+    /// Computed at every call, never stored.
     pub fn of(app: &App, mode: IntegrationMode) -> Self {
         match mode {
             _ if !app.config.scim_enabled => Self::PlatformDisabled,
@@ -216,8 +270,8 @@ impl Availability {
         }
     }
 
-    /// Refuses in words an administrator understands unless SCIM can be used.
-    pub fn check(self) -> Result<()> {
+    /// Refuses, with an error that administrators understand, unless SCIM can be used.
+    pub fn check_available(self) -> Result<()> {
         match self.remedy() {
             None => Ok(()),
             Some((reason, why)) => Err(Error::Held { reason, why: why.into() }),
@@ -225,43 +279,44 @@ impl Availability {
     }
 
     /// The reason code and what to do about it; none while available.
-    pub fn remedy(self) -> Option<(&'static str, &'static str)> {
+    pub fn remedy(self) -> Option<(RefusalReason, &'static str)> {
         match self {
             Self::Available => None,
             Self::PlatformDisabled => Some((
-                "PLATFORM_DISABLED",
-                "SCIM is not enabled in this deployment. Its operator enables it with ROLECALL_SCIM_ENABLED=true.",
+                RefusalReason::PlatformDisabled,
+                "SCIM is not enabled in this deployment. Its operator enables it with \
+                 ROLECALL_SCIM_ENABLED=true.",
             )),
             Self::EntraNativeIntegration => Some((
-                "ENTRA_NATIVE_INTEGRATION",
-                "Microsoft Entra ID's native integration is set up, and SCIM cannot be used beside it. Switch the \
-                 organization's integration mode to SCIM first.",
+                RefusalReason::EntraNativeIntegration,
+                "Microsoft Entra ID's native integration is set up, and SCIM cannot be used beside \
+                 it. Switch the organization's integration mode to SCIM first.",
             )),
         }
     }
 }
 
-/// Refuses while nothing may be provisioned here: SCIM cannot be used, or is turned off for the organization.
+/// Refuses while SCIM cannot be used here, or provisioning is turned off for the organization.
 ///
 /// # Errors
 /// [`Error::Held`] with the reason and what to do about it.
 pub async fn check_provisioning(cx: &Cx) -> Result<()> {
-    let organization = current(cx).await?;
-    Availability::of(&cx.app, organization.integration_mode).check()?;
-    match organization.scim_enabled {
-        true => Ok(()),
-        false => {
-            let why =
-                "provisioning is turned off for this organization; turn it on in its settings (scimEnabled) first";
-            Err(Error::Held { reason: "ORGANIZATION_DISABLED", why: why.into() })
-        }
+    let organization = current_organization(cx).await?;
+    InboundAvailability::of(&cx.app, organization.integration_mode).check_available()?;
+    if organization.scim_enabled {
+        return Ok(());
     }
+    let why = "provisioning is turned off for this organization; turn it on in its settings \
+               (scimEnabled) first";
+    Err(Error::Held { reason: RefusalReason::OrganizationDisabled, why: why.into() })
 }
 
 /// Whether inbound SCIM is being served: the organization's flag is on and a connection is active.
 pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
     cx.allow(Action::ReadIam, None)?;
-    if !organization.scim_enabled || Availability::of(&cx.app, organization.integration_mode) != Availability::Available
+    if !organization.scim_enabled
+        || InboundAvailability::of(&cx.app, organization.integration_mode)
+            != InboundAvailability::Available
     {
         return Ok(false);
     }
@@ -275,7 +330,7 @@ pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
     Ok(active > 0)
 }
 
-/// When an identity provider was last heard; none while it never was.
+/// When an identity provider last sent a request; none if it never did.
 pub async fn last_contact(cx: &Cx) -> Result<Option<DateTime<Utc>>> {
     cx.allow(Action::ReadIam, None)?;
     let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
@@ -283,19 +338,30 @@ pub async fn last_contact(cx: &Cx) -> Result<Option<DateTime<Utc>>> {
     Ok(latest.into_tuple::<Option<DateTime<Utc>>>().one(cx.db()).await?.flatten())
 }
 
-/// Live accounts that came through SCIM, as opposed to made by hand; of one connection or of all.
+/// Live accounts that came through SCIM, as opposed to created by hand; of one connection or of
+/// all.
 pub async fn provisioned_users(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    event::population(cx, "user", connection.map_or(Owners::Connections, Owners::Connection)).await
+    event::count_population(
+        cx,
+        "user",
+        connection.map_or(SubjectOwners::Connections, SubjectOwners::Connection),
+    )
+    .await
 }
 
 /// Live groups that came through SCIM; of one connection or of all.
 pub async fn provisioned_groups(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    event::population(cx, "group", connection.map_or(Owners::Connections, Owners::Connection)).await
+    event::count_population(
+        cx,
+        "group",
+        connection.map_or(SubjectOwners::Connections, SubjectOwners::Connection),
+    )
+    .await
 }
 
-/// The SCIM base URL, exactly as it must be pasted into the identity provider.
+/// The SCIM base URL, exactly as an administrator must enter it in the identity provider.
 pub fn base_url(app: &App, slug: &str) -> String {
     format!("{}/scim/v2/{slug}", app.config.public_url)
 }

@@ -1,6 +1,7 @@
-//! Many operations at once: a file of them is handed in ([`upload`]), carried out line by line in the background
-//! ([`run`]) and answered with a file of results ([`result`]). A line names a mutation of the schema and its input
-//! ([`line`]), so there is nothing else to learn. What must never enter: a second meaning of any operation.
+//! Many operations at once: a client uploads a file of them ([`upload`]), they are carried out line
+//! by line in the background ([`run`]), and the client fetches a file of results ([`result`]). A
+//! line names a mutation of the schema and its input ([`line`]), so the mutations are the same as
+//! in requests. What must never enter: a second meaning of any operation.
 
 mod line;
 pub mod result;
@@ -10,36 +11,38 @@ pub mod upload;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::auth::{Permission, requires};
 use super::event::EventActor;
-use super::page::{self, Blame, Kind, UserError};
+use super::permission::{Permission, requires};
 use crate::context::Cx;
-use crate::domain::bulk::{self, State};
-use crate::error::{Error, Result};
+use crate::domain::bulk;
+use crate::domain::bulk::State;
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-const BLAME: Blame = &[("the bulk job", "id")];
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::BulkJob, "id")], fields: &[] };
 
-/// How far a bulk job is.
+/// The state of a bulk job.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BulkJobStatus {
     /// It waits for its turn: an organization's jobs are carried out one after another.
     Queued,
     /// Its lines are being carried out.
     Running,
-    /// It was cancelled, and ends after the line that it is at.
+    /// It was cancelled, and ends after its current line.
     Cancelling,
     /// Every line was carried out; some may have failed.
     Completed,
     /// It was cancelled before its last line.
     Cancelled,
-    /// It ended by itself before its last line; `stoppedBecause` says why.
+    /// rolecall ended it before its last line; `stoppedBecause` says why.
     Stopped,
 }
 
 impl From<State> for BulkJobStatus {
     fn from(state: State) -> Self {
         match state {
-            // Nobody sees a job while its lines are still arriving.
+            // A job is not visible while its lines are still arriving.
             State::Uploading | State::Queued => Self::Queued,
             State::Running => Self::Running,
             State::Cancelling => Self::Cancelling,
@@ -61,8 +64,8 @@ impl From<bulk::Job> for BulkJob {
 
 impl BulkJob {
     /// The job with this id; none if there is none that the caller may see.
-    pub async fn find(cx: &Cx, id: uuid::Uuid) -> Result<Option<Self>> {
-        match bulk::get(cx, id).await {
+    pub async fn find_visible(cx: &Cx, id: uuid::Uuid) -> Result<Option<Self>> {
+        match bulk::get_job(cx, id).await {
             Ok(row) => Ok(Some(Self(row))),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -70,67 +73,74 @@ impl BulkJob {
     }
 }
 
-/// Operations that were handed in together (`POST /bulk`) and are carried out one after another, each with the
-/// permissions that whoever handed them in has by then.
+/// Operations that a client uploaded together (`POST /bulk`). They are carried out one after
+/// another, each with the permissions that the caller has at that time.
 #[Object]
 impl BulkJob {
     /// The job's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::BulkJob, self.0.id)
+        relay::global_id(NodeKind::BulkJob, self.0.id)
     }
 
-    /// How far it is.
+    /// The state of the job.
     #[graphql(directive = requires::apply(None))]
     async fn status(&self) -> BulkJobStatus {
         self.0.state.into()
     }
 
-    /// How many lines were handed in, blank ones aside.
+    /// How many lines were uploaded, not counting blank ones.
     #[graphql(directive = requires::apply(None))]
     async fn line_count(&self) -> i32 {
-        page::count(self.0.lines.unsigned_abs())
+        relay::to_graphql_int(self.0.lines.unsigned_abs())
     }
 
-    /// How many lines were carried out; up to a second late.
+    /// How many lines were carried out, up to a second late.
     #[graphql(directive = requires::apply(None))]
     async fn done_count(&self) -> i32 {
-        page::count(self.0.done.unsigned_abs())
+        relay::to_graphql_int(self.0.done.unsigned_abs())
     }
 
     /// How many of those failed: their results hold mistakes or errors.
     #[graphql(directive = requires::apply(None))]
     async fn failed_count(&self) -> i32 {
-        page::count(self.0.failed.unsigned_abs())
+        relay::to_graphql_int(self.0.failed.unsigned_abs())
     }
 
-    /// Why it ended by itself before its last line, in words for people; null if it did not.
+    /// Why rolecall ended it before its last line, in words for people; null if it did not.
     #[graphql(directive = requires::apply(None))]
     async fn stopped_because(&self) -> Option<&str> {
         self.0.stopped_because.as_deref()
     }
 
-    /// Where the results are: one JSON object for each line that was carried out, in their order. Fetch it with the
-    /// same credential.
+    /// The URL of the results: one JSON object for each line that was carried out, in the order of
+    /// the lines. Fetch it with the same credential.
     #[graphql(directive = requires::apply(None))]
     async fn result_url(&self, ctx: &Context<'_>) -> Result<String> {
-        let root = page::cx(ctx)?.app.config.public_url.trim_end_matches('/');
-        Ok(format!("{root}/bulk/{}/result.jsonl", page::global(Kind::BulkJob, self.0.id).as_str()))
+        let root = relay::cx(ctx)?.app.config.public_url.trim_end_matches('/');
+        Ok(format!(
+            "{root}/bulk/{}/result.jsonl",
+            relay::global_id(NodeKind::BulkJob, self.0.id).as_str()
+        ))
     }
 
-    /// Who handed it in.
+    /// The caller that uploaded it.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     async fn created_by(&self) -> Option<EventActor> {
-        Some(EventActor::of(&self.0.actor_kind, Some(&self.0.actor_id), &self.0.actor_name))
+        Some(EventActor::from_ledger_columns(
+            &self.0.actor_kind,
+            Some(&self.0.actor_id),
+            &self.0.actor_name,
+        ))
     }
 
-    /// When it was handed in.
+    /// When it was uploaded.
     #[graphql(directive = requires::apply(None))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
-    /// When its first line was begun; null while it waits.
+    /// When its first line was begun; null while it is queued.
     #[graphql(directive = requires::apply(None))]
     async fn started_at(&self) -> Option<DateTime<Utc>> {
         self.0.started_at
@@ -149,14 +159,14 @@ impl BulkJob {
     }
 }
 
-/// Which job to cancel.
+/// The bulk job to cancel.
 #[derive(InputObject)]
 pub struct BulkJobCancelInput {
     /// The job's global id.
     id: ID,
 }
 
-/// What became of a change of a bulk job.
+/// The result of `bulkJobCancel`.
 #[derive(SimpleObject)]
 pub struct BulkJobPayload {
     /// The job after the change; null if there were mistakes.
@@ -172,22 +182,30 @@ pub struct BulkJobMutation;
 
 #[Object]
 impl BulkJobMutation {
-    /// Ends a bulk job after the line that it is at; what was done stays done. Another's job also takes IAM_WRITE.
+    /// Cancels a bulk job after its current line. Lines that were carried out are not undone. The
+    /// job of another caller also needs IAM_WRITE.
     #[graphql(directive = requires::apply(None))]
     async fn bulk_job_cancel(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which job.")] input: BulkJobCancelInput,
     ) -> async_graphql::Result<Option<BulkJobPayload>> {
-        let cx = inside(ctx)?;
-        let done = async { bulk::cancel(cx, page::id(Kind::BulkJob, &input.id, "the bulk job")?).await }.await;
-        let (done, user_errors) = page::outcome(done, BLAME)?;
+        let cx = require_organization_cx(ctx)?;
+        let done = async {
+            bulk::cancel_job(
+                cx,
+                relay::parse_input_id(NodeKind::BulkJob, &input.id, Noun::BulkJob)?,
+            )
+            .await
+        }
+        .await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(BulkJobPayload { bulk_job: done.map(Into::into), user_errors }))
     }
 }
 
-/// The organization of a request that needs no permission, but to be in one.
-fn inside<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a Cx> {
-    ctx.data::<super::auth::Caller>()?.inside()?;
-    Ok(page::cx(ctx)?)
+/// The context of a request that needs no permission, but an organization.
+fn require_organization_cx<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a Cx> {
+    ctx.data::<super::auth::ApiCaller>()?.require_organization()?;
+    Ok(relay::cx(ctx)?)
 }

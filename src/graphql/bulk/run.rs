@@ -1,125 +1,106 @@
-//! Carrying jobs out: a few at once on this server, each line through the same schema as a request by itself.
+//! Carries bulk jobs out, each line through the same schema as a request.
 
-use std::pin::pin;
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::super::auth::Caller;
-use super::super::streams::told;
-use super::line::{Line, Outcome};
-use crate::authz::Actor;
-use crate::context::App;
-use crate::domain::bulk::run::{self, Claim};
+use super::super::auth::ApiCaller;
+use super::line::{BulkLineOutcome, BulkOperation};
+use crate::auth::policy::Actor;
+use crate::context::keep_lease;
+use crate::domain::bulk::run;
+use crate::domain::bulk::run::BulkClaim;
 use crate::error::Result;
 
-/// Jobs that are carried out at once on one server process.
-const AT_ONCE: usize = 4;
-/// A job that another replica took in, or left behind, is looked for this often.
-const LOOK: Duration = Duration::from_secs(5);
-/// How often a run says how far it is, and hears whether it must end.
-const RENEW: Duration = Duration::from_millis(500);
-/// How often it says so while one line is carried out.
-const RENEW_DURING_LINE: Duration = Duration::from_secs(15);
+/// How often a run renews its lease, stores its progress and checks whether it must end.
+const RENEWAL_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it does so while one line is carried out.
+const RENEWAL_INTERVAL_DURING_LINE: Duration = Duration::from_secs(15);
 
-/// Carries jobs out until told to stop; then each ends after the line that it is at, for another replica to go on.
-pub async fn work(app: Arc<App>, mut stop: watch::Receiver<bool>) {
-    let mut running = JoinSet::new();
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = told(&mut stop) => break,
-            _ = look.tick() => {}
-            () = app.jobs.notified() => {}
-            Some(_) = running.join_next() => {}
-        }
-        // While the clock keeps changes from being written, lines would only fail.
-        while running.len() < AT_ONCE && app.clock.fault().is_none() {
-            match run::claim(&app).await {
-                Ok(Some(claim)) => drop(running.spawn(carry_out(claim, stop.clone()))),
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "looking for bulk jobs failed; it is tried again");
-                    break;
-                }
-            }
-        }
-    }
-    while running.join_next().await.is_some() {}
+/// Carries out a job that was claimed. When the server shuts down, the job stops after its current
+/// line, and another replica continues it.
+///
+/// # Errors
+/// Those of this server: the job goes on when its lease has ended.
+pub async fn carry_out_job(mut claim: BulkClaim, stop: watch::Receiver<bool>) -> Result<()> {
+    run_remaining_lines(&mut claim, &stop).await
 }
 
-async fn carry_out(mut claim: Claim, stop: watch::Receiver<bool>) {
-    if let Err(error) = lines(&mut claim, &stop).await {
-        tracing::warn!(%error, job = %claim.job.id, "a bulk job was interrupted; it goes on in a minute");
-    }
-}
-
-/// Carries out what is left of a job.
-async fn lines(claim: &mut Claim, stop: &watch::Receiver<bool>) -> Result<()> {
+/// Carries out the remaining lines of a job.
+async fn run_remaining_lines(claim: &mut BulkClaim, stop: &watch::Receiver<bool>) -> Result<()> {
     let mut renewed: Option<Instant> = None;
     let mut first = true;
     loop {
-        let part = claim.next().await?;
+        let part = claim.next_lines().await?;
         if part.is_empty() {
-            return claim.finish(None).await;
+            return claim.finish_job(None).await;
         }
         for line in part {
-            if *stop.borrow() || claim.cx.app.clock.fault().is_some() {
-                return claim.release().await;
+            if *stop.borrow() || claim.cx.app.clock.write_fault().is_some() {
+                return claim.release_job().await;
             }
-            // A run before this one, if any, ended at the first line that it left.
+            // If an earlier run ended early, it may have carried out the first line that is left.
             if std::mem::take(&mut first) && claim.was_done(&line).await? {
-                let lost =
-                    "this was done, but the server died before it could say what came of it; read what is there now";
-                if !settle(claim, &line, Outcome::refused(None, "RESULT_LOST", lost)).await? {
+                let lost = "this line was carried out, but the server stopped before it stored \
+                            the result; read the current state";
+                if !store_outcome(
+                    claim,
+                    &line,
+                    BulkLineOutcome::from_refusal(None, "RESULT_LOST", lost),
+                )
+                .await?
+                {
                     return Ok(());
                 }
                 continue;
             }
-            if renewed.is_none_or(|at| at.elapsed() >= RENEW) {
-                if let Some(end) = claim.renew().await? {
-                    return claim.finish(Some(end)).await;
+            if renewed.is_none_or(|at| at.elapsed() >= RENEWAL_INTERVAL) {
+                if let Some(end) = claim.renew_lease().await? {
+                    return claim.finish_job(Some(end)).await;
                 }
                 renewed = Some(Instant::now());
             }
-            let outcome = match claim.actor().await? {
-                Ok(actor) => carry_line(claim, &line, actor).await,
-                Err(end) => return claim.finish(Some(end)).await,
+            let outcome = match claim.line_actor().await? {
+                Ok(actor) => run_line(claim, &line, actor).await,
+                Err(end) => return claim.finish_job(Some(end)).await,
             };
-            // Another run holds the job: that one says what came of the line.
-            if !settle(claim, &line, outcome).await? {
+            // Another run holds the job, and stores the outcome of the line.
+            if !store_outcome(claim, &line, outcome).await? {
                 return Ok(());
             }
         }
     }
 }
 
-/// Carries a line out. A line that takes long says meanwhile that the run is alive; whether the run must end is asked
-/// after it.
-async fn carry_line(claim: &Claim, line: &run::Line, actor: Actor) -> Outcome {
+/// Carries a line out. While a line takes long, the lease of the run is renewed; whether the run
+/// must end is checked after the line.
+async fn run_line(claim: &BulkClaim, line: &run::Line, actor: Actor) -> BulkLineOutcome {
     let Some(input) = &line.input else {
-        return Outcome::refused(None, "NOT_FOUND", "the account was erased before the line's turn came");
+        return BulkLineOutcome::from_refusal(
+            None,
+            "NOT_FOUND",
+            "the account was erased before this line was carried out",
+        );
     };
-    let read = match Line::read(input) {
+    let read = match BulkOperation::parse_line(input) {
         Ok(read) => read,
-        Err(why) => return Outcome::refused(None, "BAD_USER_INPUT", &why),
+        Err(why) => return BulkLineOutcome::from_refusal(None, "BAD_USER_INPUT", &why),
     };
-    let mut work = pin!(read.run(Caller::absent(claim.line_cx(line, actor))));
-    loop {
-        tokio::select! {
-            outcome = &mut work => return outcome,
-            () = sleep(RENEW_DURING_LINE) => if let Err(error) = claim.renew().await {
-                tracing::warn!(%error, job = %claim.job.id, "a bulk job could not say that it is alive; it tries again");
-            },
-        }
+    let work = read.run_as(ApiCaller::for_deferred_work(claim.line_cx(line, actor)));
+    let interval = RENEWAL_INTERVAL_DURING_LINE;
+    let renew = async || claim.renew_lease().await.map(|_| None::<Infallible>);
+    tokio::select! {
+        outcome = work => outcome,
+        never = keep_lease(interval, interval, renew) => match never {},
     }
 }
 
-async fn settle(claim: &mut Claim, line: &run::Line, outcome: Outcome) -> Result<bool> {
+async fn store_outcome(
+    claim: &mut BulkClaim,
+    line: &run::Line,
+    outcome: BulkLineOutcome,
+) -> Result<bool> {
     let words = outcome.words.map(|words| words.to_string());
-    claim.settle(line, outcome.failed, outcome.result.to_string(), words).await
+    claim.settle_line(line, outcome.failed, outcome.result.to_string(), words).await
 }

@@ -1,101 +1,128 @@
-//! What happens in an organization, and what waits for somebody.
+//! The activity in an organization: events, requests, failures, findings, runs and jobs.
 
 use async_graphql::{Context, ID, Object};
 
-use super::super::auth::{Permission, requires};
+use super::super::api_key::ApiKeyObject;
 use super::super::bulk::BulkJob;
-use super::super::event::{Event, EventFilter, EventOrder};
-use super::super::extension::SchemaExtension;
-use super::super::failure::{Failure, FailureCount, FailureFilter, FailureOrder};
+use super::super::event::{EventFilter, EventObject, EventOrder};
+use super::super::failure::{FailureCount, FailureFilter, FailureObject, FailureOrder};
 use super::super::health::{self, AttentionItem};
-use super::super::key::ApiKey;
 use super::super::loaders::{self, FailureId, FindingId, SyncRunId};
-use super::super::page::{self, Kind, Page, Window};
-use super::super::reconcile::{Finding, FindingFilter, FindingOrder, Reconciliation};
+use super::super::permission::{Permission, requires};
+use super::super::reconcile::{FindingFilter, FindingObject, FindingOrder, ReconciliationObject};
 use super::super::request_log::{RequestLogEntry, RequestLogFilter};
+use super::super::schema_extension::SchemaExtension;
 use super::super::sync::SyncRun;
-use crate::domain::{bulk, event, extension, failure, key, reconcile, request_log, sync};
+use crate::domain::access::api_key;
+use crate::domain::audit::event;
+use crate::domain::connection::request_log;
+use crate::domain::directory::schema_extension;
+use crate::domain::{bulk, reconcile, review, sync};
 use crate::error::Result;
-/// What happens in an organization, and what waits for somebody.
+use crate::graphql::relay;
+use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
+/// The activity in an organization: events, requests, failures, findings, runs and jobs.
 #[derive(Default)]
-pub struct Work;
+pub struct OrganizationActivity;
 
-#[Object]
-impl Work {
-    /// The ledger: every change ever made here.
+#[Object(name = "Work")]
+impl OrganizationActivity {
+    /// The ledger: every change that was ever made in the organization.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn events(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match all of it.")] filter: Option<EventFilter>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<EventFilter>,
         #[graphql(desc = "In which order.", default)] order: EventOrder,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<Event>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(order == EventOrder::NewestFirst)?;
-        let Some(which) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
-        let total = if page::counted(ctx) { event::count(cx, &which).await? } else { 0 };
-        let rows = event::list(cx, &which, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &Event| row.0.pos, total)))
+    ) -> Result<Option<RelayPage<EventObject>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }
+            .to_keyset(order == EventOrder::NewestFirst)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            event::count_events(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = event::list_events(cx, &which, &keyset).await?;
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &EventObject| row.0.pos, total)))
     }
 
     /// The schemas that the organization added to its users and groups, oldest first; at most 20.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn schema_extensions(&self, ctx: &Context<'_>) -> Result<Option<Vec<SchemaExtension>>> {
-        let rows = extension::all(page::cx(ctx)?).await?;
+        let rows = schema_extension::list_extensions(relay::cx(ctx)?).await?;
         Ok(Some(rows.into_iter().map(Into::into).collect()))
     }
 
-    /// What needs an administrator now: everything that waits for a decision or is about to go wrong, the most urgent
-    /// first. Each item says what to do.
+    /// What an administrator should act on now: everything that waits for a decision or will soon
+    /// fail, the most urgent first. Each item says what to do.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn attention(&self, ctx: &Context<'_>) -> Result<Vec<AttentionItem>> {
-        health::attention(ctx).await
+        health::list_attention_items(ctx).await
     }
 
-    /// The request log: what identity providers meant, what became of it and what to do next, newest first; kept for
-    /// 30 days.
+    /// The request log: what identity providers wanted, the outcome and what to do next, newest
+    /// first. Entries are kept for 30 days.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn request_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match all of it.")] filter: Option<RequestLogFilter>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            RequestLogFilter,
+        >,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<RequestLogEntry>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(true)?;
-        let Some(which) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
-        let total = if page::counted(ctx) { request_log::count(cx, which).await? } else { 0 };
-        let rows = request_log::list(cx, which, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &RequestLogEntry| row.0.id, total)))
+    ) -> Result<Option<RelayPage<RequestLogEntry>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            request_log::count_request_log(cx, which).await?
+        } else {
+            0
+        };
+        let rows = request_log::list_request_log(cx, which, &keyset).await?;
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &RequestLogEntry| row.0.id, total)))
     }
 
-    /// The review queue: what connections wanted and was refused or failed.
+    /// The review queue: writes of connections that were refused or failed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn failures(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match all of it.")] filter: Option<FailureFilter>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<FailureFilter>,
         #[graphql(desc = "In which order.", default)] order: FailureOrder,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<Failure>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(order == FailureOrder::NewestFirst)?;
-        let Some(which) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
-        let total = if page::counted(ctx) { failure::count(cx, &which).await? } else { 0 };
-        let rows = failure::list(cx, &which, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &Failure| row.0.id, total)))
+    ) -> Result<Option<RelayPage<FailureObject>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }
+            .to_keyset(order == FailureOrder::NewestFirst)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            review::count_failures(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = review::list_failures(cx, &which, &keyset).await?;
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &FailureObject| row.0.id, total)))
     }
 
     /// One failure; null if there is none with this id.
@@ -104,18 +131,21 @@ impl Work {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The failure's global id.")] id: ID,
-    ) -> async_graphql::Result<Option<Failure>> {
-        let Some(id) = page::id_of(Kind::Failure, &id) else { return Ok(None) };
-        Ok(loaders::one(ctx, FailureId(id)).await?.map(Into::into))
+    ) -> async_graphql::Result<Option<FailureObject>> {
+        let Some(id) = relay::parse_id_of_kind(NodeKind::Failure, &id) else { return Ok(None) };
+        Ok(loaders::load_one(ctx, FailureId(id)).await?.map(Into::into))
     }
 
-    /// How much of the review queue is unfinished, by cause.
+    /// How many failures in the review queue are unfinished, by cause.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn failure_counts(&self, ctx: &Context<'_>) -> Result<Option<Vec<FailureCount>>> {
-        Ok(Some(failure::tally(page::cx(ctx)?).await?.into_iter().map(Into::into).collect()))
+        Ok(Some(
+            review::tally_by_cause(relay::cx(ctx)?).await?.into_iter().map(Into::into).collect(),
+        ))
     }
 
-    /// The bulk jobs that the caller handed in, the latest first; with IAM_READ everybody's. Kept for 30 days.
+    /// The bulk jobs of the caller, the latest first; with IAM_READ those of all callers. Kept for
+    /// 30 days.
     #[graphql(directive = requires::apply(None))]
     async fn bulk_jobs(
         &self,
@@ -124,15 +154,15 @@ impl Work {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<BulkJob>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(true)?;
-        let total = if page::counted(ctx) { bulk::count(cx).await? } else { 0 };
-        let rows = bulk::list(cx, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &BulkJob| row.0.id, total)))
+    ) -> Result<Option<RelayPage<BulkJob>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
+        let total = if relay::selects_total_count(ctx) { bulk::count_jobs(cx).await? } else { 0 };
+        let rows = bulk::list_jobs(cx, &keyset).await?;
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &BulkJob| row.0.id, total)))
     }
 
-    /// The runs that read the sources of connections, the latest first.
+    /// The sync runs of all connections, the latest first.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn sync_runs(
         &self,
@@ -141,15 +171,16 @@ impl Work {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<SyncRun>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(true)?;
-        let total = if page::counted(ctx) { sync::count(cx).await? } else { 0 };
-        let rows = sync::list(cx, None, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
+    ) -> Result<Option<RelayPage<SyncRun>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
+        let total = if relay::selects_total_count(ctx) { sync::count_runs(cx).await? } else { 0 };
+        let rows = sync::list_runs(cx, None, &keyset).await?;
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
     }
 
-    /// Comparisons of connections with what their identity providers say, the latest first.
+    /// The reconciliations: comparisons of connections with what their identity providers say, the
+    /// latest first.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reconciliations(
         &self,
@@ -159,51 +190,64 @@ impl Work {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<Reconciliation>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(true)?;
+    ) -> Result<Option<RelayPage<ReconciliationObject>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
         let connection = match connection_id {
-            Some(id) => match page::id_of(Kind::IdentitySource, &id) {
+            Some(id) => match relay::parse_id_of_kind(NodeKind::IdentitySource, &id) {
                 Some(id) => Some(id),
-                None => return Ok(Some(Page::empty())),
+                None => return Ok(Some(RelayPage::empty())),
             },
             None => None,
         };
-        let total = if page::counted(ctx) { reconcile::count_runs(cx, connection).await? } else { 0 };
+        let total = if relay::selects_total_count(ctx) {
+            reconcile::count_runs(cx, connection).await?
+        } else {
+            0
+        };
         let rows = reconcile::list_runs(cx, connection, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &Reconciliation| row.0.id, total)))
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &ReconciliationObject| row.0.id, total)))
     }
 
-    /// One comparison; null if there is none with this id.
+    /// One reconciliation; null if there is none with this id.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reconciliation(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The reconciliation's global id.")] id: ID,
-    ) -> Result<Option<Reconciliation>> {
-        let Some(id) = page::id_of(Kind::Reconciliation, &id) else { return Ok(None) };
-        Reconciliation::find(page::cx(ctx)?, id).await
+    ) -> Result<Option<ReconciliationObject>> {
+        let Some(id) = relay::parse_id_of_kind(NodeKind::Reconciliation, &id) else {
+            return Ok(None);
+        };
+        ReconciliationObject::find_by_id(relay::cx(ctx)?, id).await
     }
 
-    /// Differences between what is here and what identity providers say, as comparisons found them.
+    /// The findings of reconciliations: differences between rolecall and the identity providers.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn findings(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match all of it.")] filter: Option<FindingFilter>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<FindingFilter>,
         #[graphql(desc = "In which order.", default)] order: FindingOrder,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<Finding>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(order == FindingOrder::NewestFirst)?;
-        let Some(which) = filter.unwrap_or_default().compile() else { return Ok(Some(Page::empty())) };
-        let total = if page::counted(ctx) { reconcile::count(cx, &which).await? } else { 0 };
-        let rows = reconcile::list(cx, &which, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &Finding| row.0.id, total)))
+    ) -> Result<Option<RelayPage<FindingObject>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }
+            .to_keyset(order == FindingOrder::NewestFirst)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            reconcile::count_findings(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = reconcile::list_findings(cx, &which, &keyset).await?;
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &FindingObject| row.0.id, total)))
     }
 
     /// One finding; null if there is none with this id.
@@ -212,20 +256,20 @@ impl Work {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The finding's global id.")] id: ID,
-    ) -> async_graphql::Result<Option<Finding>> {
-        let Some(id) = page::id_of(Kind::Finding, &id) else { return Ok(None) };
-        Ok(loaders::one(ctx, FindingId(id)).await?.map(Into::into))
+    ) -> async_graphql::Result<Option<FindingObject>> {
+        let Some(id) = relay::parse_id_of_kind(NodeKind::Finding, &id) else { return Ok(None) };
+        Ok(loaders::load_one(ctx, FindingId(id)).await?.map(Into::into))
     }
 
-    /// One run; null if there is none with this id.
+    /// One sync run; null if there is none with this id.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn sync_run(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The run's global id.")] id: ID,
     ) -> async_graphql::Result<Option<SyncRun>> {
-        let Some(id) = page::id_of(Kind::SyncRun, &id) else { return Ok(None) };
-        Ok(loaders::one(ctx, SyncRunId(id)).await?.map(Into::into))
+        let Some(id) = relay::parse_id_of_kind(NodeKind::SyncRun, &id) else { return Ok(None) };
+        Ok(loaders::load_one(ctx, SyncRunId(id)).await?.map(Into::into))
     }
 
     /// One bulk job; null if there is none with this id that the caller may see.
@@ -235,11 +279,11 @@ impl Work {
         ctx: &Context<'_>,
         #[graphql(desc = "The job's global id.")] id: ID,
     ) -> Result<Option<BulkJob>> {
-        let Some(id) = page::id_of(Kind::BulkJob, &id) else { return Ok(None) };
-        BulkJob::find(page::cx(ctx)?, id).await
+        let Some(id) = relay::parse_id_of_kind(NodeKind::BulkJob, &id) else { return Ok(None) };
+        BulkJob::find_visible(relay::cx(ctx)?, id).await
     }
 
-    /// The API keys, oldest first, revoked ones too. Never a secret.
+    /// The API keys, oldest first, revoked ones too. Secrets are never among the fields.
     #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
     async fn api_keys(
         &self,
@@ -248,11 +292,12 @@ impl Work {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> Result<Option<Page<ApiKey>>> {
-        let cx = page::cx(ctx)?;
-        let keyset = Window { first, after, last, before }.keyset(false)?;
-        let total = if page::counted(ctx) { key::count(cx).await? } else { 0 };
-        let rows = key::list(cx, &keyset).await?;
-        Ok(Some(Page::new(rows.map(Into::into), |row: &ApiKey| row.0.id, total)))
+    ) -> Result<Option<RelayPage<ApiKeyObject>>> {
+        let cx = relay::cx(ctx)?;
+        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let total =
+            if relay::selects_total_count(ctx) { api_key::count_keys(cx).await? } else { 0 };
+        let rows = api_key::list_keys(cx, &keyset).await?;
+        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &ApiKeyObject| row.0.id, total)))
     }
 }

@@ -4,121 +4,126 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::super::auth::{Permission, requires};
 use super::super::connection::IdentitySource;
-use super::super::group::Group;
+use super::super::group::GroupObject;
 use super::super::loaders::{self, ConnectionId, GroupId, UserId};
-use super::super::page::{self, Kind, Long};
-use super::super::user::User;
+use super::super::permission::{Permission, requires};
+use super::super::user::UserObject;
 use super::{AccountClass, FindingKind, FindingResolution, FindingState, ReconciliationSource};
 use crate::domain::reconcile;
 use crate::error::Result;
-/// What the two sides say of one attribute.
+use crate::graphql::relay;
+use crate::graphql::relay::{Long, NodeKind};
+/// One attribute that differs, with its values on both sides.
 #[derive(SimpleObject)]
 pub struct FindingDifference {
-    /// The attribute as SCIM writes its path, for example `name.givenName`; `members` for somebody's place in a group.
+    /// The path of the attribute in SCIM, for example `name.givenName`; `members` for a membership
+    /// of a group.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     attribute: String,
-    /// What the identity provider says; null = nothing.
+    /// The value at the identity provider; null = no value.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     theirs: Option<Value>,
-    /// What is here; null = nothing.
+    /// The value in rolecall; null = no value.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     ours: Option<Value>,
-    /// Who made it what it is here, where the ledger was asked.
+    /// The name of the actor that set the value in rolecall; null if the comparison did not read it
+    /// from the ledger.
     #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
     changed_by: Option<String>,
-    /// When they did.
+    /// When the value was set in rolecall; null if the comparison did not read it from the ledger.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     changed_at: Option<DateTime<Utc>>,
 }
 
 /// A finding as the schema shows it.
-pub struct Finding(pub Box<reconcile::Finding>);
+pub struct FindingObject(pub Box<reconcile::Finding>);
 
-impl From<reconcile::Finding> for Finding {
+impl From<reconcile::Finding> for FindingObject {
     fn from(row: reconcile::Finding) -> Self {
         Self(Box::new(row))
     }
 }
 
-/// A difference between what is here and what a connection's identity provider says: the same one however often it was
-/// seen.
-#[Object]
-impl Finding {
+/// A finding: a difference between rolecall and the identity provider of a connection. If
+/// comparisons find the same difference again, it is the same finding.
+#[Object(name = "Finding")]
+impl FindingObject {
     /// The finding's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::Finding, self.0.id)
+        relay::global_id(NodeKind::Finding, self.0.id)
     }
 
-    /// Whose identity provider was compared with; null once the connection is deleted.
+    /// The connection that was compared; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
-    /// How the two differ.
+    /// How rolecall and the identity provider differ.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> FindingKind {
         self.0.kind.into()
     }
 
-    /// From where it is known what the identity provider says.
+    /// How rolecall knows what the identity provider says.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn source(&self) -> ReconciliationSource {
         self.0.source.into()
     }
 
-    /// What became of it. An acceptance that has passed its end is open.
+    /// The state of the finding. After the end of an acceptance it is OPEN.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn state(&self, ctx: &Context<'_>) -> Result<FindingState> {
-        Ok(reconcile::state(page::cx(ctx)?, &self.0).into())
+        Ok(reconcile::current_state(relay::cx(ctx)?, &self.0).into())
     }
 
-    /// The name of whom it is about; null where it has none.
+    /// The name of the user or group that it is about; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn label(&self) -> Option<&str> {
         self.0.label.as_deref()
     }
 
-    /// The account that it is about, or the one of nobody that bears the name of whoever is missing; null where there is
-    /// none, or none any more.
+    /// The account that it is about; for MISSING_HERE the account that has the same name and does
+    /// not belong to the connection. Null if there is none, and after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
-    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<User>> {
+    async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         let Some(id) = self.0.user_id else { return Ok(None) };
-        Ok(loaders::one(ctx, UserId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, UserId(id)).await?.map(Into::into))
     }
 
-    /// The group that a membership is about; null where there is none.
+    /// The group of the membership; null if it is not about a membership, and after the group was
+    /// deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
-    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Group>> {
+    async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         let Some(id) = self.0.group_id else { return Ok(None) };
-        Ok(loaders::one(ctx, GroupId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
-    /// Whose the account was when it was last seen; null where there was none.
+    /// The class of the account when the finding was last seen; null if there was no account.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn account_class(&self) -> Option<AccountClass> {
         self.0.class.map(Into::into)
     }
 
-    /// Whether it is about somebody who is gone or inactive there, and active here.
+    /// Whether it is about a leaver: a user that is gone or inactive at the identity provider, and
+    /// active in rolecall.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn leaver(&self) -> bool {
         self.0.leaver
     }
 
-    /// How many roles the account held when it was last seen.
+    /// How many roles the account held when the finding was last seen.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn roles_held(&self) -> i32 {
         self.0.roles_held
     }
 
-    /// What the two sides say, by attribute.
+    /// The attributes that differ, with their values on both sides.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn differences(&self) -> Vec<FindingDifference> {
-        let each = reconcile::detail(&self.0).into_iter();
+        let each = reconcile::finding_detail(&self.0).into_iter();
         each.map(|(attribute, differs)| FindingDifference {
             attribute,
             theirs: differs.theirs,
@@ -129,13 +134,13 @@ impl Finding {
         .collect()
     }
 
-    /// What most probably puts it right, in words for people.
+    /// What most probably fixes it, in words for people.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn next_step(&self) -> &str {
         reconcile::next_step(&self.0)
     }
 
-    /// How often it was seen.
+    /// How many times comparisons found it.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn count(&self) -> Long {
         Long(self.0.count)
@@ -153,31 +158,31 @@ impl Finding {
         self.0.last_seen_at
     }
 
-    /// How somebody put it right; null unless it is resolved.
+    /// How it was fixed; null unless it is RESOLVED.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn resolution(&self) -> Option<FindingResolution> {
         self.0.resolution.map(Into::into)
     }
 
-    /// Why, in the words of whoever decided; null where nothing was said.
+    /// The reason that was given for the decision; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// When an acceptance ends; null where it has no end.
+    /// When the acceptance ends; null if there is no end or no acceptance.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn accepted_until(&self) -> Option<DateTime<Utc>> {
         self.0.accepted_until
     }
 
-    /// When it was resolved or accepted, or was gone.
+    /// When it was resolved or accepted, or became GONE; null if none of these happened.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn decided_at(&self) -> Option<DateTime<Utc>> {
         self.0.decided_at
     }
 
-    /// Who resolved or accepted it, by name.
+    /// The name of the actor that resolved or accepted it; null if there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn decided_by(&self) -> Option<&str> {
         self.0.decided_by.as_deref()

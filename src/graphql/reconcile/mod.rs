@@ -1,5 +1,5 @@
-//! Reconciliation: comparisons with what identity providers say, what they found, and what people do about it. An export
-//! to compare with comes as a file ([`upload`]).
+//! Reconciliation: comparisons with what identity providers say, their findings, and the decisions
+//! about these. An export to compare with is uploaded as a file ([`upload`]).
 
 mod finding;
 mod run;
@@ -9,37 +9,43 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::{finding as stored, reconciliation as runs};
 
-use super::auth::{Permission, requires};
 use super::connection::IdentitySource;
-use super::page::{self, Blame, Kind, UserError};
+use super::permission::{Permission, requires};
+use crate::domain::reconcile;
 use crate::domain::reconcile::schedule::Schedule;
-use crate::domain::reconcile::{self, Choice, Knowledge, Which};
-use crate::error::{Error, Result};
+use crate::domain::reconcile::{FindingDecision, FindingQuery, IdpView};
+use crate::error::{Error, Noun, Result};
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
-pub use finding::Finding;
-pub use run::Reconciliation;
+pub use finding::FindingObject;
+pub use run::ReconciliationObject;
 
-const BLAME: Blame = &[
-    ("the finding", "id"),
-    ("the user", "id"),
-    ("the group", "id"),
-    ("the connection", "connectionId"),
-    // What the export says of an account is not the decider's to correct: the whole finding is to blame.
-    ("externalId", "id"),
-];
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[
+        (Noun::Finding, "id"),
+        (Noun::User, "id"),
+        (Noun::Group, "id"),
+        (Noun::Connection, "connectionId"),
+    ],
+    // An administrator cannot correct what the export says, so the error is about the finding.
+    fields: &[("externalId", "id")],
+};
 
-/// From where it is known what the identity provider says.
+/// How rolecall knows what the identity provider says.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "runs::Source")]
 pub enum ReconciliationSource {
-    /// An export that somebody uploaded (`POST /reconciliations`).
+    /// From an export that an administrator uploaded (`POST /reconciliations`).
     Upload,
-    /// The source that the connection reads.
+    /// From the source that the connection reads.
     Source,
-    /// What it wrote last over SCIM, as the ledger tells: what somebody changed here since has drifted.
+    /// From what it last wrote over SCIM, by the ledger: what was changed in rolecall by hand since
+    /// then has drifted.
     LastWrite,
-    /// What it read last over SCIM, as the ledger tells: what somebody changed here since, it does not know of. What it has
-    /// not read in full in the last 90 days is not compared. Not for a connection that reads a source.
+    /// From what it last read over SCIM, by the ledger: it does not know what was changed in
+    /// rolecall by hand since then. What it has not read in full in the last 90 days is not
+    /// compared. Not for a connection that reads a source.
     LastRead,
 }
 
@@ -47,75 +53,75 @@ pub enum ReconciliationSource {
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "runs::Scope")]
 pub enum ReconciliationScope {
-    /// Accounts.
+    /// Accounts only.
     Users,
-    /// Who is in which group.
+    /// Memberships of groups only.
     Memberships,
-    /// Both.
+    /// Accounts and memberships.
     Everything,
 }
 
-/// How a comparison went.
+/// The state of a comparison.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "runs::State")]
 pub enum ReconciliationState {
-    /// It is being carried out.
+    /// It is running.
     Running,
-    /// It came to its end.
+    /// It is complete.
     Succeeded,
-    /// The export or the source is not believed; nothing was compared, and `reason` says why.
+    /// The export or the source seems to be incomplete, so nothing was compared; `reason` says why.
     Refused,
-    /// It ended before; `reason` says why.
+    /// It ended early; `reason` says why.
     Failed,
 }
 
-/// How here and there differ.
+/// How rolecall and the identity provider differ.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Kind")]
 pub enum FindingKind {
-    /// The identity provider has it, and it is no account of the connection.
+    /// The identity provider lists a user that has no account of the connection.
     MissingHere,
-    /// An account is here that the identity provider does not list.
+    /// rolecall has an account that the identity provider does not list.
     OrphanedHere,
-    /// Both have the account, and say different things of it.
+    /// Both have the account, with different values.
     Drifted,
-    /// Only one of the two has somebody in a group.
+    /// A user is a member of a group on one side only.
     Membership,
-    /// Two accounts bear names that differ only in the width of letters: rename one of them.
+    /// Two accounts have names that differ only in the width of letters. Rename one of them.
     NameClash,
 }
 
-/// What became of a finding.
+/// The state of a finding.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::State")]
 pub enum FindingState {
-    /// It waits for somebody.
+    /// It waits for a decision.
     Open,
-    /// Somebody put it right here.
+    /// An administrator fixed it in rolecall.
     Resolved,
-    /// Somebody said why it may stay, perhaps until some time.
+    /// An administrator accepted the difference with a reason, perhaps until an instant.
     Accepted,
-    /// A later comparison did not see it any more.
+    /// A later comparison did not find it any more.
     Gone,
 }
 
-/// How somebody put a finding right.
+/// How an administrator fixed a finding.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Resolution")]
 pub enum FindingResolution {
-    /// The account became the connection's.
+    /// The account was given to the connection.
     Adopted,
-    /// The account was turned off.
+    /// The account was suspended.
     Suspended,
     /// The account or the membership was removed.
     Deleted,
 }
 
-/// Whose an account is, seen from the connection.
+/// The relation of an account to the connection.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Class")]
 pub enum AccountClass {
-    /// No connection owns it: it was made by hand.
+    /// No connection owns it.
     Local,
     /// The connection owns it, and the identity provider does not list it, or lists it as inactive.
     Unassigned,
@@ -123,54 +129,56 @@ pub enum AccountClass {
     Assigned,
 }
 
-/// What to do about a finding.
+/// The decision about a finding.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "Choice")]
+#[graphql(remote = "FindingDecision")]
 pub enum FindingChoice {
-    /// Make the account of nobody that bears the name the connection's. Its user name and addresses stay as they are. Not
-    /// for a connection that reads a source.
+    /// Give the account with that user name, which no connection owns, to the connection. Its user
+    /// name and e-mail addresses stay as they are. Not for a connection that reads a source.
     Adopt,
-    /// Turn the account off of somebody who is gone or inactive there. Also takes USER_WRITE.
+    /// Suspend the account of a user that the identity provider does not list, or lists as
+    /// inactive. Also needs USER_WRITE.
     Suspend,
-    /// Delete the account of somebody who is gone or inactive there, or end a membership that only exists here. Also takes
-    /// USER_WRITE.
+    /// Delete the account of a user that the identity provider does not list, or lists as inactive;
+    /// or end a membership that exists only in rolecall. Also needs USER_WRITE.
     Delete,
-    /// Leave it as it is, for a reason, and perhaps until some time.
+    /// Accept the difference, with a reason and perhaps until an instant.
     Accept,
 }
 
 /// In which order findings are listed.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FindingOrder {
-    /// The latest to appear first.
+    /// The latest first.
     #[default]
     NewestFirst,
-    /// The first to appear first.
+    /// The earliest first.
     OldestFirst,
 }
 
-/// Which findings are wanted: those that match all that is given.
+/// Selects findings: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct FindingFilter {
-    /// In one of these states.
+    /// Findings in one of these states.
     states: Option<Vec<FindingState>>,
-    /// Of one of these kinds.
+    /// Findings of one of these kinds.
     kinds: Option<Vec<FindingKind>>,
-    /// Of this connection.
+    /// Findings of the connection with this global id.
     connection_id: Option<ID>,
-    /// Only those about people who are gone or inactive there, and active here.
+    /// If true, only findings about leavers: users that are gone or inactive at the identity
+    /// provider, and active in rolecall.
     #[graphql(default)]
     leavers_only: bool,
 }
 
 impl FindingFilter {
-    /// The filter in the domain's words; none if nothing can match it.
-    pub fn compile(self) -> Option<Which> {
+    /// The filter as the domain takes it; none if nothing can match it.
+    pub fn into_domain_filter(self) -> Option<FindingQuery> {
         let connection = match self.connection_id {
-            Some(id) => Some(page::id_of(Kind::IdentitySource, &id)?),
+            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
             None => None,
         };
-        Some(Which {
+        Some(FindingQuery {
             states: self.states.unwrap_or_default().into_iter().map(Into::into).collect(),
             kinds: self.kinds.unwrap_or_default().into_iter().map(Into::into).collect(),
             connection,
@@ -179,27 +187,30 @@ impl FindingFilter {
     }
 }
 
-/// What to compare with.
+/// The connection to compare, and what to compare it with.
 #[derive(InputObject)]
 pub struct ReconciliationStartInput {
     /// The connection's global id.
     connection_id: ID,
-    /// From where it is known what the identity provider says. An export is uploaded instead: `POST /reconciliations`.
+    /// How rolecall knows what the identity provider says. An export is uploaded instead: `POST
+    /// /reconciliations`.
     #[graphql(default_with = "ReconciliationSource::LastWrite")]
     source: ReconciliationSource,
-    /// Whether a source is to be believed, however much of what is here it lacks.
+    /// Only for SOURCE: if true, the source counts as complete, even if many accounts or
+    /// memberships are missing in it.
     #[graphql(default)]
     confirm: bool,
 }
 
-/// How often a connection is compared by itself with what its identity provider says: with the source that it reads, or
-/// with what the identity provider wrote last.
+/// The schedule by which rolecall compares a connection automatically: with the source that it
+/// reads, or with what its identity provider last wrote.
 #[derive(SimpleObject)]
 pub struct ReconciliationSchedule {
     /// Minutes from the beginning of one comparison to that of the next.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     interval_minutes: i32,
-    /// When the next comparison begins. One that is still under way then is waited for.
+    /// When the next comparison begins. If another one is still running then, it begins after that
+    /// one.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     next_run_at: DateTime<Utc>,
 }
@@ -210,16 +221,16 @@ impl From<Schedule> for ReconciliationSchedule {
     }
 }
 
-/// How often a connection is to be compared by itself.
+/// The schedule of automatic comparisons to set.
 #[derive(InputObject)]
 pub struct ReconciliationScheduleUpdateInput {
     /// The connection's global id.
     connection_id: ID,
-    /// Minutes between two comparisons, 15 minutes to 93 days; null = no comparison begins by itself.
+    /// Minutes between two comparisons: 15 minutes to 93 days; null = no automatic comparisons.
     interval_minutes: Option<i32>,
 }
 
-/// The answer to a change of a schedule of comparisons.
+/// The result of `reconciliationScheduleUpdate`.
 #[derive(SimpleObject)]
 pub struct ReconciliationSchedulePayload {
     /// The connection with its schedule; null if there were mistakes.
@@ -230,37 +241,38 @@ pub struct ReconciliationSchedulePayload {
     user_errors: Vec<UserError>,
 }
 
-/// What became of an order to compare.
+/// The result of `reconciliationStart`.
 #[derive(SimpleObject)]
 pub struct ReconciliationPayload {
-    /// The comparison, which has ended; one with a source is carried out in the background, and is RUNNING until then. Null
-    /// if there were mistakes.
+    /// The comparison. It has ended, or is RUNNING and continues in the background: always with a
+    /// source, otherwise if it takes more than a few seconds. Null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    reconciliation: Option<Reconciliation>,
+    reconciliation: Option<ReconciliationObject>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
 }
 
-/// What to do about which finding.
+/// The finding, and the decision about it.
 #[derive(InputObject)]
 pub struct FindingResolveInput {
     /// The finding's global id.
     id: ID,
-    /// What to do.
+    /// The decision.
     choice: FindingChoice,
-    /// Why; an acceptance needs it.
+    /// The reason for the decision; required for ACCEPT.
     reason: Option<String>,
-    /// When an acceptance ends; without it, it holds as long as the finding stays what it is.
+    /// Only for ACCEPT: when the acceptance ends. Without it, the acceptance holds until the
+    /// difference changes.
     until: Option<DateTime<Utc>>,
 }
 
-/// What became of a decision about a finding.
+/// The result of `findingResolve`.
 #[derive(SimpleObject)]
 pub struct FindingPayload {
-    /// The finding afterwards; null if there were mistakes.
+    /// The finding after the decision; null if there were mistakes.
     #[graphql(directive = requires::apply(None))]
-    finding: Option<Finding>,
+    finding: Option<FindingObject>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = requires::apply(None))]
     user_errors: Vec<UserError>,
@@ -271,69 +283,96 @@ pub struct ReconciliationMutation;
 
 #[Object]
 impl ReconciliationMutation {
-    /// Compares a connection with what its identity provider wrote or read last, or with the source that it reads. In the
-    /// first cases an account or a membership that somebody changed here by hand since has drifted, and the ledger tells
-    /// who did it; one that takes long is answered as RUNNING, and goes on. In the last a dry run reads the whole source, and
-    /// nothing is carried over; `syncCancel` ends it.
+    /// Compares a connection with what its identity provider last wrote or read, or with the source
+    /// that it reads. In the first two cases, what was changed in rolecall by hand since then has
+    /// drifted, and the ledger says who changed it; a comparison that takes long is returned as
+    /// RUNNING, and continues. In the last case a dry run reads the whole source, and changes
+    /// nothing; `syncCancel` ends it.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn reconciliation_start(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to compare with.")] input: ReconciliationStartInput,
     ) -> Result<Option<ReconciliationPayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection")?;
+            let id = relay::parse_input_id(
+                NodeKind::IdentitySource,
+                &input.connection_id,
+                Noun::Connection,
+            )?;
             match input.source {
-                ReconciliationSource::Source => reconcile::source::start(cx, id, input.confirm).await,
-                _ if input.confirm => {
-                    reconcile::run::ready(cx, id).await?;
-                    Err(Error::invalid("confirm", "only a source is believed or not"))
+                ReconciliationSource::Source => {
+                    reconcile::source::start_source_comparison(cx, id, input.confirm).await
                 }
-                ReconciliationSource::LastWrite => reconcile::run::start(cx, id, Knowledge::Written).await,
-                ReconciliationSource::LastRead => reconcile::run::start(cx, id, Knowledge::Read).await,
+                _ if input.confirm => {
+                    reconcile::run::check_comparable(cx, id).await?;
+                    Err(Error::invalid("confirm", "is only for a comparison with a source"))
+                }
+                ReconciliationSource::LastWrite => {
+                    reconcile::run::start_comparison(cx, id, IdpView::Written).await
+                }
+                ReconciliationSource::LastRead => {
+                    reconcile::run::start_comparison(cx, id, IdpView::Read).await
+                }
                 ReconciliationSource::Upload => {
-                    reconcile::run::ready(cx, id).await?;
-                    Err(Error::invalid("source", "send the export itself: POST /reconciliations?connection=…"))
+                    reconcile::run::check_comparable(cx, id).await?;
+                    Err(Error::invalid(
+                        "source",
+                        "send the export itself: POST /reconciliations?connection=…",
+                    ))
                 }
             }
         };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(ReconciliationPayload { reconciliation: done.map(Into::into), user_errors }))
     }
 
-    /// Sets how often a connection is compared by itself, as `reconciliationStart` does it: a connection that reads a source
-    /// with that source, any other with what its identity provider wrote last.
+    /// Sets how often rolecall compares a connection automatically, like `reconciliationStart`: a
+    /// connection that reads a source with that source, any other with what its identity provider
+    /// last wrote.
     #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
     async fn reconciliation_schedule_update(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which connection, and how often.")] input: ReconciliationScheduleUpdateInput,
+        #[graphql(desc = "Which connection, and how often.")]
+        input: ReconciliationScheduleUpdateInput,
     ) -> Result<Option<ReconciliationSchedulePayload>> {
-        let cx = page::cx(ctx)?;
+        let cx = relay::cx(ctx)?;
         let done = async {
-            let id = page::id(Kind::IdentitySource, &input.connection_id, "the connection")?;
+            let id = relay::parse_input_id(
+                NodeKind::IdentitySource,
+                &input.connection_id,
+                Noun::Connection,
+            )?;
             reconcile::schedule::set_schedule(cx, id, input.interval_minutes).await
         };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(ReconciliationSchedulePayload { connection: done.map(Into::into), user_errors }))
     }
 
-    /// Does something about a finding, in one transaction with the account's change. Protected accounts and the last
-    /// holder of a management role are left alone.
+    /// Carries out a decision about a finding, in one transaction with the change of the account.
+    /// Protected accounts and the last holder of a management role are never changed.
     #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
     async fn finding_resolve(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which finding, and what to do.")] input: FindingResolveInput,
+        #[graphql(desc = "Which finding, and the decision.")] input: FindingResolveInput,
     ) -> Result<Option<FindingPayload>> {
-        let cx = page::cx(ctx)?;
-        let id = page::id(Kind::Finding, &input.id, "the finding");
+        let cx = relay::cx(ctx)?;
+        let id = relay::parse_input_id(NodeKind::Finding, &input.id, Noun::Finding);
         let done = async {
-            reconcile::permitted(cx, input.choice.into())?;
-            reconcile::resolve(cx, id?, input.choice.into(), input.reason.as_deref(), input.until).await
+            reconcile::check_permitted(cx, input.choice.into())?;
+            reconcile::resolve_finding(
+                cx,
+                id?,
+                input.choice.into(),
+                input.reason.as_deref(),
+                input.until,
+            )
+            .await
         };
-        let (done, user_errors) = page::outcome(done.await, BLAME)?;
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(FindingPayload { finding: done.map(Into::into), user_errors }))
     }
 }

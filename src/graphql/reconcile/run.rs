@@ -4,26 +4,29 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::super::auth::{Permission, requires};
 use super::super::connection::IdentitySource;
 use super::super::loaders::{self, ConnectionId, SyncRunId};
-use super::super::page::{self, Kind, Long};
+use super::super::permission::{Permission, requires};
 use super::super::sync::SyncRun;
 use super::{ReconciliationScope, ReconciliationSource, ReconciliationState};
 use crate::context::Cx;
 use crate::domain::reconcile;
 use crate::error::{Error, Result};
-/// What a comparison counted.
+use crate::graphql::relay;
+use crate::graphql::relay::{Long, NodeKind};
+/// The numbers of a comparison.
 #[derive(SimpleObject)]
 pub struct ReconciliationCounts {
-    /// Rows of the export, people and groups that the source lists, or accounts and groups that somebody changed by hand.
+    /// Rows of the export; or users and groups that the source lists; or accounts and groups that
+    /// were changed by hand.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     rows: Long,
-    /// Rows of which it is not known whom they are about, see `troubles`; of a source, what cannot be read, see `syncRun`;
-    /// or what somebody changed by hand and the identity provider has not read.
+    /// Rows of the export that could not be attributed to a user, see `troubles`; or users and
+    /// groups of the source that could not be read, see `syncRun`; or accounts and groups that were
+    /// changed by hand and that the identity provider has not read.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     unread: Long,
-    /// Accounts, or memberships, that both sides have and say the same of.
+    /// Accounts, or memberships, that are the same on both sides.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     agreed: Long,
     /// Findings of kind MISSING_HERE.
@@ -38,31 +41,32 @@ pub struct ReconciliationCounts {
     /// Findings of kind MEMBERSHIP.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     memberships: Long,
-    /// Findings about people who are gone or inactive there, and active here.
+    /// Findings about leavers: users that are gone or inactive at the identity provider, and active
+    /// in rolecall.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     leavers: Long,
-    /// Accounts of class LOCAL that it met.
+    /// Accounts of class LOCAL that were compared.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     local_accounts: Long,
-    /// Accounts of class UNASSIGNED that it met.
+    /// Accounts of class UNASSIGNED that were compared.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     unassigned_accounts: Long,
-    /// Accounts of class ASSIGNED that it met.
+    /// Accounts of class ASSIGNED that were compared.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     assigned_accounts: Long,
     /// Findings that are new.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     opened: Long,
-    /// Findings that came again after they were finished or accepted.
+    /// Findings that were found again after they were finished or accepted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     reopened: Long,
-    /// Findings that it did not see any more.
+    /// Findings that were not found any more, and became GONE.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     gone: Long,
 }
 
-impl From<reconcile::Counts> for ReconciliationCounts {
-    fn from(counts: reconcile::Counts) -> Self {
+impl From<reconcile::ComparisonCounts> for ReconciliationCounts {
+    fn from(counts: reconcile::ComparisonCounts) -> Self {
         let long = |count: u64| Long(i64::try_from(count).unwrap_or(i64::MAX));
         Self {
             rows: long(counts.rows),
@@ -95,17 +99,17 @@ pub struct ReconciliationTrouble {
 }
 
 /// A comparison as the schema shows it.
-pub struct Reconciliation(pub reconcile::Run);
+pub struct ReconciliationObject(pub reconcile::Run);
 
-impl From<reconcile::Run> for Reconciliation {
+impl From<reconcile::Run> for ReconciliationObject {
     fn from(row: reconcile::Run) -> Self {
         Self(row)
     }
 }
 
-impl Reconciliation {
+impl ReconciliationObject {
     /// The comparison with this id, if there is one.
-    pub async fn find(cx: &Cx, id: Uuid) -> Result<Option<Self>> {
+    pub async fn find_by_id(cx: &Cx, id: Uuid) -> Result<Option<Self>> {
         match reconcile::get_run(cx, id).await {
             Ok(row) => Ok(Some(Self(row))),
             Err(Error::NotFound(_)) => Ok(None),
@@ -114,23 +118,23 @@ impl Reconciliation {
     }
 }
 
-/// A comparison of a connection's accounts or memberships with what its identity provider says. What it was compared with
-/// is not kept.
-#[Object]
-impl Reconciliation {
+/// A reconciliation: a comparison of a connection's accounts or memberships with what its identity
+/// provider says. The data that it was compared with is not stored.
+#[Object(name = "Reconciliation")]
+impl ReconciliationObject {
     /// The reconciliation's global id.
     #[graphql(directive = requires::apply(None))]
     pub async fn id(&self) -> ID {
-        page::global(Kind::Reconciliation, self.0.id)
+        relay::global_id(NodeKind::Reconciliation, self.0.id)
     }
 
-    /// The connection; null once it was deleted.
+    /// The connection; null after it was deleted.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
-    /// From where it is known what the identity provider says.
+    /// How rolecall knows what the identity provider says.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn source(&self) -> ReconciliationSource {
         self.0.source.into()
@@ -142,40 +146,44 @@ impl Reconciliation {
         self.0.scope.into()
     }
 
-    /// How it went.
+    /// The state of the comparison.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> ReconciliationState {
         self.0.state.into()
     }
 
-    /// What it counted.
+    /// The numbers of the comparison.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn counts(&self) -> ReconciliationCounts {
-        reconcile::counts(&self.0).into()
+        reconcile::comparison_counts(&self.0).into()
     }
 
-    /// The lines that could not be read, or not in full, the first hundred.
+    /// The lines of the export that could not be read, or not in full; the first 100.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn troubles(&self) -> Vec<ReconciliationTrouble> {
         let line = |line: u64| Long(i64::try_from(line).unwrap_or(i64::MAX));
-        let troubles = reconcile::troubles(&self.0).into_iter();
-        troubles.map(|trouble| ReconciliationTrouble { line: line(trouble.line), why: trouble.why }).collect()
+        let troubles = reconcile::unreadable_lines(&self.0).into_iter();
+        troubles
+            .map(|trouble| ReconciliationTrouble { line: line(trouble.line), why: trouble.why })
+            .collect()
     }
 
-    /// The run that reads the source, and ends the comparison; null where none is read, or once the run is forgotten.
+    /// The sync run that reads the source; the comparison ends with it. Null if no source is read,
+    /// and after the run was removed.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn sync_run(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
         let Some(id) = self.0.sync_run_id else { return Ok(None) };
-        Ok(loaders::one(ctx, SyncRunId(id)).await?.map(Into::into))
+        Ok(loaders::load_one(ctx, SyncRunId(id)).await?.map(Into::into))
     }
 
-    /// Why it was refused or failed and what to do, or what else is to be known of it, in words for people.
+    /// Why it was refused or failed and what to do, or another remark, in words for people; null if
+    /// there is none.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// Who asked for it, in words for people.
+    /// The actor that requested it, in words for people.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn requested_by(&self) -> &str {
         &self.0.requested_by
@@ -187,7 +195,7 @@ impl Reconciliation {
         self.0.started_at
     }
 
-    /// When it ended; null while it has not.
+    /// When it ended; null while it has not ended.
     #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
     async fn finished_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at

@@ -1,4 +1,5 @@
-//! `POST /reconciliations`: an export of an identity provider, compared with what is here and then forgotten.
+//! `POST /reconciliations`: compares an export of an identity provider with a connection. The file
+//! is not stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,49 +14,55 @@ use futures_util::StreamExt;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::Instrument;
 
-use super::super::Door;
-use super::super::auth::Caller;
+use super::super::GraphqlState;
+use super::super::auth::ApiCaller;
 use super::super::http;
-use super::super::operation::Fault;
-use super::super::page::{self, Kind};
-use crate::context::Cx;
-use crate::domain::reconcile::export::Format;
-use crate::domain::reconcile::{self, Run, RunState, Scope};
-use crate::error::Error;
+use crate::context::{Cx, in_background};
+use crate::domain::reconcile;
+use crate::domain::reconcile::export::ExportFormat;
+use crate::domain::reconcile::{Run, RunState, Scope};
+use crate::error::{Error, Noun};
+use crate::graphql::execute::RequestError;
+use crate::graphql::relay;
+use crate::graphql::relay::NodeKind;
 
 /// The most bytes of one upload.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Longest time that an upload may take; it must also arrive at a rate, from a while after its beginning.
-const MAX_TIME: Duration = Duration::from_secs(5 * 60);
-const GRACE: Duration = Duration::from_secs(20);
-const BYTES_PER_SECOND: usize = 64 * 1024;
-/// Uploads that are held in memory at once; further ones are told to come again.
-static ROOM: Semaphore = Semaphore::const_new(4);
+const MAX_UPLOAD_BYTES: usize = 64 * 1024 * 1024;
+/// The longest time that an upload may take. After a grace period it must also arrive at a minimum
+/// rate.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+const GRACE_PERIOD: Duration = Duration::from_secs(20);
+const MIN_BYTES_PER_SECOND: usize = 64 * 1024;
+/// Uploads that are in memory at the same time; further ones are refused until one has ended.
+static UPLOAD_SLOTS: Semaphore = Semaphore::const_new(4);
 
-/// What is asked for in the URL.
-struct Ask {
+/// The parameters in the URL, and the format of the file.
+struct ReconciliationUpload {
     connection: uuid::Uuid,
     scope: Scope,
     confirmed: bool,
-    format: Format,
+    format: ExportFormat,
 }
 
-/// `POST /reconciliations?connection=…[&kind=users|memberships][&confirm=true]`: answers when the comparison has ended.
-pub(in crate::graphql) async fn post(
-    State(door): State<Arc<Door>>,
-    caller: Caller,
+/// `POST /reconciliations?connection=…[&kind=users|memberships][&confirm=true]`: responds when the
+/// comparison has ended.
+pub(in crate::graphql) async fn post_reconciliation(
+    State(door): State<Arc<GraphqlState>>,
+    caller: ApiCaller,
     Query(parameters): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let request_id = caller.cx.request_id;
-    match take(&door, &caller, &parameters, &headers, body).await {
+    match receive_upload(&door, &caller, &parameters, &headers, body).await {
         Ok(run) => {
-            let id = page::global(Kind::Reconciliation, run.id);
-            let counts = reconcile::counts(&run);
+            let id = relay::global_id(NodeKind::Reconciliation, run.id);
+            let counts = reconcile::comparison_counts(&run);
             let body = json!({ "reconciliation": {
-                "id": id.as_str(), "state": "SUCCEEDED", "counts": counts, "troubles": run.troubles, "reason": run.reason,
+                "id": id.as_str(), "state": "SUCCEEDED", "counts": counts, "troubles": run.troubles,
+                "reason": run.reason,
             } });
             let mut response = Json(body).into_response();
             if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
@@ -63,116 +70,149 @@ pub(in crate::graphql) async fn post(
             }
             response
         }
-        Err(fault) => http::refused(fault, request_id, &headers),
+        Err(fault) => http::build_error_response(fault, request_id, &headers),
     }
 }
 
-async fn take(
-    door: &Door,
-    caller: &Caller,
+async fn receive_upload(
+    door: &GraphqlState,
+    caller: &ApiCaller,
     parameters: &BTreeMap<String, String>,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Run, Fault> {
+) -> Result<Run, RequestError> {
     let cx = &caller.cx;
-    let of = |error: Error| Fault::of(&error, cx.request_id);
-    caller.inside().map_err(of)?;
-    let ask = ask(cx, parameters, headers).await?;
-    let announced = http::announced(headers);
-    if announced.is_some_and(|bytes| bytes > MAX_BYTES as u64) {
+    let of = |error: Error| RequestError::from_error(&error, cx.request_id);
+    caller.require_organization().map_err(of)?;
+    let ask = parse_parameters(cx, parameters, headers).await?;
+    let announced = http::parse_content_length(headers);
+    if announced.is_some_and(|bytes| bytes > MAX_UPLOAD_BYTES as u64) {
         return Err(too_large());
     }
-    door.charge(caller, announced.unwrap_or_default())?;
-    // Nobody is shut out by the uploads of one organization.
-    let (Some(place), Ok(room)) = (door.streams.upload(cx.organization()), ROOM.try_acquire()) else {
-        return Err(Fault::limited("too many exports are being compared at once; try again in a moment", 10));
+    door.charge_upload(caller, announced.unwrap_or_default())?;
+    // One upload per organization, so that no organization takes all slots.
+    let (Some(place), Ok(room)) =
+        (door.streams.claim_upload(cx.organization()), UPLOAD_SLOTS.try_acquire())
+    else {
+        return Err(RequestError::rate_limited(
+            "too many exports are being compared at once; try again in a moment",
+            10,
+        ));
     };
-    let bytes = read(body, GRACE).await?;
+    let bytes = read_body(body, GRACE_PERIOD).await?;
     if announced.is_none() {
-        door.charge(caller, bytes.len() as u64)?;
+        door.charge_upload(caller, bytes.len() as u64)?;
     }
-    // A comparison that has begun comes to its end, whether or not somebody still waits for the answer; until then it
-    // keeps its place.
+    // A comparison that has begun is completed even if the client disconnects. Until then it keeps
+    // its slots.
     let (cx, stopping) = (Arc::new(cx.clone()), cx.app.stopping.subscribe());
     let worker = cx.clone();
-    let run = tokio::spawn(async move {
-        let done = reconcile::run::upload(&worker, ask.connection, ask.scope, ask.format, bytes, ask.confirmed).await;
+    let run = in_background(async move {
+        let done = reconcile::run::compare_upload(
+            &worker,
+            ask.connection,
+            ask.scope,
+            ask.format,
+            bytes,
+            ask.confirmed,
+        )
+        .await;
         drop((stopping, place, room));
         done
     });
+    let run = tokio::spawn(run.in_current_span());
     let run = run.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())));
     let run = run.map_err(|error| match error {
         Error::Invalid { rule: crate::error::Rule::TooMany, .. } => {
-            Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", error.to_string())
+            RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", error.to_string())
         }
-        error => Fault::of(&error, cx.request_id),
+        error => RequestError::from_error(&error, cx.request_id),
     })?;
     match (run.state, &run.reason) {
         (RunState::Refused, Some(why)) => {
-            let how = "the parameter confirm=true says that the export is whole";
-            Err(Fault::new(StatusCode::CONFLICT, "HELD", format!("{why} ({how})")))
+            let how = "the parameter confirm=true says that the export is complete";
+            Err(RequestError::new(StatusCode::CONFLICT, "HELD", format!("{why} ({how})")))
         }
         _ => Ok(run),
     }
 }
 
-async fn ask(cx: &Cx, parameters: &BTreeMap<String, String>, headers: &HeaderMap) -> Result<Ask, Fault> {
+async fn parse_parameters(
+    cx: &Cx,
+    parameters: &BTreeMap<String, String>,
+    headers: &HeaderMap,
+) -> Result<ReconciliationUpload, RequestError> {
     let parameter = |name: &str| parameters.get(name).map(String::as_str);
-    // Who may not do it is not told what is there.
-    reconcile::may_start(cx).map_err(|error| Fault::of(&error, cx.request_id))?;
-    if let Some(unknown) = parameters.keys().find(|name| !["connection", "kind", "confirm"].contains(&name.as_str())) {
+    // The permission is checked first: other callers must not learn which connections exist.
+    reconcile::may_start(cx).map_err(|error| RequestError::from_error(&error, cx.request_id))?;
+    if let Some(unknown) =
+        parameters.keys().find(|name| !["connection", "kind", "confirm"].contains(&name.as_str()))
+    {
         let unknown: String = unknown.chars().take(40).collect();
-        return Err(Fault::bad(format!("unknown parameter {unknown:?}; known are connection, kind and confirm")));
+        return Err(RequestError::bad_request(format!(
+            "unknown parameter {unknown:?}; known are connection, kind and confirm"
+        )));
     }
     let scope = match parameter("kind") {
         None | Some("users") => Scope::Users,
         Some("memberships") => Scope::Memberships,
-        Some(_) => return Err(Fault::bad("kind: must be users or memberships")),
+        Some(_) => return Err(RequestError::bad_request("kind: must be users or memberships")),
     };
     let confirmed = match parameter("confirm") {
         None | Some("false") => false,
         Some("true") => true,
-        Some(_) => return Err(Fault::bad("confirm: must be true or false")),
+        Some(_) => return Err(RequestError::bad_request("confirm: must be true or false")),
     };
     let Some(connection) = parameter("connection") else {
-        return Err(Fault::bad("connection: name the connection by its global id"));
+        return Err(RequestError::bad_request("connection: name the connection by its global id"));
     };
     let found = async {
-        let id = page::id(Kind::IdentitySource, &connection.into(), "the connection")?;
-        reconcile::run::ready(cx, id).await
+        let id =
+            relay::parse_input_id(NodeKind::IdentitySource, &connection.into(), Noun::Connection)?;
+        reconcile::run::check_comparable(cx, id).await
     };
-    let connection = found.await.map_err(|error| Fault::of(&error, cx.request_id))?.id;
-    // A form in a foreign page can send text, but not these, without asking first.
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let connection =
+        found.await.map_err(|error| RequestError::from_error(&error, cx.request_id))?.id;
+    // A form of another site can send plain text without a CORS preflight, but not these types.
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let format = match essence.as_str() {
-        "text/csv" => Format::Csv,
-        "application/jsonl" | "application/x-ndjson" => Format::JsonLines,
+        "text/csv" => ExportFormat::Csv,
+        "application/jsonl" | "application/x-ndjson" => ExportFormat::JsonLines,
         _ => {
-            let message = "send the export as text/csv, or as application/jsonl with one SCIM resource a line";
-            return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "BAD_USER_INPUT", message));
+            let message = "send the export as text/csv, or as application/jsonl with one SCIM \
+                           resource a line";
+            return Err(RequestError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "BAD_USER_INPUT",
+                message,
+            ));
         }
     };
-    Ok(Ask { connection, scope, confirmed, format })
+    Ok(ReconciliationUpload { connection, scope, confirmed, format })
 }
 
-fn too_large() -> Fault {
-    let message = format!("the file is larger than {MAX_BYTES} bytes");
-    Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
+fn too_large() -> RequestError {
+    let message = format!("the file is larger than {MAX_UPLOAD_BYTES} bytes");
+    RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
 }
 
-/// Reads all of it. From `grace` on it must have come at the rate that is asked for.
-async fn read(body: Body, grace: Duration) -> Result<Vec<u8>, Fault> {
-    let slow = |_| Fault::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long");
+/// Reads the whole body. After `grace` it must have arrived at the minimum rate.
+async fn read_body(body: Body, grace: Duration) -> Result<Vec<u8>, RequestError> {
+    let slow = |_| {
+        RequestError::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long")
+    };
     let started = Instant::now();
     let mut body = body.into_data_stream();
     let mut bytes = Vec::new();
     loop {
-        let due = grace + Duration::from_secs((bytes.len() / BYTES_PER_SECOND) as u64);
-        let next = tokio::time::timeout_at(started + due.min(MAX_TIME), body.next());
+        let due = grace + Duration::from_secs((bytes.len() / MIN_BYTES_PER_SECOND) as u64);
+        let next = tokio::time::timeout_at(started + due.min(UPLOAD_TIMEOUT), body.next());
         let Some(chunk) = next.await.map_err(slow)? else { break };
-        let chunk = chunk.map_err(|_| Fault::bad("the file did not arrive in full"))?;
-        if bytes.len() + chunk.len() > MAX_BYTES {
+        let chunk =
+            chunk.map_err(|_| RequestError::bad_request("the file did not arrive in full"))?;
+        if bytes.len() + chunk.len() > MAX_UPLOAD_BYTES {
             return Err(too_large());
         }
         bytes.extend_from_slice(&chunk);
@@ -185,7 +225,7 @@ mod tests {
     use super::*;
     use futures_util::stream;
 
-    /// So many chunks, each after a while.
+    /// A body of chunks, with a pause before each.
     fn dripping(chunks: usize, bytes: usize, pause: Duration) -> Body {
         let chunks = stream::iter(0..chunks).then(move |_| async move {
             tokio::time::sleep(pause).await;
@@ -198,17 +238,17 @@ mod tests {
     async fn an_upload_that_trickles_is_cut_off_and_one_that_flows_is_not() {
         let (grace, pause) = (Duration::from_millis(200), Duration::from_millis(5));
         let began = Instant::now();
-        let slow = read(dripping(100_000, 1, pause), grace).await.unwrap_err();
+        let slow = read_body(dripping(100_000, 1, pause), grace).await.unwrap_err();
         let took = began.elapsed();
         assert_eq!(slow.status, StatusCode::REQUEST_TIMEOUT);
         assert!(took >= grace && took < Duration::from_secs(20), "{took:?}");
-        // Longer than the grace, and quicker than the rate.
+        // It takes longer than the grace period, but is faster than the minimum rate.
         let began = Instant::now();
-        let whole = read(dripping(60, BYTES_PER_SECOND, pause), grace).await.unwrap();
-        assert_eq!(whole.len(), 60 * BYTES_PER_SECOND);
+        let whole = read_body(dripping(60, MIN_BYTES_PER_SECOND, pause), grace).await.unwrap();
+        assert_eq!(whole.len(), 60 * MIN_BYTES_PER_SECOND);
         assert!(began.elapsed() > grace);
-        // One that never ends.
-        let silent = read(dripping(1, 1, Duration::from_secs(60)), grace).await.unwrap_err();
+        // A body that stops in the middle.
+        let silent = read_body(dripping(1, 1, Duration::from_secs(60)), grace).await.unwrap_err();
         assert_eq!(silent.status, StatusCode::REQUEST_TIMEOUT);
     }
 }

@@ -1,4 +1,4 @@
-//! The door on an SQLite file: a harness, and what holds for the whole schema.
+//! The GraphQL API on an SQLite file: a harness, and what holds for the whole schema.
 
 mod stories;
 mod wire;
@@ -14,14 +14,19 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::page::{self, Kind};
-use super::{router, sdl};
-use crate::authz::{Actor, Permission, Scope};
-use crate::config::{Config, Graphql, KeySource};
+use super::{build_graphql_router, export_sdl};
+use crate::auth::policy::{Actor, Permission, Scope};
+use crate::config::{Config, GraphqlSettings, KeySource};
 use crate::context::{App, Cx};
-use crate::domain::{connection, group, key, organization, user};
+use crate::domain::access::api_key;
+use crate::domain::connection;
+use crate::domain::directory::{group, user};
+use crate::domain::tenant::organization;
+use crate::graphql::relay;
+use crate::graphql::relay::NodeKind;
 
-/// A server on an SQLite file of its own, with one organization and a key that may do everything there.
+/// A server on an SQLite file of its own, with one organization and a key that may do everything
+/// there.
 struct Server {
     app: Arc<App>,
     router: Router,
@@ -47,10 +52,10 @@ impl Reply {
 }
 
 async fn open(statements: Option<Arc<AtomicUsize>>) -> Server {
-    configured(Graphql::default(), statements).await
+    configured(GraphqlSettings::default(), statements).await
 }
 
-async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> Server {
+async fn configured(graphql: GraphqlSettings, statements: Option<Arc<AtomicUsize>>) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {
         database_url: format!("sqlite://{}", folder.path().join("test.db").display()),
@@ -73,15 +78,17 @@ async fn configured(graphql: Graphql, statements: Option<Arc<AtomicUsize>>) -> S
         let store = &mut Arc::get_mut(&mut app).unwrap().store;
         for connection in [&mut store.read, &mut store.authentication] {
             let statements = statements.clone();
-            connection.overhear(move |_| {
+            connection.on_query(move |_| {
                 statements.fetch_add(1, Ordering::Relaxed);
             });
         }
     }
-    let organization = organization::create(&app, Actor::System, "acme", "Acme").await.unwrap();
+    let organization =
+        organization::create_organization(&app, Actor::System, "acme", "Acme").await.unwrap();
     let cx = Cx::system(app.clone(), organization.id);
-    let key = key::issue(&cx, "all", Permission::in_organization(), None).await.unwrap().secret;
-    Server { router: router(app.clone()), app, key, cx, _folder: folder }
+    let key =
+        api_key::issue_key(&cx, "all", Permission::in_organization(), None).await.unwrap().secret;
+    Server { router: build_graphql_router(app.clone()), app, key, cx, _folder: folder }
 }
 
 async fn server() -> Server {
@@ -93,7 +100,8 @@ impl Server {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
         Reply { status: parts.status, headers: parts.headers, body }
     }
 
@@ -113,7 +121,7 @@ impl Server {
         self.ask_as(&self.key, query, json!({})).await
     }
 
-    /// Asks and expects an answer without errors; returns its data.
+    /// Sends a query and expects a response without errors; returns its data.
     async fn data(&self, query: &str, variables: Value) -> Value {
         let reply = self.ask_as(&self.key, query, variables).await;
         assert_eq!(reply.at("/errors"), &Value::Null, "{query}");
@@ -123,41 +131,47 @@ impl Server {
 
     async fn key_with(&self, permissions: &[Permission]) -> String {
         let permissions = permissions.iter().copied().collect();
-        key::issue(&self.cx, "some", permissions, None).await.unwrap().secret
+        api_key::issue_key(&self.cx, "some", permissions, None).await.unwrap().secret
     }
 
     async fn connection(&self, name: &str) -> Uuid {
-        let settings = connection::Settings { name: Some(name.into()), ..Default::default() };
-        connection::create(&self.cx, settings).await.unwrap().id
+        let settings =
+            connection::ConnectionSettings { name: Some(name.into()), ..Default::default() };
+        connection::create_connection(&self.cx, settings).await.unwrap().id
     }
 
     /// A context of an identity provider.
     fn provider(&self, connection: Uuid) -> Cx {
-        let actor = Actor::Connection { id: connection, name: "IdP".into(), scopes: Scope::ALL.into_iter().collect() };
+        let actor = Actor::Connection {
+            id: connection,
+            name: "IdP".into(),
+            scopes: Scope::ALL.into_iter().collect(),
+        };
         Cx::new(self.app.clone(), actor, self.cx.organization(), Uuid::now_v7())
     }
 }
 
 async fn person(cx: &Cx, name: &str) -> Uuid {
     let body = json!({
-        "userName": name, "displayName": format!("Nurse {name}"), "emails": [{ "value": format!("{name}@x.org") }],
+        "userName": name, "displayName": format!("Nurse {name}"),
+        "emails": [{ "value": format!("{name}@x.org") }],
     });
-    user::create(cx, body.as_object().unwrap().clone()).await.unwrap().id
+    user::create_user(cx, body.as_object().unwrap().clone()).await.unwrap().id
 }
 
 async fn crowd(cx: &Cx, name: &str, members: &[Uuid]) -> Uuid {
     let body = json!({ "displayName": name });
     let members = members.iter().map(Uuid::to_string).collect();
-    group::create(cx, body.as_object().unwrap().clone(), members).await.unwrap().id
+    group::create_group(cx, body.as_object().unwrap().clone(), members).await.unwrap().id
 }
 
-fn id(kind: Kind, id: Uuid) -> String {
-    page::global(kind, id).0
+fn id(kind: NodeKind, id: Uuid) -> String {
+    relay::global_id(kind, id).0
 }
 
 #[test]
 fn every_field_says_what_it_requires_and_everything_is_described() {
-    let document = async_graphql::parser::parse_schema(sdl()).unwrap();
+    let document = async_graphql::parser::parse_schema(export_sdl()).unwrap();
     let mut open = Vec::new();
     let mut mute = Vec::new();
     for definition in document.definitions {
@@ -171,12 +185,14 @@ fn every_field_says_what_it_requires_and_everything_is_described() {
             TypeKind::Object(object) => object.fields,
             TypeKind::Interface(interface) => interface.fields,
             TypeKind::Enum(values) => {
-                let undescribed = values.values.iter().filter(|value| value.node.description.is_none());
+                let undescribed =
+                    values.values.iter().filter(|value| value.node.description.is_none());
                 mute.extend(undescribed.map(|value| format!("{name}.{}", value.node.value.node)));
                 continue;
             }
             TypeKind::InputObject(input) => {
-                let undescribed = input.fields.iter().filter(|field| field.node.description.is_none());
+                let undescribed =
+                    input.fields.iter().filter(|field| field.node.description.is_none());
                 mute.extend(undescribed.map(|field| format!("{name}.{}", field.node.name.node)));
                 continue;
             }
@@ -191,7 +207,8 @@ fn every_field_says_what_it_requires_and_everything_is_described() {
             if field.description.is_none() {
                 mute.push(at.clone());
             }
-            let arguments = field.arguments.iter().filter(|argument| argument.node.description.is_none());
+            let arguments =
+                field.arguments.iter().filter(|argument| argument.node.description.is_none());
             mute.extend(arguments.map(|argument| format!("{at}({})", argument.node.name.node)));
         }
     }
@@ -203,5 +220,8 @@ fn every_field_says_what_it_requires_and_everything_is_described() {
 fn the_published_schema_is_the_schema() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
     let published = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(published == sdl(), "schema.graphql is stale: cargo run -- schema > schema.graphql");
+    assert!(
+        published == export_sdl(),
+        "schema.graphql is stale: cargo run -- schema > schema.graphql"
+    );
 }

@@ -1,9 +1,9 @@
 //! `/Bulk` (RFC 7644 section 3.7): many operations in one request.
 //!
-//! Every operation runs the code of the single request that it stands for, in a transaction and with a status
-//! of its own. What this room adds is the order, in which an operation that refers to what another one creates
-//! comes after it ([`plan`]), and the ids in place of the temporary names ([`reference`]). It decides nothing
-//! about users and groups.
+//! Every operation runs the code of the matching single request, in its own transaction and with
+//! its own status. This module adds the order, in which an operation comes after those that create
+//! what it refers to ([`plan`]), and puts ids in place of the temporary names ([`reference`]). It
+//! decides nothing about users and groups.
 
 mod message;
 mod plan;
@@ -17,81 +17,88 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::wire::{Caller, Failure, Preconditions, answer, etag, payload};
 use super::{groups, users};
-use crate::domain::user;
+use crate::domain::directory::user;
 use crate::error::{Error, Result};
-use message::{Endpoint, Message, Method, Operation, Task};
-use plan::Step;
+use crate::scim::http::{
+    Preconditions, ScimCaller, ScimFailure, etag, json_response, read_payload,
+};
+use message::{ScimBulkEndpoint, ScimBulkMethod, ScimBulkOperation, ScimBulkRequest, ScimBulkTask};
+use plan::PlanStep;
 
 /// The most operations in one request.
 pub const MAX_OPERATIONS: usize = 1_000;
 /// Largest body of a bulk request, in bytes.
-pub const MAX_PAYLOAD: usize = 10 * 1024 * 1024;
+pub const MAX_PAYLOAD_BYTES: usize = 10 * 1024 * 1024;
 
-const RESPONSE: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
+const BULK_RESPONSE_URN: &str = "urn:ietf:params:scim:api:messages:2.0:BulkResponse";
 
-/// RFC 7644 section 3.7: answered 200 whatever became of the operations; each tells it for itself.
-pub async fn run(caller: Caller, request: Request) -> Result<Response, Failure> {
-    let body = payload(request, &caller.cx.app, MAX_PAYLOAD).await?;
-    let message = Message::read(&body, &caller.base_url)?;
+/// RFC 7644 section 3.7: the answer is 200 even if operations failed; each has its own status in
+/// it.
+pub async fn handle_bulk(caller: ScimCaller, request: Request) -> Result<Response, ScimFailure> {
+    let body = read_payload(request, &caller.cx.app, MAX_PAYLOAD_BYTES).await?;
+    let message = ScimBulkRequest::parse(&body, &caller.base_url)?;
     if let Some(connection) = caller.cx.confined_to() {
         caller.cx.app.limits.take_operations(connection, message.operations.len())?;
     }
-    let mut job = Job::new(&caller, &message.operations);
-    for step in plan::steps(&message::nodes(&message.operations)) {
-        // RFC 7644 section 3.7: enough has failed. What was done stays done, the rest is not attempted.
+    let mut job = ScimBulkRun::new(&caller, &message.operations);
+    for step in plan::plan_steps(&message::plan_nodes(&message.operations)) {
+        // RFC 7644 section 3.7: too many have failed. What was done stays, the rest is not
+        // attempted.
         if message.fail_on_errors.is_some_and(|most| job.errors >= most) {
             break;
         }
-        job.take(step).await;
+        job.execute_step(step).await;
     }
     job.finish_all().await;
-    Ok(answer(StatusCode::OK, job.response().to_string()))
+    Ok(json_response(StatusCode::OK, job.response_body().to_string()))
 }
 
 /// A bulk request while it is carried out.
-struct Job<'a> {
-    caller: &'a Caller,
-    operations: &'a [Operation<'a>],
-    /// What became of each operation, by its place in the request; none = not attempted.
-    outcomes: Vec<Option<Outcome>>,
-    /// What each bulkId stands for.
-    fates: HashMap<&'a str, Fate>,
-    /// What was created without its references in a circle.
-    begun: BTreeMap<usize, Begun>,
+struct ScimBulkRun<'a> {
+    caller: &'a ScimCaller,
+    operations: &'a [ScimBulkOperation<'a>],
+    /// The outcome of each operation, by its position in the request; none = not attempted.
+    outcomes: Vec<Option<ScimBulkOutcome>>,
+    /// The state of each bulkId.
+    fates: HashMap<&'a str, BulkIdState>,
+    /// The resources that were created without the references of a cycle, by position.
+    begun: BTreeMap<usize, PartialResource>,
     errors: u64,
 }
 
-/// What has become of the resource that a bulkId stands for.
-enum Fate {
+/// The state of the resource that a bulkId stands for.
+enum BulkIdState {
     Awaited,
     Made(String),
     Failed,
 }
 
-/// A resource that waits for the attributes that could not be told when it was created.
-struct Begun {
+/// A resource that was created without some of its attributes, which are still to be added.
+struct PartialResource {
     id: Uuid,
     missing: Map<String, Value>,
 }
 
-/// What one operation came to. The id and the version are those of the resource, as far as there is one.
-struct Outcome {
+/// The outcome of one operation, with the id and the version of its resource if there is one.
+struct ScimBulkOutcome {
     id: Option<String>,
     version: Option<i64>,
-    result: Result<StatusCode, Failure>,
+    result: Result<StatusCode, ScimFailure>,
 }
 
-impl Outcome {
-    fn refused(id: Option<String>, why: impl Into<Failure>) -> Self {
+impl ScimBulkOutcome {
+    fn from_failure(id: Option<String>, why: impl Into<ScimFailure>) -> Self {
         Self { id, version: None, result: Err(why.into()) }
     }
 }
 
-impl<'a> Job<'a> {
-    fn new(caller: &'a Caller, operations: &'a [Operation<'a>]) -> Self {
-        let awaited = operations.iter().filter_map(Operation::creates).map(|bulk_id| (bulk_id, Fate::Awaited));
+impl<'a> ScimBulkRun<'a> {
+    fn new(caller: &'a ScimCaller, operations: &'a [ScimBulkOperation<'a>]) -> Self {
+        let awaited = operations
+            .iter()
+            .filter_map(ScimBulkOperation::created_bulk_id)
+            .map(|bulk_id| (bulk_id, BulkIdState::Awaited));
         Self {
             caller,
             operations,
@@ -102,44 +109,50 @@ impl<'a> Job<'a> {
         }
     }
 
-    async fn take(&mut self, step: Step) {
-        let (Step::Run(at) | Step::Begin(at) | Step::Finish(at) | Step::Refuse(at)) = step;
+    async fn execute_step(&mut self, step: PlanStep) {
+        let at = step.position();
         let Some(operation) = self.operations.get(at) else { return };
         let task = match &operation.task {
             Ok(task) => task,
             Err(failure) => {
-                self.caller.note.means("bulk operation");
-                return self.settle(at, Outcome::refused(None, failure.clone()));
+                self.caller.note.set_meaning("bulk operation");
+                return self
+                    .record_outcome(at, ScimBulkOutcome::from_failure(None, failure.clone()));
             }
         };
         let outcome = match step {
-            Step::Run(_) => self.run(task).await,
-            Step::Begin(_) => match self.begin(at, operation, task).await {
+            PlanStep::Run(_) => self.execute_task(task).await,
+            PlanStep::Begin(_) => match self.create_partially(at, operation, task).await {
                 Ok(()) => return,
-                Err(error) => Outcome::refused(None, error),
+                Err(error) => ScimBulkOutcome::from_failure(None, error),
             },
-            Step::Finish(_) => match self.begun.remove(&at) {
-                Some(begun) => self.finish(task, begun).await,
-                // It failed at its beginning and has its outcome.
+            PlanStep::Finish(_) => match self.begun.remove(&at) {
+                Some(begun) => self.finish_resource(task, begun).await,
+                // Its creation failed, and that outcome is recorded.
                 None => return,
             },
-            // RFC 7644 section 3.7.1: 409 where a circle cannot be resolved.
-            Step::Refuse(_) => {
-                let why = "this group and others of this request would contain each other, which no group can";
-                Outcome::refused(None, Failure::plain(StatusCode::CONFLICT, why))
+            // RFC 7644 section 3.7.1: 409 if a cycle cannot be resolved.
+            PlanStep::Refuse(_) => {
+                let why = "this group and others of this request would contain each other, which \
+                           is not allowed";
+                ScimBulkOutcome::from_failure(
+                    None,
+                    ScimFailure::from_status(StatusCode::CONFLICT, why),
+                )
             }
         };
-        self.settle(at, outcome);
+        self.record_outcome(at, outcome);
     }
 
-    fn settle(&mut self, at: usize, outcome: Outcome) {
+    fn record_outcome(&mut self, at: usize, outcome: ScimBulkOutcome) {
         self.errors += u64::from(outcome.result.is_err());
-        self.note(at, &outcome);
-        if let Some(bulk_id) = self.operations.get(at).and_then(Operation::creates) {
-            let fate = self.fates.entry(bulk_id).or_insert(Fate::Awaited);
-            // What was created in a circle is there, even if its references could not be set.
-            if let Fate::Awaited = fate {
-                *fate = outcome.id.clone().map_or(Fate::Failed, Fate::Made);
+        self.log_operation(at, &outcome);
+        if let Some(bulk_id) = self.operations.get(at).and_then(ScimBulkOperation::created_bulk_id)
+        {
+            let fate = self.fates.entry(bulk_id).or_insert(BulkIdState::Awaited);
+            // A resource of a cycle was created, even if its references could not be set.
+            if let BulkIdState::Awaited = fate {
+                *fate = outcome.id.clone().map_or(BulkIdState::Failed, BulkIdState::Made);
             }
         }
         if let Some(slot) = self.outcomes.get_mut(at) {
@@ -147,168 +160,238 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// An operation is told in the request log as the request that it stands for.
-    fn note(&self, at: usize, outcome: &Outcome) {
+    /// Records an operation in the request log like the matching single request.
+    fn log_operation(&self, at: usize, outcome: &ScimBulkOutcome) {
         let task = self.operations.get(at).and_then(|operation| operation.task.as_ref().ok());
-        let (method, resource) = task.map_or(("POST", "Bulk"), |task| (task.method.name(), task.endpoint.name()));
+        let (method, resource) =
+            task.map_or(("POST", "Bulk"), |task| (task.method.name(), task.endpoint.name()));
         let (status, refusal) = match &outcome.result {
             Ok(status) => (*status, None),
             Err(failure) => (failure.status, Some(&failure.refusal)),
         };
         let id = outcome.id.as_deref();
         let body = || {
-            let mut body = task?.body().ok()?;
-            body.values_mut().try_for_each(|value| reference::resolve(value, &|bulk_id| self.lookup(bulk_id))).ok()?;
+            let mut body = task?.parse_data().ok()?;
+            body.values_mut()
+                .try_for_each(|value| {
+                    reference::resolve_references(value, &|bulk_id| self.find_id(bulk_id))
+                })
+                .ok()?;
             Some(body)
         };
-        self.caller.note.operation_done(&self.caller.cx.app, method, resource, id, status, refusal, body);
+        self.caller.note.finish_operation(
+            &self.caller.cx.app,
+            method,
+            resource,
+            id,
+            status,
+            refusal,
+            body,
+        );
     }
 
-    async fn run(&self, task: &Task<'_>) -> Outcome {
-        let id = match task.id.as_deref().map(|id| self.resolved(id)).transpose() {
+    async fn execute_task(&self, task: &ScimBulkTask<'_>) -> ScimBulkOutcome {
+        let id = match task.id.as_deref().map(|id| self.resolve_id(id)).transpose() {
             Ok(id) => id,
-            Err(error) => return Outcome::refused(None, error),
+            Err(error) => return ScimBulkOutcome::from_failure(None, error),
         };
-        match self.perform(task, id.as_deref().unwrap_or_default()).await {
-            Ok(Some((id, version))) => {
-                Outcome { id: Some(id.to_string()), version: Some(version), result: Ok(task.method.success()) }
+        match self.resolve_and_call(task, id.as_deref().unwrap_or_default()).await {
+            Ok(Some((id, version))) => ScimBulkOutcome {
+                id: Some(id.to_string()),
+                version: Some(version),
+                result: Ok(task.method.success_status()),
+            },
+            Ok(None) => {
+                ScimBulkOutcome { id, version: None, result: Ok(task.method.success_status()) }
             }
-            Ok(None) => Outcome { id, version: None, result: Ok(task.method.success()) },
-            Err(error) => Outcome::refused(id, error),
+            Err(error) => ScimBulkOutcome::from_failure(id, error),
         }
     }
 
-    async fn perform(&self, task: &Task<'_>, id: &str) -> Result<Option<(Uuid, i64)>> {
-        let mut body = task.body()?;
+    async fn resolve_and_call(
+        &self,
+        task: &ScimBulkTask<'_>,
+        id: &str,
+    ) -> Result<Option<(Uuid, i64)>> {
+        let mut body = task.parse_data()?;
         for value in body.values_mut() {
-            reference::resolve(value, &|bulk_id| self.lookup(bulk_id))?;
+            reference::resolve_references(value, &|bulk_id| self.find_id(bulk_id))?;
         }
-        call(self.caller, task, task.method, id, body).await
+        call_endpoint(self.caller, task, task.method, id, body).await
     }
 
-    /// Creates a resource without the attributes that refer to what is still to come.
-    async fn begin(&mut self, at: usize, operation: &'a Operation<'a>, task: &Task<'_>) -> Result<()> {
-        let awaited = |bulk_id: &str| matches!(self.fates.get(bulk_id), Some(Fate::Awaited));
-        let (missing, mut body): (Map<_, _>, Map<_, _>) =
-            task.body()?.into_iter().partition(|(_, value)| reference::any(value, &awaited));
+    /// Creates a resource without the attributes that refer to resources not yet created.
+    async fn create_partially(
+        &mut self,
+        at: usize,
+        operation: &'a ScimBulkOperation<'a>,
+        task: &ScimBulkTask<'_>,
+    ) -> Result<()> {
+        let awaited = |bulk_id: &str| matches!(self.fates.get(bulk_id), Some(BulkIdState::Awaited));
+        let (missing, mut body): (Map<_, _>, Map<_, _>) = task
+            .parse_data()?
+            .into_iter()
+            .partition(|(_, value)| reference::has_reference(value, &awaited));
         for value in body.values_mut() {
-            reference::resolve(value, &|bulk_id| self.lookup(bulk_id))?;
+            reference::resolve_references(value, &|bulk_id| self.find_id(bulk_id))?;
         }
-        if let Some((id, _)) = call(self.caller, task, Method::Post, "", body).await? {
-            if let Some(bulk_id) = operation.creates() {
-                self.fates.insert(bulk_id, Fate::Made(id.to_string()));
+        if let Some((id, _)) =
+            call_endpoint(self.caller, task, ScimBulkMethod::Post, "", body).await?
+        {
+            if let Some(bulk_id) = operation.created_bulk_id() {
+                self.fates.insert(bulk_id, BulkIdState::Made(id.to_string()));
             }
-            self.begun.insert(at, Begun { id, missing });
+            self.begun.insert(at, PartialResource { id, missing });
         }
         Ok(())
     }
 
-    /// Tells a resource in a circle the rest, as a PATCH would.
-    async fn finish(&self, task: &Task<'_>, begun: Begun) -> Outcome {
+    /// Adds the missing attributes to a resource of a cycle, as a PATCH would.
+    async fn finish_resource(
+        &self,
+        task: &ScimBulkTask<'_>,
+        begun: PartialResource,
+    ) -> ScimBulkOutcome {
         let id = begun.id.to_string();
-        match self.complete(task, &id, begun.missing).await {
-            Ok(version) => Outcome { id: Some(id), version, result: Ok(task.method.success()) },
+        match self.add_references(task, &id, begun.missing).await {
+            Ok(version) => {
+                ScimBulkOutcome { id: Some(id), version, result: Ok(task.method.success_status()) }
+            }
             Err(error) => {
                 // RFC 7644 section 3.7.1.
-                let why = format!("created, but without what refers to others: {}", Failure::from(error).detail);
-                Outcome::refused(Some(id), Failure::plain(StatusCode::CONFLICT, why))
+                let why = format!(
+                    "created, but without its references: {}",
+                    ScimFailure::from(error).detail
+                );
+                ScimBulkOutcome::from_failure(
+                    Some(id),
+                    ScimFailure::from_status(StatusCode::CONFLICT, why),
+                )
             }
         }
     }
 
-    async fn complete(&self, task: &Task<'_>, id: &str, missing: Map<String, Value>) -> Result<Option<i64>> {
+    async fn add_references(
+        &self,
+        task: &ScimBulkTask<'_>,
+        id: &str,
+        missing: Map<String, Value>,
+    ) -> Result<Option<i64>> {
         let mut missing = Value::Object(missing);
-        reference::resolve(&mut missing, &|bulk_id| self.lookup(bulk_id))?;
+        reference::resolve_references(&mut missing, &|bulk_id| self.find_id(bulk_id))?;
         let patch = json!({ "Operations": [{ "op": "replace", "value": missing }] });
         let Value::Object(patch) = patch else { return Ok(None) };
-        let done = call(self.caller, task, Method::Patch, id, patch).await?;
+        let done = call_endpoint(self.caller, task, ScimBulkMethod::Patch, id, patch).await?;
         Ok(done.map(|(_, version)| version))
     }
 
-    /// What was created and not ended before the request was cut short: ended now, or told as it is.
+    /// Adds the missing attributes to the resources that still wait for them after the request
+    /// stopped early.
     async fn finish_all(&mut self) {
         for at in self.begun.keys().copied().collect::<Vec<_>>() {
-            self.take(Step::Finish(at)).await;
+            self.execute_step(PlanStep::Finish(at)).await;
         }
     }
 
-    /// The id in a path, which may itself be a reference.
-    fn resolved(&self, id: &str) -> Result<String> {
-        reference::resolve_text(id, &|bulk_id| self.lookup(bulk_id)).map(|resolved| resolved.unwrap_or(id.to_owned()))
+    /// The id in a path, which may be a reference.
+    fn resolve_id(&self, id: &str) -> Result<String> {
+        reference::resolve_text(id, &|bulk_id| self.find_id(bulk_id))
+            .map(|resolved| resolved.unwrap_or(id.to_owned()))
     }
 
     /// The id that a bulkId stands for (RFC 7644 section 3.7.2).
-    fn lookup(&self, bulk_id: &str) -> Result<String> {
+    fn find_id(&self, bulk_id: &str) -> Result<String> {
         let why = match self.fates.get(bulk_id) {
-            Some(Fate::Made(id)) => return Ok(id.clone()),
-            Some(Fate::Failed) => "is of an operation that failed",
-            Some(Fate::Awaited) => "is of an operation that was not carried out",
+            Some(BulkIdState::Made(id)) => return Ok(id.clone()),
+            Some(BulkIdState::Failed) => "is of an operation that failed",
+            Some(BulkIdState::Awaited) => "is of an operation that was not carried out",
             None => "is of no operation that creates something",
         };
         let shown: String = bulk_id.chars().take(64).collect();
         Err(Error::invalid("bulkId", format!("{shown:?} {why}")))
     }
 
-    /// RFC 7644 section 3.7: in the order of the request, without resources.
-    fn response(&self) -> Value {
-        let told = self.operations.iter().zip(&self.outcomes);
-        let operations = told.filter_map(|(operation, outcome)| Some(self.tell(operation, outcome.as_ref()?)));
-        json!({ "schemas": [RESPONSE], "Operations": operations.collect::<Vec<_>>() })
+    /// RFC 7644 section 3.7: the outcomes in the order of the request, without the resources.
+    fn response_body(&self) -> Value {
+        let pairs = self.operations.iter().zip(&self.outcomes);
+        let operations = pairs.filter_map(|(operation, outcome)| {
+            Some(self.render_operation(operation, outcome.as_ref()?))
+        });
+        json!({ "schemas": [BULK_RESPONSE_URN], "Operations": operations.collect::<Vec<_>>() })
     }
 
-    fn tell(&self, operation: &Operation<'_>, outcome: &Outcome) -> Value {
-        let mut told = Map::new();
+    fn render_operation(
+        &self,
+        operation: &ScimBulkOperation<'_>,
+        outcome: &ScimBulkOutcome,
+    ) -> Value {
+        let mut rendered = Map::new();
         if let Some(method) = operation.method {
-            told.insert("method".into(), method.name().into());
+            rendered.insert("method".into(), method.name().into());
         }
         if let Some(bulk_id) = &operation.bulk_id {
-            told.insert("bulkId".into(), bulk_id.as_str().into());
+            rendered.insert("bulkId".into(), bulk_id.as_str().into());
         }
         if let (Ok(task), Some(id)) = (&operation.task, &outcome.id) {
             let location = format!("{}/{}/{id}", self.caller.base_url, task.endpoint.name());
-            told.insert("location".into(), location.into());
+            rendered.insert("location".into(), location.into());
         }
         if let Some(version) = outcome.version {
-            told.insert("version".into(), etag(version).into());
+            rendered.insert("version".into(), etag(version).into());
         }
         let status = match &outcome.result {
             Ok(status) => status,
             Err(failure) => {
-                told.insert("response".into(), failure.body());
+                rendered.insert("response".into(), failure.error_body());
                 &failure.status
             }
         };
-        told.insert("status".into(), status.as_u16().to_string().into());
-        Value::Object(told)
+        rendered.insert("status".into(), status.as_u16().to_string().into());
+        Value::Object(rendered)
     }
 }
 
-/// The single request that an operation stands for; returns the id and the version of what is there afterwards.
-async fn call(
-    caller: &Caller,
-    task: &Task<'_>,
-    method: Method,
+/// Carries out the single request that matches an operation. Returns the id and the version of the
+/// resource; `None` after a DELETE.
+async fn call_endpoint(
+    caller: &ScimCaller,
+    task: &ScimBulkTask<'_>,
+    method: ScimBulkMethod,
     id: &str,
     body: Map<String, Value>,
 ) -> Result<Option<(Uuid, i64)>> {
-    caller.note.operation(method.name(), task.endpoint.name(), &body);
+    caller.note.record_operation(method.name(), task.endpoint.name(), &body);
     let preconditions = Preconditions::on_version(task.version.clone());
     match task.endpoint {
-        Endpoint::Users => {
+        ScimBulkEndpoint::Users => {
             let user = match method {
-                Method::Post => user::create(&caller.cx, body).await?,
-                Method::Put => users::replaced(caller, id, &preconditions, body, false).await?.user,
-                Method::Patch => users::patched(caller, id, &preconditions, body, false).await?.user,
-                Method::Delete => return users::deleted(&caller.cx, id, &preconditions).await.map(|()| None),
+                ScimBulkMethod::Post => user::create_user(&caller.cx, body).await?,
+                ScimBulkMethod::Put => {
+                    users::replace_user(caller, id, &preconditions, body, false).await?.user
+                }
+                ScimBulkMethod::Patch => {
+                    users::patch_user(caller, id, &preconditions, body, false).await?.user
+                }
+                ScimBulkMethod::Delete => {
+                    return users::delete_user(&caller.cx, id, &preconditions).await.map(|()| None);
+                }
             };
             Ok(Some((user.id, user.version)))
         }
-        Endpoint::Groups => {
+        ScimBulkEndpoint::Groups => {
             let group = match method {
-                Method::Post => groups::created(caller, body).await?,
-                Method::Put => groups::replaced(caller, id, &preconditions, body).await?,
-                Method::Patch => groups::patched(caller, id, &preconditions, body).await?,
-                Method::Delete => return groups::deleted(&caller.cx, id, &preconditions).await.map(|()| None),
+                ScimBulkMethod::Post => groups::create_group(caller, body).await?,
+                ScimBulkMethod::Put => {
+                    groups::replace_group(caller, id, &preconditions, body).await?
+                }
+                ScimBulkMethod::Patch => {
+                    groups::patch_group(caller, id, &preconditions, body).await?
+                }
+                ScimBulkMethod::Delete => {
+                    return groups::delete_group(&caller.cx, id, &preconditions)
+                        .await
+                        .map(|()| None);
+                }
             };
             Ok(Some((group.id, group.version)))
         }

@@ -1,39 +1,48 @@
-//! In which order operations are carried out: that of the request, save that an operation waits for what it
-//! refers to. Pure, and linear in the number of references.
+//! The order in which operations are carried out: the order of the request, except that an
+//! operation waits for those that it refers to. Pure functions, linear in the number of references.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 /// An operation, as far as the order is concerned.
 #[derive(Debug, Clone, Default)]
-pub struct Node {
-    /// The operations, by their places in the request, that must have been carried out before.
+pub struct PlanNode {
+    /// The positions of the operations that must be carried out before.
     pub needs: BTreeSet<usize>,
-    /// Whether it can be carried out in two parts, first without what refers to others.
+    /// Whether it can be carried out in two parts, the first one without its references.
     pub divisible: bool,
 }
 
-/// One thing to do to the operation at that place.
+/// One step, for the operation at this position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum PlanStep {
     /// Carry it out.
     Run(usize),
-    /// Create its resource without the references in a circle.
+    /// Create its resource without the references of a cycle.
     Begin(usize),
     /// Add those references.
     Finish(usize),
-    /// Refuse it: it stands in a circle that cannot be resolved.
+    /// Refuse it: it is part of a cycle that cannot be resolved.
     Refuse(usize),
 }
 
-/// The steps that carry out all operations.
-pub fn steps(nodes: &[Node]) -> Vec<Step> {
-    Planner::new(nodes).plan()
+impl PlanStep {
+    /// The position of the operation.
+    pub fn position(self) -> usize {
+        match self {
+            Self::Run(at) | Self::Begin(at) | Self::Finish(at) | Self::Refuse(at) => at,
+        }
+    }
 }
 
-struct Planner<'a> {
-    nodes: &'a [Node],
-    /// Who needs each operation.
+/// The steps that carry out all operations.
+pub fn plan_steps(nodes: &[PlanNode]) -> Vec<PlanStep> {
+    ScimBulkPlanner::new(nodes).into_steps()
+}
+
+struct ScimBulkPlanner<'a> {
+    nodes: &'a [PlanNode],
+    /// The operations that need each operation.
     needed_by: Vec<Vec<usize>>,
     /// How many of its needs are not yet met.
     unmet: Vec<usize>,
@@ -41,11 +50,11 @@ struct Planner<'a> {
     settled: Vec<bool>,
     begun: Vec<bool>,
     ready: BinaryHeap<Reverse<usize>>,
-    steps: Vec<Step>,
+    steps: Vec<PlanStep>,
 }
 
-impl<'a> Planner<'a> {
-    fn new(nodes: &'a [Node]) -> Self {
+impl<'a> ScimBulkPlanner<'a> {
+    fn new(nodes: &'a [PlanNode]) -> Self {
         let mut needed_by = vec![Vec::new(); nodes.len()];
         for (at, node) in nodes.iter().enumerate() {
             for &need in &node.needs {
@@ -58,37 +67,39 @@ impl<'a> Planner<'a> {
         Self { nodes, needed_by, unmet, settled, begun, ready, steps: Vec::new() }
     }
 
-    fn plan(mut self) -> Vec<Step> {
-        // Where each operation's first unmet need is looked for: needs are met one after the other and stay met.
-        let mut needs: Vec<_> = self.nodes.iter().map(|node| node.needs.iter().copied().peekable()).collect();
+    fn into_steps(mut self) -> Vec<PlanStep> {
+        // The needs of each operation that may be unmet. A need that is met stays met, so it is
+        // dropped.
+        let mut needs: Vec<_> =
+            self.nodes.iter().map(|node| node.needs.iter().copied().peekable()).collect();
         let mut first = 0;
         loop {
             while let Some(Reverse(at)) = self.ready.pop() {
                 if self.begun[at] {
-                    self.steps.push(Step::Finish(at));
+                    self.steps.push(PlanStep::Finish(at));
                 } else if !self.settled[at] {
-                    self.settle(at, Step::Run(at));
+                    self.push_step(at, PlanStep::Run(at));
                 }
             }
-            // All that is left waits for a circle.
+            // All remaining operations wait for a cycle.
             while first < self.nodes.len() && self.settled[first] {
                 first += 1;
             }
             if first == self.nodes.len() {
                 return self.steps;
             }
-            let circle = self.circle(first, &mut needs);
+            let circle = self.find_cycle(first, &mut needs);
             match circle.iter().copied().filter(|&at| self.nodes[at].divisible).min() {
                 Some(at) => {
                     self.begun[at] = true;
-                    self.settle(at, Step::Begin(at));
+                    self.push_step(at, PlanStep::Begin(at));
                 }
-                None => circle.into_iter().for_each(|at| self.settle(at, Step::Refuse(at))),
+                None => circle.into_iter().for_each(|at| self.push_step(at, PlanStep::Refuse(at))),
             }
         }
     }
 
-    fn settle(&mut self, at: usize, step: Step) {
+    fn push_step(&mut self, at: usize, step: PlanStep) {
         self.steps.push(step);
         self.settled[at] = true;
         for index in 0..self.needed_by[at].len() {
@@ -100,8 +111,12 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The circle that one arrives at from `start` by always going to what is waited for.
-    fn circle(&self, start: usize, needs: &mut [std::iter::Peekable<impl Iterator<Item = usize>>]) -> Vec<usize> {
+    /// The cycle that is reached from `start` by following the unmet needs.
+    fn find_cycle(
+        &self,
+        start: usize,
+        needs: &mut [std::iter::Peekable<impl Iterator<Item = usize>>],
+    ) -> Vec<usize> {
         let mut seen = vec![None; self.nodes.len()];
         let mut path = Vec::new();
         let mut at = start;
@@ -114,7 +129,7 @@ impl<'a> Planner<'a> {
             while needs[at].next_if(|&need| self.settled[need]).is_some() {}
             match needs[at].peek() {
                 Some(&need) => at = need,
-                // Whoever waits for nothing would have been ready.
+                // Not reached: an operation that waits for nothing would have been ready.
                 None => return path.split_off(path.len() - 1),
             }
         }
@@ -123,11 +138,11 @@ impl<'a> Planner<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::Step::{Begin, Finish, Refuse, Run};
+    use super::PlanStep::{Begin, Finish, Refuse, Run};
     use super::*;
 
-    fn nodes(needs: &[&[usize]], divisible: &[usize]) -> Vec<Node> {
-        let node = |(at, needs): (usize, &&[usize])| Node {
+    fn nodes(needs: &[&[usize]], divisible: &[usize]) -> Vec<PlanNode> {
+        let node = |(at, needs): (usize, &&[usize])| PlanNode {
             needs: needs.iter().copied().collect(),
             divisible: divisible.contains(&at),
         };
@@ -136,46 +151,61 @@ mod tests {
 
     #[test]
     fn without_references_the_order_is_that_of_the_request() {
-        assert_eq!(steps(&nodes(&[&[], &[], &[]], &[0, 1, 2])), [Run(0), Run(1), Run(2)]);
-        assert_eq!(steps(&nodes(&[&[], &[0], &[0, 1]], &[])), [Run(0), Run(1), Run(2)]);
-        assert_eq!(steps(&[]), []);
+        assert_eq!(plan_steps(&nodes(&[&[], &[], &[]], &[0, 1, 2])), [Run(0), Run(1), Run(2)]);
+        assert_eq!(plan_steps(&nodes(&[&[], &[0], &[0, 1]], &[])), [Run(0), Run(1), Run(2)]);
+        assert_eq!(plan_steps(&[]), []);
     }
 
     #[test]
     fn an_operation_waits_for_what_comes_later_and_then_is_next() {
-        assert_eq!(steps(&nodes(&[&[2], &[], &[], &[]], &[])), [Run(1), Run(2), Run(0), Run(3)]);
+        assert_eq!(
+            plan_steps(&nodes(&[&[2], &[], &[], &[]], &[])),
+            [Run(1), Run(2), Run(0), Run(3)]
+        );
         // A chain, written backwards.
-        assert_eq!(steps(&nodes(&[&[1], &[2], &[3], &[]], &[])), [Run(3), Run(2), Run(1), Run(0)]);
+        assert_eq!(
+            plan_steps(&nodes(&[&[1], &[2], &[3], &[]], &[])),
+            [Run(3), Run(2), Run(1), Run(0)]
+        );
     }
 
     #[test]
     fn a_circle_is_entered_at_its_first_operation_that_can_be_done_in_two_parts() {
-        assert_eq!(steps(&nodes(&[&[1], &[0]], &[0, 1])), [Begin(0), Run(1), Finish(0)]);
-        assert_eq!(steps(&nodes(&[&[1], &[2], &[0]], &[1])), [Begin(1), Run(0), Run(2), Finish(1)]);
-        // Somebody who refers to themselves.
-        assert_eq!(steps(&nodes(&[&[0]], &[0])), [Begin(0), Finish(0)]);
-        // What only leads to a circle is not divided.
-        assert_eq!(steps(&nodes(&[&[1], &[2], &[1]], &[0, 1, 2])), [Begin(1), Run(0), Run(2), Finish(1)]);
+        assert_eq!(plan_steps(&nodes(&[&[1], &[0]], &[0, 1])), [Begin(0), Run(1), Finish(0)]);
+        assert_eq!(
+            plan_steps(&nodes(&[&[1], &[2], &[0]], &[1])),
+            [Begin(1), Run(0), Run(2), Finish(1)]
+        );
+        // A user that refers to itself.
+        assert_eq!(plan_steps(&nodes(&[&[0]], &[0])), [Begin(0), Finish(0)]);
+        // An operation that only leads to a cycle is not divided.
+        assert_eq!(
+            plan_steps(&nodes(&[&[1], &[2], &[1]], &[0, 1, 2])),
+            [Begin(1), Run(0), Run(2), Finish(1)]
+        );
     }
 
     #[test]
     fn two_circles_through_one_operation_are_both_resolved() {
-        let steps = steps(&nodes(&[&[1, 2], &[0], &[0]], &[0, 1, 2]));
+        let steps = plan_steps(&nodes(&[&[1, 2], &[0], &[0]], &[0, 1, 2]));
         assert_eq!(steps, [Begin(0), Run(1), Run(2), Finish(0)]);
     }
 
     #[test]
     fn a_circle_that_cannot_be_divided_is_refused_and_the_rest_goes_on() {
-        assert_eq!(steps(&nodes(&[&[1], &[0], &[1], &[]], &[2])), [Run(3), Refuse(0), Refuse(1), Run(2)]);
-        assert_eq!(steps(&nodes(&[&[0]], &[])), [Refuse(0)]);
+        assert_eq!(
+            plan_steps(&nodes(&[&[1], &[0], &[1], &[]], &[2])),
+            [Run(3), Refuse(0), Refuse(1), Run(2)]
+        );
+        assert_eq!(plan_steps(&nodes(&[&[0]], &[])), [Refuse(0)]);
     }
 
     #[test]
     fn a_thousand_operations_that_all_refer_to_each_other_are_planned_at_once() {
         let all: Vec<usize> = (0..1_000).collect();
-        let everybody: Vec<&[usize]> = all.iter().map(|_| all.as_slice()).collect();
+        let needs: Vec<&[usize]> = all.iter().map(|_| all.as_slice()).collect();
         let started = std::time::Instant::now();
-        let steps = steps(&nodes(&everybody, &all));
+        let steps = plan_steps(&nodes(&needs, &all));
         assert_eq!(steps.iter().filter(|step| matches!(step, Begin(_))).count(), 1_000);
         assert_eq!(steps.iter().filter(|step| matches!(step, Finish(_))).count(), 1_000);
         assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());

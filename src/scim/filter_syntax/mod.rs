@@ -1,17 +1,19 @@
-//! Filters, PATCH paths and attribute lists as text (RFC 7644 sections 3.4.2.2, 3.5.2 and 3.9) become the neutral
-//! trees of [`crate::domain::search`].
+//! Parses filters, PATCH paths and attribute lists (RFC 7644 sections 3.4.2.2, 3.5.2 and 3.9) into
+//! the trees of [`crate::identity::filter`].
 //!
-//! The parser knows grammar only: whether an attribute exists, and what it may be compared with, is judged where
-//! the schema is known. Every input is bounded (length, terms, depth), so recursion and time are too.
+//! The parser checks only the grammar: whether an attribute exists, and what it may be compared
+//! with, is checked where the schema is known. Every input is bounded (length, terms, depth), so
+//! recursion and time are too.
 
 use serde_json::Number;
 
-use crate::domain::search::{AttrPath, Filter, Literal, Op};
 use crate::error::{Error, Result, Rule};
+use crate::identity::filter::{AttrPath, CompareOp, Filter, FilterLiteral};
 
 /// Longest filter or path, in bytes.
 const MAX_LENGTH: usize = 4 * 1024;
-/// Longest list of attribute names, in bytes; wider than a filter because names may carry their URN.
+/// Longest list of attribute names, in bytes; wider than a filter because names may carry their
+/// URN.
 const MAX_LIST_LENGTH: usize = 16 * 1024;
 /// Most comparisons in one filter.
 const MAX_TERMS: usize = 64;
@@ -20,8 +22,8 @@ const MAX_DEPTH: usize = 16;
 
 /// The target of a PATCH operation (RFC 7644 section 3.5.2, figure 7).
 ///
-/// `emails[type eq "work"].value` has all three parts; `name.givenName` has its sub-attribute inside `attr`. A bare
-/// extension URN is an `attr` with a schema and an empty name.
+/// `emails[type eq "work"].value` has all three parts; `name.givenName` has its sub-attribute
+/// inside `attr`. A bare extension URN is an `attr` with a schema and an empty name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PatchPath {
     pub attr: AttrPath,
@@ -31,32 +33,32 @@ pub struct PatchPath {
 
 /// Reads a `filter` parameter.
 ///
-/// Beyond the RFC's grammar it accepts `emails[type eq "work"].value eq "x"`, which Entra ID sends to match people
-/// by a typed value: one element that satisfies both.
+/// Beyond the RFC's grammar it accepts `emails[type eq "work"].value eq "x"`, which Entra ID sends
+/// to find users by a typed value: one element must satisfy both conditions.
 pub fn parse_filter(text: &str) -> Result<Filter> {
-    Parser::new(text, Rule::Filter, "filter").filter()
+    ScimFilterParser::new(text, Rule::Filter, "filter").read_filter()
 }
 
-/// Whether a filter holds a text without its quotes, which [`parse_filter`] tolerates.
+/// Whether a filter holds a string without quotes, which [`parse_filter`] tolerates.
 pub fn filter_is_unquoted(text: &str) -> bool {
-    let mut parser = Parser::new(text, Rule::Filter, "filter");
-    parser.filter().is_ok() && parser.unquoted
+    let mut parser = ScimFilterParser::new(text, Rule::Filter, "filter");
+    parser.read_filter().is_ok() && parser.unquoted
 }
 
 /// Reads the `path` of a PATCH operation.
 pub fn parse_path(text: &str) -> Result<PatchPath> {
-    Parser::new(text, Rule::Path, "path").path()
+    ScimFilterParser::new(text, Rule::Path, "path").read_path()
 }
 
-/// Whether a path holds a text without its quotes, which [`parse_path`] tolerates.
+/// Whether a path holds a string without quotes, which [`parse_path`] tolerates.
 pub fn path_is_unquoted(text: &str) -> bool {
-    let mut parser = Parser::new(text, Rule::Path, "path");
-    parser.path().is_ok() && parser.unquoted
+    let mut parser = ScimFilterParser::new(text, Rule::Path, "path");
+    parser.read_path().is_ok() && parser.unquoted
 }
 
 /// Reads a comma-separated list of attributes: `attributes`, `excludedAttributes`, `sortBy`.
 pub fn parse_attr_list(text: &str) -> Result<Vec<AttrPath>> {
-    let mut parser = Parser::new(text, Rule::Value, "attributes");
+    let mut parser = ScimFilterParser::new(text, Rule::Value, "attributes");
     parser.check_input(MAX_LIST_LENGTH)?;
     let mut list = Vec::new();
     loop {
@@ -66,137 +68,137 @@ pub fn parse_attr_list(text: &str) -> Result<Vec<AttrPath>> {
         if parser.peek().is_none() {
             return Ok(list);
         }
-        list.push(parser.attribute()?);
+        list.push(parser.read_attribute()?);
         if !matches!(parser.peek(), None | Some(',')) {
-            return Err(parser.expected("a comma"));
+            return Err(parser.expected_error("a comma"));
         }
     }
 }
 
-/// A cursor over the text, with what is needed to word a refusal.
-struct Parser<'a> {
+/// The state of the parser, with the rule and the field that an error names.
+struct ScimFilterParser<'a> {
     text: &'a str,
     /// Byte offset of the next character; always on a character boundary.
     at: usize,
     terms: usize,
     depth: usize,
-    /// Whether a text stood without its quotes.
+    /// Whether a string had no quotes.
     unquoted: bool,
     rule: Rule,
     field: &'static str,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> ScimFilterParser<'a> {
     fn new(text: &'a str, rule: Rule, field: &'static str) -> Self {
         Self { text, at: 0, terms: 0, depth: 0, unquoted: false, rule, field }
     }
 
-    fn filter(&mut self) -> Result<Filter> {
+    fn read_filter(&mut self) -> Result<Filter> {
         self.check_input(MAX_LENGTH)?;
-        let filter = self.alternatives(false)?;
-        self.end("\"and\", \"or\" or the end")?;
+        let filter = self.read_alternatives(false)?;
+        self.expect_end("\"and\", \"or\" or the end")?;
         Ok(filter)
     }
 
-    fn path(&mut self) -> Result<PatchPath> {
+    fn read_path(&mut self) -> Result<PatchPath> {
         self.check_input(MAX_LENGTH)?;
-        let attr = self.attribute()?;
+        let attr = self.read_attribute()?;
         let mut path = PatchPath { attr, filter: None, sub: None };
         if self.peek() == Some('[') {
-            path.filter = Some(self.brackets(&path.attr)?);
-            path.sub = self.trailing_sub()?;
+            path.filter = Some(self.read_brackets(&path.attr)?);
+            path.sub = self.read_trailing_sub()?;
         }
-        self.end("the end of the path")?;
+        self.expect_end("the end of the path")?;
         Ok(path)
     }
 
     fn check_input(&self, max: usize) -> Result<()> {
         if self.text.len() > max {
-            return Err(self.refuse(format!("is longer than {max} bytes")));
+            return Err(self.syntax_error(format!("is longer than {max} bytes")));
         }
         if self.text.contains('\0') {
-            return Err(self.refuse("contains a NUL character".to_owned()));
+            return Err(self.syntax_error("contains a NUL character".to_owned()));
         }
         Ok(())
     }
 
     // RFC 7644 section 3.4.2.2: "and" binds tighter than "or". `inner` is true inside brackets.
-    fn alternatives(&mut self, inner: bool) -> Result<Filter> {
-        let first = self.conjunction(inner)?;
+    fn read_alternatives(&mut self, inner: bool) -> Result<Filter> {
+        let first = self.read_conjunction(inner)?;
         let mut list = vec![first];
-        while self.keyword("or") {
-            list.push(self.conjunction(inner)?);
+        while self.take_keyword("or") {
+            list.push(self.read_conjunction(inner)?);
         }
-        Ok(one_or(list, Filter::Or))
+        Ok(combine_filters(list, Filter::Or))
     }
 
-    fn conjunction(&mut self, inner: bool) -> Result<Filter> {
-        let first = self.term(inner)?;
+    fn read_conjunction(&mut self, inner: bool) -> Result<Filter> {
+        let first = self.read_term(inner)?;
         let mut list = vec![first];
-        while self.keyword("and") {
-            list.push(self.term(inner)?);
+        while self.take_keyword("and") {
+            list.push(self.read_term(inner)?);
         }
-        Ok(one_or(list, Filter::And))
+        Ok(combine_filters(list, Filter::And))
     }
 
-    fn term(&mut self, inner: bool) -> Result<Filter> {
+    fn read_term(&mut self, inner: bool) -> Result<Filter> {
         if self.peek() == Some('(') {
-            return self.group(inner);
+            return self.read_group(inner);
         }
         // An attribute could be called "not": only a parenthesis makes it the operator.
         let before = self.at;
-        if self.keyword("not") {
+        if self.take_keyword("not") {
             if self.peek() == Some('(') {
-                return Ok(Filter::Not(Box::new(self.group(inner)?)));
+                return Ok(Filter::Not(Box::new(self.read_group(inner)?)));
             }
             self.at = before;
         }
-        let attr = self.attribute()?;
+        let attr = self.read_attribute()?;
         if self.peek() != Some('[') {
-            return self.expression(attr);
+            return self.read_expression(attr);
         }
         // RFC 7644 figure 1: a valFilter holds no second valuePath.
         if inner {
-            return Err(self.expected("an operator (brackets cannot be nested)"));
+            return Err(self.expected_error("an operator (brackets cannot be nested)"));
         }
-        let mut condition = self.brackets(&attr)?;
-        if let Some(sub) = self.trailing_sub()? {
-            let last = self.expression(AttrPath { schema: None, name: sub, sub: None })?;
+        let mut condition = self.read_brackets(&attr)?;
+        if let Some(sub) = self.read_trailing_sub()? {
+            let last = self.read_expression(AttrPath { schema: None, name: sub, sub: None })?;
             condition = Filter::And(vec![condition, last]);
         }
         Ok(Filter::Element(attr, Box::new(condition)))
     }
 
-    fn group(&mut self, inner: bool) -> Result<Filter> {
+    fn read_group(&mut self, inner: bool) -> Result<Filter> {
         self.advance();
-        self.enter()?;
-        let filter = self.alternatives(inner)?;
-        self.close(')', "\"and\", \"or\" or a closing parenthesis")?;
+        self.enter_level()?;
+        let filter = self.read_alternatives(inner)?;
+        self.close_level(')', "\"and\", \"or\" or a closing parenthesis")?;
         Ok(filter)
     }
 
-    fn brackets(&mut self, attr: &AttrPath) -> Result<Filter> {
+    fn read_brackets(&mut self, attr: &AttrPath) -> Result<Filter> {
         if attr.sub.is_some() {
-            return Err(self.expected("no brackets after a sub-attribute"));
+            return Err(self.expected_error("no brackets after a sub-attribute"));
         }
         self.advance();
-        self.enter()?;
-        let filter = self.alternatives(true)?;
-        self.close(']', "\"and\", \"or\" or a closing bracket")?;
+        self.enter_level()?;
+        let filter = self.read_alternatives(true)?;
+        self.close_level(']', "\"and\", \"or\" or a closing bracket")?;
         Ok(filter)
     }
 
-    fn enter(&mut self) -> Result<()> {
+    fn enter_level(&mut self) -> Result<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.refuse(format!("is nested deeper than {MAX_DEPTH} levels")));
+            return Err(self.syntax_error(format!("is nested deeper than {MAX_DEPTH} levels")));
         }
         Ok(())
     }
 
-    fn close(&mut self, bracket: char, wanted: &str) -> Result<()> {
+    fn close_level(&mut self, bracket: char, wanted: &str) -> Result<()> {
         if self.peek() != Some(bracket) {
-            return Err(self.expected(wanted));
+            return Err(self.expected_error(wanted));
         }
         self.advance();
         self.depth -= 1;
@@ -204,63 +206,67 @@ impl<'a> Parser<'a> {
     }
 
     /// The `.value` directly behind a closing bracket.
-    fn trailing_sub(&mut self) -> Result<Option<String>> {
+    fn read_trailing_sub(&mut self) -> Result<Option<String>> {
         if !self.rest().starts_with('.') {
             return Ok(None);
         }
         self.advance();
-        let name = self.word();
+        let name = self.peek_word();
         if !is_name(name) {
-            return Err(self.expected("the name of a sub-attribute"));
+            return Err(self.expected_error("the name of a sub-attribute"));
         }
         self.at += name.len();
         Ok(Some(name.to_owned()))
     }
 
-    fn expression(&mut self, attr: AttrPath) -> Result<Filter> {
+    fn read_expression(&mut self, attr: AttrPath) -> Result<Filter> {
         self.terms += 1;
         if self.terms > MAX_TERMS {
-            return Err(self.refuse(format!("has more than {MAX_TERMS} comparisons")));
+            return Err(self.syntax_error(format!("has more than {MAX_TERMS} comparisons")));
         }
         self.skip_space();
-        let word = self.word();
+        let word = self.peek_word();
         if word.eq_ignore_ascii_case("pr") {
             self.at += word.len();
             return Ok(Filter::Present(attr));
         }
-        let Some(op) = OPERATORS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, op)| *op) else {
-            return Err(self.expected("an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr)"));
+        let Some(op) =
+            OPERATORS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, op)| *op)
+        else {
+            return Err(self.expected_error("an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr)"));
         };
         self.at += word.len();
-        Ok(Filter::Compare(attr, op, self.literal()?))
+        Ok(Filter::Compare(attr, op, self.read_literal()?))
     }
 
-    // RFC 7644 figure 1, compValue: a JSON scalar. Case is tolerated in the three words, and a text without spaces and
-    // brackets may lack its quotes.
-    fn literal(&mut self) -> Result<Literal> {
+    // RFC 7644 figure 1, compValue: a JSON scalar. The three words may be in any case, and a string
+    // without spaces and brackets may have no quotes.
+    fn read_literal(&mut self) -> Result<FilterLiteral> {
         if self.peek() == Some('"') {
-            return self.string();
+            return self.read_string();
         }
-        let word = self.bare_value();
+        let word = self.peek_bare_value();
         let literal = if word.eq_ignore_ascii_case("null") {
-            Literal::Null
+            FilterLiteral::Null
         } else if word.eq_ignore_ascii_case("true") {
-            Literal::Bool(true)
+            FilterLiteral::Bool(true)
         } else if word.eq_ignore_ascii_case("false") {
-            Literal::Bool(false)
-        } else if let Some(number) = number(word) {
-            Literal::Number(number)
+            FilterLiteral::Bool(false)
+        } else if let Some(number) = parse_number(word) {
+            FilterLiteral::Number(number)
         } else if is_bare_text(word, self.rest()) {
             self.unquoted = true;
-            Literal::String(word.to_owned())
+            FilterLiteral::String(word.to_owned())
         } else {
-            return Err(self.expected("a value: a string in double quotes, a number, true, false or null"));
+            return Err(self.expected_error(
+                "a value: a string in double quotes, a number, true, false or null",
+            ));
         };
         self.at += word.len();
         Ok(literal)
     }
 
-    fn string(&mut self) -> Result<Literal> {
+    fn read_string(&mut self) -> Result<FilterLiteral> {
         let rest = self.rest();
         let mut escaped = false;
         let end = rest.char_indices().skip(1).find(|(_, c)| {
@@ -269,34 +275,37 @@ impl<'a> Parser<'a> {
             closes
         });
         let Some((end, _)) = end else {
-            return Err(self.expected("a string that ends with a double quote"));
+            return Err(self.expected_error("a string that ends with a double quote"));
         };
         let quoted = rest.get(..=end).unwrap_or_default();
         let Ok(value) = serde_json::from_str::<String>(quoted) else {
-            return Err(self.expected("a JSON string with valid escapes and no control characters"));
+            return Err(
+                self.expected_error("a JSON string with valid escapes and no control characters")
+            );
         };
         if value.contains('\0') {
-            return Err(self.refuse("contains a NUL character".to_owned()));
+            return Err(self.syntax_error("contains a NUL character".to_owned()));
         }
         self.at += quoted.len();
-        Ok(Literal::String(value))
+        Ok(FilterLiteral::String(value))
     }
 
-    /// RFC 7644 section 3.10: an attribute, optionally qualified by a schema URN, optionally with a sub-attribute.
-    fn attribute(&mut self) -> Result<AttrPath> {
+    /// RFC 7644 section 3.10: an attribute, optionally qualified by a schema URN, optionally with a
+    /// sub-attribute.
+    fn read_attribute(&mut self) -> Result<AttrPath> {
         self.skip_space();
-        let word = self.word();
-        let Some(path) = attribute_path(word) else {
-            return Err(self.expected("the name of an attribute"));
+        let word = self.peek_word();
+        let Some(path) = parse_attribute_path(word) else {
+            return Err(self.expected_error("the name of an attribute"));
         };
         self.at += word.len();
         Ok(path)
     }
 
     /// Consumes a word of the grammar if it comes next.
-    fn keyword(&mut self, keyword: &str) -> bool {
+    fn take_keyword(&mut self, keyword: &str) -> bool {
         self.skip_space();
-        let word = self.word();
+        let word = self.peek_word();
         let found = word.eq_ignore_ascii_case(keyword);
         if found {
             self.at += word.len();
@@ -304,10 +313,10 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn end(&mut self, wanted: &str) -> Result<()> {
+    fn expect_end(&mut self, wanted: &str) -> Result<()> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.expected(wanted)),
+            Some(_) => Err(self.expected_error(wanted)),
         }
     }
 
@@ -316,13 +325,13 @@ impl<'a> Parser<'a> {
     }
 
     /// Everything up to the next character that separates words.
-    fn word(&self) -> &'a str {
+    fn peek_word(&self) -> &'a str {
         let rest = self.rest();
         rest.split(|c: char| c.is_whitespace() || "()[]\",".contains(c)).next().unwrap_or_default()
     }
 
     /// Everything up to the next character that ends a value without quotes.
-    fn bare_value(&self) -> &'a str {
+    fn peek_bare_value(&self) -> &'a str {
         let rest = self.rest();
         rest.split(|c: char| c.is_whitespace() || "()[]\"".contains(c)).next().unwrap_or_default()
     }
@@ -341,36 +350,36 @@ impl<'a> Parser<'a> {
         self.at += self.rest().chars().next().map_or(0, char::len_utf8);
     }
 
-    /// A refusal that shows where reading stopped, what would have been understood, and what came instead.
-    fn expected(&mut self, wanted: &str) -> Error {
+    /// An error that says where the parser stopped, what it expected, and what it found.
+    fn expected_error(&mut self, wanted: &str) -> Error {
         self.skip_space();
         let position = self.text.get(..self.at).unwrap_or_default().chars().count() + 1;
-        let next = match self.word() {
+        let next = match self.peek_word() {
             "" => self.rest().chars().take(20).collect::<String>(),
             word => word.chars().take(40).collect(),
         };
         let found = if next.is_empty() { "the end".to_owned() } else { format!("`{next}`") };
-        self.refuse(format!("at position {position}: expected {wanted}, found {found}"))
+        self.syntax_error(format!("at position {position}: expected {wanted}, found {found}"))
     }
 
-    fn refuse(&self, why: String) -> Error {
+    fn syntax_error(&self, why: String) -> Error {
         Error::broken(self.rule, self.field, why)
     }
 }
 
-const OPERATORS: [(&str, Op); 9] = [
-    ("eq", Op::Eq),
-    ("ne", Op::Ne),
-    ("co", Op::Co),
-    ("sw", Op::Sw),
-    ("ew", Op::Ew),
-    ("gt", Op::Gt),
-    ("ge", Op::Ge),
-    ("lt", Op::Lt),
-    ("le", Op::Le),
+const OPERATORS: [(&str, CompareOp); 9] = [
+    ("eq", CompareOp::Eq),
+    ("ne", CompareOp::Ne),
+    ("co", CompareOp::Co),
+    ("sw", CompareOp::Sw),
+    ("ew", CompareOp::Ew),
+    ("gt", CompareOp::Gt),
+    ("ge", CompareOp::Ge),
+    ("lt", CompareOp::Lt),
+    ("le", CompareOp::Le),
 ];
 
-fn one_or(mut list: Vec<Filter>, many: fn(Vec<Filter>) -> Filter) -> Filter {
+fn combine_filters(mut list: Vec<Filter>, many: fn(Vec<Filter>) -> Filter) -> Filter {
     match list.pop() {
         Some(only) if list.is_empty() => only,
         Some(last) => {
@@ -381,20 +390,25 @@ fn one_or(mut list: Vec<Filter>, many: fn(Vec<Filter>) -> Filter) -> Filter {
     }
 }
 
-/// A JSON number, decimals rounded correctly (so that printing and reading again gives the same one).
-fn number(word: &str) -> Option<Number> {
+/// A JSON number, decimals rounded correctly (so that printing and reading again gives the same
+/// one).
+fn parse_number(word: &str) -> Option<Number> {
     let number = serde_json::from_str::<Number>(word).ok()?;
     if number.is_f64() { Number::from_f64(word.parse().ok()?) } else { Some(number) }
 }
 
-fn attribute_path(word: &str) -> Option<AttrPath> {
+fn parse_attribute_path(word: &str) -> Option<AttrPath> {
     let (schema, rest) = match word.rsplit_once(':') {
         Some((schema, last)) => {
-            // `urn:…:2.0:User` alone is the whole extension: the version of a schema is followed by its name, and
-            // only then by an attribute.
+            // `urn:…:2.0:User` alone is the whole extension: the version of a schema is followed by
+            // its name, and only then by an attribute.
             let version = schema.rsplit(':').next().unwrap_or_default();
             if is_version(version) && is_name(last) {
-                return Some(AttrPath { schema: Some(word.to_owned()), name: String::new(), sub: None });
+                return Some(AttrPath {
+                    schema: Some(word.to_owned()),
+                    name: String::new(),
+                    sub: None,
+                });
             }
             if schema.is_empty() || !schema.chars().all(|c| c.is_ascii_graphic()) {
                 return None;
@@ -413,21 +427,23 @@ fn attribute_path(word: &str) -> Option<AttrPath> {
     Some(AttrPath { schema, name: name.to_owned(), sub: sub.map(str::to_owned) })
 }
 
-/// RFC 7643 section 2.1, with the `$` of `$ref` (section 2.3.7) and the underscore that some products start with.
+/// RFC 7643 section 2.1, with the `$` of `$ref` (section 2.3.7) and the underscore that some
+/// products start with.
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '$' || c == '_')
         && text.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
-/// Whether `word`, with which `rest` begins, can be a text that lacks its quotes. Single quotes are meant as quotes, and
-/// what they enclose is not guessed.
+/// Whether `word`, with which `rest` begins, can be a string without quotes. A word in single
+/// quotes is refused: where such a string ends is not guessed.
 fn is_bare_text(word: &str, rest: &str) -> bool {
     let follower = rest.get(word.len()..).unwrap_or_default();
     !word.is_empty() && !word.starts_with('\'') && !follower.starts_with(['"', '(', '['])
 }
 
 fn is_version(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_digit() || c == '.')
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use serde_json::Number;
 use super::*;
 
 fn attr(text: &str) -> AttrPath {
-    let (name, sub) = text.split_once('.').map_or((text, None), |(name, sub)| (name, Some(sub.to_owned())));
+    let (name, sub) =
+        text.split_once('.').map_or((text, None), |(name, sub)| (name, Some(sub.to_owned())));
     AttrPath { schema: None, name: name.to_owned(), sub }
 }
 
-fn compare(path: &str, op: Op, value: &str) -> Filter {
-    Filter::Compare(attr(path), op, Literal::String(value.to_owned()))
+fn compare(path: &str, op: CompareOp, value: &str) -> Filter {
+    Filter::Compare(attr(path), op, FilterLiteral::String(value.to_owned()))
 }
 
 fn element(path: &str, inner: Filter) -> Filter {
@@ -22,7 +23,9 @@ fn read(text: &str) -> Filter {
 
 fn refusal(text: &str) -> String {
     match parse_filter(text) {
-        Err(Error::Invalid { rule: Rule::Filter, field, why }) if field == "filter" => why.into_owned(),
+        Err(Error::Invalid { rule: Rule::Filter, field, why }) if field == "filter" => {
+            why.into_owned()
+        }
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -36,15 +39,18 @@ fn path_refusal(text: &str) -> String {
 
 #[test]
 fn every_form_that_the_rfc_shows_is_read() {
-    // The forms of RFC 7644 figure 2, with values of our own.
-    use Op::*;
+    // The forms of RFC 7644 figure 2, with other values.
+    use CompareOp::*;
     let work = || compare("type", Eq, "work");
     let cases = [
         (r#"userName Eq "mara""#, compare("userName", Eq, "mara")),
         (r#"name.familyName co "O'Neil""#, compare("name.familyName", Co, "O'Neil")),
         (r#"userName sw "M""#, compare("userName", Sw, "M")),
         ("title pr", Filter::Present(attr("title"))),
-        (r#"meta.lastModified gt "2024-05-01T00:00:00Z""#, compare("meta.lastModified", Gt, "2024-05-01T00:00:00Z")),
+        (
+            r#"meta.lastModified gt "2024-05-01T00:00:00Z""#,
+            compare("meta.lastModified", Gt, "2024-05-01T00:00:00Z"),
+        ),
         (
             r#"title pr and userType eq "Staff""#,
             Filter::And(vec![Filter::Present(attr("title")), compare("userType", Eq, "Staff")]),
@@ -57,7 +63,10 @@ fn every_form_that_the_rfc_shows_is_read() {
             r#"userType eq "Staff" and (emails co "acme.example" or emails.value co "acme.test")"#,
             Filter::And(vec![
                 compare("userType", Eq, "Staff"),
-                Filter::Or(vec![compare("emails", Co, "acme.example"), compare("emails.value", Co, "acme.test")]),
+                Filter::Or(vec![
+                    compare("emails", Co, "acme.example"),
+                    compare("emails.value", Co, "acme.test"),
+                ]),
             ]),
         ),
         (
@@ -72,10 +81,14 @@ fn every_form_that_the_rfc_shows_is_read() {
             Filter::And(vec![compare("userType", Eq, "Staff"), compare("emails.type", Eq, "work")]),
         ),
         (
-            r#"emails[type eq "work" and value co "@acme.example"] or ims[type eq "xmpp" and value co "@im"]"#,
+            "emails[type eq \"work\" and value co \"@acme.example\"] or \
+             ims[type eq \"xmpp\" and value co \"@im\"]",
             Filter::Or(vec![
                 element("emails", Filter::And(vec![work(), compare("value", Co, "@acme.example")])),
-                element("ims", Filter::And(vec![compare("type", Eq, "xmpp"), compare("value", Co, "@im")])),
+                element(
+                    "ims",
+                    Filter::And(vec![compare("type", Eq, "xmpp"), compare("value", Co, "@im")]),
+                ),
             ]),
         ),
     ];
@@ -103,7 +116,10 @@ fn and_binds_tighter_than_or_and_parentheses_are_kept() {
         read("a pr or b pr and c pr or d pr"),
         Filter::Or(vec![p("a"), Filter::And(vec![p("b"), p("c")]), p("d")])
     );
-    assert_eq!(read("(a pr or b pr) and c pr"), Filter::And(vec![Filter::Or(vec![p("a"), p("b")]), p("c")]));
+    assert_eq!(
+        read("(a pr or b pr) and c pr"),
+        Filter::And(vec![Filter::Or(vec![p("a"), p("b")]), p("c")])
+    );
     assert_eq!(read("((a pr))"), p("a"));
 }
 
@@ -122,14 +138,20 @@ fn case_and_white_space_do_not_matter() {
 #[test]
 fn values_are_json_scalars() {
     let literal = |text: &str| match read(&format!("a eq {text}")) {
-        Filter::Compare(_, Op::Eq, literal) => literal,
+        Filter::Compare(_, CompareOp::Eq, literal) => literal,
         other => panic!("{other:?}"),
     };
-    assert_eq!(literal("-12"), Literal::Number(Number::from(-12)));
-    assert_eq!(literal("1.5e2"), Literal::Number(Number::from_f64(150.0).unwrap()));
-    assert_eq!(literal("18446744073709551615"), Literal::Number(Number::from(u64::MAX)));
-    assert_eq!(literal(r#""a\"b\\c\/\n\u00e9\ud83d\ude00ü""#), Literal::String("a\"b\\c/\né😀ü".to_owned()));
-    assert_eq!(literal(r#""(not) [a] and \\""#), Literal::String("(not) [a] and \\".to_owned()));
+    assert_eq!(literal("-12"), FilterLiteral::Number(Number::from(-12)));
+    assert_eq!(literal("1.5e2"), FilterLiteral::Number(Number::from_f64(150.0).unwrap()));
+    assert_eq!(literal("18446744073709551615"), FilterLiteral::Number(Number::from(u64::MAX)));
+    assert_eq!(
+        literal(r#""a\"b\\c\/\n\u00e9\ud83d\ude00ü""#),
+        FilterLiteral::String("a\"b\\c/\né😀ü".to_owned())
+    );
+    assert_eq!(
+        literal(r#""(not) [a] and \\""#),
+        FilterLiteral::String("(not) [a] and \\".to_owned())
+    );
     for bad in [r#""\x""#, r#""\ud83d""#, r#""open"#, "\"a\tb\""] {
         refusal(&format!("a eq {bad}"));
     }
@@ -137,20 +159,40 @@ fn values_are_json_scalars() {
 
 #[test]
 fn a_text_may_lack_its_quotes() {
-    for bare in ["jane@acme.example", "01", "+1", ".5", "1.", "1e999", "NaN", "cn=a,dc=b", "2024-05-01T08:00:00Z", "é"]
-    {
-        assert_eq!(read(&format!("a eq {bare}")), compare("a", Op::Eq, bare), "{bare}");
+    for bare in [
+        "jane@acme.example",
+        "01",
+        "+1",
+        ".5",
+        "1.",
+        "1e999",
+        "NaN",
+        "cn=a,dc=b",
+        "2024-05-01T08:00:00Z",
+        "é",
+    ] {
+        assert_eq!(read(&format!("a eq {bare}")), compare("a", CompareOp::Eq, bare), "{bare}");
         assert!(filter_is_unquoted(&format!("a eq {bare}")), "{bare}");
     }
-    let either = Filter::Or(vec![compare("a", Op::Eq, "x"), compare("b", Op::Eq, "y")]);
+    let either =
+        Filter::Or(vec![compare("a", CompareOp::Eq, "x"), compare("b", CompareOp::Eq, "y")]);
     assert_eq!(read("(a eq x or b eq y)"), either);
     let path = |text: &str| parse_path(text).unwrap();
     assert_eq!(path("emails[type eq work].value"), path("emails[type eq \"work\"].value"));
     for quoted in ["a eq \"x\"", "a eq 1", "a eq true", "a eq null", "a pr"] {
         assert!(!filter_is_unquoted(quoted), "{quoted}");
     }
-    // Where it is not clear what the text is, nothing is guessed.
-    for unclear in ["a eq", "a eq 'x y'", "a eq 'x'", "a eq Ward 3", "a eq x\"y\"", "a eq x(1)", "a eq ()", "a eq x]"] {
+    // If it is not clear what the string is, it is refused.
+    for unclear in [
+        "a eq",
+        "a eq 'x y'",
+        "a eq 'x'",
+        "a eq Ward 3",
+        "a eq x\"y\"",
+        "a eq x(1)",
+        "a eq ()",
+        "a eq x]",
+    ] {
         refusal(unclear);
     }
 }
@@ -161,7 +203,10 @@ fn entra_compares_behind_the_brackets() {
         read(r#"emails[type eq "work"].value eq "mara@acme.example""#),
         element(
             "emails",
-            Filter::And(vec![compare("type", Op::Eq, "work"), compare("value", Op::Eq, "mara@acme.example")])
+            Filter::And(vec![
+                compare("type", CompareOp::Eq, "work"),
+                compare("value", CompareOp::Eq, "mara@acme.example")
+            ])
         )
     );
 }
@@ -176,19 +221,37 @@ fn an_attribute_may_be_called_like_an_operator() {
 fn a_refusal_says_where_and_what_was_expected() {
     let cases = [
         ("", "at position 1: expected the name of an attribute, found the end"),
-        ("userName", "at position 9: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr), found the end"),
-        ("userName is 1", "at position 10: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr), found `is`"),
+        (
+            "userName",
+            "at position 9: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr), found \
+             the end",
+        ),
+        (
+            "userName is 1",
+            "at position 10: expected an operator (eq, ne, co, sw, ew, gt, ge, lt, le, pr), found \
+             `is`",
+        ),
         (
             "userName eq 'mara'",
-            "at position 13: expected a value: a string in double quotes, a number, true, false or null, found `'mara'`",
+            "at position 13: expected a value: a string in double quotes, a number, true, false \
+             or null, found `'mara'`",
         ),
         ("title pr title", "at position 10: expected \"and\", \"or\" or the end, found `title`"),
-        ("(title pr", "at position 10: expected \"and\", \"or\" or a closing parenthesis, found the end"),
+        (
+            "(title pr",
+            "at position 10: expected \"and\", \"or\" or a closing parenthesis, found the end",
+        ),
         ("é eq 1", "at position 1: expected the name of an attribute, found `é`"),
         ("title pr and", "at position 13: expected the name of an attribute, found the end"),
         ("title pr )", "at position 10: expected \"and\", \"or\" or the end, found `)`"),
-        ("emails[type pr", "at position 15: expected \"and\", \"or\" or a closing bracket, found the end"),
-        ("emails[a[b pr]]", "at position 9: expected an operator (brackets cannot be nested), found `[b pr]]`"),
+        (
+            "emails[type pr",
+            "at position 15: expected \"and\", \"or\" or a closing bracket, found the end",
+        ),
+        (
+            "emails[a[b pr]]",
+            "at position 9: expected an operator (brackets cannot be nested), found `[b pr]]`",
+        ),
         ("a.b.c pr", "at position 1: expected the name of an attribute, found `a.b.c`"),
         ("a.b[c pr]", "at position 4: expected no brackets after a sub-attribute, found `[c pr]`"),
     ];
@@ -206,7 +269,7 @@ fn caps_hold() {
     read(&nested(16));
     assert_eq!(refusal(&nested(17)), "is nested deeper than 16 levels");
     assert_eq!(refusal(&"not(".repeat(900)), "is nested deeper than 16 levels");
-    // Depth is how deep, not how often.
+    // The depth is the nesting, not the number of parentheses.
     read(&vec!["(a pr)"; 60].join(" or "));
     let long = |n: usize| format!("a eq \"{}\"", "x".repeat(n - 7));
     read(&long(4096));
@@ -218,7 +281,7 @@ fn caps_hold() {
 #[test]
 fn patch_paths_name_an_attribute_an_element_or_a_whole_extension() {
     let enterprise = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
-    let work = || Some(compare("type", Op::Eq, "work"));
+    let work = || Some(compare("type", CompareOp::Eq, "work"));
     let of = |schema: &str, text: &str| AttrPath { schema: Some(schema.to_owned()), ..attr(text) };
     let cases = [
         ("userName".to_owned(), attr("userName"), None, None),
@@ -245,22 +308,44 @@ fn patch_paths_name_an_attribute_an_element_or_a_whole_extension() {
 #[test]
 fn malformed_patch_paths_are_refused_as_paths() {
     assert_eq!(path_refusal(""), "at position 1: expected the name of an attribute, found the end");
-    assert_eq!(path_refusal("emails[]"), "at position 8: expected the name of an attribute, found `]`");
+    assert_eq!(
+        path_refusal("emails[]"),
+        "at position 8: expected the name of an attribute, found `]`"
+    );
     assert_eq!(
         path_refusal(r#"emails[type eq "work"]value"#),
         "at position 23: expected the end of the path, found `value`"
     );
-    assert_eq!(path_refusal("emails[type pr]."), "at position 17: expected the name of a sub-attribute, found the end");
-    for bad in ["/name", "name.", ".name", "name.a.b", "a b", "name.givenName[a pr]", ":name", "urn:x:", "9a", "a,b"] {
+    assert_eq!(
+        path_refusal("emails[type pr]."),
+        "at position 17: expected the name of a sub-attribute, found the end"
+    );
+    for bad in [
+        "/name",
+        "name.",
+        ".name",
+        "name.a.b",
+        "a b",
+        "name.givenName[a pr]",
+        ":name",
+        "urn:x:",
+        "9a",
+        "a,b",
+    ] {
         path_refusal(bad);
     }
 }
 
 #[test]
 fn attribute_lists_tolerate_blanks_and_stray_commas() {
-    let list = parse_attr_list(" userName, emails.value ,,urn:acme:1.0:Staff:badge,urn:acme:1.0:Staff,").unwrap();
+    let list =
+        parse_attr_list(" userName, emails.value ,,urn:acme:1.0:Staff:badge,urn:acme:1.0:Staff,")
+            .unwrap();
     let printed: Vec<String> = list.iter().map(AttrPath::to_string).collect();
-    assert_eq!(printed, ["userName", "emails.value", "urn:acme:1.0:Staff:badge", "urn:acme:1.0:Staff"]);
+    assert_eq!(
+        printed,
+        ["userName", "emails.value", "urn:acme:1.0:Staff:badge", "urn:acme:1.0:Staff"]
+    );
     assert_eq!(parse_attr_list("").unwrap(), []);
     assert!(parse_attr_list("userName emails").is_err());
     assert!(parse_attr_list("emails[type pr]").is_err());
@@ -276,21 +361,23 @@ fn any_path() -> impl Strategy<Value = AttrPath> {
         .prop_map(|(schema, name, sub)| AttrPath { schema, name, sub })
 }
 
-fn any_literal() -> impl Strategy<Value = Literal> {
+fn any_literal() -> impl Strategy<Value = FilterLiteral> {
     prop_oneof![
-        Just(Literal::Null),
-        any::<bool>().prop_map(Literal::Bool),
-        any::<i64>().prop_map(|n| Literal::Number(n.into())),
-        any::<f64>().prop_filter_map("finite", Number::from_f64).prop_map(Literal::Number),
-        "[^\\x00]{0,12}".prop_map(Literal::String),
+        Just(FilterLiteral::Null),
+        any::<bool>().prop_map(FilterLiteral::Bool),
+        any::<i64>().prop_map(|n| FilterLiteral::Number(n.into())),
+        any::<f64>().prop_filter_map("finite", Number::from_f64).prop_map(FilterLiteral::Number),
+        "[^\\x00]{0,12}".prop_map(FilterLiteral::String),
     ]
 }
 
 fn any_leaf(path: impl Strategy<Value = AttrPath>) -> impl Strategy<Value = Filter> {
     let ops = proptest::sample::select(OPERATORS.map(|(_, op)| op).to_vec());
-    (path, proptest::option::of((ops, any_literal()))).prop_map(|(path, comparison)| match comparison {
-        Some((op, literal)) => Filter::Compare(path, op, literal),
-        None => Filter::Present(path),
+    (path, proptest::option::of((ops, any_literal()))).prop_map(|(path, comparison)| {
+        match comparison {
+            Some((op, literal)) => Filter::Compare(path, op, literal),
+            None => Filter::Present(path),
+        }
     })
 }
 
@@ -307,8 +394,8 @@ fn combined(leaf: BoxedStrategy<Filter>) -> BoxedStrategy<Filter> {
 
 fn any_filter() -> impl Strategy<Value = Filter> {
     let inner = combined(any_leaf(any_path()).boxed());
-    let element =
-        (any_path(), inner).prop_map(|(path, inner)| Filter::Element(AttrPath { sub: None, ..path }, Box::new(inner)));
+    let element = (any_path(), inner)
+        .prop_map(|(path, inner)| Filter::Element(AttrPath { sub: None, ..path }, Box::new(inner)));
     combined(prop_oneof![3 => any_leaf(any_path()).boxed(), 1 => element.boxed()].boxed())
 }
 
@@ -321,8 +408,13 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in "[a-c.:$\\[\\]()\"\\\\ éu0-9-]{0,40}| *(not|and|or|a|eq|\"|\\(|\\)|\\[|\\]| |1|pr){0,20}") {
-        for result in [parse_filter(&text).map(drop), parse_path(&text).map(drop), parse_attr_list(&text).map(drop)] {
+    fn no_text_makes_the_parser_panic(text in "[a-c.:$\\[\\]()\"\\\\ éu0-9-]{0,40}| \
+        *(not|and|or|a|eq|\"|\\(|\\)|\\[|\\]| |1|pr){0,20}") {
+        for result in [
+            parse_filter(&text).map(drop),
+            parse_path(&text).map(drop),
+            parse_attr_list(&text).map(drop),
+        ] {
             if let Err(error) = result {
                 let invalid = matches!(error, Error::Invalid { .. });
                 prop_assert!(invalid);

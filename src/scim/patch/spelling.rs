@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
-/// The object or list that came as JSON text: scim-for-keycloak writes objects so, alone or in a list. None for every
-/// other value.
-pub fn json_text(value: &Value) -> Option<Value> {
+/// Parses an object or list that came as JSON text: scim-for-keycloak writes objects so, alone or
+/// in a list. `None` for every other value.
+pub fn parse_json_text(value: &Value) -> Option<Value> {
     match value {
         Value::String(text) => parse_container(text),
         Value::Array(elements) => {
-            let parse = |element: &Value| element.as_str().and_then(parse_container).filter(Value::is_object);
+            let parse = |element: &Value| {
+                element.as_str().and_then(parse_container).filter(Value::is_object)
+            };
             let parsed: Vec<Option<Value>> = elements.iter().map(parse).collect();
             if parsed.iter().all(Option::is_none) {
                 return None;

@@ -1,19 +1,20 @@
-//! What an identity provider says against what is here: differences are found, known again, put right, accepted, and gone.
+//! An identity provider's data compared with the accounts here: differences are found, found again,
+//! corrected, accepted, and end.
 
-mod by_hand;
+mod concurrent_changes;
 mod exports;
-mod meanwhile;
-mod resolved;
+mod last_known;
+mod resolutions;
 
 use reqwest::header::CONTENT_TYPE;
-use rolecall::domain::user;
+use rolecall::domain::directory::user;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::walk::codes;
 use crate::world::{Answer, Tenant, World};
 
-/// Hands an export in, with the organization's key.
+/// Uploads an export with the organization's key.
 pub async fn upload(
     tenant: &Tenant,
     connection: &str,
@@ -33,7 +34,10 @@ async fn upload_as(
     body: impl Into<reqwest::Body>,
 ) -> Answer {
     let root = tenant.graphql.trim_end_matches("/graphql");
-    let request = tenant.scim.http.post(format!("{root}/reconciliations?connection={connection}&{parameters}"));
+    let request = tenant
+        .scim
+        .http
+        .post(format!("{root}/reconciliations?connection={connection}&{parameters}"));
     let request = request.bearer_auth(credential).header(CONTENT_TYPE, content_type).body(body);
     Answer::of(request.send().await.unwrap()).await
 }
@@ -44,7 +48,9 @@ async fn csv(world: &World, text: impl Into<String>) -> Answer {
 
 /// The global id of acme's connection.
 async fn connection(world: &World) -> String {
-    let answer = world.graphql("{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await;
+    let answer = world
+        .graphql("{ organization { connections(first: 1) { nodes { id } } } }", json!({}))
+        .await;
     answer["data"]["organization"]["connections"]["nodes"][0]["id"].as_str().unwrap().to_owned()
 }
 
@@ -52,7 +58,7 @@ const FINDING: &str = "{ id kind state source label accountClass leaver rolesHel
      decidedBy nextStep user { userName } group { displayName } \
      differences { attribute theirs ours changedBy } }";
 
-/// All findings that match, the first to appear first.
+/// All findings that match the filter, the oldest first.
 pub async fn findings(world: &World, filter: &str) -> Vec<Value> {
     let query = format!(
         "{{ organization {{ findings(first: 100, order: OLDEST_FIRST, filter: {{ {filter} }}) {{
@@ -65,7 +71,7 @@ pub async fn findings(world: &World, filter: &str) -> Vec<Value> {
     nodes
 }
 
-/// The finding about whom is called so.
+/// The finding with this label.
 pub async fn about(world: &World, label: &str) -> Value {
     let all = findings(world, "").await;
     let mut found = all.iter().filter(|finding| finding["label"] == label);
@@ -86,7 +92,7 @@ async fn resolve_as(world: &World, credential: &str, finding: &Value, rest: &str
     world.acme.graphql_as(credential, &[], &mutation, json!({ "id": finding["id"] })).await.body
 }
 
-/// The finding after something was done about it.
+/// Resolves the finding; returns it afterwards.
 async fn done(world: &World, label: &str, rest: &str) -> Value {
     let answer = resolve(world, &about(world, label).await, rest).await;
     let payload = &answer["data"]["findingResolve"];
@@ -102,27 +108,33 @@ async fn refused(world: &World, label: &str, rest: &str) -> (String, String) {
 }
 
 async fn by_hand(world: &World, name: &str) -> Uuid {
-    let Value::Object(attributes) = json!({ "userName": name, "title": "Local" }) else { unreachable!() };
-    user::create(&world.system(), attributes).await.unwrap().id
+    let Value::Object(attributes) = json!({ "userName": name, "title": "Local" }) else {
+        unreachable!()
+    };
+    user::create_user(&world.system(), attributes).await.unwrap().id
 }
 
-/// What the ledger tells of findings, in its order.
+/// The ledger's events about findings, in order.
 async fn told(world: &World) -> Vec<String> {
-    let rows = world.rows("SELECT action FROM event WHERE subject_kind = 'finding' ORDER BY pos", []).await;
+    let rows = world
+        .rows("SELECT action FROM event WHERE subject_kind = 'finding' ORDER BY pos", [])
+        .await;
     rows.iter().map(|row| row["action"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn somebody(world: &World, name: &str, title: &str) -> Uuid {
+async fn create_person(world: &World, name: &str, title: &str) -> Uuid {
     let body = json!({ "userName": name, "externalId": format!("x-{name}"), "title": title, "name": { "givenName": "A" },
         "emails": [{ "value": format!("{name}@example.org") }, { "value": format!("{name}@home.example") }] });
     world.scim().post("/Users", body).await.is(201).id()
 }
 
-/// An organization of which an export differs in every way.
+/// An organization and an export that differ in every way.
 async fn differing() -> World {
     let world = World::new().await;
-    for (name, title) in [("agreed", "Nurse"), ("drifted", "Nurse"), ("orphaned", "Nurse"), ("left", "Nurse")] {
-        somebody(&world, name, title).await;
+    for (name, title) in
+        [("agreed", "Nurse"), ("drifted", "Nurse"), ("orphaned", "Nurse"), ("left", "Nurse")]
+    {
+        create_person(&world, name, title).await;
     }
     by_hand(&world, "listed.by.hand").await;
     by_hand(&world, "by.hand").await;
@@ -138,7 +150,7 @@ const EXPORT: &str = "userPrincipalName,externalId,mail,givenName,jobTitle,accou
     never.here,x-never,,,,False\r\n";
 
 #[tokio::test]
-async fn every_way_to_differ_is_found_and_known_again() {
+async fn every_difference_becomes_one_finding() {
     let world = differing().await;
     let before = world.everything().await;
     let answer = csv(&world, EXPORT).await.is(200);
@@ -155,7 +167,8 @@ async fn every_way_to_differ_is_found_and_known_again() {
         .iter()
         .map(|it| {
             let differences = it["differences"].as_array().unwrap().iter();
-            let attributes: Vec<_> = differences.map(|it| it["attribute"].as_str().unwrap()).collect();
+            let attributes: Vec<_> =
+                differences.map(|it| it["attribute"].as_str().unwrap()).collect();
             (
                 it["label"].as_str().unwrap(),
                 it["kind"].as_str().unwrap(),
@@ -198,54 +211,68 @@ async fn every_way_to_differ_is_found_and_known_again() {
     assert_eq!(findings(&world, "leaversOnly: true, states: [OPEN]").await.len(), 2);
     assert_eq!(findings(&world, "kinds: [MISSING_HERE]").await.len(), 2);
     assert_eq!(told(&world).await, vec!["finding.opened"; 6]);
-    // Nothing but the findings came of it.
+    // The comparison wrote nothing but the findings.
     let after = world.everything().await;
     for (table, n) in before.as_object().unwrap() {
         let new = ["finding", "reconciliation", "events of changes"].contains(&table.as_str());
         assert_eq!(new, after[table] != *n, "{table}");
     }
 
-    // The same again: counted, and no row of the ledger tells anything new of them.
+    // The same export again is counted and writes no event.
     let answer = csv(&world, EXPORT).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["opened"], 0);
     assert_eq!(told(&world).await.len(), 6);
     assert_eq!(about(&world, "drifted").await["count"], 2);
 
-    // What is put right at the source, or here, is gone; what differs otherwise is still the same finding.
-    let export =
-        EXPORT.replace("Doctor", "Surgeon").replace("left@example.org,A,Nurse,False", "left@example.org,A,Nurse,True");
+    // A difference that is corrected at the source or here ends. A difference that changes is still
+    // the same finding.
+    let export = EXPORT
+        .replace("Doctor", "Surgeon")
+        .replace("left@example.org,A,Nurse,False", "left@example.org,A,Nurse,True");
     let answer =
-        csv(&world, format!("{export}orphaned,x-orphaned,orphaned@home.example,A,Nurse,True\r\n")).await.is(200);
+        csv(&world, format!("{export}orphaned,x-orphaned,orphaned@home.example,A,Nurse,True\r\n"))
+            .await
+            .is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["gone"], 2, "{:#}", answer.body);
     assert_eq!(about(&world, "orphaned").await["state"], "GONE");
     assert_eq!(about(&world, "left").await["state"], "GONE");
     let drifted = about(&world, "drifted").await;
-    assert_eq!((&drifted["state"], &drifted["differences"][0]["theirs"]), (&json!("OPEN"), &json!("Surgeon")));
-    // And if it comes again, it is open again.
+    assert_eq!(
+        (&drifted["state"], &drifted["differences"][0]["theirs"]),
+        (&json!("OPEN"), &json!("Surgeon"))
+    );
+    // A difference that comes back reopens its finding.
     let answer = csv(&world, EXPORT).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["reopened"], 2);
     assert_eq!(about(&world, "left").await["state"], "OPEN");
     let runs =
         "{ organization { reconciliations(first: 10) { totalCount nodes { state scope source requestedBy finishedAt
         counts { rows leavers } troubles { line why } reason } } } }";
-    let runs = world.graphql(runs, json!({})).await["data"]["organization"]["reconciliations"].clone();
-    assert_eq!((&runs["totalCount"], &runs["nodes"][0]["state"]), (&json!(4), &json!("SUCCEEDED")), "{runs:#}");
+    let runs =
+        world.graphql(runs, json!({})).await["data"]["organization"]["reconciliations"].clone();
+    assert_eq!(
+        (&runs["totalCount"], &runs["nodes"][0]["state"]),
+        (&json!(4), &json!("SUCCEEDED")),
+        "{runs:#}"
+    );
     assert_eq!(runs["nodes"][0]["counts"], json!({ "rows": 6, "leavers": 2 }));
     world.end().await;
 }
 
 #[tokio::test]
-async fn what_is_finished_is_forgotten() {
+async fn finished_findings_are_deleted_later() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
     done(&world, "left", "choice: SUSPEND").await;
-    csv(&world, EXPORT.replace("missing,x-missing,missing@example.org,M,Clerk,True\r\n", "")).await.is(200);
+    csv(&world, EXPORT.replace("missing,x-missing,missing@example.org,M,Clerk,True\r\n", ""))
+        .await
+        .is(200);
     let open = world.count("finding WHERE state = 'OPEN'", []).await;
     world.days_pass(89);
-    rolecall::domain::reconcile::forget(&world.app).await.unwrap();
+    rolecall::domain::reconcile::forget_old_findings(&world.app).await.unwrap();
     assert_eq!(world.count("finding WHERE state IN ('GONE', 'RESOLVED')", []).await, 2);
     world.days_pass(2);
-    rolecall::domain::reconcile::forget(&world.app).await.unwrap();
+    rolecall::domain::reconcile::forget_old_findings(&world.app).await.unwrap();
     assert_eq!(world.count("finding WHERE state IN ('GONE', 'RESOLVED')", []).await, 0);
     assert_eq!(world.count("finding", []).await, open);
     assert_eq!(world.count("reconciliation", []).await, 0);
@@ -253,19 +280,19 @@ async fn what_is_finished_is_forgotten() {
 }
 
 #[tokio::test]
-async fn one_comparison_of_a_connection_at_a_time() {
+async fn only_one_comparison_runs_at_once() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
     world.execute("UPDATE reconciliation SET state = 'RUNNING', finished_at = NULL", []).await;
     let refused = csv(&world, EXPORT).await.is(409);
     assert_eq!(codes(&refused.body), ["HELD"]);
-    // A dead server's comparison is in nobody's way.
+    // A comparison of a dead server blocks no other one after eleven minutes.
     world.app.clock.advance(std::time::Duration::from_secs(11 * 60));
     csv(&world, EXPORT).await.is(200);
     assert_eq!(world.count("reconciliation WHERE state = 'FAILED'", []).await, 1);
-    // And with the connection goes what was found.
-    let delete =
-        "mutation($c: ID!) { connectionDelete(input: { id: $c, usersBecomeManual: true }) { userErrors { message } } }";
+    // The findings end together with the connection.
+    let delete = "mutation($c: ID!) { connectionDelete(input: { id: $c, usersBecomeManual: true \
+                  }) { userErrors { message } } }";
     let answer = world.graphql(delete, json!({ "c": connection(&world).await })).await;
     assert_eq!(answer["data"]["connectionDelete"]["userErrors"], json!([]), "{answer:#}");
     assert_eq!(findings(&world, "states: [OPEN, ACCEPTED]").await.len(), 0);

@@ -1,33 +1,48 @@
-//! What people do about findings, who may, and what is left alone.
+//! How findings are resolved, by which callers, and which accounts a resolution never changes.
 
-use rolecall::authz::Permission;
-use rolecall::domain::{erasure, user};
+use rolecall::auth::policy::Permission;
+use rolecall::domain::directory::{erasure, user};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    EXPORT, about, connection, csv, differing, done, findings, refused, resolve_as, somebody, told, upload_as,
+    EXPORT, about, connection, create_person, csv, differing, done, findings, refused, resolve_as,
+    told, upload_as,
 };
 use crate::walk::codes;
 use crate::world::World;
 
 #[tokio::test]
-async fn each_choice_puts_right_what_it_can() {
+async fn each_choice_resolves_its_findings() {
     let world = differing().await;
-    let role = world.graphql("mutation { roleCreate(input: { name: \"Ward\" }) { role { id } } }", json!({})).await;
-    let orphan = world.graphql("{ organization { user(userName: \"orphaned\") { id } } }", json!({})).await;
-    let grant =
-        "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { userErrors { code } } }";
+    let role = world
+        .graphql("mutation { roleCreate(input: { name: \"Ward\" }) { role { id } } }", json!({}))
+        .await;
+    let orphan =
+        world.graphql("{ organization { user(userName: \"orphaned\") { id } } }", json!({})).await;
+    let grant = "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) \
+                 { userErrors { code } } }";
     let role = &role["data"]["roleCreate"]["role"]["id"];
-    world.graphql(grant, json!({ "u": orphan["data"]["organization"]["user"]["id"], "r": role })).await;
+    world
+        .graphql(grant, json!({ "u": orphan["data"]["organization"]["user"]["id"], "r": role }))
+        .await;
     csv(&world, EXPORT).await.is(200);
     assert_eq!(about(&world, "orphaned").await["rolesHeld"], 1);
 
-    // Adopted: the account of nobody is the connection's; the name stays, the rest is what the export says.
+    // ADOPT: the account without a connection now belongs to this one. Its user name stays; the
+    // other attributes come from the export.
     let adopted = done(&world, "listed.by.hand", "choice: ADOPT, reason: \"same person\"").await;
-    assert_eq!((&adopted["state"], &adopted["resolution"]), (&json!("RESOLVED"), &json!("ADOPTED")));
-    let mine = world.scim().get("/Users?filter=userName%20eq%20%22listed.by.hand%22").await.is(200).body;
-    assert_eq!((&mine["totalResults"], &mine["Resources"][0]["title"]), (&json!(1), &json!("Clerk")), "{mine:#}");
+    assert_eq!(
+        (&adopted["state"], &adopted["resolution"]),
+        (&json!("RESOLVED"), &json!("ADOPTED"))
+    );
+    let mine =
+        world.scim().get("/Users?filter=userName%20eq%20%22listed.by.hand%22").await.is(200).body;
+    assert_eq!(
+        (&mine["totalResults"], &mine["Resources"][0]["title"]),
+        (&json!(1), &json!("Clerk")),
+        "{mine:#}"
+    );
     assert_eq!(mine["Resources"][0]["externalId"], "x-hand");
     assert_eq!(mine["Resources"][0]["emails"], Value::Null);
     let id: Uuid = mine["Resources"][0]["id"].as_str().unwrap().parse().unwrap();
@@ -35,46 +50,58 @@ async fn each_choice_puts_right_what_it_can() {
     let payload = "SELECT payload FROM event WHERE action = 'user.adopted'";
     assert!(world.rows(payload, []).await[0]["payload"].as_str().unwrap().contains("same person"));
 
-    // Nobody to adopt: what to do instead is said.
+    // There is no account to adopt: the message says what to do.
     let (code, why) = refused(&world, "missing", "choice: ADOPT").await;
     assert!(code == "HELD" && why.contains("provision"), "{why}");
     assert_eq!(refused(&world, "missing", "choice: SUSPEND").await.0, "HELD");
     assert_eq!(refused(&world, "orphaned", "choice: ADOPT").await.0, "HELD");
 
-    // Suspended, in one transaction with the finding; and it stays put right while nobody turns the account on.
+    // SUSPEND changes the account and the finding in one transaction. The finding stays resolved
+    // while the account is inactive.
     let suspended = done(&world, "left", "choice: SUSPEND").await;
-    assert_eq!((&suspended["resolution"], &suspended["decidedBy"].is_string()), (&json!("SUSPENDED"), &true));
+    assert_eq!(
+        (&suspended["resolution"], &suspended["decidedBy"].is_string()),
+        (&json!("SUSPENDED"), &true)
+    );
     let left = world.rows("SELECT id, active FROM \"user\" WHERE user_name = 'left'", []).await;
     assert!(left[0]["active"] == false || left[0]["active"] == 0, "{left:?}");
     let rows = "SELECT action FROM event WHERE request_id = (SELECT request_id FROM event WHERE action = 'finding.resolved' \
         ORDER BY pos DESC LIMIT 1) ORDER BY pos";
     let rows = world.rows(rows, []).await;
-    assert_eq!(rows, [json!({ "action": "user.suspended" }), json!({ "action": "finding.resolved" })]);
+    assert_eq!(
+        rows,
+        [json!({ "action": "user.suspended" }), json!({ "action": "finding.resolved" })]
+    );
 
-    // Deleted.
+    // DELETE.
     done(&world, "orphaned", "choice: DELETE, reason: \"left in May\"").await;
-    assert_eq!(world.count("\"user\" WHERE user_name = 'orphaned' AND deleted_at IS NULL", []).await, 0);
+    assert_eq!(
+        world.count("\"user\" WHERE user_name = 'orphaned' AND deleted_at IS NULL", []).await,
+        0
+    );
     assert_eq!(world.count("role_grant WHERE until IS NULL", []).await, 0);
-    // What is done is not done twice.
+    // A resolved finding cannot be resolved again.
     let (code, why) = refused(&world, "orphaned", "choice: DELETE").await;
     assert!(code == "HELD" && why.contains("already"), "{why}");
 
-    // The next comparison finds what is left, and that the rest is gone or stays right.
+    // The next comparison finds the remaining differences; the resolved findings stay resolved.
     let answer = csv(&world, EXPORT).await.is(200);
     let counts = &answer.body["reconciliation"]["counts"];
     assert_eq!((&counts["reopened"], &counts["opened"]), (&json!(0), &json!(1)), "{counts:#}");
-    // Addresses are not taken over by an adoption; so they differ now.
+    // An adoption does not take over e-mail addresses, so they differ now.
     let drifted = findings(&world, "kinds: [DRIFTED], states: [OPEN]").await;
     let addresses = drifted.iter().find(|finding| finding["label"] == "listed.by.hand").unwrap();
     assert_eq!(addresses["differences"][0]["attribute"], "emails");
-    for (label, state) in [("left", "RESOLVED"), ("orphaned", "RESOLVED"), ("drifted", "OPEN"), ("by.hand", "OPEN")] {
+    for (label, state) in
+        [("left", "RESOLVED"), ("orphaned", "RESOLVED"), ("drifted", "OPEN"), ("by.hand", "OPEN")]
+    {
         assert_eq!(about(&world, label).await["state"], state, "{label}");
     }
     world.end().await;
 }
 
 #[tokio::test]
-async fn an_acceptance_needs_a_reason_and_ends() {
+async fn acceptance_needs_a_reason_and_ends() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
     assert_eq!(refused(&world, "by.hand", "choice: ACCEPT").await.0, "INVALID");
@@ -85,40 +112,60 @@ async fn an_acceptance_needs_a_reason_and_ends() {
     let until = format!("choice: SUSPEND, until: \"{end}\"");
     assert_eq!(refused(&world, "by.hand", &until).await.0, "INVALID");
 
-    let accepted = done(&world, "by.hand", &format!("choice: ACCEPT, reason: \"break glass\", until: \"{end}\"")).await;
-    assert_eq!((&accepted["state"], &accepted["reason"]), (&json!("ACCEPTED"), &json!("break glass")));
+    let accepted = done(
+        &world,
+        "by.hand",
+        &format!("choice: ACCEPT, reason: \"break glass\", until: \"{end}\""),
+    )
+    .await;
+    assert_eq!(
+        (&accepted["state"], &accepted["reason"]),
+        (&json!("ACCEPTED"), &json!("break glass"))
+    );
     done(&world, "drifted", "choice: ACCEPT, reason: \"locum\"").await;
     let answer = csv(&world, EXPORT).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["reopened"], 0);
     assert_eq!(findings(&world, "states: [ACCEPTED]").await.len(), 2);
-    // What was accepted is not what it is any more.
+    // The accepted difference has changed, so the finding is open again.
     csv(&world, EXPORT.replace("Doctor", "Surgeon")).await.is(200);
     assert_eq!(about(&world, "drifted").await["state"], "OPEN");
 
-    // From its end on it is open, also before anybody has written that down, and then that is told.
+    // When an acceptance ends, the finding is open at once. The event follows when a worker writes
+    // it down.
     world.days_pass(31);
     assert_eq!(about(&world, "by.hand").await["state"], "OPEN");
     assert_eq!(findings(&world, "states: [ACCEPTED]").await.len(), 0);
-    assert!(findings(&world, "states: [OPEN]").await.iter().any(|finding| finding["label"] == "by.hand"));
+    assert!(
+        findings(&world, "states: [OPEN]")
+            .await
+            .iter()
+            .any(|finding| finding["label"] == "by.hand")
+    );
     rolecall::domain::reconcile::reopen_due(&world.app).await.unwrap();
     let open = about(&world, "by.hand").await;
     assert_eq!((&open["state"], &open["reason"]), (&json!("OPEN"), &Value::Null));
-    assert_eq!(told(&world).await.iter().filter(|action| *action == "finding.acceptance_ended").count(), 1);
+    assert_eq!(
+        told(&world).await.iter().filter(|action| *action == "finding.acceptance_ended").count(),
+        1
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn nobody_is_locked_out_by_a_list() {
+async fn resolutions_keep_the_last_holder() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
     let query = "{ organization { user(userName: \"orphaned\") { id } } }";
-    let global = world.graphql(query, json!({})).await["data"]["organization"]["user"]["id"].clone();
-    let role =
-        "mutation { roleCreate(input: { name: \"Admin\", management: true }) { role { id } userErrors { message } } }";
+    let global =
+        world.graphql(query, json!({})).await["data"]["organization"]["user"]["id"].clone();
+    let role = "mutation { roleCreate(input: { name: \"Admin\", management: true }) { role { id } \
+                userErrors { message } } }";
     let role = world.graphql(role, json!({})).await;
-    let grant =
-        "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { userErrors { code } } }";
-    let made = world.graphql(grant, json!({ "u": global, "r": role["data"]["roleCreate"]["role"]["id"] })).await;
+    let grant = "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) \
+                 { userErrors { code } } }";
+    let made = world
+        .graphql(grant, json!({ "u": global, "r": role["data"]["roleCreate"]["role"]["id"] }))
+        .await;
     assert_eq!(made["data"]["roleGrantCreate"]["userErrors"], json!([]), "{made:#} {role:#}");
     let before = world.everything().await;
     for choice in ["SUSPEND", "DELETE"] {
@@ -127,27 +174,34 @@ async fn nobody_is_locked_out_by_a_list() {
     }
     assert_eq!(world.everything().await, before);
     world.execute("UPDATE \"user\" SET protected = TRUE WHERE connection_id IS NULL", []).await;
-    for (label, choice) in [("by.hand", "SUSPEND"), ("by.hand", "DELETE"), ("listed.by.hand", "ADOPT")] {
+    for (label, choice) in
+        [("by.hand", "SUSPEND"), ("by.hand", "DELETE"), ("listed.by.hand", "ADOPT")]
+    {
         let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
         assert!(code == "HELD" && why.contains("protected"), "{why}");
     }
     world.end().await;
 }
 
-/// Another connection of acme.
+/// Makes another connection of acme.
 async fn other_connection(world: &World) -> Uuid {
-    let make = "mutation { connectionCreate(input: { name: \"Other\" }) { connection { id } userErrors { message } } }";
+    let make = "mutation { connectionCreate(input: { name: \"Other\" }) { connection { id } \
+                userErrors { message } } }";
     let made = world.graphql(make, json!({})).await;
     assert_eq!(made["data"]["connectionCreate"]["userErrors"], json!([]), "{made:#}");
-    rolecall::domain::connection::by_name(&world.system(), "Other").await.unwrap().unwrap().id
+    rolecall::domain::connection::find_connection_by_name(&world.system(), "Other")
+        .await
+        .unwrap()
+        .unwrap()
+        .id
 }
 
 #[tokio::test]
-async fn a_list_takes_nothing_from_those_whom_it_does_not_speak_against() {
+async fn resolutions_spare_listed_and_foreign_accounts() {
     let world = differing().await;
     csv(&world, EXPORT).await.is(200);
     let other = other_connection(&world).await;
-    // Whose account it was when it was found is not whose it is now.
+    // The accounts now belong to another connection than at the comparison.
     for name in ["by.hand", "orphaned"] {
         let change = "UPDATE \"user\" SET connection_id = $1 WHERE user_name = $2";
         world.execute(change, [other.into(), name.into()]).await;
@@ -156,32 +210,42 @@ async fn a_list_takes_nothing_from_those_whom_it_does_not_speak_against() {
     for choice in ["SUSPEND", "DELETE"] {
         for label in ["by.hand", "orphaned"] {
             let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
-            assert!(code == "HELD" && why.contains("somebody else"), "{label}: {why}");
+            assert!(code == "HELD" && why.contains("another owner"), "{label}: {why}");
         }
-        // And of these the identity provider says that they are there.
+        // The identity provider lists these accounts, so they may not be suspended or deleted.
         for label in ["drifted", "listed.by.hand"] {
             let (code, why) = refused(&world, label, &format!("choice: {choice}")).await;
             assert!(code == "HELD" && why.contains("or accept"), "{label}: {why}");
         }
     }
     assert_eq!(world.everything().await, before);
-    // Who bears a name that another connection's account bears cannot simply be provisioned.
+    // A listed person whose name belongs to another connection's account cannot be created.
     csv(&world, format!("{EXPORT}by.hand,x-other,,,,True\r\n")).await.is(200);
     let all = findings(&world, "kinds: [MISSING_HERE]").await;
-    let missing = all.iter().find(|finding| finding["label"] == "by.hand").unwrap_or_else(|| panic!("{all:#?}"));
-    assert_eq!((&missing["user"]["userName"], &missing["accountClass"]), (&json!("by.hand"), &Value::Null));
+    let missing = all
+        .iter()
+        .find(|finding| finding["label"] == "by.hand")
+        .unwrap_or_else(|| panic!("{all:#?}"));
+    assert_eq!(
+        (&missing["user"]["userName"], &missing["accountClass"]),
+        (&json!("by.hand"), &Value::Null)
+    );
     assert!(missing["nextStep"].as_str().unwrap().contains("another connection"), "{missing:#}");
     world.end().await;
 }
 
 #[tokio::test]
-async fn who_is_read_from_a_source_is_not_adopted_by_an_export() {
+async fn pull_connection_adopts_no_exported_account() {
     let world = differing().await;
     world.execute("UPDATE connection SET kind = 'SCIM_PULL'", []).await;
-    // The source's ids are known here, and not what the source itself calls externalId.
+    // A pulled account is matched by the source's id; the source's own externalId is not stored
+    // here.
     csv(&world, EXPORT.replace("x-agreed", "y-agreed")).await.is(200);
     let all = findings(&world, "kinds: [DRIFTED]").await;
-    assert!(!all.iter().any(|finding| finding["label"] == "AGREED" || finding["label"] == "agreed"), "{all:#?}");
+    assert!(
+        !all.iter().any(|finding| finding["label"] == "AGREED" || finding["label"] == "agreed"),
+        "{all:#?}"
+    );
     let before = world.everything().await;
     let (code, why) = refused(&world, "listed.by.hand", "choice: ADOPT").await;
     assert!(code == "HELD" && why.contains("its source"), "{why}");
@@ -190,11 +254,12 @@ async fn who_is_read_from_a_source_is_not_adopted_by_an_export() {
 }
 
 #[tokio::test]
-async fn who_may_compare_and_who_may_decide() {
+async fn comparisons_and_decisions_require_permissions() {
     let world = differing().await;
     let globex = world.second_organization().await;
     let id = connection(&world).await;
-    let key = async |permissions: &[Permission]| crate::bulk::key_with(&world, permissions).await.secret;
+    let key =
+        async |permissions: &[Permission]| crate::bulk::key_with(&world, permissions).await.secret;
     let (reader, reviewer, writer) = (
         key(&[Permission::IamRead, Permission::UserRead]).await,
         key(&[Permission::IamRead, Permission::UserRead, Permission::ReviewWrite]).await,
@@ -205,7 +270,7 @@ async fn who_may_compare_and_who_may_decide() {
         ("", &id, 401),
         (world.scim().token.as_str(), &id, 401),
         (&reader, &id, 403),
-        // Who may not is not told what is there.
+        // A caller without the permission does not learn whether the connection exists.
         (&reader, &"nonsense".to_owned(), 403),
         (&globex.api_key, &id, 404),
         (&world.acme.api_key, &"nonsense".to_owned(), 404),
@@ -213,7 +278,7 @@ async fn who_may_compare_and_who_may_decide() {
         upload_as(&world.acme, credential, connection, "", "text/csv", EXPORT).await.is(status);
     }
     assert_eq!(world.everything().await, before);
-    // Whoever may compare learns numbers; the findings are for those who may read them.
+    // A caller who may start comparisons gets counts. The findings need a permission of their own.
     upload_as(&world.acme, &writer, &id, "", "text/csv", EXPORT).await.is(200);
     let orphan = about(&world, "orphaned").await;
     let answer = resolve_as(&world, &reader, &orphan, "choice: ACCEPT, reason: \"x\"").await;
@@ -230,33 +295,45 @@ async fn who_may_compare_and_who_may_decide() {
 }
 
 #[tokio::test]
-async fn an_erasure_reaches_findings() {
+async fn erasure_deletes_findings() {
     let world = World::new().await;
     let cx = world.system();
-    let needle = somebody(&world, "needle", "needle").await;
-    csv(&world, "userName,externalId,title\nneedle,x-needle,Doctor\nmissing,x-missing,Clerk\n").await.is(200);
+    let needle = create_person(&world, "needle", "needle").await;
+    csv(&world, "userName,externalId,title\nneedle,x-needle,Doctor\nmissing,x-missing,Clerk\n")
+        .await
+        .is(200);
     done(&world, "needle", "choice: ACCEPT, reason: \"needle asked for it\"").await;
-    user::delete(&cx, needle, |_| Ok(())).await.unwrap();
-    // Once deleted they are missing, by name alone.
-    csv(&world, "userName,externalId,title\nneedle,x-needle,Doctor\nother,x-other,\n").await.is(200);
+    user::delete_user(&cx, needle, |_| Ok(())).await.unwrap();
+    // After the deletion the person is missing here, and the finding names them by user name only.
+    csv(&world, "userName,externalId,title\nneedle,x-needle,Doctor\nother,x-other,\n")
+        .await
+        .is(200);
     assert_eq!(world.count("finding WHERE label = 'needle'", []).await, 2);
-    erasure::purge(&cx, needle).await.unwrap();
+    erasure::purge_user(&cx, needle).await.unwrap();
     assert_eq!(world.count("finding WHERE label = 'needle'", []).await, 0);
-    assert!(world.count("finding", []).await > 0, "those about others stay");
+    assert!(world.count("finding", []).await > 0, "findings about other people stay");
     let told = "SELECT payload FROM event WHERE subject_kind IN ('finding', 'reconciliation')";
-    assert!(!world.rows(told, []).await.iter().any(|row| row["payload"].as_str().unwrap().contains("needle")));
+    assert!(
+        !world
+            .rows(told, [])
+            .await
+            .iter()
+            .any(|row| row["payload"].as_str().unwrap().contains("needle"))
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn an_erasure_reaches_whoever_is_listed_under_another_name() {
+async fn erasure_deletes_findings_by_external_id() {
     let world = World::new().await;
     let cx = world.system();
-    let needle = somebody(&world, "needle", "Nurse").await;
-    user::delete(&cx, needle, |_| Ok(())).await.unwrap();
-    csv(&world, "userName,externalId,title\nrenamed,x-needle,Doctor\nother,x-other,\n").await.is(200);
+    let needle = create_person(&world, "needle", "Nurse").await;
+    user::delete_user(&cx, needle, |_| Ok(())).await.unwrap();
+    csv(&world, "userName,externalId,title\nrenamed,x-needle,Doctor\nother,x-other,\n")
+        .await
+        .is(200);
     assert_eq!(world.count("finding WHERE label = 'renamed'", []).await, 1);
-    erasure::purge(&cx, needle).await.unwrap();
+    erasure::purge_user(&cx, needle).await.unwrap();
     assert_eq!(world.count("finding WHERE label = 'renamed'", []).await, 0);
     assert_eq!(world.count("finding WHERE label = 'other'", []).await, 1);
     world.end().await;

@@ -1,9 +1,12 @@
-//! API keys have an owner and an end, and end with their owner in the same transaction.
+//! API keys have an owner and an expiry, and end in the same transaction in which their owner is
+//! suspended or deleted.
 
 use chrono::{DateTime, Duration, Utc};
-use rolecall::authz::Permission;
-use rolecall::domain::key::{self, Owner};
-use rolecall::domain::{deletion, token, user};
+use rolecall::auth::policy::Permission;
+use rolecall::domain::access::api_key;
+use rolecall::domain::access::api_key::KeyOwner;
+use rolecall::domain::connection::scim_token;
+use rolecall::domain::directory::{deletion, user};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -16,11 +19,11 @@ const ASSIGN: &str = "mutation($i: ApiKeyAssignInput!) { apiKeyAssign(input: $i)
     apiKey { ownerUserId ownerSubject } userErrors { code field message } } }";
 const ATTENTION: &str = "{ organization { attention { kind count } } }";
 
-/// Issues a key to this account; its secret.
+/// Issues a key for this account and returns its secret.
 async fn key_of(world: &World, owner: Uuid) -> String {
     let permissions = [Permission::IamRead].into();
-    let owner = Some(Owner::Account(owner));
-    key::issue_to(&world.system(), "script", permissions, None, owner).await.unwrap().secret
+    let owner = Some(KeyOwner::Account(owner));
+    api_key::issue_to(&world.system(), "script", permissions, None, owner).await.unwrap().secret
 }
 
 /// Whether the secret opens the management API.
@@ -28,25 +31,25 @@ async fn opens(world: &World, secret: &str) -> bool {
     world.acme.graphql_as(secret, &[], "{ viewer { kind } }", json!({})).await.status == 200
 }
 
-/// How many keys the last deletion says that it has ended.
+/// How many ended keys the event of the last deletion names.
 async fn told_to_have_ended(world: &World) -> usize {
     let payload = world.last_payload().await;
     payload["before"]["apiKeysEnded"].as_array().map_or(0, Vec::len)
 }
 
 #[tokio::test]
-async fn a_key_ends_with_its_owner() {
+async fn suspending_an_owner_ends_its_keys() {
     let world = World::new().await;
     let scim = world.scim();
     let active = |active: bool| json!([{ "op": "replace", "path": "active", "value": active }]);
 
-    // Suspended by the identity provider, in a PATCH, a PUT and a Bulk, and by hand.
+    // Suspended by the identity provider, with PATCH, PUT and Bulk, and by hand.
     let (ada, bob) = (scim.user("ada").await, scim.user("bob").await);
     let (of_ada, of_bob) = (key_of(&world, ada).await, key_of(&world, bob).await);
     assert!(opens(&world, &of_ada).await && opens(&world, &of_bob).await);
     scim.patch(&format!("/Users/{ada}"), active(false)).await.is(200);
     assert!(!opens(&world, &of_ada).await && opens(&world, &of_bob).await);
-    // Whoever comes back has no key.
+    // A reactivated account does not get its key back.
     scim.patch(&format!("/Users/{ada}"), active(true)).await.is(200);
     assert!(!opens(&world, &of_ada).await);
     scim.put(&format!("/Users/{bob}"), json!({ "userName": "bob", "active": false })).await.is(200);
@@ -62,22 +65,30 @@ async fn a_key_ends_with_its_owner() {
     world.graphql(suspend, json!({ "id": global("User", cyd) })).await;
     assert!(!opens(&world, &of_cyd).await);
 
-    // Deleted, by either, and with everybody.
+    // Deleted by the identity provider, by hand, and together with all provisioned accounts.
     let (dan, eve, fay) = (scim.user("dan").await, scim.user("eve").await, scim.user("fay").await);
     let keys = [key_of(&world, dan).await, key_of(&world, eve).await, key_of(&world, fay).await];
     scim.delete(&format!("/Users/{dan}")).await.is(204);
     assert_eq!(told_to_have_ended(&world).await, 1);
-    user::delete(&world.system(), eve, |_| Ok(())).await.unwrap();
-    assert!(!opens(&world, &keys[0]).await && !opens(&world, &keys[1]).await && opens(&world, &keys[2]).await);
-    let provisioned = world.count("\"user\" WHERE connection_id IS NOT NULL AND deleted_at IS NULL", []).await;
-    deletion::delete_all(&world.system(), None, provisioned).await.unwrap();
+    user::delete_user(&world.system(), eve, |_| Ok(())).await.unwrap();
+    assert!(
+        !opens(&world, &keys[0]).await
+            && !opens(&world, &keys[1]).await
+            && opens(&world, &keys[2]).await
+    );
+    let provisioned =
+        world.count("\"user\" WHERE connection_id IS NOT NULL AND deleted_at IS NULL", []).await;
+    deletion::delete_provisioned_users(&world.system(), None, provisioned).await.unwrap();
     assert!(!opens(&world, &keys[2]).await);
-    assert_eq!(world.count("api_key WHERE owner_user_id IS NOT NULL AND revoked_at IS NULL", []).await, 0);
+    assert_eq!(
+        world.count("api_key WHERE owner_user_id IS NOT NULL AND revoked_at IS NULL", []).await,
+        0
+    );
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_key_has_an_owner_who_can_answer_for_it() {
+async fn keys_need_an_active_owner() {
     let world = World::new().await;
     let ada = world.scim().user("ada").await;
     let issue = async |input: Value| {
@@ -90,43 +101,75 @@ async fn a_key_has_an_owner_who_can_answer_for_it() {
     let made = issue(json!({ "ownerSubject": "https://id.example#ada" })).await;
     assert_eq!(made["apiKey"]["ownerSubject"], "https://id.example#ada", "{made}");
     let id = made["apiKey"]["id"].clone();
-    // A key that issues a key passes its owner on.
-    let of_ada =
-        key::issue_to(&world.system(), "ada's", Permission::in_organization(), None, Some(Owner::Account(ada)))
-            .await
-            .unwrap();
+    // A key that is issued with another key gets the same owner.
+    let of_ada = api_key::issue_to(
+        &world.system(),
+        "ada's",
+        Permission::in_organization(),
+        None,
+        Some(KeyOwner::Account(ada)),
+    )
+    .await
+    .unwrap();
     let input = json!({ "i": { "name": "another", "permissions": ["IAM_READ"] } });
     let passed = world.acme.graphql_as(&of_ada.secret, &[], ISSUE, input).await.body;
-    assert_eq!(passed["data"]["apiKeyIssue"]["apiKey"]["ownerUserId"], global("User", ada), "{passed}");
+    assert_eq!(
+        passed["data"]["apiKeyIssue"]["apiKey"]["ownerUserId"],
+        global("User", ada),
+        "{passed}"
+    );
     assert_eq!(issue(json!({})).await["apiKey"]["ownerSubject"], "operator");
 
     let both = issue(json!({ "ownerUserId": global("User", ada), "ownerSubject": "ada" })).await;
     assert_eq!(both["userErrors"][0]["field"], json!(["input", "ownerSubject"]), "{both}");
-    let nobody = issue(json!({ "ownerUserId": global("User", Uuid::now_v7()) })).await;
-    assert_eq!(nobody["userErrors"][0]["field"], json!(["input", "ownerUserId"]), "{nobody}");
-    world.scim().patch(&format!("/Users/{ada}"), json!([{ "op": "replace", "path": "active", "value": false }])).await;
+    let unknown_owner = issue(json!({ "ownerUserId": global("User", Uuid::now_v7()) })).await;
+    assert_eq!(
+        unknown_owner["userErrors"][0]["field"],
+        json!(["input", "ownerUserId"]),
+        "{unknown_owner}"
+    );
+    world
+        .scim()
+        .patch(
+            &format!("/Users/{ada}"),
+            json!([{ "op": "replace", "path": "active", "value": false }]),
+        )
+        .await;
     for answer in [
         issue(json!({ "ownerUserId": global("User", ada) })).await,
-        world.graphql(ASSIGN, json!({ "i": { "id": id, "ownerUserId": global("User", ada) } })).await["data"]
-            ["apiKeyAssign"]
+        world
+            .graphql(ASSIGN, json!({ "i": { "id": id, "ownerUserId": global("User", ada) } }))
+            .await["data"]["apiKeyAssign"]
             .clone(),
     ] {
         assert_eq!(answer["userErrors"][0]["field"], json!(["input", "ownerUserId"]), "{answer}");
     }
 
-    // Those without an owner are work for somebody, until they have one.
+    // Keys without an owner need attention until an administrator assigns one.
     let count = async || {
-        let attention = world.graphql(ATTENTION, json!({})).await["data"]["organization"]["attention"].clone();
+        let attention =
+            world.graphql(ATTENTION, json!({})).await["data"]["organization"]["attention"].clone();
         let items = attention.as_array().unwrap().clone();
-        items.iter().find(|item| item["kind"] == "KEYS_WITHOUT_OWNER").map(|item| item["count"].as_i64().unwrap())
+        items
+            .iter()
+            .find(|item| item["kind"] == "KEYS_WITHOUT_OWNER")
+            .map(|item| item["count"].as_i64().unwrap())
     };
     assert_eq!(count().await, None);
     let bob = world.scim().user("bob").await;
-    let ownerless = key::issue(&world.system(), "of nobody", [Permission::IamRead].into(), None).await.unwrap().key.id;
+    let ownerless =
+        api_key::issue_key(&world.system(), "ownerless", [Permission::IamRead].into(), None)
+            .await
+            .unwrap()
+            .key
+            .id;
     let brief = Some(world.app.clock.now() + Duration::days(30));
-    key::issue(&world.system(), "brief", [Permission::IamRead].into(), brief).await.unwrap();
+    api_key::issue_key(&world.system(), "brief", [Permission::IamRead].into(), brief)
+        .await
+        .unwrap();
     assert_eq!(count().await, Some(1));
-    let input = json!({ "i": { "id": global("ApiKey", ownerless), "ownerUserId": global("User", bob) } });
+    let input =
+        json!({ "i": { "id": global("ApiKey", ownerless), "ownerUserId": global("User", bob) } });
     let assigned = world.graphql(ASSIGN, input).await["data"]["apiKeyAssign"].clone();
     assert_eq!(assigned["apiKey"]["ownerUserId"], global("User", bob), "{assigned}");
     assert_eq!(count().await, None);
@@ -134,11 +177,12 @@ async fn a_key_has_an_owner_who_can_answer_for_it() {
 }
 
 #[tokio::test]
-async fn a_key_lives_a_year_at_most() {
+async fn key_lifetime_is_limited() {
     let world = World::with(|config| config.api_key_days = 90).await;
     let now = world.app.clock.now();
     let issue = async |end: Option<DateTime<Utc>>| {
-        let input = json!({ "i": { "name": "script", "permissions": ["IAM_READ"], "expiresAt": end } });
+        let input =
+            json!({ "i": { "name": "script", "permissions": ["IAM_READ"], "expiresAt": end } });
         world.acme.graphql(ISSUE, input).await["data"]["apiKeyIssue"].clone()
     };
     let made = issue(None).await;
@@ -152,10 +196,10 @@ async fn a_key_lives_a_year_at_most() {
 }
 
 #[tokio::test]
-async fn keys_of_before_the_upgrade_stay_alive() {
+async fn upgrade_keeps_old_keys_live() {
     let mut world = World::new().await;
     world.stop().await;
-    // Back to before, where a key had no end.
+    // The schema before the upgrade, in which a key had no end.
     for text in [
         "DROP INDEX api_key_owner",
         "ALTER TABLE api_key DROP COLUMN owner_user_id",
@@ -165,30 +209,36 @@ async fn keys_of_before_the_upgrade_stay_alive() {
     ] {
         world.execute(text, []).await;
     }
-    world.app.store.migrate().await.unwrap();
-    let keys = key::list(&world.system(), &rolecall::domain::list::Keyset { limit: 10, ..Default::default() }).await;
+    world.app.store.apply_migrations().await.unwrap();
+    let keys = api_key::list_keys(
+        &world.system(),
+        &rolecall::domain::paging::Keyset { limit: 10, ..Default::default() },
+    )
+    .await;
     let keys = keys.unwrap().rows;
     assert_eq!(keys.len(), 1);
     let (end, year) = (keys[0].expires_at.unwrap(), world.app.clock.now() + Duration::days(365));
     assert!(end > year - Duration::minutes(10) && end < year + Duration::minutes(10), "{end}");
-    assert!(key::is_live(&keys[0], world.app.clock.now()) && keys[0].owner_user_id.is_none());
+    assert!(api_key::is_live(&keys[0], world.app.clock.now()) && keys[0].owner_user_id.is_none());
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_connection_has_no_more_live_tokens_than_can_be_looked_after() {
+async fn connection_has_at_most_twenty_tokens() {
     let world = World::new().await;
     let cx = world.system();
     let connection = world.acme.connection;
     for _ in 1..20 {
-        token::issue(&cx, connection, None, None).await.unwrap();
+        scim_token::issue_token(&cx, connection, None, None).await.unwrap();
     }
-    let refused = token::issue(&cx, connection, None, None).await.unwrap_err();
+    let refused = scim_token::issue_token(&cx, connection, None, None).await.unwrap_err();
     assert!(refused.to_string().contains("20 tokens"), "{refused}");
-    let overlap = token::rotate(&cx, connection, Some(Duration::hours(1)), None).await.unwrap_err();
+    let overlap = scim_token::rotate_tokens(&cx, connection, Some(Duration::hours(1)), None)
+        .await
+        .unwrap_err();
     assert!(overlap.to_string().contains("20 tokens"), "{overlap}");
-    // One in the place of all is always to be had.
-    token::rotate(&cx, connection, None, None).await.unwrap();
-    token::issue(&cx, connection, None, None).await.unwrap();
+    // A rotation that replaces all tokens is always possible.
+    scim_token::rotate_tokens(&cx, connection, None, None).await.unwrap();
+    scim_token::issue_token(&cx, connection, None, None).await.unwrap();
     world.end().await;
 }

@@ -1,10 +1,13 @@
-//! Nobody gives what they do not hold: neither by a token, nor by a group that is mapped to a role.
+//! No caller can give a role or scope that it may not give itself: neither by a token, nor through
+//! a group that is mapped to a role.
 
-use rolecall::authz::{Permission, Scope};
+use rolecall::auth::policy::{Permission, Scope};
+use rolecall::domain::access::role_mapping;
+use rolecall::domain::access::role_mapping::MappingTarget;
 use rolecall::domain::connection;
-use rolecall::domain::document::MemberChange;
-use rolecall::domain::group::{self, GroupEdit};
-use rolecall::domain::mapping::{self, Target};
+use rolecall::domain::directory::group;
+use rolecall::domain::directory::group::GroupEdit;
+use rolecall::identity::document::MemberChange;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -12,16 +15,18 @@ use super::{error_code, global, map_to_role};
 use crate::bulk::key_with;
 use crate::world::World;
 
-const ISSUE: &str = "mutation($i: ScimTokenIssueInput!) { scimTokenIssue(input: $i) { scimToken { id } secret
+const ISSUE: &str =
+    "mutation($i: ScimTokenIssueInput!) { scimTokenIssue(input: $i) { scimToken { id } secret
     userErrors { code field message } } }";
 const ROTATE: &str = "mutation($i: ScimTokenRotateInput!) { scimTokenRotate(input: $i) { secret
     userErrors { code message } } }";
 const ADD: &str = "mutation($i: GroupAddMembersInput!) { groupAddMembers(input: $i) { group { id }
     userErrors { code message } } }";
-const REMOVE: &str = "mutation($i: GroupRemoveMembersInput!) { groupRemoveMembers(input: $i) { group { id }
+const REMOVE: &str =
+    "mutation($i: GroupRemoveMembersInput!) { groupRemoveMembers(input: $i) { group { id }
     userErrors { code message } } }";
 
-/// What each scope takes of whoever issues a token with it.
+/// The permissions that a caller needs to issue a token with each scope.
 const PERMISSIONS: [(Scope, &[Permission]); 4] = [
     (Scope::UsersRead, &[Permission::UserRead]),
     (Scope::UsersWrite, &[Permission::UserWrite]),
@@ -30,18 +35,25 @@ const PERMISSIONS: [(Scope, &[Permission]); 4] = [
 ];
 
 #[tokio::test]
-async fn a_token_takes_the_permissions_of_its_scopes() {
+async fn issuing_a_token_requires_its_permissions() {
     let world = World::new().await;
     let connection = global("IdentitySource", world.acme.connection);
     let tokens = world.count("scim_token", []).await;
     for (scope, needed) in PERMISSIONS {
         let input = json!({ "i": { "connectionId": connection, "scopes": [scope.name()] } });
         for missing in needed {
-            let held: Vec<_> =
-                Permission::in_organization().into_iter().filter(|permission| permission != missing).collect();
+            let held: Vec<_> = Permission::in_organization()
+                .into_iter()
+                .filter(|permission| permission != missing)
+                .collect();
             let key = key_with(&world, &held).await.secret;
             let refused = world.acme.graphql_as(&key, &[], ISSUE, input.clone()).await.body;
-            assert_eq!(error_code(&refused), "FORBIDDEN", "{} without {missing}: {refused}", scope.name());
+            assert_eq!(
+                error_code(&refused),
+                "FORBIDDEN",
+                "{} without {missing}: {refused}",
+                scope.name()
+            );
             let words = refused["errors"][0]["message"].as_str().unwrap();
             assert!(words.contains(scope.name()) && words.contains(missing.name()), "{words}");
         }
@@ -52,9 +64,13 @@ async fn a_token_takes_the_permissions_of_its_scopes() {
         let key = key_with(&world, &held).await.secret;
         let input = json!({ "i": { "connectionId": connection, "scopes": [scope.name()] } });
         let issued = world.acme.graphql_as(&key, &[], ISSUE, input).await.body;
-        assert!(issued["data"]["scimTokenIssue"]["secret"].is_string(), "{}: {issued}", scope.name());
+        assert!(
+            issued["data"]["scimTokenIssue"]["secret"].is_string(),
+            "{}: {issued}",
+            scope.name()
+        );
     }
-    // Without scopes it is a token for everything.
+    // A token without a list of scopes has all of them.
     let key = key_with(&world, &[Permission::TokenManage, Permission::UserRead]).await.secret;
     let input = json!({ "i": { "connectionId": connection } });
     assert_eq!(error_code(&world.acme.graphql_as(&key, &[], ISSUE, input).await.body), "FORBIDDEN");
@@ -62,7 +78,7 @@ async fn a_token_takes_the_permissions_of_its_scopes() {
 }
 
 #[tokio::test]
-async fn a_rotated_token_takes_the_permissions_of_its_predecessor() {
+async fn rotating_a_token_requires_its_permissions() {
     let world = World::new().await;
     let input = json!({ "i": { "connectionId": global("IdentitySource", world.acme.connection) } });
     let key = key_with(&world, &[Permission::TokenManage]).await.secret;
@@ -70,8 +86,10 @@ async fn a_rotated_token_takes_the_permissions_of_its_predecessor() {
     assert_eq!(error_code(&refused), "FORBIDDEN", "{refused}");
     world.scim().get("/Users").await.is(200);
     assert_eq!(world.count("scim_token WHERE retires_at IS NOT NULL", []).await, 0);
-    let held: Vec<_> =
-        Permission::in_organization().into_iter().filter(|held| *held != Permission::DeleteAll).collect();
+    let held: Vec<_> = Permission::in_organization()
+        .into_iter()
+        .filter(|held| *held != Permission::DeleteAll)
+        .collect();
     let key = key_with(&world, &held).await.secret;
     let done = world.acme.graphql_as(&key, &[], ROTATE, input).await.body;
     assert!(done["data"]["scimTokenRotate"]["secret"].is_string(), "{done}");
@@ -79,9 +97,9 @@ async fn a_rotated_token_takes_the_permissions_of_its_predecessor() {
 }
 
 #[tokio::test]
-async fn a_token_that_writes_users_of_a_default_role_takes_the_right_to_give_it() {
+async fn default_role_token_requires_access_write() {
     let world = World::new().await;
-    map_to_role(&world.system(), "Everybody", Target::Everybody(world.acme.connection)).await;
+    map_to_role(&world.system(), "Staff", MappingTarget::AllUsers(world.acme.connection)).await;
     let input = json!({ "i": { "connectionId": global("IdentitySource", world.acme.connection),
         "scopes": ["USERS_WRITE"] } });
     let key = key_with(&world, &[Permission::TokenManage, Permission::UserWrite]).await.secret;
@@ -94,7 +112,7 @@ async fn a_token_that_writes_users_of_a_default_role_takes_the_right_to_give_it(
     world.end().await;
 }
 
-/// A world with a writer of users who may not give roles.
+/// An organization with a caller who may write users but not give roles.
 struct Story {
     world: World,
     writer: String,
@@ -106,18 +124,23 @@ impl Story {
     async fn new() -> Self {
         let world = World::new().await;
         let writer = key_with(&world, &[Permission::UserWrite]).await.secret;
-        let giver = key_with(&world, &[Permission::UserWrite, Permission::AccessWrite]).await.secret;
+        let giver =
+            key_with(&world, &[Permission::UserWrite, Permission::AccessWrite]).await.secret;
         let ada = world.scim().user("ada").await;
         Self { world, writer, giver, ada }
     }
 
-    /// Adds a member to a group as the writer of users: refused, and then as one who may give roles: done.
+    /// Adding a member is refused for the caller who may only write users, and succeeds for one who
+    /// may also give roles.
     async fn is_refused_to_writer_alone(&self, group: Uuid, member: &str) {
         let before = self.world.everything().await;
         let input = json!({ "i": { "id": global("Group", group), "memberIds": [member] } });
         let refused = self.world.acme.graphql_as(&self.writer, &[], ADD, input.clone()).await.body;
         assert_eq!(error_code(&refused), "FORBIDDEN", "{refused}");
-        assert!(refused["errors"][0]["message"].as_str().unwrap().contains("ACCESS_WRITE"), "{refused}");
+        assert!(
+            refused["errors"][0]["message"].as_str().unwrap().contains("ACCESS_WRITE"),
+            "{refused}"
+        );
         assert_eq!(self.world.everything().await, before);
         let done = self.world.acme.graphql_as(&self.giver, &[], ADD, input).await.body;
         assert_eq!(done["data"]["groupAddMembers"]["userErrors"], json!([]), "{done}");
@@ -125,33 +148,33 @@ impl Story {
 }
 
 #[tokio::test]
-async fn a_member_of_a_mapped_group_takes_the_right_to_give_roles() {
+async fn mapped_group_member_requires_access_write() {
     let story = Story::new().await;
     let (world, scim, cx) = (&story.world, story.world.scim(), story.world.system());
     let ada = global("User", story.ada);
     let mapped = scim.group("Mapped", &[]).await;
-    map_to_role(&cx, "Nurse", Target::Group(mapped)).await;
+    map_to_role(&cx, "Nurse", MappingTarget::Group(mapped)).await;
     story.is_refused_to_writer_alone(mapped, &ada).await;
-    // Taking away gives nothing: it stays with who writes users.
+    // Removing a member gives no role, so it needs no more than the right to write users.
     let input = json!({ "i": { "id": global("Group", mapped), "memberIds": [ada] } });
     let removed = world.acme.graphql_as(&story.writer, &[], REMOVE, input).await.body;
     assert_eq!(removed["data"]["groupRemoveMembers"]["userErrors"], json!([]), "{removed}");
 
-    // Through a group that the mapped one contains, and by putting such a group there.
+    // The same holds for a group inside the mapped group, and for adding such a group.
     let (inner, other) = (scim.group("Inner", &[]).await, scim.group("Other", &[]).await);
     story.is_refused_to_writer_alone(mapped, &global("Group", inner)).await;
     story.is_refused_to_writer_alone(inner, &ada).await;
     story.is_refused_to_writer_alone(inner, &global("Group", other)).await;
     story.is_refused_to_writer_alone(other, &ada).await;
 
-    // A group that is mapped to nothing, or whose mapping has ended, is as it was.
+    // A group without a mapping, or whose mapping has ended, needs no more than before.
     let plain = scim.group("Plain", &[]).await;
     let input = json!({ "i": { "id": global("Group", plain), "memberIds": [ada] } });
     let done = world.acme.graphql_as(&story.writer, &[], ADD, input).await.body;
     assert_eq!(done["data"]["groupAddMembers"]["userErrors"], json!([]), "{done}");
     let past = scim.group("Past", &[]).await;
-    let (_, ended) = map_to_role(&cx, "Past", Target::Group(past)).await;
-    mapping::remove(&cx, ended).await.unwrap();
+    let (_, ended) = map_to_role(&cx, "Past", MappingTarget::Group(past)).await;
+    role_mapping::remove_mapping(&cx, ended).await.unwrap();
     let input = json!({ "i": { "id": global("Group", past), "memberIds": [ada] } });
     let done = world.acme.graphql_as(&story.writer, &[], ADD, input).await.body;
     assert_eq!(done["data"]["groupAddMembers"]["userErrors"], json!([]), "{done}");
@@ -159,13 +182,18 @@ async fn a_member_of_a_mapped_group_takes_the_right_to_give_roles() {
 }
 
 #[tokio::test]
-async fn a_name_that_a_mapping_waits_for_takes_the_right_to_give_roles() {
+async fn awaited_group_name_requires_access_write() {
     let story = Story::new().await;
     let (world, cx) = (&story.world, story.world.system());
     let group = world.scim().group("Ward", &[story.ada]).await;
-    let awaited = Target::Awaited { connection: world.acme.connection, external_id: false, value: "Chiefs".into() };
+    let awaited = MappingTarget::Awaited {
+        connection: world.acme.connection,
+        external_id: false,
+        value: "Chiefs".into(),
+    };
     let (role, _) = map_to_role(&cx, "Chief", awaited).await;
-    let rename = "mutation($i: GroupRenameInput!) { groupRename(input: $i) { group { id } userErrors { code } } }";
+    let rename = "mutation($i: GroupRenameInput!) { groupRename(input: $i) { group { id } \
+                  userErrors { code } } }";
     let input = json!({ "i": { "id": global("Group", group), "displayName": "chiefs" } });
     let before = world.everything().await;
     let refused = world.acme.graphql_as(&story.writer, &[], rename, input.clone()).await.body;
@@ -173,21 +201,27 @@ async fn a_name_that_a_mapping_waits_for_takes_the_right_to_give_roles() {
     assert_eq!(world.everything().await, before);
     let done = world.acme.graphql_as(&story.giver, &[], rename, input).await.body;
     assert_eq!(done["data"]["groupRename"]["userErrors"], json!([]), "{done}");
-    assert_eq!(world.count("role_mapping WHERE role_id = $1 AND group_id IS NOT NULL", [role.into()]).await, 1);
+    assert_eq!(
+        world
+            .count("role_mapping WHERE role_id = $1 AND group_id IS NOT NULL", [role.into()])
+            .await,
+        1
+    );
     story.world.end().await;
 }
 
 #[tokio::test]
-async fn a_line_of_a_bulk_job_gives_no_role_that_its_author_may_not_give() {
+async fn bulk_line_requires_access_write() {
     let story = Story::new().await;
     let world = &story.world;
     let mapped = world.scim().group("Mapped", &[]).await;
-    map_to_role(&world.system(), "Nurse", Target::Group(mapped)).await;
+    map_to_role(&world.system(), "Nurse", MappingTarget::Group(mapped)).await;
     let input = json!({ "id": global("Group", mapped), "memberIds": [global("User", story.ada)] });
     let line = json!({ "operation": "groupAddMembers", "input": input }).to_string();
     let url = world.acme.graphql.replace("/graphql", "/bulk");
     let request = reqwest::Client::new().post(url).bearer_auth(&story.writer);
-    let taken = request.header("content-type", "application/jsonl").body(line).send().await.unwrap();
+    let taken =
+        request.header("content-type", "application/jsonl").body(line).send().await.unwrap();
     assert_eq!(taken.status(), 202);
     let taken: Value = serde_json::from_str(&taken.text().await.unwrap()).unwrap();
     let job = crate::bulk::ended(&world.acme, taken["bulkJob"]["id"].as_str().unwrap()).await;
@@ -197,28 +231,37 @@ async fn a_line_of_a_bulk_job_gives_no_role_that_its_author_may_not_give() {
 }
 
 #[tokio::test]
-async fn an_account_that_comes_to_a_default_role_takes_the_right_to_give_it() {
+async fn restore_and_adoption_require_access_write() {
     let world = World::new().await;
     let cx = world.system();
     let connection = world.acme.connection;
     let deleted = world.scim().user("gone").await;
     world.scim().delete(&format!("/Users/{deleted}")).await.is(204);
-    let policy = connection::Settings {
+    let policy = connection::ConnectionSettings {
         adoption_policy: Some(entity::connection::AdoptionPolicy::Propose),
         ..Default::default()
     };
-    connection::update(&cx, connection, policy).await.unwrap();
+    connection::update_connection(&cx, connection, policy).await.unwrap();
     world.rival("ada@acme.example").await;
-    world.scim().post("/Users", json!({ "userName": "ada@acme.example" })).await.refused(409, Some("uniqueness"));
+    world
+        .scim()
+        .post("/Users", json!({ "userName": "ada@acme.example" }))
+        .await
+        .refused(409, Some("uniqueness"));
     let list = "{ organization { adoptionProposals(first: 1) { nodes { id } } } }";
     let proposal =
-        world.graphql(list, json!({})).await["data"]["organization"]["adoptionProposals"]["nodes"][0]["id"].clone();
-    map_to_role(&cx, "Everybody", Target::Everybody(connection)).await;
+        world.graphql(list, json!({})).await["data"]["organization"]["adoptionProposals"]["nodes"]
+            [0]["id"]
+            .clone();
+    map_to_role(&cx, "Staff", MappingTarget::AllUsers(connection)).await;
 
     let restore = "mutation($id: ID!) { userRestore(input: { id: $id }) { userErrors { code } } }";
-    let accept = "mutation($id: ID!) { adoptionProposalAccept(input: { id: $id }) { userErrors { code } } }";
-    let held: Vec<_> =
-        Permission::in_organization().into_iter().filter(|held| *held != Permission::AccessWrite).collect();
+    let accept =
+        "mutation($id: ID!) { adoptionProposalAccept(input: { id: $id }) { userErrors { code } } }";
+    let held: Vec<_> = Permission::in_organization()
+        .into_iter()
+        .filter(|held| *held != Permission::AccessWrite)
+        .collect();
     let key = key_with(&world, &held).await.secret;
     for (mutation, id) in [(restore, json!(global("User", deleted))), (accept, proposal)] {
         let before = world.everything().await;
@@ -232,16 +275,17 @@ async fn an_account_that_comes_to_a_default_role_takes_the_right_to_give_it() {
 }
 
 #[tokio::test]
-async fn a_retry_that_gives_a_role_takes_the_right_to_give_it() {
+async fn role_giving_retry_requires_access_write() {
     let world = World::new().await;
     let cx = world.system();
     let mapped = world.scim().group("Mapped", &[]).await;
-    map_to_role(&cx, "Nurse", Target::Group(mapped)).await;
+    map_to_role(&cx, "Nurse", MappingTarget::Group(mapped)).await;
     let stranger = Uuid::now_v7();
     let add = json!([{ "op": "add", "path": "members", "value": [{ "value": stranger }] }]);
     world.scim().patch(&format!("/Groups/{mapped}"), add).await.is(400);
     let failure = world.failures().await.remove(0)["id"].clone();
-    let retry = "mutation($id: ID!) { failureRetry(input: { id: $id }) { failure { state } userErrors { code } } }";
+    let retry = "mutation($id: ID!) { failureRetry(input: { id: $id }) { failure { state } \
+                 userErrors { code } } }";
     let retry_all = "mutation { failuresRetry(input: {}) { retriedCount userErrors { code } } }";
     let reviewer = key_with(&world, &[Permission::ReviewWrite, Permission::IamRead]).await.secret;
     let refused = world.acme.graphql_as(&reviewer, &[], retry, json!({ "id": failure })).await.body;
@@ -252,28 +296,32 @@ async fn a_retry_that_gives_a_role_takes_the_right_to_give_it() {
     let giver = key_with(&world, &held).await.secret;
     let done = world.acme.graphql_as(&giver, &[], retry, json!({ "id": failure })).await.body;
     assert_eq!(done["data"]["failureRetry"]["userErrors"], json!([]), "{done}");
-    // What is not about a role, every reviewer has tried again.
+    // A retry that gives no role needs no more than the right to review.
     world.scim().post("/Users", json!({ "userName": "x".repeat(3000) })).await.is(400);
     let failures = world.failures().await;
     let other = failures.iter().find(|failure| failure["operation"] == "create user").unwrap();
-    let done = world.acme.graphql_as(&reviewer, &[], retry, json!({ "id": other["id"] })).await.body;
+    let done =
+        world.acme.graphql_as(&reviewer, &[], retry, json!({ "id": other["id"] })).await.body;
     assert_eq!(done["data"]["failureRetry"]["userErrors"], json!([]), "{done}");
     world.end().await;
 }
 
 #[tokio::test]
-async fn what_an_identity_provider_writes_needs_nothing_more() {
+async fn identity_provider_needs_no_extra_permission() {
     let world = World::new().await;
     let cx = world.system();
     let ada = world.scim().user("ada").await;
     let mapped = world.scim().group("Mapped", &[]).await;
-    map_to_role(&cx, "Nurse", Target::Group(mapped)).await;
+    map_to_role(&cx, "Nurse", MappingTarget::Group(mapped)).await;
     let add = json!([{ "op": "add", "path": "members", "value": [{ "value": ada }] }]);
     world.scim().patch(&format!("/Groups/{mapped}"), add).await.is(200);
-    // Nor does what the installation does itself.
+    // The server itself needs no permission either.
     let bob = world.scim().user("bob").await;
-    let edit = GroupEdit { members: vec![MemberChange::Add(vec![bob.to_string()])], ..GroupEdit::default() };
-    group::change(&cx, mapped, |_| Ok(edit.clone())).await.unwrap();
+    let edit = GroupEdit {
+        members: vec![MemberChange::Add(vec![bob.to_string()])],
+        ..GroupEdit::default()
+    };
+    group::change_group(&cx, mapped, |_| Ok(edit.clone())).await.unwrap();
     assert_eq!(world.scim().members(mapped).await.len(), 2);
     world.end().await;
 }

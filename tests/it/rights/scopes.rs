@@ -1,7 +1,7 @@
-//! A scope of a SCIM token, or a permission, shows nothing of another.
+//! A scope of a SCIM token, or a permission, shows no data of another one.
 
-use rolecall::authz::{Permission, Scope};
-use rolecall::domain::token;
+use rolecall::auth::policy::{Permission, Scope};
+use rolecall::domain::connection::scim_token;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -12,12 +12,15 @@ use crate::world::{Scim, World};
 /// A client with a token of these scopes.
 async fn with_scopes(world: &World, scopes: &[Scope]) -> Scim {
     let scopes = scopes.iter().copied().collect();
-    let issued = token::issue(&world.system(), world.acme.connection, Some(scopes), None).await.unwrap();
+    let issued =
+        scim_token::issue_token(&world.system(), world.acme.connection, Some(scopes), None)
+            .await
+            .unwrap();
     world.scim().with_token(&issued.secret)
 }
 
 #[tokio::test]
-async fn names_of_members_are_told_to_who_reads_users() {
+async fn member_names_require_users_read() {
     let world = World::new().await;
     let ada = world.scim().user("ada.secret").await;
     let inner = world.scim().group("Inner", &[]).await;
@@ -27,9 +30,10 @@ async fn names_of_members_are_told_to_who_reads_users() {
         with_scopes(&world, &[Scope::GroupsRead, Scope::UsersRead]).await,
     );
     let search = json!({ "attributes": ["members.display", "members.value"] });
-    for path in
-        [format!("/Groups/{group}?attributes=members.display"), "/Groups?attributes=members.display,members".into()]
-    {
+    for path in [
+        format!("/Groups/{group}?attributes=members.display"),
+        "/Groups?attributes=members.display,members".into(),
+    ] {
         let shown = alone.get(&path).await.is(200).body.to_string();
         assert!(!shown.contains("ada.secret") && shown.contains("Inner"), "{path}: {shown}");
         let shown = both.get(&path).await.is(200).body.to_string();
@@ -37,11 +41,13 @@ async fn names_of_members_are_told_to_who_reads_users() {
     }
     let found = alone.post("/Groups/.search", search.clone()).await.is(200).body.to_string();
     assert!(!found.contains("ada.secret"), "{found}");
-    assert!(both.post("/Groups/.search", search).await.is(200).body.to_string().contains("ada.secret"));
+    assert!(
+        both.post("/Groups/.search", search).await.is(200).body.to_string().contains("ada.secret")
+    );
     world.end().await;
 }
 
-/// The answer has no body; its headers tell where the thing is, and its version.
+/// The answer has no body. Its headers name the resource's location and its version.
 fn shows_nothing(answer: &crate::world::Answer, id: Uuid) {
     assert_eq!(answer.body, Value::Null);
     assert!(answer.header("location").ends_with(&id.to_string()), "{:?}", answer.headers);
@@ -49,16 +55,20 @@ fn shows_nothing(answer: &crate::world::Answer, id: Uuid) {
 }
 
 #[tokio::test]
-async fn who_only_writes_is_answered_without_a_body() {
+async fn write_only_token_gets_no_body() {
     let world = World::new().await;
     let user = world.scim().user("ada").await;
     let group = world.scim().group("Ward", &[user]).await;
-    for (kind, id, scope) in [("Users", user, Scope::UsersWrite), ("Groups", group, Scope::GroupsWrite)] {
+    for (kind, id, scope) in
+        [("Users", user, Scope::UsersWrite), ("Groups", group, Scope::GroupsWrite)]
+    {
         let (read, writes) = match scope {
-            Scope::UsersWrite => (Scope::UsersRead, json!({ "userName": "ada", "externalId": "x-ada" })),
+            Scope::UsersWrite => {
+                (Scope::UsersRead, json!({ "userName": "ada", "externalId": "x-ada" }))
+            }
             _ => (Scope::GroupsRead, json!({ "displayName": "Ward" })),
         };
-        // Whatever else it may read.
+        // The same holds for a token with every scope except the right to read this kind.
         let others: Vec<Scope> = Scope::ALL.into_iter().filter(|other| *other != read).collect();
         for scim in [with_scopes(&world, &[scope]).await, with_scopes(&world, &others).await] {
             let rename = json!([{ "op": "replace", "path": "displayName", "value": "Ward" }]);
@@ -84,7 +94,7 @@ async fn who_only_writes_is_answered_without_a_body() {
 }
 
 #[tokio::test]
-async fn nothing_is_found_by_what_a_token_may_not_read() {
+async fn filters_require_read_scopes() {
     let world = World::new().await;
     let ada = world.scim().user("ada").await;
     let group = world.scim().group("Ward", &[ada]).await;
@@ -94,7 +104,10 @@ async fn nothing_is_found_by_what_a_token_may_not_read() {
         format!("groups.value eq \"{group}\""),
         format!("groups eq \"{group}\""),
         format!("userName eq \"ada\" and not (GROUPS[value eq \"{group}\"])"),
-        format!("userName pr and (title pr or urn:ietf:params:scim:schemas:core:2.0:User:groups.value eq \"{group}\")"),
+        format!(
+            "userName pr and (title pr or urn:ietf:params:scim:schemas:core:2.0:User:groups.value \
+             eq \"{group}\")"
+        ),
         "groups pr".into(),
     ] {
         users.post("/Users/.search", json!({ "filter": filter })).await.refused(403, None);
@@ -102,29 +115,41 @@ async fn nothing_is_found_by_what_a_token_may_not_read() {
         users.get(&format!("/Users?filter={encoded}")).await.refused(403, None);
         all.post("/Users/.search", json!({ "filter": filter })).await.is(200);
     }
-    // The account itself tells no group, whatever is asked for.
-    for path in [format!("/Users/{ada}"), format!("/Users/{ada}?attributes=groups"), "/Users?attributes=groups".into()]
-    {
+    // An account shows no groups to this token, whatever attributes the request names.
+    for path in [
+        format!("/Users/{ada}"),
+        format!("/Users/{ada}?attributes=groups"),
+        "/Users?attributes=groups".into(),
+    ] {
         let shown = users.get(&path).await.is(200).body.to_string();
         assert!(!shown.contains(&group.to_string()) && !shown.contains("Ward"), "{path}: {shown}");
     }
-    // A version that is known already is no way to see whether something is there.
+    // A conditional request does not reveal whether a resource exists.
     let groups = with_scopes(&world, &[Scope::GroupsRead]).await;
     let tags = [("if-none-match", "*")];
-    groups.send(reqwest::Method::GET, &format!("/Users/{ada}"), None, &tags).await.refused(403, None);
+    groups
+        .send(reqwest::Method::GET, &format!("/Users/{ada}"), None, &tags)
+        .await
+        .refused(403, None);
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_filter_on_the_connection_takes_the_right_to_see_it() {
+async fn connection_filter_requires_iam_read() {
     let world = World::new().await;
     world.scim().user("ada").await;
-    let list = "query($f: UserFilter) { organization { users(first: 5, filter: $f) { nodes { userName } } } }";
-    let filter = json!({ "f": { "connectionId": global("IdentitySource", world.acme.connection) } });
+    let list = "query($f: UserFilter) { organization { users(first: 5, filter: $f) { nodes { \
+                userName } } } }";
+    let filter =
+        json!({ "f": { "connectionId": global("IdentitySource", world.acme.connection) } });
     let reader = key_with(&world, &[Permission::UserRead]).await.secret;
     let refused = world.acme.graphql_as(&reader, &[], list, filter.clone()).await.body;
     assert_eq!(error_code(&refused), "FORBIDDEN", "{refused}");
-    let found = world.acme.graphql_as(&reader, &[], list, json!({ "f": { "provisioned": true } })).await.body;
+    let found = world
+        .acme
+        .graphql_as(&reader, &[], list, json!({ "f": { "provisioned": true } }))
+        .await
+        .body;
     assert_eq!(found["data"]["organization"]["users"]["nodes"][0]["userName"], "ada", "{found}");
     let both = key_with(&world, &[Permission::UserRead, Permission::IamRead]).await.secret;
     let found = world.acme.graphql_as(&both, &[], list, filter).await.body;

@@ -1,37 +1,58 @@
-//! Failed sign-ins are counted wherever they happen, and nobody can crowd the log of an organization out.
+//! Failed sign-ins are counted at every interface, and no client can fill the log of an
+//! organization.
 
-use rolecall::authz::Permission;
-use rolecall::domain::key;
-use rolecall::domain::list::Keyset;
-use rolecall::domain::request_log::{self, Which};
+use rolecall::auth::policy::Permission;
+use rolecall::domain::access::api_key;
+use rolecall::domain::connection::request_log;
+use rolecall::domain::connection::request_log::RequestLogQuery;
+use rolecall::domain::paging::Keyset;
 use serde_json::{Value, json};
 
 use crate::socket::Socket;
 use crate::world::{Scim, World};
 
-/// Where failed sign-ins were counted, why, and how often.
+/// At which interface failed sign-ins were counted, why, and how often.
 async fn counted(world: &World) -> Vec<(String, String, i64)> {
-    request_log::flush(&world.app).await.unwrap();
+    request_log::flush_request_counts(&world.app).await.unwrap();
     let keyset = Keyset { limit: 1_000, ..Default::default() };
-    let rows = request_log::list(&world.system(), Which::default(), &keyset).await.unwrap().rows;
+    let rows = request_log::list_request_log(&world.system(), RequestLogQuery::default(), &keyset)
+        .await
+        .unwrap()
+        .rows;
     let failed = rows.into_iter().filter(|row| row.meaning == "authenticate");
     let mut counted: Vec<_> = failed
-        .map(|row| (row.resource.unwrap_or_else(|| "SCIM".into()), row.reason.unwrap_or_default(), row.count))
+        .map(|row| {
+            (
+                row.resource.unwrap_or_else(|| "SCIM".into()),
+                row.reason.unwrap_or_default(),
+                row.count,
+            )
+        })
         .collect();
     counted.sort();
     counted
 }
 
 #[tokio::test]
-async fn a_failed_sign_in_is_counted_at_every_interface() {
+async fn failed_sign_ins_are_counted_everywhere() {
     let world = World::new().await;
     let http = reqwest::Client::new();
-    let revoked = key::issue(&world.system(), "old", [Permission::IamRead].into(), None).await.unwrap();
-    key::revoke(&world.system(), revoked.key.id).await.unwrap();
+    let revoked = api_key::issue_key(&world.system(), "old", [Permission::IamRead].into(), None)
+        .await
+        .unwrap();
+    api_key::revoke_key(&world.system(), revoked.key.id).await.unwrap();
     let root = world.address.clone();
     let requests = [
-        ("GraphQL", http.post(format!("{root}/graphql")).header("content-type", "application/json").body("{}")),
-        ("event stream", http.post(format!("{root}/graphql")).header("accept", "text/event-stream").body("{}")),
+        (
+            "GraphQL",
+            http.post(format!("{root}/graphql"))
+                .header("content-type", "application/json")
+                .body("{}"),
+        ),
+        (
+            "event stream",
+            http.post(format!("{root}/graphql")).header("accept", "text/event-stream").body("{}"),
+        ),
         ("bulk upload", http.post(format!("{root}/bulk")).body("{}")),
         ("export", http.get(format!("{root}/bulk/x/result.jsonl"))),
         ("reconciliation upload", http.post(format!("{root}/reconciliations")).body("")),
@@ -55,11 +76,17 @@ async fn a_failed_sign_in_is_counted_at_every_interface() {
             rows.iter().filter(|row| row.0 == name && row.1 == reason).map(|row| row.2).sum::<i64>()
         };
         let after = counted(&world).await;
-        for (reason, n) in [("CREDENTIAL_DEAD", 1), ("CREDENTIAL_UNKNOWN", 2), ("CREDENTIAL_KIND", 1)] {
-            assert_eq!(sum(&after, reason) - sum(&before, reason), n, "{name}, {reason}: {after:?}");
+        for (reason, n) in
+            [("CREDENTIAL_DEAD", 1), ("CREDENTIAL_UNKNOWN", 2), ("CREDENTIAL_KIND", 1)]
+        {
+            assert_eq!(
+                sum(&after, reason) - sum(&before, reason),
+                n,
+                "{name}, {reason}: {after:?}"
+            );
         }
     }
-    // A socket whose client says later who it is.
+    // A WebSocket whose client authenticates in its first message.
     for authorization in [revoked.secret.clone(), "rck_wrong".into()] {
         let mut socket = Socket::fresh(&world.address).await;
         let payload = json!({ "Authorization": format!("Bearer {authorization}"), "Rolecall-Organization": "acme" });
@@ -69,9 +96,12 @@ async fn a_failed_sign_in_is_counted_at_every_interface() {
     let after = counted(&world).await;
     assert!(after.contains(&("WebSocket".into(), "CREDENTIAL_DEAD".into(), 1)), "{after:?}");
     assert!(after.contains(&("WebSocket".into(), "CREDENTIAL_UNKNOWN".into(), 1)), "{after:?}");
-    // Each says what to do; whoever opens the page is nobody who failed.
+    // Each row names a next step. Opening the GraphiQL page is not a failed sign-in.
     let keyset = Keyset { limit: 1_000, ..Default::default() };
-    let rows = request_log::list(&world.system(), Which::default(), &keyset).await.unwrap().rows;
+    let rows = request_log::list_request_log(&world.system(), RequestLogQuery::default(), &keyset)
+        .await
+        .unwrap()
+        .rows;
     assert!(rows.iter().all(|row| request_log::next_step(row).is_some_and(|step| step.len() > 20)));
     let before = counted(&world).await;
     http.get(format!("{root}/graphql")).header("accept", "text/html").send().await.unwrap();
@@ -80,9 +110,9 @@ async fn a_failed_sign_in_is_counted_at_every_interface() {
 }
 
 #[tokio::test]
-async fn tenants_that_do_not_exist_crowd_no_tenant_out() {
+async fn unknown_tenants_displace_no_tenant() {
     let world = World::new().await;
-    request_log::flush(&world.app).await.unwrap();
+    request_log::flush_request_counts(&world.app).await.unwrap();
     let (scim, http) = (world.scim(), world.scim().http.clone());
     for n in 0..2_200 {
         let url = format!("{}/Users", scim.base.replace("acme", &format!("guess-{n}")));
@@ -90,12 +120,12 @@ async fn tenants_that_do_not_exist_crowd_no_tenant_out() {
     }
     scim.with_token("rcs_wrong").get("/Users").await.is(401);
     assert!(counted(&world).await.contains(&("SCIM".into(), "TOKEN_UNKNOWN".into(), 1)));
-    // Nor is an organization that was made meanwhile lost.
+    // The first failed sign-in of a new organization is counted, too.
     let globex = world.second_organization().await;
-    request_log::flush(&world.app).await.unwrap();
+    request_log::flush_request_counts(&world.app).await.unwrap();
     let wrong = Scim { token: "rcs_wrong".into(), ..globex.scim.clone() };
     wrong.get("/Users").await.is(401);
-    request_log::flush(&world.app).await.unwrap();
+    request_log::flush_request_counts(&world.app).await.unwrap();
     let theirs = "request_log WHERE organization_id = $1 AND reason = 'TOKEN_UNKNOWN'";
     assert_eq!(world.count(theirs, [globex.organization.into()]).await, 1);
     world.end().await;
@@ -105,10 +135,11 @@ async fn tenants_that_do_not_exist_crowd_no_tenant_out() {
 async fn many_failed_sign_ins_need_attention() {
     let world = World::new().await;
     let kinds = async || {
-        request_log::flush(&world.app).await.unwrap();
+        request_log::flush_request_counts(&world.app).await.unwrap();
         let query = "{ organization { attention { kind count } } }";
         let answer = world.graphql(query, json!({})).await;
-        let items: Vec<Value> = answer["data"]["organization"]["attention"].as_array().unwrap().clone();
+        let items: Vec<Value> =
+            answer["data"]["organization"]["attention"].as_array().unwrap().clone();
         items.into_iter().find(|item| item["kind"] == "SIGN_INS_FAIL")
     };
     for _ in 0..99 {
@@ -118,17 +149,22 @@ async fn many_failed_sign_ins_need_attention() {
     world.scim().with_token("rcs_wrong").get("/Users").await.is(401);
     assert_eq!(kinds().await.unwrap()["count"], 100);
     world.days_pass(2);
-    assert_eq!(kinds().await, None, "it is over");
+    assert_eq!(kinds().await, None, "it ends after two days");
     world.end().await;
 }
 
 #[tokio::test]
-async fn a_wrong_kind_of_credential_says_so() {
+async fn wrong_kind_of_credential_is_named() {
     let world = World::new().await;
-    let refused = world.scim().with_token(&world.acme.api_key).get("/Users").await.refused(401, None);
+    let refused =
+        world.scim().with_token(&world.acme.api_key).get("/Users").await.refused(401, None);
     let words = refused.body["detail"].as_str().unwrap();
     assert!(words.contains("API key (rck_)") && words.contains("token (rcs_)"), "{words}");
-    let refused = world.acme.graphql_as(&world.scim().token, &[], "{ viewer { kind } }", json!({})).await.is(401);
+    let refused = world
+        .acme
+        .graphql_as(&world.scim().token, &[], "{ viewer { kind } }", json!({}))
+        .await
+        .is(401);
     let words = refused.body["errors"][0]["message"].as_str().unwrap();
     assert!(words.contains("SCIM token (rcs_)") && words.contains("API key (rck_)"), "{words}");
     world.end().await;

@@ -1,7 +1,8 @@
-//! Uploads are judged and charged before anything of them is stored.
+//! Uploads are authorized and charged before any part of them is stored.
 
-use rolecall::authz::Permission;
-use rolecall::domain::bulk::{self as jobs, NewLine};
+use rolecall::auth::policy::Permission;
+use rolecall::domain::bulk as jobs;
+use rolecall::domain::bulk::NewLine;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -9,21 +10,26 @@ use crate::bulk::key_with;
 use crate::walk::codes;
 use crate::world::{Answer, World};
 
-/// Hands in a file of bulk lines.
+/// Uploads a file of bulk lines.
 async fn upload(world: &World, credential: &str, body: impl Into<reqwest::Body>) -> Answer {
     let url = world.acme.graphql.replace("/graphql", "/bulk");
     let request = reqwest::Client::new().post(url).bearer_auth(credential);
-    Answer::of(request.header("content-type", "application/jsonl").body(body).send().await.unwrap()).await
+    Answer::of(request.header("content-type", "application/jsonl").body(body).send().await.unwrap())
+        .await
 }
 
 fn people(n: usize) -> String {
     (0..n)
-        .map(|n| json!({ "operation": "userCreate", "input": { "userName": format!("u{n}") } }).to_string() + "\n")
+        .map(|n| {
+            json!({ "operation": "userCreate", "input": { "userName": format!("u{n}") } })
+                .to_string()
+                + "\n"
+        })
         .collect()
 }
 
 #[tokio::test]
-async fn who_may_change_nothing_uploads_nothing() {
+async fn upload_requires_a_write_permission() {
     let world = World::new().await;
     let reading = [Permission::IamRead, Permission::UserRead, Permission::AuditRead];
     for permissions in [&[][..], &reading] {
@@ -36,23 +42,23 @@ async fn who_may_change_nothing_uploads_nothing() {
 }
 
 #[tokio::test]
-async fn an_upload_is_paid_for_before_it_is_stored() {
+async fn upload_is_charged_before_storage() {
     let world = World::with(|config| config.graphql.cost_limit = 10_000).await;
-    // 10,000 of cost a minute are 1,280,000 bytes.
+    // A cost of 10,000 a minute is 1,280,000 bytes.
     let large = people(20_000);
     assert!(large.len() > 1_280_000 * 3 / 4);
     let body = format!("{large}{large}");
     let refused = upload(&world, &world.acme.api_key, body.clone()).await.is(429);
     assert!(refused.headers.contains_key("retry-after"), "{:#}", refused.body);
     assert_eq!(world.count("bulk_job", []).await, 0);
-    // One that does not say how large it is pays as it goes.
+    // An upload without a Content-Length is charged while it arrives.
     let key = key_with(&world, &[Permission::UserWrite]).await.secret;
     assert_eq!(send_in_chunks(&world, &key, body.as_bytes()).await, 429);
     assert_eq!(world.count("bulk_job", []).await + world.count("bulk_line", []).await, 0);
     world.end().await;
 }
 
-/// The status of an upload that comes in chunks and does not say how many.
+/// The status of a chunked upload, which has no Content-Length.
 async fn send_in_chunks(world: &World, key: &str, body: &[u8]) -> u16 {
     let address = world.address.strip_prefix("http://").unwrap();
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -68,7 +74,7 @@ async fn send_in_chunks(world: &World, key: &str, body: &[u8]) -> u16 {
         message.extend(b"\r\n");
     }
     message.extend(b"0\r\n\r\n");
-    // The answer may come before all of it was read.
+    // The answer may come before the whole body was read.
     let sending = tokio::spawn(async move { drop(writing.write_all(&message).await) });
     let mut answer = vec![0; 12];
     reading.read_exact(&mut answer).await.unwrap();
@@ -77,20 +83,20 @@ async fn send_in_chunks(world: &World, key: &str, body: &[u8]) -> u16 {
 }
 
 #[tokio::test]
-async fn an_organization_stores_no_more_than_its_share() {
+async fn stored_uploads_have_a_limit() {
     let world = World::new().await;
     let cx = world.system();
-    let job = jobs::begin(&cx, None, None).await.unwrap();
+    let job = jobs::begin_upload(&cx, None, None).await.unwrap();
     world.execute("UPDATE bulk_job SET bytes = $1", [(jobs::MAX_STORED as i64 - 10).into()]).await;
     let line = |bytes: usize| vec![NewLine { number: 1, input: vec![b'x'; bytes], user: None }];
-    let refused = jobs::append(&cx, job, line(11)).await.unwrap_err();
+    let refused = jobs::append_lines(&cx, job, line(11)).await.unwrap_err();
     assert!(refused.to_string().contains("bytes together"), "{refused}");
     assert_eq!(world.count("bulk_line", []).await, 0);
-    jobs::append(&cx, job, line(10)).await.unwrap();
-    assert!(jobs::begin(&cx, None, Some(1)).await.is_err());
+    jobs::append_lines(&cx, job, line(10)).await.unwrap();
+    assert!(jobs::begin_upload(&cx, None, Some(1)).await.is_err());
     let refused = upload(&world, &world.acme.api_key, people(1)).await.is(409);
     assert_eq!(codes(&refused.body), ["HELD"]);
-    // An upload that was given up makes room again.
+    // An upload that was given up frees its place.
     world.app.clock.advance(std::time::Duration::from_secs(61));
     upload(&world, &world.acme.api_key, people(1)).await.is(202);
     assert_eq!(world.count("bulk_line WHERE job_id = $1", [job.into()]).await, 0);
@@ -98,12 +104,19 @@ async fn an_organization_stores_no_more_than_its_share() {
 }
 
 #[tokio::test]
-async fn an_export_to_compare_is_judged_and_paid_for_first() {
+async fn export_is_authorized_and_charged_first() {
     let world = World::with(|config| config.graphql.cost_limit = 10_000).await;
-    let url = world.acme.graphql.replace("/graphql", &format!("/reconciliations?connection={}", world.acme.connection));
+    let url = world
+        .acme
+        .graphql
+        .replace("/graphql", &format!("/reconciliations?connection={}", world.acme.connection));
     let send = async |key: &str, bytes: usize| {
         let body = format!("userName\n{}\n", "x".repeat(bytes));
-        let request = reqwest::Client::new().post(&url).bearer_auth(key).header("content-type", "text/csv").body(body);
+        let request = reqwest::Client::new()
+            .post(&url)
+            .bearer_auth(key)
+            .header("content-type", "text/csv")
+            .body(body);
         Answer::of(request.send().await.unwrap()).await
     };
     let key = key_with(&world, &[Permission::UserRead]).await.secret;
@@ -111,7 +124,7 @@ async fn an_export_to_compare_is_judged_and_paid_for_first() {
     let refused = send(&world.acme.api_key, 2_000_000).await.is(429);
     assert!(refused.headers.contains_key("retry-after"), "{:#}", refused.body);
     assert_eq!(world.count("reconciliation", []).await, 0);
-    // The connection may be named as the command line prints it.
+    // The connection may be named by the id that the command line prints.
     send(&world.acme.api_key, 10).await.is(200);
     world.end().await;
 }

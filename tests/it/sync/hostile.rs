@@ -1,4 +1,4 @@
-//! A source that can be told how to misbehave.
+//! A SCIM source that misbehaves as a test tells it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,14 +13,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// See above.
+/// A SCIM source that misbehaves as a test tells it.
 pub struct Hostile {
     pub people: Mutex<Vec<Value>>,
     pub groups: Mutex<Vec<Value>>,
     manner: Mutex<&'static str>,
-    /// Requests since it was last told how to behave.
+    /// Requests since its behaviour was last set.
     pub asked: AtomicUsize,
-    /// Of these, those for one person or group.
+    /// Those of them for a single person or group.
     pub asked_for_one: AtomicUsize,
     tokens: AtomicUsize,
 }
@@ -61,7 +61,7 @@ impl Hostile {
         self.asked_for_one.store(0, Ordering::Relaxed);
     }
 
-    /// Gives one person's attribute another value.
+    /// Sets an attribute of one person.
     pub fn sets(&self, n: usize, attribute: &str, value: Value) {
         self.people.lock().unwrap()[n][attribute] = value;
     }
@@ -70,10 +70,11 @@ impl Hostile {
         *self.manner.lock().unwrap()
     }
 
-    /// What it answers to whoever has no valid credential, or when it does not want to answer.
+    /// The answer to a client without a valid credential, or an error that the behaviour demands.
     async fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
-        let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let authorization =
+            headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let valid = match self.tokens.load(Ordering::Relaxed) {
             0 => authorization == "Bearer id+/",
             n => authorization == format!("Bearer t{n}"),
@@ -86,18 +87,24 @@ impl Hostile {
                 (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response()
             }
             "is down" => StatusCode::BAD_GATEWAY.into_response(),
-            "stumbles" if asked.is_multiple_of(3) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            "stumbles" if asked.is_multiple_of(3) => {
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            }
             "talks rubbish" => "<html>Welcome</html>".into_response(),
             "breaks off" => {
-                "{\"schemas\": [\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"], \"Resou".into_response()
+                "{\"schemas\": [\"urn:ietf:params:scim:api:messages:2.0:ListResponse\"], \"Resou"
+                    .into_response()
             }
             "answers an error as 200" => axum::Json(json!({ "schemas":
                 ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "500", "detail": "no" }))
             .into_response(),
-            "lists no list" => {
-                axum::Json(json!({ "schemas": ["urn:x"], "totalResults": 3, "Resources": { "0": {} } })).into_response()
+            "lists no list" => axum::Json(
+                json!({ "schemas": ["urn:x"], "totalResults": 3, "Resources": { "0": {} } }),
+            )
+            .into_response(),
+            "redirects" => {
+                (StatusCode::FOUND, [("location", "http://169.254.169.254/")]).into_response()
             }
-            "redirects" => (StatusCode::FOUND, [("location", "http://169.254.169.254/")]).into_response(),
             "never answers" => std::future::pending().await,
             "never ends" => {
                 let rest = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
@@ -108,15 +115,20 @@ impl Hostile {
     }
 }
 
-/// Gives a new token each time: the one before is dead.
+/// Gives a new token each time; the one before is invalid then.
 async fn token(State(hostile): State<Arc<Hostile>>, headers: HeaderMap, body: String) -> Response {
-    let given = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given =
+        headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let basic = given == format!("Basic {}", STANDARD.encode("client:id%2B%2F"));
     if !basic || body != "grant_type=client_credentials&scope=scim+read" {
-        return (StatusCode::UNAUTHORIZED, axum::Json(json!({ "error": "invalid_client" }))).into_response();
+        return (StatusCode::UNAUTHORIZED, axum::Json(json!({ "error": "invalid_client" })))
+            .into_response();
     }
     let n = hostile.tokens.fetch_add(1, Ordering::Relaxed) + 1;
-    axum::Json(json!({ "access_token": format!("t{n}"), "token_type": "Bearer", "expires_in": 3600 })).into_response()
+    axum::Json(
+        json!({ "access_token": format!("t{n}"), "token_type": "Bearer", "expires_in": 3600 }),
+    )
+    .into_response()
 }
 
 async fn one(
@@ -164,15 +176,18 @@ async fn list(
     let all = if endpoint == "Users" { &hostile.people } else { &hostile.groups };
     let all = all.lock().unwrap().clone();
     let query = query.unwrap_or_default();
-    let text =
-        |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")).map(ToOwned::to_owned));
+    let text = |name: &str| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(&format!("{name}=")).map(ToOwned::to_owned))
+    };
     let number = |name: &str| text(name).and_then(|value| value.parse::<usize>().ok()).unwrap_or(1);
     let cursor = text("cursor").filter(|_| by_cursor);
     let asked = hostile.asked.load(Ordering::Relaxed);
     let from = match (manner, &cursor) {
         ("repeats pages", _) => 0,
         (_, Some(cursor)) => cursor.strip_prefix("at-").map_or(0, |n| n.parse::<usize>().unwrap()),
-        // While the list is read, somebody before the second page goes away.
+        // While the list is read, a person before the second page is removed.
         ("shifts", None) if number("startIndex") > 1 => number("startIndex"),
         _ => number("startIndex") - 1,
     };

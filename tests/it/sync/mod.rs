@@ -1,11 +1,11 @@
-//! One server reads another, which is honest, slow, broken or lying: in the end both hold the same, or the run says why
-//! not and what to do.
+//! One server reads another one, which is correct, slow, broken or lying. In the end both have the
+//! same data, or the run says why not and what to do.
 
-mod believed;
+mod approvals;
 mod hostile;
 mod quarantine;
-mod queue;
-mod reconciled;
+mod review_queue;
+mod source_comparison;
 mod sources;
 
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const RUN: &str = "{ id state mode reason requestedBy finishedAt troubles { kind
     users { read created updated suspended restored deleted unchanged failed }
     groups { read created updated deleted unchanged failed } }";
 
-/// A server that may read sources beside it.
+/// A server that may read sources on this machine.
 async fn reader() -> World {
     World::with(|config| config.pull_private_addresses = true).await
 }
@@ -37,7 +37,11 @@ async fn pulling_as(tenant: &Tenant, name: &str, pull: Value) -> Value {
         connection { id kind hasCredentials } userErrors { message } } }";
     let made = tenant.graphql(make, json!({ "n": name, "p": pull })).await;
     let connection = &made["data"]["connectionCreate"]["connection"];
-    assert_eq!((&connection["kind"], &connection["hasCredentials"]), (&json!("SCIM_PULL"), &json!(true)), "{made:#}");
+    assert_eq!(
+        (&connection["kind"], &connection["hasCredentials"]),
+        (&json!("SCIM_PULL"), &json!(true)),
+        "{made:#}"
+    );
     connection["id"].clone()
 }
 
@@ -61,7 +65,7 @@ async fn look(tenant: &Tenant, run: &Value) -> Value {
     tenant.graphql(&look, json!({ "r": run })).await["data"]["organization"]["syncRun"].clone()
 }
 
-/// The run as it is when it has ended, or waits.
+/// The run when it has ended or waits for an approval.
 pub async fn ended(tenant: &Tenant, run: &Value) -> Value {
     let started = Instant::now();
     loop {
@@ -78,24 +82,32 @@ async fn sync(tenant: &Tenant, connection: &Value, mode: &str) -> Value {
     ended(tenant, &start(tenant, connection, mode).await).await
 }
 
-/// Fills a source by Bulk: this many users, and groups of them.
+/// Fills a source by Bulk with this many users, and groups of them.
 async fn fill(scim: &Scim, users: usize, groups: usize) {
-    let operation =
-        |path: &str, id: String, data: Value| json!({ "method": "POST", "path": path, "bulkId": id, "data": data });
+    let operation = |path: &str, id: String, data: Value| json!({ "method": "POST", "path": path, "bulkId": id, "data": data });
     let all: Vec<usize> = (0..users).collect();
     let mut ids = Vec::new();
     for part in all.chunks(500) {
         let operations = part.iter().map(|n| {
             let name = format!("person{n}@example.com");
-            operation("/Users", format!("u{n}"), json!({ "userName": name, "displayName": format!("Person {n}") }))
+            operation(
+                "/Users",
+                format!("u{n}"),
+                json!({ "userName": name, "displayName": format!("Person {n}") }),
+            )
         });
         ids.extend(bulk(scim, operations.collect()).await);
     }
     let each = users.div_ceil(groups.max(1));
     let made: Vec<_> = (0..groups)
         .map(|n| {
-            let members: Vec<_> = ids.iter().skip(n * each).take(each).map(|id| json!({ "value": id })).collect();
-            operation("/Groups", format!("g{n}"), json!({ "displayName": format!("Group {n}"), "members": members }))
+            let members: Vec<_> =
+                ids.iter().skip(n * each).take(each).map(|id| json!({ "value": id })).collect();
+            operation(
+                "/Groups",
+                format!("g{n}"),
+                json!({ "displayName": format!("Group {n}"), "members": members }),
+            )
         })
         .collect();
     for part in made.chunks(50) {
@@ -113,10 +125,11 @@ async fn bulk(scim: &Scim, operations: Vec<Value>) -> Vec<String> {
     answer["Operations"].as_array().unwrap().iter().map(id).collect()
 }
 
-/// Who is there, and in which group.
+/// All users, groups and memberships.
 async fn picture(world: &World) -> (Vec<Value>, Vec<Value>, Vec<Value>) {
     let users = r#"SELECT user_name, display_name, active FROM "user" WHERE deleted_at IS NULL ORDER BY user_name"#;
-    let groups = r#"SELECT display_name FROM "group" WHERE deleted_at IS NULL ORDER BY display_name"#;
+    let groups =
+        r#"SELECT display_name FROM "group" WHERE deleted_at IS NULL ORDER BY display_name"#;
     let members = r#"SELECT g.display_name, u.user_name FROM membership m
         JOIN "user" u ON u.organization_id = m.organization_id AND u.id = m.user_id AND u.deleted_at IS NULL
         JOIN "group" g ON g.organization_id = m.organization_id AND g.id = m.group_id AND g.deleted_at IS NULL
@@ -135,7 +148,7 @@ async fn whole_story(users: usize, groups: usize, page: usize) {
     pull["pageSize"] = page.into();
     let connection = pulling(&here.acme, pull).await;
 
-    // A dry run says what would be done and does nothing.
+    // A dry run counts the changes and makes none.
     let before = here.count("\"user\"", []).await;
     let dry = sync(&here.acme, &connection, "mode: DRY_RUN").await;
     assert_eq!(dry["state"], "SUCCEEDED", "{dry:#}");
@@ -146,26 +159,39 @@ async fn whole_story(users: usize, groups: usize, page: usize) {
     let full = sync(&here.acme, &connection, "mode: FULL").await;
     println!("full run of {users} users and {groups} groups: {:?}", timed.elapsed());
     assert_eq!((&full["state"], &full["troubles"]), (&json!("SUCCEEDED"), &json!([])), "{full:#}");
-    assert_eq!(part(&full, "users", &["created", "failed"]), [&json!(users), &json!(0)], "{full:#}");
+    assert_eq!(
+        part(&full, "users", &["created", "failed"]),
+        [&json!(users), &json!(0)],
+        "{full:#}"
+    );
     assert_eq!(full["groups"]["created"], groups, "{full:#}");
     assert_eq!(picture(&here).await, picture(&source).await);
 
-    // What is so already is not written.
-    let changes = "event WHERE subject_kind NOT IN ('sync_run', 'connection') AND action <> 'user.access_changed'";
+    // The second run writes nothing.
+    let changes = "event WHERE subject_kind NOT IN ('sync_run', 'connection') AND action <> \
+                   'user.access_changed'";
     let events = here.count(changes, []).await;
     let timed = Instant::now();
     let again = sync(&here.acme, &connection, "mode: FULL").await;
     println!("the same again: {:?}", timed.elapsed());
-    assert_eq!(part(&again, "users", &["unchanged", "updated"]), [&json!(users), &json!(0)], "{again:#}");
+    assert_eq!(
+        part(&again, "users", &["unchanged", "updated"]),
+        [&json!(users), &json!(0)],
+        "{again:#}"
+    );
     assert_eq!(here.count(changes, []).await, events);
 
-    // Fifty changes, by an incremental run: the new name of a person makes no second account.
+    // Fifty changes, read by an incremental run. A renamed person gets no second account.
     let ids = source.scim().ids("/Users?count=40").await;
     for (n, id) in ids.iter().enumerate() {
         let change = match n % 4 {
             0 => json!([{ "op": "replace", "path": "active", "value": false }]),
-            1 => json!([{ "op": "replace", "path": "userName", "value": format!("renamed{n}@example.com") }]),
-            _ => json!([{ "op": "replace", "path": "displayName", "value": format!("Renamed {n}") }]),
+            1 => {
+                json!([{ "op": "replace", "path": "userName", "value": format!("renamed{n}@example.com") }])
+            }
+            _ => {
+                json!([{ "op": "replace", "path": "displayName", "value": format!("Renamed {n}") }])
+            }
         };
         source.scim().patch(&format!("/Users/{id}"), change).await.is(200);
     }
@@ -186,59 +212,70 @@ async fn whole_story(users: usize, groups: usize, page: usize) {
     );
     assert_eq!(picture(&here).await, picture(&source).await);
 
-    // Who has gone there goes here, by a full run; a group that was emptied is empty.
+    // A full run deletes accounts that the source no longer has, and empties groups that are empty
+    // there.
     for id in &ids[..5] {
         source.scim().delete(&format!("/Users/{id}")).await.is(204);
     }
     let group = source.scim().ids("/Groups?count=1").await[0];
-    source.scim().patch(&format!("/Groups/{group}"), json!([{ "op": "remove", "path": "members" }])).await;
+    source
+        .scim()
+        .patch(&format!("/Groups/{group}"), json!([{ "op": "remove", "path": "members" }]))
+        .await;
     let full = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&full["state"], &full["users"]["deleted"]), (&json!("SUCCEEDED"), &json!(5)), "{full:#}");
+    assert_eq!(
+        (&full["state"], &full["users"]["deleted"]),
+        (&json!("SUCCEEDED"), &json!(5)),
+        "{full:#}"
+    );
     assert_eq!(picture(&here).await, picture(&source).await);
 
-    // One person, by name.
+    // Reads one person, by name.
     let name = "person20@example.com";
     let found = source.scim().ids(&format!("/Users?filter=userName%20eq%20%22{name}%22")).await;
     let off = json!([{ "op": "replace", "path": "displayName", "value": "Only one" }]);
-    if let Some(id) = found.first() {
-        source.scim().patch(&format!("/Users/{id}"), off).await.is(200);
-        let one = sync(&here.acme, &connection, &format!("mode: ONE_USER, userName: \"{name}\"")).await;
-        assert_eq!(part(&one, "users", &["read", "updated"]), [&json!(1), &json!(1)], "{one:#}");
-    }
-    let nobody = sync(&here.acme, &connection, "mode: ONE_USER, userName: \"nobody\"").await;
-    assert_eq!(nobody["state"], "FAILED");
-    assert!(nobody["reason"].as_str().unwrap().contains("nobody"), "{nobody:#}");
+    source.scim().patch(&format!("/Users/{}", found[0]), off).await.is(200);
+    let one = sync(&here.acme, &connection, &format!("mode: ONE_USER, userName: \"{name}\"")).await;
+    assert_eq!(part(&one, "users", &["read", "updated"]), [&json!(1), &json!(1)], "{one:#}");
+    let unknown = sync(&here.acme, &connection, "mode: ONE_USER, userName: \"unlisted\"").await;
+    assert_eq!(unknown["state"], "FAILED");
+    assert!(unknown["reason"].as_str().unwrap().contains("of that name"), "{unknown:#}");
     assert_eq!(picture(&here).await, picture(&source).await);
     source.end().await;
     here.end().await;
 }
 
 #[tokio::test]
-async fn one_server_reads_another() {
+async fn sync_copies_another_server() {
     whole_story(600, 20, 100).await;
 }
 
-/// As large as a company. `tests/run` runs it by itself, when everything else is through.
+/// The size of a company. `tests/run` runs this test alone, after all others.
 #[tokio::test]
 #[ignore = "takes minutes, and both processors"]
-async fn one_server_reads_another_with_20_000_people() {
+async fn sync_copies_20_000_people() {
     whole_story(20_000, 500, 500).await;
 }
 
 #[tokio::test]
-async fn a_pull_connection_keeps_its_secret_and_is_not_written_to() {
+async fn pull_connection_protects_its_secret() {
     let here = reader().await;
-    let made =
-        pulling(&here.acme, json!({ "baseUrl": "https://example.com/scim/v2/", "secret": "very-secret-indeed" }));
+    let made = pulling(
+        &here.acme,
+        json!({ "baseUrl": "https://example.com/scim/v2/", "secret": "very-secret-indeed" }),
+    );
     let connection = made.await;
-    let issue = "mutation($c: ID!) { scimTokenIssue(input: { connectionId: $c }) { secret userErrors { message } } }";
+    let issue = "mutation($c: ID!) { scimTokenIssue(input: { connectionId: $c }) { secret \
+                 userErrors { message } } }";
     let issued = here.graphql(issue, json!({ "c": connection })).await;
     assert!(issued["data"]["scimTokenIssue"]["secret"].is_null(), "{issued:#}");
     assert_eq!(here.count("event WHERE payload LIKE '%very-secret%'", []).await, 0);
-    // The secret does not go to an address that it was not given for.
-    let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p }) {
+    // The secret is not sent to another address than the one that it was given for.
+    let update =
+        "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p }) {
         connection { pull { baseUrl pageSize } } userErrors { message field } } }";
-    let moved = json!({ "c": connection, "p": { "baseUrl": "https://elsewhere.example.com/scim/v2" } });
+    let moved =
+        json!({ "c": connection, "p": { "baseUrl": "https://elsewhere.example.com/scim/v2" } });
     let moved = here.graphql(update, moved).await;
     assert!(moved["data"]["connectionUpdate"]["connection"].is_null(), "{moved:#}");
     let same = json!({ "c": connection, "p": { "baseUrl": "https://example.com/scim/v2", "pageSize": 7 } });
@@ -249,7 +286,7 @@ async fn a_pull_connection_keeps_its_secret_and_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn a_source_that_misbehaves_does_no_harm() {
+async fn misbehaving_source_does_no_harm() {
     let here = reader().await;
     let (hostile, address) = Hostile::serve().await;
     hostile.lists(100);
@@ -260,7 +297,8 @@ async fn a_source_that_misbehaves_does_no_harm() {
         hostile.behaves(manner);
         sync(&here.acme, &connection, "mode: FULL").await
     };
-    for manner in ["throttles", "stumbles", "gives short pages", "counts too few", "does not count"] {
+    for manner in ["throttles", "stumbles", "gives short pages", "counts too few", "does not count"]
+    {
         let run = run(manner).await;
         assert_eq!((&run["state"], live().await), (&json!("SUCCEEDED"), 100), "{manner}: {run:#}");
     }
@@ -279,33 +317,38 @@ async fn a_source_that_misbehaves_does_no_harm() {
     let run = run("lists without ids").await;
     assert_eq!((&run["state"], live().await), (&json!("FAILED"), 100), "{run:#}");
 
-    // A tenth is left: nobody is removed before somebody says so.
+    // A tenth of the people is left: no account is deleted without an approval.
     hostile.lists(10);
     hostile.behaves("honest");
     let waiting = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&waiting["state"], live().await), (&json!("WAITING"), 100), "{waiting:#}");
     assert!(waiting["reason"].as_str().unwrap().contains("90 of 100 accounts"), "{waiting:#}");
-    let start = "mutation($c: ID!) { syncStart(input: { connectionId: $c }) { userErrors { code message } } }";
+    let start = "mutation($c: ID!) { syncStart(input: { connectionId: $c }) { userErrors { code \
+                 message } } }";
     let second = here.graphql(start, json!({ "c": connection })).await;
     assert!(second.to_string().contains("has not ended"), "{second:#}");
     let change = |what: &str| {
         format!(
-            "mutation($r: ID!) {{ {what}(input: {{ id: $r }}) {{ syncRun {{ state }} userErrors {{ message }} }} }}"
+            "mutation($r: ID!) {{ {what}(input: {{ id: $r }}) {{ syncRun {{ state }} userErrors \
+             {{ message }} }} }}"
         )
     };
     here.graphql(&change("syncCancel"), json!({ "r": waiting["id"] })).await;
-    assert_eq!((&look(&here.acme, &waiting["id"]).await["state"], live().await), (&json!("CANCELLED"), 100));
+    assert_eq!(
+        (&look(&here.acme, &waiting["id"]).await["state"], live().await),
+        (&json!("CANCELLED"), 100)
+    );
     let waiting = sync(&here.acme, &connection, "mode: FULL").await;
     let approved = here.graphql(&change("syncApprove"), json!({ "r": waiting["id"] })).await;
     assert_eq!(approved["data"]["syncApprove"]["userErrors"], json!([]), "{approved:#}");
     let run = ended(&here.acme, &waiting["id"]).await;
     assert_eq!((&run["state"], live().await), (&json!("SUCCEEDED"), 10), "{run:#}");
-    // Who comes back gets their accounts back.
+    // Accounts of people who are listed again are restored.
     hostile.lists(100);
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&run["users"]["restored"], live().await), (&json!(90), 100), "{run:#}");
     assert_eq!(here.count("\"user\"", []).await, 100);
-    // A source that lists nobody is never believed.
+    // A source that lists no people always needs an approval.
     hostile.lists(0);
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&run["state"], live().await), (&json!("WAITING"), 100), "{run:#}");
@@ -313,34 +356,48 @@ async fn a_source_that_misbehaves_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_source_is_looked_at_step_by_step_and_tokens_are_renewed() {
+async fn connection_test_checks_each_step() {
     let here = reader().await;
     let (hostile, address) = Hostile::serve().await;
     hostile.lists(30);
     let pull = json!({ "baseUrl": address, "auth": "CLIENT_CREDENTIALS", "tokenUrl": format!("{address}/token"),
         "clientId": "client", "scope": "scim read", "secret": "id+/", "pageSize": 10 });
     let connection = pulling(&here.acme, pull.clone()).await;
-    let test = "mutation($c: ID!) { connectionTest(input: { connectionId: $c }) { ok steps { probe ok finding nextStep } userErrors { message } } }";
+    let test = "mutation($c: ID!) { connectionTest(input: { connectionId: $c }) { ok steps { \
+                probe ok finding nextStep } userErrors { message } } }";
     let good = here.graphql(test, json!({ "c": connection })).await;
     let found = &good["data"]["connectionTest"];
-    assert_eq!((&found["ok"], found["steps"].as_array().unwrap().len()), (&json!(true), 4), "{good:#}");
+    assert_eq!(
+        (&found["ok"], found["steps"].as_array().unwrap().len()),
+        (&json!(true), 4),
+        "{good:#}"
+    );
     assert!(found["steps"][2]["finding"].as_str().unwrap().contains("30"), "{good:#}");
-    // Each run takes a token of its own, which kills the one before: nobody notices.
+    // Each run takes a new token, which invalidates the one before.
     let run = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&run["state"], &run["users"]["created"]), (&json!("SUCCEEDED"), &json!(30)), "{run:#}");
-    let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p }) { userErrors { message } } }";
+    assert_eq!(
+        (&run["state"], &run["users"]["created"]),
+        (&json!("SUCCEEDED"), &json!(30)),
+        "{run:#}"
+    );
+    let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, \
+                  pull: $p }) { userErrors { message } } }";
     let mut wrong = pull;
     wrong["secret"] = "wrong".into();
     here.graphql(update, json!({ "c": connection, "p": wrong })).await;
     let bad = here.graphql(test, json!({ "c": connection })).await;
     let found = &bad["data"]["connectionTest"];
-    assert_eq!((&found["ok"], &found["steps"][0]["probe"]), (&json!(false), &json!("TOKEN")), "{bad:#}");
+    assert_eq!(
+        (&found["ok"], &found["steps"][0]["probe"]),
+        (&json!(false), &json!("TOKEN")),
+        "{bad:#}"
+    );
     assert!(found["steps"][0]["nextStep"].as_str().unwrap().contains("secret"), "{bad:#}");
     here.end().await;
 }
 
 #[tokio::test]
-async fn private_addresses_are_refused_unless_the_operator_allows_them() {
+async fn private_source_addresses_are_refused() {
     let here = World::new().await;
     let pull = json!({ "baseUrl": "http://127.0.0.1:9/scim/v2", "secret": "x" });
     let connection = pulling(&here.acme, pull).await;
@@ -351,7 +408,7 @@ async fn private_addresses_are_refused_unless_the_operator_allows_them() {
 }
 
 #[tokio::test]
-async fn a_schedule_begins_runs_by_itself() {
+async fn schedule_starts_runs() {
     let here = reader().await;
     let (hostile, address) = Hostile::serve().await;
     hostile.lists(3);
@@ -369,7 +426,7 @@ async fn a_schedule_begins_runs_by_itself() {
 }
 
 #[tokio::test]
-async fn runs_that_read_what_changed_begin_between_the_full_ones() {
+async fn incremental_runs_start_between_full_ones() {
     let here = reader().await;
     let (hostile, address) = Hostile::serve().await;
     hostile.lists(3);
@@ -381,8 +438,11 @@ async fn runs_that_read_what_changed_begin_between_the_full_ones() {
         let answer = here.graphql(ask, json!({ "c": connection })).await;
         let runs = &answer["data"]["node"]["syncRuns"];
         let nodes = runs["nodes"].as_array().unwrap_or_else(|| panic!("{answer:#}")).clone();
-        // A run may begin between the two.
-        assert!(runs["totalCount"].as_u64().unwrap().abs_diff(nodes.len() as u64) <= 1, "{answer:#}");
+        // A run may begin between the two queries.
+        assert!(
+            runs["totalCount"].as_u64().unwrap().abs_diff(nodes.len() as u64) <= 1,
+            "{answer:#}"
+        );
         let ended = nodes.iter().filter(|run| !run["finishedAt"].is_null());
         ended.map(|run| run["mode"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -396,13 +456,13 @@ async fn runs_that_read_what_changed_begin_between_the_full_ones() {
     };
     begin(21, &["INCREMENTAL"]).await;
     begin(21, &["INCREMENTAL", "INCREMENTAL"]).await;
-    // Both are due: the full one brings what changed, too.
+    // Both are due: the full run also reads the changes.
     begin(21, &["FULL", "INCREMENTAL", "INCREMENTAL"]).await;
     begin(21, &["INCREMENTAL", "FULL", "INCREMENTAL", "INCREMENTAL"]).await;
     here.end().await;
 }
 
-/// A source, and several servers on one database of which the first reads it and dies.
+/// A source, and several servers on one database. The first server reads the source and is killed.
 struct Cast {
     source: World,
     people: usize,
@@ -424,14 +484,17 @@ impl Cast {
         Self { source, people, database, servers, api_key }
     }
 
-    /// The organization as this server shows it.
+    /// The organization, seen through this server.
     fn at(&self, server: usize) -> Tenant {
         Tenant {
             organization: self.source.acme.organization,
             connection: self.source.acme.connection,
             api_key: self.api_key.clone(),
             scim: self.source.scim().clone(),
-            graphql: format!("{}/graphql", self.servers[server.min(self.servers.len() - 1)].address),
+            graphql: format!(
+                "{}/graphql",
+                self.servers[server.min(self.servers.len() - 1)].address
+            ),
         }
     }
 
@@ -442,11 +505,12 @@ impl Cast {
         pulling(&self.at(0), pull).await
     }
 
-    /// Kills the first server when the run has read so many people.
+    /// Kills the first server when the run has read this many people.
     async fn kill_after(&mut self, run: &Value, people: usize) {
         let (tenant, began) = (self.at(0), Instant::now());
         loop {
-            let read = look(&tenant, run).await["users"]["read"].as_u64().unwrap_or_default() as usize;
+            let read =
+                look(&tenant, run).await["users"]["read"].as_u64().unwrap_or_default() as usize;
             if read >= people {
                 assert!(read < self.people, "it was too quick to be killed");
                 break;
@@ -465,16 +529,20 @@ impl Cast {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_loses_and_doubles_nothing() {
+async fn killed_sync_creates_each_account_once() {
     let mut cast = Cast::of(3, 1_000, 10).await;
     let tenant = cast.at(0);
     let connection = cast.pulling(50).await;
     let run = start(&tenant, &connection, "mode: FULL").await;
-    // Whoever was asked begins at once; it dies in the middle.
+    // The first server begins the run at once, and is killed in the middle.
     cast.kill_after(&run, 150).await;
     let tenant = cast.at(1);
     let done = ended(&tenant, &run).await;
-    assert_eq!((&done["state"], &done["users"]["failed"]), (&json!("SUCCEEDED"), &json!(0)), "{done:#}");
+    assert_eq!(
+        (&done["state"], &done["users"]["failed"]),
+        (&json!("SUCCEEDED"), &json!(0)),
+        "{done:#}"
+    );
     let ask = "{ organization { users(first: 1) { totalCount } groups(first: 1) { totalCount }
         made: events(first: 1, filter: { action: \"user.created\" }) { totalCount } } }";
     let count = tenant.graphql(ask, json!({})).await;

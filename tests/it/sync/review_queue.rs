@@ -1,8 +1,9 @@
-//! What a run could not carry over is work in the review queue, and ends like any other work there.
+//! A person or group that a run could not process becomes a failure in the review queue, and ends
+//! like any other failure there.
 
 use std::time::{Duration, Instant};
 
-use rolecall::domain::protection;
+use rolecall::domain::access::lockout_guard;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ use crate::database::Database;
 use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Tenant, World};
 
-/// The failure of this label, once it is as it should be.
+/// The failure with this label, when it satisfies `right`.
 async fn until(world: &World, label: &str, right: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
@@ -26,18 +27,22 @@ async fn until(world: &World, label: &str, right: impl Fn(&Value) -> bool) -> Va
 }
 
 #[tokio::test]
-async fn who_could_not_be_carried_over_is_one_piece_of_work() {
+async fn failed_person_becomes_one_failure() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(6);
     let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
     let rival = here.rival("p1").await;
-    // A dry run says so and makes no work.
+    // A dry run reports it and makes no failure.
     assert_eq!(sync(&here.acme, &connection, "mode: DRY_RUN").await["state"], "SUCCEEDED");
     assert_eq!(here.failures().await, Vec::<Value>::new());
     for n in 1..=2 {
         let run = sync(&here.acme, &connection, "mode: FULL").await;
-        assert_eq!((&run["state"], &run["users"]["failed"]), (&json!("SUCCEEDED"), &json!(1)), "{run:#}");
+        assert_eq!(
+            (&run["state"], &run["users"]["failed"]),
+            (&json!("SUCCEEDED"), &json!(1)),
+            "{run:#}"
+        );
         let all = here.failures().await;
         assert_eq!((all.len(), &all[0]["count"]), (1, &json!(n)), "{all:#?}");
         assert_eq!(all[0]["lastRequestId"].as_str().unwrap().len(), 36);
@@ -45,11 +50,15 @@ async fn who_could_not_be_carried_over_is_one_piece_of_work() {
     let open = until(&here, "p1", |_| true).await;
     assert_eq!((&open["origin"], &open["operation"]), (&json!("SYNC"), &json!("create user")));
     assert_eq!((&open["cause"], &open["field"]), (&json!("UNIQUENESS"), &json!("userName")));
-    assert_eq!((&open["user"]["userName"], &open["retryable"]), (&json!("p1"), &json!(true)), "who is in the way");
+    assert_eq!(
+        (&open["user"]["userName"], &open["retryable"]),
+        (&json!("p1"), &json!(true)),
+        "the account that has the name"
+    );
     assert_eq!(open["redactedRequest"]["userName"], "text of 2 characters");
     assert!(open["suggestion"]["text"].as_str().unwrap().contains("userName"), "{open:#}");
 
-    // Tried too early; then the way is free.
+    // The first retry comes too early. Then the name becomes free.
     here.work("failureRetry", json!({ "id": open["id"] })).await;
     let open = until(&here, "p1", |it| it["attempts"] == 1).await;
     assert_eq!((&open["state"], &open["count"]), (&json!("OPEN"), &json!(3)), "{open:#}");
@@ -61,42 +70,58 @@ async fn who_could_not_be_carried_over_is_one_piece_of_work() {
     let id: Uuid = found[0]["id"].as_str().unwrap().parse().unwrap();
     let made = here.rows("SELECT actor_kind FROM event WHERE subject_id = $1", [id.into()]).await;
     assert_eq!(made[0]["actor_kind"], "CONNECTION", "the connection itself made it");
-    assert_eq!(here.count("failure WHERE payload IS NOT NULL", []).await, 0, "what was kept has gone with the work");
+    assert_eq!(
+        here.count("failure WHERE payload IS NOT NULL", []).await,
+        0,
+        "the stored request was deleted with the failure"
+    );
 
-    // What any later run carries over is done …
+    // A later run that succeeds with the person resolves the failure …
     source.sets(2, "active", json!({ "no": "boolean" }));
     source.sets(3, "active", json!({ "no": "boolean" }));
     sync(&here.acme, &connection, "mode: FULL").await;
     let open = until(&here, "p2", |_| true).await;
-    assert_eq!((&open["operation"], &open["cause"]), (&json!("update user"), &json!("INVALID_VALUE")), "{open:#}");
+    assert_eq!(
+        (&open["operation"], &open["cause"]),
+        (&json!("update user"), &json!("INVALID_VALUE")),
+        "{open:#}"
+    );
     source.sets(2, "active", json!(true));
     let one = sync(&here.acme, &connection, "mode: ONE_USER, remoteId: \"r2\"").await;
     assert_eq!(one["state"], "SUCCEEDED", "{one:#}");
     let done = until(&here, "p2", |it| it["state"] == "RESOLVED").await;
     assert_eq!(done["resolution"], "SUPERSEDED");
     assert_eq!(until(&here, "p3", |_| true).await["state"], "OPEN");
-    // … and so is what a full run does not meet any more.
+    // … and so does a full run that no longer lists it.
     source.people.lock().unwrap().remove(3);
     sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!(until(&here, "p3", |it| it["state"] == "RESOLVED").await["resolution"], "SUPERSEDED");
+    assert_eq!(
+        until(&here, "p3", |it| it["state"] == "RESOLVED").await["resolution"],
+        "SUPERSEDED"
+    );
 
-    // A protected account stays, and is removed by a retry when it is protected no longer.
+    // A protected account is not deleted. A retry deletes it when the protection has ended.
     let found = here.rows("SELECT id FROM \"user\" WHERE external_id = 'r5'", []).await;
     let id: Uuid = found[0]["id"].as_str().unwrap().parse().unwrap();
-    protection::set(&here.system(), id, true).await.unwrap();
+    lockout_guard::set_protection(&here.system(), id, true).await.unwrap();
     source.people.lock().unwrap().pop();
     sync(&here.acme, &connection, "mode: FULL").await;
     let open = until(&here, "p5", |_| true).await;
-    assert_eq!((&open["operation"], &open["cause"]), (&json!("delete user"), &json!("PROTECTED")), "{open:#}");
-    protection::set(&here.system(), id, false).await.unwrap();
+    assert_eq!(
+        (&open["operation"], &open["cause"]),
+        (&json!("delete user"), &json!("PROTECTED")),
+        "{open:#}"
+    );
+    lockout_guard::set_protection(&here.system(), id, false).await.unwrap();
     here.work("failureRetry", json!({ "id": open["id"] })).await;
     until(&here, "p5", |it| it["resolution"] == "RETRIED").await;
     assert_eq!(here.count("\"user\" WHERE external_id = 'r5' AND deleted_at IS NULL", []).await, 0);
 
-    // A group is read again like a person.
+    // A retry reads a group again as it reads a person.
     let members = json!([{ "value": "r0" }]);
-    *source.groups.lock().unwrap() =
-        vec![json!({ "id": "g", "displayName": "Ward", "externalId": "x", "members": [{ "value": { "no": 1 } }] })];
+    *source.groups.lock().unwrap() = vec![
+        json!({ "id": "g", "displayName": "Ward", "externalId": "x", "members": [{ "value": { "no": 1 } }] }),
+    ];
     sync(&here.acme, &connection, "mode: FULL").await;
     let open = until(&here, "Ward", |_| true).await;
     source.groups.lock().unwrap()[0]["members"] = members;
@@ -107,7 +132,7 @@ async fn who_could_not_be_carried_over_is_one_piece_of_work() {
 }
 
 #[tokio::test]
-async fn a_retry_reads_no_farther_than_the_filter_of_the_users() {
+async fn retry_respects_the_user_filter() {
     let (source, here) = (World::new().await, reader().await);
     let title = async |id: Uuid, title: &str| {
         let change = json!([{ "op": "replace", "path": "title", "value": title }]);
@@ -121,28 +146,32 @@ async fn a_retry_reads_no_farther_than_the_filter_of_the_users() {
     pull["userFilter"] = "title eq \"Nurse\"".into();
     let connection = pulling(&here.acme, pull).await;
     let run = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&run["users"]["created"], &run["users"]["failed"]), (&json!(1), &json!(1)), "{run:#}");
+    assert_eq!(
+        (&run["users"]["created"], &run["users"]["failed"]),
+        (&json!(1), &json!(1)),
+        "{run:#}"
+    );
     let live = async |name: &str| {
         let from = format!("\"user\" WHERE user_name = '{name}' AND deleted_at IS NULL");
         here.count(&from, []).await
     };
-    // Somebody who is not to be read any more is not made by a retry …
+    // A retry does not create a person that the filter now excludes …
     let open = until(&here, "ada", |_| true).await;
     title(ada, "Doctor").await;
     here.remove(&rival).await;
     here.work("failureRetry", json!({ "id": open["id"] })).await;
     let done = until(&here, "ada", |it| it["state"] == "RESOLVED").await;
     assert_eq!((&done["resolution"], live("ada").await), (&json!("SUPERSEDED"), 0), "{done:#}");
-    // … and who could not be removed for the same reason, is.
+    // … and deletes an account that the filter excludes, when its protection has ended.
     let found = here.rows("SELECT id FROM \"user\" WHERE user_name = 'bob'", []).await;
     let id: Uuid = found[0]["id"].as_str().unwrap().parse().unwrap();
-    protection::set(&here.system(), id, true).await.unwrap();
+    lockout_guard::set_protection(&here.system(), id, true).await.unwrap();
     title(bob, "Doctor").await;
     title(ada, "Nurse").await;
     sync(&here.acme, &connection, "mode: FULL").await;
     let open = until(&here, "bob", |_| true).await;
     assert_eq!(open["operation"], "delete user", "{open:#}");
-    protection::set(&here.system(), id, false).await.unwrap();
+    lockout_guard::set_protection(&here.system(), id, false).await.unwrap();
     here.work("failureRetry", json!({ "id": open["id"] })).await;
     until(&here, "bob", |it| it["resolution"] == "RETRIED").await;
     assert_eq!((live("bob").await, live("ada").await), (0, 1));
@@ -151,7 +180,7 @@ async fn a_retry_reads_no_farther_than_the_filter_of_the_users() {
 }
 
 #[tokio::test]
-async fn a_source_that_cannot_be_read_is_one_piece_of_work_for_each_cause() {
+async fn unreadable_source_makes_failures_by_cause() {
     let here = World::with(|config| {
         config.pull_private_addresses = true;
         config.pull_timeout = 1;
@@ -178,20 +207,27 @@ async fn a_source_that_cannot_be_read_is_one_piece_of_work_for_each_cause() {
     source.behaves("is down");
     assert_eq!(sync(&here.acme, &connection, "mode: INCREMENTAL").await["state"], "FAILED");
     let all = here.failures().await;
-    let told = |it: &Value| ["operation", "cause", "reason", "count", "state"].map(|name| it[name].clone());
+    let told = |it: &Value| {
+        ["operation", "cause", "reason", "count", "state"].map(|name| it[name].clone())
+    };
     let expected = [
         ("NOT_PERMITTED", "SOURCE_CREDENTIALS", 2),
         ("INVALID_VALUE", "SOURCE_UNREADABLE", 1),
         ("TARGET_UNAVAILABLE", "SOURCE_UNAVAILABLE", 1),
     ];
-    let expected =
-        expected.map(|(cause, reason, n)| [json!("read source"), json!(cause), json!(reason), json!(n), json!("OPEN")]);
+    let expected = expected.map(|(cause, reason, n)| {
+        [json!("read source"), json!(cause), json!(reason), json!(n), json!("OPEN")]
+    });
     assert_eq!(all.iter().map(told).collect::<Vec<_>>(), expected, "{all:#?}");
     assert_eq!(all[0]["suggestion"]["code"], "GIVE_SECRET");
     assert!(all[0]["nextAttemptAt"].is_null() && all[2]["nextAttemptAt"].is_string(), "{all:#?}");
-    assert_eq!(here.told_of(&all[0]).await, ["failure.opened"], "repeats are counted and not told");
+    assert_eq!(
+        here.told_of(&all[0]).await,
+        ["failure.opened"],
+        "repeats are counted and leave no event"
+    );
 
-    // What passes is tried again on the schedule: the run begins by itself, and puts all of it right.
+    // Temporary failures are retried on schedule: a run begins by itself and resolves them.
     source.behaves("honest");
     here.app.clock.advance(Duration::from_secs(61));
     let started = Instant::now();
@@ -204,11 +240,21 @@ async fn a_source_that_cannot_be_read_is_one_piece_of_work_for_each_cause() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(all[2]["resolution"], "SUPERSEDED", "{all:#?}");
-    assert_eq!(here.count("sync_run WHERE requested_by = 'a retry of a failure' AND state = 'SUCCEEDED'", []).await, 1);
-    assert_eq!(here.told_of(&all[2]).await, ["failure.opened", "failure.retry_begun", "failure.resolved"]);
+    assert_eq!(
+        here.count(
+            "sync_run WHERE requested_by = 'a retry of a failure' AND state = 'SUCCEEDED'",
+            []
+        )
+        .await,
+        1
+    );
+    assert_eq!(
+        here.told_of(&all[2]).await,
+        ["failure.opened", "failure.retry_begun", "failure.resolved"]
+    );
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(run["state"], "SUCCEEDED", "{run:#}");
-    // What a run puts right is put right just after its end.
+    // A run resolves failures just after its end.
     let started = Instant::now();
     while !here.failures().await.iter().all(|it| it["state"] == "RESOLVED") {
         assert!(started.elapsed() < Duration::from_secs(30), "{:#?}", here.failures().await);
@@ -218,7 +264,7 @@ async fn a_source_that_cannot_be_read_is_one_piece_of_work_for_each_cause() {
 }
 
 #[tokio::test]
-async fn a_silent_source_keeps_no_retry_of_another_waiting() {
+async fn silent_source_delays_no_other_retry() {
     let here = World::with(|config| {
         config.pull_private_addresses = true;
         config.pull_timeout = 2;
@@ -248,7 +294,7 @@ async fn a_silent_source_keeps_no_retry_of_another_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retry_outlives_the_server_that_made_it() {
+async fn retry_survives_a_killed_server() {
     let (source, address) = Hostile::serve().await;
     source.lists(2);
     let database = Database::empty().await;
@@ -273,14 +319,16 @@ async fn a_retry_outlives_the_server_that_made_it() {
     tenant.graphql(delete, json!({ "id": rival })).await;
     let ask = "{ organization { failures(first: 5) { nodes { id state resolution attempts } }
         made: events(first: 1, filter: { action: \"user.created\" }) { totalCount } } }";
-    let open = tenant.graphql(ask, json!({})).await["data"]["organization"]["failures"]["nodes"][0].clone();
+    let open = tenant.graphql(ask, json!({})).await["data"]["organization"]["failures"]["nodes"][0]
+        .clone();
     source.behaves("never answers for one");
-    let retry = "mutation($id: ID!) { failureRetry(input: { id: $id }) { userErrors { message } } }";
+    let retry =
+        "mutation($id: ID!) { failureRetry(input: { id: $id }) { userErrors { message } } }";
     tenant.graphql(retry, json!({ "id": open["id"] })).await;
-    // Whoever was asked begins at once; it dies in the middle.
+    // The first server begins the retry at once, and is killed in the middle.
     let began = Instant::now();
     while source.asked_for_one.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-        assert!(began.elapsed() < Duration::from_secs(10), "nobody tried");
+        assert!(began.elapsed() < Duration::from_secs(10), "no server began the retry");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     kill_first(&mut servers, &database, &allow).await;
@@ -288,10 +336,14 @@ async fn a_retry_outlives_the_server_that_made_it() {
     let tenant = at(servers.last().unwrap());
     tokio::time::sleep(Duration::from_secs(6)).await;
     let seen = tenant.graphql(ask, json!({})).await["data"]["organization"].clone();
-    assert_eq!(seen["failures"]["nodes"][0]["state"], "RETRYING", "it is the dead one's for a while: {seen:#}");
-    // As if that while were over.
-    let store = rolecall::store::Store::open(&database.url).await.unwrap();
-    let over = sea_orm::Statement::from_string(store.backend(), "UPDATE failure SET until = first_at");
+    assert_eq!(
+        seen["failures"]["nodes"][0]["state"], "RETRYING",
+        "the dead server's lease is still valid: {seen:#}"
+    );
+    // The lease of the dead server expires.
+    let store = rolecall::db::Store::open_database(&database.url).await.unwrap();
+    let over =
+        sea_orm::Statement::from_string(store.backend(), "UPDATE failure SET until = first_at");
     sea_orm::ConnectionTrait::execute_raw(&store.write, over).await.unwrap();
     store.close().await;
     let done = loop {
@@ -303,20 +355,24 @@ async fn a_retry_outlives_the_server_that_made_it() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     assert_eq!(done["failures"]["nodes"][0]["resolution"], "RETRIED", "{done:#}");
-    assert_eq!(done["made"]["totalCount"], 3, "the rival, one by the run, one by the retry: {done:#}");
+    assert_eq!(
+        done["made"]["totalCount"], 3,
+        "the rival, one by the run, one by the retry: {done:#}"
+    );
     drop(servers);
     database.drop().await;
 }
 
 #[tokio::test]
-async fn a_source_silent_about_active_wakes_no_account() {
+async fn absent_active_reactivates_no_account() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(3);
     let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/" })).await;
     source.sets(1, "active", json!(false));
     sync(&here.acme, &connection, "mode: FULL").await;
-    let suspended = "\"user\" WHERE external_id = 'r1' AND active = FALSE AND document LIKE '%\"active\":false%'";
+    let suspended = "\"user\" WHERE external_id = 'r1' AND active = FALSE AND document LIKE \
+                     '%\"active\":false%'";
     assert_eq!(here.count(suspended, []).await, 1);
     for (title, active) in [("a", None), ("b", Some(Value::Null))] {
         source.sets(1, "title", json!(title));
@@ -327,7 +383,11 @@ async fn a_source_silent_about_active_wakes_no_account() {
             person.extend(active.map(|active| ("active".to_owned(), active)));
         }
         let run = sync(&here.acme, &connection, "mode: FULL").await;
-        assert_eq!((&run["users"]["updated"], &run["users"]["restored"]), (&json!(1), &json!(0)), "{run:#}");
+        assert_eq!(
+            (&run["users"]["updated"], &run["users"]["restored"]),
+            (&json!(1), &json!(0)),
+            "{run:#}"
+        );
         assert_eq!(here.count(suspended, []).await, 1);
     }
     here.end().await;

@@ -1,4 +1,5 @@
-//! Sources that hang, lie, lose their cursors or change while they are read; and what only some of them tell.
+//! Sources that hang, lie, lose their cursors or change while they are read, and details that only
+//! some sources have.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use super::{ended, look, part, pulling, pulling_as, reader, start, sync};
 use crate::world::World;
 
 #[tokio::test]
-async fn a_source_that_hangs_is_given_up_and_keeps_nobody_else_waiting() {
+async fn hanging_source_delays_no_other_source() {
     let here = World::with(|config| {
         config.pull_private_addresses = true;
         config.pull_timeout = 1;
@@ -17,7 +18,9 @@ async fn a_source_that_hangs_is_given_up_and_keeps_nobody_else_waiting() {
     .await;
     let mut hanging = Vec::new();
     for (n, manner) in
-        ["never answers", "never ends", "never answers", "never ends", "never answers"].iter().enumerate()
+        ["never answers", "never ends", "never answers", "never ends", "never answers"]
+            .iter()
+            .enumerate()
     {
         let (source, address) = Hostile::serve().await;
         source.behaves(manner);
@@ -46,7 +49,7 @@ async fn a_source_that_hangs_is_given_up_and_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test]
-async fn rubbish_changes_nothing_and_says_what_it_is() {
+async fn malformed_answers_change_nothing() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(3);
@@ -62,33 +65,43 @@ async fn rubbish_changes_nothing_and_says_what_it_is() {
         assert_eq!(run["state"], "FAILED", "{manner}: {run:#}");
         assert!(run["reason"].as_str().unwrap().contains(words), "{manner}: {run:#}");
     }
-    // Schemas of another's making are passed over; what they say besides is read.
+    // Unknown schemas are ignored; the other attributes are read.
     source.behaves("honest");
     source.sets(0, "schemas", json!(["urn:example:nothing", 7]));
     source.sets(0, "urn:example:nothing", json!({ "password": "needle", "x": [null] }));
     source.sets(0, "title", json!("Nurse"));
     let run = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&run["state"], &run["users"]["updated"]), (&json!("SUCCEEDED"), &json!(1)), "{run:#}");
+    assert_eq!(
+        (&run["state"], &run["users"]["updated"]),
+        (&json!("SUCCEEDED"), &json!(1)),
+        "{run:#}"
+    );
     assert_eq!(here.count("\"user\" WHERE document LIKE '%needle%'", []).await, 0);
     assert_eq!(here.count("\"user\" WHERE deleted_at IS NULL", []).await, 3);
     here.end().await;
 }
 
 #[tokio::test]
-async fn pages_by_cursor_are_read_and_begun_again_when_a_cursor_has_expired() {
+async fn expired_cursor_restarts_the_list() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(25);
-    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 10 })).await;
+    let connection =
+        pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 10 })).await;
     source.behaves("pages by cursor");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(part(&run, "users", &["read", "created"]), [&json!(25), &json!(25)], "{run:#}");
-    // One expires in the middle: the list is read from its beginning, and whom it missed is met then.
+    // One cursor expires in the middle: the list is read again from its beginning, so the person
+    // that it missed is found.
     source.people.lock().unwrap().push(person(25));
     source.behaves("loses a cursor");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&run["state"], &run["users"]["created"]), (&json!("SUCCEEDED"), &json!(1)), "{run:#}");
-    // Cursors that always expire are no paging: nobody is removed because of them.
+    assert_eq!(
+        (&run["state"], &run["users"]["created"]),
+        (&json!("SUCCEEDED"), &json!(1)),
+        "{run:#}"
+    );
+    // Cursors that always expire are no paging: no account is deleted because of them.
     source.behaves("loses every cursor");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&run["state"], &run["users"]["deleted"]), (&json!("FAILED"), &json!(0)), "{run:#}");
@@ -97,11 +110,11 @@ async fn pages_by_cursor_are_read_and_begun_again_when_a_cursor_has_expired() {
 }
 
 #[tokio::test]
-async fn groups_in_groups_are_as_they_are_at_the_source() {
+async fn nested_groups_follow_the_source() {
     let (source, here) = (World::new().await, reader().await);
     let ada = source.scim().user("ada").await;
     let bob = source.scim().user("bob").await;
-    // The outer one is listed first, when the inner one is not known here yet.
+    // The outer group is listed first, before the inner one is known here.
     let outer = source.scim().group("Hospital", &[ada]).await;
     let inner = source.scim().group("Ward", &[bob]).await;
     let nest = json!([{ "op": "add", "path": "members", "value": [{ "value": inner }] }]);
@@ -115,7 +128,7 @@ async fn groups_in_groups_are_as_they_are_at_the_source() {
     let expected = [json!({ "outer_name": "Hospital", "inner_name": "Ward" })];
     assert_eq!(here.rows(nested, []).await, expected);
     assert_eq!(super::picture(&here).await, super::picture(&source).await);
-    // Taken apart there, taken apart here.
+    // Removed from the outer group at the source, and then here.
     let part = json!([{ "op": "remove", "path": format!("members[value eq \"{inner}\"]") }]);
     source.scim().patch(&format!("/Groups/{outer}"), part).await.is(200);
     sync(&here.acme, &connection, "mode: INCREMENTAL").await;
@@ -126,28 +139,37 @@ async fn groups_in_groups_are_as_they_are_at_the_source() {
 }
 
 #[tokio::test]
-async fn who_was_only_skipped_is_asked_for_and_stays() {
+async fn skipped_person_is_read_and_stays() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(11);
-    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 5 })).await;
+    let connection =
+        pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 5 })).await;
     sync(&here.acme, &connection, "mode: FULL").await;
-    // Somebody on the first page goes away while the second is asked for, so that r5 is on neither; r10 has really gone.
+    // A person on the first page is removed while the second one is read, so r5 is on neither page.
+    // Only r10 was really removed.
     source.sets(5, "title", json!("Nurse"));
     source.people.lock().unwrap().pop();
     source.behaves("shifts");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(part(&run, "users", &["deleted", "updated"]), [&json!(1), &json!(1)], "{run:#}");
     assert_eq!(source.asked_for_one.load(std::sync::atomic::Ordering::Relaxed), 2);
-    let live =
-        here.rows("SELECT external_id FROM \"user\" WHERE deleted_at IS NULL AND external_id IN ('r5', 'r10')", []);
+    let live = here.rows(
+        "SELECT external_id FROM \"user\" WHERE deleted_at IS NULL AND external_id IN \
+                   ('r5', 'r10')",
+        [],
+    );
     assert_eq!(live.await, [json!({ "external_id": "r5" })]);
-    assert_eq!(here.count("\"user\" WHERE document LIKE '%Nurse%'", []).await, 1, "and is carried over");
+    assert_eq!(
+        here.count("\"user\" WHERE document LIKE '%Nurse%'", []).await,
+        1,
+        "and its change is written"
+    );
     here.end().await;
 }
 
 #[tokio::test]
-async fn who_cannot_be_asked_for_is_not_taken_for_gone() {
+async fn unconfirmed_absence_deletes_no_account() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(3);
@@ -167,7 +189,7 @@ async fn who_cannot_be_asked_for_is_not_taken_for_gone() {
     source.behaves("forbids one");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&run["state"], live().await), (&json!("FAILED"), 3), "{run:#}");
-    // Somebody says so instead of the source.
+    // An administrator approves the removal instead.
     source.behaves("knows no ids");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     let approve = "mutation($r: ID!) { syncApprove(input: { id: $r }) { userErrors { message } } }";
@@ -178,7 +200,7 @@ async fn who_cannot_be_asked_for_is_not_taken_for_gone() {
 }
 
 #[tokio::test]
-async fn who_has_no_id_of_the_source_is_left_alone() {
+async fn account_without_source_id_stays() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(3);
@@ -189,29 +211,53 @@ async fn who_has_no_id_of_the_source_is_left_alone() {
     let dry = sync(&here.acme, &connection, "mode: DRY_RUN").await;
     assert_eq!(part(&dry, "users", &["read", "deleted"]), [&json!(2), &json!(0)], "{dry:#}");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&run["state"], &run["users"]["deleted"]), (&json!("SUCCEEDED"), &json!(0)), "{run:#}");
+    assert_eq!(
+        (&run["state"], &run["users"]["deleted"]),
+        (&json!("SUCCEEDED"), &json!(0)),
+        "{run:#}"
+    );
     assert_eq!(here.count("\"user\" WHERE deleted_at IS NULL", []).await, 3);
     here.end().await;
 }
 
 #[tokio::test]
-async fn a_manager_is_the_account_here() {
+async fn managers_are_accounts_here() {
     const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(4);
-    // Whoever manages the first comes last; the third's is of another world; the fourth says it in another way.
-    source.sets(0, ENTERPRISE, json!({ "manager": { "value": "r3", "$ref": "../Users/r3", "displayName": "Boss" } }));
-    source.sets(2, ENTERPRISE, json!({ "manager": { "value": "elsewhere" }, "department": "Engines" }));
+    // The first person's manager comes last, the third one's is unknown to the source, and the
+    // fourth one's is written in another way.
+    source.sets(
+        0,
+        ENTERPRISE,
+        json!({ "manager": { "value": "r3", "$ref": "../Users/r3", "displayName": "Boss" } }),
+    );
+    source.sets(
+        2,
+        ENTERPRISE,
+        json!({ "manager": { "value": "elsewhere" }, "department": "Engines" }),
+    );
     source.sets(3, &format!("{ENTERPRISE}:manager"), json!("r1"));
-    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 2 })).await;
+    let connection =
+        pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 2 })).await;
     let run = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&run["state"], &run["users"]["created"]), (&json!("SUCCEEDED"), &json!(4)), "{run:#}");
-    assert!(run["reason"].as_str().unwrap().contains("managers whom the source does not list"), "{run:#}");
-    let rows = async || here.rows("SELECT id, external_id, document FROM \"user\" ORDER BY external_id", []).await;
+    assert_eq!(
+        (&run["state"], &run["users"]["created"]),
+        (&json!("SUCCEEDED"), &json!(4)),
+        "{run:#}"
+    );
+    assert!(
+        run["reason"].as_str().unwrap().contains("managers that the source does not list"),
+        "{run:#}"
+    );
+    let rows = async || {
+        here.rows("SELECT id, external_id, document FROM \"user\" ORDER BY external_id", []).await
+    };
     let id = |rows: &[Value], n: usize| rows[n]["id"].as_str().unwrap().to_owned();
     let extension = |rows: &[Value], n: usize| {
-        let document = rows[n]["document"].as_str().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        let document =
+            rows[n]["document"].as_str().map(|text| serde_json::from_str::<Value>(text).unwrap());
         document.unwrap_or_else(|| rows[n]["document"].clone())[ENTERPRISE].clone()
     };
     let all = rows().await;
@@ -219,7 +265,7 @@ async fn a_manager_is_the_account_here() {
     assert_eq!(extension(&all, 1), Value::Null);
     assert_eq!(extension(&all, 2), json!({ "department": "Engines" }));
     assert_eq!(extension(&all, 3), json!({ "manager": { "value": id(&all, 1) } }));
-    // The same again writes nothing; another manager is another one here too.
+    // A second run writes nothing. A new manager at the source becomes the manager here.
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(part(&run, "users", &["unchanged", "updated"]), [&json!(4), &json!(0)], "{run:#}");
     source.sets(0, ENTERPRISE, json!({ "manager": [{ "value": "r2" }] }));
@@ -230,11 +276,12 @@ async fn a_manager_is_the_account_here() {
 }
 
 #[tokio::test]
-async fn a_run_is_followed_to_its_end() {
+async fn progress_is_reported_until_the_end() {
     let here = reader().await;
     let (source, address) = Hostile::serve().await;
     source.lists(30);
-    let connection = pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 5 })).await;
+    let connection =
+        pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 5 })).await;
     source.behaves("throttles");
     let run = start(&here.acme, &connection, "mode: FULL").await;
     let query = "subscription($r: ID!) { syncProgress(id: $r) { id state users { read } } }";
@@ -244,7 +291,9 @@ async fn a_run_is_followed_to_its_end() {
         .header("accept", "text/event-stream")
         .json(&json!({ "query": query, "variables": { "r": run } }))
         .send();
-    let text = tokio::time::timeout(Duration::from_secs(60), async { response.await.unwrap().text().await.unwrap() });
+    let text = tokio::time::timeout(Duration::from_secs(60), async {
+        response.await.unwrap().text().await.unwrap()
+    });
     let text = text.await.expect("the stream ends with the run");
     let read: Vec<u64> = text
         .lines()

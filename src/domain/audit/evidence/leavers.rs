@@ -1,18 +1,20 @@
-//! Who left: from the request that suspended or deleted an account to the instant from which it held nothing.
+//! Leavers: from the request that suspended or deleted an account to the instant from which it held
+//! no role.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{FromQueryResult, Statement};
+use sea_orm::FromQueryResult;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{BATCH, Batch, Place, id, instant};
-use crate::authz::Action;
+use super::{ROWS_PER_BATCH, ReportBatch, ReportPlace, id_cell, instant_cell};
+use crate::auth::policy::Action;
 use crate::context::Cx;
-use crate::domain::list::{self, Keyset, Slice};
 use crate::domain::nearest_rank;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
 use crate::error::Result;
 
-pub const COLUMNS: &[&str] = &[
+pub const LEAVER_COLUMNS: &[&str] = &[
     "ledger_sequence",
     "user_id",
     "user_name",
@@ -26,18 +28,18 @@ pub const COLUMNS: &[&str] = &[
     "active_now",
 ];
 
-/// The index of leavers holds exactly these rows.
-const LEFT: &str = "e.action IN ('user.suspended', 'user.deleted', 'users.deleted_all')";
+/// The index of leavers contains exactly these rows.
+const LEFT_CONDITION: &str = "e.action IN ('user.suspended', 'user.deleted', 'users.deleted_all')";
 
-/// Somebody who left.
+/// An account that was suspended or deleted; or all accounts, if all were deleted at once.
 #[derive(Debug, Clone, FromQueryResult)]
-pub struct Leaver {
+pub struct LeaverRow {
     pub pos: i64,
     pub seq: Option<i64>,
     pub event_id: Uuid,
-    /// Nil where everybody was deleted at once.
+    /// Nil if all accounts were deleted at once.
     pub user_id: Uuid,
-    /// None when it was erased since, or where everybody was deleted at once.
+    /// None after an erasure, and if all accounts were deleted at once.
     pub user_name: Option<String>,
     pub action: String,
     pub requested_at: DateTime<Utc>,
@@ -45,19 +47,19 @@ pub struct Leaver {
     pub actor_name: String,
     pub request_id: Uuid,
     pub population: i64,
-    /// Whether the account is in use again.
+    /// Whether the account is active again.
     pub active: Option<bool>,
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-impl Leaver {
-    /// Microseconds from the request to the instant from which nothing was held.
-    pub fn microseconds(&self) -> i64 {
+impl LeaverRow {
+    /// Microseconds from the request to the instant from which the account held no role.
+    pub fn revocation_microseconds(&self) -> i64 {
         (self.at - self.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0)
     }
 
     /// How many accounts it concerned.
-    pub fn accounts(&self) -> i64 {
+    pub fn account_count(&self) -> i64 {
         if self.user_id.is_nil() { -self.population } else { 1 }
     }
 
@@ -67,36 +69,36 @@ impl Leaver {
     }
 }
 
-/// Who left between two instants, in the order of the ledger.
-pub async fn leavers(cx: &Cx, from: DateTime<Utc>, to: DateTime<Utc>, keyset: &Keyset<i64>) -> Result<Slice<Leaver>> {
+/// The leavers between two instants, in the order of the ledger.
+pub async fn list_leavers(
+    cx: &Cx,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    keyset: &Keyset<i64>,
+) -> Result<Slice<LeaverRow>> {
     cx.allow(Action::ReadLedger, None)?;
-    let mut values: Vec<sea_orm::Value> = vec![cx.organization().into(), from.into(), to.into()];
-    let mut bounds = String::new();
-    let (low, high) = if keyset.descending { (keyset.before, keyset.after) } else { (keyset.after, keyset.before) };
-    for (operator, bound) in [(">", low), ("<", high)] {
-        if let Some(bound) = bound {
-            values.push(bound.into());
-            bounds.push_str(&format!(" AND e.pos {operator} ${}", values.len()));
-        }
-    }
-    let direction = if keyset.descending == keyset.backward { "ASC" } else { "DESC" };
-    let text = format!(
-        r#"SELECT e.pos, e.seq, e.id AS event_id, e.subject_id AS user_id, u.user_name, e.action, e.requested_at, e.at,
+    let mut sql = cx.sql([from.into(), to.into()]);
+    let bounds = paging::keyset_bounds("e.pos", keyset, &mut sql);
+    let direction = paging::keyset_direction(keyset);
+    sql.push(&format!(
+        r#"SELECT e.pos, e.seq, e.id AS event_id, e.subject_id AS user_id, u.user_name, e.action,
+           e.requested_at, e.at,
              e.actor_name, e.request_id, e.population, u.active, u.deleted_at
-           FROM event_sealed e LEFT JOIN "user" u ON u.organization_id = e.organization_id AND u.id = e.subject_id AND u.purged_at IS NULL
-           WHERE e.organization_id = $1 AND {LEFT} AND e.at >= $2 AND e.at < $3{bounds}
+           FROM event_sealed e LEFT JOIN "user" u ON u.organization_id = e.organization_id
+           AND u.id = e.subject_id AND u.purged_at IS NULL
+           WHERE e.organization_id = $1 AND {LEFT_CONDITION} AND e.at >= $2 AND e.at < $3{bounds}
            ORDER BY e.pos {direction} LIMIT {}"#,
         keyset.limit + 1
-    );
-    let statement = Statement::from_sql_and_values(cx.backend(), text, values);
-    Ok(list::cut(Leaver::find_by_statement(statement).all(cx.db()).await?, keyset))
+    ));
+    let statement = cx.build_statement(sql);
+    Ok(paging::to_slice(LeaverRow::find_by_statement(statement).all(cx.db()).await?, keyset))
 }
 
 /// How long revocations took, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Revocation {
+pub struct RevocationSummary {
     pub count: u64,
-    /// How many took no longer than the objective.
+    /// How many revocations took no longer than the objective.
     pub within: u64,
     pub median: i64,
     pub p95: i64,
@@ -105,24 +107,33 @@ pub struct Revocation {
 }
 
 #[derive(FromQueryResult)]
-struct Times {
+struct RevocationPercentiles {
     requested_at: DateTime<Utc>,
     at: DateTime<Utc>,
 }
 
-/// How long it took between two instants from the request until an account held nothing, against an objective.
-pub async fn revocation(cx: &Cx, from: DateTime<Utc>, to: DateTime<Utc>, objective: i64) -> Result<Revocation> {
+/// How long it took from the request until an account held no role, for all leavers between two
+/// instants, compared with an objective.
+pub async fn measure_revocation(
+    cx: &Cx,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    objective: i64,
+) -> Result<RevocationSummary> {
     cx.allow(Action::ReadLedger, None)?;
     let text = format!(
-        "SELECT e.requested_at, e.at FROM event e WHERE e.organization_id = $1 AND {LEFT} AND e.at >= $2 AND e.at < $3"
+        "SELECT e.requested_at, e.at FROM event e WHERE e.organization_id = $1 AND \
+         {LEFT_CONDITION} AND e.at >= $2 AND e.at < $3"
     );
-    let values = [cx.organization().into(), from.into(), to.into()];
-    let rows = Times::find_by_statement(Statement::from_sql_and_values(cx.backend(), text, values));
-    let took = |row: &Times| (row.at - row.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0);
+    let values = [from.into(), to.into()];
+    let rows = RevocationPercentiles::find_by_statement(cx.statement(text, values));
+    let took = |row: &RevocationPercentiles| {
+        (row.at - row.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0)
+    };
     let mut times: Vec<i64> = rows.all(cx.db()).await?.iter().map(took).collect();
     times.sort_unstable();
     let rank = |percent: usize| nearest_rank(&times, percent).unwrap_or_default();
-    Ok(Revocation {
+    Ok(RevocationSummary {
         count: times.len() as u64,
         within: times.iter().filter(|time| **time <= objective).count() as u64,
         median: rank(50),
@@ -132,29 +143,37 @@ pub async fn revocation(cx: &Cx, from: DateTime<Utc>, to: DateTime<Utc>, objecti
     })
 }
 
-pub async fn read(cx: &Cx, from: DateTime<Utc>, to: DateTime<Utc>, place: Option<Place>) -> Result<Batch> {
+pub async fn read_leavers(
+    cx: &Cx,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    place: Option<ReportPlace>,
+) -> Result<ReportBatch> {
     let after = match place {
-        Some(Place::AfterPos(pos)) => Some(pos),
+        Some(ReportPlace::AfterPos(pos)) => Some(pos),
         _ => None,
     };
-    let found = leavers(cx, from, to, &Keyset { after, limit: BATCH, ..Default::default() }).await?;
-    let next = found.rows.last().filter(|_| found.has_next).map(|row| Place::AfterPos(row.pos));
+    let found =
+        list_leavers(cx, from, to, &Keyset { after, limit: ROWS_PER_BATCH, ..Default::default() })
+            .await?;
+    let next =
+        found.rows.last().filter(|_| found.has_next).map(|row| ReportPlace::AfterPos(row.pos));
     let rows = found.rows.into_iter().map(|row| {
         vec![
             row.seq.into(),
-            if row.user_id.is_nil() { Value::Null } else { id(row.user_id) },
+            if row.user_id.is_nil() { Value::Null } else { id_cell(row.user_id) },
             row.user_name.clone().into(),
-            row.accounts().into(),
+            row.account_count().into(),
             row.action.clone().into(),
-            instant(row.requested_at),
-            instant(row.at),
-            (row.microseconds() as f64 / 1_000.0).into(),
+            instant_cell(row.requested_at),
+            instant_cell(row.at),
+            (row.revocation_microseconds() as f64 / 1_000.0).into(),
             row.actor_name.clone().into(),
-            id(row.request_id),
+            id_cell(row.request_id),
             row.active_now().into(),
         ]
     });
-    Ok(Batch { rows: rows.collect(), next })
+    Ok(ReportBatch { rows: rows.collect(), next })
 }
 
 #[cfg(test)]
@@ -165,7 +184,12 @@ mod tests {
     #[test]
     fn index_holds_every_deprovisioning() {
         for kind in EventKind::ALL {
-            assert_eq!(LEFT.contains(&format!("'{}'", kind.name())), kind.is_deprovisioning(), "{}", kind.name());
+            assert_eq!(
+                LEFT_CONDITION.contains(&format!("'{}'", kind.name())),
+                kind.is_deprovisioning(),
+                "{}",
+                kind.name()
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Evidence: what an auditor asks for, as rows that can be read in pages of bounded size, each report named for the
-//! controls that it serves. Nothing here is stored: reports are readings of the intervals and of the ledger.
+//! Evidence: the reports that auditors ask for, as rows in pages of bounded size. Each report names
+//! the controls that it is for. Nothing here is stored: reports are read from the intervals and
+//! from the ledger.
 
 mod access;
 mod changes;
@@ -14,30 +15,31 @@ use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QuerySelect};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{Change, Cx};
 use crate::error::Result;
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
-pub use leavers::{Leaver, Revocation, leavers, revocation};
+pub use leavers::{LeaverRow, RevocationSummary, list_leavers, measure_revocation};
 
-/// Rows read at once.
-const BATCH: u64 = 500;
+/// Rows that are read at once.
+const ROWS_PER_BATCH: u64 = 500;
 
-/// What is asked for.
+/// A report, with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    /// Who held which role at an instant, and through what.
+pub enum EvidenceReport {
+    /// Which accounts held which roles at an instant, and through what.
     Access { at: DateTime<Utc> },
-    /// Who left between two instants, how long it took, and whether the account is in use again.
+    /// The leavers between two instants, how long each revocation took, and whether the account is
+    /// active again.
     Leavers { from: DateTime<Utc>, to: DateTime<Utc> },
-    /// Which group was mapped to which role between two instants, and by whom.
+    /// Which group was mapped to which role between two instants, and the actors who did it.
     Mappings { from: DateTime<Utc>, to: DateTime<Utc> },
     /// Every change between two instants, of one actor or of all.
     Changes { from: DateTime<Utc>, to: DateTime<Utc>, actor: Option<String> },
 }
 
-impl Report {
+impl EvidenceReport {
     /// The report's name in addresses and in signatures.
     pub fn name(&self) -> &'static str {
         match self {
@@ -49,9 +51,10 @@ impl Report {
     }
 
     /// The controls that a column of such a report is evidence for. No certification is claimed.
-    pub fn controls(&self) -> &'static [&'static str] {
+    pub fn evidenced_controls(&self) -> &'static [&'static str] {
         match self {
-            // role, permissions, source, given_by: who may do what, by whose decision; expires_at: for how long.
+            // role, permissions, source, given_by: what the account may do, and the actor who
+            // decided it; expires_at: for how long.
             Self::Access { .. } => &[
                 "ISO/IEC 27001:2022 A.5.15",
                 "ISO/IEC 27001:2022 A.5.18",
@@ -63,7 +66,8 @@ impl Report {
                 "NIST CSF 2.0 PR.AA-05",
                 "GDPR Article 32(1)(b)",
             ],
-            // requested_at, revoked_at, milliseconds_to_revocation, active_now: whether access ended in time.
+            // requested_at, revoked_at, milliseconds_to_revocation, active_now: whether access
+            // ended in time.
             Self::Leavers { .. } => &[
                 "ISO/IEC 27001:2022 A.5.16",
                 "ISO/IEC 27001:2022 A.5.18",
@@ -74,7 +78,8 @@ impl Report {
                 "NIST CSF 2.0 PR.AA-05",
                 "GDPR Article 32(1)(b)",
             ],
-            // group, role, reason, made_by, ended_by: by which rule a function gives access, and who approved it.
+            // group, role, reason, made_by, ended_by: by which rule a function gives access, and
+            // who approved it.
             Self::Mappings { .. } => &[
                 "ISO/IEC 27001:2022 A.5.15",
                 "ISO/IEC 27001:2022 A.5.18",
@@ -85,7 +90,8 @@ impl Report {
                 "NIST CSF 2.0 PR.AA-05",
                 "GDPR Article 25(2)",
             ],
-            // actor_id, action, subject_id, at: which change to accounts and access who made, and when.
+            // actor_id, action, subject_id, at: every change to accounts and access, its actor and
+            // its time.
             Self::Changes { .. } => &[
                 "ISO/IEC 27001:2022 A.5.16",
                 "SOC 2 CC6.2",
@@ -98,86 +104,99 @@ impl Report {
         }
     }
 
-    /// What stands in a row, in order.
-    pub fn columns(&self) -> &'static [&'static str] {
+    /// The columns of a row, in order.
+    pub fn column_names(&self) -> &'static [&'static str] {
         match self {
-            Self::Access { .. } => access::COLUMNS,
-            Self::Leavers { .. } => leavers::COLUMNS,
-            Self::Mappings { .. } => mappings::COLUMNS,
-            Self::Changes { .. } => changes::COLUMNS,
+            Self::Access { .. } => access::ACCESS_COLUMNS,
+            Self::Leavers { .. } => leavers::LEAVER_COLUMNS,
+            Self::Mappings { .. } => mappings::MAPPING_COLUMNS,
+            Self::Changes { .. } => changes::CHANGE_COLUMNS,
         }
     }
 }
 
-/// Where the next rows begin.
+/// The place where the next rows begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ReportPlace {
     AfterId(Uuid),
     AfterPos(i64),
 }
 
-/// Some rows of a report, and where it goes on.
+/// Some rows of a report, and the place where the next ones begin.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
+pub struct ReportBatch {
     pub rows: Vec<Vec<Value>>,
-    pub next: Option<Place>,
+    pub next: Option<ReportPlace>,
 }
 
 /// The next rows of a report.
-pub async fn read(cx: &Cx, report: &Report, from: Option<Place>) -> Result<Batch> {
+pub async fn read_batch(
+    cx: &Cx,
+    report: &EvidenceReport,
+    from: Option<ReportPlace>,
+) -> Result<ReportBatch> {
     cx.allow(Action::ReadLedger, None)?;
     cx.allow(Action::ReadUser, None)?;
     cx.allow(Action::ReadIam, None)?;
     match report {
-        Report::Access { at } => access::read(cx, *at, from).await,
-        Report::Leavers { from: since, to } => leavers::read(cx, *since, *to, from).await,
-        Report::Mappings { from: since, to } => mappings::read(cx, *since, *to, from).await,
-        Report::Changes { from: since, to, actor } => changes::read(cx, *since, *to, actor.as_deref(), from).await,
+        EvidenceReport::Access { at } => access::read_access(cx, *at, from).await,
+        EvidenceReport::Leavers { from: since, to } => {
+            leavers::read_leavers(cx, *since, *to, from).await
+        }
+        EvidenceReport::Mappings { from: since, to } => {
+            mappings::read_mappings(cx, *since, *to, from).await
+        }
+        EvidenceReport::Changes { from: since, to, actor } => {
+            changes::read_changes(cx, *since, *to, actor.as_deref(), from).await
+        }
     }
 }
 
-/// Tells the ledger that evidence is read out: which, of when, and how much of it.
+/// Records in the ledger that evidence is exported: which report, and its extent.
 ///
 /// # Errors
-/// Without a row in the ledger nothing is to be read out.
+/// If this fails, nothing may be exported, because each export needs an event in the ledger.
 pub async fn record_export(cx: &Cx, kind: EventKind, extent: Map<String, Value>) -> Result<()> {
     cx.allow(Action::ReadLedger, None)?;
     let extent = &Value::Object(extent);
     cx.write(move |tx| {
         Box::pin(async move {
-            let entry = Entry {
+            let entry = NewEvent {
                 kind,
-                subject: Subject { kind: "organization", id: cx.organization() },
+                subject: EventSubject { kind: "organization", id: cx.organization() },
                 connection: None,
                 at: tx.now_after(None),
                 before: None,
                 after: Some(extent.clone()),
                 population: 0,
             };
-            Ok(Change::made((), entry))
+            Ok(Change::recorded((), entry))
         })
     })
     .await
 }
 
-/// Where the chain of the ledger ends: the number of its last row, and that row's hash.
-pub async fn position(cx: &Cx) -> Result<(i64, Vec<u8>)> {
+/// The end of the ledger's chain: the number and the hash of its last row.
+pub async fn ledger_position(cx: &Cx) -> Result<(i64, Vec<u8>)> {
     cx.allow(Action::ReadLedger, None)?;
     let head = cx.find::<ledger_head::Entity>().one(cx.db()).await?;
     Ok(head.map_or((0, Vec::new()), |head| (head.seq, head.hash)))
 }
 
-/// Who made a change, when, and under which request.
+/// The actor, the instant and the request of a change.
 #[derive(Debug, Clone, FromQueryResult)]
-struct Maker {
+struct ChangeMaker {
     id: Uuid,
     at: DateTime<Utc>,
     actor_name: String,
     request_id: Uuid,
 }
 
-/// Who made each of these changes.
-async fn makers(cx: &Cx, events: impl IntoIterator<Item = Uuid>) -> Result<HashMap<Uuid, Maker>> {
+/// The authors of these changes.
+async fn find_makers(
+    cx: &Cx,
+    events: impl IntoIterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, ChangeMaker>> {
     let query = cx.find::<event::Entity>().select_only().columns([
         event::Column::Id,
         event::Column::At,
@@ -185,18 +204,24 @@ async fn makers(cx: &Cx, events: impl IntoIterator<Item = Uuid>) -> Result<HashM
         event::Column::RequestId,
     ]);
     let query = query.filter(event::Column::Id.is_in(events));
-    Ok(query.into_model::<Maker>().all(cx.db()).await?.into_iter().map(|maker| (maker.id, maker)).collect())
+    Ok(query
+        .into_model::<ChangeMaker>()
+        .all(cx.db())
+        .await?
+        .into_iter()
+        .map(|maker| (maker.id, maker))
+        .collect())
 }
 
-/// An instant as it stands in a report.
-fn instant(at: DateTime<Utc>) -> Value {
+/// An instant as reports show it.
+fn instant_cell(at: DateTime<Utc>) -> Value {
     at.to_rfc3339_opts(SecondsFormat::Micros, true).into()
 }
 
-fn maybe(at: Option<DateTime<Utc>>) -> Value {
-    at.map_or(Value::Null, instant)
+fn optional_instant_cell(at: Option<DateTime<Utc>>) -> Value {
+    at.map_or(Value::Null, instant_cell)
 }
 
-fn id(id: Uuid) -> Value {
+fn id_cell(id: Uuid) -> Value {
     id.to_string().into()
 }

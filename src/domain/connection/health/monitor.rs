@@ -1,65 +1,78 @@
-//! Looking at every connection from time to time, remembering how it was found, and telling of changes.
+//! Checks the health of every connection from time to time, stores the result, and writes an event
+//! when a state changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use entity::{connection, connection_health, failure, sync_run};
 use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, Iterable, QueryFilter, QuerySelect, Statement};
+use sea_orm::{
+    ActiveEnum, ColumnTrait, EntityTrait, FromQueryResult, Iterable, QueryFilter, QuerySelect,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Health, State};
+use super::{HealthAssessment, State};
 use crate::context::{App, Change, Cx};
-use crate::domain::{locked, save};
+use crate::domain::{lock_row, save_row};
 use crate::error::Result;
-use crate::ledger::{Entry, EventKind, Subject};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// Connections that are judged together.
-const AT_ONCE: usize = 200;
+const BATCH_SIZE: usize = 200;
 
-/// What was last found of these connections.
-pub async fn known(cx: &Cx, ids: &[Uuid]) -> Result<Vec<connection_health::Model>> {
+/// The stored health of these connections.
+pub async fn stored_health(cx: &Cx, ids: &[Uuid]) -> Result<Vec<connection_health::Model>> {
     let query = cx.find::<connection_health::Entity>();
-    Ok(query.filter(connection_health::Column::ConnectionId.is_in(ids.iter().copied())).all(cx.db()).await?)
+    Ok(query
+        .filter(connection_health::Column::ConnectionId.is_in(ids.iter().copied()))
+        .all(cx.db())
+        .await?)
 }
 
-/// Judges every connection of every organization; returns how many have changed.
-pub async fn watch(app: &Arc<App>) -> Result<u64> {
+/// Checks every connection of every organization; returns how many have another state now.
+pub async fn monitor_connections(app: &Arc<App>) -> Result<u64> {
     #[derive(FromQueryResult)]
-    struct Tenant {
+    struct OrganizationIdRow {
         organization_id: Uuid,
     }
     let text = "SELECT DISTINCT organization_id FROM connection WHERE deleted_at IS NULL";
-    let tenants = Tenant::find_by_statement(Statement::from_string(app.store.backend(), text));
+    let reason = "which organizations have connections";
+    let tenants =
+        OrganizationIdRow::find_by_statement(app.statement_for_all_organizations(text, [], reason));
     let mut changed = 0;
-    for Tenant { organization_id } in tenants.all(&app.store.read).await? {
+    for OrganizationIdRow { organization_id } in tenants.all(&app.store.read).await? {
         let cx = &Cx::system(app.clone(), organization_id);
-        match watch_one(cx).await {
+        match monitor_organization(cx).await {
             Ok(n) => changed += n,
-            // The others are judged all the same.
-            Err(error) => tracing::warn!(%error, organization = %organization_id, "judging connections failed"),
+            // The connections of other organizations are still checked.
+            Err(error) => {
+                tracing::warn!(%error, organization = %organization_id, "judging connections \
+                    failed")
+            }
         }
     }
     Ok(changed)
 }
 
-/// Judges every connection of one organization; how many have changed.
-async fn watch_one(cx: &Cx) -> Result<u64> {
+/// Checks every connection of one organization; returns how many have another state now.
+async fn monitor_organization(cx: &Cx) -> Result<u64> {
     let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
-    let ids: Vec<Uuid> = live.select_only().column(connection::Column::Id).into_tuple().all(cx.db()).await?;
+    let ids: Vec<Uuid> =
+        live.select_only().column(connection::Column::Id).into_tuple().all(cx.db()).await?;
     let mut changed = 0;
-    for ids in ids.chunks(AT_ONCE) {
-        for health in super::of_connections(cx, ids).await? {
-            changed += u64::from(remember(cx, &health).await?);
+    for ids in ids.chunks(BATCH_SIZE) {
+        for health in super::health_of_connections(cx, ids).await? {
+            changed += u64::from(store_health(cx, &health).await?);
         }
     }
     Ok(changed)
 }
 
-/// Whether it has changed. A connection that was never found to be anything but healthy has no row; that a new one is
-/// inactive at first, and that other reasons give the same state, is written down and is no news.
-async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
+/// Stores the health of a connection; returns whether its state has changed. A connection that was
+/// always healthy has no row. That a new one is inactive at first is stored without an event, and
+/// so are other reasons for the same state.
+async fn store_health(cx: &Cx, health: &HealthAssessment) -> Result<bool> {
     let reasons: Value = health.reasons.iter().map(|reason| reason.code()).collect();
     match &health.known {
         None if health.state == State::Healthy => return Ok(false),
@@ -96,9 +109,9 @@ async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
         Box::pin(async move {
             let column = connection_health::Column::ConnectionId;
             let query = tx.find::<connection_health::Entity>().filter(column.eq(health.connection));
-            let before = locked(tx, query).await?;
+            let before = lock_row(tx, query).await?;
             if before.as_ref().is_some_and(|row| row.state == health.state) {
-                return Ok(Change::nothing(false));
+                return Ok(Change::unchanged(false));
             }
             let row = connection_health::Model {
                 organization_id: tx.organization(),
@@ -107,10 +120,14 @@ async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
                 reasons: reasons.clone(),
                 since_at: tx.now_after(before.as_ref().map(|row| row.since_at)),
             };
-            let told = |state: State, reasons: &Value| json!({ "health": state.to_value(), "reasons": reasons });
-            let entry = Entry {
+            let told = |state: State, reasons: &Value| {
+                json!({
+                    "health": state.to_value(), "reasons": reasons,
+                })
+            };
+            let entry = NewEvent {
                 kind: EventKind::ConnectionHealthChanged,
-                subject: Subject { kind: "connection", id: health.connection },
+                subject: EventSubject { kind: "connection", id: health.connection },
                 connection: Some(health.connection),
                 at: row.since_at,
                 before: before.as_ref().map(|row| told(row.state, &row.reasons)),
@@ -118,23 +135,27 @@ async fn remember(cx: &Cx, health: &Health) -> Result<bool> {
                 population: 0,
             };
             match before {
-                Some(_) => save::<connection_health::Entity, connection_health::ActiveModel>(tx, row).await?,
+                Some(_) => {
+                    save_row::<connection_health::Entity, connection_health::ActiveModel>(tx, row)
+                        .await?
+                }
                 None => {
                     let row = connection_health::ActiveModel::from(row);
                     connection_health::Entity::insert(row).exec_without_returning(&tx.db).await?;
                 }
             }
-            Ok(Change::made(true, entry))
+            Ok(Change::recorded(true, entry))
         })
     })
     .await
 }
 
-/// A figure of the whole installation: the metric's name, its label, the label's value, and how many.
-pub type Figure = (&'static str, &'static str, String, u64);
+/// A figure of the whole installation: the metric's name, its label, the label's value, and how
+/// many.
+pub type InstallationMetric = (&'static str, &'static str, String, u64);
 
-/// What the database knows of the whole installation, for whoever watches it.
-pub async fn installation(app: &App) -> Result<Vec<Figure>> {
+/// Metrics of the whole installation that are read from the database, for its operator.
+pub async fn read_installation_metrics(app: &App) -> Result<Vec<InstallationMetric>> {
     let states = State::iter().map(|state| state.to_value());
     let causes = failure::Cause::iter().map(|cause| cause.to_value());
     let running = [sync_run::State::Queued, sync_run::State::Running, sync_run::State::Waiting];
@@ -144,21 +165,25 @@ pub async fn installation(app: &App) -> Result<Vec<Figure>> {
             "rolecall_connections",
             "state",
             states.collect(),
-            "SELECT coalesce(h.state, CASE WHEN c.status = 'ACTIVE' THEN 'HEALTHY' ELSE 'INACTIVE' END) AS word, \
-             count(*) AS n FROM connection c LEFT JOIN connection_health h ON h.organization_id = c.organization_id \
+            "SELECT coalesce(h.state, CASE WHEN c.status = 'ACTIVE' THEN 'HEALTHY' \
+             ELSE 'INACTIVE' END) AS word, \
+             count(*) AS n FROM connection c LEFT \
+             JOIN connection_health h ON h.organization_id = c.organization_id \
              AND h.connection_id = c.id WHERE c.deleted_at IS NULL GROUP BY word",
         ),
         (
             "rolecall_failures_unfinished",
             "cause",
             causes.collect(),
-            "SELECT cause AS word, count(*) AS n FROM failure WHERE finished_at IS NULL GROUP BY cause",
+            "SELECT cause AS word, count(*) AS n FROM failure WHERE finished_at IS NULL GROUP BY \
+             cause",
         ),
         (
             "rolecall_sync_runs_unfinished",
             "state",
             running.iter().map(ActiveEnum::to_value).collect(),
-            "SELECT state AS word, count(*) AS n FROM sync_run WHERE finished_at IS NULL GROUP BY state",
+            "SELECT state AS word, count(*) AS n FROM sync_run WHERE finished_at IS NULL GROUP BY \
+             state",
         ),
         (
             "rolecall_ledger_unsealed",
@@ -168,10 +193,12 @@ pub async fn installation(app: &App) -> Result<Vec<Figure>> {
         ),
     ];
     for (metric, label, names, text) in all {
-        let rows = Counted::find_by_statement(Statement::from_string(app.store.backend(), text));
+        let reason = "metrics of the whole installation";
+        let rows = app.statement_for_all_organizations(text, [], reason);
+        let rows = LabelCountRow::find_by_statement(rows);
         let found: HashMap<String, i64> =
             rows.all(&app.store.read).await?.into_iter().map(|row| (row.word, row.n)).collect();
-        // What there is none of is told as well: a figure that vanishes looks like a server that does.
+        // Zeros are reported as well: a missing metric looks like a server that is down.
         figures.extend(names.into_iter().map(|name| {
             let n = found.get(&name).copied().unwrap_or_default().unsigned_abs();
             (metric, label, name, n)
@@ -181,7 +208,7 @@ pub async fn installation(app: &App) -> Result<Vec<Figure>> {
 }
 
 #[derive(FromQueryResult)]
-struct Counted {
+struct LabelCountRow {
     word: String,
     n: i64,
 }

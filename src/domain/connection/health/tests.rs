@@ -1,8 +1,12 @@
 use chrono::{DateTime, Duration, Utc};
-use entity::connection::{self, AdoptionPolicy, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider};
+use entity::connection::{
+    self, AdoptionPolicy, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider,
+};
 use uuid::Uuid;
 
-use super::{Reason, Signs, State, Window, judge, rhythm};
+use crate::domain::connection::health::{
+    HealthReason, HealthSignals, HealthWindow, State, judge_health, silence,
+};
 
 fn at(hours: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000, 0).unwrap() + Duration::hours(hours)
@@ -33,96 +37,115 @@ fn connection(kind: ConnectionKind) -> connection::Model {
     }
 }
 
-fn signs(change: impl FnOnce(&mut Signs)) -> Signs {
-    let mut signs = Signs::new(&connection(ConnectionKind::ScimPush), true, now());
+fn signs(change: impl FnOnce(&mut HealthSignals)) -> HealthSignals {
+    let mut signs = HealthSignals::new(&connection(ConnectionKind::ScimPush), true, now());
     signs.has_token = true;
     change(&mut signs);
     signs
 }
 
-fn window(operations: u64, failures: u64) -> Window {
-    Window { since: at(-2), operations, failures }
+fn window(operations: u64, failures: u64) -> HealthWindow {
+    HealthWindow { since: at(-2), operations, failures }
 }
 
 #[track_caller]
-fn is(change: impl FnOnce(&mut Signs), state: State, reasons: &[Reason]) {
-    assert_eq!(judge(&signs(change), now()), (state, reasons.to_vec()));
+fn is(change: impl FnOnce(&mut HealthSignals), state: State, reasons: &[HealthReason]) {
+    assert_eq!(judge_health(&signs(change), now()), (state, reasons.to_vec()));
 }
 
 #[test]
 fn each_rule_has_its_bounds() {
     is(|_| {}, State::Healthy, &[]);
-    is(|s| s.active = false, State::Inactive, &[Reason::Deactivated]);
-    is(|s| s.served = false, State::Inactive, &[Reason::ProvisioningOff]);
-    is(|s| s.last_contact_at = None, State::Inactive, &[Reason::NeverHeard]);
-    is(|s| s.day = window(10, 10), State::Quarantined, &[Reason::EverythingFails]);
+    is(|s| s.active = false, State::Inactive, &[HealthReason::Deactivated]);
+    is(|s| s.served = false, State::Inactive, &[HealthReason::ProvisioningOff]);
+    is(|s| s.last_contact_at = None, State::Inactive, &[HealthReason::NeverHeard]);
+    is(|s| s.day = window(10, 10), State::Quarantined, &[HealthReason::EverythingFails]);
     is(|s| s.day = window(11, 10), State::Healthy, &[]);
     is(|s| s.day = window(9, 9), State::Healthy, &[]);
-    is(|s| s.has_token = false, State::Stalled, &[Reason::NoToken]);
-    is(|s| s.silent = true, State::Stalled, &[Reason::Silent]);
-    is(|s| s.hour = window(50, 5), State::Degraded, &[Reason::ErrorsInHour]);
+    is(|s| s.has_token = false, State::Stalled, &[HealthReason::NoToken]);
+    is(|s| s.silent = true, State::Stalled, &[HealthReason::Silent]);
+    is(|s| s.hour = window(50, 5), State::Degraded, &[HealthReason::ErrorsInHour]);
     is(|s| s.hour = window(51, 5), State::Healthy, &[]);
     is(|s| s.hour = window(4, 4), State::Healthy, &[]);
-    is(|s| s.day = window(400, 20), State::Degraded, &[Reason::ErrorsInDay]);
+    is(|s| s.day = window(400, 20), State::Degraded, &[HealthReason::ErrorsInDay]);
     is(|s| s.day = window(401, 20), State::Healthy, &[]);
-    is(|s| s.oldest_pending_at = Some(at(-25)), State::Degraded, &[Reason::WorkWaits]);
+    is(|s| s.oldest_pending_at = Some(at(-25)), State::Degraded, &[HealthReason::WorkWaits]);
     is(|s| s.oldest_pending_at = Some(at(-24)), State::Healthy, &[]);
 }
 
 #[test]
 fn the_gravest_state_wins_with_all_of_its_reasons_and_none_of_a_lesser() {
-    let all_at_once = |s: &mut Signs| {
+    let all_at_once = |s: &mut HealthSignals| {
         (s.has_token, s.silent) = (false, true);
         s.hour = window(10, 9);
         s.oldest_pending_at = Some(at(-30));
     };
-    is(all_at_once, State::Stalled, &[Reason::NoToken, Reason::Silent]);
+    is(all_at_once, State::Stalled, &[HealthReason::NoToken, HealthReason::Silent]);
     is(
         |s| {
             all_at_once(s);
             s.active = false;
         },
         State::Inactive,
-        &[Reason::Deactivated],
+        &[HealthReason::Deactivated],
     );
 }
 
 #[test]
 fn a_connection_that_reads_is_judged_by_its_runs() {
-    let pull = |change: fn(&mut Signs)| {
-        let mut signs = Signs::new(&connection(ConnectionKind::ScimPull), true, now());
+    let pull = |change: fn(&mut HealthSignals)| {
+        let mut signs = HealthSignals::new(&connection(ConnectionKind::ScimPull), true, now());
         signs.runs.due = vec![(at(1), Duration::hours(1)), (at(0), Duration::minutes(15))];
         change(&mut signs);
-        judge(&signs, now())
+        judge_health(&signs, now())
     };
     assert_eq!(pull(|_| {}), (State::Healthy, vec![]));
-    assert_eq!(pull(|s| s.runs.failed_in_a_row = 2), (State::Degraded, vec![Reason::RunFailed]));
-    assert_eq!(pull(|s| s.runs.failed_in_a_row = 3), (State::Quarantined, vec![Reason::RunsFail]));
-    assert_eq!(pull(|s| s.runs.left = 1), (State::Degraded, vec![Reason::RunLeftSome]));
-    assert_eq!(pull(|s| s.runs.waiting = true), (State::Stalled, vec![Reason::RunWaits]));
+    assert_eq!(
+        pull(|s| s.runs.failed_in_a_row = 2),
+        (State::Degraded, vec![HealthReason::RunFailed])
+    );
+    assert_eq!(
+        pull(|s| s.runs.failed_in_a_row = 3),
+        (State::Quarantined, vec![HealthReason::RunsFail])
+    );
+    assert_eq!(pull(|s| s.runs.left = 1), (State::Degraded, vec![HealthReason::RunLeftSome]));
+    assert_eq!(pull(|s| s.runs.waiting = true), (State::Stalled, vec![HealthReason::RunWaits]));
     // What it last did is long ago: only its own schedule says whether that is too long.
     assert_eq!(pull(|s| s.last_success_at = Some(at(-400))), (State::Healthy, vec![]));
     assert_eq!(pull(|s| s.runs.due[0].0 = at(-2)), (State::Healthy, vec![]));
-    assert_eq!(pull(|s| s.runs.due[0].0 = at(-3)), (State::Stalled, vec![Reason::Overdue]));
-    assert_eq!(pull(|s| s.runs.due[1].0 = at(-1)), (State::Stalled, vec![Reason::Overdue]), "of changes only");
-    assert_eq!(pull(|s| (s.runs.due[0].0, s.runs.running) = (at(-3), true)), (State::Healthy, vec![]));
-    // The door through which others write is not its own.
+    assert_eq!(pull(|s| s.runs.due[0].0 = at(-3)), (State::Stalled, vec![HealthReason::Overdue]));
+    assert_eq!(
+        pull(|s| s.runs.due[1].0 = at(-1)),
+        (State::Stalled, vec![HealthReason::Overdue]),
+        "of changes only"
+    );
+    assert_eq!(
+        pull(|s| (s.runs.due[0].0, s.runs.running) = (at(-3), true)),
+        (State::Healthy, vec![])
+    );
+    // Provisioning that is turned off does not stop runs that read a source.
     assert_eq!(pull(|s| s.served = false), (State::Healthy, vec![]));
 }
 
 #[test]
 fn every_reason_says_what_was_found_and_what_to_do() {
     let signs = signs(|_| {});
-    for (place, reason) in Reason::ALL.into_iter().enumerate() {
-        assert!(reason.text(&signs).ends_with('.') && reason.next_step().ends_with('.'), "{reason:?}");
-        let rank = |reason: Reason| match reason.state() {
+    for (place, reason) in HealthReason::ALL.into_iter().enumerate() {
+        assert!(
+            reason.finding_text(&signs).ends_with('.') && reason.next_step().ends_with('.'),
+            "{reason:?}"
+        );
+        let rank = |reason: HealthReason| match reason.state() {
             State::Inactive => 0,
             State::Quarantined => 1,
             State::Stalled => 2,
             State::Degraded => 3,
             State::Healthy => 4,
         };
-        assert!(Reason::ALL[..place].iter().all(|before| rank(*before) <= rank(reason)), "the gravest first");
+        assert!(
+            HealthReason::ALL[..place].iter().all(|before| rank(*before) <= rank(reason)),
+            "the gravest first"
+        );
     }
 }
 
@@ -132,7 +155,7 @@ fn heard(n: i64, step: i64, silence: i64) -> Vec<DateTime<Utc>> {
 }
 
 fn too_long(hours: &[DateTime<Utc>]) -> bool {
-    rhythm::too_long(now(), *hours.last().unwrap(), hours)
+    silence::is_too_long(now(), *hours.last().unwrap(), hours)
 }
 
 #[test]
@@ -153,7 +176,7 @@ fn silence_is_judged_by_the_longest_that_was() {
 
 #[test]
 fn who_is_not_known_for_a_week_may_be_silent_for_four_and_who_is_hardly_known_for_ever() {
-    // Set up within two days, and then nobody joined or left.
+    // Set up within two days, and then no person joined or left.
     assert!(!too_long(&heard(48, 1, 96)));
     assert!(!too_long(&heard(48, 1, 24 * 28)));
     assert!(too_long(&heard(48, 1, 24 * 28 + 1)));
@@ -162,10 +185,10 @@ fn who_is_not_known_for_a_week_may_be_silent_for_four_and_who_is_hardly_known_fo
 }
 
 #[test]
-fn while_nobody_could_hear_it_nothing_was_silent() {
+fn deactivated_time_is_no_silence() {
     // Every hour for two weeks; then deactivated for ten days, until five hours ago.
     let hours = heard(24 * 14, 1, 24 * 10);
     assert!(too_long(&hours));
-    assert!(!rhythm::too_long(now(), at(-5), &hours));
-    assert!(rhythm::too_long(now(), at(-7), &hours));
+    assert!(!silence::is_too_long(now(), at(-5), &hours));
+    assert!(silence::is_too_long(now(), at(-7), &hours));
 }

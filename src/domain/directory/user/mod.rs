@@ -1,12 +1,13 @@
-//! Accounts: made, changed, suspended, deleted, and brought back without what they once held.
+//! Accounts: their creation, changes, suspension, deletion, and their return without their former
+//! memberships and grants.
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::DeletionPolicy;
 use entity::user;
 use sea_orm::sea_query::LockType;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, QueryFilter, QueryOrder,
-    QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, DerivePartialModel, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,25 +19,34 @@ use uuid::Uuid;
 mod read;
 mod row;
 
-use super::extension::types;
-use super::list::{self, Table};
-use super::protection::{self, Watch};
-use super::schema::ResourceType;
-use super::{adoption, document, key};
-use crate::authz::Action;
+use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
-use crate::error::{Error, Result};
-use crate::ledger::{self, Entry, EventKind, Part, Subject};
+use crate::domain::access::api_key;
+use crate::domain::access::lockout_guard;
+use crate::domain::access::lockout_guard::LastHolderGuard;
+use crate::domain::directory::adoption;
+use crate::domain::directory::schema_extension::resource_types;
+use crate::domain::interval;
+use crate::domain::interval::IntervalTable;
+use crate::domain::paging::ListTable;
+use crate::error::{Error, Noun, Result};
+use crate::identity::document;
+use crate::identity::schema::ResourceType;
+use crate::ledger;
+use crate::ledger::{EventKind, EventSubject, NewEvent, WriteStep};
 
-use read::one;
-pub use read::{GroupOf, Listed, by_ids, count, get, groups_of, list, listed, ordered, search, sees_users};
-use row::{
-    activation_closed, activation_opened, close_activation, complete_active, email_keys, emails_changed, facts,
-    insert_emails, store,
+use read::find_user_with_groups;
+pub use read::{
+    GroupOfUser, UserWithGroups, count_users, get_user, get_user_with_groups, list_groups_of_user,
+    list_users, list_users_ordered, search_users, sees_users, users_by_ids,
 };
-pub(super) use row::{delete_emails, open_activations, write};
+use row::{
+    complete_active, email_change_steps, email_keys, insert_emails, open_activation_step,
+    store_user, user_from_document,
+};
+pub(in crate::domain) use row::{delete_emails, write_user_columns};
 
-/// An account as the house handles it: everything but the search copy of its document.
+/// An account as the domain handles it: everything but the search copy of its document.
 #[derive(Debug, Clone, PartialEq, DerivePartialModel)]
 #[sea_orm(entity = "user::Entity")]
 pub struct User {
@@ -47,7 +57,7 @@ pub struct User {
     pub user_name: String,
     pub display_name: Option<String>,
     pub active: bool,
-    /// A break-glass account: out of SCIM's reach.
+    /// A break-glass account: SCIM cannot suspend or delete it.
     pub protected: bool,
     /// The attributes, a JSON object as text.
     pub document: String,
@@ -57,118 +67,147 @@ pub struct User {
     pub deleted_at: Option<DateTime<Utc>>,
 }
 
-const COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, r.active, r.protected, r.document, r.version, \
+const USER_COLUMNS: &str = "r.id, r.connection_id, r.external_id, r.user_name, r.display_name, \
+                            r.active, r.protected, r.document, r.version, \
      r.created_at, r.updated_at, r.deleted_at";
 
-const TABLE: Table<User> = Table { name: "user", columns: Cow::Borrowed(COLUMNS), id: |user| user.id };
+const USER_TABLE: ListTable<User> =
+    ListTable { name: "user", columns: Cow::Borrowed(USER_COLUMNS), id: |user| user.id };
 
 impl User {
     /// The attributes, parsed.
     pub fn attributes(&self) -> Result<Map<String, Value>> {
-        parse(&self.document)
+        parse_document(&self.document)
     }
 
-    /// One of the attributes; the others are passed over.
+    /// One of the attributes; the others are not parsed.
     pub fn attribute(&self, name: &str) -> Result<Option<Value>> {
-        let pieces: BTreeMap<String, &RawValue> = parse(&self.document)?;
-        pieces.get(name).map(|piece| parse(piece.get())).transpose()
+        let pieces: BTreeMap<String, &RawValue> = parse_document(&self.document)?;
+        pieces.get(name).map(|piece| parse_document(piece.get())).transpose()
     }
 }
 
-pub(super) fn parse<'a, T: Deserialize<'a>>(document: &'a str) -> Result<T> {
-    serde_json::from_str(document).map_err(|error| Error::Internal(format!("a stored document is damaged: {error}")))
+pub(in crate::domain) fn parse_document<'a, T: Deserialize<'a>>(document: &'a str) -> Result<T> {
+    serde_json::from_str(document)
+        .map_err(|error| Error::Internal(format!("a stored document is damaged: {error}")))
 }
 
-/// Makes an account of `attributes`, owned by the calling connection or, for anybody else, by nobody.
+/// Creates an account from `attributes`. The calling connection owns it; without a connection it
+/// has no owner.
 ///
-/// A connection that creates somebody it knows gets that account back: an inactive one is reactivated, one
-/// deleted within the connection's revival window is revived under its own id, without its memberships and
-/// grants. It is known by `externalId` alone, so a recycled name inherits nothing; what becomes of a name that
-/// somebody else's account bears is the connection's adoption policy ([`adoption`]).
+/// A connection that creates an account which it had before gets that account back: an inactive one
+/// is reactivated, and one deleted within the connection's revival window is revived under its own
+/// id, without its memberships and grants. The account is recognized by `externalId` alone, so a
+/// recycled name inherits nothing. If another account has the name, the connection's adoption
+/// policy decides ([`adoption`]).
 ///
 /// # Errors
-/// [`Error::Taken`] for a `userName` or `externalId` in use, [`Error::Invalid`] for attributes that break the schema.
-pub async fn create(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
+/// [`Error::Taken`] for a `userName` or `externalId` in use, [`Error::Invalid`] for attributes that
+/// break the schema.
+pub async fn create_user(cx: &Cx, attributes: Map<String, Value>) -> Result<User> {
     let owner = cx.confined_to();
     cx.allow(Action::WriteUser, owner)?;
-    let types = types(cx).await?;
+    let types = resource_types(cx).await?;
     let ty = &types.user;
-    let mut document = document::normalize(ty, attributes)?;
+    let mut document = document::normalize_document(ty, attributes)?;
     let says_active = document.contains_key("active");
     document.entry("active").or_insert(true.into());
-    match (make(cx, ty, owner, &document).await, owner) {
+    match (insert_or_revive_user(cx, ty, owner, &document).await, owner) {
         (Err(Error::Taken { field: "userName" }), Some(owner)) => {
             if !says_active {
                 document.remove("active");
             }
-            adoption::meet(cx, owner, ty, &document).await
+            adoption::resolve_conflict(cx, owner, ty, &document).await
         }
         (made, _) => made,
     }
 }
 
-async fn make(cx: &Cx, ty: &ResourceType, owner: Option<Uuid>, document: &Map<String, Value>) -> Result<User> {
-    cx.write_at_once(move |tx| {
-        Box::pin(async move {
-            // Without locks, the statement itself sees to it that nobody is known by this externalId.
-            if !tx.locks {
-                return insert(tx, ty, owner, document.clone());
-            }
-            if let Some(known) = known(tx, owner, document::external_id(document)).await? {
-                return match known.deleted_at {
-                    None if known.active => Err(Error::Taken { field: "externalId" }),
-                    None => {
-                        let active = document::active(document) == Some(true);
-                        let kind = if active { EventKind::UserReactivated } else { EventKind::UserUpdated };
-                        let old = known.attributes()?;
-                        update(tx, ty, known, &old, document.clone(), kind)
-                    }
-                    Some(_) => revive(tx, ty, known, document.clone(), EventKind::UserRevived).await,
-                };
-            }
-            insert(tx, ty, owner, document.clone())
-        })
-    })
+async fn insert_or_revive_user(
+    cx: &Cx,
+    ty: &ResourceType,
+    owner: Option<Uuid>,
+    document: &Map<String, Value>,
+) -> Result<User> {
+    cx.write_optimistically(
+        // The statement itself checks that no account has this externalId.
+        move |tx| Box::pin(async move { insert_user(tx, ty, owner, document.clone()).map(Some) }),
+        move |tx| Box::pin(insert_or_revive_user_in(tx, ty, owner, document)),
+    )
     .await
 }
 
-/// True where the connection `$3` knows nobody by the external id `$4`. Live and deleted ones have an index each; asked for
-/// both at once, a database would walk through all. An OFFSET keeps PostgreSQL from joining with a whole table.
-const UNKNOWN: &str = r#"NOT EXISTS (SELECT 1 FROM "user" k
-      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NULL
+async fn insert_or_revive_user_in(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    owner: Option<Uuid>,
+    document: &Map<String, Value>,
+) -> Result<Change<User>> {
+    let Some(known) = find_known_user(tx, owner, document::external_id(document)).await? else {
+        return insert_user(tx, ty, owner, document.clone());
+    };
+    match known.deleted_at {
+        None if known.active => Err(Error::Taken { field: "externalId" }),
+        None => {
+            let active = document::active_flag(document) == Some(true);
+            let kind = if active { EventKind::UserReactivated } else { EventKind::UserUpdated };
+            let old = known.attributes()?;
+            replace_document(tx, ty, known, &old, document.clone(), kind)
+        }
+        Some(_) => revive_user(tx, ty, known, document.clone(), EventKind::UserRevived).await,
+    }
+}
+
+/// True where the connection `$3` has no account with the external id `$4`. Live and deleted
+/// accounts have an index each; a database would scan the whole table for both at once. An OFFSET
+/// keeps PostgreSQL from joining with a whole table.
+const UNKNOWN_EXTERNAL_ID_SQL: &str = r#"NOT EXISTS (SELECT 1 FROM "user" k
+      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4
+      AND k.deleted_at IS NULL
       LIMIT 1 OFFSET 0)
     AND NOT EXISTS (SELECT 1 FROM "user" k
-      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4 AND k.deleted_at IS NOT NULL
+      WHERE k.organization_id = $1 AND k.connection_id = $3 AND k.external_id = $4
+      AND k.deleted_at IS NOT NULL
       LIMIT 1 OFFSET 0)"#;
 
-/// The account that `owner` means by `external_id`: a live one, or else one that may still come back.
-async fn known(tx: &Tx<'_>, owner: Option<Uuid>, external_id: Option<&str>) -> Result<Option<User>> {
+/// The account that `owner` means by `external_id`: a live one, or else one that may still come
+/// back.
+async fn find_known_user(
+    tx: &Tx<'_>,
+    owner: Option<Uuid>,
+    external_id: Option<&str>,
+) -> Result<Option<User>> {
     let (Some(owner), Some(external_id)) = (owner, external_id) else { return Ok(None) };
-    // Nearly always nobody is, which one statement finds out.
-    let anybody = format!("SELECT 1 WHERE NOT ({UNKNOWN})");
-    let nobody = sea_orm::Value::Uuid(None);
-    let values = [tx.organization().into(), nobody, owner.into(), external_id.into()];
-    let backend = tx.db.get_database_backend();
-    if tx.db.query_one_raw(Statement::from_sql_and_values(backend, anybody, values)).await?.is_none() {
+    // There is nearly always no such account, and one statement finds that out.
+    let is_known = format!("SELECT 1 WHERE NOT ({UNKNOWN_EXTERNAL_ID_SQL})");
+    let unused = sea_orm::Value::Uuid(None);
+    let values = [unused, owner.into(), external_id.into()];
+    if tx.db.query_one_raw(tx.statement(is_known, values)).await?.is_none() {
         return Ok(None);
     }
     let query = tx
         .find::<user::Entity>()
         .filter(user::Column::ConnectionId.eq(owner))
         .filter(user::Column::ExternalId.eq(external_id));
-    let live = locked(tx, query.clone().filter(user::Column::DeletedAt.is_null())).await?;
+    let live = lock_user(tx, query.clone().filter(user::Column::DeletedAt.is_null())).await?;
     if live.is_some() {
         return Ok(live);
     }
-    let deleted = query.filter(user::Column::DeletedAt.is_not_null()).order_by_desc(user::Column::DeletedAt);
-    let Some(found) = locked(tx, deleted).await? else { return Ok(None) };
+    let deleted =
+        query.filter(user::Column::DeletedAt.is_not_null()).order_by_desc(user::Column::DeletedAt);
+    let Some(found) = lock_user(tx, deleted).await? else { return Ok(None) };
     let Some(deleted_at) = found.deleted_at else { return Ok(Some(found)) };
-    let connection = super::connection::unlocked(tx, owner).await?;
+    let connection = crate::domain::connection::find_unlocked_connection(tx, owner).await?;
     let window = Duration::days(connection.revival_days.into());
     Ok((deleted_at + window > tx.now_after(None)).then_some(found))
 }
 
-fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<String, Value>) -> Result<Change<User>> {
+fn insert_user(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    owner: Option<Uuid>,
+    document: Map<String, Value>,
+) -> Result<Change<User>> {
     let now = tx.now_after(None);
     let user = User {
         id: Uuid::now_v7(),
@@ -177,14 +216,15 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
         created_at: now,
         updated_at: now,
         deleted_at: None,
-        ..facts(&document, true)?
+        ..user_from_document(&document, true)?
     };
     let unknown = match (tx.locks, owner, &user.external_id) {
-        (false, Some(_), Some(_)) => UNKNOWN,
+        (false, Some(_), Some(_)) => UNKNOWN_EXTERNAL_ID_SQL,
         _ => "TRUE",
     };
-    let row = r#""user" (organization_id, id, connection_id, external_id, user_name, user_name_key, display_name,
-        display_name_key, active, protected, document, search, version, created_at, updated_at)"#;
+    let row = r#""user" (organization_id, id, connection_id, external_id, user_name, user_name_key,
+        display_name, display_name_key, active, protected, document, search, version, created_at,
+        updated_at)"#;
     let select = "$1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10, $11, $12, $13, $13";
     let values = [
         tx.organization().into(),
@@ -192,108 +232,117 @@ fn insert(tx: &Tx<'_>, ty: &ResourceType, owner: Option<Uuid>, document: Map<Str
         owner.into(),
         user.external_id.clone().into(),
         user.user_name.clone().into(),
-        document::fold(&user.user_name).into(),
+        document::fold_text(&user.user_name).into(),
         user.display_name.clone().into(),
-        user.display_name.as_deref().map(document::fold).into(),
+        user.display_name.as_deref().map(document::fold_text).into(),
         user.active.into(),
         user.document.clone().into(),
         Value::Object(document::search_document(ty, &document)).into(),
         user.version.into(),
         now.into(),
     ];
-    let mut parts = vec![Part::insert(row, select, unknown, values)];
-    parts.extend(emails_changed(tx, user.id, &BTreeSet::new(), &email_keys(&document)));
+    let mut parts = vec![WriteStep::insert(row, select, unknown, values)];
+    parts.extend(email_change_steps(tx, user.id, &BTreeSet::new(), &email_keys(&document)));
     if user.active {
-        parts.push(activation_opened(tx, user.id, user.connection_id, now));
+        parts.push(open_activation_step(tx, user.id, user.connection_id, now));
     }
-    let entry = entry(EventKind::UserCreated, &user, None, Some(Value::Object(document)));
+    let entry = user_event(EventKind::UserCreated, &user, None, Some(Value::Object(document)));
     Ok(Change::of_parts(user, entry, parts))
 }
 
-/// Changes an account. `edit` sees it and its attributes under the lock and returns its new ones, or none to leave it as
-/// it is; it may run again, so it must be pure.
-pub async fn change(
+/// Changes an account. `edit` gets the account and its attributes under the lock, and returns the
+/// new attributes, or none for no change. It may run again, so it must be pure.
+pub async fn change_user(
     cx: &Cx,
     id: Uuid,
     edit: impl Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync,
 ) -> Result<User> {
-    Ok(change_listed(cx, id, false, edit).await?.user)
+    Ok(change_user_with_groups(cx, id, false, edit).await?.user)
 }
 
-/// The same, on wish with the account's groups where the actor may see those.
-pub async fn change_listed(
+/// Like [`change_user`]; `with_groups` also returns the account's groups, if the actor may see
+/// them.
+pub async fn change_user_with_groups(
     cx: &Cx,
     id: Uuid,
     with_groups: bool,
     edit: impl Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync,
-) -> Result<Listed> {
+) -> Result<UserWithGroups> {
     let edit = &edit;
-    let types = types(cx).await?;
+    let types = resource_types(cx).await?;
     let ty = &types.user;
     let (user, groups) = cx
-        .write_at_once(move |tx| {
-            Box::pin(async move {
-                let (before, groups) = match tx.locks {
-                    true => (live(tx, cx, id, Action::WriteUser).await?, None),
-                    false => {
-                        let Listed { user, groups } = one(cx, id, with_groups, Action::WriteUser).await?;
-                        (user, Some(groups))
-                    }
-                };
-                Ok(changed(tx, cx, ty, before, edit).await?.map(|user| (user, groups)))
-            })
-        })
+        .write_optimistically(
+            move |tx| {
+                Box::pin(async move {
+                    let UserWithGroups { user, groups } =
+                        find_user_with_groups(cx, id, with_groups, Action::WriteUser).await?;
+                    let change = prepare_change(tx, cx, ty, user, edit).await?;
+                    Ok(Some(change.map(|user| (user, Some(groups)))))
+                })
+            },
+            move |tx| {
+                Box::pin(async move {
+                    let user = lock_live_user(tx, cx, id, Action::WriteUser).await?;
+                    let change = prepare_change(tx, cx, ty, user, edit).await?;
+                    Ok(change.map(|user| (user, None)))
+                })
+            },
+        )
         .await?;
     let groups = match groups {
         Some(groups) => groups,
-        None if with_groups => groups_of(cx, id).await?,
+        None if with_groups => list_groups_of_user(cx, id).await?,
         None => Vec::new(),
     };
-    Ok(Listed { user, groups })
+    Ok(UserWithGroups { user, groups })
 }
 
-async fn changed(
+async fn prepare_change<E>(
     tx: &Tx<'_>,
     cx: &Cx,
     ty: &ResourceType,
     before: User,
-    edit: &(impl Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync),
-) -> Result<Change<User>> {
+    edit: &E,
+) -> Result<Change<User>>
+where
+    E: Fn(&User, &Map<String, Value>) -> Result<Option<Map<String, Value>>> + Send + Sync,
+{
     let old = before.attributes()?;
-    let Some(attributes) = edit(&before, &old)? else { return Ok(Change::nothing(before)) };
+    let Some(attributes) = edit(&before, &old)? else { return Ok(Change::unchanged(before)) };
     let mut document = document::normalize_from(ty, &old, attributes)?;
     complete_active(&mut document, before.active);
-    let kind = match (before.active, document::active(&document).unwrap_or(before.active)) {
+    let kind = match (before.active, document::active_flag(&document).unwrap_or(before.active)) {
         (true, false) => EventKind::UserSuspended,
         (false, true) => EventKind::UserReactivated,
         _ => EventKind::UserUpdated,
     };
     if kind != EventKind::UserSuspended {
-        return update(tx, ty, before, &old, document, kind);
+        return replace_document(tx, ty, before, &old, document, kind);
     }
     if before.protected && cx.confined_to().is_some() {
-        return Err(protection::protected());
+        return Err(lockout_guard::protected_error());
     }
     if cx.confined_to().is_none() {
-        return update(tx, ty, before, &old, document, kind);
+        return replace_document(tx, ty, before, &old, document, kind);
     }
     if !tx.locks {
-        let mut change = update(tx, ty, before, &old, document, kind)?;
+        let mut change = replace_document(tx, ty, before, &old, document, kind)?;
         if let Some(main) = change.parts.first_mut() {
-            main.only_if(protection::NOBODY_WATCHED);
+            main.only_if(lockout_guard::NO_MANAGEMENT_ROLE);
         }
         return Ok(change);
     }
-    let watch = Watch::begin(cx, tx).await?;
-    let mut change = update(tx, ty, before, &old, document, kind)?;
-    // The watch looks at what the change has done, so that is written now.
+    let watch = LastHolderGuard::watch_holders(cx, tx).await?;
+    let mut change = replace_document(tx, ty, before, &old, document, kind)?;
+    // The guard checks the state after the change, so the change is written now.
     change.write_now(tx).await?;
-    watch.end(cx, tx).await?;
+    watch.check_holders(cx, tx).await?;
     Ok(change)
 }
 
-/// Puts `document` in the place of `old`, unless they are the same.
-fn update(
+/// Replaces `old` by `document`, unless they are equal.
+fn replace_document(
     tx: &Tx<'_>,
     ty: &ResourceType,
     before: User,
@@ -302,14 +351,14 @@ fn update(
     kind: EventKind,
 ) -> Result<Change<User>> {
     if *old == document {
-        return Ok(Change::nothing(before));
+        return Ok(Change::unchanged(before));
     }
     let owner = before.connection_id;
-    rewrite(tx, ty, before, owner, old, document, kind)
+    rewrite_user(tx, ty, before, owner, old, document, kind)
 }
 
-/// Puts `document` in the place of `old`, for the same owner or a new one.
-pub(super) fn rewrite(
+/// Replaces `old` by `document`, for the same owner or a new one.
+pub(in crate::domain) fn rewrite_user(
     tx: &Tx<'_>,
     ty: &ResourceType,
     before: User,
@@ -328,11 +377,12 @@ pub(super) fn rewrite(
         created_at: before.created_at,
         updated_at: now,
         deleted_at: None,
-        ..facts(&document, before.active)?
+        ..user_from_document(&document, before.active)?
     };
     let set = r#""user" SET connection_id = $3, external_id = $4, user_name = $5,
         user_name_key = CASE WHEN user_name = $5 THEN user_name_key ELSE $6 END, display_name = $7,
-        display_name_key = $8, active = $9, document = $10, search = $11, version = $12, updated_at = $13"#;
+        display_name_key = $8, active = $9, document = $10, search = $11, version = $12,
+        updated_at = $13"#;
     let unchanged = "organization_id = $1 AND id = $2 AND version = $14 AND deleted_at IS NULL";
     let values = [
         tx.organization().into(),
@@ -340,9 +390,9 @@ pub(super) fn rewrite(
         after.connection_id.into(),
         after.external_id.clone().into(),
         after.user_name.clone().into(),
-        document::fold(&after.user_name).into(),
+        document::fold_text(&after.user_name).into(),
         after.display_name.clone().into(),
-        after.display_name.as_deref().map(document::fold).into(),
+        after.display_name.as_deref().map(document::fold_text).into(),
         after.active.into(),
         after.document.clone().into(),
         Value::Object(document::search_document(ty, &document)).into(),
@@ -350,28 +400,28 @@ pub(super) fn rewrite(
         now.into(),
         before.version.into(),
     ];
-    let mut parts = vec![Part::update(set, unchanged, values)];
+    let mut parts = vec![WriteStep::update(set, unchanged, values)];
     if old.get("emails") != document.get("emails") {
-        parts.extend(emails_changed(tx, after.id, &email_keys(old), &email_keys(&document)));
+        parts.extend(email_change_steps(tx, after.id, &email_keys(old), &email_keys(&document)));
     }
     if (before.active, before.connection_id) != (after.active, after.connection_id) {
         if before.active {
-            parts.push(activation_closed(tx, after.id, now));
+            parts.push(interval::close_activation_step(tx, after.id, now));
         }
         if after.active {
-            parts.push(activation_opened(tx, after.id, after.connection_id, now));
+            parts.push(open_activation_step(tx, after.id, after.connection_id, now));
         }
     }
     if before.active && !after.active {
-        parts.push(key::ended_with(tx, after.id, now));
+        parts.push(api_key::ended_with(tx, after.id, now));
     }
-    let (was, is) = ledger::difference(old, &document);
-    let entry = entry(kind, &after, Some(was), Some(is));
+    let (was, is) = ledger::changed_members(old, &document);
+    let entry = user_event(kind, &after, Some(was), Some(is));
     Ok(Change::of_parts(after, entry, parts))
 }
 
-/// Brings a deleted account back under its own id; what it held stays closed.
-pub(super) async fn revive(
+/// Restores a deleted account under its own id. Its former memberships and grants stay ended.
+pub(in crate::domain) async fn revive_user(
     tx: &Tx<'_>,
     ty: &ResourceType,
     before: User,
@@ -388,44 +438,49 @@ pub(super) async fn revive(
         created_at: before.created_at,
         updated_at: now,
         deleted_at: None,
-        ..facts(&document, before.active)?
+        ..user_from_document(&document, before.active)?
     };
-    store(tx, ty, &after, &document).await?;
+    store_user(tx, ty, &after, &document).await?;
     insert_emails(tx, after.id, &document).await?;
     if after.active {
-        open_activations(tx, &[after.id], after.connection_id, now).await?;
+        interval::open_activations(tx, &[after.id], after.connection_id, now).await?;
     }
-    let entry = entry(kind, &after, None, Some(Value::Object(document)));
-    Ok(Change::made(after, entry))
+    let entry = user_event(kind, &after, None, Some(Value::Object(document)));
+    Ok(Change::recorded(after, entry))
 }
 
-/// Closes an account: it is gone from every list, its name is free, and everything it held has ended. The
-/// connection's policy says whether its data is purged later. `check` sees the account under the lock.
-pub async fn delete(cx: &Cx, id: Uuid, check: impl Fn(&User) -> Result<()> + Send + Sync) -> Result<()> {
+/// Deletes an account: it is in no list any more, its name is free, and its memberships, grants and
+/// API keys end. The connection's policy says whether its data is purged later. `check` gets the
+/// account under the lock.
+pub async fn delete_user(
+    cx: &Cx,
+    id: Uuid,
+    check: impl Fn(&User) -> Result<()> + Send + Sync,
+) -> Result<()> {
     let check = &check;
     cx.write(move |tx| {
         Box::pin(async move {
-            let user = live(tx, cx, id, Action::WriteUser).await?;
+            let user = lock_live_user(tx, cx, id, Action::WriteUser).await?;
             check(&user)?;
             if user.protected && cx.confined_to().is_some() {
-                return Err(protection::protected());
+                return Err(lockout_guard::protected_error());
             }
-            let watch = Watch::begin(cx, tx).await?;
-            let change = delete_in(tx, user).await?;
-            watch.end(cx, tx).await?;
+            let watch = LastHolderGuard::watch_holders(cx, tx).await?;
+            let change = delete_locked_user(tx, user).await?;
+            watch.check_holders(cx, tx).await?;
             Ok(change)
         })
     })
     .await
 }
 
-/// [`delete`] of an account that is locked, whoever is watched.
-pub(super) async fn delete_in(tx: &Tx<'_>, user: User) -> Result<Change<()>> {
+/// [`delete_user`] for an account that is locked already, without the lockout guard.
+pub(in crate::domain) async fn delete_locked_user(tx: &Tx<'_>, user: User) -> Result<Change<()>> {
     let id = user.id;
     let now = tx.now_after(Some(user.updated_at));
     let purge_after = match user.connection_id {
         Some(owner) => {
-            let connection = super::connection::unlocked(tx, owner).await?;
+            let connection = crate::domain::connection::find_unlocked_connection(tx, owner).await?;
             let hard = connection.deletion_policy == DeletionPolicy::Hard;
             hard.then(|| now + Duration::days(connection.revival_days.into()))
         }
@@ -438,56 +493,62 @@ pub(super) async fn delete_in(tx: &Tx<'_>, user: User) -> Result<Change<()>> {
         version: Set(user.version + 1),
         ..Default::default()
     };
-    write(tx, id, row).await?;
+    write_user_columns(tx, id, row).await?;
     delete_emails(tx, id).await?;
-    close_activation(tx, id, now).await?;
-    super::group::renew_around(tx, &[id], now).await?;
-    let memberships = close_held(tx, "membership", &[id], now).await?;
-    let grants = close_held(tx, "role_grant", &[id], now).await?;
-    let keys = key::end_with(tx, &[id], now).await?;
+    interval::close_of_users(tx, IntervalTable::Activation, &[id], now).await?;
+    super::group::bump_versions_around(tx, &[id], now).await?;
+    let memberships = interval::close_of_users(tx, IntervalTable::Membership, &[id], now).await?;
+    let grants = interval::close_of_users(tx, IntervalTable::RoleGrant, &[id], now).await?;
+    let keys = api_key::end_with(tx, &[id], now).await?;
     let before = json!({
-        "attributes": user.attributes()?, "memberships": memberships, "grants": grants, "apiKeysEnded": keys,
+        "attributes": user.attributes()?, "memberships": memberships, "grants": grants,
+        "apiKeysEnded": keys,
     });
-    let entry = Entry { at: now, ..entry(EventKind::UserDeleted, &user, Some(before), None) };
-    Ok(Change::made((), entry))
+    let entry =
+        NewEvent { at: now, ..user_event(EventKind::UserDeleted, &user, Some(before), None) };
+    Ok(Change::recorded((), entry))
 }
 
-/// Turns an account off that is locked, whoever is watched.
-pub(super) async fn suspend_in(tx: &Tx<'_>, ty: &ResourceType, user: User) -> Result<Change<User>> {
+/// Suspends an account that is locked already, without the lockout guard.
+pub(in crate::domain) async fn suspend_locked_user(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    user: User,
+) -> Result<Change<User>> {
     if !user.active {
-        return Ok(Change::nothing(user));
+        return Ok(Change::unchanged(user));
     }
     let old = user.attributes()?;
     let mut document = old.clone();
     document.insert("active".into(), false.into());
-    let document = document::normalize(ty, document)?;
-    update(tx, ty, user, &old, document, EventKind::UserSuspended)
-}
-
-/// Ends every open interval of these accounts in `table`; returns how many.
-pub(super) async fn close_held(tx: &Tx<'_>, table: &str, users: &[Uuid], now: DateTime<Utc>) -> Result<u64> {
-    let backend = tx.db.get_database_backend();
-    let held = list::each_of(backend, (3, 4), table, "m", "user_id");
-    let open = format!("SELECT m.organization_id, m.id FROM {held} WHERE m.until IS NULL");
-    let text = format!(
-        "UPDATE {table} AS r SET until = $1, closed_by = $2 {} AND r.closed_by IS NULL",
-        list::where_found(backend, &open)
-    );
-    let values = [now.into(), tx.event.into(), tx.organization().into(), list::ids(users)];
-    Ok(tx.db.execute_raw(Statement::from_sql_and_values(backend, text, values)).await?.rows_affected())
+    let document = document::normalize_document(ty, document)?;
+    replace_document(tx, ty, user, &old, document, EventKind::UserSuspended)
 }
 
 /// The live account `id`, locked for this write; the actor must be allowed to do `action` to it.
-pub(super) async fn live(tx: &Tx<'_>, cx: &Cx, id: Uuid, action: Action) -> Result<User> {
-    let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).filter(user::Column::DeletedAt.is_null());
-    let user = locked(tx, query).await?;
-    let user = user.filter(|user| cx.sees(user.connection_id)).ok_or_else(|| Error::not_found("the user"))?;
+pub(in crate::domain) async fn lock_live_user(
+    tx: &Tx<'_>,
+    cx: &Cx,
+    id: Uuid,
+    action: Action,
+) -> Result<User> {
+    let query = tx
+        .find::<user::Entity>()
+        .filter(user::Column::Id.eq(id))
+        .filter(user::Column::DeletedAt.is_null());
+    let user = lock_user(tx, query).await?;
+    let user = user
+        .filter(|user| cx.owns(user.connection_id))
+        .ok_or_else(|| Error::not_found(Noun::User))?;
     cx.allow(action, user.connection_id)?;
     Ok(user)
 }
 
 /// The account that `query` finds, locked for this write.
-pub(super) async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) -> Result<Option<User>> {
+pub(in crate::domain) async fn lock_user(
+    tx: &Tx<'_>,
+    query: sea_orm::Select<user::Entity>,
+) -> Result<Option<User>> {
     let query = match tx.db.get_database_backend() {
         DbBackend::Postgres => query.lock(LockType::NoKeyUpdate),
         _ => query,
@@ -495,15 +556,20 @@ pub(super) async fn locked(tx: &Tx<'_>, query: sea_orm::Select<user::Entity>) ->
     Ok(query.into_partial_model::<User>().one(&tx.db).await?)
 }
 
-fn entry(kind: EventKind, user: &User, before: Option<Value>, after: Option<Value>) -> Entry {
-    let subject = Subject { kind: "user", id: user.id };
-    Entry {
+fn user_event(
+    kind: EventKind,
+    user: &User,
+    before: Option<Value>,
+    after: Option<Value>,
+) -> NewEvent {
+    let subject = EventSubject { kind: "user", id: user.id };
+    NewEvent {
         kind,
         subject,
         connection: user.connection_id,
         at: user.updated_at,
         before,
         after,
-        population: kind.population(),
+        population: kind.population_change(),
     }
 }

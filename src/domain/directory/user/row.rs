@@ -1,33 +1,40 @@
-//! What an account is in the tables: the columns that follow from its document, the keys under which it is found by
-//! e-mail address, and the intervals in which it can be used.
+//! How an account is stored: the columns that follow from its document, the keys for the search by
+//! e-mail address, and the intervals in which it is active.
 
 use chrono::{DateTime, Utc};
-use entity::{activation, user, user_email};
+use entity::{user, user_email};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-use super::{User, close_held};
+use super::User;
 use crate::context::Tx;
-use crate::domain::document;
-use crate::domain::schema::ResourceType;
+use crate::domain::interval;
+use crate::domain::interval::IntervalTable;
 use crate::error::{Error, Result};
-use crate::ledger::Part;
+use crate::identity::document;
+use crate::identity::schema::ResourceType;
+use crate::ledger::WriteStep;
 
-/// What the columns repeat of a document. One that says nothing about it neither suspends nor reactivates.
-pub(super) fn facts(document: &Map<String, Value>, active: bool) -> Result<User> {
-    let user_name = document::user_name(document).ok_or_else(|| Error::invalid("userName", "is required"))?;
+/// The account with the columns that repeat parts of its document. A document without `active`
+/// neither suspends nor reactivates: the parameter `active` holds then.
+pub(super) fn user_from_document(document: &Map<String, Value>, active: bool) -> Result<User> {
+    let user_name =
+        document::user_name(document).ok_or_else(|| Error::invalid("userName", "is required"))?;
     Ok(User {
         id: Uuid::nil(),
         connection_id: None,
         external_id: document::external_id(document).map(Into::into),
         user_name: user_name.into(),
         display_name: document::display_name(document).map(Into::into),
-        active: document::active(document).unwrap_or(active),
+        active: document::active_flag(document).unwrap_or(active),
         protected: false,
-        document: serde_json::to_string(document).map_err(|error| Error::Internal(error.to_string()))?,
+        document: serde_json::to_string(document)
+            .map_err(|error| Error::Internal(error.to_string()))?,
         version: 0,
         created_at: DateTime::UNIX_EPOCH,
         updated_at: DateTime::UNIX_EPOCH,
@@ -35,9 +42,10 @@ pub(super) fn facts(document: &Map<String, Value>, active: bool) -> Result<User>
     })
 }
 
-/// Lets the document of a suspended account say so. A document that lacks `active` decides nothing, and every
-/// representation is made of the document: without this, a reader would take the account for an active one. An active
-/// account may lack the attribute, as a client that removed it expects (RFC 7644 section 3.5.2.2).
+/// Writes `active: false` into the document of a suspended account that lacks `active`. Every
+/// representation is made from the document: without this, a client would take the account for an
+/// active one. The document of an active account may lack the attribute, as a client that removed
+/// it expects (RFC 7644 section 3.5.2.2).
 pub(super) fn complete_active(document: &mut Map<String, Value>, stored: bool) {
     if !stored {
         document.entry("active").or_insert(false.into());
@@ -45,14 +53,18 @@ pub(super) fn complete_active(document: &mut Map<String, Value>, stored: bool) {
 }
 
 /// The columns that follow from a document and its version.
-pub(super) fn columns(ty: &ResourceType, user: &User, document: &Map<String, Value>) -> user::ActiveModel {
+pub(super) fn document_columns(
+    ty: &ResourceType,
+    user: &User,
+    document: &Map<String, Value>,
+) -> user::ActiveModel {
     user::ActiveModel {
         connection_id: Set(user.connection_id),
         external_id: Set(user.external_id.clone()),
         user_name: Set(user.user_name.clone()),
-        user_name_key: Set(document::fold(&user.user_name)),
+        user_name_key: Set(document::fold_text(&user.user_name)),
         display_name: Set(user.display_name.clone()),
-        display_name_key: Set(user.display_name.as_deref().map(document::fold)),
+        display_name_key: Set(user.display_name.as_deref().map(document::fold_text)),
         active: Set(user.active),
         document: Set(user.document.clone()),
         search: Set(Value::Object(document::search_document(ty, document))),
@@ -62,13 +74,26 @@ pub(super) fn columns(ty: &ResourceType, user: &User, document: &Map<String, Val
     }
 }
 
-pub(super) async fn store(tx: &Tx<'_>, ty: &ResourceType, user: &User, document: &Map<String, Value>) -> Result<()> {
-    let row = user::ActiveModel { deleted_at: Set(None), purge_after: Set(None), ..columns(ty, user, document) };
-    write(tx, user.id, row).await
+pub(super) async fn store_user(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    user: &User,
+    document: &Map<String, Value>,
+) -> Result<()> {
+    let row = user::ActiveModel {
+        deleted_at: Set(None),
+        purge_after: Set(None),
+        ..document_columns(ty, user, document)
+    };
+    write_user_columns(tx, user.id, row).await
 }
 
 /// Writes the columns that `row` sets.
-pub(in crate::domain) async fn write(tx: &Tx<'_>, id: Uuid, row: user::ActiveModel) -> Result<()> {
+pub(in crate::domain) async fn write_user_columns(
+    tx: &Tx<'_>,
+    id: Uuid,
+    row: user::ActiveModel,
+) -> Result<()> {
     user::Entity::update_many()
         .set(row)
         .filter(user::Column::OrganizationId.eq(tx.organization()))
@@ -78,12 +103,16 @@ pub(in crate::domain) async fn write(tx: &Tx<'_>, id: Uuid, row: user::ActiveMod
     Ok(())
 }
 
-pub(super) async fn insert_emails(tx: &Tx<'_>, user_id: Uuid, document: &Map<String, Value>) -> Result<()> {
-    let rows: Vec<_> = document::emails(document)
+pub(super) async fn insert_emails(
+    tx: &Tx<'_>,
+    user_id: Uuid,
+    document: &Map<String, Value>,
+) -> Result<()> {
+    let rows: Vec<_> = document::email_addresses(document)
         .into_iter()
         .map(|value| user_email::ActiveModel {
             organization_id: Set(tx.organization()),
-            value_key: Set(document::fold(value)),
+            value_key: Set(document::fold_text(value)),
             user_id: Set(user_id),
         })
         .collect();
@@ -107,13 +136,19 @@ pub(in crate::domain) async fn delete_emails(tx: &Tx<'_>, user_id: Uuid) -> Resu
     Ok(())
 }
 
-/// The keys under which somebody is found by e-mail address; two addresses may fold to one.
+/// The keys under which an account is found by e-mail address; two addresses may fold to one key.
 pub(super) fn email_keys(document: &Map<String, Value>) -> BTreeSet<String> {
-    document::emails(document).into_iter().map(document::fold).collect()
+    document::email_addresses(document).into_iter().map(document::fold_text).collect()
 }
 
-pub(super) fn emails_changed(tx: &Tx<'_>, user: Uuid, old: &BTreeSet<String>, new: &BTreeSet<String>) -> Vec<Part> {
-    let (gone, come): (Vec<_>, Vec<_>) = (old.difference(new).collect(), new.difference(old).collect());
+pub(super) fn email_change_steps(
+    tx: &Tx<'_>,
+    user: Uuid,
+    old: &BTreeSet<String>,
+    new: &BTreeSet<String>,
+) -> Vec<WriteStep> {
+    let (gone, come): (Vec<_>, Vec<_>) =
+        (old.difference(new).collect(), new.difference(old).collect());
     let each = match tx.db.get_database_backend() {
         DbBackend::Postgres => "jsonb_array_elements_text($3) AS keys(value)",
         _ => "json_each($3)",
@@ -121,49 +156,26 @@ pub(super) fn emails_changed(tx: &Tx<'_>, user: Uuid, old: &BTreeSet<String>, ne
     let values = |keys: &[&String]| [tx.organization().into(), user.into(), json!(keys).into()];
     let mut parts = Vec::new();
     if !gone.is_empty() {
-        let these = format!("organization_id = $1 AND user_id = $2 AND value_key IN (SELECT value FROM {each})");
-        parts.push(Part::delete("user_email", these, values(&gone)));
+        let these = format!(
+            "organization_id = $1 AND user_id = $2 AND value_key IN (SELECT value FROM {each})"
+        );
+        parts.push(WriteStep::delete("user_email", these, values(&gone)));
     }
     if !come.is_empty() {
         let row = "user_email (organization_id, user_id, value_key)";
-        parts.push(Part::insert(row, "$1, $2, value", "TRUE", values(&come)).from(each));
+        parts.push(
+            WriteStep::insert(row, "$1, $2, value", "TRUE", values(&come)).reading_from(each),
+        );
     }
     parts
 }
 
-pub(super) fn activation_opened(tx: &Tx<'_>, user: Uuid, owner: Option<Uuid>, now: DateTime<Utc>) -> Part {
-    let row = "activation (organization_id, id, user_id, connection_id, since, opened_by)";
-    let values = [tx.organization().into(), Uuid::now_v7().into(), user.into(), owner.into()];
-    Part::insert(row, "$1, $2, $3, $4, $5, $6", "TRUE", values.into_iter().chain([now.into(), tx.event.into()]))
-}
-
-pub(super) fn activation_closed(tx: &Tx<'_>, user: Uuid, now: DateTime<Utc>) -> Part {
-    let open = "organization_id = $3 AND user_id = $4 AND until IS NULL";
-    let values = [now.into(), tx.event.into(), tx.organization().into(), user.into()];
-    Part::update("activation SET until = $1, closed_by = $2", open, values)
-}
-
-/// Accounts can be used from now on, as those of their `owner`.
-pub(in crate::domain) async fn open_activations(
+pub(super) fn open_activation_step(
     tx: &Tx<'_>,
-    users: &[Uuid],
+    user: Uuid,
     owner: Option<Uuid>,
     now: DateTime<Utc>,
-) -> Result<()> {
-    let rows = users.iter().map(|user| activation::ActiveModel {
-        organization_id: Set(tx.organization()),
-        id: Set(Uuid::now_v7()),
-        user_id: Set(*user),
-        connection_id: Set(owner),
-        since: Set(now),
-        until: Set(None),
-        opened_by: Set(tx.event),
-        closed_by: Set(None),
-    });
-    activation::Entity::insert_many(rows).exec_without_returning(&tx.db).await?;
-    Ok(())
-}
-
-pub(super) async fn close_activation(tx: &Tx<'_>, user_id: Uuid, now: DateTime<Utc>) -> Result<()> {
-    close_held(tx, "activation", &[user_id], now).await.map(|_| ())
+) -> WriteStep {
+    let key = [("user_id", user.into()), ("connection_id", owner.into())];
+    interval::open_step(tx, IntervalTable::Activation, key, Some(now))
 }

@@ -1,4 +1,4 @@
-//! Random filters over random documents: the databases and the memory never disagree.
+//! Random filters over random documents: the databases and the evaluation in memory always agree.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -6,10 +6,25 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 
-/// Texts that are likely to meet, to be prefixes of each other, and to be mishandled.
+/// Texts that are likely to be equal, to be prefixes of each other, and to be mishandled.
 fn any_text() -> impl Strategy<Value = String> {
-    select(vec!["", "a", "A", "ab", "b", "É", "e\u{301}", "😀", "\u{10ffff}", "%", "'", "{}", "null", "work"])
-        .prop_map(str::to_owned)
+    select(vec![
+        "",
+        "a",
+        "A",
+        "ab",
+        "b",
+        "É",
+        "e\u{301}",
+        "😀",
+        "\u{10ffff}",
+        "%",
+        "'",
+        "{}",
+        "null",
+        "work",
+    ])
+    .prop_map(str::to_owned)
 }
 
 fn any_instant() -> impl Strategy<Value = String> {
@@ -27,10 +42,18 @@ fn any_instant() -> impl Strategy<Value = String> {
 }
 
 fn any_number() -> impl Strategy<Value = Value> {
-    select(vec![json!(0), json!(-1), json!(3), json!(3.0), json!(1.5), json!(-0.25), json!(i64::MAX)])
+    select(vec![
+        json!(0),
+        json!(-1),
+        json!(3),
+        json!(3.0),
+        json!(1.5),
+        json!(-0.25),
+        json!(i64::MAX),
+    ])
 }
 
-/// A value of no particular kind, for documents that are not as they should be.
+/// A value of any kind, for malformed documents.
 fn any_json() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
@@ -74,9 +97,10 @@ fn any_row(number: u128) -> impl Strategy<Value = Row> {
     );
     let badge = (of(any_number()), of(any_instant()), of(vec(any_text(), 0..3)), of(any::<bool>()));
     let facts = (any_instant(), 1i64..4, vec(0xau128..0xd, 0..3));
-    let broken = of((select(vec!["title", "name", "emails", ENTERPRISE, BADGE, "schemas"]), any_json()));
+    let broken =
+        of((select(vec!["title", "name", "emails", ENTERPRISE, BADGE, "schemas"]), any_json()));
     (core, badge, facts, broken).prop_map(move |(core, badge, facts, broken)| {
-        let (user_name, external_id, display_name, title, active, emails, given_name, department) = core;
+        let (user_name, external_id, display_name, title, active, emails, given, department) = core;
         let mut document = json!({"userName": user_name, "schemas": ["a", BADGE]});
         let mut set = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -88,10 +112,13 @@ fn any_row(number: u128) -> impl Strategy<Value = Row> {
         set("title", title.map(Value::from));
         set("active", active.map(Value::from));
         set("emails", emails.map(Value::from));
-        set("name", given_name.map(|name| json!({"givenName": name})));
+        set("name", given.map(|name| json!({"givenName": name})));
         set(ENTERPRISE, department.map(|name| json!({"department": name})));
         let (level, hired_at, tags, remote) = badge;
-        set(BADGE, Some(json!({"level": level, "score": level, "hiredAt": hired_at, "tags": tags, "remote": remote})));
+        let badge = json!({
+            "level": level, "score": level, "hiredAt": hired_at, "tags": tags, "remote": remote,
+        });
+        set(BADGE, Some(badge));
         let mut row = row(number, &STAFF, document);
         if let Some((name, value)) = broken {
             row.search.insert(name.to_owned(), value);
@@ -107,12 +134,35 @@ fn any_row(number: u128) -> impl Strategy<Value = Row> {
 }
 
 fn any_comparison() -> impl Strategy<Value = Filter> {
-    let text = || any_text().prop_map(Literal::String);
-    let number = any_number().prop_map(|value| Literal::Number(value.as_number().unwrap().clone()));
-    let id = (0xau128..0xe).prop_map(|id| Literal::String(Uuid::from_u128(id).to_string()));
-    let any_op = || select(vec![Op::Eq, Op::Ne, Op::Co, Op::Sw, Op::Ew, Op::Gt, Op::Ge, Op::Lt, Op::Le]);
-    let ordered = || select(vec![Op::Eq, Op::Ne, Op::Gt, Op::Ge, Op::Lt, Op::Le]);
-    let equal = || select(vec![Op::Eq, Op::Ne]);
+    let text = || any_text().prop_map(FilterLiteral::String);
+    let number =
+        any_number().prop_map(|value| FilterLiteral::Number(value.as_number().unwrap().clone()));
+    let id = (0xau128..0xe).prop_map(|id| FilterLiteral::String(Uuid::from_u128(id).to_string()));
+    let version = (0..4).prop_map(|n| FilterLiteral::String(format!("W/\"{n}\"")));
+    let any_op = || {
+        select(vec![
+            CompareOp::Eq,
+            CompareOp::Ne,
+            CompareOp::Co,
+            CompareOp::Sw,
+            CompareOp::Ew,
+            CompareOp::Gt,
+            CompareOp::Ge,
+            CompareOp::Lt,
+            CompareOp::Le,
+        ])
+    };
+    let ordered = || {
+        select(vec![
+            CompareOp::Eq,
+            CompareOp::Ne,
+            CompareOp::Gt,
+            CompareOp::Ge,
+            CompareOp::Lt,
+            CompareOp::Le,
+        ])
+    };
+    let equal = || select(vec![CompareOp::Eq, CompareOp::Ne]);
     let texts = select(vec![
         "userName",
         "externalId",
@@ -128,7 +178,8 @@ fn any_comparison() -> impl Strategy<Value = Filter> {
     ]);
     let booleans = select(vec!["active", "emails.primary", "urn:acme:scim:1.0:Badge:remote"]);
     let numbers = select(vec!["urn:acme:scim:1.0:Badge:level", "urn:acme:scim:1.0:Badge:score"]);
-    let dates = select(vec!["meta.created", "meta.lastModified", "urn:acme:scim:1.0:Badge:hiredAt"]);
+    let dates =
+        select(vec!["meta.created", "meta.lastModified", "urn:acme:scim:1.0:Badge:hiredAt"]);
     let anything = select(vec![
         "userName",
         "externalId",
@@ -147,28 +198,42 @@ fn any_comparison() -> impl Strategy<Value = Filter> {
         "urn:acme:scim:1.0:Badge:remote",
         "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager",
     ]);
+    let parse_one = |path: &str| parse_attr_list(path).unwrap().remove(0);
     prop_oneof![
         6 => (texts, any_op(), text()),
-        1 => (booleans, equal(), any::<bool>().prop_map(Literal::Bool)),
+        1 => (booleans, equal(), any::<bool>().prop_map(FilterLiteral::Bool)),
         1 => (numbers, ordered(), number),
-        2 => (dates, ordered(), any_instant().prop_map(Literal::String)),
+        2 => (dates, ordered(), any_instant().prop_map(FilterLiteral::String)),
         1 => (select(vec!["id", "groups", "groups.value"]), equal(), id),
-        1 => (Just("meta.version"), equal(), (0..4).prop_map(|n| Literal::String(format!("W/\"{n}\"")))),
-        1 => (anything.clone(), equal(), Just(Literal::Null)),
+        1 => (Just("meta.version"), equal(), version),
+        1 => (anything.clone(), equal(), Just(FilterLiteral::Null)),
     ]
-    .prop_map(|(path, op, literal)| Filter::Compare(parse_attr_list(path).unwrap().remove(0), op, literal))
+    .prop_map(move |(path, op, literal)| Filter::Compare(parse_one(path), op, literal))
     .boxed()
-    .prop_union(anything.prop_map(|path| Filter::Present(parse_attr_list(path).unwrap().remove(0))).boxed())
+    .prop_union(anything.prop_map(move |path| Filter::Present(parse_one(path))).boxed())
 }
 
 fn any_part() -> impl Strategy<Value = Filter> {
     let of = |name: &str| AttrPath { schema: None, name: name.to_owned(), sub: None };
-    let op = select(vec![Op::Eq, Op::Eq, Op::Ne, Op::Co, Op::Sw, Op::Ew, Op::Gt, Op::Le]);
+    let op = select(vec![
+        CompareOp::Eq,
+        CompareOp::Eq,
+        CompareOp::Ne,
+        CompareOp::Co,
+        CompareOp::Sw,
+        CompareOp::Ew,
+        CompareOp::Gt,
+        CompareOp::Le,
+    ]);
     prop_oneof![
-        4 => (select(vec!["value", "type"]), op, any_text())
-            .prop_map(move |(name, op, text)| Filter::Compare(of(name), op, Literal::String(text))),
-        1 => any::<bool>().prop_map(move |value| Filter::Compare(of("primary"), Op::Eq, Literal::Bool(value))),
-        1 => select(vec!["value", "type", "primary"]).prop_map(move |name| Filter::Present(of(name))),
+        4 => (select(vec!["value", "type"]), op, any_text()).prop_map(move |(name, op, text)| {
+            Filter::Compare(of(name), op, FilterLiteral::String(text))
+        }),
+        1 => any::<bool>().prop_map(move |value| {
+            Filter::Compare(of("primary"), CompareOp::Eq, FilterLiteral::Bool(value))
+        }),
+        1 => select(vec!["value", "type", "primary"])
+            .prop_map(move |name| Filter::Present(of(name))),
     ]
 }
 
@@ -185,17 +250,20 @@ fn combined(leaf: BoxedStrategy<Filter>) -> BoxedStrategy<Filter> {
 
 fn any_filter() -> impl Strategy<Value = Filter> {
     let emails = AttrPath { schema: None, name: "emails".to_owned(), sub: None };
-    let element = combined(any_part().boxed()).prop_map(move |inner| Filter::Element(emails.clone(), Box::new(inner)));
+    let element = combined(any_part().boxed())
+        .prop_map(move |inner| Filter::Element(emails.clone(), Box::new(inner)));
     combined(prop_oneof![3 => any_comparison().boxed(), 1 => element.boxed()].boxed())
 }
 
 #[test]
 fn the_databases_and_the_memory_always_agree() {
     let world = World::new();
-    let rows = (any_row(1), any_row(2), any_row(3), any_row(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
+    let rows =
+        (any_row(1), any_row(2), any_row(3), any_row(4)).prop_map(|(a, b, c, d)| vec![a, b, c, d]);
     let filters = proptest::collection::vec(any_filter(), 12);
     // Failures are reproduced by the values that they print.
-    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
+    let config =
+        ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
     TestRunner::new(config)
         .run(&(rows, filters), |(rows, filters)| {
             world.hold(&STAFF, &rows);

@@ -1,0 +1,22 @@
+//! Background tasks: how the last run of each ended, on any replica.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "task")]
+pub struct Model {
+    /// the task
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    pub ended_at: DateTimeUtc,
+    pub duration_ms: i64,
+    /// a code; none = it succeeded
+    pub error: Option<String>,
+    /// the process that ran it
+    pub replica_id: Uuid,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

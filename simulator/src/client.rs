@@ -1,0 +1,531 @@
+//! The requests to the SCIM server: one method for each action of an identity provider.
+//!
+//! The time of every request and every refusal are recorded. The providers send different requests
+//! in a different order; their bodies are in `entra.rs` and `okta.rs`.
+
+use std::error::Error as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, StatusCode, Url};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::people::SimulatedPerson;
+use super::{Result, SimulatedProvider, SimulationError, SimulationPlan, entra, okta};
+
+const SCIM_JSON: &str = "application/scim+json";
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a request is sent to a server that answers 429 or 503, before it counts as refused.
+const ATTEMPTS: u32 = 5;
+/// The longest wait between two attempts, even if the server asks for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How many characters of a refusal's text are kept.
+const DETAIL_CHARS: usize = 400;
+
+/// A request that failed: the server refused it, or gave no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedCall {
+    pub method: String,
+    pub url: String,
+    /// `None` if no answer came, or if a successful answer could not be used; `detail` says which.
+    pub status: Option<u16>,
+    /// The `scimType` of RFC 7644, section 3.12, if the server named one.
+    pub scim_type: Option<String>,
+    pub detail: String,
+}
+
+/// The request failed; its [`RefusedCall`] is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallRefused;
+
+type Answer<T> = std::result::Result<T, CallRefused>;
+
+/// An account that the server already has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundUser {
+    pub id: String,
+    pub active: bool,
+}
+
+/// An account to be added to a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMember {
+    /// The server's id of the account.
+    pub id: String,
+    /// The display name that Okta sends with the id.
+    pub display: String,
+}
+
+/// The record of all requests so far.
+#[derive(Default)]
+struct CallLog {
+    /// The time of each request, in the order of the answers.
+    latencies: Vec<Duration>,
+    refused: Vec<RefusedCall>,
+}
+
+/// One identity provider, connected to one SCIM server.
+pub struct ProviderClient {
+    http: reqwest::Client,
+    base: Url,
+    idp: SimulatedProvider,
+    log: Mutex<CallLog>,
+}
+
+impl ProviderClient {
+    /// Checks the form of the address and of the token; sends nothing yet.
+    pub fn new(plan: &SimulationPlan) -> Result<Self> {
+        let base = Url::parse(plan.base_url.trim_end_matches('/'))
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .ok_or_else(|| SimulationError::InvalidPlan {
+                field: "--base-url",
+                why: "must be an address that starts with http:// or https://".into(),
+            })?;
+        let mut token = HeaderValue::from_str(&format!("Bearer {}", plan.token)).map_err(|_| {
+            SimulationError::InvalidPlan {
+                field: "--token",
+                why: "has characters that are not allowed in an HTTP header".into(),
+            }
+        })?;
+        token.set_sensitive(true);
+        let headers = HeaderMap::from_iter([
+            (AUTHORIZATION, token),
+            (ACCEPT, HeaderValue::from_static(SCIM_JSON)),
+        ]);
+        // The token must not be sent to the target of a redirect, nor through a proxy that the
+        // environment names.
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("rolecall-simulate/", env!("CARGO_PKG_VERSION")))
+            .timeout(TIMEOUT)
+            .connect_timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| SimulationError::NoClient(error.to_string()))?;
+        Ok(Self { http, base, idp: plan.idp, log: Mutex::default() })
+    }
+
+    /// The connection test that an administrator starts first. Entra searches for a userName that
+    /// no account has; Okta lists two users.
+    pub async fn test_connection(&self, unknown: &str) -> Answer<()> {
+        let query = match self.idp {
+            SimulatedProvider::Entra => vec![("filter", format!("userName eq {}", json!(unknown)))],
+            SimulatedProvider::Okta => {
+                vec![("startIndex", "1".to_owned()), ("count", "2".to_owned())]
+            }
+        };
+        let call = ProviderCall::get_call(&["Users"], query);
+        let list = self.send_with_retries(&call).await?;
+        match list.get("totalResults").and_then(Value::as_u64) {
+            Some(0) => Ok(()),
+            Some(_) if self.idp == SimulatedProvider::Okta => Ok(()),
+            Some(_) => Err(self.record_refusal(
+                &call,
+                None,
+                "the server ignored the filter of the connection test",
+            )),
+            None => Err(self.record_refusal(
+                &call,
+                None,
+                "the answer to the connection test is not a ListResponse",
+            )),
+        }
+    }
+
+    /// Finds the account with this userName. Both providers search before they create an account.
+    pub async fn find_user(&self, user_name: &str) -> Answer<Option<FoundUser>> {
+        let found = self.find_resource("Users", "userName", user_name, &[]).await?;
+        Ok(found.map(|(id, resource)| FoundUser {
+            id,
+            active: resource.get("active").and_then(Value::as_bool).unwrap_or(true),
+        }))
+    }
+
+    /// Creates the account and returns its id.
+    pub async fn create_user(&self, person: &SimulatedPerson) -> Answer<String> {
+        let body = match self.idp {
+            SimulatedProvider::Entra => entra::user_body(person),
+            SimulatedProvider::Okta => okta::user_body(person),
+        };
+        self.create_resource("Users", body).await
+    }
+
+    /// Updates the account. Entra sends the attributes that differ from `before`, or all of them if
+    /// `before` is unknown. Okta reads the account, changes it, and replaces it as a whole.
+    pub async fn update_user(
+        &self,
+        id: &str,
+        before: Option<&SimulatedPerson>,
+        now: &SimulatedPerson,
+    ) -> Answer<()> {
+        match self.idp {
+            SimulatedProvider::Entra => match entra::update_body(before, now) {
+                Some(body) => self.patch_resource("Users", id, body).await,
+                None => Ok(()),
+            },
+            SimulatedProvider::Okta => {
+                let mut resource = self.read_user(id).await?;
+                okta::update_resource(&mut resource, now);
+                self.send_with_retries(&ProviderCall::with_body(
+                    Method::PUT,
+                    &["Users", id],
+                    resource,
+                ))
+                .await
+                .map(drop)
+            }
+        }
+    }
+
+    /// Deactivates the account. Neither provider deletes it at this point.
+    pub async fn deactivate_user(&self, id: &str) -> Answer<()> {
+        self.set_active(id, false).await
+    }
+
+    /// Activates the account again.
+    pub async fn reactivate_user(&self, id: &str) -> Answer<()> {
+        self.set_active(id, true).await
+    }
+
+    async fn set_active(&self, id: &str, active: bool) -> Answer<()> {
+        let body = match self.idp {
+            SimulatedProvider::Entra => entra::active_body(active),
+            SimulatedProvider::Okta => okta::active_body(active),
+        };
+        self.patch_resource("Users", id, body).await
+    }
+
+    /// Deletes the account. Entra does so about a month after the deactivation; Okta never does.
+    pub async fn delete_user(&self, id: &str) -> Answer<()> {
+        self.send_with_retries(&ProviderCall::new(Method::DELETE, &["Users", id])).await.map(drop)
+    }
+
+    /// Reads the account.
+    pub async fn read_user(&self, id: &str) -> Answer<Value> {
+        self.send_with_retries(&ProviderCall::get_call(&["Users", id], vec![])).await
+    }
+
+    /// Finds the group with this name. Entra excludes the members from the answer.
+    pub async fn find_group(&self, name: &str) -> Answer<Option<String>> {
+        let extra: &[_] = match self.idp {
+            SimulatedProvider::Entra => &[("excludedAttributes", "members")],
+            SimulatedProvider::Okta => &[],
+        };
+        Ok(self.find_resource("Groups", "displayName", name, extra).await?.map(|(id, _)| id))
+    }
+
+    /// Creates an empty group and returns its id. Okta sends no externalId for groups.
+    pub async fn create_group(&self, name: &str, external_id: &str) -> Answer<String> {
+        let body = match self.idp {
+            SimulatedProvider::Entra => entra::group_body(name, external_id),
+            SimulatedProvider::Okta => okta::group_body(name),
+        };
+        self.create_resource("Groups", body).await
+    }
+
+    /// Sends the group's name.
+    pub async fn rename_group(&self, id: &str, name: &str) -> Answer<()> {
+        let body = match self.idp {
+            SimulatedProvider::Entra => entra::rename_body(name),
+            SimulatedProvider::Okta => okta::rename_body(id, name),
+        };
+        self.patch_resource("Groups", id, body).await
+    }
+
+    /// How many members this identity provider puts into one request.
+    pub fn members_per_request(&self) -> usize {
+        match self.idp {
+            SimulatedProvider::Entra => entra::MEMBERS_PER_REQUEST,
+            SimulatedProvider::Okta => okta::MEMBERS_PER_REQUEST,
+        }
+    }
+
+    /// Adds members, in as many requests as the identity provider would send. Okta sends the name
+    /// of the group first.
+    pub async fn add_members(&self, id: &str, name: &str, members: &[NewMember]) -> Answer<()> {
+        if self.idp == SimulatedProvider::Okta {
+            self.rename_group(id, name).await?;
+        }
+        for chunk in members.chunks(self.members_per_request()) {
+            let body = match self.idp {
+                SimulatedProvider::Entra => entra::add_members_body(
+                    &chunk.iter().map(|member| member.id.clone()).collect::<Vec<_>>(),
+                ),
+                SimulatedProvider::Okta => okta::add_members_body(chunk),
+            };
+            self.patch_resource("Groups", id, body).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes members, in as many requests as the identity provider would send. Okta sends the
+    /// name of the group first.
+    pub async fn remove_members(&self, id: &str, name: &str, members: &[String]) -> Answer<()> {
+        if self.idp == SimulatedProvider::Okta {
+            self.rename_group(id, name).await?;
+        }
+        for chunk in members.chunks(self.members_per_request()) {
+            let body = match self.idp {
+                SimulatedProvider::Entra => entra::remove_members_body(chunk),
+                SimulatedProvider::Okta => okta::remove_members_body(chunk),
+            };
+            self.patch_resource("Groups", id, body).await?;
+        }
+        Ok(())
+    }
+
+    /// Okta's "Push now": replaces all members in one request, however many there are; an empty
+    /// list removes all members. Entra has no such action.
+    pub async fn replace_members(&self, id: &str, members: &[NewMember]) -> Answer<()> {
+        self.patch_resource("Groups", id, okta::replace_members_body(members)).await
+    }
+
+    /// Reads the group as the identity provider would: Entra without the members.
+    pub async fn read_group(&self, id: &str) -> Answer<Value> {
+        let query = match self.idp {
+            SimulatedProvider::Entra => vec![("excludedAttributes", "members".to_owned())],
+            SimulatedProvider::Okta => vec![],
+        };
+        self.send_with_retries(&ProviderCall::get_call(&["Groups", id], query)).await
+    }
+
+    /// The ids of a group's members. Identity providers do not send this request; the check at the
+    /// end of a run needs it.
+    pub async fn members_of(&self, id: &str) -> Answer<Vec<String>> {
+        let group =
+            self.send_with_retries(&ProviderCall::get_call(&["Groups", id], vec![])).await?;
+        let members =
+            group.get("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        Ok(members.iter().filter_map(|member| text_of(member, "value")).collect())
+    }
+
+    async fn patch_resource(&self, kind: &str, id: &str, body: Value) -> Answer<()> {
+        // RFC 7644, section 3.5.2: 200 with the resource or 204 without a body; both are a success.
+        self.send_with_retries(&ProviderCall::with_body(Method::PATCH, &[kind, id], body))
+            .await
+            .map(drop)
+    }
+
+    async fn create_resource(&self, kind: &str, body: Value) -> Answer<String> {
+        let call = ProviderCall::with_body(Method::POST, &[kind], body);
+        let resource = self.send_with_retries(&call).await?;
+        // RFC 7644, section 3.3: the answer holds the new resource. Without its id no later request
+        // about the resource is possible.
+        text_of(&resource, "id").ok_or_else(|| {
+            self.record_refusal(&call, None, "the answer has no id of the new resource")
+        })
+    }
+
+    async fn find_resource(
+        &self,
+        kind: &str,
+        attribute: &str,
+        value: &str,
+        extra: &[(&'static str, &str)],
+    ) -> Answer<Option<(String, Value)>> {
+        let mut query = vec![("filter", format!("{attribute} eq {}", json!(value)))];
+        query.extend(extra.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        if self.idp == SimulatedProvider::Okta {
+            query.extend([("startIndex", "1".to_owned()), ("count", "100".to_owned())]);
+        }
+        let call = ProviderCall::get_call(&[kind], query);
+        let mut list = self.send_with_retries(&call).await?;
+        let Some(Value::Array(resources)) = list.get_mut("Resources").map(Value::take) else {
+            return Ok(None);
+        };
+        if resources.is_empty() {
+            return Ok(None);
+        }
+        // A server that ignores filters answers with another account, which must not be changed.
+        let wanted = value.to_lowercase();
+        resources
+            .into_iter()
+            .find(|resource| {
+                text_of(resource, attribute).is_some_and(|it| it.to_lowercase() == wanted)
+            })
+            .and_then(|resource| Some((text_of(&resource, "id")?, resource)))
+            .map(Some)
+            .ok_or_else(|| {
+                self.record_refusal(
+                    &call,
+                    None,
+                    "the server ignored the filter: it answered with another account",
+                )
+            })
+    }
+
+    /// Sends the request until the server gives a final answer, and records a refusal.
+    async fn send_with_retries(&self, call: &ProviderCall) -> Answer<Value> {
+        let mut attempt = 1;
+        loop {
+            let answer = self.send_once(call).await;
+            let (status, wait, body) = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    let why = self.describe_transport_error(error);
+                    return Err(self.record_refusal(call, None, &why));
+                }
+            };
+            if status.is_success() {
+                if body.is_empty() {
+                    return Ok(Value::Null);
+                }
+                return serde_json::from_slice(&body).map_err(|error| {
+                    self.record_refusal(call, None, &format!("the answer is not JSON: {error}"))
+                });
+            }
+            let may_retry =
+                matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            if !may_retry || attempt >= ATTEMPTS {
+                return Err(self.record_refusal(call, Some((status, body.as_slice())), ""));
+            }
+            tokio::time::sleep(
+                wait.unwrap_or(Duration::from_millis(250) * attempt).min(LONGEST_WAIT),
+            )
+            .await;
+            attempt += 1;
+        }
+    }
+
+    async fn send_once(
+        &self,
+        call: &ProviderCall,
+    ) -> reqwest::Result<(StatusCode, Option<Duration>, Vec<u8>)> {
+        let mut request = self.http.request(call.method.clone(), self.build_url(call));
+        if let Some(body) = &call.body {
+            request = request
+                .header(CONTENT_TYPE, "application/scim+json; charset=utf-8")
+                .body(body.clone());
+        }
+        let asked = Instant::now();
+        let answer = async {
+            let response = request.send().await?;
+            let status = response.status();
+            // RFC 9110, section 10.2.3, also allows a date; all known rate limiters send seconds.
+            let wait = response
+                .headers()
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            Ok((status, wait.map(Duration::from_secs), response.bytes().await?.to_vec()))
+        }
+        .await;
+        self.lock_log().latencies.push(asked.elapsed());
+        answer
+    }
+
+    fn build_url(&self, call: &ProviderCall) -> Url {
+        let mut url = self.base.clone();
+        // Only a URL that cannot be a base has no path segments, and `new` refuses such a URL.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(&call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+            // Entra encodes a space as `+`, Okta as `%20`.
+            if self.idp == SimulatedProvider::Okta {
+                let query = url.query().map(|query| query.replace('+', "%20"));
+                url.set_query(query.as_deref());
+            }
+        }
+        url
+    }
+
+    /// Why no answer came. Without the URL of the request, which a refusal names anyway.
+    fn describe_transport_error(&self, error: reqwest::Error) -> String {
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        let refused = causes
+            .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+            .any(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused);
+        if refused {
+            let address = self.base.authority();
+            format!("nothing listens at {address} (connection refused); start the server there")
+        } else {
+            error_chain(&error.without_url())
+        }
+    }
+
+    fn record_refusal(
+        &self,
+        call: &ProviderCall,
+        answer: Option<(StatusCode, &[u8])>,
+        why: &str,
+    ) -> CallRefused {
+        let body: Value =
+            answer.and_then(|(_, body)| serde_json::from_slice(body).ok()).unwrap_or_default();
+        let detail = match answer {
+            Some((_, raw)) => text_of(&body, "detail")
+                .unwrap_or_else(|| String::from_utf8_lossy(raw).into_owned()),
+            None => why.to_owned(),
+        };
+        let refusal = RefusedCall {
+            method: call.method.to_string(),
+            url: self.build_url(call).to_string(),
+            status: answer.map(|(status, _)| status.as_u16()),
+            scim_type: text_of(&body, "scimType"),
+            detail: detail.chars().take(DETAIL_CHARS).collect(),
+        };
+        self.lock_log().refused.push(refusal);
+        CallRefused
+    }
+
+    /// All refusals so far.
+    pub fn list_refusals(&self) -> Vec<RefusedCall> {
+        self.lock_log().refused.clone()
+    }
+
+    /// The times of all requests so far.
+    pub fn request_latencies(&self) -> Vec<Duration> {
+        self.lock_log().latencies.clone()
+    }
+
+    fn lock_log(&self) -> MutexGuard<'_, CallLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request, before it is sent.
+struct ProviderCall {
+    method: Method,
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    body: Option<String>,
+}
+
+impl ProviderCall {
+    fn new(method: Method, path: &[&str]) -> Self {
+        Self {
+            method,
+            path: path.iter().map(|&part| part.to_owned()).collect(),
+            query: Vec::new(),
+            body: None,
+        }
+    }
+
+    fn get_call(path: &[&str], query: Vec<(&'static str, String)>) -> Self {
+        Self { query, ..Self::new(Method::GET, path) }
+    }
+
+    fn with_body(method: Method, path: &[&str], body: Value) -> Self {
+        Self { body: Some(body.to_string()), ..Self::new(method, path) }
+    }
+}
+
+fn text_of(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// The error with all its causes: "error sending request" alone does not help.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

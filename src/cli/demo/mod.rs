@@ -1,0 +1,195 @@
+//! `rolecall demo`: the story of a hospital, in a few seconds.
+//!
+//! The server runs in this process on a temporary database. The demo uses it over HTTP: an identity
+//! provider hires, moves and dismisses nurses over SCIM, and an administrator reads and decides
+//! over GraphQL. Every fact that is printed is checked, so the demo is also a short test of the
+//! whole server. Only two things do not happen over HTTP: the verification of the ledger, which
+//! `rolecall audit verify` does in the same way, and once the server's clock is moved forward by a
+//! day.
+
+mod api;
+mod narrator;
+mod story;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use clap::Args;
+use entity::connection::Provider;
+use tokio::net::TcpListener;
+
+use crate::cli::bootstrap;
+use crate::cli::bootstrap::BootstrapResult;
+use crate::cli::command_error::CommandError;
+use crate::cli::program::describe_own_call;
+use crate::config::{StoreArgs, parse_listen_address};
+use crate::context::App;
+use crate::server;
+use api::ApiClient;
+use narrator::{FactReporter, print_story_line};
+use simulator::{SimulatedProvider, Simulation, SimulationPlan};
+
+const ORGANIZATION: &str = "st-mary";
+const NURSES: usize = 200;
+const MOVERS: usize = 12;
+const LEAVERS: usize = 8;
+/// Where the server listens by default.
+const DEFAULT_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// The options of the demo.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// The identity provider to simulate
+    #[arg(long, value_enum, default_value = "entra")]
+    idp: SimulatedProvider,
+    /// Address and port to listen on [default: 127.0.0.1:8080, or any free port if it is in use]
+    #[arg(long, env = "ROLECALL_LISTEN", value_parser = parse_listen_address)]
+    listen: Option<SocketAddr>,
+    /// End after the story, with status 0 only if every fact held
+    #[arg(long)]
+    exit: bool,
+    /// Seed of the random names: the same seed gives the same people
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Starts the server, runs the story, and lets the server run until the process is asked to stop.
+///
+/// # Errors
+/// What could not be started, or the number of facts that did not hold.
+pub async fn run_demo(args: DemoArgs) -> Result<(), CommandError> {
+    // The database's tables take a moment to create.
+    print_story_line("Preparing a server on a temporary database.");
+    let folder = tempfile::Builder::new().prefix("rolecall-demo-").tempdir();
+    let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
+    let listener = bind_listener(args.listen).await?;
+    let address =
+        listener.local_addr().map_err(|error| format!("cannot read the address: {error}"))?;
+    let data_dir = folder.path().to_owned();
+    let app = App::open(StoreArgs::of(data_dir).check(Some(address))?).await?;
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server::run_server(app.clone(), listener, async {
+        // An error means that the sender was dropped, which is also a reason to stop.
+        let _ = stopped.await;
+    }));
+    let story = tokio::select! {
+        story = run_story(&app, &args) => story,
+        () = server::asked_to_stop() => Err("stopped in the middle of the story".into()),
+    };
+    // If its address could not be printed, there is no reason to let the server run on.
+    if !args.exit && story.is_ok() && narrator::is_output_open() {
+        server::asked_to_stop().await;
+    }
+    drop(stop);
+    let served = serving
+        .await
+        .map_err(|error| error.to_string())
+        .and_then(|end| end.map_err(|error| error.to_string()));
+    if let Err(why) = folder.close() {
+        tracing::warn!(%why, "the temporary folder could not be deleted");
+    }
+    served.map_err(|why| format!("the server failed: {why}"))?;
+    Ok(story.and_then(|narrator| narrator.check_all_facts())?)
+}
+
+/// Listens on `wanted` or, without it, on the default address, or else on any free port.
+async fn bind_listener(wanted: Option<SocketAddr>) -> Result<TcpListener, String> {
+    let address = wanted.unwrap_or(DEFAULT_ADDRESS);
+    let error = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    if wanted.is_some() {
+        return Err(format!("cannot listen on {address}: {error}"));
+    }
+    print_story_line(&format!("{address} is in use ({error}); using a free port."));
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .map_err(|error| format!("cannot listen on any port: {error}"))
+}
+
+async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, String> {
+    let narrator = FactReporter::new();
+    let (idp, provider) = match args.idp {
+        SimulatedProvider::Entra => ("Microsoft Entra ID", Provider::EntraId),
+        SimulatedProvider::Okta => ("Okta", Provider::Okta),
+    };
+    let mut made = bootstrap::run_bootstrap(app, ORGANIZATION, idp, provider)
+        .await
+        .map_err(|error| error.to_string())?;
+    let api = ApiClient::new(&made.graphql.url, &made.graphql.api_key)?;
+    print_story_line(&format!(
+        "St. Mary's hospital keeps its staff in {idp}. rolecall turns their groups into roles."
+    ));
+    print_story_line(
+        "Everything below happens over HTTP and is checked: ✓ as expected, ✗ not as expected.",
+    );
+
+    let plan = SimulationPlan {
+        base_url: made.scim.base_url.clone(),
+        token: made.scim.token.clone(),
+        idp: args.idp,
+        users: NURSES,
+        movers: MOVERS,
+        leavers: LEAVERS,
+        seed: args.seed,
+    };
+    let hospital = Simulation::test_and_connect(&plan).await.map_err(|error| error.to_string())?;
+    let mut story = story::HospitalStory { narrator, api, hospital, idp };
+    let mappings = story.create_mappings().await?;
+    let before = story.show_arrivals().await?;
+    story.show_moves(before).await?;
+    story.show_leavers().await?;
+    story.show_mistake(&mappings).await?;
+    story.preview_change(app, &mappings).await?;
+    story.show_overview(&made).await?;
+    made.scim.token = story.rotate_token(&plan).await?;
+    story.verify_ledger(app, &made).await?;
+    story.repair_failure(&made).await?;
+    let narrator = story.narrator;
+    narrator.print_summary();
+    if !args.exit {
+        print_next_steps(&made, args.idp);
+    }
+    Ok(narrator)
+}
+
+/// Prints commands for the running server, ready to be copied.
+fn print_next_steps(made: &BootstrapResult, idp: SimulatedProvider) {
+    let BootstrapResult { scim, graphql, .. } = made;
+    let idp = match idp {
+        SimulatedProvider::Entra => "entra",
+        SimulatedProvider::Okta => "okta",
+    };
+    print_story_line(&format!(
+        r#"
+The server keeps running; Ctrl-C ends it and deletes its data. To try it, in another terminal:
+
+ROLECALL_URL={server}
+ROLECALL_KEY={key}
+SCIM_URL={base}
+SCIM_TOKEN={token}
+
+# a nurse, as the identity provider sees them
+curl -s "$SCIM_URL/Users?count=1" -H "Authorization: Bearer $SCIM_TOKEN"
+# the same hospital, as an administrator sees it
+curl -s "$ROLECALL_URL/graphql" -H "Authorization: Bearer $ROLECALL_KEY" \
+  -H 'Content-Type: application/json' \
+  -d '{{"query":"{query}"}}'
+# fifty nurses of another agency
+{program} simulate --base-url "$SCIM_URL" --token "$SCIM_TOKEN" \
+  --idp {idp} --users 50 --movers 0 --leavers 0 --seed 2
+
+In a browser, {url} shows the whole API; under "Headers" put {{"Authorization": "Bearer {key}"}}."#,
+        program = describe_own_call(),
+        base = scim.base_url,
+        token = scim.token,
+        query = "{ organization { scim { status counts { users groups } } \
+                 roles(first: 3) { nodes { name } } } }",
+        url = graphql.url,
+        server = graphql.url.trim_end_matches("/graphql"),
+        key = graphql.api_key,
+    ));
+}

@@ -1,0 +1,25 @@
+//! A build without the feature `otlp` exports no traces.
+
+use crate::cli::logging::LogLayer;
+
+/// The running export. There is none in this build.
+#[derive(Debug)]
+pub enum TraceExport {}
+
+impl TraceExport {
+    /// Refuses: an operator who asks for traces must not wait for them in vain.
+    ///
+    /// # Errors
+    /// One line for the operator, always.
+    pub fn start(endpoint: &str) -> Result<(Self, LogLayer), String> {
+        Err(format!(
+            "--otlp-endpoint {endpoint:?}: this build cannot export traces: build it with \
+             `--features otlp`, or take the setting (or OTEL_EXPORTER_OTLP_ENDPOINT) away"
+        ))
+    }
+
+    /// Exports what is left.
+    pub async fn finish_export(self) {
+        match self {}
+    }
+}

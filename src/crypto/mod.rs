@@ -1,0 +1,6 @@
+//! Keys: sealing of secrets, signatures, and the exchange of the master key.
+//!
+//! What must never enter: knowledge of what is sealed or signed.
+
+pub(crate) mod signature;
+pub mod vault;

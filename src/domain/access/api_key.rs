@@ -1,0 +1,462 @@
+//! API keys: the credentials of scripts and applications for the management API. Each key belongs
+//! to one organization.
+
+use chrono::{DateTime, Duration, Utc};
+use entity::{api_key, user};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect,
+};
+use serde_json::json;
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::auth::policy::{Action, Actor, Permission, Permissions};
+use crate::context::{App, Change, Credential, Cx, Tx};
+use crate::crypto::vault;
+use crate::domain::paging;
+use crate::domain::paging::{Keyset, Slice};
+use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent, WriteStep};
+
+pub use api_key::Model as ApiKey;
+
+/// The beginning of every API key, by which scanners find a key that leaked.
+pub const API_KEY_PREFIX: &str = "rck_";
+
+/// Days after which the key of a bootstrap ends. A key that lives no longer needs no owner.
+pub const BOOTSTRAP_DAYS: u16 = 30;
+/// The most keys without an owner that are read.
+const MAX_OWNERLESS_LISTED: u64 = 1_000;
+
+/// The owner of a key: the account or the person that is responsible for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyOwner {
+    /// An account here: the key ends when the account is suspended, deleted or purged.
+    Account(Uuid),
+    /// A person, by the subject in an issuer's tokens. There is no account that shows when that
+    /// person leaves, so the key does not end then.
+    Subject(String),
+}
+
+/// A key that was just issued, and its secret. Only a hash of the secret is stored.
+#[derive(Debug)]
+pub struct IssuedKey {
+    pub key: ApiKey,
+    pub secret: String,
+}
+
+/// Issues a key with chosen permissions. It belongs to the person who requests it, or to the owner
+/// of the key that requests it.
+///
+/// # Errors
+/// As [`issue_to`].
+pub async fn issue_key(
+    cx: &Cx,
+    name: &str,
+    permissions: Permissions,
+    expires_at: Option<DateTime<Utc>>,
+) -> Result<IssuedKey> {
+    issue_to(cx, name, permissions, expires_at, None).await
+}
+
+/// Issues a key with chosen permissions to `owner`; none = to the owner that [`issue_key`] chooses.
+/// Without `expires_at` it gets the longest lifetime that is allowed.
+///
+/// # Errors
+/// [`Error::Forbidden`] for a permission that the actor does not hold, [`Error::Invalid`] for an
+/// end that is past or too far away and for an owner that is suspended, [`Error::NotFound`] for an
+/// owner that does not exist.
+pub async fn issue_to(
+    cx: &Cx,
+    name: &str,
+    permissions: Permissions,
+    expires_at: Option<DateTime<Utc>>,
+    owner: Option<KeyOwner>,
+) -> Result<IssuedKey> {
+    cx.allow(Action::ManageToken, None)?;
+    let name = crate::domain::check_text("name", name, 200)?;
+    if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
+        return Err(Error::Forbidden(
+            format!("you cannot give {missing}, which you do not hold").into(),
+        ));
+    }
+    if permissions.contains(&Permission::PlatformAdmin) {
+        return Err(Error::invalid(
+            "permissions",
+            "a key belongs to one organization and cannot carry PLATFORM_ADMIN",
+        ));
+    }
+    let end = Some(checked_end(cx, expires_at)?);
+    let owner = &match owner {
+        Some(owner) => Some(owner),
+        None => own_owner(cx).await?,
+    };
+    let secret = vault::new_secret(API_KEY_PREFIX)?;
+    let (hash, last_four, name, permissions) =
+        (&vault::hash_secret(&secret), &vault::last_four(&secret), &name, &permissions);
+    let key = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                lock_owner(cx, tx, owner.as_ref()).await?;
+                let now = tx.now_after(None);
+                let names: Vec<_> =
+                    permissions.iter().map(|permission| permission.name()).collect();
+                let key = ApiKey {
+                    organization_id: cx.organization(),
+                    id: Uuid::now_v7(),
+                    name: name.clone(),
+                    hash: hash.clone(),
+                    last_four: last_four.clone(),
+                    permissions: json!(names),
+                    created_at: now,
+                    expires_at: end,
+                    revoked_at: None,
+                    last_used_at: None,
+                    owner_user_id: owner_account(owner),
+                    owner_subject: owner_subject(owner),
+                };
+                api_key::Entity::insert(api_key::ActiveModel::from(key.clone()))
+                    .exec_without_returning(&tx.db)
+                    .await?;
+                let after = json!({
+                    "name": name, "permissions": names, "lastFour": key.last_four, "expiresAt": end,
+                    "ownerUserId": key.owner_user_id, "ownerSubject": key.owner_subject,
+                });
+                let entry = key_event(EventKind::ApiKeyIssued, &key, now, after);
+                Ok(Change::recorded(key, entry))
+            })
+        })
+        .await?;
+    Ok(IssuedKey { key, secret })
+}
+
+/// The end of a key that is requested with `expires_at`; none = the latest end that is allowed.
+fn checked_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<DateTime<Utc>> {
+    let days = cx.app.config.api_key_days;
+    let latest = cx.requested_at + Duration::days(days.into());
+    match expires_at {
+        None => Ok(latest),
+        Some(at) if at <= cx.requested_at => {
+            Err(Error::invalid("expiresAt", "must be in the future"))
+        }
+        Some(at) if at > latest => {
+            let why = format!("must be within {days} days, the longest life of a key here");
+            Err(Error::invalid("expiresAt", why))
+        }
+        Some(at) => Ok(at),
+    }
+}
+
+/// The owner of a key that the actor issues without naming an owner. None for rolecall's own work,
+/// and for an actor with a key that has no owner.
+async fn own_owner(cx: &Cx) -> Result<Option<KeyOwner>> {
+    match &cx.actor {
+        Actor::Person { subject, .. } => Ok(Some(KeyOwner::Subject(subject.clone()))),
+        Actor::Key { id, .. } => {
+            let key = cx
+                .find::<api_key::Entity>()
+                .filter(api_key::Column::Id.eq(*id))
+                .one(cx.db())
+                .await?;
+            Ok(key.as_ref().and_then(key_owner))
+        }
+        Actor::Connection { .. } | Actor::System => Ok(None),
+    }
+}
+
+/// Refuses an owner that cannot own a key. The row of the owner's account is locked until the write
+/// ends, so that no key outlives the account.
+async fn lock_owner(cx: &Cx, tx: &Tx<'_>, owner: Option<&KeyOwner>) -> Result<()> {
+    match owner {
+        Some(KeyOwner::Account(id)) => {
+            let query = tx.find::<user::Entity>().filter(user::Column::Id.eq(*id));
+            let account =
+                crate::domain::lock_row(tx, query.filter(user::Column::DeletedAt.is_null()))
+                    .await?;
+            let account = account
+                .filter(|_| cx.confined_to().is_none())
+                .ok_or_else(|| Error::not_found(Noun::Owner))?;
+            if account.active {
+                Ok(())
+            } else {
+                Err(Error::invalid("ownerUserId", "is suspended, and a key ends with its owner"))
+            }
+        }
+        Some(KeyOwner::Subject(subject)) => {
+            crate::domain::check_text("ownerSubject", subject, 500).map(|_| ())
+        }
+        None => Ok(()),
+    }
+}
+
+fn owner_account(owner: &Option<KeyOwner>) -> Option<Uuid> {
+    match owner {
+        Some(KeyOwner::Account(id)) => Some(*id),
+        _ => None,
+    }
+}
+
+fn owner_subject(owner: &Option<KeyOwner>) -> Option<String> {
+    match owner {
+        Some(KeyOwner::Subject(subject)) => Some(subject.clone()),
+        _ => None,
+    }
+}
+
+/// The owner of a key: the account or the person that is responsible for it.
+pub fn key_owner(key: &ApiKey) -> Option<KeyOwner> {
+    let account = key.owner_user_id.map(KeyOwner::Account);
+    account.or_else(|| key.owner_subject.clone().map(KeyOwner::Subject))
+}
+
+/// Sets the owner of a live key. From now on the key ends with that owner.
+///
+/// # Errors
+/// [`Error::NotFound`] for a key or an owner that does not exist, [`Error::Held`] for a key that
+/// has ended.
+pub async fn assign_owner(cx: &Cx, id: Uuid, to: KeyOwner) -> Result<ApiKey> {
+    cx.allow(Action::ManageToken, None)?;
+    let to = &Some(to);
+    cx.write(move |tx| {
+        Box::pin(async move {
+            lock_owner(cx, tx, to.as_ref()).await?;
+            let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
+            let mut key = crate::domain::lock_row(tx, query)
+                .await?
+                .ok_or_else(|| Error::not_found(Noun::ApiKey))?;
+            let now = tx.now_after(Some(key.created_at));
+            if !is_live(&key, now) {
+                return Err(Error::Held {
+                    reason: RefusalReason::Ended,
+                    why: "the API key has ended already".into(),
+                });
+            }
+            if key_owner(&key) == *to {
+                return Ok(Change::unchanged(key));
+            }
+            (key.owner_user_id, key.owner_subject) = (owner_account(to), owner_subject(to));
+            crate::domain::save_row::<api_key::Entity, api_key::ActiveModel>(tx, key.clone())
+                .await?;
+            let after =
+                json!({ "ownerUserId": key.owner_user_id, "ownerSubject": key.owner_subject });
+            let entry = key_event(EventKind::ApiKeyAssigned, &key, now, after);
+            Ok(Change::recorded(key, entry))
+        })
+    })
+    .await
+}
+
+/// Ends the keys of an account, as a step of the change that suspends or deletes the account. The
+/// ledger has no event of its own for this: the event of that change names the account, and the row
+/// of a key names its owner.
+pub(in crate::domain) fn ended_with(tx: &Tx<'_>, account: Uuid, now: DateTime<Utc>) -> WriteStep {
+    let live = "organization_id = $2 AND owner_user_id = $3 AND revoked_at IS NULL";
+    WriteStep::update(
+        "api_key SET revoked_at = $1",
+        live,
+        [now.into(), tx.organization().into(), account.into()],
+    )
+}
+
+/// Ends the keys of accounts that are suspended or deleted; returns the ids of the keys.
+pub(in crate::domain) async fn end_with(
+    tx: &Tx<'_>,
+    accounts: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<Vec<Uuid>> {
+    let text = format!(
+        "UPDATE api_key SET revoked_at = $2 WHERE organization_id = $1 AND revoked_at IS NULL \
+         AND owner_user_id {} \
+         RETURNING id",
+        paging::in_ids(tx.db.get_database_backend(), 3)
+    );
+    let values = [now.into(), paging::bind_ids(accounts)];
+    let rows = tx.db.query_all_raw(tx.statement(text, values)).await?;
+    let mut ids: Vec<Uuid> =
+        rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Live keys without an owner, oldest first, without those whose lifetime is at most that of a
+/// bootstrap's key. At most [`MAX_OWNERLESS_LISTED`].
+pub(in crate::domain) async fn list_ownerless(cx: &Cx) -> Result<Vec<ApiKey>> {
+    let now = cx.app.clock.now();
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::RevokedAt.is_null());
+    let query = query
+        .filter(api_key::Column::OwnerUserId.is_null())
+        .filter(api_key::Column::OwnerSubject.is_null());
+    let query = query.order_by_asc(api_key::Column::Id).limit(MAX_OWNERLESS_LISTED);
+    let brief = Duration::days(BOOTSTRAP_DAYS.into());
+    let lasting = |key: &ApiKey| {
+        is_live(key, now) && key.expires_at.is_none_or(|end| end - key.created_at > brief)
+    };
+    Ok(query.all(cx.db()).await?.into_iter().filter(lasting).collect())
+}
+
+/// Revokes a key: it is refused from this instant on.
+pub async fn revoke_key(cx: &Cx, id: Uuid) -> Result<ApiKey> {
+    cx.allow(Action::ManageToken, None)?;
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
+            let mut key = crate::domain::lock_row(tx, query)
+                .await?
+                .ok_or_else(|| Error::not_found(Noun::ApiKey))?;
+            if key.revoked_at.is_some() {
+                return Ok(Change::unchanged(key));
+            }
+            let now = tx.now_after(Some(key.created_at));
+            key.revoked_at = Some(now);
+            crate::domain::save_row::<api_key::Entity, api_key::ActiveModel>(tx, key.clone())
+                .await?;
+            let entry = key_event(
+                EventKind::ApiKeyRevoked,
+                &key,
+                now,
+                json!({ "name": key.name, "lastFour": key.last_four }),
+            );
+            Ok(Change::recorded(key, entry))
+        })
+    })
+    .await
+}
+
+/// All keys of the organization, oldest first. Never a secret.
+pub async fn list_keys(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<ApiKey>> {
+    cx.allow(Action::ManageToken, None)?;
+    paging::fetch_page(cx, cx.find::<api_key::Entity>(), api_key::Column::Id, keyset).await
+}
+
+/// How many keys there are, ended ones included.
+pub async fn count_keys(cx: &Cx) -> Result<u64> {
+    cx.allow(Action::ManageToken, None)?;
+    Ok(cx.find::<api_key::Entity>().count(cx.db()).await?)
+}
+
+/// How many keys are live at `now`.
+pub async fn count_live(cx: &Cx, now: DateTime<Utc>) -> Result<u64> {
+    cx.allow(Action::ManageToken, None)?;
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::RevokedAt.is_null());
+    let lasting = api_key::Column::ExpiresAt.is_null().or(api_key::Column::ExpiresAt.gt(now));
+    Ok(query.filter(lasting).count(cx.db()).await?)
+}
+
+/// The keys among `ids`.
+pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<ApiKey>> {
+    cx.allow(Action::ManageToken, None)?;
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::Id.is_in(ids.iter().copied()));
+    Ok(query.all(cx.db()).await?)
+}
+
+/// Whether a key is live at `now`: it has neither expired nor been revoked.
+pub fn is_live(key: &ApiKey, now: DateTime<Utc>) -> bool {
+    key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > now)
+}
+
+/// The permissions that a key's row names.
+pub fn key_permissions(key: &ApiKey) -> Permissions {
+    let names = key.permissions.as_array().into_iter().flatten();
+    names.filter_map(|name| name.as_str()?.parse().ok()).collect()
+}
+
+/// Why a key is refused.
+#[derive(Debug)]
+pub enum KeyRefused {
+    /// No key has this secret.
+    Unknown,
+    /// A key of this organization has this secret, and it has ended.
+    Ended(Uuid),
+    /// The server could not check the key.
+    Failed(Error),
+}
+
+impl From<KeyRefused> for Error {
+    fn from(refused: KeyRefused) -> Self {
+        match refused {
+            KeyRefused::Unknown | KeyRefused::Ended(_) => {
+                Self::Unauthenticated("the API key is unknown, expired or revoked")
+            }
+            KeyRefused::Failed(error) => error,
+        }
+    }
+}
+
+impl From<Error> for KeyRefused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<DbErr> for KeyRefused {
+    fn from(error: DbErr) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Authenticates a request to the management API by its API key.
+///
+/// # Errors
+/// [`KeyRefused`] unless the key is live. Clients get the same error for an unknown key as for one
+/// that has ended.
+pub async fn authenticate_key(
+    app: &Arc<App>,
+    secret: &str,
+    request_id: Uuid,
+) -> Result<Cx, KeyRefused> {
+    let now = app.clock.now();
+    let found = app.store.query_coalesced(SELECT_KEY_GATE, vault::hash_secret(secret)).await?;
+    let gate = found.first().map(|row| KeyGate::from_query_result(row, "")).transpose()?;
+    let Some(KeyGate { key, schema_version, owner_usable }) = gate else {
+        return Err(KeyRefused::Unknown);
+    };
+    if !is_live(&key, now) || owner_usable == 0 {
+        return Err(KeyRefused::Ended(key.organization_id));
+    }
+    app.uses.note_use(
+        Credential::ApiKey { organization: key.organization_id, id: key.id },
+        now,
+        None,
+    );
+    let actor = Actor::Key { id: key.id, permissions: key_permissions(&key), name: key.name };
+    let mut cx = Cx::new(app.clone(), actor, key.organization_id, request_id);
+    cx.schema_version = Some(schema_version);
+    Ok(cx)
+}
+
+/// The key decides the organization. It is refused while its owner's account is suspended or
+/// deleted, even if its own row is live.
+const SELECT_KEY_GATE: &str = r#"SELECT k.*, o.schema_version,
+       CASE WHEN k.owner_user_id IS NULL OR (SELECT count(*) FROM "user" u
+       WHERE u.organization_id = k.organization_id
+         AND u.id = k.owner_user_id AND u.active = TRUE AND u.deleted_at IS NULL) > 0 THEN 1
+         ELSE 0 END AS owner_usable
+     FROM api_key k JOIN organization o ON o.id = k.organization_id WHERE k.hash = $1"#;
+
+/// A key, and the other values that every request needs, in one round trip.
+#[derive(Debug, FromQueryResult)]
+struct KeyGate {
+    #[sea_orm(nested)]
+    key: ApiKey,
+    schema_version: i64,
+    /// 0 if the owner's account is suspended or deleted.
+    owner_usable: i32,
+}
+
+fn key_event(
+    kind: EventKind,
+    key: &ApiKey,
+    at: DateTime<Utc>,
+    after: serde_json::Value,
+) -> NewEvent {
+    NewEvent {
+        kind,
+        subject: EventSubject { kind: "api_key", id: key.id },
+        connection: None,
+        at,
+        before: None,
+        after: Some(after),
+        population: 0,
+    }
+}

@@ -1,0 +1,214 @@
+//! Checks step by step whether a connection works, for an administrator who sees no accounts
+//! arrive. Every step is checked, also after one that failed, so that the administrator sees all
+//! that is to be done at once.
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::{ConnectionKind, ConnectionStatus};
+use uuid::Uuid;
+
+use super::request_log::{self, RequestLogQuery};
+use crate::context::Cx;
+use crate::domain::connection;
+use crate::domain::connection::Connection;
+use crate::domain::connection::scim_token;
+use crate::domain::paging::Keyset;
+use crate::domain::sync;
+use crate::domain::sync::State;
+use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::InboundAvailability;
+use crate::error::Result;
+
+/// The checks, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiagnosticCheck {
+    /// The installation and the organization's mode allow SCIM.
+    Available,
+    /// The organization's flag is on.
+    Enabled,
+    /// The connection is active.
+    Active,
+    /// It has a live token.
+    Token,
+    /// The identity provider has sent a request.
+    Heard,
+    /// No request failed in the last day.
+    Untroubled,
+}
+
+/// The result of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiagnosticStep {
+    pub check: DiagnosticCheck,
+    pub ok: bool,
+    /// What was found, in words for people.
+    pub finding: String,
+    /// What to do; none where nothing is to be done.
+    pub next: Option<String>,
+}
+
+/// The results of all checks of a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionDiagnosis {
+    pub steps: Vec<DiagnosticStep>,
+    /// The latest end of a live token; none = there is none, or one never ends.
+    pub token_expires_at: Option<DateTime<Utc>>,
+    /// What failed in the last day, the latest kinds first.
+    pub troubles: Vec<request_log::Entry>,
+}
+
+/// Stands for the end of a token that does not end.
+const NEVER_EXPIRES: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
+/// How far back failures matter.
+const RECENT_WINDOW: Duration = Duration::hours(24);
+/// The check warns when the last token ends sooner than this.
+const EXPIRY_WARNING: Duration = Duration::days(14);
+/// The most kinds of failures that are shown.
+const MAX_TROUBLES: u64 = 5;
+
+/// Checks a live connection.
+///
+/// # Errors
+/// [`Error::NotFound`](crate::error::Error::NotFound) if there is no live connection with this id.
+pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosis> {
+    let found = connection::get_connection(cx, id).await?;
+    let organization = organization::current_organization(cx).await?;
+    let now = cx.app.clock.now();
+    let availability = InboundAvailability::of(&cx.app, organization.integration_mode).remedy();
+    let mut steps = vec![
+        diagnostic_step(
+            DiagnosticCheck::Available,
+            availability.is_none(),
+            "SCIM can be used here",
+            "SCIM cannot be used here",
+            availability.map_or("", |(_, remedy)| remedy),
+        ),
+        diagnostic_step(
+            DiagnosticCheck::Enabled,
+            organization.scim_enabled,
+            "provisioning is turned on for the organization",
+            "provisioning is turned off for the organization",
+            "turn it on: organizationUpdate with scimEnabled: true",
+        ),
+        diagnostic_step(
+            DiagnosticCheck::Active,
+            found.status == ConnectionStatus::Active,
+            "the connection is active",
+            "the connection is deactivated, and its requests are refused",
+            "activate it: connectionActivate",
+        ),
+    ];
+    if found.kind == ConnectionKind::ScimPull {
+        steps.push(diagnose_source_runs(cx, &found).await?);
+        return Ok(ConnectionDiagnosis { steps, token_expires_at: None, troubles: Vec::new() });
+    }
+    let tokens = scim_token::tokens_of_connections(cx, &[id]).await?;
+    let ends = tokens.iter().filter(|token| scim_token::is_live(token, now)).map(|token| {
+        let ends = [token.expires_at, token.retires_at].into_iter().flatten().min();
+        ends.unwrap_or(NEVER_EXPIRES)
+    });
+    let ends: Option<DateTime<Utc>> = ends.max();
+    let (finding, next) = match ends {
+        None if tokens.is_empty() => {
+            ("no token was ever issued".into(), Some("issue one: scimTokenIssue"))
+        }
+        None => {
+            ("every token has expired or was revoked".into(), Some("issue one: scimTokenIssue"))
+        }
+        Some(end) if end == NEVER_EXPIRES => ("a token is live and does not expire".into(), None),
+        Some(end) if end < now + EXPIRY_WARNING => (
+            format!("the last live token ends at {}", end.to_rfc3339()),
+            Some("rotate it in time: scimTokenRotate"),
+        ),
+        Some(end) => (format!("a token is live until {}", end.to_rfc3339()), None),
+    };
+    steps.push(DiagnosticStep {
+        check: DiagnosticCheck::Token,
+        ok: ends.is_some(),
+        finding,
+        next: next.map(Into::into),
+    });
+    steps.push(match found.last_contact_at {
+        Some(at) => DiagnosticStep {
+            check: DiagnosticCheck::Heard,
+            ok: true,
+            finding: format!("the identity provider sent its last request at {}", at.to_rfc3339()),
+            next: None,
+        },
+        None => DiagnosticStep {
+            check: DiagnosticCheck::Heard,
+            ok: false,
+            finding: "the identity provider has not sent a request yet".into(),
+            next: Some(format!(
+                "paste {} and a token into the identity provider and test the connection there; \
+                 see docs/connect",
+                organization::base_url(&cx.app, &organization.slug)
+            )),
+        },
+    });
+    let keyset = Keyset { limit: MAX_TROUBLES, descending: true, ..Default::default() };
+    let log = request_log::list_request_log(
+        cx,
+        RequestLogQuery { connection: Some(id), troubles: true },
+        &keyset,
+    )
+    .await?
+    .rows;
+    let troubles: Vec<_> =
+        log.into_iter().filter(|entry| entry.last_at > now - RECENT_WINDOW).collect();
+    let next = troubles.iter().find_map(request_log::next_step);
+    steps.push(DiagnosticStep {
+        check: DiagnosticCheck::Untroubled,
+        ok: troubles.is_empty(),
+        finding: match troubles.first() {
+            None => "nothing has failed in the last day".into(),
+            Some(latest) => format!(
+                "requests have failed in the last day, as at {}",
+                latest.last_at.to_rfc3339()
+            ),
+        },
+        next: (!troubles.is_empty()).then(|| next.unwrap_or_else(|| "see the request log".into())),
+    });
+    let token_expires_at = ends.filter(|end| *end != NEVER_EXPIRES);
+    Ok(ConnectionDiagnosis { steps, token_expires_at, troubles })
+}
+
+/// The result of the last run that read a connection's source. Whether the source answers now, the
+/// mutation connectionTest says.
+async fn diagnose_source_runs(cx: &Cx, found: &Connection) -> Result<DiagnosticStep> {
+    let keyset = Keyset { limit: 1, descending: true, ..Default::default() };
+    let runs = sync::list_runs(cx, Some(found.id), &keyset).await?.rows;
+    let (ok, finding, next) = match runs.first() {
+        None => (
+            false,
+            "its source was never read".into(),
+            Some("test it (connectionTest) and read it: syncStart"),
+        ),
+        Some(run) => match (run.state, &run.reason) {
+            (State::Failed | State::Waiting, Some(reason)) => {
+                (false, format!("the last run says: {reason}"), None)
+            }
+            _ => (
+                true,
+                format!("its source was last read by a run of {}", run.created_at.to_rfc3339()),
+                None,
+            ),
+        },
+    };
+    Ok(DiagnosticStep {
+        check: DiagnosticCheck::Untroubled,
+        ok,
+        finding,
+        next: next.map(Into::into),
+    })
+}
+
+fn diagnostic_step(
+    check: DiagnosticCheck,
+    ok: bool,
+    good: &str,
+    bad: &str,
+    remedy: &str,
+) -> DiagnosticStep {
+    let (finding, next) = if ok { (good, None) } else { (bad, Some(remedy.to_owned())) };
+    DiagnosticStep { check, ok, finding: finding.into(), next }
+}

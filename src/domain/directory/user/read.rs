@@ -1,0 +1,197 @@
+//! Reads accounts: one, a list, and optionally the groups that they are in.
+
+use sea_orm::{DbBackend, FromQueryResult};
+use uuid::Uuid;
+
+use super::{USER_COLUMNS, USER_TABLE, User};
+use crate::auth::policy::Action;
+use crate::context::Cx;
+use crate::domain::audit::event::SubjectOwners;
+use crate::domain::directory::group::sees_groups;
+use crate::domain::directory::schema_extension::resource_types;
+use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
+use crate::domain::paging::{FoundPage, Keyset, ListQuery, ListTable, Slice};
+use crate::error::{Error, Noun, Result};
+use crate::identity::filter::Filter;
+
+/// One live account that the actor may see.
+pub async fn get_user(cx: &Cx, id: Uuid) -> Result<User> {
+    Ok(get_user_with_groups(cx, id, false).await?.user)
+}
+
+/// Like [`get_user`]; `with_groups` also returns the account's groups, if the actor may see them.
+pub async fn get_user_with_groups(cx: &Cx, id: Uuid, with_groups: bool) -> Result<UserWithGroups> {
+    find_user_with_groups(cx, id, with_groups, Action::ReadUser).await
+}
+
+/// One live account, as it is now, to which the actor may do `action`.
+pub(super) async fn find_user_with_groups(
+    cx: &Cx,
+    id: Uuid,
+    with_groups: bool,
+    action: Action,
+) -> Result<UserWithGroups> {
+    let found = paging::find_live(cx, &user_table_with_groups(cx, with_groups), id).await?;
+    let found = found
+        .filter(|row| cx.owns(row.user.connection_id))
+        .ok_or_else(|| Error::not_found(Noun::User))?;
+    cx.allow(action, found.user.connection_id)?;
+    UserWithGroups::from_row(&found)
+}
+
+/// The live accounts among `ids` that the actor may see.
+pub async fn users_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<User>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    let text = format!(
+        "SELECT {USER_COLUMNS} FROM {} WHERE r.deleted_at IS NULL",
+        paging::each_of(cx.backend(), (1, 2), "user", "r", "id")
+    );
+    let statement = cx.statement(text, [paging::bind_ids(ids)]);
+    Ok(User::find_by_statement(statement).all(cx.db()).await?)
+}
+
+/// An account in a list, with the groups that it is in, by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserWithGroups {
+    pub user: User,
+    pub groups: Vec<GroupOfUser>,
+}
+
+#[derive(FromQueryResult)]
+struct UserWithGroupsRow {
+    #[sea_orm(nested)]
+    user: User,
+    /// Triples of id, name, and whether the account is in the group itself, as JSON.
+    groups: Option<String>,
+}
+
+impl UserWithGroups {
+    fn from_row(row: &UserWithGroupsRow) -> Result<Self> {
+        let groups: Vec<(Uuid, String, bool)> = match &row.groups {
+            Some(text) => {
+                serde_json::from_str(text).map_err(|error| Error::Internal(error.to_string()))?
+            }
+            None => Vec::new(),
+        };
+        let of = |(id, display_name, direct)| GroupOfUser { id, display_name, direct };
+        Ok(Self { user: row.user.clone(), groups: groups.into_iter().map(of).collect() })
+    }
+}
+
+/// Whether the actor may see the accounts that it may write.
+pub fn sees_users(cx: &Cx) -> bool {
+    cx.allow(Action::ReadUser, cx.confined_to()).is_ok()
+}
+
+/// The table of accounts; `with_groups` also reads their groups, if the actor may see them.
+fn user_table_with_groups(cx: &Cx, with_groups: bool) -> ListTable<UserWithGroupsRow> {
+    // A connection sees only its own accounts and its own groups.
+    let own =
+        if cx.confined_to().is_some() { " AND g.connection_id = r.connection_id" } else { "" };
+    // The query goes from the account to its groups, and from each group to the groups around it,
+    // along indexes. Otherwise SQLite, which keeps no statistics, would scan all groups in order,
+    // and so would PostgreSQL before it has statistics.
+    let member = "SELECT m.group_id, TRUE FROM membership m \
+         WHERE m.organization_id = r.organization_id AND m.user_id = r.id AND m.until IS NULL";
+    let around = "group_nesting n \
+         WHERE n.organization_id = r.organization_id AND n.member_id = a.id AND n.until IS NULL";
+    let group = format!(
+        r#""group" g WHERE g.organization_id = r.organization_id AND g.id = a.id
+           AND g.deleted_at IS NULL{own}"#
+    );
+    let groups = match cx.backend() {
+        _ if !(with_groups && sees_groups(cx)) => "NULL".into(),
+        DbBackend::Postgres => format!(
+            "(SELECT json_agg(json_build_array(a.id, g.display_name, a.direct) \
+             ORDER BY g.display_name_key, a.id)::text \
+              FROM (WITH RECURSIVE above(id, direct) AS ({member} UNION \
+              SELECT n.group_id, FALSE FROM above a \
+                CROSS JOIN LATERAL (SELECT n.group_id FROM {around} OFFSET 0) n) \
+                SELECT id, bool_or(direct) AS direct FROM above GROUP BY id) a \
+              CROSS JOIN LATERAL (SELECT g.display_name, g.display_name_key \
+              FROM {group} OFFSET 0) g)"
+        ),
+        _ => format!(
+            "(SELECT json_group_array(json_array(hex(id), display_name, json(iif(direct, 'true', \
+             'false')))) FROM (\
+              WITH RECURSIVE above(id, direct) AS ({member} UNION SELECT n.group_id, FALSE \
+              FROM above a CROSS JOIN {around}) \
+              SELECT a.id, g.display_name, max(a.direct) AS direct FROM above a CROSS JOIN {group} \
+              GROUP BY a.id ORDER BY g.display_name_key, a.id))"
+        ),
+    };
+    let columns = format!("{USER_COLUMNS}, {groups} AS groups").into();
+    ListTable { name: "user", columns, id: |row: &UserWithGroupsRow| row.user.id }
+}
+
+/// A page of live accounts that the actor may see; `with_groups` also returns their groups, if the
+/// actor may see them.
+pub async fn search_users(
+    cx: &Cx,
+    query: &ListQuery,
+    with_groups: bool,
+) -> Result<FoundPage<UserWithGroups>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    paging::search_list(
+        cx,
+        &user_table_with_groups(cx, with_groups),
+        &resource_types(cx).await?.user,
+        query,
+    )
+    .await?
+    .map(UserWithGroups::from_row)
+}
+
+/// Live accounts that `filter` matches, oldest first.
+pub async fn list_users(
+    cx: &Cx,
+    filter: Option<&Filter>,
+    owners: SubjectOwners,
+    keyset: &Keyset<Uuid>,
+) -> Result<Slice<User>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    paging::keyset_page(cx, &USER_TABLE, &resource_types(cx).await?.user, filter, owners, keyset)
+        .await
+}
+
+/// Like [`list_users`], in the order `by`; each account comes with its place in that order.
+pub async fn list_users_ordered(
+    cx: &Cx,
+    filter: Option<&Filter>,
+    owners: SubjectOwners,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(User, OrderPlace)>> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    paging::ordered_page(
+        cx,
+        &USER_TABLE,
+        &resource_types(cx).await?.user,
+        (filter, owners),
+        by,
+        keyset,
+    )
+    .await
+}
+
+/// How many live accounts `filter` matches.
+pub async fn count_users(cx: &Cx, filter: Option<&Filter>, owners: SubjectOwners) -> Result<u64> {
+    cx.allow(Action::ReadUser, cx.confined_to())?;
+    paging::count_matching(cx, &USER_TABLE, &resource_types(cx).await?.user, filter, owners).await
+}
+
+/// A group that an account is in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupOfUser {
+    pub id: Uuid,
+    pub display_name: String,
+    /// Whether the account is a member of the group itself, not only of a group within it.
+    pub direct: bool,
+}
+
+/// The groups that a live account is in, by name, if the actor may see them.
+pub async fn list_groups_of_user(cx: &Cx, user: Uuid) -> Result<Vec<GroupOfUser>> {
+    let found = paging::find_live(cx, &user_table_with_groups(cx, true), user).await?;
+    found.map_or(Ok(Vec::new()), |row| Ok(UserWithGroups::from_row(&row)?.groups))
+}

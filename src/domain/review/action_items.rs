@@ -1,0 +1,443 @@
+//! What an administrator should act on now: everything that waits or will soon fail, in one list,
+//! the most urgent first. The list is not stored; it is computed from the tables of the work
+//! itself.
+
+use chrono::{DateTime, Duration, Utc};
+use entity::connection::{self, ConnectionKind, ConnectionStatus};
+use entity::{adoption_proposal, api_key, failure, finding, role_grant, role_mapping, sync_run};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveEnum, ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, Select,
+};
+use uuid::Uuid;
+
+use crate::auth::policy::Action;
+use crate::context::Cx;
+use crate::domain::access::api_key as api_keys;
+use crate::domain::connection::health;
+use crate::domain::connection::health::HealthReason;
+use crate::domain::connection::{request_log, scim_token};
+use crate::domain::reconcile;
+use crate::domain::review::Cause;
+use crate::domain::tenant::organization;
+use crate::error::{Error, Result};
+
+/// Connections that are read.
+const MAX_CONNECTIONS: u64 = 1_000;
+/// The most items of one kind.
+const MAX_PER_KIND: u64 = 100;
+/// A token or key that ends sooner than this is an item.
+const EXPIRY_WARNING: Duration = Duration::days(14);
+/// A token or key that ends sooner than this is urgent.
+const URGENT_EXPIRY: Duration = Duration::days(3);
+/// Access whose planned end is sooner than this is an item.
+const ACCESS_END_WARNING: Duration = Duration::days(7);
+
+/// How far back failed sign-ins are counted.
+const RECENT_WINDOW: Duration = Duration::days(1);
+/// At least so many failed sign-ins are an item.
+const MIN_FAILED_SIGN_INS: i64 = 100;
+
+/// How urgent an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ActionUrgency {
+    /// Access no longer follows the identity provider.
+    Critical,
+    /// Access follows the identity provider, but not for all users, or not for much longer.
+    Warning,
+    /// An administrator should make a decision.
+    Notice,
+}
+
+/// What an item is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionKind {
+    /// A connection is not healthy.
+    Connection,
+    /// The last token of a connection ends soon.
+    TokenEnds,
+    /// A run waits to be approved.
+    RunWaits,
+    /// Failures wait in the review queue.
+    Failures,
+    /// Accounts or memberships here differ from those of an identity provider.
+    Findings,
+    /// Adoption proposals wait for a decision.
+    Proposals,
+    /// API keys end soon.
+    KeysEnd,
+    /// API keys that last have no owner.
+    KeysWithoutOwner,
+    /// Mappings and grants come to their planned end soon.
+    AccessEnds,
+    /// The database of the installation does not take writes.
+    Storage,
+    /// Many sign-ins failed in the last day.
+    SignInsFail,
+    /// Connections do not read their sources, because provisioning is not available in the
+    /// organization.
+    SourcesHeld,
+}
+
+/// Something that an administrator should act on.
+#[derive(Debug, Clone)]
+pub struct ActionItem {
+    pub kind: ActionKind,
+    pub urgency: ActionUrgency,
+    /// What was found, as a sentence for administrators.
+    pub text: String,
+    /// What to do.
+    pub next: String,
+    /// How many failures, keys, grants or the like it stands for.
+    pub count: u64,
+    /// Since when it waits; for things that end, the first end.
+    pub at: Option<DateTime<Utc>>,
+    pub connection: Option<Uuid>,
+    pub run: Option<Uuid>,
+    pub cause: Option<Cause>,
+}
+
+impl ActionItem {
+    fn new(kind: ActionKind, urgency: ActionUrgency, text: String, next: &str) -> Self {
+        let (connection, run, cause) = (None, None, None);
+        Self { kind, urgency, text, next: next.into(), count: 1, at: None, connection, run, cause }
+    }
+}
+
+/// Everything that an administrator should act on now, the most urgent first, then what waits
+/// longest.
+pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+    cx.allow(Action::ReadIam, None)?;
+    let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
+    let live =
+        live.order_by_asc(connection::Column::Id).limit(MAX_CONNECTIONS).all(cx.db()).await?;
+    let mut items = connection_items(cx, &live).await?;
+    items.extend(storage_item(cx));
+    items.extend(token_items(cx, &live).await?);
+    items.extend(run_items(cx).await?);
+    items.extend(failure_items(cx, &live).await?);
+    items.extend(finding_items(cx, &live).await?);
+    items.extend(proposal_items(cx).await?);
+    items.extend(expiring_key_items(cx).await?);
+    items.extend(ownerless_key_item(cx).await?);
+    items.extend(ending_access_items(cx).await?);
+    items.extend(failed_sign_ins_item(cx).await?);
+    items.extend(held_sources_item(cx, &live).await?);
+    items.sort_by_key(|item| (item.urgency, item.at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
+    Ok(items)
+}
+
+async fn connection_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+    let ids: Vec<Uuid> = live.iter().map(|row| row.id).collect();
+    let mut items = Vec::new();
+    for health in health::health_of_connections(cx, &ids).await? {
+        // Waiting runs and failures have items of their own, and an administrator deactivated a
+        // connection on purpose.
+        let skipped = [HealthReason::RunWaits, HealthReason::WorkWaits, HealthReason::Deactivated];
+        let Some(reason) = health.reasons.iter().find(|reason| !skipped.contains(reason)) else {
+            continue;
+        };
+        let urgency = match health.state {
+            health::State::Quarantined | health::State::Stalled => ActionUrgency::Critical,
+            health::State::Degraded => ActionUrgency::Warning,
+            health::State::Inactive | health::State::Healthy => ActionUrgency::Notice,
+        };
+        let text = format!(
+            "{}: {}",
+            connection_name(live, health.connection),
+            reason.finding_text(&health.signs)
+        );
+        let item = ActionItem::new(ActionKind::Connection, urgency, text, reason.next_step());
+        items.push(ActionItem { at: health.since, connection: Some(health.connection), ..item });
+    }
+    Ok(items)
+}
+
+/// An item if the database takes no writes. The cause is for the operator, in the server's log.
+fn storage_item(cx: &Cx) -> Option<ActionItem> {
+    cx.app.store.health.current_failure()?;
+    let text = "The database of this server does not take writes: what identity providers send is \
+                refused."
+        .into();
+    let next = "Ask the operator of this server: its log says what is wrong. Identity providers \
+                send again later.";
+    Some(ActionItem::new(ActionKind::Storage, ActionUrgency::Critical, text, next))
+}
+
+/// Connections whose last token ends soon. Those without a live token have an item for their
+/// health.
+async fn token_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+    let now = cx.app.clock.now();
+    let pushing = live.iter().filter(|row| row.kind == ConnectionKind::ScimPush);
+    let active: Vec<&connection::Model> =
+        pushing.filter(|row| row.status == ConnectionStatus::Active).collect();
+    let ids: Vec<Uuid> = active.iter().map(|row| row.id).collect();
+    let tokens = scim_token::tokens_of_connections(cx, &ids).await?;
+    let mut items = Vec::new();
+    for row in active {
+        let of = tokens
+            .iter()
+            .filter(|token| token.connection_id == row.id && scim_token::is_live(token, now));
+        let end = of
+            .map(|token| [token.expires_at, token.retires_at].into_iter().flatten().min())
+            .reduce(|a, b| {
+                // A token that does not end outlives every other.
+                Some(Ord::max(a?, b?))
+            });
+        let Some(Some(end)) = end else { continue };
+        if end < now + EXPIRY_WARNING {
+            let urgency = if end < now + URGENT_EXPIRY {
+                ActionUrgency::Critical
+            } else {
+                ActionUrgency::Warning
+            };
+            let text =
+                format!("{}: its last token ends at {}.", row.name, health::format_to_second(end));
+            let next = "Rotate it in time (scimTokenRotate): both work while they overlap.";
+            let item = ActionItem::new(ActionKind::TokenEnds, urgency, text, next);
+            items.push(ActionItem { at: Some(end), connection: Some(row.id), ..item });
+        }
+    }
+    Ok(items)
+}
+
+async fn run_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+    let waiting = cx.find::<sync_run::Entity>().filter(sync_run::Column::FinishedAt.is_null());
+    let waiting = waiting.filter(sync_run::Column::State.eq(sync_run::State::Waiting));
+    let rows = waiting.order_by_asc(sync_run::Column::Id).limit(MAX_PER_KIND).all(cx.db()).await?;
+    let item = |run: sync_run::Model| {
+        let text = run.reason.unwrap_or_else(|| "A run waits to be approved.".into());
+        let item = ActionItem::new(
+            ActionKind::RunWaits,
+            ActionUrgency::Critical,
+            text,
+            HealthReason::RunWaits.next_step(),
+        );
+        ActionItem {
+            at: run.started_at,
+            connection: Some(run.connection_id),
+            run: Some(run.id),
+            ..item
+        }
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+async fn failure_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+    #[derive(FromQueryResult)]
+    struct FailureTallyRow {
+        connection_id: Uuid,
+        cause: Cause,
+        n: i64,
+        first_at: DateTime<Utc>,
+    }
+    use failure::Column;
+    let query = cx
+        .find::<failure::Entity>()
+        .filter(Column::FinishedAt.is_null())
+        .select_only()
+        .column(Column::ConnectionId)
+        .column(Column::Cause)
+        .column_as(Column::Id.count(), "n")
+        .column_as(Column::FirstAt.min(), "first_at")
+        .group_by(Column::ConnectionId)
+        .group_by(Column::Cause)
+        .order_by_asc(Column::FirstAt.min())
+        .limit(MAX_PER_KIND);
+    let item = |row: FailureTallyRow| {
+        let name = connection_name(live, row.connection_id);
+        let what = count_with_noun(row.n, "failed write");
+        let text = format!("{name}: {what} in the review queue, cause {}.", row.cause.to_value());
+        let next = "Work through them (organization.failures): each says what to do.";
+        let item = ActionItem::new(ActionKind::Failures, ActionUrgency::Warning, text, next);
+        let (count, at) = (row.n.unsigned_abs(), Some(row.first_at));
+        ActionItem {
+            count,
+            at,
+            connection: Some(row.connection_id),
+            cause: Some(row.cause),
+            ..item
+        }
+    };
+    Ok(query.into_model::<FailureTallyRow>().all(cx.db()).await?.into_iter().map(item).collect())
+}
+
+async fn finding_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+    #[derive(FromQueryResult)]
+    struct FindingTallyRow {
+        connection_id: Uuid,
+        leaver: bool,
+        n: i64,
+        first_at: DateTime<Utc>,
+    }
+    use finding::Column;
+    let open =
+        reconcile::FindingQuery { states: vec![reconcile::State::Open], ..Default::default() };
+    let query = reconcile::select_findings(cx, &open)
+        .select_only()
+        .column(Column::ConnectionId)
+        .column(Column::Leaver)
+        .column_as(Column::Id.count(), "n")
+        .column_as(Column::FirstSeenAt.min(), "first_at")
+        .group_by(Column::ConnectionId)
+        .group_by(Column::Leaver)
+        .order_by_desc(Column::Leaver)
+        .order_by_asc(Column::FirstSeenAt.min())
+        .limit(MAX_PER_KIND);
+    let item = |row: FindingTallyRow| {
+        let name = connection_name(live, row.connection_id);
+        let (urgency, text) = if row.leaver {
+            let accounts = count_with_noun(row.n, "account");
+            (
+                ActionUrgency::Critical,
+                format!(
+                    "{name}: {accounts} active here, of people who are gone or inactive there."
+                ),
+            )
+        } else {
+            let what = count_with_noun(row.n, "difference");
+            (
+                ActionUrgency::Warning,
+                format!("{name}: {what} from what the identity provider says."),
+            )
+        };
+        let next =
+            "Put each right or accept it with a reason (organization.findings, findingResolve).";
+        let (count, at) = (row.n.unsigned_abs(), Some(row.first_at));
+        ActionItem {
+            count,
+            at,
+            connection: Some(row.connection_id),
+            ..ActionItem::new(ActionKind::Findings, urgency, text, next)
+        }
+    };
+    Ok(query.into_model::<FindingTallyRow>().all(cx.db()).await?.into_iter().map(item).collect())
+}
+
+fn connection_name(live: &[connection::Model], id: Uuid) -> &str {
+    live.iter().find(|row| row.id == id).map_or("", |row| &row.name)
+}
+
+async fn proposal_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+    let open = adoption_proposal::Column::State.eq(adoption_proposal::ProposalState::Pending);
+    let query = cx.find::<adoption_proposal::Entity>().filter(open);
+    let Some((n, at)) = count_and_earliest(cx, query, adoption_proposal::Column::FirstAt).await?
+    else {
+        return Ok(Vec::new());
+    };
+    let text = format!("{} would become a connection's.", count_with_noun(n, "account"));
+    let next = "Accept or dismiss each (organization.adoptionProposals).";
+    let item = ActionItem::new(ActionKind::Proposals, ActionUrgency::Notice, text, next);
+    Ok(vec![ActionItem { count: n.unsigned_abs(), at: Some(at), ..item }])
+}
+
+async fn expiring_key_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+    let (now, column) = (cx.app.clock.now(), api_key::Column::ExpiresAt);
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::RevokedAt.is_null());
+    let query = query.filter(column.gt(now)).filter(column.lt(now + EXPIRY_WARNING));
+    let Some((n, at)) = count_and_earliest(cx, query, column).await? else { return Ok(Vec::new()) };
+    let urgency =
+        if at < now + URGENT_EXPIRY { ActionUrgency::Warning } else { ActionUrgency::Notice };
+    let text = format!(
+        "{} of the management API end soon, the first at {}.",
+        count_with_noun(n, "key"),
+        health::format_to_second(at)
+    );
+    let next = "Issue another (apiKeyIssue) to the client that uses it, and revoke the old one.";
+    Ok(vec![ActionItem {
+        count: n.unsigned_abs(),
+        at: Some(at),
+        ..ActionItem::new(ActionKind::KeysEnd, urgency, text, next)
+    }])
+}
+
+async fn ownerless_key_item(cx: &Cx) -> Result<Option<ActionItem>> {
+    let keys = api_keys::list_ownerless(cx).await?;
+    let Some(first) = keys.first() else { return Ok(None) };
+    let n = keys.len();
+    let text = format!(
+        "{} of the management API without an owner: no deletion of an account ends them.",
+        count_with_noun(n as i64, "key")
+    );
+    let next = "Assign each to an owner (apiKeyAssign), or revoke it (apiKeyRevoke).";
+    let item = ActionItem::new(ActionKind::KeysWithoutOwner, ActionUrgency::Notice, text, next);
+    Ok(Some(ActionItem { count: n as u64, at: Some(first.created_at), ..item }))
+}
+
+async fn held_sources_item(cx: &Cx, live: &[connection::Model]) -> Result<Option<ActionItem>> {
+    let reading = live.iter().filter(|row| row.kind == ConnectionKind::ScimPull);
+    let count = reading.filter(|row| row.status == ConnectionStatus::Active).count();
+    let why = match organization::check_provisioning(cx).await {
+        Err(Error::Held { why, .. }) if count > 0 => why,
+        Err(Error::Held { .. }) | Ok(()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let text =
+        format!("{} that read a source do not: {why}", count_with_noun(count as i64, "connection"));
+    let next = "Turn provisioning on again, or deactivate them (connectionDeactivate).";
+    let item = ActionItem::new(ActionKind::SourcesHeld, ActionUrgency::Warning, text, next);
+    Ok(Some(ActionItem { count: count as u64, ..item }))
+}
+
+async fn failed_sign_ins_item(cx: &Cx) -> Result<Option<ActionItem>> {
+    let since = cx.app.clock.now() - RECENT_WINDOW;
+    let (n, first) = request_log::count_failed_sign_ins(cx, since).await?;
+    if n < MIN_FAILED_SIGN_INS {
+        return Ok(None);
+    }
+    let text = format!("{n} sign-ins failed within a day.");
+    let next = "See where they come from (organization.requestLog, meaning \"authenticate\"), and \
+                block that source if \
+                you do not know it.";
+    let item = ActionItem::new(ActionKind::SignInsFail, ActionUrgency::Warning, text, next);
+    Ok(Some(ActionItem { count: n.unsigned_abs(), at: first, ..item }))
+}
+
+async fn ending_access_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+    let end: DateTime<Utc> = cx.app.clock.now() + ACCESS_END_WARNING;
+    let grants = cx.find::<role_grant::Entity>().filter(role_grant::Column::Until.is_null());
+    let grants = grants.filter(role_grant::Column::ExpiresAt.lt(end));
+    let mappings = cx.find::<role_mapping::Entity>().filter(role_mapping::Column::Until.is_null());
+    let mappings = mappings.filter(role_mapping::Column::ExpiresAt.lt(end));
+    let found = [
+        (
+            count_and_earliest(cx, grants, role_grant::Column::ExpiresAt).await?,
+            "grant",
+            "organization.roleGrants",
+        ),
+        (
+            count_and_earliest(cx, mappings, role_mapping::Column::ExpiresAt).await?,
+            "mapping",
+            "organization.roleMappings",
+        ),
+    ];
+    let item = |(tally, what, list): (Option<(i64, DateTime<Utc>)>, &str, &str)| {
+        let (n, at) = tally?;
+        let text = format!(
+            "{} come to their planned end, the first at {}.",
+            count_with_noun(n, what),
+            health::format_to_second(at)
+        );
+        let next = format!("Prolong what is still needed; the rest ends by itself ({list}).");
+        let item = ActionItem::new(ActionKind::AccessEnds, ActionUrgency::Notice, text, &next);
+        Some(ActionItem { count: n.unsigned_abs(), at: Some(at), ..item })
+    };
+    Ok(found.into_iter().filter_map(item).collect())
+}
+
+/// How many rows there are and the earliest instant among them; none if there are none.
+async fn count_and_earliest<E: EntityTrait>(
+    cx: &Cx,
+    query: Select<E>,
+    at: E::Column,
+) -> Result<Option<(i64, DateTime<Utc>)>> {
+    let query = query.select_only().column_as(Expr::col(at).count(), "n").column_as(at.min(), "at");
+    let row: Option<(i64, Option<DateTime<Utc>>)> = query.into_tuple().one(cx.db()).await?;
+    Ok(row.and_then(|(n, at)| Some((n, at?))))
+}
+
+/// A number with its noun in the singular or plural.
+fn count_with_noun(n: i64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}

@@ -1,0 +1,4 @@
+//! Organizations, and the answers that are stored for repeated requests.
+
+pub mod idempotency;
+pub mod organization;

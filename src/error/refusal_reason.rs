@@ -1,0 +1,120 @@
+//! The codes that say why a request was refused. The request log and the review queue store them,
+//! and clients match them: a code never changes.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+macro_rules! refusal_reasons {
+    ($($(#[$comment:meta])* $name:ident = $code:literal,)*) => {
+        /// Why a request was refused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum RefusalReason {
+            $($(#[$comment])* $name,)*
+        }
+
+        impl RefusalReason {
+            /// The stable code.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+
+            /// The reason of a stored code; none for a code of another version of this server.
+            pub fn parse(code: &str) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+refusal_reasons! {
+    // Errors of the domain.
+    NotFound = "NOT_FOUND",
+    Taken = "TAKEN",
+    Stale = "STALE",
+    TooLong = "TOO_LONG",
+    Invalid = "INVALID",
+    Forbidden = "FORBIDDEN",
+    Unauthenticated = "UNAUTHENTICATED",
+    Unsupported = "UNSUPPORTED",
+    Busy = "BUSY",
+    RateLimited = "RATE_LIMITED",
+    Unavailable = "UNAVAILABLE",
+    OutcomeUnknown = "OUTCOME_UNKNOWN",
+    Internal = "INTERNAL",
+    // What a state does not allow (`Error::Held`).
+    AlreadyAccepted = "ALREADY_ACCEPTED",
+    AlreadyOwned = "ALREADY_OWNED",
+    AlreadyRunning = "ALREADY_RUNNING",
+    ConnectionInactive = "CONNECTION_INACTIVE",
+    ConnectionOwns = "CONNECTION_OWNS",
+    Ended = "ENDED",
+    EntraNativeIntegration = "ENTRA_NATIVE_INTEGRATION",
+    Finished = "FINISHED",
+    Inactive = "INACTIVE",
+    InUse = "IN_USE",
+    LastHolder = "LAST_HOLDER",
+    NothingToAdopt = "NOTHING_TO_ADOPT",
+    NothingToDelete = "NOTHING_TO_DELETE",
+    NothingToRetry = "NOTHING_TO_RETRY",
+    NotWaiting = "NOT_WAITING",
+    NoAccount = "NO_ACCOUNT",
+    NoLeaver = "NO_LEAVER",
+    OrganizationDisabled = "ORGANIZATION_DISABLED",
+    OtherOwner = "OTHER_OWNER",
+    PlatformDisabled = "PLATFORM_DISABLED",
+    ProtectedAccount = "PROTECTED_ACCOUNT",
+    Renamed = "RENAMED",
+    RunNotEnded = "RUN_NOT_ENDED",
+    TooManyJobs = "TOO_MANY_JOBS",
+    TooManyTokens = "TOO_MANY_TOKENS",
+    TooMuchStored = "TOO_MUCH_STORED",
+    TurnTaken = "TURN_TAKEN",
+    Pulled = "PULLED",
+    // Credentials.
+    TokenMissing = "TOKEN_MISSING",
+    TokenUnknown = "TOKEN_UNKNOWN",
+    TokenDead = "TOKEN_DEAD",
+    CredentialMissing = "CREDENTIAL_MISSING",
+    CredentialUnknown = "CREDENTIAL_UNKNOWN",
+    CredentialDead = "CREDENTIAL_DEAD",
+    CredentialKind = "CREDENTIAL_KIND",
+    WrongTenant = "WRONG_TENANT",
+    // Messages that do not reach the domain.
+    NoEndpoint = "NO_ENDPOINT",
+    Conflict = "CONFLICT",
+    MethodNotAllowed = "METHOD_NOT_ALLOWED",
+    NotAcceptable = "NOT_ACCEPTABLE",
+    MediaType = "MEDIA_TYPE",
+    TooLarge = "TOO_LARGE",
+    Unreadable = "UNREADABLE",
+    // Other servers.
+    SourceUnavailable = "SOURCE_UNAVAILABLE",
+    SourceCredentials = "SOURCE_CREDENTIALS",
+    SourceAddress = "SOURCE_ADDRESS",
+    SourceUnreadable = "SOURCE_UNREADABLE",
+    TargetUnavailable = "TARGET_UNAVAILABLE",
+}
+
+impl Serialize for RefusalReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl From<RefusalReason> for String {
+    fn from(reason: RefusalReason) -> Self {
+        reason.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
