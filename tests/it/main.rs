@@ -7,6 +7,7 @@
 mod access;
 mod access_change_events;
 mod access_log;
+mod access_model;
 mod adoption;
 mod audit;
 mod authz;
