@@ -10,7 +10,7 @@ use super::group::GroupObject;
 use super::loaders::{
     self, EventId, GroupId, RoleGrantId, RoleId, RoleMappingId, RolesHeldBy, UserId,
 };
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::role::RoleObject;
 use super::role_grant::RoleGrant;
 use super::role_mapping::RoleMapping;
@@ -26,10 +26,10 @@ use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
 #[derive(SimpleObject)]
 pub struct EffectiveRole {
     /// The role.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     role: RoleObject,
     /// The mappings and grants that give the role. Removing one leaves the others in force.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     sources: Vec<AccessSource>,
 }
 
@@ -82,7 +82,7 @@ pub struct AccessSource(RoleSource);
 #[Object]
 impl AccessSource {
     /// Whether a mapping or a direct grant gives the role.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> AccessSourceKind {
         if self.0.mapping_id.is_some() {
             AccessSourceKind::Mapping
@@ -92,34 +92,34 @@ impl AccessSource {
     }
 
     /// False if the account is only in a group that is nested in the mapped group; otherwise true.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn direct(&self) -> bool {
         self.0.group_id == self.0.member_of
     }
 
     /// The group that is mapped to the role; null for a grant, and for a mapping of all users of a
     /// connection.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         load_group(ctx, self.0.group_id).await
     }
 
     /// The group that the account is a direct member of: `group`, or a group that is nested in it.
     /// Null where `group` is null.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn member_of(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         load_group(ctx, self.0.member_of).await
     }
 
     /// The mapping that gives the role; null for a grant.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn mapping(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleMapping>> {
         let Some(id) = self.0.mapping_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, RoleMappingId(id)).await?.map(Into::into))
     }
 
     /// The direct grant that gives the role; null for a mapping.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn grant(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleGrant>> {
         let Some(id) = self.0.grant_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, RoleGrantId(id)).await?.map(Into::into))
@@ -127,14 +127,14 @@ impl AccessSource {
 
     /// The event that made the account a member of `memberOf`: who, when, in which request. Null
     /// where `memberOf` is null.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn joined_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         load_event(ctx, self.0.joined_by).await
     }
 
     /// The event that created the mapping or the grant, or last changed it: who, when, in which
     /// request.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn given_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         load_event(ctx, Some(self.0.given_by)).await
     }
@@ -173,13 +173,13 @@ impl TypeName for RoleHolder {
 #[Object(name_type)]
 impl RoleHolder {
     /// The account; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         Ok(loaders::load_one(ctx, UserId(self.user)).await?.map(Into::into))
     }
 
     /// The mappings and grants that give the role. Removing one leaves the others in force.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn sources(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<AccessSource>>> {
         let held =
             loaders::load_one(ctx, RolesHeldBy(self.user, self.as_of)).await?.unwrap_or_default();
@@ -229,19 +229,19 @@ impl TypeName for AccessReportEntry {
 #[Object(name_type)]
 impl AccessReportEntry {
     /// The account; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         Ok(loaders::load_one(ctx, UserId(self.user)).await?.map(Into::into))
     }
 
     /// The account's global id, also after the account was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn user_id(&self) -> ID {
         relay::global_id(NodeKind::User, self.user)
     }
 
     /// The roles of the account, each with the mappings and grants that give it.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn roles(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<EffectiveRole>>> {
         list_effective_roles(ctx, self.user, self.as_of).await.map(Some)
     }
@@ -292,7 +292,7 @@ pub struct AccessGap(RoleGap);
 #[Object]
 impl AccessGap {
     /// What is missing.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> AccessGapKind {
         match &self.0 {
             RoleGap::Suspended => AccessGapKind::Suspended,
@@ -305,7 +305,7 @@ impl AccessGap {
     }
 
     /// The mapping that would give the role; null if the gap is not about a mapping.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn mapping(&self) -> Option<RoleMapping> {
         let found: Option<&Mapping> = match &self.0 {
             RoleGap::NotAMember(row)
@@ -322,13 +322,13 @@ impl AccessGap {
 #[derive(SimpleObject)]
 pub struct AccessExplanation {
     /// Whether the account holds the role now.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     holds: bool,
     /// Every way in which it holds the role; empty if it does not.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     sources: Vec<AccessSource>,
     /// What is missing; empty if it holds the role.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     gaps: Vec<AccessGap>,
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId, UserId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::domain::directory::adoption;
 use crate::error::{Noun, Result};
@@ -62,68 +62,68 @@ impl From<adoption::Proposal> for AdoptionProposal {
 #[Object]
 impl AdoptionProposal {
     /// The proposal's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::AdoptionProposal, self.0.id)
     }
 
     /// The decision; `PENDING` until there is one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> AdoptionProposalState {
         self.0.state.into()
     }
 
     /// Why the account was not linked automatically.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn cause(&self) -> AdoptionCause {
         self.0.cause.into()
     }
 
     /// The connection that wants the account; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
     /// The account that has the user name; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         Ok(loaders::load_one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
     }
 
     /// The SCIM attributes that the connection sent last; null after the proposal was accepted, and
     /// after an erasure.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn attributes(&self, ctx: &Context<'_>) -> Result<Option<Value>> {
         Ok(adoption::proposal_attributes(relay::cx(ctx)?, &self.0)?.map(Value::Object))
     }
 
     /// How many times the connection tried to create the user.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn attempts(&self) -> Long {
         Long(self.0.attempts)
     }
 
     /// When the connection first tried.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn first_at(&self) -> DateTime<Utc> {
         self.0.first_at
     }
 
     /// When the connection last tried.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_at(&self) -> DateTime<Utc> {
         self.0.last_at
     }
 
     /// When the decision was made; null while the proposal is pending.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn decided_at(&self) -> Option<DateTime<Utc>> {
         self.0.decided_at
     }
 
     /// The reason that the administrator gave; null if there is none, and after an erasure.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
@@ -151,10 +151,10 @@ pub struct AdoptionProposalDismissInput {
 #[derive(SimpleObject)]
 pub struct AdoptionProposalPayload {
     /// The proposal after the decision; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     adoption_proposal: Option<AdoptionProposal>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -173,7 +173,7 @@ impl AdoptionMutation {
     /// Gives the account to the connection. Its user name and e-mail addresses stay as they are;
     /// the other attributes become what the connection sent. Refused if the account has an owner by
     /// now or was renamed.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn adoption_proposal_accept(
         &self,
         ctx: &Context<'_>,
@@ -188,7 +188,7 @@ impl AdoptionMutation {
 
     /// Leaves the account as it is. Further attempts of the connection are counted, and the
     /// proposal stays dismissed; it may still be accepted later.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn adoption_proposal_dismiss(
         &self,
         ctx: &Context<'_>,

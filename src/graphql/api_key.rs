@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::domain::access::api_key;
 use crate::domain::access::api_key::KeyOwner;
 use crate::error::{Error, Noun, Result};
@@ -28,70 +28,70 @@ impl From<api_key::ApiKey> for ApiKeyObject {
 #[Object(name = "ApiKey")]
 impl ApiKeyObject {
     /// The key's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::ApiKey, self.0.id)
     }
 
     /// The name for people to read.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn name(&self) -> &str {
         &self.0.name
     }
 
     /// The last four characters of the secret, to tell keys apart.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn last_four(&self) -> &str {
         &self.0.last_four
     }
 
     /// The permissions that the key gives.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn permissions(&self) -> Vec<Permission> {
         api_key::key_permissions(&self.0).into_iter().map(Into::into).collect()
     }
 
     /// Whether the key can be used now: it has neither expired nor been revoked.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn live(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(api_key::is_live(&self.0, relay::cx(ctx)?.app.clock.now()))
     }
 
     /// When it was issued.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When the key expires; null = never.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 
     /// The global id of the account that owns the key. The key ends when that account is suspended
     /// or deleted. Null if no account owns it.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn owner_user_id(&self) -> Option<ID> {
         self.0.owner_user_id.map(|id| relay::global_id(NodeKind::User, id))
     }
 
     /// The subject of the person who owns the key, as in that person's tokens; null if no person
     /// owns it.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn owner_subject(&self) -> Option<&str> {
         self.0.owner_subject.as_deref()
     }
 
     /// When it was revoked, or ended because its owner was suspended or deleted; null if neither
     /// happened.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn revoked_at(&self) -> Option<DateTime<Utc>> {
         self.0.revoked_at
     }
 
     /// When it was last used, a few seconds late. Null if it never was.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn last_used_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_used_at
     }
@@ -137,14 +137,14 @@ pub struct ApiKeyRevokeInput {
 #[derive(SimpleObject)]
 pub struct ApiKeyIssuePayload {
     /// The new key; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     api_key: Option<ApiKeyObject>,
     /// The secret for the script or application, which is shown only in this response; null if
     /// there were mistakes.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     secret: Option<String>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -152,10 +152,10 @@ pub struct ApiKeyIssuePayload {
 #[derive(SimpleObject)]
 pub struct ApiKeyPayload {
     /// The key after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     api_key: Option<ApiKeyObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -179,7 +179,7 @@ pub struct ApiKeyMutation;
 #[Object]
 impl ApiKeyMutation {
     /// Issues a key with chosen permissions.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn api_key_issue(
         &self,
         ctx: &Context<'_>,
@@ -199,7 +199,7 @@ impl ApiKeyMutation {
 
     /// Sets the owner of a live key. If the owner is an account, the key ends when that account is
     /// suspended or deleted.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn api_key_assign(
         &self,
         ctx: &Context<'_>,
@@ -218,7 +218,7 @@ impl ApiKeyMutation {
     }
 
     /// Revokes a key: it is refused from this instant on.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn api_key_revoke(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::event::EventObject;
 use super::group::{GroupAddMembersInput, GroupDeleteInput, GroupRemoveMembersInput};
 use super::loaders::{self, EventId, RoleId, RoleMappingId, UserId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::restoration::GroupRestoreInput;
 use super::role::{RoleDeleteInput, RoleObject};
 use super::role_grant::{RoleGrantCreateInput, RoleGrantRemoveInput};
@@ -121,13 +121,13 @@ pub struct AccessMove(i64, RoleMove);
 #[Object]
 impl AccessMove {
     /// The account; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         Ok(loaders::load_one(ctx, UserId(self.1.user_id)).await?.map(Into::into))
     }
 
     /// The role; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
         Ok(loaders::load_one(ctx, RoleId(self.1.role_id)).await?.map(Into::into))
     }
@@ -160,27 +160,27 @@ pub struct AccessWarning(change_set::ChangeWarning);
 #[Object]
 impl AccessWarning {
     /// What it is about.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn kind(&self) -> AccessWarningKind {
         self.0.kind.into()
     }
 
     /// The role that it is about; null if it is not about a single role.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
         let Some(role) = self.0.role else { return Ok(None) };
         Ok(loaders::load_one(ctx, RoleId(role)).await?.map(Into::into))
     }
 
     /// The mapping that it is about; null if it is not about a mapping.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn mapping(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleMapping>> {
         let Some(mapping) = self.0.mapping else { return Ok(None) };
         Ok(loaders::load_one(ctx, RoleMappingId(mapping)).await?.map(Into::into))
     }
 
     /// How many accounts it concerns.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn user_count(&self) -> i32 {
         relay::to_graphql_int(self.0.accounts)
     }
@@ -194,26 +194,26 @@ pub struct AccessPreview(pub Preview);
 #[Object]
 impl AccessPreview {
     /// The preview's global id: pass it to `accessApply`.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::AccessPreview, self.0.id)
     }
 
     /// How many pairs of account and role would be gained.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn gained_count(&self) -> i32 {
         relay::to_graphql_int(self.0.gained.unsigned_abs())
     }
 
     /// How many pairs of account and role would be lost.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn lost_count(&self) -> i32 {
         relay::to_graphql_int(self.0.lost.unsigned_abs())
     }
 
     /// The accounts that would gain a role, one row for each account and role, ordered by role,
     /// then by account.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn gains(
         &self,
         ctx: &Context<'_>,
@@ -227,7 +227,7 @@ impl AccessPreview {
 
     /// The accounts that would lose a role, one row for each account and role, ordered by role,
     /// then by account.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn losses(
         &self,
         ctx: &Context<'_>,
@@ -240,19 +240,19 @@ impl AccessPreview {
     }
 
     /// Warnings to read before it is applied.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn warnings(&self) -> Vec<AccessWarning> {
         change_set::warnings_of(&self.0).into_iter().map(AccessWarning).collect()
     }
 
     /// When the preview was made.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// Until when the preview can be read and applied.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn expires_at(&self) -> DateTime<Utc> {
         self.0.expires_at
     }
@@ -289,10 +289,10 @@ pub struct AccessPreviewInput {
 #[derive(SimpleObject)]
 pub struct AccessPreviewPayload {
     /// What the edits would do; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     preview: Option<AccessPreview>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -312,19 +312,19 @@ pub struct AccessChange(ChangeOutcome);
 #[Object]
 impl AccessChange {
     /// How many pairs of account and role were gained.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn gained_count(&self) -> i32 {
         relay::to_graphql_int(self.0.gained)
     }
 
     /// How many pairs of account and role were lost.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn lost_count(&self) -> i32 {
         relay::to_graphql_int(self.0.lost)
     }
 
     /// The ledger's event; null if nothing had to be changed.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn event(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         let Some(event) = self.0.event else { return Ok(None) };
         Ok(loaders::load_one(ctx, EventId(event)).await?.map(Into::into))
@@ -335,10 +335,10 @@ impl AccessChange {
 #[derive(SimpleObject)]
 pub struct AccessApplyPayload {
     /// The effect of the edits; null if there were mistakes, and then none of the edits was made.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     change: Option<AccessChange>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -349,7 +349,7 @@ pub struct AccessMutation;
 impl AccessMutation {
     /// Shows exactly which accounts would gain or lose which role by these edits. The edits are not
     /// made.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn access_preview(
         &self,
         ctx: &Context<'_>,
@@ -363,7 +363,7 @@ impl AccessMutation {
 
     /// Makes several edits of access in one transaction, or none of them: the edits of a preview,
     /// if they would still do exactly what it shows, or edits in the input.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn access_apply(
         &self,
         ctx: &Context<'_>,

@@ -12,7 +12,7 @@ use super::loaders::{
     SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
 };
 use super::overview::ScimEndpoints;
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::reconcile::ReconciliationSchedule;
 use super::scim_token::ScimToken;
 use super::sync::{PullSourceInput, PullSourceObject, SyncRun};
@@ -117,71 +117,71 @@ impl From<connection::Connection> for IdentitySource {
 #[Object]
 impl IdentitySource {
     /// The connection's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::IdentitySource, self.0.id)
     }
 
     /// The name for people to read.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn name(&self) -> &str {
         &self.0.name
     }
 
     /// How users and groups get into a connection.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> ConnectionKind {
         self.0.kind.into()
     }
 
     /// Which identity provider the connection is for.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn provider(&self) -> Provider {
         self.0.provider.into()
     }
 
     /// Whether requests are served.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn status(&self) -> ConnectionStatus {
         self.0.status.into()
     }
 
     /// What a deletion over SCIM does to an account.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn deletion_policy(&self) -> DeletionPolicy {
         self.0.deletion_policy.into()
     }
 
     /// What happens if it creates a user whose user name belongs to an account that it does not
     /// own.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn adoption_policy(&self) -> AdoptionPolicy {
         self.0.adoption_policy.into()
     }
 
     /// The revival window: for how many days after its deletion an account may come back under its
     /// own id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn revival_days(&self) -> i32 {
         self.0.revival_days
     }
 
     /// Whether its service provider configuration announces paging by cursor (RFC 9865). Some older
     /// clients refuse a configuration that does; cursors work either way.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn announces_cursor_paging(&self) -> bool {
         self.0.announces_cursor_paging
     }
 
     /// When the identity provider last sent a request, a few seconds late. Null if it never did.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_contact_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_contact_at
     }
 
     /// The SCIM tokens, newest first, revoked ones too; at most 100. Secrets are never among the
     /// fields.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn tokens(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ScimToken>> {
         let tokens = loaders::load_one(ctx, TokensOf(self.0.id)).await?.unwrap_or_default();
         Ok(tokens.into_iter().take(MAX_TOKENS_PER_CONNECTION).map(Into::into).collect())
@@ -189,7 +189,7 @@ impl IdentitySource {
 
     /// How many live accounts this connection owns. Counted only when selected; costs more than a
     /// field.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn user_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
         Ok(relay::to_graphql_int(
             loaders::load_one(ctx, UserCountOf(self.0.id)).await?.unwrap_or_default(),
@@ -198,7 +198,7 @@ impl IdentitySource {
 
     /// How many live groups this connection owns. Counted only when selected; costs more than a
     /// field.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn group_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
         Ok(relay::to_graphql_int(
             loaders::load_one(ctx, ConnectionGroupCountOf(self.0.id)).await?.unwrap_or_default(),
@@ -206,33 +206,33 @@ impl IdentitySource {
     }
 
     /// The URLs to enter in the identity provider; null while SCIM is not available.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn endpoints(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimEndpoints>> {
         ScimEndpoints::for_current_organization(ctx).await
     }
 
     /// Checks whether the connection works, from the installation's settings to the latest
     /// requests, and says what to do.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn test(&self, ctx: &Context<'_>) -> Result<Option<ConnectionTest>> {
         Ok(Some(diagnostics::diagnose_connection(relay::cx(ctx)?, self.0.id).await?.into()))
     }
 
     /// The health of the connection at this moment; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn health(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ConnectionHealth>> {
         Ok(loaders::load_one(ctx, HealthOf(self.0.id)).await?.map(ConnectionHealth))
     }
 
     /// The SCIM server that it reads; null for a connection that an identity provider writes to.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn pull(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<PullSourceObject>> {
         Ok(loaders::load_one(ctx, PullSourceOf(self.0.id)).await?.map(PullSourceObject))
     }
 
     /// How often rolecall compares it automatically with what its identity provider says; null =
     /// never.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reconciliation_schedule(
         &self,
         ctx: &Context<'_>,
@@ -243,20 +243,20 @@ impl IdentitySource {
     }
 
     /// Whether a secret for the SCIM server that it reads is stored.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn has_credentials(&self) -> bool {
         self.0.credentials.is_some()
     }
 
     /// The latest sync run that read its source to the end; null if there was none yet. `userCount`
     /// and `groupCount` are the current numbers of accounts and groups.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_sync(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
         Ok(loaders::load_one(ctx, LastSyncOf(self.0.id)).await?.map(Into::into))
     }
 
     /// The sync runs, which read its source, the latest first.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn sync_runs(
         &self,
         ctx: &Context<'_>,
@@ -278,19 +278,19 @@ impl IdentitySource {
     }
 
     /// When the connection was created.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When its settings last changed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
 
     /// 1 when the connection is created; grows by one with every change.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn version(&self) -> i64 {
         self.0.version
     }
@@ -374,16 +374,16 @@ pub struct ConnectionDeleteInput {
 #[derive(SimpleObject)]
 pub struct ConnectionDeletePayload {
     /// The global id that the connection had; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     deleted_connection_id: Option<ID>,
     /// How many live accounts have no owner now; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     manual_user_count: Option<i32>,
     /// How many live groups have no owner now; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     manual_group_count: Option<i32>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -391,10 +391,10 @@ pub struct ConnectionDeletePayload {
 #[derive(SimpleObject)]
 pub struct ConnectionPayload {
     /// The connection after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     connection: Option<IdentitySource>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -413,7 +413,7 @@ impl ConnectionMutation {
     /// Creates an active connection that an identity provider writes to, or, with `pull`, one that
     /// reads a SCIM server. Next, issue a token for the former (`scimTokenIssue`), or test the
     /// latter (`connectionTest`) and start a sync (`syncStart`).
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_create(
         &self,
         ctx: &Context<'_>,
@@ -432,7 +432,7 @@ impl ConnectionMutation {
     }
 
     /// Changes a connection's settings.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_update(
         &self,
         ctx: &Context<'_>,
@@ -462,7 +462,7 @@ impl ConnectionMutation {
     }
 
     /// Activates a connection: its requests are served (again).
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_activate(
         &self,
         ctx: &Context<'_>,
@@ -482,7 +482,7 @@ impl ConnectionMutation {
     }
 
     /// Deactivates a connection: its requests are refused from this instant on. No account changes.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_deactivate(
         &self,
         ctx: &Context<'_>,
@@ -504,7 +504,7 @@ impl ConnectionMutation {
     /// Deletes a connection. From this instant on its tokens are refused like unknown ones.
     /// Mappings that wait for one of its groups are removed. `usersBecomeManual` also needs
     /// USER_WRITE; the accounts and groups then keep their memberships and roles.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_delete(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::user::UserPayload;
 use crate::domain::directory::{deletion, erasure};
 use crate::error::{Noun, Result};
@@ -32,38 +32,38 @@ impl From<deletion::Account> for DeletedUser {
 #[Object]
 impl DeletedUser {
     /// The account's global id, which is the same after it is restored.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn id(&self) -> ID {
         relay::global_id(NodeKind::User, self.0.id)
     }
 
     /// The user name that the account had.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user_name(&self) -> &str {
         &self.0.user_name
     }
 
     /// The name for people to read.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn display_name(&self) -> Option<&str> {
         self.0.display_name.as_deref()
     }
 
     /// The connection that owned it; null if none did, and after the connection was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// When it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn deleted_at(&self) -> Option<DateTime<Utc>> {
         self.0.deleted_at
     }
 
     /// When its personal data will be erased for good; null if no erasure is planned.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn purge_after(&self) -> Option<DateTime<Utc>> {
         self.0.purge_after
     }
@@ -73,10 +73,10 @@ impl DeletedUser {
 #[derive(SimpleObject)]
 pub struct RunningDeletion {
     /// How many accounts have been processed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     done: i32,
     /// How many accounts there are to process; null while they are being counted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     total: Option<i32>,
 }
 
@@ -119,10 +119,10 @@ pub struct ProvisionedUsersDeleteInput {
 #[derive(SimpleObject)]
 pub struct UserPurgePayload {
     /// The global id that the account had; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     purged_user_id: Option<ID>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -130,13 +130,13 @@ pub struct UserPurgePayload {
 #[derive(SimpleObject)]
 pub struct ProvisionedUsersDeletePayload {
     /// How many accounts were deleted; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     deleted_count: Option<i32>,
     /// How many break-glass accounts were kept; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     protected_count: Option<i32>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -147,7 +147,7 @@ pub struct DeletionMutation;
 impl DeletionMutation {
     /// Restores a deleted account that was not purged yet, under its own id. Its memberships and
     /// grants are not restored. Refused while another account has its user name or external id.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn user_restore(
         &self,
         ctx: &Context<'_>,
@@ -162,7 +162,7 @@ impl DeletionMutation {
 
     /// Erases a deleted account's personal data for good; its history stays, under its id only.
     /// This cannot be undone.
-    #[graphql(directive = requires::apply(Some(Permission::DeleteAll)))]
+    #[graphql(directive = needs::apply(Some(Permission::DeleteAll)))]
     async fn user_purge(
         &self,
         ctx: &Context<'_>,
@@ -180,7 +180,7 @@ impl DeletionMutation {
     /// agree with its administrator first. Accounts created by hand and break-glass accounts stay.
     /// One such deletion runs at a time in an organization, and it goes on if the client
     /// disconnects.
-    #[graphql(directive = requires::apply(Some(Permission::DeleteAll)))]
+    #[graphql(directive = needs::apply(Some(Permission::DeleteAll)))]
     async fn provisioned_users_delete(
         &self,
         ctx: &Context<'_>,

@@ -3,7 +3,7 @@
 use async_graphql::{Enum, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::request_log::RequestLogEntry;
 use crate::domain::connection::diagnostics::{
     ConnectionDiagnosis, DiagnosticCheck, DiagnosticStep,
@@ -32,16 +32,16 @@ pub enum ConnectionCheck {
 #[derive(SimpleObject)]
 pub struct ConnectionTestStep {
     /// Which check it is.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     check: ConnectionCheck,
     /// Whether the check passed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     ok: bool,
     /// What the check found, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     finding: String,
     /// What to do next, in words for people; null if nothing has to be done.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
 }
 
@@ -55,17 +55,17 @@ impl From<DiagnosticStep> for ConnectionTestStep {
 #[derive(SimpleObject)]
 pub struct ConnectionTest {
     /// Whether every check passed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     ok: bool,
     /// The result of every check, also of those after one that failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     steps: Vec<ConnectionTestStep>,
     /// When the last valid token ends; null if there is none, or if one never ends.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     token_expires_at: Option<DateTime<Utc>>,
     /// Requests that failed in the last 24 hours, one entry for each kind, the latest first; at
     /// most five.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     recent_failures: Vec<RequestLogEntry>,
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::viewer::ActorKind;
 use crate::domain::audit::event;
 use crate::graphql::relay;
@@ -116,39 +116,39 @@ impl From<event::Event> for EventObject {
 #[Object(name = "Event")]
 impl EventObject {
     /// The event's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::Event, self.0.id)
     }
 
     /// The event's number in the organization's chain, without gaps; null until the event is
     /// sealed, shortly after the change.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn seq(&self) -> Option<Long> {
         self.0.seq.map(Long)
     }
 
     /// The event's number among all events of the installation; it grows from event to event, with
     /// gaps.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn pos(&self) -> Long {
         Long(self.0.pos)
     }
 
     /// The instant of the change.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn at(&self) -> DateTime<Utc> {
         self.0.at
     }
 
     /// When the request arrived.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn requested_at(&self) -> DateTime<Utc> {
         self.0.requested_at
     }
 
     /// Who made the change.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn actor(&self) -> EventActor {
         EventActor::from_ledger_columns(
             &self.0.actor_kind,
@@ -158,20 +158,20 @@ impl EventObject {
     }
 
     /// What was done, as `noun.verb`, for example `user.suspended`.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn action(&self) -> &str {
         &self.0.action
     }
 
     /// The kind of the subject, which is what was changed.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn subject_kind(&self) -> SubjectKind {
         SubjectKind::from_ledger_name(&self.0.subject_kind)
     }
 
     /// The global id of the subject, which may have been deleted since. Null if the change had many
     /// subjects, whose ids are then among the values, and for the kinds `ACCESS` and `OTHER`.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn subject_id(&self) -> Option<ID> {
         // The nil id stands for many subjects.
         let kind = SubjectKind::from_ledger_name(&self.0.subject_kind)
@@ -181,32 +181,32 @@ impl EventObject {
     }
 
     /// The global id of the connection that owns the subject; null if none does.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn connection_id(&self) -> Option<ID> {
         self.0.connection_id.map(|id| relay::global_id(NodeKind::IdentitySource, id))
     }
 
     /// The id of the request, as in the header `X-Request-Id` of its response.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn request_id(&self) -> Uuid {
         self.0.request_id
     }
 
     /// The values before the change, only those that changed. Null if the subject was created, and
     /// after an erasure.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn before(&self) -> Option<Value> {
         event::event_values(&self.0).0
     }
 
     /// The values after the change. Null if the subject was deleted or ended, and after an erasure.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn after(&self) -> Option<Value> {
         event::event_values(&self.0).1
     }
 
     /// The hash that chains this event to the one before, in base64; null until it is sealed.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn hash(&self) -> Option<String> {
         self.0.hash.as_deref().map(|hash| STANDARD.encode(hash))
     }
@@ -216,14 +216,14 @@ impl EventObject {
 #[derive(SimpleObject)]
 pub struct EventActor {
     /// What kind of actor.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     kind: ActorKind,
     /// Of a connection or an API key, its global id; of a person, the subject of the token, as its
     /// issuer names it; null for rolecall itself.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     id: Option<ID>,
     /// Its name at that time.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     name: String,
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::connection::IdentitySource;
 use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::domain::review;
 use crate::domain::review::{FailureQuery, ResolutionChoice};
@@ -124,10 +124,10 @@ pub enum FailureOrder {
 #[derive(SimpleObject)]
 pub struct FailureSuggestion {
     /// A stable code, for programs.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     code: String,
     /// The suggestion, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     text: String,
 }
 
@@ -135,16 +135,16 @@ pub struct FailureSuggestion {
 #[derive(SimpleObject)]
 pub struct FailureCount {
     /// Why the write failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     cause: FailureCause,
     /// How many failures there are.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     failures: Long,
     /// How many failed writes they stand for, repeats included.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     writes: Long,
     /// When the earliest of them began.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     first_at: DateTime<Utc>,
 }
 
@@ -173,75 +173,75 @@ impl From<review::Failure> for FailureObject {
 #[Object(name = "Failure")]
 impl FailureObject {
     /// The failure's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::Failure, self.0.id)
     }
 
     /// The connection that made the write; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
     /// Where the write came from.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn origin(&self) -> FailureOrigin {
         self.0.origin.into()
     }
 
     /// The operation, for example `create user`, named as in the request log.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn operation(&self) -> &str {
         &self.0.operation
     }
 
     /// The user name or group name in the write. Null if it contains none, and after an erasure.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn label(&self) -> Option<&str> {
         self.0.label.as_deref()
     }
 
     /// The account that the write is about, or that it conflicts with; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         let Some(id) = self.0.user_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, UserId(id)).await?.map(Into::into))
     }
 
     /// The group that the write is about; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         let Some(id) = self.0.group_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
     /// Why the write failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn cause(&self) -> FailureCause {
         self.0.cause.into()
     }
 
     /// The reason in more detail than `cause`, as a stable code that the request log has too.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> &str {
         &self.0.reason
     }
 
     /// The attribute that was refused; null if it was not a single one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
     }
 
     /// What is wrong, in words for people; never a value of the request.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn message(&self) -> String {
         review::describe_failure(&self.0)
     }
 
     /// What most probably fixes it.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn suggestion(&self) -> FailureSuggestion {
         let (code, text) = review::suggest_fix(&self.0);
         FailureSuggestion { code: code.into(), text }
@@ -249,87 +249,87 @@ impl FailureObject {
 
     /// The body of the request without its values: the names of attributes, and the type and length
     /// of their values. Null if there was no body that could be read.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn redacted_request(&self) -> Option<&Value> {
         self.0.outline.as_ref()
     }
 
     /// How many times the write failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn count(&self) -> Long {
         Long(self.0.count)
     }
 
     /// When the write first failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn first_at(&self) -> DateTime<Utc> {
         self.0.first_at
     }
 
     /// When the write last failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_at(&self) -> DateTime<Utc> {
         self.0.last_at
     }
 
     /// The id of the last request that failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_request_id(&self) -> Option<Uuid> {
         self.0.last_request_id
     }
 
     /// The state of the failure.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> FailureState {
         self.0.state.into()
     }
 
     /// How it ended; null while it is unfinished.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn resolution(&self) -> Option<FailureResolution> {
         self.0.resolution.map(Into::into)
     }
 
     /// The note or the reason that was given when it was finished; null if there is none, and after
     /// an erasure.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn note(&self) -> Option<&str> {
         self.0.note.as_deref()
     }
 
     /// The name or address of the person in charge of it; null if it is not assigned.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn assigned_to(&self) -> Option<&str> {
         self.0.assigned_to.as_deref()
     }
 
     /// Whether `failureRetry` can retry it: it is unfinished, and the request is stored or can be
     /// read again from the source.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn retryable(&self) -> bool {
         review::is_retryable(&self.0)
     }
 
     /// How many retries rolecall has made.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn attempts(&self) -> i32 {
         self.0.attempts
     }
 
     /// When the next retry starts; null if none is planned.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn next_attempt_at(&self) -> Option<DateTime<Utc>> {
         self.0.next_attempt_at
     }
 
     /// When it ended; null while it is unfinished.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn finished_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
 
     /// The name of the actor that ended it; null while it is unfinished.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn finished_by(&self) -> Option<&str> {
         self.0.finished_by.as_deref()
     }
@@ -416,10 +416,10 @@ pub struct FailureAssignInput {
 #[derive(SimpleObject)]
 pub struct FailurePayload {
     /// The failure afterwards; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     failure: Option<FailureObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -427,10 +427,10 @@ pub struct FailurePayload {
 #[derive(SimpleObject)]
 pub struct FailuresRetryPayload {
     /// How many failures will be retried; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     retried_count: Option<i32>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -446,7 +446,7 @@ pub struct FailureMutation;
 impl FailureMutation {
     /// Retries a write in the background, with the permissions of its connection. Changes that were
     /// made since are kept.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn failure_retry(
         &self,
         ctx: &Context<'_>,
@@ -458,7 +458,7 @@ impl FailureMutation {
     }
 
     /// Retries all open failures that match, the oldest first, at most 500 in one call.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn failures_retry(
         &self,
         ctx: &Context<'_>,
@@ -488,7 +488,7 @@ impl FailureMutation {
     }
 
     /// Marks a failure as fixed. If the same write fails again, that is a new failure.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn failure_resolve(
         &self,
         ctx: &Context<'_>,
@@ -506,7 +506,7 @@ impl FailureMutation {
 
     /// Marks a failure as one whose write will not be done. If the same write fails again, that is
     /// a new failure.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn failure_dismiss(
         &self,
         ctx: &Context<'_>,
@@ -518,7 +518,7 @@ impl FailureMutation {
     }
 
     /// Assigns a failure to a person, or to none.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn failure_assign(
         &self,
         ctx: &Context<'_>,

@@ -11,7 +11,7 @@ use super::connection::IdentitySource;
 use super::loaders::{
     self, ConnectionId, GroupId, MappingsOfGroup, MemberCountOf, MembersOf, UserId,
 };
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::role_mapping::RoleMapping;
 use super::user::{UserObject, compare_attribute, match_all};
 use crate::domain::audit::event::SubjectOwners;
@@ -51,32 +51,32 @@ impl From<Arc<group::Group>> for GroupObject {
 #[Object(name = "Group")]
 impl GroupObject {
     /// The group's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::Group, self.0.id)
     }
 
     /// The name for people to read.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn display_name(&self) -> &str {
         &self.0.display_name
     }
 
     /// The id that the identity provider, or another system, gave it; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
     }
 
     /// The connection that owns it; null if none does.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// Its direct members, users and groups alike, oldest first.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn members(
         &self,
         ctx: &Context<'_>,
@@ -113,7 +113,7 @@ impl GroupObject {
     }
 
     /// How many direct members it has. Counted only when selected; costs more than a field.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn member_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
         Ok(relay::to_graphql_int(
             loaders::load_one(ctx, MemberCountOf(self.0.id)).await?.unwrap_or_default(),
@@ -121,7 +121,7 @@ impl GroupObject {
     }
 
     /// Its current mappings to roles.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role_mappings(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<RoleMapping>> {
         let mappings =
             loaders::load_one(ctx, MappingsOfGroup(self.0.id)).await?.unwrap_or_default();
@@ -129,19 +129,19 @@ impl GroupObject {
     }
 
     /// When the group was created.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When its attributes or its members last changed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
 
     /// 1 when the group is created; grows by one with every change.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn version(&self) -> i64 {
         self.0.version
     }
@@ -264,10 +264,10 @@ impl GroupRemoveMembersInput {
 #[derive(SimpleObject)]
 pub struct GroupPayload {
     /// The group after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     group: Option<GroupObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -275,10 +275,10 @@ pub struct GroupPayload {
 #[derive(SimpleObject)]
 pub struct GroupDeletePayload {
     /// The global id that the group had; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     deleted_group_id: Option<ID>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -331,7 +331,7 @@ pub struct GroupMutation;
 #[Object]
 impl GroupMutation {
     /// Creates a group that no connection owns.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn group_create(
         &self,
         ctx: &Context<'_>,
@@ -349,7 +349,7 @@ impl GroupMutation {
     }
 
     /// Renames a group. Role mappings that wait for a group of that name bind to it.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn group_rename(
         &self,
         ctx: &Context<'_>,
@@ -371,7 +371,7 @@ impl GroupMutation {
     }
 
     /// Adds members to a group. They hold the roles that it is mapped to at once.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn group_add_members(
         &self,
         ctx: &Context<'_>,
@@ -385,7 +385,7 @@ impl GroupMutation {
     }
 
     /// Removes members from a group; the roles that they held through it end at once.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn group_remove_members(
         &self,
         ctx: &Context<'_>,
@@ -399,7 +399,7 @@ impl GroupMutation {
     }
 
     /// Deletes a group, and ends its memberships and its mappings.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn group_delete(
         &self,
         ctx: &Context<'_>,

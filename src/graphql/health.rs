@@ -7,7 +7,7 @@ use entity::connection_health as stored;
 use super::connection::IdentitySource;
 use super::failure::FailureCause;
 use super::loaders::{self, ConnectionId, EffectTimeOf, SyncRunId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::sync::SyncRun;
 use crate::domain::connection::health;
 use crate::domain::connection::health::HealthAssessment;
@@ -41,13 +41,13 @@ pub enum ConnectionHealthState {
 #[derive(SimpleObject)]
 pub struct ConnectionHealthReason {
     /// The reason as a stable code, for example `NO_TOKEN`.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     code: &'static str,
     /// What was found, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     text: String,
     /// What to do about it.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: &'static str,
 }
 
@@ -55,17 +55,17 @@ pub struct ConnectionHealthReason {
 #[derive(SimpleObject)]
 pub struct OperationWindow {
     /// The beginning of the period: the beginning of an hour.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     since: DateTime<Utc>,
     /// The number of requests, where each operation of a Bulk request counts as one. For a
     /// connection that reads a source: the number of users and groups read.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     operations: Long,
     /// How many of them were refused or failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     failures: Long,
     /// Failures as a share of the operations, from 0 to 1; 0 if there were no operations.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     error_rate: f64,
 }
 
@@ -87,20 +87,20 @@ pub struct ConnectionHealth(pub HealthAssessment);
 #[Object]
 impl ConnectionHealth {
     /// The state that the most severe reason gives.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> ConnectionHealthState {
         self.0.state.into()
     }
 
     /// Since when the connection has had this state, to the minute. Null if the state has not been
     /// recorded yet, or has never changed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> Option<DateTime<Utc>> {
         self.0.since
     }
 
     /// The reasons for the state, the most severe first; empty while it is HEALTHY.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reasons(&self) -> Vec<ConnectionHealthReason> {
         let of = |reason: &health::HealthReason| ConnectionHealthReason {
             code: reason.code(),
@@ -112,38 +112,38 @@ impl ConnectionHealth {
 
     /// When the identity provider last sent a request, or a run that read its source last ended;
     /// null if neither has happened.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_contact_at(&self) -> Option<DateTime<Utc>> {
         self.0.signs.last_contact_at
     }
 
     /// When a request or a run last succeeded, as far back as the request log goes; null if none
     /// did.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_success_at(&self) -> Option<DateTime<Utc>> {
         self.0.signs.last_success_at
     }
 
     /// The operations since the beginning of the previous hour of the clock.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_hour(&self) -> OperationWindow {
         self.0.signs.hour.into()
     }
 
     /// The operations since the beginning of the hour of the clock a day ago.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_day(&self) -> OperationWindow {
         self.0.signs.day.into()
     }
 
     /// How many failures wait in the review queue.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn pending_operations(&self) -> i32 {
         relay::to_graphql_int(self.0.signs.pending)
     }
 
     /// Since when the oldest of these failures waits; null if there are none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn oldest_pending_at(&self) -> Option<DateTime<Utc>> {
         self.0.signs.oldest_pending_at
     }
@@ -151,7 +151,7 @@ impl ConnectionHealth {
     /// The median time from the request until a change of this connection took effect, in
     /// milliseconds. It covers the changes of the last day that are among the organization's latest
     /// 5,000; null if there are none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn median_effect_milliseconds(
         &self,
         ctx: &Context<'_>,
@@ -212,59 +212,59 @@ pub struct AttentionItem(ActionItem);
 #[Object]
 impl AttentionItem {
     /// What it is about.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> AttentionKind {
         self.0.kind.into()
     }
 
     /// How urgent it is.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn urgency(&self) -> AttentionUrgency {
         self.0.urgency.into()
     }
 
     /// What was found, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn text(&self) -> &str {
         &self.0.text
     }
 
     /// What to do.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn next_step(&self) -> &str {
         &self.0.next
     }
 
     /// How many failures, keys, grants or the like the item stands for.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn count(&self) -> i32 {
         relay::to_graphql_int(self.0.count)
     }
 
     /// Since when it waits. For tokens, keys, mappings and grants that end: when the first of them
     /// ends. Null if that is not known.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn at(&self) -> Option<DateTime<Utc>> {
         self.0.at
     }
 
     /// The connection that it is about; null if it is not about one, and after the connection was
     /// deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection else { return Ok(None) };
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// The sync run that waits; null if it is not about one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn sync_run(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
         let Some(id) = self.0.run else { return Ok(None) };
         Ok(loaders::load_one(ctx, SyncRunId(id)).await?.map(Into::into))
     }
 
     /// Why the writes failed; null if it is not about failures.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn cause(&self) -> Option<FailureCause> {
         self.0.cause.map(Into::into)
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::event::EventObject;
 use super::loaders::{self, EventId, UserId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::domain::audit::evidence;
 use crate::error::{Error, Result};
@@ -27,55 +27,55 @@ impl TypeName for LeaverObject {
 #[Object(name_type)]
 impl LeaverObject {
     /// The account's global id; null if all accounts that came through SCIM were deleted at once.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn user_id(&self) -> Option<ID> {
         (!self.0.user_id.is_nil()).then(|| relay::global_id(NodeKind::User, self.0.user_id))
     }
 
     /// The account, also if it was reactivated or restored since; null while it is deleted.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         Ok(loaders::load_one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
     }
 
     /// The latest user name; null after an erasure, and if all accounts were deleted at once.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user_name(&self) -> Option<&str> {
         self.0.user_name.as_deref()
     }
 
     /// How many accounts left by this change: 1, or more if all accounts were deleted at once.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn user_count(&self) -> i32 {
         relay::to_graphql_int(self.0.account_count().unsigned_abs())
     }
 
     /// When the request for this change arrived.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn requested_at(&self) -> DateTime<Utc> {
         self.0.requested_at
     }
 
     /// From when on the account held no role.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn revoked_at(&self) -> DateTime<Utc> {
         self.0.at
     }
 
     /// The time from `requestedAt` to `revokedAt`, in milliseconds.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn milliseconds(&self) -> f64 {
         to_milliseconds(self.0.revocation_microseconds())
     }
 
     /// Whether the account is active again.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn active_now(&self) -> bool {
         self.0.active_now()
     }
 
     /// The event of this change: who made it, and in which request.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn event(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         Ok(loaders::load_one(ctx, EventId(self.0.event_id)).await?.map(Into::into))
     }
@@ -86,22 +86,22 @@ impl LeaverObject {
 #[derive(SimpleObject)]
 pub struct RevocationTimes {
     /// How many leavers there were.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     count: i32,
     /// How many of them held no role within the objective.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     within_objective: i32,
     /// The median, in milliseconds.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     median_milliseconds: f64,
     /// The 95th percentile, in milliseconds.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     p95_milliseconds: f64,
     /// The 99th percentile, in milliseconds.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     p99_milliseconds: f64,
     /// The longest, in milliseconds.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     longest_milliseconds: f64,
 }
 

@@ -36,6 +36,7 @@ mod order;
 mod organization;
 mod overview;
 mod permission;
+mod permission_notes;
 mod persisted;
 mod reconcile;
 mod relay;
@@ -98,7 +99,11 @@ struct MutationRoot(
     reconcile::ReconciliationMutation,
 );
 
-type GraphqlSchema = async_graphql::Schema<QueryRoot, MutationRoot, subscription::SubscriptionRoot>;
+type GraphqlSchema = async_graphql::Schema<
+    QueryRoot,
+    MutationRoot,
+    permission_notes::LastRoot<subscription::SubscriptionRoot>,
+>;
 
 /// The schema is the same for every request: built once.
 fn schema() -> &'static GraphqlSchema {
@@ -106,7 +111,7 @@ fn schema() -> &'static GraphqlSchema {
         GraphqlSchema::build(
             QueryRoot::default(),
             MutationRoot::default(),
-            subscription::SubscriptionRoot,
+            permission_notes::LastRoot(subscription::SubscriptionRoot),
         )
         .override_output_type_description::<DateTime<Utc>>(
             "An instant as RFC 3339 writes it, in UTC.",

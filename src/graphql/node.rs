@@ -15,7 +15,7 @@ use super::loaders::{
     RoleId, RoleMappingId, ScimTokenId, SyncRunId, UserId,
 };
 use super::organization::OrganizationObject;
-use super::permission::requires;
+use super::permission::needs;
 use super::reconcile::{FindingObject, ReconciliationObject};
 use super::role::RoleObject;
 use super::role_grant::RoleGrant;
@@ -38,7 +38,7 @@ use crate::graphql::relay::{MAX_PAGE_ROWS, NodeKind};
         name = "id",
         ty = "ID",
         desc = "The object's global id: opaque, and unique in the whole API.",
-        directive = requires::apply(None)
+        directive = needs::apply(None)
     )
 )]
 pub enum NodeObject {
@@ -130,7 +130,7 @@ pub struct NodeQuery;
 #[Object]
 impl NodeQuery {
     /// The object with this global id; null if the organization has no such object.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn node(
         &self,
         ctx: &Context<'_>,
@@ -141,7 +141,7 @@ impl NodeQuery {
 
     /// The objects with these global ids, in the same order; null for each id of which the
     /// organization has no object.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn nodes(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::deletion::RunningDeletion;
 use super::event::EventObject;
 use super::loaders;
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::domain::audit::event;
 use crate::domain::connection::scim_token;
 use crate::domain::directory::deletion;
@@ -31,13 +31,13 @@ pub enum ScimAvailabilityState {
 #[derive(SimpleObject)]
 pub struct ScimAvailability {
     /// Whether SCIM is available, and if not, the reason.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     state: ScimAvailabilityState,
     /// The reason as a stable code; null while SCIM is available.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     reason_code: Option<&'static str>,
     /// What to do about it, in words for people; null while SCIM is available.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     message: Option<&'static str>,
 }
 
@@ -55,13 +55,13 @@ pub enum ScimStatus {
 #[derive(SimpleObject)]
 pub struct ScimEndpoints {
     /// The SCIM base URL ("tenant URL").
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     base_url: String,
     /// The URL of the users' endpoint.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     users_url: String,
     /// The URL of the groups' endpoint.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     groups_url: String,
 }
 
@@ -93,19 +93,19 @@ pub struct ScimCounts {
 #[Object]
 impl ScimCounts {
     /// The number of live accounts that a connection owns.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn users(&self, ctx: &Context<'_>) -> Result<i32> {
         Ok(relay::to_graphql_int(organization::provisioned_users(relay::cx(ctx)?, None).await?))
     }
 
     /// The number of live groups that a connection owns.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn groups(&self, ctx: &Context<'_>) -> Result<i32> {
         Ok(relay::to_graphql_int(organization::provisioned_groups(relay::cx(ctx)?, None).await?))
     }
 
     /// When this was counted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn as_of(&self) -> DateTime<Utc> {
         self.as_of
     }
@@ -118,7 +118,7 @@ pub struct ScimOverview;
 #[Object]
 impl ScimOverview {
     /// Whether SCIM is available, and what to do if it is not.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn availability(&self, ctx: &Context<'_>) -> async_graphql::Result<ScimAvailability> {
         let row = loaders::load_organization(ctx).await?;
         let availability = InboundAvailability::of(&relay::cx(ctx)?.app, row.integration_mode);
@@ -135,7 +135,7 @@ impl ScimOverview {
 
     /// Whether requests of identity providers over SCIM are served now; null while SCIM is not
     /// available.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn status(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimStatus>> {
         let row = loaders::load_organization(ctx).await?;
         let cx = relay::cx(ctx)?;
@@ -148,38 +148,38 @@ impl ScimOverview {
     }
 
     /// The URLs to enter in the identity provider; null while SCIM is not available.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn endpoints(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimEndpoints>> {
         ScimEndpoints::for_current_organization(ctx).await
     }
 
     /// How many users and groups came through SCIM.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn counts(&self, ctx: &Context<'_>) -> Result<ScimCounts> {
         Ok(ScimCounts { as_of: relay::cx(ctx)?.app.clock.now() })
     }
 
     /// The running deletion of all users that came through SCIM; null if none is running.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn running_deletion(&self, ctx: &Context<'_>) -> Result<Option<RunningDeletion>> {
         Ok(deletion::current_deletion(relay::cx(ctx)?).await?.map(Into::into))
     }
 
     /// When an identity provider last sent a request, or a run last read a source, a few seconds
     /// late. Null if neither has happened.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_contact_at(&self, ctx: &Context<'_>) -> Result<Option<DateTime<Utc>>> {
         organization::last_contact(relay::cx(ctx)?).await
     }
 
     /// Whether there is a SCIM token that can be used now.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn token_issued(&self, ctx: &Context<'_>) -> Result<bool> {
         scim_token::has_live_token(relay::cx(ctx)?).await
     }
 
     /// The latest events, newest first.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn recent_activity(
         &self,
         ctx: &Context<'_>,

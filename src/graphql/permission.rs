@@ -1,6 +1,6 @@
 //! What every field requires of its caller, and the one place that decides it.
 //!
-//! The directive `@requires` on every field is the rule: the requirements are read from the schema
+//! The directive `@needs` on every field is the rule: the requirements are read from the schema
 //! itself, so what the SDL says is what is enforced. A field without the directive is refused to
 //! every caller. A query is decided as a whole before it is run, if its caller may read every field
 //! that it selects ([`allows_query`]); otherwise each field is decided when it is reached.
@@ -61,7 +61,7 @@ pub enum Permission {
 /// The permission that a caller needs to select this field. Without an argument, every
 /// authenticated caller may select it.
 #[TypeDirective(location = "FieldDefinition")]
-pub fn requires(permission: Option<Permission>) {}
+pub fn needs(permission: Option<Permission>) {}
 
 /// Marks a request whose caller may read every field that it selects.
 pub struct QueryAllowed;
@@ -220,7 +220,7 @@ fn check_field(ctx: &ExtensionContext<'_>, info: &ResolveInfo<'_>) -> Result<()>
     match (find_requirement(info.parent_type, info.name), ctx.data_opt::<ApiCaller>()) {
         (Some(requirement), Some(caller)) => check_requirement(requirement, caller),
         _ => Err(Error::Internal(format!(
-            "{}.{} has no usable @requires, or no caller",
+            "{}.{} has no usable @needs, or no caller",
             info.parent_type, info.name
         ))),
     }
@@ -254,7 +254,7 @@ struct FieldRequirement {
 }
 
 /// The fields of every type, read from the schema so that what it says is what is enforced. A field
-/// without `@requires` is not among them.
+/// without `@needs` is not among them.
 static FIELD_REQUIREMENTS: LazyLock<HashMap<String, HashMap<String, FieldRequirement>>> =
     LazyLock::new(|| {
         let mut types = HashMap::new();
@@ -303,7 +303,7 @@ static FIELD_REQUIREMENTS: LazyLock<HashMap<String, HashMap<String, FieldRequire
 
 fn parse_requirement(field: &FieldDefinition) -> Option<(String, FieldRequirement)> {
     let directive =
-        field.directives.iter().find(|directive| directive.node.name.node == "requires")?;
+        field.directives.iter().find(|directive| directive.node.name.node == "needs")?;
     let permissions =
         match directive.node.arguments.iter().find(|(name, _)| name.node == "permission") {
             None => Vec::new(),

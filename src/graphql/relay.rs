@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::auth::ApiCaller;
-use super::permission::requires;
+use super::permission::needs;
 use crate::context::Cx;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
@@ -181,17 +181,17 @@ pub fn selects_total_count(ctx: &Context<'_>) -> bool {
 #[derive(SimpleObject)]
 pub struct PageInfo {
     /// Whether rows follow this page.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     has_next_page: bool,
     /// Whether rows precede this page.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     has_previous_page: bool,
     /// Cursor of the first row; pass it as `before` to get the previous page. Null for an empty
     /// page.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     start_cursor: Option<String>,
     /// Cursor of the last row; pass it as `after` to get the next page. Null for an empty page.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     end_cursor: Option<String>,
 }
 
@@ -200,10 +200,10 @@ pub struct PageInfo {
 #[graphql(name_type)]
 pub struct PageEdge<T: OutputType> {
     /// The row's cursor, for `after` and `before`.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     cursor: String,
     /// The row.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     node: T,
 }
 
@@ -259,19 +259,19 @@ impl<T: OutputType> RelayPage<T> {
 #[Object(name_type)]
 impl<T: OutputType> RelayPage<T> {
     /// The rows with their cursors.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn edges(&self) -> &[PageEdge<T>] {
         &self.edges
     }
 
     /// The rows without their cursors.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn nodes(&self) -> Vec<&T> {
         self.edges.iter().map(|edge| &edge.node).collect()
     }
 
     /// The cursors at the ends of this page, and whether rows precede and follow it.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn page_info(&self) -> PageInfo {
         PageInfo {
             has_next_page: self.has_next,
@@ -282,7 +282,7 @@ impl<T: OutputType> RelayPage<T> {
     }
 
     /// How many rows the whole list has. Counted only when selected; costs more than a field.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn total_count(&self) -> i32 {
         to_graphql_int(self.total)
     }
@@ -316,13 +316,13 @@ pub enum UserErrorCode {
 #[derive(SimpleObject)]
 pub struct UserError {
     /// The kind of mistake, as a stable code for programs.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub code: UserErrorCode,
     /// The path to the argument that the mistake is in, for example `["input", "name"]`.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub field: Vec<String>,
     /// What is wrong, in words for people.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub message: String,
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::domain::connection::request_log;
 use crate::domain::connection::request_log::{Outcome, RequestLogQuery};
 use crate::graphql::relay;
@@ -53,112 +53,112 @@ impl From<request_log::Entry> for RequestLogEntry {
 #[Object]
 impl RequestLogEntry {
     /// The connection whose token was sent; null if the token was missing or unknown.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// When the hour began.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn hour(&self) -> DateTime<Utc> {
         self.0.hour
     }
 
     /// The HTTP method; null for VARIOUS.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn method(&self) -> Option<&str> {
         self.0.method.as_deref()
     }
 
     /// The endpoint, for example `Users`; null for VARIOUS.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn resource(&self) -> Option<&str> {
         self.0.resource.as_deref()
     }
 
     /// What the identity provider wanted, for example `suspend user`.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn meaning(&self) -> &str {
         &self.0.meaning
     }
 
     /// The outcome of the requests.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn outcome(&self) -> RequestOutcome {
         self.0.outcome.into()
     }
 
     /// The HTTP status of the response; null if there is no single one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn status(&self) -> Option<i32> {
         self.0.status
     }
 
     /// The `scimType` of the refusal; null if it had none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scim_type(&self) -> Option<&str> {
         self.0.scim_type.as_deref()
     }
 
     /// Why it was refused, as a stable code; null if it was not refused.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
     /// The attribute or parameter that was refused; null if it was not a single one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn field(&self) -> Option<&str> {
         self.0.field.as_deref()
     }
 
     /// What an administrator can do about it, in words for people; null if nothing has to be done.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn next_step(&self) -> Option<String> {
         request_log::next_step(&self.0)
     }
 
     /// Departures from the protocol that were tolerated, as stable codes, for example
     /// `BOOLEAN_AS_STRING`.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn quirks(&self) -> Vec<&str> {
         self.0.quirks.as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect()
     }
 
     /// The IP address that a failed authentication came from; null for other requests.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn source(&self) -> Option<&str> {
         self.0.source.as_deref()
     }
 
     /// How many requests there were.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn count(&self) -> Long {
         Long(self.0.count)
     }
 
     /// When the first of them arrived.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn first_at(&self) -> DateTime<Utc> {
         self.0.first_at
     }
 
     /// When the last of them arrived.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_at(&self) -> DateTime<Utc> {
         self.0.last_at
     }
 
     /// The id of the last request; null if its authentication failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_request_id(&self) -> Option<Uuid> {
         self.0.last_request_id
     }
 
     /// The global id of the user or group that the last request was about, also after it was
     /// deleted; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_target_id(&self) -> Option<ID> {
         let kind = match self.0.resource.as_deref()? {
             "Users" => NodeKind::User,

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::connection::IdentitySource;
 use super::group::{GroupPayload, build_group_payload};
 use super::loaders::{self, ConnectionId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::domain::directory::group::restore;
 use crate::error::{Noun, Result};
 use crate::graphql::relay;
@@ -19,26 +19,26 @@ pub struct DeletedGroup(entity::group::Model);
 #[Object]
 impl DeletedGroup {
     /// The global id that the group had, and that it has again if it is restored.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn id(&self) -> ID {
         relay::global_id(NodeKind::Group, self.0.id)
     }
 
     /// The name for people to read.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn display_name(&self) -> &str {
         &self.0.display_name
     }
 
     /// The connection that owned it; null if none did, and after the connection was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// When it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn deleted_at(&self) -> Option<DateTime<Utc>> {
         self.0.deleted_at
     }
@@ -81,7 +81,7 @@ impl RestorationMutation {
     /// Restores a deleted group, with the members, the nesting and the mappings that its deletion
     /// ended, as far as the accounts, groups and roles still exist. `accessPreview` shows
     /// beforehand which accounts would get which roles.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn group_restore(
         &self,
         ctx: &Context<'_>,

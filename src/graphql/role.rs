@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::access::{self, RoleHolder};
 use super::loaders::{self, MappingsOfRole};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::role_mapping::RoleMapping;
 use crate::domain::access::role;
 use crate::error::{Noun, Result};
@@ -37,52 +37,52 @@ impl From<Arc<role::Role>> for RoleObject {
 #[Object(name = "Role")]
 impl RoleObject {
     /// The role's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::Role, self.0.id)
     }
 
     /// The name for people to read; unique in the organization, regardless of case.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn name(&self) -> &str {
         &self.0.name
     }
 
     /// What the role is for.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn description(&self) -> Option<&str> {
         self.0.description.as_deref()
     }
 
     /// The permissions that the role gives, by the application's own names, which rolecall does not
     /// interpret.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn permissions(&self) -> Vec<String> {
         role::role_permissions(&self.0)
     }
 
     /// For an application that supports one role per user: of the roles of a user, the one with the
     /// lowest number counts. Unique; without a number the role does not count.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn priority(&self) -> Option<i32> {
         self.0.priority
     }
 
     /// Whether it is a management role: an identity provider cannot remove its last holder.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn management(&self) -> bool {
         self.0.management
     }
 
     /// The current role mappings that give it.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn mappings(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<RoleMapping>> {
         let mappings = loaders::load_one(ctx, MappingsOfRole(self.0.id)).await?.unwrap_or_default();
         Ok(mappings.into_iter().map(Into::into).collect())
     }
 
     /// The accounts that hold it now, or held it at an instant, sorted by account id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn holders(
         &self,
@@ -105,19 +105,19 @@ impl RoleObject {
     }
 
     /// When the role was created.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When it last changed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
 
     /// 1 when the role is created; grows by one with every change.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn version(&self) -> i64 {
         self.0.version
     }
@@ -172,10 +172,10 @@ pub struct RoleDeleteInput {
 #[derive(SimpleObject)]
 pub struct RolePayload {
     /// The role after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     role: Option<RoleObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -183,10 +183,10 @@ pub struct RolePayload {
 #[derive(SimpleObject)]
 pub struct RoleDeletePayload {
     /// The global id that the role had; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     deleted_role_id: Option<ID>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -201,7 +201,7 @@ pub struct RoleMutation;
 #[Object]
 impl RoleMutation {
     /// Creates a role.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_create(
         &self,
         ctx: &Context<'_>,
@@ -218,7 +218,7 @@ impl RoleMutation {
     }
 
     /// Changes a role, for all accounts that hold it.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_update(
         &self,
         ctx: &Context<'_>,
@@ -247,7 +247,7 @@ impl RoleMutation {
 
     /// Deletes a role, and ends its mappings and grants: no account holds it any more, and its name
     /// is free.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_delete(
         &self,
         ctx: &Context<'_>,

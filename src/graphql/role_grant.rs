@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
 use super::loaders::{self, EventId, RoleId, UserId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::role::RoleObject;
 use super::user::UserObject;
 use crate::domain::access::role_grant;
@@ -32,50 +32,50 @@ impl From<role_grant::Grant> for RoleGrant {
 #[Object]
 impl RoleGrant {
     /// The grant's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::RoleGrant, self.0.id)
     }
 
     /// The account that holds the role; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
         Ok(loaders::load_one(ctx, UserId(self.0.user_id)).await?.map(Into::into))
     }
 
     /// The role; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
         Ok(loaders::load_one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
     }
 
     /// The reason that was given when it was made; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
     /// The planned end; null = none. From that instant on the account does not hold the role by
     /// this grant.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 
     /// When the grant began.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> DateTime<Utc> {
         self.0.since
     }
 
     /// When it ended; null if it was not ended.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn until(&self) -> Option<DateTime<Utc>> {
         self.0.until
     }
 
     /// The event that created it: who, when, in which request.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn granted_by(
         &self,
         ctx: &Context<'_>,
@@ -120,10 +120,10 @@ pub struct RoleGrantRemoveInput {
 #[derive(SimpleObject)]
 pub struct RoleGrantPayload {
     /// The grant after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     role_grant: Option<RoleGrant>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -138,7 +138,7 @@ pub struct RoleGrantMutation;
 #[Object]
 impl RoleGrantMutation {
     /// Grants a role to an account, from this instant on.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_grant_create(
         &self,
         ctx: &Context<'_>,
@@ -151,7 +151,7 @@ impl RoleGrantMutation {
     }
 
     /// Ends a grant. The account keeps the roles that mappings give it.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_grant_remove(
         &self,
         ctx: &Context<'_>,

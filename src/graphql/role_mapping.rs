@@ -11,7 +11,7 @@ use super::connection::IdentitySource;
 use super::event::EventObject;
 use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, EventId, GroupId, RoleId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::role::RoleObject;
 use crate::domain::access::role_mapping;
 use crate::error::{Error, Noun, Result};
@@ -77,33 +77,33 @@ impl From<Arc<role_mapping::Mapping>> for RoleMapping {
 #[Object]
 impl RoleMapping {
     /// The mapping's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::RoleMapping, self.0.mapping_id)
     }
 
     /// The group; null while the mapping waits for it, after it was deleted, and for a mapping of
     /// all users of a connection.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         let Some(id) = self.0.group_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
     /// The role; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
         Ok(loaders::load_one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
     }
 
     /// The reason that was given for it; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
     /// The state of the mapping now.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn state(&self, ctx: &Context<'_>) -> Result<RoleMappingState> {
         let now = relay::cx(ctx)?.app.clock.now();
         Ok(match &self.0 {
@@ -115,13 +115,13 @@ impl RoleMapping {
     }
 
     /// The group that it waits for; null if it does not wait for one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn awaits(&self) -> Option<AwaitedGroup> {
         find_awaited_group(&self.0)
     }
 
     /// The connection whose users all hold the role; null if the mapping is for a group.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn everybody_of(
         &self,
         ctx: &Context<'_>,
@@ -140,7 +140,7 @@ impl RoleMapping {
 
     /// Every state that the mapping has had, oldest first: what was changed, when, and by which
     /// actor.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn history(&self, ctx: &Context<'_>) -> Result<Option<Vec<RoleMappingPeriod>>> {
         let states =
             Box::pin(role_mapping::mapping_history(relay::cx(ctx)?, self.0.mapping_id)).await?;
@@ -148,19 +148,19 @@ impl RoleMapping {
     }
 
     /// When its current state began.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> DateTime<Utc> {
         self.0.since
     }
 
     /// When it was removed; null if it was not.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn until(&self) -> Option<DateTime<Utc>> {
         self.0.until
     }
 
     /// The planned end; null = none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
@@ -173,44 +173,44 @@ pub struct RoleMappingPeriod(role_mapping::Mapping);
 #[Object(name = "RoleMappingPeriod")]
 impl RoleMappingPeriod {
     /// The group; null if the mapping had none, and after the group was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         let Some(id) = self.0.group_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, GroupId(id)).await?.map(Into::into))
     }
 
     /// The role; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleObject>> {
         Ok(loaders::load_one(ctx, RoleId(self.0.role_id)).await?.map(Into::into))
     }
 
     /// The reason that was given for it; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
     /// When it began.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn since(&self) -> DateTime<Utc> {
         self.0.since
     }
 
     /// When it ended; null for the current one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn until(&self) -> Option<DateTime<Utc>> {
         self.0.until
     }
 
     /// The event that began it: who, when, in which request.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn begun_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         Ok(loaders::load_one(ctx, EventId(self.0.opened_by)).await?.map(Into::into))
     }
 
     /// The event that ended it; null for the current one.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn ended_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         let Some(id) = self.0.closed_by else { return Ok(None) };
         Ok(loaders::load_one(ctx, EventId(id)).await?.map(Into::into))
@@ -238,19 +238,19 @@ pub struct AwaitedGroup {
 #[Object]
 impl AwaitedGroup {
     /// The connection that the group will come through; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         Ok(loaders::load_one(ctx, ConnectionId(self.connection)).await?.map(Into::into))
     }
 
     /// The attribute of the group that is compared.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn attribute(&self) -> MatchAttribute {
         self.attribute
     }
 
     /// The value that the attribute will have. The case of a display name does not matter.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn value(&self) -> &str {
         &self.value
     }
@@ -321,10 +321,10 @@ pub struct RoleMappingRestoreInput {
 #[derive(SimpleObject)]
 pub struct RoleMappingPayload {
     /// The mapping after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     role_mapping: Option<RoleMapping>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -417,7 +417,7 @@ pub struct RoleMappingMutation;
 impl RoleMappingMutation {
     /// Creates a role mapping: all members of the group, or all users of the connection, hold the
     /// role at once.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_create(
         &self,
         ctx: &Context<'_>,
@@ -452,7 +452,7 @@ impl RoleMappingMutation {
     }
 
     /// Changes a role mapping, at the same instant for all accounts that it affects.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_update(
         &self,
         ctx: &Context<'_>,
@@ -467,7 +467,7 @@ impl RoleMappingMutation {
     }
 
     /// Removes a role mapping. It can be restored.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_remove(
         &self,
         ctx: &Context<'_>,
@@ -487,7 +487,7 @@ impl RoleMappingMutation {
     /// Restores a removed role mapping with its last state, without a planned end that has passed.
     /// If its group was deleted and it once waited for that group, it waits again, or binds to the
     /// group that has the value now.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn role_mapping_restore(
         &self,
         ctx: &Context<'_>,

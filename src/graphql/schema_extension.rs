@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::schema_extension::Extends;
 
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::domain::directory::schema_extension;
 use crate::domain::directory::schema_extension::{Extension, NewExtension, NewSchemaAttribute};
 use crate::error::{Noun, Result};
@@ -80,34 +80,34 @@ pub enum AttributeReturned {
 #[derive(SimpleObject)]
 pub struct AttributeDefinition {
     /// Its name.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     name: String,
     /// What it means.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     description: String,
     /// The data type of its values.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     r#type: AttributeType,
     /// Whether it can have several values.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     multi_valued: bool,
     /// Whether it must have a value.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     required: bool,
     /// Whether its values are compared with regard to upper and lower case.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     case_exact: bool,
     /// Who may write it.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     mutability: AttributeMutability,
     /// When it is returned.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     returned: AttributeReturned,
     /// Values that are suggested to clients; others are accepted too.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     canonical_values: Vec<String>,
     /// The sub-attributes of a complex attribute; empty for other types.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     sub_attributes: Vec<AttributeDefinition>,
 }
 
@@ -142,43 +142,43 @@ impl From<Extension> for SchemaExtension {
 #[Object]
 impl SchemaExtension {
     /// The extension's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::SchemaExtension, self.0.id)
     }
 
     /// The URN under which a resource contains its attributes.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn urn(&self) -> &str {
         &self.0.urn
     }
 
     /// The type of the resources that it extends.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn resource(&self) -> ExtendedResource {
         self.0.resource_type.into()
     }
 
     /// The name for people to read.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn name(&self) -> &str {
         &self.0.name
     }
 
     /// What it is for.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn description(&self) -> &str {
         &self.0.description
     }
 
     /// Its attributes.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn attributes(&self) -> Result<Vec<AttributeDefinition>> {
         Ok(schema_extension::schema_of(&self.0)?.attributes.into_iter().map(Into::into).collect())
     }
 
     /// When it was registered.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
@@ -262,10 +262,10 @@ pub struct SchemaExtensionRemoveInput {
 #[derive(SimpleObject)]
 pub struct SchemaExtensionPayload {
     /// The extension; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     schema_extension: Option<SchemaExtension>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -273,10 +273,10 @@ pub struct SchemaExtensionPayload {
 #[derive(SimpleObject)]
 pub struct SchemaExtensionRemovePayload {
     /// The global id that the extension had; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     removed_schema_extension_id: Option<ID>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -286,7 +286,7 @@ pub struct SchemaExtensionMutation;
 #[Object]
 impl SchemaExtensionMutation {
     /// Adds a schema to the organization's users or groups, in effect from the next request on.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn schema_extension_register(
         &self,
         ctx: &Context<'_>,
@@ -305,7 +305,7 @@ impl SchemaExtensionMutation {
     }
 
     /// Removes a schema, if no live user or group has values in it.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn schema_extension_remove(
         &self,
         ctx: &Context<'_>,

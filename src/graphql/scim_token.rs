@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Duration, Utc};
 
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::auth::policy;
 use crate::domain::connection::scim_token;
 use crate::error::{Noun, Result};
@@ -42,61 +42,61 @@ impl From<scim_token::Token> for ScimToken {
 #[Object]
 impl ScimToken {
     /// The token's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::ScimToken, self.0.id)
     }
 
     /// The last four characters of the secret, to tell tokens apart.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_four(&self) -> &str {
         &self.0.last_four
     }
 
     /// The scopes of the token.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scopes(&self) -> Vec<ScimScope> {
         scim_token::parse_scopes(&self.0.scopes).into_iter().map(Into::into).collect()
     }
 
     /// Whether the token can be used now: it has not expired, retired or been revoked.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn live(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(scim_token::is_live(&self.0, relay::cx(ctx)?.app.clock.now()))
     }
 
     /// When it was issued.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When the token expires; null = never.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
 
     /// When it ends, or ended, because of a rotation; null if it was not rotated.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn retires_at(&self) -> Option<DateTime<Utc>> {
         self.0.retires_at
     }
 
     /// When it was revoked; null if it was not.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn revoked_at(&self) -> Option<DateTime<Utc>> {
         self.0.revoked_at
     }
 
     /// When it was last used, a few seconds late. Null if it never was.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_used_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_used_at
     }
 
     /// The IP address that it was last used from; null if it never was used.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_used_from(&self) -> Option<&str> {
         self.0.last_used_from.as_deref()
     }
@@ -137,14 +137,14 @@ pub struct ScimTokenRevokeInput {
 #[derive(SimpleObject)]
 pub struct ScimTokenIssuePayload {
     /// The new token; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     scim_token: Option<ScimToken>,
     /// The secret to enter in the identity provider, which is shown only in this response; null if
     /// there were mistakes.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     secret: Option<String>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -152,10 +152,10 @@ pub struct ScimTokenIssuePayload {
 #[derive(SimpleObject)]
 pub struct ScimTokenPayload {
     /// The token after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     scim_token: Option<ScimToken>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -173,7 +173,7 @@ pub struct TokenMutation;
 #[Object]
 impl TokenMutation {
     /// Issues a further token for a connection.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn scim_token_issue(
         &self,
         ctx: &Context<'_>,
@@ -194,7 +194,7 @@ impl TokenMutation {
 
     /// Replaces all live tokens of a connection by a new one. Without an overlap the old ones are
     /// refused from the response on.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn scim_token_rotate(
         &self,
         ctx: &Context<'_>,
@@ -214,7 +214,7 @@ impl TokenMutation {
     }
 
     /// Revokes a token: it is refused from this instant on.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn scim_token_revoke(
         &self,
         ctx: &Context<'_>,

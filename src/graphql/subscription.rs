@@ -14,7 +14,7 @@ use super::bulk::BulkJob;
 use super::connection::IdentitySource;
 use super::event::{EventFilter, EventObject};
 use super::loaders::{self, ConnectionId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::sync::SyncRun;
 use crate::context::Cx;
 use crate::domain::audit::event;
@@ -36,7 +36,7 @@ pub struct SubscriptionRoot;
 impl SubscriptionRoot {
     /// Every event of the ledger, in the order of its chain and without gaps: first those that were
     /// sealed after the position `after`, then each further event when it is sealed.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn events(
         &self,
         ctx: &Context<'_>,
@@ -58,7 +58,7 @@ impl SubscriptionRoot {
 
     /// The events of connections themselves: for example created, changed, activated or
     /// deactivated.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection_changed(
         &self,
         ctx: &Context<'_>,
@@ -88,7 +88,7 @@ impl SubscriptionRoot {
 
     /// The progress of a bulk job: now, after every change, and when it has ended, which ends the
     /// subscription too.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn bulk_job_progress(
         &self,
         ctx: &Context<'_>,
@@ -105,7 +105,7 @@ impl SubscriptionRoot {
 
     /// The progress of a sync run: now, after every change, and when it has ended, which ends the
     /// subscription too.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn sync_progress(
         &self,
         ctx: &Context<'_>,
@@ -176,16 +176,16 @@ fn stream_rows<T>(
 #[graphql(complex)]
 pub struct ConnectionChange {
     /// The position of the event in the ledger.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     seq: Long,
     /// The instant of the change.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     at: DateTime<Utc>,
     /// The action of the event, for example `connection.deactivated`.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     action: String,
     /// The connection's global id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     connection_id: ID,
     #[graphql(skip)]
     connection: ConnectionId,
@@ -194,7 +194,7 @@ pub struct ConnectionChange {
 #[async_graphql::ComplexObject]
 impl ConnectionChange {
     /// The connection as it is now; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         Ok(loaders::load_one(ctx, self.connection).await?.map(Into::into))
     }

@@ -6,7 +6,7 @@ use entity::{pull_source as stored, sync_run};
 
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::domain::connection::pull_source;
 use crate::domain::connection::pull_source::PullSource as Source;
 use crate::domain::sync;
@@ -38,55 +38,55 @@ pub struct PullSourceObject(pub Source);
 #[Object(name = "PullSource")]
 impl PullSourceObject {
     /// The base URL of the SCIM server; rolecall appends `/Users` and `/Groups`.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn base_url(&self) -> &str {
         &self.0.base_url
     }
 
     /// How rolecall authenticates at the source.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn auth(&self) -> PullAuth {
         self.0.auth.into()
     }
 
     /// The URL of the authorization server's token endpoint, for client credentials.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn token_url(&self) -> Option<&str> {
         self.0.token_url.as_deref()
     }
 
     /// The client id, for client credentials.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn client_id(&self) -> Option<&str> {
         self.0.client_id.as_deref()
     }
 
     /// The OAuth scope that is requested for the token, for client credentials.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scope(&self) -> Option<&str> {
         self.0.scope.as_deref()
     }
 
     /// How many resources one request of rolecall asks for.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn page_size(&self) -> i32 {
         self.0.page_size
     }
 
     /// Which users are read, as a SCIM filter; null = all.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn user_filter(&self) -> Option<&str> {
         self.0.user_filter.as_deref()
     }
 
     /// The interval of scheduled full runs, in minutes; null = none are scheduled.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn interval_minutes(&self) -> Option<i32> {
         self.0.interval_minutes
     }
 
     /// The interval of scheduled incremental runs, in minutes; null = none are scheduled.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn incremental_minutes(&self) -> Option<i32> {
         self.0.incremental_minutes
     }
@@ -94,19 +94,19 @@ impl PullSourceObject {
     /// A percentage. A run waits for approval if it would remove or suspend more than this share of
     /// the accounts and more than ten, or end more than this share of the memberships and more than
     /// ten.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn shrink_percent(&self) -> i32 {
         self.0.shrink_percent
     }
 
     /// When the next scheduled full run begins; null if none is scheduled.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn next_run_at(&self) -> Option<DateTime<Utc>> {
         self.0.next_run_at
     }
 
     /// When the next scheduled incremental run begins; null if none is scheduled.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn next_incremental_at(&self) -> Option<DateTime<Utc>> {
         self.0.next_incremental_at
     }
@@ -185,16 +185,16 @@ pub enum PullProbe {
 #[derive(SimpleObject)]
 pub struct PullTestStep {
     /// The step.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     probe: PullProbe,
     /// Whether the step succeeded.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     ok: bool,
     /// What was found, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     finding: String,
     /// What to do, in words for people; null if nothing has to be done.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
 }
 
@@ -202,13 +202,13 @@ pub struct PullTestStep {
 #[derive(SimpleObject)]
 pub struct ConnectionTestPayload {
     /// Whether every step succeeded; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     ok: Option<bool>,
     /// The steps, up to the first that failed; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     steps: Option<Vec<PullTestStep>>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -250,28 +250,28 @@ pub enum SyncState {
 #[derive(SimpleObject)]
 pub struct SyncCounts {
     /// How many the source listed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     read: Long,
     /// How many were created in rolecall.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     created: Long,
     /// How many were changed in rolecall.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     updated: Long,
     /// How many were suspended in rolecall.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     suspended: Long,
     /// How many were reactivated or restored in rolecall.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     restored: Long,
     /// How many were deleted in rolecall, because the source does not list them any more.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     deleted: Long,
     /// How many were the same as in rolecall, so that nothing was written.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     unchanged: Long,
     /// How many could not be applied; see `troubles`.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     failed: Long,
 }
 
@@ -295,13 +295,13 @@ impl From<sync::SyncTally> for SyncCounts {
 #[derive(SimpleObject)]
 pub struct SyncTrouble {
     /// `user` or `group`.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     kind: String,
     /// The resource's id at the source.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     remote_id: String,
     /// Why, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     why: String,
 }
 
@@ -319,49 +319,49 @@ impl From<sync::Run> for SyncRun {
 #[Object]
 impl SyncRun {
     /// The run's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::SyncRun, self.0.id)
     }
 
     /// The connection; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
     /// The mode of the run.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn mode(&self) -> SyncMode {
         self.0.mode.into()
     }
 
     /// The state of the run.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> SyncState {
         self.0.state.into()
     }
 
     /// Whether `syncCancel` was called; the run ends within a second or two.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn cancelling(&self) -> bool {
         self.0.cancelling
     }
 
     /// What the run has done with users so far.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn users(&self) -> SyncCounts {
         sync::run_counts(&self.0).users.into()
     }
 
     /// What the run has done with groups so far.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn groups(&self) -> SyncCounts {
         sync::run_counts(&self.0).groups.into()
     }
 
     /// The users and groups that it could not apply; the first 100.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn troubles(&self) -> Vec<SyncTrouble> {
         let troubles = sync::run_troubles(&self.0).into_iter();
         troubles
@@ -371,31 +371,31 @@ impl SyncRun {
 
     /// Why it waits or failed and what to do, or another remark, in words for people; null if there
     /// is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
     /// The actor that requested it, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn requested_by(&self) -> &str {
         &self.0.requested_by
     }
 
     /// When it was requested.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When it began; null while it is QUEUED.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn started_at(&self) -> Option<DateTime<Utc>> {
         self.0.started_at
     }
 
     /// When it ended; null while it has not ended.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn finished_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
@@ -443,10 +443,10 @@ pub struct SyncApproveInput {
 #[derive(SimpleObject)]
 pub struct SyncPayload {
     /// The run after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     sync_run: Option<SyncRun>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -475,7 +475,7 @@ pub struct SyncMutation;
 impl SyncMutation {
     /// Tests the source that a connection reads, step by step: whether it can be reached, accepts
     /// the credentials, and lists users and groups. Changes nothing.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_test(
         &self,
         ctx: &Context<'_>,
@@ -500,7 +500,7 @@ impl SyncMutation {
     }
 
     /// Starts a sync run, which continues in the background.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn sync_start(
         &self,
         ctx: &Context<'_>,
@@ -516,7 +516,7 @@ impl SyncMutation {
     }
 
     /// Cancels a sync run. What it has applied already stays.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn sync_cancel(
         &self,
         ctx: &Context<'_>,
@@ -537,7 +537,7 @@ impl SyncMutation {
 
     /// Approves a sync run that waits because it would remove many accounts or memberships: it
     /// continues.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn sync_approve(
         &self,
         ctx: &Context<'_>,

@@ -9,7 +9,7 @@ use super::access::{self, AccessExplanation, EffectiveRole};
 use super::connection::IdentitySource;
 use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, GroupCountOf, GroupsOf};
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::domain::access::lockout_guard;
@@ -61,56 +61,56 @@ impl UserObject {
 #[Object(name = "User")]
 impl UserObject {
     /// The account's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::User, self.0.id)
     }
 
     /// The name to sign in with; unique in the organization, regardless of case.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user_name(&self) -> &str {
         &self.0.user_name
     }
 
     /// The name for people to read; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn display_name(&self) -> Option<&str> {
         self.0.display_name.as_deref()
     }
 
     /// The id that the identity provider, or another system, gave it; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
     }
 
     /// Whether it is active. A suspended account holds no roles.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn active(&self) -> bool {
         self.0.active
     }
 
     /// Whether it is a break-glass account: no identity provider can suspend it, delete it or
     /// remove it from its groups.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn protected(&self) -> bool {
         self.0.protected
     }
 
     /// The given name; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn given_name(&self) -> Result<Option<String>> {
         self.attribute_text(["name", "givenName"])
     }
 
     /// The family name; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn family_name(&self) -> Result<Option<String>> {
         self.attribute_text(["name", "familyName"])
     }
 
     /// The e-mail addresses.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn emails(&self) -> Result<Vec<Email>> {
         let emails = self.0.attribute("emails")?;
         let emails = emails.as_ref().and_then(Value::as_array).into_iter().flatten();
@@ -125,44 +125,44 @@ impl UserObject {
     }
 
     /// The job title; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn title(&self) -> Result<Option<String>> {
         self.attribute_text(["title", ""])
     }
 
     /// The department; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn department(&self) -> Result<Option<String>> {
         self.attribute_text([ENTERPRISE_SCHEMA, "department"])
     }
 
     /// The employee number; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn employee_number(&self) -> Result<Option<String>> {
         self.attribute_text([ENTERPRISE_SCHEMA, "employeeNumber"])
     }
 
     /// All attributes, as SCIM (RFC 7643) names them.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn attributes(&self) -> Result<Value> {
         Ok(Value::Object(self.0.attributes()?))
     }
 
     /// Where the account comes from.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn origin(&self) -> UserOrigin {
         if self.0.connection_id.is_some() { UserOrigin::Scim } else { UserOrigin::Manual }
     }
 
     /// The connection that owns it; null if none does.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         let Some(id) = self.0.connection_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
     /// The groups of which it is a direct member, oldest first.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn groups(
         &self,
         ctx: &Context<'_>,
@@ -185,7 +185,7 @@ impl UserObject {
 
     /// The roles that it holds now, or held at an instant: one entry for each role, with every
     /// mapping and grant that gives it.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn roles(
         &self,
         ctx: &Context<'_>,
@@ -198,7 +198,7 @@ impl UserObject {
 
     /// The role for an application that supports one role per user: of the roles that it holds, the
     /// one with the lowest priority number. Null if none of them has a priority.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn primary_role(
         &self,
         ctx: &Context<'_>,
@@ -207,7 +207,7 @@ impl UserObject {
     }
 
     /// Why it holds a role, or what is missing.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn explain(
         &self,
         ctx: &Context<'_>,
@@ -217,19 +217,19 @@ impl UserObject {
     }
 
     /// When the account was created.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When its attributes last changed.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn updated_at(&self) -> DateTime<Utc> {
         self.0.updated_at
     }
 
     /// 1 when the account is created; grows by one with every change.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn version(&self) -> i64 {
         self.0.version
     }
@@ -239,13 +239,13 @@ impl UserObject {
 #[derive(SimpleObject)]
 pub struct Email {
     /// The address.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     value: String,
     /// What it is for, for example `work`; null if there is none.
-    #[graphql(name = "type", directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(name = "type", directive = needs::apply(Some(Permission::UserRead)))]
     ty: Option<String>,
     /// Whether it is the preferred address.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     primary: bool,
 }
 
@@ -438,10 +438,10 @@ pub struct UserDeleteInput {
 #[derive(SimpleObject)]
 pub struct UserPayload {
     /// The account after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub user: Option<UserObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub user_errors: Vec<UserError>,
 }
 
@@ -449,10 +449,10 @@ pub struct UserPayload {
 #[derive(SimpleObject)]
 pub struct UserDeletePayload {
     /// The global id that the account had; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     deleted_user_id: Option<ID>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -552,7 +552,7 @@ pub struct UserMutation;
 #[Object]
 impl UserMutation {
     /// Creates an account that no connection owns.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn user_create(
         &self,
         ctx: &Context<'_>,
@@ -572,7 +572,7 @@ impl UserMutation {
     }
 
     /// Changes an account's attributes.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn user_update(
         &self,
         ctx: &Context<'_>,
@@ -595,7 +595,7 @@ impl UserMutation {
 
     /// Suspends an account: from this instant on it holds no roles. Its memberships stay, for when
     /// it is reactivated.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn user_suspend(
         &self,
         ctx: &Context<'_>,
@@ -617,7 +617,7 @@ impl UserMutation {
     }
 
     /// Reactivates a suspended account: its memberships and grants give their roles again.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn user_reactivate(
         &self,
         ctx: &Context<'_>,
@@ -640,7 +640,7 @@ impl UserMutation {
 
     /// Makes an account a break-glass account: no identity provider can suspend it, delete it or
     /// remove it from its groups.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn user_protect(
         &self,
         ctx: &Context<'_>,
@@ -661,7 +661,7 @@ impl UserMutation {
     }
 
     /// Makes a break-glass account an ordinary one again.
-    #[graphql(directive = requires::apply(Some(Permission::AccessWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
     async fn user_unprotect(
         &self,
         ctx: &Context<'_>,
@@ -682,7 +682,7 @@ impl UserMutation {
     }
 
     /// Deletes an account: it is in no list any more, and its memberships and grants end.
-    #[graphql(directive = requires::apply(Some(Permission::UserWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
     async fn user_delete(
         &self,
         ctx: &Context<'_>,

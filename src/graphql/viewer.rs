@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, Object, SimpleObject};
 
 use super::auth::ApiCaller;
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::auth::policy;
 use crate::domain::tenant::organization;
 use crate::error::Result;
@@ -41,19 +41,19 @@ pub struct Viewer;
 #[Object]
 impl Viewer {
     /// What kind of caller this is.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn kind(&self, ctx: &Context<'_>) -> Result<ActorKind> {
         Ok(ActorKind::from_ledger_name(relay::cx(ctx)?.actor.kind()))
     }
 
     /// The caller's name, for people to read.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn name(&self, ctx: &Context<'_>) -> Result<String> {
         Ok(relay::cx(ctx)?.actor.name().to_owned())
     }
 
     /// What the caller may do in the organization of this request.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn permissions(&self, ctx: &Context<'_>) -> Result<Vec<Permission>> {
         let cx = relay::cx(ctx)?;
         Ok(policy::Permission::ALL
@@ -65,7 +65,7 @@ impl Viewer {
 
     /// The organizations that the caller has access to. The header `Rolecall-Organization` chooses
     /// the one of a request.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn organizations(
         &self,
         ctx: &Context<'_>,
@@ -95,13 +95,13 @@ impl Viewer {
 #[derive(SimpleObject)]
 pub struct ViewerOrganization {
     /// The short name to send in the header `Rolecall-Organization`.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     slug: String,
     /// The name for people to read.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     name: String,
     /// What the caller may do there.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     permissions: Vec<Permission>,
 }
 
@@ -111,7 +111,7 @@ pub struct ViewerQuery;
 #[Object]
 impl ViewerQuery {
     /// The caller: who it is and what it may do.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn viewer(&self) -> Viewer {
         Viewer
     }

@@ -149,11 +149,11 @@ fn list_enum_values(name: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The permission that `@requires` names.
+/// The permission that `@needs` names.
 fn find_permission(field: &FieldDefinition) -> Option<String> {
-    let requires =
-        field.directives.iter().find(|directive| directive.node.name.node == "requires")?;
-    requires.node.get_argument("permission").map(|name| name.node.to_string())
+    let needs =
+        field.directives.iter().find(|directive| directive.node.name.node == "needs")?;
+    needs.node.get_argument("permission").map(|name| name.node.to_string())
 }
 
 /// The fields of an object type that need this permission.

@@ -179,7 +179,7 @@ async fn stored_answers_contain_no_secrets() {
     // The server finds secrets in answers by the field's name.
     let sdl = rolecall::graphql::export_sdl();
     let field_after =
-        |at: usize| sdl[at..].lines().find(|line| line.contains("@requires")).unwrap_or_default();
+        |at: usize| sdl[at..].lines().find(|line| line.contains("@needs")).unwrap_or_default();
     let shown: Vec<_> =
         sdl.match_indices("shown only in this response").map(|(at, _)| field_after(at)).collect();
     assert!(

@@ -29,7 +29,7 @@ pub struct Field {
     pub name: String,
     pub arguments: Vec<Input>,
     pub ty: Type,
-    /// The permission in `@requires`.
+    /// The permission in `@needs`.
     pub permission: Option<Permission>,
 }
 
@@ -42,9 +42,9 @@ pub struct Input {
 
 impl Field {
     fn of(definition: &FieldDefinition) -> Self {
-        let requires =
-            definition.directives.iter().find(|directive| directive.node.name.node == "requires");
-        let permission = requires.and_then(|directive| directive.node.get_argument("permission"));
+        let needs =
+            definition.directives.iter().find(|directive| directive.node.name.node == "needs");
+        let permission = needs.and_then(|directive| directive.node.get_argument("permission"));
         Self {
             name: definition.name.node.to_string(),
             arguments: definition

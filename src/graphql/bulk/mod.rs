@@ -12,7 +12,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
 use super::event::EventActor;
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::context::Cx;
 use crate::domain::bulk;
 use crate::domain::bulk::State;
@@ -78,44 +78,44 @@ impl BulkJob {
 #[Object]
 impl BulkJob {
     /// The job's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::BulkJob, self.0.id)
     }
 
     /// The state of the job.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn status(&self) -> BulkJobStatus {
         self.0.state.into()
     }
 
     /// How many lines were uploaded, not counting blank ones.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn line_count(&self) -> i32 {
         relay::to_graphql_int(self.0.lines.unsigned_abs())
     }
 
     /// How many lines were carried out, up to a second late.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn done_count(&self) -> i32 {
         relay::to_graphql_int(self.0.done.unsigned_abs())
     }
 
     /// How many of those failed: their results hold mistakes or errors.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn failed_count(&self) -> i32 {
         relay::to_graphql_int(self.0.failed.unsigned_abs())
     }
 
     /// Why rolecall ended it before its last line, in words for people; null if it did not.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn stopped_because(&self) -> Option<&str> {
         self.0.stopped_because.as_deref()
     }
 
     /// The URL of the results: one JSON object for each line that was carried out, in the order of
     /// the lines. Fetch it with the same credential.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn result_url(&self, ctx: &Context<'_>) -> Result<String> {
         let root = relay::cx(ctx)?.app.config.public_url.trim_end_matches('/');
         Ok(format!(
@@ -125,7 +125,7 @@ impl BulkJob {
     }
 
     /// The caller that uploaded it.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn created_by(&self) -> Option<EventActor> {
         Some(EventActor::from_ledger_columns(
             &self.0.actor_kind,
@@ -135,25 +135,25 @@ impl BulkJob {
     }
 
     /// When it was uploaded.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When its first line was begun; null while it is queued.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn started_at(&self) -> Option<DateTime<Utc>> {
         self.0.started_at
     }
 
     /// When it ended; null while it has not.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn finished_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
 
     /// Until when the job and its results are kept; null while it has not ended.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
@@ -170,10 +170,10 @@ pub struct BulkJobCancelInput {
 #[derive(SimpleObject)]
 pub struct BulkJobPayload {
     /// The job after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     bulk_job: Option<BulkJob>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -184,7 +184,7 @@ pub struct BulkJobMutation;
 impl BulkJobMutation {
     /// Cancels a bulk job after its current line. Lines that were carried out are not undone. The
     /// job of another caller also needs IAM_WRITE.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn bulk_job_cancel(
         &self,
         ctx: &Context<'_>,

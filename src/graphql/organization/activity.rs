@@ -8,7 +8,7 @@ use super::super::event::{EventFilter, EventObject, EventOrder};
 use super::super::failure::{FailureCount, FailureFilter, FailureObject, FailureOrder};
 use super::super::health::{self, AttentionItem};
 use super::super::loaders::{self, FailureId, FindingId, SyncRunId};
-use super::super::permission::{Permission, requires};
+use super::super::permission::{Permission, needs};
 use super::super::reconcile::{FindingFilter, FindingObject, FindingOrder, ReconciliationObject};
 use super::super::request_log::{RequestLogEntry, RequestLogFilter};
 use super::super::schema_extension::SchemaExtension;
@@ -28,7 +28,7 @@ pub struct OrganizationActivity;
 #[Object(name = "Work")]
 impl OrganizationActivity {
     /// The ledger: every change that was ever made in the organization.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn events(
         &self,
@@ -56,7 +56,7 @@ impl OrganizationActivity {
     }
 
     /// The schemas that the organization added to its users and groups, oldest first; at most 20.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn schema_extensions(&self, ctx: &Context<'_>) -> Result<Option<Vec<SchemaExtension>>> {
         let rows = schema_extension::list_extensions(relay::cx(ctx)?).await?;
         Ok(Some(rows.into_iter().map(Into::into).collect()))
@@ -64,14 +64,14 @@ impl OrganizationActivity {
 
     /// What an administrator should act on now: everything that waits for a decision or will soon
     /// fail, the most urgent first. Each item says what to do.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn attention(&self, ctx: &Context<'_>) -> Result<Vec<AttentionItem>> {
         health::list_attention_items(ctx).await
     }
 
     /// The request log: what identity providers wanted, the outcome and what to do next, newest
     /// first. Entries are kept for 30 days.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn request_log(
         &self,
         ctx: &Context<'_>,
@@ -98,7 +98,7 @@ impl OrganizationActivity {
     }
 
     /// The review queue: writes of connections that were refused or failed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn failures(
         &self,
@@ -126,7 +126,7 @@ impl OrganizationActivity {
     }
 
     /// One failure; null if there is none with this id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn failure(
         &self,
         ctx: &Context<'_>,
@@ -137,7 +137,7 @@ impl OrganizationActivity {
     }
 
     /// How many failures in the review queue are unfinished, by cause.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn failure_counts(&self, ctx: &Context<'_>) -> Result<Option<Vec<FailureCount>>> {
         Ok(Some(
             review::tally_by_cause(relay::cx(ctx)?).await?.into_iter().map(Into::into).collect(),
@@ -146,7 +146,7 @@ impl OrganizationActivity {
 
     /// The bulk jobs of the caller, the latest first; with IAM_READ those of all callers. Kept for
     /// 30 days.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn bulk_jobs(
         &self,
         ctx: &Context<'_>,
@@ -163,7 +163,7 @@ impl OrganizationActivity {
     }
 
     /// The sync runs of all connections, the latest first.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn sync_runs(
         &self,
         ctx: &Context<'_>,
@@ -181,7 +181,7 @@ impl OrganizationActivity {
 
     /// The reconciliations: comparisons of connections with what their identity providers say, the
     /// latest first.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reconciliations(
         &self,
         ctx: &Context<'_>,
@@ -210,7 +210,7 @@ impl OrganizationActivity {
     }
 
     /// One reconciliation; null if there is none with this id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reconciliation(
         &self,
         ctx: &Context<'_>,
@@ -223,7 +223,7 @@ impl OrganizationActivity {
     }
 
     /// The findings of reconciliations: differences between rolecall and the identity providers.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn findings(
         &self,
@@ -251,7 +251,7 @@ impl OrganizationActivity {
     }
 
     /// One finding; null if there is none with this id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn finding(
         &self,
         ctx: &Context<'_>,
@@ -262,7 +262,7 @@ impl OrganizationActivity {
     }
 
     /// One sync run; null if there is none with this id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn sync_run(
         &self,
         ctx: &Context<'_>,
@@ -273,7 +273,7 @@ impl OrganizationActivity {
     }
 
     /// One bulk job; null if there is none with this id that the caller may see.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn bulk_job(
         &self,
         ctx: &Context<'_>,
@@ -284,7 +284,7 @@ impl OrganizationActivity {
     }
 
     /// The API keys, oldest first, revoked ones too. Secrets are never among the fields.
-    #[graphql(directive = requires::apply(Some(Permission::TokenManage)))]
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn api_keys(
         &self,
         ctx: &Context<'_>,

@@ -16,7 +16,7 @@ use super::leaver::{self, LeaverObject, RevocationTimes};
 use super::loaders::{self, ConnectionId, GroupId, RoleId, UserId};
 use super::order::{GroupOrder, RoleOrder, UserOrder};
 use super::overview::ScimOverview;
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use super::restoration::{self, DeletedGroup};
 use super::role::RoleObject;
 use super::role_grant::RoleGrant;
@@ -61,37 +61,37 @@ pub struct OrganizationDirectory;
 #[Object(name = "Directory")]
 impl OrganizationDirectory {
     /// The organization's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn id(&self, ctx: &Context<'_>) -> Result<ID> {
         OrganizationObject::default().id(ctx).await
     }
 
     /// The short name in the SCIM URL; it never changes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn slug(&self, ctx: &Context<'_>) -> async_graphql::Result<String> {
         Ok(loaders::load_organization(ctx).await?.slug)
     }
 
     /// The name for people to read.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn name(&self, ctx: &Context<'_>) -> async_graphql::Result<String> {
         Ok(loaders::load_organization(ctx).await?.name)
     }
 
     /// When the organization was created.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn created_at(&self, ctx: &Context<'_>) -> async_graphql::Result<DateTime<Utc>> {
         Ok(loaders::load_organization(ctx).await?.created_at)
     }
 
     /// Whether inbound provisioning over SCIM is turned on for the organization.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scim_enabled(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<bool>> {
         Ok(Some(loaders::load_organization(ctx).await?.scim_enabled))
     }
 
     /// Which integration provisions the organization.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn integration_mode(
         &self,
         ctx: &Context<'_>,
@@ -101,7 +101,7 @@ impl OrganizationDirectory {
 
     /// The verified domains. A connection with the adoption policy `LINK` gets an existing account
     /// if its user name is inside one of them.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn verified_domains(
         &self,
         ctx: &Context<'_>,
@@ -111,13 +111,13 @@ impl OrganizationDirectory {
     }
 
     /// An overview of provisioning over SCIM.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scim(&self) -> Option<ScimOverview> {
         Some(ScimOverview)
     }
 
     /// The connections, which are the sources of identities, oldest first.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connections(
         &self,
         ctx: &Context<'_>,
@@ -138,7 +138,7 @@ impl OrganizationDirectory {
     }
 
     /// One connection; null if there is none with this id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(
         &self,
         ctx: &Context<'_>,
@@ -151,7 +151,7 @@ impl OrganizationDirectory {
     }
 
     /// The accounts, oldest first unless ordered otherwise.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn users(
         &self,
@@ -194,7 +194,7 @@ impl OrganizationDirectory {
     }
 
     /// One account, by exactly one of its id and its user name; null if there is none.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn user(
         &self,
         ctx: &Context<'_>,
@@ -221,7 +221,7 @@ impl OrganizationDirectory {
     }
 
     /// Deleted accounts that can still be restored, in the order of their creation.
-    #[graphql(directive = requires::apply(Some(Permission::UserRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn deleted_users(
         &self,
         ctx: &Context<'_>,
@@ -242,7 +242,7 @@ impl OrganizationDirectory {
     }
 
     /// Deleted groups, in the order of their creation.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn deleted_groups(
         &self,
         ctx: &Context<'_>,
@@ -255,7 +255,7 @@ impl OrganizationDirectory {
     }
 
     /// The groups, oldest first unless ordered otherwise.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn groups(
         &self,
@@ -296,7 +296,7 @@ impl OrganizationDirectory {
     }
 
     /// One group; null if there is none with this id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn group(
         &self,
         ctx: &Context<'_>,
@@ -307,7 +307,7 @@ impl OrganizationDirectory {
     }
 
     /// The internal roles, oldest first unless ordered otherwise.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn roles(
         &self,
         ctx: &Context<'_>,
@@ -333,7 +333,7 @@ impl OrganizationDirectory {
     }
 
     /// One role; null if there is none with this id.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role(
         &self,
         ctx: &Context<'_>,
@@ -344,7 +344,7 @@ impl OrganizationDirectory {
     }
 
     /// The mappings of groups to roles, oldest first.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn role_mappings(
         &self,
         ctx: &Context<'_>,
@@ -371,7 +371,7 @@ impl OrganizationDirectory {
     }
 
     /// The direct grants of roles, oldest first.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn role_grants(
         &self,
@@ -404,7 +404,7 @@ impl OrganizationDirectory {
 
     /// The access report: all accounts that hold a role, sorted by account id, with their roles and
     /// what gives each of them. The export `/evidence/access` has the same content, signed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn access_report(
         &self,
         ctx: &Context<'_>,
@@ -420,7 +420,7 @@ impl OrganizationDirectory {
     }
 
     /// The leavers, the latest first: accounts that were suspended or deleted.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn leavers(
         &self,
@@ -436,7 +436,7 @@ impl OrganizationDirectory {
     }
 
     /// How long it took from the request until a leaver held no role, compared with an objective.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn revocation_times(
         &self,
         ctx: &Context<'_>,
@@ -450,7 +450,7 @@ impl OrganizationDirectory {
 
     /// The instant up to which the past is settled: an answer `asOf` an earlier instant never
     /// changes.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn settled_until(&self, ctx: &Context<'_>) -> Result<Option<DateTime<Utc>>> {
         access::settled_watermark(relay::cx(ctx)?).await.map(Some)
     }
@@ -458,14 +458,14 @@ impl OrganizationDirectory {
     /// The position in the ledger (`Event.seq`) up to which the events `user.access_changed` are
     /// complete. There is one for each account whose access a change affects, within seconds of the
     /// change.
-    #[graphql(directive = requires::apply(Some(Permission::AuditRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn access_announced_through(&self, ctx: &Context<'_>) -> Result<Option<Long>> {
         Ok(Some(Long(access::announced_through(relay::cx(ctx)?).await?)))
     }
 
     /// The adoption proposals, oldest first: users that connections wanted to create and that
     /// already had an account.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn adoption_proposals(
         &self,
@@ -496,7 +496,7 @@ pub struct OrganizationQuery;
 impl OrganizationQuery {
     /// The organization of this request: an API key's own; for a token, the one that the header
     /// `Rolecall-Organization` names, or its only one.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     async fn organization(&self, ctx: &Context<'_>) -> async_graphql::Result<OrganizationObject> {
         ctx.data::<ApiCaller>()?.require_organization()?;
         Ok(OrganizationObject::default())
@@ -522,10 +522,10 @@ pub struct OrganizationUpdateInput {
 #[derive(SimpleObject)]
 pub struct OrganizationPayload {
     /// The organization after the change; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     organization: Option<OrganizationObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -535,7 +535,7 @@ pub struct OrganizationMutation;
 #[Object]
 impl OrganizationMutation {
     /// Changes the organization's settings.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn organization_update(
         &self,
         ctx: &Context<'_>,

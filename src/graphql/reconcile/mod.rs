@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use entity::{finding as stored, reconciliation as runs};
 
 use super::connection::IdentitySource;
-use super::permission::{Permission, requires};
+use super::permission::{Permission, needs};
 use crate::domain::reconcile;
 use crate::domain::reconcile::schedule::Schedule;
 use crate::domain::reconcile::{FindingDecision, FindingQuery, IdpView};
@@ -207,11 +207,11 @@ pub struct ReconciliationStartInput {
 #[derive(SimpleObject)]
 pub struct ReconciliationSchedule {
     /// Minutes from the beginning of one comparison to that of the next.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     interval_minutes: i32,
     /// When the next comparison begins. If another one is still running then, it begins after that
     /// one.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_run_at: DateTime<Utc>,
 }
 
@@ -234,10 +234,10 @@ pub struct ReconciliationScheduleUpdateInput {
 #[derive(SimpleObject)]
 pub struct ReconciliationSchedulePayload {
     /// The connection with its schedule; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     connection: Option<IdentitySource>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -246,10 +246,10 @@ pub struct ReconciliationSchedulePayload {
 pub struct ReconciliationPayload {
     /// The comparison. It has ended, or is RUNNING and continues in the background: always with a
     /// source, otherwise if it takes more than a few seconds. Null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     reconciliation: Option<ReconciliationObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -271,10 +271,10 @@ pub struct FindingResolveInput {
 #[derive(SimpleObject)]
 pub struct FindingPayload {
     /// The finding after the decision; null if there were mistakes.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     finding: Option<FindingObject>,
     /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
 
@@ -288,7 +288,7 @@ impl ReconciliationMutation {
     /// drifted, and the ledger says who changed it; a comparison that takes long is returned as
     /// RUNNING, and continues. In the last case a dry run reads the whole source, and changes
     /// nothing; `syncCancel` ends it.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn reconciliation_start(
         &self,
         ctx: &Context<'_>,
@@ -331,7 +331,7 @@ impl ReconciliationMutation {
     /// Sets how often rolecall compares a connection automatically, like `reconciliationStart`: a
     /// connection that reads a source with that source, any other with what its identity provider
     /// last wrote.
-    #[graphql(directive = requires::apply(Some(Permission::IamWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn reconciliation_schedule_update(
         &self,
         ctx: &Context<'_>,
@@ -353,7 +353,7 @@ impl ReconciliationMutation {
 
     /// Carries out a decision about a finding, in one transaction with the change of the account.
     /// Protected accounts and the last holder of a management role are never changed.
-    #[graphql(directive = requires::apply(Some(Permission::ReviewWrite)))]
+    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
     async fn finding_resolve(
         &self,
         ctx: &Context<'_>,

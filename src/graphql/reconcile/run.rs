@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::super::connection::IdentitySource;
 use super::super::loaders::{self, ConnectionId, SyncRunId};
-use super::super::permission::{Permission, requires};
+use super::super::permission::{Permission, needs};
 use super::super::sync::SyncRun;
 use super::{ReconciliationScope, ReconciliationSource, ReconciliationState};
 use crate::context::Cx;
@@ -19,49 +19,49 @@ use crate::graphql::relay::{Long, NodeKind};
 pub struct ReconciliationCounts {
     /// Rows of the export; or users and groups that the source lists; or accounts and groups that
     /// were changed by hand.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     rows: Long,
     /// Rows of the export that could not be attributed to a user, see `troubles`; or users and
     /// groups of the source that could not be read, see `syncRun`; or accounts and groups that were
     /// changed by hand and that the identity provider has not read.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     unread: Long,
     /// Accounts, or memberships, that are the same on both sides.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     agreed: Long,
     /// Findings of kind MISSING_HERE.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     missing_here: Long,
     /// Findings of kind ORPHANED_HERE.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     orphaned_here: Long,
     /// Findings of kind DRIFTED.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     drifted: Long,
     /// Findings of kind MEMBERSHIP.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     memberships: Long,
     /// Findings about leavers: users that are gone or inactive at the identity provider, and active
     /// in rolecall.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     leavers: Long,
     /// Accounts of class LOCAL that were compared.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     local_accounts: Long,
     /// Accounts of class UNASSIGNED that were compared.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     unassigned_accounts: Long,
     /// Accounts of class ASSIGNED that were compared.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     assigned_accounts: Long,
     /// Findings that are new.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     opened: Long,
     /// Findings that were found again after they were finished or accepted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     reopened: Long,
     /// Findings that were not found any more, and became GONE.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     gone: Long,
 }
 
@@ -91,10 +91,10 @@ impl From<reconcile::ComparisonCounts> for ReconciliationCounts {
 #[derive(SimpleObject)]
 pub struct ReconciliationTrouble {
     /// The line's number, from 1.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     line: Long,
     /// Why, in words for people; never a value of the line.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     why: String,
 }
 
@@ -123,43 +123,43 @@ impl ReconciliationObject {
 #[Object(name = "Reconciliation")]
 impl ReconciliationObject {
     /// The reconciliation's global id.
-    #[graphql(directive = requires::apply(None))]
+    #[graphql(directive = needs::apply(None))]
     pub async fn id(&self) -> ID {
         relay::global_id(NodeKind::Reconciliation, self.0.id)
     }
 
     /// The connection; null after it was deleted.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
         Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
     }
 
     /// How rolecall knows what the identity provider says.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn source(&self) -> ReconciliationSource {
         self.0.source.into()
     }
 
     /// What was compared.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scope(&self) -> ReconciliationScope {
         self.0.scope.into()
     }
 
     /// The state of the comparison.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> ReconciliationState {
         self.0.state.into()
     }
 
     /// The numbers of the comparison.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn counts(&self) -> ReconciliationCounts {
         reconcile::comparison_counts(&self.0).into()
     }
 
     /// The lines of the export that could not be read, or not in full; the first 100.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn troubles(&self) -> Vec<ReconciliationTrouble> {
         let line = |line: u64| Long(i64::try_from(line).unwrap_or(i64::MAX));
         let troubles = reconcile::unreadable_lines(&self.0).into_iter();
@@ -170,7 +170,7 @@ impl ReconciliationObject {
 
     /// The sync run that reads the source; the comparison ends with it. Null if no source is read,
     /// and after the run was removed.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn sync_run(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<SyncRun>> {
         let Some(id) = self.0.sync_run_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, SyncRunId(id)).await?.map(Into::into))
@@ -178,25 +178,25 @@ impl ReconciliationObject {
 
     /// Why it was refused or failed and what to do, or another remark, in words for people; null if
     /// there is none.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
     /// The actor that requested it, in words for people.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn requested_by(&self) -> &str {
         &self.0.requested_by
     }
 
     /// When it began.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn started_at(&self) -> DateTime<Utc> {
         self.0.started_at
     }
 
     /// When it ended; null while it has not ended.
-    #[graphql(directive = requires::apply(Some(Permission::IamRead)))]
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn finished_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }

@@ -201,18 +201,27 @@ fn every_field_says_what_it_requires_and_everything_is_described() {
         for field in fields {
             let field = field.node;
             let at = format!("{name}.{}", field.name.node);
-            if !field.directives.iter().any(|directive| directive.node.name.node == "requires") {
+            let needs =
+                field.directives.iter().find(|directive| directive.node.name.node == "needs");
+            if needs.is_none() {
                 open.push(at.clone());
             }
-            if field.description.is_none() {
-                mute.push(at.clone());
+            match field.description.as_ref().map(|description| &description.node) {
+                None => mute.push(at.clone()),
+                Some(description) => {
+                    let permission = needs.and_then(|needs| needs.node.get_argument("permission"));
+                    if let Some(permission) = permission {
+                        let note = format!("Needs `{}`.", permission.node);
+                        assert!(description.ends_with(&note), "{at}: {description}");
+                    }
+                }
             }
             let arguments =
                 field.arguments.iter().filter(|argument| argument.node.description.is_none());
             mute.extend(arguments.map(|argument| format!("{at}({})", argument.node.name.node)));
         }
     }
-    assert_eq!(open, Vec::<String>::new(), "fields without @requires");
+    assert_eq!(open, Vec::<String>::new(), "fields without @needs");
     assert_eq!(mute, Vec::<String>::new(), "without a description");
 }
 
