@@ -37,6 +37,8 @@ mod m20261128_000102_bulk_bytes;
 mod m20261128_000200_one_index_a_use;
 mod m20261129_000001_reconciliation_schedule;
 mod m20261129_000002_task;
+mod m20261129_000010_search_words;
+mod m20261129_000011_event_filters;
 
 pub struct Migrator;
 
@@ -74,6 +76,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000200_one_index_a_use::Migration),
             Box::new(m20261129_000001_reconciliation_schedule::Migration),
             Box::new(m20261129_000002_task::Migration),
+            Box::new(m20261129_000010_search_words::Migration),
+            Box::new(m20261129_000011_event_filters::Migration),
         ]
     }
 }

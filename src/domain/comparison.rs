@@ -139,5 +139,6 @@ pub(super) fn comparison_event(
         before: None,
         after: Some(after),
         population: 0,
+        name: None,
     }
 }

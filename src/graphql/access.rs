@@ -7,17 +7,23 @@ use uuid::Uuid;
 
 use super::event::EventObject;
 use super::group::GroupObject;
+use super::list_filter::{AccessReportEntryFilter, RoleHolderFilter, refuse_as_of};
 use super::loaders::{
-    self, EventId, GroupId, RoleGrantId, RoleId, RoleMappingId, RolesHeldBy, UserId,
+    self, EventId, GroupId, PathOf, RoleGrantId, RoleId, RoleMappingId, RolesHeldBy, RolesOfGroup,
+    UserId,
 };
+use super::order::{AccessReportEntryOrder, ListOrder, UserOrder};
 use super::permission::{Permission, needs};
 use super::role::RoleObject;
 use super::role_grant::RoleGrant;
 use super::role_mapping::RoleMapping;
 use super::user::UserObject;
+use super::user_filter::list_users;
 use crate::domain::access;
 use crate::domain::access::role_mapping::Mapping;
-use crate::domain::access::{AsOf, RoleGap, RoleSource};
+use crate::domain::access::{AsOf, RoleGap, RoleSource, WantedPath};
+use crate::domain::directory::user::UserQuery;
+use crate::domain::paging::order::{OrderBy, OrderPlace, place_by_age};
 use crate::error::Noun;
 use crate::graphql::relay;
 use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
@@ -40,6 +46,24 @@ pub async fn list_effective_roles(
     as_of: Option<DateTime<Utc>>,
 ) -> async_graphql::Result<Vec<EffectiveRole>> {
     let held = loaders::load_one(ctx, RolesHeldBy(user, as_of)).await?.unwrap_or_default();
+    join_roles(ctx, &held, as_of).await
+}
+
+/// The roles that a group gives to its members, one entry a role.
+pub async fn list_roles_of_group(
+    ctx: &Context<'_>,
+    group: Uuid,
+) -> async_graphql::Result<Vec<EffectiveRole>> {
+    let held = loaders::load_one(ctx, RolesOfGroup(group)).await?.unwrap_or_default();
+    join_roles(ctx, &held, None).await
+}
+
+/// The roles of these sources, which are sorted by role.
+async fn join_roles(
+    ctx: &Context<'_>,
+    held: &[RoleSource],
+    as_of: Option<DateTime<Utc>>,
+) -> async_graphql::Result<Vec<EffectiveRole>> {
     let mut ids: Vec<Uuid> = held.iter().map(|holding| holding.role_id).collect();
     ids.dedup();
     let keys: Vec<RoleId> = ids.into_iter().map(RoleId).collect();
@@ -49,7 +73,7 @@ pub async fn list_effective_roles(
             .iter()
             .filter(|holding| holding.role_id == role.id)
             .cloned()
-            .map(AccessSource)
+            .map(|source| AccessSource { source, as_of })
             .collect();
         EffectiveRole { role: role.into(), sources }
     });
@@ -75,7 +99,11 @@ pub enum AccessSourceKind {
 }
 
 /// One way in which an account holds a role.
-pub struct AccessSource(RoleSource);
+pub struct AccessSource {
+    source: RoleSource,
+    /// The instant of the answer; none = now.
+    as_of: Option<DateTime<Utc>>,
+}
 
 /// One way in which an account holds a role: the chain from the account through groups and a
 /// mapping, or a direct grant.
@@ -84,7 +112,7 @@ impl AccessSource {
     /// Whether a mapping or a direct grant gives the role.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> AccessSourceKind {
-        if self.0.mapping_id.is_some() {
+        if self.source.mapping_id.is_some() {
             AccessSourceKind::Mapping
         } else {
             AccessSourceKind::Grant
@@ -94,34 +122,49 @@ impl AccessSource {
     /// False if the account is only in a group that is nested in the mapped group; otherwise true.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn direct(&self) -> bool {
-        self.0.group_id == self.0.member_of
+        self.source.group_id == self.source.member_of
     }
 
     /// The group that is mapped to the role; null for a grant, and for a mapping of all users of a
     /// connection.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
-        load_group(ctx, self.0.group_id).await
+        load_group(ctx, self.source.group_id).await
     }
 
     /// The group that the account is a direct member of: `group`, or a group that is nested in it.
     /// Null where `group` is null.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn member_of(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
-        load_group(ctx, self.0.member_of).await
+        load_group(ctx, self.source.member_of).await
+    }
+
+    /// The whole path from the account to `group`, one link for each step: first the membership of
+    /// the account in `memberOf`, then each nesting of a group in the next. Of several paths, a
+    /// shortest one. Empty where `group` is null.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn path(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<Vec<AccessLink>>> {
+        let (Some(member_of), Some(group)) = (self.source.member_of, self.source.group_id) else {
+            return Ok(Some(Vec::new()));
+        };
+        // The source of a group has no account.
+        let user = Some(self.source.user_id).filter(|user| !user.is_nil());
+        let wanted = PathOf(WantedPath { user, member_of, group }, self.as_of);
+        let links = loaders::load_one(ctx, wanted).await?.unwrap_or_default();
+        Ok(Some(links.into_iter().map(AccessLink).collect()))
     }
 
     /// The mapping that gives the role; null for a grant.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn mapping(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleMapping>> {
-        let Some(id) = self.0.mapping_id else { return Ok(None) };
+        let Some(id) = self.source.mapping_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, RoleMappingId(id)).await?.map(Into::into))
     }
 
     /// The direct grant that gives the role; null for a mapping.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn grant(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<RoleGrant>> {
-        let Some(id) = self.0.grant_id else { return Ok(None) };
+        let Some(id) = self.source.grant_id else { return Ok(None) };
         Ok(loaders::load_one(ctx, RoleGrantId(id)).await?.map(Into::into))
     }
 
@@ -129,14 +172,46 @@ impl AccessSource {
     /// where `memberOf` is null.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn joined_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
-        load_event(ctx, self.0.joined_by).await
+        load_event(ctx, self.source.joined_by).await
     }
 
     /// The event that created the mapping or the grant, or last changed it: who, when, in which
     /// request.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn given_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
-        load_event(ctx, Some(self.0.given_by)).await
+        load_event(ctx, Some(self.source.given_by)).await
+    }
+}
+
+/// One link of the path from an account to a group that is mapped to a role.
+pub struct AccessLink(access::AccessLink);
+
+/// One link of the path from an account to a group that is mapped to a role: a membership of the
+/// account, or of one group in another.
+#[Object]
+impl AccessLink {
+    /// The group that is the member; null where the account itself is the member.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn from_group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
+        load_group(ctx, self.0.from_group).await
+    }
+
+    /// The group that it is a member of; null after the group was deleted.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn to_group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
+        load_group(ctx, Some(self.0.to_group)).await
+    }
+
+    /// Since when it is a member.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn since(&self) -> DateTime<Utc> {
+        self.0.since
+    }
+
+    /// The event that made it a member: who, when, in which request.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn made_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
+        load_event(ctx, Some(self.0.made_by)).await
     }
 }
 
@@ -186,7 +261,7 @@ impl RoleHolder {
         Ok(Some(
             held.into_iter()
                 .filter(|holding| holding.role_id == self.role)
-                .map(AccessSource)
+                .map(|source| AccessSource { source, as_of: self.as_of })
                 .collect(),
         ))
     }
@@ -196,11 +271,21 @@ impl RoleHolder {
 pub async fn list_role_holders(
     ctx: &Context<'_>,
     role: Uuid,
-    as_of: Option<DateTime<Utc>>,
+    filter: RoleHolderFilter,
+    order_by: Option<UserOrder>,
     window: PageArguments,
 ) -> async_graphql::Result<Option<RelayPage<RoleHolder>>> {
     let cx = relay::cx(ctx)?;
-    let keyset = window.to_keyset(false)?;
+    let RoleHolderFilter { as_of, user } = filter;
+    let order: ListOrder = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+    if user.is_some() || order.by != OrderBy::Age {
+        refuse_as_of(as_of)?;
+        let holding = |query: &mut UserQuery| query.holding = Some(role);
+        let page = list_users(ctx, user.unwrap_or_default(), holding, order_by, window);
+        let page = Box::pin(page).await?;
+        return Ok(Some(page.map(|user| RoleHolder { user: user.0.id, role, as_of: None })));
+    }
+    let keyset = window.to_keyset::<OrderPlace>(order.descending)?.to_id_keyset()?;
     let moment: AsOf = access::resolve_moment(cx, as_of).await?;
     let total = if relay::selects_total_count(ctx) {
         access::count_holders(cx, Some(role), moment).await?
@@ -210,7 +295,7 @@ pub async fn list_role_holders(
     let rows = access::list_holders(cx, Some(role), moment, &keyset)
         .await?
         .map(|user| RoleHolder { user, role, as_of });
-    Ok(Some(RelayPage::new(rows, |row: &RoleHolder| row.user, total)))
+    Ok(Some(RelayPage::from_keyed_rows(place_by_age(rows, |row| row.user), total)))
 }
 
 /// An account that holds at least one role, in the report of all access.
@@ -250,18 +335,24 @@ impl AccessReportEntry {
 /// A page of the report of all access at a moment.
 pub async fn list_access_report(
     ctx: &Context<'_>,
-    as_of: Option<DateTime<Utc>>,
+    filter: AccessReportEntryFilter,
+    order_by: Option<AccessReportEntryOrder>,
     window: PageArguments,
 ) -> async_graphql::Result<Option<RelayPage<AccessReportEntry>>> {
     let cx = relay::cx(ctx)?;
-    let keyset = window.to_keyset(false)?;
+    let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+    let keyset = window.to_keyset(order.descending)?;
+    let as_of = filter.as_of;
+    let Some(role) = relay::parse_filter_id(NodeKind::Role, filter.role_id.as_ref()) else {
+        return Ok(Some(RelayPage::empty()));
+    };
     let moment: AsOf = access::resolve_moment(cx, as_of).await?;
     let total = if relay::selects_total_count(ctx) {
-        access::count_holders(cx, None, moment).await?
+        access::count_holders(cx, role, moment).await?
     } else {
         0
     };
-    let rows = access::list_holders(cx, None, moment, &keyset)
+    let rows = access::list_holders(cx, role, moment, &keyset)
         .await?
         .map(|user| AccessReportEntry { user, as_of });
     Ok(Some(RelayPage::new(rows, |row: &AccessReportEntry| row.user, total)))
@@ -342,7 +433,11 @@ pub async fn explain_access(
     let found = access::explain_access(relay::cx(ctx)?, user, role).await?;
     Ok(Some(AccessExplanation {
         holds: !found.holdings.is_empty(),
-        sources: found.holdings.into_iter().map(AccessSource).collect(),
+        sources: found
+            .holdings
+            .into_iter()
+            .map(|source| AccessSource { source, as_of: None })
+            .collect(),
         gaps: found.gaps.into_iter().map(AccessGap).collect(),
     }))
 }

@@ -7,10 +7,12 @@ use entity::connection as stored;
 
 use super::diagnostics::ConnectionTest;
 use super::health::ConnectionHealth;
+use super::list_filter::SyncRunFilter;
 use super::loaders::{
     self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, ReconciliationScheduleOf,
     SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
 };
+use super::order::{ListOrder, SyncRunOrder};
 use super::overview::ScimEndpoints;
 use super::permission::{Permission, needs};
 use super::reconcile::ReconciliationSchedule;
@@ -18,6 +20,8 @@ use super::scim_token::ScimToken;
 use super::sync::{PullSourceInput, PullSourceObject, SyncRun};
 use crate::domain::connection;
 use crate::domain::connection::{delete, diagnostics};
+use crate::domain::paging::order::{OrderPlace, place_by_age};
+use crate::domain::sync;
 use crate::error::{Noun, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
@@ -255,17 +259,41 @@ impl IdentitySource {
         Ok(loaders::load_one(ctx, LastSyncOf(self.0.id)).await?.map(Into::into))
     }
 
-    /// The sync runs, which read its source, the latest first.
+    /// The sync runs, which read its source, the latest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn sync_runs(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<SyncRunFilter>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<SyncRunOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<Option<RelayPage<SyncRun>>> {
-        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let window = PageArguments { first, after, last, before };
+        let keyset = window.to_keyset::<OrderPlace>(order.descending)?;
+        if let Some(filter) = filter {
+            let cx = relay::cx(ctx)?;
+            let Some(mut which) = filter.into_domain_query()? else {
+                return Ok(Some(RelayPage::empty()));
+            };
+            if which.connection.replace(self.0.id).is_some_and(|other| other != self.0.id) {
+                return Ok(Some(RelayPage::empty()));
+            }
+            let total = if relay::selects_total_count(ctx) {
+                sync::count_runs(cx, &which).await?
+            } else {
+                0
+            };
+            let rows = sync::list_runs(cx, &which, order.by, &keyset).await?;
+            return Ok(Some(RelayPage::from_keyed_rows(rows, total)));
+        }
+        // The runs of the connections of a page are read together.
+        let keyset = keyset.to_id_keyset()?;
         let total = if relay::selects_total_count(ctx) {
             loaders::load_one(ctx, SyncRunCountOf(self.0.id)).await?.unwrap_or_default()
         } else {
@@ -274,7 +302,7 @@ impl IdentitySource {
         let Some(rows) = loaders::load_one(ctx, SyncRunsOf(self.0.id, keyset)).await? else {
             return Ok(Some(RelayPage::empty()));
         };
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
+        Ok(Some(RelayPage::from_keyed_rows(place_by_age(rows, |row| row.id), total)))
     }
 
     /// When the connection was created.

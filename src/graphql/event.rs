@@ -1,18 +1,22 @@
 //! The ledger, for reading: every change ever made, with who made it and the values before and
 //! after.
 
-use async_graphql::{Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::event_action::EventAction;
+use super::node::{NodeObject, find_node_of_kind};
 use super::permission::{Permission, needs};
 use super::viewer::ActorKind;
 use crate::domain::audit::event;
+use crate::domain::audit::event::StorySubject;
 use crate::graphql::relay;
 use crate::graphql::relay::{Long, NodeKind};
+use crate::ledger::EventKind;
 
 /// What a change is about.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,30 @@ impl SubjectKind {
             "finding" => Self::Finding,
             _ => Self::Other,
         }
+    }
+
+    /// The name in the ledger; none for subjects that have no name here.
+    fn ledger_name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Organization => "organization",
+            Self::Connection => "connection",
+            Self::ScimToken => "scim_token",
+            Self::ApiKey => "api_key",
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Role => "role",
+            Self::RoleMapping => "role_mapping",
+            Self::RoleGrant => "role_grant",
+            Self::Access => "access",
+            Self::AccessPreview => "access_preview",
+            Self::SchemaExtension => "schema_extension",
+            Self::BulkJob => "bulk_job",
+            Self::Failure => "failure",
+            Self::SyncRun => "sync_run",
+            Self::Reconciliation => "reconciliation",
+            Self::Finding => "finding",
+            Self::Other => return None,
+        })
     }
 
     fn node_kind(self) -> Option<NodeKind> {
@@ -157,10 +185,10 @@ impl EventObject {
         )
     }
 
-    /// What was done, as `noun.verb`, for example `user.suspended`.
+    /// What was done.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
-    async fn action(&self) -> &str {
-        &self.0.action
+    async fn action(&self) -> EventAction {
+        EventAction::from_ledger_name(&self.0.action)
     }
 
     /// The kind of the subject, which is what was changed.
@@ -178,6 +206,24 @@ impl EventObject {
             .node_kind()
             .filter(|_| !self.0.subject_id.is_nil());
         kind.map(|kind| relay::global_id(kind, self.0.subject_id))
+    }
+
+    /// What the subject was called when the event was written: the display name, or else the user
+    /// name, or the name of a group, a role, a connection or an API key. Null for subjects without
+    /// a name, and after an erasure.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    async fn subject_name(&self) -> Option<String> {
+        event::subject_name(&self.0)
+    }
+
+    /// The subject as it is now; null after it was deleted, and where `subjectId` is null.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn subject(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<NodeObject>> {
+        let kind = SubjectKind::from_ledger_name(&self.0.subject_kind).node_kind();
+        match kind.filter(|_| !self.0.subject_id.is_nil()) {
+            Some(kind) => Box::pin(find_node_of_kind(ctx, kind, self.0.subject_id)).await,
+            None => Ok(None),
+        }
     }
 
     /// The global id of the connection that owns the subject; null if none does.
@@ -247,15 +293,28 @@ impl EventActor {
 /// Selects events: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct EventFilter {
-    /// Events with exactly this action, for example `user.suspended`.
-    action: Option<String>,
+    /// Events with one of these actions.
+    actions: Option<Vec<EventAction>>,
+    /// Events with none of these actions. `USER_ACCESS_CHANGED` leaves out what only followed from
+    /// other changes.
+    not_actions: Option<Vec<EventAction>>,
     /// Events about the subject with this global id.
     subject_id: Option<ID>,
+    /// Events about subjects of this kind.
+    subject_kind: Option<SubjectKind>,
     /// Events about subjects that the connection with this global id owns.
     connection_id: Option<ID>,
     /// Events of this actor: the global id of a connection or an API key, or the subject of a
     /// person's token.
     actor_id: Option<ID>,
+    /// Events of actors of this kind.
+    actor_kind: Option<ActorKind>,
+    /// Events of the request with this id, as in the header `X-Request-Id` of its response.
+    request_id: Option<Uuid>,
+    /// The whole story of the object with this global id: what was done to it, what it did, and
+    /// what else was about it. The story of an account has its memberships, grants, failures and
+    /// findings, and what its API keys did; that of a group its nestings and mappings.
+    concerns: Option<ID>,
     /// Events at this instant or later.
     since: Option<DateTime<Utc>>,
     /// Events before this instant.
@@ -269,31 +328,49 @@ impl EventFilter {
             Some(id) => Some(relay::parse_global_id(&id)?.1),
             None => None,
         };
-        let connection = match self.connection_id {
-            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
-            None => None,
-        };
+        let connection =
+            relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref())?;
         let actor = self
             .actor_id
             .map(|id| relay::parse_global_id(&id).map_or(id.0, |(_, id)| id.to_string()));
+        let concerns = match self.concerns {
+            None => None,
+            Some(id) => Some(match relay::parse_global_id(&id)? {
+                (NodeKind::User, id) => StorySubject::User(id),
+                (NodeKind::Group, id) => StorySubject::Group(id),
+                (NodeKind::Role, id) => StorySubject::Role(id),
+                (_, id) => StorySubject::Other(id),
+            }),
+        };
+        let kinds = |actions: Vec<EventAction>| -> Vec<EventKind> {
+            actions.into_iter().filter_map(EventAction::event_kind).collect()
+        };
+        let actions = match self.actions {
+            None => Vec::new(),
+            Some(actions) => {
+                let wanted = kinds(actions);
+                // An empty list, or only actions without a name here, selects nothing.
+                if wanted.is_empty() {
+                    return None;
+                }
+                wanted
+            }
+        };
         Some(event::LedgerFilter {
-            action: self.action,
+            actions,
+            not_actions: kinds(self.not_actions.unwrap_or_default()),
             subject,
+            kind: match self.subject_kind {
+                Some(kind) => Some(kind.ledger_name()?),
+                None => None,
+            },
             connection,
-            kind: None,
             actor,
+            actor_kind: self.actor_kind.map(ActorKind::ledger_name),
+            request: self.request_id,
+            concerns,
             since: self.since,
             until: self.until,
         })
     }
-}
-
-/// In which order events are listed.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EventOrder {
-    /// The latest first.
-    #[default]
-    NewestFirst,
-    /// The earliest first.
-    OldestFirst,
 }

@@ -12,6 +12,8 @@ use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, GroupId, UserId};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
+use crate::auth::policy::Action;
+use crate::context::Cx;
 use crate::domain::review;
 use crate::domain::review::{FailureQuery, ResolutionChoice};
 use crate::error::{Noun, Result};
@@ -108,16 +110,6 @@ pub enum FailureFix {
     FixedHere,
     /// By a change in the identity provider.
     FixedAtSource,
-}
-
-/// In which order failures are listed.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FailureOrder {
-    /// The latest first.
-    #[default]
-    NewestFirst,
-    /// The earliest first.
-    OldestFirst,
 }
 
 /// What most probably fixes a failure.
@@ -346,24 +338,49 @@ pub struct FailureFilter {
     connection_id: Option<ID>,
     /// Failures that are assigned to exactly this name or address.
     assigned_to: Option<String>,
+    /// Failures about the account with this global id.
+    user_id: Option<ID>,
+    /// Failures about an account or a group whose name contains this; the letters A to Z in any
+    /// case. Needs USER_READ, like the names.
+    search: Option<String>,
+    /// Failures whose last occurrence was at this instant or later.
+    seen_since: Option<DateTime<Utc>>,
 }
 
 impl FailureFilter {
-    /// The filter as the domain takes it; none if nothing can match it.
-    pub fn into_domain_filter(self) -> Option<FailureQuery> {
-        let connection = match self.connection_id {
-            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
-            None => None,
-        };
-        if self.assigned_to.as_ref().is_some_and(|to| to.contains('\0')) {
-            return None;
+    /// Refuses a filter by a field that the caller may not read.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`]
+    pub fn check_permission(&self, cx: &Cx) -> Result<()> {
+        match self.search {
+            Some(_) => cx.allow(Action::ReadUser, None),
+            None => Ok(()),
         }
-        Some(FailureQuery {
+    }
+
+    /// The filter as the domain takes it; none if nothing can match it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a search that is empty or too long.
+    pub fn into_domain_query(self) -> Result<Option<FailureQuery>> {
+        let search = relay::check_filter_text("search", self.search)?;
+        let connection =
+            relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
+        let user = relay::parse_filter_id(NodeKind::User, self.user_id.as_ref());
+        let (Some(connection), Some(user)) = (connection, user) else { return Ok(None) };
+        if self.assigned_to.as_ref().is_some_and(|to| to.contains('\0')) {
+            return Ok(None);
+        }
+        Ok(Some(FailureQuery {
             states: self.states.unwrap_or_default().into_iter().map(Into::into).collect(),
             causes: self.causes.unwrap_or_default().into_iter().map(Into::into).collect(),
             connection,
             assigned_to: self.assigned_to,
-        })
+            user,
+            search,
+            seen_since: self.seen_since,
+        }))
     }
 }
 

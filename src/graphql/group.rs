@@ -2,27 +2,33 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject, Union};
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject, Union};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::access::{self, EffectiveRole};
 use super::connection::IdentitySource;
 use super::loaders::{
     self, ConnectionId, GroupId, MappingsOfGroup, MemberCountOf, MembersOf, UserId,
 };
+use super::order::{GroupOrder, ListOrder, UserOrder};
 use super::permission::{Permission, needs};
 use super::role_mapping::RoleMapping;
-use super::user::{UserObject, compare_attribute, match_all};
+use super::user::UserObject;
+use super::user_filter::{UserFilter, compare_attribute, list_users, match_all};
 use crate::domain::audit::event::SubjectOwners;
 use crate::domain::directory::group;
-use crate::domain::directory::group::GroupEdit;
+use crate::domain::directory::group::{GroupEdit, GroupQuery};
+use crate::domain::directory::user::UserQuery;
 use crate::domain::paging::Slice;
+use crate::domain::paging::order::{OrderBy, OrderPlace, place_by_age};
+use crate::domain::paging::selection::MemberOf;
 use crate::error::{Error, Noun, Result, Rule};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 use crate::identity::document::MemberChange;
-use crate::identity::filter::{CompareOp, Filter, FilterLiteral};
+use crate::identity::filter::{CompareOp, FilterLiteral};
 
 /// The input field that each name in the domain's errors stands for.
 const FIELD_MAP: FieldMap = FieldMap {
@@ -75,17 +81,34 @@ impl GroupObject {
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
-    /// Its direct members, users and groups alike, oldest first.
+    /// Its direct members, users and groups alike, oldest first unless ordered otherwise. In
+    /// another order than by age it has one kind of members only: give `kind`, or a filter of
+    /// accounts.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn members(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            GroupMemberFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<UserOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<Option<RelayPage<GroupMember>>> {
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let window = PageArguments { first, after, last, before };
+        let filter = filter.unwrap_or_default();
+        let order: ListOrder = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let selects = filter.kind.is_some() || filter.user.is_some() || filter.transitive;
+        if selects || order.by != OrderBy::Age {
+            let page = self.list_selected_members(ctx, filter, order_by, window);
+            return Ok(Some(Box::pin(page).await?));
+        }
+        // The members of the groups of a page are read together.
+        let keyset = window.to_keyset::<OrderPlace>(order.descending)?.to_id_keyset()?;
         let total = if relay::selects_total_count(ctx) {
             loaders::load_one(ctx, MemberCountOf(self.0.id)).await?.unwrap_or_default()
         } else {
@@ -108,8 +131,35 @@ impl GroupObject {
         let mut rows: Vec<_> =
             users.chain(groups.into_iter().map(|row| GroupMember::Group(row.into()))).collect();
         rows.sort_by_key(GroupMember::member_id);
+        if order.descending {
+            rows.reverse();
+        }
         let slice = Slice { rows, has_previous: places.has_previous, has_next: places.has_next };
-        Ok(Some(RelayPage::new(slice, GroupMember::member_id, total)))
+        let slice = place_by_age(slice, GroupMember::member_id);
+        Ok(Some(RelayPage::from_keyed_rows(slice, total)))
+    }
+
+    /// The groups that contain it directly, oldest first unless ordered otherwise; with
+    /// `transitive`, also the groups around them.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn parents(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            ContainingGroupFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<GroupOrder>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> async_graphql::Result<Option<RelayPage<GroupObject>>> {
+        let window = PageArguments { first, after, last, before };
+        let member = MemberOf::Group(self.0.id);
+        let page = list_containing_groups(ctx, member, filter, order_by, window);
+        Ok(Some(Box::pin(page).await?))
     }
 
     /// How many direct members it has. Counted only when selected; costs more than a field.
@@ -126,6 +176,16 @@ impl GroupObject {
         let mappings =
             loaders::load_one(ctx, MappingsOfGroup(self.0.id)).await?.unwrap_or_default();
         Ok(mappings.into_iter().map(Into::into).collect())
+    }
+
+    /// The roles that it gives to its members, one entry for each role: through its own mappings,
+    /// and through those of the groups around it. Default roles of connections are not among them.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn effective_roles(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<Vec<EffectiveRole>>> {
+        Ok(Some(access::list_roles_of_group(ctx, self.0.id).await?))
     }
 
     /// When the group was created.
@@ -166,29 +226,177 @@ impl GroupMember {
 /// Selects groups: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct GroupFilter {
+    /// Groups with these global ids, at most 100.
+    ids: Option<Vec<ID>>,
+    /// Groups that have, for each word of this, a word that begins with it, regardless of case: in
+    /// the display name or the external id.
+    search: Option<String>,
     /// Groups with exactly this display name, regardless of case.
     display_name: Option<String>,
     /// Groups whose display name begins with this, regardless of case.
     display_name_starts_with: Option<String>,
+    /// Groups with exactly this external id; with `connectionId`, the one of that connection.
+    external_id: Option<String>,
     /// Groups that the connection with this global id owns.
     connection_id: Option<ID>,
+    /// Groups that are mapped to the role with this global id.
+    role_id: Option<ID>,
+    /// Groups with at least so many direct members.
+    members_at_least: Option<i32>,
+    /// Groups with at most so many direct members.
+    members_at_most: Option<i32>,
+    /// Groups that were changed at this instant or later.
+    updated_since: Option<DateTime<Utc>>,
+}
+
+/// Selects groups that contain an account or a group: those that match every field that is given.
+#[derive(InputObject, Default)]
+pub struct ContainingGroupFilter {
+    /// Also groups around those that contain it directly, at any height.
+    #[graphql(default)]
+    transitive: bool,
+    /// Only groups that match every field of this.
+    group: Option<GroupFilter>,
+}
+
+/// Selects members of a group: those that match every field that is given.
+#[derive(InputObject, Default)]
+pub struct GroupMemberFilter {
+    /// Only members of this kind.
+    kind: Option<GroupMemberKind>,
+    /// Only accounts, and of these only those that match every field of this.
+    user: Option<UserFilter>,
+    /// Also accounts in groups that are nested in it, at any depth; the groups themselves are left
+    /// out then.
+    #[graphql(default)]
+    transitive: bool,
+}
+
+/// The kinds of members of a group.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupMemberKind {
+    /// Accounts.
+    User,
+    /// Groups that are nested in it.
+    Group,
+}
+
+/// A bound of a size, which is no negative number.
+fn parse_size(field: &'static str, size: Option<i32>) -> Result<Option<u64>> {
+    size.map(|size| u64::try_from(size).map_err(|_| Error::invalid(field, "must not be negative")))
+        .transpose()
 }
 
 impl GroupFilter {
     /// The filter as the domain takes it; none if nothing can match it.
-    pub fn into_domain_filter(self) -> Option<(Option<Filter>, SubjectOwners)> {
-        let owners = match self.connection_id {
-            Some(id) => {
-                SubjectOwners::Connection(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?)
-            }
-            None => SubjectOwners::Any,
-        };
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a text that is empty or too long, for a negative size, and for too
+    /// many ids.
+    pub fn into_domain_query(self) -> Result<Option<GroupQuery>> {
+        let search = relay::check_filter_text("search", self.search)?;
+        let external_id = relay::check_filter_text("externalId", self.external_id)?;
+        let ids = relay::parse_filter_ids(NodeKind::Group, self.ids.as_deref())?;
+        let size = (
+            parse_size("membersAtLeast", self.members_at_least)?,
+            parse_size("membersAtMost", self.members_at_most)?,
+        );
+        let owner = relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
+        let role = relay::parse_filter_id(NodeKind::Role, self.role_id.as_ref());
+        let (Some(owner), Some(role)) = (owner, role) else { return Ok(None) };
         let texts =
             [(CompareOp::Eq, self.display_name), (CompareOp::Sw, self.display_name_starts_with)];
         let filters = texts.into_iter().filter_map(|(op, text)| {
             Some(compare_attribute("displayName", None, op, FilterLiteral::String(text?)))
         });
-        Some((match_all(filters.collect()), owners))
+        Ok(Some(GroupQuery {
+            filter: match_all(filters.collect()),
+            owners: owner.map_or(SubjectOwners::Any, SubjectOwners::Connection),
+            search,
+            external_id,
+            ids,
+            member: None,
+            parent: None,
+            role,
+            size,
+            updated_since: self.updated_since,
+        }))
+    }
+}
+
+/// A page of the groups that a filter selects, and `also` the domain's own conditions.
+pub async fn list_groups(
+    ctx: &Context<'_>,
+    filter: GroupFilter,
+    also: impl FnOnce(&mut GroupQuery),
+    order_by: Option<GroupOrder>,
+    window: PageArguments,
+) -> Result<RelayPage<GroupObject>> {
+    let cx = relay::cx(ctx)?;
+    let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+    let keyset = window.to_keyset(order.descending)?;
+    let Some(mut query) = filter.into_domain_query()? else { return Ok(RelayPage::empty()) };
+    also(&mut query);
+    let total =
+        if relay::selects_total_count(ctx) { group::count_groups(cx, &query).await? } else { 0 };
+    let rows = group::list_groups(cx, &query, order.by, &keyset).await?;
+    Ok(RelayPage::from_keyed_rows(rows, total))
+}
+
+/// A page of the groups that contain `member`.
+pub async fn list_containing_groups(
+    ctx: &Context<'_>,
+    member: MemberOf,
+    filter: Option<ContainingGroupFilter>,
+    order_by: Option<GroupOrder>,
+    window: PageArguments,
+) -> Result<RelayPage<GroupObject>> {
+    let ContainingGroupFilter { transitive, group } = filter.unwrap_or_default();
+    let containing = |query: &mut GroupQuery| query.member = Some((member, transitive));
+    list_groups(ctx, group.unwrap_or_default(), containing, order_by, window).await
+}
+
+impl GroupObject {
+    /// A page of the members of one kind, or of those that a filter of accounts selects.
+    async fn list_selected_members(
+        &self,
+        ctx: &Context<'_>,
+        filter: GroupMemberFilter,
+        order_by: Option<UserOrder>,
+        window: PageArguments,
+    ) -> Result<RelayPage<GroupMember>> {
+        let id = self.0.id;
+        if filter.kind == Some(GroupMemberKind::Group) {
+            if filter.user.is_some() || filter.transitive {
+                return Err(Error::invalid("filter", "a filter of accounts selects no groups"));
+            }
+            let order: ListOrder = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+            let by = match order.by {
+                OrderBy::UserName => OrderBy::DisplayName,
+                by => by,
+            };
+            let cx = relay::cx(ctx)?;
+            let keyset = window.to_keyset(order.descending)?;
+            let query = GroupQuery { parent: Some(id), ..GroupQuery::default() };
+            let total = if relay::selects_total_count(ctx) {
+                group::count_groups(cx, &query).await?
+            } else {
+                0
+            };
+            let rows = group::list_groups(cx, &query, by, &keyset).await?;
+            let rows = rows.map(|(row, place)| (GroupMember::Group(row.into()), place));
+            return Ok(RelayPage::from_keyed_rows(rows, total));
+        }
+        let accounts_only = filter.kind.is_some() || filter.user.is_some() || filter.transitive;
+        if !accounts_only {
+            let why = "members that are groups have only the order CREATED_AT: give a kind";
+            return Err(Error::invalid("orderBy", why));
+        }
+        let transitive = filter.transitive;
+        let within = |query: &mut UserQuery| query.within = Some((id, transitive));
+        let users = filter.user.unwrap_or_default();
+        let page = list_users(ctx, users, within, order_by, window).await?;
+        Ok(page.map(GroupMember::User))
     }
 }
 

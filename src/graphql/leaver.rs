@@ -6,7 +6,9 @@ use async_graphql::{Context, ID, Object, SimpleObject, TypeName};
 use chrono::{DateTime, Utc};
 
 use super::event::EventObject;
+use super::list_filter::LeaverFilter;
 use super::loaders::{self, EventId, UserId};
+use super::order::{LeaverOrder, ListOrder};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::domain::audit::evidence;
@@ -122,13 +124,14 @@ fn resolve_period(
 /// A page of the leavers of a period.
 pub async fn list_leavers(
     ctx: &Context<'_>,
-    since: Option<DateTime<Utc>>,
-    until: Option<DateTime<Utc>>,
+    filter: LeaverFilter,
+    order_by: Option<LeaverOrder>,
     window: PageArguments,
 ) -> Result<Option<RelayPage<LeaverObject>>> {
-    let (from, to) = resolve_period(ctx, since, until)?;
+    let (from, to) = resolve_period(ctx, filter.since, filter.until)?;
     let cx = relay::cx(ctx)?;
-    let keyset = window.to_keyset(true)?;
+    let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+    let keyset = window.to_keyset(order.descending)?;
     let total = if relay::selects_total_count(ctx) {
         evidence::measure_revocation(cx, from, to, 0).await?.count
     } else {

@@ -58,6 +58,12 @@ id_keys! {
 /// The roles that an account holds, or held at an instant, with what gives each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RolesHeldBy(pub Uuid, pub Option<DateTime<Utc>>);
+/// The roles that a group gives to its members, with what gives each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RolesOfGroup(pub Uuid);
+/// The path from an account or a group to a mapped group, now or at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PathOf(pub access::WantedPath, pub Option<DateTime<Utc>>);
 /// A page of the groups that an account is in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GroupsOf(pub Uuid, pub Keyset<Uuid>);
@@ -454,6 +460,32 @@ impl Loader<RolesHeldBy> for Loaders {
             found.extend(map_keys(access::of_users(&self.0, &ids, moment).await?, |id| {
                 RolesHeldBy(id, as_of)
             }));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<RolesOfGroup> for Loaders {
+    type Value = Vec<RoleSource>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[RolesOfGroup]) -> LoadResult<RolesOfGroup, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(map_keys(access::of_groups(&self.0, &ids).await?, RolesOfGroup))
+    }
+}
+
+impl Loader<PathOf> for Loaders {
+    type Value = Vec<access::AccessLink>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[PathOf]) -> LoadResult<PathOf, Self::Value> {
+        let mut found = HashMap::new();
+        for (as_of, asked) in group_rows(keys.to_vec(), |key| key.1) {
+            let wanted: Vec<access::WantedPath> = asked.iter().map(|key| key.0).collect();
+            let moment = access::resolve_moment(&self.0, as_of).await?;
+            let paths = access::find_paths(&self.0, &wanted, moment).await?;
+            found.extend(paths.into_iter().map(|(path, links)| (PathOf(path, as_of), links)));
         }
         Ok(found)
     }

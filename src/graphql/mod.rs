@@ -21,6 +21,7 @@ mod deletion;
 mod diagnostics;
 pub mod document_limits;
 mod event;
+mod event_action;
 mod evidence;
 mod execute;
 mod failure;
@@ -30,6 +31,7 @@ mod health;
 mod http;
 mod idempotency;
 mod leaver;
+mod list_filter;
 mod loaders;
 mod node;
 mod order;
@@ -54,6 +56,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod user;
+mod user_filter;
 mod viewer;
 mod websocket;
 

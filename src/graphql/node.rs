@@ -1,6 +1,7 @@
 //! Objects of every type by their global id.
 
 use async_graphql::{Context, ID, Interface, Object};
+use uuid::Uuid;
 
 use super::adoption::AdoptionProposal;
 use super::api_key::ApiKeyObject;
@@ -65,6 +66,18 @@ pub enum NodeObject {
 /// The object with this global id; none if the organization has no such object.
 async fn find_node(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<NodeObject>> {
     let Some((kind, id)) = relay::parse_global_id(id) else { return Ok(None) };
+    find_node_of_kind(ctx, kind, id).await
+}
+
+/// The object of this kind and id; none if the organization has no such object.
+///
+/// # Errors
+/// [`Error::Forbidden`] if the caller may not read objects of this kind.
+pub async fn find_node_of_kind(
+    ctx: &Context<'_>,
+    kind: NodeKind,
+    id: Uuid,
+) -> async_graphql::Result<Option<NodeObject>> {
     Ok(match kind {
         NodeKind::Organization => (id == relay::cx(ctx)?.organization())
             .then_some(NodeObject::Organization(OrganizationObject::default())),

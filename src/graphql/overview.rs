@@ -15,6 +15,7 @@ use crate::domain::tenant::organization::InboundAvailability;
 use crate::error::{RefusalReason, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::PageArguments;
+use crate::ledger::EventKind;
 
 /// Whether SCIM is available, and if not, the reason.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,16 +179,21 @@ impl ScimOverview {
         scim_token::has_live_token(relay::cx(ctx)?).await
     }
 
-    /// The latest events, newest first.
+    /// The latest events, newest first, without `USER_ACCESS_CHANGED`: what only followed from
+    /// other changes, and can be thousands of events for one.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn recent_activity(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
+        #[graphql(desc = "Also what only followed from other changes.", default)]
+        include_consequences: bool,
     ) -> Result<Option<Vec<EventObject>>> {
         let keyset = PageArguments { first: Some(first), ..Default::default() }.to_keyset(true)?;
-        let latest =
-            event::list_events(relay::cx(ctx)?, &event::LedgerFilter::default(), &keyset).await?;
+        let consequences = [EventKind::UserAccessChanged];
+        let not_actions = if include_consequences { Vec::new() } else { consequences.to_vec() };
+        let which = event::LedgerFilter { not_actions, ..Default::default() };
+        let latest = event::list_events(relay::cx(ctx)?, &which, &keyset).await?;
         Ok(Some(latest.rows.into_iter().map(Into::into).collect()))
     }
 }

@@ -107,6 +107,53 @@ pub fn parse_input_id(kind: NodeKind, id: &ID, noun: Noun) -> Result<Uuid> {
     parse_id_of_kind(kind, id).ok_or_else(|| Error::not_found(noun))
 }
 
+/// The most ids that a filter names.
+pub const MAX_FILTER_IDS: usize = 100;
+/// The longest text that a filter looks for.
+const MAX_FILTER_TEXT: usize = 200;
+
+/// The UUID that a field of a filter names. The outer option is none if nothing can match it: for
+/// an id that is malformed or of another type.
+#[allow(clippy::option_option, reason = "no filter, and a filter that matches nothing")]
+pub fn parse_filter_id(kind: NodeKind, id: Option<&ID>) -> Option<Option<Uuid>> {
+    match id {
+        None => Some(None),
+        Some(id) => parse_id_of_kind(kind, id).map(Some),
+    }
+}
+
+/// The UUIDs that a filter names; ids that are malformed or of another type match nothing.
+///
+/// # Errors
+/// [`Error::Invalid`] for more than [`MAX_FILTER_IDS`].
+pub fn parse_filter_ids(kind: NodeKind, ids: Option<&[ID]>) -> Result<Option<Vec<Uuid>>> {
+    let Some(ids) = ids else { return Ok(None) };
+    if ids.len() > MAX_FILTER_IDS {
+        let why = format!("must be at most {MAX_FILTER_IDS}");
+        return Err(Error::broken(Rule::TooMany, "ids", why));
+    }
+    Ok(Some(ids.iter().filter_map(|id| parse_id_of_kind(kind, id)).collect()))
+}
+
+/// The text that a filter looks for.
+///
+/// # Errors
+/// [`Error::Invalid`] for a text that is empty or too long.
+pub fn check_filter_text(field: &'static str, text: Option<String>) -> Result<Option<String>> {
+    let Some(text) = text else { return Ok(None) };
+    if text.trim().is_empty() {
+        return Err(Error::invalid(field, "must not be empty"));
+    }
+    if text.chars().count() > MAX_FILTER_TEXT {
+        let why = format!("must have at most {MAX_FILTER_TEXT} characters");
+        return Err(Error::invalid(field, why));
+    }
+    if text.contains('\0') {
+        return Err(Error::invalid(field, "must not contain the character NUL"));
+    }
+    Ok(Some(text))
+}
+
 /// A whole number of up to 64 bits, as a JSON number.
 pub struct Long(pub i64);
 
@@ -247,6 +294,14 @@ impl<T: OutputType> RelayPage<T> {
             .map(|(row, place)| PageEdge { cursor: encode_cursor(place), node: row.into() })
             .collect();
         Self { edges, has_previous, has_next, total }
+    }
+
+    /// The same page, with each row converted by `make`.
+    pub fn map<U: OutputType>(self, make: impl Fn(T) -> U) -> RelayPage<U> {
+        let Self { edges, has_previous, has_next, total } = self;
+        let edge = |PageEdge { cursor, node }: PageEdge<T>| PageEdge { cursor, node: make(node) };
+        let edges = edges.into_iter().map(edge).collect();
+        RelayPage { edges, has_previous, has_next, total }
     }
 
     /// The page of an empty list.

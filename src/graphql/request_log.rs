@@ -9,6 +9,7 @@ use super::loaders::{self, ConnectionId};
 use super::permission::{Permission, needs};
 use crate::domain::connection::request_log;
 use crate::domain::connection::request_log::{Outcome, RequestLogQuery};
+use crate::error::Result;
 use crate::graphql::relay;
 use crate::graphql::relay::{Long, NodeKind};
 
@@ -169,24 +170,38 @@ impl RequestLogEntry {
     }
 }
 
-/// Selects rows of the request log: those that match every field that is given.
+/// Selects entries of the request log: those that match every field that is given.
 #[derive(InputObject, Default)]
-pub struct RequestLogFilter {
-    /// Rows of the connection with this global id, and failed authentications without a known
+pub struct RequestLogEntryFilter {
+    /// Entries of the connection with this global id, and failed authentications without a known
     /// connection.
     connection_id: Option<ID>,
     /// If true, only requests that did not succeed.
     #[graphql(default)]
     troubles_only: bool,
+    /// Only requests with this outcome.
+    outcome: Option<RequestOutcome>,
+    /// Entries whose last request was at this instant or later.
+    since: Option<DateTime<Utc>>,
+    /// Entries whose first request was before this instant.
+    until: Option<DateTime<Utc>>,
 }
 
-impl RequestLogFilter {
+impl RequestLogEntryFilter {
     /// The filter as the domain takes it; none if nothing can match it.
-    pub fn into_domain_filter(self) -> Option<RequestLogQuery> {
-        let connection = match self.connection_id {
-            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
-            None => None,
-        };
-        Some(RequestLogQuery { connection, troubles: self.troubles_only })
+    ///
+    /// # Errors
+    /// None: the same form as every other filter.
+    pub fn into_domain_query(self) -> Result<Option<RequestLogQuery>> {
+        let connection =
+            relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
+        let Some(connection) = connection else { return Ok(None) };
+        Ok(Some(RequestLogQuery {
+            connection,
+            troubles: self.troubles_only,
+            outcome: self.outcome.map(Into::into),
+            since: self.since,
+            until: self.until,
+        }))
     }
 }

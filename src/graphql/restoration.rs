@@ -10,7 +10,7 @@ use super::permission::{Permission, needs};
 use crate::domain::directory::group::restore;
 use crate::error::{Noun, Result};
 use crate::graphql::relay;
-use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
+use crate::graphql::relay::NodeKind;
 
 /// A group that was deleted, as the schema shows it.
 pub struct DeletedGroup(entity::group::Model);
@@ -44,26 +44,16 @@ impl DeletedGroup {
     }
 }
 
+impl From<entity::group::Model> for DeletedGroup {
+    fn from(row: entity::group::Model) -> Self {
+        Self(row)
+    }
+}
+
 impl async_graphql::TypeName for DeletedGroup {
     fn type_name() -> std::borrow::Cow<'static, str> {
         "DeletedGroup".into()
     }
-}
-
-/// A page of the deleted groups.
-pub async fn list_deleted_groups(
-    ctx: &Context<'_>,
-    window: PageArguments,
-) -> Result<Option<RelayPage<DeletedGroup>>> {
-    let cx = relay::cx(ctx)?;
-    let keyset = window.to_keyset(false)?;
-    let total = if relay::selects_total_count(ctx) {
-        restore::count_restorable_groups(cx).await?
-    } else {
-        0
-    };
-    let rows = restore::list_restorable_groups(cx, &keyset).await?;
-    Ok(Some(RelayPage::new(rows.map(DeletedGroup), |row: &DeletedGroup| row.0.id, total)))
 }
 
 /// The group to restore.

@@ -6,7 +6,9 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 use chrono::{DateTime, Utc};
 
 use super::access::{self, RoleHolder};
+use super::list_filter::RoleHolderFilter;
 use super::loaders::{self, MappingsOfRole};
+use super::order::UserOrder;
 use super::permission::{Permission, needs};
 use super::role_mapping::RoleMapping;
 use crate::domain::access::role;
@@ -81,15 +83,18 @@ impl RoleObject {
         Ok(mappings.into_iter().map(Into::into).collect())
     }
 
-    /// The accounts that hold it now, or held it at an instant, sorted by account id.
+    /// The accounts that hold it now, or held it at an instant, by the age of the accounts unless
+    /// ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn holders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "As it was at this instant; left out = now.")] as_of: Option<
-            DateTime<Utc>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            RoleHolderFilter,
         >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<UserOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
@@ -98,7 +103,8 @@ impl RoleObject {
         access::list_role_holders(
             ctx,
             self.0.id,
-            as_of,
+            filter.unwrap_or_default(),
+            order_by,
             PageArguments { first, after, last, before },
         )
         .await

@@ -13,6 +13,7 @@ use super::auth::ApiCaller;
 use super::bulk::BulkJob;
 use super::connection::IdentitySource;
 use super::event::{EventFilter, EventObject};
+use super::event_action::EventAction;
 use super::loaders::{self, ConnectionId};
 use super::permission::{Permission, needs};
 use super::sync::SyncRun;
@@ -181,9 +182,9 @@ pub struct ConnectionChange {
     /// The instant of the change.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     at: DateTime<Utc>,
-    /// The action of the event, for example `connection.deactivated`.
+    /// The action of the event, for example `CONNECTION_DEACTIVATED`.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    action: String,
+    action: EventAction,
     /// The connection's global id.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     connection_id: ID,
@@ -205,7 +206,7 @@ impl ConnectionChange {
         Self {
             seq: Long(row.seq.unwrap_or_default()),
             at: row.at,
-            action: row.action,
+            action: EventAction::from_ledger_name(&row.action),
             connection_id: relay::global_id(NodeKind::IdentitySource, row.subject_id),
             connection: ConnectionId(row.subject_id),
         }

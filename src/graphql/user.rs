@@ -7,19 +7,18 @@ use serde_json::{Map, Value, json};
 
 use super::access::{self, AccessExplanation, EffectiveRole};
 use super::connection::IdentitySource;
-use super::group::GroupObject;
+use super::group::{ContainingGroupFilter, GroupObject, list_containing_groups};
 use super::loaders::{self, ConnectionId, GroupCountOf, GroupsOf};
+use super::order::GroupOrder;
 use super::permission::{Permission, needs};
-use crate::auth::policy::Action;
-use crate::context::Cx;
 use crate::domain::access::lockout_guard;
-use crate::domain::audit::event::SubjectOwners;
 use crate::domain::directory::user;
+use crate::domain::paging::order::{OrderPlace, place_by_age};
+use crate::domain::paging::selection::MemberOf;
 use crate::error::{Error, Noun, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 use crate::identity::document;
-use crate::identity::filter::{AttrPath, CompareOp, Filter, FilterLiteral};
 use crate::identity::schema::ENTERPRISE_SCHEMA;
 
 /// The input field that each name in the domain's errors stands for.
@@ -161,17 +160,31 @@ impl UserObject {
         Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
     }
 
-    /// The groups of which it is a direct member, oldest first.
+    /// The groups of which it is a direct member, oldest first unless ordered otherwise; with
+    /// `transitive`, also the groups around them.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn groups(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            ContainingGroupFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<GroupOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<Option<RelayPage<GroupObject>>> {
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let window = PageArguments { first, after, last, before };
+        if filter.is_some() || order_by.is_some() {
+            let member = MemberOf::User(self.0.id);
+            let page = list_containing_groups(ctx, member, filter, order_by, window);
+            return Ok(Some(Box::pin(page).await?));
+        }
+        // The rows of a page of accounts are answered together.
+        let keyset = window.to_keyset::<OrderPlace>(false)?.to_id_keyset()?;
         let total = if relay::selects_total_count(ctx) {
             loaders::load_one(ctx, GroupCountOf(self.0.id)).await?.unwrap_or_default()
         } else {
@@ -180,7 +193,8 @@ impl UserObject {
         let Some(rows) = loaders::load_one(ctx, GroupsOf(self.0.id, keyset)).await? else {
             return Ok(Some(RelayPage::empty()));
         };
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &GroupObject| row.0.id, total)))
+        let rows = place_by_age(rows, |row| row.id);
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// The roles that it holds now, or held at an instant: one entry for each role, with every
@@ -247,89 +261,6 @@ pub struct Email {
     /// Whether it is the preferred address.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     primary: bool,
-}
-
-/// Selects accounts: those that match every field that is given.
-#[derive(InputObject, Default)]
-pub struct UserFilter {
-    /// Accounts with exactly this user name, regardless of case.
-    user_name: Option<String>,
-    /// Accounts whose user name begins with this, regardless of case.
-    user_name_starts_with: Option<String>,
-    /// Accounts with this e-mail address, regardless of case.
-    email: Option<String>,
-    /// Accounts whose display name contains this, regardless of case.
-    display_name_contains: Option<String>,
-    /// Active accounts (true) or suspended ones (false).
-    active: Option<bool>,
-    /// Accounts that the connection with this global id owns. Needs IAM_READ, like the connection
-    /// itself.
-    connection_id: Option<ID>,
-    /// Accounts that a connection owns (true) or that none owns (false).
-    provisioned: Option<bool>,
-}
-
-impl UserFilter {
-    /// Selects the account with this user name.
-    pub fn with_user_name(user_name: String) -> Self {
-        Self { user_name: Some(user_name), ..Self::default() }
-    }
-
-    /// Refuses a filter by a field that the caller may not read.
-    ///
-    /// # Errors
-    /// [`Error::Forbidden`]
-    pub fn check_permission(&self, cx: &Cx) -> Result<()> {
-        match self.connection_id {
-            Some(_) => cx.allow(Action::ReadIam, None),
-            None => Ok(()),
-        }
-    }
-
-    /// The filter as the domain takes it; none if nothing can match it.
-    pub fn into_domain_filter(self) -> Option<(Option<Filter>, SubjectOwners)> {
-        let owners = match (self.connection_id, self.provisioned) {
-            (Some(_), Some(false)) => return None,
-            (Some(id), _) => {
-                SubjectOwners::Connection(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?)
-            }
-            (None, Some(true)) => SubjectOwners::Connections,
-            (None, Some(false)) => SubjectOwners::None,
-            (None, None) => SubjectOwners::Any,
-        };
-        let texts = [
-            ("userName", None, CompareOp::Eq, self.user_name),
-            ("userName", None, CompareOp::Sw, self.user_name_starts_with),
-            ("emails", Some("value"), CompareOp::Eq, self.email),
-            ("displayName", None, CompareOp::Co, self.display_name_contains),
-        ];
-        let texts = texts.into_iter().filter_map(|(name, sub, op, text)| {
-            Some(compare_attribute(name, sub, op, FilterLiteral::String(text?)))
-        });
-        let active = self.active.map(|active| {
-            compare_attribute("active", None, CompareOp::Eq, FilterLiteral::Bool(active))
-        });
-        Some((match_all(texts.chain(active).collect()), owners))
-    }
-}
-
-/// A filter that compares one attribute with a value.
-pub fn compare_attribute(
-    name: &str,
-    sub: Option<&str>,
-    op: CompareOp,
-    literal: FilterLiteral,
-) -> Filter {
-    Filter::Compare(
-        AttrPath { schema: None, name: name.into(), sub: sub.map(Into::into) },
-        op,
-        literal,
-    )
-}
-
-/// A filter for what matches all of these; none if there are none.
-pub fn match_all(filters: Vec<Filter>) -> Option<Filter> {
-    (!filters.is_empty()).then_some(Filter::And(filters))
 }
 
 /// An e-mail address of an account to create or change.

@@ -32,6 +32,16 @@ impl ActorKind {
             _ => Self::System,
         }
     }
+
+    /// The name in the ledger.
+    pub fn ledger_name(self) -> &'static str {
+        match self {
+            Self::Connection => "CONNECTION",
+            Self::ApiKey => "API_KEY",
+            Self::Person => "PERSON",
+            Self::System => "SYSTEM",
+        }
+    }
 }
 
 /// The caller as the schema shows it.

@@ -40,178 +40,187 @@ macro_rules! event_kinds {
     };
 }
 
-event_kinds! {
-    /// An organization was made.
-    OrganizationCreated = "organization.created",
-    /// The settings of the organization changed.
-    OrganizationUpdated = "organization.updated",
-    /// A connection was made.
-    ConnectionCreated = "connection.created",
-    /// The settings, the source or the schedule of a connection changed.
-    ConnectionUpdated = "connection.updated",
-    /// A connection may write again.
-    ConnectionActivated = "connection.activated",
-    /// A connection may not write any more; its accounts stay.
-    ConnectionDeactivated = "connection.deactivated",
-    /// A connection was deleted, with its tokens and waiting mappings.
-    ConnectionDeleted = "connection.deleted",
-    /// A connection became well, or a sign of trouble was seen.
-    ConnectionHealthChanged = "connection.health_changed",
-    /// A run whose time had come did not begin.
-    ConnectionSyncSkipped = "connection.sync_skipped",
-    /// A comparison whose time had come did not begin.
-    ConnectionReconciliationSkipped = "connection.reconciliation_skipped",
-    /// A SCIM token was issued.
-    ScimTokenIssued = "scim_token.issued",
-    /// A SCIM token was replaced by a new one, with an overlap.
-    ScimTokenRotated = "scim_token.rotated",
-    /// A SCIM token was revoked.
-    ScimTokenRevoked = "scim_token.revoked",
-    /// An API key was issued.
-    ApiKeyIssued = "api_key.issued",
-    /// An API key got another owner.
-    ApiKeyAssigned = "api_key.assigned",
-    /// An API key was revoked, by a person or with its owner.
-    ApiKeyRevoked = "api_key.revoked",
-    /// A schema extension was registered.
-    SchemaExtensionRegistered = "schema_extension.registered",
-    /// A schema extension was removed.
-    SchemaExtensionRemoved = "schema_extension.removed",
-    /// An account was made.
-    UserCreated = "user.created",
-    /// Attributes of an account changed.
-    UserUpdated = "user.updated",
-    /// An account was made inactive.
-    UserSuspended = "user.suspended",
-    /// An inactive account became active again.
-    UserReactivated = "user.reactivated",
-    /// An account was deleted.
-    UserDeleted = "user.deleted",
-    /// An administrator restored a deleted account.
-    UserRestored = "user.restored",
-    /// An identity provider created a deleted account again: it came back with its id.
-    UserRevived = "user.revived",
-    /// The personal data of a deleted account was erased.
-    UserPurged = "user.purged",
-    /// Connections may not change the account any more.
-    UserProtected = "user.protected",
-    /// Connections may change the account again.
-    UserUnprotected = "user.unprotected",
-    /// A connection proposes to take over an account that was made by hand.
-    UserAdoptionProposed = "user.adoption_proposed",
-    /// An administrator refused such a proposal.
-    UserAdoptionDismissed = "user.adoption_dismissed",
-    /// A connection took over an account that was made by hand.
-    UserAdopted = "user.adopted",
-    /// An account gained or lost roles by an earlier event, which `cause` names.
-    UserAccessChanged = "user.access_changed",
-    /// Accounts of an organization were deleted, a part of all.
-    UsersDeletedAll = "users.deleted_all",
-    /// Accounts of a deleted connection are as if made by hand.
-    UsersReleased = "users.released",
-    /// A group was made.
-    GroupCreated = "group.created",
-    /// Attributes of a group changed, and perhaps members.
-    GroupUpdated = "group.updated",
-    /// Members of a group came or went.
-    GroupMembersChanged = "group.members_changed",
-    /// A group was deleted, with its memberships and mappings.
-    GroupDeleted = "group.deleted",
-    /// An administrator restored a deleted group.
-    GroupRestored = "group.restored",
-    /// Groups of a deleted connection are as if made by hand.
-    GroupsReleased = "groups.released",
-    /// A role was made.
-    RoleCreated = "role.created",
-    /// The name, the priority or the permissions of a role changed.
-    RoleUpdated = "role.updated",
-    /// A role was deleted, with its mappings and grants.
-    RoleDeleted = "role.deleted",
-    /// A group was mapped to a role.
-    RoleMappingCreated = "role_mapping.created",
-    /// A mapping got another role, reason or end.
-    RoleMappingUpdated = "role_mapping.updated",
-    /// A mapping was removed.
-    RoleMappingRemoved = "role_mapping.removed",
-    /// A mapping reached its planned end.
-    RoleMappingExpired = "role_mapping.expired",
-    /// A removed mapping was restored.
-    RoleMappingRestored = "role_mapping.restored",
-    /// An account was given a role directly.
-    RoleGrantCreated = "role_grant.created",
-    /// A direct grant was taken away.
-    RoleGrantRemoved = "role_grant.removed",
-    /// A direct grant reached its planned end.
-    RoleGrantExpired = "role_grant.expired",
-    /// The effect of a planned change of access was computed.
-    AccessPreviewed = "access.previewed",
-    /// A planned change of access was applied; `edits` lists its parts.
-    AccessChanged = "access.changed",
-    /// A run of a source was asked for, or its time had come.
-    SyncRunRequested = "sync_run.requested",
-    /// An administrator ended a run.
-    SyncRunCancelled = "sync_run.cancelled",
-    /// An administrator approved what a run asked about.
-    SyncRunApproved = "sync_run.approved",
-    /// A run read the source and carried it over.
-    SyncRunSucceeded = "sync_run.succeeded",
-    /// A run waits for an approval.
-    SyncRunWaiting = "sync_run.waiting",
-    /// A run failed; `reason` says why.
-    SyncRunFailed = "sync_run.failed",
-    /// A run that was cancelled has ended.
-    SyncRunEnded = "sync_run.ended",
-    /// A comparison began.
-    ReconciliationStarted = "reconciliation.started",
-    /// A comparison ended.
-    ReconciliationSucceeded = "reconciliation.succeeded",
-    /// A comparison was not believed, because too much was missing.
-    ReconciliationRefused = "reconciliation.refused",
-    /// A comparison failed.
-    ReconciliationFailed = "reconciliation.failed",
-    /// A comparison met findings that were known.
-    ReconciliationSeenAgain = "reconciliation.seen_again",
-    /// A difference was found.
-    FindingOpened = "finding.opened",
-    /// A difference came back.
-    FindingReopened = "finding.reopened",
-    /// A difference is not there any more.
-    FindingGone = "finding.gone",
-    /// A reviewer put a difference right.
-    FindingResolved = "finding.resolved",
-    /// A reviewer accepted a difference.
-    FindingAccepted = "finding.accepted",
-    /// The acceptance of a difference reached its end.
-    FindingAcceptanceEnded = "finding.acceptance_ended",
-    /// A write of an identity provider failed and waits for review.
-    FailureOpened = "failure.opened",
-    /// A failure was given to a reviewer.
-    FailureAssigned = "failure.assigned",
-    /// A failed write is tried again.
-    FailureRetried = "failure.retried",
-    /// A run was begun to try a failure again.
-    FailureRetryBegun = "failure.retry_begun",
-    /// A failed write failed again.
-    FailureRetryFailed = "failure.retry_failed",
-    /// A failure was put right.
-    FailureResolved = "failure.resolved",
-    /// A reviewer dismissed a failure.
-    FailureDismissed = "failure.dismissed",
-    /// A bulk job was handed in.
-    BulkJobCreated = "bulk_job.created",
-    /// A bulk job was told to end.
-    BulkJobCancelled = "bulk_job.cancelled",
-    /// A bulk job carried out all its lines.
-    BulkJobCompleted = "bulk_job.completed",
-    /// A bulk job that was told to end has ended.
-    BulkJobEnded = "bulk_job.ended",
-    /// A bulk job stopped before its end.
-    BulkJobStopped = "bulk_job.stopped",
-    /// An export of evidence began.
-    EvidenceExportStarted = "evidence.export_started",
-    /// An export of evidence was read out; `rows` says how much.
-    EvidenceExported = "evidence.exported",
+/// Calls a macro with every kind of event: its description, its name here and its name in the
+/// ledger. So what has a part for each kind is made from one list.
+macro_rules! with_event_kinds {
+    ($with:ident) => {
+        $with! {
+            /// An organization was made.
+            OrganizationCreated = "organization.created",
+            /// The settings of the organization changed.
+            OrganizationUpdated = "organization.updated",
+            /// A connection was made.
+            ConnectionCreated = "connection.created",
+            /// The settings, the source or the schedule of a connection changed.
+            ConnectionUpdated = "connection.updated",
+            /// A connection may write again.
+            ConnectionActivated = "connection.activated",
+            /// A connection may not write any more; its accounts stay.
+            ConnectionDeactivated = "connection.deactivated",
+            /// A connection was deleted, with its tokens and waiting mappings.
+            ConnectionDeleted = "connection.deleted",
+            /// A connection became well, or a sign of trouble was seen.
+            ConnectionHealthChanged = "connection.health_changed",
+            /// A run whose time had come did not begin.
+            ConnectionSyncSkipped = "connection.sync_skipped",
+            /// A comparison whose time had come did not begin.
+            ConnectionReconciliationSkipped = "connection.reconciliation_skipped",
+            /// A SCIM token was issued.
+            ScimTokenIssued = "scim_token.issued",
+            /// A SCIM token was replaced by a new one, with an overlap.
+            ScimTokenRotated = "scim_token.rotated",
+            /// A SCIM token was revoked.
+            ScimTokenRevoked = "scim_token.revoked",
+            /// An API key was issued.
+            ApiKeyIssued = "api_key.issued",
+            /// An API key got another owner.
+            ApiKeyAssigned = "api_key.assigned",
+            /// An API key was revoked, by a person or with its owner.
+            ApiKeyRevoked = "api_key.revoked",
+            /// A schema extension was registered.
+            SchemaExtensionRegistered = "schema_extension.registered",
+            /// A schema extension was removed.
+            SchemaExtensionRemoved = "schema_extension.removed",
+            /// An account was made.
+            UserCreated = "user.created",
+            /// Attributes of an account changed.
+            UserUpdated = "user.updated",
+            /// An account was made inactive.
+            UserSuspended = "user.suspended",
+            /// An inactive account became active again.
+            UserReactivated = "user.reactivated",
+            /// An account was deleted.
+            UserDeleted = "user.deleted",
+            /// An administrator restored a deleted account.
+            UserRestored = "user.restored",
+            /// An identity provider created a deleted account again: it came back with its id.
+            UserRevived = "user.revived",
+            /// The personal data of a deleted account was erased.
+            UserPurged = "user.purged",
+            /// Connections may not change the account any more.
+            UserProtected = "user.protected",
+            /// Connections may change the account again.
+            UserUnprotected = "user.unprotected",
+            /// A connection proposes to take over an account that was made by hand.
+            UserAdoptionProposed = "user.adoption_proposed",
+            /// An administrator refused such a proposal.
+            UserAdoptionDismissed = "user.adoption_dismissed",
+            /// A connection took over an account that was made by hand.
+            UserAdopted = "user.adopted",
+            /// An account gained or lost roles by an earlier event, which `cause` names.
+            UserAccessChanged = "user.access_changed",
+            /// Accounts of an organization were deleted, a part of all.
+            UsersDeletedAll = "users.deleted_all",
+            /// Accounts of a deleted connection are as if made by hand.
+            UsersReleased = "users.released",
+            /// A group was made.
+            GroupCreated = "group.created",
+            /// Attributes of a group changed, and perhaps members.
+            GroupUpdated = "group.updated",
+            /// Members of a group came or went.
+            GroupMembersChanged = "group.members_changed",
+            /// A group was deleted, with its memberships and mappings.
+            GroupDeleted = "group.deleted",
+            /// An administrator restored a deleted group.
+            GroupRestored = "group.restored",
+            /// Groups of a deleted connection are as if made by hand.
+            GroupsReleased = "groups.released",
+            /// A role was made.
+            RoleCreated = "role.created",
+            /// The name, the priority or the permissions of a role changed.
+            RoleUpdated = "role.updated",
+            /// A role was deleted, with its mappings and grants.
+            RoleDeleted = "role.deleted",
+            /// A group was mapped to a role.
+            RoleMappingCreated = "role_mapping.created",
+            /// A mapping got another role, reason or end.
+            RoleMappingUpdated = "role_mapping.updated",
+            /// A mapping was removed.
+            RoleMappingRemoved = "role_mapping.removed",
+            /// A mapping reached its planned end.
+            RoleMappingExpired = "role_mapping.expired",
+            /// A removed mapping was restored.
+            RoleMappingRestored = "role_mapping.restored",
+            /// An account was given a role directly.
+            RoleGrantCreated = "role_grant.created",
+            /// A direct grant was taken away.
+            RoleGrantRemoved = "role_grant.removed",
+            /// A direct grant reached its planned end.
+            RoleGrantExpired = "role_grant.expired",
+            /// The effect of a planned change of access was computed.
+            AccessPreviewed = "access.previewed",
+            /// A planned change of access was applied; `edits` lists its parts.
+            AccessChanged = "access.changed",
+            /// A run of a source was asked for, or its time had come.
+            SyncRunRequested = "sync_run.requested",
+            /// An administrator ended a run.
+            SyncRunCancelled = "sync_run.cancelled",
+            /// An administrator approved what a run asked about.
+            SyncRunApproved = "sync_run.approved",
+            /// A run read the source and carried it over.
+            SyncRunSucceeded = "sync_run.succeeded",
+            /// A run waits for an approval.
+            SyncRunWaiting = "sync_run.waiting",
+            /// A run failed; `reason` says why.
+            SyncRunFailed = "sync_run.failed",
+            /// A run that was cancelled has ended.
+            SyncRunEnded = "sync_run.ended",
+            /// A comparison began.
+            ReconciliationStarted = "reconciliation.started",
+            /// A comparison ended.
+            ReconciliationSucceeded = "reconciliation.succeeded",
+            /// A comparison was not believed, because too much was missing.
+            ReconciliationRefused = "reconciliation.refused",
+            /// A comparison failed.
+            ReconciliationFailed = "reconciliation.failed",
+            /// A comparison met findings that were known.
+            ReconciliationSeenAgain = "reconciliation.seen_again",
+            /// A difference was found.
+            FindingOpened = "finding.opened",
+            /// A difference came back.
+            FindingReopened = "finding.reopened",
+            /// A difference is not there any more.
+            FindingGone = "finding.gone",
+            /// A reviewer put a difference right.
+            FindingResolved = "finding.resolved",
+            /// A reviewer accepted a difference.
+            FindingAccepted = "finding.accepted",
+            /// The acceptance of a difference reached its end.
+            FindingAcceptanceEnded = "finding.acceptance_ended",
+            /// A write of an identity provider failed and waits for review.
+            FailureOpened = "failure.opened",
+            /// A failure was given to a reviewer.
+            FailureAssigned = "failure.assigned",
+            /// A failed write is tried again.
+            FailureRetried = "failure.retried",
+            /// A run was begun to try a failure again.
+            FailureRetryBegun = "failure.retry_begun",
+            /// A failed write failed again.
+            FailureRetryFailed = "failure.retry_failed",
+            /// A failure was put right.
+            FailureResolved = "failure.resolved",
+            /// A reviewer dismissed a failure.
+            FailureDismissed = "failure.dismissed",
+            /// A bulk job was handed in.
+            BulkJobCreated = "bulk_job.created",
+            /// A bulk job was told to end.
+            BulkJobCancelled = "bulk_job.cancelled",
+            /// A bulk job carried out all its lines.
+            BulkJobCompleted = "bulk_job.completed",
+            /// A bulk job that was told to end has ended.
+            BulkJobEnded = "bulk_job.ended",
+            /// A bulk job stopped before its end.
+            BulkJobStopped = "bulk_job.stopped",
+            /// An export of evidence began.
+            EvidenceExportStarted = "evidence.export_started",
+            /// An export of evidence was read out; `rows` says how much.
+            EvidenceExported = "evidence.exported",
+        }
+    };
 }
+pub(crate) use with_event_kinds;
+
+with_event_kinds!(event_kinds);
 
 impl EventKind {
     /// How many more live accounts or groups there are after it.

@@ -34,6 +34,7 @@ use crate::auth::policy::Actor;
 use crate::crypto::vault::Vault;
 use crate::db::{Db, Store};
 pub use event_kind::EventKind;
+pub(crate) use event_kind::with_event_kinds;
 pub use signed_head::{ExaminedChain, SignedHead, examine_chain, sign_heads};
 pub(crate) use statement::run_steps;
 pub use statement::{FIRST_STEP_INSTANT, WriteStep};
@@ -62,6 +63,8 @@ pub struct NewEvent {
     pub after: Option<Value>,
     /// How many more (or fewer) live subjects of this kind there are since this change.
     pub population: i64,
+    /// What the subject is called now, where the values do not tell it.
+    pub name: Option<String>,
 }
 
 /// Under which request a row is written.
@@ -200,11 +203,14 @@ pub(crate) async fn record_at_once(
 struct EventPayload {
     before: Option<Value>,
     after: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 /// The row as it is before it joins the chain.
 fn build_row(origin: EventOrigin<'_>, id: Uuid, entry: NewEvent) -> Result<event::Model, DbErr> {
-    let payload = serde_json::to_string(&EventPayload { before: entry.before, after: entry.after });
+    let (before, after, name) = (entry.before, entry.after, entry.name);
+    let payload = serde_json::to_string(&EventPayload { before, after, name });
     let payload = payload.map_err(|error| DbErr::Json(error.to_string()))?;
     let mut salt = vec![0u8; 16];
     aws_lc_rs::rand::fill(&mut salt)

@@ -107,7 +107,7 @@ async fn preview_shows_changes_before_they_apply() {
     let input = json!({ "input": { "previewId": shown["id"] } });
     let done = world.graphql(APPLY, input.clone()).await["data"]["accessApply"].clone();
     let change =
-        json!({ "gainedCount": 3, "lostCount": 1, "event": { "action": "access.changed" } });
+        json!({ "gainedCount": 3, "lostCount": 1, "event": { "action": "ACCESS_CHANGED" } });
     assert_eq!(done, json!({ "userErrors": [], "change": change }));
     assert_eq!(world.last_payload().await["after"]["edits"].as_array().unwrap().len(), 3);
     // A preview can be applied once.
@@ -128,7 +128,7 @@ async fn preview_shows_changes_before_they_apply() {
         grantedBy { action } } } } }"#;
     let grants = world.graphql(list, json!({})).await["data"]["organization"]["roleGrants"].clone();
     assert_eq!(grants["totalCount"], 1);
-    assert_eq!(grants["nodes"][0]["grantedBy"]["action"], "access.changed");
+    assert_eq!(grants["nodes"][0]["grantedBy"]["action"], "ACCESS_CHANGED");
     let edits = json!([{ "removeGrant": { "id": grants["nodes"][0]["id"] } }]);
     let shown =
         world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]["preview"]
@@ -165,7 +165,7 @@ async fn all_edits_are_made_or_none() {
     let done = world.graphql(APPLY, json!({ "input": { "edits": [create] } })).await["data"]["accessApply"].clone();
     assert_eq!(
         done["change"],
-        json!({ "gainedCount": 0, "lostCount": 0, "event": { "action": "access.changed" } })
+        json!({ "gainedCount": 0, "lostCount": 0, "event": { "action": "ACCESS_CHANGED" } })
     );
     world.end().await;
 }
@@ -277,7 +277,7 @@ async fn explain_lists_sources_and_gaps() {
     );
     assert_eq!(
         (&source["joinedBy"]["action"], &source["givenBy"]["action"]),
-        (&json!("group.created"), &json!("role_mapping.created"))
+        (&json!("GROUP_CREATED"), &json!("ROLE_MAPPING_CREATED"))
     );
     let clinic_gap =
         json!([{ "kind": "NOT_A_MEMBER", "mapping": { "group": { "displayName": "Clinic" } } }]);
@@ -340,7 +340,7 @@ async fn past_access_can_be_queried() {
     world.app.clock.advance(Duration::from_secs(60));
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
     let roles = r#"query($role: ID!, $at: DateTime!) { organization { settledUntil } node(id: $role) { ... on Role {
-        now: holders(first: 1) { totalCount } then: holders(first: 1, asOf: $at) { totalCount nodes { sources { group { displayName } } } } } } }"#;
+        now: holders(first: 1) { totalCount } then: holders(first: 1, filter: { asOf: $at }) { totalCount nodes { sources { group { displayName } } } } } } }"#;
     let at = json!({ "role": global("Role", nurse), "at": then.to_rfc3339() });
     let found = world.graphql(roles, at.clone()).await["data"]["node"].clone();
     assert_eq!(
@@ -351,7 +351,7 @@ async fn past_access_can_be_queried() {
     assert_eq!(found["then"]["nodes"][0]["sources"][0]["group"]["displayName"], "Ward 3");
     let report = r#"query($at: DateTime!) { organization {
         now: accessReport(first: 10) { totalCount nodes { userId } }
-        then: accessReport(first: 10, asOf: $at) { totalCount nodes { userId user { id } roles { role { name } sources { kind } } } } } }"#;
+        then: accessReport(first: 10, filter: { asOf: $at }) { totalCount nodes { userId user { id } roles { role { name } sources { kind } } } } } }"#;
     let found = world.graphql(report, at.clone()).await["data"]["organization"].clone();
     assert_eq!(found["now"], json!({ "totalCount": 0, "nodes": [] }));
     // The account is deleted by now; the report still names its id.

@@ -18,6 +18,7 @@ use rolecall::domain::directory::group;
 use rolecall::domain::directory::group::GroupEdit;
 use rolecall::domain::directory::user;
 use rolecall::domain::paging::Keyset;
+use rolecall::domain::paging::order::OrderBy;
 use rolecall::identity::document::MemberChange;
 use rolecall::ledger::EventKind;
 use serde_json::{Value, json};
@@ -283,7 +284,8 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                 // Takes over the ids that the server gave.
                 let all = role_mapping::list_mappings(
                     cx,
-                    false,
+                    role_mapping::MappingQuery::default(),
+                    OrderBy::Age,
                     &Keyset { limit: 1000, ..Default::default() },
                 )
                 .await
@@ -292,21 +294,21 @@ async fn story(world: &World, cx: &Cx, provider: &Cx, mut dice: Dice) {
                 let ours = |group: &Uuid| model.members.contains_key(group);
                 model.mappings = all
                     .iter()
-                    .filter_map(|row| {
+                    .filter_map(|(row, _)| {
                         Some((row.mapping_id, (row.group_id.filter(ours)?, row.role_id)))
                     })
                     .collect();
                 let whole = Keyset { limit: 1000, ..Default::default() };
-                let granted =
-                    role_grant::list_grants(cx, role_grant::GrantFilter::default(), &whole);
+                let any = role_grant::GrantFilter::default();
+                let granted = role_grant::list_grants(cx, any, OrderBy::Age, &whole);
                 let ours = |user: &Uuid| model.users.contains_key(user);
                 model.grants = granted
                     .await
                     .unwrap()
                     .rows
                     .iter()
-                    .filter(|row| ours(&row.user_id))
-                    .map(|row| (row.id, (row.user_id, row.role_id)))
+                    .filter(|(row, _)| ours(&row.user_id))
+                    .map(|(row, _)| (row.id, (row.user_id, row.role_id)))
                     .collect();
                 let pairs = |map: &BTreeMap<Uuid, (Uuid, Uuid)>| {
                     map.values().copied().collect::<BTreeSet<_>>()

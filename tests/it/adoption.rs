@@ -9,10 +9,13 @@ use rolecall::domain::access::{lockout_guard, role};
 use rolecall::domain::audit::event::SubjectOwners;
 use rolecall::domain::connection;
 use rolecall::domain::directory::adoption;
+use rolecall::domain::directory::adoption::ProposalQuery;
 use rolecall::domain::directory::adoption::{Cause, Proposal, ProposalState};
 use rolecall::domain::directory::user;
 use rolecall::domain::directory::user::User;
+use rolecall::domain::directory::user::UserQuery;
 use rolecall::domain::paging::Keyset;
+use rolecall::domain::paging::order::OrderBy;
 use rolecall::domain::tenant::organization;
 use rolecall::error::{Error, RefusalReason};
 use serde_json::{Value, json};
@@ -62,10 +65,10 @@ async fn linking(world: &World) {
 }
 
 async fn proposals(cx: &Cx, state: Option<ProposalState>) -> Vec<Proposal> {
-    adoption::list_proposals(cx, state, &Keyset { limit: 100, ..Default::default() })
-        .await
-        .unwrap()
-        .rows
+    let which = ProposalQuery { states: state.into_iter().collect(), ..Default::default() };
+    let keyset = Keyset { limit: 100, ..Default::default() };
+    let found = adoption::list_proposals(cx, &which, OrderBy::Age, &keyset).await.unwrap();
+    found.rows.into_iter().map(|(proposal, _)| proposal).collect()
 }
 
 async fn only_proposal(world: &World) -> Proposal {
@@ -79,7 +82,9 @@ async fn only_proposal(world: &World) -> Proposal {
 async fn populations(world: &World) -> (u64, u64) {
     let cx = world.system();
     let counts = async || {
-        let count = async |owners| user::count_users(&cx, None, owners).await.unwrap();
+        let count = async |owners| {
+            user::count_users(&cx, &UserQuery { owners, ..UserQuery::default() }).await.unwrap()
+        };
         let (all, by_hand) = (count(SubjectOwners::Any).await, count(SubjectOwners::None).await);
         let provisioned = organization::provisioned_users(&cx, None).await.unwrap();
         assert_eq!(all, by_hand + provisioned);
@@ -463,11 +468,10 @@ async fn only_reviewers_of_the_same_organization_decide() {
     }
     let blind = as_who(key(Permission::UserRead));
     assert!(matches!(adoption::proposal_attributes(&blind, &proposal), Err(Error::Forbidden(_))));
-    assert!(
-        adoption::list_proposals(&as_who(key(Permission::IamRead)), None, &Keyset::default())
-            .await
-            .is_err()
-    );
+    let reader = as_who(key(Permission::IamRead));
+    let all = ProposalQuery::default();
+    let read = adoption::list_proposals(&reader, &all, OrderBy::Age, &Keyset::default());
+    assert!(read.await.is_err());
 
     let stranger = Cx::system(world.app.clone(), globex.organization);
     assert!(matches!(

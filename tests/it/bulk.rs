@@ -294,7 +294,7 @@ async fn killed_server_runs_each_line_once() {
     let lost = results.iter().filter(|result| result["errors"][0]["code"] == "RESULT_LOST").count();
     assert!(lost <= 2 && job["failedCount"] == lost, "{lost} lost: {job:#}");
     let count = "{ organization { groups(first: 1) { totalCount } events(first: 1, filter: { \
-                 action: \"group.created\" }) { totalCount } } }";
+                 actions: [GROUP_CREATED] }) { totalCount } } }";
     let counted = tenant.graphql(count, json!({})).await["data"]["organization"].clone();
     assert_eq!(
         counted,

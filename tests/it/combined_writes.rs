@@ -38,6 +38,7 @@ fn noted(at: DateTime<Utc>) -> NewEvent {
         before: None,
         after: None,
         population: 0,
+        name: None,
     }
 }
 

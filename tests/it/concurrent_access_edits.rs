@@ -13,11 +13,13 @@ use rolecall::domain::access::change_set::AccessEdit;
 use rolecall::domain::access::role;
 use rolecall::domain::access::role_grant::NewGrant;
 use rolecall::domain::access::role_mapping;
+use rolecall::domain::access::role_mapping::MappingQuery;
 use rolecall::domain::access::role_mapping::{MappingTarget, NewMapping};
 use rolecall::domain::directory::group;
 use rolecall::domain::directory::group::GroupEdit;
 use rolecall::domain::directory::user;
 use rolecall::domain::paging::Keyset;
+use rolecall::domain::paging::order::OrderBy;
 use rolecall::error::{Error, Result};
 use rolecall::identity::document::MemberChange;
 use rolecall::ledger::EventKind;
@@ -49,9 +51,11 @@ async fn change_something(stage: &Stage, choice: usize) -> Result<()> {
         0 => role_mapping::create_mapping(cx, map).await.map(|_| ()),
         1 => {
             let first = Keyset { limit: 1, ..Default::default() };
-            let live = role_mapping::list_mappings(cx, false, &first).await?;
+            let live =
+                role_mapping::list_mappings(cx, MappingQuery::default(), OrderBy::Age, &first)
+                    .await?;
             match live.rows.first() {
-                Some(mapping) => {
+                Some((mapping, _)) => {
                     role_mapping::remove_mapping(cx, mapping.mapping_id).await.map(|_| ())
                 }
                 None => Ok(()),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use rolecall::domain::audit::event::SubjectOwners;
 use rolecall::domain::connection::delete;
+use rolecall::domain::directory::user::UserQuery;
 use rolecall::domain::directory::{deletion, user};
 use rolecall::domain::tenant::organization;
 use serde_json::{Value, json};
@@ -188,16 +190,16 @@ async fn deleted_connection_can_leave_its_accounts() {
     // The counts agree, both before and after the rows are part of the chain.
     for _ in 0..2 {
         let [all, users, groups] = [
-            user::count_users(&cx, None, rolecall::domain::audit::event::SubjectOwners::Any)
-                .await
-                .unwrap(),
+            user::count_users(&cx, &UserQuery::default()).await.unwrap(),
             organization::provisioned_users(&cx, None).await.unwrap(),
             organization::provisioned_groups(&cx, None).await.unwrap(),
         ];
-        let by_hand =
-            user::count_users(&cx, None, rolecall::domain::audit::event::SubjectOwners::None)
-                .await
-                .unwrap();
+        let by_hand = user::count_users(
+            &cx,
+            &UserQuery { owners: SubjectOwners::None, ..Default::default() },
+        )
+        .await
+        .unwrap();
         assert_eq!((all, users, groups, by_hand), (2, 1, 0, 1));
         world.sealed().await;
     }

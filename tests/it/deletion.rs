@@ -14,6 +14,7 @@ use rolecall::domain::directory::erasure::PERSONAL;
 use rolecall::domain::directory::user;
 use rolecall::domain::directory::user::User;
 use rolecall::domain::paging::Keyset;
+use rolecall::domain::paging::order::OrderBy;
 use rolecall::domain::tenant::organization;
 use rolecall::error::{Error, RefusalReason};
 use sea_orm::{ConnectionTrait, Statement};
@@ -377,6 +378,7 @@ fn id_or_instant(column: &Column) -> bool {
 
 /// Columns that an erasure does not empty, and why it need not.
 const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
+    ("group_word", &["word"], "the names and ids of groups"),
     ("seaql_migrations", &["version"], "the names of migrations"),
     (
         "instance",
@@ -601,7 +603,9 @@ async fn erased_data_is_in_no_column() {
     // reason.
     rival.scim.post("/Users", person).await.is(409);
     let page = Keyset { limit: 1, ..Default::default() };
-    let proposal = adoption::list_proposals(&cx, None, &page).await.unwrap().rows.remove(0);
+    let all = adoption::ProposalQuery::default();
+    let (proposal, _) =
+        adoption::list_proposals(&cx, &all, OrderBy::Age, &page).await.unwrap().rows.remove(0);
     adoption::dismiss_proposal(&cx, proposal.id, Some("the other needle")).await.unwrap();
     let role = role::RoleSettings { name: Some("Nurse".into()), ..Default::default() };
     let role = role::create_role(&cx, role).await.unwrap().id;

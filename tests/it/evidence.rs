@@ -186,7 +186,7 @@ async fn leavers_mappings_and_changes_are_reported() {
     );
     assert_eq!(
         found["roleMappings"]["nodes"][0]["history"][0]["begunBy"]["action"],
-        "role_mapping.created"
+        "ROLE_MAPPING_CREATED"
     );
     world.end().await;
 }

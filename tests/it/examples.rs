@@ -41,7 +41,7 @@ async fn example_queries_show_the_directory() {
         (&scim["status"], &scim["counts"]["users"], &scim["counts"]["groups"]),
         (&json!("ACTIVE"), &json!(2), &json!(1))
     );
-    assert_eq!(scim["recentActivity"][0]["action"], "role.created");
+    assert_eq!(scim["recentActivity"][0]["action"], "ROLE_CREATED");
     let steps = &overview["organization"]["connections"]["nodes"][0]["test"]["steps"];
     assert_eq!(
         (&steps[3]["check"], &steps[3]["ok"]),

@@ -26,7 +26,7 @@ impl World {
     pub async fn failures(&self) -> Vec<Value> {
         review::flush_repeats(&self.app).await.unwrap();
         let query = format!(
-            "{{ organization {{ failures(first: 50, order: OLDEST_FIRST) {{ totalCount nodes {{ \
+            "{{ organization {{ failures(first: 50, orderBy: {{ field: FIRST_AT }}) {{ totalCount nodes {{ \
              {FIELDS} }} }} }} }}"
         );
         let answer = self.graphql(&query, json!({})).await;
@@ -74,7 +74,7 @@ impl World {
     /// The ledger's events about a failure.
     pub async fn told_of(&self, failure: &Value) -> Vec<String> {
         let query =
-            "query($id: ID!) { organization { events(first: 50, order: OLDEST_FIRST, filter: { subjectId: $id })
+            "query($id: ID!) { organization { events(first: 50, orderBy: { field: AT }, filter: { subjectId: $id })
             { nodes { action } } } }";
         let answer = self.graphql(query, json!({ "id": failure["id"] })).await;
         let nodes = answer["data"]["organization"]["events"]["nodes"].as_array();
@@ -132,7 +132,7 @@ async fn repeated_refusals_count_as_one_failure() {
     );
     assert_eq!(
         world.told_of(&failure).await,
-        ["failure.opened"],
+        ["FAILURE_OPENED"],
         "repeats are counted and leave no event"
     );
     world.end().await;
@@ -180,11 +180,11 @@ async fn retry_succeeds_when_cause_is_gone() {
     assert_eq!(
         told,
         [
-            "failure.opened",
-            "failure.retried",
-            "failure.retry_failed",
-            "failure.retried",
-            "failure.resolved"
+            "FAILURE_OPENED",
+            "FAILURE_RETRIED",
+            "FAILURE_RETRY_FAILED",
+            "FAILURE_RETRIED",
+            "FAILURE_RESOLVED"
         ]
     );
     // The stored request is deleted when the failure is resolved.
@@ -238,7 +238,7 @@ async fn failures_are_assigned_dismissed_and_resolved() {
     assert_eq!((&done["state"], &done["note"]), (&json!("DISMISSED"), &json!("a test account")));
     assert_eq!(
         world.told_of(&done).await,
-        ["failure.opened", "failure.assigned", "failure.dismissed"]
+        ["FAILURE_OPENED", "FAILURE_ASSIGNED", "FAILURE_DISMISSED"]
     );
     // The same request after a dismissal opens a new failure.
     world.scim().post("/Users", ada()).await.is(409);

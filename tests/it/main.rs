@@ -41,6 +41,7 @@ mod issuers;
 mod key_rotation;
 mod leases;
 mod list_order;
+mod lists;
 mod operator;
 mod parity;
 mod plans;

@@ -32,19 +32,21 @@ fn narrowness(column: &str) -> Option<u8> {
         | "preview_id" => Some(2),
         "id" | "external_id" | "user_name_key" | "display_name_key" | "value_key" | "name_key"
         | "mapping_id" | "fingerprint" | "hash" | "thing" | "key" | "pos" | "seq" | "slug"
-        | "line" | "resource_id" | "urn_key" => Some(3),
+        | "line" | "resource_id" | "urn_key" | "word" => Some(3),
         _ => None,
     }
 }
 
 /// Tables that grow with the number of people and of their changes.
-const LARGE: [&str; 10] = [
+const LARGE: [&str; 12] = [
     "user",
     "group",
     "membership",
     "group_nesting",
     "activation",
     "user_email",
+    "user_word",
+    "group_word",
     "event",
     "chain",
     "unsealed",
@@ -467,6 +469,33 @@ async fn look_around(world: &World) {
     for field in ["USER_NAME", "DISPLAY_NAME", "UPDATED_AT"] {
         let seen = world.graphql(sorted, json!({ "f": field })).await;
         assert_eq!(seen.get("errors"), None, "{seen:#}");
+    }
+    for (list, filter) in [
+        ("users", "search: \"small1 x\""),
+        ("users", "department: \"Radiology\""),
+        ("users", "externalId: \"x-small1\""),
+        ("groups", "search: \"small\""),
+        ("groups", "membersAtLeast: 1, membersAtMost: 5"),
+        ("events", "actions: [USER_CREATED, GROUP_CREATED]"),
+        ("events", "notActions: [USER_ACCESS_CHANGED], actorKind: API_KEY"),
+        ("events", "subjectKind: USER, requestId: \"00000000-0000-0000-0000-000000000000\""),
+    ] {
+        let query = format!(
+            "{{ organization {{ {list}(first: 3, filter: {{ {filter} }}) {{ totalCount \
+             nodes {{ id }} }} }} }}"
+        );
+        let seen = world.graphql(&query, json!({})).await;
+        assert_eq!(seen.get("errors"), None, "{query}: {seen:#}");
+    }
+    let story = "query($f: ID!) { organization { events(first: 3, filter: { concerns: $f }) { \
+                 totalCount nodes { id } } } }";
+    let ids = "{ organization { users(first: 1) { nodes { id } } groups(first: 1) { nodes { id } }
+        roles(first: 1) { nodes { id } } connections(first: 1) { nodes { id } } } }";
+    let ids = world.graphql(ids, json!({})).await["data"]["organization"].clone();
+    for list in ["users", "groups", "roles", "connections"] {
+        let id = &ids[list]["nodes"][0]["id"];
+        let seen = world.graphql(story, json!({ "f": id })).await;
+        assert_eq!(seen.get("errors"), None, "{list}: {seen:#}");
     }
     let one = "query($n: String!) { organization { user(userName: $n) { active roles { role { \
                name } sources { kind } } } } }";

@@ -394,7 +394,11 @@ async fn failed_authentications_are_counted_by_address() {
     }
     // Every connection shows them, because the log cannot know which connection they were meant
     // for.
-    let which = RequestLogQuery { connection: Some(world.acme.connection), troubles: true };
+    let which = RequestLogQuery {
+        connection: Some(world.acme.connection),
+        troubles: true,
+        ..RequestLogQuery::default()
+    };
     assert_eq!(
         request_log::list_request_log(&world.system(), which, &newest(9)).await.unwrap().rows.len(),
         2

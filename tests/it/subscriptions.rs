@@ -81,7 +81,7 @@ async fn each_event_arrives_once_in_order() {
     let heard = socket.next("b").await;
     assert_eq!(
         heard["data"]["events"],
-        json!({ "seq": all + 1, "action": "user.created", "subjectKind": "USER" })
+        json!({ "seq": all + 1, "action": "USER_CREATED", "subjectKind": "USER" })
     );
     assert!(heard["extensions"]["cost"]["requested"].as_i64().unwrap() > 0);
     assert_eq!(seq(&events.answer().await), all + 1);
@@ -132,10 +132,10 @@ async fn filter_limits_the_events() {
             ),
         )
         .await;
-    assert_eq!(socket.next("a").await["data"]["events"]["action"], "user.created");
+    assert_eq!(socket.next("a").await["data"]["events"]["action"], "USER_CREATED");
     world.scim().user("ben").await;
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
-    assert_eq!(socket.next("a").await["data"]["events"]["action"], "user.deleted");
+    assert_eq!(socket.next("a").await["data"]["events"]["action"], "USER_DELETED");
     socket.say(json!({ "id": "a", "type": "complete" })).await;
     for (wrong, code) in [
         ("after: -1", "BAD_USER_INPUT"),
@@ -171,7 +171,7 @@ async fn connection_changes_are_reported() {
     world.scim().user("ada").await;
     connection::deactivate_connection(&world.system(), world.acme.connection).await.unwrap();
     let seen = events.answer().await["data"]["connectionChanged"].clone();
-    assert_eq!(seen["action"], "connection.deactivated");
+    assert_eq!(seen["action"], "CONNECTION_DEACTIVATED");
     assert_eq!(seen["connection"], json!({ "name": "Identity provider", "status": "INACTIVE" }));
     // A broken connection loses no event.
     drop(events);
@@ -184,7 +184,7 @@ async fn connection_changes_are_reported() {
     let seen = events.answer().await["data"]["connectionChanged"].clone();
     assert_eq!(
         seen,
-        json!({ "action": "connection.activated", "connection": { "status": "ACTIVE" } })
+        json!({ "action": "CONNECTION_ACTIVATED", "connection": { "status": "ACTIVE" } })
     );
     // This caller may not read the ledger itself.
     let mut closed = Events::post(

@@ -113,7 +113,7 @@ def count_live(client, connection):
 def list_deleted(client):
     """The accounts of which the ledger says that they were deleted with all of their connection."""
     found, after = [], None
-    query = """query($a: String) { organization { events(first: 100, after: $a, filter: { action: "users.deleted_all" }) {
+    query = """query($a: String) { organization { events(first: 100, after: $a, filter: { actions: [USERS_DELETED_ALL] }) {
         nodes { before } pageInfo { hasNextPage endCursor } } } }"""
     while True:
         page = client.ask(query, a=after)["organization"]["events"]

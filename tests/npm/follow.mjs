@@ -34,7 +34,7 @@ for (const [name, connect] of Object.entries({ 'graphql-ws': socket, 'graphql-ss
   const made = await ask('mutation($n: String!) { roleCreate(input: { name: $n }) { userErrors { message } } }', { n: name });
   assert.deepEqual(made.data.roleCreate.userErrors, []);
   const event = await heard;
-  assert.deepEqual(event.data.events, { seq: after + 1, action: 'role.created' });
+  assert.deepEqual(event.data.events, { seq: after + 1, action: 'ROLE_CREATED' });
 
   // The one reports errors of a document by throwing them, the other as a result.
   const refused = await ask('{ nope }').catch((errors) => ({ errors }));

@@ -127,7 +127,7 @@ impl ApiClient {
     /// The number of events of each kind in the ledger.
     pub async fn events_by_action(&self) -> Result<BTreeMap<String, usize>, String> {
         let mut counts = BTreeMap::new();
-        for event in self.list_all_nodes("events", ", order: OLDEST_FIRST", "action").await? {
+        for event in self.list_all_nodes("events", ", orderBy: { field: AT }", "action").await? {
             *counts.entry(text_at(&event, "/action")).or_default() += 1;
         }
         Ok(counts)

@@ -452,12 +452,12 @@ impl HospitalStory {
         }
         let wards = self.hospital.wards().len();
         for (action, expected) in [
-            ("user.created", NURSES),
-            ("user.suspended", LEAVERS),
-            ("group.created", wards),
-            ("role_mapping.created", wards),
-            ("role_mapping.restored", 1),
-            ("scim_token.rotated", 1),
+            ("USER_CREATED", NURSES),
+            ("USER_SUSPENDED", LEAVERS),
+            ("GROUP_CREATED", wards),
+            ("ROLE_MAPPING_CREATED", wards),
+            ("ROLE_MAPPING_RESTORED", 1),
+            ("SCIM_TOKEN_ROTATED", 1),
         ] {
             self.narrator.check_fact(
                 action,

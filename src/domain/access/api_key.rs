@@ -5,7 +5,7 @@ use chrono::{DateTime, Duration, Utc};
 use entity::{api_key, user};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::auth::policy::{Action, Actor, Permission, Permissions};
 use crate::context::{App, Change, Credential, Cx, Tx};
 use crate::crypto::vault;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent, WriteStep};
@@ -323,16 +324,56 @@ pub async fn revoke_key(cx: &Cx, id: Uuid) -> Result<ApiKey> {
     .await
 }
 
-/// All keys of the organization, oldest first. Never a secret.
-pub async fn list_keys(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<ApiKey>> {
+/// The wanted keys: those that match all conditions; none = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct KeyQuery {
+    /// The name contains this, in any case of the letters A to Z.
+    pub search: Option<String>,
+    /// Keys that are valid now (true), or ended (false).
+    pub valid: Option<bool>,
+    /// Keys that belong to this account.
+    pub owner: Option<Uuid>,
+    /// Keys that end before this instant.
+    pub expires_before: Option<DateTime<Utc>>,
+}
+
+fn select_keys(cx: &Cx, which: &KeyQuery) -> Select<api_key::Entity> {
+    let mut keys = cx.find::<api_key::Entity>();
+    if let Some(search) = &which.search {
+        keys = keys.filter(paging::contains_text(cx, "api_key.name", search));
+    }
+    let lasting = || {
+        api_key::Column::ExpiresAt.is_null().or(api_key::Column::ExpiresAt.gt(cx.app.clock.now()))
+    };
+    keys = match which.valid {
+        Some(true) => keys.filter(api_key::Column::RevokedAt.is_null()).filter(lasting()),
+        Some(false) => keys.filter(api_key::Column::RevokedAt.is_not_null().or(lasting().not())),
+        None => keys,
+    };
+    if let Some(owner) = which.owner {
+        keys = keys.filter(api_key::Column::OwnerUserId.eq(owner));
+    }
+    if let Some(end) = which.expires_before {
+        keys = keys.filter(api_key::Column::ExpiresAt.lt(end));
+    }
+    keys
+}
+
+/// A page of keys, ended ones included, each with its place in the order `by`. Never a secret.
+pub async fn list_keys(
+    cx: &Cx,
+    which: &KeyQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(ApiKey, OrderPlace)>> {
     cx.allow(Action::ManageToken, None)?;
-    paging::fetch_page(cx, cx.find::<api_key::Entity>(), api_key::Column::Id, keyset).await
+    paging::fetch_ordered(cx, select_keys(cx, which), api_key::Column::Id, by, keyset).await
 }
 
 /// How many keys there are, ended ones included.
-pub async fn count_keys(cx: &Cx) -> Result<u64> {
+pub async fn count_keys(cx: &Cx, which: &KeyQuery) -> Result<u64> {
     cx.allow(Action::ManageToken, None)?;
-    Ok(cx.find::<api_key::Entity>().count(cx.db()).await?)
+    Ok(select_keys(cx, which).count(cx.db()).await?)
 }
 
 /// How many keys are live at `now`.
@@ -458,5 +499,6 @@ fn key_event(
         before: None,
         after: Some(after),
         population: 0,
+        name: Some(key.name.clone()),
     }
 }

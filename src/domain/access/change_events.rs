@@ -618,6 +618,7 @@ async fn build_events(
             before: Some(json!({ "roles": shown(&mut held.before.iter()) })),
             after: Some(after.into()),
             population: 0,
+            name: None,
         };
         told.push(DerivedChange {
             request_id: cause.request_id,

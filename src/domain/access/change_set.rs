@@ -154,6 +154,7 @@ pub async fn preview_edits(cx: &Cx, edits: Vec<AccessEdit>) -> Result<Preview> {
                 before: None,
                 after: Some(json!({ "edits": edits.len(), "gained": gained, "lost": lost })),
                 population: 0,
+                name: None,
             };
             Ok(Change::recorded(row, entry))
         })
@@ -320,6 +321,7 @@ fn build_change(
         before: None,
         after: Some(json!({ "edits": told, "gained": gained, "lost": lost })),
         population: 0,
+        name: None,
     };
     let mut change = Change::recorded(ChangeOutcome { event: Some(tx.event), gained, lost }, entry);
     change.followed = counted;

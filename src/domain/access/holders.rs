@@ -34,13 +34,13 @@ fn role_condition(alias: &str, role: Option<Uuid>) -> String {
 
 /// The sources of a role, or of any role: what is mapped to it, nested groups included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct RoleSources {
+pub(in crate::domain) struct RoleSources {
     pub groups: BTreeSet<Uuid>,
     /// Connections whose accounts all hold it.
     pub connections: BTreeSet<Uuid>,
 }
 
-pub(super) async fn find_sources<C: ConnectionTrait>(
+pub(in crate::domain) async fn find_sources<C: ConnectionTrait>(
     cx: &Cx,
     db: &C,
     role: Option<Uuid>,

@@ -187,6 +187,7 @@ pub async fn set_protection(cx: &Cx, id: Uuid, protect: bool) -> Result<User> {
                 before: None,
                 after: None,
                 population: 0,
+                name: Some(user.display_name.as_ref().unwrap_or(&user.user_name).clone()),
             };
             Ok(Change::recorded(user, entry))
         })

@@ -13,6 +13,7 @@ mod explain;
 pub(in crate::domain) mod giving;
 mod holders;
 pub mod lockout_guard;
+mod path;
 pub mod role;
 pub mod role_grant;
 pub mod role_mapping;
@@ -33,8 +34,9 @@ use crate::error::{Error, Result};
 pub use change_events::{announce_changes, announced_through};
 pub use diff::{RoleMove, find_role_moves};
 pub use explain::{HoldingExplanation, RoleGap, explain_access};
-pub(super) use holders::has_holder;
 pub use holders::{count_holders, list_holders};
+pub(super) use holders::{find_sources, has_holder};
+pub use path::{AccessLink, WantedPath, find_paths, of_groups};
 
 /// The moment whose access is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

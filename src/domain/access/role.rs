@@ -1,7 +1,7 @@
 //! Roles: what the application allows their holders, by the application's own permission names.
 
 use entity::role;
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -11,7 +11,6 @@ use crate::context::{Change, Cx, Tx};
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
-use crate::domain::paging::order;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result};
@@ -175,28 +174,50 @@ pub async fn get_role(cx: &Cx, id: Uuid) -> Result<Role> {
     by_ids(cx, &[id]).await?.pop().ok_or_else(|| Error::not_found(Noun::Role))
 }
 
-/// Live roles, oldest first.
-pub async fn list_roles(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Role>> {
-    cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
-    paging::fetch_page(cx, query, role::Column::Id, keyset).await
+/// The wanted roles: those that match all conditions; none = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RoleQuery {
+    /// The name contains this, in any case.
+    pub search: Option<String>,
+    /// Roles with this permission of the application.
+    pub permission: Option<String>,
+    pub management: Option<bool>,
+    pub ids: Option<Vec<Uuid>>,
 }
 
-/// Live roles in another order, each with its place in it.
-pub async fn list_roles_ordered(
+fn select_roles(cx: &Cx, which: &RoleQuery) -> Select<role::Entity> {
+    let mut query = cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
+    if let Some(search) = &which.search {
+        let folded = document::fold_text(search);
+        query = query.filter(paging::contains_text(cx, "role.name_key", &folded));
+    }
+    if let Some(permission) = &which.permission {
+        query = query.filter(paging::has_element(cx, "role.permissions", permission));
+    }
+    if let Some(management) = which.management {
+        query = query.filter(role::Column::Management.eq(management));
+    }
+    if let Some(ids) = &which.ids {
+        query = query.filter(role::Column::Id.is_in(ids.iter().copied()));
+    }
+    query
+}
+
+/// A page of live roles, each with its place in the order `by`.
+pub async fn list_roles(
     cx: &Cx,
+    which: &RoleQuery,
     by: OrderBy,
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(Role, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
-    let live = "FROM role r WHERE r.organization_id = $1 AND r.deleted_at IS NULL";
-    order::fetch_ordered_page(cx, "r.*", (live.into(), cx.sql([])), by, keyset).await
+    paging::fetch_ordered(cx, select_roles(cx, which), role::Column::Id, by, keyset).await
 }
 
 /// How many live roles there are.
-pub async fn count_roles(cx: &Cx) -> Result<u64> {
+pub async fn count_roles(cx: &Cx, which: &RoleQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(cx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null()).count(cx.db()).await?)
+    Ok(select_roles(cx, which).count(cx.db()).await?)
 }
 
 /// The permission names that a role's row holds.
@@ -233,5 +254,6 @@ fn role_event(
         before,
         after,
         population: 0,
+        name: Some(role.name.clone()),
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::access::role_mapping::{check_expiry, check_reason};
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
@@ -135,16 +136,19 @@ pub struct GrantFilter {
     pub role: Option<Uuid>,
     /// Ended ones too.
     pub ended: bool,
+    /// Those with a planned end before this instant.
+    pub expires_before: Option<DateTime<Utc>>,
 }
 
-/// Grants, oldest first.
+/// A page of grants, each with its place in the order `by`.
 pub async fn list_grants(
     cx: &Cx,
     which: GrantFilter,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<Grant>> {
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Grant, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
-    paging::fetch_page(cx, select_grants(cx, which), role_grant::Column::Id, keyset).await
+    paging::fetch_ordered(cx, select_grants(cx, which), role_grant::Column::Id, by, keyset).await
 }
 
 /// How many grants there are.
@@ -160,6 +164,9 @@ fn select_grants(cx: &Cx, which: GrantFilter) -> Select<role_grant::Entity> {
     }
     if let Some(role) = which.role {
         query = query.filter(role_grant::Column::RoleId.eq(role));
+    }
+    if let Some(end) = which.expires_before {
+        query = query.filter(role_grant::Column::ExpiresAt.lt(end));
     }
     if which.ended { query } else { query.filter(role_grant::Column::Until.is_null()) }
 }
@@ -181,5 +188,5 @@ fn grant_event(
     after: Option<Value>,
 ) -> NewEvent {
     let subject = EventSubject { kind: "role_grant", id: row.id };
-    NewEvent { kind, subject, connection: None, at, before, after, population: 0 }
+    NewEvent { kind, subject, connection: None, at, before, after, population: 0, name: None }
 }

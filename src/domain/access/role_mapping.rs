@@ -22,6 +22,7 @@ use crate::domain::directory::group::Group;
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::identity::document;
@@ -400,26 +401,52 @@ pub async fn by_ids(cx: &Cx, mapping_ids: &[Uuid]) -> Result<Vec<Mapping>> {
     Ok(query.filter(Expr::cust(LATEST_STATE)).all(cx.db()).await?)
 }
 
-/// Mappings by age; if `removed`, removed ones too.
+/// The wanted mappings: those that match all conditions; none = any.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct MappingQuery {
+    /// Removed ones too.
+    pub removed: bool,
+    pub role: Option<Uuid>,
+    pub group: Option<Uuid>,
+    /// Mappings that wait for a group of this connection, or that are for all of its accounts.
+    pub connection: Option<Uuid>,
+    /// Those with a planned end before this instant.
+    pub expires_before: Option<DateTime<Utc>>,
+}
+
+/// A page of mappings, each with its place in the order `by`.
 pub async fn list_mappings(
     cx: &Cx,
-    removed: bool,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<Mapping>> {
+    which: MappingQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Mapping, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
-    paging::fetch_page(cx, select_mappings(cx, removed), role_mapping::Column::MappingId, keyset)
-        .await
+    let id = role_mapping::Column::MappingId;
+    paging::fetch_ordered(cx, select_mappings(cx, which), id, by, keyset).await
 }
 
-/// How many mappings there are; if `removed`, removed ones too.
-pub async fn count_mappings(cx: &Cx, removed: bool) -> Result<u64> {
+/// How many mappings there are.
+pub async fn count_mappings(cx: &Cx, which: MappingQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(select_mappings(cx, removed).count(cx.db()).await?)
+    Ok(select_mappings(cx, which).count(cx.db()).await?)
 }
 
-fn select_mappings(cx: &Cx, removed: bool) -> Select<role_mapping::Entity> {
-    let query = cx.find::<role_mapping::Entity>();
-    if removed {
+fn select_mappings(cx: &Cx, which: MappingQuery) -> Select<role_mapping::Entity> {
+    let mut query = cx.find::<role_mapping::Entity>();
+    if let Some(role) = which.role {
+        query = query.filter(role_mapping::Column::RoleId.eq(role));
+    }
+    if let Some(group) = which.group {
+        query = query.filter(role_mapping::Column::GroupId.eq(group));
+    }
+    if let Some(connection) = which.connection {
+        query = query.filter(role_mapping::Column::ConnectionId.eq(connection));
+    }
+    if let Some(end) = which.expires_before {
+        query = query.filter(role_mapping::Column::ExpiresAt.lt(end));
+    }
+    if which.removed {
         query.filter(Expr::cust(LATEST_STATE))
     } else {
         query.filter(role_mapping::Column::Until.is_null())
@@ -564,5 +591,14 @@ fn mapping_event(
     after: Option<Value>,
 ) -> NewEvent {
     let subject = EventSubject { kind: "role_mapping", id: row.mapping_id };
-    NewEvent { kind, subject, connection: row.connection_id, at, before, after, population: 0 }
+    NewEvent {
+        kind,
+        subject,
+        connection: row.connection_id,
+        at,
+        before,
+        after,
+        population: 0,
+        name: None,
+    }
 }

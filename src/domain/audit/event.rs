@@ -1,12 +1,8 @@
 //! Reading the ledger. It is written by [`Cx::write`](crate::context::Cx::write) and by nothing
 //! else.
 
-use chrono::{DateTime, Utc};
 use entity::{event, ledger_head};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, Select,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter};
 use serde_json::Value;
 use std::collections::HashMap;
 use tokio::sync::watch;
@@ -16,71 +12,13 @@ use crate::auth::policy::Action;
 use crate::context::SqlBuilder;
 use crate::context::{App, Cx};
 use crate::domain::paging;
-use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Result};
 use crate::ledger;
 use crate::ledger::EventKind;
 
+use super::event_list::list_chained;
+pub use super::event_list::{LedgerFilter, StorySubject, count_events, list_events};
 pub use event::Model as Event;
-
-/// Selects rows of the ledger; none = all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LedgerFilter {
-    /// Exactly this action, for example `user.suspended`.
-    pub action: Option<String>,
-    pub subject: Option<Uuid>,
-    /// About a subject of this kind, as the ledger names it.
-    pub kind: Option<&'static str>,
-    pub connection: Option<Uuid>,
-    /// Made by this actor: the id of a connection or a key, or the subject of a person.
-    pub actor: Option<String>,
-    /// From this instant on.
-    pub since: Option<DateTime<Utc>>,
-    /// Before this instant.
-    pub until: Option<DateTime<Utc>>,
-}
-
-/// A page of the ledger in the order of `pos`.
-pub async fn list_events(
-    cx: &Cx,
-    which: &LedgerFilter,
-    keyset: &Keyset<i64>,
-) -> Result<Slice<Event>> {
-    cx.allow(Action::ReadLedger, None)?;
-    paging::fetch_page(cx, select_events(cx, which), event::Column::Pos, keyset).await
-}
-
-/// How many rows of the ledger match.
-pub async fn count_events(cx: &Cx, which: &LedgerFilter) -> Result<u64> {
-    cx.allow(Action::ReadLedger, None)?;
-    Ok(select_events(cx, which).count(cx.db()).await?)
-}
-
-fn select_events(cx: &Cx, which: &LedgerFilter) -> Select<event::Entity> {
-    let mut query = cx.find::<event::Entity>();
-    if let Some(action) = &which.action {
-        query = query.filter(event::Column::Action.eq(action));
-    }
-    if let Some(subject) = which.subject {
-        query = query.filter(event::Column::SubjectId.eq(subject));
-    }
-    if let Some(kind) = which.kind {
-        query = query.filter(event::Column::SubjectKind.eq(kind));
-    }
-    if let Some(connection) = which.connection {
-        query = query.filter(event::Column::ConnectionId.eq(connection));
-    }
-    if let Some(actor) = &which.actor {
-        query = query.filter(event::Column::ActorId.eq(actor));
-    }
-    if let Some(since) = which.since {
-        query = query.filter(event::Column::At.gte(since));
-    }
-    if let Some(until) = which.until {
-        query = query.filter(event::Column::At.lt(until));
-    }
-    query
-}
 
 /// Sealed rows that are read at once.
 const TAIL_PAGE: u64 = 100;
@@ -139,13 +77,8 @@ impl EventTail {
             let head = *self.head.borrow_and_update();
             while self.seen < head {
                 let until = head.min(self.seen.saturating_add(TAIL_WINDOW));
-                let rows = select_events(&self.cx, &self.which)
-                    .filter(event::Column::Seq.gt(self.seen))
-                    .filter(event::Column::Seq.lte(until))
-                    .order_by_asc(event::Column::Seq)
-                    .limit(TAIL_PAGE)
-                    .all(self.cx.db())
-                    .await?;
+                let rows =
+                    list_chained(&self.cx, &self.which, (self.seen, until), TAIL_PAGE).await?;
                 let full = rows.len() as u64 == TAIL_PAGE;
                 self.seen = rows.last().and_then(|row| row.seq).filter(|_| full).unwrap_or(until);
                 if !rows.is_empty() {
@@ -186,6 +119,27 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Event>> {
         .filter(event::Column::Id.is_in(ids.iter().copied()))
         .all(cx.db())
         .await?)
+}
+
+/// The name that the subject had when the event was written; none for subjects without a name, for
+/// events that tell none, and after an erasure.
+pub fn subject_name(event: &Event) -> Option<String> {
+    let payload: Value = serde_json::from_str(event.payload.as_deref()?).ok()?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    if let Some(name) = payload.get("name").and_then(text) {
+        return Some(name);
+    }
+    let names: &[&str] = match event.subject_kind.as_str() {
+        "user" => &["displayName", "userName"],
+        "group" => &["displayName"],
+        "organization" | "connection" | "api_key" | "role" | "schema_extension" => &["name"],
+        _ => return None,
+    };
+    ["after", "before"].iter().find_map(|side| {
+        let values = payload.get(side)?;
+        let named = |values: &Value| names.iter().find_map(|name| values.get(name).and_then(text));
+        named(values).or_else(|| named(values.get("attributes")?))
+    })
 }
 
 /// The values before and after the change; none if an erasure emptied them.

@@ -1,4 +1,5 @@
 //! The ledger as administrators read it: events, and reports for auditors.
 
 pub mod event;
+mod event_list;
 pub mod evidence;

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::auth::policy::{Action, Permission};
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
@@ -229,6 +230,7 @@ fn job_event(kind: EventKind, job: Uuid, at: DateTime<Utc>, after: serde_json::V
         before: None,
         after: Some(after),
         population: 0,
+        name: None,
     }
 }
 
@@ -258,14 +260,28 @@ pub async fn get_job(cx: &Cx, id: Uuid) -> Result<Job> {
     found.ok_or_else(|| Error::not_found(Noun::BulkJob))
 }
 
-/// The jobs that the caller may see, the latest first.
-pub async fn list_jobs(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Job>> {
-    paging::fetch_page(cx, select_visible_jobs(cx), bulk_job::Column::Id, keyset).await
+fn select_wanted_jobs(cx: &Cx, states: &[State]) -> Select<bulk_job::Entity> {
+    let jobs = select_visible_jobs(cx);
+    if states.is_empty() {
+        return jobs;
+    }
+    jobs.filter(bulk_job::Column::State.is_in(states.iter().copied()))
 }
 
-/// How many jobs the caller may see.
-pub async fn count_jobs(cx: &Cx) -> Result<u64> {
-    Ok(select_visible_jobs(cx).count(cx.db()).await?)
+/// The jobs in these states that the caller may see; an empty list = any state.
+pub async fn list_jobs(
+    cx: &Cx,
+    states: &[State],
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Job, OrderPlace)>> {
+    let jobs = select_wanted_jobs(cx, states);
+    paging::fetch_ordered(cx, jobs, bulk_job::Column::Id, by, keyset).await
+}
+
+/// How many jobs in these states the caller may see.
+pub async fn count_jobs(cx: &Cx, states: &[State]) -> Result<u64> {
+    Ok(select_wanted_jobs(cx, states).count(cx.db()).await?)
 }
 
 /// Cancels a job after its current line. Lines that were carried out are not undone.

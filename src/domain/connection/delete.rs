@@ -105,6 +105,7 @@ async fn mark_connection_deleted(cx: &Cx, id: Uuid, leave_behind: bool) -> Resul
                 before: Some(told),
                 after: None,
                 population: 0,
+                name: None,
             };
             Ok(Change::recorded((), entry))
         })
@@ -230,6 +231,7 @@ async fn release_batch(cx: &Cx, connection: Uuid, owned: &'static OwnedKind) -> 
                 before: Some(json!({ "ids": ids, "connectionId": connection })),
                 after: Some(json!({ "connectionId": null })),
                 population: -live,
+                name: None,
             };
             Ok(Change::recorded((ids.len() as u64, live.unsigned_abs()), entry))
         })

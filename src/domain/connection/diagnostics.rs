@@ -12,6 +12,7 @@ use crate::domain::connection;
 use crate::domain::connection::Connection;
 use crate::domain::connection::scim_token;
 use crate::domain::paging::Keyset;
+use crate::domain::paging::order::OrderBy;
 use crate::domain::sync;
 use crate::domain::sync::State;
 use crate::domain::tenant::organization;
@@ -148,7 +149,7 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
     let keyset = Keyset { limit: MAX_TROUBLES, descending: true, ..Default::default() };
     let log = request_log::list_request_log(
         cx,
-        RequestLogQuery { connection: Some(id), troubles: true },
+        RequestLogQuery { connection: Some(id), troubles: true, ..Default::default() },
         &keyset,
     )
     .await?
@@ -176,8 +177,9 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
 /// mutation connectionTest says.
 async fn diagnose_source_runs(cx: &Cx, found: &Connection) -> Result<DiagnosticStep> {
     let keyset = Keyset { limit: 1, descending: true, ..Default::default() };
-    let runs = sync::list_runs(cx, Some(found.id), &keyset).await?.rows;
-    let (ok, finding, next) = match runs.first() {
+    let which = sync::RunQuery { connection: Some(found.id), ..Default::default() };
+    let runs = sync::list_runs(cx, &which, OrderBy::Age, &keyset).await?.rows;
+    let (ok, finding, next) = match runs.first().map(|(run, _)| run) {
         None => (
             false,
             "its source was never read".into(),

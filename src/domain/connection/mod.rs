@@ -18,6 +18,7 @@ use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::domain::audit::event;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::ledger;
@@ -228,10 +229,37 @@ pub async fn connections_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Connection>
         .await?)
 }
 
+/// The wanted connections: those that match all conditions; an empty list = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConnectionQuery {
+    /// The name contains this, in any case of the letters A to Z.
+    pub search: Option<String>,
+    pub kinds: Vec<ConnectionKind>,
+    pub providers: Vec<Provider>,
+    pub statuses: Vec<ConnectionStatus>,
+}
+
+fn select_wanted_connections(cx: &Cx, which: &ConnectionQuery) -> Select<connection::Entity> {
+    let mut query = select_live_connections(cx);
+    if let Some(search) = &which.search {
+        query = query.filter(paging::contains_text(cx, "connection.name", search));
+    }
+    if !which.kinds.is_empty() {
+        query = query.filter(connection::Column::Kind.is_in(which.kinds.iter().copied()));
+    }
+    if !which.providers.is_empty() {
+        query = query.filter(connection::Column::Provider.is_in(which.providers.iter().copied()));
+    }
+    if !which.statuses.is_empty() {
+        query = query.filter(connection::Column::Status.is_in(which.statuses.iter().copied()));
+    }
+    query
+}
+
 /// How many live connections there are.
-pub async fn count_connections(cx: &Cx) -> Result<u64> {
+pub async fn count_connections(cx: &Cx, which: &ConnectionQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(select_live_connections(cx).count(cx.db()).await?)
+    Ok(select_wanted_connections(cx, which).count(cx.db()).await?)
 }
 
 fn select_live_connections(cx: &Cx) -> Select<connection::Entity> {
@@ -264,11 +292,16 @@ pub async fn get_calling_connection(cx: &Cx) -> Result<Connection> {
     found.ok_or_else(|| Error::not_found(Noun::Connection))
 }
 
-/// Live connections, oldest first.
-pub async fn list_connections(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Connection>> {
+/// A page of live connections, each with its place in the order `by`.
+pub async fn list_connections(
+    cx: &Cx,
+    which: &ConnectionQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Connection, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
-    paging::fetch_page(cx, query, connection::Column::Id, keyset).await
+    let query = select_wanted_connections(cx, which);
+    paging::fetch_ordered(cx, query, connection::Column::Id, by, keyset).await
 }
 
 /// The events of one connection or of all, after the place `after` of the ledger; none = from now
@@ -311,5 +344,6 @@ fn connection_event(
         before,
         after,
         population: 0,
+        name: Some(row.name.clone()),
     }
 }

@@ -26,6 +26,7 @@ use crate::buffers::request_counts::{
 use crate::context::{App, Cx};
 use crate::crypto::vault;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{RefusalReason, Result};
 
@@ -49,6 +50,12 @@ pub struct RequestLogQuery {
     pub connection: Option<Uuid>,
     /// Only requests that did not succeed.
     pub troubles: bool,
+    /// Only requests with this outcome.
+    pub outcome: Option<Outcome>,
+    /// Whose last request was at this instant or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Whose first request was before this instant.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A page of the log, in the order of the first request of each kind in its hour.
@@ -59,6 +66,18 @@ pub async fn list_request_log(
 ) -> Result<Slice<Entry>> {
     cx.allow(Action::ReadIam, None)?;
     paging::fetch_page(cx, select_log_rows(cx, which), request_log::Column::Id, keyset).await
+}
+
+/// A page of the log, each row with its place in the order `by`.
+pub async fn list_request_log_ordered(
+    cx: &Cx,
+    which: RequestLogQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Entry, OrderPlace)>> {
+    cx.allow(Action::ReadIam, None)?;
+    let id = request_log::Column::Id;
+    paging::fetch_ordered(cx, select_log_rows(cx, which), id, by, keyset).await
 }
 
 /// How many rows there are.
@@ -95,6 +114,15 @@ fn select_log_rows(cx: &Cx, which: RequestLogQuery) -> Select<request_log::Entit
     if which.troubles {
         let troubles = [Outcome::NotFound, Outcome::Refused, Outcome::Failed];
         query = query.filter(request_log::Column::Outcome.is_in(troubles));
+    }
+    if let Some(outcome) = which.outcome {
+        query = query.filter(request_log::Column::Outcome.eq(outcome));
+    }
+    if let Some(since) = which.since {
+        query = query.filter(request_log::Column::LastAt.gte(since));
+    }
+    if let Some(until) = which.until {
+        query = query.filter(request_log::Column::FirstAt.lt(until));
     }
     query
 }

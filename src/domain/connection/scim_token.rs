@@ -320,6 +320,7 @@ fn token_event(
         before,
         after,
         population: 0,
+        name: None,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::domain::connection::Connection;
 use crate::domain::directory::schema_extension;
 use crate::domain::paging;
 use crate::domain::paging::live_index::found_by_user_name;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::domain::tenant::organization::Organization;
 use crate::error::{Error, Noun, RefusalReason, Result};
@@ -378,36 +379,56 @@ async fn lock_proposal(tx: &Tx<'_>, id: Uuid) -> Result<Proposal> {
     crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Proposal))
 }
 
-/// Proposals, those in this state or all, in the order in which they came.
-pub async fn list_proposals(
-    cx: &Cx,
-    state: Option<ProposalState>,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<Proposal>> {
-    cx.allow(Action::ReadIam, None)?;
-    paging::fetch_page(cx, select_proposals(cx, state), adoption_proposal::Column::Id, keyset).await
+/// The wanted proposals: those that match all conditions; an empty list = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProposalQuery {
+    pub states: Vec<ProposalState>,
+    pub connection: Option<Uuid>,
+    pub user: Option<Uuid>,
 }
 
-/// How many proposals there are, in this state or at all.
-pub async fn count_proposals(cx: &Cx, state: Option<ProposalState>) -> Result<u64> {
+/// A page of proposals, each with its place in the order `by`.
+pub async fn list_proposals(
+    cx: &Cx,
+    which: &ProposalQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Proposal, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(select_proposals(cx, state).count(cx.db()).await?)
+    let id = adoption_proposal::Column::Id;
+    paging::fetch_ordered(cx, select_proposals(cx, which), id, by, keyset).await
+}
+
+/// How many proposals there are.
+pub async fn count_proposals(cx: &Cx, which: &ProposalQuery) -> Result<u64> {
+    cx.allow(Action::ReadIam, None)?;
+    Ok(select_proposals(cx, which).count(cx.db()).await?)
 }
 
 /// The proposals among `ids`.
 pub async fn proposals_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Proposal>> {
     cx.allow(Action::ReadIam, None)?;
-    let query =
-        select_proposals(cx, None).filter(adoption_proposal::Column::Id.is_in(ids.iter().copied()));
+    let query = cx.find::<adoption_proposal::Entity>();
+    let query = query.filter(adoption_proposal::Column::Id.is_in(ids.iter().copied()));
     Ok(query.all(cx.db()).await?)
 }
 
-fn select_proposals(cx: &Cx, state: Option<ProposalState>) -> Select<adoption_proposal::Entity> {
-    let query = cx.find::<adoption_proposal::Entity>();
-    match state {
-        Some(state) => query.filter(adoption_proposal::Column::State.eq(state)),
-        None => query,
+fn select_proposals(cx: &Cx, which: &ProposalQuery) -> Select<adoption_proposal::Entity> {
+    let mut query = cx.find::<adoption_proposal::Entity>();
+    match which.states.as_slice() {
+        [] => {}
+        [state] => query = query.filter(adoption_proposal::Column::State.eq(*state)),
+        states => {
+            query = query.filter(adoption_proposal::Column::State.is_in(states.iter().copied()));
+        }
     }
+    if let Some(connection) = which.connection {
+        query = query.filter(adoption_proposal::Column::ConnectionId.eq(connection));
+    }
+    if let Some(user) = which.user {
+        query = query.filter(adoption_proposal::Column::UserId.eq(user));
+    }
+    query
 }
 
 /// What the connection sent last; none once that was accepted or erased.
@@ -437,5 +458,6 @@ fn proposal_event(
         before,
         after: Some(after),
         population: 0,
+        name: None,
     }
 }

@@ -4,8 +4,8 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::{connection, lease, user};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, Select,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait, FromQueryResult,
+    PaginatorTrait, QueryFilter, Select,
 };
 use serde_json::json;
 use tracing::Instrument;
@@ -20,8 +20,10 @@ use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
 use crate::domain::paging::live_index::LiveIndex;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::identity::document;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// Accounts deleted in one transaction.
@@ -207,6 +209,7 @@ async fn delete_batch(cx: &Cx, lease: &Lease, owner: Uuid, ids: &[Uuid]) -> Resu
                 })),
                 after: None,
                 population: -(count as i64),
+                name: None,
             };
             Ok(Change::recorded(count as u64, entry))
         })
@@ -283,21 +286,58 @@ pub async fn current_deletion(cx: &Cx) -> Result<Option<DeletionProgress>> {
 
 pub use user::Model as Account;
 
-/// Deleted accounts that can still be restored, in the order of their creation.
-pub async fn list_restorable_users(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<Account>> {
+/// The wanted deleted accounts or groups: those that match all conditions; none = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeletedQuery {
+    /// The user name or the name for people to read contains this, in any case.
+    pub search: Option<String>,
+    pub connection: Option<Uuid>,
+    /// Deleted from this instant on.
+    pub since: Option<DateTime<Utc>>,
+    /// Deleted before this instant.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A page of the deleted accounts that can still be restored, each with its place in the order
+/// `by`.
+pub async fn list_restorable_users(
+    cx: &Cx,
+    which: &DeletedQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Account, OrderPlace)>> {
     cx.allow(Action::ReadUser, None)?;
-    paging::fetch_page(cx, select_deleted_users(cx), user::Column::Id, keyset).await
+    paging::fetch_ordered(cx, select_deleted_users(cx, which), user::Column::Id, by, keyset).await
 }
 
 /// How many deleted accounts can still be restored.
-pub async fn count_restorable_users(cx: &Cx) -> Result<u64> {
+pub async fn count_restorable_users(cx: &Cx, which: &DeletedQuery) -> Result<u64> {
     cx.allow(Action::ReadUser, None)?;
-    Ok(select_deleted_users(cx).count(cx.db()).await?)
+    Ok(select_deleted_users(cx, which).count(cx.db()).await?)
 }
 
-fn select_deleted_users(cx: &Cx) -> Select<user::Entity> {
-    let deleted = cx.find::<user::Entity>().filter(user::Column::DeletedAt.is_not_null());
-    deleted.filter(user::Column::PurgedAt.is_null())
+fn select_deleted_users(cx: &Cx, which: &DeletedQuery) -> Select<user::Entity> {
+    let mut deleted = cx.find::<user::Entity>().filter(user::Column::DeletedAt.is_not_null());
+    deleted = deleted.filter(user::Column::PurgedAt.is_null());
+    if let Some(search) = &which.search {
+        let folded = document::fold_text(search);
+        let names = paging::contains_text(cx, r#""user".user_name_key"#, &folded);
+        deleted = deleted.filter(names.or(paging::contains_text(
+            cx,
+            r#""user".display_name_key"#,
+            &folded,
+        )));
+    }
+    if let Some(connection) = which.connection {
+        deleted = deleted.filter(user::Column::ConnectionId.eq(connection));
+    }
+    if let Some(since) = which.since {
+        deleted = deleted.filter(user::Column::DeletedAt.gte(since));
+    }
+    if let Some(until) = which.until {
+        deleted = deleted.filter(user::Column::DeletedAt.lt(until));
+    }
+    deleted
 }
 
 fn already_running() -> Error {

@@ -41,6 +41,7 @@ pub const PERSONAL: &[PersonalDataTable] = &[
         ],
     },
     PersonalDataTable { table: "user_email", user: "user_id", columns: &[("value_key", None)] },
+    PersonalDataTable { table: "user_word", user: "user_id", columns: &[("word", None)] },
     PersonalDataTable {
         table: "adoption_proposal",
         user: "user_id",
@@ -118,6 +119,7 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
                 before: None,
                 after: None,
                 population: 0,
+                name: None,
             };
             Ok(Change::recorded((), entry))
         })

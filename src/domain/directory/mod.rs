@@ -7,4 +7,5 @@ pub mod group;
 pub mod membership;
 pub mod name_key;
 pub mod schema_extension;
+pub(in crate::domain) mod search_word;
 pub mod user;

@@ -9,6 +9,8 @@ use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value as Sql};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::search_word;
+use super::search_word::WordsOfRow;
 use super::user::parse_document;
 use crate::context::{App, Cx};
 use crate::domain::directory::schema_extension::resource_types;
@@ -22,6 +24,8 @@ use crate::identity::document::WIDTH_RANGES;
 const KEY_RENEWAL: &str = "the keys of whole tables are renewed, row by row";
 /// Rows of a table that one statement looks through.
 const WINDOW_SIZE: u64 = 5_000;
+/// Rows whose words one statement writes.
+const FILL_BATCH_SIZE: usize = 500;
 
 /// Renews the keys of names and of searches in the tables that `name_key_renewal` still lists.
 ///
@@ -48,6 +52,8 @@ pub async fn renew_keys(app: &Arc<App>) -> Result<()> {
         let renewed = match table.as_str() {
             "user" => renewal.renew_users().await?,
             "group" => renewal.renew_groups().await?,
+            "user_word" => TableRenewal { app, table: "user" }.fill_words().await?,
+            "group_word" => TableRenewal { app, table: "group" }.fill_words().await?,
             "role" => renewal.renew_key_column("name", "name_key", "deleted_at IS NULL").await?,
             // Role mappings that wait for a group with a certain name.
             _ => {
@@ -326,6 +332,40 @@ impl TableRenewal<'_> {
             self.execute_sql(delete, ids(former)).await?;
         }
         Ok(())
+    }
+
+    /// Writes the words of all live rows of a table, by which a search finds them.
+    async fn fill_words(&self) -> Result<u64> {
+        let mut filled = 0;
+        let columns = "organization_id, id, document, version, NULL AS active, deleted_at";
+        let mut after = RowPosition::BEFORE_FIRST_ROW;
+        while let Some(rows) =
+            self.next_window::<DocumentRow>(columns, "deleted_at IS NULL", &mut after).await?
+        {
+            for part in rows.chunks(FILL_BATCH_SIZE) {
+                let words: Vec<WordsOfRow> =
+                    part.iter().map(|row| self.words_of_row(row)).collect::<Result<_>>()?;
+                let backend = self.app.store.backend();
+                let (text, value) = search_word::fill_statement(backend, self.table, &words);
+                self.execute_sql(&text, vec![value]).await?;
+                filled += part.len() as u64;
+            }
+        }
+        Ok(filled)
+    }
+
+    fn words_of_row(&self, row: &DocumentRow) -> Result<WordsOfRow> {
+        let document: Map<String, Value> = parse_document(&row.document)?;
+        let words = match self.table {
+            "user" => search_word::user_words(&document),
+            _ => search_word::group_words(&document),
+        };
+        Ok(WordsOfRow {
+            organization: row.organization_id,
+            id: row.id,
+            version: row.version,
+            words,
+        })
     }
 
     /// Renews the key of a name in a table without documents. A row keeps its old key if another

@@ -391,5 +391,6 @@ fn extension_event(
         before,
         after,
         population: 0,
+        name: None,
     }
 }

@@ -427,7 +427,7 @@ fn parse_version(text: &str) -> Option<i64> {
 }
 
 /// The smallest text above every text that starts with `prefix`; none if there is no such text.
-fn prefix_successor(prefix: &str) -> Option<String> {
+pub(super) fn prefix_successor(prefix: &str) -> Option<String> {
     let mut prefix = prefix.to_owned();
     while let Some(last) = prefix.pop() {
         // The range of characters skips the surrogates.

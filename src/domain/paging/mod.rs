@@ -5,9 +5,11 @@ mod filter_dialect;
 pub mod filter_sql;
 pub(in crate::domain) mod live_index;
 pub mod order;
+pub mod selection;
 
 use std::borrow::Cow;
 
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
     QuerySelect, Select, Statement, Value,
@@ -23,12 +25,14 @@ use crate::domain::audit::event;
 use crate::domain::audit::event::SubjectOwners;
 use crate::domain::paging::live_index::LiveIndex;
 use crate::domain::paging::order::OrderBy;
+use crate::domain::paging::selection::Selection;
 use crate::error::Result;
 use crate::identity::filter::{AttrPath, Filter};
 use crate::identity::schema::ResourceType;
+pub use order::fetch_ordered;
 
 /// Selects a part of an ordered list. Keys are exclusive.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Keyset<K> {
     pub after: Option<K>,
     pub before: Option<K>,
@@ -40,6 +44,12 @@ pub struct Keyset<K> {
     pub descending: bool,
 }
 
+impl<K> Default for Keyset<K> {
+    fn default() -> Self {
+        Self { after: None, before: None, limit: 0, backward: false, descending: false }
+    }
+}
+
 /// A part of a list, always in the list's own order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice<T> {
@@ -49,6 +59,11 @@ pub struct Slice<T> {
 }
 
 impl<T> Slice<T> {
+    /// The page of an empty list.
+    pub fn empty() -> Self {
+        Self { rows: Vec::new(), has_previous: false, has_next: false }
+    }
+
     /// The same part, with each row converted by `make`.
     pub fn map<U>(self, make: impl FnMut(T) -> U) -> Slice<U> {
         Slice {
@@ -249,13 +264,13 @@ async fn numbered_page<M: FromQueryResult>(
 ) -> Result<FoundPage<M>> {
     let mut sql = cx.sql([]);
     let filter = query.filter.as_ref();
-    let from = matching_clause(cx, table, ty, (filter, SubjectOwners::Any), true, &mut sql)?;
+    let from = matching_clause(cx, table, ty, Selection::by_filter(filter), true, &mut sql)?;
     let order = match &query.sort {
         Some((path, descending)) => {
             let direction = if *descending { "DESC NULLS FIRST" } else { "ASC NULLS LAST" };
             format!("{} {direction}, r.id", filter_sql::compile_order(path, ty, cx.backend())?)
         }
-        None => id_order(cx, query.filter.as_ref()).into(),
+        None => id_order(cx, Selection::by_filter(query.filter.as_ref())).into(),
     };
     let mut rows = Vec::new();
     if query.limit > 0 {
@@ -292,7 +307,7 @@ async fn numbered_page<M: FromQueryResult>(
     let total = match total {
         Some(total) => total,
         None if ends => offset + seen,
-        None => count_matching(cx, table, ty, query.filter.as_ref(), SubjectOwners::Any).await?,
+        None => count_matching(cx, table, ty, Selection::by_filter(query.filter.as_ref())).await?,
     };
     Ok(FoundPage { rows, total, next: None, previous: None })
 }
@@ -307,7 +322,7 @@ async fn page_from_nearer_end<M: FromQueryResult>(
     limit: u64,
 ) -> Result<FoundPage<M>> {
     let mut sql = cx.sql([]);
-    let from = matching_clause(cx, table, ty, (None, SubjectOwners::Any), true, &mut sql)?;
+    let from = matching_clause(cx, table, ty, Selection::default(), true, &mut sql)?;
     let owners = cx.confined_to().map_or(SubjectOwners::Any, SubjectOwners::Connection);
     let total = event::population_of(cx.backend(), table.name, owners, &mut sql);
     let skip = sql.bind(offset as i64);
@@ -355,13 +370,13 @@ async fn cursor_page<M: FromQueryResult>(
     };
     let wanted =
         Keyset { after, before, limit: query.limit, backward: before.is_some(), descending: false };
-    let slice =
-        keyset_page(cx, table, ty, query.filter.as_ref(), SubjectOwners::Any, &wanted).await?;
+    let selection = Selection::by_filter(query.filter.as_ref());
+    let slice = keyset_page(cx, table, ty, selection, &wanted).await?;
     let whole = !slice.has_previous && !slice.has_next;
     let total = match total {
         Some(total) => total,
         None if whole => slice.rows.len() as u64,
-        None => count_matching(cx, table, ty, query.filter.as_ref(), SubjectOwners::Any).await?,
+        None => count_matching(cx, table, ty, Selection::by_filter(query.filter.as_ref())).await?,
     };
     let at = |place| ListCursor { place, total: Some(total) };
     let next = slice
@@ -377,21 +392,20 @@ async fn cursor_page<M: FromQueryResult>(
     Ok(FoundPage { rows: slice.rows, total, next, previous })
 }
 
-/// How many live rows of `table` the actor may see and `filter` matches. Without a filter no rows
-/// are counted, because sums are stored.
+/// How many live rows of `table` the actor may see and `selection` has. Without any condition no
+/// rows are counted, because sums are stored.
 pub async fn count_matching<M>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    filter: Option<&Filter>,
-    owners: SubjectOwners,
+    selection: Selection<'_>,
 ) -> Result<u64> {
-    if filter.is_none() {
-        let owners = cx.confined_to().map_or(owners, SubjectOwners::Connection);
+    if selection.is_whole() {
+        let owners = cx.confined_to().map_or(selection.owners, SubjectOwners::Connection);
         return event::count_population(cx, table.name, owners).await;
     }
     let mut sql = cx.sql([]);
-    let from = matching_clause(cx, table, ty, (filter, owners), true, &mut sql)?;
+    let from = matching_clause(cx, table, ty, selection, true, &mut sql)?;
     sql.push("SELECT count(*) AS total ").push(&from);
     let total: i64 = match cx.db().query_one_raw(cx.build_statement(sql)).await? {
         Some(row) => row.try_get("", "total")?,
@@ -400,19 +414,18 @@ pub async fn count_matching<M>(
     Ok(total.unsigned_abs())
 }
 
-/// A page by id of the live rows of `table` that the actor may see and `filter` matches.
+/// A page by id of the live rows of `table` that the actor may see and `selection` has.
 pub async fn keyset_page<M: FromQueryResult>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    filter: Option<&Filter>,
-    owners: SubjectOwners,
+    selection: Selection<'_>,
     keyset: &Keyset<Uuid>,
 ) -> Result<Slice<M>> {
     let mut sql = cx.sql([]);
-    let from = matching_clause(cx, table, ty, (filter, owners), true, &mut sql)?;
+    let from = matching_clause(cx, table, ty, selection, true, &mut sql)?;
     let bounds = keyset_bounds("r.id", keyset, &mut sql);
-    let (order, direction) = (id_order(cx, filter), keyset_direction(keyset));
+    let (order, direction) = (id_order(cx, selection), keyset_direction(keyset));
     sql.push(&format!(
         "SELECT {} {from}{bounds} ORDER BY {order} {direction} LIMIT {}",
         table.columns,
@@ -447,40 +460,42 @@ pub(super) fn keyset_direction<K>(keyset: &Keyset<K>) -> &'static str {
     if keyset.descending == keyset.backward { "ASC" } else { "DESC" }
 }
 
-/// The same as [`keyset_page`] in another order than by age.
+/// The same as [`keyset_page`] in any order, each row with its place in it.
 pub(super) async fn ordered_page<M: FromQueryResult>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    (filter, owners): (Option<&Filter>, SubjectOwners),
+    selection: Selection<'_>,
     by: OrderBy,
     keyset: &Keyset<order::OrderPlace>,
 ) -> Result<Slice<(M, order::OrderPlace)>> {
     let mut sql = cx.sql([]);
-    let from = matching_clause(cx, table, ty, (filter, owners), false, &mut sql)?;
-    order::fetch_ordered_page(cx, &table.columns, (from, sql), by, keyset).await
+    let from = matching_clause(cx, table, ty, selection, by == OrderBy::Age, &mut sql)?;
+    let by_id = id_order(cx, selection);
+    order::fetch_ordered_page(cx, &table.columns, (from, sql), (by, by_id), keyset).await
 }
 
-/// The order of ids. If a filter finds few rows by an index, PostgreSQL must not use the index of
-/// ids for the order instead. So the same order is written in a form that no index has.
-fn id_order(cx: &Cx, filter: Option<&Filter>) -> &'static str {
+/// The order of ids. If a selection finds few rows by an index, PostgreSQL must not use the index
+/// of ids for the order instead. So the same order is written in a form that no index has.
+fn id_order(cx: &Cx, selection: Selection<'_>) -> &'static str {
     match cx.backend() {
-        DbBackend::Postgres if filter.is_some_and(Filter::uses_index) => "uuid_send(r.id)",
+        DbBackend::Postgres if selection.uses_index() => "uuid_send(r.id)",
         _ => "r.id",
     }
 }
 
-/// `FROM … WHERE …` over the live rows of `table` that the actor may see and `filter` matches, for
+/// `FROM … WHERE …` over the live rows of `table` that the actor may see and `selection` has, for
 /// the order of their ids or for another one. `sql` gets the values, and has only the organization
 /// bound before.
 fn matching_clause<M>(
     cx: &Cx,
     table: &ListTable<M>,
     ty: &ResourceType,
-    (filter, owners): (Option<&Filter>, SubjectOwners),
+    selection: Selection<'_>,
     by_id: bool,
     sql: &mut SqlBuilder,
 ) -> Result<String> {
+    let owners = selection.owners;
     let mut text =
         format!(r#"FROM "{}" r WHERE r.organization_id = $1 AND r.deleted_at IS NULL"#, table.name);
     match cx.confined_to().map_or(owners, SubjectOwners::Connection) {
@@ -494,14 +509,18 @@ fn matching_clause<M>(
     // Rows of an owner are read along the index of owners, unless a filter has an index that finds
     // fewer rows, or the order needs another index.
     let owned = cx.confined_to().is_some() || owners != SubjectOwners::Any;
-    if owned && by_id && !filter.is_some_and(Filter::uses_index) {
+    if owned && by_id && !selection.uses_index() {
         text.push_str(LiveIndex::Owner.index_condition(cx.backend()));
     }
-    if let Some(filter) = filter {
+    if let Some(filter) = selection.filter {
         check_readable(cx, table.name, ty, filter)?;
         let confined = cx.confined_to().is_some();
         let condition = filter_sql::compile_filter(filter, ty, cx.backend(), sql, confined)?;
         text.push_str(&format!(" AND ({condition})"));
+    }
+    for narrowing in selection.narrow {
+        let condition = narrowing.condition(table.name, cx.backend(), sql);
+        text.push_str(&format!(" AND {condition}"));
     }
     Ok(text)
 }
@@ -534,4 +553,28 @@ pub(super) async fn any_has(tx: &Tx<'_>, table: &str, urn: &str) -> Result<bool>
            AND {has} LIMIT 1"#
     );
     Ok(tx.db.query_one_raw(tx.statement(text, [urn.into()])).await?.is_some())
+}
+
+/// A condition: `column` contains `text`; the letters A to Z in any case.
+pub fn contains_text(cx: &Cx, column: &str, text: &str) -> Expr {
+    let text = text.to_lowercase();
+    match cx.backend() {
+        DbBackend::Postgres => {
+            Expr::cust_with_values(format!("strpos(lower({column}), $1) > 0"), [text])
+        }
+        _ => Expr::cust_with_values(format!("instr(lower({column}), ?) > 0"), [text]),
+    }
+}
+
+/// A condition: the JSON array `column` has the text `element`.
+pub fn has_element(cx: &Cx, column: &str, element: &str) -> Expr {
+    match cx.backend() {
+        DbBackend::Postgres => {
+            Expr::cust_with_values(format!("jsonb_exists({column}, $1)"), [element])
+        }
+        _ => Expr::cust_with_values(
+            format!("EXISTS (SELECT 1 FROM json_each({column}) WHERE value = ?)"),
+            [element],
+        ),
+    }
 }

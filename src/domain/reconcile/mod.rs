@@ -33,6 +33,7 @@ use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::crypto::vault;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::identity::document;
@@ -87,7 +88,16 @@ enum PersonName<'a> {
 fn finding_event(kind: EventKind, finding: &Finding, at: DateTime<Utc>, after: Value) -> NewEvent {
     let subject = EventSubject { kind: "finding", id: finding.id };
     let connection = Some(finding.connection_id);
-    NewEvent { kind, subject, connection, at, before: None, after: Some(after), population: 0 }
+    NewEvent {
+        kind,
+        subject,
+        connection,
+        at,
+        before: None,
+        after: Some(after),
+        population: 0,
+        name: None,
+    }
 }
 
 fn describe_finding(finding: &Finding) -> Value {
@@ -111,6 +121,12 @@ pub struct FindingQuery {
     pub connection: Option<Uuid>,
     /// Only those about people who are gone or inactive there, and active here.
     pub leavers: bool,
+    /// About this account.
+    pub user: Option<Uuid>,
+    /// About the membership in this group.
+    pub group: Option<Uuid>,
+    /// Seen from this instant on.
+    pub seen_since: Option<DateTime<Utc>>,
 }
 
 pub(super) fn select_findings(cx: &Cx, which: &FindingQuery) -> Select<finding::Entity> {
@@ -129,6 +145,15 @@ pub(super) fn select_findings(cx: &Cx, which: &FindingQuery) -> Select<finding::
     }
     if which.leavers {
         query = query.filter(finding::Column::Leaver.eq(true));
+    }
+    if let Some(user) = which.user {
+        query = query.filter(finding::Column::UserId.eq(user));
+    }
+    if let Some(group) = which.group {
+        query = query.filter(finding::Column::GroupId.eq(group));
+    }
+    if let Some(since) = which.seen_since {
+        query = query.filter(finding::Column::LastSeenAt.gte(since));
     }
     query
 }
@@ -171,14 +196,15 @@ fn reopened_finding(finding: Finding) -> Finding {
     }
 }
 
-/// A page of findings, in the order in which they were first made.
+/// A page of findings, each with its place in the order `by`.
 pub async fn list_findings(
     cx: &Cx,
     which: &FindingQuery,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<Finding>> {
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Finding, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
-    paging::fetch_page(cx, select_findings(cx, which), finding::Column::Id, keyset).await
+    paging::fetch_ordered(cx, select_findings(cx, which), finding::Column::Id, by, keyset).await
 }
 
 /// How many findings there are.
@@ -197,35 +223,50 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Finding>> {
         .await?)
 }
 
-fn select_comparisons(cx: &Cx, connection: Option<Uuid>) -> Select<reconciliation::Entity> {
-    let query = cx.find::<reconciliation::Entity>();
-    match connection {
-        Some(id) => query.filter(reconciliation::Column::ConnectionId.eq(id)),
-        None => query,
-    }
+/// The wanted comparisons: those that match all conditions; an empty list = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReconciliationQuery {
+    pub connection: Option<Uuid>,
+    pub states: Vec<reconciliation::State>,
+    pub sources: Vec<reconciliation::Source>,
 }
 
-/// The comparisons of one connection or of all.
+fn select_comparisons(cx: &Cx, which: &ReconciliationQuery) -> Select<reconciliation::Entity> {
+    let mut query = cx.find::<reconciliation::Entity>();
+    if let Some(id) = which.connection {
+        query = query.filter(reconciliation::Column::ConnectionId.eq(id));
+    }
+    if !which.states.is_empty() {
+        query = query.filter(reconciliation::Column::State.is_in(which.states.iter().copied()));
+    }
+    if !which.sources.is_empty() {
+        query = query.filter(reconciliation::Column::Source.is_in(which.sources.iter().copied()));
+    }
+    query
+}
+
+/// A page of comparisons, each with its place in the order `by`.
 pub async fn list_runs(
     cx: &Cx,
-    connection: Option<Uuid>,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<Run>> {
+    which: &ReconciliationQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Run, OrderPlace)>> {
     cx.allow(Action::ReadIam, None)?;
-    paging::fetch_page(cx, select_comparisons(cx, connection), reconciliation::Column::Id, keyset)
-        .await
+    let id = reconciliation::Column::Id;
+    paging::fetch_ordered(cx, select_comparisons(cx, which), id, by, keyset).await
 }
 
 /// How many comparisons there are.
-pub async fn count_runs(cx: &Cx, connection: Option<Uuid>) -> Result<u64> {
+pub async fn count_runs(cx: &Cx, which: &ReconciliationQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(select_comparisons(cx, connection).count(cx.db()).await?)
+    Ok(select_comparisons(cx, which).count(cx.db()).await?)
 }
 
 /// One comparison.
 pub async fn get_run(cx: &Cx, id: Uuid) -> Result<Run> {
     cx.allow(Action::ReadIam, None)?;
-    let found =
-        select_comparisons(cx, None).filter(reconciliation::Column::Id.eq(id)).one(cx.db()).await?;
+    let query = cx.find::<reconciliation::Entity>();
+    let found = query.filter(reconciliation::Column::Id.eq(id)).one(cx.db()).await?;
     found.ok_or_else(|| Error::not_found(Noun::Reconciliation))
 }

@@ -186,5 +186,14 @@ pub(super) async fn delete_schedule(tx: &Tx<'_>, id: Uuid) -> Result<()> {
 
 fn schedule_event(kind: EventKind, id: Uuid, at: DateTime<Utc>, after: Option<Value>) -> NewEvent {
     let subject = EventSubject { kind: "connection", id };
-    NewEvent { kind, subject, connection: Some(id), at, before: None, after, population: 0 }
+    NewEvent {
+        kind,
+        subject,
+        connection: Some(id),
+        at,
+        before: None,
+        after,
+        population: 0,
+        name: None,
+    }
 }

@@ -23,6 +23,7 @@ pub fn failure_event(
         before,
         after,
         population: 0,
+        name: None,
     }
 }
 

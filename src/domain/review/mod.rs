@@ -35,6 +35,7 @@ use crate::crypto::vault;
 use crate::domain::access::giving;
 use crate::domain::connection;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::identity::document;
@@ -426,6 +427,12 @@ pub struct FailureQuery {
     pub causes: Vec<Cause>,
     pub connection: Option<Uuid>,
     pub assigned_to: Option<String>,
+    /// About this account.
+    pub user: Option<Uuid>,
+    /// What a reviewer reads as the name contains this, in any case of the letters A to Z.
+    pub search: Option<String>,
+    /// Seen from this instant on.
+    pub seen_since: Option<DateTime<Utc>>,
 }
 
 fn select_failures(cx: &Cx, which: &FailureQuery) -> Select<failure::Entity> {
@@ -442,6 +449,15 @@ fn select_failures(cx: &Cx, which: &FailureQuery) -> Select<failure::Entity> {
     if let Some(to) = &which.assigned_to {
         query = query.filter(failure::Column::AssignedTo.eq(to));
     }
+    if let Some(user) = which.user {
+        query = query.filter(failure::Column::UserId.eq(user));
+    }
+    if let Some(search) = &which.search {
+        query = query.filter(paging::contains_text(cx, "failure.label", search));
+    }
+    if let Some(since) = which.seen_since {
+        query = query.filter(failure::Column::LastAt.gte(since));
+    }
     query
 }
 
@@ -453,6 +469,17 @@ pub async fn list_failures(
 ) -> Result<Slice<Failure>> {
     cx.allow(Action::ReadIam, None)?;
     paging::fetch_page(cx, select_failures(cx, which), failure::Column::Id, keyset).await
+}
+
+/// A page of failures, each with its place in the order `by`.
+pub async fn list_failures_ordered(
+    cx: &Cx,
+    which: &FailureQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Failure, OrderPlace)>> {
+    cx.allow(Action::ReadIam, None)?;
+    paging::fetch_ordered(cx, select_failures(cx, which), failure::Column::Id, by, keyset).await
 }
 
 /// How many there are.

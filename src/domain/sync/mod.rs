@@ -32,6 +32,7 @@ use crate::domain::comparison;
 use crate::domain::comparison::ComparisonEnd;
 use crate::domain::directory::membership;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::domain::tenant::organization;
 use crate::error::{Error, Noun, RefusalReason, Result};
@@ -387,6 +388,7 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
                             before: None,
                             after: Some(why),
                             population: 0,
+                            name: None,
                         };
                         Ok(Change::recorded(false, entry))
                     }
@@ -449,24 +451,53 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Run>> {
     Ok(select_runs(cx).filter(sync_run::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?)
 }
 
-/// The runs of one connection or of all.
-pub async fn list_runs(
-    cx: &Cx,
-    connection: Option<Uuid>,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<Run>> {
-    cx.allow(Action::ReadIam, None)?;
+/// The wanted runs: those that match all conditions; an empty list = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunQuery {
+    pub connection: Option<Uuid>,
+    pub states: Vec<State>,
+    pub modes: Vec<Mode>,
+    /// Runs that were asked for from this instant on.
+    pub since: Option<DateTime<Utc>>,
+    /// Runs that were asked for before this instant.
+    pub until: Option<DateTime<Utc>>,
+}
+
+fn select_wanted_runs(cx: &Cx, which: &RunQuery) -> Select<sync_run::Entity> {
     let mut runs = select_runs(cx);
-    if let Some(connection) = connection {
+    if let Some(connection) = which.connection {
         runs = runs.filter(sync_run::Column::ConnectionId.eq(connection));
     }
-    paging::fetch_page(cx, runs, sync_run::Column::Id, keyset).await
+    if !which.states.is_empty() {
+        runs = runs.filter(sync_run::Column::State.is_in(which.states.iter().copied()));
+    }
+    if !which.modes.is_empty() {
+        runs = runs.filter(sync_run::Column::Mode.is_in(which.modes.iter().copied()));
+    }
+    if let Some(since) = which.since {
+        runs = runs.filter(sync_run::Column::CreatedAt.gte(since));
+    }
+    if let Some(until) = which.until {
+        runs = runs.filter(sync_run::Column::CreatedAt.lt(until));
+    }
+    runs
+}
+
+/// A page of runs, each with its place in the order `by`.
+pub async fn list_runs(
+    cx: &Cx,
+    which: &RunQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(Run, OrderPlace)>> {
+    cx.allow(Action::ReadIam, None)?;
+    paging::fetch_ordered(cx, select_wanted_runs(cx, which), sync_run::Column::Id, by, keyset).await
 }
 
 /// How many runs there are.
-pub async fn count_runs(cx: &Cx) -> Result<u64> {
+pub async fn count_runs(cx: &Cx, which: &RunQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
-    Ok(select_runs(cx).count(cx.db()).await?)
+    Ok(select_wanted_runs(cx, which).count(cx.db()).await?)
 }
 
 /// For each of these connections, a page of its runs.
@@ -607,6 +638,7 @@ fn run_event(kind: EventKind, run: &Run, at: DateTime<Utc>, after: Value) -> New
         before: None,
         after: Some(after),
         population: 0,
+        name: None,
     }
 }
 

@@ -63,6 +63,7 @@ pub async fn create_organization(
                 before: None,
                 after: Some(json!({ "slug": slug, "name": name })),
                 population: 0,
+                name: None,
             };
             Ok(Change::recorded(row, entry))
         })
@@ -188,6 +189,7 @@ pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Res
                 before: Some(was),
                 after: Some(is),
                 population: 0,
+                name: None,
             };
             Ok(Change::recorded(after, entry))
         })

@@ -53,6 +53,20 @@ impl From<State> for BulkJobStatus {
     }
 }
 
+impl BulkJobStatus {
+    /// The state as it is stored.
+    pub fn into_stored(self) -> State {
+        match self {
+            Self::Queued => State::Queued,
+            Self::Running => State::Running,
+            Self::Cancelling => State::Cancelling,
+            Self::Completed => State::Completed,
+            Self::Cancelled => State::Cancelled,
+            Self::Stopped => State::Stopped,
+        }
+    }
+}
+
 /// A bulk job as the schema shows it.
 pub struct BulkJob(pub bulk::Job);
 

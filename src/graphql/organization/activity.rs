@@ -4,13 +4,18 @@ use async_graphql::{Context, ID, Object};
 
 use super::super::api_key::ApiKeyObject;
 use super::super::bulk::BulkJob;
-use super::super::event::{EventFilter, EventObject, EventOrder};
-use super::super::failure::{FailureCount, FailureFilter, FailureObject, FailureOrder};
+use super::super::event::{EventFilter, EventObject};
+use super::super::failure::{FailureCount, FailureFilter, FailureObject};
 use super::super::health::{self, AttentionItem};
+use super::super::list_filter::{ApiKeyFilter, BulkJobFilter, ReconciliationFilter, SyncRunFilter};
 use super::super::loaders::{self, FailureId, FindingId, SyncRunId};
+use super::super::order::{
+    ApiKeyOrder, BulkJobOrder, EventOrder, FailureOrder, FindingOrder, ListOrder,
+    ReconciliationOrder, RequestLogEntryOrder, SyncRunOrder,
+};
 use super::super::permission::{Permission, needs};
-use super::super::reconcile::{FindingFilter, FindingObject, FindingOrder, ReconciliationObject};
-use super::super::request_log::{RequestLogEntry, RequestLogFilter};
+use super::super::reconcile::{FindingFilter, FindingObject, ReconciliationObject};
+use super::super::request_log::{RequestLogEntry, RequestLogEntryFilter};
 use super::super::schema_extension::SchemaExtension;
 use super::super::sync::SyncRun;
 use crate::domain::access::api_key;
@@ -27,22 +32,24 @@ pub struct OrganizationActivity;
 
 #[Object(name = "Work")]
 impl OrganizationActivity {
-    /// The ledger: every change that was ever made in the organization.
+    /// The ledger: every change that was ever made in the organization, the latest first unless
+    /// ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn events(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match every field of it.")] filter: Option<EventFilter>,
-        #[graphql(desc = "In which order.", default)] order: EventOrder,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<EventOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<EventObject>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }
-            .to_keyset(order == EventOrder::NewestFirst)?;
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -70,22 +77,26 @@ impl OrganizationActivity {
     }
 
     /// The request log: what identity providers wanted, the outcome and what to do next, newest
-    /// first. Entries are kept for 30 days.
+    /// first unless ordered otherwise. Entries are kept for 30 days.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn request_log(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match every field of it.")] filter: Option<
-            RequestLogFilter,
+            RequestLogEntryFilter,
         >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<RequestLogEntryOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RequestLogEntry>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
-        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
         let total = if relay::selects_total_count(ctx) {
@@ -93,27 +104,31 @@ impl OrganizationActivity {
         } else {
             0
         };
-        let rows = request_log::list_request_log(cx, which, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &RequestLogEntry| row.0.id, total)))
+        let rows = request_log::list_request_log_ordered(cx, which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
-    /// The review queue: writes of connections that were refused or failed.
+    /// The review queue: writes of connections that were refused or failed, the latest first unless
+    /// ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn failures(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match every field of it.")] filter: Option<FailureFilter>,
-        #[graphql(desc = "In which order.", default)] order: FailureOrder,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<FailureOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<FailureObject>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }
-            .to_keyset(order == FailureOrder::NewestFirst)?;
-        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let filter = filter.unwrap_or_default();
+        filter.check_permission(cx)?;
+        let Some(which) = filter.into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
         let total = if relay::selects_total_count(ctx) {
@@ -121,8 +136,8 @@ impl OrganizationActivity {
         } else {
             0
         };
-        let rows = review::list_failures(cx, &which, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &FailureObject| row.0.id, total)))
+        let rows = review::list_failures_ordered(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// One failure; null if there is none with this id.
@@ -144,69 +159,87 @@ impl OrganizationActivity {
         ))
     }
 
-    /// The bulk jobs of the caller, the latest first; with IAM_READ those of all callers. Kept for
-    /// 30 days.
+    /// The bulk jobs of the caller, the latest first unless ordered otherwise; with IAM_READ those
+    /// of all callers. Kept for 30 days.
     #[graphql(directive = needs::apply(None))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn bulk_jobs(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<BulkJobFilter>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<BulkJobOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<BulkJob>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
-        let total = if relay::selects_total_count(ctx) { bulk::count_jobs(cx).await? } else { 0 };
-        let rows = bulk::list_jobs(cx, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &BulkJob| row.0.id, total)))
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let states = filter.unwrap_or_default().into_domain_states();
+        let total =
+            if relay::selects_total_count(ctx) { bulk::count_jobs(cx, &states).await? } else { 0 };
+        let rows = bulk::list_jobs(cx, &states, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
-    /// The sync runs of all connections, the latest first.
+    /// The sync runs of all connections, the latest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn sync_runs(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<SyncRunFilter>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<SyncRunOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<SyncRun>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
-        let total = if relay::selects_total_count(ctx) { sync::count_runs(cx).await? } else { 0 };
-        let rows = sync::list_runs(cx, None, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &SyncRun| row.0.id, total)))
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total =
+            if relay::selects_total_count(ctx) { sync::count_runs(cx, &which).await? } else { 0 };
+        let rows = sync::list_runs(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// The reconciliations: comparisons of connections with what their identity providers say, the
-    /// latest first.
+    /// latest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn reconciliations(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those of this connection.")] connection_id: Option<ID>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            ReconciliationFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<ReconciliationOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<ReconciliationObject>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(true)?;
-        let connection = match connection_id {
-            Some(id) => match relay::parse_id_of_kind(NodeKind::IdentitySource, &id) {
-                Some(id) => Some(id),
-                None => return Ok(Some(RelayPage::empty())),
-            },
-            None => None,
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
         };
         let total = if relay::selects_total_count(ctx) {
-            reconcile::count_runs(cx, connection).await?
+            reconcile::count_runs(cx, &which).await?
         } else {
             0
         };
-        let rows = reconcile::list_runs(cx, connection, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &ReconciliationObject| row.0.id, total)))
+        let rows = reconcile::list_runs(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// One reconciliation; null if there is none with this id.
@@ -222,23 +255,25 @@ impl OrganizationActivity {
         ReconciliationObject::find_by_id(relay::cx(ctx)?, id).await
     }
 
-    /// The findings of reconciliations: differences between rolecall and the identity providers.
+    /// The findings of reconciliations: differences between rolecall and the identity providers,
+    /// the latest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn findings(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match every field of it.")] filter: Option<FindingFilter>,
-        #[graphql(desc = "In which order.", default)] order: FindingOrder,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<FindingOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<FindingObject>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }
-            .to_keyset(order == FindingOrder::NewestFirst)?;
-        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
         let total = if relay::selects_total_count(ctx) {
@@ -246,8 +281,8 @@ impl OrganizationActivity {
         } else {
             0
         };
-        let rows = reconcile::list_findings(cx, &which, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &FindingObject| row.0.id, total)))
+        let rows = reconcile::list_findings(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// One finding; null if there is none with this id.
@@ -283,21 +318,33 @@ impl OrganizationActivity {
         BulkJob::find_visible(relay::cx(ctx)?, id).await
     }
 
-    /// The API keys, oldest first, revoked ones too. Secrets are never among the fields.
+    /// The API keys, oldest first unless ordered otherwise, revoked ones too. Secrets are never
+    /// among the fields.
     #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn api_keys(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<ApiKeyFilter>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<ApiKeyOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<ApiKeyObject>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
-        let total =
-            if relay::selects_total_count(ctx) { api_key::count_keys(cx).await? } else { 0 };
-        let rows = api_key::list_keys(cx, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &ApiKeyObject| row.0.id, total)))
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            api_key::count_keys(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = api_key::list_keys(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 }

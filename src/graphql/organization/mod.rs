@@ -7,23 +7,34 @@ use chrono::{DateTime, Utc};
 use entity::organization::IntegrationMode as Mode;
 
 use super::access::{self as report, AccessReportEntry};
-use super::adoption::{AdoptionProposal, AdoptionProposalState};
+use super::adoption::AdoptionProposal;
 use super::auth::ApiCaller;
 use super::connection::IdentitySource;
 use super::deletion::DeletedUser;
-use super::group::{GroupFilter, GroupObject};
+use super::group::{GroupFilter, GroupObject, list_groups};
 use super::leaver::{self, LeaverObject, RevocationTimes};
+use super::list_filter::{
+    AccessReportEntryFilter, AdoptionProposalFilter, DeletedGroupFilter, DeletedUserFilter,
+    IdentitySourceFilter, LeaverFilter, RoleFilter, RoleGrantFilter, RoleMappingFilter,
+};
 use super::loaders::{self, ConnectionId, GroupId, RoleId, UserId};
-use super::order::{GroupOrder, RoleOrder, UserOrder};
+use super::order::{
+    AccessReportEntryOrder, AdoptionProposalOrder, DeletedGroupOrder, DeletedUserOrder, GroupOrder,
+    IdentitySourceOrder, LeaverOrder, ListOrder, RoleGrantOrder, RoleMappingOrder, RoleOrder,
+    UserOrder,
+};
 use super::overview::ScimOverview;
 use super::permission::{Permission, needs};
-use super::restoration::{self, DeletedGroup};
+use super::restoration::DeletedGroup;
 use super::role::RoleObject;
 use super::role_grant::RoleGrant;
 use super::role_mapping::RoleMapping;
-use super::user::{UserFilter, UserObject};
+use super::user::UserObject;
+use super::user_filter::{UserFilter, list_users};
+use crate::auth::policy::Action;
 use crate::domain::access::{role, role_grant, role_mapping};
 use crate::domain::directory::{adoption, deletion, group, user};
+use crate::domain::paging::order::OrderBy;
 use crate::domain::tenant::organization;
 use crate::domain::{access, connection, paging};
 use crate::error::{Error, Result};
@@ -116,25 +127,36 @@ impl OrganizationDirectory {
         Some(ScimOverview)
     }
 
-    /// The connections, which are the sources of identities, oldest first.
+    /// The connections, which are the sources of identities, oldest first unless ordered
+    /// otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn connections(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            IdentitySourceFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<IdentitySourceOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<IdentitySource>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
         let total = if relay::selects_total_count(ctx) {
-            connection::count_connections(cx).await?
+            connection::count_connections(cx, &which).await?
         } else {
             0
         };
-        let rows = connection::list_connections(cx, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &IdentitySource| row.0.id, total)))
+        let rows = connection::list_connections(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// One connection; null if there is none with this id.
@@ -164,33 +186,9 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<UserObject>>> {
-        let cx = relay::cx(ctx)?;
-        let (by, descending) = order_by.map_or((None, false), Into::into);
         let window = PageArguments { first, after, last, before };
-        let filter = filter.unwrap_or_default();
-        filter.check_permission(cx)?;
-        let Some((filter, owners)) = filter.into_domain_filter() else {
-            return Ok(Some(RelayPage::empty()));
-        };
-        let total = if relay::selects_total_count(ctx) {
-            user::count_users(cx, filter.as_ref(), owners).await?
-        } else {
-            0
-        };
-        if let Some(by) = by {
-            let rows = user::list_users_ordered(
-                cx,
-                filter.as_ref(),
-                owners,
-                by,
-                &window.to_keyset(descending)?,
-            )
-            .await?;
-            return Ok(Some(RelayPage::from_keyed_rows(rows, total)));
-        }
-        let rows =
-            user::list_users(cx, filter.as_ref(), owners, &window.to_keyset(descending)?).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &UserObject| row.0.id, total)))
+        let page = list_users(ctx, filter.unwrap_or_default(), |_| {}, order_by, window);
+        Ok(Some(Box::pin(page).await?))
     }
 
     /// One account, by exactly one of its id and its user name; null if there is none.
@@ -209,49 +207,82 @@ impl OrganizationDirectory {
                 Ok(loaders::load_one(ctx, UserId(id)).await?.map(Into::into))
             }
             (None, Some(name)) => {
-                let filter = UserFilter::with_user_name(name).into_domain_filter();
-                let (filter, owners) = filter.unwrap_or_default();
+                let query = UserFilter::with_user_name(name).into_domain_query()?;
+                let Some(query) = query else { return Ok(None) };
                 let keyset = paging::Keyset { limit: 1, ..Default::default() };
-                let found =
-                    user::list_users(relay::cx(ctx)?, filter.as_ref(), owners, &keyset).await?;
-                Ok(found.rows.into_iter().next().map(Into::into))
+                let cx = relay::cx(ctx)?;
+                let found = user::list_users(cx, &query, OrderBy::Age, &keyset).await?;
+                Ok(found.rows.into_iter().next().map(|(row, _)| row.into()))
             }
             _ => Err(Error::invalid("id", "give exactly one of id and userName").into()),
         }
     }
 
-    /// Deleted accounts that can still be restored, in the order of their creation.
+    /// Deleted accounts that can still be restored, in the order of their creation unless ordered
+    /// otherwise.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn deleted_users(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            DeletedUserFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<DeletedUserOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<DeletedUser>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let filter = filter.unwrap_or_default();
+        if filter.names_connection() {
+            cx.allow(Action::ReadIam, None)?;
+        }
+        let Some(which) = filter.into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
         let total = if relay::selects_total_count(ctx) {
-            deletion::count_restorable_users(cx).await?
+            deletion::count_restorable_users(cx, &which).await?
         } else {
             0
         };
-        let rows = deletion::list_restorable_users(cx, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &DeletedUser| row.0.id, total)))
+        let rows = deletion::list_restorable_users(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
-    /// Deleted groups, in the order of their creation.
+    /// Deleted groups, in the order of their creation unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn deleted_groups(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            DeletedGroupFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<DeletedGroupOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<DeletedGroup>>> {
-        restoration::list_deleted_groups(ctx, PageArguments { first, after, last, before }).await
+        let cx = relay::cx(ctx)?;
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            group::restore::count_restorable_groups(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = group::restore::list_restorable_groups(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// The groups, oldest first unless ordered otherwise.
@@ -268,31 +299,9 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<GroupObject>>> {
-        let cx = relay::cx(ctx)?;
-        let (by, descending) = order_by.map_or((None, false), Into::into);
         let window = PageArguments { first, after, last, before };
-        let Some((filter, owners)) = filter.unwrap_or_default().into_domain_filter() else {
-            return Ok(Some(RelayPage::empty()));
-        };
-        let total = if relay::selects_total_count(ctx) {
-            group::count_groups(cx, filter.as_ref(), owners).await?
-        } else {
-            0
-        };
-        if let Some(by) = by {
-            let rows = group::list_groups_ordered(
-                cx,
-                filter.as_ref(),
-                owners,
-                by,
-                &window.to_keyset(descending)?,
-            )
-            .await?;
-            return Ok(Some(RelayPage::from_keyed_rows(rows, total)));
-        }
-        let rows =
-            group::list_groups(cx, filter.as_ref(), owners, &window.to_keyset(descending)?).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &GroupObject| row.0.id, total)))
+        let page = list_groups(ctx, filter.unwrap_or_default(), |_| {}, order_by, window);
+        Ok(Some(Box::pin(page).await?))
     }
 
     /// One group; null if there is none with this id.
@@ -308,9 +317,11 @@ impl OrganizationDirectory {
 
     /// The internal roles, oldest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn roles(
         &self,
         ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<RoleFilter>,
         #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
         order_by: Option<RoleOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
@@ -319,17 +330,15 @@ impl OrganizationDirectory {
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RoleObject>>> {
         let cx = relay::cx(ctx)?;
-        let (by, descending) = order_by.map_or((None, false), Into::into);
-        let window = PageArguments { first, after, last, before };
-        let total = if relay::selects_total_count(ctx) { role::count_roles(cx).await? } else { 0 };
-        if let Some(by) = by {
-            return Ok(Some(RelayPage::from_keyed_rows(
-                role::list_roles_ordered(cx, by, &window.to_keyset(descending)?).await?,
-                total,
-            )));
-        }
-        let rows = role::list_roles(cx, &window.to_keyset(descending)?).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &RoleObject| row.0.id, total)))
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total =
+            if relay::selects_total_count(ctx) { role::count_roles(cx, &which).await? } else { 0 };
+        let rows = role::list_roles(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// One role; null if there is none with this id.
@@ -343,96 +352,106 @@ impl OrganizationDirectory {
         Ok(loaders::load_one(ctx, RoleId(id)).await?.map(Into::into))
     }
 
-    /// The mappings of groups to roles, oldest first.
+    /// The mappings of groups to roles, oldest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn role_mappings(
         &self,
         ctx: &Context<'_>,
-        #[graphql(
-            desc = "Removed mappings too, which can be \
-                          restored.",
-            default
-        )]
-        include_removed: bool,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            RoleMappingFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<RoleMappingOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RoleMapping>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
         let total = if relay::selects_total_count(ctx) {
-            role_mapping::count_mappings(cx, include_removed).await?
+            role_mapping::count_mappings(cx, which).await?
         } else {
             0
         };
-        let rows = role_mapping::list_mappings(cx, include_removed, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &RoleMapping| row.0.mapping_id, total)))
+        let rows = role_mapping::list_mappings(cx, which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
-    /// The direct grants of roles, oldest first.
+    /// The direct grants of roles, oldest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn role_grants(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those to the account with this global id.")] user_id: Option<ID>,
-        #[graphql(desc = "Only those of the role with this global id.")] role_id: Option<ID>,
-        #[graphql(desc = "Ended grants too.", default)] include_ended: bool,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            RoleGrantFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<RoleGrantOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RoleGrant>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
-        let named = |kind, id: &Option<ID>| id.as_ref().map(|id| relay::parse_id_of_kind(kind, id));
-        let (user, role) = match (named(NodeKind::User, &user_id), named(NodeKind::Role, &role_id))
-        {
-            (Some(None), _) | (_, Some(None)) => return Ok(Some(RelayPage::empty())),
-            (user, role) => (user.flatten(), role.flatten()),
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
         };
-        let which = role_grant::GrantFilter { user, role, ended: include_ended };
         let total = if relay::selects_total_count(ctx) {
             role_grant::count_grants(cx, which).await?
         } else {
             0
         };
-        let rows = role_grant::list_grants(cx, which, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &RoleGrant| row.0.id, total)))
+        let rows = role_grant::list_grants(cx, which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// The access report: all accounts that hold a role, sorted by account id, with their roles and
     /// what gives each of them. The export `/evidence/access` has the same content, signed.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn access_report(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "As it was at this instant, up to `settledUntil`; left out = \
-                          now.")]
-        as_of: Option<DateTime<Utc>>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            AccessReportEntryFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<AccessReportEntryOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> async_graphql::Result<Option<RelayPage<AccessReportEntry>>> {
-        report::list_access_report(ctx, as_of, PageArguments { first, after, last, before }).await
+        let window = PageArguments { first, after, last, before };
+        report::list_access_report(ctx, filter.unwrap_or_default(), order_by, window).await
     }
 
-    /// The leavers, the latest first: accounts that were suspended or deleted.
+    /// The leavers, the latest first unless ordered otherwise: accounts that were suspended or
+    /// deleted.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn leavers(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Those who left from this instant on.")] since: Option<DateTime<Utc>>,
-        #[graphql(desc = "Those who left before this instant.")] until: Option<DateTime<Utc>>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<LeaverFilter>,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<LeaverOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<LeaverObject>>> {
-        leaver::list_leavers(ctx, since, until, PageArguments { first, after, last, before }).await
+        let window = PageArguments { first, after, last, before };
+        leaver::list_leavers(ctx, filter.unwrap_or_default(), order_by, window).await
     }
 
     /// How long it took from the request until a leaver held no role, compared with an objective.
@@ -463,29 +482,36 @@ impl OrganizationDirectory {
         Ok(Some(Long(access::announced_through(relay::cx(ctx)?).await?)))
     }
 
-    /// The adoption proposals, oldest first: users that connections wanted to create and that
-    /// already had an account.
+    /// The adoption proposals, oldest first unless ordered otherwise: users that connections wanted
+    /// to create and that already had an account.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn adoption_proposals(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only those in this state.")] state: Option<AdoptionProposalState>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            AdoptionProposalFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<AdoptionProposalOrder>,
         #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<AdoptionProposal>>> {
         let cx = relay::cx(ctx)?;
-        let keyset = PageArguments { first, after, last, before }.to_keyset(false)?;
-        let state = state.map(Into::into);
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
         let total = if relay::selects_total_count(ctx) {
-            adoption::count_proposals(cx, state).await?
+            adoption::count_proposals(cx, &which).await?
         } else {
             0
         };
-        let rows = adoption::list_proposals(cx, state, &keyset).await?;
-        Ok(Some(RelayPage::new(rows.map(Into::into), |row: &AdoptionProposal| row.0.id, total)))
+        let rows = adoption::list_proposals(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 }
 

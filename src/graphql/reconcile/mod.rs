@@ -146,16 +146,6 @@ pub enum FindingChoice {
     Accept,
 }
 
-/// In which order findings are listed.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FindingOrder {
-    /// The latest first.
-    #[default]
-    NewestFirst,
-    /// The earliest first.
-    OldestFirst,
-}
-
 /// Selects findings: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct FindingFilter {
@@ -169,21 +159,36 @@ pub struct FindingFilter {
     /// provider, and active in rolecall.
     #[graphql(default)]
     leavers_only: bool,
+    /// Findings about the account with this global id.
+    user_id: Option<ID>,
+    /// Findings about a membership in the group with this global id.
+    group_id: Option<ID>,
+    /// Findings that were last seen at this instant or later.
+    seen_since: Option<DateTime<Utc>>,
 }
 
 impl FindingFilter {
     /// The filter as the domain takes it; none if nothing can match it.
-    pub fn into_domain_filter(self) -> Option<FindingQuery> {
-        let connection = match self.connection_id {
-            Some(id) => Some(relay::parse_id_of_kind(NodeKind::IdentitySource, &id)?),
-            None => None,
+    ///
+    /// # Errors
+    /// None: the same form as every other filter.
+    pub fn into_domain_query(self) -> Result<Option<FindingQuery>> {
+        let connection =
+            relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
+        let user = relay::parse_filter_id(NodeKind::User, self.user_id.as_ref());
+        let group = relay::parse_filter_id(NodeKind::Group, self.group_id.as_ref());
+        let (Some(connection), Some(user), Some(group)) = (connection, user, group) else {
+            return Ok(None);
         };
-        Some(FindingQuery {
+        Ok(Some(FindingQuery {
             states: self.states.unwrap_or_default().into_iter().map(Into::into).collect(),
             kinds: self.kinds.unwrap_or_default().into_iter().map(Into::into).collect(),
             connection,
             leavers: self.leavers_only,
-        })
+            user,
+            group,
+            seen_since: self.seen_since,
+        }))
     }
 }
 

@@ -47,7 +47,7 @@ async fn the_overview_is_one_query() {
     assert_eq!(scim["tokenIssued"], false);
     assert_eq!(
         scim["recentActivity"][0],
-        json!({ "action": "user.created", "actor": { "kind": "SYSTEM" } })
+        json!({ "action": "USER_CREATED", "actor": { "kind": "SYSTEM" } })
     );
     assert_eq!(scim["recentActivity"][1]["action"], "group.created");
     let entra = json!({

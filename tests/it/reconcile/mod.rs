@@ -61,7 +61,7 @@ const FINDING: &str = "{ id kind state source label accountClass leaver rolesHel
 /// All findings that match the filter, the oldest first.
 pub async fn findings(world: &World, filter: &str) -> Vec<Value> {
     let query = format!(
-        "{{ organization {{ findings(first: 100, order: OLDEST_FIRST, filter: {{ {filter} }}) {{
+        "{{ organization {{ findings(first: 100, orderBy: {{ field: FIRST_SEEN_AT }}, filter: {{ {filter} }}) {{
             totalCount nodes {FINDING} }} }} }}"
     );
     let answer = world.graphql(&query, json!({})).await;

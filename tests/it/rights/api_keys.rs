@@ -212,10 +212,12 @@ async fn upgrade_keeps_old_keys_live() {
     world.app.store.apply_migrations().await.unwrap();
     let keys = api_key::list_keys(
         &world.system(),
+        &api_key::KeyQuery::default(),
+        rolecall::domain::paging::order::OrderBy::Age,
         &rolecall::domain::paging::Keyset { limit: 10, ..Default::default() },
     )
     .await;
-    let keys = keys.unwrap().rows;
+    let keys: Vec<_> = keys.unwrap().rows.into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), 1);
     let (end, year) = (keys[0].expires_at.unwrap(), world.app.clock.now() + Duration::days(365));
     assert!(end > year - Duration::minutes(10) && end < year + Duration::minutes(10), "{end}");

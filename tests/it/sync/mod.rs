@@ -544,7 +544,7 @@ async fn killed_sync_creates_each_account_once() {
         "{done:#}"
     );
     let ask = "{ organization { users(first: 1) { totalCount } groups(first: 1) { totalCount }
-        made: events(first: 1, filter: { action: \"user.created\" }) { totalCount } } }";
+        made: events(first: 1, filter: { actions: [USER_CREATED] }) { totalCount } } }";
     let count = tenant.graphql(ask, json!({})).await;
     let organization = &count["data"]["organization"];
     assert_eq!(organization["users"]["totalCount"], 1_000, "{count:#}");

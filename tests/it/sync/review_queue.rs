@@ -223,7 +223,7 @@ async fn unreadable_source_makes_failures_by_cause() {
     assert!(all[0]["nextAttemptAt"].is_null() && all[2]["nextAttemptAt"].is_string(), "{all:#?}");
     assert_eq!(
         here.told_of(&all[0]).await,
-        ["failure.opened"],
+        ["FAILURE_OPENED"],
         "repeats are counted and leave no event"
     );
 
@@ -250,7 +250,7 @@ async fn unreadable_source_makes_failures_by_cause() {
     );
     assert_eq!(
         here.told_of(&all[2]).await,
-        ["failure.opened", "failure.retry_begun", "failure.resolved"]
+        ["FAILURE_OPENED", "FAILURE_RETRY_BEGUN", "FAILURE_RESOLVED"]
     );
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(run["state"], "SUCCEEDED", "{run:#}");
@@ -318,7 +318,7 @@ async fn retry_survives_a_killed_server() {
     let delete = "mutation($id: ID!) { userDelete(input: { id: $id }) { userErrors { message } } }";
     tenant.graphql(delete, json!({ "id": rival })).await;
     let ask = "{ organization { failures(first: 5) { nodes { id state resolution attempts } }
-        made: events(first: 1, filter: { action: \"user.created\" }) { totalCount } } }";
+        made: events(first: 1, filter: { actions: [USER_CREATED] }) { totalCount } } }";
     let open = tenant.graphql(ask, json!({})).await["data"]["organization"]["failures"]["nodes"][0]
         .clone();
     source.behaves("never answers for one");

@@ -359,7 +359,7 @@ const SCHEDULE: &str =
 
 async fn runs_of(here: &World, connection: &Value) -> Vec<Value> {
     let list = format!(
-        "query($c: ID!) {{ organization {{ reconciliations(connectionId: $c, first: 50) {{ nodes \
+        "query($c: ID!) {{ organization {{ reconciliations(filter: {{ connectionId: $c }}, first: 50) {{ nodes \
          {RECONCILIATION} }} }} }}"
     );
     let found = here.graphql(&list, json!({ "c": connection })).await;

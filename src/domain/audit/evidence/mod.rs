@@ -169,6 +169,7 @@ pub async fn record_export(cx: &Cx, kind: EventKind, extent: Map<String, Value>)
                 before: None,
                 after: Some(extent.clone()),
                 population: 0,
+                name: None,
             };
             Ok(Change::recorded((), entry))
         })

@@ -133,6 +133,7 @@ async fn store_health(cx: &Cx, health: &HealthAssessment) -> Result<bool> {
                 before: before.as_ref().map(|row| told(row.state, &row.reasons)),
                 after: Some(told(row.state, &row.reasons)),
                 population: 0,
+                name: None,
             };
             match before {
                 Some(_) => {

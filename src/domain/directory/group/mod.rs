@@ -12,6 +12,7 @@ use sea_orm::{
 };
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 mod members;
@@ -26,6 +27,7 @@ use crate::domain::access::lockout_guard;
 use crate::domain::access::lockout_guard::LastHolderGuard;
 use crate::domain::access::role_mapping;
 use crate::domain::directory::schema_extension::resource_types;
+use crate::domain::directory::search_word;
 use crate::domain::interval;
 use crate::domain::interval::{IntervalTable, MemberKind};
 use crate::domain::paging;
@@ -43,8 +45,8 @@ use members::{
 };
 pub(in crate::domain) use members::{check_nesting, lock_organization, moved_member_ids};
 pub use read::{
-    NamedMember, count_groups, find_members_of_groups, get_group, groups_by_ids, has_at_most_users,
-    list_groups, list_groups_ordered, search_groups, sees_groups,
+    GroupQuery, NamedMember, count_groups, find_members_of_groups, get_group, groups_by_ids,
+    has_at_most_users, list_groups, search_groups, sees_groups,
 };
 use selection::{is_selection, resolve_selections};
 
@@ -138,6 +140,8 @@ pub async fn create_group(
                 ..document_columns(ty, &group, document)
             };
             group::Entity::insert(row).exec_without_returning(&tx.db).await?;
+            let words = search_word::group_words(document);
+            search_word::change_words(tx, "group", group.id, &BTreeSet::new(), &words).await?;
             let moved = apply_delta(tx, &group, &delta, organization_locked, now).await?;
             let bound = role_mapping::bind_waiting_mappings(tx, &group).await?;
             let mut after = document.clone();
@@ -254,6 +258,8 @@ pub(in crate::domain) async fn change_group_in(
     let mut kind = EventKind::GroupMembersChanged;
     if old != document {
         kind = EventKind::GroupUpdated;
+        let (lost, won) = (search_word::group_words(&old), search_word::group_words(&document));
+        search_word::change_words(tx, "group", id, &lost, &won).await?;
         if let (Value::Object(before), Value::Object(after)) =
             ledger::changed_members(&old, &document)
         {
@@ -358,6 +364,7 @@ pub(in crate::domain) async fn delete_group_in(
     lockout_guard::spare_members(cx, tx, id).await?;
     let watch = LastHolderGuard::watch_holders(cx, tx).await?;
     write_group_columns(tx, id, row).await?;
+    search_word::delete_words(tx, "group", id).await?;
     bump_versions_around(tx, &[id], now).await?;
     let memberships = interval::close_all_members(tx, MemberKind::User, id, now).await?;
     let inner = interval::close_all_members(tx, MemberKind::Group, id, now).await?;
@@ -494,5 +501,6 @@ fn group_event(
         before,
         after,
         population: kind.population_change(),
+        name: Some(group.display_name.clone()),
     }
 }

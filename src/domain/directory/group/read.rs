@@ -1,5 +1,6 @@
 //! Reads groups: one, a list, and the members of some.
 
+use chrono::{DateTime, Utc};
 use sea_orm::FromQueryResult;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -9,10 +10,12 @@ use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::domain::audit::event::SubjectOwners;
 use crate::domain::directory::schema_extension::resource_types;
+use crate::domain::directory::search_word;
 use crate::domain::directory::user::sees_users;
 use crate::domain::interval::{IS_OPEN_IN_GROUP, is_open_in_group};
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
+use crate::domain::paging::selection::{MemberOf, Narrowing, Selection};
 use crate::domain::paging::{FoundPage, Keyset, ListQuery, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::identity::filter::Filter;
@@ -48,42 +51,77 @@ pub async fn search_groups(cx: &Cx, query: &ListQuery) -> Result<FoundPage<Group
     paging::search_list(cx, &GROUP_TABLE, &resource_types(cx).await?.group, query).await
 }
 
-/// Live groups that `filter` matches, oldest first.
-pub async fn list_groups(
-    cx: &Cx,
-    filter: Option<&Filter>,
-    owners: SubjectOwners,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<Group>> {
-    cx.allow(Action::ReadGroup, cx.confined_to())?;
-    paging::keyset_page(cx, &GROUP_TABLE, &resource_types(cx).await?.group, filter, owners, keyset)
-        .await
+/// The groups that a list has: those that match all parts; none = any.
+#[derive(Debug, Clone, Default)]
+pub struct GroupQuery {
+    pub filter: Option<Filter>,
+    pub owners: SubjectOwners,
+    /// Each of its words begins a word of the group's name, or its external id.
+    pub search: Option<String>,
+    pub external_id: Option<String>,
+    pub ids: Option<Vec<Uuid>>,
+    /// Groups that contain this; true = also through other groups.
+    pub member: Option<(MemberOf, bool)>,
+    /// Groups that are nested in this one.
+    pub parent: Option<Uuid>,
+    /// Groups that are mapped to this role.
+    pub role: Option<Uuid>,
+    /// The fewest and the most direct members.
+    pub size: (Option<u64>, Option<u64>),
+    pub updated_since: Option<DateTime<Utc>>,
 }
 
-/// Like [`list_groups`], in the order `by`; each group comes with its place in that order.
-pub async fn list_groups_ordered(
+impl GroupQuery {
+    /// The conditions beside the filter and the owner; none if nothing fulfils them.
+    async fn resolve(&self, cx: &Cx) -> Result<Option<Vec<Narrowing>>> {
+        let mut narrow = Vec::new();
+        if let Some(search) = &self.search {
+            match search_word::narrow_by_search(cx, "group", search).await? {
+                Some(words) => narrow.extend(words),
+                None => return Ok(None),
+            }
+        }
+        if let Some(id) = &self.external_id {
+            narrow.push(Narrowing::WholeWord(search_word::id_word(id)));
+            narrow.push(Narrowing::ExternalId(id.clone()));
+        }
+        if let Some((member, transitive)) = self.member {
+            narrow.push(Narrowing::Contains { member, transitive });
+        }
+        narrow.extend(self.parent.map(Narrowing::NestedIn));
+        narrow.extend(self.role.map(Narrowing::MappedTo));
+        narrow.extend(self.ids.clone().map(Narrowing::Ids));
+        narrow.extend(self.updated_since.map(Narrowing::UpdatedSince));
+        let (least, most) = self.size;
+        if least.is_some() || most.is_some() {
+            narrow.push(Narrowing::Size { least, most });
+        }
+        Ok(Some(narrow))
+    }
+}
+
+/// Live groups that `query` selects, in the order `by`, each with its place in it.
+pub async fn list_groups(
     cx: &Cx,
-    filter: Option<&Filter>,
-    owners: SubjectOwners,
+    query: &GroupQuery,
     by: OrderBy,
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(Group, OrderPlace)>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    paging::ordered_page(
-        cx,
-        &GROUP_TABLE,
-        &resource_types(cx).await?.group,
-        (filter, owners),
-        by,
-        keyset,
-    )
-    .await
+    let Some(narrow) = query.resolve(cx).await? else { return Ok(Slice::empty()) };
+    let selection =
+        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+    let ty = &resource_types(cx).await?.group;
+    paging::ordered_page(cx, &GROUP_TABLE, ty, selection, by, keyset).await
 }
 
-/// How many live groups `filter` matches.
-pub async fn count_groups(cx: &Cx, filter: Option<&Filter>, owners: SubjectOwners) -> Result<u64> {
+/// How many live groups `query` selects.
+pub async fn count_groups(cx: &Cx, query: &GroupQuery) -> Result<u64> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    paging::count_matching(cx, &GROUP_TABLE, &resource_types(cx).await?.group, filter, owners).await
+    let Some(narrow) = query.resolve(cx).await? else { return Ok(0) };
+    let selection =
+        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+    paging::count_matching(cx, &GROUP_TABLE, &resource_types(cx).await?.group, selection).await
 }
 
 /// A direct member of a group.

@@ -15,29 +15,53 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::domain::access::role_mapping as role_mappings;
+use crate::domain::directory::deletion::DeletedQuery;
 use crate::domain::directory::group as groups;
 use crate::domain::directory::group::Group;
+use crate::domain::directory::search_word;
 use crate::domain::interval;
 use crate::domain::interval::MemberKind;
 use crate::domain::paging;
+use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result};
+use crate::identity::document;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
-/// Deleted groups, in the order of their creation.
-pub async fn list_restorable_groups(cx: &Cx, keyset: &Keyset<Uuid>) -> Result<Slice<group::Model>> {
+/// A page of deleted groups, each with its place in the order `by`.
+pub async fn list_restorable_groups(
+    cx: &Cx,
+    which: &DeletedQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(group::Model, OrderPlace)>> {
     cx.allow(Action::ReadGroup, None)?;
-    paging::fetch_page(cx, select_deleted_groups(cx), group::Column::Id, keyset).await
+    paging::fetch_ordered(cx, select_deleted_groups(cx, which), group::Column::Id, by, keyset).await
 }
 
 /// How many deleted groups there are.
-pub async fn count_restorable_groups(cx: &Cx) -> Result<u64> {
+pub async fn count_restorable_groups(cx: &Cx, which: &DeletedQuery) -> Result<u64> {
     cx.allow(Action::ReadGroup, None)?;
-    Ok(select_deleted_groups(cx).count(cx.db()).await?)
+    Ok(select_deleted_groups(cx, which).count(cx.db()).await?)
 }
 
-fn select_deleted_groups(cx: &Cx) -> Select<group::Entity> {
-    cx.find::<group::Entity>().filter(group::Column::DeletedAt.is_not_null())
+fn select_deleted_groups(cx: &Cx, which: &DeletedQuery) -> Select<group::Entity> {
+    let mut deleted = cx.find::<group::Entity>().filter(group::Column::DeletedAt.is_not_null());
+    if let Some(search) = &which.search {
+        let folded = document::fold_text(search);
+        let name = paging::contains_text(cx, r#""group".display_name_key"#, &folded);
+        deleted = deleted.filter(name);
+    }
+    if let Some(connection) = which.connection {
+        deleted = deleted.filter(group::Column::ConnectionId.eq(connection));
+    }
+    if let Some(since) = which.since {
+        deleted = deleted.filter(group::Column::DeletedAt.gte(since));
+    }
+    if let Some(until) = which.until {
+        deleted = deleted.filter(group::Column::DeletedAt.lt(until));
+    }
+    deleted
 }
 
 /// Restores a deleted group under its own id, with the members, nestings and mappings that its
@@ -89,6 +113,8 @@ pub(in crate::domain) async fn restore_group_in(
         deleted_at: None,
     };
 
+    let words = search_word::group_words(&group.attributes()?);
+    search_word::change_words(tx, "group", id, &BTreeSet::new(), &words).await?;
     let members = find_ended_ids(tx, ENDED_MEMBERS_SQL, id, deleted_at, owner).await?;
     let members = interval::open_members(tx, MemberKind::User, id, &members, now).await?;
     let mut nestings = 0;
@@ -122,6 +148,7 @@ pub(in crate::domain) async fn restore_group_in(
         before: None,
         after: Some(after),
         population: 1,
+        name: None,
     };
     Ok(Change::recorded(group, entry))
 }

@@ -26,6 +26,7 @@ use crate::domain::access::lockout_guard;
 use crate::domain::access::lockout_guard::LastHolderGuard;
 use crate::domain::directory::adoption;
 use crate::domain::directory::schema_extension::resource_types;
+use crate::domain::directory::search_word;
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
 use crate::domain::paging::ListTable;
@@ -37,14 +38,14 @@ use crate::ledger::{EventKind, EventSubject, NewEvent, WriteStep};
 
 use read::find_user_with_groups;
 pub use read::{
-    GroupOfUser, UserWithGroups, count_users, get_user, get_user_with_groups, list_groups_of_user,
-    list_users, list_users_ordered, search_users, sees_users, users_by_ids,
+    GroupOfUser, UserQuery, UserWithGroups, count_users, get_user, get_user_with_groups,
+    list_groups_of_user, list_users, search_users, sees_users, users_by_ids,
 };
+pub(in crate::domain) use row::write_user_columns;
 use row::{
-    complete_active, email_change_steps, email_keys, insert_emails, open_activation_step,
-    store_user, user_from_document,
+    complete_active, delete_search_keys, email_change_steps, email_keys, insert_emails,
+    open_activation_step, store_user, user_from_document,
 };
-pub(in crate::domain) use row::{delete_emails, write_user_columns};
 
 /// An account as the domain handles it: everything but the search copy of its document.
 #[derive(Debug, Clone, PartialEq, DerivePartialModel)]
@@ -243,6 +244,8 @@ fn insert_user(
     ];
     let mut parts = vec![WriteStep::insert(row, select, unknown, values)];
     parts.extend(email_change_steps(tx, user.id, &BTreeSet::new(), &email_keys(&document)));
+    let words = search_word::user_words(&document);
+    parts.extend(search_word::word_change_steps(tx, "user", user.id, &BTreeSet::new(), &words));
     if user.active {
         parts.push(open_activation_step(tx, user.id, user.connection_id, now));
     }
@@ -404,6 +407,8 @@ pub(in crate::domain) fn rewrite_user(
     if old.get("emails") != document.get("emails") {
         parts.extend(email_change_steps(tx, after.id, &email_keys(old), &email_keys(&document)));
     }
+    let (lost, won) = (search_word::user_words(old), search_word::user_words(&document));
+    parts.extend(search_word::word_change_steps(tx, "user", after.id, &lost, &won));
     if (before.active, before.connection_id) != (after.active, after.connection_id) {
         if before.active {
             parts.push(interval::close_activation_step(tx, after.id, now));
@@ -442,6 +447,8 @@ pub(in crate::domain) async fn revive_user(
     };
     store_user(tx, ty, &after, &document).await?;
     insert_emails(tx, after.id, &document).await?;
+    let words = search_word::user_words(&document);
+    search_word::change_words(tx, "user", after.id, &BTreeSet::new(), &words).await?;
     if after.active {
         interval::open_activations(tx, &[after.id], after.connection_id, now).await?;
     }
@@ -494,7 +501,7 @@ pub(in crate::domain) async fn delete_locked_user(tx: &Tx<'_>, user: User) -> Re
         ..Default::default()
     };
     write_user_columns(tx, id, row).await?;
-    delete_emails(tx, id).await?;
+    delete_search_keys(tx, id).await?;
     interval::close_of_users(tx, IntervalTable::Activation, &[id], now).await?;
     super::group::bump_versions_around(tx, &[id], now).await?;
     let memberships = interval::close_of_users(tx, IntervalTable::Membership, &[id], now).await?;
@@ -563,6 +570,9 @@ fn user_event(
     after: Option<Value>,
 ) -> NewEvent {
     let subject = EventSubject { kind: "user", id: user.id };
+    // An event that tells all attributes tells the name, too.
+    let named = || user.display_name.as_ref().unwrap_or(&user.user_name).clone();
+    let name = (!kind.brings_account_back() && kind != EventKind::UserDeleted).then(named);
     NewEvent {
         kind,
         subject,
@@ -571,5 +581,6 @@ fn user_event(
         before,
         after,
         population: kind.population_change(),
+        name,
     }
 }

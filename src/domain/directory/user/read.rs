@@ -1,16 +1,21 @@
 //! Reads accounts: one, a list, and optionally the groups that they are in.
 
+use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, FromQueryResult};
 use uuid::Uuid;
 
 use super::{USER_COLUMNS, USER_TABLE, User};
 use crate::auth::policy::Action;
 use crate::context::Cx;
+use crate::domain::access;
+use crate::domain::access::AsOf;
 use crate::domain::audit::event::SubjectOwners;
 use crate::domain::directory::group::sees_groups;
 use crate::domain::directory::schema_extension::resource_types;
+use crate::domain::directory::search_word;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
+use crate::domain::paging::selection::{Narrowing, Selection};
 use crate::domain::paging::{FoundPage, Keyset, ListQuery, ListTable, Slice};
 use crate::error::{Error, Noun, Result};
 use crate::identity::filter::Filter;
@@ -143,42 +148,91 @@ pub async fn search_users(
     .map(UserWithGroups::from_row)
 }
 
-/// Live accounts that `filter` matches, oldest first.
-pub async fn list_users(
-    cx: &Cx,
-    filter: Option<&Filter>,
-    owners: SubjectOwners,
-    keyset: &Keyset<Uuid>,
-) -> Result<Slice<User>> {
-    cx.allow(Action::ReadUser, cx.confined_to())?;
-    paging::keyset_page(cx, &USER_TABLE, &resource_types(cx).await?.user, filter, owners, keyset)
-        .await
+/// The accounts that a list has: those that match all parts; none = any.
+#[derive(Debug, Clone, Default)]
+pub struct UserQuery {
+    pub filter: Option<Filter>,
+    pub owners: SubjectOwners,
+    /// Each of its words begins a word of the account: of its names, its addresses, its external id
+    /// or its employee number.
+    pub search: Option<String>,
+    /// Exactly this department, in any case.
+    pub department: Option<String>,
+    pub external_id: Option<String>,
+    pub ids: Option<Vec<Uuid>>,
+    /// Members of this group; true = also through groups in it.
+    pub group: Option<(Uuid, bool)>,
+    /// Members of this group, too: the list is about them.
+    pub within: Option<(Uuid, bool)>,
+    /// Holders of this role.
+    pub role: Option<Uuid>,
+    /// Holders of this role, too: the list is about them.
+    pub holding: Option<Uuid>,
+    pub protected: Option<bool>,
+    pub updated_since: Option<DateTime<Utc>>,
 }
 
-/// Like [`list_users`], in the order `by`; each account comes with its place in that order.
-pub async fn list_users_ordered(
+impl UserQuery {
+    /// The conditions beside the filter and the owner; none if nothing fulfils them.
+    async fn resolve(&self, cx: &Cx) -> Result<Option<Vec<Narrowing>>> {
+        let mut narrow = Vec::new();
+        if self.group.is_some() || self.role.is_some() {
+            cx.allow(Action::ReadIam, None)?;
+        }
+        if let Some(search) = &self.search {
+            match search_word::narrow_by_search(cx, "user", search).await? {
+                Some(words) => narrow.extend(words),
+                None => return Ok(None),
+            }
+        }
+        if let Some(department) = &self.department {
+            narrow.push(Narrowing::WholeWord(search_word::department_word(department)));
+        }
+        if let Some(id) = &self.external_id {
+            narrow.push(Narrowing::WholeWord(search_word::id_word(id)));
+            narrow.push(Narrowing::ExternalId(id.clone()));
+        }
+        for (group, transitive) in self.group.into_iter().chain(self.within) {
+            narrow.push(Narrowing::InGroup { group, transitive });
+        }
+        for role in self.role.into_iter().chain(self.holding) {
+            let sources = access::find_sources(cx, cx.db(), Some(role), AsOf::Now).await?;
+            narrow.push(Narrowing::Holds {
+                role,
+                groups: sources.groups.into_iter().collect(),
+                connections: sources.connections.into_iter().collect(),
+                at: cx.app.clock.now(),
+            });
+        }
+        narrow.extend(self.ids.clone().map(Narrowing::Ids));
+        narrow.extend(self.protected.map(Narrowing::Protected));
+        narrow.extend(self.updated_since.map(Narrowing::UpdatedSince));
+        Ok(Some(narrow))
+    }
+}
+
+/// Live accounts that `query` selects, in the order `by`, each with its place in it.
+pub async fn list_users(
     cx: &Cx,
-    filter: Option<&Filter>,
-    owners: SubjectOwners,
+    query: &UserQuery,
     by: OrderBy,
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(User, OrderPlace)>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    paging::ordered_page(
-        cx,
-        &USER_TABLE,
-        &resource_types(cx).await?.user,
-        (filter, owners),
-        by,
-        keyset,
-    )
-    .await
+    let Some(narrow) = query.resolve(cx).await? else { return Ok(Slice::empty()) };
+    let selection =
+        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+    let ty = &resource_types(cx).await?.user;
+    paging::ordered_page(cx, &USER_TABLE, ty, selection, by, keyset).await
 }
 
-/// How many live accounts `filter` matches.
-pub async fn count_users(cx: &Cx, filter: Option<&Filter>, owners: SubjectOwners) -> Result<u64> {
+/// How many live accounts `query` selects.
+pub async fn count_users(cx: &Cx, query: &UserQuery) -> Result<u64> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    paging::count_matching(cx, &USER_TABLE, &resource_types(cx).await?.user, filter, owners).await
+    let Some(narrow) = query.resolve(cx).await? else { return Ok(0) };
+    let selection =
+        Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
+    paging::count_matching(cx, &USER_TABLE, &resource_types(cx).await?.user, selection).await
 }
 
 /// A group that an account is in.

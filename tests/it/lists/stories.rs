@@ -1,0 +1,265 @@
+//! Whole stories: who is in which group and why, what happened to a person, and lists inside lists.
+
+use serde_json::{Value, json};
+
+use crate::walk::codes;
+use crate::world::World;
+
+async fn ask(world: &World, query: &str, variables: Value) -> Value {
+    let answer = world.graphql(query, variables).await;
+    assert_eq!(codes(&answer), Vec::<&str>::new(), "{query}\n{answer:#}");
+    answer["data"].clone()
+}
+
+fn global(kind: &str, id: uuid::Uuid) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{kind}:{id}"))
+}
+
+/// Ada is in Ward 3, which is in Clinic, which is in Hospital; and Hospital gives the role Nurse.
+async fn hospital(world: &World) -> [String; 6] {
+    let ada = world.scim().user("ada").await;
+    let ben = world.scim().user("ben").await;
+    let ward = world.scim().group("Ward 3", &[ada]).await;
+    let clinic = world.scim().group("Clinic", &[ward, ben]).await;
+    let hospital = world.scim().group("Hospital", &[clinic]).await;
+    let role = ask(
+        world,
+        "mutation { roleCreate(input: { name: \"Nurse\" }) { role { id } } }",
+        json!({}),
+    )
+    .await["roleCreate"]["role"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let map = "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) { \
+               userErrors { message } } }";
+    let made = ask(world, map, json!({ "g": global("Group", hospital), "r": role })).await;
+    assert_eq!(made["roleMappingCreate"]["userErrors"], json!([]));
+    [
+        global("User", ada),
+        global("User", ben),
+        global("Group", ward),
+        global("Group", clinic),
+        global("Group", hospital),
+        role,
+    ]
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let nodes = list["nodes"].as_array().unwrap();
+    let name = |node: &'_ Value, field: &str| node[field].as_str().is_some();
+    nodes
+        .iter()
+        .map(|node| match name(node, "displayName") {
+            true => node["displayName"].as_str().unwrap(),
+            false => node["userName"].as_str().unwrap(),
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_read_from_below() {
+    let world = World::new().await;
+    let [ada, _, ward, clinic, hospital, role] = hospital(&world).await;
+    let query = "query($g: ID!) { node(id: $g) { ... on Group {
+        direct: parents(first: 9) { totalCount nodes { displayName } }
+        all: parents(first: 9, filter: { transitive: true }, orderBy: { field: DISPLAY_NAME }) { totalCount nodes { displayName } }
+        effectiveRoles { role { id } sources { direct group { displayName } memberOf { displayName }
+          path { fromGroup { displayName } toGroup { displayName } since madeBy { action actor { kind } } } } } } } }";
+    let seen = ask(&world, query, json!({ "g": ward })).await["node"].clone();
+    assert_eq!(names(&seen["direct"]), ["Clinic"]);
+    assert_eq!(names(&seen["all"]), ["Clinic", "Hospital"]);
+    assert_eq!(seen["all"]["totalCount"], 2);
+    let given = &seen["effectiveRoles"][0];
+    assert_eq!(given["role"]["id"], role);
+    let source = &given["sources"][0];
+    assert_eq!(
+        (&source["direct"], &source["group"]["displayName"]),
+        (&json!(false), &json!("Hospital"))
+    );
+    let links: Vec<_> = source["path"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|link| {
+            assert!(link["since"].is_string());
+            assert_eq!(
+                link["madeBy"],
+                json!({ "action": "GROUP_CREATED", "actor": { "kind": "CONNECTION" } })
+            );
+            (link["fromGroup"]["displayName"].clone(), link["toGroup"]["displayName"].clone())
+        })
+        .collect();
+    let step = |from: &str, to: &str| (json!(from), json!(to));
+    assert_eq!(links, [step("Ward 3", "Clinic"), step("Clinic", "Hospital")]);
+    // From the account: its membership comes first.
+    let query = "query($u: ID!) { node(id: $u) { ... on User {
+        direct: groups(first: 9) { nodes { displayName } }
+        all: groups(first: 9, filter: { transitive: true }, orderBy: { field: DISPLAY_NAME }) { totalCount nodes { displayName } }
+        named: groups(first: 9, filter: { transitive: true, group: { search: \"hosp\" } }) { nodes { displayName } }
+        roles { sources { path { fromGroup { displayName } toGroup { displayName } madeBy { action } } } } } } }";
+    let seen = ask(&world, query, json!({ "u": ada })).await["node"].clone();
+    assert_eq!(names(&seen["direct"]), ["Ward 3"]);
+    assert_eq!(names(&seen["all"]), ["Clinic", "Hospital", "Ward 3"]);
+    assert_eq!(names(&seen["named"]), ["Hospital"]);
+    let path = &seen["roles"][0]["sources"][0]["path"];
+    let first = json!({ "fromGroup": null, "toGroup": { "displayName": "Ward 3" }, "madeBy": { "action": "GROUP_CREATED" } });
+    assert_eq!((path.as_array().unwrap().len(), &path[0]), (3, &first));
+    // Members and holders, by the filter and the order of accounts.
+    let query = "query($w: ID!, $c: ID!, $r: ID!) {
+        clinic: node(id: $c) { ... on Group {
+          all: members(first: 9) { totalCount nodes { ... on User { userName } ... on Group { displayName } } }
+          groups: members(first: 9, filter: { kind: GROUP }) { totalCount nodes { ... on Group { displayName } } }
+          people: members(first: 9, filter: { transitive: true }, orderBy: { field: USER_NAME, direction: DESC }) { totalCount nodes { ... on User { userName } } }
+          found: members(first: 9, filter: { user: { search: \"ad\" }, transitive: true }) { nodes { ... on User { userName } } } } }
+        role: node(id: $r) { ... on Role {
+          holders(first: 9, filter: { user: { group: { groupId: $w } } }, orderBy: { field: DISPLAY_NAME }) { totalCount nodes { user { userName } sources { kind } } } } } }";
+    let seen = ask(&world, query, json!({ "w": ward, "c": clinic, "r": role })).await;
+    let clinic = &seen["clinic"];
+    assert_eq!(names(&clinic["all"]), ["ben", "Ward 3"]);
+    assert_eq!(names(&clinic["groups"]), ["Ward 3"]);
+    assert_eq!(names(&clinic["people"]), ["ben", "ada"]);
+    assert_eq!(names(&clinic["found"]), ["ada"]);
+    assert_eq!(
+        seen["role"]["holders"],
+        json!({ "totalCount": 1, "nodes": [{ "user": { "userName": "ada" }, "sources": [{ "kind": "MAPPING" }] }] })
+    );
+    let mixed = world
+        .graphql(
+            "query($c: ID!) { node(id: $c) { ... on Group { members(first: 9, orderBy: { field: USER_NAME }) { totalCount } } } }",
+            json!({ "c": hospital }),
+        )
+        .await;
+    assert_eq!(codes(&mixed), ["BAD_USER_INPUT"], "{mixed:#}");
+    world.end().await;
+}
+
+const STORY: &str = "query($id: ID!, $not: [EventAction!]) { organization { events(first: 50,
+    filter: { concerns: $id, notActions: $not }, orderBy: { field: AT }) { totalCount nodes {
+      action subjectName subjectId subject { __typename id } requestId } } } }";
+
+fn told(story: &Value) -> Vec<String> {
+    let nodes = story["organization"]["events"]["nodes"].as_array().unwrap();
+    assert_eq!(story["organization"]["events"]["totalCount"], nodes.len());
+    nodes.iter().map(|node| node["action"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn story_has_grants_and_groups() {
+    let world = World::new().await;
+    let [ada, ben, ward, _, _, role] = hospital(&world).await;
+    let grant = "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { \
+                 roleGrant { id } } }";
+    let grant = ask(&world, grant, json!({ "u": ada, "r": role })).await["roleGrantCreate"]
+        ["roleGrant"]["id"]
+        .clone();
+    let rename = "mutation($u: ID!) { userUpdate(input: { id: $u, displayName: \"Countess\" }) { \
+                  userErrors { message } } userSuspend(input: { id: $u }) { userErrors { message } } }";
+    ask(&world, rename, json!({ "u": ada })).await;
+    let not = json!(["USER_ACCESS_CHANGED"]);
+    let story = ask(&world, STORY, json!({ "id": ada, "not": not })).await;
+    assert_eq!(
+        told(&story),
+        ["USER_CREATED", "GROUP_CREATED", "ROLE_GRANT_CREATED", "USER_UPDATED", "USER_SUSPENDED"]
+    );
+    let nodes = &story["organization"]["events"]["nodes"];
+    // Each event calls its subject as it was called then, and links what is still there.
+    assert_eq!(
+        (&nodes[0]["subjectName"], &nodes[4]["subjectName"]),
+        (&json!("ada"), &json!("Countess"))
+    );
+    assert_eq!(nodes[1]["subjectName"], "Ward 3");
+    assert_eq!(nodes[1]["subject"], json!({ "__typename": "Group", "id": ward }));
+    assert_eq!(nodes[2]["subject"], json!({ "__typename": "RoleGrant", "id": grant }));
+    // Ben's story has nothing of Ada's.
+    let story = ask(&world, STORY, json!({ "id": ben, "not": not })).await;
+    assert_eq!(told(&story), ["USER_CREATED", "GROUP_CREATED"]);
+    let story = ask(&world, STORY, json!({ "id": role, "not": not })).await;
+    assert_eq!(told(&story), ["ROLE_CREATED", "ROLE_MAPPING_CREATED", "ROLE_GRANT_CREATED"]);
+    // The connection did the first five.
+    let connection =
+        ask(&world, "{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await;
+    let connection = &connection["organization"]["connections"]["nodes"][0]["id"];
+    let by = "query($a: ID!) { organization { events(first: 50, filter: { actorId: $a }) { totalCount nodes { actor { kind } requestId } } } }";
+    let did = ask(&world, by, json!({ "a": connection })).await["organization"]["events"].clone();
+    assert_eq!(
+        (&did["totalCount"], &did["nodes"][0]["actor"]["kind"]),
+        (&json!(5), &json!("CONNECTION"))
+    );
+    let request = &did["nodes"][0]["requestId"];
+    let of = "query($q: UUID!) { organization { events(first: 9, filter: { requestId: $q }) { totalCount } } }";
+    let of = ask(&world, of, json!({ "q": request })).await;
+    assert_eq!(of["organization"]["events"]["totalCount"], 1);
+    // An erased name is gone from every event about the person.
+    let delete = "mutation($u: ID!) { userDelete(input: { id: $u }) { userErrors { message } } \
+                  userPurge(input: { id: $u }) { userErrors { message } } }";
+    ask(&world, delete, json!({ "u": ada })).await;
+    let story = ask(&world, STORY, json!({ "id": ada, "not": not })).await;
+    let nodes = story["organization"]["events"]["nodes"].as_array().unwrap();
+    let about: Vec<_> = nodes.iter().filter(|node| node["subjectId"] == ada).collect();
+    assert!(about.len() >= 4, "{story:#}");
+    for node in about {
+        assert_eq!(
+            (&node["subjectName"], &node["subject"]),
+            (&json!(null), &json!(null)),
+            "{node:#}"
+        );
+    }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_action_is_refused() {
+    let world = World::new().await;
+    let typo =
+        "{ organization { events(first: 1, filter: { actions: [USER_CREATE] }) { totalCount } } }";
+    let refused = world.graphql(typo, json!({})).await;
+    assert!(refused.get("data").is_none_or(Value::is_null), "{refused:#}");
+    let recent = "{ organization { scim { recentActivity(first: 50) { action }
+        all: recentActivity(first: 50, includeConsequences: true) { action } } } }";
+    hospital(&world).await;
+    let mut all = Vec::new();
+    // What follows from the mapping is written a moment later.
+    for _ in 0..100 {
+        let seen = ask(&world, recent, json!({})).await["organization"]["scim"].clone();
+        assert!(!seen["recentActivity"].to_string().contains("USER_ACCESS_CHANGED"));
+        all = seen["all"].as_array().unwrap().clone();
+        if all.iter().any(|event| event["action"] == "USER_ACCESS_CHANGED") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(all.iter().any(|event| event["action"] == "USER_ACCESS_CHANGED"), "{all:?}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_and_ended_are_included() {
+    let world = World::new().await;
+    let [ada, _, _, _, _, role] = hospital(&world).await;
+    let made = ask(
+        &world,
+        "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { roleGrant { id } } }",
+        json!({ "u": ada, "r": role }),
+    )
+    .await;
+    let lists = "{ organization { roleMappings(first: 1) { nodes { id } }
+        now: roleMappings(first: 9) { totalCount } then: roleMappings(first: 9, filter: { includeRemoved: true }) { totalCount }
+        live: roleGrants(first: 9) { totalCount } all: roleGrants(first: 9, filter: { includeEnded: true }) { totalCount } } }";
+    let before = ask(&world, lists, json!({})).await["organization"].clone();
+    let end = "mutation($m: ID!, $g: ID!) { roleMappingRemove(input: { id: $m }) { userErrors { message } }
+        roleGrantRemove(input: { id: $g }) { userErrors { message } } }";
+    ask(
+        &world,
+        end,
+        json!({ "m": before["roleMappings"]["nodes"][0]["id"], "g": made["roleGrantCreate"]["roleGrant"]["id"] }),
+    )
+    .await;
+    let after = ask(&world, lists, json!({})).await["organization"].clone();
+    let counts = |seen: &Value| {
+        ["now", "then", "live", "all"].map(|list| seen[list]["totalCount"].as_i64().unwrap())
+    };
+    assert_eq!((counts(&before), counts(&after)), ([1, 1, 1, 1], [0, 1, 0, 1]));
+    world.end().await;
+}
