@@ -130,7 +130,7 @@ def same(what):
     print(f"  {what}: {len(theirs[0])} users and {len(theirs[1])} groups are here as they are there")
 
 
-RUN = """state reason troubles { remoteId why } users { read created updated suspended deleted unchanged failed }
+RUN = """state message troubles { remoteId message } users { read created updated suspended deleted unchanged failed }
     groups { read created updated deleted unchanged failed }"""
 
 
@@ -171,8 +171,8 @@ make = "mutation($p: PullSourceInput!) { connectionCreate(input: { name: \"Sourc
 made = graphql(make, p=pull)["connectionCreate"]
 assert made["connection"], made
 connection = made["connection"]["id"]
-look = "mutation($c: ID!) { connectionTest(input: { connectionId: $c }) { ok steps { probe ok finding nextStep } } }"
-looked = graphql(look, c=connection)["connectionTest"]
+look = "mutation($c: ID!) { pullSourceTest(input: { connectionId: $c }) { ok steps { probe ok message nextStep } } }"
+looked = graphql(look, c=connection)["pullSourceTest"]
 assert looked["ok"], looked
 
 counts(run("DRY_RUN"), "users", read=71, created=71)

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 pub enum Rule {
     /// A value is missing, of the wrong type or out of range.
     Value,
+    /// A value is missing or null where there must be one.
+    Required,
     /// A text is longer than what is kept.
     Length,
     /// The message as a whole is malformed.
@@ -32,7 +34,7 @@ impl Rule {
     /// The rule's name in RFC 7644 table 9 and RFC 9865 section 2.3.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Value | Self::Length => "invalidValue",
+            Self::Value | Self::Required | Self::Length => "invalidValue",
             Self::Syntax => "invalidSyntax",
             Self::Path => "invalidPath",
             Self::NoTarget => "noTarget",

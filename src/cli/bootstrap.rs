@@ -155,7 +155,7 @@ pub async fn run_for(
                 provider: Some(provider),
                 ..Default::default()
             };
-            connection::create_connection(&cx, settings).await?
+            connection::create_connection(&cx, settings, None).await?
         }
     };
     let token = scim_token::issue_token(&cx, connection.id, None, None).await?;

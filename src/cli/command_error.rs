@@ -55,7 +55,7 @@ impl From<ConfigError> for CommandError {
 impl From<Error> for CommandError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Invalid { .. } => Self::Usage(error.to_string()),
+            Error::Invalid { .. } | Error::Several(_) => Self::Usage(error.to_string()),
             _ => Self::Failure(error.to_string()),
         }
     }

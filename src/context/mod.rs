@@ -157,6 +157,18 @@ impl App {
     }
 }
 
+/// The event with the reason that a person gave, unless it names one itself.
+pub fn with_reason(mut entry: NewEvent, reason: &str) -> NewEvent {
+    let after = entry.after.get_or_insert_with(|| serde_json::json!({}));
+    if let Some(values) = after.as_object_mut() {
+        let known = values.entry("reason").or_insert(serde_json::Value::Null);
+        if known.is_null() {
+            *known = reason.into();
+        }
+    }
+    entry
+}
+
 /// One request: who asks, for which organization, since when.
 #[derive(Debug, Clone)]
 pub struct Cx {
@@ -175,6 +187,8 @@ pub struct Cx {
     fence: Arc<OnceLock<Lease>>,
     /// Whether each write is undone at its end.
     rehearses: bool,
+    /// Why a person does this, as each event of this request says.
+    reason: Option<Arc<str>>,
 }
 
 impl Cx {
@@ -193,6 +207,20 @@ impl Cx {
             wrote,
             fence,
             rehearses: false,
+            reason: None,
+        }
+    }
+
+    /// The same context, whose events say that a person gave this reason.
+    pub fn with_reason(&self, reason: Option<String>) -> Self {
+        Self { reason: reason.map(Into::into), ..self.clone() }
+    }
+
+    /// The event with the reason that a person gave, unless it names one itself.
+    fn add_reason(&self, entry: NewEvent) -> NewEvent {
+        match &self.reason {
+            Some(reason) => with_reason(entry, reason),
+            None => entry,
         }
     }
 
@@ -453,7 +481,7 @@ impl Cx {
         let wrote = change.entry.is_some() || !change.followed.is_empty();
         // The commit is looked up, and read back, by one row that it wrote.
         let first_followed = if change.entry.is_some() { Uuid::now_v7() } else { tx.event };
-        if let Some(entry) = change.entry
+        if let Some(entry) = change.entry.map(|entry| self.add_reason(entry))
             && !ledger::record_event(&tx.db, self.origin(), tx.event, entry, change.parts).await?
         {
             // Or its instant was too early, by a clock that has to be compared with the database's.
@@ -508,7 +536,9 @@ impl Cx {
     /// Writes `change` as one statement; none if the statement wrote nothing.
     async fn write_without_locks<T>(&self, tx: &Tx<'_>, change: Change<T>) -> Result<Option<T>> {
         let Change { mut value, entry, mut parts, settle, .. } = change;
-        let Some(entry) = entry else { return Ok(Some(value)) };
+        let Some(entry) = entry.map(|entry| self.add_reason(entry)) else {
+            return Ok(Some(value));
+        };
         // Without a transaction nothing tells that a write is open, so it must not wait for long.
         parts.iter_mut().take(1).for_each(|part| part.only_soon_after(entry.at));
         self.fence_statement(parts.first_mut());

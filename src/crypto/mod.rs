@@ -2,5 +2,6 @@
 //!
 //! What must never enter: knowledge of what is sealed or signed.
 
+pub mod cursor;
 pub(crate) mod signature;
 pub mod vault;

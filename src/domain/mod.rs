@@ -24,7 +24,7 @@ use sea_orm::sea_query::LockType;
 use sea_orm::{ActiveModelTrait, DbBackend, EntityTrait, IntoActiveModel, QuerySelect, Select};
 
 use crate::context::Tx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Rule};
 
 /// The row that `query` finds, locked until the write ends. SQLite has one writer and needs no
 /// lock.
@@ -49,6 +49,28 @@ where
     Ok(())
 }
 
+/// Refuses unless an object still has the version that the client has read; none = any version.
+///
+/// # Errors
+/// [`Error::Stale`] with the version of now.
+pub fn check_version(expected: Option<i64>, version: i64) -> Result<()> {
+    match expected {
+        Some(expected) if expected != version => Err(Error::Stale { version }),
+        _ => Ok(()),
+    }
+}
+
+/// The longest reason that a person can give for a change.
+const MAX_REASON_LENGTH: usize = 1_000;
+
+/// The reason that a person gives for a change, as the ledger keeps it.
+///
+/// # Errors
+/// [`Error::Invalid`] for one that is empty or too long.
+pub fn check_change_reason(reason: Option<&str>) -> Result<Option<String>> {
+    reason.map(|reason| check_text("reason", reason, MAX_REASON_LENGTH)).transpose()
+}
+
 /// A text for people to read: trimmed, not empty, at most `most` characters, no control characters.
 fn check_text(field: &'static str, value: &str, most: usize) -> Result<String> {
     let value = value.trim();
@@ -56,7 +78,8 @@ fn check_text(field: &'static str, value: &str, most: usize) -> Result<String> {
         return Err(Error::invalid(field, "must not be empty"));
     }
     if value.chars().count() > most {
-        return Err(Error::invalid(field, format!("must have at most {most} characters")));
+        let why = format!("must have at most {most} characters");
+        return Err(Error::broken(Rule::Length, field, why));
     }
     if value.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
         return Err(Error::invalid(field, "must not contain control characters"));

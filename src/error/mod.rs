@@ -3,6 +3,7 @@
 //! The domain says *what* is wrong, in words an administrator understands. `scim/http.rs` and
 //! `graphql/relay.rs` are the only two places that translate it for clients.
 
+pub mod mistakes;
 mod refusal_reason;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+pub use mistakes::Mistakes;
 pub use refusal_reason::RefusalReason;
 
 /// Everything that can go wrong with a request.
@@ -57,9 +59,19 @@ pub enum Error {
          what is there now, or look for the request {request_id} in the ledger"
     )]
     OutcomeUnknown { request_id: Uuid },
+    /// Several mistakes in one input: at least two, none of them of this kind.
+    #[error("{}", join_messages(.0))]
+    Several(Vec<Error>),
+    /// A mistake in one of several edits that are made together.
+    #[error("edit {index}: {error}")]
+    InEdit { index: usize, error: Box<Error> },
     /// A fault of this program or of the database. The text goes to the log, never to the caller.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+fn join_messages(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// An object that an error speaks of, as clients know it.
@@ -157,6 +169,10 @@ impl Error {
             Self::Limited { .. } => RefusalReason::RateLimited,
             Self::Unavailable(_) => RefusalReason::Unavailable,
             Self::OutcomeUnknown { .. } => RefusalReason::OutcomeUnknown,
+            Self::Several(errors) => {
+                errors.first().map_or(RefusalReason::Invalid, |error| error.reason())
+            }
+            Self::InEdit { error, .. } => error.reason(),
             Self::Internal(_) => RefusalReason::Internal,
         }
     }
@@ -167,8 +183,36 @@ impl Error {
         match self {
             Self::Taken { field } => (Some("uniqueness"), Some(Cow::Borrowed(*field))),
             Self::Invalid { rule, field, .. } => (Some(rule.name()), Some(field.clone())),
+            Self::Several(errors) => errors.first().map_or((None, None), Self::blame),
+            Self::InEdit { error, .. } => error.blame(),
             _ => (None, None),
         }
+    }
+
+    /// Whether another input, or another state of what it is about, would avoid this error.
+    pub fn is_mistake(&self) -> bool {
+        match self {
+            Self::NotFound(_)
+            | Self::Taken { .. }
+            | Self::Stale { .. }
+            | Self::Invalid { .. }
+            | Self::Held { .. }
+            | Self::Unsupported(_) => true,
+            Self::Several(errors) => errors.iter().all(Self::is_mistake),
+            Self::InEdit { error, .. } => error.is_mistake(),
+            Self::Forbidden(_)
+            | Self::Unauthenticated(_)
+            | Self::Busy(_)
+            | Self::Limited { .. }
+            | Self::Unavailable(_)
+            | Self::OutcomeUnknown { .. }
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// Refuses null for a value that cannot be taken away.
+    pub fn not_nullable(field: impl Into<Cow<'static, str>>) -> Self {
+        Self::broken(Rule::Required, field, "cannot be null; leave it out to keep it as it is")
     }
 
     /// A value that cannot be accepted, and why.

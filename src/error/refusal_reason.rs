@@ -67,6 +67,7 @@ refusal_reasons! {
     NoLeaver = "NO_LEAVER",
     OrganizationDisabled = "ORGANIZATION_DISABLED",
     OtherOwner = "OTHER_OWNER",
+    PreviewStale = "PREVIEW_STALE",
     PlatformDisabled = "PLATFORM_DISABLED",
     ProtectedAccount = "PROTECTED_ACCOUNT",
     Renamed = "RENAMED",

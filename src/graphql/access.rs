@@ -285,7 +285,7 @@ pub async fn list_role_holders(
         let page = Box::pin(page).await?;
         return Ok(Some(page.map(|user| RoleHolder { user: user.0.id, role, as_of: None })));
     }
-    let keyset = window.to_keyset::<OrderPlace>(order.descending)?.to_id_keyset()?;
+    let keyset = window.to_keyset::<OrderPlace>(ctx, order.descending)?.to_id_keyset()?;
     let moment: AsOf = access::resolve_moment(cx, as_of).await?;
     let total = if relay::selects_total_count(ctx) {
         access::count_holders(cx, Some(role), moment).await?
@@ -341,7 +341,7 @@ pub async fn list_access_report(
 ) -> async_graphql::Result<Option<RelayPage<AccessReportEntry>>> {
     let cx = relay::cx(ctx)?;
     let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-    let keyset = window.to_keyset(order.descending)?;
+    let keyset = window.to_keyset(ctx, order.descending)?;
     let as_of = filter.as_of;
     let Some(role) = relay::parse_filter_id(NodeKind::Role, filter.role_id.as_ref()) else {
         return Ok(Some(RelayPage::empty()));

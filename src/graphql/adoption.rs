@@ -1,7 +1,7 @@
 //! Adoption proposals: a connection wanted to create a user who already has an account, and an
 //! administrator decides.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 use entity::adoption_proposal as stored;
 use serde_json::Value;
@@ -12,8 +12,9 @@ use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::domain::directory::adoption;
 use crate::error::{Noun, Result};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, Long, NodeKind, UserError};
+use crate::graphql::relay::{FieldMap, Long, NodeKind};
 
 /// The input field that each name in the domain's errors stands for.
 const FIELD_MAP: FieldMap = FieldMap {
@@ -147,22 +148,13 @@ pub struct AdoptionProposalDismissInput {
     reason: Option<String>,
 }
 
-/// The result of `adoptionProposalAccept` and `adoptionProposalDismiss`.
-#[derive(SimpleObject)]
-pub struct AdoptionProposalPayload {
+mutation_payloads! {
     /// The proposal after the decision; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    adoption_proposal: Option<AdoptionProposal>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
-}
-
-fn build_adoption_payload(
-    done: Result<adoption::Proposal>,
-) -> Result<Option<AdoptionProposalPayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(AdoptionProposalPayload { adoption_proposal: done.map(Into::into), user_errors }))
+    adoption_proposal: AdoptionProposal;
+    /// The result of `adoptionProposalAccept`.
+    AdoptionProposalAcceptPayload,
+    /// The result of `adoptionProposalDismiss`.
+    AdoptionProposalDismissPayload,
 }
 
 #[derive(Default)]
@@ -178,11 +170,12 @@ impl AdoptionMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which proposal.")] input: AdoptionProposalAcceptInput,
-    ) -> Result<Option<AdoptionProposalPayload>> {
+    ) -> Result<Option<AdoptionProposalAcceptPayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::AdoptionProposal, &input.id, Noun::Proposal);
-        build_adoption_payload(
+        AdoptionProposalAcceptPayload::from_result(
             async { adoption::accept_proposal(cx, id?, input.reason.as_deref()).await }.await,
+            FIELD_MAP,
         )
     }
 
@@ -193,11 +186,12 @@ impl AdoptionMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which proposal.")] input: AdoptionProposalDismissInput,
-    ) -> Result<Option<AdoptionProposalPayload>> {
+    ) -> Result<Option<AdoptionProposalDismissPayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::AdoptionProposal, &input.id, Noun::Proposal);
-        build_adoption_payload(
+        AdoptionProposalDismissPayload::from_result(
             async { adoption::dismiss_proposal(cx, id?, input.reason.as_deref()).await }.await,
+            FIELD_MAP,
         )
     }
 }

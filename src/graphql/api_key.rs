@@ -1,12 +1,14 @@
 //! API keys: the credentials of scripts and applications for this API. The secret is shown once.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::permission::{Permission, needs};
 use crate::domain::access::api_key;
-use crate::domain::access::api_key::KeyOwner;
-use crate::error::{Error, Noun, Result};
+use crate::domain::access::api_key::{KeyEdit, KeyOwner};
+use crate::error::{Error, Mistakes, Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
@@ -115,15 +117,22 @@ pub struct ApiKeyIssueInput {
     owner_subject: Option<String>,
 }
 
-/// The API key, and its new owner: exactly one of an account and a person.
+/// The changes of an API key. A field that is left out stays as it is.
 #[derive(InputObject)]
-pub struct ApiKeyAssignInput {
+pub struct ApiKeyUpdateInput {
     /// The key's global id.
     id: ID,
-    /// The global id of the account. The key ends when that account is suspended or deleted.
-    owner_user_id: Option<ID>,
-    /// The subject of the person, as in that person's tokens.
-    owner_subject: Option<String>,
+    /// The name for people to read. Cannot be null.
+    name: MaybeUndefined<String>,
+    /// When the key expires: at the latest after the longest lifetime that this server allows,
+    /// counted from when the key was issued. A later end needs all permissions of the key. Cannot
+    /// be null.
+    expires_at: MaybeUndefined<DateTime<Utc>>,
+    /// The global id of the account that will own the key. The key ends when that account is
+    /// suspended or deleted. Give it or `ownerSubject`; cannot be null.
+    owner_user_id: MaybeUndefined<ID>,
+    /// The subject of the person who will own the key, as in that person's tokens. Cannot be null.
+    owner_subject: MaybeUndefined<String>,
 }
 
 /// The API key to revoke.
@@ -131,6 +140,8 @@ pub struct ApiKeyAssignInput {
 pub struct ApiKeyRevokeInput {
     /// The key's global id.
     id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The result of `apiKeyIssue`.
@@ -148,15 +159,30 @@ pub struct ApiKeyIssuePayload {
     user_errors: Vec<UserError>,
 }
 
-/// The result of `apiKeyAssign` and `apiKeyRevoke`.
-#[derive(SimpleObject)]
-pub struct ApiKeyPayload {
+mutation_payloads! {
     /// The key after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    api_key: Option<ApiKeyObject>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    api_key: ApiKeyObject;
+    /// The result of `apiKeyUpdate`.
+    ApiKeyUpdatePayload,
+    /// The result of `apiKeyRevoke`.
+    ApiKeyRevokePayload,
+}
+
+impl ApiKeyUpdateInput {
+    /// The UUID of the key, and its edit as the domain takes it.
+    fn into_edit(self) -> Result<(Uuid, KeyEdit)> {
+        let mut mistakes = Mistakes::default();
+        let id = mistakes.collect(relay::parse_input_id(NodeKind::ApiKey, &self.id, Noun::ApiKey));
+        let name = mistakes.collect(relay::refuse_null("name", self.name)).flatten();
+        let end = mistakes.collect(relay::refuse_null("expiresAt", self.expires_at)).flatten();
+        let user =
+            mistakes.collect(relay::refuse_null("ownerUserId", self.owner_user_id)).flatten();
+        let subject =
+            mistakes.collect(relay::refuse_null("ownerSubject", self.owner_subject)).flatten();
+        let owner = mistakes.collect(parse_owner(user.as_ref(), subject)).flatten();
+        mistakes.refuse_any()?;
+        Ok((id.unwrap_or_default(), KeyEdit { name, expires_at: end, owner }))
+    }
 }
 
 /// The owner that an input names.
@@ -197,24 +223,19 @@ impl ApiKeyMutation {
         Ok(Some(ApiKeyIssuePayload { api_key, secret, user_errors }))
     }
 
-    /// Sets the owner of a live key. If the owner is an account, the key ends when that account is
-    /// suspended or deleted.
+    /// Changes the name, the end or the owner of a live key. Its secret stays the same.
     #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
-    async fn api_key_assign(
+    async fn api_key_update(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which key, and its owner.")] input: ApiKeyAssignInput,
-    ) -> Result<Option<ApiKeyPayload>> {
+        #[graphql(desc = "What to change.")] input: ApiKeyUpdateInput,
+    ) -> Result<Option<ApiKeyUpdatePayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
-            let id = relay::parse_input_id(NodeKind::ApiKey, &input.id, Noun::ApiKey)?;
-            let owner = parse_owner(input.owner_user_id.as_ref(), input.owner_subject)?;
-            let owner = owner
-                .ok_or_else(|| Error::invalid("ownerUserId", "name the account or the subject"))?;
-            api_key::assign_owner(cx, id, owner).await
+            let (id, edit) = input.into_edit()?;
+            api_key::update_key(cx, id, edit).await
         };
-        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
-        Ok(Some(ApiKeyPayload { api_key: done.map(Into::into), user_errors }))
+        ApiKeyUpdatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Revokes a key: it is refused from this instant on.
@@ -223,17 +244,14 @@ impl ApiKeyMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which key.")] input: ApiKeyRevokeInput,
-    ) -> Result<Option<ApiKeyPayload>> {
-        let cx = relay::cx(ctx)?;
+    ) -> Result<Option<ApiKeyRevokePayload>> {
         let done = async {
-            api_key::revoke_key(
-                cx,
-                relay::parse_input_id(NodeKind::ApiKey, &input.id, Noun::ApiKey)?,
-            )
-            .await
-        }
-        .await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-        Ok(Some(ApiKeyPayload { api_key: done.map(Into::into), user_errors }))
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::ApiKey, &input.id, Noun::ApiKey),
+            )?;
+            api_key::revoke_key(&cx, id).await
+        };
+        ApiKeyRevokePayload::from_result(done.await, FIELD_MAP)
     }
 }

@@ -17,10 +17,10 @@ use super::role_mapping::{
 use super::user::UserObject;
 use crate::domain::access::RoleMove;
 use crate::domain::access::change_set;
-use crate::domain::access::change_set::{AccessEdit, ChangeOutcome, Preview};
-use crate::error::{Error, Noun, Result};
-use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
+use crate::domain::access::change_set::{AccessEdit, ChangeOutcome, Preview, RequestedEdit};
+use crate::error::{Error, Noun, Result, mistakes};
+use crate::graphql::relay::{EditField, FieldMap, NodeKind, PageArguments, RelayPage, UserError};
+use crate::graphql::{group, relay, role, role_grant, role_mapping};
 use crate::identity::document::MemberChange;
 
 /// The input field that each name in the domain's errors stands for.
@@ -54,64 +54,94 @@ pub enum AccessEditInput {
 }
 
 impl AccessEditInput {
-    fn into_edit(self) -> Result<AccessEdit> {
-        Ok(match self {
+    /// The field that holds the edit, and what its fields mean.
+    fn edit_field(&self) -> EditField {
+        match self {
+            Self::CreateMapping(input) => ("createMapping", input.field_map()),
+            Self::UpdateMapping(_) => ("updateMapping", role_mapping::FIELD_MAP),
+            Self::RemoveMapping(_) => ("removeMapping", role_mapping::ID_FIELD_MAP),
+            Self::RestoreMapping(_) => ("restoreMapping", role_mapping::FIELD_MAP),
+            Self::CreateGrant(_) => ("createGrant", role_grant::FIELD_MAP),
+            Self::RemoveGrant(_) => ("removeGrant", role_grant::FIELD_MAP),
+            Self::AddMembers(_) => ("addMembers", group::FIELD_MAP),
+            Self::RemoveMembers(_) => ("removeMembers", group::FIELD_MAP),
+            Self::DeleteGroup(_) => ("deleteGroup", group::FIELD_MAP),
+            Self::RestoreGroup(_) => ("restoreGroup", group::RESTORE_FIELD_MAP),
+            Self::DeleteRole(_) => ("deleteRole", role::FIELD_MAP),
+        }
+    }
+
+    fn into_edit(self) -> Result<RequestedEdit> {
+        let (mut reason, mut expected) = (None, None);
+        let edit = match self {
             Self::CreateMapping(input) => AccessEdit::CreateMapping(input.into_new_mapping()?),
             Self::UpdateMapping(input) => {
                 let (id, edit) = input.into_edit()?;
                 AccessEdit::UpdateMapping(id, edit)
             }
-            Self::RemoveMapping(input) => AccessEdit::RemoveMapping(relay::parse_input_id(
-                NodeKind::RoleMapping,
-                &input.id,
-                Noun::Mapping,
-            )?),
+            Self::RemoveMapping(input) => {
+                reason = input.reason;
+                AccessEdit::RemoveMapping(relay::parse_input_id(
+                    NodeKind::RoleMapping,
+                    &input.id,
+                    Noun::Mapping,
+                )?)
+            }
             Self::RestoreMapping(input) => {
                 let (id, onto) = input.parse_restoration()?;
                 AccessEdit::RestoreMapping(id, onto)
             }
             Self::CreateGrant(input) => AccessEdit::CreateGrant(input.into_new_grant()?),
-            Self::RemoveGrant(input) => AccessEdit::RemoveGrant(relay::parse_input_id(
-                NodeKind::RoleGrant,
-                &input.id,
-                Noun::Grant,
-            )?),
+            Self::RemoveGrant(input) => {
+                reason = input.reason;
+                AccessEdit::RemoveGrant(relay::parse_input_id(
+                    NodeKind::RoleGrant,
+                    &input.id,
+                    Noun::Grant,
+                )?)
+            }
             Self::AddMembers(input) => {
+                expected = input.expected_version;
                 let (group, members) = input.parse_member_change()?;
                 AccessEdit::ChangeMembers(group, MemberChange::Add(members))
             }
             Self::RemoveMembers(input) => {
                 let (group, members) = input.parse_member_change()?;
+                (reason, expected) = (input.reason, input.expected_version);
                 AccessEdit::ChangeMembers(group, MemberChange::Remove(members))
             }
-            Self::DeleteGroup(input) => AccessEdit::DeleteGroup(relay::parse_input_id(
-                NodeKind::Group,
-                &input.id,
-                Noun::Group,
-            )?),
+            Self::DeleteGroup(input) => {
+                (reason, expected) = (input.reason, input.expected_version);
+                AccessEdit::DeleteGroup(relay::parse_input_id(
+                    NodeKind::Group,
+                    &input.id,
+                    Noun::Group,
+                )?)
+            }
             Self::RestoreGroup(input) => AccessEdit::RestoreGroup(relay::parse_input_id(
                 NodeKind::Group,
                 &input.id,
                 Noun::DeletedGroup,
             )?),
-            Self::DeleteRole(input) => AccessEdit::DeleteRole(relay::parse_input_id(
-                NodeKind::Role,
-                &input.id,
-                Noun::Role,
-            )?),
-        })
+            Self::DeleteRole(input) => {
+                (reason, expected) = (input.reason, input.expected_version);
+                AccessEdit::DeleteRole(relay::parse_input_id(
+                    NodeKind::Role,
+                    &input.id,
+                    Noun::Role,
+                )?)
+            }
+        };
+        Ok(RequestedEdit { edit, reason, expected: relay::to_version(expected) })
     }
 }
 
-fn parse_edits(edits: Vec<AccessEditInput>) -> Result<Vec<AccessEdit>> {
-    if edits.len() > change_set::MAX_EDITS {
-        return Err(Error::invalid("edits", format!("must be at most {}", change_set::MAX_EDITS)));
-    }
+fn parse_edits(edits: Vec<AccessEditInput>) -> Result<Vec<RequestedEdit>> {
+    change_set::check_edit_count(edits.len())?;
     let edits = edits.into_iter().enumerate().map(|(index, edit)| {
-        edit.into_edit()
-            .map_err(|error| Error::invalid(format!("edits.{index}"), error.to_string()))
+        edit.into_edit().map_err(|error| Error::InEdit { index, error: Box::new(error) })
     });
-    edits.collect()
+    mistakes::all(edits)
 }
 
 /// An account that would gain or lose a role.
@@ -269,7 +299,7 @@ impl AccessPreview {
             relay::cx(ctx)?,
             &self.0,
             gained,
-            &window.to_keyset(false)?,
+            &window.to_keyset(ctx, false)?,
         )
         .await?;
         let total = if gained { self.0.gained } else { self.0.lost };
@@ -356,8 +386,9 @@ impl AccessMutation {
         #[graphql(desc = "The edits to preview.")] input: AccessPreviewInput,
     ) -> Result<Option<AccessPreviewPayload>> {
         let cx = relay::cx(ctx)?;
-        let done = async { change_set::preview_edits(cx, parse_edits(input.edits)?).await }.await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+        let fields: Vec<_> = input.edits.iter().map(AccessEditInput::edit_field).collect();
+        let done = async { change_set::preview_edits(cx, parse_edits(input.edits)?).await };
+        let (done, user_errors) = relay::split_edit_errors(done.await, FIELD_MAP, &fields)?;
         Ok(Some(AccessPreviewPayload { preview: done.map(AccessPreview), user_errors }))
     }
 
@@ -370,6 +401,12 @@ impl AccessMutation {
         #[graphql(desc = "A preview, or the edits themselves.")] input: AccessApplyInput,
     ) -> Result<Option<AccessApplyPayload>> {
         let cx = relay::cx(ctx)?;
+        let fields: Vec<_> = match &input {
+            AccessApplyInput::PreviewId(_) => Vec::new(),
+            AccessApplyInput::Edits(edits) => {
+                edits.iter().map(AccessEditInput::edit_field).collect()
+            }
+        };
         let done = async {
             match input {
                 AccessApplyInput::PreviewId(id) => {
@@ -384,7 +421,7 @@ impl AccessMutation {
                 }
             }
         };
-        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
+        let (done, user_errors) = relay::split_edit_errors(done.await, FIELD_MAP, &fields)?;
         Ok(Some(AccessApplyPayload { change: done.map(AccessChange), user_errors }))
     }
 }

@@ -1,11 +1,12 @@
 //! Connections, the sources of identities. Their type in the schema is `IdentitySource`, because
 //! Relay reserves names that end in `Connection` for pages; fields and mutations say `connection`.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::connection as stored;
+use uuid::Uuid;
 
-use super::diagnostics::ConnectionTest;
+use super::diagnostics::ConnectionDiagnosis;
 use super::health::ConnectionHealth;
 use super::list_filter::SyncRunFilter;
 use super::loaders::{
@@ -17,19 +18,37 @@ use super::overview::ScimEndpoints;
 use super::permission::{Permission, needs};
 use super::reconcile::ReconciliationSchedule;
 use super::scim_token::ScimToken;
-use super::sync::{PullSourceInput, PullSourceObject, SyncRun};
+use super::sync::{PullSourceInput, PullSourceObject, PullSourceUpdateInput, SyncRun};
 use crate::domain::connection;
+use crate::domain::connection::ConnectionSettings;
+use crate::domain::connection::pull_source::PullSourceEdit;
 use crate::domain::connection::{delete, diagnostics};
 use crate::domain::paging::order::{OrderPlace, place_by_age};
 use crate::domain::sync;
-use crate::error::{Noun, Result};
+use crate::error::{Mistakes, Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 
 /// The most tokens of one connection that are shown.
 const MAX_TOKENS_PER_CONNECTION: usize = 100;
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Connection, "id")], fields: &[] };
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::Connection, "id")],
+    fields: &[
+        ("baseUrl", "pull.baseUrl"),
+        ("auth", "pull.auth"),
+        ("tokenUrl", "pull.tokenUrl"),
+        ("clientId", "pull.clientId"),
+        ("scope", "pull.scope"),
+        ("secret", "pull.secret"),
+        ("pageSize", "pull.pageSize"),
+        ("userFilter", "pull.userFilter"),
+        ("intervalMinutes", "pull.intervalMinutes"),
+        ("incrementalMinutes", "pull.incrementalMinutes"),
+        ("shrinkPercent", "pull.shrinkPercent"),
+    ],
+};
 
 /// How users and groups get into a connection.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +66,7 @@ pub enum ConnectionKind {
 /// Whether a connection accepts requests.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::ConnectionStatus")]
-pub enum ConnectionStatus {
+pub enum ConnectionState {
     /// Requests are served.
     Active,
     /// Requests are refused after authentication. Accounts and groups stay as they are.
@@ -117,7 +136,9 @@ impl From<connection::Connection> for IdentitySource {
 }
 
 /// A connection: one source of identities, with its own credentials. It reads and changes only what
-/// it owns. The type is not named `Connection`, because Relay uses that word for pages of a list.
+/// it owns. Fields, arguments and mutations say `connection`. Only the type has another name:
+/// Relay, and the tools that follow it, take each type whose name ends in `Connection` for a page
+/// of a list.
 #[Object]
 impl IdentitySource {
     /// The connection's global id.
@@ -146,7 +167,7 @@ impl IdentitySource {
 
     /// Whether requests are served.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn status(&self) -> ConnectionStatus {
+    async fn state(&self) -> ConnectionState {
         self.0.status.into()
     }
 
@@ -215,10 +236,10 @@ impl IdentitySource {
         ScimEndpoints::for_current_organization(ctx).await
     }
 
-    /// Checks whether the connection works, from the installation's settings to the latest
-    /// requests, and says what to do.
+    /// Finds out whether the connection works, from the installation's settings to the latest
+    /// requests, and says what to do. Whether a source can be read is `pullSourceTest`.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn test(&self, ctx: &Context<'_>) -> Result<Option<ConnectionTest>> {
+    async fn diagnosis(&self, ctx: &Context<'_>) -> Result<Option<ConnectionDiagnosis>> {
         Ok(Some(diagnostics::diagnose_connection(relay::cx(ctx)?, self.0.id).await?.into()))
     }
 
@@ -275,7 +296,7 @@ impl IdentitySource {
     ) -> async_graphql::Result<Option<RelayPage<SyncRun>>> {
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
         let window = PageArguments { first, after, last, before };
-        let keyset = window.to_keyset::<OrderPlace>(order.descending)?;
+        let keyset = window.to_keyset::<OrderPlace>(ctx, order.descending)?;
         if let Some(filter) = filter {
             let cx = relay::cx(ctx)?;
             let Some(mut which) = filter.into_domain_query()? else {
@@ -350,27 +371,66 @@ pub struct ConnectionCreateInput {
     pull: Option<PullSourceInput>,
 }
 
-/// The settings of a connection to change; a setting that is left out stays as it is.
+/// The settings of a connection to change. A field that is left out stays as it is.
 #[derive(InputObject)]
 pub struct ConnectionUpdateInput {
     /// The connection's global id.
     id: ID,
-    /// The name for people to read; unique among the organization's connections.
-    name: Option<String>,
-    /// Which identity provider the connection is for.
-    provider: Option<Provider>,
-    /// What a deletion over SCIM does to an account.
-    deletion_policy: Option<DeletionPolicy>,
+    /// The mutation is refused if the connection's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// The name for people to read; unique among the organization's connections. Cannot be null.
+    name: MaybeUndefined<String>,
+    /// Which identity provider the connection is for. Cannot be null.
+    provider: MaybeUndefined<Provider>,
+    /// What a deletion over SCIM does to an account. Cannot be null.
+    deletion_policy: MaybeUndefined<DeletionPolicy>,
     /// What happens if it creates a user whose user name belongs to an account that it does not
-    /// own.
-    adoption_policy: Option<AdoptionPolicy>,
+    /// own. Cannot be null.
+    adoption_policy: MaybeUndefined<AdoptionPolicy>,
     /// The revival window: for how many days after its deletion an account may come back under its
-    /// own id, 0 to 3650.
-    revival_days: Option<i32>,
+    /// own id, 0 to 3650. Cannot be null.
+    revival_days: MaybeUndefined<i32>,
     /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
-    announces_cursor_paging: Option<bool>,
-    /// The SCIM server that it reads, with all of its settings: they replace the earlier ones.
-    pull: Option<PullSourceInput>,
+    /// Cannot be null.
+    announces_cursor_paging: MaybeUndefined<bool>,
+    /// Changes of the SCIM server that it reads. Cannot be null: a connection that reads a source
+    /// cannot become one that an identity provider writes to.
+    pull: MaybeUndefined<PullSourceUpdateInput>,
+}
+
+impl ConnectionUpdateInput {
+    /// The UUID of the connection, its settings, and the edit of its source.
+    fn into_settings(self) -> Result<(Uuid, ConnectionSettings, Option<PullSourceEdit>)> {
+        let mut mistakes = Mistakes::default();
+        let id = relay::parse_input_id(NodeKind::IdentitySource, &self.id, Noun::Connection);
+        let id = mistakes.collect(id);
+        let settings = ConnectionSettings {
+            name: mistakes.collect(relay::refuse_null("name", self.name)).flatten(),
+            provider: mistakes
+                .collect(relay::refuse_null("provider", self.provider))
+                .flatten()
+                .map(Into::into),
+            deletion_policy: mistakes
+                .collect(relay::refuse_null("deletionPolicy", self.deletion_policy))
+                .flatten()
+                .map(Into::into),
+            adoption_policy: mistakes
+                .collect(relay::refuse_null("adoptionPolicy", self.adoption_policy))
+                .flatten()
+                .map(Into::into),
+            revival_days: mistakes
+                .collect(relay::refuse_null("revivalDays", self.revival_days))
+                .flatten(),
+            announces_cursor_paging: mistakes
+                .collect(relay::refuse_null("announcesCursorPaging", self.announces_cursor_paging))
+                .flatten(),
+        };
+        let pull = mistakes.collect(relay::refuse_null("pull", self.pull)).flatten();
+        let pull = pull.map(PullSourceUpdateInput::into_edit);
+        let pull = pull.and_then(|pull| mistakes.collect(pull));
+        mistakes.refuse_any()?;
+        Ok((id.unwrap_or_default(), settings, pull))
+    }
 }
 
 /// The connection to activate.
@@ -378,6 +438,8 @@ pub struct ConnectionUpdateInput {
 pub struct ConnectionActivateInput {
     /// The connection's global id.
     id: ID,
+    /// The mutation is refused if the connection's `version` is no longer this one.
+    expected_version: Option<i32>,
 }
 
 /// The connection to deactivate.
@@ -385,6 +447,10 @@ pub struct ConnectionActivateInput {
 pub struct ConnectionDeactivateInput {
     /// The connection's global id.
     id: ID,
+    /// The mutation is refused if the connection's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The connection to delete.
@@ -392,6 +458,10 @@ pub struct ConnectionDeactivateInput {
 pub struct ConnectionDeleteInput {
     /// The connection's global id.
     id: ID,
+    /// The mutation is refused if the connection's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
     /// If true, the accounts and groups that it owns stay, as if created by hand. If false, the
     /// deletion is refused while it owns any.
     #[graphql(default)]
@@ -415,22 +485,17 @@ pub struct ConnectionDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-/// The result of a mutation that creates or changes a connection.
-#[derive(SimpleObject)]
-pub struct ConnectionPayload {
+mutation_payloads! {
     /// The connection after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    connection: Option<IdentitySource>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
-}
-
-fn build_connection_payload(
-    done: Result<connection::Connection>,
-) -> Result<Option<ConnectionPayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(ConnectionPayload { connection: done.map(Into::into), user_errors }))
+    connection: IdentitySource;
+    /// The result of `connectionCreate`.
+    ConnectionCreatePayload,
+    /// The result of `connectionUpdate`.
+    ConnectionUpdatePayload,
+    /// The result of `connectionActivate`.
+    ConnectionActivatePayload,
+    /// The result of `connectionDeactivate`.
+    ConnectionDeactivatePayload,
 }
 
 #[derive(Default)]
@@ -440,23 +505,24 @@ pub struct ConnectionMutation;
 impl ConnectionMutation {
     /// Creates an active connection that an identity provider writes to, or, with `pull`, one that
     /// reads a SCIM server. Next, issue a token for the former (`scimTokenIssue`), or test the
-    /// latter (`connectionTest`) and start a sync (`syncStart`).
+    /// latter (`pullSourceTest`) and start a sync (`syncStart`).
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_create(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The connection to create.")] input: ConnectionCreateInput,
-    ) -> Result<Option<ConnectionPayload>> {
-        let settings = connection::ConnectionSettings {
+    ) -> Result<Option<ConnectionCreatePayload>> {
+        let settings = ConnectionSettings {
             name: Some(input.name),
             provider: Some(input.provider.into()),
             deletion_policy: Some(input.deletion_policy.into()),
             adoption_policy: Some(input.adoption_policy.into()),
             revival_days: Some(input.revival_days),
             announces_cursor_paging: Some(input.announces_cursor_paging),
-            pull: input.pull.map(Into::into),
         };
-        build_connection_payload(connection::create_connection(relay::cx(ctx)?, settings).await)
+        let pull = input.pull.map(Into::into);
+        let done = connection::create_connection(relay::cx(ctx)?, settings, pull).await;
+        ConnectionCreatePayload::from_result(done, FIELD_MAP)
     }
 
     /// Changes a connection's settings.
@@ -465,28 +531,14 @@ impl ConnectionMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: ConnectionUpdateInput,
-    ) -> Result<Option<ConnectionPayload>> {
+    ) -> Result<Option<ConnectionUpdatePayload>> {
         let cx = relay::cx(ctx)?;
-        let settings = connection::ConnectionSettings {
-            name: input.name,
-            provider: input.provider.map(Into::into),
-            deletion_policy: input.deletion_policy.map(Into::into),
-            adoption_policy: input.adoption_policy.map(Into::into),
-            revival_days: input.revival_days,
-            announces_cursor_paging: input.announces_cursor_paging,
-            pull: input.pull.map(Into::into),
+        let expected = relay::to_version(input.expected_version);
+        let done = async {
+            let (id, settings, pull) = input.into_settings()?;
+            connection::update_connection(cx, id, settings, pull, expected).await
         };
-        build_connection_payload(
-            async {
-                connection::update_connection(
-                    cx,
-                    relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection)?,
-                    settings,
-                )
-                .await
-            }
-            .await,
-        )
+        ConnectionUpdatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Activates a connection: its requests are served (again).
@@ -495,18 +547,12 @@ impl ConnectionMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection.")] input: ConnectionActivateInput,
-    ) -> Result<Option<ConnectionPayload>> {
+    ) -> Result<Option<ConnectionActivatePayload>> {
         let cx = relay::cx(ctx)?;
-        build_connection_payload(
-            async {
-                connection::activate_connection(
-                    cx,
-                    relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection)?,
-                )
-                .await
-            }
-            .await,
-        )
+        let expected = relay::to_version(input.expected_version);
+        let id = relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection);
+        let done = async { connection::activate_connection(cx, id?, expected).await };
+        ConnectionActivatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Deactivates a connection: its requests are refused from this instant on. No account changes.
@@ -515,18 +561,16 @@ impl ConnectionMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection.")] input: ConnectionDeactivateInput,
-    ) -> Result<Option<ConnectionPayload>> {
-        let cx = relay::cx(ctx)?;
-        build_connection_payload(
-            async {
-                connection::deactivate_connection(
-                    cx,
-                    relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection)?,
-                )
-                .await
-            }
-            .await,
-        )
+    ) -> Result<Option<ConnectionDeactivatePayload>> {
+        let expected = relay::to_version(input.expected_version);
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection),
+            )?;
+            connection::deactivate_connection(&cx, id, expected).await
+        };
+        ConnectionDeactivatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Deletes a connection. From this instant on its tokens are refused like unknown ones.
@@ -538,11 +582,15 @@ impl ConnectionMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection.")] input: ConnectionDeleteInput,
     ) -> Result<Option<ConnectionDeletePayload>> {
-        let cx = relay::cx(ctx)?;
-        let id = relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection);
-        let done =
-            async { delete::delete_connection(cx, id?, input.users_become_manual).await }.await;
-        let (left, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+        let expected = relay::to_version(input.expected_version);
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::IdentitySource, &input.id, Noun::Connection),
+            )?;
+            delete::delete_connection(&cx, id, input.users_become_manual, expected).await
+        };
+        let (left, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(ConnectionDeletePayload {
             deleted_connection_id: left.map(|_| input.id),
             manual_user_count: left.map(|left| relay::to_graphql_int(left.users)),

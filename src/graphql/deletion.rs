@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use super::connection::IdentitySource;
 use super::loaders::{self, ConnectionId};
 use super::permission::{Permission, needs};
-use super::user::UserPayload;
+use super::user::UserRestorePayload;
 use crate::domain::directory::{deletion, erasure};
-use crate::error::{Noun, Result};
+use crate::error::{Noun, Result, mistakes};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
@@ -31,9 +31,9 @@ impl From<deletion::Account> for DeletedUser {
 /// A deleted account that can still be restored: `userRestore` takes its id.
 #[Object]
 impl DeletedUser {
-    /// The account's global id, which is the same after it is restored.
+    /// The global id that the account had, and that it has again if it is restored.
     #[graphql(directive = needs::apply(None))]
-    async fn id(&self) -> ID {
+    async fn user_id(&self) -> ID {
         relay::global_id(NodeKind::User, self.0.id)
     }
 
@@ -101,6 +101,8 @@ pub struct UserRestoreInput {
 pub struct UserPurgeInput {
     /// The global id of the deleted account.
     id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The accounts to delete, all of which came through SCIM, and their number.
@@ -152,12 +154,11 @@ impl DeletionMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserRestoreInput,
-    ) -> Result<Option<UserPayload>> {
+    ) -> Result<Option<UserRestorePayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::User, &input.id, Noun::DeletedUser);
         let done = async { deletion::restore_user(cx, id?).await }.await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-        Ok(Some(UserPayload { user: done.map(Into::into), user_errors }))
+        UserRestorePayload::from_result(done, FIELD_MAP)
     }
 
     /// Erases a deleted account's personal data for good; its history stays, under its id only.
@@ -168,10 +169,14 @@ impl DeletionMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserPurgeInput,
     ) -> Result<Option<UserPurgePayload>> {
-        let cx = relay::cx(ctx)?;
-        let id = relay::parse_input_id(NodeKind::User, &input.id, Noun::DeletedUser);
-        let done = async { erasure::purge_user(cx, id?).await }.await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::User, &input.id, Noun::DeletedUser),
+            )?;
+            erasure::purge_user(&cx, id).await
+        };
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(UserPurgePayload { purged_user_id: done.map(|()| input.id), user_errors }))
     }
 

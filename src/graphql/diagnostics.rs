@@ -5,9 +5,8 @@ use chrono::{DateTime, Utc};
 
 use super::permission::{Permission, needs};
 use super::request_log::RequestLogEntry;
-use crate::domain::connection::diagnostics::{
-    ConnectionDiagnosis, DiagnosticCheck, DiagnosticStep,
-};
+use crate::domain::connection::diagnostics;
+use crate::domain::connection::diagnostics::{DiagnosticCheck, DiagnosticStep};
 
 /// The checks of a connection, in this order.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +29,7 @@ pub enum ConnectionCheck {
 
 /// The result of one check.
 #[derive(SimpleObject)]
-pub struct ConnectionTestStep {
+pub struct ConnectionDiagnosisStep {
     /// Which check it is.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     check: ConnectionCheck,
@@ -39,27 +38,27 @@ pub struct ConnectionTestStep {
     ok: bool,
     /// What the check found, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    finding: String,
+    message: String,
     /// What to do next, in words for people; null if nothing has to be done.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
 }
 
-impl From<DiagnosticStep> for ConnectionTestStep {
+impl From<DiagnosticStep> for ConnectionDiagnosisStep {
     fn from(step: DiagnosticStep) -> Self {
-        Self { check: step.check.into(), ok: step.ok, finding: step.finding, next_step: step.next }
+        Self { check: step.check.into(), ok: step.ok, message: step.finding, next_step: step.next }
     }
 }
 
 /// Whether a connection works, and what to do if not.
 #[derive(SimpleObject)]
-pub struct ConnectionTest {
+pub struct ConnectionDiagnosis {
     /// Whether every check passed.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     ok: bool,
     /// The result of every check, also of those after one that failed.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    steps: Vec<ConnectionTestStep>,
+    steps: Vec<ConnectionDiagnosisStep>,
     /// When the last valid token ends; null if there is none, or if one never ends.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     token_expires_at: Option<DateTime<Utc>>,
@@ -69,8 +68,8 @@ pub struct ConnectionTest {
     recent_failures: Vec<RequestLogEntry>,
 }
 
-impl From<ConnectionDiagnosis> for ConnectionTest {
-    fn from(checkup: ConnectionDiagnosis) -> Self {
+impl From<diagnostics::ConnectionDiagnosis> for ConnectionDiagnosis {
+    fn from(checkup: diagnostics::ConnectionDiagnosis) -> Self {
         Self {
             ok: checkup.steps.iter().all(|step| step.ok),
             steps: checkup.steps.into_iter().map(Into::into).collect(),

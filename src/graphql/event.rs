@@ -238,6 +238,13 @@ impl EventObject {
         self.0.request_id
     }
 
+    /// Why a person did it, as that person said; null if no reason was given, and after an erasure.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    async fn reason(&self) -> Option<String> {
+        let (_, after) = event::event_values(&self.0);
+        after?.get("reason")?.as_str().map(Into::into)
+    }
+
     /// The values before the change, only those that changed. Null if the subject was created, and
     /// after an erasure.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
@@ -245,7 +252,8 @@ impl EventObject {
         event::event_values(&self.0).0
     }
 
-    /// The values after the change. Null if the subject was deleted or ended, and after an erasure.
+    /// The values after the change, and the reason that was given. Null if the subject was deleted
+    /// or ended without a reason, and after an erasure.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn after(&self) -> Option<Value> {
         event::event_values(&self.0).1
@@ -267,7 +275,7 @@ pub struct EventActor {
     /// Of a connection or an API key, its global id; of a person, the subject of the token, as its
     /// issuer names it; null for rolecall itself.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
-    id: Option<ID>,
+    actor_id: Option<ID>,
     /// Its name at that time.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     name: String,
@@ -282,11 +290,11 @@ impl EventActor {
             ActorKind::ApiKey => Some(NodeKind::ApiKey),
             ActorKind::Person | ActorKind::System => None,
         };
-        let id = id.map(|id| match (node, Uuid::try_parse(id)) {
+        let actor_id = id.map(|id| match (node, Uuid::try_parse(id)) {
             (Some(node), Ok(id)) => relay::global_id(node, id),
             _ => ID(id.to_owned()),
         });
-        Self { kind, id, name: name.to_owned() }
+        Self { kind, actor_id, name: name.to_owned() }
     }
 }
 

@@ -69,7 +69,9 @@ impl RequestError {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
-            Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Error::Invalid { .. } | Error::Several(_) | Error::InEdit { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Error::Held { .. } => StatusCode::CONFLICT,
             Error::Busy(_) | Error::Unavailable(_) | Error::OutcomeUnknown { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -1,7 +1,7 @@
 //! The review queue: writes that were refused or failed, the reason, and the mutations to finish
 //! them.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::failure as stored;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use crate::context::Cx;
 use crate::domain::review;
 use crate::domain::review::{FailureQuery, ResolutionChoice};
 use crate::error::{Noun, Result};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, Long, NodeKind, UserError};
 
@@ -120,7 +121,7 @@ pub struct FailureSuggestion {
     code: String,
     /// The suggestion, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    text: String,
+    message: String,
 }
 
 /// Unfinished failures of one cause.
@@ -214,9 +215,9 @@ impl FailureObject {
         self.0.cause.into()
     }
 
-    /// The reason in more detail than `cause`, as a stable code that the request log has too.
+    /// What is wrong in more detail than `cause`, as a stable code that the request log has too.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn reason(&self) -> &str {
+    async fn code(&self) -> &str {
         &self.0.reason
     }
 
@@ -236,7 +237,7 @@ impl FailureObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn suggestion(&self) -> FailureSuggestion {
         let (code, text) = review::suggest_fix(&self.0);
-        FailureSuggestion { code: code.into(), text }
+        FailureSuggestion { code: code.into(), message: text }
     }
 
     /// The body of the request without its values: the names of attributes, and the type and length
@@ -282,10 +283,10 @@ impl FailureObject {
         self.0.resolution.map(Into::into)
     }
 
-    /// The note or the reason that was given when it was finished; null if there is none, and after
-    /// an erasure.
+    /// The reason that was given when it was finished, or what was done; null if there is none, and
+    /// after an erasure.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
-    async fn note(&self) -> Option<&str> {
+    async fn reason(&self) -> Option<&str> {
         self.0.note.as_deref()
     }
 
@@ -397,7 +398,7 @@ pub struct FailuresRetryInput {
     /// Failures with one of these causes.
     causes: Option<Vec<FailureCause>>,
     /// Failures of the connection with this global id.
-    failures_of: Option<ID>,
+    connection_id: Option<ID>,
 }
 
 /// The failure that was fixed, and how.
@@ -407,8 +408,8 @@ pub struct FailureResolveInput {
     id: ID,
     /// How it was fixed.
     fix: FailureFix,
-    /// A note about what was done, for later readers.
-    note: Option<String>,
+    /// What was done and why, for later readers.
+    reason: Option<String>,
 }
 
 /// The failure to dismiss.
@@ -425,19 +426,22 @@ pub struct FailureDismissInput {
 pub struct FailureAssignInput {
     /// The failure's global id.
     id: ID,
-    /// The name or address of the person in charge; null = not assigned.
-    assigned_to: Option<String>,
+    /// The name or address of the person in charge; null = not assigned; left out = it stays as it
+    /// is.
+    assigned_to: MaybeUndefined<String>,
 }
 
-/// The result of a mutation of one failure.
-#[derive(SimpleObject)]
-pub struct FailurePayload {
+mutation_payloads! {
     /// The failure afterwards; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    failure: Option<FailureObject>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    failure: FailureObject;
+    /// The result of `failureRetry`.
+    FailureRetryPayload,
+    /// The result of `failureResolve`.
+    FailureResolvePayload,
+    /// The result of `failureDismiss`.
+    FailureDismissPayload,
+    /// The result of `failureAssign`.
+    FailureAssignPayload,
 }
 
 /// The result of `failuresRetry`.
@@ -449,11 +453,6 @@ pub struct FailuresRetryPayload {
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
-}
-
-fn build_failure_payload(done: Result<review::Failure>) -> Result<Option<FailurePayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(FailurePayload { failure: done.map(Into::into), user_errors }))
 }
 
 #[derive(Default)]
@@ -468,10 +467,13 @@ impl FailureMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failure.")] input: FailureRetryInput,
-    ) -> Result<Option<FailurePayload>> {
+    ) -> Result<Option<FailureRetryPayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
-        build_failure_payload(async { review::retry_failure(cx, id?).await }.await)
+        FailureRetryPayload::from_result(
+            async { review::retry_failure(cx, id?).await }.await,
+            FIELD_MAP,
+        )
     }
 
     /// Retries all open failures that match, the oldest first, at most 500 in one call.
@@ -484,7 +486,7 @@ impl FailureMutation {
         let cx = relay::cx(ctx)?;
         let which = async {
             let connection = input
-                .failures_of
+                .connection_id
                 .map(|id| relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection))
                 .transpose()?;
             let causes = input.causes.unwrap_or_default().into_iter().map(Into::into).collect();
@@ -496,7 +498,7 @@ impl FailureMutation {
         };
         let (done, user_errors) = relay::split_user_errors(
             which.await,
-            FieldMap { nouns: &[(Noun::Connection, "failuresOf")], fields: &[] },
+            FieldMap { nouns: &[(Noun::Connection, "connectionId")], fields: &[] },
         )?;
         Ok(Some(FailuresRetryPayload {
             retried_count: done.map(relay::to_graphql_int),
@@ -510,14 +512,15 @@ impl FailureMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failure.")] input: FailureResolveInput,
-    ) -> Result<Option<FailurePayload>> {
+    ) -> Result<Option<FailureResolvePayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
-        build_failure_payload(
+        FailureResolvePayload::from_result(
             async {
-                review::resolve_failure(cx, id?, input.fix.into(), input.note.as_deref()).await
+                review::resolve_failure(cx, id?, input.fix.into(), input.reason.as_deref()).await
             }
             .await,
+            FIELD_MAP,
         )
     }
 
@@ -528,10 +531,13 @@ impl FailureMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failure.")] input: FailureDismissInput,
-    ) -> Result<Option<FailurePayload>> {
+    ) -> Result<Option<FailureDismissPayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
-        build_failure_payload(async { review::dismiss_failure(cx, id?, &input.reason).await }.await)
+        FailureDismissPayload::from_result(
+            async { review::dismiss_failure(cx, id?, &input.reason).await }.await,
+            FIELD_MAP,
+        )
     }
 
     /// Assigns a failure to a person, or to none.
@@ -540,11 +546,16 @@ impl FailureMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which failure, and the person in charge.")] input: FailureAssignInput,
-    ) -> Result<Option<FailurePayload>> {
+    ) -> Result<Option<FailureAssignPayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::Failure, &input.id, Noun::Failure);
-        build_failure_payload(
-            async { review::assign_failure(cx, id?, input.assigned_to.as_deref()).await }.await,
+        FailureAssignPayload::from_result(
+            async {
+                let to = input.assigned_to.as_opt_ref().map(|to| to.map(String::as_str));
+                review::assign_failure(cx, id?, to).await
+            }
+            .await,
+            FIELD_MAP,
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject, Union};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject, Union};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -15,25 +15,36 @@ use super::loaders::{
 use super::order::{GroupOrder, ListOrder, UserOrder};
 use super::permission::{Permission, needs};
 use super::role_mapping::RoleMapping;
+use super::schema_extension::ExtendedResource;
 use super::user::UserObject;
 use super::user_filter::{UserFilter, compare_attribute, list_users, match_all};
+use crate::context::Cx;
 use crate::domain::audit::event::SubjectOwners;
+use crate::domain::check_version;
 use crate::domain::directory::group;
 use crate::domain::directory::group::{GroupEdit, GroupQuery};
 use crate::domain::directory::user::UserQuery;
 use crate::domain::paging::Slice;
 use crate::domain::paging::order::{OrderBy, OrderPlace, place_by_age};
 use crate::domain::paging::selection::MemberOf;
-use crate::error::{Error, Noun, Result, Rule};
+use crate::error::{Error, Mistakes, Noun, Result, Rule, mistakes};
+use crate::graphql::extension_values;
+use crate::graphql::extension_values::ExtensionValuesInput;
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 use crate::identity::document::MemberChange;
 use crate::identity::filter::{CompareOp, FilterLiteral};
 
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap {
+pub const FIELD_MAP: FieldMap = FieldMap {
     nouns: &[(Noun::Group, "id"), (Noun::DeletedGroup, "id")],
-    fields: &[("externalId", "id"), ("members", "memberIds")],
+    fields: &[("members", "memberIds")],
+};
+/// The same for an input that has only the id of a deleted group.
+pub const RESTORE_FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::DeletedGroup, "id")],
+    fields: &[("externalId", "id"), ("displayName", "id")],
 };
 /// The most members that one mutation names.
 const MAX_MEMBERS_PER_MUTATION: usize = 1_000;
@@ -108,7 +119,7 @@ impl GroupObject {
             return Ok(Some(Box::pin(page).await?));
         }
         // The members of the groups of a page are read together.
-        let keyset = window.to_keyset::<OrderPlace>(order.descending)?.to_id_keyset()?;
+        let keyset = window.to_keyset::<OrderPlace>(ctx, order.descending)?.to_id_keyset()?;
         let total = if relay::selects_total_count(ctx) {
             loaders::load_one(ctx, MemberCountOf(self.0.id)).await?.unwrap_or_default()
         } else {
@@ -334,7 +345,7 @@ pub async fn list_groups(
 ) -> Result<RelayPage<GroupObject>> {
     let cx = relay::cx(ctx)?;
     let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-    let keyset = window.to_keyset(order.descending)?;
+    let keyset = window.to_keyset(ctx, order.descending)?;
     let Some(mut query) = filter.into_domain_query()? else { return Ok(RelayPage::empty()) };
     also(&mut query);
     let total =
@@ -376,7 +387,7 @@ impl GroupObject {
                 by => by,
             };
             let cx = relay::cx(ctx)?;
-            let keyset = window.to_keyset(order.descending)?;
+            let keyset = window.to_keyset(ctx, order.descending)?;
             let query = GroupQuery { parent: Some(id), ..GroupQuery::default() };
             let total = if relay::selects_total_count(ctx) {
                 group::count_groups(cx, &query).await?
@@ -410,17 +421,25 @@ pub struct GroupCreateInput {
     /// The global ids of its members, users and groups, at most 1000.
     #[graphql(default)]
     member_ids: Vec<ID>,
+    /// Values of schema extensions.
+    #[graphql(default)]
+    extensions: Vec<ExtensionValuesInput>,
 }
 
-/// The group to rename, and its new name.
+/// The changes of a group. A field that is left out stays as it is; null removes the value.
 #[derive(InputObject)]
-pub struct GroupRenameInput {
+pub struct GroupUpdateInput {
     /// The group's global id.
     id: ID,
     /// The mutation is refused if the group's `version` is no longer this one.
     expected_version: Option<i32>,
-    /// The new name for people to read.
-    display_name: String,
+    /// The name for people to read. Cannot be null.
+    display_name: MaybeUndefined<String>,
+    /// An id that another system gave it. Only for a group that no connection owns.
+    external_id: MaybeUndefined<String>,
+    /// Values of schema extensions. Extensions and attributes that are left out stay as they are.
+    #[graphql(default)]
+    extensions: Vec<ExtensionValuesInput>,
 }
 
 /// The members to add to a group.
@@ -428,6 +447,8 @@ pub struct GroupRenameInput {
 pub struct GroupAddMembersInput {
     /// The group's global id.
     id: ID,
+    /// The mutation is refused if the group's `version` is no longer this one.
+    pub expected_version: Option<i32>,
     /// The global ids of users and groups, at most 1000. Those that are members already stay.
     member_ids: Vec<ID>,
 }
@@ -437,6 +458,10 @@ pub struct GroupAddMembersInput {
 pub struct GroupRemoveMembersInput {
     /// The group's global id.
     id: ID,
+    /// The mutation is refused if the group's `version` is no longer this one.
+    pub expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    pub reason: Option<String>,
     /// The global ids of users and groups, at most 1000. Those that are not members are ignored.
     member_ids: Vec<ID>,
 }
@@ -446,37 +471,45 @@ pub struct GroupRemoveMembersInput {
 pub struct GroupDeleteInput {
     /// The group's global id.
     pub id: ID,
+    /// The mutation is refused if the group's `version` is no longer this one.
+    pub expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    pub reason: Option<String>,
 }
 
 impl GroupAddMembersInput {
     /// The UUID of the group, and those of the members.
     pub fn parse_member_change(&self) -> Result<(Uuid, Vec<String>)> {
-        Ok((
-            relay::parse_input_id(NodeKind::Group, &self.id, Noun::Group)?,
-            parse_member_ids(&self.member_ids)?,
-        ))
+        mistakes::both(
+            relay::parse_input_id(NodeKind::Group, &self.id, Noun::Group),
+            parse_member_ids(&self.member_ids),
+        )
     }
 }
 
 impl GroupRemoveMembersInput {
     /// The UUID of the group, and those of the members.
     pub fn parse_member_change(&self) -> Result<(Uuid, Vec<String>)> {
-        Ok((
-            relay::parse_input_id(NodeKind::Group, &self.id, Noun::Group)?,
-            parse_member_ids(&self.member_ids)?,
-        ))
+        mistakes::both(
+            relay::parse_input_id(NodeKind::Group, &self.id, Noun::Group),
+            parse_member_ids(&self.member_ids),
+        )
     }
 }
 
-/// The result of a mutation that creates or changes a group.
-#[derive(SimpleObject)]
-pub struct GroupPayload {
+mutation_payloads! {
     /// The group after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    group: Option<GroupObject>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    group: GroupObject;
+    /// The result of `groupCreate`.
+    GroupCreatePayload,
+    /// The result of `groupUpdate`.
+    GroupUpdatePayload,
+    /// The result of `groupAddMembers`.
+    GroupAddMembersPayload,
+    /// The result of `groupRemoveMembers`.
+    GroupRemoveMembersPayload,
+    /// The result of `groupRestore`.
+    GroupRestorePayload,
 }
 
 /// The result of `groupDelete`.
@@ -490,11 +523,6 @@ pub struct GroupDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-pub(super) fn build_group_payload(done: Result<group::Group>) -> Result<Option<GroupPayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(GroupPayload { group: done.map(Into::into), user_errors }))
-}
-
 /// The UUIDs of members, which the domain takes.
 fn parse_member_ids(ids: &[ID]) -> Result<Vec<String>> {
     if ids.len() > MAX_MEMBERS_PER_MUTATION {
@@ -504,32 +532,57 @@ fn parse_member_ids(ids: &[ID]) -> Result<Vec<String>> {
             format!("must be at most {MAX_MEMBERS_PER_MUTATION}"),
         ));
     }
-    let member = |id: &ID| match (relay::parse_plain_id(id), relay::parse_global_id(id)) {
-        (Some(uuid), _) | (None, Some((NodeKind::User | NodeKind::Group, uuid))) => {
-            Ok(uuid.to_string())
-        }
-        _ => Err(Error::invalid(
-            "members",
-            format!("no user or group here has the id {:?}", relay::shorten_message(id)),
-        )),
-    };
-    ids.iter().map(member).collect()
+    let member =
+        |(place, id): (usize, &ID)| match (relay::parse_plain_id(id), relay::parse_global_id(id)) {
+            (Some(uuid), _) | (None, Some((NodeKind::User | NodeKind::Group, uuid))) => {
+                Ok(uuid.to_string())
+            }
+            _ => Err(Error::invalid(
+                format!("memberIds.{place}"),
+                format!("no user or group here has the id {:?}", relay::shorten_message(id)),
+            )),
+        };
+    mistakes::all(ids.iter().enumerate().map(member))
 }
 
-async fn change_members(ctx: &Context<'_>, id: Uuid, change: MemberChange) -> Result<group::Group> {
+async fn change_members(
+    cx: &Cx,
+    id: Uuid,
+    change: MemberChange,
+    expected: Option<i32>,
+) -> Result<group::Group> {
     let edit = GroupEdit { members: vec![change], ..GroupEdit::default() };
-    group::change_group(relay::cx(ctx)?, id, |_| Ok(edit.clone())).await
+    let edit = |group: &group::Group| {
+        check_version(relay::to_version(expected), group.version)?;
+        Ok(GroupEdit { of_version: expected.is_some(), ..edit.clone() })
+    };
+    group::change_group(cx, id, edit).await
 }
 
-impl GroupRenameInput {
-    /// The edit that gives `group` its new name.
-    fn build_rename(&self, group: &group::Group) -> Result<GroupEdit> {
-        if self.expected_version.is_some_and(|expected| i64::from(expected) != group.version) {
-            return Err(Error::Stale { version: group.version });
-        }
+impl GroupUpdateInput {
+    /// The edit of `group`.
+    fn build_update(&self, group: &group::Group) -> Result<GroupEdit> {
+        check_version(relay::to_version(self.expected_version), group.version)?;
         let mut document = group.attributes()?;
-        document.insert("displayName".into(), json!(self.display_name));
-        Ok(GroupEdit { attributes: Some(document), ..GroupEdit::default() })
+        if let MaybeUndefined::Value(name) = &self.display_name {
+            document.insert("displayName".into(), json!(name));
+        }
+        if let Some(id) = self.external_id.as_opt_ref() {
+            if group.connection_id.is_some() {
+                return Err(Error::broken(
+                    Rule::Mutability,
+                    "externalId",
+                    "is what the identity provider calls the group, which its connection owns",
+                ));
+            }
+            document.insert("externalId".into(), json!(id));
+        }
+        extension_values::set_values(&mut document, &self.extensions);
+        Ok(GroupEdit {
+            attributes: Some(document),
+            of_version: self.expected_version.is_some(),
+            ..GroupEdit::default()
+        })
     }
 }
 
@@ -544,38 +597,50 @@ impl GroupMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The group to create.")] input: GroupCreateInput,
-    ) -> Result<Option<GroupPayload>> {
+    ) -> Result<Option<GroupCreatePayload>> {
         let cx = relay::cx(ctx)?;
-        let document = Map::from_iter([
+        let mut document = Map::from_iter([
             ("displayName".to_owned(), json!(input.display_name)),
             ("externalId".to_owned(), input.external_id.map_or(Value::Null, Value::String)),
         ]);
-        build_group_payload(
-            async { group::create_group(cx, document, parse_member_ids(&input.member_ids)?).await }
-                .await,
-        )
+        let extensions = &input.extensions;
+        let done = async {
+            let (members, ()) = mistakes::both(
+                parse_member_ids(&input.member_ids),
+                extension_values::check_urns(cx, ExtendedResource::Group, extensions).await,
+            )?;
+            extension_values::set_values(&mut document, extensions);
+            group::create_group(cx, document, members).await
+        };
+        let done = extension_values::name_fields(done.await, extensions);
+        GroupCreatePayload::from_result(done, FIELD_MAP)
     }
 
-    /// Renames a group. Role mappings that wait for a group of that name bind to it.
+    /// Changes a group's attributes. Role mappings that wait for a group of its new name bind to
+    /// it.
     #[graphql(directive = needs::apply(Some(Permission::UserWrite)))]
-    async fn group_rename(
+    async fn group_update(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which group, and its new name.")] input: GroupRenameInput,
-    ) -> Result<Option<GroupPayload>> {
+        #[graphql(desc = "What to change.")] input: GroupUpdateInput,
+    ) -> Result<Option<GroupUpdatePayload>> {
         let cx = relay::cx(ctx)?;
-        let edit = |group: &group::Group| input.build_rename(group);
-        build_group_payload(
-            async {
-                group::change_group(
-                    cx,
-                    relay::parse_input_id(NodeKind::Group, &input.id, Noun::Group)?,
-                    edit,
-                )
-                .await
+        let edit = |group: &group::Group| input.build_update(group);
+        let done = async {
+            let mut mistakes = Mistakes::default();
+            let id =
+                mistakes.collect(relay::parse_input_id(NodeKind::Group, &input.id, Noun::Group));
+            if input.display_name.is_null() {
+                mistakes.add(Error::not_nullable("displayName"));
             }
-            .await,
-        )
+            let known =
+                extension_values::check_urns(cx, ExtendedResource::Group, &input.extensions).await;
+            mistakes.collect(known);
+            mistakes.refuse_any()?;
+            group::change_group(cx, id.unwrap_or_default(), edit).await
+        };
+        let done = extension_values::name_fields(done.await, &input.extensions);
+        GroupUpdatePayload::from_result(done, FIELD_MAP)
     }
 
     /// Adds members to a group. They hold the roles that it is mapped to at once.
@@ -584,12 +649,13 @@ impl GroupMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which group, and the members to add.")] input: GroupAddMembersInput,
-    ) -> Result<Option<GroupPayload>> {
+    ) -> Result<Option<GroupAddMembersPayload>> {
+        let cx = relay::cx(ctx)?;
         let done = async {
             let (group, members) = input.parse_member_change()?;
-            change_members(ctx, group, MemberChange::Add(members)).await
+            change_members(cx, group, MemberChange::Add(members), input.expected_version).await
         };
-        build_group_payload(done.await)
+        GroupAddMembersPayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Removes members from a group; the roles that they held through it end at once.
@@ -598,12 +664,16 @@ impl GroupMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which group, and the members to remove.")] input: GroupRemoveMembersInput,
-    ) -> Result<Option<GroupPayload>> {
+    ) -> Result<Option<GroupRemoveMembersPayload>> {
         let done = async {
-            let (group, members) = input.parse_member_change()?;
-            change_members(ctx, group, MemberChange::Remove(members)).await
+            let (cx, (group, members)) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                input.parse_member_change(),
+            )?;
+            let change = MemberChange::Remove(members);
+            change_members(&cx, group, change, input.expected_version).await
         };
-        build_group_payload(done.await)
+        GroupRemoveMembersPayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Deletes a group, and ends its memberships and its mappings.
@@ -613,17 +683,15 @@ impl GroupMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which group.")] input: GroupDeleteInput,
     ) -> Result<Option<GroupDeletePayload>> {
-        let cx = relay::cx(ctx)?;
+        let expected = relay::to_version(input.expected_version);
         let done = async {
-            group::delete_group(
-                cx,
-                relay::parse_input_id(NodeKind::Group, &input.id, Noun::Group)?,
-                |_| Ok(()),
-            )
-            .await
-        }
-        .await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::Group, &input.id, Noun::Group),
+            )?;
+            group::delete_group(&cx, id, |group| check_version(expected, group.version)).await
+        };
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(GroupDeletePayload { deleted_group_id: done.map(|()| input.id), user_errors }))
     }
 }

@@ -45,7 +45,7 @@ pub struct ConnectionHealthReason {
     code: &'static str,
     /// What was found, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    text: String,
+    message: String,
     /// What to do about it.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: &'static str,
@@ -104,7 +104,7 @@ impl ConnectionHealth {
     async fn reasons(&self) -> Vec<ConnectionHealthReason> {
         let of = |reason: &health::HealthReason| ConnectionHealthReason {
             code: reason.code(),
-            text: reason.finding_text(&self.0.signs),
+            message: reason.finding_text(&self.0.signs),
             next_step: reason.next_step(),
         };
         self.0.reasons.iter().map(of).collect()
@@ -225,7 +225,7 @@ impl AttentionItem {
 
     /// What was found, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn text(&self) -> &str {
+    async fn message(&self) -> &str {
         &self.0.text
     }
 

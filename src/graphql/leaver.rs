@@ -131,7 +131,7 @@ pub async fn list_leavers(
     let (from, to) = resolve_period(ctx, filter.since, filter.until)?;
     let cx = relay::cx(ctx)?;
     let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-    let keyset = window.to_keyset(order.descending)?;
+    let keyset = window.to_keyset(ctx, order.descending)?;
     let total = if relay::selects_total_count(ctx) {
         evidence::measure_revocation(cx, from, to, 0).await?.count
     } else {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::adoption::AdoptionProposalState;
 use super::bulk::BulkJobStatus;
-use super::connection::{ConnectionKind, ConnectionStatus, Provider};
+use super::connection::{ConnectionKind, ConnectionState, Provider};
 use super::reconcile::{ReconciliationSource, ReconciliationState};
 use super::sync::{SyncMode, SyncState};
 use super::user_filter::UserFilter;
@@ -39,7 +39,7 @@ pub struct IdentitySourceFilter {
     /// Connections of one of these identity providers.
     providers: Option<Vec<Provider>>,
     /// Connections in one of these states.
-    states: Option<Vec<ConnectionStatus>>,
+    states: Option<Vec<ConnectionState>>,
 }
 
 impl IdentitySourceFilter {

@@ -36,15 +36,15 @@ pub struct ScimAvailability {
     state: ScimAvailabilityState,
     /// The reason as a stable code; null while SCIM is available.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    reason_code: Option<&'static str>,
+    code: Option<&'static str>,
     /// What to do about it, in words for people; null while SCIM is available.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    message: Option<&'static str>,
+    next_step: Option<&'static str>,
 }
 
 /// Whether requests of identity providers over SCIM are served.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScimStatus {
+pub enum ScimState {
     /// Provisioning is turned on for the organization, and a connection that identity providers
     /// write to is active.
     Active,
@@ -130,14 +130,14 @@ impl ScimOverview {
                 ScimAvailabilityState::EntraNativeIntegration
             }
         };
-        let (reason_code, message) = availability.remedy().unzip();
-        Ok(ScimAvailability { state, reason_code: reason_code.map(RefusalReason::as_str), message })
+        let (code, next_step) = availability.remedy().unzip();
+        Ok(ScimAvailability { state, code: code.map(RefusalReason::as_str), next_step })
     }
 
     /// Whether requests of identity providers over SCIM are served now; null while SCIM is not
     /// available.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn status(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimStatus>> {
+    async fn state(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimState>> {
         let row = loaders::load_organization(ctx).await?;
         let cx = relay::cx(ctx)?;
         if InboundAvailability::of(&cx.app, row.integration_mode) != InboundAvailability::Available
@@ -145,7 +145,7 @@ impl ScimOverview {
             return Ok(None);
         }
         let active = organization::scim_active(cx, &row).await?;
-        Ok(Some(if active { ScimStatus::Active } else { ScimStatus::Inactive }))
+        Ok(Some(if active { ScimState::Active } else { ScimState::Inactive }))
     }
 
     /// The URLs to enter in the identity provider; null while SCIM is not available.
@@ -189,7 +189,8 @@ impl ScimOverview {
         #[graphql(desc = "Also what only followed from other changes.", default)]
         include_consequences: bool,
     ) -> Result<Option<Vec<EventObject>>> {
-        let keyset = PageArguments { first: Some(first), ..Default::default() }.to_keyset(true)?;
+        let keyset =
+            PageArguments { first: Some(first), ..Default::default() }.to_keyset(ctx, true)?;
         let consequences = [EventKind::UserAccessChanged];
         let not_actions = if include_consequences { Vec::new() } else { consequences.to_vec() };
         let which = event::LedgerFilter { not_actions, ..Default::default() };

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_graphql::{
-    Context, Enum, ErrorExtensionValues, ID, InputValueError, InputValueResult, Object, OutputType,
-    Scalar, ScalarType, ServerError, SimpleObject, TypeName, Value,
+    Context, ErrorExtensionValues, ID, InputValueError, InputValueResult, MaybeUndefined, Object,
+    OutputType, Scalar, ScalarType, ServerError, SimpleObject, TypeName, Value,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::auth::ApiCaller;
 use super::permission::needs;
+pub use super::user_error::{EditField, FieldMap, UserError, split_edit_errors, split_user_errors};
 use crate::context::Cx;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
@@ -189,7 +190,8 @@ impl PageArguments {
     /// # Errors
     /// [`Error::Invalid`] unless exactly one of `first` and `last` is given, between 1 and
     /// [`MAX_PAGE_ROWS`], and the cursors are rolecall's.
-    pub fn to_keyset<K: FromStr>(&self, descending: bool) -> Result<Keyset<K>> {
+    pub fn to_keyset<K: FromStr>(&self, ctx: &Context<'_>, descending: bool) -> Result<Keyset<K>> {
+        let cx = cx(ctx)?;
         let (name, rows, backward) = match (self.first, self.last) {
             (Some(first), None) => ("first", first, false),
             (None, Some(last)) => ("last", last, true),
@@ -199,8 +201,8 @@ impl PageArguments {
             return Err(Error::invalid(name, format!("must be between 1 and {MAX_PAGE_ROWS}")));
         }
         Ok(Keyset {
-            after: decode_cursor("after", self.after.as_deref())?,
-            before: decode_cursor("before", self.before.as_deref())?,
+            after: decode_cursor(cx, "after", self.after.as_deref())?,
+            before: decode_cursor(cx, "before", self.before.as_deref())?,
             limit: rows.unsigned_abs().into(),
             backward,
             descending,
@@ -208,14 +210,22 @@ impl PageArguments {
     }
 }
 
-fn encode_cursor(key: impl Display) -> String {
-    URL_SAFE_NO_PAD.encode(key.to_string())
+/// The cursor of a place in a list of the request's organization. It shows nothing of the place.
+fn encode_cursor(ctx: &Context<'_>, place: &str) -> Result<String> {
+    let cx = cx(ctx)?;
+    cx.app.vault.seal_cursor(cx.organization(), place)
 }
 
-fn decode_cursor<K: FromStr>(name: &'static str, cursor: Option<&str>) -> Result<Option<K>> {
-    let decode =
-        |cursor| String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?.parse().ok();
-    let unknown = || Error::broken(Rule::Cursor, name, "is not a cursor of this server");
+fn decode_cursor<K: FromStr>(
+    cx: &Cx,
+    name: &'static str,
+    cursor: Option<&str>,
+) -> Result<Option<K>> {
+    let decode = |cursor| cx.app.vault.open_cursor(cx.organization(), cursor)?.parse().ok();
+    let unknown = || {
+        let why = "is not a cursor of this list; leave it out to begin with the first page";
+        Error::broken(Rule::Cursor, name, why)
+    };
     cursor.map(|cursor| decode(cursor).ok_or_else(unknown)).transpose()
 }
 
@@ -242,16 +252,26 @@ pub struct PageInfo {
     end_cursor: Option<String>,
 }
 
-/// A row of a page, with its cursor.
-#[derive(SimpleObject)]
-#[graphql(name_type)]
+/// A row of a page, with its place in the list.
 pub struct PageEdge<T: OutputType> {
+    place: String,
+    node: T,
+}
+
+/// A row of a page, with its cursor.
+#[Object(name_type)]
+impl<T: OutputType> PageEdge<T> {
     /// The row's cursor, for `after` and `before`.
     #[graphql(directive = needs::apply(None))]
-    cursor: String,
+    async fn cursor(&self, ctx: &Context<'_>) -> Result<String> {
+        encode_cursor(ctx, &self.place)
+    }
+
     /// The row.
     #[graphql(directive = needs::apply(None))]
-    node: T,
+    async fn node(&self) -> &T {
+        &self.node
+    }
 }
 
 impl<T: OutputType> TypeName for PageEdge<T> {
@@ -279,10 +299,8 @@ impl<T: OutputType> RelayPage<T> {
     /// it.
     pub fn new<K: Display>(slice: Slice<T>, key: impl Fn(&T) -> K, total: u64) -> Self {
         let Slice { rows, has_previous, has_next } = slice;
-        let edges = rows
-            .into_iter()
-            .map(|node| PageEdge { cursor: encode_cursor(key(&node)), node })
-            .collect();
+        let edges =
+            rows.into_iter().map(|node| PageEdge { place: key(&node).to_string(), node }).collect();
         Self { edges, has_previous, has_next, total }
     }
 
@@ -291,7 +309,7 @@ impl<T: OutputType> RelayPage<T> {
         let Slice { rows, has_previous, has_next } = slice;
         let edges = rows
             .into_iter()
-            .map(|(row, place)| PageEdge { cursor: encode_cursor(place), node: row.into() })
+            .map(|(row, place)| PageEdge { place: place.to_string(), node: row.into() })
             .collect();
         Self { edges, has_previous, has_next, total }
     }
@@ -299,7 +317,7 @@ impl<T: OutputType> RelayPage<T> {
     /// The same page, with each row converted by `make`.
     pub fn map<U: OutputType>(self, make: impl Fn(T) -> U) -> RelayPage<U> {
         let Self { edges, has_previous, has_next, total } = self;
-        let edge = |PageEdge { cursor, node }: PageEdge<T>| PageEdge { cursor, node: make(node) };
+        let edge = |PageEdge { place, node }: PageEdge<T>| PageEdge { place, node: make(node) };
         let edges = edges.into_iter().map(edge).collect();
         RelayPage { edges, has_previous, has_next, total }
     }
@@ -327,13 +345,16 @@ impl<T: OutputType> RelayPage<T> {
 
     /// The cursors at the ends of this page, and whether rows precede and follow it.
     #[graphql(directive = needs::apply(None))]
-    async fn page_info(&self) -> PageInfo {
-        PageInfo {
+    async fn page_info(&self, ctx: &Context<'_>) -> Result<PageInfo> {
+        let cursor = |edge: Option<&PageEdge<T>>| {
+            edge.map(|edge| encode_cursor(ctx, &edge.place)).transpose()
+        };
+        Ok(PageInfo {
             has_next_page: self.has_next,
             has_previous_page: self.has_previous,
-            start_cursor: self.edges.first().map(|edge| edge.cursor.clone()),
-            end_cursor: self.edges.last().map(|edge| edge.cursor.clone()),
-        }
+            start_cursor: cursor(self.edges.first())?,
+            end_cursor: cursor(self.edges.last())?,
+        })
     }
 
     /// How many rows the whole list has. Counted only when selected; costs more than a field.
@@ -348,98 +369,6 @@ pub fn to_graphql_int(total: u64) -> i32 {
     i32::try_from(total).unwrap_or(i32::MAX)
 }
 
-/// Why a mutation was refused.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UserErrorCode {
-    /// The object does not exist in this organization.
-    NotFound,
-    /// Another object already has this value.
-    Taken,
-    /// A value is not valid.
-    Invalid,
-    /// The input has more entries than are allowed.
-    TooMany,
-    /// The object has changed since it was read.
-    Stale,
-    /// The current state does not allow it; `message` says what to change first.
-    Held,
-    /// rolecall does not support it.
-    Unsupported,
-}
-
-/// A mistake in a mutation's input that a person can correct.
-#[derive(SimpleObject)]
-pub struct UserError {
-    /// The kind of mistake, as a stable code for programs.
-    #[graphql(directive = needs::apply(None))]
-    pub code: UserErrorCode,
-    /// The path to the argument that the mistake is in, for example `["input", "name"]`.
-    #[graphql(directive = needs::apply(None))]
-    pub field: Vec<String>,
-    /// What is wrong, in words for people.
-    #[graphql(directive = needs::apply(None))]
-    pub message: String,
-}
-
-/// The fields of a mutation's input that the domain's errors are about, as dotted paths.
-#[derive(Clone, Copy)]
-pub struct FieldMap {
-    /// Which field names the object of an [`Error::NotFound`].
-    pub nouns: &'static [(Noun, &'static str)],
-    /// Which field holds the value that the domain calls otherwise.
-    pub fields: &'static [(&'static str, &'static str)],
-}
-
-impl FieldMap {
-    /// Each name is the field's own.
-    pub const EMPTY: Self = Self { nouns: &[], fields: &[] };
-
-    fn find_noun(self, noun: Noun) -> Option<&'static str> {
-        self.nouns.iter().find(|(known, _)| *known == noun).map(|(_, field)| *field)
-    }
-
-    fn find_field(self, name: &str) -> Option<&'static str> {
-        self.fields.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
-    }
-}
-
-/// Splits the result of a domain function into the two parts of a payload: the object, or the
-/// mistakes in the input.
-///
-/// # Errors
-/// An error that no other input would avoid stays an error of the whole field.
-pub fn split_user_errors<T>(done: Result<T>, map: FieldMap) -> Result<(Option<T>, Vec<UserError>)> {
-    let error = match done {
-        Ok(value) => return Ok((Some(value), Vec::new())),
-        Err(error) => error,
-    };
-    let (code, name) = match &error {
-        Error::NotFound(noun) => {
-            (UserErrorCode::NotFound, map.find_noun(*noun).unwrap_or_default())
-        }
-        Error::Taken { field } => (UserErrorCode::Taken, map.find_field(field).unwrap_or(field)),
-        Error::Stale { .. } => (UserErrorCode::Stale, "expectedVersion"),
-        Error::Invalid { rule: Rule::TooMany, field, .. } => {
-            (UserErrorCode::TooMany, map.find_field(field).unwrap_or(field))
-        }
-        Error::Invalid { field, .. } => {
-            (UserErrorCode::Invalid, map.find_field(field).unwrap_or(field))
-        }
-        Error::Held { .. } => (UserErrorCode::Held, ""),
-        Error::Unsupported(_) => (UserErrorCode::Unsupported, ""),
-        Error::Forbidden(_)
-        | Error::Unauthenticated(_)
-        | Error::Busy(_)
-        | Error::Limited { .. }
-        | Error::Unavailable(_)
-        | Error::OutcomeUnknown { .. }
-        | Error::Internal(_) => return Err(error),
-    };
-    let path = name.split('.').filter(|part| !part.is_empty()).map(Into::into);
-    let field = std::iter::once("input".to_owned()).chain(path).collect();
-    Ok((None, vec![UserError { code, field, message: error.to_string() }]))
-}
-
 /// An error of the domain as an error of async-graphql, until [`translate_error`] gives it a code
 /// and a message.
 pub fn to_graphql_error(error: Error) -> async_graphql::Error {
@@ -452,7 +381,10 @@ pub fn public_message(error: &Error, request_id: Uuid) -> (&'static str, String)
         Error::Unauthenticated(_) => "UNAUTHENTICATED",
         Error::Forbidden(_) => "FORBIDDEN",
         Error::NotFound(_) => "NOT_FOUND",
-        Error::Invalid { .. } | Error::Unsupported(_) => "BAD_USER_INPUT",
+        Error::Invalid { .. }
+        | Error::Unsupported(_)
+        | Error::Several(_)
+        | Error::InEdit { .. } => "BAD_USER_INPUT",
         Error::Taken { .. } | Error::Stale { .. } => "CONFLICT",
         Error::Held { .. } => "HELD",
         Error::Limited { .. } => "BUSY",
@@ -515,4 +447,29 @@ pub fn shorten_message(message: &str) -> String {
         Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
         None => message.to_owned(),
     }
+}
+
+/// The value of an argument of an update: none if it is left out, so that the old value stays.
+///
+/// # Errors
+/// [`Error::Invalid`] for null: the value cannot be taken away.
+pub fn refuse_null<T>(field: &'static str, value: MaybeUndefined<T>) -> Result<Option<T>> {
+    match value {
+        MaybeUndefined::Undefined => Ok(None),
+        MaybeUndefined::Null => Err(Error::not_nullable(field)),
+        MaybeUndefined::Value(value) => Ok(Some(value)),
+    }
+}
+
+/// The context of a mutation that takes something away: its events say why.
+///
+/// # Errors
+/// [`Error::Invalid`] for a reason that is empty or too long.
+pub fn cx_with_reason(ctx: &Context<'_>, reason: Option<&str>) -> Result<Cx> {
+    Ok(cx(ctx)?.with_reason(crate::domain::check_change_reason(reason)?))
+}
+
+/// The `expectedVersion` of an input as the domain takes it.
+pub fn to_version(expected: Option<i32>) -> Option<i64> {
+    expected.map(i64::from)
 }

@@ -92,7 +92,7 @@ impl RequestLogEntry {
 
     /// The HTTP status of the response; null if there is no single one.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn status(&self) -> Option<i32> {
+    async fn http_status(&self) -> Option<i32> {
         self.0.status
     }
 
@@ -104,7 +104,7 @@ impl RequestLogEntry {
 
     /// Why it was refused, as a stable code; null if it was not refused.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn reason(&self) -> Option<&str> {
+    async fn code(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 

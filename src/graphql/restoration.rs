@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 
 use super::connection::IdentitySource;
-use super::group::{GroupPayload, build_group_payload};
+use super::group::{GroupRestorePayload, RESTORE_FIELD_MAP};
 use super::loaders::{self, ConnectionId};
 use super::permission::{Permission, needs};
 use crate::domain::directory::group::restore;
@@ -20,7 +20,7 @@ pub struct DeletedGroup(entity::group::Model);
 impl DeletedGroup {
     /// The global id that the group had, and that it has again if it is restored.
     #[graphql(directive = needs::apply(None))]
-    async fn id(&self) -> ID {
+    async fn group_id(&self) -> ID {
         relay::global_id(NodeKind::Group, self.0.id)
     }
 
@@ -76,7 +76,7 @@ impl RestorationMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which group.")] input: GroupRestoreInput,
-    ) -> Result<Option<GroupPayload>> {
+    ) -> Result<Option<GroupRestorePayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
             restore::restore_group(
@@ -85,6 +85,6 @@ impl RestorationMutation {
             )
             .await
         };
-        build_group_payload(done.await)
+        GroupRestorePayload::from_result(done.await, RESTORE_FIELD_MAP)
     }
 }

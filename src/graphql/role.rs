@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::access::{self, RoleHolder};
 use super::list_filter::RoleHolderFilter;
@@ -12,12 +13,13 @@ use super::order::UserOrder;
 use super::permission::{Permission, needs};
 use super::role_mapping::RoleMapping;
 use crate::domain::access::role;
-use crate::error::{Noun, Result};
+use crate::error::{Mistakes, Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Role, "id")], fields: &[] };
+pub const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Role, "id")], fields: &[] };
 
 /// A role as the schema shows it.
 pub struct RoleObject(pub Arc<role::Role>);
@@ -153,18 +155,21 @@ pub struct RoleCreateInput {
 pub struct RoleUpdateInput {
     /// The role's global id.
     id: ID,
-    /// The name for people to read; unique in the organization, regardless of case.
-    name: Option<String>,
+    /// The mutation is refused if the role's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// The name for people to read; unique in the organization, regardless of case. Cannot be null.
+    name: MaybeUndefined<String>,
     /// What the role is for.
     description: MaybeUndefined<String>,
     /// The permissions that the role gives, by the application's own names; they replace the
-    /// earlier ones.
-    permissions: Option<Vec<String>>,
+    /// earlier ones. Cannot be null.
+    permissions: MaybeUndefined<Vec<String>>,
     /// For an application that supports one role per user: of the roles of a user, the one with the
     /// lowest number counts. Unique; without a number the role does not count.
     priority: MaybeUndefined<i32>,
-    /// Whether it is a management role: an identity provider cannot remove its last holder.
-    management: Option<bool>,
+    /// Whether it is a management role: an identity provider cannot remove its last holder. Cannot
+    /// be null.
+    management: MaybeUndefined<bool>,
 }
 
 /// The role to delete.
@@ -172,17 +177,40 @@ pub struct RoleUpdateInput {
 pub struct RoleDeleteInput {
     /// The role's global id.
     pub id: ID,
+    /// The mutation is refused if the role's `version` is no longer this one.
+    pub expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    pub reason: Option<String>,
 }
 
-/// The result of `roleCreate` and `roleUpdate`.
-#[derive(SimpleObject)]
-pub struct RolePayload {
+impl RoleUpdateInput {
+    /// The UUID of the role, and its settings as the domain takes them.
+    fn into_settings(self) -> Result<(Uuid, role::RoleSettings)> {
+        let mut mistakes = Mistakes::default();
+        let id = mistakes.collect(relay::parse_input_id(NodeKind::Role, &self.id, Noun::Role));
+        let settings = role::RoleSettings {
+            name: mistakes.collect(relay::refuse_null("name", self.name)).flatten(),
+            description: self.description.into(),
+            permissions: mistakes
+                .collect(relay::refuse_null("permissions", self.permissions))
+                .flatten(),
+            priority: self.priority.into(),
+            management: mistakes
+                .collect(relay::refuse_null("management", self.management))
+                .flatten(),
+        };
+        mistakes.refuse_any()?;
+        Ok((id.unwrap_or_default(), settings))
+    }
+}
+
+mutation_payloads! {
     /// The role after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    role: Option<RoleObject>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    role: RoleObject;
+    /// The result of `roleCreate`.
+    RoleCreatePayload,
+    /// The result of `roleUpdate`.
+    RoleUpdatePayload,
 }
 
 /// The result of `roleDelete`.
@@ -196,11 +224,6 @@ pub struct RoleDeletePayload {
     user_errors: Vec<UserError>,
 }
 
-fn build_role_payload(done: Result<role::Role>) -> Result<Option<RolePayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(RolePayload { role: done.map(Into::into), user_errors }))
-}
-
 #[derive(Default)]
 pub struct RoleMutation;
 
@@ -212,7 +235,7 @@ impl RoleMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The role to create.")] input: RoleCreateInput,
-    ) -> Result<Option<RolePayload>> {
+    ) -> Result<Option<RoleCreatePayload>> {
         let settings = role::RoleSettings {
             name: Some(input.name),
             description: Some(input.description),
@@ -220,7 +243,10 @@ impl RoleMutation {
             priority: Some(input.priority),
             management: Some(input.management),
         };
-        build_role_payload(role::create_role(relay::cx(ctx)?, settings).await)
+        RoleCreatePayload::from_result(
+            role::create_role(relay::cx(ctx)?, settings).await,
+            FIELD_MAP,
+        )
     }
 
     /// Changes a role, for all accounts that hold it.
@@ -229,26 +255,14 @@ impl RoleMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: RoleUpdateInput,
-    ) -> Result<Option<RolePayload>> {
+    ) -> Result<Option<RoleUpdatePayload>> {
         let cx = relay::cx(ctx)?;
-        let settings = role::RoleSettings {
-            name: input.name,
-            description: input.description.into(),
-            permissions: input.permissions,
-            priority: input.priority.into(),
-            management: input.management,
+        let expected = relay::to_version(input.expected_version);
+        let done = async {
+            let (id, settings) = input.into_settings()?;
+            role::update_role(cx, id, settings, expected).await
         };
-        build_role_payload(
-            async {
-                role::update_role(
-                    cx,
-                    relay::parse_input_id(NodeKind::Role, &input.id, Noun::Role)?,
-                    settings,
-                )
-                .await
-            }
-            .await,
-        )
+        RoleUpdatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Deletes a role, and ends its mappings and grants: no account holds it any more, and its name
@@ -259,10 +273,12 @@ impl RoleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which role.")] input: RoleDeleteInput,
     ) -> Result<Option<RoleDeletePayload>> {
-        let cx = relay::cx(ctx)?;
         let done = async {
-            role::delete_role(cx, relay::parse_input_id(NodeKind::Role, &input.id, Noun::Role)?)
-                .await
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::Role, &input.id, Noun::Role),
+            )?;
+            role::delete_role(&cx, id, relay::to_version(input.expected_version)).await
         };
         let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(RoleDeletePayload { deleted_role_id: done.map(|_| input.id), user_errors }))

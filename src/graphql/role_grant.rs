@@ -1,6 +1,6 @@
 //! Direct grants: an account holds a role without any group.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object};
 use chrono::{DateTime, Utc};
 
 use super::loaders::{self, EventId, RoleId, UserId};
@@ -8,12 +8,13 @@ use super::permission::{Permission, needs};
 use super::role::RoleObject;
 use super::user::UserObject;
 use crate::domain::access::role_grant;
-use crate::error::{Noun, Result};
+use crate::error::{Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, NodeKind, UserError};
+use crate::graphql::relay::{FieldMap, NodeKind};
 
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap {
+pub const FIELD_MAP: FieldMap = FieldMap {
     nouns: &[(Noun::User, "userId"), (Noun::Role, "roleId"), (Noun::Grant, "id")],
     fields: &[("grant", "roleId")],
 };
@@ -100,12 +101,11 @@ pub struct RoleGrantCreateInput {
 impl RoleGrantCreateInput {
     /// The grant as the domain takes it.
     pub fn into_new_grant(self) -> Result<role_grant::NewGrant> {
-        Ok(role_grant::NewGrant {
-            user: relay::parse_input_id(NodeKind::User, &self.user_id, Noun::User)?,
-            role: relay::parse_input_id(NodeKind::Role, &self.role_id, Noun::Role)?,
-            reason: self.reason,
-            expires_at: self.expires_at,
-        })
+        let (user, role) = mistakes::both(
+            relay::parse_input_id(NodeKind::User, &self.user_id, Noun::User),
+            relay::parse_input_id(NodeKind::Role, &self.role_id, Noun::Role),
+        )?;
+        Ok(role_grant::NewGrant { user, role, reason: self.reason, expires_at: self.expires_at })
     }
 }
 
@@ -114,22 +114,30 @@ impl RoleGrantCreateInput {
 pub struct RoleGrantRemoveInput {
     /// The grant's global id.
     pub id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    pub reason: Option<String>,
 }
 
-/// The result of `roleGrantCreate` and `roleGrantRemove`.
-#[derive(SimpleObject)]
-pub struct RoleGrantPayload {
+/// The changes of a grant. A field that is left out stays as it is; null removes the value.
+#[derive(InputObject)]
+pub struct RoleGrantUpdateInput {
+    /// The grant's global id.
+    id: ID,
+    /// Why the account needs the role.
+    reason: MaybeUndefined<String>,
+    /// The planned end.
+    expires_at: MaybeUndefined<DateTime<Utc>>,
+}
+
+mutation_payloads! {
     /// The grant after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    role_grant: Option<RoleGrant>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
-}
-
-fn build_grant_payload(done: Result<role_grant::Grant>) -> Result<Option<RoleGrantPayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(RoleGrantPayload { role_grant: done.map(Into::into), user_errors }))
+    role_grant: RoleGrant;
+    /// The result of `roleGrantCreate`.
+    RoleGrantCreatePayload,
+    /// The result of `roleGrantUpdate`.
+    RoleGrantUpdatePayload,
+    /// The result of `roleGrantRemove`.
+    RoleGrantRemovePayload,
 }
 
 #[derive(Default)]
@@ -143,11 +151,29 @@ impl RoleGrantMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The grant to create.")] input: RoleGrantCreateInput,
-    ) -> Result<Option<RoleGrantPayload>> {
+    ) -> Result<Option<RoleGrantCreatePayload>> {
         let cx = relay::cx(ctx)?;
-        build_grant_payload(
-            async { role_grant::create_grant(cx, input.into_new_grant()?).await }.await,
-        )
+        let done = async { role_grant::create_grant(cx, input.into_new_grant()?).await };
+        RoleGrantCreatePayload::from_result(done.await, FIELD_MAP)
+    }
+
+    /// Changes the reason or the planned end of a grant. The account holds the role as before.
+    #[graphql(directive = needs::apply(Some(Permission::AccessWrite)))]
+    async fn role_grant_update(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to change.")] input: RoleGrantUpdateInput,
+    ) -> Result<Option<RoleGrantUpdatePayload>> {
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            let id = relay::parse_input_id(NodeKind::RoleGrant, &input.id, Noun::Grant)?;
+            let edit = role_grant::GrantEdit {
+                reason: input.reason.into(),
+                expires_at: input.expires_at.into(),
+            };
+            role_grant::update_grant(cx, id, edit).await
+        };
+        RoleGrantUpdatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Ends a grant. The account keeps the roles that mappings give it.
@@ -156,17 +182,14 @@ impl RoleGrantMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which grant.")] input: RoleGrantRemoveInput,
-    ) -> Result<Option<RoleGrantPayload>> {
-        let cx = relay::cx(ctx)?;
-        build_grant_payload(
-            async {
-                role_grant::remove_grant(
-                    cx,
-                    relay::parse_input_id(NodeKind::RoleGrant, &input.id, Noun::Grant)?,
-                )
-                .await
-            }
-            .await,
-        )
+    ) -> Result<Option<RoleGrantRemovePayload>> {
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::RoleGrant, &input.id, Noun::Grant),
+            )?;
+            role_grant::remove_grant(&cx, id).await
+        };
+        RoleGrantRemovePayload::from_result(done.await, FIELD_MAP)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object};
 use chrono::{DateTime, Utc};
 use entity::role_mapping as stored;
 use uuid::Uuid;
@@ -14,22 +14,28 @@ use super::loaders::{self, ConnectionId, EventId, GroupId, RoleId};
 use super::permission::{Permission, needs};
 use super::role::RoleObject;
 use crate::domain::access::role_mapping;
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Mistakes, Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, NodeKind, UserError, UserErrorCode};
+use crate::graphql::relay::{FieldMap, NodeKind};
 
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap {
-    nouns: &[
-        (Noun::Mapping, "id"),
-        (Noun::Group, "groupId"),
-        (Noun::Role, "roleId"),
-        (Noun::Connection, "awaits.connectionId"),
-    ],
-    fields: &[("the group", "groupId"), ("value", "awaits.value"), ("mapping", "groupId")],
+pub const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::Mapping, "id"), (Noun::Group, "groupId"), (Noun::Role, "roleId")],
+    fields: &[("the group", "groupId"), ("mapping", "groupId")],
+};
+/// The same for a new mapping that waits for its group.
+const AWAITED_FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::Role, "roleId"), (Noun::Connection, "awaits.connectionId")],
+    fields: &[("value", "awaits.value"), ("mapping", "awaits")],
+};
+/// The same for a new mapping of all users of a connection.
+const CONNECTION_FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::Role, "roleId"), (Noun::Connection, "connectionId")],
+    fields: &[("mapping", "connectionId")],
 };
 /// The same for an input that has only the mapping's id.
-const ID_FIELD_MAP: FieldMap = FieldMap {
+pub const ID_FIELD_MAP: FieldMap = FieldMap {
     nouns: &[(Noun::Mapping, "id"), (Noun::Group, "id"), (Noun::Role, "id")],
     fields: &[("the group", "id"), ("mapping", "id")],
 };
@@ -122,7 +128,7 @@ impl RoleMapping {
 
     /// The connection whose users all hold the role; null if the mapping is for a group.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn everybody_of(
+    async fn all_users_of(
         &self,
         ctx: &Context<'_>,
     ) -> async_graphql::Result<Option<IdentitySource>> {
@@ -267,7 +273,7 @@ pub struct AwaitedGroupInput {
     value: String,
 }
 
-/// The role mapping to create. Give exactly one of `groupId`, `awaits` and `everybodyOf`: it
+/// The role mapping to create. Give exactly one of `groupId`, `awaits` and `connectionId`: it
 /// decides which accounts hold the role.
 #[derive(InputObject)]
 pub struct RoleMappingCreateInput {
@@ -277,7 +283,7 @@ pub struct RoleMappingCreateInput {
     /// appears.
     awaits: Option<AwaitedGroupInput>,
     /// The global id of a connection: all users that it owns hold the role.
-    everybody_of: Option<ID>,
+    connection_id: Option<ID>,
     /// The global id of the role.
     role_id: ID,
     /// The reason for the mapping.
@@ -291,10 +297,10 @@ pub struct RoleMappingCreateInput {
 pub struct RoleMappingUpdateInput {
     /// The mapping's global id.
     id: ID,
-    /// The global id of another group.
-    group_id: Option<ID>,
-    /// The global id of another role.
-    role_id: Option<ID>,
+    /// The global id of another group. Cannot be null.
+    group_id: MaybeUndefined<ID>,
+    /// The global id of another role. Cannot be null.
+    role_id: MaybeUndefined<ID>,
     /// The reason for the mapping.
     reason: MaybeUndefined<String>,
     /// The planned end.
@@ -306,6 +312,8 @@ pub struct RoleMappingUpdateInput {
 pub struct RoleMappingRemoveInput {
     /// The mapping's global id.
     pub id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    pub reason: Option<String>,
 }
 
 /// The role mapping to restore.
@@ -317,32 +325,35 @@ pub struct RoleMappingRestoreInput {
     group_id: Option<ID>,
 }
 
-/// The result of a mutation that creates or changes a role mapping.
-#[derive(SimpleObject)]
-pub struct RoleMappingPayload {
+mutation_payloads! {
     /// The mapping after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    role_mapping: Option<RoleMapping>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
-}
-
-fn build_mapping_payload(
-    done: Result<role_mapping::Mapping>,
-    blame: FieldMap,
-) -> Result<Option<RoleMappingPayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, blame)?;
-    Ok(Some(RoleMappingPayload { role_mapping: done.map(Into::into), user_errors }))
+    role_mapping: RoleMapping;
+    /// The result of `roleMappingCreate`.
+    RoleMappingCreatePayload,
+    /// The result of `roleMappingUpdate`.
+    RoleMappingUpdatePayload,
+    /// The result of `roleMappingRemove`.
+    RoleMappingRemovePayload,
+    /// The result of `roleMappingRestore`.
+    RoleMappingRestorePayload,
 }
 
 impl RoleMappingCreateInput {
     /// The input field that decides which accounts hold the role.
-    fn target_field(&self) -> &'static str {
-        match (&self.awaits, &self.everybody_of) {
+    pub fn target_field(&self) -> &'static str {
+        match (&self.awaits, &self.connection_id) {
             (Some(_), _) => "awaits",
-            (None, Some(_)) => "everybodyOf",
+            (None, Some(_)) => "connectionId",
             (None, None) => "groupId",
+        }
+    }
+
+    /// The input field that each name in the domain's errors stands for.
+    pub fn field_map(&self) -> FieldMap {
+        match self.target_field() {
+            "awaits" => AWAITED_FIELD_MAP,
+            "connectionId" => CONNECTION_FIELD_MAP,
+            _ => FIELD_MAP,
         }
     }
 
@@ -350,25 +361,24 @@ impl RoleMappingCreateInput {
     pub fn into_new_mapping(self) -> Result<role_mapping::NewMapping> {
         let connection =
             |id: &ID| relay::parse_input_id(NodeKind::IdentitySource, id, Noun::Connection);
-        let target =
-            match (self.group_id, self.awaits, self.everybody_of) {
-                (Some(id), None, None) => role_mapping::MappingTarget::Group(
-                    relay::parse_input_id(NodeKind::Group, &id, Noun::Group)?,
-                ),
-                (None, Some(awaits), None) => role_mapping::MappingTarget::Awaited {
-                    connection: connection(&awaits.connection_id)?,
+        let target = match (self.group_id, self.awaits, self.connection_id) {
+            (Some(id), None, None) => relay::parse_input_id(NodeKind::Group, &id, Noun::Group)
+                .map(role_mapping::MappingTarget::Group),
+            (None, Some(awaits), None) => connection(&awaits.connection_id).map(|connection| {
+                role_mapping::MappingTarget::Awaited {
+                    connection,
                     external_id: awaits.attribute == MatchAttribute::ExternalId,
                     value: awaits.value,
-                },
-                (None, None, Some(id)) => role_mapping::MappingTarget::AllUsers(connection(&id)?),
-                _ => {
-                    return Err(Error::invalid(
-                        "groupId",
-                        "give exactly one of groupId, awaits and everybodyOf",
-                    ));
                 }
-            };
-        let role = relay::parse_input_id(NodeKind::Role, &self.role_id, Noun::Role)?;
+            }),
+            (None, None, Some(id)) => connection(&id).map(role_mapping::MappingTarget::AllUsers),
+            _ => Err(Error::invalid(
+                "groupId",
+                "give exactly one of groupId, awaits and connectionId",
+            )),
+        };
+        let role = relay::parse_input_id(NodeKind::Role, &self.role_id, Noun::Role);
+        let (target, role) = mistakes::both(target, role)?;
         Ok(role_mapping::NewMapping {
             target,
             role,
@@ -381,32 +391,33 @@ impl RoleMappingCreateInput {
 impl RoleMappingRestoreInput {
     /// The UUID of the mapping, and that of its other group, if one is given.
     pub fn parse_restoration(self) -> Result<(Uuid, Option<Uuid>)> {
-        let id = relay::parse_input_id(NodeKind::RoleMapping, &self.id, Noun::Mapping)?;
-        let onto = self
-            .group_id
-            .map(|id| relay::parse_input_id(NodeKind::Group, &id, Noun::Group))
-            .transpose()?;
-        Ok((id, onto))
+        let onto = self.group_id.map(|id| relay::parse_input_id(NodeKind::Group, &id, Noun::Group));
+        mistakes::both(
+            relay::parse_input_id(NodeKind::RoleMapping, &self.id, Noun::Mapping),
+            onto.transpose(),
+        )
     }
 }
 
 impl RoleMappingUpdateInput {
     /// The UUID of the mapping, and its edit as the domain takes it.
     pub fn into_edit(self) -> Result<(Uuid, role_mapping::MappingEdit)> {
-        let id = relay::parse_input_id(NodeKind::RoleMapping, &self.id, Noun::Mapping)?;
+        let mut mistakes = Mistakes::default();
+        let id =
+            mistakes.collect(relay::parse_input_id(NodeKind::RoleMapping, &self.id, Noun::Mapping));
+        let mut parse_other = |field, id, kind, noun| {
+            let id = relay::refuse_null(field, id)
+                .and_then(|id| id.map(|id| relay::parse_input_id(kind, &id, noun)).transpose());
+            mistakes.collect(id).flatten()
+        };
         let edit = role_mapping::MappingEdit {
-            group: self
-                .group_id
-                .map(|id| relay::parse_input_id(NodeKind::Group, &id, Noun::Group))
-                .transpose()?,
-            role: self
-                .role_id
-                .map(|id| relay::parse_input_id(NodeKind::Role, &id, Noun::Role))
-                .transpose()?,
+            group: parse_other("groupId", self.group_id, NodeKind::Group, Noun::Group),
+            role: parse_other("roleId", self.role_id, NodeKind::Role, Noun::Role),
             reason: self.reason.into(),
             expires_at: self.expires_at.into(),
         };
-        Ok((id, edit))
+        mistakes.refuse_any()?;
+        Ok((id.unwrap_or_default(), edit))
     }
 }
 
@@ -422,32 +433,35 @@ impl RoleMappingMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The mapping to create.")] input: RoleMappingCreateInput,
-    ) -> Result<Option<RoleMappingPayload>> {
+    ) -> Result<Option<RoleMappingCreatePayload>> {
         let cx = relay::cx(ctx)?;
-        let field = input.target_field();
+        let (field, map) = (input.target_field(), input.field_map());
         let done = async {
             let new = input.into_new_mapping()?;
             let (target, role) = (new.target.clone(), new.role);
-            Ok((role_mapping::create_mapping(cx, new).await, target, role))
+            match role_mapping::create_mapping(cx, new).await {
+                Err(error @ Error::Taken { .. }) => {
+                    let rival = role_mapping::find_rival(cx, &target, role).await?;
+                    Ok(Err((error, rival)))
+                }
+                done => done.map(Ok),
+            }
         };
         match done.await {
-            Ok((Err(Error::Taken { .. }), target, role)) => {
-                let rival = role_mapping::find_rival(cx, &target, role).await?;
-                let which = rival.map_or_else(String::new, |row| {
-                    format!(
-                        " by the mapping {}",
-                        relay::global_id(NodeKind::RoleMapping, row.mapping_id).as_str()
-                    )
-                });
-                let mistake = UserError {
-                    code: UserErrorCode::Taken,
-                    field: vec!["input".into(), field.into()],
-                    message: format!("{field}: is mapped to this role already{which}"),
-                };
-                Ok(Some(RoleMappingPayload { role_mapping: None, user_errors: vec![mistake] }))
+            Ok(Err((error, rival))) => {
+                let mut payload = RoleMappingCreatePayload::from_result(
+                    Err::<role_mapping::Mapping, _>(error),
+                    map,
+                )?;
+                for mistake in payload.iter_mut().flat_map(|payload| &mut payload.user_errors) {
+                    mistake.message = describe_rival(field, rival.as_ref());
+                }
+                Ok(payload)
             }
-            Ok((done, ..)) => build_mapping_payload(done, FIELD_MAP),
-            Err(error) => build_mapping_payload(Err(error), FIELD_MAP),
+            Ok(Ok(mapping)) => RoleMappingCreatePayload::from_result(Ok(mapping), map),
+            Err(error) => {
+                RoleMappingCreatePayload::from_result(Err::<role_mapping::Mapping, _>(error), map)
+            }
         }
     }
 
@@ -457,13 +471,13 @@ impl RoleMappingMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: RoleMappingUpdateInput,
-    ) -> Result<Option<RoleMappingPayload>> {
+    ) -> Result<Option<RoleMappingUpdatePayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
             let (id, edit) = input.into_edit()?;
             role_mapping::edit_mapping(cx, id, edit).await
         };
-        build_mapping_payload(done.await, FIELD_MAP)
+        RoleMappingUpdatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Removes a role mapping. It can be restored.
@@ -472,16 +486,15 @@ impl RoleMappingMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which mapping.")] input: RoleMappingRemoveInput,
-    ) -> Result<Option<RoleMappingPayload>> {
-        let cx = relay::cx(ctx)?;
+    ) -> Result<Option<RoleMappingRemovePayload>> {
         let done = async {
-            role_mapping::remove_mapping(
-                cx,
-                relay::parse_input_id(NodeKind::RoleMapping, &input.id, Noun::Mapping)?,
-            )
-            .await
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::RoleMapping, &input.id, Noun::Mapping),
+            )?;
+            role_mapping::remove_mapping(&cx, id).await
         };
-        build_mapping_payload(done.await, ID_FIELD_MAP)
+        RoleMappingRemovePayload::from_result(done.await, ID_FIELD_MAP)
     }
 
     /// Restores a removed role mapping with its last state, without a planned end that has passed.
@@ -492,12 +505,21 @@ impl RoleMappingMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which mapping.")] input: RoleMappingRestoreInput,
-    ) -> Result<Option<RoleMappingPayload>> {
+    ) -> Result<Option<RoleMappingRestorePayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
             let (id, onto) = input.parse_restoration()?;
             role_mapping::restore_mapping(cx, id, onto).await
         };
-        build_mapping_payload(done.await, FIELD_MAP)
+        RoleMappingRestorePayload::from_result(done.await, FIELD_MAP)
     }
+}
+
+/// Says that what `field` names is mapped to the role already, and by which mapping.
+fn describe_rival(field: &str, rival: Option<&role_mapping::Mapping>) -> String {
+    let which = rival.map_or_else(String::new, |row| {
+        let id = relay::global_id(NodeKind::RoleMapping, row.mapping_id);
+        format!(" by the mapping {}", id.as_str())
+    });
+    format!("{field}: is mapped to this role already{which}")
 }

@@ -7,7 +7,8 @@ use entity::schema_extension::Extends;
 use super::permission::{Permission, needs};
 use crate::domain::directory::schema_extension;
 use crate::domain::directory::schema_extension::{Extension, NewExtension, NewSchemaAttribute};
-use crate::error::{Noun, Result};
+use crate::error::{Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 use crate::identity::schema;
@@ -256,17 +257,15 @@ pub struct SchemaExtensionRegisterInput {
 pub struct SchemaExtensionRemoveInput {
     /// The extension's global id.
     id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
-/// The result of `schemaExtensionRegister`.
-#[derive(SimpleObject)]
-pub struct SchemaExtensionPayload {
+mutation_payloads! {
     /// The extension; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    schema_extension: Option<SchemaExtension>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    schema_extension: SchemaExtension;
+    /// The result of `schemaExtensionRegister`.
+    SchemaExtensionRegisterPayload,
 }
 
 /// The result of `schemaExtensionRemove`.
@@ -291,7 +290,7 @@ impl SchemaExtensionMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The schema to add.")] input: SchemaExtensionRegisterInput,
-    ) -> Result<Option<SchemaExtensionPayload>> {
+    ) -> Result<Option<SchemaExtensionRegisterPayload>> {
         let new = NewExtension {
             urn: input.urn,
             extends: input.resource.into(),
@@ -300,8 +299,7 @@ impl SchemaExtensionMutation {
             attributes: input.attributes.into_iter().map(Into::into).collect(),
         };
         let done = schema_extension::register_extension(relay::cx(ctx)?, new).await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-        Ok(Some(SchemaExtensionPayload { schema_extension: done.map(Into::into), user_errors }))
+        SchemaExtensionRegisterPayload::from_result(done, FIELD_MAP)
     }
 
     /// Removes a schema, if no live user or group has values in it.
@@ -311,11 +309,12 @@ impl SchemaExtensionMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which schema.")] input: SchemaExtensionRemoveInput,
     ) -> Result<Option<SchemaExtensionRemovePayload>> {
-        let cx = relay::cx(ctx)?;
         let done = async {
-            let id =
-                relay::parse_input_id(NodeKind::SchemaExtension, &input.id, Noun::SchemaExtension)?;
-            schema_extension::remove_extension(cx, id).await
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::SchemaExtension, &input.id, Noun::SchemaExtension),
+            )?;
+            schema_extension::remove_extension(&cx, id).await
         };
         let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(SchemaExtensionRemovePayload {

@@ -6,7 +6,8 @@ use chrono::{DateTime, Duration, Utc};
 use super::permission::{Permission, needs};
 use crate::auth::policy;
 use crate::domain::connection::scim_token;
-use crate::error::{Noun, Result};
+use crate::error::{Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
@@ -124,6 +125,8 @@ pub struct ScimTokenRotateInput {
     overlap_seconds: i32,
     /// When the new token expires; left out = never.
     expires_at: Option<DateTime<Utc>>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The SCIM token to revoke.
@@ -131,9 +134,11 @@ pub struct ScimTokenRotateInput {
 pub struct ScimTokenRevokeInput {
     /// The token's global id.
     id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
-/// The result of `scimTokenIssue` and `scimTokenRotate`.
+/// The result of `scimTokenIssue`.
 #[derive(SimpleObject)]
 pub struct ScimTokenIssuePayload {
     /// The new token; null if there were mistakes.
@@ -148,15 +153,34 @@ pub struct ScimTokenIssuePayload {
     user_errors: Vec<UserError>,
 }
 
-/// The result of `scimTokenRevoke`.
+/// The result of `scimTokenRotate`.
 #[derive(SimpleObject)]
-pub struct ScimTokenPayload {
-    /// The token after the change; null if there were mistakes.
+pub struct ScimTokenRotatePayload {
+    /// The new token; null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
     scim_token: Option<ScimToken>,
+    /// The secret to enter in the identity provider, which is shown only in this response; null if
+    /// there were mistakes.
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
+    secret: Option<String>,
+    /// The tokens that the new one replaces, newest first; `retiresAt` says when each of them ends.
+    /// Null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    retired_tokens: Option<Vec<ScimToken>>,
+    /// What must be done now, in words for people: the identity provider must be given the new
+    /// token, and until when the old one works. Null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    warning: Option<String>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
+}
+
+mutation_payloads! {
+    /// The token after the change; null if there were mistakes.
+    scim_token: ScimToken;
+    /// The result of `scimTokenRevoke`.
+    ScimTokenRevokePayload,
 }
 
 fn build_issue_payload(
@@ -165,6 +189,34 @@ fn build_issue_payload(
     let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
     let (scim_token, secret) = done.map(|issued| (issued.token.into(), issued.secret)).unzip();
     Ok(Some(ScimTokenIssuePayload { scim_token, secret, user_errors }))
+}
+
+fn build_rotate_payload(
+    done: Result<scim_token::TokenRotation>,
+) -> Result<Option<ScimTokenRotatePayload>> {
+    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+    let warning = done.as_ref().map(describe_rotation);
+    let (issued, retired) = done.map(|done| (done.issued, done.retired)).unzip();
+    let (scim_token, secret) = issued.map(|issued| (issued.token.into(), issued.secret)).unzip();
+    let retired_tokens =
+        retired.map(|retired: Vec<_>| retired.into_iter().map(Into::into).collect());
+    Ok(Some(ScimTokenRotatePayload { scim_token, secret, retired_tokens, warning, user_errors }))
+}
+
+/// Tells an administrator to enter the new token, and by when.
+fn describe_rotation(rotation: &scim_token::TokenRotation) -> String {
+    let enter = "Enter the new token in the identity provider";
+    match (rotation.retired.len(), rotation.old_work_until) {
+        (0, _) => format!("{enter}; the connection had no other token."),
+        (_, None) => {
+            format!("{enter} now: the old tokens are refused already, and so is all that it sends.")
+        }
+        (_, Some(end)) => format!(
+            "{enter} before {}: until then the old tokens work too, and from then on they are \
+             refused.",
+            end.format("%Y-%m-%d %H:%M:%S UTC")
+        ),
+    }
 }
 
 #[derive(Default)]
@@ -199,18 +251,15 @@ impl TokenMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Whose tokens to rotate, and how.")] input: ScimTokenRotateInput,
-    ) -> Result<Option<ScimTokenIssuePayload>> {
-        let cx = relay::cx(ctx)?;
+    ) -> Result<Option<ScimTokenRotatePayload>> {
         let overlap = Duration::seconds(input.overlap_seconds.into());
+        let id =
+            relay::parse_input_id(NodeKind::IdentitySource, &input.connection_id, Noun::Connection);
         let done = async {
-            let id = relay::parse_input_id(
-                NodeKind::IdentitySource,
-                &input.connection_id,
-                Noun::Connection,
-            )?;
-            scim_token::rotate_tokens(cx, id, Some(overlap), input.expires_at).await
+            let (cx, id) = mistakes::both(relay::cx_with_reason(ctx, input.reason.as_deref()), id)?;
+            scim_token::rotate_tokens(&cx, id, Some(overlap), input.expires_at).await
         };
-        build_issue_payload(done.await)
+        build_rotate_payload(done.await)
     }
 
     /// Revokes a token: it is refused from this instant on.
@@ -219,17 +268,14 @@ impl TokenMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which token.")] input: ScimTokenRevokeInput,
-    ) -> Result<Option<ScimTokenPayload>> {
-        let cx = relay::cx(ctx)?;
+    ) -> Result<Option<ScimTokenRevokePayload>> {
         let done = async {
-            scim_token::revoke_token(
-                cx,
-                relay::parse_input_id(NodeKind::ScimToken, &input.id, Noun::Token)?,
-            )
-            .await
-        }
-        .await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-        Ok(Some(ScimTokenPayload { scim_token: done.map(Into::into), user_errors }))
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::ScimToken, &input.id, Noun::Token),
+            )?;
+            scim_token::revoke_token(&cx, id).await
+        };
+        ScimTokenRevokePayload::from_result(done.await, FIELD_MAP)
     }
 }

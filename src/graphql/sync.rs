@@ -1,6 +1,6 @@
 //! The SCIM servers that connections read, and the sync runs that read them.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::{pull_source as stored, sync_run};
 
@@ -11,7 +11,8 @@ use crate::domain::connection::pull_source;
 use crate::domain::connection::pull_source::PullSource as Source;
 use crate::domain::sync;
 use crate::domain::sync::SyncTarget;
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Mistakes, Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, Long, NodeKind, UserError};
 use crate::scim_client::probe;
@@ -127,9 +128,7 @@ pub struct PullSourceInput {
     client_id: Option<String>,
     /// The OAuth scope that is requested for the token, for client credentials.
     scope: Option<String>,
-    /// The bearer token or the client secret. It is stored encrypted and never shown. Left out in
-    /// an update, the earlier one stays; it must be given again if it would be sent to another
-    /// address.
+    /// The bearer token or the client secret. It is stored encrypted and never shown.
     secret: Option<String>,
     /// How many resources one request of rolecall asks for, 1 to 1000.
     #[graphql(default = 100)]
@@ -167,10 +166,68 @@ impl From<PullSourceInput> for pull_source::PullSourceSettings {
     }
 }
 
-/// The steps of `connectionTest`, in this order.
+/// The changes of the SCIM server that a connection reads. A field that is left out stays as it is;
+/// null removes the value.
+#[derive(InputObject)]
+pub struct PullSourceUpdateInput {
+    /// The base URL of the SCIM server, for example https://example.com/scim/v2; rolecall appends
+    /// `/Users` and `/Groups`. Cannot be null.
+    base_url: MaybeUndefined<String>,
+    /// How rolecall authenticates at the source. Cannot be null.
+    auth: MaybeUndefined<PullAuth>,
+    /// The URL of the authorization server's token endpoint, for client credentials.
+    token_url: MaybeUndefined<String>,
+    /// The client id, for client credentials.
+    client_id: MaybeUndefined<String>,
+    /// The OAuth scope that is requested for the token, for client credentials.
+    scope: MaybeUndefined<String>,
+    /// The bearer token or the client secret. It must be given again if it would be sent to another
+    /// address. Cannot be null.
+    secret: MaybeUndefined<String>,
+    /// How many resources one request of rolecall asks for, 1 to 1000. Cannot be null.
+    page_size: MaybeUndefined<i32>,
+    /// Which users are read, as a SCIM filter; null = all.
+    user_filter: MaybeUndefined<String>,
+    /// The interval of scheduled full runs, in minutes: 5 minutes to 31 days. Null = none are
+    /// scheduled.
+    interval_minutes: MaybeUndefined<i32>,
+    /// The interval of scheduled incremental runs, in minutes: 5 minutes to 31 days. Null = none
+    /// are scheduled.
+    incremental_minutes: MaybeUndefined<i32>,
+    /// A percentage. A run waits for approval if it would remove or suspend more than this share of
+    /// the accounts and more than ten, or end more than this share of the memberships and more than
+    /// ten. Cannot be null.
+    shrink_percent: MaybeUndefined<i32>,
+}
+
+impl PullSourceUpdateInput {
+    /// The edit as the domain takes it.
+    pub fn into_edit(self) -> Result<pull_source::PullSourceEdit> {
+        let mut mistakes = Mistakes::default();
+        let edit = pull_source::PullSourceEdit {
+            base_url: mistakes.collect(relay::refuse_null("baseUrl", self.base_url)).flatten(),
+            auth: mistakes.collect(relay::refuse_null("auth", self.auth)).flatten().map(Into::into),
+            token_url: self.token_url.into(),
+            client_id: self.client_id.into(),
+            scope: self.scope.into(),
+            secret: mistakes.collect(relay::refuse_null("secret", self.secret)).flatten(),
+            page_size: mistakes.collect(relay::refuse_null("pageSize", self.page_size)).flatten(),
+            user_filter: self.user_filter.into(),
+            interval_minutes: self.interval_minutes.into(),
+            incremental_minutes: self.incremental_minutes.into(),
+            shrink_percent: mistakes
+                .collect(relay::refuse_null("shrinkPercent", self.shrink_percent))
+                .flatten(),
+        };
+        mistakes.refuse_any()?;
+        Ok(edit)
+    }
+}
+
+/// The steps of `pullSourceTest`, in this order.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "ProbeStep")]
-pub enum PullProbe {
+pub enum PullSourceProbe {
     /// rolecall gets a token, if an authorization server issues it.
     Token,
     /// The source responds, and describes what it supports.
@@ -181,32 +238,32 @@ pub enum PullProbe {
     Groups,
 }
 
-/// The result of one step of `connectionTest`.
+/// The result of one step of `pullSourceTest`.
 #[derive(SimpleObject)]
-pub struct PullTestStep {
+pub struct PullSourceTestStep {
     /// The step.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    probe: PullProbe,
+    probe: PullSourceProbe,
     /// Whether the step succeeded.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     ok: bool,
     /// What was found, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    finding: String,
+    message: String,
     /// What to do, in words for people; null if nothing has to be done.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: Option<String>,
 }
 
-/// The result of `connectionTest`.
+/// The result of `pullSourceTest`.
 #[derive(SimpleObject)]
-pub struct ConnectionTestPayload {
+pub struct PullSourceTestPayload {
     /// Whether every step succeeded; null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
     ok: Option<bool>,
     /// The steps, up to the first that failed; null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
-    steps: Option<Vec<PullTestStep>>,
+    steps: Option<Vec<PullSourceTestStep>>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
@@ -240,7 +297,7 @@ pub enum SyncState {
     Waiting,
     /// It is complete.
     Succeeded,
-    /// It ended early; `reason` says why and what to do.
+    /// It ended early; `message` says why and what to do.
     Failed,
     /// It was cancelled.
     Cancelled,
@@ -302,7 +359,7 @@ pub struct SyncTrouble {
     remote_id: String,
     /// Why, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    why: String,
+    message: String,
 }
 
 /// A sync run as the schema shows it.
@@ -365,14 +422,18 @@ impl SyncRun {
     async fn troubles(&self) -> Vec<SyncTrouble> {
         let troubles = sync::run_troubles(&self.0).into_iter();
         troubles
-            .map(|sync::RunTrouble { kind, remote_id, why }| SyncTrouble { kind, remote_id, why })
+            .map(|sync::RunTrouble { kind, remote_id, why }| SyncTrouble {
+                kind,
+                remote_id,
+                message: why,
+            })
             .collect()
     }
 
     /// Why it waits or failed and what to do, or another remark, in words for people; null if there
     /// is none.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn reason(&self) -> Option<&str> {
+    async fn message(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
@@ -403,7 +464,7 @@ impl SyncRun {
 
 /// The connection whose source to test.
 #[derive(InputObject)]
-pub struct ConnectionTestInput {
+pub struct PullSourceTestInput {
     /// The global id of a connection that reads a source.
     connection_id: ID,
 }
@@ -430,6 +491,8 @@ pub struct SyncStartInput {
 pub struct SyncCancelInput {
     /// The run's global id.
     id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The sync run to approve.
@@ -439,20 +502,15 @@ pub struct SyncApproveInput {
     id: ID,
 }
 
-/// The result of `syncStart`, `syncCancel` and `syncApprove`.
-#[derive(SimpleObject)]
-pub struct SyncPayload {
+mutation_payloads! {
     /// The run after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    sync_run: Option<SyncRun>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
-}
-
-fn build_sync_payload(done: Result<sync::Run>) -> Result<Option<SyncPayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(SyncPayload { sync_run: done.map(Into::into), user_errors }))
+    sync_run: SyncRun;
+    /// The result of `syncStart`.
+    SyncStartPayload,
+    /// The result of `syncCancel`.
+    SyncCancelPayload,
+    /// The result of `syncApprove`.
+    SyncApprovePayload,
 }
 
 fn parse_target(input: &SyncStartInput) -> Result<Option<SyncTarget>> {
@@ -476,11 +534,11 @@ impl SyncMutation {
     /// Tests the source that a connection reads, step by step: whether it can be reached, accepts
     /// the credentials, and lists users and groups. Changes nothing.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
-    async fn connection_test(
+    async fn pull_source_test(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which connection.")] input: ConnectionTestInput,
-    ) -> Result<Option<ConnectionTestPayload>> {
+        #[graphql(desc = "Which connection.")] input: PullSourceTestInput,
+    ) -> Result<Option<PullSourceTestPayload>> {
         let cx = relay::cx(ctx)?;
         let id =
             relay::parse_input_id(NodeKind::IdentitySource, &input.connection_id, Noun::Connection);
@@ -489,14 +547,14 @@ impl SyncMutation {
             FIELD_MAP,
         )?;
         let ok = steps.as_ref().map(|steps| steps.iter().all(|step| step.ok));
-        let shown = |step: probe::ProbeResult| PullTestStep {
+        let shown = |step: probe::ProbeResult| PullSourceTestStep {
             probe: step.probe.into(),
             ok: step.ok,
-            finding: step.finding,
+            message: step.finding,
             next_step: step.next,
         };
         let steps = steps.map(|steps| steps.into_iter().map(shown).collect());
-        Ok(Some(ConnectionTestPayload { ok, steps, user_errors }))
+        Ok(Some(PullSourceTestPayload { ok, steps, user_errors }))
     }
 
     /// Starts a sync run, which continues in the background.
@@ -505,14 +563,15 @@ impl SyncMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which run.")] input: SyncStartInput,
-    ) -> Result<Option<SyncPayload>> {
+    ) -> Result<Option<SyncStartPayload>> {
         let cx = relay::cx(ctx)?;
         let id =
             relay::parse_input_id(NodeKind::IdentitySource, &input.connection_id, Noun::Connection);
-        build_sync_payload(
-            async { sync::start_run(cx, id?, input.mode.into(), parse_target(&input)?).await }
-                .await,
-        )
+        let done = async {
+            let (id, target) = mistakes::both(id, parse_target(&input))?;
+            sync::start_run(cx, id, input.mode.into(), target).await
+        };
+        SyncStartPayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Cancels a sync run. What it has applied already stays.
@@ -521,18 +580,15 @@ impl SyncMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which run.")] input: SyncCancelInput,
-    ) -> Result<Option<SyncPayload>> {
-        let cx = relay::cx(ctx)?;
-        build_sync_payload(
-            async {
-                sync::cancel_run(
-                    cx,
-                    relay::parse_input_id(NodeKind::SyncRun, &input.id, Noun::SyncRun)?,
-                )
-                .await
-            }
-            .await,
-        )
+    ) -> Result<Option<SyncCancelPayload>> {
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::SyncRun, &input.id, Noun::SyncRun),
+            )?;
+            sync::cancel_run(&cx, id).await
+        };
+        SyncCancelPayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Approves a sync run that waits because it would remove many accounts or memberships: it
@@ -542,17 +598,10 @@ impl SyncMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which run.")] input: SyncApproveInput,
-    ) -> Result<Option<SyncPayload>> {
+    ) -> Result<Option<SyncApprovePayload>> {
         let cx = relay::cx(ctx)?;
-        build_sync_payload(
-            async {
-                sync::approve_run(
-                    cx,
-                    relay::parse_input_id(NodeKind::SyncRun, &input.id, Noun::SyncRun)?,
-                )
-                .await
-            }
-            .await,
-        )
+        let id = relay::parse_input_id(NodeKind::SyncRun, &input.id, Noun::SyncRun);
+        let done = async { sync::approve_run(cx, id?).await };
+        SyncApprovePayload::from_result(done.await, FIELD_MAP)
     }
 }

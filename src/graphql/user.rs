@@ -4,6 +4,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::access::{self, AccessExplanation, EffectiveRole};
 use super::connection::IdentitySource;
@@ -11,18 +12,39 @@ use super::group::{ContainingGroupFilter, GroupObject, list_containing_groups};
 use super::loaders::{self, ConnectionId, GroupCountOf, GroupsOf};
 use super::order::GroupOrder;
 use super::permission::{Permission, needs};
+use super::schema_extension::ExtendedResource;
+use crate::context::Cx;
 use crate::domain::access::lockout_guard;
+use crate::domain::check_version;
 use crate::domain::directory::user;
 use crate::domain::paging::order::{OrderPlace, place_by_age};
 use crate::domain::paging::selection::MemberOf;
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Mistakes, Noun, Result, mistakes};
+use crate::graphql::extension_values;
+use crate::graphql::extension_values::ExtensionValuesInput;
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
 use crate::identity::document;
 use crate::identity::schema::ENTERPRISE_SCHEMA;
 
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::User, "id")], fields: &[] };
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[(Noun::User, "id")],
+    fields: &[
+        ("name.givenName", "givenName"),
+        ("name.familyName", "familyName"),
+        ("emails.value", "emails"),
+        ("emails.type", "emails"),
+        ("emails.primary", "emails"),
+        (DEPARTMENT, "department"),
+        (EMPLOYEE_NUMBER, "employeeNumber"),
+    ],
+};
+/// The names of attributes in the domain's errors.
+const DEPARTMENT: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
+const EMPLOYEE_NUMBER: &str =
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber";
 
 /// Where an account comes from.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +206,7 @@ impl UserObject {
             return Ok(Some(Box::pin(page).await?));
         }
         // The rows of a page of accounts are answered together.
-        let keyset = window.to_keyset::<OrderPlace>(false)?.to_id_keyset()?;
+        let keyset = window.to_keyset::<OrderPlace>(ctx, false)?.to_id_keyset()?;
         let total = if relay::selects_total_count(ctx) {
             loaders::load_one(ctx, GroupCountOf(self.0.id)).await?.unwrap_or_default()
         } else {
@@ -301,6 +323,9 @@ pub struct UserCreateInput {
     /// Whether it is active at once.
     #[graphql(default = true)]
     active: bool,
+    /// Values of schema extensions.
+    #[graphql(default)]
+    extensions: Vec<ExtensionValuesInput>,
 }
 
 /// The changes of an account. A field that is left out stays as it is; null removes the value.
@@ -310,8 +335,8 @@ pub struct UserUpdateInput {
     id: ID,
     /// The mutation is refused if the account's `version` is no longer this one.
     expected_version: Option<i32>,
-    /// The name to sign in with; unique in the organization, regardless of case.
-    user_name: Option<String>,
+    /// The name to sign in with; unique in the organization, regardless of case. Cannot be null.
+    user_name: MaybeUndefined<String>,
     /// The name for people to read.
     display_name: MaybeUndefined<String>,
     /// An id that another system gave it.
@@ -328,6 +353,9 @@ pub struct UserUpdateInput {
     department: MaybeUndefined<String>,
     /// The employee number.
     employee_number: MaybeUndefined<String>,
+    /// Values of schema extensions. Extensions and attributes that are left out stay as they are.
+    #[graphql(default)]
+    extensions: Vec<ExtensionValuesInput>,
 }
 
 /// The account to suspend.
@@ -335,6 +363,10 @@ pub struct UserUpdateInput {
 pub struct UserSuspendInput {
     /// The account's global id.
     id: ID,
+    /// The mutation is refused if the account's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The account to reactivate.
@@ -342,6 +374,8 @@ pub struct UserSuspendInput {
 pub struct UserReactivateInput {
     /// The account's global id.
     id: ID,
+    /// The mutation is refused if the account's `version` is no longer this one.
+    expected_version: Option<i32>,
 }
 
 /// The account to make a break-glass account.
@@ -349,6 +383,8 @@ pub struct UserReactivateInput {
 pub struct UserProtectInput {
     /// The account's global id.
     id: ID,
+    /// The mutation is refused if the account's `version` is no longer this one.
+    expected_version: Option<i32>,
 }
 
 /// The break-glass account to make an ordinary one.
@@ -356,6 +392,10 @@ pub struct UserProtectInput {
 pub struct UserUnprotectInput {
     /// The account's global id.
     id: ID,
+    /// The mutation is refused if the account's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The account to delete.
@@ -363,17 +403,29 @@ pub struct UserUnprotectInput {
 pub struct UserDeleteInput {
     /// The account's global id.
     id: ID,
+    /// The mutation is refused if the account's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
-/// The result of a mutation that creates or changes an account.
-#[derive(SimpleObject)]
-pub struct UserPayload {
+mutation_payloads! {
     /// The account after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    pub user: Option<UserObject>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    pub user_errors: Vec<UserError>,
+    user: UserObject;
+    /// The result of `userCreate`.
+    UserCreatePayload,
+    /// The result of `userUpdate`.
+    UserUpdatePayload,
+    /// The result of `userSuspend`.
+    UserSuspendPayload,
+    /// The result of `userReactivate`.
+    UserReactivatePayload,
+    /// The result of `userProtect`.
+    UserProtectPayload,
+    /// The result of `userUnprotect`.
+    UserUnprotectPayload,
+    /// The result of `userRestore`.
+    UserRestorePayload,
 }
 
 /// The result of `userDelete`.
@@ -385,11 +437,6 @@ pub struct UserDeletePayload {
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
-}
-
-fn build_user_payload(done: Result<user::User>) -> Result<Option<UserPayload>> {
-    let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-    Ok(Some(UserPayload { user: done.map(Into::into), user_errors }))
 }
 
 fn emails_to_json(emails: &[EmailInput]) -> Value {
@@ -438,7 +485,7 @@ impl UserUpdateInput {
             return Err(Error::Stale { version: user.version });
         }
         let mut document = known.clone();
-        if let Some(name) = &self.user_name {
+        if let MaybeUndefined::Value(name) = &self.user_name {
             set_attribute(&mut document, "userName", None, json!(name));
         }
         let texts = [
@@ -463,6 +510,7 @@ impl UserUpdateInput {
                 emails.map_or(Value::Null, |emails| emails_to_json(emails)),
             );
         }
+        extension_values::set_values(&mut document, &self.extensions);
         Ok(Some(document))
     }
 }
@@ -477,6 +525,20 @@ fn build_activation(
     Ok(Some(document))
 }
 
+/// Suspends or reactivates the account, if it has the expected version.
+async fn change_activation(
+    cx: &Cx,
+    id: Uuid,
+    active: bool,
+    expected: Option<i32>,
+) -> Result<user::User> {
+    let edit = |user: &user::User, known: &Map<String, Value>| {
+        check_version(relay::to_version(expected), user.version)?;
+        build_activation(known, active)
+    };
+    user::change_user(cx, id, edit).await
+}
+
 #[derive(Default)]
 pub struct UserMutation;
 
@@ -488,7 +550,8 @@ impl UserMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The account to create.")] input: UserCreateInput,
-    ) -> Result<Option<UserPayload>> {
+    ) -> Result<Option<UserCreatePayload>> {
+        let cx = relay::cx(ctx)?;
         let document = json!({
             "userName": input.user_name, "displayName": input.display_name,
             "externalId": input.external_id,
@@ -498,8 +561,15 @@ impl UserMutation {
                 "department": input.department, "employeeNumber": input.employee_number,
             },
         });
-        let Value::Object(document) = document else { return Ok(None) };
-        build_user_payload(user::create_user(relay::cx(ctx)?, document).await)
+        let Value::Object(mut document) = document else { return Ok(None) };
+        let extensions = &input.extensions;
+        let done = async {
+            extension_values::check_urns(cx, ExtendedResource::User, extensions).await?;
+            extension_values::set_values(&mut document, extensions);
+            user::create_user(cx, document).await
+        };
+        let done = extension_values::name_fields(done.await, extensions);
+        UserCreatePayload::from_result(done, FIELD_MAP)
     }
 
     /// Changes an account's attributes.
@@ -508,20 +578,23 @@ impl UserMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: UserUpdateInput,
-    ) -> Result<Option<UserPayload>> {
+    ) -> Result<Option<UserUpdatePayload>> {
         let cx = relay::cx(ctx)?;
         let edit = |user: &user::User, known: &Map<String, Value>| input.build_update(user, known);
-        build_user_payload(
-            async {
-                user::change_user(
-                    cx,
-                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
-                    edit,
-                )
-                .await
+        let done = async {
+            let mut mistakes = Mistakes::default();
+            let id = mistakes.collect(relay::parse_input_id(NodeKind::User, &input.id, Noun::User));
+            if input.user_name.is_null() {
+                mistakes.add(Error::not_nullable("userName"));
             }
-            .await,
-        )
+            let known =
+                extension_values::check_urns(cx, ExtendedResource::User, &input.extensions).await;
+            mistakes.collect(known);
+            mistakes.refuse_any()?;
+            user::change_user(cx, id.unwrap_or_default(), edit).await
+        };
+        let done = extension_values::name_fields(done.await, &input.extensions);
+        UserUpdatePayload::from_result(done, FIELD_MAP)
     }
 
     /// Suspends an account: from this instant on it holds no roles. Its memberships stay, for when
@@ -531,20 +604,15 @@ impl UserMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserSuspendInput,
-    ) -> Result<Option<UserPayload>> {
-        let cx = relay::cx(ctx)?;
-        let edit = |_: &user::User, known: &Map<String, Value>| build_activation(known, false);
-        build_user_payload(
-            async {
-                user::change_user(
-                    cx,
-                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
-                    edit,
-                )
-                .await
-            }
-            .await,
-        )
+    ) -> Result<Option<UserSuspendPayload>> {
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::User, &input.id, Noun::User),
+            )?;
+            change_activation(&cx, id, false, input.expected_version).await
+        };
+        UserSuspendPayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Reactivates a suspended account: its memberships and grants give their roles again.
@@ -553,20 +621,11 @@ impl UserMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserReactivateInput,
-    ) -> Result<Option<UserPayload>> {
+    ) -> Result<Option<UserReactivatePayload>> {
         let cx = relay::cx(ctx)?;
-        let edit = |_: &user::User, known: &Map<String, Value>| build_activation(known, true);
-        build_user_payload(
-            async {
-                user::change_user(
-                    cx,
-                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
-                    edit,
-                )
-                .await
-            }
-            .await,
-        )
+        let id = relay::parse_input_id(NodeKind::User, &input.id, Noun::User);
+        let done = async { change_activation(cx, id?, true, input.expected_version).await };
+        UserReactivatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Makes an account a break-glass account: no identity provider can suspend it, delete it or
@@ -576,19 +635,12 @@ impl UserMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserProtectInput,
-    ) -> Result<Option<UserPayload>> {
+    ) -> Result<Option<UserProtectPayload>> {
         let cx = relay::cx(ctx)?;
-        build_user_payload(
-            async {
-                lockout_guard::set_protection(
-                    cx,
-                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
-                    true,
-                )
-                .await
-            }
-            .await,
-        )
+        let id = relay::parse_input_id(NodeKind::User, &input.id, Noun::User);
+        let expected = relay::to_version(input.expected_version);
+        let done = async { lockout_guard::set_protection(cx, id?, true, expected).await };
+        UserProtectPayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Makes a break-glass account an ordinary one again.
@@ -597,19 +649,16 @@ impl UserMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserUnprotectInput,
-    ) -> Result<Option<UserPayload>> {
-        let cx = relay::cx(ctx)?;
-        build_user_payload(
-            async {
-                lockout_guard::set_protection(
-                    cx,
-                    relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
-                    false,
-                )
-                .await
-            }
-            .await,
-        )
+    ) -> Result<Option<UserUnprotectPayload>> {
+        let expected = relay::to_version(input.expected_version);
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::User, &input.id, Noun::User),
+            )?;
+            lockout_guard::set_protection(&cx, id, false, expected).await
+        };
+        UserUnprotectPayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Deletes an account: it is in no list any more, and its memberships and grants end.
@@ -619,17 +668,15 @@ impl UserMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which account.")] input: UserDeleteInput,
     ) -> Result<Option<UserDeletePayload>> {
-        let cx = relay::cx(ctx)?;
+        let expected = relay::to_version(input.expected_version);
         let done = async {
-            user::delete_user(
-                cx,
-                relay::parse_input_id(NodeKind::User, &input.id, Noun::User)?,
-                |_| Ok(()),
-            )
-            .await
-        }
-        .await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::User, &input.id, Noun::User),
+            )?;
+            user::delete_user(&cx, id, |user| check_version(expected, user.version)).await
+        };
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
         Ok(Some(UserDeletePayload { deleted_user_id: done.map(|()| input.id), user_errors }))
     }
 }

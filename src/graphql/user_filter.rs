@@ -160,7 +160,7 @@ pub async fn list_users(
 ) -> Result<RelayPage<UserObject>> {
     let cx = relay::cx(ctx)?;
     let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-    let keyset = window.to_keyset(order.descending)?;
+    let keyset = window.to_keyset(ctx, order.descending)?;
     filter.check_permission(cx)?;
     let Some(mut query) = filter.into_domain_query()? else { return Ok(RelayPage::empty()) };
     also(&mut query);

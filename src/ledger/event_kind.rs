@@ -75,6 +75,8 @@ macro_rules! with_event_kinds {
             ApiKeyIssued = "api_key.issued",
             /// An API key got another owner.
             ApiKeyAssigned = "api_key.assigned",
+            /// An API key got another name, end or owner.
+            ApiKeyUpdated = "api_key.updated",
             /// An API key was revoked, by a person or with its owner.
             ApiKeyRevoked = "api_key.revoked",
             /// A schema extension was registered.
@@ -143,6 +145,8 @@ macro_rules! with_event_kinds {
             RoleMappingRestored = "role_mapping.restored",
             /// An account was given a role directly.
             RoleGrantCreated = "role_grant.created",
+            /// A direct grant got another reason or end.
+            RoleGrantUpdated = "role_grant.updated",
             /// A direct grant was taken away.
             RoleGrantRemoved = "role_grant.removed",
             /// A direct grant reached its planned end.

@@ -407,7 +407,14 @@ impl ScimFailure {
 impl From<Error> for ScimFailure {
     /// RFC 7644 section 3.12.
     fn from(error: Error) -> Self {
+        // A SCIM response has room for one mistake.
+        let error = match error {
+            Error::Several(mut errors) if !errors.is_empty() => errors.swap_remove(0),
+            Error::InEdit { error, .. } => *error,
+            error => error,
+        };
         let status = match &error {
+            Error::Several(_) | Error::InEdit { .. } => StatusCode::BAD_REQUEST,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Taken { .. } => StatusCode::CONFLICT,
             Error::Stale { .. } => StatusCode::PRECONDITION_FAILED,

@@ -37,12 +37,12 @@ fn global(kind: &str, id: Uuid) -> String {
 }
 
 const PREVIEW: &str = r#"mutation($edits: [AccessEditInput!]!) { accessPreview(input: { edits: $edits }) {
-    userErrors { code field message }
+    userErrors { code path message }
     preview { id gainedCount lostCount warnings { kind userCount role { name } }
       gains(first: 10) { totalCount nodes { user { userName } role { name } } }
       losses(first: 1) { totalCount pageInfo { hasNextPage endCursor } nodes { user { userName } role { name } } } } } }"#;
 const APPLY: &str = r#"mutation($input: AccessApplyInput!) { accessApply(input: $input) {
-    userErrors { code field message } change { gainedCount lostCount event { action } } } }"#;
+    userErrors { code path message } change { gainedCount lostCount event { action } } } }"#;
 
 #[tokio::test]
 async fn preview_shows_changes_before_they_apply() {
@@ -94,7 +94,8 @@ async fn preview_shows_changes_before_they_apply() {
     scim.patch(&format!("/Groups/{office}"), join).await.is(200);
     let input = json!({ "input": { "previewId": preview["id"] } });
     let refused = world.graphql(APPLY, input).await["data"]["accessApply"].clone();
-    assert_eq!(refused["userErrors"][0]["field"], json!(["input", "previewId"]), "{refused}");
+    assert_eq!(refused["userErrors"][0]["path"], json!(["input", "previewId"]), "{refused}");
+    assert_eq!(refused["userErrors"][0]["code"], "STALE", "{refused}");
     assert!(
         refused["userErrors"][0]["message"].as_str().unwrap().contains("1 that it does not show"),
         "{refused}"
@@ -145,23 +146,32 @@ async fn all_edits_are_made_or_none() {
     let nurse = new_role(&cx, "Nurse", false).await;
     let create = json!({ "createMapping": { "groupId": global("Group", group), "roleId": global("Role", nurse) } });
     let before = world.everything().await;
-    for edits in [
-        json!([create, create]),
-        json!([create, { "removeGrant": { "id": global("RoleGrant", Uuid::now_v7()) } }]),
-        json!([create, { "removeMapping": { "id": "nonsense" } }]),
+    let unknown = global("RoleGrant", Uuid::now_v7());
+    for (edits, edit, field, code) in [
+        (json!([create, create]), "createMapping", "groupId", "TAKEN"),
+        (json!([create, { "removeGrant": { "id": unknown } }]), "removeGrant", "id", "NOT_FOUND"),
+        (
+            json!([create, { "removeMapping": { "id": "nonsense" } }]),
+            "removeMapping",
+            "id",
+            "NOT_FOUND",
+        ),
     ] {
+        let place = json!(["input", "edits", "1", edit, field]);
         let done = world.graphql(APPLY, json!({ "input": { "edits": edits } })).await["data"]["accessApply"].clone();
-        assert_eq!(done["userErrors"][0]["field"], json!(["input", "edits", "1"]), "{done}");
+        assert_eq!(done["userErrors"][0]["path"], place, "{done}");
+        assert_eq!(done["userErrors"][0]["code"], code, "{done}");
         let shown =
             world.graphql(PREVIEW, json!({ "edits": edits })).await["data"]["accessPreview"]
                 .clone();
-        assert_eq!(shown["userErrors"][0]["field"], json!(["input", "edits", "1"]), "{shown}");
+        assert_eq!(shown["userErrors"][0]["path"], place, "{shown}");
+        assert_eq!(shown["userErrors"][0]["code"], code, "{shown}");
         assert_eq!(world.everything().await, before);
     }
     let none =
         world.graphql(APPLY, json!({ "input": { "edits": [] } })).await["data"]["accessApply"]
             .clone();
-    assert_eq!(none["userErrors"][0]["field"], json!(["input", "edits"]));
+    assert_eq!(none["userErrors"][0]["path"], json!(["input", "edits"]));
     let done = world.graphql(APPLY, json!({ "input": { "edits": [create] } })).await["data"]["accessApply"].clone();
     assert_eq!(
         done["change"],
@@ -215,8 +225,8 @@ async fn connections_can_have_default_roles() {
     });
     let staff = new_role(&cx, "Staff", false).await;
     let create = r#"mutation($role: ID!, $connection: ID!) {
-        roleMappingCreate(input: { roleId: $role, everybodyOf: $connection }) {
-        userErrors { message } roleMapping { id state group { id } awaits { value } everybodyOf { name } } } }"#;
+        roleMappingCreate(input: { roleId: $role, connectionId: $connection }) {
+        userErrors { message } roleMapping { id state group { id } awaits { value } allUsersOf { name } } } }"#;
     let variables = json!({ "role": global("Role", staff), "connection": global("IdentitySource", world.acme.connection) });
     let made =
         world.graphql(create, variables).await["data"]["roleMappingCreate"]["roleMapping"].clone();
@@ -225,7 +235,7 @@ async fn connections_can_have_default_roles() {
         (&json!("ACTIVE"), &Value::Null, &Value::Null)
     );
     let holders = r#"query($role: ID!) { node(id: $role) { ... on Role { holders(first: 10) { totalCount nodes {
-        user { userName } sources { kind direct group { id } mapping { everybodyOf { name } } } } } } } }"#;
+        user { userName } sources { kind direct group { id } mapping { allUsersOf { name } } } } } } } }"#;
     let found =
         world.graphql(holders, json!({ "role": global("Role", staff) })).await["data"]["node"]
             .clone();
@@ -235,8 +245,8 @@ async fn connections_can_have_default_roles() {
         (&json!(1), &json!("ada"))
     );
     assert_eq!(
-        found["nodes"][0]["sources"][0]["mapping"]["everybodyOf"]["name"],
-        made["everybodyOf"]["name"]
+        found["nodes"][0]["sources"][0]["mapping"]["allUsersOf"]["name"],
+        made["allUsersOf"]["name"]
     );
     let held = access::of_users(&cx, &[ada, by_hand], AsOf::Now).await.unwrap();
     assert_eq!((held.get(&ada).map(Vec::len), held.get(&by_hand)), (Some(1), None));
@@ -365,7 +375,7 @@ async fn past_access_can_be_queried() {
 }
 
 const RESTORE: &str = "mutation($input: RoleMappingRestoreInput!) { roleMappingRestore(input: $input) {
-    roleMapping { state group { displayName } history { since until } } userErrors { code field message } } }";
+    roleMapping { state group { displayName } history { since until } } userErrors { code path message } } }";
 
 #[tokio::test]
 async fn restored_mapping_gives_its_role_again() {
@@ -424,14 +434,14 @@ async fn restored_mapping_gives_its_role_again() {
     both.sort_unstable();
     assert_eq!(both, BTreeSet::from([ada, bob]).into_iter().collect::<Vec<_>>());
     // A mapping cannot be restored when its role is deleted.
-    role::delete_role(&cx, nurse).await.unwrap();
+    role::delete_role(&cx, nurse, None).await.unwrap();
     let gone = restore(json!({ "id": id })).await;
     assert_eq!(gone["userErrors"][0]["code"], "NOT_FOUND", "{gone:#}");
     world.end().await;
 }
 
 const RESTORE_GROUP: &str = "mutation($id: ID!) { groupRestore(input: { id: $id }) {
-    group { displayName memberCount } userErrors { code field message } } }";
+    group { displayName memberCount } userErrors { code path message } } }";
 
 #[tokio::test]
 async fn restored_group_gives_its_roles_again() {
@@ -471,7 +481,7 @@ async fn restored_group_gives_its_roles_again() {
     world.scim().delete(&format!("/Groups/{ward}")).await.is(204);
     world.scim().delete(&format!("/Users/{bob}")).await.is(204);
     assert!(held(ada).await.is_empty());
-    let listed = "{ organization { deletedGroups(first: 5) { totalCount nodes { id displayName \
+    let listed = "{ organization { deletedGroups(first: 5) { totalCount nodes { groupId displayName \
                   deletedAt connection { name } } } } }";
     let listed =
         world.graphql(listed, json!({})).await["data"]["organization"]["deletedGroups"].clone();

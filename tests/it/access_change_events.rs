@@ -148,7 +148,7 @@ async fn default_role_ends_with_its_connection() {
     let then = world.app.clock.now();
     world.app.clock.advance(Duration::from_secs(60));
 
-    delete::delete_connection(cx, world.acme.connection, true).await.unwrap();
+    delete::delete_connection(cx, world.acme.connection, true, None).await.unwrap();
     announce(&world).await;
     assert_eq!(told(&world, ada).await[1..], ["connection.deleted + -Staff ="]);
     assert!(told(&world, guest).await.is_empty());

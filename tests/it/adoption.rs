@@ -48,7 +48,7 @@ fn ada_of_the_provider() -> Value {
 async fn policy(cx: &Cx, connection: Uuid, policy: AdoptionPolicy) {
     let settings =
         connection::ConnectionSettings { adoption_policy: Some(policy), ..Default::default() };
-    connection::update_connection(cx, connection, settings).await.unwrap();
+    connection::update_connection(cx, connection, settings, None, None).await.unwrap();
 }
 
 async fn domains(cx: &Cx, domains: &[&str]) -> Vec<String> {
@@ -297,7 +297,7 @@ async fn owned_and_protected_accounts_stay_unlinked() {
     let rival = world.tenant("acme", "Rival").await;
     let owned = rival.scim.user("ada@example.org").await;
     let protected = by_hand(&world, json!({ "userName": "root@example.org" })).await;
-    lockout_guard::set_protection(&world.system(), protected.id, true).await.unwrap();
+    lockout_guard::set_protection(&world.system(), protected.id, true, None).await.unwrap();
     for name in ["ada@example.org", "root@example.org"] {
         world
             .scim()
@@ -470,8 +470,8 @@ async fn only_reviewers_of_the_same_organization_decide() {
     assert!(matches!(adoption::proposal_attributes(&blind, &proposal), Err(Error::Forbidden(_))));
     let reader = as_who(key(Permission::IamRead));
     let all = ProposalQuery::default();
-    let read = adoption::list_proposals(&reader, &all, OrderBy::Age, &Keyset::default());
-    assert!(read.await.is_err());
+    let keyset = Keyset::default();
+    assert!(adoption::list_proposals(&reader, &all, OrderBy::Age, &keyset).await.is_err());
 
     let stranger = Cx::system(world.app.clone(), globex.organization);
     assert!(matches!(

@@ -157,7 +157,7 @@ async fn lines_run_in_order_with_results() {
     for taken in &results[1_801..1_994] {
         let mistake = &taken["payload"]["userErrors"][0];
         assert_eq!(
-            (&mistake["code"], &mistake["field"]),
+            (&mistake["code"], &mistake["path"]),
             (&json!("TAKEN"), &json!(["input", "userName"])),
             "{taken:#}"
         );

@@ -136,7 +136,7 @@ async fn concurrent_edits_have_a_serial_order() {
     }
     // A role is deleted at the same time.
     let ended = stage.roles[2];
-    role::delete_role(&stage.cx, ended).await.unwrap();
+    role::delete_role(&stage.cx, ended, None).await.unwrap();
     let mut done = 0;
     for hand in hands {
         done += hand.await.unwrap();

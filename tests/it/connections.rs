@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::walk::codes;
 use crate::world::{Tenant, World};
 
-const TEST: &str = "{ organization { connections(first: 1) { nodes { id test { ok steps { check ok finding nextStep }
-    tokenExpiresAt recentFailures { meaning reason nextStep } } } } } }";
+const TEST: &str = "{ organization { connections(first: 1) { nodes { id diagnosis { ok steps { check ok message nextStep }
+    tokenExpiresAt recentFailures { meaning code nextStep } } } } } }";
 const DELETE: &str =
     "mutation($id: ID!, $keep: Boolean) { connectionDelete(input: { id: $id, usersBecomeManual: $keep }) {
     deletedConnectionId manualUserCount manualGroupCount userErrors { code message } } }";
@@ -28,10 +28,10 @@ async fn id(tenant: &Tenant) -> Value {
 /// The checks that failed, and the whole result of the test.
 async fn failing(world: &World) -> (Vec<String>, Value) {
     let answer = world.graphql(TEST, json!({})).await;
-    let test = answer["data"]["organization"]["connections"]["nodes"][0]["test"].clone();
+    let test = answer["data"]["organization"]["connections"]["nodes"][0]["diagnosis"].clone();
     let steps = test["steps"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
     for step in steps {
-        assert!(step["finding"].as_str().is_some_and(|finding| finding.len() > 8), "{step}");
+        assert!(step["message"].as_str().is_some_and(|message| message.len() > 8), "{step}");
         assert!(
             step["ok"] == true || step["nextStep"].as_str().is_some_and(|next| next.len() > 8),
             "{step}"

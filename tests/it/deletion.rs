@@ -144,7 +144,7 @@ async fn delete_all_deletes_provisioned_accounts() {
         gone.push(scim.user(name).await);
     }
     let glass = world.scim().user("break-glass").await;
-    lockout_guard::set_protection(&cx, glass, true).await.unwrap();
+    lockout_guard::set_protection(&cx, glass, true, None).await.unwrap();
     let group = world.scim().group("Ward 3", &[gone[0], gone[1], glass]).await;
     let deleted_before = world.scim().user("dora").await;
     world.scim().delete(&format!("/Users/{deleted_before}")).await.is(204);

@@ -151,8 +151,7 @@ fn list_enum_values(name: &str) -> Vec<(String, String)> {
 
 /// The permission that `@needs` names.
 fn find_permission(field: &FieldDefinition) -> Option<String> {
-    let needs =
-        field.directives.iter().find(|directive| directive.node.name.node == "needs")?;
+    let needs = field.directives.iter().find(|directive| directive.node.name.node == "needs")?;
     needs.node.get_argument("permission").map(|name| name.node.to_string())
 }
 

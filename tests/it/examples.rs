@@ -38,11 +38,11 @@ async fn example_queries_show_the_directory() {
     let overview = run(&world, "overview.graphql", "Overview", json!({})).await;
     let scim = &overview["organization"]["scim"];
     assert_eq!(
-        (&scim["status"], &scim["counts"]["users"], &scim["counts"]["groups"]),
+        (&scim["state"], &scim["counts"]["users"], &scim["counts"]["groups"]),
         (&json!("ACTIVE"), &json!(2), &json!(1))
     );
     assert_eq!(scim["recentActivity"][0]["action"], "ROLE_CREATED");
-    let steps = &overview["organization"]["connections"]["nodes"][0]["test"]["steps"];
+    let steps = &overview["organization"]["connections"]["nodes"][0]["diagnosis"]["steps"];
     assert_eq!(
         (&steps[3]["check"], &steps[3]["ok"]),
         (&json!("TOKEN"), &json!(true)),
@@ -153,7 +153,7 @@ async fn example_operations_sync_a_source() {
     let connection = made["connection"]["id"].clone();
     let tried =
         run(&world, "sync.graphql", "TestSource", json!({ "connectionId": connection })).await;
-    assert_eq!(tried["connectionTest"]["ok"], true, "{tried:#}");
+    assert_eq!(tried["pullSourceTest"]["ok"], true, "{tried:#}");
     let begin = json!({ "connectionId": connection, "mode": "FULL" });
     let begun =
         run(&world, "sync.graphql", "StartSync", begin).await["syncStart"]["syncRun"].clone();

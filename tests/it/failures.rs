@@ -18,8 +18,8 @@ use uuid::Uuid;
 use crate::world::World;
 
 const FIELDS: &str =
-    "id origin operation label cause reason field message suggestion { code text } redactedRequest count state
-    resolution note assignedTo retryable attempts nextAttemptAt lastRequestId user { userName } connection { name }";
+    "id origin operation label cause code field message suggestion { code message } redactedRequest count state
+    resolution reason assignedTo retryable attempts nextAttemptAt lastRequestId user { userName } connection { name }";
 
 impl World {
     /// The review queue, oldest first.
@@ -48,7 +48,7 @@ impl World {
         let ty = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
         let query = format!(
             "mutation($i: {ty}!) {{ {mutation}(input: $i) {{ failure {{ {FIELDS} }} userErrors {{ \
-             code field message }} }} }}"
+             code path message }} }} }}"
         );
         let answer = self.graphql(&query, json!({ "i": input })).await;
         let payload = &answer["data"][mutation];
@@ -232,10 +232,10 @@ async fn failures_are_assigned_dismissed_and_resolved() {
         .await;
     assert_eq!(taken["assignedTo"], "eve@acme.example");
     let refused = world.work("failureDismiss", json!({ "id": open["id"], "reason": "  " })).await;
-    assert_eq!(refused["field"], json!(["input", "reason"]));
+    assert_eq!(refused["path"], json!(["input", "reason"]));
     let done =
         world.work("failureDismiss", json!({ "id": open["id"], "reason": "a test account" })).await;
-    assert_eq!((&done["state"], &done["note"]), (&json!("DISMISSED"), &json!("a test account")));
+    assert_eq!((&done["state"], &done["reason"]), (&json!("DISMISSED"), &json!("a test account")));
     assert_eq!(
         world.told_of(&done).await,
         ["FAILURE_OPENED", "FAILURE_ASSIGNED", "FAILURE_DISMISSED"]
@@ -244,7 +244,7 @@ async fn failures_are_assigned_dismissed_and_resolved() {
     world.scim().post("/Users", ada()).await.is(409);
     let all = world.failures().await;
     assert_eq!((all.len(), &all[1]["state"], &all[1]["count"]), (2, &json!("OPEN"), &json!(1)));
-    let input = json!({ "id": all[1]["id"], "fix": "FIXED_AT_SOURCE", "note": "renamed there" });
+    let input = json!({ "id": all[1]["id"], "fix": "FIXED_AT_SOURCE", "reason": "renamed there" });
     assert_eq!(world.work("failureResolve", input).await["resolution"], "FIXED_AT_SOURCE");
     world.end().await;
 }
@@ -326,7 +326,7 @@ async fn harmless_refusals_open_no_failure() {
         .send(reqwest::Method::PUT, &format!("/Users/{id}"), Some(body), &stale)
         .await
         .is(412);
-    connection::deactivate_connection(&world.system(), world.acme.connection).await.unwrap();
+    connection::deactivate_connection(&world.system(), world.acme.connection, None).await.unwrap();
     world.scim().post("/Users", ada()).await.is(403);
     assert_eq!(world.failures().await, Vec::<Value>::new());
     world.end().await;
@@ -336,12 +336,12 @@ async fn harmless_refusals_open_no_failure() {
 async fn deleted_connection_dismisses_its_failures() {
     let world = World::new().await;
     let id = world.scim().user("break-glass").await;
-    lockout_guard::set_protection(&world.system(), id, true).await.unwrap();
+    lockout_guard::set_protection(&world.system(), id, true, None).await.unwrap();
     world.scim().delete(&format!("/Users/{id}")).await.is(403);
     let open = world.failure().await;
     assert_eq!((&open["cause"], &open["operation"]), (&json!("PROTECTED"), &json!("delete user")));
     assert_eq!(open["label"], "break-glass");
-    lockout_guard::set_protection(&world.system(), id, false).await.unwrap();
+    lockout_guard::set_protection(&world.system(), id, false, None).await.unwrap();
     let delete =
         "mutation($id: ID!) { connectionDelete(input: { id: $id, usersBecomeManual: true })
         { userErrors { message } } }";

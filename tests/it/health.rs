@@ -13,7 +13,7 @@ use crate::reconcile::upload;
 use crate::world::World;
 
 const HEALTH: &str = "{ organization { connections(first: 10) { nodes { name health {
-    state since reasons { code text nextStep } lastContactAt lastSuccessAt
+    state since reasons { code message nextStep } lastContactAt lastSuccessAt
     lastHour { since operations failures errorRate } lastDay { operations failures }
     pendingOperations oldestPendingAt medianEffectMilliseconds
 } } } } }";
@@ -42,7 +42,7 @@ impl World {
         review::flush_repeats(&self.app).await.unwrap();
         request_log::flush_request_counts(&self.app).await.unwrap();
         scim_token::flush_credential_uses(&self.app).await.unwrap();
-        let query = "{ organization { attention { kind urgency text nextStep count at cause
+        let query = "{ organization { attention { kind urgency message nextStep count at cause
             connection { name } syncRun { id } } } }";
         let answer = self.graphql(query, json!({})).await;
         answer["data"]["organization"]["attention"]
@@ -122,7 +122,7 @@ async fn health_follows_recent_operations() {
     );
     assert_eq!(health["pendingOperations"], 5);
     is(&world.verdict().await, "DEGRADED", &["ERRORS_IN_HOUR"]);
-    let text = health["reasons"][0]["text"].as_str().unwrap();
+    let text = health["reasons"][0]["message"].as_str().unwrap();
     assert!(text.starts_with("5 of 16 operations failed since "), "{text}");
 
     // Three hours later the failures are no longer recent. A day later the open work has waited too
@@ -262,7 +262,7 @@ async fn attention_lists_work_with_next_steps() {
     world.days_pass(3);
     let silent = item(world.attention().await, "CONNECTION");
     assert_eq!(silent["urgency"], "CRITICAL", "{silent:#}");
-    assert!(silent["text"].as_str().unwrap().contains("It has no live token"), "{silent:#}");
+    assert!(silent["message"].as_str().unwrap().contains("It has no live token"), "{silent:#}");
     assert!(silent["nextStep"].as_str().unwrap().contains("scimTokenIssue"));
     world.end().await;
 }

@@ -32,6 +32,7 @@ mod examples;
 mod failures;
 mod forgeries;
 mod fuzz;
+mod graphql_shape;
 mod health;
 mod heavy_filters;
 mod http_listener;

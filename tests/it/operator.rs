@@ -338,17 +338,17 @@ async fn connection_test_names_the_silent_step() {
         let pull = json!({ "baseUrl": base, "secret": "x" });
         let made = world.graphql(make, json!({ "n": format!("Source {number}"), "p": pull })).await;
         let connection = &made["data"]["connectionCreate"]["connection"]["id"];
-        let test = "mutation($c: ID!) { connectionTest(input: { connectionId: $c }) {
-            ok steps { probe ok finding nextStep } userErrors { message } } }";
+        let test = "mutation($c: ID!) { pullSourceTest(input: { connectionId: $c }) {
+            ok steps { probe ok message nextStep } userErrors { message } } }";
         let began = Instant::now();
         let tested = world.graphql(test, json!({ "c": connection })).await;
-        let step = &tested["data"]["connectionTest"]["steps"][1];
+        let step = &tested["data"]["pullSourceTest"]["steps"][1];
         assert_eq!(
             (&step["probe"], &step["ok"]),
             (&json!("REACHED"), &json!(false)),
             "{base}: {tested:#}"
         );
-        assert!(step["finding"].as_str().unwrap().contains(finding), "{base}: {tested:#}");
+        assert!(step["message"].as_str().unwrap().contains(finding), "{base}: {tested:#}");
         assert!(step["nextStep"].is_string(), "{base}: {tested:#}");
         assert!(began.elapsed() < Duration::from_secs(13), "{base}: {:?}", began.elapsed());
     }

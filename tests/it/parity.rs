@@ -152,7 +152,7 @@ async fn renaming_groups_leaves_equal_traces() {
         patch(world, format!("/Groups/{}", twin.group), operations).await;
     };
     let input = |twin: &Twin| json!({ "id": global("Group", twin.group), "displayName": "Ward 3" });
-    same("a group is renamed", rename, "groupRename", input, nothing).await;
+    same("a group is renamed", rename, "groupUpdate", input, nothing).await;
 }
 
 #[tokio::test]

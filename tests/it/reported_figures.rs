@@ -187,7 +187,7 @@ async fn past_roles_do_not_change() {
     // Later changes do not change past answers, except for the role's name.
     map_to_role(&cx, "Doctor", MappingTarget::Group(ward)).await;
     let renamed = role::RoleSettings { name: Some("Matron".into()), ..Default::default() };
-    role::update_role(&cx, nurse, renamed).await.unwrap();
+    role::update_role(&cx, nurse, renamed, None).await.unwrap();
     let held = json!([{ "role": { "name": "Matron" } }]);
     let now = json!([{ "role": { "name": "Doctor" } }]);
     assert_eq!(ask().await, json!({ "a": [], "b": held, "c": [], "d": held, "e": [], "now": now }));

@@ -425,7 +425,7 @@ async fn known_token_refusals_name_their_connection() {
     let globex = world.second_organization().await;
     third.scim.get("/Users").await.is(200);
     Scim { base: globex.scim.base.clone(), ..third.scim.clone() }.get("/Users").await.is(404);
-    rolecall::domain::connection::deactivate_connection(&world.system(), third.connection)
+    rolecall::domain::connection::deactivate_connection(&world.system(), third.connection, None)
         .await
         .unwrap();
     third.scim.user_is_refused().await;
@@ -639,7 +639,7 @@ async fn graphql_shows_the_request_log() {
     let query = "query($of: ID, $bad: Boolean! = false) { organization {
         connections(first: 9) { nodes { id name } }
         requestLog(first: 9, filter: { connectionId: $of, troublesOnly: $bad }) { totalCount nodes {
-            connection { name } hour method resource meaning outcome status scimType reason field nextStep quirks
+            connection { name } hour method resource meaning outcome httpStatus scimType code field nextStep quirks
             source count firstAt lastAt lastRequestId lastTargetId } } } }";
     let ask =
         async |variables| world.graphql(query, variables).await["data"]["organization"].clone();

@@ -8,7 +8,7 @@ use crate::world::World;
 const WARD: &str = "urn:example:params:scim:schemas:extension:ward:2.0:User";
 
 const REGISTER: &str = r#"mutation($input: SchemaExtensionRegisterInput!) {
-    schemaExtensionRegister(input: $input) { schemaExtension { id urn attributes { name type } } userErrors { code field message } } }"#;
+    schemaExtensionRegister(input: $input) { schemaExtension { id urn attributes { name type } } userErrors { code path message } } }"#;
 
 fn ward() -> serde_json::Value {
     json!({ "input": {

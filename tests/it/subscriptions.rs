@@ -162,22 +162,22 @@ async fn connection_changes_are_reported() {
     let watcher = key_with(&world, &[Permission::IamRead]).await.secret;
     let here = end(&world).await;
     let follow = format!(
-        "subscription {{ connectionChanged(after: {here}) {{ seq action connection {{ name status \
+        "subscription {{ connectionChanged(after: {here}) {{ seq action connection {{ name state \
          }} }} }}"
     );
     let mut events = Events::post(&world.address, &watcher, json!({ "query": follow })).await;
     let theirs = rolecall::context::Cx::system(world.app.clone(), globex.organization);
-    connection::deactivate_connection(&theirs, globex.connection).await.unwrap();
+    connection::deactivate_connection(&theirs, globex.connection, None).await.unwrap();
     world.scim().user("ada").await;
-    connection::deactivate_connection(&world.system(), world.acme.connection).await.unwrap();
+    connection::deactivate_connection(&world.system(), world.acme.connection, None).await.unwrap();
     let seen = events.answer().await["data"]["connectionChanged"].clone();
     assert_eq!(seen["action"], "CONNECTION_DEACTIVATED");
     assert_eq!(seen["connection"], json!({ "name": "Identity provider", "status": "INACTIVE" }));
     // A broken connection loses no event.
     drop(events);
-    connection::activate_connection(&world.system(), world.acme.connection).await.unwrap();
+    connection::activate_connection(&world.system(), world.acme.connection, None).await.unwrap();
     let again = format!(
-        "subscription {{ connectionChanged(after: {}) {{ action connection {{ status }} }} }}",
+        "subscription {{ connectionChanged(after: {}) {{ action connection {{ state }} }} }}",
         seen["seq"]
     );
     let mut events = Events::post(&world.address, &watcher, json!({ "query": again })).await;

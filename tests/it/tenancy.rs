@@ -115,7 +115,7 @@ async fn every_route_refuses_wrong_credentials() {
         dead.push(tenant.scim.token);
     }
     let asleep = world.tenant("acme", "Asleep").await;
-    connection::deactivate_connection(&world.system(), asleep.connection).await.unwrap();
+    connection::deactivate_connection(&world.system(), asleep.connection, None).await.unwrap();
     let unknown =
         Scim { base: world.scim().base.replace("acme", "unknown"), ..world.scim().clone() };
 

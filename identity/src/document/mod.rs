@@ -23,11 +23,13 @@ use crate::error::{InvalidInput, Result, Rule};
 use crate::filter::Filter;
 
 mod folding;
+mod mistakes;
 mod projection;
 #[cfg(test)]
 mod tests;
 
 pub use folding::{WIDTH_RANGES, fold_text, former_fold};
+pub use mistakes::find_mistakes;
 pub use projection::Projection;
 
 /// The longest string in a document, in bytes.

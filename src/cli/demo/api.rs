@@ -69,7 +69,7 @@ impl ApiClient {
         }
         let query = format!(
             "mutation($input: {kind}Input!) {{ {name}(input: $input) {{ {wanted} userErrors {{ \
-             code field message }} }} }}"
+             code path message }} }} }}"
         );
         let mut answer = self.send_query(&query, json!({ "input": input })).await?;
         let payload = answer.get_mut(name).map(Value::take).unwrap_or_default();

@@ -186,7 +186,7 @@ In a browser, {url} shows the whole API; under "Headers" put {{"Authorization": 
         program = describe_own_call(),
         base = scim.base_url,
         token = scim.token,
-        query = "{ organization { scim { status counts { users groups } } \
+        query = "{ organization { scim { state counts { users groups } } \
                  roles(first: 3) { nodes { name } } } }",
         url = graphql.url,
         server = graphql.url.trim_end_matches("/graphql"),

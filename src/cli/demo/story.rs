@@ -372,7 +372,7 @@ impl HospitalStory {
     /// The first screen of an administration console, in one query.
     pub async fn show_overview(&mut self, made: &BootstrapResult) -> Result<(), String> {
         self.narrator.begin_chapter("What the administrator sees (one GraphQL query)");
-        let query = "{ organization { scim { availability { state } status endpoints { baseUrl \
+        let query = "{ organization { scim { availability { state } state endpoints { baseUrl \
                      usersUrl groupsUrl } \
                      counts { users groups asOf } } } }";
         let answer = self.api.send_query(query, json!({})).await?;
@@ -504,7 +504,7 @@ impl HospitalStory {
         }
         self.narrator.check_fact("the answers to it", "409, 409", refused.join(", "));
         let query = "{ organization { failures(first: 5, filter: { states: [OPEN] }) { nodes { \
-                     id label cause suggestion { text } } } } }";
+                     id label cause suggestion { message } } } } }";
         let found = self.api.send_query(query, json!({})).await?;
         let found = items_at(&found, "/organization/failures/nodes");
         let shown: Vec<_> = found

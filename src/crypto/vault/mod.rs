@@ -29,6 +29,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::config::{Config, KeySource};
+use crate::crypto::cursor::CursorKey;
 use crate::db::Store;
 use crate::error::{Error, Result};
 
@@ -48,6 +49,7 @@ pub struct Vault {
 struct MasterKey {
     fingerprint: String,
     key: RandomizedNonceKey,
+    cursors: CursorKey,
 }
 
 impl fmt::Debug for Vault {
@@ -176,6 +178,23 @@ impl Vault {
         unseal(&self.data_key(organization, data_key)?, &row_aad(organization, row), sealed)
     }
 
+    /// The cursor of a place in a list of `organization`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the cipher refuses.
+    pub fn seal_cursor(&self, organization: Uuid, place: &str) -> Result<String> {
+        let master = self.masters.first();
+        master
+            .and_then(|master| master.cursors.seal_place(organization, place))
+            .ok_or_else(|| Error::Internal("sealing a cursor failed".into()))
+    }
+
+    /// The place of a cursor; none for one that was altered or made for another organization, and
+    /// for one of a master key that was exchanged.
+    pub fn open_cursor(&self, organization: Uuid, cursor: &str) -> Option<String> {
+        self.masters.iter().find_map(|master| master.cursors.open_cursor(organization, cursor))
+    }
+
     fn data_key(&self, organization: Uuid, wrapped: &[u8]) -> Result<RandomizedNonceKey> {
         let key = self.unseal_by_master(organization.as_bytes(), wrapped)?;
         RandomizedNonceKey::new(&AES_256_GCM, &key)
@@ -184,11 +203,13 @@ impl Vault {
 }
 
 impl MasterKey {
-    fn of(key: &[u8; 32]) -> Result<Self, String> {
-        let fingerprint = key_fingerprint(key);
-        let key = RandomizedNonceKey::new(&AES_256_GCM, key)
+    fn of(key_bytes: &[u8; 32]) -> Result<Self, String> {
+        let fingerprint = key_fingerprint(key_bytes);
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key_bytes)
             .map_err(|_| "the master key cannot be used".to_owned())?;
-        Ok(Self { fingerprint, key })
+        let cursors = CursorKey::from_master_key(key_bytes)
+            .ok_or_else(|| "the master key cannot be used".to_owned())?;
+        Ok(Self { fingerprint, key, cursors })
     }
 }
 

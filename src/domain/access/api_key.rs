@@ -7,7 +7,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
     QueryFilter, QueryOrder, QuerySelect, Select,
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -17,7 +17,8 @@ use crate::crypto::vault;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
+use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent, WriteStep};
 
 pub use api_key::Model as ApiKey;
@@ -76,7 +77,8 @@ pub async fn issue_to(
     owner: Option<KeyOwner>,
 ) -> Result<IssuedKey> {
     cx.allow(Action::ManageToken, None)?;
-    let name = crate::domain::check_text("name", name, 200)?;
+    let (name, end) =
+        mistakes::both(crate::domain::check_text("name", name, 200), checked_end(cx, expires_at))?;
     if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
         return Err(Error::Forbidden(
             format!("you cannot give {missing}, which you do not hold").into(),
@@ -88,7 +90,7 @@ pub async fn issue_to(
             "a key belongs to one organization and cannot carry PLATFORM_ADMIN",
         ));
     }
-    let end = Some(checked_end(cx, expires_at)?);
+    let end = Some(end);
     let owner = &match owner {
         Some(owner) => Some(owner),
         None => own_owner(cx).await?,
@@ -211,41 +213,103 @@ pub fn key_owner(key: &ApiKey) -> Option<KeyOwner> {
     account.or_else(|| key.owner_subject.clone().map(KeyOwner::Subject))
 }
 
-/// Sets the owner of a live key. From now on the key ends with that owner.
+/// The changes of a key; none = unchanged.
+#[derive(Debug, Clone, Default)]
+pub struct KeyEdit {
+    pub name: Option<String>,
+    pub expires_at: Option<DateTime<Utc>>,
+    /// From now on the key ends with this owner.
+    pub owner: Option<KeyOwner>,
+}
+
+/// Changes the name, the end or the owner of a live key. Its secret stays the same, so it never
+/// lives longer than a new key could have from the day on which it was issued.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a key or an owner that does not exist, [`Error::Held`] for a key that
-/// has ended.
-pub async fn assign_owner(cx: &Cx, id: Uuid, to: KeyOwner) -> Result<ApiKey> {
+/// has ended, [`Error::Invalid`] for an end that is past or too far away, [`Error::Forbidden`] for
+/// a later end of a key with permissions that the actor does not hold.
+pub async fn update_key(cx: &Cx, id: Uuid, edit: KeyEdit) -> Result<ApiKey> {
     cx.allow(Action::ManageToken, None)?;
-    let to = &Some(to);
+    let (name, ()) = mistakes::both(
+        edit.name.as_deref().map(|name| crate::domain::check_text("name", name, 200)).transpose(),
+        match edit.expires_at {
+            Some(at) if at <= cx.requested_at => {
+                Err(Error::invalid("expiresAt", "must be in the future"))
+            }
+            _ => Ok(()),
+        },
+    )?;
+    let edit = &KeyEdit { name, ..edit };
     cx.write(move |tx| {
         Box::pin(async move {
-            lock_owner(cx, tx, to.as_ref()).await?;
-            let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
-            let mut key = crate::domain::lock_row(tx, query)
-                .await?
-                .ok_or_else(|| Error::not_found(Noun::ApiKey))?;
-            let now = tx.now_after(Some(key.created_at));
-            if !is_live(&key, now) {
+            lock_owner(cx, tx, edit.owner.as_ref()).await?;
+            let before = lock_key(tx, id).await?;
+            let now = tx.now_after(Some(before.created_at));
+            if !is_live(&before, now) {
                 return Err(Error::Held {
                     reason: RefusalReason::Ended,
                     why: "the API key has ended already".into(),
                 });
             }
-            if key_owner(&key) == *to {
-                return Ok(Change::unchanged(key));
+            let mut after = before.clone();
+            after.name = edit.name.clone().unwrap_or(after.name);
+            if let Some(end) = edit.expires_at {
+                check_new_end(cx, &before, end)?;
+                after.expires_at = Some(end);
             }
-            (key.owner_user_id, key.owner_subject) = (owner_account(to), owner_subject(to));
-            crate::domain::save_row::<api_key::Entity, api_key::ActiveModel>(tx, key.clone())
+            if edit.owner.is_some() {
+                (after.owner_user_id, after.owner_subject) =
+                    (owner_account(&edit.owner), owner_subject(&edit.owner));
+            }
+            if after == before {
+                return Ok(Change::unchanged(before));
+            }
+            crate::domain::save_row::<api_key::Entity, api_key::ActiveModel>(tx, after.clone())
                 .await?;
-            let after =
-                json!({ "ownerUserId": key.owner_user_id, "ownerSubject": key.owner_subject });
-            let entry = key_event(EventKind::ApiKeyAssigned, &key, now, after);
-            Ok(Change::recorded(key, entry))
+            let (was, is) = ledger::changed_members(&describe_key(&before), &describe_key(&after));
+            let only_owner = before.name == after.name && before.expires_at == after.expires_at;
+            let kind =
+                if only_owner { EventKind::ApiKeyAssigned } else { EventKind::ApiKeyUpdated };
+            let entry = NewEvent { before: Some(was), ..key_event(kind, &after, now, is) };
+            Ok(Change::recorded(after, entry))
         })
     })
     .await
+}
+
+/// Refuses an end that a key may not get.
+fn check_new_end(cx: &Cx, key: &ApiKey, end: DateTime<Utc>) -> Result<()> {
+    let days = cx.app.config.api_key_days;
+    if key.expires_at.is_none_or(|known| end <= known) {
+        return Ok(());
+    }
+    let missing = key_permissions(key).into_iter().find(|permission| !cx.holds(*permission));
+    if let Some(missing) = missing {
+        let why = format!("you cannot prolong a key with {missing}, which you do not hold");
+        return Err(Error::Forbidden(why.into()));
+    }
+    if end > key.created_at + Duration::days(days.into()) {
+        let why = format!(
+            "must be within {days} days after the key was issued, the longest life of a key here"
+        );
+        return Err(Error::invalid("expiresAt", why));
+    }
+    Ok(())
+}
+
+fn describe_key(key: &ApiKey) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("name".into(), key.name.clone().into());
+    map.insert("expiresAt".into(), json!(key.expires_at));
+    map.insert("ownerUserId".into(), json!(key.owner_user_id));
+    map.insert("ownerSubject".into(), json!(key.owner_subject));
+    map
+}
+
+async fn lock_key(tx: &Tx<'_>, id: Uuid) -> Result<ApiKey> {
+    let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
+    crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::ApiKey))
 }
 
 /// Ends the keys of an account, as a step of the change that suspends or deletes the account. The
@@ -301,10 +365,7 @@ pub async fn revoke_key(cx: &Cx, id: Uuid) -> Result<ApiKey> {
     cx.allow(Action::ManageToken, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
-            let query = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
-            let mut key = crate::domain::lock_row(tx, query)
-                .await?
-                .ok_or_else(|| Error::not_found(Noun::ApiKey))?;
+            let mut key = lock_key(tx, id).await?;
             if key.revoked_at.is_some() {
                 return Ok(Change::unchanged(key));
             }

@@ -253,11 +253,13 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::ScimTokenRevoked
         | Kind::ApiKeyIssued
         | Kind::ApiKeyAssigned
+        | Kind::ApiKeyUpdated
         | Kind::ApiKeyRevoked
         | Kind::SchemaExtensionRegistered
         | Kind::SchemaExtensionRemoved
         | Kind::RoleCreated
         | Kind::RoleUpdated
+        | Kind::RoleGrantUpdated
         | Kind::AccessPreviewed
         | Kind::SyncRunRequested
         | Kind::SyncRunCancelled

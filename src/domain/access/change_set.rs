@@ -32,7 +32,7 @@ use crate::domain::directory::group::{Group, GroupEdit};
 use crate::domain::directory::schema_extension;
 use crate::domain::paging;
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
 use crate::identity::document::MemberChange;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -59,6 +59,25 @@ pub enum AccessEdit {
     DeleteGroup(Uuid),
     RestoreGroup(Uuid),
     DeleteRole(Uuid),
+}
+
+/// An edit with what the client said about it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RequestedEdit {
+    #[serde(flatten)]
+    pub edit: AccessEdit,
+    /// Why a person does it, as the event says.
+    #[serde(default, rename = "reason", skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The version of the group or the role that the client has read.
+    #[serde(default, rename = "expectedVersion", skip_serializing_if = "Option::is_none")]
+    pub expected: Option<i64>,
+}
+
+impl From<AccessEdit> for RequestedEdit {
+    fn from(edit: AccessEdit) -> Self {
+        Self { edit, reason: None, expected: None }
+    }
 }
 
 /// The effect of a change.
@@ -105,8 +124,8 @@ pub enum WarningKind {
 /// Makes all of these edits in one transaction, or none.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming the edit that cannot be made, and why.
-pub async fn apply_edits(cx: &Cx, edits: Vec<AccessEdit>) -> Result<ChangeOutcome> {
+/// [`Error::InEdit`] for an edit that cannot be made, or [`Error::Several`] of them.
+pub async fn apply_edits<E: Into<RequestedEdit>>(cx: &Cx, edits: Vec<E>) -> Result<ChangeOutcome> {
     let edits = &check_edits(edits)?;
     cx.write(move |tx| {
         Box::pin(async move {
@@ -120,8 +139,8 @@ pub async fn apply_edits(cx: &Cx, edits: Vec<AccessEdit>) -> Result<ChangeOutcom
 /// What these edits would do, kept for an hour. Nothing else changes.
 ///
 /// # Errors
-/// [`Error::Invalid`] naming the edit that cannot be made, and why.
-pub async fn preview_edits(cx: &Cx, edits: Vec<AccessEdit>) -> Result<Preview> {
+/// [`Error::InEdit`] for an edit that cannot be made, or [`Error::Several`] of them.
+pub async fn preview_edits<E: Into<RequestedEdit>>(cx: &Cx, edits: Vec<E>) -> Result<Preview> {
     let edits = &check_edits(edits)?;
     cx.write(move |tx| {
         Box::pin(async move {
@@ -165,24 +184,25 @@ pub async fn preview_edits(cx: &Cx, edits: Vec<AccessEdit>) -> Result<Preview> {
 /// Makes the edits of a preview, if they would still do exactly what it shows.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a preview that is not stored any more, [`Error::Invalid`] saying what
-/// changed since.
+/// [`Error::NotFound`] for a preview that is not stored any more, [`Error::Held`] for one that is
+/// not true any more.
 pub async fn apply_preview(cx: &Cx, id: Uuid) -> Result<ChangeOutcome> {
     let preview = &get_preview(cx, id).await?;
-    let edits: &Vec<AccessEdit> = &serde_json::from_value(preview.edits.clone())
+    let edits: &Vec<RequestedEdit> = &serde_json::from_value(preview.edits.clone())
         .map_err(|error| Error::Internal(error.to_string()))?;
     cx.write(move |tx| {
         Box::pin(async move {
-            let (done, moved) = carry_out(cx, tx, edits).await?;
+            let (done, moved) = carry_out(cx, tx, edits).await.map_err(outdated_preview)?;
             if digest_moves(&moved) != preview.digest {
                 let shown = read_preview_moves(tx, preview.id).await?;
                 let came = moved.difference(&shown).count();
                 let went = shown.difference(&moved).count();
                 let why = format!(
-                    "is not true any more: since it was made, {came} that it does not show would \
-                     be gained or lost too, and {went} that it shows would not; make a new preview"
+                    "the preview is not true any more: since it was made, {came} that it does not \
+                     show would be gained or lost too, and {went} that it shows would not; make a \
+                     new preview"
                 );
-                return Err(Error::invalid("previewId", why));
+                return Err(Error::Held { reason: RefusalReason::PreviewStale, why: why.into() });
             }
             access_preview_part::Entity::delete_many()
                 .filter(part_of(tx.organization(), id))
@@ -199,12 +219,39 @@ pub async fn apply_preview(cx: &Cx, id: Uuid) -> Result<ChangeOutcome> {
     .await
 }
 
-fn check_edits(edits: Vec<AccessEdit>) -> Result<Vec<AccessEdit>> {
-    match edits.len() {
-        0 => Err(Error::invalid("edits", "must not be empty")),
-        n if n > MAX_EDITS => Err(Error::invalid("edits", format!("must be at most {MAX_EDITS}"))),
-        _ => Ok(edits),
+/// An edit of a preview that cannot be made any more: something has changed since.
+fn outdated_preview(error: Error) -> Error {
+    if error.is_mistake() {
+        let why = format!("the preview is not true any more: {error}; make a new preview");
+        Error::Held { reason: RefusalReason::PreviewStale, why: why.into() }
+    } else {
+        error
     }
+}
+
+/// Refuses too few or too many edits.
+///
+/// # Errors
+/// [`Error::Invalid`]
+pub fn check_edit_count(edits: usize) -> Result<()> {
+    match edits {
+        0 => Err(Error::broken(Rule::Required, "edits", "must not be empty")),
+        n if n > MAX_EDITS => {
+            Err(Error::broken(Rule::TooMany, "edits", format!("must be at most {MAX_EDITS}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_edits<E: Into<RequestedEdit>>(edits: Vec<E>) -> Result<Vec<RequestedEdit>> {
+    check_edit_count(edits.len())?;
+    let checked = edits.into_iter().map(Into::into).enumerate().map(|(index, requested)| {
+        let requested: RequestedEdit = requested;
+        let reason = crate::domain::check_change_reason(requested.reason.as_deref());
+        let reason = reason.map_err(|error| Error::InEdit { index, error: Box::new(error) })?;
+        Ok(RequestedEdit { reason, ..requested })
+    });
+    crate::error::mistakes::all(checked)
 }
 
 /// Makes the edits. Returns an event for each edit that changed something, and the gains and losses
@@ -212,14 +259,15 @@ fn check_edits(edits: Vec<AccessEdit>) -> Result<Vec<AccessEdit>> {
 async fn carry_out(
     cx: &Cx,
     tx: &Tx<'_>,
-    edits: &[AccessEdit],
+    edits: &[RequestedEdit],
 ) -> Result<(Vec<NewEvent>, BTreeSet<RoleMove>)> {
     let types = schema_extension::resource_types(cx).await?;
-    let mut done = Vec::new();
+    let (mut done, mut mistakes) = (Vec::new(), Mistakes::default());
     // The accounts that the edits concern directly, and the groups whose members they concern.
     let (mut users, mut groups) = (Vec::new(), Vec::new());
-    for (index, edit) in edits.iter().enumerate() {
-        let made = match edit {
+    for (index, requested) in edits.iter().enumerate() {
+        let expected = requested.expected;
+        let made = match &requested.edit {
             AccessEdit::CreateMapping(new) => {
                 role_mapping::create_in(cx, tx, new).await.map(|made| made.entry)
             }
@@ -242,10 +290,12 @@ async fn carry_out(
             }),
             AccessEdit::ChangeMembers(id, change) => {
                 let edit = GroupEdit { members: vec![change.clone()], ..GroupEdit::default() };
-                let made = group::change_group_in(cx, tx, &types.group, *id, &move |_: &Group| {
-                    Ok(edit.clone())
-                })
-                .await;
+                let made =
+                    group::change_group_in(cx, tx, &types.group, *id, &move |group: &Group| {
+                        crate::domain::check_version(expected, group.version)?;
+                        Ok(edit.clone())
+                    })
+                    .await;
                 made.map(|made| {
                     // Some of the members are groups.
                     for ids in [&mut users, &mut groups] {
@@ -256,9 +306,8 @@ async fn carry_out(
             }
             AccessEdit::DeleteGroup(id) => {
                 groups.push(*id);
-                group::delete_group_in(cx, tx, *id, &|_: &Group| Ok(()))
-                    .await
-                    .map(|made| made.entry)
+                let check = |group: &Group| crate::domain::check_version(expected, group.version);
+                group::delete_group_in(cx, tx, *id, &check).await.map(|made| made.entry)
             }
             AccessEdit::RestoreGroup(id) => {
                 groups.push(*id);
@@ -266,17 +315,27 @@ async fn carry_out(
             }
             AccessEdit::DeleteRole(id) => {
                 users.extend(role_grant::users_of(tx, *id).await?);
-                roles::delete_in(cx, tx, *id).await.map(|made| made.entry)
+                roles::delete_in(cx, tx, *id, expected).await.map(|made| made.entry)
             }
         };
-        let blame = |error| match error {
-            Error::NotFound(_) | Error::Taken { .. } | Error::Invalid { .. } => {
-                Error::invalid(format!("edits.{index}"), error.to_string())
+        match made {
+            Ok(made) => done.extend(made.map(|entry| match &requested.reason {
+                Some(reason) => crate::context::with_reason(entry, reason),
+                None => entry,
+            })),
+            // All of it will be rolled back. The other edits are tried for their mistakes, except
+            // after a conflict, after which PostgreSQL carries out nothing more.
+            Err(error) if error.is_mistake() => {
+                let conflict = matches!(error, Error::Taken { .. });
+                mistakes.add(Error::InEdit { index, error: Box::new(error) });
+                if conflict {
+                    break;
+                }
             }
-            error => error,
-        };
-        done.extend(made.map_err(blame)?);
+            Err(error) => return Err(error),
+        }
     }
+    mistakes.refuse_any()?;
     let at = done.iter().map(|entry| entry.at).max().unwrap_or_else(|| tx.now_after(None));
     let moved = access::find_role_moves(cx, &tx.db, tx.event, at, users, &groups).await?;
     Ok((done, moved))

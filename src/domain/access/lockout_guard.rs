@@ -158,13 +158,22 @@ pub fn protected_error() -> Error {
 }
 
 /// Makes an account a break-glass account, or an ordinary one again.
-pub async fn set_protection(cx: &Cx, id: Uuid, protect: bool) -> Result<User> {
+///
+/// # Errors
+/// [`Error::Stale`] if it has another version than `expected`.
+pub async fn set_protection(
+    cx: &Cx,
+    id: Uuid,
+    protect: bool,
+    expected: Option<i64>,
+) -> Result<User> {
     cx.allow(Action::WriteAccess, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
             let mut user =
                 crate::domain::directory::user::lock_live_user(tx, cx, id, Action::WriteAccess)
                     .await?;
+            crate::domain::check_version(expected, user.version)?;
             if user.protected == protect {
                 return Ok(Change::unchanged(user));
             }

@@ -13,12 +13,15 @@ use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Mistakes, Noun, Result, Rule, mistakes};
 use crate::identity::document;
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use role::Model as Role;
+
+/// The most permissions of one role.
+const MAX_PERMISSIONS: usize = 1_000;
 
 /// The attributes of a role to create or change; none = the default, or unchanged.
 #[derive(Debug, Clone, Default)]
@@ -35,30 +38,48 @@ pub struct RoleSettings {
 
 impl RoleSettings {
     fn apply_to(&self, role: &mut Role) -> Result<()> {
-        if let Some(name) = &self.name {
-            role.name = crate::domain::check_text("name", name, 200)?;
-            role.name_key = document::fold_text(&role.name);
+        let mut mistakes = Mistakes::default();
+        if let Some(name) = &self.name
+            && let Some(name) = mistakes.collect(crate::domain::check_text("name", name, 200))
+        {
+            role.name_key = document::fold_text(&name);
+            role.name = name;
         }
         if let Some(description) = &self.description {
-            role.description = description
+            let text = description
                 .as_deref()
                 .map(|text| crate::domain::check_text("description", text, 2_000))
-                .transpose()?;
+                .transpose();
+            role.description = mistakes.collect(text).flatten();
         }
         if let Some(permissions) = &self.permissions {
-            if permissions.len() > 1_000 {
-                return Err(Error::invalid("permissions", "must be at most 1000"));
-            }
-            let names =
-                permissions.iter().map(|name| crate::domain::check_text("permissions", name, 200));
-            role.permissions = json!(names.collect::<Result<BTreeSet<_>>>()?);
+            let names = check_permission_names(permissions);
+            role.permissions = json!(mistakes.collect(names));
         }
+        mistakes.refuse_any()?;
         if let Some(priority) = self.priority {
             role.priority = priority;
         }
         role.management = self.management.unwrap_or(role.management);
         Ok(())
     }
+}
+
+/// The names of permissions, each once. A mistake in one names its place in the list.
+fn check_permission_names(names: &[String]) -> Result<BTreeSet<String>> {
+    if names.len() > MAX_PERMISSIONS {
+        let why = format!("must be at most {MAX_PERMISSIONS}");
+        return Err(Error::broken(Rule::TooMany, "permissions", why));
+    }
+    let checked = names.iter().enumerate().map(|(place, name)| {
+        crate::domain::check_text("permissions", name, 200).map_err(|error| match error {
+            Error::Invalid { rule, why, .. } => {
+                Error::broken(rule, format!("permissions.{place}"), why)
+            }
+            error => error,
+        })
+    });
+    Ok(mistakes::all(checked)?.into_iter().collect())
 }
 
 /// Creates a role.
@@ -105,12 +126,21 @@ pub async fn create_role(cx: &Cx, settings: RoleSettings) -> Result<Role> {
 }
 
 /// Changes a role.
-pub async fn update_role(cx: &Cx, id: Uuid, settings: RoleSettings) -> Result<Role> {
+///
+/// # Errors
+/// [`Error::Stale`] if it has another version than `expected`.
+pub async fn update_role(
+    cx: &Cx,
+    id: Uuid,
+    settings: RoleSettings,
+    expected: Option<i64>,
+) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
     let settings = &settings;
     cx.write(move |tx| {
         Box::pin(async move {
             let before = find_live_role(tx, id).await?;
+            crate::domain::check_version(expected, before.version)?;
             let mut after = before.clone();
             settings.apply_to(&mut after)?;
             if after == before {
@@ -130,13 +160,22 @@ pub async fn update_role(cx: &Cx, id: Uuid, settings: RoleSettings) -> Result<Ro
 
 /// Deletes a role and ends its mappings and grants: no account holds it any more. Its name can be
 /// used again.
-pub async fn delete_role(cx: &Cx, id: Uuid) -> Result<Role> {
-    cx.write(move |tx| Box::pin(delete_in(cx, tx, id))).await
+///
+/// # Errors
+/// [`Error::Stale`] if it has another version than `expected`.
+pub async fn delete_role(cx: &Cx, id: Uuid, expected: Option<i64>) -> Result<Role> {
+    cx.write(move |tx| Box::pin(delete_in(cx, tx, id, expected))).await
 }
 
-pub(in crate::domain) async fn delete_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Role>> {
+pub(in crate::domain) async fn delete_in(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    id: Uuid,
+    expected: Option<i64>,
+) -> Result<Change<Role>> {
     cx.allow(Action::WriteAccess, None)?;
     let mut role = find_live_role(tx, id).await?;
+    crate::domain::check_version(expected, role.version)?;
     let now = tx.now_after(Some(role.updated_at));
     let mut ended = Vec::new();
     for table in [IntervalTable::RoleMapping, IntervalTable::RoleGrant] {

@@ -16,7 +16,8 @@ use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
+use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// A grant; one that ended has `until`.
@@ -47,8 +48,8 @@ pub(in crate::domain) async fn create_in(
     new: &NewGrant,
 ) -> Result<Change<Grant>> {
     cx.allow(Action::WriteAccess, None)?;
-    let reason = check_reason(new.reason.as_deref())?;
-    check_expiry(cx, new.expires_at)?;
+    let (reason, ()) =
+        mistakes::both(check_reason(new.reason.as_deref()), check_expiry(cx, new.expires_at))?;
     let account = tx.find::<user::Entity>().filter(user::Column::Id.eq(new.user));
     let account =
         crate::domain::lock_row(tx, account.filter(user::Column::DeletedAt.is_null())).await?;
@@ -79,6 +80,56 @@ pub(in crate::domain) async fn create_in(
     Ok(Change::recorded(row, entry))
 }
 
+/// The changes of a grant; none = unchanged.
+#[derive(Debug, Clone, Default)]
+pub struct GrantEdit {
+    pub reason: Option<Option<String>>,
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+}
+
+/// Changes the reason or the planned end of a grant. The account holds the role as before.
+///
+/// # Errors
+/// [`Error::Held`] for a grant that has ended.
+pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
+    cx.allow(Action::WriteAccess, None)?;
+    let (reason, ()) = mistakes::both(
+        edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose(),
+        edit.expires_at.map_or(Ok(()), |at| check_expiry(cx, at)),
+    )?;
+    let (reason, edit) = (&reason, &edit);
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let before = lock_grant(tx, id).await?;
+            let now = tx.now_after(Some(before.since));
+            if before.until.is_some() || before.expires_at.is_some_and(|end| end <= now) {
+                return Err(Error::Held {
+                    reason: RefusalReason::Ended,
+                    why: "the grant has ended already; create another one".into(),
+                });
+            }
+            let mut after = before.clone();
+            after.reason = reason.clone().unwrap_or(after.reason);
+            after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
+            if after == before {
+                return Ok(Change::unchanged(before));
+            }
+            // The state of any earlier instant stays what it was: an end can only move among
+            // instants that are to come.
+            crate::domain::save_row::<role_grant::Entity, role_grant::ActiveModel>(
+                tx,
+                after.clone(),
+            )
+            .await?;
+            let (was, is) =
+                ledger::changed_members(&describe_grant(&before), &describe_grant(&after));
+            let entry = grant_event(EventKind::RoleGrantUpdated, &after, now, Some(was), Some(is));
+            Ok(Change::recorded(after, entry))
+        })
+    })
+    .await
+}
+
 /// Ends a grant.
 pub async fn remove_grant(cx: &Cx, id: Uuid) -> Result<Grant> {
     cx.write(move |tx| Box::pin(remove_in(cx, tx, id))).await
@@ -101,15 +152,23 @@ pub(in crate::domain) async fn users_of(tx: &Tx<'_>, role: Uuid) -> Result<Vec<U
 
 /// Ends a grant whose planned end has passed.
 pub(in crate::domain) async fn expire_grant(tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
-    // The planned end of a grant never changes, so it need not be checked again.
-    end_grant(tx, id, EventKind::RoleGrantExpired).await
+    let row = lock_grant(tx, id).await?;
+    match row.expires_at {
+        Some(at) if at <= tx.now_after(None) => {
+            end_grant(tx, id, EventKind::RoleGrantExpired).await
+        }
+        _ => Ok(Change::unchanged(row)),
+    }
+}
+
+async fn lock_grant(tx: &Tx<'_>, id: Uuid) -> Result<Grant> {
+    let query = tx.find::<role_grant::Entity>().filter(role_grant::Column::Id.eq(id));
+    crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Grant))
 }
 
 /// Ends a grant with an event of this kind, unless it has ended.
 async fn end_grant(tx: &Tx<'_>, id: Uuid, kind: EventKind) -> Result<Change<Grant>> {
-    let query = tx.find::<role_grant::Entity>().filter(role_grant::Column::Id.eq(id));
-    let mut row =
-        crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Grant))?;
+    let mut row = lock_grant(tx, id).await?;
     if row.until.is_some() {
         return Ok(Change::unchanged(row));
     }

@@ -24,7 +24,7 @@ use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Noun, Result, mistakes};
 use crate::identity::document;
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
@@ -96,8 +96,8 @@ pub(in crate::domain) async fn create_in(
     new: &NewMapping,
 ) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    let reason = check_reason(new.reason.as_deref())?;
-    check_expiry(cx, new.expires_at)?;
+    let (reason, ()) =
+        mistakes::both(check_reason(new.reason.as_deref()), check_expiry(cx, new.expires_at))?;
     super::role::find_live_role(tx, new.role).await?;
     let mut row = Mapping {
         organization_id: cx.organization(),
@@ -185,10 +185,10 @@ pub(in crate::domain) async fn edit_in(
     edit: &MappingEdit,
 ) -> Result<Change<Mapping>> {
     cx.allow(Action::WriteAccess, None)?;
-    let reason = edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose()?;
-    if let Some(at) = edit.expires_at {
-        check_expiry(cx, at)?;
-    }
+    let (reason, ()) = mistakes::both(
+        edit.reason.as_ref().map(|reason| check_reason(reason.as_deref())).transpose(),
+        edit.expires_at.map_or(Ok(()), |at| check_expiry(cx, at)),
+    )?;
     let before = lock_mapping(tx, mapping_id).await?.filter(|row| row.until.is_none());
     let before = before.ok_or_else(|| Error::not_found(Noun::Mapping))?;
     let mut after = before.clone();

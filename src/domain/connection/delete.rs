@@ -44,20 +44,32 @@ pub struct ReleasedCounts {
 ///
 /// # Errors
 /// [`Error::Held`] while it owns live accounts or groups, unless `leave_behind` releases them.
-pub async fn delete_connection(cx: &Cx, id: Uuid, leave_behind: bool) -> Result<ReleasedCounts> {
+/// [`Error::Stale`] if it has another version than `expected`.
+pub async fn delete_connection(
+    cx: &Cx,
+    id: Uuid,
+    leave_behind: bool,
+    expected: Option<i64>,
+) -> Result<ReleasedCounts> {
     cx.allow(Action::WriteConnection, None)?;
     if leave_behind {
         cx.allow(Action::WriteUser, None)?;
     }
-    mark_connection_deleted(cx, id, leave_behind).await?;
+    mark_connection_deleted(cx, id, leave_behind, expected).await?;
     release_owned(cx, id).await
 }
 
 /// Marks the connection deleted, with all that only it could use.
-async fn mark_connection_deleted(cx: &Cx, id: Uuid, leave_behind: bool) -> Result<()> {
+async fn mark_connection_deleted(
+    cx: &Cx,
+    id: Uuid,
+    leave_behind: bool,
+    expected: Option<i64>,
+) -> Result<()> {
     cx.write(move |tx| {
         Box::pin(async move {
             let before = lock_connection_for_deletion(tx, id).await?;
+            crate::domain::check_version(expected, before.version)?;
             if !leave_behind {
                 check_owns_nothing(tx, id).await?;
             }

@@ -20,7 +20,7 @@ use crate::domain::audit::event;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Noun, Result, mistakes};
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -41,22 +41,19 @@ pub struct ConnectionSettings {
     /// Whether its service provider configuration announces paging by cursor (RFC 9865); some older
     /// clients refuse a configuration that does. Cursors work either way.
     pub announces_cursor_paging: Option<bool>,
-    /// The SCIM source that rolecall reads; to a connection without one, an identity provider
-    /// writes.
-    pub pull: Option<pull_source::PullSourceSettings>,
 }
 
 impl ConnectionSettings {
-    fn check_values(&self) -> Result<()> {
-        if let Some(pull) = &self.pull {
-            pull.check_values()?;
-        }
-        match self.revival_days {
+    /// The name, trimmed, if all settings can be those of a connection.
+    fn check_values(&self) -> Result<Option<String>> {
+        let name = self.name.as_deref().map(|name| super::check_text("name", name, 200));
+        let days = match self.revival_days {
             Some(days) if !(0..=3_650).contains(&days) => {
                 Err(Error::invalid("revivalDays", "must be between 0 and 3650"))
             }
             _ => Ok(()),
-        }
+        };
+        mistakes::both(name.transpose(), days).map(|(name, ())| name)
     }
 }
 
@@ -65,12 +62,21 @@ impl ConnectionSettings {
 /// # Errors
 /// [`Error::Taken`] when a live connection has the name, [`Error::Held`] where SCIM is not
 /// available.
-pub async fn create_connection(cx: &Cx, settings: ConnectionSettings) -> Result<Connection> {
+///
+/// `pull` is the SCIM source that rolecall reads; to a connection without one, an identity provider
+/// writes.
+pub async fn create_connection(
+    cx: &Cx,
+    settings: ConnectionSettings,
+    pull: Option<pull_source::PullSourceSettings>,
+) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
-    settings.check_values()?;
+    let (name, ()) = mistakes::both(
+        settings.check_values(),
+        pull.as_ref().map_or(Ok(()), pull_source::PullSourceSettings::check_values),
+    )?;
     check_scim_available(cx).await?;
-    let name = &super::check_text("name", settings.name.as_deref().unwrap_or_default(), 200)?;
-    let settings = &settings;
+    let (name, settings, pull) = (&name.unwrap_or_default(), &settings, &pull);
     cx.write(move |tx| {
         Box::pin(async move {
             let now = tx.now_after(None);
@@ -78,7 +84,7 @@ pub async fn create_connection(cx: &Cx, settings: ConnectionSettings) -> Result<
                 organization_id: cx.organization(),
                 id: Uuid::now_v7(),
                 name: name.clone(),
-                kind: match settings.pull {
+                kind: match pull {
                     None => ConnectionKind::ScimPush,
                     Some(_) => ConnectionKind::ScimPull,
                 },
@@ -99,7 +105,7 @@ pub async fn create_connection(cx: &Cx, settings: ConnectionSettings) -> Result<
                 .exec_without_returning(&tx.db)
                 .await?;
             let mut after = connection_payload(&row);
-            if let Some(pull) = &settings.pull {
+            if let Some(pull) = pull {
                 pull_source::write_source(cx, tx, &mut row, pull).await?;
                 super::save_row::<connection::Entity, connection::ActiveModel>(tx, row.clone())
                     .await?;
@@ -117,17 +123,21 @@ pub async fn create_connection(cx: &Cx, settings: ConnectionSettings) -> Result<
     .await
 }
 
-/// Changes a connection's settings.
+/// Changes a connection's settings, and those of the source that it reads.
+///
+/// # Errors
+/// [`Error::Stale`] if it has another version than `expected`.
 pub async fn update_connection(
     cx: &Cx,
     id: Uuid,
     settings: ConnectionSettings,
+    pull: Option<pull_source::PullSourceEdit>,
+    expected: Option<i64>,
 ) -> Result<Connection> {
-    settings.check_values()?;
+    let name = settings.check_values()?;
     check_scim_available(cx).await?;
-    let name =
-        settings.name.as_deref().map(|name| super::check_text("name", name, 200)).transpose()?;
-    change_connection(cx, id, EventKind::ConnectionUpdated, settings.pull.as_ref(), |row| {
+    let which = ConnectionToChange { id, expected, pull: pull.as_ref() };
+    change_connection(cx, which, EventKind::ConnectionUpdated, |row| {
         row.name = name.clone().unwrap_or_else(|| std::mem::take(&mut row.name));
         row.provider = settings.provider.unwrap_or(row.provider);
         row.deletion_policy = settings.deletion_policy.unwrap_or(row.deletion_policy);
@@ -140,18 +150,26 @@ pub async fn update_connection(
 }
 
 /// Starts serving the connection's requests (again).
-pub async fn activate_connection(cx: &Cx, id: Uuid) -> Result<Connection> {
+///
+/// # Errors
+/// [`Error::Stale`] if it has another version than `expected`.
+pub async fn activate_connection(cx: &Cx, id: Uuid, expected: Option<i64>) -> Result<Connection> {
     check_scim_available(cx).await?;
-    change_connection(cx, id, EventKind::ConnectionActivated, None, |row| {
+    let which = ConnectionToChange { id, expected, pull: None };
+    change_connection(cx, which, EventKind::ConnectionActivated, |row| {
         row.status = ConnectionStatus::Active
     })
     .await
 }
 
 /// Stops serving the connection's requests from this instant on. No account is touched.
-pub async fn deactivate_connection(cx: &Cx, id: Uuid) -> Result<Connection> {
+///
+/// # Errors
+/// [`Error::Stale`] if it has another version than `expected`.
+pub async fn deactivate_connection(cx: &Cx, id: Uuid, expected: Option<i64>) -> Result<Connection> {
     check_scim_available(cx).await?;
-    change_connection(cx, id, EventKind::ConnectionDeactivated, None, |row| {
+    let which = ConnectionToChange { id, expected, pull: None };
+    change_connection(cx, which, EventKind::ConnectionDeactivated, |row| {
         row.status = ConnectionStatus::Inactive
     })
     .await
@@ -167,25 +185,34 @@ pub(super) async fn check_scim_available(cx: &Cx) -> Result<()> {
     .check_available()
 }
 
+/// The connection to change, in the version that the client has read, and the changes of its
+/// source.
+struct ConnectionToChange<'a> {
+    id: Uuid,
+    expected: Option<i64>,
+    pull: Option<&'a pull_source::PullSourceEdit>,
+}
+
 async fn change_connection(
     cx: &Cx,
-    id: Uuid,
+    which: ConnectionToChange<'_>,
     kind: EventKind,
-    pull: Option<&pull_source::PullSourceSettings>,
     edit: impl Fn(&mut Connection) + Send + Sync,
 ) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
+    let ConnectionToChange { id, expected, pull } = which;
     let edit = &edit;
     cx.write(move |tx| {
         Box::pin(async move {
             let before = lock_live_connection(tx, id).await?;
+            super::check_version(expected, before.version)?;
             let mut after = before.clone();
             edit(&mut after);
             let moved = match pull {
-                Some(pull) => pull_source::write_source(cx, tx, &mut after, pull).await?,
-                None => false,
+                Some(pull) => Some(pull_source::edit_source(cx, tx, &mut after, pull).await?),
+                None => None,
             };
-            if after == before && !moved {
+            if after == before && !moved.as_ref().is_some_and(|(_, moved)| *moved) {
                 return Ok(Change::unchanged(before));
             }
             after.version += 1;
@@ -194,7 +221,7 @@ async fn change_connection(
                 .await?;
             let (was, mut is) =
                 ledger::changed_members(&connection_payload(&before), &connection_payload(&after));
-            if let (Some(pull), Value::Object(is)) = (pull, &mut is) {
+            if let (Some((pull, _)), Value::Object(is)) = (&moved, &mut is) {
                 pull_source::add_source_to_payload(pull, is);
             }
             let entry = connection_event(kind, &after, Some(was), Some(is));

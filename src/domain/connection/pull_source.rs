@@ -14,7 +14,7 @@ use crate::auth::policy::Action;
 use crate::context::{Cx, Tx};
 use crate::domain::connection::Connection;
 use crate::domain::tenant::organization;
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Mistakes, Noun, Result, Rule};
 
 pub use pull_source::{Auth, Model as PullSource};
 
@@ -46,33 +46,29 @@ impl PullSourceSettings {
     /// # Errors
     /// [`Error::Invalid`] naming the field.
     pub(in crate::domain) fn check_values(&self) -> Result<()> {
-        check_address("baseUrl", &self.base_url)?;
+        let mut mistakes = Mistakes::default();
+        mistakes.collect(check_address("baseUrl", &self.base_url));
         let named = [
-            ("tokenUrl", &self.token_url),
             ("clientId", &self.client_id),
             ("scope", &self.scope),
             ("userFilter", &self.user_filter),
         ];
         for (field, value) in named {
             if let Some(value) = value {
-                crate::domain::check_text(field, value, MAX_TEXT_LENGTH)?;
+                mistakes.collect(crate::domain::check_text(field, value, MAX_TEXT_LENGTH));
             }
         }
         match self.auth {
             Auth::ClientCredentials => {
                 let url = self.token_url.as_deref();
-                check_address(
-                    "tokenUrl",
-                    url.ok_or_else(|| Error::invalid("tokenUrl", "is required"))?,
-                )?;
-                if self.client_id.is_none() {
-                    return Err(Error::invalid("clientId", "is required"));
-                }
+                let url = url.ok_or_else(|| required("tokenUrl"));
+                mistakes.collect(url.and_then(|url| check_address("tokenUrl", url)));
+                mistakes.collect(self.client_id.as_deref().ok_or_else(|| required("clientId")));
             }
             Auth::Bearer
                 if self.token_url.is_some() || self.client_id.is_some() || self.scope.is_some() =>
             {
-                return Err(Error::invalid(
+                mistakes.add(Error::invalid(
                     "auth",
                     "a bearer token takes no tokenUrl, clientId or scope",
                 ));
@@ -86,19 +82,62 @@ impl PullSourceSettings {
         {
             let why =
                 format!("must be 1 to {MAX_SECRET_BYTES} visible ASCII characters without spaces");
-            return Err(Error::invalid("secret", why));
+            mistakes.add(Error::invalid("secret", why));
         }
-        let within = |field, value: i32, least, most| {
-            if (least..=most).contains(&value) {
-                Ok(())
-            } else {
-                Err(Error::invalid(field, format!("must be between {least} and {most}")))
+        let mut within = |field, value: i32, least, most| {
+            if !(least..=most).contains(&value) {
+                let why = format!("must be between {least} and {most}");
+                mistakes.add(Error::invalid(field, why));
             }
         };
-        within("pageSize", self.page_size, 1, 1_000)?;
-        within("shrinkPercent", self.shrink_percent, 0, 100)?;
-        within("intervalMinutes", self.interval_minutes.unwrap_or(5), 5, 60 * 24 * 31)?;
-        within("incrementalMinutes", self.incremental_minutes.unwrap_or(5), 5, 60 * 24 * 31)
+        within("pageSize", self.page_size, 1, 1_000);
+        within("shrinkPercent", self.shrink_percent, 0, 100);
+        within("intervalMinutes", self.interval_minutes.unwrap_or(5), 5, 60 * 24 * 31);
+        within("incrementalMinutes", self.incremental_minutes.unwrap_or(5), 5, 60 * 24 * 31);
+        mistakes.refuse_any()
+    }
+}
+
+fn required(field: &'static str) -> Error {
+    Error::broken(Rule::Required, field, "is required")
+}
+
+/// The changes of a source; none = unchanged.
+#[derive(Debug, Clone, Default)]
+pub struct PullSourceEdit {
+    pub base_url: Option<String>,
+    pub auth: Option<Auth>,
+    pub token_url: Option<Option<String>>,
+    pub client_id: Option<Option<String>>,
+    pub scope: Option<Option<String>>,
+    /// The bearer token or the client's secret.
+    pub secret: Option<String>,
+    pub page_size: Option<i32>,
+    pub user_filter: Option<Option<String>>,
+    pub interval_minutes: Option<Option<i32>>,
+    pub incremental_minutes: Option<Option<i32>>,
+    pub shrink_percent: Option<i32>,
+}
+
+impl PullSourceEdit {
+    /// The settings of a source after this edit.
+    fn apply_to(&self, known: &PullSource) -> PullSourceSettings {
+        fn or<T: Clone>(given: &Option<T>, known: &T) -> T {
+            given.as_ref().unwrap_or(known).clone()
+        }
+        PullSourceSettings {
+            base_url: or(&self.base_url, &known.base_url),
+            auth: or(&self.auth, &known.auth),
+            token_url: or(&self.token_url, &known.token_url),
+            client_id: or(&self.client_id, &known.client_id),
+            scope: or(&self.scope, &known.scope),
+            secret: self.secret.clone(),
+            page_size: or(&self.page_size, &known.page_size),
+            user_filter: or(&self.user_filter, &known.user_filter),
+            interval_minutes: or(&self.interval_minutes, &known.interval_minutes),
+            incremental_minutes: or(&self.incremental_minutes, &known.incremental_minutes),
+            shrink_percent: or(&self.shrink_percent, &known.shrink_percent),
+        }
     }
 }
 
@@ -114,6 +153,27 @@ fn check_address(field: &'static str, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// Changes the source of a connection, as [`write_source`]. Returns the settings after the change,
+/// and whether the source's row has changed.
+pub(in crate::domain) async fn edit_source(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    row: &mut Connection,
+    edit: &PullSourceEdit,
+) -> Result<(PullSourceSettings, bool)> {
+    let known =
+        tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(row.id));
+    let known = crate::domain::lock_row(tx, known).await?;
+    let settings = edit.apply_to(&known.ok_or_else(reads_no_source)?);
+    settings.check_values()?;
+    let moved = write_source(cx, tx, row, &settings).await?;
+    Ok((settings, moved))
+}
+
+fn reads_no_source() -> Error {
+    Error::invalid("pull", "this connection does not read a source: make another one that does")
+}
+
 /// Writes `settings` as the source of a connection. Sets the sealed secret in `row`, which the
 /// caller writes. Returns whether the source's row has changed.
 pub(in crate::domain) async fn write_source(
@@ -123,10 +183,7 @@ pub(in crate::domain) async fn write_source(
     settings: &PullSourceSettings,
 ) -> Result<bool> {
     if row.kind != ConnectionKind::ScimPull {
-        return Err(Error::invalid(
-            "pull",
-            "this connection does not read a source: make another one that does",
-        ));
+        return Err(reads_no_source());
     }
     let known =
         tx.find::<pull_source::Entity>().filter(pull_source::Column::ConnectionId.eq(row.id));
@@ -157,7 +214,8 @@ pub(in crate::domain) async fn write_source(
     if let Some(known) = &known {
         let same = goes_to(known) == goes_to(&source);
         if !same && settings.secret.is_none() {
-            return Err(Error::invalid(
+            return Err(Error::broken(
+                Rule::Required,
                 "secret",
                 "give it again when it is to go to another address",
             ));
@@ -172,7 +230,7 @@ pub(in crate::domain) async fn write_source(
             source.next_incremental_at = known.next_incremental_at;
         }
     } else if settings.secret.is_none() {
-        return Err(Error::invalid("secret", "is required"));
+        return Err(required("secret"));
     }
     let now = tx.now_after(None);
     source.next_run_at = source.next_run_at.or(next_scheduled_run(now, source.interval_minutes));

@@ -19,7 +19,7 @@ use crate::context::{App, Change, Credential, CredentialUse, Cx, Tx};
 use crate::crypto::vault;
 use crate::domain::access::giving;
 use crate::domain::tenant::organization::InboundAvailability;
-use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use scim_token::Model as Token;
@@ -38,6 +38,16 @@ pub struct IssuedScimToken {
     pub secret: String,
 }
 
+/// What a rotation did.
+#[derive(Debug)]
+pub struct TokenRotation {
+    pub issued: IssuedScimToken,
+    /// The tokens that it retired, newest first.
+    pub retired: Vec<Token>,
+    /// Until when the last of them works; none if they have ended, or there were none.
+    pub old_work_until: Option<DateTime<Utc>>,
+}
+
 /// Issues another token for a connection; without `scopes` it gets all scopes.
 ///
 /// # Errors
@@ -50,16 +60,14 @@ pub async fn issue_token(
     expires_at: Option<DateTime<Utc>>,
 ) -> Result<IssuedScimToken> {
     cx.allow(Action::ManageToken, None)?;
-    if expires_at.is_some_and(|at| at <= cx.requested_at) {
-        return Err(Error::invalid("expiresAt", "must be in the future"));
-    }
-    let given = &match scopes {
+    let given = match scopes {
         Some(scopes) if scopes.is_empty() => {
-            return Err(Error::invalid("scopes", "must name at least one"));
+            Err(Error::invalid("scopes", "must name at least one"))
         }
-        Some(scopes) => scopes,
-        None => Scope::ALL.into(),
+        Some(scopes) => Ok(scopes),
+        None => Ok(Scope::ALL.into()),
     };
+    let (given, ()) = &mistakes::both(given, check_token_end(cx, expires_at))?;
     crate::domain::connection::check_scim_available(cx).await?;
     let secret = vault::new_secret(TOKEN_PREFIX)?;
     let presented = secret.as_str();
@@ -126,15 +134,22 @@ pub async fn rotate_tokens(
     connection: Uuid,
     overlap: Option<Duration>,
     expires_at: Option<DateTime<Utc>>,
-) -> Result<IssuedScimToken> {
+) -> Result<TokenRotation> {
     cx.allow(Action::ManageToken, None)?;
-    if overlap.is_some_and(|overlap| overlap < Duration::zero() || overlap > MAX_OVERLAP) {
-        return Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"));
-    }
+    let within =
+        !overlap.is_some_and(|overlap| overlap < Duration::zero() || overlap > MAX_OVERLAP);
+    mistakes::both(
+        if within {
+            Ok(())
+        } else {
+            Err(Error::invalid("overlapSeconds", "must be between 0 and 2592000 (30 days)"))
+        },
+        check_token_end(cx, expires_at),
+    )?;
     crate::domain::connection::check_scim_available(cx).await?;
     let secret = vault::new_secret(TOKEN_PREFIX)?;
     let presented = secret.as_str();
-    let token = cx
+    let (token, retired) = cx
         .write(move |tx| {
             Box::pin(async move {
                 check_is_push(tx, connection).await?;
@@ -181,11 +196,32 @@ pub async fn rotate_tokens(
                     Some(before),
                     Some(after),
                 );
-                Ok(Change::recorded(token, entry))
+                let retired = old.into_iter().map(|token| Token {
+                    retires_at: Some(
+                        token.retires_at.map_or(end, |known| std::cmp::min(known, end)),
+                    ),
+                    ..token
+                });
+                Ok(Change::recorded((token, retired.collect::<Vec<_>>()), entry))
             })
         })
         .await?;
-    Ok(IssuedScimToken { token, secret })
+    let end = retired.iter().filter_map(|old| {
+        let expiry = old.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC);
+        Some(std::cmp::min(old.retires_at?, expiry))
+    });
+    let old_work_until = end.max().filter(|end| *end > token.created_at);
+    Ok(TokenRotation { issued: IssuedScimToken { token, secret }, retired, old_work_until })
+}
+
+/// Refuses an end of a token that has passed.
+fn check_token_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<()> {
+    match expires_at {
+        Some(at) if at <= cx.requested_at => {
+            Err(Error::invalid("expiresAt", "must be in the future"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Revokes one token from this instant on.

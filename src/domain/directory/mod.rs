@@ -9,3 +9,33 @@ pub mod name_key;
 pub mod schema_extension;
 pub(in crate::domain) mod search_word;
 pub mod user;
+
+use serde_json::{Map, Value};
+
+use crate::context::Cx;
+use crate::error::{Error, Result};
+use crate::identity::document;
+use crate::identity::schema::ResourceType;
+
+/// The canonical document of `body`, a changed version of `known`. A person is told all mistakes at
+/// once; a SCIM response has room for one.
+///
+/// # Errors
+/// [`Error::Invalid`] or [`Error::Several`].
+fn normalize_input(
+    cx: &Cx,
+    ty: &ResourceType,
+    known: &Map<String, Value>,
+    body: Map<String, Value>,
+) -> Result<Map<String, Value>> {
+    if cx.confined_to().is_some() {
+        return Ok(document::normalize_from(ty, known, body)?);
+    }
+    document::normalize_from(ty, known, body.clone()).map_err(|first| {
+        let mut mistakes = document::find_mistakes(ty, known, &body);
+        match mistakes.len() {
+            0 | 1 => first.into(),
+            _ => Error::Several(mistakes.drain(..).map(Into::into).collect()),
+        }
+    })
+}

@@ -24,17 +24,18 @@ const INTERVAL_MINUTES: std::ops::RangeInclusive<i32> = 15..=60 * 24 * 93;
 /// Schedules that one turn handles.
 const BATCH_SIZE: u64 = 100;
 
-/// Sets how often a connection is compared by its schedule; none = no schedule.
+/// Sets how often a connection is compared by its schedule; `Some(None)` ends the schedule, none
+/// leaves it.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an interval out of bounds.
 pub async fn set_schedule(
     cx: &Cx,
     id: Uuid,
-    interval_minutes: Option<i32>,
+    interval_minutes: Option<Option<i32>>,
 ) -> Result<stored::Model> {
     cx.allow(Action::WriteConnection, None)?;
-    if interval_minutes.is_some_and(|minutes| !INTERVAL_MINUTES.contains(&minutes)) {
+    if interval_minutes.flatten().is_some_and(|minutes| !INTERVAL_MINUTES.contains(&minutes)) {
         let (least, most) = (INTERVAL_MINUTES.start(), INTERVAL_MINUTES.end());
         return Err(Error::invalid(
             "intervalMinutes",
@@ -46,9 +47,10 @@ pub async fn set_schedule(
             let connection = connection::lock_live_connection(tx, id).await?;
             let known = find_locked(tx, id).await?;
             let before = known.as_ref().map(|known| known.interval_minutes);
-            if before == interval_minutes {
+            let Some(interval_minutes) = interval_minutes.filter(|minutes| before != *minutes)
+            else {
                 return Ok(Change::unchanged(connection));
-            }
+            };
             let now = tx.now_after(None);
             match interval_minutes {
                 None => delete_schedule(tx, id).await?,

@@ -57,6 +57,7 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::OrganizationDisabled
         | R::OtherOwner
         | R::PlatformDisabled
+        | R::PreviewStale
         | R::Pulled
         | R::Renamed
         | R::RunNotEnded

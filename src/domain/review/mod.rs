@@ -262,7 +262,7 @@ pub async fn resolve_failure(
     note: Option<&str>,
 ) -> Result<Failure> {
     cx.allow(Action::Review, None)?;
-    let note = note.map(|note| super::check_text("note", note, 1_000)).transpose()?;
+    let note = note.map(|note| super::check_text("reason", note, 1_000)).transpose()?;
     let resolution = match choice {
         ResolutionChoice::FixedHere => Resolution::FixedHere,
         ResolutionChoice::FixedAtSource => Resolution::FixedAtSource,
@@ -280,19 +280,23 @@ pub async fn dismiss_failure(cx: &Cx, id: Uuid, reason: &str) -> Result<Failure>
     finish_failure(cx, id, State::Dismissed, Resolution::Dismissed, Some(&reason)).await
 }
 
-/// Assigns a failure to a reviewer; none = takes the assignment away.
+/// Assigns a failure to a reviewer; `Some(None)` takes the assignment away, none leaves it.
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Held`] for a failure that is finished.
-pub async fn assign_failure(cx: &Cx, id: Uuid, to: Option<&str>) -> Result<Failure> {
+pub async fn assign_failure(cx: &Cx, id: Uuid, to: Option<Option<&str>>) -> Result<Failure> {
     cx.allow(Action::Review, None)?;
-    let to = &to.map(|to| super::check_text("assignedTo", to, 200)).transpose()?;
+    let to = match to {
+        Some(to) => Some(to.map(|to| super::check_text("assignedTo", to, 200)).transpose()?),
+        None => None,
+    };
+    let to = &to;
     cx.write(move |tx| {
         Box::pin(async move {
             let before = lock_unfinished_failure(tx, id).await?;
-            if before.assigned_to == *to {
+            let Some(to) = to.as_ref().filter(|to| before.assigned_to != **to) else {
                 return Ok(Change::unchanged(before));
-            }
+            };
             let now = tx.now_after(Some(before.last_at));
             let after = Failure { assigned_to: to.clone(), ..before.clone() };
             super::save_row::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;

@@ -12,7 +12,7 @@ use crate::auth::policy::{Action, Actor};
 use crate::context::{App, Change, Cx};
 use crate::domain::audit::event;
 use crate::domain::audit::event::SubjectOwners;
-use crate::error::{Error, Noun, RefusalReason, Result, Rule};
+use crate::error::{Error, Noun, RefusalReason, Result, Rule, mistakes};
 use crate::identity::document;
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
@@ -150,8 +150,9 @@ pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Res
         .name
         .as_deref()
         .map(|name| crate::domain::check_text("name", name, 200))
-        .transpose()?;
-    let domains = settings.verified_domains.as_deref().map(check_domains).transpose()?;
+        .transpose();
+    let domains = settings.verified_domains.as_deref().map(check_domains).transpose();
+    let (name, domains) = mistakes::both(name, domains)?;
     let (name, domains, settings) = (&name, &domains, &settings);
     cx.write(move |tx| {
         Box::pin(async move {
@@ -221,13 +222,18 @@ fn check_domains(names: &[String]) -> Result<Vec<String>> {
             format!("lists more than {MAX_DOMAINS} domains"),
         ));
     }
-    let mut domains = names.iter().map(|name| check_domain(name)).collect::<Result<Vec<_>>>()?;
+    let mut domains = mistakes::all(
+        names
+            .iter()
+            .enumerate()
+            .map(|(place, name)| check_domain(name, format!("verifiedDomains.{place}"))),
+    )?;
     domains.sort_unstable();
     domains.dedup();
     Ok(domains)
 }
 
-fn check_domain(name: &str) -> Result<String> {
+fn check_domain(name: &str, field: String) -> Result<String> {
     let domain = document::fold_text(name.trim());
     let label = |label: &str| {
         let good = |c: char| c.is_alphanumeric() || c == '-';
@@ -240,7 +246,7 @@ fn check_domain(name: &str) -> Result<String> {
     // A top-level domain alone does not belong to one organization.
     if domain.len() > 253 || !domain.contains('.') || !domain.split('.').all(label) {
         return Err(Error::invalid(
-            "verifiedDomains",
+            field,
             format!("{name:?} is not a domain name such as example.org"),
         ));
     }

@@ -207,7 +207,7 @@ fn select_field(
     let name = &field.name.node;
     let Some(fields) = objects.get(base_type_name(&field.ty.node)) else { return name.to_string() };
     if name == "userErrors" {
-        return format!("{name} {{ code field message }}");
+        return format!("{name} {{ code reason message nextStep path }}");
     }
     if fields.iter().any(|field| field.name.node == "id") {
         return format!("{name} {{ id }}");
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(
             create,
             "mutation($input: UserCreateInput!) { userCreate(input: $input) \
-             { user { id } userErrors { code field message } } }"
+             { user { id } userErrors { code reason message nextStep path } } }"
         );
     }
 

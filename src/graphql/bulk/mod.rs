@@ -8,7 +8,7 @@ pub mod result;
 pub mod run;
 pub mod upload;
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 
 use super::event::EventActor;
@@ -16,9 +16,10 @@ use super::permission::{Permission, needs};
 use crate::context::Cx;
 use crate::domain::bulk;
 use crate::domain::bulk::State;
-use crate::error::{Error, Noun, Result};
+use crate::error::{Error, Noun, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, NodeKind, UserError};
+use crate::graphql::relay::{FieldMap, NodeKind};
 
 const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::BulkJob, "id")], fields: &[] };
 
@@ -178,17 +179,15 @@ impl BulkJob {
 pub struct BulkJobCancelInput {
     /// The job's global id.
     id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
-/// The result of `bulkJobCancel`.
-#[derive(SimpleObject)]
-pub struct BulkJobPayload {
+mutation_payloads! {
     /// The job after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    bulk_job: Option<BulkJob>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    bulk_job: BulkJob;
+    /// The result of `bulkJobCancel`.
+    BulkJobCancelPayload,
 }
 
 #[derive(Default)]
@@ -203,18 +202,16 @@ impl BulkJobMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which job.")] input: BulkJobCancelInput,
-    ) -> async_graphql::Result<Option<BulkJobPayload>> {
-        let cx = require_organization_cx(ctx)?;
+    ) -> async_graphql::Result<Option<BulkJobCancelPayload>> {
+        require_organization_cx(ctx)?;
         let done = async {
-            bulk::cancel_job(
-                cx,
-                relay::parse_input_id(NodeKind::BulkJob, &input.id, Noun::BulkJob)?,
-            )
-            .await
-        }
-        .await;
-        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
-        Ok(Some(BulkJobPayload { bulk_job: done.map(Into::into), user_errors }))
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(NodeKind::BulkJob, &input.id, Noun::BulkJob),
+            )?;
+            bulk::cancel_job(&cx, id).await
+        };
+        Ok(BulkJobCancelPayload::from_result(done.await, FIELD_MAP)?)
     }
 }
 

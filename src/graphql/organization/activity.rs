@@ -49,7 +49,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<EventObject>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -95,7 +96,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<RequestLogEntry>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -125,7 +127,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<FailureObject>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let filter = filter.unwrap_or_default();
         filter.check_permission(cx)?;
         let Some(which) = filter.into_domain_query()? else {
@@ -176,7 +179,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<BulkJob>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let states = filter.unwrap_or_default().into_domain_states();
         let total =
             if relay::selects_total_count(ctx) { bulk::count_jobs(cx, &states).await? } else { 0 };
@@ -200,7 +204,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<SyncRun>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -229,7 +234,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<ReconciliationObject>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -272,7 +278,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<FindingObject>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -335,7 +342,8 @@ impl OrganizationActivity {
     ) -> Result<Option<RelayPage<ApiKeyObject>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };

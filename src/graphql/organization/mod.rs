@@ -2,7 +2,7 @@
 
 mod activity;
 
-use async_graphql::{Context, Enum, ID, InputObject, MergedObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, MergedObject, Object};
 use chrono::{DateTime, Utc};
 use entity::organization::IntegrationMode as Mode;
 
@@ -37,9 +37,10 @@ use crate::domain::directory::{adoption, deletion, group, user};
 use crate::domain::paging::order::OrderBy;
 use crate::domain::tenant::organization;
 use crate::domain::{access, connection, paging};
-use crate::error::{Error, Result};
+use crate::error::{Error, Mistakes, Result};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, Long, NodeKind, PageArguments, RelayPage, UserError};
+use crate::graphql::relay::{FieldMap, Long, NodeKind, PageArguments, RelayPage};
 use activity::OrganizationActivity;
 
 /// Which integration provisions an organization: never both at once.
@@ -146,7 +147,8 @@ impl OrganizationDirectory {
     ) -> Result<Option<RelayPage<IdentitySource>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -237,7 +239,8 @@ impl OrganizationDirectory {
     ) -> Result<Option<RelayPage<DeletedUser>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let filter = filter.unwrap_or_default();
         if filter.names_connection() {
             cx.allow(Action::ReadIam, None)?;
@@ -272,7 +275,8 @@ impl OrganizationDirectory {
     ) -> Result<Option<RelayPage<DeletedGroup>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -331,7 +335,8 @@ impl OrganizationDirectory {
     ) -> Result<Option<RelayPage<RoleObject>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -370,7 +375,8 @@ impl OrganizationDirectory {
     ) -> Result<Option<RelayPage<RoleMapping>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -401,7 +407,8 @@ impl OrganizationDirectory {
     ) -> Result<Option<RelayPage<RoleGrant>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -501,7 +508,8 @@ impl OrganizationDirectory {
     ) -> Result<Option<RelayPage<AdoptionProposal>>> {
         let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset = PageArguments { first, after, last, before }.to_keyset(order.descending)?;
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
@@ -529,30 +537,50 @@ impl OrganizationQuery {
     }
 }
 
-/// The settings of the organization to change; a setting that is left out stays as it is.
+/// The settings of the organization to change. A field that is left out stays as it is.
 #[derive(InputObject)]
 pub struct OrganizationUpdateInput {
-    /// The name for people to read.
-    name: Option<String>,
-    /// Whether inbound provisioning over SCIM is turned on.
-    scim_enabled: Option<bool>,
-    /// Which integration provisions the organization.
-    integration_mode: Option<IntegrationMode>,
+    /// The name for people to read. Cannot be null.
+    name: MaybeUndefined<String>,
+    /// Whether inbound provisioning over SCIM is turned on. Cannot be null.
+    scim_enabled: MaybeUndefined<bool>,
+    /// Which integration provisions the organization. Cannot be null.
+    integration_mode: MaybeUndefined<IntegrationMode>,
     /// The verified domains, for example `example.org`, at most 100; they replace the earlier ones.
     /// List only domains that belong to the organization: a connection with the adoption policy
-    /// `LINK` gets an existing account because its user name is inside one of them.
-    verified_domains: Option<Vec<String>>,
+    /// `LINK` gets an existing account because its user name is inside one of them. Null = none.
+    verified_domains: MaybeUndefined<Vec<String>>,
 }
 
-/// The result of `organizationUpdate`.
-#[derive(SimpleObject)]
-pub struct OrganizationPayload {
+impl OrganizationUpdateInput {
+    /// The settings as the domain takes them.
+    fn into_settings(self) -> Result<organization::OrganizationSettings> {
+        let mut mistakes = Mistakes::default();
+        let settings = organization::OrganizationSettings {
+            name: mistakes.collect(relay::refuse_null("name", self.name)).flatten(),
+            scim_enabled: mistakes
+                .collect(relay::refuse_null("scimEnabled", self.scim_enabled))
+                .flatten(),
+            integration_mode: mistakes
+                .collect(relay::refuse_null("integrationMode", self.integration_mode))
+                .flatten()
+                .map(Into::into),
+            verified_domains: match self.verified_domains {
+                MaybeUndefined::Undefined => None,
+                MaybeUndefined::Null => Some(Vec::new()),
+                MaybeUndefined::Value(domains) => Some(domains),
+            },
+        };
+        mistakes.refuse_any()?;
+        Ok(settings)
+    }
+}
+
+mutation_payloads! {
     /// The organization after the change; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    organization: Option<OrganizationObject>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    organization: OrganizationObject;
+    /// The result of `organizationUpdate`.
+    OrganizationUpdatePayload,
 }
 
 #[derive(Default)]
@@ -566,20 +594,12 @@ impl OrganizationMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: OrganizationUpdateInput,
-    ) -> Result<Option<OrganizationPayload>> {
-        let settings = organization::OrganizationSettings {
-            name: input.name,
-            scim_enabled: input.scim_enabled,
-            integration_mode: input.integration_mode.map(Into::into),
-            verified_domains: input.verified_domains,
+    ) -> Result<Option<OrganizationUpdatePayload>> {
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            organization::update_organization(cx, input.into_settings()?).await?;
+            Ok::<_, Error>(OrganizationObject::default())
         };
-        let (done, user_errors) = relay::split_user_errors(
-            organization::update_organization(relay::cx(ctx)?, settings).await,
-            FieldMap::EMPTY,
-        )?;
-        Ok(Some(OrganizationPayload {
-            organization: done.map(|_| OrganizationObject::default()),
-            user_errors,
-        }))
+        OrganizationUpdatePayload::from_result(done.await, FieldMap::EMPTY)
     }
 }

@@ -5,7 +5,7 @@ mod finding;
 mod run;
 pub mod upload;
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use entity::{finding as stored, reconciliation as runs};
 
@@ -15,6 +15,7 @@ use crate::domain::reconcile;
 use crate::domain::reconcile::schedule::Schedule;
 use crate::domain::reconcile::{FindingDecision, FindingQuery, IdpView};
 use crate::error::{Error, Noun, Result};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
@@ -231,24 +232,21 @@ impl From<Schedule> for ReconciliationSchedule {
 pub struct ReconciliationScheduleUpdateInput {
     /// The connection's global id.
     connection_id: ID,
-    /// Minutes between two comparisons: 15 minutes to 93 days; null = no automatic comparisons.
-    interval_minutes: Option<i32>,
+    /// Minutes between two comparisons: 15 minutes to 93 days; null = no automatic comparisons;
+    /// left out = it stays as it is.
+    interval_minutes: MaybeUndefined<i32>,
 }
 
-/// The result of `reconciliationScheduleUpdate`.
-#[derive(SimpleObject)]
-pub struct ReconciliationSchedulePayload {
+mutation_payloads! {
     /// The connection with its schedule; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    connection: Option<IdentitySource>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    connection: IdentitySource;
+    /// The result of `reconciliationScheduleUpdate`.
+    ReconciliationScheduleUpdatePayload,
 }
 
 /// The result of `reconciliationStart`.
 #[derive(SimpleObject)]
-pub struct ReconciliationPayload {
+pub struct ReconciliationStartPayload {
     /// The comparison. It has ended, or is RUNNING and continues in the background: always with a
     /// source, otherwise if it takes more than a few seconds. Null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
@@ -272,15 +270,11 @@ pub struct FindingResolveInput {
     until: Option<DateTime<Utc>>,
 }
 
-/// The result of `findingResolve`.
-#[derive(SimpleObject)]
-pub struct FindingPayload {
+mutation_payloads! {
     /// The finding after the decision; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    finding: Option<FindingObject>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
+    finding: FindingObject;
+    /// The result of `findingResolve`.
+    FindingResolvePayload,
 }
 
 #[derive(Default)]
@@ -298,7 +292,7 @@ impl ReconciliationMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to compare with.")] input: ReconciliationStartInput,
-    ) -> Result<Option<ReconciliationPayload>> {
+    ) -> Result<Option<ReconciliationStartPayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
             let id = relay::parse_input_id(
@@ -330,7 +324,7 @@ impl ReconciliationMutation {
             }
         };
         let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
-        Ok(Some(ReconciliationPayload { reconciliation: done.map(Into::into), user_errors }))
+        Ok(Some(ReconciliationStartPayload { reconciliation: done.map(Into::into), user_errors }))
     }
 
     /// Sets how often rolecall compares a connection automatically, like `reconciliationStart`: a
@@ -342,7 +336,7 @@ impl ReconciliationMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Which connection, and how often.")]
         input: ReconciliationScheduleUpdateInput,
-    ) -> Result<Option<ReconciliationSchedulePayload>> {
+    ) -> Result<Option<ReconciliationScheduleUpdatePayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
             let id = relay::parse_input_id(
@@ -350,10 +344,9 @@ impl ReconciliationMutation {
                 &input.connection_id,
                 Noun::Connection,
             )?;
-            reconcile::schedule::set_schedule(cx, id, input.interval_minutes).await
+            reconcile::schedule::set_schedule(cx, id, input.interval_minutes.into()).await
         };
-        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
-        Ok(Some(ReconciliationSchedulePayload { connection: done.map(Into::into), user_errors }))
+        ReconciliationScheduleUpdatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Carries out a decision about a finding, in one transaction with the change of the account.
@@ -363,7 +356,7 @@ impl ReconciliationMutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which finding, and the decision.")] input: FindingResolveInput,
-    ) -> Result<Option<FindingPayload>> {
+    ) -> Result<Option<FindingResolvePayload>> {
         let cx = relay::cx(ctx)?;
         let id = relay::parse_input_id(NodeKind::Finding, &input.id, Noun::Finding);
         let done = async {
@@ -377,7 +370,6 @@ impl ReconciliationMutation {
             )
             .await
         };
-        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
-        Ok(Some(FindingPayload { finding: done.map(Into::into), user_errors }))
+        FindingResolvePayload::from_result(done.await, FIELD_MAP)
     }
 }

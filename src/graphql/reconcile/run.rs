@@ -95,7 +95,7 @@ pub struct ReconciliationTrouble {
     line: Long,
     /// Why, in words for people; never a value of the line.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    why: String,
+    message: String,
 }
 
 /// A comparison as the schema shows it.
@@ -164,7 +164,7 @@ impl ReconciliationObject {
         let line = |line: u64| Long(i64::try_from(line).unwrap_or(i64::MAX));
         let troubles = reconcile::unreadable_lines(&self.0).into_iter();
         troubles
-            .map(|trouble| ReconciliationTrouble { line: line(trouble.line), why: trouble.why })
+            .map(|trouble| ReconciliationTrouble { line: line(trouble.line), message: trouble.why })
             .collect()
     }
 
@@ -179,7 +179,7 @@ impl ReconciliationObject {
     /// Why it was refused or failed and what to do, or another remark, in words for people; null if
     /// there is none.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn reason(&self) -> Option<&str> {
+    async fn message(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 

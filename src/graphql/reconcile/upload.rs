@@ -60,9 +60,13 @@ pub(in crate::graphql) async fn post_reconciliation(
         Ok(run) => {
             let id = relay::global_id(NodeKind::Reconciliation, run.id);
             let counts = reconcile::comparison_counts(&run);
+            let troubles: Vec<_> = reconcile::unreadable_lines(&run)
+                .into_iter()
+                .map(|trouble| json!({ "line": trouble.line, "message": trouble.why }))
+                .collect();
             let body = json!({ "reconciliation": {
-                "id": id.as_str(), "state": "SUCCEEDED", "counts": counts, "troubles": run.troubles,
-                "reason": run.reason,
+                "id": id.as_str(), "state": "SUCCEEDED", "counts": counts,
+                "troubles": troubles, "message": run.reason,
             } });
             let mut response = Json(body).into_response();
             if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {

@@ -41,7 +41,7 @@ async fn partial_export_needs_a_confirmation() {
         "{run:#}"
     );
     assert_eq!(run["troubles"][0]["line"], 31);
-    assert!(run["reason"].as_str().unwrap().contains("not judged"));
+    assert!(run["message"].as_str().unwrap().contains("not judged"));
     assert_eq!(findings(&world, "states: [OPEN]").await.len(), 15);
     let answer = csv(&world, format!("userName\n{most}person29\n")).await.is(200);
     assert_eq!(answer.body["reconciliation"]["counts"]["gone"], 15);
@@ -125,7 +125,7 @@ async fn membership_export_finds_differences() {
         (&json!(2), &json!(2)),
         "{run:#}"
     );
-    assert!(run["reason"].as_str().unwrap().starts_with("1 groups and 1 members"), "{run:#}");
+    assert!(run["message"].as_str().unwrap().starts_with("1 groups and 1 members"), "{run:#}");
     let (extra, lacking) = (about(&world, "bob").await, about(&world, "eve").await);
     let theirs = |finding: &Value| finding["differences"][0]["theirs"].clone();
     assert_eq!((theirs(&extra), theirs(&lacking)), (json!(false), json!(true)));
@@ -198,7 +198,7 @@ async fn unowned_members_become_no_finding() {
             (&json!(agreed), &json!(0)),
             "{run:#}"
         );
-        assert_eq!(run["reason"], Value::Null, "{run:#}");
+        assert_eq!(run["message"], Value::Null, "{run:#}");
     }
     // A protected account keeps its groups. The reason for another removal is stored where an
     // erasure finds it.

@@ -449,11 +449,11 @@ async fn pull_connection_has_no_last_read() {
     world.execute("UPDATE connection SET kind = 'SCIM_PULL'", []).await;
     let start =
         "mutation($c: ID!) { reconciliationStart(input: { connectionId: $c, source: LAST_READ }) {
-        reconciliation { id } userErrors { code field } } }";
+        reconciliation { id } userErrors { code path } } }";
     let answer = world.graphql(start, json!({ "c": id })).await;
     let error = &answer["data"]["reconciliationStart"]["userErrors"][0];
     assert_eq!(
-        (&error["code"], &error["field"]),
+        (&error["code"], &error["path"]),
         (&json!("INVALID"), &json!(["input", "source"])),
         "{answer:#}"
     );

@@ -87,7 +87,7 @@ async fn resolve(world: &World, finding: &Value, rest: &str) -> Value {
 async fn resolve_as(world: &World, credential: &str, finding: &Value, rest: &str) -> Value {
     let mutation = format!(
         "mutation($id: ID!) {{ findingResolve(input: {{ id: $id, {rest} }}) {{
-            finding {FINDING} userErrors {{ code field message }} }} }}"
+            finding {FINDING} userErrors {{ code path message }} }} }}"
     );
     world.acme.graphql_as(credential, &[], &mutation, json!({ "id": finding["id"] })).await.body
 }
@@ -247,7 +247,7 @@ async fn every_difference_becomes_one_finding() {
     assert_eq!(about(&world, "left").await["state"], "OPEN");
     let runs =
         "{ organization { reconciliations(first: 10) { totalCount nodes { state scope source requestedBy finishedAt
-        counts { rows leavers } troubles { line why } reason } } } }";
+        counts { rows leavers } troubles { line message } message } } } }";
     let runs =
         world.graphql(runs, json!({})).await["data"]["organization"]["reconciliations"].clone();
     assert_eq!(

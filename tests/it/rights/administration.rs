@@ -21,7 +21,7 @@ use crate::world::{Scim, World};
 async fn mutate(world: &World, name: &str, input: Value, shown: &str) -> Value {
     let ty = format!("{}{}Input", name[..1].to_uppercase(), &name[1..]);
     let query = format!(
-        "mutation($i: {ty}!) {{ {name}(input: $i) {{ {shown} userErrors {{ code field message }} \
+        "mutation($i: {ty}!) {{ {name}(input: $i) {{ {shown} userErrors {{ code path message }} \
          }} }}"
     );
     let answer = world.graphql(&query, json!({ "i": input })).await;
@@ -97,7 +97,7 @@ async fn existing_mapping_is_named_when_repeated() {
     for (field, value) in [
         ("groupId", json!(global("Group", group))),
         ("awaits", awaits),
-        ("everybodyOf", connection_id),
+        ("connectionId", connection_id),
     ] {
         let input = json!({ "roleId": global("Role", role), field: value });
         let first = mutate(&world, "roleMappingCreate", input.clone(), "roleMapping { id }").await;
@@ -107,7 +107,7 @@ async fn existing_mapping_is_named_when_repeated() {
         let again = mutate(&world, "roleMappingCreate", input, "roleMapping { id }").await;
         let mistake = &again["userErrors"][0];
         assert_eq!(
-            (&mistake["code"], &mistake["field"]),
+            (&mistake["code"], &mistake["path"]),
             (&json!("TAKEN"), &json!(["input", field])),
             "{again}"
         );
@@ -128,7 +128,7 @@ async fn primary_role_has_the_lowest_priority() {
     let tie =
         mutate(&world, "roleCreate", json!({ "name": "Tie", "priority": 10 }), "role { id }").await;
     assert_eq!(
-        (&tie["userErrors"][0]["code"], &tie["userErrors"][0]["field"]),
+        (&tie["userErrors"][0]["code"], &tie["userErrors"][0]["path"]),
         (&json!("TAKEN"), &json!(["input", "priority"]))
     );
     let tie =
@@ -161,7 +161,7 @@ async fn last_holder_survives_every_scim_request() {
     let chiefs = scim.group("Chiefs", &[ada]).await;
     let (role, _) = map_to_role(&world.system(), "Chief", MappingTarget::Group(chiefs)).await;
     let management = RoleSettings { management: Some(true), ..RoleSettings::default() };
-    role::update_role(&world.system(), role, management).await.unwrap();
+    role::update_role(&world.system(), role, management, None).await.unwrap();
     let (user, group) = (format!("/Users/{ada}"), format!("/Groups/{chiefs}"));
     let off = json!([{ "op": "replace", "path": "active", "value": false }]);
     let bulk = |method: &str, path: &str, data: Value| {
@@ -272,7 +272,9 @@ async fn hard_deleted_account_is_purged_later() {
         revival_days: Some(7),
         ..Default::default()
     };
-    connection::update_connection(&world.system(), world.acme.connection, hard).await.unwrap();
+    connection::update_connection(&world.system(), world.acme.connection, hard, None, None)
+        .await
+        .unwrap();
     let (ada, bob) = (world.scim().user("ada").await, world.scim().user("bob").await);
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
     assert_eq!(erasure::purge_due_users(&world.app).await.unwrap(), 0);

@@ -14,9 +14,9 @@ use super::global;
 use crate::world::World;
 
 const ISSUE: &str = "mutation($i: ApiKeyIssueInput!) { apiKeyIssue(input: $i) { secret
-    apiKey { id live expiresAt ownerUserId ownerSubject } userErrors { code field message } } }";
-const ASSIGN: &str = "mutation($i: ApiKeyAssignInput!) { apiKeyAssign(input: $i) {
-    apiKey { ownerUserId ownerSubject } userErrors { code field message } } }";
+    apiKey { id live expiresAt ownerUserId ownerSubject } userErrors { code path message } } }";
+const ASSIGN: &str = "mutation($i: ApiKeyUpdateInput!) { apiKeyUpdate(input: $i) {
+    apiKey { ownerUserId ownerSubject } userErrors { code path message } } }";
 const ATTENTION: &str = "{ organization { attention { kind count } } }";
 
 /// Issues a key for this account and returns its secret.
@@ -121,10 +121,10 @@ async fn keys_need_an_active_owner() {
     assert_eq!(issue(json!({})).await["apiKey"]["ownerSubject"], "operator");
 
     let both = issue(json!({ "ownerUserId": global("User", ada), "ownerSubject": "ada" })).await;
-    assert_eq!(both["userErrors"][0]["field"], json!(["input", "ownerSubject"]), "{both}");
+    assert_eq!(both["userErrors"][0]["path"], json!(["input", "ownerSubject"]), "{both}");
     let unknown_owner = issue(json!({ "ownerUserId": global("User", Uuid::now_v7()) })).await;
     assert_eq!(
-        unknown_owner["userErrors"][0]["field"],
+        unknown_owner["userErrors"][0]["path"],
         json!(["input", "ownerUserId"]),
         "{unknown_owner}"
     );
@@ -139,10 +139,10 @@ async fn keys_need_an_active_owner() {
         issue(json!({ "ownerUserId": global("User", ada) })).await,
         world
             .graphql(ASSIGN, json!({ "i": { "id": id, "ownerUserId": global("User", ada) } }))
-            .await["data"]["apiKeyAssign"]
+            .await["data"]["apiKeyUpdate"]
             .clone(),
     ] {
-        assert_eq!(answer["userErrors"][0]["field"], json!(["input", "ownerUserId"]), "{answer}");
+        assert_eq!(answer["userErrors"][0]["path"], json!(["input", "ownerUserId"]), "{answer}");
     }
 
     // Keys without an owner need attention until an administrator assigns one.
@@ -170,7 +170,7 @@ async fn keys_need_an_active_owner() {
     assert_eq!(count().await, Some(1));
     let input =
         json!({ "i": { "id": global("ApiKey", ownerless), "ownerUserId": global("User", bob) } });
-    let assigned = world.graphql(ASSIGN, input).await["data"]["apiKeyAssign"].clone();
+    let assigned = world.graphql(ASSIGN, input).await["data"]["apiKeyUpdate"].clone();
     assert_eq!(assigned["apiKey"]["ownerUserId"], global("User", bob), "{assigned}");
     assert_eq!(count().await, None);
     world.end().await;
@@ -189,7 +189,7 @@ async fn key_lifetime_is_limited() {
     let end: DateTime<Utc> = made["apiKey"]["expiresAt"].as_str().unwrap().parse().unwrap();
     assert!(end > now + Duration::days(89) && end < now + Duration::days(91), "{made}");
     let late = issue(Some(now + Duration::days(91))).await;
-    assert_eq!(late["userErrors"][0]["field"], json!(["input", "expiresAt"]), "{late}");
+    assert_eq!(late["userErrors"][0]["path"], json!(["input", "expiresAt"]), "{late}");
     assert!(late["userErrors"][0]["message"].as_str().unwrap().contains("90 days"), "{late}");
     assert_eq!(rolecall::config::DEFAULT_API_KEY_DAYS, 365);
     world.end().await;

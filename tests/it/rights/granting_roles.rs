@@ -17,7 +17,7 @@ use crate::world::World;
 
 const ISSUE: &str =
     "mutation($i: ScimTokenIssueInput!) { scimTokenIssue(input: $i) { scimToken { id } secret
-    userErrors { code field message } } }";
+    userErrors { code path message } } }";
 const ROTATE: &str = "mutation($i: ScimTokenRotateInput!) { scimTokenRotate(input: $i) { secret
     userErrors { code message } } }";
 const ADD: &str = "mutation($i: GroupAddMembersInput!) { groupAddMembers(input: $i) { group { id }
@@ -192,7 +192,7 @@ async fn awaited_group_name_requires_access_write() {
         value: "Chiefs".into(),
     };
     let (role, _) = map_to_role(&cx, "Chief", awaited).await;
-    let rename = "mutation($i: GroupRenameInput!) { groupRename(input: $i) { group { id } \
+    let rename = "mutation($i: GroupUpdateInput!) { groupUpdate(input: $i) { group { id } \
                   userErrors { code } } }";
     let input = json!({ "i": { "id": global("Group", group), "displayName": "chiefs" } });
     let before = world.everything().await;
@@ -200,7 +200,7 @@ async fn awaited_group_name_requires_access_write() {
     assert_eq!(error_code(&refused), "FORBIDDEN", "{refused}");
     assert_eq!(world.everything().await, before);
     let done = world.acme.graphql_as(&story.giver, &[], rename, input).await.body;
-    assert_eq!(done["data"]["groupRename"]["userErrors"], json!([]), "{done}");
+    assert_eq!(done["data"]["groupUpdate"]["userErrors"], json!([]), "{done}");
     assert_eq!(
         world
             .count("role_mapping WHERE role_id = $1 AND group_id IS NOT NULL", [role.into()])
@@ -241,7 +241,7 @@ async fn restore_and_adoption_require_access_write() {
         adoption_policy: Some(entity::connection::AdoptionPolicy::Propose),
         ..Default::default()
     };
-    connection::update_connection(&cx, connection, policy).await.unwrap();
+    connection::update_connection(&cx, connection, policy, None, None).await.unwrap();
     world.rival("ada@acme.example").await;
     world
         .scim()

@@ -15,7 +15,7 @@ use crate::world::{Scim, World};
 async fn manage(world: &World, group: Uuid) {
     let (role, _) = map_to_role(&world.system(), "Chief", MappingTarget::Group(group)).await;
     let management = RoleSettings { management: Some(true), ..RoleSettings::default() };
-    role::update_role(&world.system(), role, management).await.unwrap();
+    role::update_role(&world.system(), role, management, None).await.unwrap();
 }
 
 fn member(id: Uuid) -> Value {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::global;
 use crate::world::World;
 
-const OVERVIEW: &str = "{ organization { scim { availability { state reasonCode message } status
+const OVERVIEW: &str = "{ organization { scim { availability { state code nextStep } state
     endpoints { baseUrl usersUrl groupsUrl } counts { users } } } }";
 
 /// The SCIM part of the overview.
@@ -45,12 +45,12 @@ async fn server_without_scim_refuses_changes() {
     let world = World::with(|config| config.scim_enabled = false).await;
     let shown = overview(&world).await;
     assert_eq!(shown["availability"]["state"], "PLATFORM_DISABLED");
-    assert_eq!(shown["availability"]["reasonCode"], "PLATFORM_DISABLED");
+    assert_eq!(shown["availability"]["code"], "PLATFORM_DISABLED");
     assert!(
         shown["availability"]["message"].as_str().unwrap().contains("ROLECALL_SCIM_ENABLED"),
         "{shown}"
     );
-    assert_eq!((&shown["status"], &shown["endpoints"]), (&Value::Null, &Value::Null));
+    assert_eq!((&shown["state"], &shown["endpoints"]), (&Value::Null, &Value::Null));
     world.scim().get("/Users").await.refused(403, None);
     world.scim().post("/Users", json!({ "userName": "ada" })).await.refused(403, None);
     refuses_every_control(&world, "ROLECALL_SCIM_ENABLED").await;
@@ -67,17 +67,17 @@ async fn native_integration_refuses_scim_changes() {
         userErrors { message } } }";
     world.graphql(mode, json!({ "m": "ENTRA_NATIVE" })).await;
     let shown = overview(&world).await;
-    assert_eq!(shown["availability"]["reasonCode"], "ENTRA_NATIVE_INTEGRATION");
+    assert_eq!(shown["availability"]["code"], "ENTRA_NATIVE_INTEGRATION");
     assert!(
         shown["availability"]["message"].as_str().unwrap().contains("integration mode"),
         "{shown}"
     );
-    assert_eq!((&shown["status"], &shown["endpoints"]), (&Value::Null, &Value::Null));
+    assert_eq!((&shown["state"], &shown["endpoints"]), (&Value::Null, &Value::Null));
     world.scim().get("/Users").await.refused(403, None);
     refuses_every_control(&world, "Entra ID").await;
     // When it is switched back, everything works as before.
     world.graphql(mode, json!({ "m": "SCIM" })).await;
-    assert_eq!(overview(&world).await["status"], "ACTIVE");
+    assert_eq!(overview(&world).await["state"], "ACTIVE");
     assert_eq!(world.scim().ids("/Users").await.len(), 1);
     world.end().await;
 }
@@ -99,7 +99,7 @@ async fn disabled_organization_pulls_no_source() {
         syncRun { id } userErrors { code message } } }";
     let settings = "mutation($i: OrganizationUpdateInput!) { organizationUpdate(input: $i) { \
                     userErrors { message } } }";
-    let attention = "{ organization { attention { kind count text } } }";
+    let attention = "{ organization { attention { kind count message } } }";
     for (off, on, word) in [
         (json!({ "scimEnabled": false }), json!({ "scimEnabled": true }), "scimEnabled"),
         (
@@ -127,7 +127,7 @@ async fn disabled_organization_pulls_no_source() {
         let items =
             world.graphql(attention, json!({})).await["data"]["organization"]["attention"].clone();
         let held = items.as_array().unwrap().iter().find(|item| item["kind"] == "SOURCES_HELD");
-        assert!(held.unwrap()["text"].as_str().unwrap().contains(word), "{items:#}");
+        assert!(held.unwrap()["message"].as_str().unwrap().contains(word), "{items:#}");
         world.graphql(settings, json!({ "i": on })).await;
     }
     assert_eq!(

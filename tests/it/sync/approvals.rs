@@ -124,14 +124,14 @@ async fn suspending_all_accounts_needs_an_approval() {
         "{dry:#}"
     );
     assert!(
-        dry["reason"].as_str().unwrap().contains("would ask before it suspends 40 of 40"),
+        dry["message"].as_str().unwrap().contains("would ask before it suspends 40 of 40"),
         "{dry:#}"
     );
     for mode in ["mode: FULL", "mode: INCREMENTAL"] {
         let run = sync(&here.acme, &connection, mode).await;
         assert_eq!((&run["state"], active().await), (&json!("WAITING"), before), "{mode}: {run:#}");
         assert!(
-            run["reason"].as_str().unwrap().contains("suspends 40 of 40 active accounts"),
+            run["message"].as_str().unwrap().contains("suspends 40 of 40 active accounts"),
             "{run:#}"
         );
         let cancel =
@@ -141,14 +141,14 @@ async fn suspending_all_accounts_needs_an_approval() {
     // The approval of suspensions is no approval of removals.
     source.people.lock().unwrap().truncate(20);
     let waiting = sync(&here.acme, &connection, "mode: FULL").await;
-    assert!(waiting["reason"].as_str().unwrap().contains("suspends 20 of 40"), "{waiting:#}");
+    assert!(waiting["message"].as_str().unwrap().contains("suspends 20 of 40"), "{waiting:#}");
     let waiting = approve(&here, &waiting).await;
     assert_eq!(
         (&waiting["state"], active().await),
         (&json!("WAITING"), before - 20),
         "{waiting:#}"
     );
-    assert!(waiting["reason"].as_str().unwrap().contains("20 of 40 accounts"), "{waiting:#}");
+    assert!(waiting["message"].as_str().unwrap().contains("20 of 40 accounts"), "{waiting:#}");
     let run = approve(&here, &waiting).await;
     assert_eq!(run["state"], "SUCCEEDED", "{run:#}");
     let counts = part(&run, "users", &["read", "suspended", "deleted", "failed"]);
@@ -194,7 +194,7 @@ async fn emptying_groups_needs_an_approval() {
     *source.groups.lock().unwrap() = (0..3).map(|n| group(n, 0..0)).collect();
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&run["state"], members().await), (&json!("WAITING"), 60), "{run:#}");
-    assert!(run["reason"].as_str().unwrap().contains("ends 60 of 60 memberships"), "{run:#}");
+    assert!(run["message"].as_str().unwrap().contains("ends 60 of 60 memberships"), "{run:#}");
     let run = approve(&here, &run).await;
     assert_eq!((&run["state"], members().await), (&json!("SUCCEEDED"), 0), "{run:#}");
     assert_eq!(part(&run, "groups", &["read", "updated"]), [&json!(3), &json!(3)], "{run:#}");

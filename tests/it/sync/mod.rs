@@ -18,7 +18,8 @@ use crate::database::Database;
 use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Scim, Tenant, World};
 
-const RUN: &str = "{ id state mode reason requestedBy finishedAt troubles { kind remoteId why }
+const RUN: &str =
+    "{ id state mode message requestedBy finishedAt troubles { kind remoteId message }
     users { read created updated suspended restored deleted unchanged failed }
     groups { read created updated deleted unchanged failed } }";
 
@@ -239,7 +240,7 @@ async fn whole_story(users: usize, groups: usize, page: usize) {
     assert_eq!(part(&one, "users", &["read", "updated"]), [&json!(1), &json!(1)], "{one:#}");
     let unknown = sync(&here.acme, &connection, "mode: ONE_USER, userName: \"unlisted\"").await;
     assert_eq!(unknown["state"], "FAILED");
-    assert!(unknown["reason"].as_str().unwrap().contains("of that name"), "{unknown:#}");
+    assert!(unknown["message"].as_str().unwrap().contains("of that name"), "{unknown:#}");
     assert_eq!(picture(&here).await, picture(&source).await);
     source.end().await;
     here.end().await;
@@ -272,8 +273,8 @@ async fn pull_connection_protects_its_secret() {
     assert_eq!(here.count("event WHERE payload LIKE '%very-secret%'", []).await, 0);
     // The secret is not sent to another address than the one that it was given for.
     let update =
-        "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p }) {
-        connection { pull { baseUrl pageSize } } userErrors { message field } } }";
+        "mutation($c: ID!, $p: PullSourceUpdateInput!) { connectionUpdate(input: { id: $c, pull: $p }) {
+        connection { pull { baseUrl pageSize } } userErrors { message path } } }";
     let moved =
         json!({ "c": connection, "p": { "baseUrl": "https://elsewhere.example.com/scim/v2" } });
     let moved = here.graphql(update, moved).await;
@@ -312,7 +313,7 @@ async fn misbehaving_source_does_no_harm() {
     for (manner, words) in failing {
         let run = run(manner).await;
         assert_eq!((&run["state"], live().await), (&json!("FAILED"), 100), "{manner}: {run:#}");
-        assert!(run["reason"].as_str().unwrap().contains(words), "{manner}: {run:#}");
+        assert!(run["message"].as_str().unwrap().contains(words), "{manner}: {run:#}");
     }
     let run = run("lists without ids").await;
     assert_eq!((&run["state"], live().await), (&json!("FAILED"), 100), "{run:#}");
@@ -322,7 +323,7 @@ async fn misbehaving_source_does_no_harm() {
     hostile.behaves("honest");
     let waiting = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&waiting["state"], live().await), (&json!("WAITING"), 100), "{waiting:#}");
-    assert!(waiting["reason"].as_str().unwrap().contains("90 of 100 accounts"), "{waiting:#}");
+    assert!(waiting["message"].as_str().unwrap().contains("90 of 100 accounts"), "{waiting:#}");
     let start = "mutation($c: ID!) { syncStart(input: { connectionId: $c }) { userErrors { code \
                  message } } }";
     let second = here.graphql(start, json!({ "c": connection })).await;
@@ -363,16 +364,16 @@ async fn connection_test_checks_each_step() {
     let pull = json!({ "baseUrl": address, "auth": "CLIENT_CREDENTIALS", "tokenUrl": format!("{address}/token"),
         "clientId": "client", "scope": "scim read", "secret": "id+/", "pageSize": 10 });
     let connection = pulling(&here.acme, pull.clone()).await;
-    let test = "mutation($c: ID!) { connectionTest(input: { connectionId: $c }) { ok steps { \
-                probe ok finding nextStep } userErrors { message } } }";
+    let test = "mutation($c: ID!) { pullSourceTest(input: { connectionId: $c }) { ok steps { \
+                probe ok message nextStep } userErrors { message } } }";
     let good = here.graphql(test, json!({ "c": connection })).await;
-    let found = &good["data"]["connectionTest"];
+    let found = &good["data"]["pullSourceTest"];
     assert_eq!(
         (&found["ok"], found["steps"].as_array().unwrap().len()),
         (&json!(true), 4),
         "{good:#}"
     );
-    assert!(found["steps"][2]["finding"].as_str().unwrap().contains("30"), "{good:#}");
+    assert!(found["steps"][2]["message"].as_str().unwrap().contains("30"), "{good:#}");
     // Each run takes a new token, which invalidates the one before.
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(
@@ -380,13 +381,13 @@ async fn connection_test_checks_each_step() {
         (&json!("SUCCEEDED"), &json!(30)),
         "{run:#}"
     );
-    let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, \
+    let update = "mutation($c: ID!, $p: PullSourceUpdateInput!) { connectionUpdate(input: { id: $c, \
                   pull: $p }) { userErrors { message } } }";
     let mut wrong = pull;
     wrong["secret"] = "wrong".into();
     here.graphql(update, json!({ "c": connection, "p": wrong })).await;
     let bad = here.graphql(test, json!({ "c": connection })).await;
-    let found = &bad["data"]["connectionTest"];
+    let found = &bad["data"]["pullSourceTest"];
     assert_eq!(
         (&found["ok"], &found["steps"][0]["probe"]),
         (&json!(false), &json!("TOKEN")),
@@ -403,7 +404,10 @@ async fn private_source_addresses_are_refused() {
     let connection = pulling(&here.acme, pull).await;
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!(run["state"], "FAILED");
-    assert!(run["reason"].as_str().unwrap().contains("ROLECALL_PULL_PRIVATE_ADDRESSES"), "{run:#}");
+    assert!(
+        run["message"].as_str().unwrap().contains("ROLECALL_PULL_PRIVATE_ADDRESSES"),
+        "{run:#}"
+    );
     here.end().await;
 }
 

@@ -58,7 +58,7 @@ async fn failing_source_is_read_less_often() {
     }
 
     let update =
-        "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p })
+        "mutation($c: ID!, $p: PullSourceUpdateInput!) { connectionUpdate(input: { id: $c, pull: $p })
         { userErrors { message } } }";
     let right = json!({ "baseUrl": address, "secret": "id+/", "intervalMinutes": 60 });
     here.graphql(update, json!({ "c": connection, "p": right })).await;

@@ -56,7 +56,7 @@ async fn failed_person_becomes_one_failure() {
         "the account that has the name"
     );
     assert_eq!(open["redactedRequest"]["userName"], "text of 2 characters");
-    assert!(open["suggestion"]["text"].as_str().unwrap().contains("userName"), "{open:#}");
+    assert!(open["suggestion"]["message"].as_str().unwrap().contains("userName"), "{open:#}");
 
     // The first retry comes too early. Then the name becomes free.
     here.work("failureRetry", json!({ "id": open["id"] })).await;
@@ -103,7 +103,7 @@ async fn failed_person_becomes_one_failure() {
     // A protected account is not deleted. A retry deletes it when the protection has ended.
     let found = here.rows("SELECT id FROM \"user\" WHERE external_id = 'r5'", []).await;
     let id: Uuid = found[0]["id"].as_str().unwrap().parse().unwrap();
-    lockout_guard::set_protection(&here.system(), id, true).await.unwrap();
+    lockout_guard::set_protection(&here.system(), id, true, None).await.unwrap();
     source.people.lock().unwrap().pop();
     sync(&here.acme, &connection, "mode: FULL").await;
     let open = until(&here, "p5", |_| true).await;
@@ -112,7 +112,7 @@ async fn failed_person_becomes_one_failure() {
         (&json!("delete user"), &json!("PROTECTED")),
         "{open:#}"
     );
-    lockout_guard::set_protection(&here.system(), id, false).await.unwrap();
+    lockout_guard::set_protection(&here.system(), id, false, None).await.unwrap();
     here.work("failureRetry", json!({ "id": open["id"] })).await;
     until(&here, "p5", |it| it["resolution"] == "RETRIED").await;
     assert_eq!(here.count("\"user\" WHERE external_id = 'r5' AND deleted_at IS NULL", []).await, 0);
@@ -165,13 +165,13 @@ async fn retry_respects_the_user_filter() {
     // … and deletes an account that the filter excludes, when its protection has ended.
     let found = here.rows("SELECT id FROM \"user\" WHERE user_name = 'bob'", []).await;
     let id: Uuid = found[0]["id"].as_str().unwrap().parse().unwrap();
-    lockout_guard::set_protection(&here.system(), id, true).await.unwrap();
+    lockout_guard::set_protection(&here.system(), id, true, None).await.unwrap();
     title(bob, "Doctor").await;
     title(ada, "Nurse").await;
     sync(&here.acme, &connection, "mode: FULL").await;
     let open = until(&here, "bob", |_| true).await;
     assert_eq!(open["operation"], "delete user", "{open:#}");
-    lockout_guard::set_protection(&here.system(), id, false).await.unwrap();
+    lockout_guard::set_protection(&here.system(), id, false, None).await.unwrap();
     here.work("failureRetry", json!({ "id": open["id"] })).await;
     until(&here, "bob", |it| it["resolution"] == "RETRIED").await;
     assert_eq!((live("bob").await, live("ada").await), (0, 1));
@@ -193,7 +193,7 @@ async fn unreadable_source_makes_failures_by_cause() {
     let secret = async |secret: &str| {
         let mut pull = pull.clone();
         pull["secret"] = secret.into();
-        let update = "mutation($c: ID!, $p: PullSourceInput!) { connectionUpdate(input: { id: $c, pull: $p })
+        let update = "mutation($c: ID!, $p: PullSourceUpdateInput!) { connectionUpdate(input: { id: $c, pull: $p })
             { userErrors { message } } }";
         here.graphql(update, json!({ "c": connection, "p": pull })).await;
     };
@@ -207,9 +207,8 @@ async fn unreadable_source_makes_failures_by_cause() {
     source.behaves("is down");
     assert_eq!(sync(&here.acme, &connection, "mode: INCREMENTAL").await["state"], "FAILED");
     let all = here.failures().await;
-    let told = |it: &Value| {
-        ["operation", "cause", "reason", "count", "state"].map(|name| it[name].clone())
-    };
+    let told =
+        |it: &Value| ["operation", "cause", "code", "count", "state"].map(|name| it[name].clone());
     let expected = [
         ("NOT_PERMITTED", "SOURCE_CREDENTIALS", 2),
         ("INVALID_VALUE", "SOURCE_UNREADABLE", 1),

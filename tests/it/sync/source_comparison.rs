@@ -11,13 +11,13 @@ use crate::reconcile::{about, findings};
 use crate::world::{Tenant, World};
 
 const RECONCILIATION: &str =
-    "{ id state source scope reason requestedBy finishedAt syncRun { id mode state users { read } }
+    "{ id state source scope message requestedBy finishedAt syncRun { id mode state users { read } }
     counts { rows unread agreed missingHere orphanedHere drifted memberships leavers opened reopened gone } }";
 
 async fn order(tenant: &Tenant, connection: &Value, rest: &str) -> Value {
     let begin = format!(
         "mutation($c: ID!) {{ reconciliationStart(input: {{ connectionId: $c, source: SOURCE{rest} }}) {{
-        reconciliation {RECONCILIATION} userErrors {{ code field message }} }} }}"
+        reconciliation {RECONCILIATION} userErrors {{ code path message }} }} }}"
     );
     tenant.graphql(&begin, json!({ "c": connection })).await["data"]["reconciliationStart"].clone()
 }
@@ -76,7 +76,7 @@ async fn full_run_ends_differences_from_source() {
     sync(&here.acme, &connection, "mode: FULL").await;
     let agreed = compare(&here.acme, &connection, "").await;
     assert_eq!(
-        (&agreed["state"], &agreed["reason"]),
+        (&agreed["state"], &agreed["message"]),
         (&json!("SUCCEEDED"), &Value::Null),
         "{agreed:#}"
     );
@@ -203,7 +203,7 @@ async fn misbehaving_source_makes_no_finding() {
             (&json!("FAILED"), &json!("FAILED")),
             "{manner}: {run:#}"
         );
-        assert!(run["reason"].as_str().unwrap().contains(words), "{manner}: {run:#}");
+        assert!(run["message"].as_str().unwrap().contains(words), "{manner}: {run:#}");
     }
     // The source lists few people, or none: that is not believed.
     source.behaves("honest");
@@ -215,7 +215,7 @@ async fn misbehaving_source_makes_no_finding() {
             (&json!("REFUSED"), &json!(left)),
             "{run:#}"
         );
-        assert!(run["reason"].as_str().unwrap().contains(words), "{run:#}");
+        assert!(run["message"].as_str().unwrap().contains(words), "{run:#}");
     }
     assert_eq!(findings(&here, "").await, Vec::<Value>::new());
     // With a confirmation it is believed.
@@ -242,7 +242,7 @@ async fn misbehaving_source_makes_no_finding() {
         "{run:#}"
     );
     assert!(
-        run["reason"].as_str().unwrap().contains("1 people at the source cannot be read"),
+        run["message"].as_str().unwrap().contains("1 people at the source cannot be read"),
         "{run:#}"
     );
     assert_eq!(about(&here, "p30").await["kind"], "MISSING_HERE");
@@ -302,7 +302,7 @@ async fn only_readable_sources_are_compared() {
         (&json!("FAILED"), &json!("CANCELLED")),
         "{ended:#}"
     );
-    assert!(ended["reason"].as_str().unwrap().contains("cancelled"), "{ended:#}");
+    assert!(ended["message"].as_str().unwrap().contains("cancelled"), "{ended:#}");
     // Deactivating the connection also ends it, and no other one begins then.
     let running = begin(&here.acme, &connection, "").await;
     let off =
@@ -310,7 +310,7 @@ async fn only_readable_sources_are_compared() {
     mutate(&here, off, json!({ "c": connection })).await;
     let ended = outcome(&here.acme, &running).await;
     assert!(
-        ended["state"] == "FAILED" && ended["reason"].as_str().unwrap().contains("deactivated"),
+        ended["state"] == "FAILED" && ended["message"].as_str().unwrap().contains("deactivated"),
         "{ended:#}"
     );
     let refused = order(&here.acme, &connection, "").await;
@@ -355,7 +355,7 @@ async fn killed_server_leaves_no_partial_comparison() {
 const SCHEDULE: &str =
     "mutation($c: ID!, $m: Int) { reconciliationScheduleUpdate(input: { connectionId: $c,
     intervalMinutes: $m }) { connection { reconciliationSchedule { intervalMinutes nextRunAt } }
-    userErrors { code field } } }";
+    userErrors { code path } } }";
 
 async fn runs_of(here: &World, connection: &Value) -> Vec<Value> {
     let list = format!(
@@ -398,7 +398,7 @@ async fn comparisons_begin_on_schedule() {
 
     let refused = here.graphql(SCHEDULE, json!({ "c": pulled, "m": 14 })).await;
     let errors = &refused["data"]["reconciliationScheduleUpdate"]["userErrors"];
-    assert_eq!(errors[0]["field"], json!(["input", "intervalMinutes"]), "{refused:#}");
+    assert_eq!(errors[0]["path"], json!(["input", "intervalMinutes"]), "{refused:#}");
     for connection in [&pulled, &pushed] {
         let set = here.graphql(SCHEDULE, json!({ "c": connection, "m": 1440 })).await;
         let schedule =

@@ -37,7 +37,7 @@ async fn hanging_source_delays_no_other_source() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     for run in hanging {
         let run = ended(&here.acme, &run).await;
-        let reason = run["reason"].as_str().unwrap();
+        let reason = run["message"].as_str().unwrap();
         assert!(
             run["state"] == "FAILED"
                 && (reason.contains("no answer came") || reason.contains("an answer began"))
@@ -63,7 +63,7 @@ async fn malformed_answers_change_nothing() {
         source.behaves(manner);
         let run = sync(&here.acme, &connection, "mode: FULL").await;
         assert_eq!(run["state"], "FAILED", "{manner}: {run:#}");
-        assert!(run["reason"].as_str().unwrap().contains(words), "{manner}: {run:#}");
+        assert!(run["message"].as_str().unwrap().contains(words), "{manner}: {run:#}");
     }
     // Unknown schemas are ignored; the other attributes are read.
     source.behaves("honest");
@@ -105,7 +105,7 @@ async fn expired_cursor_restarts_the_list() {
     source.behaves("loses every cursor");
     let run = sync(&here.acme, &connection, "mode: FULL").await;
     assert_eq!((&run["state"], &run["users"]["deleted"]), (&json!("FAILED"), &json!(0)), "{run:#}");
-    assert!(run["reason"].as_str().unwrap().contains("paging by cursor does not work"), "{run:#}");
+    assert!(run["message"].as_str().unwrap().contains("paging by cursor does not work"), "{run:#}");
     here.end().await;
 }
 
@@ -121,7 +121,7 @@ async fn nested_groups_follow_the_source() {
     source.scim().patch(&format!("/Groups/{outer}"), nest).await.is(200);
     let connection = pulling(&here.acme, super::of(source.scim())).await;
     let run = sync(&here.acme, &connection, "mode: FULL").await;
-    assert_eq!((&run["state"], &run["reason"]), (&json!("SUCCEEDED"), &Value::Null), "{run:#}");
+    assert_eq!((&run["state"], &run["message"]), (&json!("SUCCEEDED"), &Value::Null), "{run:#}");
     let nested = r#"SELECT o.display_name AS outer_name, i.display_name AS inner_name FROM group_nesting n
         JOIN "group" o ON o.organization_id = n.organization_id AND o.id = n.group_id
         JOIN "group" i ON i.organization_id = n.organization_id AND i.id = n.member_id WHERE n.until IS NULL"#;
@@ -182,7 +182,7 @@ async fn unconfirmed_absence_deletes_no_account() {
         source.behaves(manner);
         let run = sync(&here.acme, &connection, "mode: FULL").await;
         assert_eq!((&run["state"], live().await), (&json!("WAITING"), 3), "{manner}: {run:#}");
-        let reason = run["reason"].as_str().unwrap();
+        let reason = run["message"].as_str().unwrap();
         assert!(reason.contains("1 of 3 accounts and cannot be asked"), "{manner}: {run:#}");
         here.graphql(cancel, json!({ "r": run["id"] })).await;
     }
@@ -248,7 +248,7 @@ async fn managers_are_accounts_here() {
         "{run:#}"
     );
     assert!(
-        run["reason"].as_str().unwrap().contains("managers that the source does not list"),
+        run["message"].as_str().unwrap().contains("managers that the source does not list"),
         "{run:#}"
     );
     let rows = async || {

@@ -115,7 +115,7 @@ pub async fn create_group(
     cx.allow(Action::WriteGroup, owner)?;
     let types = resource_types(cx).await?;
     let ty = &types.group;
-    let document = &document::normalize_document(ty, attributes)?;
+    let document = &super::normalize_input(cx, ty, &Map::new(), attributes)?;
     let members = &[MemberChange::Add(members)];
     cx.write(move |tx| {
         Box::pin(async move {
@@ -216,7 +216,7 @@ pub(in crate::domain) async fn change_group_in(
     let now = tx.now_after(Some(before.updated_at));
     let old = before.attributes()?;
     let document = match edit.attributes {
-        Some(attributes) => document::normalize_document(ty, attributes)?,
+        Some(attributes) => super::normalize_input(cx, ty, &Map::new(), attributes)?,
         None => old.clone(),
     };
     let watch = if delta.removes_members() {

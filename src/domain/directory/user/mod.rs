@@ -110,7 +110,7 @@ pub async fn create_user(cx: &Cx, attributes: Map<String, Value>) -> Result<User
     cx.allow(Action::WriteUser, owner)?;
     let types = resource_types(cx).await?;
     let ty = &types.user;
-    let mut document = document::normalize_document(ty, attributes)?;
+    let mut document = super::normalize_input(cx, ty, &Map::new(), attributes)?;
     let says_active = document.contains_key("active");
     document.entry("active").or_insert(true.into());
     match (insert_or_revive_user(cx, ty, owner, &document).await, owner) {
@@ -313,7 +313,7 @@ where
 {
     let old = before.attributes()?;
     let Some(attributes) = edit(&before, &old)? else { return Ok(Change::unchanged(before)) };
-    let mut document = document::normalize_from(ty, &old, attributes)?;
+    let mut document = super::normalize_input(cx, ty, &old, attributes)?;
     complete_active(&mut document, before.active);
     let kind = match (before.active, document::active_flag(&document).unwrap_or(before.active)) {
         (true, false) => EventKind::UserSuspended,
