@@ -26,8 +26,10 @@ const MAX_CHARACTERS: usize = 100;
 const MAX_SEARCH_LENGTH: usize = 200;
 /// Stands before a department, which is looked up as a whole and never found by a search.
 const DEPARTMENT_MARK: char = '\u{1}';
-/// A word that so many rows begin with is tested row by row.
-const RARE_ROWS: u64 = 20_000;
+/// A single word that more rows begin with is tested row by row: the page is soon full.
+const RARE_ROWS: u64 = 10_000;
+/// The same for the rarest of several words, which few rows may have together.
+const RARE_ROWS_OF_SEVERAL: u64 = 100_000;
 
 /// The words of an account: of its names, its addresses, its external id and its employee number;
 /// and its department.
@@ -134,7 +136,7 @@ fn without_beginnings(words: BTreeSet<String>) -> BTreeSet<String> {
 }
 
 /// What a row of `table` (`user`, `group`) must fulfil to be found by `search`; none if nothing
-/// does.
+/// does. `all` = every row is read, not only a page.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a search that is empty or too long.
@@ -142,6 +144,7 @@ pub(in crate::domain) async fn narrow_by_search(
     cx: &Cx,
     table: &str,
     search: &str,
+    all: bool,
 ) -> Result<Option<Vec<Narrowing>>> {
     if search.chars().count() > MAX_SEARCH_LENGTH {
         let why = format!("must have at most {MAX_SEARCH_LENGTH} characters");
@@ -161,13 +164,15 @@ pub(in crate::domain) async fn narrow_by_search(
         return Ok(None);
     }
     let words: Vec<String> = without_beginnings(words).into_iter().collect();
-    let counts = count_words(cx, table, &words).await?;
+    let limit = if words.len() > 1 { RARE_ROWS_OF_SEVERAL } else { RARE_ROWS };
+    let counts = count_words(cx, table, &words, limit).await?;
     if counts.contains(&0) {
         return Ok(None);
     }
-    // One word finds the rows by the index, unless all are frequent; the others are tested.
+    // One word finds the rows by the index, unless all are frequent and a page of them is soon
+    // full; the others are tested.
     let rarest = counts.iter().enumerate().min_by_key(|(_, count)| **count);
-    let rarest = rarest.filter(|(_, count)| **count <= RARE_ROWS).map(|(place, _)| place);
+    let rarest = rarest.filter(|(_, count)| all || **count <= limit).map(|(place, _)| place);
     let narrow = words
         .into_iter()
         .enumerate()
@@ -175,8 +180,8 @@ pub(in crate::domain) async fn narrow_by_search(
     Ok(Some(narrow.collect()))
 }
 
-/// How many rows of the index begin with each of the words; not more than one above [`RARE_ROWS`].
-async fn count_words(cx: &Cx, table: &str, words: &[String]) -> Result<Vec<u64>> {
+/// How many rows of the index begin with each of the words; not more than one above `limit`.
+async fn count_words(cx: &Cx, table: &str, words: &[String], limit: u64) -> Result<Vec<u64>> {
     let mut sql = cx.sql([]);
     let (name, _) = word_table(table);
     let by_word = by_word_condition(cx.backend());
@@ -188,7 +193,7 @@ async fn count_words(cx: &Cx, table: &str, words: &[String]) -> Result<Vec<u64>>
             format!(
                 "(SELECT count(*) FROM (SELECT 1 AS one FROM {name} w \
                  WHERE w.organization_id = $1 AND {range}{by_word} LIMIT {}) AS counted) AS w{n}",
-                RARE_ROWS + 1
+                limit + 1
             )
         })
         .collect();

@@ -472,7 +472,8 @@ pub(super) async fn ordered_page<M: FromQueryResult>(
     let mut sql = cx.sql([]);
     let from = matching_clause(cx, table, ty, selection, by == OrderBy::Age, &mut sql)?;
     let by_id = id_order(cx, selection);
-    order::fetch_ordered_page(cx, &table.columns, (from, sql), (by, by_id), keyset).await
+    let how = (by, by_id, selection.finds_few(by));
+    order::fetch_ordered_page(cx, &table.columns, (from, sql), how, keyset).await
 }
 
 /// The order of ids. If a selection finds few rows by an index, PostgreSQL must not use the index

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, ModelTrait, QueryFilter,
-    QueryOrder, QueryResult, QuerySelect, Select, Value,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait, FromQueryResult, ModelTrait,
+    QueryFilter, QueryOrder, QueryResult, QuerySelect, Select, Value,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -314,7 +314,9 @@ impl<'k> OrderedRead<'k> {
 }
 
 /// One page of the rows `from` (`FROM … r WHERE …`, whose values are bound in `bound`), each with
-/// its place. `by_id` is the order of ids, if it is not `r.id`.
+/// its place. `by_id` is the order of ids, if it is not `r.id`. If the rows are few and found by
+/// an index of their own, they are sorted: the index of the order is not used, because it would be
+/// read until enough of the few have come by.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a cursor of a list in another order.
@@ -322,12 +324,16 @@ pub(in crate::domain) async fn fetch_ordered_page<M: FromQueryResult>(
     cx: &Cx,
     columns: &str,
     (from, bound): (String, SqlBuilder),
-    (by, by_id): (OrderBy, &str),
+    (by, by_id, few): (OrderBy, &str, bool),
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(M, OrderPlace)>> {
     let read = OrderedRead::new(by, keyset)?;
     let column = by.order_column();
     let direction = if read.ascending { "ASC" } else { "DESC" };
+    // On SQLite the sign keeps a column from being read along an index.
+    let sign = if few && cx.backend() == DbBackend::Sqlite { "+" } else { "" };
+    let index = by.order_index().filter(|_| !few);
+    let index = index.map_or("", |index| index.index_condition(cx.backend()));
     let mut rows: Vec<(M, OrderPlace)> = Vec::new();
     for part in read.parts() {
         let missing = read.wanted - rows.len() as u64;
@@ -337,8 +343,8 @@ pub(in crate::domain) async fn fetch_ordered_page<M: FromQueryResult>(
         let mut text = match part {
             ListPart::ById => format!("SELECT {columns} {from}"),
             _ => format!(
-                "SELECT {columns}, r.{column} AS order_key {from}{} AND r.{column} IS {}",
-                by.order_index().map_or("", |index| index.index_condition(cx.backend())),
+                "SELECT {columns}, r.{column} AS order_key {from}{index} \
+                 AND {sign}r.{column} IS {}",
                 if *part == ListPart::Valued { "NOT NULL" } else { "NULL" }
             ),
         };
@@ -347,16 +353,18 @@ pub(in crate::domain) async fn fetch_ordered_page<M: FromQueryResult>(
             let compared = match (part, place.key.clone()) {
                 (ListPart::Valued, Some(key)) => {
                     let (key, id) = (sql.bind(key), sql.bind(place.id));
-                    format!("(r.{column}, r.id) {operator} ({key}, {id})")
+                    format!("({sign}r.{column}, {sign}r.id) {operator} ({key}, {id})")
                 }
                 _ => format!("r.id {operator} {}", sql.bind(place.id)),
             };
             text.push_str(&format!(" AND {compared}"));
         }
         let order = match part {
-            ListPart::Valued => format!("r.{column} {direction}, r.id {direction}"),
-            ListPart::ById => format!("{by_id} {direction}"),
-            ListPart::Valueless => format!("r.id {direction}"),
+            ListPart::Valued => {
+                format!("{sign}r.{column} {direction}, {sign}r.id {direction}")
+            }
+            ListPart::ById => format!("{sign}{by_id} {direction}"),
+            ListPart::Valueless => format!("{sign}r.id {direction}"),
         };
         text.push_str(&format!(" ORDER BY {order} LIMIT {missing}"));
         sql.push(&text);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::filter_dialect::SqlDialect;
 use super::live_index::LiveIndex;
+use super::order::OrderBy;
 use super::{SubjectOwners, join_each};
 use crate::context::SqlBuilder;
 use crate::identity::filter::Filter;
@@ -30,6 +31,16 @@ impl<'a> Selection<'a> {
     /// Whether an index finds the rows without reading all of the organization.
     pub(super) fn uses_index(&self) -> bool {
         self.filter.is_some_and(Filter::uses_index) || self.narrow.iter().any(Narrowing::uses_index)
+    }
+
+    /// Whether the rows are few beside all rows of the organization, so that sorting them costs
+    /// less than reading along an index in the order `by`.
+    pub(super) fn finds_few(&self, by: OrderBy) -> bool {
+        let same_index = |narrowing: &Narrowing| {
+            by == OrderBy::Updated && matches!(narrowing, Narrowing::UpdatedSince(_))
+        };
+        self.filter.is_some_and(Filter::names_one)
+            || self.narrow.iter().any(|narrow| narrow.uses_index() && !same_index(narrow))
     }
 
     /// Whether it selects by nothing but the owner.

@@ -72,11 +72,12 @@ pub struct GroupQuery {
 }
 
 impl GroupQuery {
-    /// The conditions beside the filter and the owner; none if nothing fulfils them.
-    async fn resolve(&self, cx: &Cx) -> Result<Option<Vec<Narrowing>>> {
+    /// The conditions beside the filter and the owner; none if nothing fulfils them. `all` = every
+    /// row is read, not only a page.
+    async fn resolve(&self, cx: &Cx, all: bool) -> Result<Option<Vec<Narrowing>>> {
         let mut narrow = Vec::new();
         if let Some(search) = &self.search {
-            match search_word::narrow_by_search(cx, "group", search).await? {
+            match search_word::narrow_by_search(cx, "group", search, all).await? {
                 Some(words) => narrow.extend(words),
                 None => return Ok(None),
             }
@@ -108,7 +109,7 @@ pub async fn list_groups(
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(Group, OrderPlace)>> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx).await? else { return Ok(Slice::empty()) };
+    let Some(narrow) = query.resolve(cx, false).await? else { return Ok(Slice::empty()) };
     let selection =
         Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     let ty = &resource_types(cx).await?.group;
@@ -118,7 +119,7 @@ pub async fn list_groups(
 /// How many live groups `query` selects.
 pub async fn count_groups(cx: &Cx, query: &GroupQuery) -> Result<u64> {
     cx.allow(Action::ReadGroup, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx).await? else { return Ok(0) };
+    let Some(narrow) = query.resolve(cx, true).await? else { return Ok(0) };
     let selection =
         Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     paging::count_matching(cx, &GROUP_TABLE, &resource_types(cx).await?.group, selection).await

@@ -173,14 +173,15 @@ pub struct UserQuery {
 }
 
 impl UserQuery {
-    /// The conditions beside the filter and the owner; none if nothing fulfils them.
-    async fn resolve(&self, cx: &Cx) -> Result<Option<Vec<Narrowing>>> {
+    /// The conditions beside the filter and the owner; none if nothing fulfils them. `all` = every
+    /// row is read, not only a page.
+    async fn resolve(&self, cx: &Cx, all: bool) -> Result<Option<Vec<Narrowing>>> {
         let mut narrow = Vec::new();
         if self.group.is_some() || self.role.is_some() {
             cx.allow(Action::ReadIam, None)?;
         }
         if let Some(search) = &self.search {
-            match search_word::narrow_by_search(cx, "user", search).await? {
+            match search_word::narrow_by_search(cx, "user", search, all).await? {
                 Some(words) => narrow.extend(words),
                 None => return Ok(None),
             }
@@ -219,7 +220,7 @@ pub async fn list_users(
     keyset: &Keyset<OrderPlace>,
 ) -> Result<Slice<(User, OrderPlace)>> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx).await? else { return Ok(Slice::empty()) };
+    let Some(narrow) = query.resolve(cx, false).await? else { return Ok(Slice::empty()) };
     let selection =
         Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     let ty = &resource_types(cx).await?.user;
@@ -229,7 +230,7 @@ pub async fn list_users(
 /// How many live accounts `query` selects.
 pub async fn count_users(cx: &Cx, query: &UserQuery) -> Result<u64> {
     cx.allow(Action::ReadUser, cx.confined_to())?;
-    let Some(narrow) = query.resolve(cx).await? else { return Ok(0) };
+    let Some(narrow) = query.resolve(cx, true).await? else { return Ok(0) };
     let selection =
         Selection { filter: query.filter.as_ref(), owners: query.owners, narrow: &narrow };
     paging::count_matching(cx, &USER_TABLE, &resource_types(cx).await?.user, selection).await
