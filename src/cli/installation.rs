@@ -15,16 +15,28 @@ use crate::config::{Config, StoreArgs};
 use crate::context::App;
 use crate::db::probe;
 
-/// Opens the installation that `store` names; does not create one.
+/// Opens the installation that `store` names; neither creates one nor changes its tables.
 ///
 /// # Errors
-/// One line for the operator: which setting is wrong, or that there is no installation at that
-/// place.
+/// One line for the operator: which setting is wrong, that there is no installation at that place,
+/// or that its tables are of another version.
 pub async fn open_existing(store: StoreArgs) -> Result<Arc<App>, CommandError> {
     let config = store.check(None)?;
     let _waiting = show_waiting("opening the database".into());
     require_installation(&config).await?;
-    Ok(App::open(config).await?)
+    Ok(App::open_without_migration(config).await?)
+}
+
+/// Brings the tables of the installation that `store` names up to date; does not create one.
+///
+/// # Errors
+/// One line for the operator.
+pub async fn migrate_existing(store: StoreArgs) -> Result<(), CommandError> {
+    let config = store.check(None)?;
+    let _waiting = show_waiting("bringing the database up to date".into());
+    require_installation(&config).await?;
+    App::open(config).await?;
+    Ok(())
 }
 
 /// Opens the installation that `store` names; creates it if it does not exist.

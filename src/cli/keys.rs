@@ -88,7 +88,7 @@ async fn prepare_rotation(store: StoreArgs) -> Result<(), CommandError> {
         ));
     };
     vault::make_missing_key(new)?;
-    let app = App::open(config).await?;
+    let app = App::open_without_migration(config).await?;
     app.vault.prepare_rotation(&app.store).await?;
     print_line(
         "the new master key is prepared: give both keys to every server and restart it, then run \

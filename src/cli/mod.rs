@@ -410,7 +410,7 @@ async fn bootstrap_command(args: BootstrapArgs) -> Done {
 }
 
 async fn migrate_command(args: StoreArgs) -> Done {
-    installation::open_existing(args).await?;
+    installation::migrate_existing(args).await?;
     print_line("the database is up to date")
 }
 

@@ -116,15 +116,26 @@ impl App {
     /// # Errors
     /// One line for the operator: what could not be opened and what to do.
     pub async fn open(config: Config) -> Result<Arc<Self>, String> {
-        let probed = probe::check_reachable(&config.database_url).await;
-        probed.map_err(|error| format!("cannot open the database: {error}"))?;
-        let store = Store::open_database(&config.database_url)
-            .await
-            .map_err(|error| format!("cannot open the database: {error}"))?;
+        let store = open_store(&config).await?;
         store
             .apply_migrations()
             .await
             .map_err(|error| format!("cannot bring the database up to date: {error}"))?;
+        Self::with_store(config, store).await
+    }
+
+    /// Opens a database whose tables are up to date, and unlocks the keys. A short command uses
+    /// this: it must not change the tables below running servers.
+    ///
+    /// # Errors
+    /// One line for the operator; also if the tables are of another version.
+    pub async fn open_without_migration(config: Config) -> Result<Arc<Self>, String> {
+        let store = open_store(&config).await?;
+        store.require_current_tables().await?;
+        Self::with_store(config, store).await
+    }
+
+    async fn with_store(config: Config, store: Store) -> Result<Arc<Self>, String> {
         let clock = Clock::default();
         clock::start_clock(&clock, &store)
             .await
@@ -167,6 +178,12 @@ pub fn with_reason(mut entry: NewEvent, reason: &str) -> NewEvent {
         }
     }
     entry
+}
+
+async fn open_store(config: &Config) -> Result<Store, String> {
+    let failed = |error: String| format!("cannot open the database: {error}");
+    probe::check_reachable(&config.database_url).await.map_err(failed)?;
+    Store::open_database(&config.database_url).await.map_err(|error| failed(error.to_string()))
 }
 
 /// One request: who asks, for which organization, since when.

@@ -18,7 +18,7 @@ mod single_flight;
 pub mod sql;
 mod transaction;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -214,6 +214,31 @@ impl Store {
             DbBackend::Postgres => self.migrate_postgres().await,
             _ => self.migrate_sqlite().await,
         }
+    }
+
+    /// Refuses unless the tables are those of this program.
+    ///
+    /// # Errors
+    /// One line for the operator: the tables are older or newer, or cannot be read.
+    pub async fn require_current_tables(&self) -> Result<(), String> {
+        let text = "SELECT version FROM seaql_migrations";
+        let rows = self.read.query_all_raw(Statement::from_string(self.backend(), text)).await;
+        let rows = rows.map_err(|error| format!("cannot read the database's version: {error}"))?;
+        let applied: HashSet<String> =
+            rows.iter().filter_map(|row| row.try_get("", "version").ok()).collect();
+        let known: HashSet<String> =
+            Migrator::migrations().iter().map(|migration| migration.name().into()).collect();
+        if !applied.is_subset(&known) {
+            return Err(
+                "the database was changed by a newer version of rolecall: use that version".into(),
+            );
+        }
+        if applied != known {
+            return Err("the database is of an older version of rolecall: stop its servers, then \
+                        run `rolecall migrate` or start the new servers"
+                .into());
+        }
+        Ok(())
     }
 
     async fn migrate_postgres(&self) -> Result<(), DbErr> {

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rolecall::domain::connection::request_log::flush_request_counts;
-use sea_orm::{ConnectionTrait, Database as Connections};
+use sea_orm::{ConnectionTrait, Database as Connections, Statement};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -93,6 +93,42 @@ async fn reading_commands_create_no_installation() {
         assert_eq!(entries(database.folder()).len(), 2);
     }
     database.drop().await;
+}
+
+/// A program may be newer than the servers that use the database: only `migrate`, `serve`, `demo`
+/// and `bootstrap` bring its tables up to date.
+#[tokio::test]
+async fn reading_commands_change_no_tables() {
+    let database = Database::empty().await;
+    bootstrap(&database);
+    let connection = Connections::connect(&database.url).await.unwrap();
+    let older = "m00000000_000000_unknown";
+    let changes = [
+        (
+            format!(
+                "UPDATE seaql_migrations SET version = '{older}' \
+                 WHERE version = (SELECT max(version) FROM seaql_migrations)"
+            ),
+            "newer version",
+        ),
+        (format!("DELETE FROM seaql_migrations WHERE version = '{older}'"), "older version"),
+    ];
+    for (change, hint) in changes {
+        connection.execute_unprepared(&change).await.unwrap();
+        let before = migrations(&connection).await;
+        for args in EXISTING.iter().filter(|args| args[0] != "migrate") {
+            let said = refusal(&database, args);
+            assert!(said.contains(hint), "{args:?}: {said}");
+        }
+        assert_eq!(migrations(&connection).await, before);
+    }
+}
+
+async fn migrations(connection: &impl ConnectionTrait) -> u64 {
+    let count = "SELECT count(*) AS migrations FROM seaql_migrations";
+    let statement = Statement::from_string(connection.get_database_backend(), count);
+    let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+    row.try_get::<i64>("", "migrations").unwrap() as u64
 }
 
 #[tokio::test]
