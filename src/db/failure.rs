@@ -99,6 +99,14 @@ pub(super) fn is_locked(error: &DbErr) -> bool {
         .unwrap_or(false)
 }
 
+/// Whether SQLite waited for a lock on its file, or on the index of its log, and did not get it.
+pub(super) fn waited_for_lock(error: &sqlx::Error) -> bool {
+    with_code(error, |code| {
+        matches!(code, ErrorCode::Result(sqlite::BUSY | sqlite::LOCKED | sqlite::PROTOCOL))
+    })
+    .unwrap_or(false)
+}
+
 /// SQLSTATE of a statement that was cancelled, by its own time limit or by a request.
 const QUERY_CANCELED: &str = "57014";
 

@@ -27,7 +27,9 @@ use sqlx::{AssertSqlSafe, Connection, Database, Executor, IntoArguments, Row};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::failure::{is_locked, keeps_connection, lacks_slots, storage_failure, timed_out};
+use super::failure::{
+    is_locked, keeps_connection, lacks_slots, storage_failure, timed_out, waited_for_lock,
+};
 use super::health::StorageHealth;
 
 /// A connection that was idle for longer is pinged before it is used.
@@ -313,6 +315,7 @@ pub(super) struct PoolGuard {
 macro_rules! on_driver {
     ($guard:ident, $connection:ident => $call:expr) => {{
         let (pool, limit) = ($guard.pool.clone(), $guard.pool.statement_timeout);
+        let began = Instant::now();
         let connection = $guard.begin_statement().map_err(query_failed)?;
         let answer = match &mut connection.driver {
             DriverConnection::Postgres($connection, _) => {
@@ -322,7 +325,7 @@ macro_rules! on_driver {
                 run_interruptible(limit, interrupt, async { $call }).await
             }
         };
-        pool.end_statement(connection, answer)
+        pool.end_statement(connection, answer, began)
     }};
 }
 
@@ -380,6 +383,7 @@ impl PoolGuard {
         query: Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<Vec<sqlx::postgres::PgRow>, sqlx::Error> {
         let (pool, limit) = (self.pool.clone(), self.pool.statement_timeout);
+        let began = Instant::now();
         let connection = self.begin_statement()?;
         let answer = match &mut connection.driver {
             DriverConnection::Postgres(connection, _) => {
@@ -389,7 +393,7 @@ impl PoolGuard {
                 "statements are batched on PostgreSQL alone".into(),
             ))),
         };
-        pool.end_statement(connection, answer)
+        pool.end_statement(connection, answer, began)
     }
 
     /// Begins a transaction. SQLite refuses to begin one inside another, and so does every later
@@ -403,7 +407,13 @@ impl PoolGuard {
         if let Some(connection) = self.object.as_deref_mut() {
             connection.in_transaction = true;
         }
-        let begun = wait_within_request(|_| self.execute_unprepared(begin)).await;
+        // SQLite tries for ten seconds to get a lock that the operating system refuses. A request
+        // that has waited for its turn before does not wait for all of that. What is given up is
+        // ended like the work of a client that has gone.
+        let begun = wait_within_request(async |limit| {
+            timeout(limit, self.execute_unprepared(begin)).await.ok()
+        });
+        let Some(begun) = begun.await else { return Err(no_connection()) };
         if let Err(error) = &begun {
             self.mark_broken();
             if is_locked(error) {
@@ -440,11 +450,12 @@ impl PoolGuard {
 }
 
 impl ConnectionPool {
-    /// Notes how a statement ended; none where it did not end in time.
+    /// Notes how a statement that `began` then has ended; none where it did not end in time.
     fn end_statement<T>(
         &self,
         connection: &mut PooledConnection,
         answer: Option<Result<T, sqlx::Error>>,
+        began: Instant,
     ) -> Result<T, sqlx::Error> {
         let Some(answer) = answer else {
             // The database's own time limit is shorter: so the server does not answer any more.
@@ -453,6 +464,10 @@ impl ConnectionPool {
             return Err(timed_out("a statement", self.statement_timeout));
         };
         connection.busy = false;
+        // SQLite tries for ten seconds to get a lock that the operating system refuses.
+        if answer.as_ref().is_err_and(waited_for_lock) {
+            RequestConnections::note_waited(began.elapsed());
+        }
         if let Err(error) = &answer
             && !keeps_connection(error)
         {
@@ -576,6 +591,17 @@ impl RequestConnections {
             // Its own time limits end it.
             let _ = handle.await;
         }
+    }
+
+    /// Counts a wait that has ended, unless it is counted already as a part of another one.
+    fn note_waited(waited: Duration) {
+        // Background work has no limit of this kind.
+        let _ = REQUEST.try_with(|request| {
+            let mut waits = request.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            if waits.waiting == 0 {
+                waits.ended += waited;
+            }
+        });
     }
 
     fn note_abandoned(handle: JoinHandle<()>) {
