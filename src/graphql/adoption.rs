@@ -149,6 +149,7 @@ pub struct AdoptionProposalDismissInput {
 }
 
 mutation_payloads! {
+    adoption_proposal_payloads;
     /// The proposal after the decision; null if there were mistakes.
     adoption_proposal: AdoptionProposal;
     /// The result of `adoptionProposalAccept`.

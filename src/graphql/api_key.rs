@@ -160,6 +160,7 @@ pub struct ApiKeyIssuePayload {
 }
 
 mutation_payloads! {
+    api_key_payloads;
     /// The key after the change; null if there were mistakes.
     api_key: ApiKeyObject;
     /// The result of `apiKeyUpdate`.

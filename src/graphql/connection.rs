@@ -486,6 +486,7 @@ pub struct ConnectionDeletePayload {
 }
 
 mutation_payloads! {
+    connection_payloads;
     /// The connection after the change; null if there were mistakes.
     connection: IdentitySource;
     /// The result of `connectionCreate`.

@@ -432,6 +432,7 @@ pub struct FailureAssignInput {
 }
 
 mutation_payloads! {
+    failure_payloads;
     /// The failure afterwards; null if there were mistakes.
     failure: FailureObject;
     /// The result of `failureRetry`.

@@ -498,6 +498,7 @@ impl GroupRemoveMembersInput {
 }
 
 mutation_payloads! {
+    group_payloads;
     /// The group after the change; null if there were mistakes.
     group: GroupObject;
     /// The result of `groupCreate`.

@@ -205,6 +205,7 @@ impl RoleUpdateInput {
 }
 
 mutation_payloads! {
+    role_payloads;
     /// The role after the change; null if there were mistakes.
     role: RoleObject;
     /// The result of `roleCreate`.

@@ -130,6 +130,7 @@ pub struct RoleGrantUpdateInput {
 }
 
 mutation_payloads! {
+    role_grant_payloads;
     /// The grant after the change; null if there were mistakes.
     role_grant: RoleGrant;
     /// The result of `roleGrantCreate`.

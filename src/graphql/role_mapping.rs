@@ -326,6 +326,7 @@ pub struct RoleMappingRestoreInput {
 }
 
 mutation_payloads! {
+    role_mapping_payloads;
     /// The mapping after the change; null if there were mistakes.
     role_mapping: RoleMapping;
     /// The result of `roleMappingCreate`.

@@ -262,6 +262,7 @@ pub struct SchemaExtensionRemoveInput {
 }
 
 mutation_payloads! {
+    schema_extension_payloads;
     /// The extension; null if there were mistakes.
     schema_extension: SchemaExtension;
     /// The result of `schemaExtensionRegister`.

@@ -177,6 +177,7 @@ pub struct ScimTokenRotatePayload {
 }
 
 mutation_payloads! {
+    scim_token_payloads;
     /// The token after the change; null if there were mistakes.
     scim_token: ScimToken;
     /// The result of `scimTokenRevoke`.

@@ -503,6 +503,7 @@ pub struct SyncApproveInput {
 }
 
 mutation_payloads! {
+    sync_run_payloads;
     /// The run after the change; null if there were mistakes.
     sync_run: SyncRun;
     /// The result of `syncStart`.

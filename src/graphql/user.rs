@@ -410,6 +410,7 @@ pub struct UserDeleteInput {
 }
 
 mutation_payloads! {
+    user_payloads;
     /// The account after the change; null if there were mistakes.
     user: UserObject;
     /// The result of `userCreate`.

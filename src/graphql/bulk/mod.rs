@@ -184,6 +184,7 @@ pub struct BulkJobCancelInput {
 }
 
 mutation_payloads! {
+    bulk_job_payloads;
     /// The job after the change; null if there were mistakes.
     bulk_job: BulkJob;
     /// The result of `bulkJobCancel`.

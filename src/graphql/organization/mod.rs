@@ -577,6 +577,7 @@ impl OrganizationUpdateInput {
 }
 
 mutation_payloads! {
+    organization_payloads;
     /// The organization after the change; null if there were mistakes.
     organization: OrganizationObject;
     /// The result of `organizationUpdate`.

@@ -238,6 +238,7 @@ pub struct ReconciliationScheduleUpdateInput {
 }
 
 mutation_payloads! {
+    connection_payloads;
     /// The connection with its schedule; null if there were mistakes.
     connection: IdentitySource;
     /// The result of `reconciliationScheduleUpdate`.
@@ -271,6 +272,7 @@ pub struct FindingResolveInput {
 }
 
 mutation_payloads! {
+    finding_payloads;
     /// The finding after the decision; null if there were mistakes.
     finding: FindingObject;
     /// The result of `findingResolve`.
