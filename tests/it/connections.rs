@@ -249,7 +249,7 @@ async fn keeping_accounts_requires_user_write() {
 async fn deleted_users_are_listed_until_purged() {
     let world = World::new().await;
     let list = "query($after: String) { organization { deletedUsers(first: 2, after: $after) { totalCount
-        nodes { id userName displayName deletedAt purgeAfter connection { name } } pageInfo { endCursor hasNextPage } } } }";
+        nodes { userId userName displayName deletedAt purgeAfter connection { name } } pageInfo { endCursor hasNextPage } } } }";
     let mut people = Vec::new();
     for name in ["ada", "ben", "cleo", "dora"] {
         people.push(world.scim().user(name).await);
@@ -275,7 +275,7 @@ async fn deleted_users_are_listed_until_purged() {
     let second = page(first["pageInfo"]["endCursor"].clone()).await;
     assert_eq!(second["nodes"][0]["userName"], "cleo");
     let restore = "mutation($id: ID!) { userRestore(input: { id: $id }) { user { userName } } }";
-    let back = world.graphql(restore, json!({ "id": first["nodes"][0]["id"] })).await;
+    let back = world.graphql(restore, json!({ "id": first["nodes"][0]["userId"] })).await;
     assert_eq!(back["data"]["userRestore"]["user"]["userName"], "ada", "{back:#}");
     rolecall::domain::directory::erasure::purge_user(&world.system(), people[1]).await.unwrap();
     let left = page(Value::Null).await;

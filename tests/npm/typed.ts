@@ -31,7 +31,7 @@ const overview = await client.query(OverviewDocument, {}).toPromise();
 assert.equal(overview.error, undefined);
 const slug: string | undefined = overview.data?.organization?.slug;
 assert.equal(slug, 'acme');
-assert.equal(overview.data?.organization?.connections?.nodes[0]?.status, 'ACTIVE');
+assert.equal(overview.data?.organization?.connections?.nodes[0]?.state, 'ACTIVE');
 
 const heard = new Promise<FollowSubscription>((resolve, reject) => {
   const following = client.subscription(FollowDocument, { after: 0 }).subscribe(({ data, error }) => {
