@@ -489,7 +489,7 @@ async fn restored_group_gives_its_roles_again() {
         (&listed["totalCount"], &listed["nodes"][0]["displayName"]),
         (&json!(1), &json!("Ward 3"))
     );
-    let id = listed["nodes"][0]["id"].clone();
+    let id = listed["nodes"][0]["groupId"].clone();
 
     // Ada would get both roles back and Eve would get them, too. Bob is deleted.
     let edits = json!([
