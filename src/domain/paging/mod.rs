@@ -470,11 +470,19 @@ pub(super) async fn ordered_page<M: FromQueryResult>(
     keyset: &Keyset<order::OrderPlace>,
 ) -> Result<Slice<(M, order::OrderPlace)>> {
     let mut sql = cx.sql([]);
-    let from = matching_clause(cx, table, ty, selection, by == OrderBy::Age, &mut sql)?;
+    let mut from = matching_clause(cx, table, ty, selection, by == OrderBy::Age, &mut sql)?;
     let by_id = id_order(cx, selection);
+    if by == OrderBy::Age && selection.is_walked() && cx.backend() == DbBackend::Postgres {
+        from.push_str(ANY_ID);
+    }
     let how = (by, by_id, selection.finds_few(by));
     order::fetch_ordered_page(cx, &table.columns, (from, sql), how, keyset).await
 }
+
+/// True for every row. PostgreSQL, which believes that a table without statistics is small, would
+/// otherwise test and sort all rows of the organization; so it reads them along the index of ids.
+const ANY_ID: &str = " AND r.id > '00000000-0000-0000-0000-000000000000' \
+                      AND r.id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'";
 
 /// The order of ids. If a selection finds few rows by an index, PostgreSQL must not use the index
 /// of ids for the order instead. So the same order is written in a form that no index has.

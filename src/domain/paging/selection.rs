@@ -43,6 +43,14 @@ impl<'a> Selection<'a> {
             || self.narrow.iter().any(|narrow| narrow.uses_index() && !same_index(narrow))
     }
 
+    /// Whether so many rows are selected that a page is soon full: it is read in its order, and
+    /// each row is tested.
+    pub(super) fn is_walked(&self) -> bool {
+        let frequent =
+            |narrowing: &Narrowing| matches!(narrowing, Narrowing::Word { rare: false, .. });
+        self.narrow.iter().any(frequent) && !self.uses_index()
+    }
+
     /// Whether it selects by nothing but the owner.
     pub(super) fn is_whole(&self) -> bool {
         self.filter.is_none() && self.narrow.is_empty()
