@@ -27,17 +27,20 @@ impl MigrationTrait for Migration {
                 db.execute_unprepared(&statement).await?;
             }
         }
-        db.execute_unprepared(&format!("DROP INDEX {word}IF EXISTS event_request")).await?;
         Ok(())
     }
 }
 
-/// An index of events: its name, and its columns.
+/// An index of events: its name, and its columns. Only statements that make the comparison, which
+/// is always true, use it: all others keep the index that they had.
 const INDEXES: &[(&str, &str)] = &[
-    ("event_place", "(organization_id, pos)"),
-    ("event_action", "(organization_id, action, pos)"),
-    ("event_actor", "(organization_id, actor_id, pos)"),
-    ("event_actor_kind", "(organization_id, actor_kind, pos) WHERE actor_kind <> 'CONNECTION'"),
-    ("event_connection", "(organization_id, connection_id, pos)"),
-    ("event_of_request", "(organization_id, request_id)"),
+    ("event_place", "(organization_id, pos) WHERE action <> 'by place'"),
+    ("event_action", "(organization_id, action, pos) WHERE action <> 'by place'"),
+    ("event_actor", "(organization_id, actor_id, pos) WHERE action <> 'by place'"),
+    (
+        "event_actor_kind",
+        "(organization_id, actor_kind, pos) WHERE actor_kind <> 'CONNECTION' AND action <> \
+         'by place'",
+    ),
+    ("event_connection", "(organization_id, connection_id, pos) WHERE action <> 'by place'"),
 ];

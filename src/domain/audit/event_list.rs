@@ -19,6 +19,10 @@ use crate::ledger::EventKind;
 /// Kinds of events that are looked up one by one. A longer list is tested row by row.
 const MAX_ACTION_READS: usize = 20;
 
+/// ` AND …`: true for every row `e`. The indexes of lists have this condition, so that they serve
+/// only statements that make it, whatever the statistics are.
+const LISTED: &str = " AND e.action <> 'by place'";
+
 /// What a story is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StorySubject {
@@ -68,7 +72,7 @@ impl LedgerFilter {
     /// ` AND …`: the conditions on the row `e` but for those that the reads of a list are divided
     /// by. Values are bound to `sql`.
     fn conditions(&self, with_actions: bool, sql: &mut SqlBuilder) -> String {
-        let mut text = String::new();
+        let mut text = LISTED.to_owned();
         let mut add = |condition: String| {
             text.push_str(" AND ");
             text.push_str(&condition);
