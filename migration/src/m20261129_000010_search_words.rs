@@ -28,7 +28,18 @@ impl MigrationTrait for Migration {
                 ),
             ]
         });
-        let tables = tables.as_flattened().iter().map(String::as_str);
+        let orders: Vec<String> = ORDERS
+            .iter()
+            .map(|(table, column)| {
+                // SQLite, which keeps no statistics, would take it for other statements, too.
+                let ordered =
+                    if postgres { String::new() } else { format!(" WHERE {column} IS NOT NULL") };
+                format!(
+                    "CREATE INDEX {table}_last ON {table} (organization_id, {column}, id){ordered}"
+                )
+            })
+            .collect();
+        let tables = tables.as_flattened().iter().chain(&orders).map(String::as_str);
         let all: Vec<&str> = tables.chain(STATEMENTS.iter().copied()).collect();
         crate::run(manager, &all).await
     }
@@ -40,7 +51,8 @@ const STATEMENTS: &[&str] = &[
        WHERE deleted_at IS NOT NULL AND purged_at IS NULL"#,
     r#"CREATE INDEX group_deleted_at ON "group" (organization_id, deleted_at, id)
        WHERE deleted_at IS NOT NULL"#,
-    "CREATE INDEX failure_last ON failure (organization_id, last_at, id)",
-    "CREATE INDEX finding_last ON finding (organization_id, last_seen_at, id)",
-    "CREATE INDEX request_log_last ON request_log (organization_id, last_at, id)",
 ];
+
+/// The orders by the last occurrence: tables and columns.
+const ORDERS: &[(&str, &str)] =
+    &[("failure", "last_at"), ("finding", "last_seen_at"), ("request_log", "last_at")];

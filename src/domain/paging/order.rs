@@ -412,8 +412,9 @@ where
         }
         let mut page = match part {
             ListPart::ById => query.clone(),
-            ListPart::Valued if by.is_nullable() => query.clone().filter(column.is_not_null()),
-            ListPart::Valued => query.clone(),
+            // Also where every row has a value: on SQLite the indexes of orders have the condition,
+            // so that they serve no other statement.
+            ListPart::Valued => query.clone().filter(column.is_not_null()),
             ListPart::Valueless => query.clone().filter(column.is_null()),
         };
         for (operator, place) in read.bounds(*part) {
