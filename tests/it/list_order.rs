@@ -16,7 +16,7 @@ fn text(node: &Value, name: &str) -> Option<String> {
 
 const LISTS: [(&str, &str, &str, Key); 7] = [
     ("users", "USER_NAME", "userName", |node| text(node, "userName")),
-    ("users", "DISPLAY_NAME", "displayName", |node| text(node, "displayName")),
+    ("users", "DISPLAY_NAME", "displayName", |node| text(&node["attributes"], "displayName")),
     ("users", "UPDATED_AT", "updatedAt", |node| text(node, "updatedAt")),
     ("groups", "DISPLAY_NAME", "displayName", |node| text(node, "displayName")),
     ("groups", "UPDATED_AT", "updatedAt", |node| text(node, "updatedAt")),
@@ -54,7 +54,7 @@ async fn furnish(world: &World) {
 
 async fn page(world: &World, list: &str, order: &str, window: &str) -> Value {
     let fields = match list {
-        "users" => "userName displayName updatedAt",
+        "users" => "userName attributes updatedAt",
         "groups" => "displayName updatedAt",
         _ => "name priority",
     };

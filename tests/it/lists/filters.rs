@@ -7,7 +7,7 @@ use rolecall::context::Cx;
 use rolecall::domain::access::api_key;
 use serde_json::{Value, json};
 
-use super::{Lists, furnished, nodes, page, place_of};
+use super::{Lists, all_nodes, furnished, nodes, page, place_of};
 use crate::walk::Ids;
 use crate::world::World;
 
@@ -332,9 +332,7 @@ async fn every_filter_field_narrows() {
         }
         wanted =
             wanted.replace("{middle}", &middle).replace("{uuid}", &uuid).replace("{soon}", &soon);
-        let whole = page(&world, &place, list, "first: 100", row).await;
-        assert_eq!(whole["pageInfo"]["hasNextPage"], false, "{list} fits on a page");
-        let all = nodes(&whole);
+        let all = all_nodes(&world, &place, list, row).await;
         let expected: Vec<Value> = all
             .iter()
             .filter(|node| keep(&readable(node, &ids, &middle, &soon)))
@@ -346,7 +344,8 @@ async fn every_filter_field_narrows() {
         }
         let arguments = format!("first: 100, filter: {{ {wanted} }}");
         let found = page(&world, &place, list, &arguments, row).await;
-        if nodes(&found) != expected || found["totalCount"] != expected.len() {
+        let first = expected.iter().take(100).cloned().collect::<Vec<_>>();
+        if nodes(&found) != first || found["totalCount"] != expected.len() {
             let found = nodes(&found);
             faults.push(format!("{list} {filter}:\n  {found:?}\n  instead of\n  {expected:?}"));
         }

@@ -145,6 +145,7 @@ fn place_of(object: &str, ids: &walk::Ids) -> Option<Place> {
 fn row_key(list: &str) -> &'static str {
     match list {
         "accessReport" => "userId",
+        "requestLog" => "firstAt lastAt meaning outcome reason field count",
         "leavers" => "event { id }",
         "holders" => "user { id }",
         "members" => "... on User { id } ... on Group { id }",
@@ -167,6 +168,21 @@ async fn page(world: &World, place: &Place, list: &str, arguments: &str, row: &s
     let answer = world.graphql(&query, json!({})).await;
     assert_eq!(codes(&answer), Vec::<&str>::new(), "{query}\n{answer:#}");
     answer.pointer(place.pointer).unwrap()[list].clone()
+}
+
+/// All rows of a list, read in pages of a hundred.
+async fn all_nodes(world: &World, place: &Place, list: &str, row: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut after = String::new();
+    loop {
+        let part = page(world, place, list, &format!("first: 100{after}"), row).await;
+        found.extend(nodes(&part));
+        if part["pageInfo"]["hasNextPage"] != true {
+            return found;
+        }
+        let last = part["edges"][99]["cursor"].as_str().unwrap();
+        after = format!(", after: \"{last}\"");
+    }
 }
 
 fn nodes(page: &Value) -> Vec<Value> {
@@ -237,7 +253,12 @@ async fn orders_are_total_in_pages() {
             let mut down = by("DESC");
             down.push_str(kind);
             let title = format!("{}.{name} by {field}", list.object);
+            // Of the ledger, only a part: it is longer than a page.
             let whole = page(&world, &place, name, &format!("first: 100{up}"), row).await;
+            if whole["pageInfo"]["hasNextPage"] == true {
+                assert_eq!(name, "events", "{title} fits on a page");
+                continue;
+            }
             let ascending = nodes(&whole);
             assert_eq!(whole["totalCount"], ascending.len(), "{title}");
             let distinct: BTreeSet<String> = ascending.iter().map(Value::to_string).collect();
