@@ -276,6 +276,10 @@ async fn updates_change_what_they_name() {
             assert_eq!(done["userErrors"], json!([]), "{title}: {done:#}");
             let is = flatten(&done[update.object]);
             check_change(&title, &field, &was, &is);
+            // The type of this field does not allow null.
+            if field == "extensions" {
+                continue;
+            }
             // Null takes the value away, or is refused with the path to the field.
             let null = call(with_field(&update.given, &field, &Value::Null)).await;
             let after = flatten(&call(update.given.clone()).await[update.object]);
@@ -289,7 +293,7 @@ async fn updates_change_what_they_name() {
                 });
                 assert!(gone, "{title}: {after:#?}");
                 check_change(&title, &field, &is, &after);
-            } else if field != "extensions" {
+            } else {
                 let mut path = vec!["input"];
                 path.extend(field.split('.'));
                 let mistake = &null["userErrors"][0];
