@@ -7,14 +7,15 @@ use std::fmt::Debug;
 use std::sync::LazyLock;
 
 use async_graphql::Variables;
-use async_graphql::parser::parse_query;
 use rolecall::db::SqlBuilder;
 use rolecall::domain::paging::filter_sql::{compile_filter, compile_order};
 use rolecall::domain::paging::{CursorPlace, ListCursor};
 use rolecall::domain::reconcile::diff::attribute_drift;
 use rolecall::domain::reconcile::export::{ExportFormat, read_members, read_people};
 use rolecall::error::Error;
-use rolecall::graphql::document_limits;
+use rolecall::graphql::document::parse_document;
+use rolecall::graphql::validation::{SchemaIndex, coerce_variables, find_faults};
+use rolecall::graphql::{cost, document_limits};
 use rolecall::identity::document::{Projection, normalize_document, search_document};
 use rolecall::identity::filter::{Filter, matches_document};
 use rolecall::identity::schema;
@@ -183,9 +184,23 @@ pub fn graphql_limits(data: &[u8]) {
     if document_limits::check_text(text).is_err() {
         return;
     }
-    let Ok(document) = parse_query(text) else { return };
-    let judge = || document_limits::check_document(&document, &Variables::default());
+    let Ok(document) = parse_document(text) else { return };
+    let judge = || document_limits::check_document(&document);
     assert_eq!(judge(), judge(), "{text}");
+    let Ok(form) = judge() else { return };
+    let index = SchemaIndex::of_server();
+    let validate = || find_faults(index, &document);
+    assert_eq!(validate().is_ok(), validate().is_ok(), "{text}");
+    if !validate().is_ok_and(|faults| faults.is_empty()) {
+        return;
+    }
+    for (_, operation) in document.operations.iter() {
+        let operation = &operation.node;
+        if let Ok(values) = coerce_variables(index, operation, &Variables::default()) {
+            let price = || cost::compute_cost(index, &document, operation, &values, form.depth());
+            assert_eq!(price(), price(), "{text}");
+        }
+    }
 }
 
 /// An export is read as people and memberships or refused, with the same result each time. Each

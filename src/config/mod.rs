@@ -4,6 +4,7 @@
 mod addresses;
 mod database;
 pub mod networks;
+pub mod origins;
 pub(crate) mod private_files;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 use clap::{Args, ValueEnum};
 use networks::NetworkList;
+use origins::OriginList;
 use serde_json::Value;
 
 use crate::auth::issuers::settings;
@@ -91,6 +93,10 @@ pub struct ServeArgs {
     /// Cost that one caller of the management API may spend in a minute at one server; 0 = no limit
     #[arg(long, env = "ROLECALL_GRAPHQL_COST_LIMIT", default_value_t = DEFAULT_COST_LIMIT)]
     pub graphql_cost_limit: u32,
+    /// Origins of web pages (https://admin.example.com, comma-separated) whose scripts may use the
+    /// management API from a browser [default: none]
+    #[arg(long, env = "ROLECALL_ALLOW_ORIGIN", value_name = "ORIGINS")]
+    pub allow_origin: Option<OriginList>,
     /// Whether connections may read SCIM sources by plain HTTP and inside private networks (true or
     /// false)
     #[arg(
@@ -226,11 +232,18 @@ pub struct GraphqlSettings {
     pub operations: Option<Vec<String>>,
     /// Cost that a caller may spend in a minute; 0 = no limit.
     pub cost_limit: u32,
+    /// The origins of web pages whose scripts may use the API.
+    pub origins: OriginList,
 }
 
 impl Default for GraphqlSettings {
     fn default() -> Self {
-        Self { introspection: true, operations: None, cost_limit: DEFAULT_COST_LIMIT }
+        Self {
+            introspection: true,
+            operations: None,
+            cost_limit: DEFAULT_COST_LIMIT,
+            origins: OriginList::default(),
+        }
     }
 }
 
@@ -261,6 +274,7 @@ impl ServeArgs {
                 .transpose()
                 .map_err(ConfigError::UnusableFile)?,
             cost_limit: self.graphql_cost_limit,
+            origins: self.allow_origin.unwrap_or_default(),
         };
         let issuers = match &self.issuers {
             Some(file) => settings::read_issuers_file(file, &config.public_url)

@@ -293,9 +293,11 @@ impl Cx {
                 let scope = action.scope().map_or("that no token has", |scope| scope.name());
                 Err(Error::Forbidden(format!("this token lacks the scope {scope}").into()))
             }
-            _ => Err(Error::Forbidden(
-                format!("this needs the permission {}", action.permission()).into(),
-            )),
+            _ => {
+                let permission = action.permission();
+                let why = format!("this needs the permission {permission}");
+                Err(Error::lacks_permission(permission.name(), why))
+            }
         }
     }
 

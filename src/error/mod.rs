@@ -31,7 +31,7 @@ pub enum Error {
     Invalid { rule: Rule, field: Cow<'static, str>, why: Cow<'static, str> },
     /// The caller is known and may not do this.
     #[error("{0}")]
-    Forbidden(Cow<'static, str>),
+    Forbidden(Denial),
     /// The caller is not known.
     #[error("{0}")]
     Unauthenticated(&'static str),
@@ -72,6 +72,38 @@ pub enum Error {
 
 fn join_messages(errors: &[Error]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Why a known caller may not do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    why: Cow<'static, str>,
+    permission: Option<&'static str>,
+}
+
+impl Denial {
+    /// The permission that the caller lacks, if it is one.
+    pub fn permission(&self) -> Option<&'static str> {
+        self.permission
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl From<String> for Denial {
+    fn from(why: String) -> Self {
+        Self { why: why.into(), permission: None }
+    }
+}
+
+impl From<&'static str> for Denial {
+    fn from(why: &'static str) -> Self {
+        Self { why: why.into(), permission: None }
+    }
 }
 
 /// An object that an error speaks of, as clients know it.
@@ -227,6 +259,11 @@ impl Error {
         why: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self::Invalid { rule, field: field.into(), why: why.into() }
+    }
+
+    /// The caller lacks this permission; `why` says it in words.
+    pub fn lacks_permission(permission: &'static str, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Forbidden(Denial { why: why.into(), permission: Some(permission) })
     }
 
     /// The object was not found in the caller's organization.

@@ -1,20 +1,20 @@
-//! The limits of a document, checked before anything of it is validated or run.
+//! The limits of a document's form, checked before anything of it is validated or run. What it
+//! costs to run is in [`cost`](super::cost).
 //!
 //! The text is scanned once for the depth of its brackets, because the parser recurses. The parsed
-//! document is walked once, and the cost of each fragment is computed once, because fragments that
-//! double each other would otherwise keep the validator and the executor busy for seconds.
+//! document is walked once, and each fragment is measured once, because fragments that double each
+//! other would otherwise keep the validator and the executor busy for seconds.
+//!
+//! A `__typename` in each selection set is free in every respect, because some clients add it by
+//! themselves.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
+use std::collections::HashMap;
 
 use async_graphql::parser::types::{
-    ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
-    ServiceDocument, TypeKind, TypeSystemDefinition,
+    ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,
 };
-use async_graphql::{Name, Positioned, Variables};
-use async_graphql_value::{ConstValue, Value};
-
-use crate::graphql::relay::MAX_PAGE_ROWS;
+use async_graphql::{Name, Positioned};
+use async_graphql_value::Value;
 
 /// The longest document, in bytes. Data belongs in variables, which are not counted here.
 const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
@@ -30,57 +30,43 @@ const MAX_NESTING: u32 = 60;
 const MAX_ALIASES: u64 = 50;
 const MAX_ROOT_FIELDS: u64 = 20;
 const MAX_DIRECTIVES: u64 = 50;
-const MAX_COST: u64 = 10_000;
 /// How deep the lists of introspection may be nested; each level multiplies the response.
 const MAX_INTROSPECTION_DEPTH: u32 = 2;
-/// The cost of counting a list.
-const COUNT_COST: u64 = 10;
-
-/// The cost of a selection. A list multiplies the cost of what it contains by the rows that are
-/// requested.
+/// What the form of a selection is limited by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DocumentCost {
-    /// The cost that is charged once.
-    once: u64,
-    /// The cost inside `edges` and `nodes`, which is charged for every row of the page around them.
-    each: u64,
+pub struct DocumentForm {
     /// The number of fields at the top level.
     width: u64,
     aliases: u64,
     directives: u64,
     depth: u32,
     nesting: u32,
+    /// How deep fields are nested whose names are those of the lists of introspection.
+    lists: u32,
+    /// How deep the lists of introspection are nested.
     introspection: u32,
     /// Whether the schema itself is selected (introspection).
     schema: bool,
 }
 
-impl DocumentCost {
-    /// The whole cost.
-    pub fn total_cost(self) -> u64 {
-        self.once.saturating_add(self.each)
-    }
-
+impl DocumentForm {
     /// Whether the schema itself is selected (introspection).
     pub fn selects_schema(self) -> bool {
         self.schema
     }
 
-    /// The value of `extensions.cost` in a response.
-    pub fn to_value(self) -> async_graphql::Value {
-        async_graphql::value!({
-            "requested": self.total_cost(), "limit": MAX_COST, "depth": self.depth
-        })
+    /// How deep fields are nested.
+    pub fn depth(self) -> u32 {
+        self.depth
     }
 
-    fn add_cost(&mut self, other: DocumentCost) {
-        self.once = self.once.saturating_add(other.once);
-        self.each = self.each.saturating_add(other.each);
+    fn add_form(&mut self, other: DocumentForm) {
         self.width = self.width.saturating_add(other.width);
         self.aliases = self.aliases.saturating_add(other.aliases);
         self.directives = self.directives.saturating_add(other.directives);
         self.depth = self.depth.max(other.depth);
         self.nesting = self.nesting.max(other.nesting);
+        self.lists = self.lists.max(other.lists);
         self.introspection = self.introspection.max(other.introspection);
         self.schema |= other.schema;
     }
@@ -96,7 +82,6 @@ impl DocumentCost {
             ),
             ("number of aliases", self.aliases, MAX_ALIASES),
             ("number of directives", self.directives, MAX_DIRECTIVES),
-            ("cost", self.total_cost(), MAX_COST),
         ];
         caps.into_iter().try_for_each(|(what, is, most)| {
             if is > most { Err(DocumentRefusal::over_limit(what, is, most)) } else { Ok(()) }
@@ -114,7 +99,8 @@ pub enum DocumentRefusal {
 }
 
 impl DocumentRefusal {
-    fn over_limit(what: &str, is: u64, most: u64) -> Self {
+    /// The refusal of a document of which something is above its limit.
+    pub fn over_limit(what: &str, is: u64, most: u64) -> Self {
         let shown = if is == u64::MAX { "far more".to_owned() } else { is.to_string() };
         Self::TooComplex(format!("the query's {what} is {shown}; at most {most} is allowed"))
     }
@@ -122,45 +108,47 @@ impl DocumentRefusal {
 
 /// Checks the text of a document before it is parsed.
 pub fn check_text(text: &str) -> Result<(), DocumentRefusal> {
-    if text.len() > MAX_DOCUMENT_BYTES {
-        return Err(DocumentRefusal::over_limit(
-            "length in bytes",
-            text.len() as u64,
-            MAX_DOCUMENT_BYTES as u64,
-        ));
-    }
-    let (depth, tokens) = measure_text(text.as_bytes());
-    if tokens > MAX_TOKENS {
-        return Err(DocumentRefusal::over_limit(
-            "number of tokens",
-            tokens as u64,
-            MAX_TOKENS as u64,
-        ));
-    }
-    if depth > MAX_BRACKET_DEPTH {
-        return Err(DocumentRefusal::over_limit(
-            "depth of brackets",
-            depth as u64,
-            MAX_BRACKET_DEPTH as u64,
-        ));
-    }
-    Ok(())
+    let TextMeasure { depth, tokens, bytes } = measure_text(text.as_bytes());
+    let caps = [
+        ("length in bytes", bytes, MAX_DOCUMENT_BYTES),
+        ("number of tokens", tokens, MAX_TOKENS),
+        ("depth of brackets", depth, MAX_BRACKET_DEPTH),
+    ];
+    caps.into_iter().try_for_each(|(what, is, most)| {
+        if is <= most {
+            return Ok(());
+        }
+        Err(DocumentRefusal::over_limit(what, is as u64, most as u64))
+    })
 }
 
-/// How deep brackets are nested, and how many tokens there are, without comments. If the text is
-/// not well formed, the numbers may be too high but never too low.
-fn measure_text(text: &[u8]) -> (usize, usize) {
+/// The size of a text, without one `__typename` for each opening brace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TextMeasure {
+    /// How deep brackets are nested.
+    depth: usize,
+    /// Without comments.
+    tokens: usize,
+    bytes: usize,
+}
+
+/// Measures a text. If it is not well formed, the numbers may be too high but never too low.
+fn measure_text(text: &[u8]) -> TextMeasure {
     let (mut depth, mut deepest, mut tokens, mut at) = (0usize, 0usize, 0usize, 0usize);
+    // The bytes of each free `__typename`, with the space before it.
+    let (mut free, mut free_bytes, mut braces, mut space) = (0usize, 0usize, 0usize, 0usize);
     let in_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-        tokens += usize::from(!matches!(rest, [b'#' | b',' | b' ' | b'\t' | b'\r' | b'\n', ..]));
-        at += match rest {
+        let is_space = matches!(rest, [b',' | b' ' | b'\t' | b'\r' | b'\n', ..]);
+        tokens += usize::from(!is_space && !matches!(rest, [b'#', ..]));
+        let length = match rest {
             [b'#', ..] => {
                 rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len())
             }
             [b'"', b'"', b'"', rest @ ..] => block_string_length(rest) + 3,
             [b'"', rest @ ..] => string_length(rest) + 1,
             [b'{' | b'[' | b'(', ..] => {
+                braces += usize::from(rest.starts_with(b"{"));
                 depth += 1;
                 deepest = deepest.max(depth);
                 1
@@ -174,8 +162,14 @@ fn measure_text(text: &[u8]) -> (usize, usize) {
             }
             _ => 1,
         };
+        if rest.get(..length) == Some(b"__typename") && free < braces {
+            free += 1;
+            free_bytes += length + space;
+        }
+        space = if is_space { space + length } else { 0 };
+        at += length;
     }
-    (deepest, tokens)
+    TextMeasure { depth: deepest, tokens: tokens - free, bytes: text.len() - free_bytes }
 }
 
 /// The length of a string after its opening quote, in bytes; it ends with its line at the latest.
@@ -203,201 +197,108 @@ fn block_string_length(text: &[u8]) -> usize {
     text.len()
 }
 
-/// Checks a parsed document: every operation and every fragment in it, used or not. Returns the
-/// cost of its operations.
-pub fn check_document(
-    document: &ExecutableDocument,
-    variables: &Variables,
-) -> Result<DocumentCost, DocumentRefusal> {
-    let mut walk = CostWalk { document, variables, fragments: HashMap::new() };
-    let mut all = DocumentCost::default();
+/// Checks a parsed document: every operation and every fragment in it, used or not. Returns what it
+/// measured of the operations.
+pub fn check_document(document: &ExecutableDocument) -> Result<DocumentForm, DocumentRefusal> {
+    let mut walk = FormWalk { document, fragments: HashMap::new() };
+    let mut all = DocumentForm::default();
     for (_, operation) in document.operations.iter() {
         let OperationDefinition { selection_set, directives, .. } = &operation.node;
-        let cost = walk.selection_set_cost(selection_set, 0)?;
-        if cost.width > MAX_ROOT_FIELDS {
+        let form = walk.measure_selection_set(selection_set, 0)?;
+        if form.width > MAX_ROOT_FIELDS {
             return Err(DocumentRefusal::over_limit(
                 "number of root fields",
-                cost.width,
+                form.width,
                 MAX_ROOT_FIELDS,
             ));
         }
-        if operation.node.ty == OperationType::Mutation {
-            walk.refuse_duplicate_fields(selection_set, &mut HashSet::new(), &mut HashSet::new())?;
-        }
-        all.add_cost(cost);
+        all.add_form(form);
         all.directives = all.directives.saturating_add(directives.len() as u64);
         all.check_limits()?;
     }
     for name in document.fragments.keys() {
-        walk.fragment_cost(name, 0)?.check_limits()?;
+        walk.measure_fragment(name, 0)?.check_limits()?;
     }
     Ok(all)
 }
 
-struct CostWalk<'a> {
+struct FormWalk<'a> {
     document: &'a ExecutableDocument,
-    variables: &'a Variables,
-    /// The cost of each fragment; none while it is being computed.
-    fragments: HashMap<&'a Name, Option<DocumentCost>>,
+    /// The form of each fragment; none while it is being measured.
+    fragments: HashMap<&'a Name, Option<DocumentForm>>,
 }
 
-impl<'a> CostWalk<'a> {
-    fn selection_set_cost(
+impl<'a> FormWalk<'a> {
+    fn measure_selection_set(
         &mut self,
         set: &'a Positioned<SelectionSet>,
         level: u32,
-    ) -> Result<DocumentCost, DocumentRefusal> {
+    ) -> Result<DocumentForm, DocumentRefusal> {
         if level > MAX_NESTING {
             return Err(DocumentRefusal::over_limit("nesting", level.into(), MAX_NESTING.into()));
         }
-        let mut sum = DocumentCost::default();
+        let mut sum = DocumentForm::default();
         for item in &set.node.items {
-            let mut cost = match &item.node {
-                Selection::Field(field) => self.field_cost(&field.node, level)?,
+            let mut form = match &item.node {
+                Selection::Field(field) => self.measure_field(&field.node, level)?,
                 Selection::InlineFragment(inline) => {
-                    self.selection_set_cost(&inline.node.selection_set, level + 1)?
+                    self.measure_selection_set(&inline.node.selection_set, level + 1)?
                 }
                 Selection::FragmentSpread(spread) => {
-                    self.fragment_cost(&spread.node.fragment_name.node, level)?
+                    self.measure_fragment(&spread.node.fragment_name.node, level)?
                 }
             };
             for directive in item.node.directives() {
-                cost.directives = cost.directives.saturating_add(1);
+                form.directives = form.directives.saturating_add(1);
                 refuse_nul(directive.node.arguments.iter().map(|(_, value)| &value.node))?;
             }
-            sum.add_cost(cost);
+            sum.add_form(form);
         }
         sum.nesting += 1;
         Ok(sum)
     }
 
-    fn field_cost(
+    fn measure_field(
         &mut self,
         field: &'a Field,
         level: u32,
-    ) -> Result<DocumentCost, DocumentRefusal> {
+    ) -> Result<DocumentForm, DocumentRefusal> {
         refuse_nul(field.arguments.iter().map(|(_, value)| &value.node))?;
-        let mut cost = self.selection_set_cost(&field.selection_set, level + 1)?;
-        cost.depth += 1;
-        cost.width = 1;
-        cost.aliases = cost.aliases.saturating_add(field.alias.is_some().into());
-        let name = field.name.node.as_str();
-        match name {
-            "edges" | "nodes" if field.arguments.is_empty() => {
-                return Ok(DocumentCost {
-                    once: 0,
-                    each: cost.total_cost().saturating_add(1),
-                    ..cost
-                });
+        let mut form = self.measure_selection_set(&field.selection_set, level + 1)?;
+        form.depth += 1;
+        form.width = u64::from(field.name.node != "__typename");
+        form.aliases = form.aliases.saturating_add(field.alias.is_some().into());
+        match field.name.node.as_str() {
+            "__schema" | "__type" => {
+                form.schema = true;
+                form.introspection = form.lists;
             }
-            "__schema" | "__type" => cost.schema = true,
-            "fields" | "interfaces" | "inputFields" | "possibleTypes" => cost.introspection += 1,
-            "totalCount" | "memberCount" | "userCount" | "groupCount" | "counts" => {
-                cost.once = cost.once.saturating_add(COUNT_COST);
-            }
+            "fields" | "interfaces" | "inputFields" | "possibleTypes" => form.lists += 1,
             _ => {}
         }
-        let rows = match LIST_FIELDS.get(name) {
-            Some(ListKind::Page) => {
-                let once =
-                    cost.once.saturating_add(cost.each.saturating_mul(self.requested_rows(field)));
-                return Ok(DocumentCost { once: once.saturating_add(1), each: 0, ..cost });
-            }
-            Some(ListKind::Plain) => self.requested_rows(field),
-            None if name == "nodes" => self.requested_ids(field),
-            None => 1,
-        };
-        let once = cost.total_cost().saturating_mul(rows).saturating_add(1);
-        Ok(DocumentCost { once, each: 0, ..cost })
+        Ok(form)
     }
 
-    /// Refuses a mutation that is selected twice under one response key. By the GraphQL
-    /// specification, section 6.3.2, the two are one field, but the executor would run each of
-    /// them.
-    fn refuse_duplicate_fields(
-        &self,
-        set: &'a Positioned<SelectionSet>,
-        keys: &mut HashSet<&'a Name>,
-        fragments: &mut HashSet<&'a Name>,
-    ) -> Result<(), DocumentRefusal> {
-        let twice = DocumentRefusal::Invalid(
-            "a mutation is selected twice under one name; give each an alias of its own",
-        );
-        for item in &set.node.items {
-            match &item.node {
-                Selection::Field(field) if keys.insert(&field.node.response_key().node) => {}
-                Selection::Field(_) => return Err(twice),
-                Selection::InlineFragment(inline) => {
-                    self.refuse_duplicate_fields(&inline.node.selection_set, keys, fragments)?
-                }
-                Selection::FragmentSpread(spread) => {
-                    let name = &spread.node.fragment_name.node;
-                    if !fragments.insert(name) {
-                        return Err(twice);
-                    }
-                    if let Some(fragment) = self.document.fragments.get(name) {
-                        self.refuse_duplicate_fields(
-                            &fragment.node.selection_set,
-                            keys,
-                            fragments,
-                        )?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn fragment_cost(
+    fn measure_fragment(
         &mut self,
         name: &'a Name,
         level: u32,
-    ) -> Result<DocumentCost, DocumentRefusal> {
+    ) -> Result<DocumentForm, DocumentRefusal> {
         match self.fragments.get(name) {
             Some(None) => {
                 return Err(DocumentRefusal::Invalid("fragments must not contain themselves"));
             }
-            Some(Some(cost)) => return Ok(*cost),
+            Some(Some(form)) => return Ok(*form),
             None => {}
         }
-        // The validator reports a fragment that does not exist.
+        // The validation reports a fragment that does not exist.
         let Some(fragment) = self.document.fragments.get(name) else {
-            return Ok(DocumentCost::default());
+            return Ok(DocumentForm::default());
         };
         self.fragments.insert(name, None);
-        let cost = self.selection_set_cost(&fragment.node.selection_set, level + 1)?;
-        self.fragments.insert(name, Some(cost));
-        Ok(cost)
-    }
-
-    /// How many rows of a page are requested. Anything but a number between 1 and the limit counts
-    /// as the limit.
-    fn requested_rows(&self, field: &Field) -> u64 {
-        let asked = ["first", "last"].into_iter().filter_map(|name| {
-            match &field.get_argument(name)?.node {
-                Value::Number(number) => number.as_u64(),
-                Value::Variable(name) => match self.variables.get(name)? {
-                    ConstValue::Number(number) => number.as_u64(),
-                    _ => None,
-                },
-                _ => None,
-            }
-        });
-        let cap = u64::from(MAX_PAGE_ROWS.unsigned_abs());
-        asked.max().filter(|rows| (1..=cap).contains(rows)).unwrap_or(cap)
-    }
-
-    /// How many ids `nodes(ids:)` has.
-    fn requested_ids(&self, field: &Field) -> u64 {
-        let asked = match field.get_argument("ids").map(|value| &value.node) {
-            Some(Value::List(ids)) => Some(ids.len()),
-            Some(Value::Variable(name)) => match self.variables.get(name) {
-                Some(ConstValue::List(ids)) => Some(ids.len()),
-                _ => None,
-            },
-            _ => None,
-        };
-        asked.map_or(u64::from(MAX_PAGE_ROWS.unsigned_abs()), |ids| ids as u64)
+        let form = self.measure_selection_set(&fragment.node.selection_set, level + 1)?;
+        self.fragments.insert(name, Some(form));
+        Ok(form)
     }
 }
 
@@ -415,31 +316,3 @@ fn refuse_nul<'a>(values: impl Iterator<Item = &'a Value>) -> Result<(), Documen
     }
     Ok(())
 }
-
-/// How `first` and `last` multiply the cost of a field.
-enum ListKind {
-    /// A Relay connection: the cost inside `edges` and `nodes` is multiplied.
-    Page,
-    /// A plain list: the whole cost is multiplied.
-    Plain,
-}
-
-/// The list fields by name, read from the schema so that no new list is forgotten.
-static LIST_FIELDS: LazyLock<HashMap<String, ListKind>> = LazyLock::new(|| {
-    let document = async_graphql::parser::parse_schema(super::export_sdl())
-        .unwrap_or(ServiceDocument { definitions: Vec::new() });
-    let mut lists = HashMap::new();
-    for definition in document.definitions {
-        let TypeSystemDefinition::Type(ty) = definition else { continue };
-        let TypeKind::Object(object) = ty.node.kind else { continue };
-        for field in object.fields {
-            let field = field.node;
-            if field.arguments.iter().any(|argument| argument.node.name.node == "first") {
-                let page = field.ty.node.to_string().trim_end_matches('!').ends_with("Connection");
-                let list = if page { ListKind::Page } else { ListKind::Plain };
-                lists.insert(field.name.node.to_string(), list);
-            }
-        }
-    }
-    lists
-});

@@ -5,14 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
-    SelectionSet,
+    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
 };
-use async_graphql::{
-    ErrorExtensionValues, Positioned, Request, Response, ServerError, Value, Variables,
-};
+use async_graphql::{ErrorExtensionValues, Request, Response, ServerError, Value, Variables};
 use axum::http::StatusCode;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,7 +18,11 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::auth::ApiCaller;
-use super::document_limits::{self, DocumentCost, DocumentRefusal};
+use super::cost::{self, OperationCost};
+use super::document::{SyntaxError, parse_document};
+use super::document_limits::{self, DocumentRefusal};
+use super::error_code::ErrorCode;
+use super::validation::{self, Fault, SchemaIndex};
 use crate::context::run_within;
 use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::graphql::{GraphqlState, idempotency, loaders, permission, relay, schema};
@@ -36,17 +36,21 @@ const MAX_VALIDATION_ERRORS: usize = 20;
 #[derive(Debug)]
 pub struct RequestError {
     pub status: StatusCode,
-    pub code: &'static str,
+    pub code: ErrorCode,
     pub message: String,
     /// The methods for the header `Allow`, if the method was wrong.
     pub allow: Option<&'static str>,
     /// Seconds to wait before the next attempt.
     pub retry_after: Option<u64>,
     pub position: Option<async_graphql::Pos>,
+    /// The permission that the caller lacks.
+    pub permission: Option<&'static str>,
+    /// The further mistakes in the document.
+    pub more: Vec<Fault>,
 }
 
 impl RequestError {
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -54,12 +58,14 @@ impl RequestError {
             allow: None,
             retry_after: None,
             position: None,
+            permission: None,
+            more: Vec::new(),
         }
     }
 
     /// Not a well-formed GraphQL-over-HTTP request.
     pub fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "BAD_USER_INPUT", message)
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::BadUserInput, message)
     }
 
     /// An error of the domain because of which nothing was run.
@@ -85,24 +91,44 @@ impl RequestError {
             }
             _ => None,
         };
-        Self { retry_after, ..Self::new(status, code, message) }
+        let permission = match error {
+            Error::Forbidden(denial) => denial.permission(),
+            _ => None,
+        };
+        Self { retry_after, permission, ..Self::new(status, code, message) }
     }
 
     /// The caller exceeds what one caller may use.
     pub fn rate_limited(message: impl Into<String>, seconds: u64) -> Self {
         Self {
             retry_after: Some(seconds),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", message)
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited, message)
         }
     }
 
+    /// The body of a response without data.
+    pub fn to_body(&self, request_id: Uuid) -> ResponseBody {
+        let more = self.more.iter().map(|Fault { message, pos }| {
+            let code = self.code.name();
+            let mut error = json!({ "message": message, "extensions": { "code": code } });
+            error["locations"] = json!([{ "line": pos.line, "column": pos.column }]);
+            error
+        });
+        let errors = std::iter::once(self.to_json(request_id)).chain(more).collect();
+        ResponseBody { errors, ..ResponseBody::default() }
+    }
+
     /// The fault as an entry of `errors`.
-    pub fn to_json(&self, request_id: Uuid) -> Data {
-        let mut error = json!({ "message": self.message, "extensions": { "code": self.code } });
+    fn to_json(&self, request_id: Uuid) -> Data {
+        let code = self.code.name();
+        let mut error = json!({ "message": self.message, "extensions": { "code": code } });
         if let Some(position) = self.position {
             error["locations"] = json!([{ "line": position.line, "column": position.column }]);
         }
-        if matches!(self.code, "INTERNAL" | "UNAVAILABLE" | "OUTCOME_UNKNOWN") {
+        if let Some(permission) = self.permission {
+            error["extensions"]["permission"] = json!(permission);
+        }
+        if self.code.names_request() {
             error["extensions"]["requestId"] = json!(request_id);
         }
         if let Some(seconds) = self.retry_after {
@@ -112,35 +138,49 @@ impl RequestError {
     }
 }
 
-/// Whether a code is about the document of a request that is well formed.
-pub fn is_about_document(code: &str) -> bool {
-    matches!(
-        code,
-        "GRAPHQL_PARSE_FAILED"
-            | "GRAPHQL_VALIDATION_FAILED"
-            | "QUERY_TOO_COMPLEX"
-            | "INTROSPECTION_DISABLED"
-            | "OPERATION_NOT_ALLOWED"
-            | "PERSISTED_QUERY_NOT_FOUND"
-            | "PERSISTED_QUERY_HASH_MISMATCH"
-            | "PERSISTED_QUERY_NOT_SUPPORTED"
-    )
-}
-
 impl From<DocumentRefusal> for RequestError {
     fn from(excess: DocumentRefusal) -> Self {
         match excess {
             DocumentRefusal::TooComplex(message) => {
-                Self::new(StatusCode::BAD_REQUEST, "QUERY_TOO_COMPLEX", message)
+                Self::new(StatusCode::BAD_REQUEST, ErrorCode::QueryTooComplex, message)
             }
             DocumentRefusal::Invalid(message) => validation_error(message),
         }
     }
 }
 
+impl From<SyntaxError> for RequestError {
+    fn from(SyntaxError { message, pos, is_grammatical }: SyntaxError) -> Self {
+        let refusal = if is_grammatical {
+            validation_error(message)
+        } else {
+            let message = format!("the query is not GraphQL: {}", relay::shorten_message(&message));
+            Self::new(StatusCode::BAD_REQUEST, ErrorCode::GraphqlParseFailed, message)
+        };
+        Self { position: Some(pos), ..refusal }
+    }
+}
+
+impl From<Fault> for RequestError {
+    fn from(Fault { message, pos }: Fault) -> Self {
+        Self { position: Some(pos), ..validation_error(relay::shorten_message(&message)) }
+    }
+}
+
+/// The refusal of a document with mistakes; none if there are none.
+fn refuse_faults(faults: Vec<Fault>) -> Result<(), RequestError> {
+    let mut faults = faults
+        .into_iter()
+        .map(|fault| Fault { message: relay::shorten_message(&fault.message), ..fault });
+    match faults.next() {
+        None => Ok(()),
+        Some(first) => Err(RequestError { more: faults.collect(), ..first.into() }),
+    }
+}
+
 /// The error for a document that is not valid.
 fn validation_error(message: impl Into<String>) -> RequestError {
-    RequestError::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message)
+    RequestError::new(StatusCode::BAD_REQUEST, ErrorCode::GraphqlValidationFailed, message)
 }
 
 /// The parameters of a well-formed request.
@@ -207,7 +247,7 @@ fn parse_document_hash(
     document_id: Option<&Data>,
 ) -> Result<Option<String>, RequestError> {
     let unsupported = |message| {
-        RequestError::new(StatusCode::BAD_REQUEST, "PERSISTED_QUERY_NOT_SUPPORTED", message)
+        RequestError::new(StatusCode::BAD_REQUEST, ErrorCode::PersistedQueryNotSupported, message)
     };
     if let Some(extension) = extension.filter(|extension| !extension.is_null()) {
         return match (extension["version"].as_i64(), extension["sha256Hash"].as_str()) {
@@ -281,11 +321,6 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// A response without data.
-    pub fn from_error(error: Data) -> Self {
-        Self { errors: vec![error], ..Self::default() }
-    }
-
     /// Whether an operation was run, but no root field has a value, because the database was
     /// unavailable.
     pub fn is_database_outage(&self) -> bool {
@@ -298,7 +333,9 @@ impl ResponseBody {
             .errors
             .iter()
             .filter_map(|error| error.pointer("/extensions/code").and_then(Data::as_str));
-        empty && codes.into_iter().any(|code| matches!(code, "UNAVAILABLE" | "OUTCOME_UNKNOWN"))
+        let mut codes = codes.filter_map(ErrorCode::from_name);
+        empty
+            && codes.any(|code| matches!(code, ErrorCode::Unavailable | ErrorCode::OutcomeUnknown))
     }
 
     /// The body as the library's type; only for an operation that was run.
@@ -335,28 +372,26 @@ pub fn prepare_operation(
     let to_remember = ask.query.is_some() && ask.hash.is_some();
     let text = door.documents.resolve_document(ask.query, ask.hash.as_deref())?;
     document_limits::check_text(&text)?;
-    let mut document = parse_query(&*text).map_err(|error| RequestError {
-        position: error.positions().next(),
-        ..RequestError::new(
-            StatusCode::BAD_REQUEST,
-            "GRAPHQL_PARSE_FAILED",
-            syntax_message(&error.to_string()),
-        )
-    })?;
-    let cost = document_limits::check_document(&document, &ask.variables)?;
-    if cost.selects_schema() && !door.app.config.graphql.introspection {
+    let mut document = parse_document(&text)?;
+    let form = document_limits::check_document(&document)?;
+    if form.selects_schema() && !door.app.config.graphql.introspection {
         let message = "introspection is turned off here; the schema is published as schema.graphql";
-        return Err(RequestError::new(StatusCode::BAD_REQUEST, "INTROSPECTION_DISABLED", message));
+        let code = ErrorCode::IntrospectionDisabled;
+        return Err(RequestError::new(StatusCode::BAD_REQUEST, code, message));
     }
+    let index = SchemaIndex::of_server();
+    refuse_faults(validation::find_faults(index, &document)?)?;
     if to_remember {
         door.documents.cache_document(&text);
     }
-    let operation = select_operation(&document, ask.operation_name.as_deref())?;
-    check_variables(operation, &ask.variables)?;
+    let name = ask.operation_name.as_deref();
+    let operation = select_operation(&document, name)?;
     let kind = operation.ty;
-    if kind == OperationType::Subscription {
-        let field = find_subscription_field(&document, operation)?;
-        add_root_field(&mut document, ask.operation_name.as_deref(), field);
+    let variables = validation::coerce_variables(index, operation, &ask.variables)?;
+    let cost = cost::compute_cost(index, &document, operation, &variables, form.depth())?;
+    validation::omit_arguments(&mut document, name, &variables);
+    if kind != OperationType::Query {
+        validation::merge_root_fields(&mut document, name, &variables)?;
     }
     let payer = OperationPayer {
         door: door.clone(),
@@ -377,7 +412,7 @@ pub fn prepare_operation(
         .filter(|_| matches!(document.operations, DocumentOperations::Multiple(_)));
     let keyed =
         ask.key.filter(|_| kind == OperationType::Mutation).map(|key| (key, caller.clone()));
-    let mut request = Request::new(&*text).variables(ask.variables).data(cost);
+    let mut request = Request::new(&*text).variables(variables).data(cost);
     if let Some(balance) = balance {
         request = request.data(balance);
     }
@@ -394,11 +429,23 @@ pub fn prepare_operation(
 
 impl PreparedOperation {
     /// An operation with a document of rolecall's own, which is known to be valid.
-    pub fn from_own_document(caller: ApiCaller, document: &str, variables: Variables) -> Self {
+    ///
+    /// # Errors
+    /// A [`RequestError`] for a variable whose value does not fit.
+    pub fn from_own_document(
+        caller: ApiCaller,
+        text: &str,
+        variables: &Variables,
+    ) -> Result<Self, RequestError> {
+        let document = parse_document(text)?;
+        let operation = select_operation(&document, None)?;
+        let index = SchemaIndex::of_server();
+        let variables = validation::coerce_variables(index, operation, variables)?;
         let request_id = caller.cx.request_id;
-        let request = Request::new(document).variables(variables).data(DocumentCost::default());
-        let request = loaders::attach_loaders(request, &caller.cx).data(caller);
-        Self { kind: OperationType::Mutation, request, request_id, payer: None, keyed: None }
+        let request = Request::new(text).variables(variables).data(OperationCost::default());
+        let mut request = loaders::attach_loaders(request, &caller.cx).data(caller);
+        request.set_parsed_query(document);
+        Ok(Self { kind: OperationType::Mutation, request, request_id, payer: None, keyed: None })
     }
 
     /// The request as a text, to compare it with other requests.
@@ -435,7 +482,11 @@ impl PreparedOperation {
             }
             let message =
                 format!("the operation took longer than {} seconds", OPERATION_TIMEOUT.as_secs());
-            return Err(RequestError::new(StatusCode::SERVICE_UNAVAILABLE, "BUSY", message));
+            return Err(RequestError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::Busy,
+                message,
+            ));
         };
         count_operation(if response.errors.is_empty() { "ok" } else { "errors" });
         Ok(finish_response(response, request_id))
@@ -521,7 +572,7 @@ fn finish_response(mut response: Response, request_id: Uuid) -> OperationRespons
         error
             .extensions
             .get_or_insert_with(ErrorExtensionValues::default)
-            .set("code", "GRAPHQL_VALIDATION_FAILED");
+            .set("code", ErrorCode::GraphqlValidationFailed.name());
     }
     OperationResponse {
         status: StatusCode::BAD_REQUEST,
@@ -549,22 +600,13 @@ fn error_to_json(error: &ServerError) -> Data {
     serde_json::to_value(error).unwrap_or_default()
 }
 
-/// What the parser expected, without the piece of the document that its message repeats.
-fn syntax_message(message: &str) -> String {
-    let expected = message.lines().filter_map(|line| line.trim().strip_prefix("= ")).next();
-    format!(
-        "the query is not GraphQL: {}",
-        relay::shorten_message(expected.unwrap_or("syntax error"))
-    )
-}
-
 /// The operation to run (GraphQL specification, section 6.1).
 fn select_operation<'a>(
     document: &'a ExecutableDocument,
     name: Option<&str>,
 ) -> Result<&'a OperationDefinition, RequestError> {
     let invalid = |message: &str| {
-        RequestError::new(StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED", message)
+        RequestError::new(StatusCode::BAD_REQUEST, ErrorCode::GraphqlValidationFailed, message)
     };
     let mut operations = document.operations.iter();
     match name {
@@ -576,88 +618,5 @@ fn select_operation<'a>(
             (Some((_, only)), None) => Ok(&only.node),
             _ => Err(invalid("the document has several operations; say which with operationName")),
         },
-    }
-}
-
-/// Checks that every required variable has a value (GraphQL specification, section 6.1.2).
-fn check_variables(
-    operation: &OperationDefinition,
-    variables: &Variables,
-) -> Result<(), RequestError> {
-    for definition in &operation.variable_definitions {
-        let definition = &definition.node;
-        let required = !definition.var_type.node.nullable;
-        let missing = match variables.get(&definition.name.node) {
-            Some(value) => *value == Value::Null,
-            None => definition.default_value.is_none(),
-        };
-        if required && missing {
-            let message = format!(
-                "the variable ${} is required",
-                relay::shorten_message(&definition.name.node)
-            );
-            return Err(RequestError::new(
-                StatusCode::BAD_REQUEST,
-                "GRAPHQL_VALIDATION_FAILED",
-                message,
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The one root field of a subscription, also if it is in a fragment (GraphQL specification,
-/// section 5.2.4.1).
-fn find_subscription_field(
-    document: &ExecutableDocument,
-    operation: &OperationDefinition,
-) -> Result<Positioned<Field>, RequestError> {
-    let mut fields = Vec::new();
-    collect_root_fields(document, &operation.selection_set.node, &mut fields)?;
-    match fields.as_slice() {
-        [only] if !only.node.name.node.starts_with("__") => Ok(only.clone()),
-        _ => Err(validation_error(
-            "a subscription selects exactly one field, and not one of introspection",
-        )),
-    }
-}
-
-fn collect_root_fields(
-    document: &ExecutableDocument,
-    set: &SelectionSet,
-    fields: &mut Vec<Positioned<Field>>,
-) -> Result<(), RequestError> {
-    for item in &set.items {
-        if !item.node.directives().is_empty() {
-            return Err(validation_error("the root of a subscription cannot have directives"));
-        }
-        match &item.node {
-            Selection::Field(field) => fields.push(field.clone()),
-            Selection::InlineFragment(inline) => {
-                collect_root_fields(document, &inline.node.selection_set.node, fields)?
-            }
-            Selection::FragmentSpread(spread) => {
-                // Fragments that contain themselves were refused before.
-                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                    collect_root_fields(document, &fragment.node.selection_set.node, fields)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Adds the one field of a subscription to its root, because the executor of subscriptions ignores
-/// fragments there. The validator merges it with the same field in a fragment, and the fragments
-/// stay in use.
-fn add_root_field(document: &mut ExecutableDocument, name: Option<&str>, field: Positioned<Field>) {
-    let operation = match &mut document.operations {
-        DocumentOperations::Single(operation) => Some(operation),
-        DocumentOperations::Multiple(operations) => name.and_then(|name| operations.get_mut(name)),
-    };
-    if let Some(operation) = operation {
-        let items = &mut operation.node.selection_set.node.items;
-        items.retain(|item| !matches!(item.node, Selection::Field(_)));
-        items.push(Positioned::new(Selection::Field(field.clone()), field.pos));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject, Union};
+use async_graphql::{
+    Context, Enum, ID, InputObject, Interface, MaybeUndefined, Object, SimpleObject,
+};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -75,8 +77,8 @@ impl GroupObject {
 
     /// The name for people to read.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn display_name(&self) -> &str {
-        &self.0.display_name
+    pub async fn display_name(&self) -> String {
+        self.0.display_name.clone()
     }
 
     /// The id that the identity provider, or another system, gave it; null if there is none.
@@ -109,7 +111,7 @@ impl GroupObject {
         #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
-    ) -> async_graphql::Result<Option<RelayPage<GroupMember>>> {
+    ) -> async_graphql::Result<Option<RelayPage<PrincipalObject>>> {
         let window = PageArguments { first, after, last, before };
         let filter = filter.unwrap_or_default();
         let order: ListOrder = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
@@ -138,15 +140,15 @@ impl GroupObject {
             loaders::load_many(ctx, &groups),
         )
         .await?;
-        let users = users.into_iter().map(|row| GroupMember::User(row.into()));
+        let users = users.into_iter().map(|row| PrincipalObject::User(row.into()));
         let mut rows: Vec<_> =
-            users.chain(groups.into_iter().map(|row| GroupMember::Group(row.into()))).collect();
-        rows.sort_by_key(GroupMember::member_id);
+            users.chain(groups.into_iter().map(|row| PrincipalObject::Group(row.into()))).collect();
+        rows.sort_by_key(PrincipalObject::member_id);
         if order.descending {
             rows.reverse();
         }
         let slice = Slice { rows, has_previous: places.has_previous, has_next: places.has_next };
-        let slice = place_by_age(slice, GroupMember::member_id);
+        let slice = place_by_age(slice, PrincipalObject::member_id);
         Ok(Some(RelayPage::from_keyed_rows(slice, total)))
     }
 
@@ -218,14 +220,29 @@ impl GroupObject {
     }
 }
 
-/// A direct member of a group: an account or another group.
-#[derive(Union)]
-pub enum GroupMember {
+/// An account or a group: what can be a member of a group.
+#[derive(Interface)]
+#[graphql(
+    name = "Principal",
+    field(
+        name = "id",
+        ty = "ID",
+        desc = "The global id.",
+        directive = needs::apply(None)
+    ),
+    field(
+        name = "display_name",
+        ty = "String",
+        desc = "The name for people to read; never empty.",
+        directive = needs::apply(None)
+    )
+)]
+pub enum PrincipalObject {
     User(UserObject),
     Group(GroupObject),
 }
 
-impl GroupMember {
+impl PrincipalObject {
     fn member_id(&self) -> Uuid {
         match self {
             Self::User(user) => user.0.id,
@@ -375,7 +392,7 @@ impl GroupObject {
         filter: GroupMemberFilter,
         order_by: Option<UserOrder>,
         window: PageArguments,
-    ) -> Result<RelayPage<GroupMember>> {
+    ) -> Result<RelayPage<PrincipalObject>> {
         let id = self.0.id;
         if filter.kind == Some(GroupMemberKind::Group) {
             if filter.user.is_some() || filter.transitive {
@@ -395,7 +412,7 @@ impl GroupObject {
                 0
             };
             let rows = group::list_groups(cx, &query, by, &keyset).await?;
-            let rows = rows.map(|(row, place)| (GroupMember::Group(row.into()), place));
+            let rows = rows.map(|(row, place)| (PrincipalObject::Group(row.into()), place));
             return Ok(RelayPage::from_keyed_rows(rows, total));
         }
         let accounts_only = filter.kind.is_some() || filter.user.is_some() || filter.transitive;
@@ -407,7 +424,7 @@ impl GroupObject {
         let within = |query: &mut UserQuery| query.within = Some((id, transitive));
         let users = filter.user.unwrap_or_default();
         let page = list_users(ctx, users, within, order_by, window).await?;
-        Ok(page.map(GroupMember::User))
+        Ok(page.map(PrincipalObject::User))
     }
 }
 

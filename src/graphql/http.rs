@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::auth::{self, ApiCaller};
 use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute;
 use crate::graphql::execute::{ExecutionResult, GraphqlRequest, OperationResponse, RequestError};
 use crate::graphql::{GraphqlState, graphiql, idempotency, sse, websocket};
@@ -83,7 +84,7 @@ pub async fn refuse_method(headers: HeaderMap) -> Response {
         allow: Some("GET, POST"),
         ..RequestError::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            "BAD_USER_INPUT",
+            ErrorCode::BadUserInput,
             "use POST, or GET for queries",
         )
     };
@@ -147,19 +148,19 @@ async fn read_body_request(
         let message = "send the request as application/json in UTF-8";
         return Err(RequestError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "BAD_USER_INPUT",
+            ErrorCode::BadUserInput,
             message,
         ));
     }
     let read =
         tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await.map_err(|_| {
             let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            RequestError::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", message)
+            RequestError::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BadUserInput, message)
         })?;
     let bytes = read.map_err(|_| {
         let message =
             format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive in full");
-        RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
+        RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::BadUserInput, message)
     })?;
     // The first character tells a batch, so that it is refused without parsing it.
     if bytes.trim_ascii_start().starts_with(b"[") {
@@ -213,14 +214,14 @@ async fn run_request(
                 allow: Some("POST"),
                 ..RequestError::new(
                     StatusCode::METHOD_NOT_ALLOWED,
-                    "BAD_USER_INPUT",
+                    ErrorCode::BadUserInput,
                     "only queries can be sent with GET; use POST",
                 )
             }),
             OperationType::Subscription if !events => {
                 let message =
                     "a subscription is answered with text/event-stream, or over a WebSocket";
-                Err(RequestError::new(StatusCode::NOT_ACCEPTABLE, "BAD_USER_INPUT", message))
+                Err(RequestError::new(StatusCode::NOT_ACCEPTABLE, ErrorCode::BadUserInput, message))
             }
             _ => Ok(operation),
         });
@@ -232,7 +233,7 @@ async fn run_request(
             }
         }
         Ok(operation) => build_response(operation.run_with_key().await, request_id, headers),
-        Err(fault) if only_events && execute::is_about_document(fault.code) => {
+        Err(fault) if only_events && fault.code.is_about_document() => {
             sse::refuse_operation(&fault, request_id)
         }
         Err(fault) => build_response(Err(fault), request_id, headers),
@@ -282,7 +283,7 @@ fn negotiate_media_type(headers: &HeaderMap) -> Result<&'static MediaType<'stati
     let Some(accept) = parse_accept(headers) else { return Ok(&JSON) };
     accept.negotiate(available).ok_or_else(|| {
         let message = format!("answers come as {GRAPHQL_JSON} or {JSON}");
-        RequestError::new(StatusCode::NOT_ACCEPTABLE, "BAD_USER_INPUT", message)
+        RequestError::new(StatusCode::NOT_ACCEPTABLE, ErrorCode::BadUserInput, message)
     })
 }
 
@@ -309,11 +310,7 @@ fn build_response(answer: ExecutionResult, request_id: Uuid, headers: &HeaderMap
     let (mut allow, mut retry_after) = (None, None);
     let OperationResponse { status, body, replayed } = answer.unwrap_or_else(|fault| {
         (allow, retry_after) = (fault.allow, fault.retry_after);
-        OperationResponse {
-            status: fault.status,
-            body: execute::ResponseBody::from_error(fault.to_json(request_id)),
-            replayed: false,
-        }
+        OperationResponse { status: fault.status, body: fault.to_body(request_id), replayed: false }
     });
     // With `application/json` a well-formed request has status 200, also if its document is
     // refused. A failure before there was a document keeps its status.
@@ -323,7 +320,7 @@ fn build_response(answer: ExecutionResult, request_id: Uuid, headers: &HeaderMap
             .first()
             .and_then(|error| error.pointer("/extensions/code"))
             .and_then(Data::as_str);
-        code.is_some_and(execute::is_about_document)
+        code.and_then(ErrorCode::from_name).is_some_and(ErrorCode::is_about_document)
     };
     let status = match status {
         StatusCode::BAD_REQUEST if *media == JSON && about_document(&body) => StatusCode::OK,

@@ -15,6 +15,7 @@ use super::auth::ApiCaller;
 use crate::domain::tenant::idempotency;
 use crate::domain::tenant::idempotency::{IdempotencyClaim, IdempotentStart};
 use crate::error::{Error, Result};
+use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute::{OperationResponse, PreparedOperation, RequestError};
 
 /// The header with the idempotency key of a mutation.
@@ -95,7 +96,7 @@ pub async fn run_once(
         }
         IdempotentStart::Unanswered => Err(RequestError::new(
             StatusCode::CONFLICT,
-            "IDEMPOTENCY_ANSWER_GONE",
+            ErrorCode::IdempotencyAnswerGone,
             "this was done before, and its answer is not kept (it was lost or too long, or \
              personal data was erased since): read the current state, and take a new key for a \
              new request",
@@ -104,13 +105,13 @@ pub async fn run_once(
             retry_after: Some(1),
             ..RequestError::new(
                 StatusCode::CONFLICT,
-                "IDEMPOTENCY_KEY_IN_USE",
+                ErrorCode::IdempotencyKeyInUse,
                 "a request with this Idempotency-Key is running; repeat it in a moment",
             )
         }),
         IdempotentStart::Different => Err(RequestError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "IDEMPOTENCY_KEY_REUSED",
+            ErrorCode::IdempotencyKeyReused,
             "this Idempotency-Key was used with another operation, other variables or other \
              permissions; take a new key",
         )),
@@ -168,7 +169,7 @@ fn withhold_secrets(mut body: Data, secrets: &[Vec<String>]) -> Data {
         errors.push(json!({
             "message": "a secret is shown once, in the first answer; issue or rotate again if it \
                         was lost",
-            "path": path, "extensions": { "code": "SECRET_WITHHELD" },
+            "path": path, "extensions": { "code": ErrorCode::SecretWithheld.name() },
         }));
     }
     if errors.is_empty() {

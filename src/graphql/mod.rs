@@ -2,12 +2,13 @@
 //!
 //! This module translates and decides nothing: a query becomes reads of `domain`, a mutation
 //! becomes one call of it, errors become codes. Every field declares the permission that it needs
-//! ([`permission`]). What a document may cost is in [`document_limits`]; ids, pages and errors are
-//! in [`relay`]; [`loaders`] combine the reads of many rows into one statement. A request arrives
-//! over [`http`], as an event stream ([`sse`]) or over a [`websocket`]. Its document may be named
-//! by a hash ([`persisted`]), it is charged to the caller's [`budget`], and [`execute`] runs it.
-//! The other files hold one noun each. Many operations at once come as a file ([`bulk`]). What must
-//! never enter: a database query, a rule about who may do what.
+//! ([`permission`]). A text becomes a [`document`]; its form has limits ([`document_limits`]), it
+//! must fit the schema ([`validation`]), and its [`cost`] is limited. Ids, pages and errors are in
+//! [`relay`] and [`error_code`]; [`loaders`] combine the reads of many rows into one statement. A
+//! request arrives over [`http`], as an event stream ([`sse`]) or over a [`websocket`]. Its
+//! document may be named by a hash ([`persisted`]), it is charged to the caller's [`budget`], and
+//! [`execute`] runs it. The other files hold one noun each. Many operations at once come as a file
+//! ([`bulk`]). What must never enter: a database query, a rule about who may do what.
 
 mod access;
 mod adoption;
@@ -17,9 +18,13 @@ mod budget;
 mod bulk;
 mod change_set;
 mod connection;
+mod cors;
+pub mod cost;
 mod deletion;
 mod diagnostics;
+pub mod document;
 pub mod document_limits;
+pub mod error_code;
 mod event;
 mod event_action;
 mod evidence;
@@ -60,15 +65,17 @@ mod tests;
 mod user;
 mod user_error;
 mod user_filter;
+pub mod validation;
 mod viewer;
 mod websocket;
 
 use std::sync::{Arc, LazyLock};
 
-use async_graphql::{MergedObject, SDLExportOptions};
+use async_graphql::{MergedObject, SDLExportOptions, ValidationMode};
 use axum::Router;
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
+use tower::util::option_layer;
 use uuid::Uuid;
 
 use crate::context::App;
@@ -124,6 +131,8 @@ fn schema() -> &'static GraphqlSchema {
         )
         .override_output_type_description::<Uuid>("A UUID as RFC 9562 writes it.")
         .override_output_type_description::<serde_json::Value>("Any JSON value.")
+        // The documents were validated before: see `validation`.
+        .validation_mode(ValidationMode::Fast)
         .extension(permission::PermissionGuardFactory)
         .finish()
     });
@@ -168,6 +177,7 @@ impl GraphqlState {
 /// with, and exports of evidence.
 pub fn build_graphql_router(app: Arc<App>) -> Router {
     let documents = persisted::PersistedDocuments::new(app.config.graphql.operations.as_ref());
+    let cors = cors::build_cors_layer(&app.config.graphql.origins);
     let budgets = budget::CallerBudgets::new(app.config.graphql.cost_limit);
     let door = Arc::new(GraphqlState { app, streams: Arc::default(), documents, budgets });
     Router::new()
@@ -182,4 +192,5 @@ pub fn build_graphql_router(app: Arc<App>) -> Router {
         .route("/evidence/checkpoint", get(evidence::get_checkpoint))
         .route("/evidence/{report}", get(evidence::get_report))
         .with_state(door)
+        .layer(option_layer(cors))
 }

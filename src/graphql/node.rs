@@ -1,6 +1,6 @@
 //! Objects of every type by their global id.
 
-use async_graphql::{Context, ID, Interface, Object};
+use async_graphql::{Context, ID, Interface, Object, PathSegment};
 use uuid::Uuid;
 
 use super::adoption::AdoptionProposal;
@@ -172,9 +172,12 @@ impl NodeQuery {
         // An object that the caller may not read does not affect the others.
         Ok(found
             .into_iter()
-            .map(|found| {
+            .enumerate()
+            .map(|(at, found)| {
                 found.unwrap_or_else(|error| {
-                    ctx.add_error(ctx.set_error_path(error.into_server_error(ctx.item.pos)));
+                    let mut error = ctx.set_error_path(error.into_server_error(ctx.item.pos));
+                    error.path.push(PathSegment::Index(at));
+                    ctx.add_error(error);
                     None
                 })
             })

@@ -26,7 +26,8 @@ use super::auth::ApiCaller;
 use super::budget::BudgetBalance;
 use crate::auth::policy;
 use crate::error::{Error, Result};
-use crate::graphql::{document_limits, idempotency, relay};
+use crate::graphql::cost::OperationCost;
+use crate::graphql::{idempotency, relay};
 
 /// A permission. An API key or a person's token carries a set of them.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +160,7 @@ impl Extension for PermissionGuard {
                 relay::translate_error(error, request_id);
             }
         }
-        if let Some(cost) = ctx.data_opt::<document_limits::DocumentCost>() {
+        if let Some(cost) = ctx.data_opt::<OperationCost>() {
             response.extensions.insert("cost".into(), cost.to_value());
         }
         if let Some(balance) = ctx.data_opt::<BudgetBalance>() {
@@ -236,7 +237,8 @@ fn check_requirement(requirement: &FieldRequirement, caller: &ApiCaller) -> Resu
             caller.require_organization()?;
         }
         if !caller.cx.holds(*permission) {
-            return Err(Error::Forbidden(format!("this needs the permission {permission}").into()));
+            let why = format!("this needs the permission {permission}");
+            return Err(Error::lacks_permission(permission.name(), why));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::StatusCode;
 
+use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute::RequestError;
 
 /// The most documents that are cached, and the most bytes of all of them; the oldest is removed
@@ -60,7 +61,7 @@ impl PersistedDocuments {
     ) -> Result<Arc<str>, RequestError> {
         let refused =
             |code, message: &str| RequestError::new(StatusCode::BAD_REQUEST, code, message);
-        let unknown = || refused("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound");
+        let unknown = || refused(ErrorCode::PersistedQueryNotFound, "PersistedQueryNotFound");
         let named = named.map(|named| parse_hash(named).ok_or_else(unknown)).transpose()?;
         match (text, named, self) {
             (None, None, _) => Err(RequestError::bad_request("query is missing")),
@@ -71,13 +72,13 @@ impl PersistedDocuments {
                 lock_cache(any).texts.get(&named).cloned().ok_or_else(unknown)
             }
             (Some(text), Some(named), _) if hash_document(&text) != named => Err(refused(
-                "PERSISTED_QUERY_HASH_MISMATCH",
+                ErrorCode::PersistedQueryHashMismatch,
                 "the query's SHA-256 is not the one that came with it",
             )),
             (Some(text), _, Self::Listed(listed)) => {
                 listed.get(&hash_document(&text)).cloned().ok_or_else(|| {
                     refused(
-                        "OPERATION_NOT_ALLOWED",
+                        ErrorCode::OperationNotAllowed,
                         "this server runs only the operations that its operator has listed",
                     )
                 })

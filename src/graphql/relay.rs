@@ -14,6 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::auth::ApiCaller;
+use super::error_code::ErrorCode;
 use super::permission::needs;
 pub use super::user_error::{EditField, FieldMap, UserError, split_edit_errors, split_user_errors};
 use crate::context::Cx;
@@ -376,31 +377,31 @@ pub fn to_graphql_error(error: Error) -> async_graphql::Error {
 }
 
 /// The code and the message of an error for clients. Details of internal errors go only to the log.
-pub fn public_message(error: &Error, request_id: Uuid) -> (&'static str, String) {
+pub fn public_message(error: &Error, request_id: Uuid) -> (ErrorCode, String) {
     let code = match error {
-        Error::Unauthenticated(_) => "UNAUTHENTICATED",
-        Error::Forbidden(_) => "FORBIDDEN",
-        Error::NotFound(_) => "NOT_FOUND",
+        Error::Unauthenticated(_) => ErrorCode::Unauthenticated,
+        Error::Forbidden(_) => ErrorCode::Forbidden,
+        Error::NotFound(_) => ErrorCode::NotFound,
         Error::Invalid { .. }
         | Error::Unsupported(_)
         | Error::Several(_)
-        | Error::InEdit { .. } => "BAD_USER_INPUT",
-        Error::Taken { .. } | Error::Stale { .. } => "CONFLICT",
-        Error::Held { .. } => "HELD",
-        Error::Limited { .. } => "BUSY",
+        | Error::InEdit { .. } => ErrorCode::BadUserInput,
+        Error::Taken { .. } | Error::Stale { .. } => ErrorCode::Conflict,
+        Error::Held { .. } => ErrorCode::Held,
+        Error::Limited { .. } => ErrorCode::Busy,
         Error::Busy(text) => {
             tracing::warn!(%request_id, text, "a write gave up after several attempts");
-            "BUSY"
+            ErrorCode::Busy
         }
         Error::Unavailable(text) => {
             tracing::warn!(%request_id, text, "a request failed because the database is \
                 unavailable");
-            "UNAVAILABLE"
+            ErrorCode::Unavailable
         }
-        Error::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
+        Error::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
         Error::Internal(text) => {
             tracing::error!(%request_id, text, "internal error");
-            return ("INTERNAL", "internal error".into());
+            return (ErrorCode::Internal, "internal error".into());
         }
     };
     (code, error.to_string())
@@ -426,16 +427,23 @@ pub fn translate_error(error: &mut ServerError, request_id: Uuid) {
     let own = error.source::<Error>().or_else(|| error.source::<Arc<Error>>().map(AsRef::as_ref));
     let (code, message) = match own {
         Some(own) => public_message(own, request_id),
-        None => ("BAD_USER_INPUT", explain_value_error(&error.message)),
+        None => (ErrorCode::BadUserInput, explain_value_error(&error.message)),
+    };
+    let permission = match own {
+        Some(Error::Forbidden(denial)) => denial.permission(),
+        _ => None,
     };
     error.message = message;
     error.source = None;
     let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
-    extensions.set("code", code);
-    if matches!(code, "INTERNAL" | "UNAVAILABLE" | "OUTCOME_UNKNOWN") {
+    if let Some(permission) = permission {
+        extensions.set("permission", permission);
+    }
+    extensions.set("code", code.name());
+    if code.names_request() {
         extensions.set("requestId", request_id.to_string());
     }
-    if matches!(code, "UNAVAILABLE" | "OUTCOME_UNKNOWN") {
+    if matches!(code, ErrorCode::Unavailable | ErrorCode::OutcomeUnknown) {
         extensions.set("retryAfterSeconds", UNAVAILABLE_RETRY_AFTER_SECONDS);
     }
 }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::auth::ApiCaller;
 use super::streams::{OpenStreams, StreamEnd, StreamGuard, StreamSlot};
-use crate::graphql::execute::{ExecutionResult, RequestError, ResponseBody};
+use crate::graphql::execute::{ExecutionResult, RequestError};
 
 /// How often a comment is sent while nothing happens, so that no proxy closes the connection as
 /// idle.
@@ -63,7 +63,7 @@ pub fn stream_responses(
 /// The response to an operation that is refused, as an event stream, because a client that accepts
 /// only events would not read another body.
 pub fn refuse_operation(fault: &RequestError, request_id: Uuid) -> Response {
-    let errors = ResponseBody::from_error(fault.to_json(request_id));
+    let errors = fault.to_body(request_id);
     build_stream_response(
         stream::iter([build_event("next", &errors), complete_event()]),
         request_id,
@@ -81,7 +81,7 @@ struct OpenEventStream {
 fn next_event(answer: ExecutionResult, request_id: Uuid) -> Event {
     match answer {
         Ok(reply) => build_event("next", &reply.body),
-        Err(fault) => build_event("next", &ResponseBody::from_error(fault.to_json(request_id))),
+        Err(fault) => build_event("next", &fault.to_body(request_id)),
     }
 }
 

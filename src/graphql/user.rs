@@ -93,10 +93,11 @@ impl UserObject {
         &self.0.user_name
     }
 
-    /// The name for people to read; null if there is none.
+    /// The name for people to read: the display name, or the user name if there is none.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
-    async fn display_name(&self) -> Option<&str> {
-        self.0.display_name.as_deref()
+    pub async fn display_name(&self) -> String {
+        let name = self.0.display_name.as_ref().filter(|name| !name.trim().is_empty());
+        name.unwrap_or(&self.0.user_name).clone()
     }
 
     /// The id that the identity provider, or another system, gave it; null if there is none.

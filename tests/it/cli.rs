@@ -224,6 +224,12 @@ async fn bad_configuration_prints_one_line() {
         with(&["bootstrap", "--organization", "acme", "--provider", "ACME"], &[])
             .contains("--provider")
     );
+    for origins in ["*", "null", "admin.example.com", "https://a.example/", "https://a.example:443"] {
+        let said = with(&["serve", "--allow-origin", origins], &[]);
+        assert!(said.contains("--allow-origin"), "{origins}: {said}");
+        let said = with(&["serve"], &[("ROLECALL_ALLOW_ORIGIN", origins)]);
+        assert!(said.contains("--allow-origin"), "{origins}: {said}");
+    }
     for networks in ["10.0.0.0/40", "proxy.example", "0.0.0.0/0", "::/0"] {
         assert!(
             with(&["serve", "--trusted-proxies", networks], &[]).contains("--trusted-proxies"),

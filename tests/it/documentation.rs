@@ -16,6 +16,8 @@ use async_graphql::parser::types::{
 use clap::{Args, Command};
 use rolecall::auth::policy::Permission;
 use rolecall::config::{ServeArgs, StoreArgs};
+use rolecall::graphql::cost;
+use rolecall::graphql::error_code::ErrorCode;
 use rolecall::ledger::EventKind;
 use serde_json::json;
 
@@ -23,19 +25,6 @@ use crate::world::World;
 
 const WRITE_VARIABLE: &str = "ROLECALL_WRITE_PAGES";
 const LINE_WIDTH: usize = 100;
-
-/// Upper-case words in src/graphql that are not error codes.
-const OTHER_WORDS: [&str; 9] = [
-    "API_KEY",
-    "CONNECTION",
-    "JUMPCLOUD",
-    "ONELOGIN",
-    "PERSON",
-    "PINGONE",
-    "POST",
-    "QUEUED",
-    "SUCCEEDED",
-];
 
 fn resolve_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -209,37 +198,52 @@ fn generated_pages_list_the_events() {
     check_part("docs/events.md", "kinds of events", &table);
 }
 
-/// The upper-case words that stand alone in quotes in the sources of a folder, its tests left out.
-fn collect_quoted_codes(folder: &Path, codes: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            if path.file_name().unwrap() != "tests" {
-                collect_quoted_codes(&path, codes);
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let source = fs::read_to_string(&path).unwrap();
-            let is_code = |text: &&str| {
-                text.len() > 3 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_')
-            };
-            codes.extend(source.split('"').filter(is_code).map(Into::into));
-        }
+#[test]
+fn generated_pages_list_the_errors() {
+    let mut table =
+        "| code | HTTP status | what it means | what to do |\n|---|---|---|---|\n".to_owned();
+    for code in ErrorCode::ALL {
+        let (name, statuses) = (code.name(), code.statuses());
+        writeln!(table, "| `{name}` | {statuses} | {} | {} |", code.meaning(), code.remedy())
+            .unwrap();
     }
+    check_part("docs/graphql/errors.md", "codes of errors", &table);
 }
 
 #[test]
-fn every_error_code_is_documented() {
-    let mut codes = BTreeSet::new();
-    collect_quoted_codes(&resolve_path("src/graphql"), &mut codes);
-    for word in OTHER_WORDS {
-        assert!(codes.remove(word), "{word} is not in src/graphql any more: take it off the list");
+fn generated_pages_list_the_costs() {
+    let counted = cost::COUNTED_FIELDS.map(|(ty, field)| format!("`{ty}.{field}`")).join(", ");
+    let searching = cost::SEARCHING_FILTERS.map(|name| format!("`{name}`")).join(", ");
+    let counts = format!("`totalCount` of a page, {counted}");
+    let searches = format!("a filter by {searching}");
+    let rows = [
+        ("a leaf, and `__typename`", 0),
+        ("an object", cost::OBJECT_COST),
+        ("a row of a page, by `edges` or `nodes`", cost::OBJECT_COST),
+        (counts.as_str(), cost::COUNT_COST),
+        (searches.as_str(), cost::SEARCH_FILTER_COST),
+        ("a filter by anything else", cost::VALUE_FILTER_COST),
+        ("`__schema`", cost::SCHEMA_COST),
+        ("`__type`", cost::TYPE_COST),
+    ];
+    let mut table = "| what | cost |\n|---|---|\n".to_owned();
+    for (what, cost) in rows {
+        writeln!(table, "| {what} | {cost} |").unwrap();
     }
-    let page = fs::read_to_string(resolve_path("docs/graphql/errors.md")).unwrap();
-    let (_, table) = page.split_once("## Codes of `errors`").unwrap();
-    let (table, _) = table.split_once("\n## ").unwrap();
-    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let documented: BTreeSet<_> = rows.map(|(code, _)| code.to_owned()).collect();
-    assert_eq!(documented, codes);
+    writeln!(
+        table,
+        "\n{}",
+        wrap_text(
+            &format!(
+                "An operation may cost {}, and its introspection {} beside it.",
+                cost::MAX_COST,
+                cost::MAX_INTROSPECTION_COST
+            ),
+            ""
+        )
+    )
+    .unwrap();
+    check_part("docs/graphql/cost.md", "costs", &table);
 }
 
 /// All documents of the repository.

@@ -21,6 +21,7 @@ mod command_conventions;
 mod concurrent_access_edits;
 mod concurrent_clients;
 mod connections;
+mod cors;
 mod crash;
 mod database;
 mod deletion;

@@ -44,7 +44,8 @@ impl Author<'_> {
         let fields = match self.schema.shape(ty) {
             Shape::Leaf(_) | Shape::Input(_) | Shape::OneOf(_) => return String::new(),
             Shape::Abstract(members) => {
-                let some: Vec<_> = members.iter().filter(|_| self.dice.one_in(2)).collect();
+                // Fields of one name in several members would need one type.
+                let some: Vec<_> = members.iter().filter(|_| self.dice.one_in(2)).take(1).collect();
                 let each: Vec<_> = some
                     .iter()
                     .map(|name| format!("... on {name} {}", self.selection(name, depth)))

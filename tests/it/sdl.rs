@@ -207,13 +207,29 @@ impl Schema {
         let fields = match self.shape(ty) {
             Shape::Leaf(_) | Shape::Input(_) | Shape::OneOf(_) => return String::new(),
             Shape::Abstract(members) => {
-                let each = members
-                    .iter()
-                    .map(|name| format!("... on {name} {}", self.selection(name, depth)));
-                return format!("{{ __typename {} }}", each.collect::<Vec<_>>().join(" "));
+                let mut known = std::collections::BTreeMap::new();
+                let mut each = Vec::new();
+                for name in members {
+                    let Shape::Object(fields) = self.shape(name) else { continue };
+                    let selected = self.select_fields(name, fields, depth, &mut known);
+                    each.push(format!("... on {name} {selected}"));
+                }
+                return format!("{{ __typename {} }}", each.join(" "));
             }
             Shape::Object(fields) => fields,
         };
+        self.select_fields(ty, fields, depth, &mut std::collections::BTreeMap::new())
+    }
+
+    /// All fields of an object. One that is of another type than the field of that name in `known`,
+    /// which has those of the other members of an abstract type, gets an alias.
+    fn select_fields(
+        &self,
+        ty: &str,
+        fields: &[Field],
+        depth: usize,
+        known: &mut std::collections::BTreeMap<String, String>,
+    ) -> String {
         let mut selected = vec!["__typename".to_owned()];
         for field in fields {
             let inner = named(&field.ty);
@@ -227,7 +243,11 @@ impl Schema {
                 ""
             };
             let inner = self.selection(inner, depth.saturating_sub(1));
-            selected.push(format!("{}{page} {inner}", field.name));
+            let shown = field.ty.to_string();
+            let first = known.entry(field.name.clone()).or_insert_with(|| shown.clone());
+            let alias =
+                if *first == shown { String::new() } else { format!("{}Of{ty}: ", field.name) };
+            selected.push(format!("{alias}{}{page} {inner}", field.name));
         }
         format!("{{ {} }}", selected.join(" "))
     }

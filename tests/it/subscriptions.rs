@@ -549,9 +549,9 @@ async fn event_stream_works_for_its_clients() {
 
 #[tokio::test]
 async fn exhausted_budget_delays_events() {
-    // One event costs 2, and the budget is 60 a minute: thirty events at once, and then one every
+    // One event costs 1, and the budget is 30 a minute: thirty events at once, and then one every
     // two seconds.
-    let world = World::with(|config| config.graphql.cost_limit = 60).await;
+    let world = World::with(|config| config.graphql.cost_limit = 30).await;
     for n in 0..40 {
         world.scim().user(&format!("nurse.{n}")).await;
     }

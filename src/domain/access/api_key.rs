@@ -80,9 +80,8 @@ pub async fn issue_to(
     let (name, end) =
         mistakes::both(crate::domain::check_text("name", name, 200), checked_end(cx, expires_at))?;
     if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
-        return Err(Error::Forbidden(
-            format!("you cannot give {missing}, which you do not hold").into(),
-        ));
+        let why = format!("you cannot give {missing}, which you do not hold");
+        return Err(Error::lacks_permission(missing.name(), why));
     }
     if permissions.contains(&Permission::PlatformAdmin) {
         return Err(Error::invalid(
@@ -287,7 +286,7 @@ fn check_new_end(cx: &Cx, key: &ApiKey, end: DateTime<Utc>) -> Result<()> {
     let missing = key_permissions(key).into_iter().find(|permission| !cx.holds(*permission));
     if let Some(missing) = missing {
         let why = format!("you cannot prolong a key with {missing}, which you do not hold");
-        return Err(Error::Forbidden(why.into()));
+        return Err(Error::lacks_permission(missing.name(), why));
     }
     if end > key.created_at + Duration::days(days.into()) {
         let why = format!(

@@ -118,7 +118,7 @@ pub(in crate::domain) async fn check_scopes<'a>(
                 "a token with the scope {} takes the permission {missing}, which you do not hold",
                 scope.name()
             );
-            return Err(Error::Forbidden(why.into()));
+            return Err(Error::lacks_permission(missing.name(), why));
         }
         if *scope == Scope::UsersWrite {
             check_connection(cx, tx, connection).await?;
@@ -140,5 +140,7 @@ async fn refuse_if_found<const N: usize>(
 }
 
 fn forbidden_error(why: &str) -> Error {
-    Error::Forbidden(format!("this needs the permission {}: {why}", Permission::AccessWrite).into())
+    let permission = Permission::AccessWrite;
+    let why = format!("this needs the permission {permission}: {why}");
+    Error::lacks_permission(permission.name(), why)
 }

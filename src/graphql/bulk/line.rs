@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Data, json};
 use uuid::Uuid;
 
 use crate::graphql::auth::ApiCaller;
+use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute;
 use crate::graphql::execute::{ExecutionResult, PreparedOperation, RequestError};
 use crate::graphql::relay;
@@ -68,26 +69,35 @@ impl BulkOperation {
                     "{name} returns a secret, which a file of results cannot contain; \
                      send it as a request of its own"
                 );
-                return BulkLineOutcome::from_refusal(Some(&name), "BAD_USER_INPUT", &message);
+                return BulkLineOutcome::from_refusal(
+                    Some(&name),
+                    ErrorCode::BadUserInput,
+                    &message,
+                );
             }
             None => {
                 let message =
                     format!("the schema has no mutation {}", relay::shorten_message(&name));
-                return BulkLineOutcome::from_refusal(None, "GRAPHQL_VALIDATION_FAILED", &message);
+                return BulkLineOutcome::from_refusal(
+                    None,
+                    ErrorCode::GraphqlValidationFailed,
+                    &message,
+                );
             }
         };
         let variables = Variables::from_json(json!({ "input": input }));
-        BulkLineOutcome::from_result(
-            &name,
-            PreparedOperation::from_own_document(caller, document, variables).run_with_key().await,
-        )
+        let answer = match PreparedOperation::from_own_document(caller, document, &variables) {
+            Ok(operation) => operation.run_with_key().await,
+            Err(refusal) => Err(refusal),
+        };
+        BulkLineOutcome::from_result(&name, answer)
     }
 }
 
 impl BulkLineOutcome {
     /// The outcome of a line that was not carried out.
-    pub fn from_refusal(operation: Option<&str>, code: &str, message: &str) -> Self {
-        let mut body = json!({ "errors": [{ "message": message, "code": code }] });
+    pub fn from_refusal(operation: Option<&str>, code: ErrorCode, message: &str) -> Self {
+        let mut body = json!({ "errors": [{ "message": message, "code": code.name() }] });
         if let Some(name) = operation {
             body["operation"] = json!(name);
         }

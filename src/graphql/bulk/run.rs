@@ -12,6 +12,7 @@ use crate::context::keep_lease;
 use crate::domain::bulk::run;
 use crate::domain::bulk::run::BulkClaim;
 use crate::error::Result;
+use crate::graphql::error_code::ErrorCode;
 
 /// How often a run renews its lease, stores its progress and checks whether it must end.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(500);
@@ -47,7 +48,7 @@ async fn run_remaining_lines(claim: &mut BulkClaim, stop: &watch::Receiver<bool>
                 if !store_outcome(
                     claim,
                     &line,
-                    BulkLineOutcome::from_refusal(None, "RESULT_LOST", lost),
+                    BulkLineOutcome::from_refusal(None, ErrorCode::ResultLost, lost),
                 )
                 .await?
                 {
@@ -79,13 +80,13 @@ async fn run_line(claim: &BulkClaim, line: &run::Line, actor: Actor) -> BulkLine
     let Some(input) = &line.input else {
         return BulkLineOutcome::from_refusal(
             None,
-            "NOT_FOUND",
+            ErrorCode::NotFound,
             "the account was erased before this line was carried out",
         );
     };
     let read = match BulkOperation::parse_line(input) {
         Ok(read) => read,
-        Err(why) => return BulkLineOutcome::from_refusal(None, "BAD_USER_INPUT", &why),
+        Err(why) => return BulkLineOutcome::from_refusal(None, ErrorCode::BadUserInput, &why),
     };
     let work = read.run_as(ApiCaller::for_deferred_work(claim.line_cx(line, actor)));
     let interval = RENEWAL_INTERVAL_DURING_LINE;

@@ -20,6 +20,7 @@ use super::line::BulkOperation;
 use crate::context::Cx;
 use crate::domain::bulk;
 use crate::domain::bulk::{Job, NewLine};
+use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute::RequestError;
 use crate::graphql::relay;
 use crate::graphql::relay::NodeKind;
@@ -72,7 +73,11 @@ async fn receive_upload(
     if door.documents.is_allow_list() {
         let message =
             "this server runs only the operations that its operator has listed, and no bulk jobs";
-        return Err(RequestError::new(StatusCode::FORBIDDEN, "OPERATION_NOT_ALLOWED", message));
+        return Err(RequestError::new(
+            StatusCode::FORBIDDEN,
+            ErrorCode::OperationNotAllowed,
+            message,
+        ));
     }
     // A form on a page of another site can send text without a CORS preflight, but not these types.
     let content_type =
@@ -82,7 +87,7 @@ async fn receive_upload(
         let message = "send one JSON object a line, as application/jsonl or application/x-ndjson";
         return Err(RequestError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "BAD_USER_INPUT",
+            ErrorCode::BadUserInput,
             message,
         ));
     }
@@ -102,7 +107,7 @@ async fn receive_upload(
         Ok(taken) => taken,
         Err(_) => Err(RequestError::new(
             StatusCode::REQUEST_TIMEOUT,
-            "BAD_USER_INPUT",
+            ErrorCode::BadUserInput,
             "the upload took too long",
         )),
     };
@@ -225,5 +230,5 @@ impl<'a> BulkUpload<'a> {
 }
 
 fn too_large(message: String) -> RequestError {
-    RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
+    RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::BadUserInput, message)
 }

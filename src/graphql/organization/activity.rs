@@ -73,8 +73,8 @@ impl OrganizationActivity {
     /// What an administrator should act on now: everything that waits for a decision or will soon
     /// fail, the most urgent first. Each item says what to do.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn attention(&self, ctx: &Context<'_>) -> Result<Vec<AttentionItem>> {
-        health::list_attention_items(ctx).await
+    async fn attention(&self, ctx: &Context<'_>) -> Result<Option<Vec<AttentionItem>>> {
+        health::list_attention_items(ctx).await.map(Some)
     }
 
     /// The request log: what identity providers wanted, the outcome and what to do next, newest

@@ -529,11 +529,15 @@ pub struct OrganizationQuery;
 #[Object]
 impl OrganizationQuery {
     /// The organization of this request: an API key's own; for a token, the one that the header
-    /// `Rolecall-Organization` names, or its only one.
+    /// `Rolecall-Organization` names, or its only one. Null for a person of several organizations
+    /// whose request names none; the error lists them.
     #[graphql(directive = needs::apply(None))]
-    async fn organization(&self, ctx: &Context<'_>) -> async_graphql::Result<OrganizationObject> {
+    async fn organization(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<OrganizationObject>> {
         ctx.data::<ApiCaller>()?.require_organization()?;
-        Ok(OrganizationObject::default())
+        Ok(Some(OrganizationObject::default()))
     }
 }
 

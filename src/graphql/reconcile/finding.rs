@@ -122,16 +122,16 @@ impl FindingObject {
 
     /// The attributes that differ, with their values on both sides.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
-    async fn differences(&self) -> Vec<FindingDifference> {
+    async fn differences(&self) -> Option<Vec<FindingDifference>> {
         let each = reconcile::finding_detail(&self.0).into_iter();
-        each.map(|(attribute, differs)| FindingDifference {
+        let differences = each.map(|(attribute, differs)| FindingDifference {
             attribute,
             theirs: differs.theirs,
             ours: differs.ours,
             changed_by: differs.by,
             changed_at: differs.at,
-        })
-        .collect()
+        });
+        Some(differences.collect())
     }
 
     /// What most probably fixes it, in words for people.

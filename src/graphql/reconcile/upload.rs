@@ -24,6 +24,7 @@ use crate::domain::reconcile;
 use crate::domain::reconcile::export::ExportFormat;
 use crate::domain::reconcile::{Run, RunState, Scope};
 use crate::error::{Error, Noun};
+use crate::graphql::error_code::ErrorCode;
 use crate::graphql::execute::RequestError;
 use crate::graphql::relay;
 use crate::graphql::relay::NodeKind;
@@ -127,15 +128,17 @@ async fn receive_upload(
     let run = tokio::spawn(run.in_current_span());
     let run = run.await.unwrap_or_else(|error| Err(Error::Internal(error.to_string())));
     let run = run.map_err(|error| match error {
-        Error::Invalid { rule: crate::error::Rule::TooMany, .. } => {
-            RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", error.to_string())
-        }
+        Error::Invalid { rule: crate::error::Rule::TooMany, .. } => RequestError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::BadUserInput,
+            error.to_string(),
+        ),
         error => RequestError::from_error(&error, cx.request_id),
     })?;
     match (run.state, &run.reason) {
         (RunState::Refused, Some(why)) => {
             let how = "the parameter confirm=true says that the export is complete";
-            Err(RequestError::new(StatusCode::CONFLICT, "HELD", format!("{why} ({how})")))
+            Err(RequestError::new(StatusCode::CONFLICT, ErrorCode::Held, format!("{why} ({how})")))
         }
         _ => Ok(run),
     }
@@ -189,7 +192,7 @@ async fn parse_parameters(
                            resource a line";
             return Err(RequestError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "BAD_USER_INPUT",
+                ErrorCode::BadUserInput,
                 message,
             ));
         }
@@ -199,13 +202,17 @@ async fn parse_parameters(
 
 fn too_large() -> RequestError {
     let message = format!("the file is larger than {MAX_UPLOAD_BYTES} bytes");
-    RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, "BAD_USER_INPUT", message)
+    RequestError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::BadUserInput, message)
 }
 
 /// Reads the whole body. After `grace` it must have arrived at the minimum rate.
 async fn read_body(body: Body, grace: Duration) -> Result<Vec<u8>, RequestError> {
     let slow = |_| {
-        RequestError::new(StatusCode::REQUEST_TIMEOUT, "BAD_USER_INPUT", "the upload took too long")
+        RequestError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorCode::BadUserInput,
+            "the upload took too long",
+        )
     };
     let started = Instant::now();
     let mut body = body.into_data_stream();

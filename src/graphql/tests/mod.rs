@@ -1,5 +1,6 @@
 //! The GraphQL API on an SQLite file: a harness, and what holds for the whole schema.
 
+mod gates;
 mod stories;
 mod wire;
 

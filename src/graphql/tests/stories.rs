@@ -278,7 +278,7 @@ async fn a_user_is_edited_in_parts_and_only_if_unchanged() {
         user { userName displayName title familyName emails { value } version } userErrors { code path } } }"#;
     let edited =
         server.data(edit, json!({ "id": ada, "version": 1 })).await["userUpdate"]["user"].clone();
-    let expected = json!({ "userName": "ada", "displayName": null, "title": "Countess", "familyName": "Byron",
+    let expected = json!({ "userName": "ada", "displayName": "ada", "title": "Countess", "familyName": "Byron",
         "emails": [{ "value": "ada@x.org" }], "version": 2 });
     assert_eq!(edited, expected);
     let stale = server.data(edit, json!({ "id": ada, "version": 1 })).await["userUpdate"].clone();

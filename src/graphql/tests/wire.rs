@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use uuid::Uuid;
 
-use super::{configured, open, person, server};
+use super::{configured, crowd, id, open, person, server};
 use crate::auth::policy::{Actor, Permission, Permissions};
 use crate::config::GraphqlSettings;
 use crate::context::local_issuer;
@@ -295,7 +295,7 @@ async fn bombs_are_refused_at_once() {
         (format!("{{ viewer {{ name {} }} }}", "@x ".repeat(20_000)), COMPLEX),
         (format!("{{ ...F0 }} {doubling} fragment F40 on Query {{ viewer {{ name }} }}"), COMPLEX),
         (format!("{{ viewer {{ name }} }} {doubling} fragment F40 on Query {{ viewer {{ name }} \
-                  }}"), COMPLEX),
+                  }}"), INVALID),
         (format!("{{ ...F0 }} {doubling}"), INVALID),
         (format!("{{ ...F0 }} {chained} fragment F900 on Query {{ viewer {{ name }} }}"), COMPLEX),
         ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }".into(), INVALID),
@@ -358,7 +358,7 @@ async fn bombs_are_refused_at_once() {
 async fn a_caller_who_spends_too_much_waits() {
     let server =
         configured(GraphqlSettings { cost_limit: 100, ..GraphqlSettings::default() }, None).await;
-    let query = "{ organization { users(first: 10) { nodes { id } } } }";
+    let query = "{ organization { users(first: 20) { nodes { id } } } }";
     let reply = server.ask(query).await;
     assert_eq!(reply.at("/extensions/cost/requested"), 22);
     assert_eq!(reply.at("/extensions/budget"), &json!({ "perMinute": 100, "remaining": 78 }));
@@ -374,7 +374,7 @@ async fn a_caller_who_spends_too_much_waits() {
     let other = server.key_with(&[Permission::UserRead]).await;
     assert_eq!(server.ask_as(&other, query, json!({})).await.status, StatusCode::OK);
     // A cost above the whole budget is refused, too.
-    let dear = "{ organization { users(first: 60) { nodes { id } } } }";
+    let dear = "{ organization { users(first: 100) { nodes { id } } } }";
     assert_eq!(server.ask_as(&other, dear, json!({})).await.code(), "RATE_LIMITED");
     let unlimited =
         configured(GraphqlSettings { cost_limit: 0, ..GraphqlSettings::default() }, None).await;
@@ -560,27 +560,42 @@ async fn cost_follows_the_rows_that_are_asked_for() {
         let reply = server.ask_as(&server.key, query, variables).await;
         reply.at("/extensions/cost/requested").as_u64().unwrap_or_else(|| panic!("{}", reply.body))
     };
-    assert_eq!(cost("{ viewer { name } }", json!({})).await, 2);
-    assert_eq!(cost("{ organization { users(first: 10) { nodes { id } } } }", json!({})).await, 22);
+    assert_eq!(cost("{ viewer { name } }", json!({})).await, 1);
+    assert_eq!(cost("{ organization { users(first: 10) { nodes { id } } } }", json!({})).await, 12);
     assert_eq!(
         cost(
             "{ organization { users(first: 10) { edges { node { id } } totalCount } } }",
             json!({})
         )
         .await,
-        43
+        22
     );
     let query = "query($n: Int) { organization { users(first: $n) { ...Rows } } } fragment Rows \
                  on UserConnection { nodes { id } }";
-    assert_eq!(cost(query, json!({ "n": 3 })).await, 8);
-    assert_eq!(cost(query, json!({ "n": -3 })).await, 202);
-    assert_eq!(cost(query, json!({})).await, 202);
+    assert_eq!(cost(query, json!({ "n": 3 })).await, 5);
+    assert_eq!(cost(query, json!({ "n": -3 })).await, 102);
+    assert_eq!(cost(query, json!({})).await, 102);
     assert_eq!(
         cost("query($i: [ID!]!) { nodes(ids: $i) { id } }", json!({ "i": ["a", "b"] })).await,
-        3
+        2
     );
     let events = "{ organization { scim { recentActivity(first: 5) { action at } } } }";
-    assert_eq!(cost(events, json!({})).await, 13);
+    assert_eq!(cost(events, json!({})).await, 7);
+    // The example of docs/graphql/cost.md.
+    let page = include_str!("../../../docs/graphql/cost.md");
+    let (_, example) = page.split_once("```graphql").unwrap();
+    let (example, told) = example.split_once("```").unwrap();
+    let requested = cost(example, json!({})).await;
+    assert!(told.contains(&format!("It costs {requested}.")), "{requested}");
+    // What another operation in the document would cost does not matter.
+    let dear = "groups(first: 100) { nodes { members(first: 100) { nodes { id } } } }";
+    let two = format!("query a {{ viewer {{ name }} }} query b {{ organization {{ {dear} }} }}");
+    let body = json!({ "query": two, "operationName": "a" }).to_string();
+    let reply = server.send(server.post(&server.key).body(body.into()).unwrap()).await;
+    assert_eq!(reply.at("/extensions/cost/requested"), 1);
+    let body = json!({ "query": two, "operationName": "b" }).to_string();
+    let reply = server.send(server.post(&server.key).body(body.into()).unwrap()).await;
+    assert_eq!(reply.code(), "QUERY_TOO_COMPLEX");
 }
 
 #[tokio::test]
@@ -637,20 +652,135 @@ async fn a_mutation_is_written_once_for_each_time_it_shall_run() {
             "mutation {{ ...Again ... {{ ...Again }} }} fragment Again on Mutation {{ {create} }}"
         ),
     ] {
-        let reply = server.ask(&twice).await;
-        assert_eq!(
-            (reply.status, reply.code()),
-            (StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED"),
-            "{twice}"
-        );
+        let reply = server.ask(&twice.replace("\"Nurse\"", &format!("\"{}\"", twice.len()))).await;
+        assert_eq!(reply.status, StatusCode::OK, "{twice}");
+        assert!(reply.at("/data/roleCreate/role/name").is_string(), "{}", reply.body);
     }
+    // Each document selects one mutation, though it says so twice.
     let count = "{ organization { roles(first: 1) { totalCount } } }";
-    assert_eq!(server.data(count, json!({})).await["organization"]["roles"]["totalCount"], 0);
+    assert_eq!(server.data(count, json!({})).await["organization"]["roles"]["totalCount"], 3);
+    let conflict = r#"mutation { roleCreate(input: { name: "A" }) { role { id } } roleCreate(input: { name: "B" }) { role { id } } }"#;
+    assert_eq!(server.ask(conflict).await.code(), "GRAPHQL_VALIDATION_FAILED");
     server
         .data(
             &format!(r#"mutation {{ a: {create} b: roleCreate(input: {{ name: "Cook" }}) {{ role {{ id }} }} }}"#),
             json!({}),
         )
         .await;
-    assert_eq!(server.data(count, json!({})).await["organization"]["roles"]["totalCount"], 2);
+    assert_eq!(server.data(count, json!({})).await["organization"]["roles"]["totalCount"], 5);
+}
+
+/// The document as Apollo Client sends it: with `__typename` in each selection set but the root's.
+fn with_typenames(text: &str) -> String {
+    let mut shown = String::new();
+    let mut depth = 0;
+    let mut in_arguments = 0;
+    for letter in text.chars() {
+        match letter {
+            '(' => in_arguments += 1,
+            ')' => in_arguments -= 1,
+            _ => {}
+        }
+        if in_arguments == 0 && letter == '{' {
+            depth += 1;
+        }
+        if in_arguments == 0 && letter == '}' {
+            if depth > 1 {
+                shown.push_str(" __typename ");
+            }
+            depth -= 1;
+        }
+        shown.push(letter);
+    }
+    shown
+}
+
+#[tokio::test]
+async fn added_typenames_change_no_verdict() {
+    let server = server().await;
+    let fields = |count: usize| "name ".repeat(count);
+    let pages = |first: u32| {
+        format!(
+            "{{ organization {{ groups(first: {first}) {{ nodes {{ members(first: 97) {{ nodes {{ \
+             id }} }} }} }} }} }}"
+        )
+    };
+    for (text, code) in [
+        (pages(100), ""),
+        (pages(101), "BAD_USER_INPUT"),
+        (pages(100).replace("97", "100"), "QUERY_TOO_COMPLEX"),
+        (format!("{{ viewer {{ {} }} }}", fields(1_995)), ""),
+        (format!("{{ viewer {{ {} }} }}", fields(1_996)), "QUERY_TOO_COMPLEX"),
+    ] {
+        for text in [text.clone(), with_typenames(&text)] {
+            let reply = server.ask(&text).await;
+            let shown: String = text.chars().take(120).collect();
+            assert_eq!(reply.code(), code, "{shown}: {}", reply.at("/errors"));
+        }
+    }
+    let cost = async |text: &str| server.ask(text).await.at("/extensions/cost/requested").clone();
+    assert_eq!(cost(&pages(3)).await, cost(&with_typenames(&pages(3))).await);
+    // One for each selection set is free, and no more.
+    let many = format!("{{ viewer {{ {} }} }}", "__typename ".repeat(2_100));
+    assert_eq!(server.ask(&many).await.code(), "QUERY_TOO_COMPLEX");
+}
+
+#[tokio::test]
+async fn an_omitted_variable_leaves_the_default() {
+    let server = server().await;
+    person(&server.cx, "ada").await;
+    person(&server.cx, "bob").await;
+    let query = "query($direction: OrderDirection, $order: UserOrder, $after: String, \
+                 $seconds: Int) { organization { revocationTimes(objectiveSeconds: $seconds) { count } \
+                 sorted: users(first: 2, after: $after, orderBy: { field: USER_NAME, direction: $direction }) \
+                 { nodes { userName } } \
+                 plain: users(first: 2, orderBy: $order) { totalCount } } }";
+    let left_out = server.data(query, json!({})).await;
+    assert_eq!(
+        left_out["organization"]["sorted"]["nodes"],
+        json!([{ "userName": "ada" }, { "userName": "bob" }])
+    );
+    assert_eq!(left_out["organization"]["plain"]["totalCount"], 2);
+    let given = server.data(query, json!({ "direction": "DESC", "seconds": 5 })).await;
+    assert_eq!(
+        given["organization"]["sorted"]["nodes"],
+        json!([{ "userName": "bob" }, { "userName": "ada" }])
+    );
+    // Null is a value, and not the same as leaving it out.
+    let reply = server.ask_as(&server.key, query, json!({ "seconds": null })).await;
+    assert_eq!(reply.at("/errors/0/path"), &json!(["organization", "revocationTimes"]));
+}
+
+#[tokio::test]
+async fn errors_name_the_permission_and_the_whole_path() {
+    let server = server().await;
+    let (ada, bob) = (person(&server.cx, "ada").await, person(&server.cx, "bob").await);
+    let ward = crowd(&server.cx, "Ward", &[ada, bob]).await;
+    let blind = server.key_with(&[Permission::IamRead]).await;
+    let query = "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Principal { displayName } } \
+                 organization { slug users(first: 1) { totalCount } } }";
+    let ids = json!({ "ids": [id(NodeKind::Group, ward), id(NodeKind::User, ada)] });
+    let reply = server.ask_as(&blind, query, ids).await;
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.at("/data/nodes/0/displayName"), "Ward");
+    assert_eq!(
+        (reply.at("/data/nodes/1"), reply.at("/data/organization/users")),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(reply.at("/data/organization/slug"), "acme");
+    let errors = reply.at("/errors").as_array().unwrap();
+    let mut paths: Vec<_> = errors.iter().map(|error| error["path"].clone()).collect();
+    paths.sort_by_key(ToString::to_string);
+    assert_eq!(paths, [json!(["nodes", 1]), json!(["organization", "users"])]);
+    for error in errors {
+        let expected = json!({ "code": "FORBIDDEN", "permission": "USER_READ" });
+        assert_eq!(error["extensions"], expected, "{error}");
+    }
+    // In a list of a page, the error names the row.
+    let query = "{ organization { users(first: 2) { nodes { userName groups(first: 1) { nodes { displayName } } } } } }";
+    let reader = server.key_with(&[Permission::UserRead]).await;
+    let reply = server.ask_as(&reader, query, json!({})).await;
+    let errors = reply.at("/errors").as_array().unwrap();
+    let expected = json!(["organization", "users", "nodes", 1, "groups"]);
+    assert!(errors.iter().any(|error| error["path"] == expected), "{errors:?}");
 }

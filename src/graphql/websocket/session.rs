@@ -174,7 +174,7 @@ impl SocketSession {
                 return Some(body.into_response());
             }
             Ok(OperationResponse { body, .. }) => body.errors,
-            Err(error) => vec![error.to_json(Uuid::now_v7())],
+            Err(error) => error.to_body(Uuid::now_v7()).errors,
         };
         if let Some(state) = self.lock_operations().get_mut(id) {
             *state = OperationState::Failed(errors);
