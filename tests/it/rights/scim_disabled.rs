@@ -47,7 +47,7 @@ async fn server_without_scim_refuses_changes() {
     assert_eq!(shown["availability"]["state"], "PLATFORM_DISABLED");
     assert_eq!(shown["availability"]["code"], "PLATFORM_DISABLED");
     assert!(
-        shown["availability"]["message"].as_str().unwrap().contains("ROLECALL_SCIM_ENABLED"),
+        shown["availability"]["nextStep"].as_str().unwrap().contains("ROLECALL_SCIM_ENABLED"),
         "{shown}"
     );
     assert_eq!((&shown["state"], &shown["endpoints"]), (&Value::Null, &Value::Null));
@@ -69,7 +69,7 @@ async fn native_integration_refuses_scim_changes() {
     let shown = overview(&world).await;
     assert_eq!(shown["availability"]["code"], "ENTRA_NATIVE_INTEGRATION");
     assert!(
-        shown["availability"]["message"].as_str().unwrap().contains("integration mode"),
+        shown["availability"]["nextStep"].as_str().unwrap().contains("integration mode"),
         "{shown}"
     );
     assert_eq!((&shown["state"], &shown["endpoints"]), (&Value::Null, &Value::Null));
