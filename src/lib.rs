@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //!
-//! Imports run one way: `main → cli → server → {graphql, scim, jobs} → domain → context → ledger →
-//! {auth, crypto, db, identity, buffers} → error`. `graphql` and `scim` never use each other;
+//! Imports run one way: `main → cli → server → {graphql, scim, authzen, jobs} → domain → context →
+//! ledger → {auth, crypto, db, identity, buffers} → error`. The interfaces never use each other;
 //! `domain` never names HTTP, GraphQL or SCIM messages and never calls out. A test
 //! (`tests/it/imports.rs`) holds this.
 //!
@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`scim`] | SCIM 2.0 for identity providers: requests become calls of the domain |
 //! | [`graphql`] | the management API for administrators and scripts |
+//! | [`authzen`] | decisions for applications: whether a person may do something |
 //! | [`jobs`] | background work: one table of tasks and queues, and the loops that run them |
 //! | [`server`] | routes, health checks, metrics, orderly shutdown |
 //! | [`domain`] | all rules and decisions; one file or folder for each noun |
@@ -43,6 +44,7 @@
 //! ```
 
 pub mod auth;
+pub mod authzen;
 pub mod buffers;
 pub mod cli;
 pub mod config;

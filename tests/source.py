@@ -139,9 +139,9 @@ def run(mode):
     begun = graphql(start, c=connection, m=mode)["syncStart"]
     assert begun["syncRun"], begun
     while True:
-        seen = graphql("query($r: ID!) { organization { syncRun(id: $r) { finishedAt %s } } }" % RUN, r=begun["syncRun"]["id"])
+        seen = graphql("query($r: ID!) { organization { syncRun(id: $r) { endedAt %s } } }" % RUN, r=begun["syncRun"]["id"])
         seen = seen["organization"]["syncRun"]
-        if seen["finishedAt"] or seen["state"] == "WAITING":
+        if seen["endedAt"] or seen["state"] == "WAITING":
             assert seen["state"] == "SUCCEEDED" and seen["troubles"] == [], (mode, seen)
             return seen
         time.sleep(0.05)

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::Result;
 use crate::machine::Cpu;
 use crate::target::Target;
+use crate::work::DECISION;
 
 /// Whether an answer is right.
 pub type Check = Box<dyn FnOnce(StatusCode, &str) -> bool + Send>;
@@ -114,7 +115,7 @@ impl Client {
         path: &str,
         body: String,
     ) -> Result<(StatusCode, String)> {
-        let (token, media) = match path.starts_with("/graphql") {
+        let (token, media) = match path.starts_with("/graphql") || path == DECISION {
             true => (&self.graphql, "application/json"),
             false => (&self.scim, "application/scim+json"),
         };

@@ -22,7 +22,8 @@ CREATE TABLE account (id uuid PRIMARY KEY, user_name text NOT NULL UNIQUE, exter
 CREATE TABLE team (id uuid PRIMARY KEY, name text NOT NULL, version bigint NOT NULL, updated_at timestamptz NOT NULL);
 CREATE TABLE membership (team_id uuid NOT NULL, account_id uuid NOT NULL, PRIMARY KEY (team_id, account_id));
 CREATE INDEX membership_account ON membership (account_id);
-CREATE TABLE role (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);
+CREATE TABLE role (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL,
+  permissions jsonb NOT NULL DEFAULT '[\"charts:read\"]');
 CREATE TABLE mapping (team_id uuid PRIMARY KEY, role_id bigint NOT NULL, reason text NOT NULL);
 CREATE TABLE ledger (pos bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id uuid NOT NULL, at timestamptz NOT NULL,
   action text NOT NULL, subject uuid NOT NULL, payload text);
@@ -42,6 +43,7 @@ pub async fn serve(database: &str, listen: &str) -> Result<()> {
         .route("/scim/v2/acme/Groups", post(make_group))
         .route("/scim/v2/acme/Groups/{id}", patch(member))
         .route("/graphql", post(graphql))
+        .route(crate::work::DECISION, post(decide))
         .with_state(pool);
     axum::serve(tokio::net::TcpListener::bind(listen).await?, app).await?;
     Ok(())
@@ -295,6 +297,51 @@ const ACCESS: &str = "SELECT json_build_object('data', json_build_object('organi
     FROM membership s JOIN team t ON t.id = s.team_id JOIN mapping m ON m.team_id = t.id JOIN role r ON r.id = m.role_id
     WHERE s.account_id = a.id)))))::text
   FROM account a WHERE a.user_name = $1";
+
+const DECISION: &str = "SELECT a.active, EXISTS (SELECT 1 FROM membership s
+    JOIN mapping m ON m.team_id = s.team_id JOIN role r ON r.id = m.role_id
+    WHERE s.account_id = a.id AND jsonb_exists(r.permissions, $2))
+  FROM account a WHERE a.user_name = $1";
+
+#[derive(Deserialize)]
+struct Question {
+    subject: QuestionSubject,
+    action: QuestionAction,
+    resource: QuestionResource,
+}
+
+#[derive(Deserialize)]
+struct QuestionSubject {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct QuestionAction {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct QuestionResource {
+    r#type: String,
+}
+
+async fn decide(State(pool): State<PgPool>, body: String) -> Answer<Response> {
+    let Ok(Question { subject, action, resource }) = serde_json::from_str(&body) else {
+        return Ok(StatusCode::BAD_REQUEST.into_response());
+    };
+    let found: Option<(bool, bool)> = sqlx::query_as(DECISION)
+        .bind(subject.id.to_lowercase())
+        .bind(format!("{}:{}", resource.r#type, action.name))
+        .fetch_optional(&pool)
+        .await?;
+    let answer = match found {
+        Some((true, true)) => "{\"decision\":true}",
+        Some((true, false)) => "{\"decision\":false,\"context\":{\"reason\":\"NOT_GRANTED\"}}",
+        Some((false, _)) => "{\"decision\":false,\"context\":{\"reason\":\"SUSPENDED\"}}",
+        None => "{\"decision\":false}",
+    };
+    Ok(answer.into_response())
+}
 
 const HOLDERS: &str = "SELECT json_build_object('data', json_build_object('node', json_build_object('holders',
   json_build_object('nodes', json_agg(json_build_object('user', json_build_object('id', a.id, 'userName', a.user_name,

@@ -176,6 +176,7 @@ async fn run(args: &Args, postgres: &str) -> Result<()> {
     bench.measure(work::graphql_page()).await?;
     bench.measure(work::graphql_access(some)).await?;
     bench.measure(work::graphql_holders(some)).await?;
+    bench.measure(work::decision(some)).await?;
     for members in plan.groups.iter().copied() {
         for target in &mut bench.targets {
             store::fill(target, members).await?;

@@ -102,7 +102,14 @@ impl Target {
                 scim_token = made["scim"]["token"].as_str().unwrap_or_default().into();
                 api_key = made["graphql"]["api_key"].as_str().unwrap_or_default().into();
                 // One caller sends all requests, so there is no limit for a caller.
-                let unlimited = ["--scim-rate-limit", "0", "--graphql-cost-limit", "0"];
+                let unlimited = [
+                    "--scim-rate-limit",
+                    "0",
+                    "--graphql-cost-limit",
+                    "0",
+                    "--decision-rate-limit",
+                    "0",
+                ];
                 rolecall(
                     server,
                     &url,

@@ -13,6 +13,7 @@ use crate::target::Target;
 
 pub const USERS: &str = "/scim/v2/acme/Users";
 pub const GROUPS: &str = "/scim/v2/acme/Groups";
+pub const DECISION: &str = "/access/v1/evaluation";
 
 /// A workload: its name, and its requests to one server.
 pub struct Workload {
@@ -291,6 +292,26 @@ pub fn graphql_access(accounts: u64) -> Workload {
             // An account that an earlier workload suspended holds no role.
             Some(graphql("Access", ACCESS, json!({ "userName": name }), |_, body| {
                 body.contains("\"roles\"")
+            }))
+        }
+    })
+}
+
+/// Whether one person may do something: half of the answers are yes. Everybody is in ten groups,
+/// each mapped to a role.
+pub fn decision(accounts: u64) -> Workload {
+    workload("AuthZEN: decision about one user".into(), move |_| {
+        move |n| {
+            let name = format!("user-{}@bench.example", scatter(n, accounts));
+            let (action, expected) =
+                if n % 2 == 0 { ("read", "\"decision\":true") } else { ("write", "NOT_GRANTED") };
+            let body = json!({
+                "subject": { "type": "user", "id": name }, "action": { "name": action },
+                "resource": { "type": "charts", "id": "1" },
+            });
+            Some(job(Method::POST, DECISION.into(), body.to_string(), move |status, body| {
+                // An earlier workload suspended some accounts.
+                status == 200 && (body.contains(expected) || body.contains("SUSPENDED"))
             }))
         }
     })

@@ -10,11 +10,11 @@ call() { curl -sS --fail-with-body -H "Authorization: Bearer $ROLECALL_KEY" "$@"
 id=$(call "$ROLECALL_URL/bulk" -H 'Content-Type: application/jsonl' --data-binary "@$1" | jq -r .bulkJob.id)
 while
   job=$(jq -n --arg id "$id" '{ $id } | { variables: ., query: "query($id: ID!) { organization { bulkJob(id: $id) {
-      status lineCount doneCount failedCount stoppedBecause finishedAt } } }" }' \
+      state lineCount doneCount failedCount userErrors { message } endedAt } } }" }' \
     | call "$ROLECALL_URL/graphql" -H 'Content-Type: application/json' --data @- | jq .data.organization.bulkJob)
-  jq -r '"\(.status): \(.doneCount) of \(.lineCount), \(.failedCount) failed \(.stoppedBecause // "")"' <<< "$job" >&2
-  jq -e '.finishedAt == null' <<< "$job" > /dev/null
+  jq -r '"\(.state): \(.doneCount) of \(.lineCount), \(.failedCount) failed \(.userErrors[0].message // "")"' <<< "$job" >&2
+  jq -e '.endedAt == null' <<< "$job" > /dev/null
 do sleep 1; done
 
 call "$ROLECALL_URL/bulk/$id/result.jsonl" | jq -c 'select(.errors or .payload.userErrors != [])'
-jq -e '.status == "COMPLETED" and .failedCount == 0' <<< "$job" > /dev/null
+jq -e '.state == "SUCCEEDED" and .failedCount == 0' <<< "$job" > /dev/null

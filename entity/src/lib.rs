@@ -11,6 +11,7 @@ pub mod bulk_job;
 pub mod bulk_line;
 pub mod connection;
 pub mod connection_health;
+pub mod deletion_job;
 pub mod event;
 pub mod failure;
 pub mod finding;
@@ -68,6 +69,7 @@ scoped!(
     adoption_proposal.Id,
     api_key.Id,
     bulk_job.Id,
+    deletion_job.Id,
     bulk_line.JobId,
     connection.Id,
     connection_health.ConnectionId,

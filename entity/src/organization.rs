@@ -33,6 +33,10 @@ pub struct Model {
     pub verified_domains: Json,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
+    /// closed by the operator since then
+    pub suspended_at: Option<DateTimeUtc>,
+    /// people with PLATFORM_ADMIN may use their other permissions here until then
+    pub operator_access_until: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -39,6 +39,8 @@ mod m20261129_000001_reconciliation_schedule;
 mod m20261129_000002_task;
 mod m20261129_000010_search_words;
 mod m20261129_000011_event_filters;
+mod m20261129_000020_organization_state;
+mod m20261129_000021_deletion_job;
 
 pub struct Migrator;
 
@@ -78,6 +80,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000002_task::Migration),
             Box::new(m20261129_000010_search_words::Migration),
             Box::new(m20261129_000011_event_filters::Migration),
+            Box::new(m20261129_000020_organization_state::Migration),
+            Box::new(m20261129_000021_deletion_job::Migration),
         ]
     }
 }

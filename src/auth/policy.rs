@@ -29,12 +29,14 @@ pub enum Permission {
     AuditRead,
     /// Work on the review queue.
     ReviewWrite,
+    /// Ask what people may do, and nothing else.
+    DecisionRead,
     /// Create organizations and see the installation as a whole.
     PlatformAdmin,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 10] = [
+    pub const ALL: [Permission; 11] = [
         Self::IamRead,
         Self::IamWrite,
         Self::TokenManage,
@@ -44,6 +46,7 @@ impl Permission {
         Self::AccessWrite,
         Self::AuditRead,
         Self::ReviewWrite,
+        Self::DecisionRead,
         Self::PlatformAdmin,
     ];
 
@@ -59,13 +62,14 @@ impl Permission {
             Self::AccessWrite => "ACCESS_WRITE",
             Self::AuditRead => "AUDIT_READ",
             Self::ReviewWrite => "REVIEW_WRITE",
+            Self::DecisionRead => "DECISION_READ",
             Self::PlatformAdmin => "PLATFORM_ADMIN",
         }
     }
 
     /// Whether it allows any change.
     pub fn allows_changes(self) -> bool {
-        !matches!(self, Self::IamRead | Self::UserRead | Self::AuditRead)
+        !matches!(self, Self::IamRead | Self::UserRead | Self::AuditRead | Self::DecisionRead)
     }
 
     /// All permissions that an actor may hold inside one organization: all except
@@ -201,11 +205,13 @@ pub enum Action {
     /// Decide about what waits for a person.
     Review,
     ReadLedger,
+    /// Ask what a person may do.
+    Decide,
     ManagePlatform,
 }
 
 impl Action {
-    pub const ALL: [Action; 12] = [
+    pub const ALL: [Action; 13] = [
         Self::ReadIam,
         Self::WriteConnection,
         Self::ManageToken,
@@ -217,6 +223,7 @@ impl Action {
         Self::WriteAccess,
         Self::Review,
         Self::ReadLedger,
+        Self::Decide,
         Self::ManagePlatform,
     ];
 
@@ -244,6 +251,7 @@ impl Action {
             Self::WriteAccess => Permission::AccessWrite,
             Self::Review => Permission::ReviewWrite,
             Self::ReadLedger => Permission::AuditRead,
+            Self::Decide => Permission::DecisionRead,
             Self::ManagePlatform => Permission::PlatformAdmin,
         }
     }

@@ -13,8 +13,13 @@ use crate::domain::access::api_key;
 use crate::domain::connection;
 use crate::domain::connection::Connection;
 use crate::domain::connection::scim_token;
+use crate::domain::tenant::lifecycle;
+use crate::domain::tenant::lifecycle::CreatedOrganization;
 use crate::domain::tenant::organization;
 use crate::error::{Error, Result};
+
+/// The name of the keys that a bootstrap issues.
+const KEY_NAME: &str = "bootstrap";
 
 /// The organization, the connection and the new credentials.
 #[derive(Debug, Serialize)]
@@ -136,9 +141,20 @@ pub async fn run_for(
 ) -> Result<BootstrapResult> {
     let found = organization::by_slug(app, slug).await?;
     let new_organization = found.is_none();
-    let organization = match found {
-        Some(organization) => organization,
-        None => organization::create_organization(app, Actor::System, slug, slug).await?,
+    // A new organization comes with its first key, as over the API.
+    let (organization, first_key) = match found {
+        Some(organization) => (organization, None),
+        None => {
+            let made = lifecycle::create_organization(
+                app,
+                Actor::System,
+                (slug, slug),
+                KEY_NAME,
+                key_days,
+            );
+            let CreatedOrganization { organization, key } = made.await?;
+            (organization, Some(key))
+        }
     };
     let cx = Cx::system(app.clone(), organization.id);
     let found = connection::find_connection_by_name(&cx, name).await?;
@@ -159,10 +175,15 @@ pub async fn run_for(
         }
     };
     let token = scim_token::issue_token(&cx, connection.id, None, None).await?;
-    let live_keys = api_key::count_live(&cx, app.clock.now()).await?;
-    let end = cx.requested_at + chrono::Duration::days(key_days.into());
-    let key =
-        api_key::issue_key(&cx, "bootstrap", Permission::in_organization(), Some(end)).await?;
+    let live = api_key::count_live(&cx, app.clock.now()).await?;
+    let (key, live_keys) = match first_key {
+        Some(key) => (key, live.saturating_sub(1)),
+        None => {
+            let end = cx.requested_at + chrono::Duration::days(key_days.into());
+            let held = Permission::in_organization();
+            (api_key::issue_key(&cx, KEY_NAME, held, Some(end)).await?, live)
+        }
+    };
     let base_url = organization::base_url(app, &organization.slug);
     Ok(BootstrapResult {
         made: MadeFacts { organization: new_organization, connection: new_connection },
@@ -181,7 +202,7 @@ pub async fn run_for(
         graphql: GraphqlFacts {
             url: format!("{}/graphql", app.config.public_url),
             api_key: key.secret,
-            api_key_expires_at: end,
+            api_key_expires_at: key.key.expires_at.unwrap_or_default(),
             other_live_keys: live_keys,
         },
     })

@@ -78,6 +78,13 @@ pub struct ServeArgs {
     /// limit
     #[arg(long, env = "ROLECALL_SCIM_RATE_LIMIT", default_value_t = DEFAULT_RATE_LIMIT)]
     pub scim_rate_limit: u32,
+    /// Decisions a second that one API key may ask one server for over AuthZEN; 0 = no limit
+    #[arg(
+        long,
+        env = "ROLECALL_DECISION_RATE_LIMIT",
+        default_value_t = DEFAULT_DECISION_RATE_LIMIT
+    )]
+    pub decision_rate_limit: u32,
     /// Whether the management API allows introspection of its schema (true or false)
     #[arg(
         long,
@@ -154,6 +161,9 @@ pub const DEFAULT_COST_LIMIT: u32 = 1_000_000;
 /// Enough for a first full sync at the highest known speed of an identity provider.
 pub const DEFAULT_RATE_LIMIT: u32 = 5_000;
 
+/// More than one server decides in a second on a small machine.
+pub const DEFAULT_DECISION_RATE_LIMIT: u32 = 20_000;
+
 /// A year: long enough for a script, short enough that a forgotten key expires.
 pub const DEFAULT_API_KEY_DAYS: u16 = 365;
 
@@ -176,6 +186,8 @@ pub struct Config {
     pub metrics: bool,
     /// SCIM requests per second and connection; 0 = no limit.
     pub scim_rate_limit: u32,
+    /// Decisions per second and API key; 0 = no limit.
+    pub decision_rate_limit: u32,
     /// Whether connections may read sources by plain HTTP and inside private networks.
     pub pull_private_addresses: bool,
     /// Seconds that a source may take for one answer.
@@ -286,6 +298,7 @@ impl ServeArgs {
         let Self {
             scim_enabled,
             scim_rate_limit,
+            decision_rate_limit,
             pull_private_addresses,
             pull_timeout,
             api_key_days,
@@ -295,6 +308,7 @@ impl ServeArgs {
             scim_enabled,
             metrics,
             scim_rate_limit,
+            decision_rate_limit,
             pull_private_addresses,
             pull_timeout,
             api_key_days,
@@ -356,6 +370,7 @@ impl StoreArgs {
             scim_enabled: true,
             metrics: false,
             scim_rate_limit: DEFAULT_RATE_LIMIT,
+            decision_rate_limit: DEFAULT_DECISION_RATE_LIMIT,
             pull_private_addresses: false,
             pull_timeout: DEFAULT_PULL_TIMEOUT,
             api_key_days: DEFAULT_API_KEY_DAYS,

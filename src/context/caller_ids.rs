@@ -35,3 +35,8 @@ pub fn record_caller(span: &Span, organization: Uuid, connection: Option<Uuid>) 
     span.record("rolecall.organization_id", display(organization));
     span.record("rolecall.connection_id", connection.map(display));
 }
+
+/// The id that a client gave its request, as it was sent, for an interface whose answers repeat it.
+/// It is among the extensions of the request.
+#[derive(Debug, Clone)]
+pub struct SentRequestId(pub Vec<u8>);

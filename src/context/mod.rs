@@ -48,9 +48,9 @@ pub use crate::db::{SqlBuilder, sql};
 pub use crate::buffers::credential_usage::{Credential, CredentialUsage, CredentialUse};
 pub use crate::buffers::task_outcomes::{TaskOutcome, TaskOutcomes, UnwrittenOutcome};
 pub use crate::db::{
-    BULK_JOBS, ClaimedRow, FAILURES, IDEMPOTENCY_KEYS, LeaseClaim, SYNC_RUNS, TASKS,
+    BULK_JOBS, ClaimedRow, DELETION_JOBS, FAILURES, IDEMPOTENCY_KEYS, LeaseClaim, SYNC_RUNS, TASKS,
 };
-pub use caller_ids::{CallerIds, record_caller};
+pub use caller_ids::{CallerIds, SentRequestId, record_caller};
 pub use clock::Clock;
 pub use deadline::run_within;
 pub use fence::lease_lost;
@@ -85,6 +85,8 @@ pub struct App {
     pub jobs: Notify,
     /// Wakes the worker that carries out sync runs.
     pub syncs: Notify,
+    /// Wakes the worker that carries out deletions of all accounts.
+    pub deletions: Notify,
     /// What queued the jobs and the runs that wait.
     pub queued_by: QueuedJobCauses,
     /// Last use of credentials since the last flush.
@@ -99,6 +101,8 @@ pub struct App {
     pub outcomes: TaskOutcomes,
     /// Each connection's share of this replica.
     pub limits: RateLimits,
+    /// Each key's share of this replica's decisions.
+    pub decision_limits: RateLimits,
     /// The ends of the ledgers that subscriptions follow.
     pub heads: LedgerHeads,
     /// The write that was answered last, to be read back.
@@ -141,6 +145,7 @@ impl App {
             .await
             .map_err(|error| format!("cannot read the database's clock: {error}"))?;
         let limits = RateLimits::new(config.scim_rate_limit);
+        let decision_limits = RateLimits::new(config.decision_rate_limit);
         let vault = Vault::open(&store, &config, clock.now()).await?;
         let issuers = Issuers::new(&config.issuers)?;
         Ok(Arc::new(Self {
@@ -153,6 +158,7 @@ impl App {
             wake: WriteSignal::default(),
             jobs: Notify::new(),
             syncs: Notify::new(),
+            deletions: Notify::new(),
             queued_by: QueuedJobCauses::default(),
             uses: CredentialUsage::default(),
             requests: RequestCounts::default(),
@@ -160,6 +166,7 @@ impl App {
             repeats: FailureRepeats::default(),
             outcomes: TaskOutcomes::default(),
             limits,
+            decision_limits,
             heads: LedgerHeads::default(),
             last_commit: LastCommit::default(),
             stopping: watch::Sender::new(false),
@@ -254,6 +261,13 @@ impl Cx {
     /// A context for work of rolecall's own.
     pub fn system(app: Arc<App>, organization: Uuid) -> Self {
         Self::new(app, Actor::System, organization, Uuid::now_v7())
+    }
+
+    /// The same request in another organization, for what the operator does with one.
+    pub fn in_organization(&self, organization: Uuid) -> Self {
+        let Self { app, actor, request_id, .. } = self;
+        let inside = Self::new(app.clone(), actor.clone(), organization, *request_id);
+        Self { requested_at: self.requested_at, wrote: self.wrote.clone(), ..inside }
     }
 
     /// The organization that everything in this request happens in.
@@ -774,6 +788,7 @@ const UNIQUE_INDEXES: &[(&str, &str, &str)] = &[
     ("role_mapping_waiting_live", "role_mapping.match_value", "mapping"),
     ("role_grant_live", "role_grant.role_id", "grant"),
     ("organization_slug_key", "organization.slug", "slug"),
+    ("deletion_job_open", "deletion_job.organization_id", "deletion"),
     ("schema_extension_urn", "schema_extension.urn_key", "urn"),
 ];
 

@@ -34,6 +34,13 @@ pub static BULK_JOBS: LeaseTable =
 /// Runs that read the source of a connection.
 pub static SYNC_RUNS: LeaseTable =
     LeaseTable { name: "sync_run", key: "id", open: "finished_at IS NULL", free: FREE_AFTER_END };
+/// Deletions of all accounts that came through SCIM.
+pub static DELETION_JOBS: LeaseTable = LeaseTable {
+    name: "deletion_job",
+    key: "id",
+    open: "finished_at IS NULL",
+    free: FREE_AFTER_END,
+};
 /// Failed writes that are tried again.
 pub static FAILURES: LeaseTable =
     LeaseTable { name: "failure", key: "id", open: "finished_at IS NULL", free: FREE_WITHOUT_END };

@@ -66,6 +66,7 @@ refusal_reasons! {
     NoAccount = "NO_ACCOUNT",
     NoLeaver = "NO_LEAVER",
     OrganizationDisabled = "ORGANIZATION_DISABLED",
+    OrganizationSuspended = "ORGANIZATION_SUSPENDED",
     OtherOwner = "OTHER_OWNER",
     PreviewStale = "PREVIEW_STALE",
     PlatformDisabled = "PLATFORM_DISABLED",

@@ -33,7 +33,7 @@ use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
 pub struct EffectiveRole {
     /// The role.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    role: RoleObject,
+    pub role: RoleObject,
     /// The mappings and grants that give the role. Removing one leaves the others in force.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     sources: Vec<AccessSource>,

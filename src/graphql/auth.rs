@@ -19,7 +19,9 @@ use crate::context::local_issuer;
 use crate::context::{App, CallerIds, Cx};
 use crate::domain::access::api_key;
 use crate::domain::connection::{request_log, scim_token};
+use crate::domain::tenant::lifecycle;
 use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::graphql::GraphqlState;
 
@@ -118,6 +120,7 @@ impl SignInFailure {
             api_key::KeyRefused::Ended(organization) => {
                 (RefusalReason::CredentialDead, Some(*organization))
             }
+            api_key::KeyRefused::Suspended => (RefusalReason::OrganizationSuspended, None),
             _ => (RefusalReason::CredentialUnknown, None),
         };
         Self { error: refused.into(), reason, organization }
@@ -150,6 +153,8 @@ enum MissingOrganization {
     Undecided,
     /// The token does not name the organization that was chosen, or that one does not exist.
     Unknown,
+    /// The operator has suspended the organization.
+    Suspended,
 }
 
 impl ApiCaller {
@@ -191,6 +196,7 @@ impl ApiCaller {
         match &self.outside {
             None => Ok(()),
             Some(MissingOrganization::Unknown) => Err(Error::not_found(Noun::Organization)),
+            Some(MissingOrganization::Suspended) => Err(suspended_error()),
             Some(MissingOrganization::Undecided) => {
                 let slugs: Vec<_> =
                     self.memberships.iter().take(20).map(|(slug, _)| slug.as_str()).collect();
@@ -314,14 +320,18 @@ async fn authenticate_person(
         Some(slug) => organizations.get_key_value(slug),
         None => organizations.iter().next().filter(|_| organizations.len() == 1),
     };
-    let entered = match held {
-        Some((slug, held)) => {
-            organization::by_slug(app, slug).await?.map(|found| (found, held | &everywhere))
-        }
+    let found = match held {
+        Some((slug, held)) => organization::by_slug(app, slug).await?.map(|found| (found, held)),
         None => None,
     };
+    let suspended = found.as_ref().is_some_and(|(found, _)| found.suspended_at.is_some());
+    let entered = found.filter(|_| !suspended).map(|(found, held)| {
+        let permissions = permissions_inside(&found, held | &everywhere, app.clock.now());
+        (found, permissions)
+    });
     let outside = match (&entered, chosen) {
         (Some(_), _) => None,
+        (None, _) if suspended => Some(MissingOrganization::Suspended),
         (None, None) if held.is_none() => Some(MissingOrganization::Undecided),
         (None, _) => Some(MissingOrganization::Unknown),
     };
@@ -340,6 +350,20 @@ async fn authenticate_person(
     let mut cx = Cx::new(app.clone(), actor, id, request_id);
     cx.schema_version = schema_version;
     Ok(ApiCaller { cx, memberships, until, outside, credential })
+}
+
+/// What a person may do in an organization. The operator sees nothing there that is the
+/// organization's own, unless the organization lets it in.
+fn permissions_inside(
+    organization: &organization::Organization,
+    held: Permissions,
+    now: DateTime<Utc>,
+) -> Permissions {
+    let operator = policy::Permission::PlatformAdmin;
+    if held.contains(&operator) && !lifecycle::admits_operator(organization, now) {
+        return Permissions::from([operator]);
+    }
+    held
 }
 
 fn parse_bearer(value: &str) -> Option<&str> {

@@ -3,13 +3,17 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::connection::IdentitySource;
+use super::event::EventActor;
+use super::job::{self, JobCounts, JobProgress, JobState};
 use super::loaders::{self, ConnectionId};
 use super::permission::{Permission, needs};
 use super::user::UserRestorePayload;
+use crate::context::Cx;
 use crate::domain::directory::{deletion, erasure};
-use crate::error::{Noun, Result, mistakes};
+use crate::error::{Error, Noun, Result, mistakes};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
@@ -69,23 +73,98 @@ impl DeletedUser {
     }
 }
 
-/// The progress of a running `provisionedUsersDelete`.
-#[derive(SimpleObject)]
-pub struct RunningDeletion {
-    /// How many accounts have been processed.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    done: i32,
-    /// How many accounts there are to process; null while they are being counted.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    total: Option<i32>,
+/// A deletion of all users that came through SCIM, as the schema shows it.
+pub struct DeletionJob(pub deletion::DeletionJob);
+
+impl From<deletion::DeletionJob> for DeletionJob {
+    fn from(row: deletion::DeletionJob) -> Self {
+        Self(row)
+    }
 }
 
-impl From<deletion::DeletionProgress> for RunningDeletion {
-    fn from(progress: deletion::DeletionProgress) -> Self {
-        Self {
-            done: relay::to_graphql_int(progress.done),
-            total: progress.total.map(relay::to_graphql_int),
+impl DeletionJob {
+    /// The deletion with this id, if there is one.
+    pub async fn find_visible(cx: &Cx, id: Uuid) -> Result<Option<Self>> {
+        match deletion::get_deletion(cx, id).await {
+            Ok(row) => Ok(Some(Self(row))),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+}
+
+/// A deletion of all users that came through SCIM (`provisionedUsersDelete`). If the server ends
+/// meanwhile, another one continues it.
+#[Object]
+impl DeletionJob {
+    /// The deletion's global id.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn id(&self) -> ID {
+        relay::global_id(NodeKind::DeletionJob, self.0.id)
+    }
+
+    /// The state of the deletion.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn state(&self) -> JobState {
+        self.0.state.into()
+    }
+
+    /// How many accounts were deleted, of how many.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn progress(&self) -> JobProgress {
+        JobProgress::new(self.0.done.unsigned_abs(), Some(self.0.total.unsigned_abs()))
+    }
+
+    /// How many accounts were deleted; and how many stay because they are break-glass accounts
+    /// (`kept`).
+    #[graphql(directive = needs::apply(None))]
+    pub async fn counts(&self) -> JobCounts {
+        let found = self.0.total.unsigned_abs() + self.0.protected.unsigned_abs();
+        JobCounts {
+            read: job::to_long(found),
+            deleted: job::to_long(self.0.done.unsigned_abs()),
+            kept: job::to_long(self.0.protected.unsigned_abs()),
+            ..JobCounts::default()
+        }
+    }
+
+    /// Why it stopped before its end; empty if it did not.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn user_errors(&self) -> Vec<UserError> {
+        job::job_errors(self.0.state == deletion::State::Stopped, self.0.stopped_because.as_deref())
+    }
+
+    /// The connection whose accounts are deleted; null if those of all connections are, and after
+    /// the connection was deleted.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
+        let Some(id) = self.0.connection_id else { return Ok(None) };
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
+    }
+
+    /// The caller that asked for it.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn created_by(&self) -> Option<EventActor> {
+        let job = &self.0;
+        Some(EventActor::from_ledger_columns(&job.actor_kind, Some(&job.actor_id), &job.actor_name))
+    }
+
+    /// When it was requested.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn created_at(&self) -> DateTime<Utc> {
+        self.0.created_at
+    }
+
+    /// When it began; null while it is QUEUED.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn started_at(&self) -> Option<DateTime<Utc>> {
+        self.0.started_at
+    }
+
+    /// When it ended; null while it has not ended.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn ended_at(&self) -> Option<DateTime<Utc>> {
+        self.0.finished_at
     }
 }
 
@@ -115,6 +194,8 @@ pub struct ProvisionedUsersDeleteInput {
     /// The global id of a connection: only its accounts are deleted, and `confirmCount` is their
     /// number. Left out = the accounts of all connections.
     connection_id: Option<ID>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
 }
 
 /// The result of `userPurge`.
@@ -131,13 +212,10 @@ pub struct UserPurgePayload {
 /// The result of `provisionedUsersDelete`.
 #[derive(SimpleObject)]
 pub struct ProvisionedUsersDeletePayload {
-    /// How many accounts were deleted; null if there were mistakes.
+    /// The job that deletes them; null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
-    deleted_count: Option<i32>,
-    /// How many break-glass accounts were kept; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    protected_count: Option<i32>,
-    /// Mistakes in the input; empty if it was done.
+    job: Option<DeletionJob>,
+    /// Mistakes in the input; empty if the job was begun.
     #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
 }
@@ -180,11 +258,10 @@ impl DeletionMutation {
         Ok(Some(UserPurgePayload { purged_user_id: done.map(|()| input.id), user_errors }))
     }
 
-    /// Deletes every account that came through SCIM and erases its personal data at once. This
-    /// cannot be undone; only a new sync from the identity provider creates the accounts again, so
-    /// agree with its administrator first. Accounts created by hand and break-glass accounts stay.
-    /// One such deletion runs at a time in an organization, and it goes on if the client
-    /// disconnects.
+    /// Deletes every account that came through SCIM and erases its personal data, in a job whose
+    /// progress `jobProgress` follows. This cannot be undone; only a new sync from the identity
+    /// provider creates the accounts again, so agree with its administrator first. Accounts created
+    /// by hand and break-glass accounts stay. One such deletion runs at a time in an organization.
     #[graphql(directive = needs::apply(Some(Permission::DeleteAll)))]
     async fn provisioned_users_delete(
         &self,
@@ -192,18 +269,16 @@ impl DeletionMutation {
         #[graphql(desc = "The accounts to delete, and their number.")]
         input: ProvisionedUsersDeleteInput,
     ) -> Result<Option<ProvisionedUsersDeletePayload>> {
-        let cx = relay::cx(ctx)?;
         let done = async {
             let connection = input
                 .connection_id
                 .map(|id| relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection))
-                .transpose()?;
-            deletion::delete_provisioned_users(cx, connection, i64::from(input.confirm_count)).await
+                .transpose();
+            let (cx, connection) =
+                mistakes::both(relay::cx_with_reason(ctx, input.reason.as_deref()), connection)?;
+            deletion::begin_deletion(&cx, connection, i64::from(input.confirm_count)).await
         };
-        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
-        let (deleted_count, protected_count) = done
-            .map(|done| (relay::to_graphql_int(done.count), relay::to_graphql_int(done.protected)))
-            .unzip();
-        Ok(Some(ProvisionedUsersDeletePayload { deleted_count, protected_count, user_errors }))
+        let (job, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
+        Ok(Some(ProvisionedUsersDeletePayload { job: job.map(Into::into), user_errors }))
     }
 }

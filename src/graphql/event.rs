@@ -47,6 +47,8 @@ pub enum SubjectKind {
     SchemaExtension,
     /// A bulk job: operations that a client uploaded together.
     BulkJob,
+    /// A deletion of all accounts that came through SCIM.
+    Deletion,
     /// A write that was refused or failed.
     Failure,
     /// A sync run: one reading of a connection's source.
@@ -75,6 +77,7 @@ impl SubjectKind {
             "access_preview" => Self::AccessPreview,
             "schema_extension" => Self::SchemaExtension,
             "bulk_job" => Self::BulkJob,
+            "deletion" => Self::Deletion,
             "failure" => Self::Failure,
             "sync_run" => Self::SyncRun,
             "reconciliation" => Self::Reconciliation,
@@ -99,6 +102,7 @@ impl SubjectKind {
             Self::AccessPreview => "access_preview",
             Self::SchemaExtension => "schema_extension",
             Self::BulkJob => "bulk_job",
+            Self::Deletion => "deletion",
             Self::Failure => "failure",
             Self::SyncRun => "sync_run",
             Self::Reconciliation => "reconciliation",
@@ -121,6 +125,7 @@ impl SubjectKind {
             Self::AccessPreview => NodeKind::AccessPreview,
             Self::SchemaExtension => NodeKind::SchemaExtension,
             Self::BulkJob => NodeKind::BulkJob,
+            Self::Deletion => NodeKind::DeletionJob,
             Self::Failure => NodeKind::Failure,
             Self::SyncRun => NodeKind::SyncRun,
             Self::Reconciliation => NodeKind::Reconciliation,

@@ -24,7 +24,7 @@ use super::document_limits::{self, DocumentRefusal};
 use super::error_code::ErrorCode;
 use super::validation::{self, Fault, SchemaIndex};
 use crate::context::run_within;
-use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::error::{Error, RefusalReason, UNAVAILABLE_RETRY_AFTER_SECONDS};
 use crate::graphql::{GraphqlState, idempotency, loaders, permission, relay, schema};
 
 /// Longest time that a query or a mutation may take.
@@ -75,6 +75,9 @@ impl RequestError {
             Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Held { reason: RefusalReason::OrganizationSuspended, .. } => {
+                StatusCode::FORBIDDEN
+            }
             Error::Invalid { .. } | Error::Several(_) | Error::InEdit { .. } => {
                 StatusCode::BAD_REQUEST
             }

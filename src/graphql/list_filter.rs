@@ -5,16 +5,16 @@ use async_graphql::{ID, InputObject};
 use chrono::{DateTime, Utc};
 
 use super::adoption::AdoptionProposalState;
-use super::bulk::BulkJobStatus;
 use super::connection::{ConnectionKind, ConnectionState, Provider};
-use super::reconcile::{ReconciliationSource, ReconciliationState};
-use super::sync::{SyncMode, SyncState};
+use super::job::JobState;
+use super::reconcile::ReconciliationSource;
+use super::sync::SyncMode;
 use super::user_filter::UserFilter;
 use crate::domain::access::api_key::KeyQuery;
 use crate::domain::access::role::RoleQuery;
 use crate::domain::access::role_grant::GrantFilter;
 use crate::domain::access::role_mapping::MappingQuery;
-use crate::domain::bulk::State as JobState;
+use crate::domain::bulk;
 use crate::domain::connection::ConnectionQuery;
 use crate::domain::directory::adoption::ProposalQuery;
 use crate::domain::directory::deletion::DeletedQuery;
@@ -268,13 +268,13 @@ impl AdoptionProposalFilter {
 #[derive(InputObject, Default)]
 pub struct BulkJobFilter {
     /// Jobs in one of these states.
-    states: Option<Vec<BulkJobStatus>>,
+    states: Option<Vec<JobState>>,
 }
 
 impl BulkJobFilter {
-    /// The states as the domain takes them; none = any.
-    pub fn into_domain_states(self) -> Vec<JobState> {
-        self.states.unwrap_or_default().into_iter().map(BulkJobStatus::into_stored).collect()
+    /// The states as the domain takes them, empty = any; none where nothing can match.
+    pub fn into_domain_states(self) -> Option<Vec<bulk::State>> {
+        JobState::to_stored_states(self.states, JobState::to_bulk_state)
     }
 }
 
@@ -284,7 +284,7 @@ pub struct SyncRunFilter {
     /// Runs of the connection with this global id.
     connection_id: Option<ID>,
     /// Runs in one of these states.
-    states: Option<Vec<SyncState>>,
+    states: Option<Vec<JobState>>,
     /// Runs of one of these modes.
     modes: Option<Vec<SyncMode>>,
     /// Runs that were asked for at this instant or later.
@@ -301,10 +301,11 @@ impl SyncRunFilter {
     pub fn into_domain_query(self) -> Result<Option<RunQuery>> {
         let connection =
             relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
-        let Some(connection) = connection else { return Ok(None) };
+        let states = JobState::to_stored_states(self.states, JobState::to_sync_state);
+        let (Some(connection), Some(states)) = (connection, states) else { return Ok(None) };
         Ok(Some(RunQuery {
             connection,
-            states: each_into(self.states),
+            states,
             modes: each_into(self.modes),
             since: self.since,
             until: self.until,
@@ -318,7 +319,7 @@ pub struct ReconciliationFilter {
     /// Reconciliations of the connection with this global id.
     connection_id: Option<ID>,
     /// Reconciliations in one of these states.
-    states: Option<Vec<ReconciliationState>>,
+    states: Option<Vec<JobState>>,
     /// Reconciliations with one of these sources.
     sources: Option<Vec<ReconciliationSource>>,
 }
@@ -331,8 +332,10 @@ impl ReconciliationFilter {
     pub fn into_domain_query(self) -> Result<Option<ReconciliationQuery>> {
         let connection =
             relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
-        let (states, sources) = (each_into(self.states), each_into(self.sources));
-        Ok(connection.map(|connection| ReconciliationQuery { connection, states, sources }))
+        let states = JobState::to_stored_states(self.states, JobState::to_comparison_state);
+        let (Some(connection), Some(states)) = (connection, states) else { return Ok(None) };
+        let sources = each_into(self.sources);
+        Ok(Some(ReconciliationQuery { connection, states, sources }))
     }
 }
 

@@ -20,6 +20,7 @@ mod change_set;
 mod connection;
 mod cors;
 pub mod cost;
+mod decision;
 mod deletion;
 mod diagnostics;
 pub mod document;
@@ -36,6 +37,8 @@ mod group;
 mod health;
 mod http;
 mod idempotency;
+mod job;
+mod job_object;
 mod leaver;
 mod list_filter;
 mod loaders;
@@ -47,6 +50,7 @@ mod payload;
 mod permission;
 mod permission_notes;
 mod persisted;
+mod platform;
 mod reconcile;
 mod relay;
 mod request_log;
@@ -85,7 +89,12 @@ pub use bulk::run::carry_out_job;
 /// The root of all queries.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Query")]
-struct QueryRoot(viewer::ViewerQuery, organization::OrganizationQuery, node::NodeQuery);
+struct QueryRoot(
+    viewer::ViewerQuery,
+    organization::OrganizationQuery,
+    platform::PlatformQuery,
+    node::NodeQuery,
+);
 
 /// The root of all mutations. One mutation is one logical action; mistakes that a person can
 /// correct are in `userErrors`.
@@ -93,6 +102,7 @@ struct QueryRoot(viewer::ViewerQuery, organization::OrganizationQuery, node::Nod
 #[graphql(name = "Mutation")]
 struct MutationRoot(
     organization::OrganizationMutation,
+    platform::PlatformMutation,
     connection::ConnectionMutation,
     scim_token::TokenMutation,
     api_key::ApiKeyMutation,
@@ -133,6 +143,7 @@ fn schema() -> &'static GraphqlSchema {
         .override_output_type_description::<serde_json::Value>("Any JSON value.")
         // The documents were validated before: see `validation`.
         .validation_mode(ValidationMode::Fast)
+        .register_output_type::<job_object::JobInterface>()
         .extension(permission::PermissionGuardFactory)
         .finish()
     });

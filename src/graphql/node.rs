@@ -8,6 +8,7 @@ use super::api_key::ApiKeyObject;
 use super::bulk::BulkJob;
 use super::change_set::AccessPreview;
 use super::connection::IdentitySource;
+use super::deletion::DeletionJob;
 use super::event::EventObject;
 use super::failure::FailureObject;
 use super::group::GroupObject;
@@ -56,6 +57,7 @@ pub enum NodeObject {
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
     BulkJob(BulkJob),
+    DeletionJob(DeletionJob),
     Failure(FailureObject),
     SyncRun(SyncRun),
     Reconciliation(ReconciliationObject),
@@ -127,6 +129,9 @@ pub async fn find_node_of_kind(
         }
         NodeKind::BulkJob => {
             BulkJob::find_visible(relay::cx(ctx)?, id).await?.map(NodeObject::BulkJob)
+        }
+        NodeKind::DeletionJob => {
+            DeletionJob::find_visible(relay::cx(ctx)?, id).await?.map(NodeObject::DeletionJob)
         }
         NodeKind::Failure => {
             loaders::load_one(ctx, FailureId(id)).await?.map(|row| NodeObject::Failure(row.into()))

@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
-use super::deletion::RunningDeletion;
+use super::deletion::DeletionJob;
 use super::event::EventObject;
 use super::loaders;
 use super::permission::{Permission, needs};
@@ -160,10 +160,10 @@ impl ScimOverview {
         Ok(ScimCounts { as_of: relay::cx(ctx)?.app.clock.now() })
     }
 
-    /// The running deletion of all users that came through SCIM; null if none is running.
+    /// The deletion of all users that came through SCIM that has not ended; null if there is none.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn running_deletion(&self, ctx: &Context<'_>) -> Result<Option<RunningDeletion>> {
-        Ok(deletion::current_deletion(relay::cx(ctx)?).await?.map(Into::into))
+    async fn running_deletion(&self, ctx: &Context<'_>) -> Result<Option<DeletionJob>> {
+        Ok(deletion::unfinished_deletion(relay::cx(ctx)?).await?.map(Into::into))
     }
 
     /// When an identity provider last sent a request, or a run last read a source, a few seconds

@@ -54,8 +54,13 @@ pub enum Permission {
     AuditRead,
     /// Retry, resolve, dismiss and assign entries of the review queue.
     ReviewWrite,
-    /// The permission of the operator, for people only and not for API keys. No field needs it yet:
-    /// organizations are created on the command line.
+    /// Ask whether people may do something, and who may do it: with `decision`, or over AuthZEN.
+    /// It opens nothing else.
+    DecisionRead,
+    /// The permission of the operator, for people only and not for API keys: create, suspend and
+    /// resume organizations. It opens nothing inside them. In an organization, a person who has it
+    /// may use other permissions only while the organization lets the operator in
+    /// (`operatorAccessGrant`).
     PlatformAdmin,
 }
 

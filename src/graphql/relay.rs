@@ -67,6 +67,7 @@ node_kinds! {
     SchemaExtension,
     AdoptionProposal,
     BulkJob,
+    DeletionJob,
     Failure,
     SyncRun,
     Reconciliation,

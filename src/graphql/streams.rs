@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::auth::ApiCaller;
 use crate::context::shutdown_requested;
-use crate::error::Error;
+use crate::error::{Error, RefusalReason};
 use crate::graphql::execute::RequestError;
 
 /// The most WebSockets and event streams of one caller on one server process.
@@ -130,7 +130,11 @@ impl StreamGuard {
                     () = sleep(RECHECK_INTERVAL) => {}
                 }
                 // An unavailable database says nothing about the credential.
-                if let Err(error @ Error::Unauthenticated(_)) = caller.authenticate_again().await {
+                if let Err(
+                    error @ (Error::Unauthenticated(_)
+                    | Error::Held { reason: RefusalReason::OrganizationSuspended, .. }),
+                ) = caller.authenticate_again().await
+                {
                     return StreamEnd::Refused(error);
                 }
             }

@@ -10,21 +10,20 @@ use chrono::{DateTime, Utc};
 use futures_util::{Stream, stream};
 
 use super::auth::ApiCaller;
-use super::bulk::BulkJob;
 use super::connection::IdentitySource;
 use super::event::{EventFilter, EventObject};
 use super::event_action::EventAction;
+use super::job_object::JobObject;
 use super::loaders::{self, ConnectionId};
 use super::permission::{Permission, needs};
-use super::sync::SyncRun;
 use crate::context::Cx;
 use crate::domain::audit::event;
-use crate::domain::{bulk, connection, sync};
+use crate::domain::connection;
 use crate::error::{Error, Noun, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::{Long, NodeKind};
 
-/// How often the progress of a bulk job or a sync run is read.
+/// How often the progress of a job is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The root of all subscriptions.
@@ -87,71 +86,44 @@ impl SubscriptionRoot {
         ))
     }
 
-    /// The progress of a bulk job: now, after every change, and when it has ended, which ends the
+    /// The progress of a job: now, after every change, and when it has ended, which ends the
     /// subscription too.
     #[graphql(directive = needs::apply(None))]
-    async fn bulk_job_progress(
+    async fn job_progress(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The job's global id.")] id: ID,
-    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<BulkJob>>> {
+        #[graphql(
+            desc = "The global id of a sync run, a bulk job, a reconciliation or a deletion."
+        )]
+        id: ID,
+    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<JobObject>>> {
         ctx.data::<ApiCaller>()?.require_organization()?;
-        let job = bulk::get_job(
-            relay::cx(ctx)?,
-            relay::parse_input_id(NodeKind::BulkJob, &id, Noun::BulkJob)?,
-        )
-        .await?;
-        Ok(follow_bulk_job(relay::cx(ctx)?.clone(), job))
-    }
-
-    /// The progress of a sync run: now, after every change, and when it has ended, which ends the
-    /// subscription too.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn sync_progress(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "The run's global id.")] id: ID,
-    ) -> async_graphql::Result<impl Stream<Item = async_graphql::Result<SyncRun>>> {
         let cx = relay::cx(ctx)?;
-        // A malformed id is looked up too, so that the caller's permission is checked first.
-        let run =
-            sync::get_run(cx, relay::parse_id_of_kind(NodeKind::SyncRun, &id).unwrap_or_default())
-                .await?;
-        Ok(follow_sync_run(cx.clone(), run))
+        let job = JobObject::find_by_id(cx, &id).await?;
+        Ok(follow_job(cx.clone(), id, job))
     }
-}
-
-/// A run as it is now, and again after every change of its progress, until it has ended.
-fn follow_sync_run(cx: Cx, run: sync::Run) -> impl Stream<Item = async_graphql::Result<SyncRun>> {
-    let state = (cx, Some(run.clone()), Some(run));
-    stream::try_unfold(state, |(cx, seen, first)| async move {
-        if let Some(first) = first {
-            return Ok(Some((SyncRun(first), (cx, seen, None))));
-        }
-        let Some(seen) = seen.filter(|seen| seen.finished_at.is_none()) else { return Ok(None) };
-        loop {
-            tokio::time::sleep(POLL_INTERVAL).await;
-            let now = sync::get_run(&cx, seen.id).await.map_err(relay::to_graphql_error)?;
-            if (now.state, &now.counts) != (seen.state, &seen.counts) {
-                return Ok(Some((SyncRun(now.clone()), (cx, Some(now), None))));
-            }
-        }
-    })
 }
 
 /// A job as it is now, and again after every change of its progress, until it has ended.
-fn follow_bulk_job(cx: Cx, job: bulk::Job) -> impl Stream<Item = async_graphql::Result<BulkJob>> {
-    let state = (cx, Some(job.clone()), Some(job));
-    stream::try_unfold(state, |(cx, seen, first)| async move {
+fn follow_job(
+    cx: Cx,
+    id: ID,
+    job: JobObject,
+) -> impl Stream<Item = async_graphql::Result<JobObject>> {
+    let state = (cx, id, job.progress_mark(), Some(job));
+    stream::try_unfold(state, |(cx, id, seen, first)| async move {
         if let Some(first) = first {
-            return Ok(Some((BulkJob(first), (cx, seen, None))));
+            return Ok(Some((first, (cx, id, seen, None))));
         }
-        let Some(seen) = seen.filter(|seen| seen.finished_at.is_none()) else { return Ok(None) };
+        if seen.ended {
+            return Ok(None);
+        }
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            let now = bulk::get_job(&cx, seen.id).await.map_err(relay::to_graphql_error)?;
-            if (now.state, now.done) != (seen.state, seen.done) {
-                return Ok(Some((BulkJob(now.clone()), (cx, Some(now), None))));
+            let now = JobObject::find_by_id(&cx, &id).await.map_err(relay::to_graphql_error)?;
+            let mark = now.progress_mark();
+            if mark != seen {
+                return Ok(Some((now, (cx, id, mark, None))));
             }
         }
     })

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use entity::{pull_source as stored, sync_run};
 
 use super::connection::IdentitySource;
+use super::job::{self, JobCounts, JobProgress, JobState};
 use super::loaders::{self, ConnectionId};
 use super::permission::{Permission, needs};
 use crate::domain::connection::pull_source;
@@ -284,25 +285,6 @@ pub enum SyncMode {
     DryRun,
 }
 
-/// The state of a sync run.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "sync_run::State")]
-pub enum SyncState {
-    /// It waits until a server starts it.
-    Queued,
-    /// It is running.
-    Running,
-    /// It would remove more than `shrinkPercent` allows, and waits for `syncApprove` or
-    /// `syncCancel`.
-    Waiting,
-    /// It is complete.
-    Succeeded,
-    /// It ended early; `message` says why and what to do.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-}
-
 /// What a run did with the users, or with the groups. A dry run counts what a full run would do.
 #[derive(SimpleObject)]
 pub struct SyncCounts {
@@ -393,10 +375,43 @@ impl SyncRun {
         self.0.mode.into()
     }
 
-    /// The state of the run.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn state(&self) -> SyncState {
+    /// The state of the run. It is WAITING if it would remove more than `shrinkPercent` allows,
+    /// until `syncApprove` or `syncCancel`.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn state(&self) -> JobState {
         self.0.state.into()
+    }
+
+    /// How many users and groups the source has listed so far.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn progress(&self) -> JobProgress {
+        let counts = sync::run_counts(&self.0);
+        let done = counts.users.read + counts.groups.read;
+        JobProgress::new(done, self.0.finished_at.map(|_| done))
+    }
+
+    /// What the run has done with users and groups so far. A dry run counts what a full run would
+    /// do.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn counts(&self) -> JobCounts {
+        let counts = sync::run_counts(&self.0);
+        let sum = |count: fn(&sync::SyncTally) -> u64| {
+            job::to_long(count(&counts.users) + count(&counts.groups))
+        };
+        JobCounts {
+            read: sum(|tally| tally.read),
+            created: sum(|tally| tally.created),
+            updated: sum(|tally| tally.updated + tally.suspended + tally.restored),
+            deleted: sum(|tally| tally.deleted),
+            kept: sum(|tally| tally.unchanged),
+            failed: sum(|tally| tally.failed),
+        }
+    }
+
+    /// Why it failed; empty if it did not.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn user_errors(&self) -> Vec<UserError> {
+        job::job_errors(self.0.state == sync_run::State::Failed, self.0.reason.as_deref())
     }
 
     /// Whether `syncCancel` was called; the run ends within a second or two.
@@ -444,20 +459,20 @@ impl SyncRun {
     }
 
     /// When it was requested.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn created_at(&self) -> DateTime<Utc> {
+    #[graphql(directive = needs::apply(None))]
+    pub async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When it began; null while it is QUEUED.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn started_at(&self) -> Option<DateTime<Utc>> {
+    #[graphql(directive = needs::apply(None))]
+    pub async fn started_at(&self) -> Option<DateTime<Utc>> {
         self.0.started_at
     }
 
     /// When it ended; null while it has not ended.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn finished_at(&self) -> Option<DateTime<Utc>> {
+    #[graphql(directive = needs::apply(None))]
+    pub async fn ended_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
 }

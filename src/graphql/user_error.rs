@@ -190,6 +190,7 @@ impl UserErrorReason {
             // These end a request as a whole, or are about messages over SCIM.
             R::Forbidden
             | R::Unauthenticated
+            | R::OrganizationSuspended
             | R::Busy
             | R::RateLimited
             | R::Unavailable

@@ -22,7 +22,8 @@ use crate::domain::access::{change_set, expiry};
 use crate::domain::audit::event;
 use crate::domain::bulk::run::BulkClaim;
 use crate::domain::connection::{delete, health, request_log, scim_token};
-use crate::domain::directory::{erasure, name_key};
+use crate::domain::directory::deletion::job::{BatchOutcome, DeletionClaim};
+use crate::domain::directory::{deletion, erasure, name_key};
 use crate::domain::review;
 use crate::domain::review::Origin;
 use crate::domain::review::run::{RetryClaim, SkippedAttempt};
@@ -80,6 +81,8 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);
 const SYNC_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// A bulk job that another replica accepted or did not finish is found at most this long after.
 const BULK_POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// A deletion that another replica accepted or did not finish is found at most this long after.
+const DELETION_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a source that did not answer is not asked again for what failed.
 const SOURCE_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -89,6 +92,7 @@ const MAX_CONCURRENT_WRITES: usize = 1;
 const MAX_CONCURRENT_READS: usize = 4;
 const MAX_CONCURRENT_SYNC_RUNS: usize = 8;
 const MAX_CONCURRENT_BULK_JOBS: usize = 4;
+const MAX_CONCURRENT_DELETIONS: usize = 2;
 
 /// The tasks that run as a whole each time.
 static PERIODIC_TASKS: [PeriodicTask; 19] = [
@@ -248,6 +252,14 @@ static SYNC_RUNS: QueueTask = QueueTask::new(
     MAX_CONCURRENT_SYNC_RUNS,
 )
 .activated_by("a run was queued", |app| &app.syncs);
+/// Deletions of all accounts that came through SCIM.
+static DELETIONS: QueueTask = QueueTask::new(
+    "delete provisioned users",
+    "deletes and erases all users that came through SCIM, batch by batch",
+    DELETION_POLL_INTERVAL,
+    MAX_CONCURRENT_DELETIONS,
+)
+.activated_by("a deletion was asked for", |app| &app.deletions);
 /// Bulk jobs.
 static BULK_JOBS: QueueTask = QueueTask::new(
     "carry out bulk jobs",
@@ -259,7 +271,7 @@ static BULK_JOBS: QueueTask = QueueTask::new(
 
 /// All tasks, in the order in which they are listed.
 pub fn all_tasks() -> impl Iterator<Item = &'static Task> {
-    let queues = [&SYNC_RUNS, &BULK_JOBS, &FAILED_WRITES, &FAILED_READS];
+    let queues = [&SYNC_RUNS, &BULK_JOBS, &DELETIONS, &FAILED_WRITES, &FAILED_READS];
     PERIODIC_TASKS
         .iter()
         .map(|periodic| &periodic.task)
@@ -303,10 +315,37 @@ pub async fn run_until_stopped(app: Arc<App>, stop: watch::Receiver<bool>) {
     }
 }
 
-/// Reads the SCIM sources of connections, and retries failed resources, until the server stops.
+/// Reads the SCIM sources of connections, retries failed resources and carries out deletions, until
+/// the server stops.
 pub async fn read_sources(app: Arc<App>, stop: watch::Receiver<bool>) {
     let tasks = Tasks { app: &app, stop: &stop };
-    tokio::join!(run_syncs(&tasks), read_again(&tasks));
+    tokio::join!(run_syncs(&tasks), read_again(&tasks), run_deletions(&tasks));
+}
+
+/// Carries out deletions of all accounts. At the stop of the server each stops after its batch, and
+/// another server continues it.
+async fn run_deletions(tasks: &Tasks<'_>) {
+    tasks.drain_queue(&DELETIONS, |_busy| claim_deletion(tasks)).await;
+}
+
+async fn claim_deletion(tasks: &Tasks<'_>) -> Result<Option<ClaimedWork>> {
+    let Some(claim) = deletion::job::claim_next_deletion(tasks.app).await? else {
+        return Ok(None);
+    };
+    let (id, source) = (claim.job.id, claim.job.organization_id);
+    let span = job_span(DELETIONS.task.name, tasks.app.queued_by.take_cause(id));
+    record_caller(&span, source, None);
+    let done = carry_out_deletion(claim, tasks.stop.clone());
+    Ok(Some(ClaimedWork { id, source, span, work: Box::pin(async move { done.await.into() }) }))
+}
+
+async fn carry_out_deletion(claim: DeletionClaim, stop: watch::Receiver<bool>) -> Result<()> {
+    while claim.delete_next_batch().await? == BatchOutcome::More {
+        if *stop.borrow() {
+            return claim.release().await;
+        }
+    }
+    Ok(())
 }
 
 /// Carries bulk jobs out with `carry_out`, until the server stops. Each job then stops after its
@@ -591,6 +630,7 @@ async fn forget_requests(app: &Arc<App>) -> Result<()> {
         ("deleting old sync runs", sync::lease::forget_old_runs(app).await),
         ("deleting old records of reads", reconcile::reads::forget_old_reads(app).await),
         ("deleting finished findings", reconcile::forget_old_findings(app).await),
+        ("deleting old deletions", deletion::job::forget_old_jobs(app).await),
         ("deleting old bulk jobs", bulk::forget_expired_jobs(app).await.map(drop)),
         ("deleting old previews", change_set::forget_previews(app).await),
         (

@@ -49,6 +49,14 @@ macro_rules! with_event_kinds {
             OrganizationCreated = "organization.created",
             /// The settings of the organization changed.
             OrganizationUpdated = "organization.updated",
+            /// The operator suspended the organization: no interface and no job of it works.
+            OrganizationSuspended = "organization.suspended",
+            /// The operator ended the suspension of the organization.
+            OrganizationResumed = "organization.resumed",
+            /// People with `PLATFORM_ADMIN` may use their other permissions for a time.
+            OrganizationOperatorAccessGranted = "organization.operator_access_granted",
+            /// People with `PLATFORM_ADMIN` may not use their other permissions any more.
+            OrganizationOperatorAccessRevoked = "organization.operator_access_revoked",
             /// A connection was made.
             ConnectionCreated = "connection.created",
             /// The settings, the source or the schedule of a connection changed.
@@ -113,6 +121,12 @@ macro_rules! with_event_kinds {
             UserAccessChanged = "user.access_changed",
             /// Accounts of an organization were deleted, a part of all.
             UsersDeletedAll = "users.deleted_all",
+            /// A deletion of all accounts that came through SCIM was asked for.
+            DeletionRequested = "deletion.requested",
+            /// A deletion of all accounts came to its end; `deleted` says how many.
+            DeletionCompleted = "deletion.completed",
+            /// A deletion of all accounts stopped before its end; `because` says why.
+            DeletionStopped = "deletion.stopped",
             /// Accounts of a deleted connection are as if made by hand.
             UsersReleased = "users.released",
             /// A group was made.

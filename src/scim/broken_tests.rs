@@ -24,6 +24,7 @@ async fn panicking_handler_leaves_an_open_failure() {
         scim_enabled: true,
         metrics: false,
         scim_rate_limit: 0,
+        decision_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: DEFAULT_PULL_TIMEOUT,
         api_key_days: crate::config::DEFAULT_API_KEY_DAYS,

@@ -25,7 +25,7 @@ use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove}
 use crate::context::local_issuer;
 use crate::context::{App, in_background};
 use crate::http_listener;
-use crate::{graphql, jobs, scim};
+use crate::{authzen, graphql, jobs, scim};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
@@ -44,6 +44,7 @@ pub fn build_router(app: Arc<App>) -> Router {
         Router::new().route("/.well-known/jwks.json", get(serve_jwks)).with_state(app.clone());
     let doors = scim::build_router(app.clone())
         .merge(graphql::build_graphql_router(app.clone()))
+        .merge(authzen::build_router(app.clone()))
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))
         .layer(option_layer(measured))

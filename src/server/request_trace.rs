@@ -14,7 +14,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use crate::context::CallerIds;
+use crate::context::{CallerIds, SentRequestId};
 use crate::trace_context::{SPAN_TARGET, TraceContext};
 
 /// The target of the access log.
@@ -25,6 +25,10 @@ const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// Runs around every request.
 pub async fn trace_request(mut request: Request, next: Next) -> Response {
+    if let Some(sent) = request.headers().get(REQUEST_ID_HEADER) {
+        let sent = SentRequestId(sent.as_bytes().to_vec());
+        request.extensions_mut().insert(sent);
+    }
     let mut line = AccessLine {
         began: Instant::now(),
         method: known_method(request.method()),

@@ -389,3 +389,60 @@ async fn full_user_page_takes_five_statements() {
     answer.within(most, most);
     meter.end().await;
 }
+
+#[tokio::test]
+async fn decision_takes_one_statement() {
+    let meter = Meter::new().await;
+    let ada = meter.user("ada").await;
+    meter.user("ben").await;
+    let group = meter.group("engines", &[ada]).await;
+    let role = "mutation { roleCreate(input: { name: \"Nurse\", permissions: [\"charts:read\"] }) \
+                { role { id } } }";
+    let role =
+        meter.graphql(role, json!({})).await.body["data"]["roleCreate"]["role"]["id"].clone();
+    let map = "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) \
+               { userErrors { message } } }";
+    meter.graphql(map, json!({ "g": group.to_string(), "r": role })).await;
+    let question = |subject: &str, action: &str| {
+        json!({ "subject": { "type": "user", "id": subject }, "action": { "name": action },
+                "resource": { "type": "charts", "id": "1" } })
+    };
+    let ask = async |path: &str, body: Value| {
+        let key = &meter.made.graphql.api_key;
+        let answer = meter.send("POST", &format!("/access/v1/{path}"), key, body).await.is(200);
+        for statement in &answer.statements {
+            if meter.app.store.backend() == DbBackend::Sqlite {
+                let explain = Statement::from_string(
+                    DbBackend::Sqlite,
+                    format!("EXPLAIN QUERY PLAN {statement}"),
+                );
+                for step in meter.app.store.read.query_all_raw(explain).await.unwrap() {
+                    let step: String = step.try_get("", "detail").unwrap();
+                    assert!(!walks(&step), "{path}: {step}\n{statement}");
+                }
+            }
+        }
+        answer
+    };
+    // The first statement finds the key.
+    let external = format!("{}/x-ada", meter.made.connection.id);
+    for subject in ["ada", &ada.to_string(), &external] {
+        let answer = ask("evaluation", question(subject, "read")).await.within(2, 2);
+        assert_eq!(answer.body["decision"], true, "{subject}");
+    }
+    // Many questions about one person take no more.
+    let evaluations: Vec<_> = (0..50).map(|n| question("ada", &format!("{n}"))).collect();
+    ask("evaluations", json!({ "evaluations": evaluations })).await.within(2, 2);
+    ask("search/action", question("ada", "read")).await.within(2, 2);
+    ask("search/subject", question("ada", "read")).await.within(5, 5);
+    // Another person is one more on SQLite; on PostgreSQL both may share one.
+    let two = json!({ "evaluations": [question("ada", "read"), question("ben", "read")] });
+    let answer = ask("evaluations", two).await.within(3, 3);
+    assert_eq!(answer.body["evaluations"][0]["decision"], true);
+    assert_eq!(answer.body["evaluations"][1]["decision"], false);
+    let decision = "{ organization { decision(subject: \"ada\", permission: \"charts:read\") { \
+                    allowed reason } } }";
+    let answer = meter.graphql(decision, json!({})).await.within(2, 2);
+    assert_eq!(answer.body["data"]["organization"]["decision"]["allowed"], true);
+    meter.end().await;
+}

@@ -23,7 +23,7 @@ use crate::walk::codes;
 use crate::world::{Answer, Scim, Tenant, World};
 
 const JOB: &str = "query($id: ID!) { organization { bulkJob(id: $id) {
-    id status lineCount doneCount failedCount stoppedBecause resultUrl createdBy { kind name } startedAt finishedAt } } }";
+    id state lineCount doneCount failedCount userErrors { message } resultUrl createdBy { kind name } startedAt endedAt } } }";
 
 /// Uploads a file with the organization's key.
 pub async fn upload(tenant: &Tenant, lines: impl Into<String>) -> Answer {
@@ -54,7 +54,7 @@ pub async fn ended(tenant: &Tenant, id: &str) -> Value {
     let started = Instant::now();
     loop {
         let job = job(tenant, &tenant.api_key, id).await;
-        if !job["finishedAt"].is_null() {
+        if !job["endedAt"].is_null() {
             return job;
         }
         assert!(started.elapsed() < Duration::from_secs(180), "{job:#}");
@@ -138,8 +138,8 @@ async fn lines_run_in_order_with_results() {
     let id = id_of(&answer);
     let job = ended(&world.acme, &id).await;
     assert_eq!(
-        (&job["status"], &job["lineCount"], &job["doneCount"]),
-        (&json!("COMPLETED"), &json!(2_001), &json!(2_001))
+        (&job["state"], &job["lineCount"], &job["doneCount"]),
+        (&json!("SUCCEEDED"), &json!(2_001), &json!(2_001))
     );
     assert_eq!(job["failedCount"], 200, "{job:#}");
     assert_eq!(job["createdBy"]["kind"], "API_KEY");
@@ -199,26 +199,26 @@ async fn lines_run_in_order_with_results() {
 async fn cancelled_job_leaves_the_rest_undone() {
     let world = World::new().await;
     let id = id_of(&upload(&world.acme, people(0, 20_000)).await.is(202));
-    let query = "subscription($id: ID!) { bulkJobProgress(id: $id) { status doneCount } }";
+    let query = "subscription($id: ID!) { jobProgress(id: $id) { state progress { done } } }";
     let body = json!({ "query": query, "variables": { "id": id } });
     let mut events = Events::post(&world.address, &world.acme.api_key, body).await;
     let mut heard = vec![];
-    let cancel = "mutation($id: ID!) { bulkJobCancel(input: { id: $id }) { bulkJob { status } \
+    let cancel = "mutation($id: ID!) { bulkJobCancel(input: { id: $id }) { bulkJob { state } \
                   userErrors { code } } }";
     while let Some((name, answer)) = events.next().await {
         if name == "complete" {
             break;
         }
-        let progress = answer["data"]["bulkJobProgress"].clone();
-        let done = progress["doneCount"].as_i64().unwrap_or_else(|| panic!("{answer:#}"));
+        let progress = answer["data"]["jobProgress"].clone();
+        let done = progress["progress"]["done"].as_i64().unwrap_or_else(|| panic!("{answer:#}"));
         if done > 0 && !heard.iter().any(|(_, done)| *done > 0) {
             let answer = world.graphql(cancel, json!({ "id": id })).await;
             assert_eq!(
-                answer["data"]["bulkJobCancel"]["bulkJob"]["status"], "CANCELLING",
+                answer["data"]["bulkJobCancel"]["bulkJob"]["state"], "CANCELLING",
                 "{answer:#}"
             );
         }
-        heard.push((progress["status"].as_str().unwrap().to_owned(), done));
+        heard.push((progress["state"].as_str().unwrap().to_owned(), done));
     }
     assert!(heard.is_sorted_by_key(|(_, done)| *done), "{heard:?}");
     assert_eq!(heard.last().unwrap().0, "CANCELLED");
@@ -281,11 +281,7 @@ async fn killed_server_runs_each_line_once() {
     }
     let tenant = tenant(&server);
     let job = ended(&tenant, &id).await;
-    assert_eq!(
-        (&job["status"], &job["doneCount"]),
-        (&json!("COMPLETED"), &json!(1_500)),
-        "{job:#}"
-    );
+    assert_eq!((&job["state"], &job["doneCount"]), (&json!("SUCCEEDED"), &json!(1_500)), "{job:#}");
     let results = results(&tenant, &id).await;
     assert_eq!(
         results.iter().map(|result| result["line"].as_i64().unwrap()).collect::<Vec<_>>(),
@@ -378,8 +374,8 @@ async fn permissions_are_checked_at_each_line() {
             .execute(&format!("UPDATE api_key SET {set} WHERE id = $1"), [writer.key.id.into()])
             .await;
         let job = ended(&world.acme, &id).await;
-        assert_eq!(job["status"], "STOPPED");
-        assert!(job["stoppedBecause"].as_str().unwrap().contains(word), "{job:#}");
+        assert_eq!(job["state"], "FAILED");
+        assert!(job["userErrors"][0]["message"].as_str().unwrap().contains(word), "{job:#}");
         assert!(job["doneCount"].as_i64().unwrap() < 20_000);
         assert_eq!(world.count("bulk_line WHERE result IS NULL", []).await, 0);
     }
@@ -394,10 +390,10 @@ async fn permissions_are_checked_at_each_line() {
         &upload_as(&world.acme, &token, "application/jsonl", people(30_000, 50_000)).await.is(202),
     );
     let own = job(&world.acme, &token, &id).await;
-    assert!(["QUEUED", "RUNNING"].contains(&own["status"].as_str().unwrap()), "{own:#}");
+    assert!(["QUEUED", "RUNNING"].contains(&own["state"].as_str().unwrap()), "{own:#}");
     world.app.clock.advance(Duration::from_secs(2 * 60 * 60));
     let job = ended(&world.acme, &id).await;
-    assert!(job["stoppedBecause"].as_str().unwrap().contains("expired"), "{job:#}");
+    assert!(job["userErrors"][0]["message"].as_str().unwrap().contains("expired"), "{job:#}");
     world.end().await;
 }
 
@@ -486,7 +482,7 @@ async fn oversized_uploads_are_refused() {
     assert_eq!(codes(&refused.body), ["HELD"]);
     world.app.clock.advance(Duration::from_secs(61));
     let id = id_of(&upload(&world.acme, people(0, 1)).await.is(202));
-    assert_eq!(ended(&world.acme, &id).await["status"], "COMPLETED");
+    assert_eq!(ended(&world.acme, &id).await["state"], "SUCCEEDED");
     // The uploads that were given up were deleted when the next upload began.
     assert_eq!(jobs::forget_expired_jobs(&world.app).await.unwrap(), 0);
     assert_eq!(world.count("bulk_job", []).await, 1);

@@ -292,7 +292,7 @@ async fn running_deletion_reports_its_progress() {
     let world = World::new().await;
     let ask = async || {
         let answer = world
-            .graphql("{ organization { scim { runningDeletion { done total } } } }", json!({}))
+            .graphql("{ organization { scim { runningDeletion { id state progress { done total } } } } }", json!({}))
             .await;
         answer["data"]["organization"]["scim"]["runningDeletion"].clone()
     };
@@ -304,11 +304,10 @@ async fn running_deletion_reports_its_progress() {
         user::create_user(&cx, body.as_object().unwrap().clone()).await.unwrap();
     }
     world.execute("UPDATE \"user\" SET connection_id = $1", [world.acme.connection.into()]).await;
-    let run =
-        tokio::spawn(async move { deletion::delete_provisioned_users(&cx, None, people).await });
+    let run = tokio::spawn(async move { crate::deletion::delete_all(&cx, None, people).await });
     let mut seen = Vec::new();
     while !run.is_finished() {
-        let progress = ask().await;
+        let progress = ask().await["progress"].clone();
         if !progress.is_null() && !seen.contains(&progress) {
             seen.push(progress);
         }

@@ -94,6 +94,7 @@ impl Database {
             scim_enabled: true,
             metrics: false,
             scim_rate_limit: 100_000,
+            decision_rate_limit: 100_000,
             pull_private_addresses: false,
             pull_timeout: rolecall::config::DEFAULT_PULL_TIMEOUT,
             api_key_days: rolecall::config::DEFAULT_API_KEY_DAYS,

@@ -2,13 +2,14 @@
 //! empty.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use rolecall::auth::policy::{Actor, Permission, Permissions, Scope};
 use rolecall::context::Cx;
-use rolecall::domain::access::{lockout_guard, role};
+use rolecall::domain::access::{api_key, lockout_guard, role};
 use rolecall::domain::directory::adoption;
 use rolecall::domain::directory::deletion;
-use rolecall::domain::directory::deletion::DeletionOutcome;
+use rolecall::domain::directory::deletion::job::BatchOutcome;
 use rolecall::domain::directory::erasure;
 use rolecall::domain::directory::erasure::PERSONAL;
 use rolecall::domain::directory::user;
@@ -17,6 +18,7 @@ use rolecall::domain::paging::Keyset;
 use rolecall::domain::paging::order::OrderBy;
 use rolecall::domain::tenant::organization;
 use rolecall::error::{Error, RefusalReason};
+use rolecall::ledger;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -27,6 +29,33 @@ use crate::world::World;
 async fn by_hand(world: &World, name: &str) -> User {
     let Value::Object(attributes) = json!({ "userName": name }) else { unreachable!() };
     user::create_user(&world.system(), attributes).await.unwrap()
+}
+
+/// How a deletion of all provisioned accounts ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct DeletionOutcome {
+    pub count: u64,
+    pub protected: u64,
+}
+
+/// Deletes all provisioned accounts, and waits until the job has ended.
+pub async fn delete_all(
+    cx: &Cx,
+    connection: Option<Uuid>,
+    confirm_count: i64,
+) -> Result<DeletionOutcome, Error> {
+    let id = deletion::begin_deletion(cx, connection, confirm_count).await?.id;
+    let started = Instant::now();
+    loop {
+        let job = deletion::get_deletion(cx, id).await?;
+        if job.finished_at.is_some() {
+            assert_eq!(job.state, deletion::State::Completed, "{job:?}");
+            let (count, protected) = (job.done.unsigned_abs(), job.protected.unsigned_abs());
+            return Ok(DeletionOutcome { count, protected });
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{job:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn provisioned(world: &World) -> u64 {
@@ -153,19 +182,14 @@ async fn delete_all_deletes_provisioned_accounts() {
     assert_eq!(provisioned(&world).await, 4);
     let before = world.everything().await;
     for wrong in [0, 3, 5] {
-        let Err(Error::Invalid { field, why, .. }) =
-            deletion::delete_provisioned_users(&cx, None, wrong).await
-        else {
+        let Err(Error::Invalid { field, why, .. }) = delete_all(&cx, None, wrong).await else {
             panic!("{wrong} was accepted instead of 4")
         };
         assert_eq!(field, "confirmCount");
         assert!(why.contains('4'), "{why}");
     }
     assert_eq!(world.everything().await, before);
-    assert_eq!(
-        deletion::delete_provisioned_users(&cx, None, 4).await.unwrap(),
-        DeletionOutcome { count: 3, protected: 1 }
-    );
+    assert_eq!(delete_all(&cx, None, 4).await.unwrap(), DeletionOutcome { count: 3, protected: 1 });
 
     assert_eq!(provisioned(&world).await, 1, "the protected one");
     for id in &gone {
@@ -231,14 +255,14 @@ async fn accounts_of_one_connection_are_deleted() {
     let kept = world.scim().user("ada").await;
     rival.scim.user("bob").await;
     let cx = world.system();
-    let foreign = deletion::delete_provisioned_users(&cx, Some(globex.connection), 0).await;
+    let foreign = delete_all(&cx, Some(globex.connection), 0).await;
     assert!(matches!(foreign, Err(Error::NotFound(_))), "{foreign:?}");
-    let deleted = deletion::delete_provisioned_users(&cx, Some(rival.connection), 1).await.unwrap();
+    let deleted = delete_all(&cx, Some(rival.connection), 1).await.unwrap();
     assert_eq!(deleted, DeletionOutcome { count: 1, protected: 0 });
     assert_eq!(world.scim().ids("/Users").await, [kept]);
     assert!(rival.scim.ids("/Users").await.is_empty());
     assert_eq!(
-        deletion::delete_provisioned_users(&cx, Some(rival.connection), 0).await.unwrap().count,
+        delete_all(&cx, Some(rival.connection), 0).await.unwrap().count,
         0,
         "no account is left"
     );
@@ -251,7 +275,7 @@ async fn delete_all_requires_its_own_permission() {
     world.scim().user("ada").await;
     let others: Vec<_> =
         Permission::ALL.into_iter().filter(|p| *p != Permission::DeleteAll).collect();
-    let refused = deletion::delete_provisioned_users(&with_only(&world, &others), None, 1).await;
+    let refused = delete_all(&with_only(&world, &others), None, 1).await;
     assert!(matches!(refused, Err(Error::Forbidden(_))), "{refused:?}");
     let provider = Actor::Connection {
         id: world.acme.connection,
@@ -259,10 +283,10 @@ async fn delete_all_requires_its_own_permission() {
         scopes: Scope::ALL.into(),
     };
     let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
-    assert!(deletion::delete_provisioned_users(&provider, None, 1).await.is_err());
+    assert!(delete_all(&provider, None, 1).await.is_err());
     assert_eq!(provisioned(&world).await, 1);
     let allowed = with_only(&world, &[Permission::DeleteAll]);
-    assert_eq!(deletion::delete_provisioned_users(&allowed, None, 1).await.unwrap().count, 1);
+    assert_eq!(delete_all(&allowed, None, 1).await.unwrap().count, 1);
     world.end().await;
 }
 
@@ -282,10 +306,7 @@ async fn only_one_deletion_runs_at_once() {
         user::create_user(&provider, attributes).await.unwrap();
     }
     let cx = world.system();
-    let (one, other) = tokio::join!(
-        deletion::delete_provisioned_users(&cx, None, 501),
-        deletion::delete_provisioned_users(&cx, None, 501)
-    );
+    let (one, other) = tokio::join!(delete_all(&cx, None, 501), delete_all(&cx, None, 501));
     let (done, refused) = if one.is_ok() { (one, other) } else { (other, one) };
     assert_eq!(done.unwrap(), DeletionOutcome { count: 501, protected: 0 });
     assert!(
@@ -298,35 +319,78 @@ async fn only_one_deletion_runs_at_once() {
         2,
         "one row for each batch"
     );
-    assert_eq!(world.count("lease", []).await, 0, "the next one may start");
+    assert_eq!(world.count("deletion_target", []).await, 0, "the next one may start");
     world.end().await;
 }
 
 #[tokio::test]
-async fn lease_of_dead_deletion_run_expires() {
-    let world = World::new().await;
-    world.scim().user("ada").await;
+async fn dead_deletion_is_continued_once() {
+    let mut world = World::new().await;
+    let rival = world.tenant("acme", "Rival").await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(world.scim().user(&format!("ada{n}")).await);
+        ids.push(rival.scim.user(&format!("bob{n}")).await);
+    }
+    world.sealed().await;
+    // Without its workers, the test carries the job out itself.
+    world.stop().await;
     let cx = world.system();
-    let until = world.app.clock.now() + chrono::Duration::seconds(60);
-    let lease = "INSERT INTO lease (organization_id, name, holder, until) VALUES ($1, \
-                 'users.delete_all', $2, $3)";
-    world
-        .execute(lease, [world.acme.organization.into(), Uuid::new_v4().into(), until.into()])
-        .await;
-    let refused = deletion::delete_provisioned_users(&cx, None, 1).await;
+    let begun = deletion::begin_deletion(&cx, None, 6).await.unwrap();
+    let second = deletion::begin_deletion(&cx, None, 6).await;
     assert!(
-        matches!(refused, Err(Error::Held { reason: RefusalReason::AlreadyRunning, .. })),
-        "{refused:?}"
+        matches!(second, Err(Error::Held { reason: RefusalReason::AlreadyRunning, .. })),
+        "{second:?}"
     );
-    let globex = world.second_organization().await;
-    let elsewhere = Cx::system(world.app.clone(), globex.organization);
-    assert_eq!(
-        deletion::delete_provisioned_users(&elsewhere, None, 0).await.unwrap().count,
-        0,
-        "the other organization is free"
-    );
-    world.app.clock.advance(std::time::Duration::from_secs(61));
-    assert_eq!(deletion::delete_provisioned_users(&cx, None, 1).await.unwrap().count, 1);
+    assert_eq!(deletion::unfinished_deletion(&cx).await.unwrap().unwrap().id, begun.id);
+    let claim = async || deletion::job::claim_next_deletion(&world.app).await.unwrap();
+    let dead = claim().await.unwrap();
+    assert_eq!(dead.delete_next_batch().await.unwrap(), BatchOutcome::More);
+    assert!(claim().await.is_none(), "the job is held");
+    let created = world.count("deletion_target", []).await;
+    assert_eq!(created, 3, "a batch is of one connection, and leaves the list with its accounts");
+    world.execute("UPDATE deletion_job SET until = created_at", []).await;
+    let next = claim().await.unwrap();
+    // The run that was thought dead writes nothing any more.
+    assert!(dead.delete_next_batch().await.is_err());
+    assert_eq!(world.count("deletion_target", []).await, 3);
+    assert_eq!(next.delete_next_batch().await.unwrap(), BatchOutcome::More);
+    assert_eq!(next.delete_next_batch().await.unwrap(), BatchOutcome::Ended);
+    let job = deletion::get_deletion(&cx, begun.id).await.unwrap();
+    assert_eq!((job.done, job.total, job.state), (6, 6, deletion::State::Completed));
+    for id in ids {
+        let erased = "\"user\" WHERE id = $1 AND purged_at IS NOT NULL";
+        assert_eq!(world.count(erased, [id.into()]).await, 1);
+    }
+    assert_eq!(world.count("event WHERE action = 'users.deleted_all'", []).await, 2);
+    let told =
+        world.rows("SELECT action FROM event WHERE subject_kind = 'deletion' ORDER BY pos", []);
+    let told: Vec<_> = told.await.iter().map(|row| row["action"].clone()).collect();
+    assert_eq!(told, ["deletion.requested", "deletion.completed"]);
+    ledger::seal_ledgers(&world.app.store).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn deletion_ends_with_its_key() {
+    let mut world = World::new().await;
+    let ada = world.scim().user("ada").await;
+    world.sealed().await;
+    world.stop().await;
+    let held = [Permission::DeleteAll, Permission::IamRead].into();
+    let issued = api_key::issue_key(&world.system(), "script", held, None).await.unwrap();
+    let cx = api_key::authenticate_key(&world.app, &issued.secret, Uuid::now_v7()).await.unwrap();
+    let begun = deletion::begin_deletion(&cx, None, 1).await.unwrap();
+    api_key::revoke_key(&world.system(), issued.key.id).await.unwrap();
+    let claim = deletion::job::claim_next_deletion(&world.app).await.unwrap().unwrap();
+    assert_eq!(claim.delete_next_batch().await.unwrap(), BatchOutcome::Ended);
+    let job = deletion::get_deletion(&cx, begun.id).await.unwrap();
+    assert_eq!((job.done, job.state), (0, deletion::State::Stopped));
+    assert!(job.stopped_because.unwrap().contains("revoked"));
+    let live = "\"user\" WHERE id = $1 AND deleted_at IS NULL";
+    assert_eq!(world.count(live, [ada.into()]).await, 1);
+    assert_eq!(world.count("deletion_target", []).await, 0);
+    ledger::seal_ledgers(&world.app.store).await.unwrap();
     world.end().await;
 }
 
@@ -475,6 +539,12 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "who is accountable for what it did, as in the ledger; gone after a month",
     ),
     ("bulk_job", &["state", "permissions", "stopped_because"], "words and sentences of ours"),
+    (
+        "deletion_job",
+        &["actor_kind", "actor_id", "actor_name"],
+        "who is accountable for what it did, as in the ledger; gone after a month",
+    ),
+    ("deletion_job", &["state", "permissions", "stopped_because"], "words and sentences of ours"),
     ("bulk_line", &["result"], "ids and codes"),
     (
         "bulk_line",
@@ -631,7 +701,7 @@ async fn erased_data_is_in_no_column() {
             "{place} is among {known:?}: the search finds what is there"
         );
     }
-    assert_eq!(deletion::delete_provisioned_users(&cx, None, 1).await.unwrap().count, 1);
+    assert_eq!(delete_all(&cx, None, 1).await.unwrap().count, 1);
     assert_eq!(found_in(&world, "needle").await, Vec::<String>::new());
     assert_eq!(
         world.count("\"user\" WHERE id = $1 AND user_name LIKE 'purged:%'", [ada.into()]).await,

@@ -161,7 +161,7 @@ async fn example_operations_sync_a_source() {
         "operationName": "SyncProgress", "variables": { "id": begun["id"] } });
     let mut progress = Events::post(&world.address, &world.acme.api_key, follow).await;
     let last = loop {
-        let seen = progress.answer().await["data"]["syncProgress"].clone();
+        let seen = progress.answer().await["data"]["jobProgress"].clone();
         if seen["state"] != "QUEUED" && seen["state"] != "RUNNING" {
             break seen;
         }

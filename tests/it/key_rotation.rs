@@ -8,7 +8,7 @@ use rolecall::config::KeySource;
 use rolecall::context::App;
 use rolecall::context::local_issuer;
 use rolecall::crypto::vault::{ReplicaAnnouncement, RotationStep, Vault};
-use rolecall::domain::tenant::organization;
+use rolecall::domain::tenant::{lifecycle, organization};
 use rolecall::ledger;
 use rolecall::ledger::attestation;
 use serde_json::{Value, json};
@@ -41,8 +41,10 @@ async fn secrets_stay_readable_during_a_rotation() {
     let mut secrets = Vec::new();
     for number in 0..5 {
         let slug = format!("tenant-{number}");
-        let made =
-            organization::create_organization(&app, Actor::System, &slug, &slug).await.unwrap();
+        let made = lifecycle::create_organization(&app, Actor::System, (&slug, &slug), "first", 30)
+            .await
+            .unwrap()
+            .organization;
         let row = Uuid::new_v4();
         let sealed = app.vault.seal(made.id, &made.data_key, row, slug.as_bytes()).unwrap();
         secrets.push((slug, made.id, row, sealed));
@@ -166,7 +168,10 @@ async fn killed_rotation_can_be_finished() {
     let app = App::open(database.config()).await.unwrap();
     for number in 0..120 {
         let slug = format!("tenant-{number}");
-        organization::create_organization(&app, Actor::System, &slug, &slug).await.unwrap();
+        lifecycle::create_organization(&app, Actor::System, (&slug, &slug), "first", 30)
+            .await
+            .unwrap()
+            .organization;
     }
     let keys = [("ROLECALL_MASTER_KEY", MASTER_KEY), ("ROLECALL_NEW_MASTER_KEY", NEW_MASTER_KEY)];
     let prepared = rolecall(&database, &["keys", "rotate", "prepare"]).envs(keys).output().unwrap();

@@ -15,7 +15,7 @@ use rolecall::domain::access::role_grant::NewGrant;
 use rolecall::domain::bulk;
 use rolecall::domain::bulk::run::BulkEnd;
 use rolecall::domain::bulk::{NewLine, run};
-use rolecall::domain::directory::{deletion, group, user};
+use rolecall::domain::directory::{group, user};
 use rolecall::domain::review;
 use rolecall::domain::tenant::idempotency;
 use rolecall::domain::tenant::idempotency::IdempotentStart;
@@ -229,29 +229,6 @@ async fn writes_under_lost_leases_are_refused() {
         assert_eq!(world.everything().await, before, "{name}");
         world.execute(&format!("DELETE FROM {name}"), []).await;
     }
-    end(world).await;
-}
-
-#[tokio::test]
-async fn expired_deletion_lease_is_taken_over() {
-    let world = World::new().await;
-    world.scim().user("ada").await;
-    // A run that holds the lease refuses others until the lease expires by the database's clock.
-    let (_, name) = lease_of(&world, &TASKS, Uuid::now_v7()).await;
-    let future: Sql = (world.app.clock.now() + TimeDelta::minutes(2)).into();
-    world.execute("UPDATE lease SET until = $1", [future]).await;
-    let refused = deletion::delete_provisioned_users(&world.system(), None, 1).await;
-    assert!(
-        matches!(refused, Err(Error::Held { reason: RefusalReason::AlreadyRunning, .. })),
-        "{refused:?}"
-    );
-    assert!(deletion::current_deletion(&world.system()).await.unwrap().is_some());
-    expire(&world, name).await;
-    assert!(deletion::current_deletion(&world.system()).await.unwrap().is_none());
-    assert_eq!(
-        deletion::delete_provisioned_users(&world.system(), None, 1).await.unwrap().count,
-        1
-    );
     end(world).await;
 }
 

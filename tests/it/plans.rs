@@ -500,6 +500,27 @@ async fn look_around(world: &World) {
                name } sources { kind } } } } }";
     let seen = world.graphql(one, json!({ "n": "small1" })).await;
     assert_eq!(seen.get("errors"), None, "{seen:#}");
+    ask_for_decisions(world).await;
+}
+
+/// Questions of an application about people, named in each way.
+async fn ask_for_decisions(world: &World) {
+    let external = format!("{}/x-small1", world.acme.connection);
+    let id = Uuid::now_v7().to_string();
+    for subject in ["small1", &external, &id] {
+        for path in ["evaluation", "evaluations", "search/action", "search/subject"] {
+            let question = json!({
+                "subject": { "type": "user", "id": subject }, "action": { "name": "read" },
+                "resource": { "type": "charts", "id": "1" },
+                "evaluations": [{}, { "action": { "name": "write" } }],
+            });
+            let url = format!("{}/access/v1/{path}", world.address);
+            let request = reqwest::Client::new().post(url).bearer_auth(&world.acme.api_key);
+            let request = request.header("content-type", "application/json");
+            let answer = request.body(question.to_string()).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 200, "{path} {subject}");
+        }
+    }
 }
 
 /// Gives the members of the oldest group a role, so that changes gain and lose access.

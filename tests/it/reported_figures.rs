@@ -98,7 +98,7 @@ async fn last_sync_is_a_complete_run() {
     // Each connection shows its own run. The first connection reads no source and has none.
     let last = async || {
         let query = "{ organization { connections(first: 5) { nodes { id userCount lastSync {
-            id mode finishedAt users { created unchanged } } } } } }";
+            id mode endedAt users { created unchanged } } } } } }";
         let answer = world.graphql(query, json!({})).await;
         let all =
             answer["data"]["organization"]["connections"]["nodes"].as_array().unwrap().clone();
@@ -117,7 +117,7 @@ async fn last_sync_is_a_complete_run() {
     let shown = last().await;
     assert_eq!((&shown["lastSync"]["id"], &shown["userCount"]), (&first, &json!(1)), "{shown}");
     assert_eq!(shown["lastSync"]["users"], json!({ "created": 1, "unchanged": 0 }));
-    let at: DateTime<Utc> = shown["lastSync"]["finishedAt"].as_str().unwrap().parse().unwrap();
+    let at: DateTime<Utc> = shown["lastSync"]["endedAt"].as_str().unwrap().parse().unwrap();
     assert!(at <= world.app.clock.now());
     // A failed run is none either, however late it was.
     world

@@ -16,7 +16,7 @@ use crate::world::{Answer, Scim, World, patch};
 
 /// Where raw statements are about all organizations, and how many there are: they look for work that
 /// is due anywhere, count for the operator, or write rows that each name their organization.
-const FOR_ALL_ORGANIZATIONS: [(&str, usize); 17] = [
+const FOR_ALL_ORGANIZATIONS: [(&str, usize); 18] = [
     ("context::clock", 1),
     ("domain::access::change_events", 1),
     ("domain::access::change_set", 1),
@@ -24,6 +24,7 @@ const FOR_ALL_ORGANIZATIONS: [(&str, usize); 17] = [
     ("domain::bulk", 1),
     ("domain::connection::delete", 1),
     ("domain::connection::health::monitor", 2),
+    ("domain::directory::deletion::job", 1),
     ("domain::directory::erasure", 1),
     ("domain::directory::name_key", 4),
     ("domain::reconcile::clash", 1),

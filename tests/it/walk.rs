@@ -84,6 +84,22 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     // The job must have ended: its background work would look like an effect of a call.
     bulk::ended(tenant, &job).await;
     ids.insert("BulkJob".into(), job);
+    // A deletion of the accounts of a connection that has none.
+    let make =
+        "mutation($n: String!) { connectionCreate(input: { name: $n }) { connection { id } } }";
+    let made = tenant.graphql(make, json!({ "n": format!("{name} empty") })).await;
+    let empty = &made["data"]["connectionCreate"]["connection"]["id"];
+    let delete = "mutation($c: ID!) { provisionedUsersDelete(input: { connectionId: $c, \
+                  confirmCount: 0 }) { job { id } } }";
+    let begun = tenant.graphql(delete, json!({ "c": empty })).await;
+    let deletion = begun["data"]["provisionedUsersDelete"]["job"]["id"].clone();
+    let look = "query($j: ID!) { node(id: $j) { ... on DeletionJob { state } } }";
+    while tenant.graphql(look, json!({ "j": deletion })).await["data"]["node"]["state"]
+        != "SUCCEEDED"
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    ids.insert("DeletionJob".into(), deletion.as_str().unwrap().to_owned());
     // A source that no server reads, because its address is not public.
     let make = "mutation($n: String!) { connectionCreate(input: { name: $n, pull: {
         baseUrl: \"http://127.0.0.1:9/scim/v2\", secret: \"x\" } }) { connection { id } } }";
@@ -118,6 +134,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
     let meant = if argument == "id" || argument == "ids" { field } else { argument };
     let prefixes = [
         ("bulkJob", "BulkJob"),
+        ("job", "SyncRun"),
         ("syncStart", "IdentitySource"),
         ("sync", "SyncRun"),
         ("connection", "IdentitySource"),

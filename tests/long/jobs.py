@@ -20,14 +20,14 @@ def start_bulk(client, lines):
 
 def look_at_bulk(client, job):
     query = """query($id: ID!) { organization { bulkJob(id: $id) {
-        status doneCount failedCount lineCount finishedAt resultUrl } } }"""
+        state doneCount failedCount lineCount endedAt resultUrl } } }"""
     return client.ask(query, id=job)["organization"]["bulkJob"]
 
 
 def await_bulk(drill, client, job, what, seconds):
     """Waits for the end of a job, and judges it."""
     state = drills.await_until(
-        lambda: (seen := look_at_bulk(client, job))["finishedAt"] and seen, seconds, 0.5
+        lambda: (seen := look_at_bulk(client, job))["endedAt"] and seen, seconds, 0.5
     )
     if not drill.report.check(
         state, f"{what}: not finished after {seconds} s: {look_at_bulk(client, job)}"
@@ -40,9 +40,9 @@ def await_bulk(drill, client, job, what, seconds):
     numbers = [one["line"] for one in results]
     lost = sum("RESULT_LOST" in json.dumps(one) for one in results)
     drill.report.figure(
-        f"{what}: {state['status']}, {len(results)} results of {state['lineCount']} lines, {lost} of them lost"
+        f"{what}: {state['state']}, {len(results)} results of {state['lineCount']} lines, {lost} of them lost"
     )
-    drill.report.check(state["status"] == "COMPLETED", f"{what}: {state}")
+    drill.report.check(state["state"] == "SUCCEEDED", f"{what}: {state}")
     drill.report.check(
         numbers == list(range(1, state["lineCount"] + 1)),
         f"{what}: results of other lines than there were",

@@ -17,6 +17,7 @@ use crate::crypto::vault;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
+use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent, WriteStep};
@@ -77,7 +78,7 @@ pub async fn issue_to(
     owner: Option<KeyOwner>,
 ) -> Result<IssuedKey> {
     cx.allow(Action::ManageToken, None)?;
-    let (name, end) =
+    let (name, _) =
         mistakes::both(crate::domain::check_text("name", name, 200), checked_end(cx, expires_at))?;
     if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
         let why = format!("you cannot give {missing}, which you do not hold");
@@ -89,48 +90,82 @@ pub async fn issue_to(
             "a key belongs to one organization and cannot carry PLATFORM_ADMIN",
         ));
     }
-    let end = Some(end);
-    let owner = &match owner {
+    let owner = match owner {
         Some(owner) => Some(owner),
         None => own_owner(cx).await?,
     };
-    let secret = vault::new_secret(API_KEY_PREFIX)?;
-    let (hash, last_four, name, permissions) =
-        (&vault::hash_secret(&secret), &vault::last_four(&secret), &name, &permissions);
+    let new_key =
+        &NewKey { owner, ..NewKey::with_permissions(cx, &name, permissions, expires_at)? };
     let key = cx
         .write(move |tx| {
             Box::pin(async move {
-                lock_owner(cx, tx, owner.as_ref()).await?;
-                let now = tx.now_after(None);
-                let names: Vec<_> =
-                    permissions.iter().map(|permission| permission.name()).collect();
-                let key = ApiKey {
-                    organization_id: cx.organization(),
-                    id: Uuid::now_v7(),
-                    name: name.clone(),
-                    hash: hash.clone(),
-                    last_four: last_four.clone(),
-                    permissions: json!(names),
-                    created_at: now,
-                    expires_at: end,
-                    revoked_at: None,
-                    last_used_at: None,
-                    owner_user_id: owner_account(owner),
-                    owner_subject: owner_subject(owner),
-                };
-                api_key::Entity::insert(api_key::ActiveModel::from(key.clone()))
-                    .exec_without_returning(&tx.db)
-                    .await?;
-                let after = json!({
-                    "name": name, "permissions": names, "lastFour": key.last_four, "expiresAt": end,
-                    "ownerUserId": key.owner_user_id, "ownerSubject": key.owner_subject,
-                });
-                let entry = key_event(EventKind::ApiKeyIssued, &key, now, after);
+                lock_owner(cx, tx, new_key.owner.as_ref()).await?;
+                let (key, entry) = insert_key(tx, new_key, tx.now_after(None)).await?;
                 Ok(Change::recorded(key, entry))
             })
         })
         .await?;
-    Ok(IssuedKey { key, secret })
+    Ok(IssuedKey { key, secret: new_key.secret.clone() })
+}
+
+/// A key to insert, with its secret.
+#[derive(Debug)]
+pub(in crate::domain) struct NewKey {
+    name: String,
+    permissions: Permissions,
+    end: DateTime<Utc>,
+    owner: Option<KeyOwner>,
+    pub secret: String,
+}
+
+impl NewKey {
+    /// A key without an owner.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an end that is past or too far away.
+    pub fn with_permissions(
+        cx: &Cx,
+        name: &str,
+        permissions: Permissions,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<Self> {
+        let end = checked_end(cx, expires_at)?;
+        let secret = vault::new_secret(API_KEY_PREFIX)?;
+        Ok(Self { name: name.into(), permissions, end, owner: None, secret })
+    }
+}
+
+/// Inserts a key; returns its row and the event about it.
+pub(in crate::domain) async fn insert_key(
+    tx: &Tx<'_>,
+    new: &NewKey,
+    now: DateTime<Utc>,
+) -> Result<(ApiKey, NewEvent)> {
+    let names: Vec<_> = new.permissions.iter().map(|permission| permission.name()).collect();
+    let key = ApiKey {
+        organization_id: tx.organization(),
+        id: Uuid::now_v7(),
+        name: new.name.clone(),
+        hash: vault::hash_secret(&new.secret),
+        last_four: vault::last_four(&new.secret),
+        permissions: json!(names),
+        created_at: now,
+        expires_at: Some(new.end),
+        revoked_at: None,
+        last_used_at: None,
+        owner_user_id: owner_account(&new.owner),
+        owner_subject: owner_subject(&new.owner),
+    };
+    api_key::Entity::insert(api_key::ActiveModel::from(key.clone()))
+        .exec_without_returning(&tx.db)
+        .await?;
+    let after = json!({
+        "name": key.name, "permissions": names, "lastFour": key.last_four,
+        "expiresAt": key.expires_at, "ownerUserId": key.owner_user_id,
+        "ownerSubject": key.owner_subject,
+    });
+    let entry = key_event(EventKind::ApiKeyIssued, &key, now, after);
+    Ok((key, entry))
 }
 
 /// The end of a key that is requested with `expires_at`; none = the latest end that is allowed.
@@ -469,6 +504,8 @@ pub enum KeyRefused {
     Unknown,
     /// A key of this organization has this secret, and it has ended.
     Ended(Uuid),
+    /// The operator has suspended the organization of the key.
+    Suspended,
     /// The server could not check the key.
     Failed(Error),
 }
@@ -479,6 +516,7 @@ impl From<KeyRefused> for Error {
             KeyRefused::Unknown | KeyRefused::Ended(_) => {
                 Self::Unauthenticated("the API key is unknown, expired or revoked")
             }
+            KeyRefused::Suspended => suspended_error(),
             KeyRefused::Failed(error) => error,
         }
     }
@@ -509,11 +547,14 @@ pub async fn authenticate_key(
     let now = app.clock.now();
     let found = app.store.query_coalesced(SELECT_KEY_GATE, vault::hash_secret(secret)).await?;
     let gate = found.first().map(|row| KeyGate::from_query_result(row, "")).transpose()?;
-    let Some(KeyGate { key, schema_version, owner_usable }) = gate else {
+    let Some(KeyGate { key, schema_version, owner_usable, suspended_at }) = gate else {
         return Err(KeyRefused::Unknown);
     };
     if !is_live(&key, now) || owner_usable == 0 {
         return Err(KeyRefused::Ended(key.organization_id));
+    }
+    if suspended_at.is_some() {
+        return Err(KeyRefused::Suspended);
     }
     app.uses.note_use(
         Credential::ApiKey { organization: key.organization_id, id: key.id },
@@ -528,7 +569,7 @@ pub async fn authenticate_key(
 
 /// The key decides the organization. It is refused while its owner's account is suspended or
 /// deleted, even if its own row is live.
-const SELECT_KEY_GATE: &str = r#"SELECT k.*, o.schema_version,
+const SELECT_KEY_GATE: &str = r#"SELECT k.*, o.schema_version, o.suspended_at,
        CASE WHEN k.owner_user_id IS NULL OR (SELECT count(*) FROM "user" u
        WHERE u.organization_id = k.organization_id
          AND u.id = k.owner_user_id AND u.active = TRUE AND u.deleted_at IS NULL) > 0 THEN 1
@@ -543,6 +584,8 @@ struct KeyGate {
     schema_version: i64,
     /// 0 if the owner's account is suspended or deleted.
     owner_usable: i32,
+    /// The organization is closed since then.
+    suspended_at: Option<DateTime<Utc>>,
 }
 
 fn key_event(

@@ -241,6 +241,13 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::GroupsReleased
         | Kind::OrganizationCreated
         | Kind::OrganizationUpdated
+        | Kind::OrganizationSuspended
+        | Kind::OrganizationResumed
+        | Kind::OrganizationOperatorAccessGranted
+        | Kind::OrganizationOperatorAccessRevoked
+        | Kind::DeletionRequested
+        | Kind::DeletionCompleted
+        | Kind::DeletionStopped
         | Kind::ConnectionCreated
         | Kind::ConnectionUpdated
         | Kind::ConnectionActivated

@@ -21,6 +21,7 @@ use super::{JOB_RETENTION, Job, State, job_event, lock_job};
 use crate::auth::policy::{Actor, Permissions};
 use crate::context::{App, BULK_JOBS, Change, ClaimedRow, Cx, Lease, LeaseClaim};
 use crate::domain::access::api_key as api_keys;
+use crate::domain::tenant::organization::is_open_condition;
 use crate::error::Result;
 use crate::ledger::EventKind;
 
@@ -45,11 +46,13 @@ pub struct BulkClaim {
 pub async fn claim_next_job(app: &Arc<App>) -> Result<Option<BulkClaim>> {
     let claim = LeaseClaim {
         lasts: JOB_LEASE,
-        due: "state <> 'UPLOADING' \
-              AND NOT EXISTS (SELECT 1 FROM bulk_job o \
-              WHERE o.organization_id = bulk_job.organization_id \
-              AND o.finished_at IS NULL AND o.state <> 'UPLOADING' AND o.id < bulk_job.id)"
-            .into(),
+        due: format!(
+            "state <> 'UPLOADING' \
+             AND NOT EXISTS (SELECT 1 FROM bulk_job o \
+             WHERE o.organization_id = bulk_job.organization_id \
+             AND o.finished_at IS NULL AND o.state <> 'UPLOADING' AND o.id < bulk_job.id) AND {}",
+            is_open_condition("bulk_job")
+        ),
         due_values: Vec::new(),
         set: "started_at = coalesce(started_at, $1), \
               state = CASE WHEN state = 'QUEUED' THEN 'RUNNING' ELSE state END, \
@@ -82,6 +85,39 @@ pub enum BulkEnd {
     Stopped(&'static str),
     /// Another run holds the job.
     Lost,
+}
+
+/// The caller that started work which is carried out later, by its kind, its id and its name, with
+/// the permissions that it had then; or why that work must stop. Only a key can be looked up again.
+pub(in crate::domain) async fn resolve_caller(
+    cx: &Cx,
+    (kind, id, name): (&str, &str, &str),
+    permissions: &serde_json::Value,
+) -> Result<Result<Actor, &'static str>> {
+    let held: Permissions = permissions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str()?.parse().ok())
+        .collect();
+    let name = name.to_owned();
+    match kind {
+        "SYSTEM" => return Ok(Ok(Actor::System)),
+        "API_KEY" => {}
+        _ => return Ok(Ok(Actor::Person { subject: id.to_owned(), name, permissions: held })),
+    }
+    let id = Uuid::try_parse(id).unwrap_or_default();
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(id));
+    let key = query.one(cx.db()).await?;
+    let Some(key) = key.filter(|key| api_keys::is_live(key, cx.app.clock.now())) else {
+        return Ok(Err("the API key that started it was revoked or has expired"));
+    };
+    let permissions = api_keys::key_permissions(&key);
+    Ok(if held.is_subset(&permissions) {
+        Ok(Actor::Key { id, name, permissions })
+    } else {
+        Err("the API key that started it has lost a permission")
+    })
 }
 
 impl BulkClaim {
@@ -129,45 +165,16 @@ impl BulkClaim {
     /// The actor of the lines: the caller that uploaded them, if it still has the permissions that
     /// it had then.
     pub async fn line_actor(&self) -> Result<Result<Actor, BulkEnd>> {
-        let held: Permissions = self
-            .job
-            .permissions
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|name| name.as_str()?.parse().ok())
-            .collect();
-        let (name, now) = (self.job.actor_name.clone(), self.cx.app.clock.now());
-        if self.job.actor_kind != "API_KEY" {
-            return Ok(match self.job.authorized_until {
-                Some(until) if until > now => Ok(Actor::Person {
-                    subject: self.job.actor_id.clone(),
-                    name,
-                    permissions: held,
-                }),
-                _ => Err(BulkEnd::Stopped(
-                    "the token of the person who started it has expired; API keys last longer",
-                )),
-            });
-        }
-        let id = Uuid::try_parse(&self.job.actor_id).unwrap_or_default();
-        let key = self
-            .cx
-            .find::<api_key::Entity>()
-            .filter(api_key::Column::Id.eq(id))
-            .one(self.cx.db())
-            .await?;
-        let Some(key) = key.filter(|key| api_keys::is_live(key, now)) else {
+        let job = &self.job;
+        let ended = job.authorized_until.is_none_or(|until| until <= self.cx.app.clock.now());
+        if job.actor_kind != "API_KEY" && ended {
             return Ok(Err(BulkEnd::Stopped(
-                "the API key that started it was revoked or has expired",
+                "the token of the person who started it has expired; API keys last longer",
             )));
-        };
-        let permissions = api_keys::key_permissions(&key);
-        Ok(if held.is_subset(&permissions) {
-            Ok(Actor::Key { id, name, permissions })
-        } else {
-            Err(BulkEnd::Stopped("the API key that started it has lost a permission"))
-        })
+        }
+        let named = (job.actor_kind.as_str(), job.actor_id.as_str(), job.actor_name.as_str());
+        let actor = resolve_caller(&self.cx, named, &job.permissions).await?;
+        Ok(actor.map_err(BulkEnd::Stopped))
     }
 
     /// Whether an earlier run has carried this line out: then the ledger has events of the line's

@@ -506,6 +506,9 @@ pub fn remedy_for_refusal(
              run."
                 .into()
         }
+        Some(RefusalReason::OrganizationSuspended) => {
+            "Ask the operator of this server why the organization is suspended.".into()
+        }
         Some(RefusalReason::PlatformDisabled) => "Ask the operator of this server to enable \
             SCIM."
             .into(),

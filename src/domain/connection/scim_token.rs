@@ -19,6 +19,7 @@ use crate::context::{App, Change, Credential, CredentialUse, Cx, Tx};
 use crate::crypto::vault;
 use crate::domain::access::giving;
 use crate::domain::tenant::organization::InboundAvailability;
+use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -378,13 +379,14 @@ struct TokenGateRow {
     scim_enabled: bool,
     integration_mode: IntegrationMode,
     schema_version: i64,
+    suspended_at: Option<DateTime<Utc>>,
 }
 
 const TOKEN_GATE_SQL: &str = "SELECT t.organization_id, t.id, t.scopes, t.expires_at, \
                               t.retires_at, t.revoked_at, \
      c.id AS connection_id, c.name AS connection_name, c.status, \
      c.deleted_at AS connection_deleted_at, \
-     o.slug, o.scim_enabled, o.integration_mode, o.schema_version \
+     o.slug, o.scim_enabled, o.integration_mode, o.schema_version, o.suspended_at \
      FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id \
      AND c.id = t.connection_id \
      JOIN organization o ON o.id = t.organization_id WHERE t.hash = $1";
@@ -450,6 +452,9 @@ impl PresentedToken {
         };
         app.uses.note_use(credential, now, from);
         app.limits.take_request(gate.connection_id)?;
+        if gate.suspended_at.is_some() {
+            return Err(suspended_error());
+        }
         InboundAvailability::of(app, gate.integration_mode).check_available()?;
         if !gate.scim_enabled {
             return Err(Error::Held {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::{IdpView, run, source};
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
+use crate::domain::tenant::organization::is_open_condition;
 use crate::domain::{connection, lock_row, save_row};
 use crate::error::{Error, RefusalReason, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
@@ -102,8 +103,9 @@ pub async fn begin_due(app: &Arc<App>) -> Result<()> {
     let now: DateTime<Utc> = app.clock.now();
     let text = format!(
         "SELECT organization_id, connection_id FROM reconciliation_schedule \
-         WHERE next_run_at <= $1 \
-         ORDER BY next_run_at LIMIT {BATCH_SIZE}"
+         WHERE next_run_at <= $1 AND {} \
+         ORDER BY next_run_at LIMIT {BATCH_SIZE}",
+        is_open_condition("reconciliation_schedule")
     );
     let reason = "which comparisons are due";
     let due = app.statement_for_all_organizations(text, [now.into()], reason);

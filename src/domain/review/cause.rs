@@ -55,6 +55,7 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::NoAccount
         | R::NoLeaver
         | R::OrganizationDisabled
+        | R::OrganizationSuspended
         | R::OtherOwner
         | R::PlatformDisabled
         | R::PreviewStale

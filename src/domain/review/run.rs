@@ -26,6 +26,7 @@ use crate::domain::connection::scim_token as scim_tokens;
 use crate::domain::paging;
 use crate::domain::paging::live_index::found_by_user_name;
 use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::is_open_condition;
 use crate::domain::tenant::organization::{InboundAvailability, Organization};
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::identity::document;
@@ -59,9 +60,10 @@ pub async fn claim_next_failure(
     let (time, request_id) = (app.database_time(), Uuid::now_v7());
     let mut due_values = vec![origin.to_value().into(), paging::bind_ids(except)];
     let due = format!(
-        "next_attempt_at <= {} AND origin = $1 AND NOT connection_id {}",
+        "next_attempt_at <= {} AND origin = $1 AND NOT connection_id {} AND {}",
         time.current_timestamp_sql(&mut due_values),
-        paging::in_ids(app.store.backend(), 2)
+        paging::in_ids(app.store.backend(), 2),
+        is_open_condition("failure")
     );
     let claim = LeaseClaim {
         lasts: LEASE_DURATION,

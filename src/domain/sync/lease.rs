@@ -32,6 +32,7 @@ use crate::domain::review::{
 use crate::domain::sync::local_rows;
 use crate::domain::sync::plan::SyncKind;
 use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::is_open_condition;
 use crate::error::{Error, RefusalReason, Result};
 use crate::ledger::EventKind;
 
@@ -130,7 +131,7 @@ pub enum RunEnd {
 pub async fn claim_next_run(app: &Arc<App>) -> Result<Option<RunClaim>> {
     let claim = LeaseClaim {
         lasts: RUN_LEASE,
-        due: "state <> 'WAITING'".into(),
+        due: format!("state <> 'WAITING' AND {}", is_open_condition("sync_run")),
         due_values: Vec::new(),
         set: "started_at = coalesce(started_at, $1), state = 'RUNNING'".into(),
         set_values: vec![app.clock.now().into()],

@@ -35,6 +35,7 @@ use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
 use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::is_open_condition;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 use plan::StepResult;
@@ -318,9 +319,12 @@ pub async fn begin_due(app: &Arc<App>) -> Result<u64> {
         connection_id: Uuid,
     }
     let now: DateTime<Utc> = app.clock.now();
-    let text = "SELECT organization_id, connection_id FROM pull_source WHERE next_run_at <= $1 \
+    let open = is_open_condition("pull_source");
+    let text = format!(
+        "SELECT organization_id, connection_id FROM pull_source WHERE next_run_at <= $1 AND {open} \
          UNION SELECT organization_id, connection_id FROM pull_source \
-         WHERE next_incremental_at <= $1 LIMIT 100";
+         WHERE next_incremental_at <= $1 AND {open} LIMIT 100"
+    );
     let statement =
         app.statement_for_all_organizations(text, [now.into()], "which schedules are due");
     let mut begun = 0;

@@ -1,4 +1,5 @@
 //! Organizations, and the answers that are stored for repeated requests.
 
 pub mod idempotency;
+pub mod lifecycle;
 pub mod organization;

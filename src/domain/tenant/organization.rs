@@ -4,11 +4,9 @@ use chrono::{DateTime, Utc};
 use entity::connection;
 use entity::organization::{self, IntegrationMode};
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
-use serde_json::json;
-use std::sync::Arc;
 use uuid::Uuid;
 
-use crate::auth::policy::{Action, Actor};
+use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx};
 use crate::domain::audit::event;
 use crate::domain::audit::event::SubjectOwners;
@@ -19,60 +17,8 @@ use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use organization::Model as Organization;
 
-/// Creates a tenant. The slug becomes part of its SCIM URL and never changes.
-///
-/// # Errors
-/// [`Error::Invalid`] for a slug that cannot stand in a URL, [`Error::Taken`] for one that exists.
-pub async fn create_organization(
-    app: &Arc<App>,
-    actor: Actor,
-    slug: &str,
-    name: &str,
-) -> Result<Organization> {
-    check_slug(slug)?;
-    let name = crate::domain::check_text("name", name, 200)?;
-    let id = Uuid::now_v7();
-    let cx = Cx::new(app.clone(), actor, id, Uuid::now_v7());
-    cx.allow(Action::ManagePlatform, None)?;
-    let name = &name;
-    cx.write(move |tx| {
-        Box::pin(async move {
-            let now = tx.now_after(None);
-            let data_key = app.vault.new_data_key(&tx.db, id).await?;
-            let row = Organization {
-                id,
-                slug: slug.into(),
-                name: name.clone(),
-                data_key,
-                scim_enabled: true,
-                integration_mode: IntegrationMode::Scim,
-                schema_version: 0,
-                verified_domains: json!([]),
-                created_at: now,
-                updated_at: now,
-            };
-            organization::Entity::insert(organization::ActiveModel::from(row.clone()))
-                .exec_without_returning(&tx.db)
-                .await?;
-            ledger::begin_chain(&tx.db, &app.vault, id, now).await?;
-            let entry = NewEvent {
-                kind: EventKind::OrganizationCreated,
-                subject: EventSubject { kind: "organization", id },
-                connection: None,
-                at: now,
-                before: None,
-                after: Some(json!({ "slug": slug, "name": name })),
-                population: 0,
-                name: None,
-            };
-            Ok(Change::recorded(row, entry))
-        })
-    })
-    .await
-}
-
 /// A slug can stand in a URL and in a file name: lower-case letters, digits and inner hyphens.
-fn check_slug(slug: &str) -> Result<()> {
+pub(super) fn check_slug(slug: &str) -> Result<()> {
     let good = (1..=63).contains(&slug.len())
         && slug
             .bytes()
@@ -83,6 +29,26 @@ fn check_slug(slug: &str) -> Result<()> {
         Ok(())
     } else {
         Err(Error::invalid("slug", "must be 1 to 63 lower-case letters, digits and inner hyphens"))
+    }
+}
+
+/// SQL: whether the organization of the rows of `table` is not suspended, for what claims work in
+/// any organization.
+pub(in crate::domain) fn is_open_condition(table: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM organization closed WHERE closed.id = {table}.organization_id \
+         AND closed.suspended_at IS NOT NULL)"
+    )
+}
+
+/// The error of every interface of a suspended organization.
+pub fn suspended_error() -> Error {
+    Error::Held {
+        reason: RefusalReason::OrganizationSuspended,
+        why:
+            "this organization is suspended; nothing was changed, and the operator of this server \
+              can resume it"
+                .into(),
     }
 }
 

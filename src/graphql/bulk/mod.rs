@@ -8,10 +8,11 @@ pub mod result;
 pub mod run;
 pub mod upload;
 
-use async_graphql::{Context, Enum, ID, InputObject, Object};
+use async_graphql::{Context, ID, InputObject, Object};
 use chrono::{DateTime, Utc};
 
 use super::event::EventActor;
+use super::job::{self, JobCounts, JobProgress, JobState};
 use super::permission::{Permission, needs};
 use crate::context::Cx;
 use crate::domain::bulk;
@@ -19,54 +20,9 @@ use crate::domain::bulk::State;
 use crate::error::{Error, Noun, Result, mistakes};
 use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, NodeKind};
+use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
 const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::BulkJob, "id")], fields: &[] };
-
-/// The state of a bulk job.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BulkJobStatus {
-    /// It waits for its turn: an organization's jobs are carried out one after another.
-    Queued,
-    /// Its lines are being carried out.
-    Running,
-    /// It was cancelled, and ends after its current line.
-    Cancelling,
-    /// Every line was carried out; some may have failed.
-    Completed,
-    /// It was cancelled before its last line.
-    Cancelled,
-    /// rolecall ended it before its last line; `stoppedBecause` says why.
-    Stopped,
-}
-
-impl From<State> for BulkJobStatus {
-    fn from(state: State) -> Self {
-        match state {
-            // A job is not visible while its lines are still arriving.
-            State::Uploading | State::Queued => Self::Queued,
-            State::Running => Self::Running,
-            State::Cancelling => Self::Cancelling,
-            State::Completed => Self::Completed,
-            State::Cancelled => Self::Cancelled,
-            State::Stopped => Self::Stopped,
-        }
-    }
-}
-
-impl BulkJobStatus {
-    /// The state as it is stored.
-    pub fn into_stored(self) -> State {
-        match self {
-            Self::Queued => State::Queued,
-            Self::Running => State::Running,
-            Self::Cancelling => State::Cancelling,
-            Self::Completed => State::Completed,
-            Self::Cancelled => State::Cancelled,
-            Self::Stopped => State::Stopped,
-        }
-    }
-}
 
 /// A bulk job as the schema shows it.
 pub struct BulkJob(pub bulk::Job);
@@ -98,10 +54,32 @@ impl BulkJob {
         relay::global_id(NodeKind::BulkJob, self.0.id)
     }
 
-    /// The state of the job.
+    /// The state of the job. It succeeds when every line was carried out; some may have failed.
     #[graphql(directive = needs::apply(None))]
-    async fn status(&self) -> BulkJobStatus {
+    pub async fn state(&self) -> JobState {
         self.0.state.into()
+    }
+
+    /// How many lines were carried out, of how many.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn progress(&self) -> JobProgress {
+        JobProgress::new(self.0.done.unsigned_abs(), Some(self.0.lines.unsigned_abs()))
+    }
+
+    /// How many lines were carried out, and how many of them failed.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn counts(&self) -> JobCounts {
+        JobCounts {
+            read: job::to_long(self.0.done.unsigned_abs()),
+            failed: job::to_long(self.0.failed.unsigned_abs()),
+            ..JobCounts::default()
+        }
+    }
+
+    /// Why rolecall ended it before its last line; empty if it did not.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn user_errors(&self) -> Vec<UserError> {
+        job::job_errors(self.0.state == State::Stopped, self.0.stopped_because.as_deref())
     }
 
     /// How many lines were uploaded, not counting blank ones.
@@ -120,12 +98,6 @@ impl BulkJob {
     #[graphql(directive = needs::apply(None))]
     async fn failed_count(&self) -> i32 {
         relay::to_graphql_int(self.0.failed.unsigned_abs())
-    }
-
-    /// Why rolecall ended it before its last line, in words for people; null if it did not.
-    #[graphql(directive = needs::apply(None))]
-    async fn stopped_because(&self) -> Option<&str> {
-        self.0.stopped_because.as_deref()
     }
 
     /// The URL of the results: one JSON object for each line that was carried out, in the order of
@@ -151,19 +123,19 @@ impl BulkJob {
 
     /// When it was uploaded.
     #[graphql(directive = needs::apply(None))]
-    async fn created_at(&self) -> DateTime<Utc> {
+    pub async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
 
     /// When its first line was begun; null while it is queued.
     #[graphql(directive = needs::apply(None))]
-    async fn started_at(&self) -> Option<DateTime<Utc>> {
+    pub async fn started_at(&self) -> Option<DateTime<Utc>> {
         self.0.started_at
     }
 
     /// When it ended; null while it has not.
     #[graphql(directive = needs::apply(None))]
-    async fn finished_at(&self) -> Option<DateTime<Utc>> {
+    pub async fn ended_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
 

@@ -49,7 +49,7 @@ pub async fn post_bulk_job(
         Ok(job) => {
             let id = relay::global_id(NodeKind::BulkJob, job.id);
             let body = json!({
-                "bulkJob": { "id": id.as_str(), "status": "QUEUED", "lineCount": job.lines },
+                "bulkJob": { "id": id.as_str(), "state": "QUEUED", "lineCount": job.lines },
             });
             let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
             if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {

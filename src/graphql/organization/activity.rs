@@ -181,7 +181,9 @@ impl OrganizationActivity {
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
         let keyset =
             PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
-        let states = filter.unwrap_or_default().into_domain_states();
+        let Some(states) = filter.unwrap_or_default().into_domain_states() else {
+            return Ok(Some(RelayPage::empty()));
+        };
         let total =
             if relay::selects_total_count(ctx) { bulk::count_jobs(cx, &states).await? } else { 0 };
         let rows = bulk::list_jobs(cx, &states, order.by, &keyset).await?;

@@ -10,6 +10,7 @@ use super::access::{self as report, AccessReportEntry};
 use super::adoption::AdoptionProposal;
 use super::auth::ApiCaller;
 use super::connection::IdentitySource;
+use super::decision::{self, Decision};
 use super::deletion::DeletedUser;
 use super::group::{GroupFilter, GroupObject, list_groups};
 use super::leaver::{self, LeaverObject, RevocationTimes};
@@ -122,6 +123,18 @@ impl OrganizationDirectory {
         Ok(Some(organization::verified_domains(&row).map(Into::into).collect()))
     }
 
+    /// Until when people with `PLATFORM_ADMIN` may use their other permissions here; null if they
+    /// may not.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn operator_access_until(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<DateTime<Utc>>> {
+        let now = relay::cx(ctx)?.app.clock.now();
+        let row = loaders::load_organization(ctx).await?;
+        Ok(row.operator_access_until.filter(|until| *until > now))
+    }
+
     /// An overview of provisioning over SCIM.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scim(&self) -> Option<ScimOverview> {
@@ -218,6 +231,21 @@ impl OrganizationDirectory {
             }
             _ => Err(Error::invalid("id", "give exactly one of id and userName").into()),
         }
+    }
+
+    /// Whether a person may do something now. A person who is unknown or suspended may not.
+    #[graphql(directive = needs::apply(Some(Permission::DecisionRead)))]
+    async fn decision(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "The person: a user name, an account's id, or a connection's id, a slash \
+                          and the external id there."
+        )]
+        subject: String,
+        #[graphql(desc = "A permission as roles name it.")] permission: String,
+    ) -> Result<Option<Decision>> {
+        decision::decide(ctx, &subject, permission).await
     }
 
     /// Deleted accounts that can still be restored, in the order of their creation unless ordered

@@ -62,20 +62,6 @@ pub enum ReconciliationScope {
     Everything,
 }
 
-/// The state of a comparison.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "runs::State")]
-pub enum ReconciliationState {
-    /// It is running.
-    Running,
-    /// It is complete.
-    Succeeded,
-    /// The export or the source seems to be incomplete, so nothing was compared; `reason` says why.
-    Refused,
-    /// It ended early; `reason` says why.
-    Failed,
-}
-
 /// How rolecall and the identity provider differ.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Kind")]

@@ -5,15 +5,16 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::super::connection::IdentitySource;
+use super::super::job::{self, JobCounts, JobProgress, JobState};
 use super::super::loaders::{self, ConnectionId, SyncRunId};
 use super::super::permission::{Permission, needs};
 use super::super::sync::SyncRun;
-use super::{ReconciliationScope, ReconciliationSource, ReconciliationState};
+use super::{ReconciliationScope, ReconciliationSource};
 use crate::context::Cx;
 use crate::domain::reconcile;
 use crate::error::{Error, Result};
 use crate::graphql::relay;
-use crate::graphql::relay::{Long, NodeKind};
+use crate::graphql::relay::{Long, NodeKind, UserError};
 /// The numbers of a comparison.
 #[derive(SimpleObject)]
 pub struct ReconciliationCounts {
@@ -146,15 +147,44 @@ impl ReconciliationObject {
         self.0.scope.into()
     }
 
-    /// The state of the comparison.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn state(&self) -> ReconciliationState {
+    /// The state of the comparison. It is REFUSED if the export or the source seems to be
+    /// incomplete: then nothing was compared.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn state(&self) -> JobState {
         self.0.state.into()
+    }
+
+    /// How many rows were compared.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn progress(&self) -> JobProgress {
+        let rows = reconcile::comparison_counts(&self.0).rows;
+        JobProgress::new(rows, self.0.finished_at.map(|_| rows))
+    }
+
+    /// How many rows were compared, how many findings are new, and how many rows could not be read.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn counts(&self) -> JobCounts {
+        let counts = reconcile::comparison_counts(&self.0);
+        JobCounts {
+            read: job::to_long(counts.rows),
+            created: job::to_long(counts.opened),
+            kept: job::to_long(counts.agreed),
+            failed: job::to_long(counts.unread),
+            ..JobCounts::default()
+        }
+    }
+
+    /// Why it was refused or failed; empty if it was not and did not.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn user_errors(&self) -> Vec<UserError> {
+        let failed =
+            matches!(self.0.state, reconcile::RunState::Refused | reconcile::RunState::Failed);
+        job::job_errors(failed, self.0.reason.as_deref())
     }
 
     /// The numbers of the comparison.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn counts(&self) -> ReconciliationCounts {
+    async fn numbers(&self) -> ReconciliationCounts {
         reconcile::comparison_counts(&self.0).into()
     }
 
@@ -189,15 +219,21 @@ impl ReconciliationObject {
         &self.0.requested_by
     }
 
-    /// When it began.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn started_at(&self) -> DateTime<Utc> {
+    /// When it was requested.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn created_at(&self) -> DateTime<Utc> {
         self.0.started_at
     }
 
+    /// When it began.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn started_at(&self) -> Option<DateTime<Utc>> {
+        Some(self.0.started_at)
+    }
+
     /// When it ended; null while it has not ended.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn finished_at(&self) -> Option<DateTime<Utc>> {
+    #[graphql(directive = needs::apply(None))]
+    pub async fn ended_at(&self) -> Option<DateTime<Utc>> {
         self.0.finished_at
     }
 }

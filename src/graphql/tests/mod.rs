@@ -22,7 +22,7 @@ use crate::context::{App, Cx};
 use crate::domain::access::api_key;
 use crate::domain::connection;
 use crate::domain::directory::{group, user};
-use crate::domain::tenant::organization;
+use crate::domain::tenant::lifecycle;
 use crate::graphql::relay;
 use crate::graphql::relay::NodeKind;
 
@@ -67,6 +67,7 @@ async fn configured(graphql: GraphqlSettings, statements: Option<Arc<AtomicUsize
         scim_enabled: true,
         metrics: false,
         scim_rate_limit: 0,
+        decision_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: crate::config::DEFAULT_PULL_TIMEOUT,
         api_key_days: crate::config::DEFAULT_API_KEY_DAYS,
@@ -85,7 +86,10 @@ async fn configured(graphql: GraphqlSettings, statements: Option<Arc<AtomicUsize
         }
     }
     let organization =
-        organization::create_organization(&app, Actor::System, "acme", "Acme").await.unwrap();
+        lifecycle::create_organization(&app, Actor::System, ("acme", "Acme"), "first", 30)
+            .await
+            .unwrap()
+            .organization;
     let cx = Cx::system(app.clone(), organization.id);
     let key =
         api_key::issue_key(&cx, "all", Permission::in_organization(), None).await.unwrap().secret;

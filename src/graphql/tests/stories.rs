@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::{crowd, id, open, person, server};
 use crate::auth::policy::{Actor, Permission};
 use crate::context::Cx;
+use crate::domain::directory::deletion::job;
 use crate::domain::directory::{group, user};
-use crate::domain::tenant::organization;
+use crate::domain::tenant::lifecycle;
 use crate::error::Error;
 use crate::graphql::relay;
 use crate::graphql::relay::NodeKind;
@@ -501,9 +502,11 @@ async fn writer_without_read_gets_the_id() {
 #[tokio::test]
 async fn another_organization_does_not_exist() {
     let server = server().await;
-    let other = organization::create_organization(&server.app, Actor::System, "other", "Other")
-        .await
-        .unwrap();
+    let other =
+        lifecycle::create_organization(&server.app, Actor::System, ("other", "Other"), "first", 30)
+            .await
+            .unwrap()
+            .organization;
     let there = Cx::system(server.app.clone(), other.id);
     let (user, group) = (person(&there, "eve").await, crowd(&there, "Theirs", &[]).await);
     let ids = [
@@ -655,7 +658,7 @@ async fn people_are_deleted_restored_and_erased_through_the_api() {
 
     let delete = "mutation($count: Int!, $connection: ID) { provisionedUsersDelete(
         input: { confirmCount: $count, connectionId: $connection }) {
-        deletedCount protectedCount userErrors { code path message } } }";
+        job { state counts { deleted kept } } userErrors { code path message } } }";
     let without: Vec<_> =
         Permission::in_organization().into_iter().filter(|p| *p != Permission::DeleteAll).collect();
     let others = server.key_with(&without).await;
@@ -681,13 +684,21 @@ async fn people_are_deleted_restored_and_erased_through_the_api() {
     );
     let variables = json!({ "count": 1, "connection": id(NodeKind::IdentitySource, connection) });
     let data = server.data(delete, variables).await;
-    let expected = json!({ "deletedCount": 1, "protectedCount": 0, "userErrors": [] });
-    assert_eq!(data["provisionedUsersDelete"], expected);
+    let job = json!({ "state": "QUEUED", "counts": { "deleted": 0, "kept": 0 } });
+    assert_eq!(data["provisionedUsersDelete"], json!({ "job": job, "userErrors": [] }));
+    let claim = job::claim_next_deletion(&server.app).await.unwrap().unwrap();
+    while claim.delete_next_batch().await.unwrap() == job::BatchOutcome::More {}
     let left = "{ organization { scim { counts { users } } users(first: 5) { nodes { userName } }
-        events(first: 1) { nodes { action subjectKind subjectId } } } }";
+        events(last: 3) { nodes { action subjectKind subjectId } } } }";
     let data = server.data(left, json!({})).await;
     assert_eq!(data["organization"]["scim"]["counts"]["users"], 0);
     assert_eq!(data["organization"]["users"]["nodes"], json!([{ "userName": "manual" }]));
-    let told = json!([{ "action": "USERS_DELETED_ALL", "subjectKind": "USER", "subjectId": null }]);
-    assert_eq!(data["organization"]["events"]["nodes"], told);
+    let told = &data["organization"]["events"]["nodes"];
+    let actions: Vec<_> = told.as_array().unwrap().iter().map(|row| &row["action"]).collect();
+    assert_eq!(actions, ["DELETION_REQUESTED", "USERS_DELETED_ALL", "DELETION_COMPLETED"]);
+    assert_eq!(
+        told[1],
+        json!({ "action": "USERS_DELETED_ALL", "subjectKind": "USER", "subjectId": null })
+    );
+    assert_eq!(told[2]["subjectKind"], "DELETION");
 }

@@ -16,7 +16,7 @@ use super::{configured, crowd, id, open, person, server};
 use crate::auth::policy::{Actor, Permission, Permissions};
 use crate::config::GraphqlSettings;
 use crate::context::local_issuer;
-use crate::domain::tenant::organization;
+use crate::domain::tenant::lifecycle;
 use crate::graphql::relay;
 use crate::graphql::relay::NodeKind;
 
@@ -50,7 +50,10 @@ fn claims(organizations: &[(&str, &[Permission])]) -> local_issuer::IssuerClaims
 #[tokio::test]
 async fn a_person_enters_the_organization_that_the_token_names() {
     let server = server().await;
-    organization::create_organization(&server.app, Actor::System, "other", "Other").await.unwrap();
+    lifecycle::create_organization(&server.app, Actor::System, ("other", "Other"), "first", 30)
+        .await
+        .unwrap()
+        .organization;
     let hour = chrono::Duration::hours(1);
     let query = "{ viewer { kind name permissions organizations { slug permissions } } \
                  organization { slug } }";

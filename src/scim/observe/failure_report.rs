@@ -60,10 +60,11 @@ pub fn needs_review(
     status: StatusCode,
     reason: RefusalReason,
 ) -> bool {
-    const NO_WORK: [RefusalReason; 7] = [
+    const NO_WORK: [RefusalReason; 8] = [
         RefusalReason::Stale,
         RefusalReason::ConnectionInactive,
         RefusalReason::OrganizationDisabled,
+        RefusalReason::OrganizationSuspended,
         RefusalReason::PlatformDisabled,
         RefusalReason::EntraNativeIntegration,
         RefusalReason::WrongTenant,

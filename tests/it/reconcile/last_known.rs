@@ -20,13 +20,13 @@ async fn changes_after_the_last_write_drift() {
     let ward = world.scim().group("Ward 3", &[ada, bob]).await;
     let id = connection(&world).await;
     let start = "mutation($c: ID!) { reconciliationStart(input: { connectionId: $c }) {
-        reconciliation { id state source scope counts { rows drifted missingHere memberships leavers opened gone agreed } }
+        reconciliation { id state source scope numbers { rows drifted missingHere memberships leavers opened gone agreed } }
         userErrors { code } } }";
     let compare = async |what: &str| {
         let answer = world.graphql(start, json!({ "c": id })).await;
         let run = answer["data"]["reconciliationStart"]["reconciliation"].clone();
         assert_eq!(run["state"], "SUCCEEDED", "{what}: {answer:#}");
-        run["counts"].clone()
+        run["numbers"].clone()
     };
     assert_eq!(compare("nothing").await["rows"], 0, "nothing was changed by hand");
 
@@ -175,7 +175,7 @@ impl<'a> Ward<'a> {
     async fn compare(&self, source: &str) -> Value {
         let start = format!(
             "mutation($c: ID!) {{ reconciliationStart(input: {{ connectionId: $c, source: {source} }}) {{
-                reconciliation {{ state source counts {{
+                reconciliation {{ state source numbers {{
                     rows unread agreed drifted missingHere orphanedHere memberships leavers opened gone }} }}
                 userErrors {{ code message }} }} }}"
         );
@@ -186,7 +186,7 @@ impl<'a> Ward<'a> {
             (&json!("SUCCEEDED"), &json!(source)),
             "{answer:#}"
         );
-        run["counts"].clone()
+        run["numbers"].clone()
     }
 
     /// Of the accounts that were changed by hand: how many were not read, are as they were read,

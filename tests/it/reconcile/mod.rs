@@ -246,8 +246,8 @@ async fn every_difference_becomes_one_finding() {
     assert_eq!(answer.body["reconciliation"]["counts"]["reopened"], 2);
     assert_eq!(about(&world, "left").await["state"], "OPEN");
     let runs =
-        "{ organization { reconciliations(first: 10) { totalCount nodes { state scope source requestedBy finishedAt
-        counts { rows leavers } troubles { line message } message } } } }";
+        "{ organization { reconciliations(first: 10) { totalCount nodes { state scope source requestedBy endedAt
+        numbers { rows leavers } troubles { line message } message } } } }";
     let runs =
         world.graphql(runs, json!({})).await["data"]["organization"]["reconciliations"].clone();
     assert_eq!(
@@ -255,7 +255,7 @@ async fn every_difference_becomes_one_finding() {
         (&json!(4), &json!("SUCCEEDED")),
         "{runs:#}"
     );
-    assert_eq!(runs["nodes"][0]["counts"], json!({ "rows": 6, "leavers": 2 }));
+    assert_eq!(runs["nodes"][0]["numbers"], json!({ "rows": 6, "leavers": 2 }));
     world.end().await;
 }
 

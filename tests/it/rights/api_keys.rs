@@ -78,7 +78,7 @@ async fn suspending_an_owner_ends_its_keys() {
     );
     let provisioned =
         world.count("\"user\" WHERE connection_id IS NOT NULL AND deleted_at IS NULL", []).await;
-    deletion::delete_provisioned_users(&world.system(), None, provisioned).await.unwrap();
+    crate::deletion::delete_all(&world.system(), None, provisioned).await.unwrap();
     assert!(!opens(&world, &keys[2]).await);
     assert_eq!(
         world.count("api_key WHERE owner_user_id IS NOT NULL AND revoked_at IS NULL", []).await,

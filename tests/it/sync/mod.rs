@@ -18,8 +18,7 @@ use crate::database::Database;
 use crate::process::{Server, bootstrap, kill_first, start_several};
 use crate::world::{Scim, Tenant, World};
 
-const RUN: &str =
-    "{ id state mode message requestedBy finishedAt troubles { kind remoteId message }
+const RUN: &str = "{ id state mode message requestedBy endedAt troubles { kind remoteId message }
     users { read created updated suspended restored deleted unchanged failed }
     groups { read created updated deleted unchanged failed } }";
 
@@ -71,7 +70,7 @@ pub async fn ended(tenant: &Tenant, run: &Value) -> Value {
     let started = Instant::now();
     loop {
         let seen = look(tenant, run).await;
-        if !seen["finishedAt"].is_null() || seen["state"] == "WAITING" {
+        if !seen["endedAt"].is_null() || seen["state"] == "WAITING" {
             return seen;
         }
         assert!(started.elapsed() < Duration::from_secs(300), "{seen:#}");
@@ -438,7 +437,7 @@ async fn incremental_runs_start_between_full_ones() {
     let connection = pulling(&here.acme, pull).await;
     let modes = async || {
         let ask = "query($c: ID!) { node(id: $c) { ... on IdentitySource { pull { nextRunAt nextIncrementalAt }
-            syncRuns(first: 10) { totalCount nodes { mode finishedAt } } } } }";
+            syncRuns(first: 10) { totalCount nodes { mode endedAt } } } } }";
         let answer = here.graphql(ask, json!({ "c": connection })).await;
         let runs = &answer["data"]["node"]["syncRuns"];
         let nodes = runs["nodes"].as_array().unwrap_or_else(|| panic!("{answer:#}")).clone();
@@ -447,7 +446,7 @@ async fn incremental_runs_start_between_full_ones() {
             runs["totalCount"].as_u64().unwrap().abs_diff(nodes.len() as u64) <= 1,
             "{answer:#}"
         );
-        let ended = nodes.iter().filter(|run| !run["finishedAt"].is_null());
+        let ended = nodes.iter().filter(|run| !run["endedAt"].is_null());
         ended.map(|run| run["mode"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let begin = async |minutes: u64, expected: &[&str]| {

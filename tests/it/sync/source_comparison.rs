@@ -11,8 +11,8 @@ use crate::reconcile::{about, findings};
 use crate::world::{Tenant, World};
 
 const RECONCILIATION: &str =
-    "{ id state source scope message requestedBy finishedAt syncRun { id mode state users { read } }
-    counts { rows unread agreed missingHere orphanedHere drifted memberships leavers opened reopened gone } }";
+    "{ id state source scope message requestedBy endedAt syncRun { id mode state users { read } }
+    numbers { rows unread agreed missingHere orphanedHere drifted memberships leavers opened reopened gone } }";
 
 async fn order(tenant: &Tenant, connection: &Value, rest: &str) -> Value {
     let begin = format!(
@@ -35,7 +35,7 @@ async fn outcome(tenant: &Tenant, id: &Value) -> Value {
     let started = Instant::now();
     loop {
         let seen = tenant.graphql(&look, json!({ "r": id })).await["data"]["organization"]["reconciliation"].clone();
-        if !seen["finishedAt"].is_null() {
+        if !seen["endedAt"].is_null() {
             return seen;
         }
         assert!(started.elapsed() < Duration::from_secs(120), "{seen:#}");
@@ -82,7 +82,7 @@ async fn full_run_ends_differences_from_source() {
     );
     assert_eq!((&agreed["source"], &agreed["scope"]), (&json!("SOURCE"), &json!("EVERYTHING")));
     assert_eq!(
-        (&agreed["counts"]["agreed"], &agreed["counts"]["rows"]),
+        (&agreed["numbers"]["agreed"], &agreed["numbers"]["rows"]),
         (&json!(4), &json!(6)),
         "{agreed:#}"
     );
@@ -114,7 +114,7 @@ async fn full_run_ends_differences_from_source() {
 
     let before = here.everything().await;
     let run = compare(&here.acme, &connection, "").await;
-    let counts = &run["counts"];
+    let counts = &run["numbers"];
     assert_eq!(run["state"], "SUCCEEDED", "{run:#}");
     assert_eq!(
         [
@@ -160,7 +160,7 @@ async fn full_run_ends_differences_from_source() {
     assert_eq!(full["state"], "SUCCEEDED", "{full:#}");
     let run = compare(&here.acme, &connection, "").await;
     assert_eq!(
-        (&run["counts"]["gone"], &run["counts"]["opened"]),
+        (&run["numbers"]["gone"], &run["numbers"]["opened"]),
         (&json!(5), &json!(0)),
         "{run:#}"
     );
@@ -170,7 +170,7 @@ async fn full_run_ends_differences_from_source() {
     source.scim().delete(&format!("/Groups/{other}")).await.is(204);
     let run = compare(&here.acme, &connection, "").await;
     assert_eq!(
-        (&run["counts"]["memberships"], &run["counts"]["opened"]),
+        (&run["numbers"]["memberships"], &run["numbers"]["opened"]),
         (&json!(1), &json!(1)),
         "{run:#}"
     );
@@ -211,7 +211,7 @@ async fn misbehaving_source_makes_no_finding() {
         source.lists(left);
         let run = compare(&here.acme, &connection, "").await;
         assert_eq!(
-            (&run["state"], &run["counts"]["rows"]),
+            (&run["state"], &run["numbers"]["rows"]),
             (&json!("REFUSED"), &json!(left)),
             "{run:#}"
         );
@@ -222,7 +222,7 @@ async fn misbehaving_source_makes_no_finding() {
     source.lists(5);
     let run = compare(&here.acme, &connection, ", confirm: true").await;
     assert_eq!(
-        (&run["state"], &run["counts"]["orphanedHere"]),
+        (&run["state"], &run["numbers"]["orphanedHere"]),
         (&json!("SUCCEEDED"), &json!(25)),
         "{run:#}"
     );
@@ -235,7 +235,7 @@ async fn misbehaving_source_makes_no_finding() {
     let unknown = json!({ "manager": { "value": "r30" } });
     source.sets(5, "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User", unknown);
     let run = compare(&here.acme, &connection, "").await;
-    let counts = &run["counts"];
+    let counts = &run["numbers"];
     assert_eq!(
         (&counts["gone"], &counts["unread"], &counts["drifted"]),
         (&json!(25), &json!(1), &json!(3)),
@@ -340,12 +340,12 @@ async fn killed_server_leaves_no_partial_comparison() {
     cast.kill_after(&begun["syncRun"]["id"], 100).await;
     let done = outcome(&cast.at(1), &begun["id"]).await;
     assert_eq!(
-        (&done["state"], &done["counts"]["missingHere"]),
+        (&done["state"], &done["numbers"]["missingHere"]),
         (&json!("SUCCEEDED"), &json!(600)),
         "{done:#}"
     );
     assert_eq!(
-        (&done["counts"]["rows"], &done["syncRun"]["users"]["read"]),
+        (&done["numbers"]["rows"], &done["syncRun"]["users"]["read"]),
         (&json!(603), &json!(600)),
         "{done:#}"
     );
@@ -374,7 +374,7 @@ async fn await_runs(here: &World, connection: &Value, count: usize) -> Vec<Value
     let started = Instant::now();
     loop {
         let runs = runs_of(here, connection).await;
-        if runs.len() == count && runs.iter().all(|run| !run["finishedAt"].is_null()) {
+        if runs.len() == count && runs.iter().all(|run| !run["endedAt"].is_null()) {
             return runs;
         }
         assert!(started.elapsed() < Duration::from_secs(60), "{runs:#?}");

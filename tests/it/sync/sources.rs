@@ -284,7 +284,7 @@ async fn progress_is_reported_until_the_end() {
         pulling(&here.acme, json!({ "baseUrl": address, "secret": "id+/", "pageSize": 5 })).await;
     source.behaves("throttles");
     let run = start(&here.acme, &connection, "mode: FULL").await;
-    let query = "subscription($r: ID!) { syncProgress(id: $r) { id state users { read } } }";
+    let query = "subscription($r: ID!) { jobProgress(id: $r) { id state ... on SyncRun { users { read } } } }";
     let response = reqwest::Client::new()
         .post(&here.acme.graphql)
         .bearer_auth(&here.acme.api_key)
@@ -298,7 +298,7 @@ async fn progress_is_reported_until_the_end() {
     let read: Vec<u64> = text
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?).ok())
-        .filter_map(|message| message["data"]["syncProgress"]["users"]["read"].as_u64())
+        .filter_map(|message| message["data"]["jobProgress"]["users"]["read"].as_u64())
         .collect();
     assert!(read.len() > 2 && read.is_sorted() && read.last() == Some(&30), "{text}");
     assert!(text.contains("SUCCEEDED") && text.contains("RUNNING"), "{text}");

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{HealthAssessment, State};
 use crate::context::{App, Change, Cx};
+use crate::domain::tenant::organization::is_open_condition;
 use crate::domain::{lock_row, save_row};
 use crate::error::Result;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
@@ -36,7 +37,10 @@ pub async fn monitor_connections(app: &Arc<App>) -> Result<u64> {
     struct OrganizationIdRow {
         organization_id: Uuid,
     }
-    let text = "SELECT DISTINCT organization_id FROM connection WHERE deleted_at IS NULL";
+    let text = format!(
+        "SELECT DISTINCT organization_id FROM connection WHERE deleted_at IS NULL AND {}",
+        is_open_condition("connection")
+    );
     let reason = "which organizations have connections";
     let tenants =
         OrganizationIdRow::find_by_statement(app.statement_for_all_organizations(text, [], reason));

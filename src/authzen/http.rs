@@ -1,0 +1,221 @@
+//! What all requests share: the caller, the body, errors, and the id of a request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, FromRequest, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::context::{App, CallerIds, Cx, SentRequestId};
+use crate::domain::access::api_key;
+use crate::domain::access::api_key::KeyRefused;
+use crate::domain::connection::request_log;
+use crate::error::{Error, RefusalReason, UNAVAILABLE_RETRY_AFTER_SECONDS};
+
+/// The largest body of a request, in bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// The name of this interface in the list of failed sign-ins.
+const INTERFACE_NAME: &str = "AuthZEN";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An authenticated caller, and the JSON object that it sent.
+pub struct DecisionCaller {
+    pub cx: Cx,
+    pub body: Map<String, Value>,
+}
+
+impl DecisionCaller {
+    /// Takes the questions of a request off the share of its key. One was taken already.
+    ///
+    /// # Errors
+    /// 429 with the seconds to wait.
+    pub fn take_questions(&self, questions: usize) -> Result<(), DecisionFailure> {
+        let key = key_id(&self.cx);
+        Ok(self.cx.app.decision_limits.take_operations(key, questions)?)
+    }
+}
+
+fn key_id(cx: &Cx) -> Uuid {
+    cx.actor.id().and_then(|id| Uuid::try_parse(&id).ok()).unwrap_or_default()
+}
+
+impl FromRequest<Arc<App>> for DecisionCaller {
+    type Rejection = DecisionFailure;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, DecisionFailure> {
+        let (parts, body) = request.into_parts();
+        let cx = authenticate_caller(&parts, app).await?;
+        if let Some(ids) = parts.extensions.get::<CallerIds>() {
+            ids.note_caller(cx.organization(), None);
+        }
+        app.decision_limits.take_request(key_id(&cx))?;
+        let body = read_object(&parts.headers, body).await?;
+        Ok(Self { cx, body })
+    }
+}
+
+async fn authenticate_caller(parts: &Parts, app: &Arc<App>) -> Result<Cx, DecisionFailure> {
+    let refuse = |organization: Option<Uuid>, reason: RefusalReason, error: Error| {
+        let source = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let source = source.map(|peer| peer.0.ip());
+        request_log::note_failed_sign_in(app, organization, "", reason, INTERFACE_NAME, source);
+        DecisionFailure::from(error)
+    };
+    let Some(secret) = bearer_token(&parts.headers) else {
+        return Err(refuse(None, RefusalReason::CredentialMissing, CREDENTIAL_NEEDED));
+    };
+    if !secret.starts_with(api_key::API_KEY_PREFIX) {
+        return Err(refuse(None, RefusalReason::CredentialKind, CREDENTIAL_NEEDED));
+    }
+    api_key::authenticate_key(app, secret, request_id(&parts.headers)).await.map_err(|refused| {
+        match &refused {
+            KeyRefused::Unknown => refuse(None, RefusalReason::CredentialUnknown, refused.into()),
+            KeyRefused::Ended(organization) => {
+                refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
+            }
+            KeyRefused::Suspended | KeyRefused::Failed(_) => {
+                DecisionFailure::from(Error::from(refused))
+            }
+        }
+    })
+}
+
+/// The error for a client without a credential that is accepted here.
+const CREDENTIAL_NEEDED: Error = Error::Unauthenticated(
+    "send an API key (rck_) with the permission DECISION_READ as \"Authorization: Bearer <key>\" \
+     (RFC 6750)",
+);
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
+}
+
+/// The id of a request in the log: the client's, if it is a UUID.
+fn request_id(headers: &HeaderMap) -> Uuid {
+    let given =
+        headers.get(REQUEST_ID).and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    given.unwrap_or_else(Uuid::now_v7)
+}
+
+/// The JSON object in a body. The specification answers every other body with 400.
+async fn read_object(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Map<String, Value>, DecisionFailure> {
+    let bad = |why: String| DecisionFailure::new(StatusCode::BAD_REQUEST, why);
+    let media_type = headers.get(header::CONTENT_TYPE);
+    let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(bad("send the request as application/json".into()));
+    }
+    let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+        let why = format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive");
+        DecisionFailure::new(StatusCode::PAYLOAD_TOO_LARGE, why)
+    })?;
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(bad("the body must be a JSON object".into())),
+        Err(error) => Err(bad(format!(
+            "the body is not JSON: line {}, column {}",
+            error.line(),
+            error.column()
+        ))),
+    }
+}
+
+/// Runs around every request: the answer has the id of the request as the client sent it, whatever
+/// it is.
+pub async fn echo_request_id(request: Request, next: Next) -> Response {
+    let sent = request.extensions().get::<SentRequestId>();
+    let sent = sent.and_then(|sent| HeaderValue::from_bytes(&sent.0).ok());
+    let id = sent.or_else(|| request.headers().get(REQUEST_ID).cloned());
+    let mut response = next.run(request).await;
+    if let Some(id) = id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The answer with this JSON text.
+pub fn json_response(body: String) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}
+
+/// A request that was not answered with a decision: a status, and the reason as text.
+#[derive(Debug)]
+pub struct DecisionFailure {
+    status: StatusCode,
+    message: String,
+    /// Seconds to wait before the same request may succeed.
+    retry_after: Option<u64>,
+}
+
+impl DecisionFailure {
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), retry_after: None }
+    }
+
+    /// A mistake in the request.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+}
+
+impl From<Error> for DecisionFailure {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Error::Forbidden(_) | Error::Held { .. } => StatusCode::FORBIDDEN,
+            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Invalid { .. }
+            | Error::Several(_)
+            | Error::InEdit { .. }
+            | Error::Unsupported(_)
+            | Error::Taken { .. }
+            | Error::Stale { .. } => StatusCode::BAD_REQUEST,
+            Error::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::Busy(_) | Error::OutcomeUnknown { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable(text) => {
+                tracing::warn!(error = %text, "a decision failed because the database cannot be \
+                    used");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Error::Internal(text) => {
+                tracing::error!(error = %text, "a decision failed");
+                let why =
+                    "something went wrong here; the server's log names this request's X-Request-ID";
+                return Self::new(StatusCode::INTERNAL_SERVER_ERROR, why);
+            }
+        };
+        let retry_after = match error {
+            Error::Limited { seconds } => Some(seconds),
+            Error::Busy(_) => Some(1),
+            Error::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
+            _ => None,
+        };
+        Self { status, message: error.to_string(), retry_after }
+    }
+}
+
+impl IntoResponse for DecisionFailure {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, self.message).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"rolecall\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
