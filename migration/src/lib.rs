@@ -39,6 +39,7 @@ mod m20261129_000001_reconciliation_schedule;
 mod m20261129_000002_task;
 mod m20261129_000010_search_words;
 mod m20261129_000011_event_filters;
+mod m20261129_000030_self_test_token;
 
 pub struct Migrator;
 
@@ -78,6 +79,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000002_task::Migration),
             Box::new(m20261129_000010_search_words::Migration),
             Box::new(m20261129_000011_event_filters::Migration),
+            Box::new(m20261129_000030_self_test_token::Migration),
         ]
     }
 }

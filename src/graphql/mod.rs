@@ -56,6 +56,7 @@ mod role_grant;
 mod role_mapping;
 mod schema_extension;
 mod scim_token;
+mod self_test;
 mod sse;
 mod streams;
 mod subscription;
@@ -95,6 +96,7 @@ struct MutationRoot(
     organization::OrganizationMutation,
     connection::ConnectionMutation,
     scim_token::TokenMutation,
+    self_test::SelfTestMutation,
     api_key::ApiKeyMutation,
     user::UserMutation,
     deletion::DeletionMutation,
