@@ -31,6 +31,8 @@ const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct GuardedClient {
     client: Client,
     private: bool,
+    /// The only URL whose origin may be called; none = any.
+    only: Option<Url>,
     /// How long connecting may take, TLS included.
     connect_limit: Duration,
 }
@@ -49,6 +51,19 @@ impl GuardedClient {
     /// # Errors
     /// As [`GuardedClient::new`].
     pub fn with_time_limit(private: bool, limit: Duration) -> Result<Self, String> {
+        Self::build(private, None, limit)
+    }
+
+    /// A client that calls nothing but the origin of `url`, which may be private and without TLS:
+    /// the operator has set it as this server's own.
+    ///
+    /// # Errors
+    /// As [`GuardedClient::new`].
+    pub fn for_own_origin(url: &Url, limit: Duration) -> Result<Self, String> {
+        Self::build(true, Some(url.clone()), limit)
+    }
+
+    fn build(private: bool, only: Option<Url>, limit: Duration) -> Result<Self, String> {
         let connect_limit = limit.min(DEFAULT_TIMEOUT) * CONNECT_SHARE / 100;
         let client = Client::builder()
             .timeout(DEFAULT_TIMEOUT)
@@ -61,7 +76,56 @@ impl GuardedClient {
         let client = client
             .build()
             .map_err(|error| format!("cannot make an HTTPS client: {}", error_chain(&error)))?;
-        Ok(Self { client, private, connect_limit })
+        Ok(Self { client, private, only, connect_limit })
+    }
+
+    /// The addresses of the URL's host.
+    ///
+    /// # Errors
+    /// One line that says why there are none.
+    pub async fn resolve_host(
+        &self,
+        url: &Url,
+        limit: Duration,
+    ) -> Result<Vec<SocketAddr>, String> {
+        self.check_origin(url)?;
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let found = tokio::net::lookup_host((host.trim_matches(['[', ']']), port));
+        let found = match tokio::time::timeout(limit, found).await {
+            Ok(found) => found.map_err(|error| format!("{host}: {error}"))?,
+            Err(_) => return Err(format!("{host}: not resolved within {} s", limit.as_secs())),
+        };
+        let found: Vec<_> =
+            found.filter(|address| self.private || is_public(address.ip())).collect();
+        if found.is_empty() { Err(format!("{host}: has no address")) } else { Ok(found) }
+    }
+
+    /// Whether one of these addresses, which [`Self::resolve_host`] gave, accepts a connection.
+    ///
+    /// # Errors
+    /// One line that says why none does.
+    pub async fn check_port(
+        &self,
+        addresses: &[SocketAddr],
+        limit: Duration,
+    ) -> Result<(), String> {
+        let port = addresses.first().map(SocketAddr::port).unwrap_or_default();
+        match tokio::time::timeout(limit, tokio::net::TcpStream::connect(addresses)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!("port {port} accepts no connection: {error}")),
+            Err(_) => Err(format!("port {port} accepts no connection within {limit:?}")),
+        }
+    }
+
+    fn check_origin(&self, url: &Url) -> Result<(), String> {
+        match &self.only {
+            Some(only) if only.origin() != url.origin() => Err(format!(
+                "{}: not the origin of this server",
+                url.host_str().unwrap_or_default()
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// What is at `url`, if it is there and not longer than `max` bytes.
@@ -185,6 +249,7 @@ impl GuardedClient {
         request: RequestBuilder,
         max: usize,
     ) -> Result<HttpAnswer, String> {
+        self.check_origin(url)?;
         let host = url.host_str().unwrap_or_default();
         // An address needs no resolving, so the resolver does not see it.
         let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
@@ -214,9 +279,12 @@ impl GuardedClient {
         };
         let retry_after =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let challenge =
+            response.headers().get("www-authenticate").and_then(|value| value.to_str().ok());
         let mut answer = HttpAnswer {
             status: response.status(),
             retry_after: retry_after.map(Into::into),
+            challenge: challenge.map(Into::into),
             body: Vec::new(),
         };
         while let Some(chunk) = response.chunk().await.map_err(told)? {
@@ -269,6 +337,8 @@ pub struct HttpAnswer {
     pub status: StatusCode,
     /// When to ask again, as the other side wrote it.
     pub retry_after: Option<String>,
+    /// How to authenticate (`WWW-Authenticate`), as the other side wrote it.
+    pub challenge: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -364,6 +434,23 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn own_origin_is_the_only_exemption() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let own = url("http://127.0.0.1:1/scim/v2/acme");
+        let limit = Duration::from_secs(1);
+        let client = GuardedClient::for_own_origin(&own, limit).unwrap();
+        for foreign in ["http://127.0.0.1:2/", "https://127.0.0.1:1/", "http://localhost:1/"] {
+            let foreign = url(foreign);
+            let refused = client.get_as(&foreign, "Bearer x", limit, 10).await.unwrap_err();
+            assert!(refused.contains("not the origin of this server"), "{refused}");
+            assert!(client.resolve_host(&foreign, limit).await.is_err());
+        }
+        assert_eq!(client.resolve_host(&own, limit).await.unwrap().len(), 1);
+        let guarded = GuardedClient::new(false).unwrap();
+        assert!(guarded.resolve_host(&own, limit).await.is_err());
+    }
 
     #[test]
     fn addresses_of_private_networks_are_told_from_public_ones() {

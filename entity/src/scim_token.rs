@@ -2,6 +2,18 @@
 
 use sea_orm::entity::prelude::*;
 
+/// Who presents the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum TokenPurpose {
+    /// The identity provider of the connection.
+    #[sea_orm(string_value = "IDENTITY_PROVIDER")]
+    IdentityProvider,
+    /// This server itself, while it tests its public URL. No administrator sees such a token.
+    #[sea_orm(string_value = "SELF_TEST")]
+    SelfTest,
+}
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "scim_token")]
 pub struct Model {
@@ -10,6 +22,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub connection_id: Uuid,
+    pub purpose: TokenPurpose,
     /// SHA-256 of the whole token
     pub hash: Vec<u8>,
     pub last_four: String,

@@ -41,6 +41,7 @@ mod m20261129_000010_search_words;
 mod m20261129_000011_event_filters;
 mod m20261129_000020_organization_state;
 mod m20261129_000021_deletion_job;
+mod m20261129_000030_self_test_token;
 
 pub struct Migrator;
 
@@ -82,6 +83,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000011_event_filters::Migration),
             Box::new(m20261129_000020_organization_state::Migration),
             Box::new(m20261129_000021_deletion_job::Migration),
+            Box::new(m20261129_000030_self_test_token::Migration),
         ]
     }
 }

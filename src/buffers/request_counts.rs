@@ -199,11 +199,17 @@ impl RequestCounts {
             *sources += usize::from(add_to_map(of, stranger, count));
             return;
         }
-        let named = match &stranger.tenant {
-            SignInTenant::Named(slug) => !slug.is_empty() && slug.len() <= MAX_SLUG,
-            SignInTenant::Known(_) => false,
+        let slug = match &stranger.tenant {
+            SignInTenant::Named(slug) => slug.as_str(),
+            SignInTenant::Known(_) => "",
         };
-        if named && (unknown.len() < MAX_UNKNOWN || unknown.contains_key(&stranger)) {
+        if slug.is_empty() {
+            // It names no organization, as a wrong API key: only the metric counts it.
+            return;
+        }
+        if slug.len() <= MAX_SLUG
+            && (unknown.len() < MAX_UNKNOWN || unknown.contains_key(&stranger))
+        {
             add_to_map(unknown, stranger, count);
         } else {
             *lost += count.n;
@@ -453,6 +459,7 @@ mod tests {
             requests.note_stranger(stranger("globex", n), once(0));
         }
         requests.note_stranger(stranger(&"x".repeat(64), 1), once(0));
+        requests.note_stranger(stranger("", 1), once(0));
         requests.note_stranger(stranger("acme", 7), once(1));
         let taken = requests.buffer.drain(minute(2));
         assert!(

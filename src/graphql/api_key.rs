@@ -4,7 +4,9 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::loaders::{self, UserId};
 use super::permission::{Permission, needs};
+use super::user::UserObject;
 use crate::domain::access::api_key;
 use crate::domain::access::api_key::{KeyEdit, KeyOwner};
 use crate::error::{Error, Mistakes, Noun, Result, mistakes};
@@ -76,6 +78,13 @@ impl ApiKeyObject {
     #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn owner_user_id(&self) -> Option<ID> {
         self.0.owner_user_id.map(|id| relay::global_id(NodeKind::User, id))
+    }
+
+    /// The account that owns the key; null if no account owns it, or if it was deleted.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    async fn owner(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
+        let Some(id) = self.0.owner_user_id else { return Ok(None) };
+        Ok(loaders::load_one(ctx, UserId(id)).await?.map(Into::into))
     }
 
     /// The subject of the person who owns the key, as in that person's tokens; null if no person

@@ -60,6 +60,7 @@ mod role_grant;
 mod role_mapping;
 mod schema_extension;
 mod scim_token;
+mod self_test;
 mod sse;
 mod streams;
 mod subscription;
@@ -105,6 +106,7 @@ struct MutationRoot(
     platform::PlatformMutation,
     connection::ConnectionMutation,
     scim_token::TokenMutation,
+    self_test::SelfTestMutation,
     api_key::ApiKeyMutation,
     user::UserMutation,
     deletion::DeletionMutation,

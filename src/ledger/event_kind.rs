@@ -73,6 +73,8 @@ macro_rules! with_event_kinds {
             ConnectionSyncSkipped = "connection.sync_skipped",
             /// A comparison whose time had come did not begin.
             ConnectionReconciliationSkipped = "connection.reconciliation_skipped",
+            /// The server began to test its public URL as the connection's identity provider would.
+            ConnectionSelfTestStarted = "connection.self_test_started",
             /// A SCIM token was issued.
             ScimTokenIssued = "scim_token.issued",
             /// A SCIM token was replaced by a new one, with an overlap.

@@ -62,9 +62,7 @@ impl FromRequestParts<Arc<App>> for ScimCaller {
             let types = resource_types(&cx).await?;
             return Ok(Self { base_url: organization::base_url(app, &slug), cx, types, note });
         }
-        let secret = bearer_token(&parts.headers).ok_or(Error::Unauthenticated(
-            "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
-        ))?;
+        let secret = bearer_token(&parts.headers).ok_or_else(ScimFailure::no_credential)?;
         if secret.starts_with(api_key::API_KEY_PREFIX) {
             return Err(API_KEY_REFUSED.into());
         }
@@ -75,7 +73,11 @@ impl FromRequestParts<Arc<App>> for ScimCaller {
             parts.extensions.get().map_or_else(|| request_id(&parts.headers), |RequestId(id)| *id);
         let presented = scim_token::find_presented_token(app, secret).await?;
         let (organization, connection) = (presented.organization_id(), presented.connection_id());
-        note.set_connection(organization, connection);
+        if presented.is_self_test() {
+            note.leave_out();
+        } else {
+            note.set_connection(organization, connection);
+        }
         if let Some(ids) = parts.extensions.get::<CallerIds>() {
             ids.note_caller(organization, Some(connection));
         }
@@ -365,7 +367,15 @@ pub struct ScimFailure {
     pub detail: String,
     /// Seconds to wait before the same request may succeed.
     retry_after: Option<u64>,
+    /// How to authenticate, for a 401.
+    challenge: &'static str,
 }
+
+/// The challenge to a request whose token is not accepted.
+const TOKEN_REFUSED: &str = "Bearer realm=\"SCIM\", error=\"invalid_token\"";
+/// The challenge to a request without a bearer token. RFC 6750 section 3.1: it has no error code.
+/// The self-test of the public URL tells by it that a proxy removes the header.
+const TOKEN_MISSING: &str = "Bearer realm=\"SCIM\"";
 
 impl ScimFailure {
     /// An error by the rules of HTTP, which has no scimType.
@@ -380,7 +390,16 @@ impl ScimFailure {
             _ => RefusalReason::Unreadable,
         };
         let refusal = Refusal { reason, scim_type: None, field: None };
-        Self { status, refusal, detail: detail.into(), retry_after: None }
+        let detail = detail.into();
+        Self { status, refusal, detail, retry_after: None, challenge: TOKEN_REFUSED }
+    }
+
+    /// The answer to a request without a bearer token.
+    fn no_credential() -> Self {
+        let error = Error::Unauthenticated(
+            "send the connection's token as \"Authorization: Bearer <token>\" (RFC 6750)",
+        );
+        Self { challenge: TOKEN_MISSING, ..Self::from(error) }
     }
 
     pub fn method_not_allowed() -> Self {
@@ -447,7 +466,8 @@ impl From<Error> for ScimFailure {
             _ => None,
         };
         let refusal = Refusal { reason, scim_type, field };
-        Self { status, refusal, detail: error.to_string(), retry_after }
+        let detail = error.to_string();
+        Self { status, refusal, detail, retry_after, challenge: TOKEN_REFUSED }
     }
 }
 
@@ -456,8 +476,7 @@ impl IntoResponse for ScimFailure {
         let mut response = json_response(self.status, self.error_body().to_string());
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = "Bearer realm=\"SCIM\", error=\"invalid_token\"";
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());

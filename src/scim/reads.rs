@@ -70,7 +70,7 @@ pub fn remember_page<T>(
 
 /// The connection that reads, if the answer holds the whole resources.
 fn full_reader(caller: &ScimCaller, wanted: &ListParams) -> Option<ListReader> {
-    let connection =
-        caller.cx.confined_to().filter(|_| !wanted.projected && caller.note.sends_body())?;
+    let whole = !wanted.projected && caller.note.sends_body() && !caller.note.is_left_out();
+    let connection = caller.cx.confined_to().filter(|_| whole)?;
     Some(ListReader { organization: caller.cx.organization(), connection })
 }

@@ -474,7 +474,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ),
     (
         "scim_token",
-        &["hash", "last_four", "scopes", "last_used_from"],
+        &["hash", "last_four", "scopes", "last_used_from", "purpose"],
         "an identity provider's credential, and its address",
     ),
     (

@@ -35,23 +35,27 @@ async fn example_queries_show_the_directory() {
     let role = "mutation { roleCreate(input: { name: \"Nurse\" }) { role { id } } }";
     let role = world.graphql(role, json!({})).await["data"]["roleCreate"]["role"]["id"].clone();
 
-    let overview = run(&world, "overview.graphql", "Overview", json!({})).await;
+    let overview = run(&world, "screens/overview.graphql", "Overview", json!({})).await;
     let scim = &overview["organization"]["scim"];
     assert_eq!(
         (&scim["state"], &scim["counts"]["users"], &scim["counts"]["groups"]),
         (&json!("ACTIVE"), &json!(2), &json!(1))
     );
     assert_eq!(scim["recentActivity"][0]["action"], "ROLE_CREATED");
-    let steps = &overview["organization"]["connections"]["nodes"][0]["diagnosis"]["steps"];
+    let connection = &overview["organization"]["connections"]["nodes"][0]["id"];
+    let connection = json!({ "connectionId": connection });
+    let configuration =
+        run(&world, "screens/configuration.graphql", "Configuration", connection).await;
+    let steps = &configuration["organization"]["connection"]["diagnosis"]["steps"];
     assert_eq!(
         (&steps[3]["check"], &steps[3]["ok"]),
         (&json!("TOKEN"), &json!(true)),
-        "{overview:#}"
+        "{configuration:#}"
     );
 
-    let editor = run(&world, "mappings.graphql", "MappingEditor", json!({ "groupsLike": "card" }))
-        .await["organization"]
-        .clone();
+    let editor = "screens/mapping-editor.graphql";
+    let filter = json!({ "groups": { "displayNameStartsWith": "card" } });
+    let editor = run(&world, editor, "MappingEditor", filter).await["organization"].clone();
     let group = editor["groups"]["nodes"][0]["id"].clone();
     assert_eq!(editor["groups"]["nodes"][0]["memberCount"], 1, "{editor:#}");
     let edits =
@@ -68,7 +72,9 @@ async fn example_queries_show_the_directory() {
         run(&world, "mappings.graphql", "ApplyPreview", json!({ "id": preview["id"] })).await;
     assert_eq!(applied["accessApply"]["change"]["gainedCount"], 1, "{applied:#}");
     let editor =
-        run(&world, "mappings.graphql", "MappingEditor", json!({})).await["organization"].clone();
+        run(&world, "screens/mapping-editor.graphql", "MappingEditor", json!({})).await
+            ["organization"]
+            .clone();
     let mapping = editor["roleMappings"]["nodes"][0].clone();
     assert_eq!(
         (&mapping["role"]["name"], &mapping["reason"]),
@@ -78,7 +84,8 @@ async fn example_queries_show_the_directory() {
     let filter =
         json!({ "filter": { "userNameStartsWith": "a" }, "orderBy": { "field": "USER_NAME" } });
     let users =
-        run(&world, "users.graphql", "Users", filter).await["organization"]["users"].clone();
+        run(&world, "screens/users.graphql", "Users", filter).await["organization"]["users"]
+            .clone();
     assert_eq!(users["totalCount"], 1);
     let user = &users["nodes"][0];
     assert_eq!(
@@ -118,12 +125,11 @@ async fn example_queries_show_the_directory() {
     assert_eq!(world.count("role_mapping WHERE until IS NULL", []).await, 1);
 
     world.sealed().await;
-    let audit =
-        run(&world, "audit.graphql", "Audit", json!({ "filter": { "subjectId": user["id"] } }))
-            .await;
+    let filter = json!({ "filter": { "subjectId": user["id"] } });
+    let audit = run(&world, "screens/audit.graphql", "Audit", filter).await;
     let rows = audit["organization"]["events"]["nodes"].as_array().unwrap();
     let actions: Vec<_> = rows.iter().map(|row| row["action"].as_str().unwrap()).collect();
-    assert_eq!(actions, ["user.suspended", "user.created"]);
+    assert_eq!(actions, ["USER_SUSPENDED", "USER_CREATED"]);
     let leavers = run(&world, "audit.graphql", "Leavers", json!({})).await["organization"].clone();
     assert_eq!(
         (&leavers["revocationTimes"]["count"], &leavers["leavers"]["nodes"][0]["userName"]),

@@ -13,9 +13,9 @@ const SHOWN_ADDRESS: &str = "http://127.0.0.1:8080";
 const MARK: &str = "=== step";
 
 /// A block of shell commands, and the output that the tour shows below it.
-struct Step {
-    shell: String,
-    shown: String,
+pub struct Step {
+    pub shell: String,
+    pub shown: String,
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ fn every_setting_is_documented() {
 }
 
 /// The blocks marked `sh tour`, each with the block marked `text shown` that follows it.
-fn steps(page: &str) -> Vec<Step> {
+pub fn steps(page: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut block = "";
     for line in page.lines() {
@@ -103,7 +103,7 @@ fn steps(page: &str) -> Vec<Step> {
 }
 
 /// Whether `found` is the shown text, where `…` stands for any text.
-fn shows(found: &str, shown: &str) -> bool {
+pub fn shows(found: &str, shown: &str) -> bool {
     let mut parts = shown.trim().split('…');
     let Some(mut rest) = found.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let mut parts = parts.peekable();

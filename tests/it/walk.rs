@@ -145,6 +145,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("adoptionProposal", "AdoptionProposal"),
         ("schemaExtension", "SchemaExtension"),
         ("scimToken", "ScimToken"),
+        ("scimSelfTest", "IdentitySource"),
         ("apiKey", "ApiKey"),
         ("actor", "IdentitySource"),
         ("roleMapping", "RoleMapping"),

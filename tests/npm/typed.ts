@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { Client, fetchExchange, subscriptionExchange } from '@urql/core';
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
-import { CreateRoleDocument, FollowDocument, OverviewDocument, type FollowSubscription } from './generated.js';
+import { CreateRoleDocument, FollowDocument, OverviewDocument, type FollowSubscription } from './gql/graphql.js';
 
 const url = process.env.URL_GRAPHQL ?? '';
 const authorization = `Bearer ${process.env.API_KEY}`;
@@ -36,7 +36,7 @@ assert.equal(overview.data?.organization?.connections?.nodes[0]?.state, 'ACTIVE'
 const heard = new Promise<FollowSubscription>((resolve, reject) => {
   const following = client.subscription(FollowDocument, { after: 0 }).subscribe(({ data, error }) => {
     if (error) reject(error);
-    if (data?.events.action !== 'role.created') return;
+    if (data?.events.action !== 'ROLE_CREATED') return;
     following.unsubscribe();
     resolve(data);
   });

@@ -255,6 +255,7 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::ConnectionHealthChanged
         | Kind::ConnectionSyncSkipped
         | Kind::ConnectionReconciliationSkipped
+        | Kind::ConnectionSelfTestStarted
         | Kind::ScimTokenIssued
         | Kind::ScimTokenRotated
         | Kind::ScimTokenRevoked

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use entity::scim_token::TokenPurpose;
 use entity::{activation, adoption_proposal, connection, group, scim_token, user};
 use sea_orm::sea_query::{Expr, LockType};
 use sea_orm::{
@@ -78,6 +79,7 @@ async fn mark_connection_deleted(
                 .col_expr(scim_token::Column::RevokedAt, Expr::value(now))
                 .filter(scim_token::Column::OrganizationId.eq(tx.organization()))
                 .filter(scim_token::Column::ConnectionId.eq(id))
+                .filter(scim_token::Column::Purpose.eq(TokenPurpose::IdentityProvider))
                 .filter(scim_token::Column::RevokedAt.is_null())
                 .exec(&tx.db)
                 .await?;

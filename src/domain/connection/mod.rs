@@ -6,6 +6,7 @@ pub mod health;
 pub mod pull_source;
 pub mod request_log;
 pub mod scim_token;
+pub mod self_test;
 
 use entity::connection::{
     self, AdoptionPolicy, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider,

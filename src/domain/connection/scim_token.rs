@@ -5,6 +5,7 @@ use chrono::{DateTime, Duration, Utc};
 use entity::connection::{ConnectionKind, ConnectionStatus};
 use entity::organization::IntegrationMode;
 use entity::scim_token;
+use entity::scim_token::TokenPurpose;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
@@ -114,7 +115,7 @@ async fn check_token_limit(tx: &Tx<'_>, connection: Uuid, now: DateTime<Utc>) ->
 
 /// Refuses unless an identity provider writes to this live connection: a source that rolecall reads
 /// needs no SCIM token.
-async fn check_is_push(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
+pub(super) async fn check_is_push(tx: &Tx<'_>, connection: Uuid) -> Result<()> {
     match crate::domain::connection::lock_live_connection(tx, connection).await?.kind {
         ConnectionKind::ScimPush => Ok(()),
         _ => Err(Error::invalid(
@@ -230,7 +231,7 @@ pub async fn revoke_token(cx: &Cx, id: Uuid) -> Result<Token> {
     cx.allow(Action::ManageToken, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
-            let query = tx.find::<scim_token::Entity>().filter(scim_token::Column::Id.eq(id));
+            let query = of_providers(tx.find()).filter(scim_token::Column::Id.eq(id));
             let mut token = crate::domain::lock_row(tx, query)
                 .await?
                 .ok_or_else(|| Error::not_found(Noun::Token))?;
@@ -260,14 +261,13 @@ pub async fn revoke_token(cx: &Cx, id: Uuid) -> Result<Token> {
 /// The tokens of these connections, revoked and expired ones too, newest first. Never a secret.
 pub async fn tokens_of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<Token>> {
     cx.allow(Action::ReadIam, None)?;
-    let query = cx
-        .find::<scim_token::Entity>()
+    let query = of_providers(cx.find())
         .filter(scim_token::Column::ConnectionId.is_in(connections.iter().copied()));
     Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
 }
 
 /// The scopes as names, as a token's row stores them.
-fn scope_names(scopes: &Scopes) -> serde_json::Value {
+pub(super) fn scope_names(scopes: &Scopes) -> serde_json::Value {
     scopes.iter().map(|scope| scope.name()).collect()
 }
 
@@ -284,8 +284,7 @@ pub fn parse_scopes(names: &serde_json::Value) -> Scopes {
 /// The tokens among `ids`, revoked and expired ones too. Never a secret.
 pub async fn tokens_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Token>> {
     cx.allow(Action::ReadIam, None)?;
-    let query =
-        cx.find::<scim_token::Entity>().filter(scim_token::Column::Id.is_in(ids.iter().copied()));
+    let query = of_providers(cx.find()).filter(scim_token::Column::Id.is_in(ids.iter().copied()));
     Ok(query.all(cx.db()).await?)
 }
 
@@ -302,12 +301,18 @@ pub fn is_live(token: &Token, now: DateTime<Utc>) -> bool {
         && token.retires_at.is_none_or(|at| at > now)
 }
 
+/// Only the tokens of identity providers: those of a self-test are left out.
+pub fn of_providers(query: Select<scim_token::Entity>) -> Select<scim_token::Entity> {
+    query.filter(scim_token::Column::Purpose.eq(TokenPurpose::IdentityProvider))
+}
+
+/// The tokens of identity providers that are valid at `now`.
 fn filter_live_tokens(
     query: Select<scim_token::Entity>,
     now: DateTime<Utc>,
 ) -> Select<scim_token::Entity> {
     let open = |column: scim_token::Column| column.is_null().or(column.gt(now));
-    query
+    of_providers(query)
         .filter(scim_token::Column::RevokedAt.is_null())
         .filter(open(scim_token::Column::ExpiresAt))
         .filter(open(scim_token::Column::RetiresAt))
@@ -325,6 +330,7 @@ async fn insert_token(
         organization_id: tx.organization(),
         id: Uuid::now_v7(),
         connection_id: connection,
+        purpose: TokenPurpose::IdentityProvider,
         hash: vault::hash_secret(secret),
         last_four: vault::last_four(secret),
         scopes,
@@ -367,6 +373,7 @@ fn token_event(
 struct TokenGateRow {
     organization_id: Uuid,
     id: Uuid,
+    purpose: TokenPurpose,
     scopes: serde_json::Value,
     expires_at: Option<DateTime<Utc>>,
     retires_at: Option<DateTime<Utc>>,
@@ -382,8 +389,8 @@ struct TokenGateRow {
     suspended_at: Option<DateTime<Utc>>,
 }
 
-const TOKEN_GATE_SQL: &str = "SELECT t.organization_id, t.id, t.scopes, t.expires_at, \
-                              t.retires_at, t.revoked_at, \
+const TOKEN_GATE_SQL: &str = "SELECT t.organization_id, t.id, t.purpose, t.scopes, \
+                              t.expires_at, t.retires_at, t.revoked_at, \
      c.id AS connection_id, c.name AS connection_name, c.status, \
      c.deleted_at AS connection_deleted_at, \
      o.slug, o.scim_enabled, o.integration_mode, o.schema_version, o.suspended_at \
@@ -420,6 +427,12 @@ impl PresentedToken {
         self.0.connection_id
     }
 
+    /// Whether this server presents it to test its public URL. Such a request says nothing about
+    /// the identity provider, so nothing about it is remembered.
+    pub fn is_self_test(&self) -> bool {
+        self.0.purpose == TokenPurpose::SelfTest
+    }
+
     /// Admits a request to SCIM of the tenant `slug`. The token is checked first, and only then the
     /// tenant in the URL and its state.
     ///
@@ -450,7 +463,9 @@ impl PresentedToken {
             id: gate.id,
             connection: gate.connection_id,
         };
-        app.uses.note_use(credential, now, from);
+        if gate.purpose == TokenPurpose::IdentityProvider {
+            app.uses.note_use(credential, now, from);
+        }
         app.limits.take_request(gate.connection_id)?;
         if gate.suspended_at.is_some() {
             return Err(suspended_error());

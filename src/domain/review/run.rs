@@ -207,8 +207,7 @@ impl RetryClaim {
     /// The scopes of all live tokens of the connection: a retry may not do more than the identity
     /// provider.
     async fn live_token_scopes(&self) -> Result<Scopes> {
-        let query = self.cx.find::<scim_token::Entity>();
-        let tokens = query
+        let tokens = scim_tokens::of_providers(self.cx.find())
             .filter(scim_token::Column::ConnectionId.eq(self.failure.connection_id))
             .all(self.cx.db())
             .await?;

@@ -55,6 +55,8 @@ struct ScimRequestTarget {
 
 #[derive(Debug, Default)]
 struct RecordedFacts {
+    /// Whether the request is this server's own, and nothing about it is kept.
+    left_out: bool,
     /// The organization and the connection of the presented token.
     owner: Option<(Uuid, Uuid)>,
     caller: Option<AdmittedCaller>,
@@ -92,6 +94,16 @@ impl ScimRequestRecord {
     /// Records the connection of the presented token.
     pub fn set_connection(&self, organization: Uuid, connection: Uuid) {
         self.lock_facts().owner = Some((organization, connection));
+    }
+
+    /// Leaves the request out of the log, the health and the reads of the connection.
+    pub fn leave_out(&self) {
+        self.lock_facts().left_out = true;
+    }
+
+    /// Whether nothing about the request is kept.
+    pub fn is_left_out(&self) -> bool {
+        self.lock_facts().left_out
     }
 
     /// Records that the token is accepted.
@@ -370,6 +382,9 @@ pub async fn record_request(
     let note = ScimRequestRecord(Arc::new((target, Mutex::default())));
     request.extensions_mut().insert(note.clone());
     let response = next.run(request).await;
+    if note.is_left_out() {
+        return response;
+    }
     let status = response.status();
     if status == StatusCode::UNAUTHORIZED && note.lock_facts().owner.is_none() {
         let now = app.clock.now();
