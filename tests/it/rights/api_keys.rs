@@ -6,7 +6,7 @@ use rolecall::auth::policy::Permission;
 use rolecall::domain::access::api_key;
 use rolecall::domain::access::api_key::KeyOwner;
 use rolecall::domain::connection::scim_token;
-use rolecall::domain::directory::{deletion, user};
+use rolecall::domain::directory::user;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
