@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-
-use crate::config::origins::OriginList;
 
 /// How long a browser may remember the answer to a preflight. Chromium remembers none for longer.
 const PREFLIGHT_LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
@@ -26,10 +24,10 @@ const EXPOSED_HEADERS: [HeaderName; 6] = [
 ///
 /// Credentials are bearer tokens, which a page sends by itself and a browser never adds. So a page
 /// may send any header, and cookies are not allowed.
-pub fn build_cors_layer(origins: &OriginList) -> Option<CorsLayer> {
+pub fn build_cors_layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
     (!origins.is_empty()).then(|| {
         CorsLayer::new()
-            .allow_origin(AllowOrigin::list(origins.header_values().iter().cloned()))
+            .allow_origin(AllowOrigin::list(origins.iter().cloned()))
             .allow_methods([Method::GET, Method::POST])
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(EXPOSED_HEADERS)

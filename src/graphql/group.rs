@@ -21,7 +21,7 @@ use super::schema_extension::ExtendedResource;
 use super::user::UserObject;
 use super::user_filter::{UserFilter, compare_attribute, list_users, match_all};
 use crate::context::Cx;
-use crate::domain::audit::event::SubjectOwners;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::check_version;
 use crate::domain::directory::group;
 use crate::domain::directory::group::{GroupEdit, GroupQuery};

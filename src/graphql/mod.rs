@@ -190,7 +190,7 @@ impl GraphqlState {
 /// with, and exports of evidence.
 pub fn build_graphql_router(app: Arc<App>) -> Router {
     let documents = persisted::PersistedDocuments::new(app.config.graphql.operations.as_ref());
-    let cors = cors::build_cors_layer(&app.config.graphql.origins);
+    let cors = cors::build_cors_layer(app.config.graphql.origins.header_values());
     let budgets = budget::CallerBudgets::new(app.config.graphql.cost_limit);
     let door = Arc::new(GraphqlState { app, streams: Arc::default(), documents, budgets });
     Router::new()

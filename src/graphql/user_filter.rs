@@ -8,7 +8,7 @@ use super::order::{ListOrder, UserOrder};
 use super::user::UserObject;
 use crate::auth::policy::Action;
 use crate::context::Cx;
-use crate::domain::audit::event::SubjectOwners;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::directory::user;
 use crate::domain::directory::user::UserQuery;
 use crate::error::Result;

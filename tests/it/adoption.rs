@@ -6,7 +6,7 @@ use rolecall::context::Cx;
 use rolecall::domain::access::role_grant;
 use rolecall::domain::access::role_grant::NewGrant;
 use rolecall::domain::access::{lockout_guard, role};
-use rolecall::domain::audit::event::SubjectOwners;
+use rolecall::domain::audit::subject_owners::SubjectOwners;
 use rolecall::domain::connection;
 use rolecall::domain::directory::adoption;
 use rolecall::domain::directory::adoption::ProposalQuery;

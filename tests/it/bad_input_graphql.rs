@@ -253,9 +253,11 @@ async fn date_without_time_is_refused() {
             }
         }
     }
-    for wanted in
-        ["apiKeyIssue: input.expiresAt", "roleGrantCreate: input.expiresAt", "accessReport: asOf"]
-    {
+    for wanted in [
+        "apiKeyIssue: input.expiresAt",
+        "roleGrantCreate: input.expiresAt",
+        "accessReport: filter.asOf",
+    ] {
         assert!(tried.iter().any(|title| title.ends_with(wanted)), "{wanted}: {tried:?}");
     }
     // A date in the document itself is checked before anything runs.

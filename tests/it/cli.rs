@@ -224,7 +224,8 @@ async fn bad_configuration_prints_one_line() {
         with(&["bootstrap", "--organization", "acme", "--provider", "ACME"], &[])
             .contains("--provider")
     );
-    for origins in ["*", "null", "admin.example.com", "https://a.example/", "https://a.example:443"] {
+    for origins in ["*", "null", "admin.example.com", "https://a.example/", "https://a.example:443"]
+    {
         let said = with(&["serve", "--allow-origin", origins], &[]);
         assert!(said.contains("--allow-origin"), "{origins}: {said}");
         let said = with(&["serve"], &[("ROLECALL_ALLOW_ORIGIN", origins)]);

@@ -97,6 +97,16 @@ async fn change_something(stage: &Stage, choice: usize) -> Result<()> {
     }
 }
 
+/// Whether another edit came first.
+fn is_refused_edit(error: &Error) -> bool {
+    match error {
+        Error::Taken { .. } | Error::NotFound(_) | Error::Invalid { .. } => true,
+        Error::InEdit { error, .. } => is_refused_edit(error),
+        Error::Several(errors) => errors.iter().all(is_refused_edit),
+        _ => false,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_edits_have_a_serial_order() {
     let world = World::new().await;
@@ -127,7 +137,7 @@ async fn concurrent_edits_have_a_serial_order() {
                 let choice = (hand * 20 + step).wrapping_mul(2_654_435_761) >> 3;
                 match change_something(&stage, choice).await {
                     Ok(()) => done += 1,
-                    Err(Error::Taken { .. } | Error::NotFound(_) | Error::Invalid { .. }) => {}
+                    Err(error) if is_refused_edit(&error) => {}
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rolecall::domain::audit::event::SubjectOwners;
+use rolecall::domain::audit::subject_owners::SubjectOwners;
 use rolecall::domain::connection::delete;
 use rolecall::domain::directory::user::UserQuery;
 use rolecall::domain::directory::{deletion, user};

@@ -80,7 +80,11 @@ async fn members_change_by_differences() {
     let told = world.last_payload().await;
     assert_eq!(
         told,
-        json!({ "before": { "members": [people[0]] }, "after": { "members": [people[2]] } })
+        json!({
+            "before": { "members": [people[0]] },
+            "after": { "members": [people[2]] },
+            "name": "Ward 3",
+        })
     );
     // Entra ID without its compatibility flag: a list beside `remove` means these members, not all.
     let operations = json!([{ "op": "Remove", "path": "members", "value": values(&people[1..2]) }]);
@@ -110,7 +114,11 @@ async fn absent_members_stay() {
     let told = world.last_payload().await;
     assert_eq!(
         told,
-        json!({ "before": { "displayName": "Ward 3" }, "after": { "displayName": "Ward 4" } }),
+        json!({
+            "before": { "displayName": "Ward 3" },
+            "after": { "displayName": "Ward 4" },
+            "name": "Ward 4",
+        }),
         "a rename touches no member"
     );
     world.scim().put(&at(group), json!({ "displayName": "Ward 5" })).await.is(200);

@@ -207,7 +207,7 @@ impl Schema {
         let fields = match self.shape(ty) {
             Shape::Leaf(_) | Shape::Input(_) | Shape::OneOf(_) => return String::new(),
             Shape::Abstract(members) => {
-                let mut known = std::collections::BTreeMap::new();
+                let mut known = self.commonest_types(members);
                 let mut each = Vec::new();
                 for name in members {
                     let Shape::Object(fields) = self.shape(name) else { continue };
@@ -218,7 +218,24 @@ impl Schema {
             }
             Shape::Object(fields) => fields,
         };
-        self.select_fields(ty, fields, depth, &mut std::collections::BTreeMap::new())
+        self.select_fields(ty, fields, depth, &mut BTreeMap::new())
+    }
+
+    /// The type that most of these objects give each field.
+    fn commonest_types(&self, members: &[String]) -> BTreeMap<String, String> {
+        let mut counts: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        for name in members {
+            let Shape::Object(fields) = self.shape(name) else { continue };
+            for field in fields {
+                let types = counts.entry(field.name.clone()).or_default();
+                *types.entry(field.ty.to_string()).or_default() += 1;
+            }
+        }
+        let most = |types: BTreeMap<String, usize>| types.into_iter().max_by_key(|(_, n)| *n);
+        counts
+            .into_iter()
+            .filter_map(|(name, types)| most(types).map(|(shown, _)| (name, shown)))
+            .collect()
     }
 
     /// All fields of an object. One that is of another type than the field of that name in `known`,
@@ -228,7 +245,7 @@ impl Schema {
         ty: &str,
         fields: &[Field],
         depth: usize,
-        known: &mut std::collections::BTreeMap<String, String>,
+        known: &mut BTreeMap<String, String>,
     ) -> String {
         let mut selected = vec!["__typename".to_owned()];
         for field in fields {

@@ -172,7 +172,7 @@ async fn connection_changes_are_reported() {
     connection::deactivate_connection(&world.system(), world.acme.connection, None).await.unwrap();
     let seen = events.answer().await["data"]["connectionChanged"].clone();
     assert_eq!(seen["action"], "CONNECTION_DEACTIVATED");
-    assert_eq!(seen["connection"], json!({ "name": "Identity provider", "status": "INACTIVE" }));
+    assert_eq!(seen["connection"], json!({ "name": "Identity provider", "state": "INACTIVE" }));
     // A broken connection loses no event.
     drop(events);
     connection::activate_connection(&world.system(), world.acme.connection, None).await.unwrap();

@@ -26,6 +26,10 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
+/// The groups around the first group: ids of that group itself are found in another list.
+/// `tests/it/lists` holds the filters of this one.
+const LISTS_OF_ANOTHER: [&str; 1] = ["parents"];
+
 #[tokio::test]
 async fn queries_stay_within_the_organization() {
     let world = World::new().await;
@@ -55,6 +59,9 @@ async fn queries_stay_within_the_organization() {
                             .all(|code| ["NOT_FOUND", "BAD_USER_INPUT"].contains(code)),
                         "{answer:#}"
                     );
+                }
+                if LISTS_OF_ANOTHER.contains(&field.name.as_str()) {
+                    continue;
                 }
                 // The same query with an id of one's own finds it, so the query was valid.
                 let mine = &walk.own[kind_of(&field.name, place.last().unwrap())];

@@ -378,7 +378,7 @@ impl HospitalStory {
         let answer = self.api.send_query(query, json!({})).await?;
         let scim = value_at(&answer, "/organization/scim");
         let status =
-            format!("{}, {}", text_at(scim, "/availability/state"), text_at(scim, "/status"));
+            format!("{}, {}", text_at(scim, "/availability/state"), text_at(scim, "/state"));
         self.narrator.check_fact("provisioning", "AVAILABLE, ACTIVE", status);
         let counts = format!(
             "{} accounts, {} groups",

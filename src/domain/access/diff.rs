@@ -147,17 +147,19 @@ impl ConcernedAccounts<'_> {
         if self.groups.is_empty() {
             return Ok(BTreeSet::new());
         }
+        let nested = format!(
+            "n.organization_id = $1 AND n.group_id = s.group_id AND {}",
+            interval::is_open_around("n", "$2", "$3")
+        );
         let text = format!(
             r#"WITH RECURSIVE root(group_id, depth) AS (
               SELECT r.id, 0 FROM "group" r WHERE r.organization_id = $1 AND r.id {groups}
               UNION
-              SELECT n.member_id, s.depth + 1 FROM root s
-                JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id
-                AND {nested}
+              SELECT n.member_id, s.depth + 1 FROM root s {nested}
                 WHERE s.depth < {MAX_NESTING_DEPTH})
             SELECT DISTINCT group_id AS id FROM root"#,
             groups = paging::in_ids(cx.backend(), 4),
-            nested = interval::is_open_around("n", "$2", "$3"),
+            nested = paging::join_each(cx.backend(), "group_nesting", "n", &nested),
         );
         let values = [self.at.into(), self.event.into(), paging::bind_ids(self.groups)];
         let rows = DiffRow::find_by_statement(cx.statement(text, values)).all(db).await?;

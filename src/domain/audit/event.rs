@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::SqlBuilder;
 use crate::context::{App, Cx};
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::paging;
 use crate::error::{Error, Result};
 use crate::ledger;
@@ -148,18 +149,6 @@ pub fn event_values(event: &Event) -> (Option<Value>, Option<Value>) {
         event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let part = |name: &str| payload.as_ref()?.get(name).filter(|value| !value.is_null()).cloned();
     (part("before"), part("after"))
-}
-
-/// The owners whose subjects are selected.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum SubjectOwners {
-    #[default]
-    Any,
-    /// No connection: created by hand.
-    None,
-    /// Any connection, as opposed to created by hand.
-    Connections,
-    Connection(Uuid),
 }
 
 /// How many live subjects of `kind` (`user`, `group`) there are now, from stored sums instead of a

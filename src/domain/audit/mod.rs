@@ -3,3 +3,4 @@
 pub mod event;
 mod event_list;
 pub mod evidence;
+pub mod subject_owners;

@@ -3,6 +3,7 @@
 
 mod filter_dialect;
 pub mod filter_sql;
+mod keyset;
 pub(in crate::domain) mod live_index;
 pub mod order;
 pub mod selection;
@@ -22,57 +23,15 @@ use crate::context::{Cx, Tx};
 // How statements about many ids are written; each list of the domain needs it.
 pub use crate::context::sql::{bind_ids, each_of, in_ids, join_each, wanted_ids, where_found};
 use crate::domain::audit::event;
-use crate::domain::audit::event::SubjectOwners;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::paging::live_index::LiveIndex;
 use crate::domain::paging::order::OrderBy;
 use crate::domain::paging::selection::Selection;
 use crate::error::Result;
 use crate::identity::filter::{AttrPath, Filter};
 use crate::identity::schema::ResourceType;
+pub use keyset::{Keyset, Slice, to_slice};
 pub use order::fetch_ordered;
-
-/// Selects a part of an ordered list. Keys are exclusive.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Keyset<K> {
-    pub after: Option<K>,
-    pub before: Option<K>,
-    /// The most rows.
-    pub limit: u64,
-    /// Take from the end instead of from the beginning.
-    pub backward: bool,
-    /// List from the greatest key down.
-    pub descending: bool,
-}
-
-impl<K> Default for Keyset<K> {
-    fn default() -> Self {
-        Self { after: None, before: None, limit: 0, backward: false, descending: false }
-    }
-}
-
-/// A part of a list, always in the list's own order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slice<T> {
-    pub rows: Vec<T>,
-    pub has_previous: bool,
-    pub has_next: bool,
-}
-
-impl<T> Slice<T> {
-    /// The page of an empty list.
-    pub fn empty() -> Self {
-        Self { rows: Vec::new(), has_previous: false, has_next: false }
-    }
-
-    /// The same part, with each row converted by `make`.
-    pub fn map<U>(self, make: impl FnMut(T) -> U) -> Slice<U> {
-        Slice {
-            rows: self.rows.into_iter().map(make).collect(),
-            has_previous: self.has_previous,
-            has_next: self.has_next,
-        }
-    }
-}
 
 /// One page of `query` ordered by a unique column.
 pub async fn fetch_page<E, M, K>(
@@ -114,17 +73,6 @@ pub fn select_page<E: EntityTrait, K: Into<Value> + Clone>(
         query.order_by_asc(key)
     };
     query.limit(keyset.limit + 1)
-}
-
-/// Makes a [`Slice`] of the rows that [`select_page`] found.
-pub fn to_slice<T, K>(mut rows: Vec<T>, keyset: &Keyset<K>) -> Slice<T> {
-    let more = rows.len() as u64 > keyset.limit;
-    rows.truncate(keyset.limit as usize);
-    if keyset.backward {
-        rows.reverse();
-        return Slice { rows, has_previous: more, has_next: keyset.before.is_some() };
-    }
-    Slice { rows, has_previous: keyset.after.is_some(), has_next: more }
 }
 
 /// The table of a list of users or of groups.

@@ -16,10 +16,10 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
+use super::keyset::{Keyset, Slice, to_slice};
 use super::live_index::LiveIndex;
 use crate::context::Cx;
 use crate::context::SqlBuilder;
-use crate::domain::paging::{Keyset, Slice, to_slice};
 use crate::error::{Error, Result, Rule};
 
 /// The orders that a list can have.

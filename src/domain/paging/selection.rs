@@ -10,8 +10,9 @@ use uuid::Uuid;
 use super::filter_dialect::SqlDialect;
 use super::live_index::LiveIndex;
 use super::order::OrderBy;
-use super::{SubjectOwners, join_each};
 use crate::context::SqlBuilder;
+use crate::context::sql::join_each;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::identity::filter::Filter;
 
 /// Which live rows of users or groups a list has: those that match all parts.

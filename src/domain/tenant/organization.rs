@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx};
 use crate::domain::audit::event;
-use crate::domain::audit::event::SubjectOwners;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::error::{Error, Noun, RefusalReason, Result, Rule, mistakes};
 use crate::identity::document;
 use crate::ledger;

@@ -240,17 +240,27 @@ async fn add_variety(world: &World, ids: &mut Ids) -> String {
     let gone = world.scim().group("Late ward", &[grace]).await;
     world.scim().delete(&format!("/Groups/{gone}")).await.is(204);
     world.scim().post("/Users", json!({ "userName": "" })).await.is(400);
+    let others = world
+        .graphql(
+            "mutation { other: userCreate(input: { userName: \"other\" }) { user { id } }
+               gone: userCreate(input: { userName: \"gone.by.hand\" }) { user { id } } }",
+            json!({}),
+        )
+        .await;
+    let (other, gone_by_hand) =
+        (&others["data"]["other"]["user"]["id"], &others["data"]["gone"]["user"]["id"]);
     let made = world
         .graphql(
-            "mutation($u: ID!, $r: ID!, $g: ID!, $p: ID!, $end: DateTime!) {
+            "mutation($u: ID!, $r: ID!, $g: ID!, $p: ID!, $gone: ID!, $end: DateTime!) {
                userProtect(input: { id: $u }) { userErrors { message } }
                roleCreate(input: { name: \"Chief\", permissions: [\"charts:read\"], management: true }) { role { id } }
                connectionCreate(input: { name: \"Okta\", provider: OKTA }) { userErrors { message } }
                groupCreate(input: { displayName: \"By hand\" }) { group { id } }
                adoptionProposalDismiss(input: { id: $p }) { userErrors { message } }
                roleGrantRemove(input: { id: $g }) { userErrors { message } }
-               again: roleGrantCreate(input: { userId: $u, roleId: $r, expiresAt: $end }) { userErrors { message } } }",
-            json!({ "u": ids["User"], "r": ids["Role"], "g": ids["RoleGrant"],
+               again: roleGrantCreate(input: { userId: $u, roleId: $r, expiresAt: $end }) { userErrors { message } }
+               gone: userDelete(input: { id: $gone }) { userErrors { message } } }",
+            json!({ "gone": gone_by_hand, "u": ids["User"], "r": ids["Role"], "g": ids["RoleGrant"],
                 "p": ids["AdoptionProposal"],
                 "end": world.app.clock.now() + chrono::Duration::days(90) }),
         )
@@ -261,9 +271,11 @@ async fn add_variety(world: &World, ids: &mut Ids) -> String {
     let by_hand = &made["data"]["groupCreate"]["group"]["id"];
     let mapped = world
         .graphql(
-            "mutation($g: ID!, $r: ID!, $end: DateTime!) { roleMappingCreate(input: { groupId: $g,
-               roleId: $r, expiresAt: $end }) { userErrors { message } } }",
-            json!({ "g": by_hand, "r": chief,
+            "mutation($g: ID!, $r: ID!, $other: ID!, $end: DateTime!) {
+               roleMappingCreate(input: { groupId: $g, roleId: $r, expiresAt: $end }) {
+                 userErrors { message } }
+               roleGrantCreate(input: { userId: $other, roleId: $r }) { userErrors { message } } }",
+            json!({ "other": other, "g": by_hand, "r": chief,
                 "end": world.app.clock.now() + chrono::Duration::days(90) }),
         )
         .await;

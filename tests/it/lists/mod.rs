@@ -145,7 +145,7 @@ fn place_of(object: &str, ids: &walk::Ids) -> Option<Place> {
 fn row_key(list: &str) -> &'static str {
     match list {
         "accessReport" => "userId",
-        "requestLog" => "firstAt lastAt meaning outcome reason field count",
+        "requestLog" => "firstAt lastAt meaning outcome code field count",
         "leavers" => "event { id }",
         "holders" => "user { id }",
         "members" => "... on User { id } ... on Group { id }",

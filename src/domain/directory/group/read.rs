@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{GROUP_COLUMNS, GROUP_TABLE, Group};
 use crate::auth::policy::Action;
 use crate::context::Cx;
-use crate::domain::audit::event::SubjectOwners;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::directory::search_word;
 use crate::domain::directory::user::sees_users;

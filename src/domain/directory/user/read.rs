@@ -9,7 +9,7 @@ use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::domain::access;
 use crate::domain::access::AsOf;
-use crate::domain::audit::event::SubjectOwners;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::directory::group::sees_groups;
 use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::directory::search_word;
