@@ -43,7 +43,8 @@ impl<T> Slice<T> {
     }
 }
 
-/// Makes a [`Slice`] of the rows that one statement found: one more than the page has, where there are more.
+/// Makes a [`Slice`] of the rows that one statement found: one more than the page has, where there
+/// are more.
 pub fn to_slice<T, K>(mut rows: Vec<T>, keyset: &Keyset<K>) -> Slice<T> {
     let more = rows.len() as u64 > keyset.limit;
     rows.truncate(keyset.limit as usize);

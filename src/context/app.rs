@@ -1,0 +1,133 @@
+//! What the whole process shares, and how it is opened.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+use super::clock;
+use super::{
+    Clock, CredentialUsage, LastCommit, LedgerHeads, RateLimits, TaskOutcomes, WriteSignal,
+};
+use crate::auth::issuers::Issuers;
+use crate::buffers::failure_repeats::FailureRepeats;
+use crate::buffers::last_reads::LastReads;
+use crate::buffers::request_counts::RequestCounts;
+use crate::config::Config;
+use crate::crypto::vault::Vault;
+use crate::db::{Store, probe};
+use crate::trace_context::QueuedJobCauses;
+
+/// What the whole process shares.
+#[derive(Debug)]
+pub struct App {
+    pub config: Config,
+    /// This process among the replicas.
+    pub replica: Uuid,
+    /// When this process started: events before it may have reached no subscriber.
+    pub started_at: DateTime<Utc>,
+    pub store: Store,
+    pub vault: Vault,
+    pub clock: Clock,
+    /// Wakes the sealer after a write.
+    pub wake: WriteSignal,
+    /// Wakes the worker that carries out bulk jobs.
+    pub jobs: Notify,
+    /// Wakes the worker that carries out sync runs.
+    pub syncs: Notify,
+    /// Wakes the worker that carries out deletions of all accounts.
+    pub deletions: Notify,
+    /// What queued the jobs and the runs that wait.
+    pub queued_by: QueuedJobCauses,
+    /// Last use of credentials since the last flush.
+    pub uses: CredentialUsage,
+    /// What requests came to since the last flush.
+    pub requests: RequestCounts,
+    /// What identity providers have read since the last flush.
+    pub reads: LastReads,
+    /// Failures that came again, and what put them right, since the last flush.
+    pub repeats: FailureRepeats,
+    /// How the last runs of background tasks ended.
+    pub outcomes: TaskOutcomes,
+    /// Each connection's share of this replica.
+    pub limits: RateLimits,
+    /// Each key's share of this replica's decisions.
+    pub decision_limits: RateLimits,
+    /// The ends of the ledgers that subscriptions follow.
+    pub heads: LedgerHeads,
+    /// The write that was answered last, to be read back.
+    pub last_commit: LastCommit,
+    /// True once the process was told to stop: streams without an end are closed then. A task that
+    /// still holds a receiver has not finished.
+    pub stopping: watch::Sender<bool>,
+    /// The trusted issuers beside the installation's own.
+    pub issuers: Issuers,
+}
+
+impl App {
+    /// Opens the database, brings it up to date and unlocks the keys.
+    ///
+    /// # Errors
+    /// One line for the operator: what could not be opened and what to do.
+    pub async fn open(config: Config) -> Result<Arc<Self>, String> {
+        let store = open_store(&config).await?;
+        store
+            .apply_migrations()
+            .await
+            .map_err(|error| format!("cannot bring the database up to date: {error}"))?;
+        Self::with_store(config, store).await
+    }
+
+    /// Opens a database whose tables are up to date, and unlocks the keys. A short command uses
+    /// this: it must not change the tables below running servers.
+    ///
+    /// # Errors
+    /// One line for the operator; also if the tables are of another version.
+    pub async fn open_without_migration(config: Config) -> Result<Arc<Self>, String> {
+        let store = open_store(&config).await?;
+        store.require_current_tables().await?;
+        Self::with_store(config, store).await
+    }
+
+    async fn with_store(config: Config, store: Store) -> Result<Arc<Self>, String> {
+        let clock = Clock::default();
+        clock::start_clock(&clock, &store)
+            .await
+            .map_err(|error| format!("cannot read the database's clock: {error}"))?;
+        let limits = RateLimits::new(config.scim_rate_limit);
+        let decision_limits = RateLimits::new(config.decision_rate_limit);
+        let vault = Vault::open(&store, &config, clock.now()).await?;
+        let issuers = Issuers::new(&config.issuers)?;
+        Ok(Arc::new(Self {
+            config,
+            replica: Uuid::now_v7(),
+            started_at: clock.now(),
+            store,
+            vault,
+            clock,
+            wake: WriteSignal::default(),
+            jobs: Notify::new(),
+            syncs: Notify::new(),
+            deletions: Notify::new(),
+            queued_by: QueuedJobCauses::default(),
+            uses: CredentialUsage::default(),
+            requests: RequestCounts::default(),
+            reads: LastReads::default(),
+            repeats: FailureRepeats::default(),
+            outcomes: TaskOutcomes::default(),
+            limits,
+            decision_limits,
+            heads: LedgerHeads::default(),
+            last_commit: LastCommit::default(),
+            stopping: watch::Sender::new(false),
+            issuers,
+        }))
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Store, String> {
+    let failed = |error: String| format!("cannot open the database: {error}");
+    probe::check_reachable(&config.database_url).await.map_err(failed)?;
+    Store::open_database(&config.database_url).await.map_err(|error| failed(error.to_string()))
+}
