@@ -184,6 +184,12 @@ async fn every_field_requires_its_permission() {
             closed += 1;
         }
     }
+    // No field leads to a deletion that has ended.
+    let created = "query($id: ID!) { node(id: $id) { ... on DeletionJob { createdBy { name } } } }";
+    let ask = json!({ "id": walk.own["DeletionJob"] });
+    let key = &without[&Permission::AuditRead];
+    let answer = world.acme.graphql_as(key, &[], created, ask).await.body;
+    assert_eq!(codes(&answer), ["FORBIDDEN"], "{answer:#}");
     assert!(closed > 50, "{closed}");
     assert_eq!(world.everything().await, before);
     world.end().await;

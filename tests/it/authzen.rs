@@ -342,7 +342,7 @@ async fn next_decision_sees_each_change() {
     both("bob", "nest:see", true).await;
     // All accounts of a connection.
     let everyone = new_role(&world, "Everyone", &["all:see"]).await;
-    let map = "mutation($c: ID!, $r: ID!) { roleMappingCreate(input: { everybodyOf: $c, roleId: \
+    let map = "mutation($c: ID!, $r: ID!) { roleMappingCreate(input: { connectionId: $c, roleId: \
                $r }) { userErrors { message } } }";
     let connection = world.acme.connection.to_string();
     let mapped = world.graphql(map, json!({ "c": connection, "r": everyone })).await;

@@ -410,7 +410,9 @@ async fn decision_takes_one_statement() {
     let ask = async |path: &str, body: Value| {
         let key = &meter.made.graphql.api_key;
         let answer = meter.send("POST", &format!("/access/v1/{path}"), key, body).await.is(200);
-        for statement in &answer.statements {
+        // A list of people walks the groups that are in the role's groups; a decision walks nothing.
+        let list = path == "search/subject";
+        for statement in answer.statements.iter().filter(|_| !list) {
             if meter.app.store.backend() == DbBackend::Sqlite {
                 let explain = Statement::from_string(
                     DbBackend::Sqlite,

@@ -285,7 +285,12 @@ async fn delete_all_requires_its_own_permission() {
     let provider = Cx::new(world.app.clone(), provider, world.acme.organization, Uuid::now_v7());
     assert!(delete_all(&provider, None, 1).await.is_err());
     assert_eq!(provisioned(&world).await, 1);
-    let allowed = with_only(&world, &[Permission::DeleteAll]);
+    // The job works with the permissions that the key has while it runs.
+    let held = [Permission::DeleteAll].into();
+    let key = api_key::issue_key(&world.system(), "eraser", held, None).await.unwrap().key;
+    let actor =
+        Actor::Key { id: key.id, name: key.name, permissions: [Permission::DeleteAll].into() };
+    let allowed = Cx::new(world.app.clone(), actor, world.acme.organization, Uuid::now_v7());
     assert_eq!(delete_all(&allowed, None, 1).await.unwrap().count, 1);
     world.end().await;
 }

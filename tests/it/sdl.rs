@@ -180,7 +180,9 @@ impl Schema {
                     // A field that finds an object by its id cannot be used without one.
                     let picks =
                         |argument: &Input| argument.required() || named(&argument.ty) == "ID";
-                    let plain = !field.arguments.iter().any(picks);
+                    // While nothing is deleted there is no such object.
+                    let absent = field.name == "runningDeletion";
+                    let plain = !absent && !field.arguments.iter().any(picks);
                     if plain
                         && matches!(self.shape(&target), Shape::Object(_))
                         && seen.insert(target.clone())
