@@ -7,9 +7,10 @@ use entity::failure as stored;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::adoption::AdoptionProposal;
 use super::connection::IdentitySource;
 use super::group::GroupObject;
-use super::loaders::{self, ConnectionId, GroupId, UserId};
+use super::loaders::{self, ConnectionId, GroupId, ProposalAbout, UserId};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::auth::policy::Action;
@@ -303,6 +304,18 @@ impl FailureObject {
         review::is_retryable(&self.0)
     }
 
+    /// The adoption proposal of its connection about the account that is in the way; null if there
+    /// is none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn adoption_proposal(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<AdoptionProposal>> {
+        let Some(user) = self.0.user_id else { return Ok(None) };
+        let key = ProposalAbout { connection: self.0.connection_id, user };
+        Ok(loaders::load_one(ctx, key).await?.map(Into::into))
+    }
+
     /// How many retries rolecall has made.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn attempts(&self) -> i32 {
@@ -392,15 +405,6 @@ pub struct FailureRetryInput {
     id: ID,
 }
 
-/// The failures to retry: those that are open and match every field that is given.
-#[derive(InputObject)]
-pub struct FailuresRetryInput {
-    /// Failures with one of these causes.
-    causes: Option<Vec<FailureCause>>,
-    /// Failures of the connection with this global id.
-    connection_id: Option<ID>,
-}
-
 /// The failure that was fixed, and how.
 #[derive(InputObject)]
 pub struct FailureResolveInput {
@@ -445,17 +449,6 @@ mutation_payloads! {
     FailureAssignPayload,
 }
 
-/// The result of `failuresRetry`.
-#[derive(SimpleObject)]
-pub struct FailuresRetryPayload {
-    /// How many failures will be retried; null if there were mistakes.
-    #[graphql(directive = needs::apply(None))]
-    retried_count: Option<i32>,
-    /// Mistakes in the input; empty if it was done.
-    #[graphql(directive = needs::apply(None))]
-    user_errors: Vec<UserError>,
-}
-
 #[derive(Default)]
 pub struct FailureMutation;
 
@@ -475,36 +468,6 @@ impl FailureMutation {
             async { review::retry_failure(cx, id?).await }.await,
             FIELD_MAP,
         )
-    }
-
-    /// Retries all open failures that match, the oldest first, at most 500 in one call.
-    #[graphql(directive = needs::apply(Some(Permission::ReviewWrite)))]
-    async fn failures_retry(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Which failures.")] input: FailuresRetryInput,
-    ) -> Result<Option<FailuresRetryPayload>> {
-        let cx = relay::cx(ctx)?;
-        let which = async {
-            let connection = input
-                .connection_id
-                .map(|id| relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection))
-                .transpose()?;
-            let causes = input.causes.unwrap_or_default().into_iter().map(Into::into).collect();
-            review::retry_failures(
-                cx,
-                &FailureQuery { causes, connection, ..FailureQuery::default() },
-            )
-            .await
-        };
-        let (done, user_errors) = relay::split_user_errors(
-            which.await,
-            FieldMap { nouns: &[(Noun::Connection, "connectionId")], fields: &[] },
-        )?;
-        Ok(Some(FailuresRetryPayload {
-            retried_count: done.map(relay::to_graphql_int),
-            user_errors,
-        }))
     }
 
     /// Marks a failure as fixed. If the same write fails again, that is a new failure.

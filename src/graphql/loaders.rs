@@ -55,6 +55,12 @@ id_keys! {
     RoleGrantId,
 }
 
+/// The adoption proposal of a connection about an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProposalAbout {
+    pub connection: Uuid,
+    pub user: Uuid,
+}
 /// The roles that an account holds, or held at an instant, with what gives each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RolesHeldBy(pub Uuid, pub Option<DateTime<Utc>>);
@@ -317,6 +323,21 @@ impl Loader<ProposalId> for Loaders {
     async fn load(&self, keys: &[ProposalId]) -> LoadResult<ProposalId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(key_rows(adoption::proposals_by_ids(&self.0, &ids).await?, |row| ProposalId(row.id)))
+    }
+}
+
+impl Loader<ProposalAbout> for Loaders {
+    type Value = adoption::Proposal;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[ProposalAbout]) -> LoadResult<ProposalAbout, Self::Value> {
+        let users: Vec<Uuid> = keys.iter().map(|key| key.user).collect();
+        let found = adoption::proposals_about(&self.0, &users).await?;
+        let about = |row: &adoption::Proposal| ProposalAbout {
+            connection: row.connection_id,
+            user: row.user_id,
+        };
+        Ok(key_rows(found, about))
     }
 }
 

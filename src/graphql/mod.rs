@@ -42,6 +42,8 @@ mod job_object;
 mod leaver;
 mod list_filter;
 mod loaders;
+mod many;
+mod many_mutations;
 mod node;
 mod order;
 mod organization;
@@ -120,6 +122,7 @@ struct MutationRoot(
     schema_extension::SchemaExtensionMutation,
     bulk::BulkJobMutation,
     failure::FailureMutation,
+    many_mutations::ManyMutation,
     sync::SyncMutation,
     reconcile::ReconciliationMutation,
 );

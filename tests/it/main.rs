@@ -46,6 +46,7 @@ mod key_rotation;
 mod leases;
 mod list_order;
 mod lists;
+mod many;
 mod operator;
 mod parity;
 mod plans;

@@ -413,6 +413,14 @@ pub async fn proposals_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Proposal>> {
     Ok(query.all(cx.db()).await?)
 }
 
+/// The proposals about these accounts.
+pub async fn proposals_about(cx: &Cx, users: &[Uuid]) -> Result<Vec<Proposal>> {
+    cx.allow(Action::ReadIam, None)?;
+    let about = adoption_proposal::Column::UserId.is_in(users.iter().copied());
+    let any = ProposalQuery::default();
+    Ok(select_proposals(cx, &any).filter(about).all(cx.db()).await?)
+}
+
 fn select_proposals(cx: &Cx, which: &ProposalQuery) -> Select<adoption_proposal::Entity> {
     let mut query = cx.find::<adoption_proposal::Entity>();
     match which.states.as_slice() {

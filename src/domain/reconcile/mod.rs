@@ -46,7 +46,8 @@ pub use clash::{NameClash, close_settled_clashes, open_name_clash};
 pub use finding::{Class, Kind, Model as Finding, Resolution, Source, State};
 pub use last_known::IdpView;
 pub use resolve::{
-    FindingDecision, check_permitted, forget_old_findings, next_step, reopen_due, resolve_finding,
+    FindingDecision, check_permitted, forget_old_findings, next_step, possible_choices, reopen_due,
+    resolve_finding,
 };
 pub(super) use resolve::{close_findings_of_connection, erase_findings};
 

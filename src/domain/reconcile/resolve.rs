@@ -67,6 +67,28 @@ pub fn check_permitted(cx: &Cx, choice: FindingDecision) -> Result<()> {
     }
 }
 
+/// The decisions that the caller may make about a finding, by what the finding says. Whether the
+/// account is still so is checked when a decision is carried out.
+pub fn possible_choices(cx: &Cx, finding: &Finding) -> Vec<FindingDecision> {
+    if matches!(finding.state, State::Gone | State::Resolved) {
+        return Vec::new();
+    }
+    let extra = finding_detail(finding)
+        .get("members")
+        .is_some_and(|differs| differs.theirs == Some(Value::Bool(false)));
+    let fitting: &[FindingDecision] = match finding.kind {
+        _ if finding.user_id.is_none() => &[],
+        Kind::Membership if extra && finding.group_id.is_some() => &[FindingDecision::Delete],
+        Kind::Membership => &[],
+        Kind::MissingHere if finding.class == Some(Class::Local) => &[FindingDecision::Adopt],
+        Kind::OrphanedHere => &[FindingDecision::Suspend, FindingDecision::Delete],
+        _ if finding.leaver => &[FindingDecision::Suspend, FindingDecision::Delete],
+        _ => &[],
+    };
+    let choices = fitting.iter().copied().chain([FindingDecision::Accept]);
+    choices.filter(|choice| check_permitted(cx, *choice).is_ok()).collect()
+}
+
 /// Carries out a decision about a finding. `until` is when an acceptance ends.
 ///
 /// # Errors

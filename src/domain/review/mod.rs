@@ -61,8 +61,6 @@ pub const MAX_LABEL_CHARS: usize = 200;
 pub const READ_SOURCE_OPERATION: &str = "read source";
 /// The scope that stands for all parts of a target.
 pub const WHOLE_SCOPE: &str = "*";
-/// Failures that one call can retry.
-pub const MAX_RETRIES_PER_CALL: u64 = 500;
 
 /// How a write names its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,30 +351,6 @@ pub async fn retry_failure(cx: &Cx, id: Uuid) -> Result<Failure> {
         Origin::Sync => cx.app.repeats.readings.notify_one(),
     }
     Ok(failure)
-}
-
-/// Retries several failures, at most [`MAX_RETRIES_PER_CALL`]; returns how many.
-///
-/// # Errors
-/// As [`list_failures`]. A failure that cannot be retried, or that the actor may not retry, is
-/// skipped.
-pub async fn retry_failures(cx: &Cx, which: &FailureQuery) -> Result<u64> {
-    cx.allow(Action::Review, None)?;
-    if let Some(id) = which.connection {
-        connection::get_connection(cx, id).await?;
-    }
-    let open = select_failures(cx, which).filter(failure::Column::State.eq(State::Open));
-    let open =
-        open.order_by_asc(failure::Column::Id).limit(MAX_RETRIES_PER_CALL).all(cx.db()).await?;
-    let mut told = 0;
-    for failure in open.iter().filter(|failure| is_retryable(failure)) {
-        match retry_failure(cx, failure.id).await {
-            Ok(_) => told += 1,
-            Err(Error::Held { .. } | Error::NotFound(_) | Error::Forbidden(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(told)
 }
 
 /// Refuses a retry that may give a role, unless the actor may give that role: the actor decides

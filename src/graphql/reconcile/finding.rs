@@ -9,7 +9,9 @@ use super::super::group::GroupObject;
 use super::super::loaders::{self, ConnectionId, GroupId, UserId};
 use super::super::permission::{Permission, needs};
 use super::super::user::UserObject;
-use super::{AccountClass, FindingKind, FindingResolution, FindingState, ReconciliationSource};
+use super::{
+    AccountClass, FindingChoice, FindingKind, FindingResolution, FindingState, ReconciliationSource,
+};
 use crate::domain::reconcile;
 use crate::error::Result;
 use crate::graphql::relay;
@@ -132,6 +134,13 @@ impl FindingObject {
             changed_at: differs.at,
         });
         Some(differences.collect())
+    }
+
+    /// The decisions that the caller may make about it, by what it says; empty once it has ended.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn choices(&self, ctx: &Context<'_>) -> Result<Vec<FindingChoice>> {
+        let choices = reconcile::possible_choices(relay::cx(ctx)?, &self.0);
+        Ok(choices.into_iter().map(Into::into).collect())
     }
 
     /// What most probably fixes it, in words for people.

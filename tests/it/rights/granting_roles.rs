@@ -286,12 +286,14 @@ async fn role_giving_retry_requires_access_write() {
     let failure = world.failures().await.remove(0)["id"].clone();
     let retry = "mutation($id: ID!) { failureRetry(input: { id: $id }) { failure { state } \
                  userErrors { code } } }";
-    let retry_all = "mutation { failuresRetry(input: {}) { retriedCount userErrors { code } } }";
+    let retry_all = "mutation { failuresRetry(input: { filter: {} }) { doneCount skipped { reason count } userErrors { code } } }";
     let reviewer = key_with(&world, &[Permission::ReviewWrite, Permission::IamRead]).await.secret;
     let refused = world.acme.graphql_as(&reviewer, &[], retry, json!({ "id": failure })).await.body;
     assert_eq!(error_code(&refused), "FORBIDDEN", "{refused}");
     let passed_over = world.acme.graphql_as(&reviewer, &[], retry_all, json!({})).await.body;
-    assert_eq!(passed_over["data"]["failuresRetry"]["retriedCount"], 0, "{passed_over}");
+    let skipped = json!([{ "reason": "FORBIDDEN", "count": 1 }]);
+    assert_eq!(passed_over["data"]["failuresRetry"]["doneCount"], 0, "{passed_over}");
+    assert_eq!(passed_over["data"]["failuresRetry"]["skipped"], skipped, "{passed_over}");
     let held = [Permission::ReviewWrite, Permission::IamRead, Permission::AccessWrite];
     let giver = key_with(&world, &held).await.secret;
     let done = world.acme.graphql_as(&giver, &[], retry, json!({ "id": failure })).await.body;
