@@ -87,6 +87,8 @@ async fn prepare_rotation(store: StoreArgs) -> Result<(), CommandError> {
             "give the new master key with --new-master-key-file or ROLECALL_NEW_MASTER_KEY".into(),
         ));
     };
+    // A command that is refused creates no key.
+    App::require_current_tables(&config).await?;
     vault::make_missing_key(new)?;
     let app = App::open_without_migration(config).await?;
     app.vault.prepare_rotation(&app.store).await?;

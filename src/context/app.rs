@@ -90,6 +90,17 @@ impl App {
         Self::with_store(config, store).await
     }
 
+    /// Refuses unless the tables are up to date.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub async fn require_current_tables(config: &Config) -> Result<(), String> {
+        let store = open_store(config).await?;
+        let current = store.require_current_tables().await;
+        store.close().await;
+        current
+    }
+
     async fn with_store(config: Config, store: Store) -> Result<Arc<Self>, String> {
         let clock = Clock::default();
         clock::start_clock(&clock, &store)

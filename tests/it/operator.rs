@@ -121,6 +121,7 @@ async fn reading_commands_change_no_tables() {
             assert!(said.contains(hint), "{args:?}: {said}");
         }
         assert_eq!(migrations(&connection).await, before);
+        assert!(!Path::new("new.key").exists(), "a refused command made a key");
     }
 }
 
