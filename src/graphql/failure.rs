@@ -20,7 +20,7 @@ use crate::domain::review::{FailureQuery, ResolutionChoice};
 use crate::error::{Noun, Result};
 use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{FieldMap, Long, NodeKind, UserError};
+use crate::graphql::relay::{FieldMap, Long, NodeKind};
 
 /// The input field that each name in the domain's errors stands for.
 const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Failure, "id")], fields: &[] };

@@ -20,7 +20,7 @@ use rolecall::domain::directory::group::GroupEdit;
 use rolecall::domain::directory::user;
 use rolecall::domain::paging::Keyset;
 use rolecall::domain::paging::order::OrderBy;
-use rolecall::error::{Error, Result};
+use rolecall::error::{Error, RefusalReason, Result};
 use rolecall::identity::document::MemberChange;
 use rolecall::ledger::EventKind;
 use serde_json::{Map, Value};
@@ -103,6 +103,7 @@ fn is_refused_edit(error: &Error) -> bool {
         Error::Taken { .. } | Error::NotFound(_) | Error::Invalid { .. } => true,
         Error::InEdit { error, .. } => is_refused_edit(error),
         Error::Several(errors) => errors.iter().all(is_refused_edit),
+        Error::Held { reason, .. } => *reason == RefusalReason::PreviewStale,
         _ => false,
     }
 }

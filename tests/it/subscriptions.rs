@@ -184,7 +184,7 @@ async fn connection_changes_are_reported() {
     let seen = events.answer().await["data"]["connectionChanged"].clone();
     assert_eq!(
         seen,
-        json!({ "action": "CONNECTION_ACTIVATED", "connection": { "status": "ACTIVE" } })
+        json!({ "action": "CONNECTION_ACTIVATED", "connection": { "state": "ACTIVE" } })
     );
     // This caller may not read the ledger itself.
     let mut closed = Events::post(

@@ -33,7 +33,6 @@ use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::crypto::vault;
 use crate::domain::access::giving;
-use crate::domain::connection;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
