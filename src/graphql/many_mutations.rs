@@ -147,7 +147,8 @@ pub struct FindingsResolveInput {
 pub struct AdoptionProposalsDecideInput {
     /// Global ids of adoption proposals, at most 1,000.
     ids: Option<Vec<ID>>,
-    /// The proposals that match, the oldest 1,000; without `states`, the pending ones. Needs IAM_READ.
+    /// The proposals that match, the oldest 1,000; without `states`, the pending ones. Needs
+    /// IAM_READ.
     filter: Option<AdoptionProposalFilter>,
     /// The decision.
     decision: AdoptionDecision,
