@@ -17,6 +17,8 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     tenant.scim.group(&format!("{name} group"), &[user]).await;
     let gone = tenant.scim.user(&format!("{name}.gone")).await;
     tenant.scim.delete(&format!("/Users/{gone}")).await.is(204);
+    let gone = tenant.scim.group(&format!("{name} closed"), &[]).await;
+    tenant.scim.delete(&format!("/Groups/{gone}")).await.is(204);
     let made = tenant.graphql(
         "mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }",
         json!({ "n": name }),
