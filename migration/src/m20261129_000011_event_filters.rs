@@ -35,12 +35,12 @@ impl MigrationTrait for Migration {
 /// is always true, use it: all others keep the index that they had.
 const INDEXES: &[(&str, &str)] = &[
     ("event_place", "(organization_id, pos) WHERE action <> 'by place'"),
-    ("event_action", "(organization_id, action, pos) WHERE action <> 'by place'"),
-    ("event_actor", "(organization_id, actor_id, pos) WHERE action <> 'by place'"),
+    ("event_action", "(organization_id, action, pos) WHERE action <> 'by action'"),
+    ("event_actor", "(organization_id, actor_id, pos) WHERE action <> 'by actor'"),
     (
         "event_actor_kind",
         "(organization_id, actor_kind, pos) WHERE actor_kind <> 'CONNECTION' AND action <> \
-         'by place'",
+         'by actor kind'",
     ),
-    ("event_connection", "(organization_id, connection_id, pos) WHERE action <> 'by place'"),
+    ("event_connection", "(organization_id, connection_id, pos) WHERE action <> 'by connection'"),
 ];

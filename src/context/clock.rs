@@ -73,6 +73,11 @@ impl Default for Clock {
     }
 }
 
+/// The instant as both databases store it: in whole microseconds.
+pub fn to_stored_precision(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.trunc_subsecs(6)
+}
+
 impl Clock {
     /// The current instant in UTC, to the microsecond (what both databases keep).
     pub fn now(&self) -> DateTime<Utc> {

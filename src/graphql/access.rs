@@ -191,8 +191,8 @@ pub struct AccessLink(access::AccessLink);
 #[Object]
 impl AccessLink {
     /// The group that is the member; null where the account itself is the member.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn from_group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
+    #[graphql(name = "fromGroup", directive = needs::apply(Some(Permission::IamRead)))]
+    async fn member_group(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<GroupObject>> {
         load_group(ctx, self.0.from_group).await
     }
 

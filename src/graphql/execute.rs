@@ -46,7 +46,7 @@ pub struct RequestError {
     /// The permission that the caller lacks.
     pub permission: Option<&'static str>,
     /// The further mistakes in the document.
-    pub more: Vec<Fault>,
+    pub more: Box<[Fault]>,
 }
 
 impl RequestError {
@@ -59,7 +59,7 @@ impl RequestError {
             retry_after: None,
             position: None,
             permission: None,
-            more: Vec::new(),
+            more: Box::default(),
         }
     }
 

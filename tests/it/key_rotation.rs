@@ -170,8 +170,7 @@ async fn killed_rotation_can_be_finished() {
         let slug = format!("tenant-{number}");
         lifecycle::create_organization(&app, Actor::System, (&slug, &slug), "first", 30)
             .await
-            .unwrap()
-            .organization;
+            .unwrap();
     }
     let keys = [("ROLECALL_MASTER_KEY", MASTER_KEY), ("ROLECALL_NEW_MASTER_KEY", NEW_MASTER_KEY)];
     let prepared = rolecall(&database, &["keys", "rotate", "prepare"]).envs(keys).output().unwrap();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::auth::policy::{Action, Actor, Permission, Permissions};
-use crate::context::{App, Change, Credential, Cx, Tx};
+use crate::context::{App, Change, Credential, Cx, Tx, clock};
 use crate::crypto::vault;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
@@ -181,7 +181,7 @@ fn checked_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<DateTime<Ut
             let why = format!("must be within {days} days, the longest life of a key here");
             Err(Error::invalid("expiresAt", why))
         }
-        Some(at) => Ok(at),
+        Some(at) => Ok(clock::to_stored_precision(at)),
     }
 }
 
@@ -290,7 +290,7 @@ pub async fn update_key(cx: &Cx, id: Uuid, edit: KeyEdit) -> Result<ApiKey> {
             after.name = edit.name.clone().unwrap_or(after.name);
             if let Some(end) = edit.expires_at {
                 check_new_end(cx, &before, end)?;
-                after.expires_at = Some(end);
+                after.expires_at = Some(clock::to_stored_precision(end));
             }
             if edit.owner.is_some() {
                 (after.owner_user_id, after.owner_subject) =

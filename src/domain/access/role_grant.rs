@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::auth::policy::Action;
-use crate::context::{Change, Cx, Tx};
+use crate::context::{Change, Cx, Tx, clock};
 use crate::domain::access::role_mapping::{check_expiry, check_reason};
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
@@ -61,7 +61,7 @@ pub(in crate::domain) async fn create_in(
         user_id: new.user,
         role_id: new.role,
         reason,
-        expires_at: new.expires_at,
+        expires_at: new.expires_at.map(clock::to_stored_precision),
         since: tx.now_after(None),
         until: None,
         opened_by: tx.event,
@@ -110,7 +110,10 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
             }
             let mut after = before.clone();
             after.reason = reason.clone().unwrap_or(after.reason);
-            after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
+            after.expires_at = match edit.expires_at {
+                Some(end) => end.map(clock::to_stored_precision),
+                None => after.expires_at,
+            };
             if after == before {
                 return Ok(Change::unchanged(before));
             }

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::auth::policy::Action;
-use crate::context::{Change, Cx, Tx};
+use crate::context::{Change, Cx, Tx, clock};
 use crate::domain::directory::group::Group;
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
@@ -109,7 +109,7 @@ pub(in crate::domain) async fn create_in(
         match_value: None,
         role_id: new.role,
         reason,
-        expires_at: new.expires_at,
+        expires_at: new.expires_at.map(clock::to_stored_precision),
         since: tx.now_after(None),
         until: None,
         opened_by: tx.event,
@@ -202,7 +202,10 @@ pub(in crate::domain) async fn edit_in(
         after.role_id = super::role::find_live_role(tx, id).await?.id;
     }
     after.reason = reason.unwrap_or(after.reason);
-    after.expires_at = edit.expires_at.unwrap_or(after.expires_at);
+    after.expires_at = match edit.expires_at {
+        Some(end) => end.map(clock::to_stored_precision),
+        None => after.expires_at,
+    };
     if after == before {
         return Ok(Change::unchanged(before));
     }

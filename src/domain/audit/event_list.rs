@@ -19,9 +19,30 @@ use crate::ledger::EventKind;
 /// Kinds of events that are looked up one by one. A longer list is tested row by row.
 const MAX_ACTION_READS: usize = 20;
 
-/// ` AND …`: true for every row `e`. The indexes of lists have this condition, so that they serve
-/// only statements that make it, whatever the statistics are.
-const LISTED: &str = " AND e.action <> 'by place'";
+/// ` AND …`: true for every row `e`. Each index of lists has such a condition, so that it serves
+/// only the statements that make it, whatever the statistics are.
+fn index_condition(index: ListIndex) -> &'static str {
+    match index {
+        ListIndex::Other => "",
+        ListIndex::Place => " AND e.action <> 'by place'",
+        ListIndex::Action => " AND e.action <> 'by action'",
+        ListIndex::Actor => " AND e.action <> 'by actor'",
+        ListIndex::ActorKind => " AND e.action <> 'by actor kind'",
+        ListIndex::Connection => " AND e.action <> 'by connection'",
+    }
+}
+
+/// The index by which events are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ListIndex {
+    /// One that other statements use, too.
+    Other,
+    Place,
+    Action,
+    Actor,
+    ActorKind,
+    Connection,
+}
 
 /// What a story is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +93,7 @@ impl LedgerFilter {
     /// ` AND …`: the conditions on the row `e` but for those that the reads of a list are divided
     /// by. Values are bound to `sql`.
     fn conditions(&self, with_actions: bool, sql: &mut SqlBuilder) -> String {
-        let mut text = LISTED.to_owned();
+        let mut text = String::new();
         let mut add = |condition: String| {
             text.push_str(" AND ");
             text.push_str(&condition);
@@ -116,6 +137,23 @@ impl LedgerFilter {
         text
     }
 
+    /// The index that finds the fewest rows.
+    fn index(&self) -> ListIndex {
+        if self.subject.is_some() || self.request.is_some() {
+            ListIndex::Other
+        } else if self.actor.is_some() {
+            ListIndex::Actor
+        } else if self.actions.len() == 1 {
+            ListIndex::Action
+        } else if self.connection.is_some() {
+            ListIndex::Connection
+        } else if self.actor_kind.is_some_and(|kind| kind != "CONNECTION") {
+            ListIndex::ActorKind
+        } else {
+            ListIndex::Place
+        }
+    }
+
     /// Whether one condition finds few rows already.
     fn is_narrow(&self) -> bool {
         self.subject.is_some() || self.actor.is_some() || self.request.is_some()
@@ -124,8 +162,8 @@ impl LedgerFilter {
 
 /// One of the reads that a list is divided into.
 enum LedgerRead {
-    /// The rows `e` that fulfil the condition.
-    Where(String),
+    /// The rows `e` that fulfil the condition, found by the index.
+    Where(String, ListIndex),
     /// The rows `e` of which a column is among the ids that a statement selects.
     Among { ids: String, column: &'static str },
 }
@@ -134,8 +172,9 @@ impl LedgerRead {
     /// `SELECT pos FROM …` without an order; `conditions` and `bounds` begin with AND.
     fn to_sql(&self, backend: DbBackend, conditions: &str) -> String {
         match self {
-            Self::Where(own) => format!(
-                "SELECT e.pos FROM event e WHERE e.organization_id = $1 AND {own}{conditions}"
+            Self::Where(own, index) => format!(
+                "SELECT e.pos FROM event e WHERE e.organization_id = $1 AND {own}{}{conditions}",
+                index_condition(*index)
             ),
             Self::Among { ids, column } => {
                 let row = format!("e.organization_id = $1 AND e.{column} = i.id");
@@ -157,8 +196,9 @@ async fn divide_reads(
 ) -> Result<Option<Vec<LedgerRead>>> {
     let Some(story) = which.concerns else {
         let each = (2..=MAX_ACTION_READS).contains(&which.actions.len()) && !which.is_narrow();
-        let by_action =
-            |kind: &EventKind| LedgerRead::Where(format!("e.action = '{}'", kind.name()));
+        let by_action = |kind: &EventKind| {
+            LedgerRead::Where(format!("e.action = '{}'", kind.name()), ListIndex::Action)
+        };
         return Ok(each.then(|| which.actions.iter().map(by_action).collect()));
     };
     let (StorySubject::User(id)
@@ -166,9 +206,10 @@ async fn divide_reads(
     | StorySubject::Role(id)
     | StorySubject::Other(id)) = story;
     let place = sql.bind(id);
-    let mut reads = vec![LedgerRead::Where(format!("e.subject_id = {place}"))];
+    let mut reads = vec![LedgerRead::Where(format!("e.subject_id = {place}"), ListIndex::Other)];
     let by_actor = |sql: &mut SqlBuilder, id: Uuid| {
-        LedgerRead::Where(format!("e.actor_id = {}", sql.bind(id.to_string())))
+        let condition = format!("e.actor_id = {}", sql.bind(id.to_string()));
+        LedgerRead::Where(condition, ListIndex::Actor)
     };
     // What opened or closed an interval of it: grants, memberships, mappings.
     let intervals = |tables: &[(&str, &str)]| {
@@ -195,15 +236,15 @@ async fn divide_reads(
             });
             reads.push(LedgerRead::Among { ids: cases.join(" UNION ALL "), column: "subject_id" });
             for key in keys_of_user(cx, id).await? {
-                reads.push(LedgerRead::Where(format!("e.subject_id = {}", sql.bind(key))));
+                let condition = format!("e.subject_id = {}", sql.bind(key));
+                reads.push(LedgerRead::Where(condition, ListIndex::Other));
                 reads.push(by_actor(sql, key));
             }
         }
-        StorySubject::Group(_) => reads.push(intervals(&[
-            ("group_nesting", "member_id"),
-            ("group_nesting", "group_id"),
-            ("role_mapping", "group_id"),
-        ])),
+        // A group that becomes a member of this one is an event of this one.
+        StorySubject::Group(_) => {
+            reads.push(intervals(&[("group_nesting", "member_id"), ("role_mapping", "group_id")]));
+        }
         StorySubject::Role(_) => {
             reads.push(intervals(&[("role_mapping", "role_id"), ("role_grant", "role_id")]));
         }
@@ -244,7 +285,10 @@ pub async fn list_events(
     let direction = paging::keyset_direction(keyset);
     let end = format!("ORDER BY e.pos {direction} LIMIT {}", keyset.limit + 1);
     let found = match reads {
-        None => format!("e.organization_id = $1{conditions}{bounds}"),
+        None => {
+            let index = index_condition(which.index());
+            format!("e.organization_id = $1{index}{conditions}{bounds}")
+        }
         Some(reads) => {
             let each = |read: &LedgerRead| {
                 let read = read.to_sql(cx.backend(), &format!("{conditions}{bounds}"));
@@ -255,7 +299,8 @@ pub async fn list_events(
                 DbBackend::Postgres => format!("= ANY(ARRAY({all}))"),
                 _ => format!("IN ({all})"),
             };
-            format!("e.organization_id = $1 AND e.pos {among}")
+            let index = index_condition(ListIndex::Place);
+            format!("e.organization_id = $1{index} AND e.pos {among}")
         }
     };
     sql.push(&format!("SELECT {EVENT_COLUMNS} FROM event_sealed e WHERE {found} {end}"));
@@ -274,7 +319,8 @@ pub async fn count_events(cx: &Cx, which: &LedgerFilter) -> Result<u64> {
     let conditions = which.conditions(true, &mut sql);
     match reads {
         None => sql.push(&format!(
-            "SELECT count(*) AS total FROM event e WHERE e.organization_id = $1{conditions}"
+            "SELECT count(*) AS total FROM event e WHERE e.organization_id = $1{}{conditions}",
+            index_condition(which.index())
         )),
         Some(reads) => {
             let each = |read: &LedgerRead| read.to_sql(cx.backend(), &conditions);

@@ -217,16 +217,18 @@ pub(in crate::domain) fn word_change_steps(
     let (gone, come): (Vec<_>, Vec<_>) =
         (old.difference(new).collect(), new.difference(old).collect());
     let (name, column) = word_table(table);
-    let each = match tx.db.get_database_backend() {
-        DbBackend::Postgres => "jsonb_array_elements_text($3) AS keys(value)",
-        _ => "json_each($3)",
+    let (each, among) = match tx.db.get_database_backend() {
+        // With IN, the words might be joined with all words of the organization.
+        DbBackend::Postgres => (
+            "jsonb_array_elements_text($3) AS keys(value)",
+            "= ANY(ARRAY(SELECT value FROM jsonb_array_elements_text($3) AS keys(value)))",
+        ),
+        _ => ("json_each($3)", "IN (SELECT value FROM json_each($3))"),
     };
     let values = |words: &[&String]| [tx.organization().into(), id.into(), json!(words).into()];
     let mut steps = Vec::new();
     if !gone.is_empty() {
-        let these = format!(
-            "organization_id = $1 AND {column} = $2 AND word IN (SELECT value FROM {each})"
-        );
+        let these = format!("organization_id = $1 AND {column} = $2 AND word {among}");
         steps.push(WriteStep::delete(name, these, values(&gone)));
     }
     if !come.is_empty() {

@@ -296,8 +296,8 @@ fn dedent_block(raw: &str) -> String {
     let indented = lines.iter().skip(1).filter(|line| !is_blank(line));
     let common = indented.map(|line| indent_of(line)).min().unwrap_or(0);
     let (Some(first), Some(last)) = (
-        lines.iter().position(|line| !is_blank(&line)),
-        lines.iter().rposition(|line| !is_blank(&line)),
+        lines.iter().position(|line| !is_blank(line)),
+        lines.iter().rposition(|line| !is_blank(line)),
     ) else {
         return String::new();
     };

@@ -52,8 +52,7 @@ async fn a_person_enters_the_organization_that_the_token_names() {
     let server = server().await;
     lifecycle::create_organization(&server.app, Actor::System, ("other", "Other"), "first", 30)
         .await
-        .unwrap()
-        .organization;
+        .unwrap();
     let hour = chrono::Duration::hours(1);
     let query = "{ viewer { kind name permissions organizations { slug permissions } } \
                  organization { slug } }";
