@@ -371,8 +371,8 @@ impl SyncRun {
 
     /// The mode of the run.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn mode(&self) -> SyncMode {
-        self.0.mode.into()
+    async fn mode(&self) -> Option<SyncMode> {
+        Some(self.0.mode.into())
     }
 
     /// The state of the run. It is WAITING if it would remove more than `shrinkPercent` allows,
@@ -416,33 +416,34 @@ impl SyncRun {
 
     /// Whether `syncCancel` was called; the run ends within a second or two.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn cancelling(&self) -> bool {
-        self.0.cancelling
+    async fn cancelling(&self) -> Option<bool> {
+        Some(self.0.cancelling)
     }
 
     /// What the run has done with users so far.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn users(&self) -> SyncCounts {
-        sync::run_counts(&self.0).users.into()
+    async fn users(&self) -> Option<SyncCounts> {
+        Some(sync::run_counts(&self.0).users.into())
     }
 
     /// What the run has done with groups so far.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn groups(&self) -> SyncCounts {
-        sync::run_counts(&self.0).groups.into()
+    async fn groups(&self) -> Option<SyncCounts> {
+        Some(sync::run_counts(&self.0).groups.into())
     }
 
     /// The users and groups that it could not apply; the first 100.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn troubles(&self) -> Vec<SyncTrouble> {
+    async fn troubles(&self) -> Option<Vec<SyncTrouble>> {
         let troubles = sync::run_troubles(&self.0).into_iter();
-        troubles
+        let troubles = troubles
             .map(|sync::RunTrouble { kind, remote_id, why }| SyncTrouble {
                 kind,
                 remote_id,
                 message: why,
             })
-            .collect()
+            .collect();
+        Some(troubles)
     }
 
     /// Why it waits or failed and what to do, or another remark, in words for people; null if there
@@ -454,8 +455,8 @@ impl SyncRun {
 
     /// The actor that requested it, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn requested_by(&self) -> &str {
-        &self.0.requested_by
+    async fn requested_by(&self) -> Option<&str> {
+        Some(&self.0.requested_by)
     }
 
     /// When it was requested.

@@ -317,9 +317,14 @@ impl Schema {
                 (_, Shape::Leaf(_)) if here => value.clone(),
                 // Ids beside the tested position are valid.
                 ("ID", _) if input.required() || place.len() == 1 => json!(own(&input.name)),
-                (_, Shape::Input(fields)) if here || input.required() => {
+                (name, Shape::Input(fields)) if here || input.required() => {
                     let inner = if here { &place[1..] } else { &[] };
-                    self.values(fields, inner, value, own).into()
+                    let mut values = self.values(fields, inner, value, own);
+                    // A filter by several ids at once finds what has all of them.
+                    if name.ends_with("Filter") {
+                        values.retain(|name, _| inner.first() == Some(name));
+                    }
+                    values.into()
                 }
                 (_, Shape::OneOf(fields)) if here || input.required() => {
                     let first = [fields[0].name.clone()];

@@ -177,7 +177,9 @@ impl LedgerRead {
                 index_condition(*index)
             ),
             Self::Among { ids, column } => {
-                let row = format!("e.organization_id = $1 AND e.{column} = i.id");
+                // The order makes PostgreSQL take the index that has it, also without statistics.
+                let order = if backend == DbBackend::Postgres { " ORDER BY e.pos" } else { "" };
+                let row = format!("e.organization_id = $1 AND e.{column} = i.id{order}");
                 format!(
                     "SELECT e.pos FROM (SELECT DISTINCT id FROM ({ids}) AS ids \
                      WHERE id IS NOT NULL) AS i {} WHERE TRUE{conditions}",
@@ -287,7 +289,7 @@ pub async fn list_events(
     let found = match reads {
         None => {
             let index = index_condition(which.index());
-            format!("e.organization_id = $1{index}{conditions}{bounds}")
+            format!("event_sealed e WHERE e.organization_id = $1{index}{conditions}{bounds}")
         }
         Some(reads) => {
             let each = |read: &LedgerRead| {
@@ -295,15 +297,19 @@ pub async fn list_events(
                 format!("SELECT pos FROM ({read} {end}) AS part")
             };
             let all = reads.iter().map(each).collect::<Vec<_>>().join(" UNION ");
-            let among = match cx.backend() {
-                DbBackend::Postgres => format!("= ANY(ARRAY({all}))"),
-                _ => format!("IN ({all})"),
-            };
             let index = index_condition(ListIndex::Place);
-            format!("e.organization_id = $1{index} AND e.pos {among}")
+            // Without OFFSET, PostgreSQL might read the whole ledger in its order instead.
+            let (among, apart) = match cx.backend() {
+                DbBackend::Postgres => (format!("= ANY(ARRAY({all}))"), " OFFSET 0"),
+                _ => (format!("IN ({all})"), ""),
+            };
+            format!(
+                "(SELECT * FROM event_sealed e WHERE e.organization_id = $1{index} \
+                 AND e.pos {among}{apart}) AS e"
+            )
         }
     };
-    sql.push(&format!("SELECT {EVENT_COLUMNS} FROM event_sealed e WHERE {found} {end}"));
+    sql.push(&format!("SELECT {EVENT_COLUMNS} FROM {found} {end}"));
     let rows = Event::find_by_statement(cx.build_statement(sql)).all(cx.db()).await?;
     Ok(paging::to_slice(rows, keyset))
 }
@@ -323,7 +329,12 @@ pub async fn count_events(cx: &Cx, which: &LedgerFilter) -> Result<u64> {
             index_condition(which.index())
         )),
         Some(reads) => {
-            let each = |read: &LedgerRead| read.to_sql(cx.backend(), &conditions);
+            let each = |read: &LedgerRead| {
+                format!(
+                    "SELECT pos FROM ({} ORDER BY e.pos) AS part",
+                    read.to_sql(cx.backend(), &conditions)
+                )
+            };
             let all = reads.iter().map(each).collect::<Vec<_>>().join(" UNION ");
             sql.push(&format!("SELECT count(*) AS total FROM ({all}) AS found"))
         }

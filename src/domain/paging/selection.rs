@@ -254,12 +254,13 @@ impl Narrowing {
             }
             Self::ExternalId(id) => format!("r.external_id = {}", sql.bind(id.as_str())),
             Self::Size { least, most } => {
-                // No more members are counted than the bound needs.
+                // No more members are counted than the bound needs. Their order makes PostgreSQL
+                // take the index by group, also without statistics.
                 let counted = |most: u64| {
                     format!(
-                        "(SELECT count(*) FROM (SELECT 1 AS one FROM membership m \
+                        "(SELECT count(*) FROM (SELECT one FROM (SELECT 1 AS one FROM membership m \
                          WHERE m.organization_id = $1 AND m.group_id = r.id \
-                         AND m.until IS NULL{open} \
+                         AND m.until IS NULL{open} ORDER BY m.user_id LIMIT {most}) AS direct \
                          UNION ALL SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 \
                          AND n.group_id = r.id AND n.until IS NULL{} LIMIT {most}) AS counted)",
                         open.replace("m.", "n.")

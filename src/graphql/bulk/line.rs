@@ -253,7 +253,8 @@ mod tests {
             }
         }
         secret.sort_unstable();
-        assert_eq!(secret, ["apiKeyIssue", "scimTokenIssue", "scimTokenRotate"]);
+        let shown = ["apiKeyIssue", "organizationCreate", "scimTokenIssue", "scimTokenRotate"];
+        assert_eq!(secret, shown);
         let inner = export_sdl()
             .split("type Mutation {")
             .nth(1)

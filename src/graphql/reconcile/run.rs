@@ -137,14 +137,14 @@ impl ReconciliationObject {
 
     /// How rolecall knows what the identity provider says.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn source(&self) -> ReconciliationSource {
-        self.0.source.into()
+    async fn source(&self) -> Option<ReconciliationSource> {
+        Some(self.0.source.into())
     }
 
     /// What was compared.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn scope(&self) -> ReconciliationScope {
-        self.0.scope.into()
+    async fn scope(&self) -> Option<ReconciliationScope> {
+        Some(self.0.scope.into())
     }
 
     /// The state of the comparison. It is REFUSED if the export or the source seems to be
@@ -184,18 +184,19 @@ impl ReconciliationObject {
 
     /// The numbers of the comparison.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn numbers(&self) -> ReconciliationCounts {
-        reconcile::comparison_counts(&self.0).into()
+    async fn numbers(&self) -> Option<ReconciliationCounts> {
+        Some(reconcile::comparison_counts(&self.0).into())
     }
 
     /// The lines of the export that could not be read, or not in full; the first 100.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn troubles(&self) -> Vec<ReconciliationTrouble> {
+    async fn troubles(&self) -> Option<Vec<ReconciliationTrouble>> {
         let line = |line: u64| Long(i64::try_from(line).unwrap_or(i64::MAX));
         let troubles = reconcile::unreadable_lines(&self.0).into_iter();
-        troubles
+        let troubles = troubles
             .map(|trouble| ReconciliationTrouble { line: line(trouble.line), message: trouble.why })
-            .collect()
+            .collect();
+        Some(troubles)
     }
 
     /// The sync run that reads the source; the comparison ends with it. Null if no source is read,
@@ -215,8 +216,8 @@ impl ReconciliationObject {
 
     /// The actor that requested it, in words for people.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn requested_by(&self) -> &str {
-        &self.0.requested_by
+    async fn requested_by(&self) -> Option<&str> {
+        Some(&self.0.requested_by)
     }
 
     /// When it was requested.

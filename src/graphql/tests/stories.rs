@@ -689,16 +689,16 @@ async fn people_are_deleted_restored_and_erased_through_the_api() {
     let claim = job::claim_next_deletion(&server.app).await.unwrap().unwrap();
     while claim.delete_next_batch().await.unwrap() == job::BatchOutcome::More {}
     let left = "{ organization { scim { counts { users } } users(first: 5) { nodes { userName } }
-        events(last: 3) { nodes { action subjectKind subjectId } } } }";
+        events(first: 3) { nodes { action subjectKind subjectId } } } }";
     let data = server.data(left, json!({})).await;
     assert_eq!(data["organization"]["scim"]["counts"]["users"], 0);
     assert_eq!(data["organization"]["users"]["nodes"], json!([{ "userName": "manual" }]));
     let told = &data["organization"]["events"]["nodes"];
     let actions: Vec<_> = told.as_array().unwrap().iter().map(|row| &row["action"]).collect();
-    assert_eq!(actions, ["DELETION_REQUESTED", "USERS_DELETED_ALL", "DELETION_COMPLETED"]);
+    assert_eq!(actions, ["DELETION_COMPLETED", "USERS_DELETED_ALL", "DELETION_REQUESTED"]);
     assert_eq!(
         told[1],
         json!({ "action": "USERS_DELETED_ALL", "subjectKind": "USER", "subjectId": null })
     );
-    assert_eq!(told[2]["subjectKind"], "DELETION");
+    assert_eq!(told[0]["subjectKind"], "DELETION");
 }
