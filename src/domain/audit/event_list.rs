@@ -272,6 +272,26 @@ async fn keys_of_user(cx: &Cx, user: Uuid) -> Result<Vec<Uuid>> {
     Ok(rows.all(cx.db()).await?.into_iter().map(|row| row.id).collect())
 }
 
+/// The rows `e` of the ledger at the places that `places` selects as `pos`; for FROM. On PostgreSQL
+/// each place is looked up by itself, in both tables of the view: with a list of places, the whole
+/// ledger might be read.
+fn rows_at_places(backend: DbBackend, places: &str) -> String {
+    let index = index_condition(ListIndex::Place);
+    if backend != DbBackend::Postgres {
+        return format!(
+            "event_sealed e WHERE e.organization_id = $1{index} AND e.pos IN ({places})"
+        );
+    }
+    let columns = EVENT_COLUMNS.replace("e.seq", "c.seq").replace("e.hash", "c.hash");
+    format!(
+        "(SELECT {columns} FROM ({places}) AS found \
+         CROSS JOIN LATERAL (SELECT * FROM event e WHERE e.organization_id = $1{index} \
+         AND e.pos = found.pos OFFSET 0) AS e \
+         LEFT JOIN LATERAL (SELECT * FROM chain c WHERE c.organization_id = $1 \
+         AND c.pos = e.pos OFFSET 0) AS c ON TRUE) AS e"
+    )
+}
+
 /// A page of the ledger in the order of `pos`.
 pub async fn list_events(
     cx: &Cx,
@@ -297,16 +317,7 @@ pub async fn list_events(
                 format!("SELECT pos FROM ({read} {end}) AS part")
             };
             let all = reads.iter().map(each).collect::<Vec<_>>().join(" UNION ");
-            let index = index_condition(ListIndex::Place);
-            // Without OFFSET, PostgreSQL might read the whole ledger in its order instead.
-            let (among, apart) = match cx.backend() {
-                DbBackend::Postgres => (format!("= ANY(ARRAY({all}))"), " OFFSET 0"),
-                _ => (format!("IN ({all})"), ""),
-            };
-            format!(
-                "(SELECT * FROM event_sealed e WHERE e.organization_id = $1{index} \
-                 AND e.pos {among}{apart}) AS e"
-            )
+            rows_at_places(cx.backend(), &all)
         }
     };
     sql.push(&format!("SELECT {EVENT_COLUMNS} FROM {found} {end}"));
