@@ -297,8 +297,8 @@ pub fn graphql_access(accounts: u64) -> Workload {
     })
 }
 
-/// Whether one person may do something: half of the answers are yes. Everybody is in ten groups,
-/// each mapped to a role.
+/// One AuthZEN evaluation for each request; half of the answers are yes. Each account is in ten
+/// groups, and each group is mapped to a role.
 pub fn decision(accounts: u64) -> Workload {
     workload("AuthZEN: decision about one user".into(), move |_| {
         move |n| {
