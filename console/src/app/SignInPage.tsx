@@ -1,0 +1,117 @@
+// Signing in: with an API key, which stays in memory, or with a one-time link.
+import { type FormEvent, useEffect, useId, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useLocation } from 'wouter';
+import { Button } from '../components/Button.tsx';
+import { useTitle } from '../components/Page.tsx';
+import { Banner, ErrorPanel, Skeleton, toProblem } from '../components/states.tsx';
+import { FullPageFrame } from './Frame.tsx';
+import { createClient, isUnauthenticated } from './client.ts';
+import { type LinkProblem, hasLink, redeemLink } from './link.ts';
+import { useSession } from './session.tsx';
+import { viewerQuery } from './viewer.tsx';
+
+export function SignInPage() {
+  const { t } = useTranslation();
+  const { ended, signIn } = useSession();
+  const [location] = useLocation();
+  const [redeeming, setRedeeming] = useState(hasLink());
+  const [linkProblem, setLinkProblem] = useState<LinkProblem>();
+  useTitle(t('signIn.title'));
+
+  useEffect(() => {
+    let wanted = true;
+    void redeemLink()?.then((result) => {
+      if (!wanted) return;
+      setRedeeming(false);
+      if ('credential' in result) signIn(result.credential);
+      else setLinkProblem(result.problem);
+    });
+    return () => {
+      wanted = false;
+    };
+  }, [signIn]);
+
+  const again = async () => {
+    setRedeeming(true);
+    setLinkProblem(undefined);
+    const result = await redeemLink();
+    setRedeeming(false);
+    if (result && 'credential' in result) signIn(result.credential);
+    else if (result) setLinkProblem(result.problem);
+  };
+
+  return (
+    <FullPageFrame>
+      <div className="sign-in">
+        <h1>{t('signIn.title')}</h1>
+        {ended === 'refused' && (
+          <Banner kind="warning" title={t('signIn.refused.title')}>
+            <p>{t('signIn.refused.text')}</p>
+          </Banner>
+        )}
+        {ended === 'asked' && <Banner kind="success" title={t('signIn.signedOut')} />}
+        {redeeming ? (
+          <Skeleton lines={3} />
+        ) : (
+          <>
+            {linkProblem && <ErrorPanel problem={linkProblem} {...(hasLink() ? { onRetry: () => void again() } : {})} />}
+            {linkProblem && <p>{t('signIn.link.other')}</p>}
+            {/^\/o\//.test(location) && !linkProblem && <p>{t('signIn.deepLink')}</p>}
+            <KeyForm />
+            <section>
+              <h2>{t('signIn.link.title')}</h2>
+              <p>{t('signIn.link.text')}</p>
+              <pre>
+                <code dir="ltr">rolecall console-link --organization …</code>
+              </pre>
+            </section>
+          </>
+        )}
+      </div>
+    </FullPageFrame>
+  );
+}
+
+function KeyForm() {
+  const { t } = useTranslation();
+  const { signIn } = useSession();
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<{ code: string; message: string }>();
+  const field = useId();
+
+  const submit = async (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    const token = String(new FormData(event.currentTarget).get('key') ?? '').trim();
+    if (token === '' || /\s/.test(token)) {
+      setProblem({ code: 'UNAUTHENTICATED', message: t('signIn.key.empty') });
+      return;
+    }
+    setBusy(true);
+    setProblem(undefined);
+    const { data, error } = await createClient({ token }, undefined, () => undefined)
+      .query(viewerQuery, {})
+      .toPromise();
+    setBusy(false);
+    if (data?.viewer) signIn({ token });
+    else if (error && !isUnauthenticated(error)) setProblem(toProblem(error));
+    else setProblem({ code: 'UNAUTHENTICATED', message: t('signIn.key.wrong') });
+  };
+
+  return (
+    <form className="card" onSubmit={(event) => void submit(event)} noValidate>
+      <h2>{t('signIn.key.title')}</h2>
+      <div className="field">
+        <label htmlFor={field}>{t('signIn.key.label')}</label>
+        <input id={field} name="key" type="password" autoComplete="off" spellCheck={false} dir="ltr" aria-describedby={`${field}-help`} />
+        <p className="muted" id={`${field}-help`}>
+          {t('signIn.key.help')}
+        </p>
+      </div>
+      {problem && <ErrorPanel problem={problem} />}
+      <Button kind="primary" type="submit" busy={busy}>
+        {t('signIn.key.action')}
+      </Button>
+    </form>
+  );
+}

@@ -1,0 +1,72 @@
+// One-time links: the code is in the fragment, which browsers send to nobody, and is redeemed by POST, so that a
+// preview of the link spends nothing.
+import type { Credential } from './client.ts';
+import { endpoint } from './paths.ts';
+
+let code: string | undefined;
+
+/** Takes the code of a link out of the address bar and its history. */
+export function takeLink() {
+  const found = /^#link=(.+)$/.exec(location.hash)?.[1];
+  if (found === undefined) return;
+  try {
+    code = decodeURIComponent(found);
+  } catch {
+    code = found;
+  }
+  history.replaceState(null, '', location.pathname + location.search);
+}
+
+export const hasLink = () => code !== undefined;
+
+export interface LinkProblem {
+  code: string;
+  message: string;
+  nextStep?: string | null;
+  requestId?: string;
+}
+
+export type LinkResult = { credential: Credential & { organization: string } } | { problem: LinkProblem };
+
+async function redeem(secret: string): Promise<LinkResult> {
+  let response: Response;
+  try {
+    response = await fetch(endpoint('console/redeem'), {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ code: secret }),
+      cache: 'no-store',
+      credentials: 'omit',
+    });
+  } catch {
+    // The code may be spent or not: nobody knows, so it is kept for another try.
+    code = secret;
+    return { problem: { code: 'NETWORK', message: '' } };
+  }
+  const body: unknown = await response.json().catch(() => undefined);
+  const answer = (typeof body === 'object' && body !== null ? body : {}) as Record<string, unknown>;
+  if (response.ok && typeof answer.token === 'string' && typeof answer.organization === 'string') {
+    return { credential: { token: answer.token, organization: answer.organization } };
+  }
+  if (response.status === 429 || response.status === 503) code = secret;
+  return {
+    problem: {
+      code: typeof answer.code === 'string' ? answer.code : String(response.status),
+      message: typeof answer.message === 'string' ? answer.message : '',
+      nextStep: typeof answer.nextStep === 'string' ? answer.nextStep : null,
+      requestId: response.headers.get('x-request-id') ?? undefined,
+    },
+  };
+}
+
+let pending: Promise<LinkResult> | undefined;
+
+/** Redeems the code that `takeLink` found. Asked twice, it is still redeemed once. */
+export function redeemLink(): Promise<LinkResult> | undefined {
+  if (code !== undefined) {
+    const secret = code;
+    code = undefined;
+    pending = redeem(secret);
+  }
+  return pending;
+}

@@ -1,0 +1,38 @@
+// Running a mutation: one way to tell what went wrong, whether the server refused the input or the request failed.
+import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
+import { useCallback, useState } from 'react';
+import { type AnyVariables, useClient } from 'urql';
+import { type Problem, toProblem } from '../components/states.tsx';
+
+interface UserErrorLike {
+  code: string;
+  message: string;
+  nextStep?: string | null;
+}
+
+export type ActionResult<Payload> = { payload: Payload; problem?: undefined } | { payload?: undefined; problem: Problem };
+
+/**
+ * Runs a document with one mutation. `userErrors` must be selected with `code`, `message` and `nextStep`. The
+ * idempotency key keeps a mutation that is sent twice, by a network that fails, from being done twice.
+ */
+export function useAction<Data extends object, Variables extends AnyVariables>(document: TypedDocumentNode<Data, Variables>) {
+  type Payload = NonNullable<Exclude<Data[keyof Data], string>>;
+  const client = useClient();
+  const [running, setRunning] = useState(false);
+  const run = useCallback(
+    async (variables: Variables): Promise<ActionResult<Payload>> => {
+      setRunning(true);
+      const { data, error } = await client.mutation(document, variables).toPromise();
+      setRunning(false);
+      if (error) return { problem: toProblem(error) };
+      const payload = data && (Object.entries(data).find(([name]) => name !== '__typename')?.[1] as Payload | undefined);
+      if (!payload) return { problem: { code: 'INTERNAL', message: '' } };
+      const mistake = (payload as { userErrors?: readonly UserErrorLike[] }).userErrors?.[0];
+      if (mistake) return { problem: { code: mistake.code, message: mistake.message, nextStep: mistake.nextStep ?? null } };
+      return { payload };
+    },
+    [client, document],
+  );
+  return { run, running };
+}

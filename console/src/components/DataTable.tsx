@@ -1,0 +1,187 @@
+// Tables: a plain one for pages of rows, and a virtual one, which has only the visible rows in the document.
+import { type ReactNode, useEffect, useRef } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { Icon } from './Icon.tsx';
+
+export interface Column<Row> {
+  key: string;
+  title: ReactNode;
+  cell: (row: Row) => ReactNode;
+  /** The cell that names the row. */
+  header?: boolean;
+  numeric?: boolean;
+  /** Where it can be sorted by this column: the value of `orderBy.field`. */
+  sort?: string;
+}
+
+export interface Sorting {
+  field: string;
+  direction: 'ASC' | 'DESC';
+}
+
+interface TableProps<Row> {
+  label: string;
+  columns: readonly Column<Row>[];
+  rows: readonly Row[];
+  rowKey: (row: Row) => string;
+  sorting?: Sorting;
+  onSort?: (sorting: Sorting) => void;
+}
+
+function HeadCell<Row>({ column, sorting, onSort }: { column: Column<Row>; sorting?: Sorting; onSort?: (sorting: Sorting) => void }) {
+  const { t } = useTranslation();
+  const field = column.sort;
+  if (field === undefined || !onSort) return <>{column.title}</>;
+  const current = sorting?.field === field ? sorting.direction : undefined;
+  return (
+    <button
+      type="button"
+      className="sort-button"
+      onClick={() => onSort({ field, direction: current === 'ASC' ? 'DESC' : 'ASC' })}
+      title={t('table.sort')}
+    >
+      {column.title}
+      <span aria-hidden="true">{current === 'ASC' ? ' ↑' : current === 'DESC' ? ' ↓' : ''}</span>
+    </button>
+  );
+}
+
+const ariaSort = <Row,>(column: Column<Row>, sorting: Sorting | undefined) =>
+  column.sort === undefined || sorting?.field !== column.sort ? undefined : sorting.direction === 'ASC' ? 'ascending' : 'descending';
+
+export function DataTable<Row>({ label, columns, rows, rowKey, sorting, onSort }: TableProps<Row>) {
+  return (
+    <div className="table-scroll" tabIndex={0} role="region" aria-label={label}>
+      <table className="table">
+        <caption className="visually-hidden">{label}</caption>
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <th key={column.key} scope="col" className={column.numeric ? 'numeric' : undefined} aria-sort={ariaSort(column, sorting)}>
+                <HeadCell column={column} {...(sorting && { sorting })} {...(onSort && { onSort })} />
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={rowKey(row)}>
+              {columns.map((column) =>
+                column.header ? (
+                  <th key={column.key} scope="row">
+                    {column.cell(row)}
+                  </th>
+                ) : (
+                  <td key={column.key} className={column.numeric ? 'numeric' : undefined}>
+                    {column.cell(row)}
+                  </td>
+                ),
+              )}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+interface VirtualTableProps<Row> extends TableProps<Row> {
+  /** All rows there are, if that is known; `rows` are those that were loaded. */
+  total?: number | undefined;
+  /** Called when the end of the loaded rows comes near. */
+  onEnd?: (() => void) | undefined;
+  rowHeight?: number;
+  /** A CSS grid template, for example "2fr 1fr 8rem". */
+  template: 'one' | 'two' | 'three' | 'four' | 'five' | 'six' | 'seven';
+  onOpen?: (row: Row) => void;
+}
+
+/** Rows as a grid for screen readers: each row says its number, and how many there are. */
+export function VirtualTable<Row>({
+  label,
+  columns,
+  rows,
+  rowKey,
+  sorting,
+  onSort,
+  total,
+  onEnd,
+  rowHeight = 52,
+  template,
+  onOpen,
+}: VirtualTableProps<Row>) {
+  const { t } = useTranslation();
+  const scroller = useRef<HTMLDivElement>(null);
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => rowHeight,
+    overscan: 12,
+    getItemKey: (index) => {
+      const row = rows[index];
+      return row === undefined ? index : rowKey(row);
+    },
+  });
+  const items = virtual.getVirtualItems();
+  const last = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (onEnd && rows.length > 0 && last >= rows.length - 20) onEnd();
+  }, [last, rows.length, onEnd]);
+  return (
+    <div className={`virtual virtual-${template}`} role="table" aria-label={label} aria-rowcount={(total ?? rows.length) + 1}>
+      <div role="rowgroup">
+        <div role="row" aria-rowindex={1} className="virtual-row virtual-head">
+          {columns.map((column) => (
+            <div key={column.key} role="columnheader" className={column.numeric ? 'numeric' : undefined} aria-sort={ariaSort(column, sorting)}>
+              <HeadCell column={column} {...(sorting && { sorting })} {...(onSort && { onSort })} />
+            </div>
+          ))}
+        </div>
+      </div>
+      <div className="virtual-scroll" ref={scroller} role="rowgroup" tabIndex={0} aria-label={t('table.rows', { label })}>
+        <div className="virtual-space" role="presentation" style={{ height: virtual.getTotalSize() }}>
+          {items.map((item) => {
+            const row = rows[item.index];
+            if (row === undefined) return null;
+            return (
+              <div
+                key={item.key}
+                role="row"
+                aria-rowindex={item.index + 2}
+                className={onOpen ? 'virtual-row virtual-open' : 'virtual-row'}
+                style={{ transform: `translateY(${item.start}px)`, height: item.size }}
+                onClick={onOpen && (() => onOpen(row))}
+              >
+                {columns.map((column) => (
+                  <div key={column.key} role={column.header ? 'rowheader' : 'cell'} className={column.numeric ? 'numeric' : undefined}>
+                    {column.cell(row)}
+                  </div>
+                ))}
+              </div>
+            );
+          })}
+        </div>
+      </div>
+    </div>
+  );
+}
+
+/** How many rows there are, and the way to more of them. */
+export function TableFoot({ shown, total, loading, onMore }: { shown: number; total?: number | undefined; loading: boolean; onMore?: (() => void) | undefined }) {
+  const { t, i18n } = useTranslation();
+  const number = new Intl.NumberFormat(i18n.language);
+  return (
+    <div className="table-foot">
+      <span role="status">
+        {total === undefined ? t('table.shown', { shown: number.format(shown) }) : t('table.shownOf', { shown: number.format(shown), total: number.format(total) })}
+      </span>
+      {loading && <Icon name="spinner" spin />}
+      {onMore && !loading && (
+        <button type="button" className="button button-secondary" onClick={onMore}>
+          {t('table.more')}
+        </button>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,1 @@
+export const SetupPage = () => <main id="main" />;
