@@ -1,0 +1,113 @@
+// Makes a connection; afterwards its own screen leads on.
+import { type FormEvent, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link, useLocation } from 'wouter';
+import { screenPath } from '../../app/paths.ts';
+import { useAction } from '../../app/useAction.ts';
+import { useViewer } from '../../app/viewer.tsx';
+import { Button } from '../../components/Button.tsx';
+import { RadioField } from '../../components/forms.tsx';
+import { Card, Page } from '../../components/Page.tsx';
+import { ErrorPanel, type Problem } from '../../components/states.tsx';
+import { notify } from '../../components/toasts.tsx';
+import { graphql } from '../../generated/index.ts';
+import { GeneralFields, NEW_FIELDS, NEW_PULL, RuleFields, SourceFields, toNumber, toText } from './ConnectionFields.tsx';
+import './connections.css';
+
+const createMutation = graphql(`
+  mutation ConnectionCreate($input: ConnectionCreateInput!) {
+    connectionCreate(input: $input) {
+      connection { id name kind }
+      userErrors { code message nextStep }
+    }
+  }
+`);
+
+const WAYS = ['SCIM_PUSH', 'SCIM_PULL'] as const;
+
+export default function NewConnectionScreen() {
+  const { t } = useTranslation('connections');
+  const { t: common } = useTranslation();
+  const { organization } = useViewer();
+  const [, navigate] = useLocation();
+  const [way, setWay] = useState<(typeof WAYS)[number]>('SCIM_PUSH');
+  const [fields, setFields] = useState(NEW_FIELDS);
+  const [pull, setPull] = useState(NEW_PULL);
+  const [problem, setProblem] = useState<Problem>();
+  const { run, running } = useAction(createMutation);
+  const list = screenPath(organization.slug, 'connections');
+
+  const submit = async (event: FormEvent) => {
+    event.preventDefault();
+    setProblem(undefined);
+    const credentials = pull.auth === 'CLIENT_CREDENTIALS';
+    const answer = await run({
+      input: {
+        name: fields.name.trim(),
+        provider: fields.provider,
+        deletionPolicy: fields.deletionPolicy,
+        adoptionPolicy: fields.adoptionPolicy,
+        revivalDays: Number(fields.revivalDays),
+        announcesCursorPaging: fields.announcesCursorPaging,
+        ...(way === 'SCIM_PULL' && {
+          pull: {
+            baseUrl: pull.baseUrl.trim(),
+            auth: pull.auth,
+            ...(credentials && { tokenUrl: toText(pull.tokenUrl), clientId: toText(pull.clientId), scope: toText(pull.scope) }),
+            secret: toText(pull.secret),
+            pageSize: Number(pull.pageSize),
+            userFilter: toText(pull.userFilter),
+            intervalMinutes: toNumber(pull.intervalMinutes),
+            incrementalMinutes: toNumber(pull.incrementalMinutes),
+            shrinkPercent: Number(pull.shrinkPercent),
+          },
+        }),
+      },
+    });
+    if (answer.problem) {
+      setProblem(answer.problem);
+      return;
+    }
+    const created = answer.payload.connection;
+    if (!created) return;
+    notify({ kind: 'success', text: t('create.done', { name: created.name }) });
+    const next = created.kind === 'SCIM_PULL' ? 'test' : 'tokens';
+    navigate(screenPath(organization.slug, `connections/${encodeURIComponent(created.id)}/${next}`));
+  };
+
+  return (
+    <Page title={t('create.title')} lead={t('create.lead')}>
+      <p className="back-link">
+        <Link href={list}>← {t('one.toList')}</Link>
+      </p>
+      <form className="form form-wide" onSubmit={(event) => void submit(event)}>
+        <Card title={t('create.way')}>
+          <RadioField
+            label={t('create.wayLabel')}
+            value={way}
+            choices={WAYS.map((value) => ({
+              value,
+              text: common(`connectionKind.${value}`),
+              help: t(`wayHelp.${value}`),
+            }))}
+            onChange={setWay}
+          />
+        </Card>
+        <GeneralFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
+        {way === 'SCIM_PULL' && (
+          <SourceFields values={pull} hasSecret={false} onChange={(changed) => setPull({ ...pull, ...changed })} />
+        )}
+        <RuleFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
+        {problem && <ErrorPanel problem={problem} />}
+        <div className="actions">
+          <Button kind="primary" type="submit" busy={running}>
+            {t('create.action')}
+          </Button>
+          <Button kind="quiet" onPress={() => navigate(list)}>
+            {common('dialog.cancel')}
+          </Button>
+        </div>
+      </form>
+    </Page>
+  );
+}

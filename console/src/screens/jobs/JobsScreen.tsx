@@ -1,0 +1,291 @@
+// Everything that takes longer than a request: runs, comparisons, bulk jobs and deletions, as they go.
+import { useTranslation } from 'react-i18next';
+import { useQuery } from 'urql';
+import { Link, useParams, useSearchParams } from 'wouter';
+import { oneOf } from '../../app/address.ts';
+import { screenPath } from '../../app/paths.ts';
+import { useViewer } from '../../app/viewer.tsx';
+import { TableFoot } from '../../components/DataTable.tsx';
+import { FilterBar, FilterChoice, FilterReset } from '../../components/FilterBar.tsx';
+import { hasEnded } from '../../components/JobProgress.tsx';
+import { Page } from '../../components/Page.tsx';
+import { type PagedList, usePagedList } from '../../components/paging.ts';
+import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
+import { Time } from '../../components/Time.tsx';
+import type {
+  BulkJobsQuery,
+  JobState,
+  JobsComparisonsQuery,
+  JobsSyncRunsQuery,
+} from '../../generated/graphql.ts';
+import { graphql } from '../../generated/index.ts';
+import { BulkJobEntry } from './BulkJobEntry.tsx';
+import { DeletionEntry } from './DeletionEntry.tsx';
+import { ReconciliationEntry } from './ReconciliationEntry.tsx';
+import { SyncRunEntry } from './SyncRunEntry.tsx';
+import './jobs.css';
+
+const KINDS = ['runs', 'comparisons', 'bulk', 'deletions'] as const;
+const STATES: readonly JobState[] = [
+  'QUEUED',
+  'RUNNING',
+  'WAITING',
+  'CANCELLING',
+  'SUCCEEDED',
+  'REFUSED',
+  'FAILED',
+  'CANCELLED',
+];
+
+export default function JobsScreen() {
+  const { t } = useTranslation('jobs');
+  const { t: common } = useTranslation();
+  const { organization } = useViewer();
+  const { kind: asked } = useParams<{ kind?: string }>();
+  const kind = oneOf(KINDS, asked) ?? 'runs';
+  return (
+    <Page title={common('menu.jobs')} lead={t('lead')}>
+      <nav className="tabs" aria-label={t('kinds')}>
+        <ul>
+          {KINDS.map((name) => (
+            <li key={name}>
+              <Link
+                href={screenPath(organization.slug, name === 'runs' ? 'jobs' : `jobs/${name}`)}
+                aria-current={name === kind ? 'page' : undefined}
+              >
+                {t(`tab.${name}`)}
+              </Link>
+            </li>
+          ))}
+        </ul>
+      </nav>
+      {kind === 'runs' && <Runs />}
+      {kind === 'comparisons' && <Comparisons />}
+      {kind === 'bulk' && <BulkJobs />}
+      {kind === 'deletions' && <Deletions />}
+    </Page>
+  );
+}
+
+function useStates(): { states?: JobState[] } {
+  const [params] = useSearchParams();
+  const state = oneOf(STATES, params.get('state') ?? undefined);
+  return state ? { states: [state] } : {};
+}
+
+function StateFilter() {
+  const { t } = useTranslation('jobs');
+  const { t: common } = useTranslation();
+  return (
+    <FilterBar label={t('filters')}>
+      <FilterChoice
+        name="state"
+        label={t('state')}
+        choices={STATES.map((value) => ({ value, text: common(`job.states.${value}`) }))}
+      />
+      <FilterReset names={['state']} />
+    </FilterBar>
+  );
+}
+
+interface EntriesProps<Row> {
+  list: PagedList<Row>;
+  rowKey: (row: Row) => string;
+  none: { title: string; text: string };
+  children: (row: Row) => React.ReactNode;
+}
+
+function Entries<Row>({ list, rowKey, none, children }: EntriesProps<Row>) {
+  return (
+    <section className="card">
+      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
+      {list.loading && list.rows.length === 0 && <Skeleton lines={6} />}
+      {!list.loading && !list.problem && list.rows.length === 0 && (
+        <EmptyState icon="jobs" title={none.title}>
+          <p>{none.text}</p>
+        </EmptyState>
+      )}
+      {list.rows.length > 0 && (
+        <>
+          <ul className="plain entries">
+            {list.rows.map((row) => (
+              <li key={rowKey(row)}>{children(row)}</li>
+            ))}
+          </ul>
+          <TableFoot
+            shown={list.rows.length}
+            total={list.total}
+            loading={list.loading}
+            onMore={list.hasMore ? list.loadMore : undefined}
+          />
+        </>
+      )}
+    </section>
+  );
+}
+
+const runsQuery = graphql(`
+  query JobsSyncRuns($filter: SyncRunFilter, $after: String) {
+    organization {
+      id
+      syncRuns(first: 20, after: $after, filter: $filter) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes { ...SyncRunEntry }
+      }
+    }
+  }
+`);
+const pickRuns = (data: JobsSyncRunsQuery) => data.organization?.syncRuns;
+
+function Runs() {
+  const { t } = useTranslation('jobs');
+  const list = usePagedList(runsQuery, { filter: useStates() }, pickRuns);
+  return (
+    <>
+      <StateFilter />
+      <Entries list={list} rowKey={(run) => run.id} none={{ title: t('none.runs'), text: t('noneText.runs') }}>
+        {(run) => <SyncRunEntry run={run} onEnd={list.reload} showConnection />}
+      </Entries>
+    </>
+  );
+}
+
+const comparisonsQuery = graphql(`
+  query JobsComparisons($filter: ReconciliationFilter, $after: String) {
+    organization {
+      id
+      reconciliations(first: 20, after: $after, filter: $filter) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes { ...ReconciliationEntry }
+      }
+    }
+  }
+`);
+const pickComparisons = (data: JobsComparisonsQuery) => data.organization?.reconciliations;
+
+function Comparisons() {
+  const { t } = useTranslation('jobs');
+  const list = usePagedList(comparisonsQuery, { filter: useStates() }, pickComparisons);
+  return (
+    <>
+      <StateFilter />
+      <Entries
+        list={list}
+        rowKey={(entry) => entry.id}
+        none={{ title: t('none.comparisons'), text: t('noneText.comparisons') }}
+      >
+        {(entry) => <ReconciliationEntry entry={entry} onEnd={list.reload} showConnection />}
+      </Entries>
+    </>
+  );
+}
+
+const bulkQuery = graphql(`
+  query BulkJobs($filter: BulkJobFilter, $after: String) {
+    organization {
+      id
+      bulkJobs(first: 20, after: $after, filter: $filter) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes { ...BulkJobEntry }
+      }
+    }
+  }
+`);
+const pickBulk = (data: BulkJobsQuery) => data.organization?.bulkJobs;
+
+function BulkJobs() {
+  const { t } = useTranslation('jobs');
+  const list = usePagedList(bulkQuery, { filter: useStates() }, pickBulk);
+  return (
+    <>
+      <StateFilter />
+      <Entries list={list} rowKey={(job) => job.id} none={{ title: t('none.bulk'), text: t('noneText.bulk') }}>
+        {(job) => <BulkJobEntry job={job} onEnd={list.reload} />}
+      </Entries>
+    </>
+  );
+}
+
+const deletionQuery = graphql(`
+  query Deletions {
+    organization {
+      id
+      scim { runningDeletion { ...DeletionEntry } }
+    }
+  }
+`);
+
+const deletionEventsQuery = graphql(`
+  query DeletionEvents {
+    organization {
+      id
+      events(first: 20, filter: { actions: [DELETION_REQUESTED, DELETION_COMPLETED, DELETION_STOPPED] }) {
+        nodes { id at action actor { kind name } }
+      }
+    }
+  }
+`);
+
+const deletionByIdQuery = graphql(`
+  query DeletionById($id: ID!) {
+    node(id: $id) { __typename id ...DeletionEntry }
+  }
+`);
+
+function Deletions() {
+  const { t } = useTranslation('jobs');
+  const { t: common } = useTranslation();
+  const viewer = useViewer();
+  const [params] = useSearchParams();
+  const asked = params.get('job') ?? undefined;
+  const [{ data, error, fetching }, ask] = useQuery({ query: deletionQuery, requestPolicy: 'network-only' });
+  const [linked] = useQuery({ query: deletionByIdQuery, variables: { id: asked ?? '' }, pause: asked === undefined });
+  const mayAudit = viewer.may('AUDIT_READ');
+  const [events, askEvents] = useQuery({ query: deletionEventsQuery, pause: !mayAudit, requestPolicy: 'network-only' });
+  const reload = () => {
+    ask({ requestPolicy: 'network-only' });
+    if (mayAudit) askEvents({ requestPolicy: 'network-only' });
+  };
+  const running = data?.organization?.scim?.runningDeletion;
+  const chosen = linked.data?.node?.__typename === 'DeletionJob' ? linked.data.node : undefined;
+  const shown = [running, chosen && chosen.id !== running?.id ? chosen : undefined].filter((job) => job != null);
+  const past = events.data?.organization?.events?.nodes ?? [];
+  return (
+    <>
+      <section className="card">
+        {error && <ErrorPanel problem={toProblem(error)} onRetry={reload} />}
+        {fetching && !data && <Skeleton lines={4} />}
+        {data && shown.length === 0 && (
+          <EmptyState icon="trash" title={t('none.deletions')}>
+            <p>{t('noneText.deletions')}</p>
+          </EmptyState>
+        )}
+        <ul className="plain entries">
+          {shown.map((job) => (
+            <li key={job.id}>
+              <DeletionEntry job={job} onEnd={hasEnded(job.state) ? () => undefined : reload} />
+            </li>
+          ))}
+        </ul>
+      </section>
+      {past.length > 0 && (
+        <section className="card">
+          <h2>{t('pastDeletions')}</h2>
+          <ul className="timeline">
+            {past.map((event) => (
+              <li key={event.id}>
+                <span>
+                  {common(`action.${event.action}`)} <span className="muted">· {event.actor.name}</span>
+                </span>
+                <Time at={event.at} />
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+    </>
+  );
+}
