@@ -1,0 +1,115 @@
+import { graphql } from '../../generated/index.ts';
+
+export const configurationQuery = graphql(`
+  query Configuration($audit: Boolean!) {
+    organization {
+      id
+      slug
+      name
+      scimEnabled
+      integrationMode
+      scim { availability { state code nextStep } state }
+      connections(first: 20, filter: { kinds: [SCIM_PUSH] }) {
+        nodes {
+          id
+          name
+          provider
+          state
+          version
+          lastContactAt
+          userCount
+          groupCount
+          endpoints { baseUrl usersUrl groupsUrl }
+          tokens { id lastFour scopes live createdAt expiresAt retiresAt revokedAt lastUsedAt lastUsedFrom }
+        }
+      }
+      events(first: 100, filter: { actions: [SCIM_TOKEN_ISSUED, SCIM_TOKEN_ROTATED] }) @include(if: $audit) {
+        nodes { id at subjectId actor { kind name } }
+      }
+    }
+  }
+`);
+
+/** For the live line of the first set-up: what has arrived by now. */
+export const arrivalsQuery = graphql(`
+  query ConfigurationArrivals($id: ID!) {
+    organization {
+      id
+      connection(id: $id) { id lastContactAt userCount groupCount }
+    }
+  }
+`);
+
+export const diagnosisQuery = graphql(`
+  query ConfigurationDiagnosis($id: ID!) {
+    organization {
+      id
+      connection(id: $id) {
+        id
+        diagnosis {
+          ok
+          steps { check ok message nextStep }
+          recentFailures { meaning count lastAt nextStep }
+        }
+      }
+    }
+  }
+`);
+
+export const selfTestMutation = graphql(`
+  mutation ConfigurationSelfTest($input: ScimSelfTestInput!) {
+    scimSelfTest(input: $input) {
+      ok
+      steps { code ok message nextStep }
+      userErrors { code message nextStep }
+    }
+  }
+`);
+
+export const issueMutation = graphql(`
+  mutation ConfigurationTokenIssue($input: ScimTokenIssueInput!) {
+    scimTokenIssue(input: $input) {
+      scimToken { id lastFour }
+      secret
+      userErrors { code message nextStep }
+    }
+  }
+`);
+
+export const rotateMutation = graphql(`
+  mutation ConfigurationTokenRotate($input: ScimTokenRotateInput!) {
+    scimTokenRotate(input: $input) {
+      scimToken { id lastFour }
+      secret
+      warning
+      userErrors { code message nextStep }
+    }
+  }
+`);
+
+export const revokeMutation = graphql(`
+  mutation ConfigurationTokenRevoke($input: ScimTokenRevokeInput!) {
+    scimTokenRevoke(input: $input) {
+      scimToken { id live revokedAt }
+      userErrors { code message nextStep }
+    }
+  }
+`);
+
+export const createConnectionMutation = graphql(`
+  mutation ConfigurationConnectionCreate($input: ConnectionCreateInput!) {
+    connectionCreate(input: $input) {
+      connection { id name provider state version }
+      userErrors { code message nextStep }
+    }
+  }
+`);
+
+export const providerMutation = graphql(`
+  mutation ConfigurationProvider($input: ConnectionUpdateInput!) {
+    connectionUpdate(input: $input) {
+      connection { id provider version }
+      userErrors { code message nextStep }
+    }
+  }
+`);
