@@ -2,9 +2,9 @@
 //!
 //! # Layout
 //!
-//! Imports run one way: `main → cli → server → {graphql, scim, authzen, jobs} → domain → context →
-//! ledger → {auth, crypto, db, identity, buffers} → error`. The interfaces never use each other;
-//! `domain` never names HTTP, GraphQL or SCIM messages and never calls out. A test
+//! Imports run one way: `main → cli → server → {graphql, scim, authzen, console, jobs} → domain →
+//! context → ledger → {auth, crypto, db, identity, buffers} → error`. The interfaces never use
+//! each other; `domain` never names HTTP, GraphQL or SCIM messages and never calls out. A test
 //! (`tests/it/imports.rs`) holds this.
 //!
 //! | module | what it is for |
@@ -12,6 +12,7 @@
 //! | [`scim`] | SCIM 2.0 for identity providers: requests become calls of the domain |
 //! | [`graphql`] | the management API for administrators and scripts |
 //! | [`authzen`] | decisions for applications: whether a person may do something |
+//! | [`console`] | the files of the web application; one-time links |
 //! | [`jobs`] | background work: one table of tasks and queues, and the loops that run them |
 //! | [`server`] | routes, health checks, metrics, orderly shutdown |
 //! | [`domain`] | all rules and decisions; one file or folder for each noun |
@@ -48,6 +49,7 @@ pub mod authzen;
 pub mod buffers;
 pub mod cli;
 pub mod config;
+pub mod console;
 pub mod context;
 pub mod crypto;
 pub mod db;

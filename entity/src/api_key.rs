@@ -2,6 +2,18 @@
 
 use sea_orm::entity::prelude::*;
 
+/// What the key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum KeyPurpose {
+    /// A script, an application, or a person who keeps the key.
+    #[sea_orm(string_value = "API")]
+    Api,
+    /// One session of the console, which a link began.
+    #[sea_orm(string_value = "CONSOLE_SESSION")]
+    ConsoleSession,
+}
+
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "api_key")]
 pub struct Model {
@@ -10,6 +22,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub name: String,
+    pub purpose: KeyPurpose,
     /// SHA-256 of the whole key
     pub hash: Vec<u8>,
     pub last_four: String,

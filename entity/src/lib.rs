@@ -11,6 +11,7 @@ pub mod bulk_job;
 pub mod bulk_line;
 pub mod connection;
 pub mod connection_health;
+pub mod console_link;
 pub mod deletion_job;
 pub mod event;
 pub mod failure;
@@ -73,6 +74,7 @@ scoped!(
     bulk_line.JobId,
     connection.Id,
     connection_health.ConnectionId,
+    console_link.Id,
     event.Id,
     failure.Id,
     finding.Id,

@@ -5,6 +5,7 @@
 pub mod audit;
 pub mod bootstrap;
 pub mod command_error;
+pub mod console_link;
 pub mod demo;
 pub mod installation;
 pub mod keys;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use crate::auth::policy::Permission;
 use crate::cli::audit::AuditCommand;
 use crate::cli::command_error::CommandError;
+use crate::cli::console_link::ConsoleLinkArgs;
 use crate::cli::demo::DemoArgs;
 use crate::cli::installation::LockedInstallation;
 use crate::cli::keys::KeysCommand;
@@ -77,6 +79,8 @@ enum Command {
     Schema,
     /// Sign a token for a person with the installation's own key
     Jwt(JwtArgs),
+    /// Print a link that opens the console once, within 15 minutes; on a terminal only
+    ConsoleLink(ConsoleLinkArgs),
     /// Check the ledger, write checkpoints of it, check exported files
     Audit {
         #[command(subcommand)]
@@ -253,6 +257,7 @@ async fn run_command() -> ExitCode {
         Command::Keys { command } => keys::run_keys(command).await,
         Command::Schema => print_line(graphql::export_sdl().trim_end()),
         Command::Jwt(args) => print_jwt(args).await,
+        Command::ConsoleLink(args) => console_link::print_console_link(args).await,
         Command::Tasks(args) => tasks::print_tasks(args).await,
         Command::Simulate(args) => simulate_command(args).await,
         Command::Completions { shell } => print_completions(shell),

@@ -19,6 +19,10 @@ use crate::crypto::vault::Vault;
 use crate::db::{Store, probe};
 use crate::trace_context::QueuedJobCauses;
 
+/// Redemptions of one-time links that one address may send to this replica in a second, with bursts
+/// of twice as many.
+const REDEMPTIONS_PER_SECOND: u32 = 5;
+
 /// What the whole process shares.
 #[derive(Debug)]
 pub struct App {
@@ -54,6 +58,8 @@ pub struct App {
     pub limits: RateLimits,
     /// Each key's share of this replica's decisions.
     pub decision_limits: RateLimits,
+    /// Each address's share of this replica's redemptions of one-time links.
+    pub redemption_limits: RateLimits,
     /// The ends of the ledgers that subscriptions follow.
     pub heads: LedgerHeads,
     /// The write that was answered last, to be read back.
@@ -129,6 +135,7 @@ impl App {
             outcomes: TaskOutcomes::default(),
             limits,
             decision_limits,
+            redemption_limits: RateLimits::new(REDEMPTIONS_PER_SECOND),
             heads: LedgerHeads::default(),
             last_commit: LastCommit::default(),
             stopping: watch::Sender::new(false),

@@ -598,6 +598,11 @@ impl<T> Change<T> {
         Self { settle, ..self }
     }
 
+    /// The same change, with a row about what was done together with it.
+    pub fn followed_by(self, followed: Vec<DerivedChange>) -> Self {
+        Self { followed, ..self }
+    }
+
     /// The same change of something else, which is not told what only the database knew.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Change<U> {
         Change {

@@ -1,5 +1,7 @@
-//! How many requests each connection may send in a second.
+//! How many requests each connection may send in a second, or each address where nobody has signed
+//! in yet.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -7,6 +9,9 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+
+/// Addresses that are remembered before idle ones are forgotten.
+const MAX_IDLE_ADDRESSES: usize = 10_000;
 
 /// Requests per second and connection, with bursts of two seconds' worth.
 #[derive(Debug)]
@@ -37,6 +42,25 @@ impl RateLimits {
         let further = operations.saturating_sub(1);
         let Some((burst, _)) = &self.0 else { return Ok(()) };
         self.take_many(connection, u32::try_from(further).unwrap_or(u32::MAX).min(burst.get() - 1))
+    }
+
+    /// Takes one request off the share of an address. Addresses of one IPv6 network of 64 bits have
+    /// one share, because one host has all of them; clients without a known address have one too.
+    ///
+    /// # Errors
+    /// [`Error::Limited`] with the seconds until there is one again.
+    pub fn take_from_address(&self, address: Option<IpAddr>) -> Result<()> {
+        if let Some((_, limiter)) = &self.0
+            && limiter.len() > MAX_IDLE_ADDRESSES
+        {
+            limiter.retain_recent();
+        }
+        let key = match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => u128::from(address.to_ipv6_mapped()),
+            Some(IpAddr::V6(address)) => u128::from(address) >> 64 << 64,
+            None => 0,
+        };
+        self.take_many(Uuid::from_u128(key), 1)
     }
 
     fn take_many(&self, connection: Uuid, requests: u32) -> Result<()> {

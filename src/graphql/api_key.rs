@@ -1,7 +1,8 @@
 //! API keys: the credentials of scripts and applications for this API. The secret is shown once.
 
-use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
+use entity::api_key as stored;
 use uuid::Uuid;
 
 use super::loaders::{self, UserId};
@@ -17,6 +18,16 @@ use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 /// The input field that each name in the domain's errors stands for.
 const FIELD_MAP: FieldMap =
     FieldMap { nouns: &[(Noun::ApiKey, "id"), (Noun::Owner, "ownerUserId")], fields: &[] };
+
+/// What an API key is for.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::KeyPurpose")]
+pub enum ApiKeyPurpose {
+    /// A script, an application, or a person who keeps the key.
+    Api,
+    /// One session of the console, which a link of the command line began.
+    ConsoleSession,
+}
 
 /// An API key as the schema shows it.
 pub struct ApiKeyObject(pub api_key::ApiKey);
@@ -41,6 +52,12 @@ impl ApiKeyObject {
     #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// What the key is for.
+    #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
+    async fn purpose(&self) -> ApiKeyPurpose {
+        self.0.purpose.into()
     }
 
     /// The last four characters of the secret, to tell keys apart.

@@ -29,6 +29,8 @@ pub enum SubjectKind {
     ScimToken,
     /// An API key.
     ApiKey,
+    /// A link that opens the console once.
+    ConsoleLink,
     /// An account.
     User,
     /// A group.
@@ -68,6 +70,7 @@ impl SubjectKind {
             "connection" => Self::Connection,
             "scim_token" => Self::ScimToken,
             "api_key" => Self::ApiKey,
+            "console_link" => Self::ConsoleLink,
             "user" => Self::User,
             "group" => Self::Group,
             "role" => Self::Role,
@@ -93,6 +96,7 @@ impl SubjectKind {
             Self::Connection => "connection",
             Self::ScimToken => "scim_token",
             Self::ApiKey => "api_key",
+            Self::ConsoleLink => "console_link",
             Self::User => "user",
             Self::Group => "group",
             Self::Role => "role",
@@ -130,7 +134,7 @@ impl SubjectKind {
             Self::SyncRun => NodeKind::SyncRun,
             Self::Reconciliation => NodeKind::Reconciliation,
             Self::Finding => NodeKind::Finding,
-            Self::Access | Self::Other => return None,
+            Self::Access | Self::ConsoleLink | Self::Other => return None,
         })
     }
 }

@@ -104,6 +104,7 @@ struct QueryRoot(
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
 struct MutationRoot(
+    viewer::ViewerMutation,
     organization::OrganizationMutation,
     platform::PlatformMutation,
     connection::ConnectionMutation,

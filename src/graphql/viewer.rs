@@ -1,13 +1,17 @@
 //! The caller: who it is and what it may do, so that a frontend can hide what would be refused.
 
-use async_graphql::{Context, Enum, Object, SimpleObject};
+use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
+use chrono::{DateTime, Utc};
+use entity::api_key::KeyPurpose;
 
 use super::auth::ApiCaller;
 use super::permission::{Permission, needs};
 use crate::auth::policy;
+use crate::domain::access::api_key;
 use crate::domain::tenant::organization;
 use crate::error::Result;
 use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, UserError};
 
 /// The kind of an actor.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,28 @@ impl ActorKind {
     }
 }
 
+/// The kind of a credential of this API.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// An API key.
+    ApiKey,
+    /// A session of the console, which a link of the command line began. `signOut` ends it.
+    ConsoleSession,
+    /// A token of a trusted issuer, for a person or a service.
+    Token,
+}
+
+/// The credential of this request.
+#[derive(SimpleObject)]
+pub struct ViewerCredential {
+    /// The kind of the credential.
+    #[graphql(directive = needs::apply(None))]
+    kind: CredentialKind,
+    /// When it expires; null = not at a known time.
+    #[graphql(directive = needs::apply(None))]
+    expires_at: Option<DateTime<Utc>>,
+}
+
 /// The caller as the schema shows it.
 pub struct Viewer;
 
@@ -60,6 +86,20 @@ impl Viewer {
     #[graphql(directive = needs::apply(None))]
     async fn name(&self, ctx: &Context<'_>) -> Result<String> {
         Ok(relay::cx(ctx)?.actor.name().to_owned())
+    }
+
+    /// The credential of this request, and when it ends.
+    #[graphql(directive = needs::apply(None))]
+    async fn credential(&self, ctx: &Context<'_>) -> async_graphql::Result<ViewerCredential> {
+        let caller = ctx.data::<ApiCaller>()?;
+        let (kind, expires_at) = match api_key::find_own_key(&caller.cx).await? {
+            Some(key) => match key.purpose {
+                KeyPurpose::Api => (CredentialKind::ApiKey, key.expires_at),
+                KeyPurpose::ConsoleSession => (CredentialKind::ConsoleSession, key.expires_at),
+            },
+            None => (CredentialKind::Token, caller.until),
+        };
+        Ok(ViewerCredential { kind, expires_at })
     }
 
     /// What the caller may do in the organization of this request.
@@ -124,5 +164,45 @@ impl ViewerQuery {
     #[graphql(directive = needs::apply(None))]
     async fn viewer(&self) -> Viewer {
         Viewer
+    }
+}
+
+/// The session to end is that of the request.
+#[derive(InputObject)]
+pub struct SignOutInput {
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
+}
+
+/// The result of `signOut`.
+#[derive(SimpleObject)]
+pub struct SignOutPayload {
+    /// When the session ended; null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    ended_at: Option<DateTime<Utc>>,
+    /// Mistakes; empty if it was done.
+    #[graphql(directive = needs::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
+#[derive(Default)]
+pub struct ViewerMutation;
+
+#[Object]
+impl ViewerMutation {
+    /// Ends the console session of this request: its credential is refused from this instant on. It
+    /// ends no API key, and no token of an issuer.
+    #[graphql(directive = needs::apply(None))]
+    async fn sign_out(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Why.")] input: SignOutInput,
+    ) -> Result<Option<SignOutPayload>> {
+        let done = async {
+            let cx = relay::cx_with_reason(ctx, input.reason.as_deref())?;
+            api_key::end_own_session(&cx).await
+        };
+        let (done, user_errors) = relay::split_user_errors(done.await, FieldMap::EMPTY)?;
+        Ok(Some(SignOutPayload { ended_at: done.and_then(|key| key.revoked_at), user_errors }))
     }
 }

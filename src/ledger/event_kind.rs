@@ -89,6 +89,10 @@ macro_rules! with_event_kinds {
             ApiKeyUpdated = "api_key.updated",
             /// An API key was revoked, by a person or with its owner.
             ApiKeyRevoked = "api_key.revoked",
+            /// A link was made that opens the console once.
+            ConsoleLinkCreated = "console_link.created",
+            /// A console link opened a session; `apiKeyId` names its key.
+            ConsoleLinkRedeemed = "console_link.redeemed",
             /// A schema extension was registered.
             SchemaExtensionRegistered = "schema_extension.registered",
             /// A schema extension was removed.

@@ -25,7 +25,7 @@ use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove}
 use crate::context::local_issuer;
 use crate::context::{App, in_background};
 use crate::http_listener;
-use crate::{authzen, graphql, jobs, scim};
+use crate::{authzen, console, graphql, jobs, scim};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
@@ -42,9 +42,11 @@ pub fn build_router(app: Arc<App>) -> Router {
     let measured = app.config.metrics.then(|| axum::middleware::from_fn(metrics::measure_request));
     let keys =
         Router::new().route("/.well-known/jwks.json", get(serve_jwks)).with_state(app.clone());
+    let console = console::build_router(app.clone(), path.as_deref().unwrap_or_default());
     let doors = scim::build_router(app.clone())
         .merge(graphql::build_graphql_router(app.clone()))
         .merge(authzen::build_router(app.clone()))
+        .merge(console)
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))
         .layer(option_layer(measured))
@@ -61,6 +63,8 @@ pub fn build_router(app: Arc<App>) -> Router {
         Some(path) => health.nest(&path, doors.clone()).merge(doors),
         None => health.merge(doors),
     };
+    let absent = get(console::serve_not_found).with_state(app.clone());
+    let routes = routes.fallback_service(absent);
     // Around all others: it sees what the client gets.
     let routes = routes.layer(axum::middleware::from_fn(request_trace::trace_request));
     // A router's own layers see a request only when its route is found, so this one stands around

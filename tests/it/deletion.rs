@@ -484,9 +484,10 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ),
     (
         "api_key",
-        &["name", "hash", "last_four", "permissions", "owner_subject"],
+        &["name", "purpose", "hash", "last_four", "permissions", "owner_subject"],
         "a script's credential and who answers for it",
     ),
+    ("console_link", &["hash", "permissions"], "a credential that works once"),
     (
         "group",
         &["external_id", "display_name", "display_name_key", "document", "search"],

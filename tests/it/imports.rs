@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the other modules that it may use. A new module must be added here.
 /// `identity` is a crate of its own, and so is `simulator`, which only `cli` uses.
-const USES: [(&str, &[&str]); 18] = [
+const USES: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("trace_context", &[]),
     ("http_client", &["trace_context"]),
@@ -23,6 +23,7 @@ const USES: [(&str, &[&str]); 18] = [
     ("scim_client", &["context", "domain", "error", "http_client", "trace_context"]),
     ("scim", &["buffers", "context", "domain", "error", "identity"]),
     ("authzen", &["context", "domain", "error"]),
+    ("console", &["context", "domain", "error"]),
     (
         "graphql",
         &[
@@ -46,6 +47,7 @@ const USES: [(&str, &[&str]); 18] = [
         &[
             "authzen",
             "config",
+            "console",
             "context",
             "domain",
             "graphql",
@@ -61,7 +63,7 @@ const USES: [(&str, &[&str]); 18] = [
 const PROGRAMS: [&str; 3] = ["cli", "lib", "main"];
 
 /// Crates that a module must not use.
-const NEVER: [(&str, &[&str]); 8] = [
+const NEVER: [(&str, &[&str]); 9] = [
     ("domain", &["axum", "async_graphql", "reqwest", "tower_http"]),
     ("context", &["axum", "async_graphql", "reqwest", "tower_http"]),
     ("ledger", &["axum", "async_graphql", "reqwest", "tower_http"]),
@@ -69,6 +71,7 @@ const NEVER: [(&str, &[&str]); 8] = [
     ("error", &["axum", "async_graphql", "sea_orm"]),
     ("scim", &["async_graphql", "sea_orm"]),
     ("authzen", &["async_graphql", "sea_orm"]),
+    ("console", &["async_graphql", "sea_orm"]),
     ("scim_client", &["axum", "async_graphql", "sea_orm"]),
 ];
 
@@ -87,7 +90,7 @@ const KNOWN_RINGS: [(&str, usize); 4] = [
 ];
 
 /// The interfaces, which never use each other.
-const INTERFACES: [&str; 3] = ["scim", "graphql", "authzen"];
+const INTERFACES: [&str; 4] = ["scim", "graphql", "authzen", "console"];
 
 /// Parts of the domain, and those that they must not use because these use them.
 const HIGHER_PARTS: [(&str, &[&str]); 2] =

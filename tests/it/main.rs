@@ -22,6 +22,7 @@ mod command_conventions;
 mod concurrent_access_edits;
 mod concurrent_clients;
 mod connections;
+mod console;
 mod cors;
 mod crash;
 mod database;

@@ -19,11 +19,14 @@ use entity::connection::Provider;
 use tokio::net::TcpListener;
 
 use crate::cli::bootstrap;
+use crate::auth::policy::Permission;
 use crate::cli::bootstrap::BootstrapResult;
 use crate::cli::command_error::CommandError;
+use crate::cli::console_link;
 use crate::cli::program::describe_own_call;
 use crate::config::{StoreArgs, parse_listen_address};
 use crate::context::App;
+use crate::domain::access::console_link::LINK_LIFETIME;
 use crate::server;
 use api::ApiClient;
 use narrator::{FactReporter, print_story_line};
@@ -151,13 +154,15 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
     let narrator = story.narrator;
     narrator.print_summary();
     if !args.exit {
-        print_next_steps(&made, args.idp);
+        let link = console_link::make_link(app, ORGANIZATION, Permission::in_organization());
+        let link = link.await.map_err(|error| error.to_string())?;
+        print_next_steps(app, &made, args.idp, &link);
     }
     Ok(narrator)
 }
 
 /// Prints commands for the running server, ready to be copied.
-fn print_next_steps(made: &BootstrapResult, idp: SimulatedProvider) {
+fn print_next_steps(app: &App, made: &BootstrapResult, idp: SimulatedProvider, link: &str) {
     let BootstrapResult { scim, graphql, .. } = made;
     let idp = match idp {
         SimulatedProvider::Entra => "entra",
@@ -181,8 +186,17 @@ curl -s "$ROLECALL_URL/graphql" -H "Authorization: Bearer $ROLECALL_KEY" \
 # fifty nurses of another agency
 {program} simulate --base-url "$SCIM_URL" --token "$SCIM_TOKEN" \
   --idp {idp} --users 50 --movers 0 --leavers 0 --seed 2
+# another link to the console
+{program} console-link --organization {slug} --data-dir {folder} --public-url {server}
 
-In a browser, {url} shows the whole API; under "Headers" put {{"Authorization": "Bearer {key}"}}."#,
+In a browser, {url} shows the whole API; under "Headers" put {{"Authorization": "Bearer {key}"}}.
+
+To look at the hospital in a browser, open this link. It works once, for {minutes} minutes:
+
+{link}"#,
+        slug = ORGANIZATION,
+        folder = app.config.data_dir.display(),
+        minutes = LINK_LIFETIME.num_minutes(),
         program = describe_own_call(),
         base = scim.base_url,
         token = scim.token,

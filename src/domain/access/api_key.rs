@@ -2,12 +2,14 @@
 //! to one organization.
 
 use chrono::{DateTime, Duration, Utc};
+use entity::api_key::KeyPurpose;
 use entity::{api_key, user};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
     QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -115,6 +117,7 @@ pub(in crate::domain) struct NewKey {
     permissions: Permissions,
     end: DateTime<Utc>,
     owner: Option<KeyOwner>,
+    purpose: KeyPurpose,
     pub secret: String,
 }
 
@@ -131,7 +134,13 @@ impl NewKey {
     ) -> Result<Self> {
         let end = checked_end(cx, expires_at)?;
         let secret = vault::new_secret(API_KEY_PREFIX)?;
-        Ok(Self { name: name.into(), permissions, end, owner: None, secret })
+        let purpose = KeyPurpose::Api;
+        Ok(Self { name: name.into(), permissions, end, owner: None, purpose, secret })
+    }
+
+    /// The same key, for another purpose.
+    pub fn with_purpose(self, purpose: KeyPurpose) -> Self {
+        Self { purpose, ..self }
     }
 }
 
@@ -146,6 +155,7 @@ pub(in crate::domain) async fn insert_key(
         organization_id: tx.organization(),
         id: Uuid::now_v7(),
         name: new.name.clone(),
+        purpose: new.purpose,
         hash: vault::hash_secret(&new.secret),
         last_four: vault::last_four(&new.secret),
         permissions: json!(names),
@@ -190,14 +200,7 @@ fn checked_end(cx: &Cx, expires_at: Option<DateTime<Utc>>) -> Result<DateTime<Ut
 async fn own_owner(cx: &Cx) -> Result<Option<KeyOwner>> {
     match &cx.actor {
         Actor::Person { subject, .. } => Ok(Some(KeyOwner::Subject(subject.clone()))),
-        Actor::Key { id, .. } => {
-            let key = cx
-                .find::<api_key::Entity>()
-                .filter(api_key::Column::Id.eq(*id))
-                .one(cx.db())
-                .await?;
-            Ok(key.as_ref().and_then(key_owner))
-        }
+        Actor::Key { .. } => Ok(find_own_key(cx).await?.as_ref().and_then(key_owner)),
         Actor::Connection { .. } | Actor::System => Ok(None),
     }
 }
@@ -399,25 +402,54 @@ pub async fn revoke_key(cx: &Cx, id: Uuid) -> Result<ApiKey> {
     cx.allow(Action::ManageToken, None)?;
     cx.write(move |tx| {
         Box::pin(async move {
-            let mut key = lock_key(tx, id).await?;
-            if key.revoked_at.is_some() {
-                return Ok(Change::unchanged(key));
-            }
-            let now = tx.now_after(Some(key.created_at));
-            key.revoked_at = Some(now);
-            crate::domain::save_row::<api_key::Entity, api_key::ActiveModel>(tx, key.clone())
-                .await?;
-            let entry = key_event(
-                EventKind::ApiKeyRevoked,
-                &key,
-                now,
-                json!({ "name": key.name, "lastFour": key.last_four }),
-            );
-            Ok(Change::recorded(key, entry))
+            let key = lock_key(tx, id).await?;
+            end_key(tx, key).await
         })
     })
     .await
 }
+
+/// Revokes a key that was read under its lock, unless it was revoked before.
+async fn end_key(tx: &Tx<'_>, mut key: ApiKey) -> Result<Change<ApiKey>> {
+    if key.revoked_at.is_some() {
+        return Ok(Change::unchanged(key));
+    }
+    let now = tx.now_after(Some(key.created_at));
+    key.revoked_at = Some(now);
+    crate::domain::save_row::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
+    let after = json!({ "name": key.name, "lastFour": key.last_four });
+    let entry = key_event(EventKind::ApiKeyRevoked, &key, now, after);
+    Ok(Change::recorded(key, entry))
+}
+
+/// The key that the actor uses; none for an actor without a key.
+pub async fn find_own_key(cx: &Cx) -> Result<Option<ApiKey>> {
+    let Actor::Key { id, .. } = &cx.actor else { return Ok(None) };
+    Ok(cx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(*id)).one(cx.db()).await?)
+}
+
+/// Ends the console session that the actor uses. Its own credential is all that it takes.
+///
+/// # Errors
+/// [`Error::Unsupported`] for another credential: it is not only this session's.
+pub async fn end_own_session(cx: &Cx) -> Result<ApiKey> {
+    let Actor::Key { id, .. } = cx.actor else { return Err(NO_SESSION) };
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let key = lock_key(tx, id).await?;
+            match key.purpose {
+                KeyPurpose::ConsoleSession => end_key(tx, key).await,
+                KeyPurpose::Api => Err(NO_SESSION),
+            }
+        })
+    })
+    .await
+}
+
+const NO_SESSION: Error = Error::Unsupported(Cow::Borrowed(
+    "only a session of the console ends like this; an API key is revoked with apiKeyRevoke, and a \
+     token of an issuer ends by itself",
+));
 
 /// The wanted keys: those that match all conditions; none = any.
 #[derive(Debug, Clone, Default, PartialEq)]

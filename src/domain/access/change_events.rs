@@ -263,6 +263,8 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::ApiKeyAssigned
         | Kind::ApiKeyUpdated
         | Kind::ApiKeyRevoked
+        | Kind::ConsoleLinkCreated
+        | Kind::ConsoleLinkRedeemed
         | Kind::SchemaExtensionRegistered
         | Kind::SchemaExtensionRemoved
         | Kind::RoleCreated

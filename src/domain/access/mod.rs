@@ -7,6 +7,7 @@ mod account_union;
 pub mod api_key;
 mod change_events;
 pub mod change_set;
+pub mod console_link;
 pub mod decision;
 mod diff;
 pub mod expiry;

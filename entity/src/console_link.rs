@@ -1,0 +1,26 @@
+//! One-time links that open the console: only the hash of their code is stored.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "console_link")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// SHA-256 of the whole code
+    pub hash: Vec<u8>,
+    /// names of the permissions that the session gets
+    pub permissions: Json,
+    pub created_at: DateTimeUtc,
+    pub expires_at: DateTimeUtc,
+    pub redeemed_at: Option<DateTimeUtc>,
+    /// the key of the session
+    pub api_key_id: Option<Uuid>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

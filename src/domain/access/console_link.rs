@@ -1,0 +1,247 @@
+//! Console links: each opens the console of one organization once, for a person who can use the
+//! installation's command line. What is exchanged for the code is an API key with a short life, so
+//! a session is listed, revoked and recorded as every key is.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use entity::api_key::KeyPurpose;
+use entity::console_link;
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::auth::policy::{Action, Actor, Permission, Permissions};
+use crate::context::{App, Change, Cx, DerivedChange, Tx};
+use crate::crypto::vault;
+use crate::domain::access::api_key::{self, NewKey};
+use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::{Organization, suspended_error};
+use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::ledger::{EventKind, EventSubject, NewEvent};
+
+pub use console_link::Model as ConsoleLink;
+
+/// The beginning of every code, by which scanners find one that leaked.
+const CODE_PREFIX: &str = "rcl_";
+/// How long a link can be redeemed.
+pub const LINK_LIFETIME: Duration = Duration::minutes(15);
+/// How long the session lasts that a link opens.
+const SESSION_LIFETIME: Duration = Duration::hours(8);
+
+/// A new link and its code, which is never available again.
+#[derive(Debug)]
+pub struct IssuedConsoleLink {
+    pub link: ConsoleLink,
+    pub code: String,
+}
+
+impl IssuedConsoleLink {
+    /// The address to open. The code is in the fragment, which browsers do not send.
+    pub fn url(&self, app: &App) -> String {
+        format!("{}/sign-in#link={}", app.config.public_url, self.code)
+    }
+}
+
+/// Makes a link to a session with these permissions.
+///
+/// # Errors
+/// [`Error::Forbidden`] for a permission that the actor does not hold, [`Error::Invalid`] for none,
+/// and for one that is not about an organization.
+pub async fn create_link(cx: &Cx, permissions: Permissions) -> Result<IssuedConsoleLink> {
+    cx.allow(Action::ManageToken, None)?;
+    if let Some(missing) = permissions.iter().find(|permission| !cx.holds(**permission)) {
+        let why = format!("you cannot give {missing}, which you do not hold");
+        return Err(Error::lacks_permission(missing.name(), why));
+    }
+    if permissions.is_empty() || permissions.contains(&Permission::PlatformAdmin) {
+        let why = "a session in one organization has at least one permission, and not \
+                   PLATFORM_ADMIN";
+        return Err(Error::invalid("permissions", why));
+    }
+    let code = vault::new_secret(CODE_PREFIX)?;
+    let hash = vault::hash_secret(&code);
+    let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
+    let (hash, names) = (&hash, &names);
+    let link = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let now = tx.now_after(None);
+                let link = ConsoleLink {
+                    organization_id: tx.organization(),
+                    id: Uuid::now_v7(),
+                    hash: hash.clone(),
+                    permissions: json!(names),
+                    created_at: now,
+                    expires_at: now + LINK_LIFETIME,
+                    redeemed_at: None,
+                    api_key_id: None,
+                };
+                console_link::Entity::insert(console_link::ActiveModel::from(link.clone()))
+                    .exec_without_returning(&tx.db)
+                    .await?;
+                let after = json!({ "permissions": names, "expiresAt": link.expires_at });
+                let entry = link_event(EventKind::ConsoleLinkCreated, link.id, now, after);
+                Ok(Change::recorded(link, entry))
+            })
+        })
+        .await?;
+    Ok(IssuedConsoleLink { link, code })
+}
+
+/// A session that a link opened.
+#[derive(Debug)]
+pub struct ConsoleSession {
+    /// The credential for the management API.
+    pub token: String,
+    pub organization: Organization,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Why a code is refused.
+#[derive(Debug)]
+pub enum LinkRefused {
+    /// No link has this code.
+    Unknown,
+    /// A link of this organization has this code, and it has been redeemed or has expired.
+    Ended(Uuid),
+    /// The server could not redeem it, or the organization is suspended.
+    Failed(Error),
+}
+
+impl LinkRefused {
+    /// What counts as a failed sign-in: its organization, if it is known, and the reason.
+    pub fn failed_sign_in(&self) -> Option<(Option<Uuid>, RefusalReason)> {
+        match self {
+            Self::Unknown => Some((None, RefusalReason::CredentialUnknown)),
+            Self::Ended(organization) => {
+                Some((Some(*organization), RefusalReason::CredentialDead))
+            }
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+impl From<Error> for LinkRefused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<DbErr> for LinkRefused {
+    fn from(error: DbErr) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The code decides the organization.
+const SELECT_LINK: &str = "SELECT l.organization_id, l.id, o.slug, o.suspended_at \
+                           FROM console_link l JOIN organization o ON o.id = l.organization_id \
+                           WHERE l.hash = $1";
+
+#[derive(Debug, FromQueryResult)]
+struct FoundLink {
+    organization_id: Uuid,
+    id: Uuid,
+    slug: String,
+    suspended_at: Option<DateTime<Utc>>,
+}
+
+/// Exchanges a code for a session. Of requests that race, exactly one wins: the link is looked at
+/// again under its lock.
+///
+/// # Errors
+/// [`LinkRefused`] unless the link can be redeemed now.
+pub async fn redeem_link(
+    app: &Arc<App>,
+    code: &str,
+    request_id: Uuid,
+) -> Result<ConsoleSession, LinkRefused> {
+    let found = app.store.query_coalesced(SELECT_LINK, vault::hash_secret(code)).await?;
+    let found = found.first().map(|row| FoundLink::from_query_result(row, "")).transpose()?;
+    let Some(FoundLink { organization_id, id, slug, suspended_at }) = found else {
+        return Err(LinkRefused::Unknown);
+    };
+    if suspended_at.is_some() {
+        return Err(suspended_error().into());
+    }
+    let cx = Cx::new(app.clone(), Actor::System, organization_id, request_id);
+    let link = cx
+        .find::<console_link::Entity>()
+        .filter(console_link::Column::Id.eq(id))
+        .one(cx.db())
+        .await?;
+    let permissions = link.map(|link| link_permissions(&link)).unwrap_or_default();
+    let name = format!("Console session of {}", cx.requested_at.format("%Y-%m-%d %H:%M UTC"));
+    let end = Some(cx.requested_at + SESSION_LIFETIME);
+    let new_key = &NewKey::with_permissions(&cx, &name, permissions, end)?
+        .with_purpose(KeyPurpose::ConsoleSession);
+    let of_request = &cx;
+    let key = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut link = lock_link(tx, id).await?;
+                let now = tx.now_after(Some(link.created_at));
+                if link.redeemed_at.is_some() || link.expires_at <= now {
+                    let why = "the link has been used, or has expired".into();
+                    return Err(Error::Held { reason: RefusalReason::Ended, why });
+                }
+                let (key, entry) = api_key::insert_key(tx, new_key, now).await?;
+                link.redeemed_at = Some(now);
+                link.api_key_id = Some(key.id);
+                crate::domain::save_row::<console_link::Entity, console_link::ActiveModel>(
+                    tx,
+                    link.clone(),
+                )
+                .await?;
+                let after = json!({ "apiKeyId": key.id, "lastFour": key.last_four });
+                let redeemed = DerivedChange {
+                    request_id: of_request.request_id,
+                    requested_at: of_request.requested_at,
+                    entry: link_event(EventKind::ConsoleLinkRedeemed, link.id, now, after),
+                };
+                Ok(Change::recorded(key, entry).followed_by(vec![redeemed]))
+            })
+        })
+        .await
+        .map_err(|error| match error {
+            Error::Held { reason: RefusalReason::Ended, .. } => LinkRefused::Ended(organization_id),
+            error => LinkRefused::Failed(error),
+        })?;
+    let organization = organization::current_organization(&cx).await?;
+    tracing::info!(organization = slug, "a console link was redeemed");
+    Ok(ConsoleSession {
+        token: new_key.secret.clone(),
+        organization,
+        expires_at: key.expires_at.unwrap_or_default(),
+    })
+}
+
+async fn lock_link(tx: &Tx<'_>, id: Uuid) -> Result<ConsoleLink> {
+    let query = tx.find::<console_link::Entity>().filter(console_link::Column::Id.eq(id));
+    crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Resource))
+}
+
+/// The permissions that the session of a link gets.
+fn link_permissions(link: &ConsoleLink) -> Permissions {
+    let names = link.permissions.as_array().into_iter().flatten();
+    names.filter_map(|name| name.as_str()?.parse().ok()).collect()
+}
+
+fn link_event(
+    kind: EventKind,
+    id: Uuid,
+    at: DateTime<Utc>,
+    after: serde_json::Value,
+) -> NewEvent {
+    NewEvent {
+        kind,
+        subject: EventSubject { kind: "console_link", id },
+        connection: None,
+        at,
+        before: None,
+        after: Some(after),
+        population: 0,
+        name: None,
+    }
+}
