@@ -1,5 +1,5 @@
 // Fields of forms: the browser's own controls, each with its label, help and mistake.
-import { type ReactNode, useId } from 'react';
+import { type ReactNode, useEffect, useId, useRef } from 'react';
 import './forms.css';
 
 interface FieldProps {
@@ -46,7 +46,14 @@ function Notes({ id, help, mistake }: { id: string; help?: ReactNode; mistake?: 
 
 export function TextField(props: TextFieldProps) {
   const id = useId();
-  const { label, help, mistake, value, onChange, technical = false, multiline = false, type = 'text' } = props;
+  const { label, help, mistake, value, onChange, technical = false, multiline = false, type = 'text', autoFocus = false } = props;
+  const input = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    if (!autoFocus) return;
+    // After a dialog has put the focus on its first button.
+    const frame = requestAnimationFrame(() => input.current?.focus());
+    return () => cancelAnimationFrame(frame);
+  }, [autoFocus]);
   const shared = {
     id,
     value,
@@ -70,7 +77,7 @@ export function TextField(props: TextFieldProps) {
           type={type}
           min={props.min}
           max={props.max}
-          autoFocus={props.autoFocus}
+          ref={input}
           onChange={(event) => onChange(event.target.value)}
         />
       )}
