@@ -25,6 +25,9 @@ async function send(response, name) {
   response.end(bytes);
 }
 
+/** The server compares the origin of a request with its own address. */
+const headersFor = ({ origin, ...headers }) => ({ ...headers, host: api.host, ...(origin && { origin: api.origin }) });
+
 createServer((incoming, response) => {
   const { pathname } = new URL(incoming.url, 'http://console');
   if (incoming.method === 'GET') {
@@ -32,7 +35,7 @@ createServer((incoming, response) => {
     if (pathname === '/' || /^\/(sign-in|403|o)(\/|$)/.test(pathname)) return void send(response, 'index.html');
     if (/^\/assets\/[\w.-]+$/.test(pathname)) return void send(response, pathname.slice(1));
   }
-  const outgoing = request(new URL(incoming.url, api), { method: incoming.method, headers: { ...incoming.headers, host: api.host } }, (answer) => {
+  const outgoing = request(new URL(incoming.url, api), { method: incoming.method, headers: headersFor(incoming.headers) }, (answer) => {
     response.writeHead(answer.statusCode, answer.headers);
     answer.pipe(response);
   });

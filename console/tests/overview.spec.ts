@@ -195,3 +195,29 @@ test('the native Entra ID integration takes the place of all', async ({ page }) 
   await expect(page.getByRole('button', { name: /Deactivate|Delete all|Copy/ })).toHaveCount(0);
   await expectAccessible(page);
 });
+
+test('SCIM off for the installation: alike in look, other text and reason', async ({ page }) => {
+  const organization = await makeOrganization('platform');
+  // What such a server answers is tested there; here only what the screen makes of it.
+  await page.route('**/graphql', async (route) => {
+    if (!route.request().postData()?.includes('query Overview')) return route.continue();
+    const response = await route.fetch();
+    const body = await response.json();
+    const { scim } = body.data.organization;
+    scim.availability = {
+      ...scim.availability,
+      state: 'PLATFORM_DISABLED',
+      code: 'PLATFORM_DISABLED',
+      nextStep: 'Change the configuration of the deployment.',
+    };
+    scim.state = null;
+    scim.endpoints = null;
+    return route.fulfill({ response, json: body });
+  });
+  await open(page, organization, 'overview');
+  await expect(page.locator('.banner-warning')).toContainText('SCIM is off for this whole installation');
+  await expect(page.locator('.banner-warning')).toContainText("have the deployment's configuration changed, or ask support");
+  await expect(page.locator('.banner-warning')).toContainText('PLATFORM_DISABLED');
+  await expect(page.locator('#main')).not.toContainText('/scim/v2/');
+  await expect(page.getByRole('button', { name: /Deactivate|Delete all|Copy/ })).toHaveCount(0);
+});

@@ -7,6 +7,7 @@ import { useQuery } from 'urql';
 import { Icon } from '../components/Icon.tsx';
 import { Time } from '../components/Time.tsx';
 import { useNotices } from '../components/toasts.tsx';
+import { useAttentionText } from '../components/useServerText.ts';
 import { graphql } from '../generated/index.ts';
 import { useViewer } from './viewer.tsx';
 
@@ -14,7 +15,7 @@ const notificationsQuery = graphql(`
   query Notifications {
     organization {
       id
-      attention { kind urgency message nextStep at }
+      attention { kind urgency message nextStep count connection { id name } }
     }
   }
 `);
@@ -22,6 +23,7 @@ const notificationsQuery = graphql(`
 export function NotificationsMenu() {
   const { t } = useTranslation();
   const viewer = useViewer();
+  const say = useAttentionText();
   const [{ data }] = useQuery({ query: notificationsQuery, pause: !viewer.may('IAM_READ') });
   const attention = data?.organization?.attention ?? [];
   const notices = useNotices().toReversed();
@@ -39,8 +41,8 @@ export function NotificationsMenu() {
             <ul className="plain">
               {attention.map((item, index) => (
                 <li key={index} className={`attention attention-${item.urgency.toLowerCase()}`}>
-                  <p>{item.message}</p>
-                  <p className="muted">{item.nextStep}</p>
+                  <p>{say(item).text}</p>
+                  <p className="muted">{say(item).next}</p>
                 </li>
               ))}
             </ul>

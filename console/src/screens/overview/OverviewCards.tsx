@@ -5,6 +5,7 @@ import { Card } from '../../components/Page.tsx';
 import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { Time } from '../../components/Time.tsx';
 import { EmptyState } from '../../components/states.tsx';
+import { useAttentionText, useHealthReasonText } from '../../components/useServerText.ts';
 import type { AttentionKind, AttentionUrgency, ConnectionHealthState, OverviewQuery } from '../../generated/graphql.ts';
 
 type Organization = NonNullable<OverviewQuery['organization']>;
@@ -27,6 +28,7 @@ export function Attention({ items }: { items: NonNullable<Organization['attentio
   const { t } = useTranslation('overview');
   const { t: common } = useTranslation();
   const href = useScreenHref();
+  const say = useAttentionText();
   return (
     <Card title={t('attention.title')} id="attention">
       {items.length === 0 ? (
@@ -38,13 +40,14 @@ export function Attention({ items }: { items: NonNullable<Organization['attentio
           {items.map((item, index) => {
             const place = item.connection && item.kind === 'CONNECTION' ? `connections/${item.connection.id}` : PLACES[item.kind];
             const target = place === undefined ? undefined : href(place);
+            const said = say(item);
             return (
               <li key={index} className={`attention attention-${item.urgency.toLowerCase()}`}>
                 <p>
                   <StatusBadge tone={URGENCY_TONES[item.urgency]}>{common(`urgency.${item.urgency}`)}</StatusBadge>{' '}
-                  {target ? <Link href={target}>{item.message}</Link> : item.message}
+                  {target ? <Link href={target}>{said.text}</Link> : said.text}
                 </p>
-                <p className="muted">{item.nextStep}</p>
+                <p className="muted">{said.next}</p>
                 {item.at && (
                   <p className="muted">
                     <Time at={item.at} />
@@ -105,6 +108,7 @@ export function Connections({ connections }: { connections: NonNullable<Organiza
   const { t } = useTranslation('overview');
   const { t: common } = useTranslation();
   const href = useScreenHref();
+  const say = useHealthReasonText();
   if (connections.length === 0) {
     return (
       <Card title={t('connections.title')} id="connections">
@@ -139,7 +143,7 @@ export function Connections({ connections }: { connections: NonNullable<Organiza
               </p>
               {connection.health?.reasons.map((reason) => (
                 <p key={reason.code}>
-                  {reason.message} <span className="muted">{reason.nextStep}</span>
+                  {say(reason).text} <span className="muted">{say(reason).next}</span>
                 </p>
               ))}
             </li>

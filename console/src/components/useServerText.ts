@@ -1,0 +1,48 @@
+// What the server says by a stable code, in the language of the console. Codes that this version does not know are said
+// in the server's own words.
+import { useTranslation } from 'react-i18next';
+import type { AttentionKind } from '../generated/graphql.ts';
+
+interface Said {
+  text: string;
+  next: string;
+}
+
+export function useAttentionText() {
+  const { t, i18n } = useTranslation();
+  return (item: { kind: AttentionKind; count: number; message: string; nextStep: string; connection?: { name: string } | null }): Said =>
+    i18n.exists(`attention.${item.kind}.next`)
+      ? {
+          text: t(`attention.${item.kind}.text`, { count: item.count, name: item.connection?.name ?? '–' }),
+          next: t(`attention.${item.kind}.next`),
+        }
+      : { text: item.message, next: item.nextStep };
+}
+
+const HEALTH_REASONS = [
+  'DEACTIVATED',
+  'PROVISIONING_OFF',
+  'NEVER_HEARD',
+  'EVERYTHING_FAILS',
+  'RUNS_FAIL',
+  'NO_TOKEN',
+  'SILENT',
+  'OVERDUE',
+  'RUN_WAITS',
+  'ERRORS_IN_HOUR',
+  'ERRORS_IN_DAY',
+  'RUN_FAILED',
+  'RUN_LEFT_SOME',
+  'WORK_WAITS',
+] as const;
+
+export function useHealthReasonText() {
+  const { t, i18n } = useTranslation();
+  return (reason: { code: string; message: string; nextStep: string }): Said => {
+    const known = HEALTH_REASONS.find((code) => code === reason.code);
+    if (!known) return { text: reason.message, next: reason.nextStep };
+    // The server's English sentence has the figures.
+    const text = i18n.language === 'en' ? reason.message : t(`healthReason.${known}.text`);
+    return { text, next: t(`healthReason.${known}.next`) };
+  };
+}
