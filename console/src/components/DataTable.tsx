@@ -1,7 +1,6 @@
 // Tables: a plain one for pages of rows, and a virtual one, which has only the visible rows in the document.
-import { type ReactNode, useEffect, useRef } from 'react';
+import { type ReactNode, memo, useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useVirtualizer } from '@tanstack/react-virtual';
 import { Icon } from './Icon.tsx';
 
 export interface Column<Row> {
@@ -97,7 +96,74 @@ interface VirtualTableProps<Row> extends TableProps<Row> {
   onOpen?: (row: Row) => void;
 }
 
-/** Rows as a grid for screen readers: each row says its number, and how many there are. */
+/** Browsers draw no element that is much higher than this; a longer list moves faster than the scroll bar. */
+const MAX_PIXELS = 15_000_000;
+const OVERSCAN = 6;
+/** The rows in the document change in steps, so that most scroll events change nothing. */
+const STEP = 4;
+
+/** Which of `count` rows of one height are to be drawn, and how far from their place because the list is very long. */
+function useRowWindow(count: number, rowHeight: number) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [view, setView] = useState({ first: 0, last: 24, shift: 0 });
+  const whole = count * rowHeight;
+  const height = Math.min(whole, MAX_PIXELS);
+  useLayoutEffect(() => {
+    const element = scroller.current;
+    if (!element) return;
+    const look = () => {
+      const seen = element.clientHeight;
+      const place = element.scrollTop;
+      const top = height < whole ? (place / (height - seen)) * (whole - seen) : place;
+      const from = Math.floor(top / rowHeight / STEP) * STEP;
+      const first = Math.max(0, from - OVERSCAN);
+      const last = Math.min(count, from + Math.ceil(seen / rowHeight) + STEP + OVERSCAN);
+      const shift = place - top;
+      setView((before) => (before.first === first && before.last === last && before.shift === shift ? before : { first, last, shift }));
+    };
+    look();
+    element.addEventListener('scroll', look, { passive: true });
+    const resized = new ResizeObserver(look);
+    resized.observe(element);
+    return () => {
+      element.removeEventListener('scroll', look);
+      resized.disconnect();
+    };
+  }, [count, rowHeight, whole, height]);
+  return { scroller, height, ...view };
+}
+
+interface VirtualRowProps<Row> {
+  row: Row;
+  index: number;
+  top: number;
+  height: number;
+  columns: readonly Column<Row>[];
+  onOpen: ((row: Row) => void) | undefined;
+}
+
+function VirtualRowCells<Row>({ row, index, top, height, columns, onOpen }: VirtualRowProps<Row>) {
+  return (
+    <div
+      role="row"
+      aria-rowindex={index + 2}
+      className={onOpen ? 'virtual-row virtual-open' : 'virtual-row'}
+      style={{ transform: `translateY(${top}px)`, height }}
+      onClick={onOpen && (() => onOpen(row))}
+    >
+      {columns.map((column) => (
+        <div key={column.key} role={column.header ? 'rowheader' : 'cell'} className={column.numeric ? 'numeric' : undefined}>
+          {column.cell(row)}
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** Drawn again only when something of it changed, not whenever one scrolls. */
+const VirtualRow = memo(VirtualRowCells) as typeof VirtualRowCells;
+
+/** Rows as a table for screen readers: each row says its number, and how many there are. `columns` should be memoized. */
 export function VirtualTable<Row>({
   label,
   columns,
@@ -112,19 +178,7 @@ export function VirtualTable<Row>({
   onOpen,
 }: VirtualTableProps<Row>) {
   const { t } = useTranslation();
-  const scroller = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({
-    count: rows.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => rowHeight,
-    overscan: 12,
-    getItemKey: (index) => {
-      const row = rows[index];
-      return row === undefined ? index : rowKey(row);
-    },
-  });
-  const items = virtual.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
+  const { scroller, height, first, last, shift } = useRowWindow(rows.length, rowHeight);
   useEffect(() => {
     if (onEnd && rows.length > 0 && last >= rows.length - 20) onEnd();
   }, [last, rows.length, onEnd]);
@@ -140,27 +194,18 @@ export function VirtualTable<Row>({
         </div>
       </div>
       <div className="virtual-scroll" ref={scroller} role="rowgroup" tabIndex={0} aria-label={t('table.rows', { label })}>
-        <div className="virtual-space" role="presentation" style={{ height: virtual.getTotalSize() }}>
-          {items.map((item) => {
-            const row = rows[item.index];
-            if (row === undefined) return null;
-            return (
-              <div
-                key={item.key}
-                role="row"
-                aria-rowindex={item.index + 2}
-                className={onOpen ? 'virtual-row virtual-open' : 'virtual-row'}
-                style={{ transform: `translateY(${item.start}px)`, height: item.size }}
-                onClick={onOpen && (() => onOpen(row))}
-              >
-                {columns.map((column) => (
-                  <div key={column.key} role={column.header ? 'rowheader' : 'cell'} className={column.numeric ? 'numeric' : undefined}>
-                    {column.cell(row)}
-                  </div>
-                ))}
-              </div>
-            );
-          })}
+        <div className="virtual-space" role="presentation" style={{ height }}>
+          {rows.slice(first, last).map((row, place) => (
+            <VirtualRow
+              key={rowKey(row)}
+              row={row}
+              index={first + place}
+              top={(first + place) * rowHeight + shift}
+              height={rowHeight}
+              columns={columns}
+              onOpen={onOpen}
+            />
+          ))}
         </div>
       </div>
     </div>

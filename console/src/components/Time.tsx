@@ -1,5 +1,5 @@
 // An instant: relative, with the exact instant and its time zone on hover; in print the exact instant.
-import { useEffect, useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { usePreferences } from '../app/preferences.ts';
 
@@ -13,28 +13,52 @@ const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['second', 1],
 ];
 
+// Making a format is slow, and a list has one instant in each row.
+const relativeFormats = new Map<string, Intl.RelativeTimeFormat>();
+const exactFormats = new Map<string, Intl.DateTimeFormat>();
+
+function formatBy<Format>(formats: Map<string, Format>, key: string, make: () => Format): Format {
+  let format = formats.get(key);
+  if (format === undefined) {
+    format = make();
+    formats.set(key, format);
+  }
+  return format;
+}
+
 export function formatRelative(instant: string, language: string, now = Date.now()): string {
   const seconds = (Date.parse(instant) - now) / 1000;
   const [unit, size] = UNITS.find(([, unitSize]) => Math.abs(seconds) >= unitSize) ?? (['second', 1] as const);
-  return new Intl.RelativeTimeFormat(language, { numeric: 'auto' }).format(Math.trunc(seconds / size), unit);
+  const format = formatBy(relativeFormats, language, () => new Intl.RelativeTimeFormat(language, { numeric: 'auto' }));
+  return format.format(Math.trunc(seconds / size), unit);
 }
 
 /** The exact instant, with the name of its time zone. */
 export function useExactTime() {
   const { i18n } = useTranslation();
   const { zone } = usePreferences();
-  const format = new Intl.DateTimeFormat(i18n.language, {
-    dateStyle: undefined,
-    year: 'numeric',
-    month: 'short',
-    day: 'numeric',
-    hour: '2-digit',
-    minute: '2-digit',
-    second: '2-digit',
-    timeZone: zone === 'utc' ? 'UTC' : undefined,
-    timeZoneName: 'short',
-  });
-  return (instant: string | Date) => format.format(typeof instant === 'string' ? new Date(instant) : instant);
+  const { language } = i18n;
+  return useCallback(
+    (instant: string | Date) => {
+      const format = formatBy(
+        exactFormats,
+        `${language} ${zone}`,
+        () =>
+          new Intl.DateTimeFormat(language, {
+            year: 'numeric',
+            month: 'short',
+            day: 'numeric',
+            hour: '2-digit',
+            minute: '2-digit',
+            second: '2-digit',
+            timeZone: zone === 'utc' ? 'UTC' : undefined,
+            timeZoneName: 'short',
+          }),
+      );
+      return format.format(typeof instant === 'string' ? new Date(instant) : instant);
+    },
+    [language, zone],
+  );
 }
 
 const ticks = new Set<() => void>();

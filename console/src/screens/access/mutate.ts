@@ -1,0 +1,38 @@
+// Sends a mutation and says in one value what came of it.
+import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
+import type { AnyVariables, Client } from 'urql';
+import { type Problem, toProblem } from '../../components/states.tsx';
+import type { UserErrorReason } from '../../generated/graphql.ts';
+
+interface UserErrorParts {
+  reason: UserErrorReason;
+  message: string;
+  nextStep?: string | null;
+}
+
+export interface Outcome<Payload> {
+  payload?: Payload;
+  problem?: Problem;
+  reason?: UserErrorReason;
+}
+
+/** What a change of access may show on other parts of the console: asked again after it. */
+export const ACCESS_TYPES = ['User', 'Group', 'Role', 'RoleMapping', 'RoleGrant', 'Event', 'DeletedUser', 'DeletedGroup'];
+
+export async function mutate<Data, Variables extends AnyVariables, Payload extends { userErrors: readonly UserErrorParts[] }>(
+  client: Client,
+  document: TypedDocumentNode<Data, Variables>,
+  variables: Variables,
+  pick: (data: Data) => Payload | null | undefined,
+): Promise<Outcome<Payload>> {
+  const { data, error } = await client.mutation(document, variables, { additionalTypenames: ACCESS_TYPES }).toPromise();
+  if (error) return { problem: toProblem(error) };
+  const payload = data && pick(data);
+  if (!payload) return { problem: { code: 'INTERNAL', message: '' } };
+  const first = payload.userErrors[0];
+  if (first) {
+    const message = payload.userErrors.map((each) => each.message).join(' · ');
+    return { problem: { code: first.reason, message, nextStep: first.nextStep }, reason: first.reason };
+  }
+  return { payload };
+}
