@@ -10,6 +10,7 @@ import { useTitle } from '../components/Page.tsx';
 import { setLanguage } from '../texts/load.ts';
 import { Frame, FullPageFrame } from './Frame.tsx';
 import { SignInPage } from './SignInPage.tsx';
+import type { ViewerQuery } from '../generated/graphql.ts';
 import { type Credential, createClient, isUnauthenticated } from './client.ts';
 import { routerBase, screenPath } from './paths.ts';
 import { usePreferences } from './preferences.ts';
@@ -54,15 +55,18 @@ function SignedIn({ credential }: { credential: Credential }) {
   );
   return (
     <Provider value={client}>
-      <WithViewer key={organization ?? ''} slug={organization} />
+      <WithViewer key={organization ?? ''} slug={organization} known={credential.viewer} />
     </Provider>
   );
 }
 
-function WithViewer({ slug }: { slug: string | undefined }) {
+function WithViewer({ slug, known }: { slug: string | undefined; known: ViewerQuery | undefined }) {
   const { t } = useTranslation();
   const { signOut } = useSession();
-  const [{ data, error }, reload] = useQuery({ query: viewerQuery, requestPolicy: 'cache-first' });
+  const fits = known?.organization != null && (slug === undefined || known.organization.slug === slug);
+  const [answer, reload] = useQuery({ query: viewerQuery, requestPolicy: 'cache-first', pause: fits });
+  const data = fits ? known : answer.data;
+  const { error } = answer;
   const viewer = useMemo(() => data && makeViewer(data), [data]);
   if (viewer && (slug === undefined || viewer.organization.slug === slug)) {
     return (

@@ -8,6 +8,7 @@ import { Banner, ErrorPanel, Skeleton, toProblem } from '../components/states.ts
 import { FullPageFrame } from './Frame.tsx';
 import { createClient, isUnauthenticated } from './client.ts';
 import { type LinkProblem, hasLink, redeemLink } from './link.ts';
+import { preloadScreen } from './screens.ts';
 import { useSession } from './session.tsx';
 import { viewerQuery } from './viewer.tsx';
 
@@ -18,6 +19,9 @@ export function SignInPage() {
   const [redeeming, setRedeeming] = useState(hasLink());
   const [linkProblem, setLinkProblem] = useState<LinkProblem>();
   useTitle(t('signIn.title'));
+
+  // While the key is typed, the screen behind is fetched.
+  useEffect(() => preloadScreen(location), [location]);
 
   useEffect(() => {
     let wanted = true;
@@ -93,7 +97,7 @@ function KeyForm() {
       .query(viewerQuery, {})
       .toPromise();
     setBusy(false);
-    if (data?.viewer) signIn({ token });
+    if (data?.viewer) signIn({ token, viewer: data });
     else if (error && !isUnauthenticated(error)) setProblem(toProblem(error));
     else setProblem({ code: 'UNAUTHENTICATED', message: t('signIn.key.wrong') });
   };

@@ -1,12 +1,15 @@
 // The GraphQL client of a session. The credential is in the memory of this page and nowhere else.
 import { type ClientOptions as SseOptions, createClient as createSseClient } from 'graphql-sse';
 import { Client, type CombinedError, cacheExchange, fetchExchange, mapExchange, subscriptionExchange } from 'urql';
+import type { ViewerQuery } from '../generated/graphql.ts';
 import { endpoint } from './paths.ts';
 
 export interface Credential {
   token: string;
   /** The organization that a one-time link opened. */
   organization?: string;
+  /** What the server said of the viewer when the credential was tried, so that it is asked once. */
+  viewer?: ViewerQuery;
 }
 
 export const errorCode = (error: CombinedError | undefined): string | undefined => {

@@ -34,3 +34,14 @@ const order = (screen: Screen) => (screen.menu ? MENU_GROUPS.indexOf(screen.menu
 
 /** What the sidebar shows to everybody who may see it all, in its order. */
 export const menuScreens = screens.filter((screen) => screen.menu).sort((a, b) => order(a) - order(b));
+
+/** The pattern of a screen's path, for addresses below /o/{slug}/. */
+export const screenPattern = (path: string) => new RegExp(`^${path.replaceAll(/:\w+/g, '[^/?]+')}$`);
+
+/** Fetches the code of the screen at an address, or else of the first one. */
+export function preloadScreen(location: string) {
+  const path = /^\/o\/[^/]+\/(.+)$/.exec(location)?.[1];
+  const found = path === undefined ? menuScreens[0] : screens.find((screen) => screenPattern(screen.path).test(path));
+  // What fails now is tried again when the screen is shown.
+  found?.load().catch(() => undefined);
+}

@@ -1,9 +1,8 @@
 import { screenPath } from './paths.ts';
-import { screens } from './screens.ts';
+import { screenPattern, screens } from './screens.ts';
 import { useViewer } from './viewer.tsx';
 
-const pattern = (path: string) => new RegExp(`^${path.replaceAll(/:\w+/g, '[^/?]+')}$`);
-const patterns = screens.map((screen) => ({ screen, pattern: pattern(screen.path) }));
+const patterns = screens.map((screen) => ({ screen, pattern: screenPattern(screen.path) }));
 
 /** The address of a screen, if there is one and the viewer may see it. The path may have a query. */
 export function useScreenHref(): (path: string) => string | undefined {
