@@ -23,6 +23,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may take as a part of that, TLS included, in hundredths; so that the error
 /// can tell which phase took too long.
 const CONNECT_SHARE: u32 = 60;
+/// How long reading the beginning of an answer may take after its status.
+const BEGINNING_LIMIT: Duration = Duration::from_secs(2);
 /// How long the diagnosis of an address that did not answer may take.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -184,6 +186,26 @@ impl GuardedClient {
         self.send_traced("POST", url, request, max).await
     }
 
+    /// What `url` answers to a message with these headers. At most `kept` bytes of the answer are
+    /// read: what comes after them is nothing that the caller wants to know.
+    ///
+    /// # Errors
+    /// One line that says why nothing was answered.
+    pub async fn post_message(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+        time: Duration,
+        kept: usize,
+    ) -> Result<HttpAnswer, String> {
+        let mut request = self.client.post(url.clone()).timeout(time).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        self.send_in_span("POST", url, request, AnswerLimit::Cut(kept)).await
+    }
+
     /// What `url` answers to `body`: a call that is in no trace, because what exports traces
     /// must not make more of them.
     ///
@@ -198,7 +220,7 @@ impl GuardedClient {
         max: usize,
     ) -> Result<HttpAnswer, String> {
         let request = self.client.post(url.clone()).headers(headers).body(body);
-        self.send_request(url, request, max).await
+        self.send_request(url, request, AnswerLimit::Refuse(max)).await
     }
 
     /// Sends a request as a part of the trace of what needs it. Neither path nor query of the URL
@@ -207,8 +229,18 @@ impl GuardedClient {
         &self,
         method: &'static str,
         url: &Url,
-        mut request: RequestBuilder,
+        request: RequestBuilder,
         max: usize,
+    ) -> Result<HttpAnswer, String> {
+        self.send_in_span(method, url, request, AnswerLimit::Refuse(max)).await
+    }
+
+    async fn send_in_span(
+        &self,
+        method: &'static str,
+        url: &Url,
+        mut request: RequestBuilder,
+        limit: AnswerLimit,
     ) -> Result<HttpAnswer, String> {
         let span = tracing::debug_span!(
             target: SPAN_TARGET,
@@ -225,7 +257,7 @@ impl GuardedClient {
         if let Some(place) = TraceContext::from_span(&span) {
             request = request.headers(place.to_headers());
         }
-        let answer = self.send_request(url, request, max).instrument(span.clone()).await;
+        let answer = self.send_request(url, request, limit).instrument(span.clone()).await;
         match &answer {
             Ok(answer) => {
                 let status = answer.status;
@@ -247,7 +279,7 @@ impl GuardedClient {
         &self,
         url: &Url,
         request: RequestBuilder,
-        max: usize,
+        limit: AnswerLimit,
     ) -> Result<HttpAnswer, String> {
         self.check_origin(url)?;
         let host = url.host_str().unwrap_or_default();
@@ -286,6 +318,15 @@ impl GuardedClient {
             retry_after: retry_after.map(Into::into),
             challenge: challenge.map(Into::into),
             body: Vec::new(),
+        };
+        let max = match limit {
+            AnswerLimit::Refuse(max) => max,
+            AnswerLimit::Cut(kept) => {
+                let reading = read_beginning(&mut response, &mut answer.body, kept);
+                // The status is known: what the rest says, or whether it ends, does not matter.
+                let _ = tokio::time::timeout(BEGINNING_LIMIT, reading).await;
+                return Ok(answer);
+            }
         };
         while let Some(chunk) = response.chunk().await.map_err(told)? {
             if answer.body.len() + chunk.len() > max {
@@ -329,6 +370,24 @@ impl GuardedClient {
             ),
         }
     }
+}
+
+/// How much of an answer is read.
+#[derive(Debug, Clone, Copy)]
+enum AnswerLimit {
+    /// All of it; a longer one is refused.
+    Refuse(usize),
+    /// The beginning of it.
+    Cut(usize),
+}
+
+/// Reads at most `kept` bytes of an answer's body.
+async fn read_beginning(response: &mut reqwest::Response, body: &mut Vec<u8>, kept: usize) {
+    while body.len() < kept {
+        let Ok(Some(chunk)) = response.chunk().await else { return };
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(kept);
 }
 
 /// What was answered.

@@ -17,6 +17,7 @@
 //! | [`server`] | routes, health checks, metrics, orderly shutdown |
 //! | [`domain`] | all rules and decisions; one file or folder for each noun |
 //! | [`scim_client`] | reading SCIM servers |
+//! | [`signals`] | telling destinations of events: webhooks |
 //! | [`context`] | the caller and its organization; the only ways to read and to write |
 //! | [`ledger`] | one row for each change, chained by hashes; attestations, checked offline |
 //! | [`identity`] | the data model of SCIM: schemas, documents, filters; pure; a crate of its own |
@@ -64,4 +65,5 @@ pub mod ledger;
 pub mod scim;
 pub mod scim_client;
 pub mod server;
+pub mod signals;
 pub mod trace_context;

@@ -13,6 +13,8 @@ pub mod connection;
 pub mod connection_health;
 pub mod console_link;
 pub mod deletion_job;
+pub mod delivery;
+pub mod destination;
 pub mod event;
 pub mod failure;
 pub mod finding;
@@ -71,6 +73,8 @@ scoped!(
     api_key.Id,
     bulk_job.Id,
     deletion_job.Id,
+    delivery.Id,
+    destination.Id,
     bulk_line.JobId,
     connection.Id,
     connection_health.ConnectionId,

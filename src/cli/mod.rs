@@ -9,6 +9,7 @@ pub mod console_link;
 pub mod demo;
 pub mod installation;
 pub mod keys;
+mod listen;
 mod logging;
 pub mod output;
 pub mod program;
@@ -93,6 +94,8 @@ enum Command {
     },
     /// List the background tasks, and how each ran last
     Tasks(TasksArgs),
+    /// Receive webhooks on this machine, verify them and print them
+    Listen(listen::ListenArgs),
     /// Act as an identity provider towards any SCIM server
     Simulate(SimulateArgs),
     /// Print a script that completes this program's command line in a shell
@@ -259,6 +262,7 @@ async fn run_command() -> ExitCode {
         Command::Jwt(args) => print_jwt(args).await,
         Command::ConsoleLink(args) => console_link::print_console_link(args).await,
         Command::Tasks(args) => tasks::print_tasks(args).await,
+        Command::Listen(args) => listen::run_listener(args).await,
         Command::Simulate(args) => simulate_command(args).await,
         Command::Completions { shell } => print_completions(shell),
     };

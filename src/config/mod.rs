@@ -121,6 +121,15 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u16).range(1..=60)
     )]
     pub pull_timeout: u16,
+    /// Whether destinations of events may use plain HTTP and lie inside private networks (true or
+    /// false)
+    #[arg(
+        long,
+        env = "ROLECALL_SIGNAL_PRIVATE_ADDRESSES",
+        default_value_t = false,
+        action = clap::ArgAction::Set
+    )]
+    pub signal_private_addresses: bool,
     /// Longest lifetime of an API key in days, and its lifetime if expiresAt is left out
     #[arg(
         long,
@@ -192,6 +201,8 @@ pub struct Config {
     pub pull_private_addresses: bool,
     /// Seconds that a source may take for one answer.
     pub pull_timeout: u16,
+    /// Whether destinations of events may use plain HTTP and lie inside private networks.
+    pub signal_private_addresses: bool,
     /// The longest lifetime of an API key, in days.
     pub api_key_days: u16,
     /// The issuers whose tokens the management API accepts, beside the installation's own.
@@ -301,6 +312,7 @@ impl ServeArgs {
             decision_rate_limit,
             pull_private_addresses,
             pull_timeout,
+            signal_private_addresses,
             api_key_days,
             ..
         } = self;
@@ -311,6 +323,7 @@ impl ServeArgs {
             decision_rate_limit,
             pull_private_addresses,
             pull_timeout,
+            signal_private_addresses,
             api_key_days,
             graphql,
             issuers,
@@ -372,6 +385,7 @@ impl StoreArgs {
             scim_rate_limit: DEFAULT_RATE_LIMIT,
             decision_rate_limit: DEFAULT_DECISION_RATE_LIMIT,
             pull_private_addresses: false,
+            signal_private_addresses: false,
             pull_timeout: DEFAULT_PULL_TIMEOUT,
             api_key_days: DEFAULT_API_KEY_DAYS,
             graphql: GraphqlSettings::default(),

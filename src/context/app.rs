@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::clock;
 use super::{
-    Clock, CredentialUsage, LastCommit, LedgerHeads, RateLimits, TaskOutcomes, WriteSignal,
+    Clock, CredentialUsage, LastCommit, LedgerHeads, RateLimits, SignalReaders, TaskOutcomes,
+    WriteSignal,
 };
 use crate::auth::issuers::Issuers;
 use crate::buffers::failure_repeats::FailureRepeats;
@@ -62,6 +63,8 @@ pub struct App {
     pub redemption_limits: RateLimits,
     /// The ends of the ledgers that subscriptions follow.
     pub heads: LedgerHeads,
+    /// Those who tell destinations of events.
+    pub signals: SignalReaders,
     /// The write that was answered last, to be read back.
     pub last_commit: LastCommit,
     /// True once the process was told to stop: streams without an end are closed then. A task that
@@ -137,6 +140,7 @@ impl App {
             decision_limits,
             redemption_limits: RateLimits::new(REDEMPTIONS_PER_SECOND),
             heads: LedgerHeads::default(),
+            signals: SignalReaders::default(),
             last_commit: LastCommit::default(),
             stopping: watch::Sender::new(false),
             issuers,

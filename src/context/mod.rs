@@ -14,6 +14,7 @@ mod leased_work;
 mod ledger_heads;
 pub mod local_issuer;
 mod rate_limit;
+mod signal_readers;
 mod statement;
 mod write_signal;
 
@@ -52,6 +53,7 @@ pub use last_commit::LastCommit;
 pub use leased_work::{keep_lease, shutdown_requested};
 pub use ledger_heads::LedgerHeads;
 pub use rate_limit::RateLimits;
+pub use signal_readers::{ReaderNews, SignalReaders};
 pub use write_signal::WriteSignal;
 
 /// How many times a write is attempted that meets deadlocks or serialization failures.

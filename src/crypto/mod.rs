@@ -5,3 +5,4 @@
 pub mod cursor;
 pub(crate) mod signature;
 pub mod vault;
+pub mod webhook;

@@ -16,6 +16,7 @@ mod interval;
 pub mod paging;
 pub mod reconcile;
 pub mod review;
+pub mod signal;
 #[allow(clippy::disallowed_methods, reason = "its raw statements do not go through Cx yet")]
 pub mod sync;
 pub mod tenant;

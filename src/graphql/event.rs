@@ -59,6 +59,10 @@ pub enum SubjectKind {
     Reconciliation,
     /// A difference that such a comparison found.
     Finding,
+    /// A destination, which is told of events.
+    Destination,
+    /// A delivery of an event to a destination.
+    Delivery,
     /// A subject that this version of the schema has no name for.
     Other,
 }
@@ -85,6 +89,8 @@ impl SubjectKind {
             "sync_run" => Self::SyncRun,
             "reconciliation" => Self::Reconciliation,
             "finding" => Self::Finding,
+            "destination" => Self::Destination,
+            "delivery" => Self::Delivery,
             _ => Self::Other,
         }
     }
@@ -111,6 +117,8 @@ impl SubjectKind {
             Self::SyncRun => "sync_run",
             Self::Reconciliation => "reconciliation",
             Self::Finding => "finding",
+            Self::Destination => "destination",
+            Self::Delivery => "delivery",
             Self::Other => return None,
         })
     }
@@ -134,6 +142,8 @@ impl SubjectKind {
             Self::SyncRun => NodeKind::SyncRun,
             Self::Reconciliation => NodeKind::Reconciliation,
             Self::Finding => NodeKind::Finding,
+            Self::Destination => NodeKind::Destination,
+            Self::Delivery => NodeKind::Delivery,
             Self::Access | Self::ConsoleLink | Self::Other => return None,
         })
     }

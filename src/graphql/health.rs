@@ -203,6 +203,10 @@ pub enum AttentionKind {
     SignInsFail,
     /// Connections do not read their sources, because provisioning is turned off or not available.
     SourcesHeld,
+    /// A destination does not take what it is told, or lags far behind.
+    Destination,
+    /// Deliveries to destinations were given up.
+    Deliveries,
 }
 
 /// An item of `attention` as the schema shows it.

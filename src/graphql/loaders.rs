@@ -23,6 +23,7 @@ use crate::domain::directory::membership;
 use crate::domain::directory::membership::DirectMember;
 use crate::domain::directory::{group, user};
 use crate::domain::paging::{Keyset, Slice};
+use crate::domain::signal;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::Organization;
 use crate::domain::{connection, sync};
@@ -53,6 +54,8 @@ id_keys! {
     FindingId,
     SyncRunId,
     RoleGrantId,
+    DestinationId,
+    DeliveryId,
 }
 
 /// The adoption proposal of a connection about an account.
@@ -313,6 +316,28 @@ impl Loader<ApiKeyId> for Loaders {
     async fn load(&self, keys: &[ApiKeyId]) -> LoadResult<ApiKeyId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(key_rows(api_key::by_ids(&self.0, &ids).await?, |row| ApiKeyId(row.id)))
+    }
+}
+
+impl Loader<DestinationId> for Loaders {
+    type Value = signal::Destination;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[DestinationId]) -> LoadResult<DestinationId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = signal::destination::destinations_by_ids(&self.0, &ids).await?;
+        Ok(key_rows(rows, |row| DestinationId(row.id)))
+    }
+}
+
+impl Loader<DeliveryId> for Loaders {
+    type Value = signal::delivery::Delivery;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[DeliveryId]) -> LoadResult<DeliveryId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = signal::delivery::deliveries_by_ids(&self.0, &ids).await?;
+        Ok(key_rows(rows, |row| DeliveryId(row.id)))
     }
 }
 

@@ -22,6 +22,8 @@ mod cors;
 pub mod cost;
 mod decision;
 mod deletion;
+mod delivery;
+mod destination;
 mod diagnostics;
 pub mod document;
 pub mod document_limits;
@@ -126,6 +128,8 @@ struct MutationRoot(
     many_mutations::ManyMutation,
     sync::SyncMutation,
     reconcile::ReconciliationMutation,
+    destination::DestinationMutation,
+    delivery::DeliveryMutation,
 );
 
 type GraphqlSchema = async_graphql::Schema<

@@ -9,12 +9,14 @@ use super::bulk::BulkJob;
 use super::change_set::AccessPreview;
 use super::connection::IdentitySource;
 use super::deletion::DeletionJob;
+use super::delivery::DeliveryObject;
+use super::destination::DestinationObject;
 use super::event::EventObject;
 use super::failure::FailureObject;
 use super::group::GroupObject;
 use super::loaders::{
-    self, ApiKeyId, ConnectionId, EventId, FailureId, FindingId, GroupId, ProposalId, RoleGrantId,
-    RoleId, RoleMappingId, ScimTokenId, SyncRunId, UserId,
+    self, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId, FindingId,
+    GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SyncRunId, UserId,
 };
 use super::organization::OrganizationObject;
 use super::permission::needs;
@@ -62,6 +64,8 @@ pub enum NodeObject {
     SyncRun(SyncRun),
     Reconciliation(ReconciliationObject),
     Finding(FindingObject),
+    Destination(DestinationObject),
+    Delivery(DeliveryObject),
     Event(EventObject),
 }
 
@@ -136,6 +140,12 @@ pub async fn find_node_of_kind(
         NodeKind::Failure => {
             loaders::load_one(ctx, FailureId(id)).await?.map(|row| NodeObject::Failure(row.into()))
         }
+        NodeKind::Destination => loaders::load_one(ctx, DestinationId(id))
+            .await?
+            .map(|row| NodeObject::Destination(row.into())),
+        NodeKind::Delivery => loaders::load_one(ctx, DeliveryId(id))
+            .await?
+            .map(|row| NodeObject::Delivery(row.into())),
         NodeKind::Event => {
             loaders::load_one(ctx, EventId(id)).await?.map(|row| NodeObject::Event(row.into()))
         }

@@ -302,3 +302,27 @@ list_order! {
         Role = OrderBy::Age,
     }
 }
+
+list_order! {
+    /// The order of a list of destinations.
+    DestinationOrder,
+    /// The fields by which destinations can be sorted.
+    DestinationOrderField {
+        /// The time of creation.
+        CreatedAt = OrderBy::Age,
+        /// The time of the last change of the settings.
+        UpdatedAt = OrderBy::Updated,
+    }
+}
+
+list_order! {
+    /// The order of a list of deliveries.
+    DeliveryOrder,
+    /// The fields by which deliveries can be sorted.
+    DeliveryOrderField {
+        /// The time of the event.
+        EventAt = OrderBy::Age,
+        /// The last attempt.
+        LastAt = OrderBy::LastAt,
+    }
+}

@@ -72,6 +72,8 @@ node_kinds! {
     SyncRun,
     Reconciliation,
     Finding,
+    Destination,
+    Delivery,
     Event,
 }
 

@@ -27,6 +27,7 @@ use crate::domain::directory::{deletion, erasure, name_key};
 use crate::domain::review;
 use crate::domain::review::Origin;
 use crate::domain::review::run::{RetryClaim, SkippedAttempt};
+use crate::domain::signal::delivery;
 use crate::domain::tenant::idempotency;
 use crate::domain::{access, bulk, reconcile, sync};
 use crate::error::{Error, RefusalReason, Result};
@@ -34,7 +35,7 @@ use crate::scim;
 use crate::scim::ScimReplayOutcome;
 use crate::scim_client::ReadAttemptEnd;
 use crate::trace_context::job_span;
-use crate::{ledger, scim_client};
+use crate::{ledger, scim_client, signals};
 
 use driver::{ClaimedWork, ItemOutcome, Tasks};
 use task::{AtStop, PeriodicTask, QueueTask};
@@ -48,6 +49,8 @@ const SEAL_DELAY: Duration = Duration::from_millis(30);
 const SEAL_INTERVAL: Duration = Duration::from_secs(5);
 /// A subscription delivers a row that another replica sealed at most this long after.
 const LEDGER_HEAD_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// A destination is told of an event that another replica sealed at most this long after.
+const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The event about a gained or lost role is written at most this long after the change.
 const ACCESS_CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The end of a ledger's chain is signed at most this long after a row has joined it.
@@ -95,7 +98,7 @@ const MAX_CONCURRENT_BULK_JOBS: usize = 4;
 const MAX_CONCURRENT_DELETIONS: usize = 2;
 
 /// The tasks that run as a whole each time.
-static PERIODIC_TASKS: [PeriodicTask; 19] = [
+static PERIODIC_TASKS: [PeriodicTask; 20] = [
     PeriodicTask::new(
         "seal ledgers",
         "adds new events to the chain of their ledger",
@@ -112,6 +115,17 @@ static PERIODIC_TASKS: [PeriodicTask; 19] = [
         |app| Box::pin(follow_ledger_heads(app)),
     )
     .activated_by("this server has sealed events", |app| &app.heads.sealed, Duration::ZERO),
+    PeriodicTask::new(
+        "deliver events",
+        "finds the organizations whose destinations are to be told of events, and begins to",
+        SIGNAL_POLL_INTERVAL,
+        |app| Box::pin(signals::find_due_organizations(app)),
+    )
+    .activated_by(
+        "this server has sealed events, or a destination changed",
+        |app| &app.signals.wake,
+        Duration::ZERO,
+    ),
     PeriodicTask::new(
         "sign ledger heads",
         "signs the end of each chain that has grown",
@@ -467,6 +481,7 @@ async fn record_refusal(
 async fn seal(app: &Arc<App>) -> Result<()> {
     let sealed = ledger::seal_ledgers(&app.store).await;
     app.heads.sealed.notify_one();
+    app.signals.wake.notify_one();
     Ok(sealed.map(drop)?)
 }
 
@@ -632,6 +647,7 @@ async fn forget_requests(app: &Arc<App>) -> Result<()> {
         ("deleting finished findings", reconcile::forget_old_findings(app).await),
         ("deleting old deletions", deletion::job::forget_old_jobs(app).await),
         ("deleting old bulk jobs", bulk::forget_expired_jobs(app).await.map(drop)),
+        ("deleting old deliveries", delivery::forget_old_deliveries(app).await),
         ("deleting old previews", change_set::forget_previews(app).await),
         (
             "rewriting the database file after erasures",

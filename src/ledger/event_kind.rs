@@ -239,6 +239,30 @@ macro_rules! with_event_kinds {
             EvidenceExportStarted = "evidence.export_started",
             /// An export of evidence was read out; `rows` says how much.
             EvidenceExported = "evidence.exported",
+            /// A destination was made.
+            DestinationCreated = "destination.created",
+            /// The settings of a destination changed.
+            DestinationUpdated = "destination.updated",
+            /// A destination is told nothing for now; `reason` says why.
+            DestinationPaused = "destination.paused",
+            /// A destination is told again.
+            DestinationResumed = "destination.resumed",
+            /// A destination was deleted, with its deliveries.
+            DestinationDeleted = "destination.deleted",
+            /// A destination got a new secret; the one before is valid for a while.
+            DestinationSecretRotated = "destination.secret_rotated",
+            /// A message was asked for to test a destination.
+            DestinationTested = "destination.tested",
+            /// A destination is told again of earlier events, from `fromSeq` on.
+            DestinationReplayed = "destination.replayed",
+            /// A destination does not take what it is told; it is tried again.
+            DestinationFailing = "destination.failing",
+            /// A destination takes again what it is told.
+            DestinationRecovered = "destination.recovered",
+            /// A destination took nothing for three days, and is told nothing any more.
+            DestinationDisabled = "destination.disabled",
+            /// A delivery that had failed is tried again.
+            DeliveryRetried = "delivery.retried",
         }
     };
 }

@@ -27,6 +27,7 @@ async fn panicking_handler_leaves_an_open_failure() {
         decision_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: DEFAULT_PULL_TIMEOUT,
+        signal_private_addresses: false,
         api_key_days: crate::config::DEFAULT_API_KEY_DAYS,
         graphql: GraphqlSettings::default(),
         issuers: Vec::new(),

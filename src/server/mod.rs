@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -24,6 +24,7 @@ use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove}
 
 use crate::context::local_issuer;
 use crate::context::{App, in_background};
+use crate::domain::signal;
 use crate::http_listener;
 use crate::{authzen, console, graphql, jobs, scim};
 
@@ -40,8 +41,10 @@ pub fn build_router(app: Arc<App>) -> Router {
         .route("/readyz", get(check_readiness))
         .with_state(app.clone());
     let measured = app.config.metrics.then(|| axum::middleware::from_fn(metrics::measure_request));
-    let keys =
-        Router::new().route("/.well-known/jwks.json", get(serve_jwks)).with_state(app.clone());
+    let keys = Router::new()
+        .route("/.well-known/jwks.json", get(serve_jwks))
+        .route("/signals/{organization}/jwks.json", get(serve_signal_keys))
+        .with_state(app.clone());
     let console = console::build_router(app.clone(), path.as_deref().unwrap_or_default());
     let doors = scim::build_router(app.clone())
         .merge(graphql::build_graphql_router(app.clone()))
@@ -118,6 +121,20 @@ async fn check_readiness(State(app): State<Arc<App>>) -> (StatusCode, Cow<'stati
 async fn serve_jwks(State(app): State<Arc<App>>) -> Response {
     ([(header::CACHE_CONTROL, "public, max-age=3600")], Json(local_issuer::public_keys(&app)))
         .into_response()
+}
+
+/// The public keys with which the messages to an organization's destinations are signed.
+async fn serve_signal_keys(
+    State(app): State<Arc<App>>,
+    Path(organization): Path<String>,
+) -> Response {
+    match signal::work::public_key_set(&app, &organization).await {
+        Ok(keys) => ([(header::CACHE_CONTROL, "public, max-age=300")], Json(keys)).into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "the public keys of destinations cannot be read");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }
 
 /// Serves on `listener` with the background workers beside, until `stop` is done; then lets

@@ -97,6 +97,7 @@ impl Database {
             decision_rate_limit: 100_000,
             pull_private_addresses: false,
             pull_timeout: rolecall::config::DEFAULT_PULL_TIMEOUT,
+            signal_private_addresses: false,
             api_key_days: rolecall::config::DEFAULT_API_KEY_DAYS,
             // Tests that walk the whole schema spend more than any client.
             graphql: GraphqlSettings { cost_limit: 0, ..GraphqlSettings::default() },

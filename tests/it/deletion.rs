@@ -584,6 +584,18 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "who is accountable for the work; gone after three months",
     ),
     (
+        "destination",
+        &["kind", "url", "description", "event_kinds", "connection_ids", "payload"],
+        "settings of a company, not of a person",
+    ),
+    (
+        "destination",
+        &["state", "reason", "message", "secret", "previous_secret", "private_key", "public_key"],
+        "words and sentences of ours, and keys",
+    ),
+    ("delivery", &["action", "subject_kind", "state"], "one of a few words each"),
+    ("delivery", &["attempt_log", "message"], "instants, numbers, and sentences of ours"),
+    (
         "pull_source",
         &["base_url", "auth", "token_url", "client_id", "scope", "user_filter"],
         "settings of a company, not of a person",

@@ -21,6 +21,7 @@ const USES: [(&str, &[&str]); 19] = [
     ("context", &["auth", "buffers", "config", "crypto", "db", "error", "ledger", "trace_context"]),
     ("domain", &["auth", "buffers", "context", "crypto", "error", "identity", "ledger"]),
     ("scim_client", &["context", "domain", "error", "http_client", "trace_context"]),
+    ("signals", &["context", "crypto", "domain", "error", "http_client", "ledger"]),
     ("scim", &["buffers", "context", "domain", "error", "identity"]),
     ("authzen", &["context", "domain", "error"]),
     ("console", &["context", "domain", "error"]),
@@ -40,7 +41,17 @@ const USES: [(&str, &[&str]); 19] = [
     ),
     (
         "jobs",
-        &["context", "crypto", "domain", "error", "ledger", "scim", "scim_client", "trace_context"],
+        &[
+            "context",
+            "crypto",
+            "domain",
+            "error",
+            "ledger",
+            "scim",
+            "scim_client",
+            "signals",
+            "trace_context",
+        ],
     ),
     (
         "server",
@@ -73,6 +84,7 @@ const NEVER: [(&str, &[&str]); 9] = [
     ("authzen", &["async_graphql", "sea_orm"]),
     ("console", &["async_graphql", "sea_orm"]),
     ("scim_client", &["axum", "async_graphql", "sea_orm"]),
+    ("signals", &["axum", "async_graphql", "sea_orm"]),
 ];
 
 /// The longest ring of files that import each other, unless it is known below.

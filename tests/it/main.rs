@@ -81,4 +81,5 @@ mod tour;
 #[cfg(feature = "otlp")]
 mod traces;
 mod walk;
+mod webhooks;
 mod world;

@@ -125,6 +125,9 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
         tenant.graphql("{ organization { findings(first: 1) { nodes { id } } } }", json!({})).await;
     let finding = &found["data"]["organization"]["findings"]["nodes"][0]["id"];
     ids.insert("Finding".into(), finding.as_str().unwrap().to_owned());
+    let (destination, delivery) = crate::webhooks::furnish(tenant).await;
+    ids.insert("Destination".into(), destination);
+    ids.insert("Delivery".into(), delivery);
     for kind in Schema::new().nodes() {
         assert!(ids.contains_key(kind), "a new kind of thing has ids: furnish a {kind} here");
     }
@@ -149,6 +152,8 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("scimToken", "ScimToken"),
         ("scimSelfTest", "IdentitySource"),
         ("apiKey", "ApiKey"),
+        ("destination", "Destination"),
+        ("delivery", "Delivery"),
         ("actor", "IdentitySource"),
         ("roleMapping", "RoleMapping"),
         ("roleGrant", "RoleGrant"),

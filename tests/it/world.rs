@@ -233,7 +233,7 @@ impl World {
 }
 
 /// Tables whose rows background work adds and removes.
-const BOOKKEEPING: [&str; 18] = [
+const BOOKKEEPING: [&str; 19] = [
     "seaql_migrations",
     "name_key_renewal",
     "event",
@@ -248,6 +248,7 @@ const BOOKKEEPING: [&str; 18] = [
     "idempotency",
     "access_cursor",
     "connection_health",
+    "delivery",
     "task",
     "task_lease",
     "replica",

@@ -289,6 +289,18 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::FindingResolved
         | Kind::FindingAccepted
         | Kind::FindingAcceptanceEnded
+        | Kind::DestinationCreated
+        | Kind::DestinationUpdated
+        | Kind::DestinationPaused
+        | Kind::DestinationResumed
+        | Kind::DestinationDeleted
+        | Kind::DestinationSecretRotated
+        | Kind::DestinationTested
+        | Kind::DestinationReplayed
+        | Kind::DestinationFailing
+        | Kind::DestinationRecovered
+        | Kind::DestinationDisabled
+        | Kind::DeliveryRetried
         | Kind::FailureOpened
         | Kind::FailureAssigned
         | Kind::FailureRetried

@@ -79,6 +79,12 @@ pub const PERSONAL: &[PersonalDataTable] = &[
         user: "user_id",
         columns: &[("reason", Some("NULL"))],
     },
+    // What a receiver answered to a message about the account.
+    PersonalDataTable {
+        table: "delivery",
+        user: "subject_id",
+        columns: &[("response", Some("NULL"))],
+    },
     PersonalDataTable {
         table: "event",
         user: "subject_id",

@@ -20,6 +20,7 @@ use crate::domain::connection::health::HealthReason;
 use crate::domain::connection::{request_log, scim_token};
 use crate::domain::reconcile;
 use crate::domain::review::Cause;
+use crate::domain::signal::{delivery, destination};
 use crate::domain::tenant::organization;
 use crate::error::{Error, Result};
 
@@ -33,6 +34,9 @@ const EXPIRY_WARNING: Duration = Duration::days(14);
 const URGENT_EXPIRY: Duration = Duration::days(3);
 /// Access whose planned end is sooner than this is an item.
 const ACCESS_END_WARNING: Duration = Duration::days(7);
+
+/// A destination that is more events behind is an item.
+const MAX_LAG: i64 = 100_000;
 
 /// How far back failed sign-ins are counted.
 const RECENT_WINDOW: Duration = Duration::days(1);
@@ -78,6 +82,10 @@ pub enum ActionKind {
     /// Connections do not read their sources, because provisioning is not available in the
     /// organization.
     SourcesHeld,
+    /// A destination does not take what it is told, or lags far behind.
+    Destination,
+    /// Deliveries were given up.
+    Deliveries,
 }
 
 /// Something that an administrator should act on.
@@ -124,6 +132,7 @@ pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     items.extend(ending_access_items(cx).await?);
     items.extend(failed_sign_ins_item(cx).await?);
     items.extend(held_sources_item(cx, &live).await?);
+    items.extend(destination_items(cx).await?);
     items.sort_by_key(|item| (item.urgency, item.at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
     Ok(items)
 }
@@ -378,6 +387,48 @@ async fn held_sources_item(cx: &Cx, live: &[connection::Model]) -> Result<Option
     let next = "Turn provisioning on again, or deactivate them (connectionDeactivate).";
     let item = ActionItem::new(ActionKind::SourcesHeld, ActionUrgency::Warning, text, next);
     Ok(Some(ActionItem { count: count as u64, ..item }))
+}
+
+/// Destinations that fail, were disabled or lag far behind, and deliveries that were given up.
+async fn destination_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+    let mut items = Vec::new();
+    for row in destination::list_troubled(cx).await? {
+        let (urgency, what, next) = match row.state {
+            destination::State::Disabled => (
+                ActionUrgency::Critical,
+                "is told nothing any more",
+                "Put its receiver right, then resume it (destinationResume): it is told of \
+                 everything since.",
+            ),
+            _ => (
+                ActionUrgency::Warning,
+                "does not take what it is told",
+                "Put its receiver right: it is tried again for three days. Its deliveries say what \
+                 it answers (organization.destinations).",
+            ),
+        };
+        let why = row.message.as_deref().unwrap_or_default();
+        let text = format!("The destination \"{}\" {what}: {why}", row.description);
+        let item = ActionItem::new(ActionKind::Destination, urgency, text, next);
+        items.push(ActionItem { at: Some(row.state_since), ..item });
+    }
+    for (row, lag) in destination::list_lagging(cx, MAX_LAG).await? {
+        let text = format!("The destination \"{}\" is {lag} events behind.", row.description);
+        let next = "Make its receiver faster, or let it hear fewer kinds of events \
+                    (destinationUpdate).";
+        let item = ActionItem::new(ActionKind::Destination, ActionUrgency::Warning, text, next);
+        items.push(ActionItem { count: lag.unsigned_abs(), ..item });
+    }
+    let failed = delivery::count_failed(cx).await?;
+    if failed > 0 {
+        let what = count_with_noun(failed as i64, "delivery").replace("deliverys", "deliveries");
+        let text = format!("{what} to destinations were given up after three days.");
+        let next = "Try each again (deliveryRetry), or leave it: organization.destinations has \
+                    them, with the state FAILED.";
+        let item = ActionItem::new(ActionKind::Deliveries, ActionUrgency::Warning, text, next);
+        items.push(ActionItem { count: failed, ..item });
+    }
+    Ok(items)
 }
 
 async fn failed_sign_ins_item(cx: &Cx) -> Result<Option<ActionItem>> {

@@ -4,13 +4,14 @@ use async_graphql::{Context, ID, Object};
 
 use super::super::api_key::ApiKeyObject;
 use super::super::bulk::BulkJob;
+use super::super::destination::{DestinationFilter, DestinationObject};
 use super::super::event::{EventFilter, EventObject};
 use super::super::failure::{FailureCount, FailureFilter, FailureObject};
 use super::super::health::{self, AttentionItem};
 use super::super::list_filter::{ApiKeyFilter, BulkJobFilter, ReconciliationFilter, SyncRunFilter};
-use super::super::loaders::{self, FailureId, FindingId, SyncRunId};
+use super::super::loaders::{self, DestinationId, FailureId, FindingId, SyncRunId};
 use super::super::order::{
-    ApiKeyOrder, BulkJobOrder, EventOrder, FailureOrder, FindingOrder, ListOrder,
+    ApiKeyOrder, BulkJobOrder, DestinationOrder, EventOrder, FailureOrder, FindingOrder, ListOrder,
     ReconciliationOrder, RequestLogEntryOrder, SyncRunOrder,
 };
 use super::super::permission::{Permission, needs};
@@ -22,6 +23,7 @@ use crate::domain::access::api_key;
 use crate::domain::audit::event;
 use crate::domain::connection::request_log;
 use crate::domain::directory::schema_extension;
+use crate::domain::signal::destination;
 use crate::domain::{bulk, reconcile, review, sync};
 use crate::error::Result;
 use crate::graphql::relay;
@@ -356,5 +358,49 @@ impl OrganizationActivity {
         };
         let rows = api_key::list_keys(cx, &which, order.by, &keyset).await?;
         Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+    }
+
+    /// The destinations that are told of the organization's events, oldest first unless ordered
+    /// otherwise. Secrets are never among the fields.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn destinations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            DestinationFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<DestinationOrder>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<RelayPage<DestinationObject>>> {
+        let cx = relay::cx(ctx)?;
+        let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let which = filter.unwrap_or_default().into_domain_query()?;
+        let total = if relay::selects_total_count(ctx) {
+            destination::count_destinations(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = destination::list_destinations(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+    }
+
+    /// The destination with this global id; null if the organization has no such destination.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn destination(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The destination's global id.")] id: ID,
+    ) -> async_graphql::Result<Option<DestinationObject>> {
+        let Some(id) = relay::parse_id_of_kind(NodeKind::Destination, &id) else {
+            return Ok(None);
+        };
+        Ok(loaders::load_one(ctx, DestinationId(id)).await?.map(Into::into))
     }
 }

@@ -70,6 +70,7 @@ async fn configured(graphql: GraphqlSettings, statements: Option<Arc<AtomicUsize
         decision_rate_limit: 0,
         pull_private_addresses: false,
         pull_timeout: crate::config::DEFAULT_PULL_TIMEOUT,
+        signal_private_addresses: false,
         api_key_days: crate::config::DEFAULT_API_KEY_DAYS,
         graphql,
         issuers: Vec::new(),

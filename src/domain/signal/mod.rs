@@ -1,0 +1,11 @@
+//! Signals: what happens here is heard outside. A destination belongs to an organization and is
+//! told of its events. Each destination reads the ledger with a cursor of its own; there is no
+//! queue. What must never enter: a call to the outside, which [`crate::signals`] makes.
+
+pub mod delivery;
+pub mod destination;
+pub mod payload;
+pub mod secret;
+pub mod work;
+
+pub use destination::Destination;

@@ -1,0 +1,640 @@
+//! Destinations: who outside is told of the organization's events.
+
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
+use chrono::{DateTime, Utc};
+use entity::destination as stored;
+
+use super::delivery::{DeliveryFilter, DeliveryObject};
+use super::event_action::EventAction;
+use super::loaders::{self, ConnectionId, UserId};
+use super::order::{DeliveryOrder, ListOrder};
+use super::permission::{Permission, needs};
+use super::user::UserObject;
+use crate::domain::signal;
+use crate::domain::signal::destination::{
+    DestinationEdit, DestinationQuery, DestinationSettings, ReplayStart,
+};
+use crate::domain::signal::{delivery, destination, secret};
+use crate::error::{Error, Mistakes, Noun, Result, mistakes};
+use crate::graphql::connection::IdentitySource;
+use crate::graphql::payload::mutation_payloads;
+use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, Long, NodeKind, PageArguments, RelayPage, UserError};
+use crate::ledger::EventKind;
+
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap {
+    nouns: &[
+        (Noun::Destination, "id"),
+        (Noun::Owner, "ownerUserId"),
+        (Noun::Connection, "connectionIds"),
+    ],
+    fields: &[],
+};
+
+/// How a destination is told.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::Kind")]
+pub enum DestinationKind {
+    /// By signed HTTP requests (Standard Webhooks).
+    Webhook,
+    /// By security event tokens. Not offered yet.
+    EventStream,
+    /// By mail to people. Not offered yet.
+    Mail,
+}
+
+/// What a destination is told of an event.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::Payload")]
+pub enum DestinationPayload {
+    /// Ids and kinds, and no personal data.
+    Reference,
+    /// Also the values before and after, and who made the change. Only somebody with USER_READ can
+    /// have this told.
+    Full,
+}
+
+/// The state of a destination.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "stored::State")]
+pub enum DestinationState {
+    /// It is told of each event.
+    Active,
+    /// It is told nothing for now: a person paused it, or it answered 410 Gone.
+    Paused,
+    /// It does not take what it is told; it is tried again.
+    Failing,
+    /// It took nothing for three days and is told nothing any more.
+    Disabled,
+}
+
+/// A destination as the schema shows it.
+pub struct DestinationObject(pub signal::Destination);
+
+impl From<signal::Destination> for DestinationObject {
+    fn from(row: signal::Destination) -> Self {
+        Self(row)
+    }
+}
+
+/// Somebody outside who is told of the organization's events: at least once, and in order for one
+/// subject. A deprovisioning does not wait for events before it.
+#[Object(name = "Destination")]
+impl DestinationObject {
+    /// The destination's global id.
+    #[graphql(directive = needs::apply(None))]
+    pub async fn id(&self) -> ID {
+        relay::global_id(NodeKind::Destination, self.0.id)
+    }
+
+    /// How it is told.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn kind(&self) -> DestinationKind {
+        self.0.kind.into()
+    }
+
+    /// Where it is told; null for mail. It may hold a secret of the receiver.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn url(&self) -> Option<&str> {
+        self.0.url.as_deref()
+    }
+
+    /// What it is for, in words for people.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn description(&self) -> &str {
+        &self.0.description
+    }
+
+    /// The account that answers for it; null if there is none, or if it was deleted.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    async fn owner(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UserObject>> {
+        let Some(id) = self.0.owner_user_id else { return Ok(None) };
+        Ok(loaders::load_one(ctx, UserId(id)).await?.map(Into::into))
+    }
+
+    /// The events that it is told of; empty = all.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn event_actions(&self) -> Vec<EventAction> {
+        let kinds = destination::event_kinds(&self.0).into_iter();
+        kinds.map(|kind| EventAction::from_ledger_name(kind.name())).collect()
+    }
+
+    /// The connections whose events it is told of, as far as they exist; empty = all events.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn connections(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<IdentitySource>> {
+        let mut found = Vec::new();
+        for id in destination::connection_ids(&self.0) {
+            found.extend(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into));
+        }
+        Ok(found)
+    }
+
+    /// What it is told of an event.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn payload(&self) -> DestinationPayload {
+        self.0.payload.into()
+    }
+
+    /// Whether it is told of events now.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn state(&self) -> DestinationState {
+        self.0.state.into()
+    }
+
+    /// Why it is in this state, as a stable code: `PAUSED`, `GONE`, `DELIVERIES_FAIL` or `GAVE_UP`;
+    /// null while it is active.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn reason(&self) -> Option<&str> {
+        self.0.reason.as_deref()
+    }
+
+    /// The same in words for people; null while it is active.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn message(&self) -> Option<&str> {
+        self.0.message.as_deref()
+    }
+
+    /// Since when it is in this state.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn state_since(&self) -> DateTime<Utc> {
+        self.0.state_since
+    }
+
+    /// The public key with which the signatures `v1a` are verified (Ed25519, `whpk_` and base64);
+    /// null for mail.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn public_key(&self) -> Option<String> {
+        self.0.public_key.as_deref().map(secret::public_key_text)
+    }
+
+    /// Until when messages are signed with the previous secret too; null if they are not.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn previous_secret_until(&self, ctx: &Context<'_>) -> Result<Option<DateTime<Utc>>> {
+        let now = relay::cx(ctx)?.app.clock.now();
+        Ok(self.0.previous_until.filter(|until| *until > now))
+    }
+
+    /// The place in the ledger (`Event.seq`) up to which everything was delivered or given up, a
+    /// second late.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn delivered_through(&self) -> Long {
+        Long(self.0.cursor_seq)
+    }
+
+    /// When it last took a message, a second late; null if it never did.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn last_success_at(&self) -> Option<DateTime<Utc>> {
+        self.0.last_success_at
+    }
+
+    /// The version of its settings, for `expectedVersion`.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn version(&self) -> i32 {
+        i32::try_from(self.0.version).unwrap_or(i32::MAX)
+    }
+
+    /// When it was created.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.0.created_at
+    }
+
+    /// When its settings were last changed.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.0.updated_at
+    }
+
+    /// What it was told, the latest first unless ordered otherwise: the last 10,000 deliveries that
+    /// went well at once; and of the last 30 days, those that did not, and all deprovisionings.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn deliveries(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            DeliveryFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<DeliveryOrder>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<RelayPage<DeliveryObject>>> {
+        let cx = relay::cx(ctx)?;
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query() else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            delivery::count_deliveries(cx, self.0.id, &which).await?
+        } else {
+            0
+        };
+        let rows = delivery::list_deliveries(cx, self.0.id, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+    }
+}
+
+/// Selects destinations: those that match every field that is given.
+#[derive(InputObject, Default)]
+pub struct DestinationFilter {
+    /// Destinations whose description contains this; the letters A to Z in any case.
+    search: Option<String>,
+    /// Destinations of one of these kinds.
+    kinds: Option<Vec<DestinationKind>>,
+    /// Destinations in one of these states.
+    states: Option<Vec<DestinationState>>,
+}
+
+impl DestinationFilter {
+    /// The filter as the domain takes it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a search that is empty or too long.
+    pub fn into_domain_query(self) -> Result<DestinationQuery> {
+        Ok(DestinationQuery {
+            search: relay::check_filter_text("search", self.search)?,
+            kinds: self.kinds.unwrap_or_default().into_iter().map(Into::into).collect(),
+            states: self.states.unwrap_or_default().into_iter().map(Into::into).collect(),
+        })
+    }
+}
+
+/// The destination to create.
+#[derive(InputObject)]
+pub struct DestinationCreateInput {
+    /// How it is told.
+    kind: DestinationKind,
+    /// Where it is told: a full URL that begins with `https://`. Redirects are not followed.
+    url: Option<String>,
+    /// What it is for, in words for people.
+    description: String,
+    /// The global id of the account that answers for it.
+    owner_user_id: Option<ID>,
+    /// The events that it is told of; left out or empty = all.
+    event_actions: Option<Vec<EventAction>>,
+    /// The global ids of the connections whose events it is told of, at most 100; left out or empty
+    /// = all events.
+    connection_ids: Option<Vec<ID>>,
+    /// What it is told of an event. FULL needs USER_READ too.
+    #[graphql(default_with = "DestinationPayload::Reference")]
+    payload: DestinationPayload,
+}
+
+/// The changes of a destination. A field that is left out stays as it is.
+#[derive(InputObject)]
+pub struct DestinationUpdateInput {
+    /// The destination's global id.
+    id: ID,
+    /// Where it is told. Cannot be null.
+    url: MaybeUndefined<String>,
+    /// What it is for, in words for people. Cannot be null.
+    description: MaybeUndefined<String>,
+    /// The global id of the account that answers for it; null = nobody.
+    owner_user_id: MaybeUndefined<ID>,
+    /// The events that it is told of; null or empty = all.
+    event_actions: MaybeUndefined<Vec<EventAction>>,
+    /// The global ids of the connections whose events it is told of, at most 100; null or empty =
+    /// all events.
+    connection_ids: MaybeUndefined<Vec<ID>>,
+    /// What it is told of an event. FULL needs USER_READ too. Cannot be null.
+    payload: MaybeUndefined<DestinationPayload>,
+    /// The version that the destination must still have; left out = any.
+    expected_version: Option<i32>,
+}
+
+/// A destination, and why something is done with it.
+#[derive(InputObject)]
+pub struct DestinationPauseInput {
+    /// The destination's global id.
+    id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
+}
+
+/// The destination to tell again.
+#[derive(InputObject)]
+pub struct DestinationResumeInput {
+    /// The destination's global id.
+    id: ID,
+}
+
+/// The destination to delete.
+#[derive(InputObject)]
+pub struct DestinationDeleteInput {
+    /// The destination's global id.
+    id: ID,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
+}
+
+/// The destination to test.
+#[derive(InputObject)]
+pub struct DestinationTestInput {
+    /// The destination's global id.
+    id: ID,
+}
+
+/// The destination that gets a new secret.
+#[derive(InputObject)]
+pub struct DestinationRotateSecretInput {
+    /// The destination's global id.
+    id: ID,
+    /// For how long messages are signed with the previous secret too, in seconds, at most a week.
+    #[graphql(default = 86_400)]
+    overlap_seconds: i32,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
+}
+
+/// Where to begin to tell a destination again. Give exactly one of `fromSeq` and `since`.
+#[derive(InputObject)]
+pub struct DestinationReplayInput {
+    /// The destination's global id.
+    id: ID,
+    /// The first place in the ledger (`Event.seq`) that it is told again.
+    from_seq: Option<i32>,
+    /// The instant from which on it is told again. Some events before it may come too.
+    since: Option<DateTime<Utc>>,
+}
+
+/// The result of `destinationCreate`.
+#[derive(SimpleObject)]
+pub struct DestinationCreatePayload {
+    /// The new destination; null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    destination: Option<DestinationObject>,
+    /// The secret with which the receiver verifies the signatures `v1`; it is shown only in this
+    /// response. Null if there were mistakes, and for mail.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    secret: Option<String>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = needs::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
+/// The result of `destinationRotateSecret`.
+#[derive(SimpleObject)]
+pub struct DestinationRotateSecretPayload {
+    /// The destination after the change; null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    destination: Option<DestinationObject>,
+    /// The new secret, which is shown only in this response; null if there were mistakes.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    secret: Option<String>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = needs::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
+/// The result of `destinationDelete`.
+#[derive(SimpleObject)]
+pub struct DestinationDeletePayload {
+    /// The global id that the destination had; null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    deleted_destination_id: Option<ID>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = needs::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
+mutation_payloads! {
+    destination_payloads;
+    /// The destination after the change; null if there were mistakes.
+    destination: DestinationObject;
+    /// The result of `destinationUpdate`.
+    DestinationUpdatePayload,
+    /// The result of `destinationPause`.
+    DestinationPausePayload,
+    /// The result of `destinationResume`.
+    DestinationResumePayload,
+    /// The result of `destinationTest`.
+    DestinationTestPayload,
+    /// The result of `destinationReplay`.
+    DestinationReplayPayload,
+}
+
+fn to_kinds(actions: Option<Vec<EventAction>>) -> Result<Vec<EventKind>> {
+    let kinds = actions.unwrap_or_default().into_iter().map(|action| {
+        let why = "OTHER stands for events that have no name here";
+        action.event_kind().ok_or_else(|| Error::invalid("eventActions", why))
+    });
+    kinds.collect()
+}
+
+fn parse_connections(ids: Option<Vec<ID>>) -> Result<Vec<uuid::Uuid>> {
+    let parse = |id: ID| relay::parse_input_id(NodeKind::IdentitySource, &id, Noun::Connection);
+    ids.unwrap_or_default().into_iter().map(parse).collect()
+}
+
+fn or_empty<T>(value: MaybeUndefined<Vec<T>>) -> Option<Option<Vec<T>>> {
+    match value {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Value(value) => Some(Some(value)),
+    }
+}
+
+impl DestinationCreateInput {
+    fn into_settings(self) -> Result<DestinationSettings> {
+        let mut mistakes = Mistakes::default();
+        let owner = self.owner_user_id;
+        let owner =
+            owner.map(|id| relay::parse_input_id(NodeKind::User, &id, Noun::Owner)).transpose();
+        let owner = mistakes.collect(owner).flatten();
+        let event_kinds = mistakes.collect(to_kinds(self.event_actions)).unwrap_or_default();
+        let connections =
+            mistakes.collect(parse_connections(self.connection_ids)).unwrap_or_default();
+        mistakes.refuse_any()?;
+        let (kind, payload) = (self.kind.into(), self.payload.into());
+        let (url, description) = (self.url, self.description);
+        Ok(DestinationSettings { kind, url, description, owner, event_kinds, connections, payload })
+    }
+}
+
+impl DestinationUpdateInput {
+    fn into_edit(self) -> Result<(uuid::Uuid, DestinationEdit)> {
+        let mut mistakes = Mistakes::default();
+        let id = relay::parse_input_id(NodeKind::Destination, &self.id, Noun::Destination);
+        let id = mistakes.collect(id).unwrap_or_default();
+        let owner = match self.owner_user_id {
+            MaybeUndefined::Undefined => None,
+            MaybeUndefined::Null => Some(None),
+            MaybeUndefined::Value(id) => {
+                mistakes.collect(relay::parse_input_id(NodeKind::User, &id, Noun::Owner)).map(Some)
+            }
+        };
+        let kinds = or_empty(self.event_actions).map(to_kinds).transpose();
+        let connections = or_empty(self.connection_ids).map(parse_connections).transpose();
+        let edit = DestinationEdit {
+            url: mistakes.collect(relay::refuse_null("url", self.url)).flatten(),
+            description: mistakes
+                .collect(relay::refuse_null("description", self.description))
+                .flatten(),
+            owner,
+            event_kinds: mistakes.collect(kinds).flatten(),
+            connections: mistakes.collect(connections).flatten(),
+            payload: mistakes
+                .collect(relay::refuse_null("payload", self.payload))
+                .flatten()
+                .map(Into::into),
+        };
+        mistakes.refuse_any()?;
+        Ok((id, edit))
+    }
+}
+
+fn parse_destination(id: &ID) -> Result<uuid::Uuid> {
+    relay::parse_input_id(NodeKind::Destination, id, Noun::Destination)
+}
+
+#[derive(Default)]
+pub struct DestinationMutation;
+
+#[Object]
+impl DestinationMutation {
+    /// Creates a destination, which is told of the events from now on. It also needs AUDIT_READ,
+    /// and for the payload FULL also USER_READ: who receives events could read them.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_create(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The destination to create.")] input: DestinationCreateInput,
+    ) -> Result<Option<DestinationCreatePayload>> {
+        let cx = relay::cx(ctx)?;
+        let done =
+            async { destination::create_destination(cx, input.into_settings()?).await }.await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+        let (row, secret) = done.map(|shown| (shown.destination, shown.secret)).unzip();
+        let (destination, secret) = (row.map(Into::into), secret.flatten());
+        Ok(Some(DestinationCreatePayload { destination, secret, user_errors }))
+    }
+
+    /// Changes the settings of a destination. It also needs AUDIT_READ, and USER_READ if the payload
+    /// is FULL.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_update(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to change.")] input: DestinationUpdateInput,
+    ) -> Result<Option<DestinationUpdatePayload>> {
+        let cx = relay::cx(ctx)?;
+        let expected = relay::to_version(input.expected_version);
+        let done = async {
+            let (id, edit) = input.into_edit()?;
+            destination::update_destination(cx, id, edit, expected).await
+        };
+        DestinationUpdatePayload::from_result(done.await, FIELD_MAP)
+    }
+
+    /// Stops telling a destination. It is told of what happens meanwhile when it is resumed.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_pause(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which destination.")] input: DestinationPauseInput,
+    ) -> Result<Option<DestinationPausePayload>> {
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                parse_destination(&input.id),
+            )?;
+            destination::pause_destination(&cx, id).await
+        };
+        DestinationPausePayload::from_result(done.await, FIELD_MAP)
+    }
+
+    /// Tells a destination again that was paused, fails or was disabled: at once, and of everything
+    /// since. It also needs AUDIT_READ, and USER_READ if the payload is FULL.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_resume(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which destination.")] input: DestinationResumeInput,
+    ) -> Result<Option<DestinationResumePayload>> {
+        let cx = relay::cx(ctx)?;
+        let done =
+            async { destination::resume_destination(cx, parse_destination(&input.id)?).await };
+        DestinationResumePayload::from_result(done.await, FIELD_MAP)
+    }
+
+    /// Deletes a destination and the record of its deliveries. The ledger stays.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_delete(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which destination.")] input: DestinationDeleteInput,
+    ) -> Result<Option<DestinationDeletePayload>> {
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                parse_destination(&input.id),
+            )?;
+            destination::delete_destination(&cx, id).await?;
+            Ok(id)
+        };
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
+        let deleted = done.map(|id| relay::global_id(NodeKind::Destination, id));
+        Ok(Some(DestinationDeletePayload { deleted_destination_id: deleted, user_errors }))
+    }
+
+    /// Sends a message of the type `destination.tested`, whatever the filter of the destination
+    /// says. `Destination.deliveries` shows how it went.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_test(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which destination.")] input: DestinationTestInput,
+    ) -> Result<Option<DestinationTestPayload>> {
+        let cx = relay::cx(ctx)?;
+        let done = async { destination::test_destination(cx, parse_destination(&input.id)?).await };
+        DestinationTestPayload::from_result(done.await, FIELD_MAP)
+    }
+
+    /// Gives a destination a new secret. During the overlap messages carry two signatures, one by
+    /// each secret. It also needs AUDIT_READ.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_rotate_secret(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which destination, and how.")] input: DestinationRotateSecretInput,
+    ) -> Result<Option<DestinationRotateSecretPayload>> {
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                parse_destination(&input.id),
+            )?;
+            destination::rotate_secret(&cx, id, input.overlap_seconds).await
+        };
+        let (done, user_errors) = relay::split_user_errors(done.await, FIELD_MAP)?;
+        let (row, secret) = done.map(|shown| (shown.destination, shown.secret)).unzip();
+        let (destination, secret) = (row.map(Into::into), secret.flatten());
+        Ok(Some(DestinationRotateSecretPayload { destination, secret, user_errors }))
+    }
+
+    /// Tells a destination again of everything since a place of the ledger or an instant, with the
+    /// same message ids as before. It also needs AUDIT_READ, and USER_READ if the payload is FULL.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn destination_replay(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which destination, and from where on.")] input: DestinationReplayInput,
+    ) -> Result<Option<DestinationReplayPayload>> {
+        let cx = relay::cx(ctx)?;
+        let start = match (input.from_seq, input.since) {
+            (Some(seq), None) => Ok(ReplayStart::Seq(seq.into())),
+            (None, Some(since)) => Ok(ReplayStart::Since(since)),
+            _ => Err(Error::invalid("fromSeq", "give exactly one of fromSeq and since")),
+        };
+        let done = async {
+            let (id, start) = mistakes::both(parse_destination(&input.id), start)?;
+            destination::replay_events(cx, id, start).await
+        };
+        DestinationReplayPayload::from_result(done.await, FIELD_MAP)
+    }
+}

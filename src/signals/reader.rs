@@ -1,0 +1,498 @@
+//! The worker of one organization: it reads the ledger for each of its destinations, has them
+//! called, and writes down what came of it. A destination that is slow or broken delays nobody but
+//! itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::delivery;
+use entity::destination::{Payload, State};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::message::{self, AttemptOutcome, Message};
+use super::window::{AfterFailure, OpenItem, Window};
+use crate::context::{Cx, ReaderNews, shutdown_requested};
+use crate::crypto::webhook::MessageKeys;
+use crate::domain::signal::payload::{self, ChainedEvent};
+use crate::domain::signal::work::{OpenedDestination, ROUTINE_KEPT, SignalWork, TellingProgress};
+use crate::domain::signal::{Destination, destination};
+use crate::error::{Error, Result};
+use crate::http_client::GuardedClient;
+use crate::ledger::EventKind;
+
+/// What was delivered is written down at most this long after.
+const WRITE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the lease is renewed.
+const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+/// A worker with nothing to do ends after this time.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long attempts that have begun may take when the server stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// Pages read for one destination in one turn.
+const PAGES_A_TURN: usize = 4;
+/// Attempts that are listed.
+const MAX_LOGGED: usize = 20;
+/// An event that was read so long ago is read again before it is told in full: its values may have
+/// been erased.
+const FRESH: TimeDelta = TimeDelta::seconds(30);
+
+/// A destination while it is told.
+struct Told {
+    row: Destination,
+    url: Arc<str>,
+    keys: Arc<MessageKeys>,
+    window: Window,
+    actions: BTreeSet<String>,
+    connections: BTreeSet<Uuid>,
+    /// Changes when the destination is opened again: what began before counts no more.
+    opening: u64,
+    unwritten: BTreeMap<i64, delivery::Model>,
+    /// What was written down last.
+    written: (i64, Option<DateTime<Utc>>),
+    last_success_at: Option<DateTime<Utc>>,
+    last_message: String,
+    /// Routine deliveries before this place were deleted.
+    forgotten_to: i64,
+}
+
+/// An attempt that has ended.
+struct EndedAttempt {
+    destination: Uuid,
+    opening: u64,
+    seq: i64,
+    outcome: AttemptOutcome,
+}
+
+struct Reader {
+    work: SignalWork,
+    client: Arc<GuardedClient>,
+    told: HashMap<Uuid, Told>,
+    attempts: JoinSet<EndedAttempt>,
+    openings: u64,
+    head: i64,
+}
+
+/// Tells the destinations of an organization until there is nothing to tell, the lease is lost or
+/// the server stops.
+pub(super) async fn tell_destinations(work: SignalWork, news: watch::Receiver<ReaderNews>) {
+    let organization = work.cx().organization();
+    if let Err(error) = tell_until_idle(&work, news).await {
+        tracing::warn!(%error, %organization, "telling destinations was interrupted; another \
+            worker goes on");
+    }
+    if let Err(error) = work.release().await {
+        tracing::warn!(%error, %organization, "ending a lease failed; it ends by itself");
+    }
+}
+
+async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews>) -> Result<()> {
+    let app = work.cx().app.clone();
+    let client =
+        GuardedClient::with_time_limit(app.config.signal_private_addresses, message::TIME_LIMIT)
+            .map_err(Error::Internal)?;
+    let mut reader = Reader {
+        work: work.clone(),
+        client: Arc::new(client),
+        told: HashMap::new(),
+        attempts: JoinSet::new(),
+        openings: 0,
+        head: 0,
+    };
+    let mut stop = app.stopping.subscribe();
+    let mut revision = None;
+    let mut renewed = Instant::now();
+    let mut written = Instant::now();
+    let mut idle_since: Option<Instant> = None;
+    loop {
+        let known = *news.borrow_and_update();
+        reader.head = known.head;
+        if revision != Some(known.revision) {
+            reader.open_destinations().await?;
+            revision = Some(known.revision);
+        }
+        reader.read_pages().await?;
+        reader.begin_attempts();
+        let dirty = reader.has_unwritten();
+        if dirty && written.elapsed() >= WRITE_INTERVAL {
+            reader.write_down().await?;
+            written = Instant::now();
+        }
+        if renewed.elapsed() >= RENEW_INTERVAL {
+            if !work.renew().await? {
+                return Ok(());
+            }
+            renewed = Instant::now();
+        }
+        let now = app.clock.now();
+        let turn = reader.told.values().filter_map(|told| told.window.next_turn()).min();
+        let wait = turn.map(|at| (at - now).to_std().unwrap_or_default());
+        let wait = wait.unwrap_or(RENEW_INTERVAL).clamp(Duration::from_millis(5), RENEW_INTERVAL);
+        let idle = !dirty && wait >= RENEW_INTERVAL && reader.is_idle();
+        idle_since = if idle { idle_since.or(Some(Instant::now())) } else { None };
+        if reader.told.is_empty() || idle_since.is_some_and(|since| since.elapsed() >= LINGER) {
+            break;
+        }
+        let mut until = Instant::now() + wait;
+        if dirty {
+            until = until.min(written + WRITE_INTERVAL);
+        }
+        tokio::select! {
+            () = shutdown_requested(&mut stop) => break,
+            changed = news.changed() => if changed.is_err() { break },
+            Some(ended) = reader.attempts.join_next() => {
+                reader.take_attempt(ended).await?;
+                // As many as have ended, before the next look around.
+                while let Some(ended) = reader.attempts.try_join_next() {
+                    reader.take_attempt(ended).await?;
+                }
+            }
+            () = sleep_until(until) => {}
+        }
+    }
+    let drained = Instant::now() + DRAIN_LIMIT;
+    while let Ok(Some(ended)) = tokio::time::timeout_at(drained, reader.attempts.join_next()).await
+    {
+        reader.take_attempt(ended).await?;
+    }
+    reader.write_down().await
+}
+
+impl Reader {
+    fn cx(&self) -> &Cx {
+        self.work.cx()
+    }
+
+    /// Opens what was made or changed, and drops what is not told any more.
+    async fn open_destinations(&mut self) -> Result<()> {
+        self.write_down().await?;
+        let rows = self.work.list_told().await?;
+        let ids: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
+        self.told.retain(|id, _| ids.contains(id));
+        for row in rows {
+            if self.told.get(&row.id).is_some_and(|told| told.row.version == row.version) {
+                continue;
+            }
+            let id = row.id;
+            self.openings += 1;
+            match self.work.open_destination(row).await {
+                Ok(opened) => {
+                    self.told.insert(id, Told::of(opened, self.openings));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, destination = %id, "a destination cannot be opened");
+                    self.told.remove(&id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the windows have room for. Destinations that are at the same place share a page.
+    async fn read_pages(&mut self) -> Result<()> {
+        let mut pages: HashMap<i64, Vec<Arc<ChainedEvent>>> = HashMap::new();
+        for told in self.told.values_mut() {
+            for _ in 0..PAGES_A_TURN {
+                let Some(wanted) = told.window.wanted_page(self.head) else { break };
+                if !pages.contains_key(&wanted.after) {
+                    let page = self.work.read_events(wanted.after).await?;
+                    pages.insert(wanted.after, page.into_iter().map(Arc::new).collect());
+                }
+                let page = &pages[&wanted.after];
+                if page.is_empty() {
+                    break;
+                }
+                let Told { window, row, actions, connections, .. } = told;
+                window.offer(wanted, page, |event| wants(row.id, actions, connections, event));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_attempts(&mut self) {
+        let now = self.cx().app.clock.now();
+        for told in self.told.values_mut() {
+            told.end_overlap(now);
+            while let Some(seq) = told.window.take_next(now) {
+                let Some(item) = told.window.item_mut(seq) else { break };
+                let (event, again) = (item.event.clone(), item.attempts > 0);
+                let call = Call {
+                    work: self.work.clone(),
+                    client: self.client.clone(),
+                    destination: told.row.id,
+                    payload: told.row.payload,
+                    url: told.url.clone(),
+                    keys: told.keys.clone(),
+                    reads_again: again || now - event.at > FRESH,
+                    event,
+                };
+                let (destination, opening) = (told.row.id, told.opening);
+                self.attempts.spawn(async move {
+                    let outcome = call.make_attempt().await;
+                    EndedAttempt { destination, opening, seq, outcome }
+                });
+            }
+        }
+    }
+
+    async fn take_attempt(
+        &mut self,
+        ended: std::result::Result<EndedAttempt, tokio::task::JoinError>,
+    ) -> Result<()> {
+        let ended = ended.map_err(|error| Error::Internal(error.to_string()))?;
+        let EndedAttempt { destination, opening, seq, outcome } = ended;
+        let organization = self.cx().organization();
+        let now = self.cx().app.clock.now();
+        let Some(told) = self.told.get_mut(&destination).filter(|told| told.opening == opening)
+        else {
+            return Ok(());
+        };
+        if outcome.is_gone() {
+            let version = told.row.version;
+            told.note_outcome(organization, seq, now, &outcome);
+            self.write_down().await?;
+            self.told.remove(&destination);
+            return self.work.stop_telling(destination, version, true).await;
+        }
+        let given_up = told.note_outcome(organization, seq, now, &outcome);
+        let (version, failing) = (told.row.version, told.window.is_failing());
+        let silent = told.row.state == State::Failing
+            && told.last_success_at.max(told.row.last_success_at) < Some(now - message_lifetime())
+            && now - told.row.state_since > message_lifetime();
+        if given_up && silent {
+            self.write_down().await?;
+            self.told.remove(&destination);
+            return self.work.stop_telling(destination, version, false).await;
+        }
+        let change = match told.row.state {
+            State::Active if failing => Some(told.last_message.clone()),
+            State::Failing if !failing && outcome.is_taken() => None,
+            _ => return Ok(()),
+        };
+        told.row.state = if change.is_some() { State::Failing } else { State::Active };
+        told.row.state_since = now;
+        match self.work.note_failing(destination, version, change.as_deref()).await {
+            Ok(true) => Ok(()),
+            // Its settings have changed, or it was deleted: the news tell of it.
+            Ok(false) | Err(Error::NotFound(_)) => {
+                self.told.remove(&destination);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn has_unwritten(&mut self) -> bool {
+        self.told.values_mut().any(Told::has_unwritten)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.attempts.is_empty() && self.told.values().all(|told| told.window.is_idle(self.head))
+    }
+
+    async fn write_down(&mut self) -> Result<()> {
+        let (mut rows, mut progress, mut forget) = (Vec::new(), Vec::new(), Vec::new());
+        for told in self.told.values_mut() {
+            if !told.has_unwritten() {
+                continue;
+            }
+            rows.extend(std::mem::take(&mut told.unwritten).into_values());
+            let (cursor, next_at) = told.place();
+            told.written = (cursor, next_at);
+            progress.push(TellingProgress {
+                destination: told.row.id,
+                version: told.row.version,
+                cursor,
+                next_at,
+                last_success_at: told.last_success_at,
+            });
+            let before = cursor - ROUTINE_KEPT;
+            if before > told.forgotten_to + ROUTINE_KEPT / 10 {
+                told.forgotten_to = before;
+                forget.push((told.row.id, before));
+            }
+        }
+        self.work.write_down(rows, &progress).await?;
+        for (destination, before) in forget {
+            self.work.forget_routine(destination, before).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How long a message is tried.
+fn message_lifetime() -> TimeDelta {
+    TimeDelta::hours(72)
+}
+
+/// Whether a destination is told of an event; if so, whether it waits for no other.
+fn wants(
+    destination: Uuid,
+    actions: &BTreeSet<String>,
+    connections: &BTreeSet<Uuid>,
+    event: &ChainedEvent,
+) -> Option<bool> {
+    if event.subject_id == destination && event.action == EventKind::DestinationTested.name() {
+        return Some(true);
+    }
+    let told = (actions.is_empty() || actions.contains(&event.action))
+        && (connections.is_empty()
+            || event.connection_id.is_some_and(|connection| connections.contains(&connection)));
+    told.then(|| event.is_deprovisioning())
+}
+
+impl Told {
+    fn of(opened: OpenedDestination, opening: u64) -> Self {
+        let OpenedDestination { row, keys, ahead, waiting } = opened;
+        let kinds = destination::event_kinds(&row);
+        let actions: BTreeSet<String> = kinds.iter().map(|kind| kind.name().into()).collect();
+        let connections: BTreeSet<Uuid> = destination::connection_ids(&row).into_iter().collect();
+        let mut window = Window::new(row.cursor_seq, ahead);
+        for (known, event) in waiting {
+            let urgent = wants(row.id, &actions, &connections, &event).unwrap_or_default();
+            let log = known.attempt_log.as_array().cloned().unwrap_or_default();
+            let due = known.next_at.unwrap_or(known.last_at);
+            window.restore(event, urgent, (known.attempts, log), known.first_at, due);
+        }
+        Self {
+            url: row.url.clone().unwrap_or_default().into(),
+            keys: Arc::new(keys),
+            window,
+            actions,
+            connections,
+            opening,
+            unwritten: BTreeMap::new(),
+            written: (row.cursor_seq, row.next_at),
+            last_success_at: None,
+            last_message: String::new(),
+            forgotten_to: 0,
+            row,
+        }
+    }
+
+    /// After the overlap messages are signed with one secret.
+    fn end_overlap(&mut self, now: DateTime<Utc>) {
+        if self.keys.secrets.len() > 1 && self.row.previous_until.is_some_and(|until| until <= now)
+        {
+            let mut keys = (*self.keys).clone();
+            keys.secrets.truncate(1);
+            self.keys = Arc::new(keys);
+        }
+    }
+
+    fn place(&mut self) -> (i64, Option<DateTime<Utc>>) {
+        (self.window.advance_cursor(), self.window.next_due())
+    }
+
+    fn has_unwritten(&mut self) -> bool {
+        !self.unwritten.is_empty() || self.place() != self.written
+    }
+
+    /// Notes how an attempt went; true when the event was given up.
+    fn note_outcome(
+        &mut self,
+        organization: Uuid,
+        seq: i64,
+        now: DateTime<Utc>,
+        outcome: &AttemptOutcome,
+    ) -> bool {
+        let Some(item) = self.window.item_mut(seq) else { return false };
+        item.attempts += 1;
+        item.attempt_log.push(outcome.to_log_entry(now));
+        if item.attempt_log.len() > MAX_LOGGED {
+            item.attempt_log.remove(0);
+        }
+        let mut row = delivery_row((organization, self.row.id), item, now, outcome);
+        if outcome.is_taken() {
+            self.last_success_at = Some(now);
+            self.window.note_taken(seq, now);
+        } else {
+            self.last_message = outcome.message.clone().unwrap_or_default();
+            let wait = outcome.retry_after.and_then(|wait| TimeDelta::from_std(wait).ok());
+            let spread = (Uuid::new_v4().as_u128() % 1_000) as f64 / 1_000.0;
+            match self.window.note_failed(seq, now, wait, spread) {
+                AfterFailure::WaitsUntil(at) => row.next_at = Some(at),
+                AfterFailure::GivenUp => row.state = delivery::State::Failed,
+            }
+        }
+        let given_up = row.state == delivery::State::Failed;
+        self.unwritten.insert(seq, row);
+        given_up
+    }
+}
+
+/// What is written down of an attempt.
+fn delivery_row(
+    (organization, destination): (Uuid, Uuid),
+    item: &OpenItem,
+    now: DateTime<Utc>,
+    outcome: &AttemptOutcome,
+) -> delivery::Model {
+    let (event, taken) = (&item.event, outcome.is_taken());
+    delivery::Model {
+        organization_id: organization,
+        id: payload::delivery_id(destination, event.id),
+        destination_id: destination,
+        event_id: event.id,
+        seq: event.seq,
+        action: event.action.clone(),
+        subject_kind: event.subject_kind.clone(),
+        subject_id: event.subject_id,
+        state: if taken { delivery::State::Succeeded } else { delivery::State::Waiting },
+        kept: item.urgent || item.attempts > 1 || !taken,
+        attempts: item.attempts,
+        attempt_log: item.attempt_log.clone().into(),
+        first_at: item.first_at.unwrap_or(now),
+        last_at: now,
+        next_at: None,
+        received_at: taken.then_some(now),
+        status: outcome.status.map(i32::from),
+        latency_ms: Some(outcome.latency_ms()),
+        response: outcome.response.clone(),
+        message: outcome.message.clone(),
+    }
+}
+
+/// One call of a destination.
+struct Call {
+    work: SignalWork,
+    client: Arc<GuardedClient>,
+    destination: Uuid,
+    payload: Payload,
+    url: Arc<str>,
+    keys: Arc<MessageKeys>,
+    event: Arc<ChainedEvent>,
+    /// Whether the values may have been erased since they were read.
+    reads_again: bool,
+}
+
+impl Call {
+    async fn make_attempt(self) -> AttemptOutcome {
+        let cx = self.work.cx();
+        let mut event = self.event;
+        if self.payload == Payload::Full && self.reads_again {
+            match self.work.events_by_ids(&[event.id]).await {
+                Ok(mut found) => {
+                    if let Some(found) = found.pop() {
+                        event = Arc::new(found);
+                    }
+                }
+                Err(error) => {
+                    let message = Some("this server could not read the event".into());
+                    tracing::warn!(%error, "an event was not read");
+                    return AttemptOutcome { message, ..AttemptOutcome::default() };
+                }
+            }
+        }
+        let message = Message {
+            id: payload::message_id(payload::delivery_id(self.destination, event.id)),
+            timestamp: cx.app.clock.now().timestamp(),
+            body: payload::build_body(cx.organization(), &event, self.payload),
+        };
+        message::send_message(&self.client, &self.url, &self.keys, message).await
+    }
+}
