@@ -692,3 +692,47 @@ async fn killed_server_loses_no_event() {
     drop(servers);
     database.drop().await;
 }
+
+/// The examples in a language that the guide shows.
+fn example_of(language: &str) -> String {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(page.join("docs/guides/hear-about-changes.md")).unwrap();
+    let (_, rest) = page.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("\n```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn shown_receivers_verify() {
+    let world = world().await;
+    let receiver = Receiver::start().await;
+    let (_, secret) = create(&world.acme, &receiver.url, json!({})).await;
+    until("a message", async || !receiver.received().is_empty()).await;
+    let told = receiver.received().remove(0);
+    let headers = json!({
+        "webhook-id": told.id, "webhook-timestamp": told.timestamp.to_string(),
+        "webhook-signature": told.signatures,
+    });
+    let text = String::from_utf8(told.text.clone()).unwrap();
+    let (secret, headers, text) =
+        (json!(secret).to_string(), headers.to_string(), json!(text).to_string());
+    let node = format!(
+        "{}\nconst [s, h, b] = [{secret}, {headers}, {text}];\nprocess.exit(verify(s, h, b) && \
+         !verify(s, h, b + ' ') && !verify('whsec_AAAA', h, b) ? 0 : 1);",
+        example_of("js")
+    );
+    let python = format!(
+        "{}\ns, h, b = {secret}, {headers}, {text}.encode()\nraise SystemExit(0 if verify(s, h, \
+         b) and not verify(s, h, b + b' ') and not verify('whsec_AAAA', h, b) else 1)",
+        example_of("python")
+    );
+    for (program, arguments) in
+        [("node", vec!["--input-type=module", "-e", &node]), ("python3", vec!["-c", &python])]
+    {
+        let Ok(done) = std::process::Command::new(program).args(&arguments).output() else {
+            assert!(std::env::var("CI").is_err(), "{program} is missing");
+            continue;
+        };
+        assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    world.end().await;
+}
