@@ -50,7 +50,7 @@ pub enum DestinationKind {
 pub enum DestinationPayload {
     /// Ids and kinds, and no personal data.
     Reference,
-    /// Also the values before and after, and who made the change. Only somebody with USER_READ can
+    /// Also the values before and after, and who made the change. Only a caller with USER_READ can
     /// have this told.
     Full,
 }
@@ -104,6 +104,12 @@ impl DestinationObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn description(&self) -> &str {
         &self.0.description
+    }
+
+    /// The global id of the account that answers for it; null if there is none.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn owner_user_id(&self) -> Option<ID> {
+        self.0.owner_user_id.map(|id| relay::global_id(NodeKind::User, id))
     }
 
     /// The account that answers for it; null if there is none, or if it was deleted.
@@ -186,12 +192,6 @@ impl DestinationObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_success_at(&self) -> Option<DateTime<Utc>> {
         self.0.last_success_at
-    }
-
-    /// The version of its settings, for `expectedVersion`.
-    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn version(&self) -> i32 {
-        i32::try_from(self.0.version).unwrap_or(i32::MAX)
     }
 
     /// When it was created.
@@ -295,7 +295,7 @@ pub struct DestinationUpdateInput {
     url: MaybeUndefined<String>,
     /// What it is for, in words for people. Cannot be null.
     description: MaybeUndefined<String>,
-    /// The global id of the account that answers for it; null = nobody.
+    /// The global id of the account that answers for it; null = none.
     owner_user_id: MaybeUndefined<ID>,
     /// The events that it is told of; null or empty = all.
     event_actions: MaybeUndefined<Vec<EventAction>>,
@@ -304,8 +304,6 @@ pub struct DestinationUpdateInput {
     connection_ids: MaybeUndefined<Vec<ID>>,
     /// What it is told of an event. FULL needs USER_READ too. Cannot be null.
     payload: MaybeUndefined<DestinationPayload>,
-    /// The version that the destination must still have; left out = any.
-    expected_version: Option<i32>,
 }
 
 /// A destination, and why something is done with it.
@@ -524,10 +522,9 @@ impl DestinationMutation {
         #[graphql(desc = "What to change.")] input: DestinationUpdateInput,
     ) -> Result<Option<DestinationUpdatePayload>> {
         let cx = relay::cx(ctx)?;
-        let expected = relay::to_version(input.expected_version);
         let done = async {
             let (id, edit) = input.into_edit()?;
-            destination::update_destination(cx, id, edit, expected).await
+            destination::update_destination(cx, id, edit).await
         };
         DestinationUpdatePayload::from_result(done.await, FIELD_MAP)
     }

@@ -1,5 +1,5 @@
 //! The worker of one organization: it reads the ledger for each of its destinations, has them
-//! called, and writes down what came of it. A destination that is slow or broken delays nobody but
+//! called, and writes down what came of it. A destination that is slow or broken delays none but
 //! itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,7 +28,7 @@ use crate::ledger::EventKind;
 /// What was delivered is written down at most this long after.
 const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the lease is renewed.
-const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// A worker with nothing to do ends after this time.
 const LINGER: Duration = Duration::from_secs(5);
 /// How long attempts that have begun may take when the server stops.
@@ -115,7 +115,7 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
             reader.open_destinations().await?;
             revision = Some(known.revision);
         }
-        reader.read_pages().await?;
+        let more = reader.read_pages().await?;
         reader.begin_attempts();
         let dirty = reader.has_unwritten();
         if dirty && written.elapsed() >= WRITE_INTERVAL {
@@ -131,6 +131,7 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
         let now = app.clock.now();
         let turn = reader.told.values().filter_map(|told| told.window.next_turn()).min();
         let wait = turn.map(|at| (at - now).to_std().unwrap_or_default());
+        let wait = if more { Some(Duration::ZERO) } else { wait };
         let wait = wait.unwrap_or(RENEW_INTERVAL).clamp(Duration::from_millis(5), RENEW_INTERVAL);
         let idle = !dirty && wait >= RENEW_INTERVAL && reader.is_idle();
         idle_since = if idle { idle_since.or(Some(Instant::now())) } else { None };
@@ -169,12 +170,13 @@ impl Reader {
 
     /// Opens what was made or changed, and drops what is not told any more.
     async fn open_destinations(&mut self) -> Result<()> {
-        self.write_down().await?;
         let rows = self.work.list_told().await?;
-        let ids: BTreeSet<Uuid> = rows.iter().map(|row| row.id).collect();
-        self.told.retain(|id, _| ids.contains(id));
+        let versions: HashMap<Uuid, i64> = rows.iter().map(|row| (row.id, row.version)).collect();
+        // What is not written down of one that changed is delivered again: it may have been sent
+        // back to an earlier place.
+        self.told.retain(|id, told| versions.get(id) == Some(&told.row.version));
         for row in rows {
-            if self.told.get(&row.id).is_some_and(|told| told.row.version == row.version) {
+            if self.told.contains_key(&row.id) {
                 continue;
             }
             let id = row.id;
@@ -192,12 +194,18 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads what the windows have room for. Destinations that are at the same place share a page.
-    async fn read_pages(&mut self) -> Result<()> {
+    /// Reads what the windows have room for; true if there is more. Destinations that are at the
+    /// same place share a page.
+    async fn read_pages(&mut self) -> Result<bool> {
+        let mut more = false;
         let mut pages: HashMap<i64, Vec<Arc<ChainedEvent>>> = HashMap::new();
         for told in self.told.values_mut() {
-            for _ in 0..PAGES_A_TURN {
+            for turn in 0..=PAGES_A_TURN {
                 let Some(wanted) = told.window.wanted_page(self.head) else { break };
+                if turn == PAGES_A_TURN {
+                    more = true;
+                    break;
+                }
                 if !pages.contains_key(&wanted.after) {
                     let page = self.work.read_events(wanted.after).await?;
                     pages.insert(wanted.after, page.into_iter().map(Arc::new).collect());
@@ -210,7 +218,7 @@ impl Reader {
                 window.offer(wanted, page, |event| wants(row.id, actions, connections, event));
             }
         }
-        Ok(())
+        Ok(more)
     }
 
     fn begin_attempts(&mut self) {
@@ -295,28 +303,29 @@ impl Reader {
     }
 
     async fn write_down(&mut self) -> Result<()> {
-        let (mut rows, mut progress, mut forget) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut changes, mut forget) = (Vec::new(), Vec::new());
         for told in self.told.values_mut() {
             if !told.has_unwritten() {
                 continue;
             }
-            rows.extend(std::mem::take(&mut told.unwritten).into_values());
+            let rows = std::mem::take(&mut told.unwritten).into_values().collect();
             let (cursor, next_at) = told.place();
             told.written = (cursor, next_at);
-            progress.push(TellingProgress {
+            let progress = TellingProgress {
                 destination: told.row.id,
                 version: told.row.version,
                 cursor,
                 next_at,
                 last_success_at: told.last_success_at,
-            });
+            };
+            changes.push((progress, rows));
             let before = cursor - ROUTINE_KEPT;
             if before > told.forgotten_to + ROUTINE_KEPT / 10 {
                 told.forgotten_to = before;
                 forget.push((told.row.id, before));
             }
         }
-        self.work.write_down(rows, &progress).await?;
+        self.work.write_down(changes).await?;
         for (destination, before) in forget {
             self.work.forget_routine(destination, before).await?;
         }

@@ -125,7 +125,7 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
         tenant.graphql("{ organization { findings(first: 1) { nodes { id } } } }", json!({})).await;
     let finding = &found["data"]["organization"]["findings"]["nodes"][0]["id"];
     ids.insert("Finding".into(), finding.as_str().unwrap().to_owned());
-    let (destination, delivery) = crate::webhooks::furnish(tenant).await;
+    let (destination, delivery) = crate::webhooks::furnish(tenant, name).await;
     ids.insert("Destination".into(), destination);
     ids.insert("Delivery".into(), delivery);
     for kind in Schema::new().nodes() {

@@ -155,7 +155,7 @@ async fn world() -> World {
 
 const CREATE: &str =
     "mutation($input: DestinationCreateInput!) { destinationCreate(input: $input) {
-    destination { id state publicKey version deliveredThrough } secret
+    destination { id state publicKey deliveredThrough } secret
     userErrors { code reason path message } } }";
 
 async fn create(tenant: &Tenant, url: &str, more: Value) -> (String, String) {
@@ -199,8 +199,8 @@ async fn has_state(tenant: &Tenant, id: &str, wanted: &str) -> bool {
 
 /// A destination, and a delivery to it that waits; both are of no further effect. Returns their
 /// global ids.
-pub async fn furnish(tenant: &Tenant) -> (String, String) {
-    let filter = json!({ "eventActions": ["DESTINATION_TESTED"] });
+pub async fn furnish(tenant: &Tenant, name: &str) -> (String, String) {
+    let filter = json!({ "eventActions": ["DESTINATION_TESTED"], "description": name });
     let (id, _) = create(tenant, "https://receiver.invalid/", filter).await;
     ok(tenant, "destinationTest", &id, "").await;
     let first = async || state(tenant, &id).await["deliveries"]["nodes"][0]["id"].clone();

@@ -261,7 +261,8 @@ const SUMS: [(&str, &str); 9] = [
     // Events that follow from earlier changes come at any time.
     (
         "events of changes",
-        "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened')",
+        "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened', \
+         'destination.failing', 'destination.recovered')",
     ),
     ("failures that are finished", "count(*) FROM failure WHERE finished_at IS NOT NULL"),
     (

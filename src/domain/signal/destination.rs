@@ -320,12 +320,11 @@ pub(super) fn touch(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
 /// Changes the settings of a destination.
 ///
 /// # Errors
-/// As [`create_destination`]; [`Error::Stale`] if it has another version than `expected`.
+/// As [`create_destination`].
 pub async fn update_destination(
     cx: &Cx,
     id: Uuid,
     edit: DestinationEdit,
-    expected: Option<i64>,
 ) -> Result<Destination> {
     allow_telling(cx, edit.payload.unwrap_or(Payload::Reference))?;
     let mut mistakes = Mistakes::default();
@@ -339,7 +338,6 @@ pub async fn update_destination(
             Box::pin(async move {
                 let before = lock_destination(tx, id).await?;
                 allow_telling(cx, before.payload)?;
-                crate::domain::check_version(expected, before.version)?;
                 let mut after = before.clone();
                 if let Some(url) = url {
                     after.url.clone_from(url);

@@ -31,8 +31,8 @@ use crate::ledger::EventKind;
 
 /// The name of the lease.
 const LEASE_NAME: &str = "signals.deliver";
-/// A server that has not renewed its lease for this long no longer tells anybody.
-const WORK_LEASE: Duration = Duration::seconds(10);
+/// A server that has not renewed its lease for this long no longer tells of events.
+const WORK_LEASE: Duration = Duration::seconds(6);
 /// Events read in one statement.
 pub const EVENTS_PER_READ: u64 = 500;
 /// Rows written in one statement.
@@ -250,16 +250,21 @@ impl SignalWork {
         Ok(ChainedEvent::find_by_statement(statement).all(&cx.app.store.read).await?)
     }
 
-    /// Writes down what was delivered, what failed, and how far each destination has been told. A
-    /// delivery that has succeeded stays so.
+    /// Writes down how far each destination has been told, and what was delivered and what failed
+    /// on the way. Nothing of a destination whose settings have changed meanwhile, or which was sent
+    /// back to an earlier place. A delivery that has succeeded stays so.
     pub async fn write_down(
         &self,
-        rows: Vec<delivery::Model>,
-        progress: &[TellingProgress],
+        told: Vec<(TellingProgress, Vec<delivery::Model>)>,
     ) -> Result<()> {
-        let cx = &self.cx;
-        let db = &cx.app.store.write;
-        let mut rows = rows.into_iter().map(IntoActiveModel::into_active_model).peekable();
+        let db = &self.cx.app.store.write;
+        let mut written = Vec::new();
+        for (progress, rows) in told {
+            if self.save_progress(progress).await? {
+                written.extend(rows);
+            }
+        }
+        let mut rows = written.into_iter().map(IntoActiveModel::into_active_model).peekable();
         while rows.peek().is_some() {
             use delivery::Column;
             let batch: Vec<delivery::ActiveModel> = rows.by_ref().take(ROWS_PER_WRITE).collect();
@@ -288,23 +293,27 @@ impl SignalWork {
                 .exec_without_returning(db)
                 .await?;
         }
-        for TellingProgress { destination, version, cursor, next_at, last_success_at } in progress {
-            let mut sql = cx.sql([
-                (*destination).into(),
-                (*version).into(),
-                (*cursor).into(),
-                (*next_at).into(),
-                (*last_success_at).into(),
-            ]);
-            let held = self.lease.held_row_query(cx.backend(), sql.values_mut());
-            sql.push(&format!(
-                "UPDATE destination SET cursor_seq = $4, next_at = $5, \
-                 last_success_at = coalesce($6, last_success_at) \
-                 WHERE organization_id = $1 AND id = $2 AND version = $3 AND EXISTS ({held})"
-            ));
-            db.execute_raw(cx.build_statement(sql)).await?;
-        }
         Ok(())
+    }
+
+    /// False when the settings have changed, or when another server works for the organization.
+    async fn save_progress(&self, progress: TellingProgress) -> Result<bool> {
+        let cx = &self.cx;
+        let mut sql = cx.sql([
+            progress.destination.into(),
+            progress.version.into(),
+            progress.cursor.into(),
+            progress.next_at.into(),
+            progress.last_success_at.into(),
+        ]);
+        let held = self.lease.held_row_query(cx.backend(), sql.values_mut());
+        sql.push(&format!(
+            "UPDATE destination SET cursor_seq = $4, next_at = $5, \
+             last_success_at = coalesce($6, last_success_at) \
+             WHERE organization_id = $1 AND id = $2 AND version = $3 AND EXISTS ({held})"
+        ));
+        let saved = cx.app.store.write.execute_raw(cx.build_statement(sql)).await?;
+        Ok(saved.rows_affected() > 0)
     }
 
     /// Deletes the deliveries of a destination that went well at once, but for the last ones.

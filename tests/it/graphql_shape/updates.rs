@@ -61,6 +61,11 @@ async fn updates(tenant: &Tenant) -> Vec<Update> {
         "intervalMinutes": 60, "incrementalMinutes": 15, "shrinkPercent": 10 } });
     let source = made("connectionCreate", source, "connection").await;
     let push = own_connection(tenant).await;
+    // It is told of nothing that happens here.
+    let destination = json!({ "kind": "WEBHOOK", "url": "https://receiver.invalid/one",
+        "description": "Billing", "ownerUserId": user,
+        "eventActions": ["ORGANIZATION_SUSPENDED"] });
+    let destination = made("destinationCreate", destination, "destination").await;
     let input = json!({ "connectionId": push, "intervalMinutes": 60 });
     mutate(tenant, "reconciliationScheduleUpdate", input, "connection { id }").await;
     let input = json!({ "name": "Acme", "scimEnabled": true,
@@ -108,6 +113,12 @@ async fn updates(tenant: &Tenant) -> Vec<Update> {
             json!({ "id": key }),
             "apiKey",
             "name expiresAt ownerUserId ownerSubject",
+        ),
+        update(
+            "destinationUpdate",
+            json!({ "id": destination }),
+            "destination",
+            "url description ownerUserId eventActions connectionIds: connections { id } payload",
         ),
         update(
             "reconciliationScheduleUpdate",
@@ -170,6 +181,12 @@ fn values(mutation: &str, field: &str, other: &Value) -> Option<(Value, bool)> {
         ("apiKeyUpdate", "expiresAt") => (json!(soon), false),
         ("apiKeyUpdate", "ownerUserId") => (other["userId"].clone(), false),
         ("apiKeyUpdate", "ownerSubject") => (json!("eve"), false),
+        ("destinationUpdate", "url") => (json!("https://receiver.invalid/two"), false),
+        ("destinationUpdate", "description") => (json!("Payroll"), false),
+        ("destinationUpdate", "ownerUserId") => (other["userId"].clone(), true),
+        ("destinationUpdate", "eventActions") => (json!(["ORGANIZATION_RESUMED"]), true),
+        ("destinationUpdate", "connectionIds") => (json!([other["connectionId"]]), true),
+        ("destinationUpdate", "payload") => (json!("FULL"), false),
         ("reconciliationScheduleUpdate", "intervalMinutes") => (json!(90), true),
         _ => return None,
     })
@@ -257,7 +274,7 @@ async fn updates_change_what_they_name() {
             mutate(tenant, "groupCreate", json!({ "displayName": "B" }), "group { id }").await;
         let role = mutate(tenant, "roleCreate", json!({ "name": "B" }), "role { id }").await;
         let other = json!({ "userId": other["user"]["id"], "groupId": group["group"]["id"],
-            "roleId": role["role"]["id"] });
+            "roleId": role["role"]["id"], "connectionId": own_connection(tenant).await });
         let shown = format!("{} {{ {} }}", update.object, update.shown);
         let call = async |input: Value| mutate(tenant, update.mutation, input, &shown).await;
         let events = async || world.count("event", []).await;

@@ -58,6 +58,8 @@ const NOT_TOLD_APART: &[(&str, &str, &str)] = &[
     ("DeletedGroupFilter", "connectionId", "one connection deletes"),
     ("ApiKeyFilter", "ownerUserId", "keys of persons: tests/it/rights/api_keys.rs"),
     ("FailureFilter", "states", "stories.rs"),
+    ("DestinationFilter", "kinds", "all destinations here are webhooks"),
+    ("DestinationFilter", "states", "all destinations here are paused"),
 ];
 
 const CASES: &[Case] = &[
@@ -180,6 +182,7 @@ const CASES: &[Case] = &[
     }),
     Case("syncRuns", "createdAt", "since: \"{middle}\"", |n| is(n, "/createdAt", "late")),
     Case("syncRuns", "createdAt", "until: \"{middle}\"", |n| is(n, "/createdAt", "early")),
+    Case("destinations", "description", "search: \"BEN\"", |n| has(n, "/description", "ben")),
     Case("apiKeys", "name", "search: \"SPARE\"", |n| has(n, "/name", "spare")),
     Case("apiKeys", "live", "live: true", |n| n["live"] == true),
     Case("apiKeys", "live", "live: false", |n| n["live"] == false),
