@@ -74,6 +74,13 @@ test.describe('with a token in use', () => {
   });
 
   test('the state of the token, never its text', async ({ page }) => {
+    // The server writes down a few seconds late that a token was used.
+    await expect
+      .poll(async () => {
+        const { organization: read } = await organization.graphql('{ organization { connections(first: 1) { nodes { tokens { lastUsedFrom } } } } }');
+        return read.connections.nodes[0].tokens[0].lastUsedFrom;
+      }, { timeout: 15_000 })
+      .toBe('127.0.0.1');
     await open(page, organization, 'configuration');
     const row = token(page).getByRole('row', { name: new RegExp(`…${organization.scimToken.slice(-4)}`) });
     await expect(row).toContainText('Works');

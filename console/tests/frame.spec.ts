@@ -45,6 +45,43 @@ test('the sidebar shows where one is', async ({ page }) => {
   await expectNoSideScroll(page);
 });
 
+test('the menus of the top bar, also on a narrow screen', async ({ page }) => {
+  await open(page, organization, 'overview');
+  await page.getByRole('button', { name: /^Notifications/ }).click();
+  await expect(page.getByRole('dialog', { name: 'Notifications' })).toBeVisible();
+  await expectAccessible(page);
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: /^Organization: / }).click();
+  await expect(page.getByRole('menuitemradio', { name: organization.slug })).toHaveAttribute('aria-checked', 'true');
+  await page.keyboard.press('Escape');
+  await page.setViewportSize({ width: 360, height: 740 });
+  const sidebar = page.getByRole('navigation', { name: 'Settings' });
+  await expect(sidebar).toBeHidden();
+  await page.getByRole('button', { name: 'Menu' }).click();
+  await sidebar.getByRole('link', { name: 'Sign-in (SSO)' }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Sign-in (SSO)');
+  await expect(sidebar).toBeHidden();
+});
+
+test('from right to left nothing sticks out', async ({ page }) => {
+  await open(page, organization, 'overview');
+  await page.evaluate(() => document.documentElement.setAttribute('dir', 'rtl'));
+  await expectNoSideScroll(page);
+  await expectNoSideScroll(page, 1280);
+  const [sidebar, main] = await Promise.all([page.locator('#sidebar').boundingBox(), page.locator('#main').boundingBox()]);
+  expect(sidebar?.x).toBeGreaterThan(main?.x ?? 0);
+});
+
+test('a key of one organization opens no other', async ({ page }) => {
+  const other = await makeOrganization('other');
+  await page.goto(`/o/${other.slug}/overview`);
+  await page.getByLabel('API key', { exact: true }).fill(organization.key);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toContainText('You have no access to the organization');
+  await page.locator('#main').getByRole('button', { name: organization.slug }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('SCIM overview');
+});
+
 test('without IAM_READ a full 403 page', async ({ page }) => {
   const key = await organization.issueKey('USER_READ');
   await open(page, organization, 'overview', key);
