@@ -11,6 +11,7 @@
 mod files;
 mod http;
 mod redeem;
+mod setup;
 
 use std::sync::Arc;
 
@@ -33,7 +34,9 @@ pub fn build_router(app: Arc<App>, public_path: &str) -> Router {
     let files = files::load_files(public_path);
     let mut routes = Router::new()
         .route("/console/redeem", post(redeem::redeem_console_link))
-        .with_state(app.clone());
+        .route("/setup/redeem", post(setup::redeem_setup_link))
+        .route("/setup/status", get(setup::get_setup_status))
+        .with_state(app);
     for (path, file) in &files {
         if *path != INDEX_PAGE && *path != SETUP_PAGE {
             routes = routes.route(&format!("/{path}"), serve_file(file.clone()));

@@ -65,6 +65,7 @@ mod role_mapping;
 mod schema_extension;
 mod scim_token;
 mod self_test;
+mod setup_link;
 mod sse;
 mod streams;
 mod subscription;
@@ -112,6 +113,7 @@ struct MutationRoot(
     connection::ConnectionMutation,
     scim_token::TokenMutation,
     self_test::SelfTestMutation,
+    setup_link::SetupLinkMutation,
     api_key::ApiKeyMutation,
     user::UserMutation,
     deletion::DeletionMutation,
