@@ -14,7 +14,7 @@ mod story;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use entity::connection::Provider;
 use tokio::net::TcpListener;
 
@@ -40,12 +40,28 @@ const LEAVERS: usize = 8;
 const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
+/// The identity providers that can play the story: it needs groups, and leavers who keep theirs.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DemoProvider {
+    Entra,
+    Okta,
+}
+
+impl DemoProvider {
+    fn simulated(self) -> SimulatedProvider {
+        match self {
+            Self::Entra => SimulatedProvider::Entra,
+            Self::Okta => SimulatedProvider::Okta,
+        }
+    }
+}
+
 /// The options of the demo.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     /// The identity provider to simulate
     #[arg(long, value_enum, default_value = "entra")]
-    idp: SimulatedProvider,
+    idp: DemoProvider,
     /// Address and port to listen on [default: 127.0.0.1:8080, or any free port if it is in use]
     #[arg(long, env = "ROLECALL_LISTEN", value_parser = parse_listen_address)]
     listen: Option<SocketAddr>,
@@ -116,8 +132,8 @@ async fn bind_listener(wanted: Option<SocketAddr>) -> Result<TcpListener, String
 async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, String> {
     let narrator = FactReporter::new();
     let (idp, provider) = match args.idp {
-        SimulatedProvider::Entra => ("Microsoft Entra ID", Provider::EntraId),
-        SimulatedProvider::Okta => ("Okta", Provider::Okta),
+        DemoProvider::Entra => ("Microsoft Entra ID", Provider::EntraId),
+        DemoProvider::Okta => ("Okta", Provider::Okta),
     };
     let mut made = bootstrap::run_bootstrap(app, ORGANIZATION, idp, provider)
         .await
@@ -133,7 +149,7 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
     let plan = SimulationPlan {
         base_url: made.scim.base_url.clone(),
         token: made.scim.token.clone(),
-        idp: args.idp,
+        idp: args.idp.simulated(),
         users: NURSES,
         movers: MOVERS,
         leavers: LEAVERS,
@@ -162,11 +178,11 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
 }
 
 /// Prints commands for the running server, ready to be copied.
-fn print_next_steps(app: &App, made: &BootstrapResult, idp: SimulatedProvider, link: &str) {
+fn print_next_steps(app: &App, made: &BootstrapResult, idp: DemoProvider, link: &str) {
     let BootstrapResult { scim, graphql, .. } = made;
     let idp = match idp {
-        SimulatedProvider::Entra => "entra",
-        SimulatedProvider::Okta => "okta",
+        DemoProvider::Entra => "entra",
+        DemoProvider::Okta => "okta",
     };
     print_story_line(&format!(
         r#"
