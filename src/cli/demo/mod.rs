@@ -13,6 +13,7 @@ mod story;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use entity::connection::Provider;
@@ -25,7 +26,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::console_link;
 use crate::cli::program::describe_own_call;
 use crate::config::{StoreArgs, parse_listen_address};
-use crate::context::App;
+use crate::context::{App, Clock};
 use crate::domain::access::console_link::LINK_LIFETIME;
 use crate::server;
 use api::ApiClient;
@@ -36,6 +37,8 @@ const ORGANIZATION: &str = "st-mary";
 const NURSES: usize = 200;
 const MOVERS: usize = 12;
 const LEAVERS: usize = 8;
+/// How far the story moves the clock. It begins so much in the past, so that it ends now.
+const STORY_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where the server listens by default.
 const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -86,7 +89,10 @@ pub async fn run_demo(args: DemoArgs) -> Result<(), CommandError> {
     let address =
         listener.local_addr().map_err(|error| format!("cannot read the address: {error}"))?;
     let data_dir = folder.path().to_owned();
-    let app = App::open(StoreArgs::of(data_dir).check(Some(address))?).await?;
+    let clock = Clock::default();
+    clock.set_back(STORY_TIME);
+    let config = StoreArgs::of(data_dir).check(Some(address))?;
+    let app = App::open_with_clock(config, clock).await?;
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server::run_server(app.clone(), listener, async {
