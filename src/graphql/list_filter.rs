@@ -19,7 +19,7 @@ use crate::domain::bulk;
 use crate::domain::connection::ConnectionQuery;
 use crate::domain::connection::setup_link::SetupLinkQuery;
 use crate::domain::directory::adoption::ProposalQuery;
-use crate::domain::directory::deletion::DeletedQuery;
+use crate::domain::directory::deletion::{DeletedQuery, DeletionQuery};
 use crate::domain::reconcile::ReconciliationQuery;
 use crate::domain::sync::RunQuery;
 use crate::error::{Error, Result};
@@ -277,6 +277,29 @@ impl BulkJobFilter {
     /// The states as the domain takes them, empty = any; none where nothing can match.
     pub fn into_domain_states(self) -> Option<Vec<bulk::State>> {
         JobState::to_stored_states(self.states, JobState::to_bulk_state)
+    }
+}
+
+/// Selects deletions of all provisioned users: those that match every field that is given.
+#[derive(InputObject, Default)]
+pub struct DeletionJobFilter {
+    /// Deletions of the accounts of the connection with this global id.
+    connection_id: Option<ID>,
+    /// Deletions in one of these states.
+    states: Option<Vec<JobState>>,
+}
+
+impl DeletionJobFilter {
+    /// The filter as the domain takes it.
+    ///
+    /// # Errors
+    /// None: the same form as every other filter.
+    pub fn into_domain_query(self) -> Result<Option<DeletionQuery>> {
+        let connection =
+            relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
+        let states = JobState::to_stored_states(self.states, JobState::to_deletion_state);
+        let (Some(connection), Some(states)) = (connection, states) else { return Ok(None) };
+        Ok(Some(DeletionQuery { connection, states }))
     }
 }
 

@@ -256,6 +256,16 @@ list_order! {
 }
 
 list_order! {
+    /// The order of a list of deletions of all provisioned users.
+    DeletionJobOrder,
+    /// The fields by which such deletions can be sorted.
+    DeletionJobOrderField {
+        /// The time of creation.
+        CreatedAt = OrderBy::Age,
+    }
+}
+
+list_order! {
     /// The order of a list of sync runs.
     SyncRunOrder,
     /// The fields by which sync runs can be sorted.
