@@ -158,8 +158,7 @@ impl ProviderClient {
 
     /// JumpCloud's connection test.
     async fn test_by_writing(&self, unknown: &str) -> Answer<()> {
-        let user =
-            self.create_resource("Users", jumpcloud::test_user_body(None, unknown)).await?;
+        let user = self.create_resource("Users", jumpcloud::test_user_body(None, unknown)).await?;
         let changed = jumpcloud::test_user_body(Some(&user), unknown);
         self.replace_resource("Users", &user, changed).await?;
         let name = format!("test group of {unknown}");
@@ -331,9 +330,7 @@ impl ProviderClient {
         let body = match self.idp {
             SimulatedProvider::Entra => entra::rename_body(name),
             SimulatedProvider::Okta => okta::rename_body(id, name),
-            _ => patch_body(vec![
-                json!({ "op": "replace", "path": "displayName", "value": name }),
-            ]),
+            _ => patch_body(vec![json!({ "op": "replace", "path": "displayName", "value": name })]),
         };
         self.patch_resource("Groups", id, body).await
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -71,5 +71,6 @@ pub async fn serve_not_found(State(app): State<Arc<App>>) -> Response {
         "There is nothing at this address.\nConsole: {url}/\nManagement API: {url}/graphql\n\
          SCIM: {url}/scim/v2/<organization>\n"
     );
-    http::add_security_headers((StatusCode::NOT_FOUND, text).into_response()).await
+    let uncached = [(header::CACHE_CONTROL, "no-store")];
+    http::add_security_headers((StatusCode::NOT_FOUND, uncached, text).into_response()).await
 }

@@ -15,10 +15,8 @@ use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 
 /// The input field that each name in the domain's errors stands for.
-const FIELD_MAP: FieldMap = FieldMap {
-    nouns: &[(Noun::SetupLink, "id"), (Noun::Connection, "connectionId")],
-    fields: &[],
-};
+const FIELD_MAP: FieldMap =
+    FieldMap { nouns: &[(Noun::SetupLink, "id"), (Noun::Connection, "connectionId")], fields: &[] };
 
 /// Whether a setup link can be opened.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +178,8 @@ impl SetupLinkMutation {
         Ok(Some(SetupLinkCreatePayload { setup_link, secret, user_errors }))
     }
 
-    /// Revokes a setup link: it cannot be opened from this instant on, and pages that it opened end.
-    /// The token that it issued stays.
+    /// Revokes a setup link: it cannot be opened from this instant on, and pages that it opened
+    /// end. The token that it issued stays.
     #[graphql(directive = needs::apply(Some(Permission::TokenManage)))]
     async fn setup_link_revoke(
         &self,

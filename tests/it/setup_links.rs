@@ -259,7 +259,10 @@ async fn pulled_source_gets_no_token() {
     let connection = made["data"]["connectionCreate"]["connection"]["id"].clone();
     let (_, secret) = new_link(&world, &world.acme, &connection).await;
     let opened = redeem(&world, &secret).await.is(200);
-    assert_eq!((&opened.body["kind"], &opened.body["provider"]), (&json!("SCIM_PULL"), &json!("KEYCLOAK")));
+    assert_eq!(
+        (&opened.body["kind"], &opened.body["provider"]),
+        (&json!("SCIM_PULL"), &json!("KEYCLOAK"))
+    );
     for field in ["token", "tokenLastFour", "baseUrl", "usersUrl", "groupsUrl"] {
         assert_eq!(opened.body[field], Value::Null, "{:#}", opened.body);
     }

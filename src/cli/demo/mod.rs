@@ -19,8 +19,8 @@ use clap::{Args, ValueEnum};
 use entity::connection::Provider;
 use tokio::net::TcpListener;
 
-use crate::cli::bootstrap;
 use crate::auth::policy::Permission;
+use crate::cli::bootstrap;
 use crate::cli::bootstrap::BootstrapResult;
 use crate::cli::command_error::CommandError;
 use crate::cli::console_link;

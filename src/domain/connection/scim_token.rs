@@ -122,8 +122,7 @@ pub(super) async fn issue_within(
     giving::check_scopes(cx, tx, connection, &new.scopes).await?;
     check_token_limit(tx, connection, now).await?;
     let scopes = scope_names(&new.scopes);
-    let token =
-        insert_token(cx, tx, connection, &new.secret, scopes, now, new.expires_at).await?;
+    let token = insert_token(cx, tx, connection, &new.secret, scopes, now, new.expires_at).await?;
     let after = json!({
         "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes,
         "expiresAt": new.expires_at,

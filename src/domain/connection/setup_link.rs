@@ -50,7 +50,7 @@ const ISSUE_REASON: &str = "a setup link was opened";
 /// Whether a link can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetupLinkState {
-    /// It can be opened, and nobody has opened it.
+    /// It can be opened, and was not opened yet.
     Active,
     /// It was opened, which showed the token, and can be opened again.
     Redeemed,
@@ -318,12 +318,12 @@ const SELECT_LINK: &str = "SELECT l.organization_id, l.id AS link_id, l.connecti
                            FROM setup_link l JOIN organization o ON o.id = l.organization_id \
                            WHERE l.hash = $1";
 /// The same for the credential of a session.
-pub(super) const SELECT_SESSION: &str =
-    "SELECT s.organization_id, s.setup_link_id AS link_id, l.connection_id, \
-     s.expires_at AS ends_at, o.suspended_at \
-     FROM setup_session s JOIN setup_link l ON l.organization_id = s.organization_id \
-     AND l.id = s.setup_link_id \
-     JOIN organization o ON o.id = s.organization_id WHERE s.hash = $1";
+pub(super) const SELECT_SESSION: &str = "SELECT s.organization_id, s.setup_link_id AS link_id, \
+                                         l.connection_id, s.expires_at AS ends_at, \
+                                         o.suspended_at FROM setup_session s JOIN setup_link l \
+                                         ON l.organization_id = s.organization_id \
+                                         AND l.id = s.setup_link_id JOIN organization o \
+                                         ON o.id = s.organization_id WHERE s.hash = $1";
 
 /// The link that a secret belongs to.
 #[derive(Debug, FromQueryResult)]
@@ -434,8 +434,7 @@ impl Opening<'_> {
         link.redeemed_at = link.redeemed_at.or(Some(now));
         link.last_opened_at = Some(now);
         link.open_count += 1;
-        link.scim_token_id =
-            issued.as_ref().map(|(token, _)| token.id).or(link.scim_token_id);
+        link.scim_token_id = issued.as_ref().map(|(token, _)| token.id).or(link.scim_token_id);
         save_link(tx, &link).await?;
         let after = json!({
             "connectionId": connection.id, "openCount": link.open_count,

@@ -197,8 +197,8 @@ impl OrganizationActivity {
         Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
-    /// The deletions of all provisioned users, the latest first unless ordered otherwise. Ended ones
-    /// are remembered for a while.
+    /// The deletions of all provisioned users, the latest first unless ordered otherwise. Ended
+    /// ones are remembered for a while.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn deletion_jobs(
@@ -367,8 +367,8 @@ impl OrganizationActivity {
         BulkJob::find_visible(relay::cx(ctx)?, id).await
     }
 
-    /// The setup links, the latest first unless ordered otherwise, ended ones too. Secrets are never
-    /// among the fields.
+    /// The setup links, the latest first unless ordered otherwise, ended ones too. Secrets are
+    /// never among the fields.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
     async fn setup_links(

@@ -20,7 +20,9 @@ use crate::context::{Change, Cx};
 use crate::error::Result;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
-pub use leavers::{LeaverRow, RevocationSummary, list_leavers, measure_revocation};
+pub use leavers::{
+    LeaverRow, RevocationBucket, RevocationSummary, list_leavers, measure_revocation,
+};
 
 /// Rows that are read at once.
 const ROWS_PER_BATCH: u64 = 500;
