@@ -42,6 +42,7 @@ mod idempotency;
 mod job;
 mod job_object;
 mod leaver;
+mod ledger_chain;
 mod list_filter;
 mod loaders;
 mod many;
