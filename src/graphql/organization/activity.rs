@@ -16,7 +16,8 @@ use super::super::list_filter::{
 use super::super::loaders::{self, DestinationId, FailureId, FindingId, SyncRunId};
 use super::super::order::{
     ApiKeyOrder, BulkJobOrder, DeletionJobOrder, DestinationOrder, EventOrder, FailureOrder,
-    FindingOrder, ListOrder, ReconciliationOrder, RequestLogEntryOrder, SetupLinkOrder, SyncRunOrder,
+    FindingOrder, ListOrder, ReconciliationOrder, RequestLogEntryOrder, SetupLinkOrder,
+    SyncRunOrder,
 };
 use super::super::permission::{Permission, needs};
 use super::super::reconcile::{FindingFilter, FindingObject, ReconciliationObject};
