@@ -37,6 +37,8 @@ pub mod role_grant;
 pub mod role_mapping;
 pub mod schema_extension;
 pub mod scim_token;
+pub mod setup_link;
+pub mod setup_session;
 pub mod signing_key;
 pub mod sync_run;
 pub mod tally;
@@ -98,6 +100,8 @@ scoped!(
     role_mapping.Id,
     schema_extension.Id,
     scim_token.Id,
+    setup_link.Id,
+    setup_session.Id,
     sync_run.Id,
     user.Id,
     user_email.UserId,

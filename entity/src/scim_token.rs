@@ -37,6 +37,8 @@ pub struct Model {
     /// flushed in batches
     pub last_used_at: Option<DateTimeUtc>,
     pub last_used_from: Option<String>,
+    /// the name of the actor; none for tokens from before this was kept
+    pub issued_by: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

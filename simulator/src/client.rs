@@ -1,7 +1,7 @@
 //! The requests to the SCIM server: one method for each action of an identity provider.
 //!
 //! The time of every request and every refusal are recorded. The providers send different requests
-//! in a different order; their bodies are in `entra.rs` and `okta.rs`.
+//! in a different order; the bodies of each are in a file of its own.
 
 use std::error::Error as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::people::SimulatedPerson;
-use super::{Result, SimulatedProvider, SimulationError, SimulationPlan, entra, okta};
+use super::{
+    Result, SimulatedProvider, SimulationError, SimulationPlan, entra, google, jumpcloud, okta,
+    onelogin, patch_body, pingone,
+};
 
 const SCIM_JSON: &str = "application/scim+json";
+/// Rows of a page where groups are listed, and the pages that are read at most.
+const GROUPS_PER_PAGE: usize = 100;
+const MAX_GROUP_PAGES: usize = 1_000;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a request is sent to a server that answers 429 or 503, before it counts as refused.
 const ATTEMPTS: u32 = 5;
@@ -72,6 +78,8 @@ pub struct ProviderClient {
     base: Url,
     idp: SimulatedProvider,
     log: Mutex<CallLog>,
+    /// Held while a whole group is read and sent, so that no change of it gets lost here.
+    whole_group: tokio::sync::Mutex<()>,
 }
 
 impl ProviderClient {
@@ -106,23 +114,35 @@ impl ProviderClient {
             .no_proxy()
             .build()
             .map_err(|error| SimulationError::NoClient(error.to_string()))?;
-        Ok(Self { http, base, idp: plan.idp, log: Mutex::default() })
+        let (log, whole_group) = Default::default();
+        Ok(Self { http, base, idp: plan.idp, log, whole_group })
     }
 
-    /// The connection test that an administrator starts first. Entra searches for a userName that
-    /// no account has; Okta lists two users.
+    /// The identity provider that it is.
+    pub fn provider(&self) -> SimulatedProvider {
+        self.idp
+    }
+
+    /// The connection test that an administrator starts first. Entra and OneLogin search for a
+    /// userName that no account has; Okta and Google list users; PingOne reads what the server
+    /// offers; JumpCloud makes a user and a group and deletes both.
     pub async fn test_connection(&self, unknown: &str) -> Answer<()> {
-        let query = match self.idp {
-            SimulatedProvider::Entra => vec![("filter", format!("userName eq {}", json!(unknown)))],
-            SimulatedProvider::Okta => {
-                vec![("startIndex", "1".to_owned()), ("count", "2".to_owned())]
+        let (query, finds_none) = match self.idp {
+            SimulatedProvider::Entra | SimulatedProvider::OneLogin => {
+                (vec![("filter", format!("userName eq {}", json!(unknown)))], true)
             }
+            SimulatedProvider::Okta => {
+                (vec![("startIndex", "1".to_owned()), ("count", "2".to_owned())], false)
+            }
+            SimulatedProvider::Google => (vec![("count", "1".to_owned())], false),
+            SimulatedProvider::JumpCloud => return self.test_by_writing(unknown).await,
+            SimulatedProvider::PingOne => return self.discover_server().await,
         };
         let call = ProviderCall::get_call(&["Users"], query);
         let list = self.send_with_retries(&call).await?;
         match list.get("totalResults").and_then(Value::as_u64) {
             Some(0) => Ok(()),
-            Some(_) if self.idp == SimulatedProvider::Okta => Ok(()),
+            Some(_) if !finds_none => Ok(()),
             Some(_) => Err(self.record_refusal(
                 &call,
                 None,
@@ -136,7 +156,34 @@ impl ProviderClient {
         }
     }
 
-    /// Finds the account with this userName. Both providers search before they create an account.
+    /// JumpCloud's connection test.
+    async fn test_by_writing(&self, unknown: &str) -> Answer<()> {
+        let user = self.create_resource("Users", jumpcloud::test_user_body(None, unknown)).await?;
+        let changed = jumpcloud::test_user_body(Some(&user), unknown);
+        self.replace_resource("Users", &user, changed).await?;
+        let name = format!("test group of {unknown}");
+        let group = self.create_resource("Groups", jumpcloud::group_body(&name)).await?;
+        let members = std::slice::from_ref(&user);
+        let whole = jumpcloud::whole_group_body(&group, &name, members);
+        self.replace_resource("Groups", &group, whole).await?;
+        self.patch_resource("Groups", &group, jumpcloud::remove_members_body(members)).await?;
+        let delete = ProviderCall::new(Method::DELETE, &["Groups", &group]);
+        self.send_with_retries(&delete).await?;
+        self.delete_user(&user).await
+    }
+
+    /// PingOne's connection test.
+    async fn discover_server(&self) -> Answer<()> {
+        let call = ProviderCall::get_call(&["ServiceProviderConfig"], vec![]);
+        let config = self.send_with_retries(&call).await?;
+        if config.pointer("/patch/supported") != Some(&Value::Bool(true)) {
+            return Err(self.record_refusal(&call, None, "the server does not support PATCH"));
+        }
+        let call = ProviderCall::get_call(&["Schemas", super::CORE_USER], vec![]);
+        self.send_with_retries(&call).await.map(drop)
+    }
+
+    /// Finds the account with this userName. All providers search before they create an account.
     pub async fn find_user(&self, user_name: &str) -> Answer<Option<FoundUser>> {
         let found = self.find_resource("Users", "userName", user_name, &[]).await?;
         Ok(found.map(|(id, resource)| FoundUser {
@@ -150,12 +197,17 @@ impl ProviderClient {
         let body = match self.idp {
             SimulatedProvider::Entra => entra::user_body(person),
             SimulatedProvider::Okta => okta::user_body(person),
+            SimulatedProvider::Google => google::user_body(person),
+            SimulatedProvider::OneLogin => onelogin::user_body(person),
+            SimulatedProvider::JumpCloud => jumpcloud::user_body(None, person),
+            SimulatedProvider::PingOne => pingone::user_body(None, person),
         };
         self.create_resource("Users", body).await
     }
 
-    /// Updates the account. Entra sends the attributes that differ from `before`, or all of them if
-    /// `before` is unknown. Okta reads the account, changes it, and replaces it as a whole.
+    /// Updates the account. Entra and Google send the attributes that differ from `before`, or all
+    /// of them if `before` is unknown. Okta reads the account, changes it, and replaces it as a
+    /// whole; the others replace it by what they know.
     pub async fn update_user(
         &self,
         id: &str,
@@ -170,13 +222,20 @@ impl ProviderClient {
             SimulatedProvider::Okta => {
                 let mut resource = self.read_user(id).await?;
                 okta::update_resource(&mut resource, now);
-                self.send_with_retries(&ProviderCall::with_body(
-                    Method::PUT,
-                    &["Users", id],
-                    resource,
-                ))
-                .await
-                .map(drop)
+                self.replace_resource("Users", id, resource).await
+            }
+            SimulatedProvider::Google => match google::update_body(before, now) {
+                Some(body) => self.patch_resource("Users", id, body).await,
+                None => Ok(()),
+            },
+            SimulatedProvider::OneLogin => {
+                self.replace_resource("Users", id, onelogin::user_body(now)).await
+            }
+            SimulatedProvider::JumpCloud => {
+                self.replace_resource("Users", id, jumpcloud::user_body(Some(id), now)).await
+            }
+            SimulatedProvider::PingOne => {
+                self.replace_resource("Users", id, pingone::user_body(Some(id), now)).await
             }
         }
     }
@@ -195,6 +254,17 @@ impl ProviderClient {
         let body = match self.idp {
             SimulatedProvider::Entra => entra::active_body(active),
             SimulatedProvider::Okta => okta::active_body(active),
+            SimulatedProvider::Google | SimulatedProvider::OneLogin => {
+                patch_body(vec![json!({ "op": "replace", "path": "active", "value": active })])
+            }
+            SimulatedProvider::JumpCloud | SimulatedProvider::PingOne => {
+                // The whole resource with one word changed.
+                let mut resource = self.read_user(id).await?;
+                if let Some(fields) = resource.as_object_mut() {
+                    fields.insert("active".to_owned(), json!(active));
+                }
+                return self.replace_resource("Users", id, resource).await;
+            }
         };
         self.patch_resource("Users", id, body).await
     }
@@ -209,20 +279,48 @@ impl ProviderClient {
         self.send_with_retries(&ProviderCall::get_call(&["Users", id], vec![])).await
     }
 
-    /// Finds the group with this name. Entra excludes the members from the answer.
+    /// Finds the group with this name. Entra excludes the members from the answer; OneLogin lists
+    /// all groups.
     pub async fn find_group(&self, name: &str) -> Answer<Option<String>> {
+        if self.idp == SimulatedProvider::OneLogin {
+            return self.find_listed_group(name).await;
+        }
         let extra: &[_] = match self.idp {
             SimulatedProvider::Entra => &[("excludedAttributes", "members")],
-            SimulatedProvider::Okta => &[],
+            _ => &[],
         };
         Ok(self.find_resource("Groups", "displayName", name, extra).await?.map(|(id, _)| id))
     }
 
-    /// Creates an empty group and returns its id. Okta sends no externalId for groups.
+    async fn find_listed_group(&self, name: &str) -> Answer<Option<String>> {
+        for page in 0..MAX_GROUP_PAGES {
+            let start = page * GROUPS_PER_PAGE + 1;
+            let count = GROUPS_PER_PAGE.to_string();
+            let query = vec![("startIndex", start.to_string()), ("count", count)];
+            let call = ProviderCall::get_call(&["Groups"], query);
+            let list = self.send_with_retries(&call).await?;
+            let groups = list.get("Resources").and_then(Value::as_array);
+            let groups = groups.map(Vec::as_slice).unwrap_or_default();
+            let named = |group: &&Value| text_of(group, "displayName").is_some_and(|it| it == name);
+            if let Some(found) = groups.iter().find(named) {
+                return Ok(text_of(found, "id"));
+            }
+            if groups.len() < GROUPS_PER_PAGE {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Creates an empty group and returns its id. Only Entra and PingOne send an externalId for
+    /// groups; Google sends no groups, and gets OneLogin's form.
     pub async fn create_group(&self, name: &str, external_id: &str) -> Answer<String> {
         let body = match self.idp {
             SimulatedProvider::Entra => entra::group_body(name, external_id),
             SimulatedProvider::Okta => okta::group_body(name),
+            SimulatedProvider::Google | SimulatedProvider::OneLogin => onelogin::group_body(name),
+            SimulatedProvider::JumpCloud => jumpcloud::group_body(name),
+            SimulatedProvider::PingOne => pingone::group_body(name, external_id),
         };
         self.create_resource("Groups", body).await
     }
@@ -232,6 +330,7 @@ impl ProviderClient {
         let body = match self.idp {
             SimulatedProvider::Entra => entra::rename_body(name),
             SimulatedProvider::Okta => okta::rename_body(id, name),
+            _ => patch_body(vec![json!({ "op": "replace", "path": "displayName", "value": name })]),
         };
         self.patch_resource("Groups", id, body).await
     }
@@ -241,25 +340,53 @@ impl ProviderClient {
         match self.idp {
             SimulatedProvider::Entra => entra::MEMBERS_PER_REQUEST,
             SimulatedProvider::Okta => okta::MEMBERS_PER_REQUEST,
+            SimulatedProvider::Google | SimulatedProvider::OneLogin => {
+                onelogin::MEMBERS_PER_REQUEST
+            }
+            SimulatedProvider::JumpCloud => jumpcloud::MEMBERS_PER_REQUEST,
+            SimulatedProvider::PingOne => pingone::MEMBERS_PER_REQUEST,
         }
     }
 
     /// Adds members, in as many requests as the identity provider would send. Okta sends the name
     /// of the group first.
     pub async fn add_members(&self, id: &str, name: &str, members: &[NewMember]) -> Answer<()> {
-        if self.idp == SimulatedProvider::Okta {
-            self.rename_group(id, name).await?;
+        match self.idp {
+            SimulatedProvider::Okta => self.rename_group(id, name).await?,
+            SimulatedProvider::JumpCloud => return self.send_whole_group(id, name, members).await,
+            _ => {}
         }
         for chunk in members.chunks(self.members_per_request()) {
+            let ids: Vec<String> = chunk.iter().map(|member| member.id.clone()).collect();
             let body = match self.idp {
-                SimulatedProvider::Entra => entra::add_members_body(
-                    &chunk.iter().map(|member| member.id.clone()).collect::<Vec<_>>(),
-                ),
+                SimulatedProvider::Entra => entra::add_members_body(&ids),
                 SimulatedProvider::Okta => okta::add_members_body(chunk),
+                SimulatedProvider::PingOne => pingone::add_members_body(chunk),
+                SimulatedProvider::Google
+                | SimulatedProvider::OneLogin
+                | SimulatedProvider::JumpCloud => {
+                    onelogin::add_member_body(ids.first().map_or("", String::as_str))
+                }
             };
-            self.patch_resource("Groups", id, body).await?;
+            if self.idp == SimulatedProvider::PingOne {
+                let mut call = ProviderCall::with_body(Method::PATCH, &["Groups", id], body);
+                call.query.push(("attributes", "members.value".to_owned()));
+                self.send_with_retries(&call).await?;
+            } else {
+                self.patch_resource("Groups", id, body).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Sends a whole group: its members so far, and the new ones.
+    async fn send_whole_group(&self, id: &str, name: &str, members: &[NewMember]) -> Answer<()> {
+        let _turn = self.whole_group.lock().await;
+        let mut all = self.members_of(id).await?;
+        all.extend(members.iter().map(|member| member.id.clone()));
+        all.sort_unstable();
+        all.dedup();
+        self.replace_resource("Groups", id, jumpcloud::whole_group_body(id, name, &all)).await
     }
 
     /// Removes members, in as many requests as the identity provider would send. Okta sends the
@@ -268,10 +395,18 @@ impl ProviderClient {
         if self.idp == SimulatedProvider::Okta {
             self.rename_group(id, name).await?;
         }
+        let _turn = match self.idp {
+            SimulatedProvider::JumpCloud => Some(self.whole_group.lock().await),
+            _ => None,
+        };
         for chunk in members.chunks(self.members_per_request()) {
             let body = match self.idp {
                 SimulatedProvider::Entra => entra::remove_members_body(chunk),
-                SimulatedProvider::Okta => okta::remove_members_body(chunk),
+                SimulatedProvider::JumpCloud => jumpcloud::remove_members_body(chunk),
+                SimulatedProvider::Okta
+                | SimulatedProvider::Google
+                | SimulatedProvider::OneLogin
+                | SimulatedProvider::PingOne => okta::remove_members_body(chunk),
             };
             self.patch_resource("Groups", id, body).await?;
         }
@@ -288,7 +423,7 @@ impl ProviderClient {
     pub async fn read_group(&self, id: &str) -> Answer<Value> {
         let query = match self.idp {
             SimulatedProvider::Entra => vec![("excludedAttributes", "members".to_owned())],
-            SimulatedProvider::Okta => vec![],
+            _ => vec![],
         };
         self.send_with_retries(&ProviderCall::get_call(&["Groups", id], query)).await
     }
@@ -310,6 +445,12 @@ impl ProviderClient {
             .map(drop)
     }
 
+    async fn replace_resource(&self, kind: &str, id: &str, body: Value) -> Answer<()> {
+        self.send_with_retries(&ProviderCall::with_body(Method::PUT, &[kind, id], body))
+            .await
+            .map(drop)
+    }
+
     async fn create_resource(&self, kind: &str, body: Value) -> Answer<String> {
         let call = ProviderCall::with_body(Method::POST, &[kind], body);
         let resource = self.send_with_retries(&call).await?;
@@ -327,7 +468,8 @@ impl ProviderClient {
         value: &str,
         extra: &[(&'static str, &str)],
     ) -> Answer<Option<(String, Value)>> {
-        let mut query = vec![("filter", format!("{attribute} eq {}", json!(value)))];
+        let operator = if self.idp == SimulatedProvider::PingOne { "Eq" } else { "eq" };
+        let mut query = vec![("filter", format!("{attribute} {operator} {}", json!(value)))];
         query.extend(extra.iter().map(|(key, value)| (*key, (*value).to_owned())));
         if self.idp == SimulatedProvider::Okta {
             query.extend([("startIndex", "1".to_owned()), ("count", "100".to_owned())]);
@@ -397,9 +539,11 @@ impl ProviderClient {
     ) -> reqwest::Result<(StatusCode, Option<Duration>, Vec<u8>)> {
         let mut request = self.http.request(call.method.clone(), self.build_url(call));
         if let Some(body) = &call.body {
-            request = request
-                .header(CONTENT_TYPE, "application/scim+json; charset=utf-8")
-                .body(body.clone());
+            let media_type = match self.idp {
+                SimulatedProvider::OneLogin | SimulatedProvider::JumpCloud => "application/json",
+                _ => "application/scim+json; charset=utf-8",
+            };
+            request = request.header(CONTENT_TYPE, media_type).body(body.clone());
         }
         let asked = Instant::now();
         let answer = async {

@@ -9,8 +9,12 @@
 mod client;
 mod entra;
 mod error;
+mod google;
+mod jumpcloud;
 mod okta;
+mod onelogin;
 mod people;
+mod pingone;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +47,30 @@ const IN_FLIGHT: usize = 8;
 pub enum SimulatedProvider {
     Entra,
     Okta,
+    Google,
+    #[value(name = "onelogin")]
+    OneLogin,
+    #[value(name = "jumpcloud")]
+    JumpCloud,
+    #[value(name = "pingone")]
+    PingOne,
+}
+
+impl SimulatedProvider {
+    /// Whether it sends groups. Google sends accounts only.
+    pub fn sends_groups(self) -> bool {
+        self != Self::Google
+    }
+
+    /// The form of the ids that it gives to people.
+    fn external_ids(self) -> ExternalIds {
+        match self {
+            Self::Entra | Self::JumpCloud | Self::PingOne => ExternalIds::Guid,
+            Self::Okta => ExternalIds::Okta,
+            Self::Google => ExternalIds::Digits(21),
+            Self::OneLogin => ExternalIds::Digits(9),
+        }
+    }
 }
 
 /// What to simulate, and against which server. It holds the token, so it has no `Debug`.
@@ -211,10 +239,7 @@ impl Simulation {
     /// Makes the provider's connection test. Nothing is created yet.
     pub async fn test_and_connect(plan: &SimulationPlan) -> Result<Self> {
         let client = ProviderClient::new(plan)?;
-        let ids = match plan.idp {
-            SimulatedProvider::Entra => ExternalIds::Guid,
-            SimulatedProvider::Okta => ExternalIds::Okta,
-        };
+        let ids = plan.idp.external_ids();
         let unknown = format!("unknown-{}@stmary.example", uuid::Uuid::now_v7());
         if let Err(CallRefused) = client.test_connection(&unknown).await
             && let Some(refusal) = client.list_refusals().pop()
@@ -345,6 +370,9 @@ impl Simulation {
     /// from a group that existed before: an earlier run may have moved them into it.
     async fn open_wards(&mut self) {
         let (client, staff) = (&self.client, &self.staff);
+        if !client.provider().sends_groups() {
+            return;
+        }
         let missing = self.wards.iter_mut().enumerate().filter(|(_, ward)| ward.group_id.is_none());
         let opening = missing.map(|(place, ward)| async move {
             let (id, found) =
@@ -417,7 +445,7 @@ impl Simulation {
         moves
     }
 
-    /// Deactivates `count` employed people. Their group memberships stay, as with both providers.
+    /// Deactivates `count` employed people. Their group memberships stay, as with all providers.
     pub async fn deactivate_people(
         &mut self,
         count: usize,
@@ -613,7 +641,7 @@ async fn in_flight<F: Future>(
     results
 }
 
-/// The body of a PATCH (RFC 7644, section 3.5.2). Both providers write `Operations` with a capital,
+/// The body of a PATCH (RFC 7644, section 3.5.2). All providers write `Operations` with a capital,
 /// as the RFC does.
 fn patch_body(operations: Vec<Value>) -> Value {
     json!({

@@ -157,6 +157,8 @@ pub enum ExternalIds {
     Guid,
     /// `00u` and seventeen letters and digits.
     Okta,
+    /// So many digits.
+    Digits(usize),
 }
 
 /// Invents people, one after another, and never the same userName twice.
@@ -217,6 +219,11 @@ impl PersonGenerator {
                     b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
                 let mut id = String::from("00u");
                 id.extend((0..17).map(|_| char::from(self.dice.pick_item(LETTERS))));
+                id
+            }
+            ExternalIds::Digits(count) => {
+                let mut id = String::from("1");
+                id.extend((1..count).map(|_| char::from(self.dice.pick_item(b"0123456789"))));
                 id
             }
         }

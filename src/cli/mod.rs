@@ -199,7 +199,7 @@ struct SimulateArgs {
     #[arg(long, env = "ROLECALL_SCIM_TOKEN", hide_env_values = true)]
     token: String,
     /// The identity provider to simulate
-    #[arg(long, value_enum, default_value = "entra")]
+    #[arg(long, visible_alias = "dialect", value_enum, default_value = "entra")]
     idp: SimulatedProvider,
     /// How many people join
     #[arg(long, default_value_t = 200)]

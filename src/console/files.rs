@@ -17,8 +17,7 @@ struct EmbeddedFile {
     gzip: &'static [u8],
 }
 
-const EMBEDDED_FILES: &[EmbeddedFile] =
-    include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
+const EMBEDDED_FILES: &[EmbeddedFile] = include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
 
 /// What the build says of its files.
 const MANIFEST: &str = include_str!("../../assets/console/manifest.json");
@@ -55,7 +54,10 @@ pub struct ConsoleFile {
 
 #[derive(Debug, Clone)]
 enum FileContent {
-    Compressed { brotli: &'static [u8], gzip: &'static [u8] },
+    Compressed {
+        brotli: &'static [u8],
+        gzip: &'static [u8],
+    },
     /// A page, which contains the path of the public URL. Pages are small.
     Plain(Bytes),
 }
@@ -96,9 +98,7 @@ impl ConsoleFile {
             (FileContent::Compressed { brotli, .. }, ContentCoding::Brotli) => {
                 Bytes::from_static(brotli)
             }
-            (FileContent::Compressed { gzip, .. }, ContentCoding::Gzip) => {
-                Bytes::from_static(gzip)
-            }
+            (FileContent::Compressed { gzip, .. }, ContentCoding::Gzip) => Bytes::from_static(gzip),
             (FileContent::Compressed { gzip, .. }, ContentCoding::Identity) => decompress(gzip),
             (FileContent::Plain(body), _) => body.clone(),
         }

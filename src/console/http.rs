@@ -18,9 +18,9 @@ use crate::error::{Error, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
 /// The browser loads scripts, styles, fonts and data from this server only, and runs nothing that
 /// stands in a page; no other page may frame it.
-const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src \
-     'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                                       img-src 'self' data:; font-src 'self'; connect-src 'self'; \
+                                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The security headers of all answers.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
@@ -71,8 +71,7 @@ pub fn build_file_response(file: &ConsoleFile, headers: &HeaderMap) -> Response 
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         fields.insert(header::ETAG, tag);
     }
-    let caching =
-        if file.is_hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let caching = if file.is_hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
     if file.codings().len() > 1 {
         fields.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
@@ -160,11 +159,9 @@ impl ConsoleFailure {
                 reason.as_str(),
                 "Ask the administrator who gave you the link.",
             ),
-            Error::Forbidden(_) => (
-                StatusCode::FORBIDDEN,
-                "FORBIDDEN",
-                "Ask the administrator who gave you the link.",
-            ),
+            Error::Forbidden(_) => {
+                (StatusCode::FORBIDDEN, "FORBIDDEN", "Ask the administrator who gave you the link.")
+            }
             Error::Unavailable(_) | Error::Busy(_) | Error::OutcomeUnknown { .. } => {
                 tracing::warn!(%request_id, %error, "a request of the console failed");
                 (
@@ -186,9 +183,7 @@ impl ConsoleFailure {
         let mut failure = Self::new(status, code, error.to_string(), next_step);
         failure.retry_after = match error {
             Error::Limited { seconds } => Some(*seconds),
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
-                Some(UNAVAILABLE_RETRY_AFTER_SECONDS)
-            }
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
             _ => None,
         };
         failure

@@ -11,12 +11,13 @@
 mod files;
 mod http;
 mod redeem;
+mod setup;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -33,7 +34,9 @@ pub fn build_router(app: Arc<App>, public_path: &str) -> Router {
     let files = files::load_files(public_path);
     let mut routes = Router::new()
         .route("/console/redeem", post(redeem::redeem_console_link))
-        .with_state(app.clone());
+        .route("/setup/redeem", post(setup::redeem_setup_link))
+        .route("/setup/status", get(setup::get_setup_status))
+        .with_state(app);
     for (path, file) in &files {
         if *path != INDEX_PAGE && *path != SETUP_PAGE {
             routes = routes.route(&format!("/{path}"), serve_file(file.clone()));
@@ -68,5 +71,6 @@ pub async fn serve_not_found(State(app): State<Arc<App>>) -> Response {
         "There is nothing at this address.\nConsole: {url}/\nManagement API: {url}/graphql\n\
          SCIM: {url}/scim/v2/<organization>\n"
     );
-    http::add_security_headers((StatusCode::NOT_FOUND, text).into_response()).await
+    let uncached = [(header::CACHE_CONTROL, "no-store")];
+    http::add_security_headers((StatusCode::NOT_FOUND, uncached, text).into_response()).await
 }

@@ -80,12 +80,20 @@ impl App {
     /// # Errors
     /// One line for the operator: what could not be opened and what to do.
     pub async fn open(config: Config) -> Result<Arc<Self>, String> {
+        Self::open_with_clock(config, Clock::default()).await
+    }
+
+    /// [`App::open`] with a clock that was moved, for a database that is new.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_with_clock(config: Config, clock: Clock) -> Result<Arc<Self>, String> {
         let store = open_store(&config).await?;
         store
             .apply_migrations()
             .await
             .map_err(|error| format!("cannot bring the database up to date: {error}"))?;
-        Self::with_store(config, store).await
+        Self::with_store(config, store, clock).await
     }
 
     /// Opens a database whose tables are up to date, and unlocks the keys. A short command uses
@@ -96,7 +104,7 @@ impl App {
     pub async fn open_without_migration(config: Config) -> Result<Arc<Self>, String> {
         let store = open_store(&config).await?;
         store.require_current_tables().await?;
-        Self::with_store(config, store).await
+        Self::with_store(config, store, Clock::default()).await
     }
 
     /// Refuses unless the tables are up to date.
@@ -110,8 +118,7 @@ impl App {
         current
     }
 
-    async fn with_store(config: Config, store: Store) -> Result<Arc<Self>, String> {
-        let clock = Clock::default();
+    async fn with_store(config: Config, store: Store, clock: Clock) -> Result<Arc<Self>, String> {
         clock::start_clock(&clock, &store)
             .await
             .map_err(|error| format!("cannot read the database's clock: {error}"))?;

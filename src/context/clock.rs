@@ -98,6 +98,11 @@ impl Clock {
         self.ahead_micros.fetch_add(by.as_micros() as i64, Ordering::Relaxed);
     }
 
+    /// Moves this clock back, before it was used: what is written then is from the past.
+    pub fn set_back(&self, by: Duration) {
+        self.ahead_micros.fetch_sub(by.as_micros() as i64, Ordering::Relaxed);
+    }
+
     /// Puts the clock of this server wrong by so much, as if its machine's were.
     pub fn skew_by(&self, by: TimeDelta) {
         self.skew_micros.fetch_add(microseconds_of(by), Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! How many requests each connection may send in a second, or each address where nobody has signed
-//! in yet.
+//! How many requests each connection may send in a second, or each address where no client has
+//! signed in yet.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;

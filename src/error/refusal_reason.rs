@@ -74,6 +74,7 @@ refusal_reasons! {
     Renamed = "RENAMED",
     RunNotEnded = "RUN_NOT_ENDED",
     TooManyJobs = "TOO_MANY_JOBS",
+    TooManyLinks = "TOO_MANY_LINKS",
     TooManyTokens = "TOO_MANY_TOKENS",
     TooMuchStored = "TOO_MUCH_STORED",
     TurnTaken = "TURN_TAKEN",

@@ -31,6 +31,8 @@ pub enum SubjectKind {
     ApiKey,
     /// A link that opens the console once.
     ConsoleLink,
+    /// A link with which a customer's IT administrator sets up a connection.
+    SetupLink,
     /// An account.
     User,
     /// A group.
@@ -75,6 +77,7 @@ impl SubjectKind {
             "scim_token" => Self::ScimToken,
             "api_key" => Self::ApiKey,
             "console_link" => Self::ConsoleLink,
+            "setup_link" => Self::SetupLink,
             "user" => Self::User,
             "group" => Self::Group,
             "role" => Self::Role,
@@ -103,6 +106,7 @@ impl SubjectKind {
             Self::ScimToken => "scim_token",
             Self::ApiKey => "api_key",
             Self::ConsoleLink => "console_link",
+            Self::SetupLink => "setup_link",
             Self::User => "user",
             Self::Group => "group",
             Self::Role => "role",
@@ -129,6 +133,7 @@ impl SubjectKind {
             Self::Connection => NodeKind::IdentitySource,
             Self::ScimToken => NodeKind::ScimToken,
             Self::ApiKey => NodeKind::ApiKey,
+            Self::SetupLink => NodeKind::SetupLink,
             Self::User => NodeKind::User,
             Self::Group => NodeKind::Group,
             Self::Role => NodeKind::Role,

@@ -68,6 +68,17 @@ impl JobState {
         })
     }
 
+    /// The state of a deletion; none for a state that no deletion has.
+    pub fn to_deletion_state(self) -> Option<deletion_job::State> {
+        Some(match self {
+            Self::Queued => deletion_job::State::Queued,
+            Self::Running => deletion_job::State::Running,
+            Self::Succeeded => deletion_job::State::Completed,
+            Self::Failed => deletion_job::State::Stopped,
+            Self::Waiting | Self::Cancelling | Self::Cancelled | Self::Refused => return None,
+        })
+    }
+
     /// The stored states of a filter; empty = any. None if no job of the kind has one of them.
     pub fn to_stored_states<S>(
         states: Option<Vec<Self>>,

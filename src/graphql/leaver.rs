@@ -105,6 +105,33 @@ pub struct RevocationTimes {
     /// The longest, in milliseconds.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     longest_milliseconds: f64,
+    /// How many leavers there were in each range of times, the shortest first, empty ranges too.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    buckets: Vec<RevocationTimeBucket>,
+}
+
+/// A range of revocation times, and how many leavers are in it.
+#[derive(SimpleObject)]
+pub struct RevocationTimeBucket {
+    /// The shortest time of the range, in milliseconds.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    from_milliseconds: f64,
+    /// The time at which the next range begins, in milliseconds; null for the last range.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    to_milliseconds: Option<f64>,
+    /// How many leavers are in the range.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    count: i32,
+}
+
+impl From<evidence::RevocationBucket> for RevocationTimeBucket {
+    fn from(bucket: evidence::RevocationBucket) -> Self {
+        Self {
+            from_milliseconds: to_milliseconds(bucket.from),
+            to_milliseconds: bucket.to.map(to_milliseconds),
+            count: relay::to_graphql_int(bucket.count),
+        }
+    }
 }
 
 fn to_milliseconds(microseconds: i64) -> f64 {
@@ -161,5 +188,6 @@ pub async fn measure_revocation(
         p95_milliseconds: to_milliseconds(found.p95),
         p99_milliseconds: to_milliseconds(found.p99),
         longest_milliseconds: to_milliseconds(found.longest),
+        buckets: found.buckets.into_iter().map(Into::into).collect(),
     }))
 }

@@ -8,6 +8,7 @@ use super::adoption::AdoptionProposalState;
 use super::connection::{ConnectionKind, ConnectionState, Provider};
 use super::job::JobState;
 use super::reconcile::ReconciliationSource;
+use super::setup_link::SetupLinkState;
 use super::sync::SyncMode;
 use super::user_filter::UserFilter;
 use crate::domain::access::api_key::KeyQuery;
@@ -16,8 +17,9 @@ use crate::domain::access::role_grant::GrantFilter;
 use crate::domain::access::role_mapping::MappingQuery;
 use crate::domain::bulk;
 use crate::domain::connection::ConnectionQuery;
+use crate::domain::connection::setup_link::SetupLinkQuery;
 use crate::domain::directory::adoption::ProposalQuery;
-use crate::domain::directory::deletion::DeletedQuery;
+use crate::domain::directory::deletion::{DeletedQuery, DeletionQuery};
 use crate::domain::reconcile::ReconciliationQuery;
 use crate::domain::sync::RunQuery;
 use crate::error::{Error, Result};
@@ -278,6 +280,29 @@ impl BulkJobFilter {
     }
 }
 
+/// Selects deletions of all provisioned users: those that match every field that is given.
+#[derive(InputObject, Default)]
+pub struct DeletionJobFilter {
+    /// Deletions of the accounts of the connection with this global id.
+    connection_id: Option<ID>,
+    /// Deletions in one of these states.
+    states: Option<Vec<JobState>>,
+}
+
+impl DeletionJobFilter {
+    /// The filter as the domain takes it.
+    ///
+    /// # Errors
+    /// None: the same form as every other filter.
+    pub fn into_domain_query(self) -> Result<Option<DeletionQuery>> {
+        let connection =
+            relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
+        let states = JobState::to_stored_states(self.states, JobState::to_deletion_state);
+        let (Some(connection), Some(states)) = (connection, states) else { return Ok(None) };
+        Ok(Some(DeletionQuery { connection, states }))
+    }
+}
+
 /// Selects sync runs: those that match every field that is given.
 #[derive(InputObject, Default)]
 pub struct SyncRunFilter {
@@ -336,6 +361,28 @@ impl ReconciliationFilter {
         let (Some(connection), Some(states)) = (connection, states) else { return Ok(None) };
         let sources = each_into(self.sources);
         Ok(Some(ReconciliationQuery { connection, states, sources }))
+    }
+}
+
+/// Selects setup links: those that match every field that is given.
+#[derive(InputObject, Default)]
+pub struct SetupLinkFilter {
+    /// Links of the connection with this global id.
+    connection_id: Option<ID>,
+    /// Links in one of these states.
+    states: Option<Vec<SetupLinkState>>,
+}
+
+impl SetupLinkFilter {
+    /// The filter as the domain takes it.
+    ///
+    /// # Errors
+    /// None: the same form as every other filter.
+    pub fn into_domain_query(self) -> Result<Option<SetupLinkQuery>> {
+        let connection =
+            relay::parse_filter_id(NodeKind::IdentitySource, self.connection_id.as_ref());
+        let states = each_into(self.states);
+        Ok(connection.map(|connection| SetupLinkQuery { connection, states }))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::domain::access;
 use crate::domain::access::RoleSource;
 use crate::domain::access::{api_key, role, role_grant, role_mapping};
 use crate::domain::audit::event;
-use crate::domain::connection::{health, pull_source, scim_token};
+use crate::domain::connection::{health, pull_source, scim_token, setup_link};
 use crate::domain::directory::adoption;
 use crate::domain::directory::membership;
 use crate::domain::directory::membership::DirectMember;
@@ -47,6 +47,7 @@ id_keys! {
     RoleMappingId,
     ConnectionId,
     ScimTokenId,
+    SetupLinkId,
     ApiKeyId,
     ProposalId,
     EventId,
@@ -306,6 +307,16 @@ impl Loader<ScimTokenId> for Loaders {
     async fn load(&self, keys: &[ScimTokenId]) -> LoadResult<ScimTokenId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(key_rows(scim_token::tokens_by_ids(&self.0, &ids).await?, |row| ScimTokenId(row.id)))
+    }
+}
+
+impl Loader<SetupLinkId> for Loaders {
+    type Value = setup_link::SetupLink;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[SetupLinkId]) -> LoadResult<SetupLinkId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(key_rows(setup_link::links_by_ids(&self.0, &ids).await?, |row| SetupLinkId(row.id)))
     }
 }
 

@@ -42,6 +42,7 @@ mod idempotency;
 mod job;
 mod job_object;
 mod leaver;
+mod ledger_chain;
 mod list_filter;
 mod loaders;
 mod many;
@@ -65,6 +66,7 @@ mod role_mapping;
 mod schema_extension;
 mod scim_token;
 mod self_test;
+mod setup_link;
 mod sse;
 mod streams;
 mod subscription;
@@ -112,6 +114,7 @@ struct MutationRoot(
     connection::ConnectionMutation,
     scim_token::TokenMutation,
     self_test::SelfTestMutation,
+    setup_link::SetupLinkMutation,
     api_key::ApiKeyMutation,
     user::UserMutation,
     deletion::DeletionMutation,

@@ -16,7 +16,8 @@ use super::failure::FailureObject;
 use super::group::GroupObject;
 use super::loaders::{
     self, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId, FindingId,
-    GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SyncRunId, UserId,
+    GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SetupLinkId, SyncRunId,
+    UserId,
 };
 use super::organization::OrganizationObject;
 use super::permission::needs;
@@ -26,6 +27,7 @@ use super::role_grant::RoleGrant;
 use super::role_mapping::RoleMapping;
 use super::schema_extension::SchemaExtension;
 use super::scim_token::ScimToken;
+use super::setup_link::SetupLinkObject;
 use super::sync::SyncRun;
 use super::user::UserObject;
 use crate::domain::access::change_set;
@@ -49,6 +51,7 @@ pub enum NodeObject {
     Organization(OrganizationObject),
     IdentitySource(IdentitySource),
     ScimToken(ScimToken),
+    SetupLink(SetupLinkObject),
     ApiKey(ApiKeyObject),
     User(UserObject),
     Group(GroupObject),
@@ -93,6 +96,9 @@ pub async fn find_node_of_kind(
         NodeKind::ScimToken => loaders::load_one(ctx, ScimTokenId(id))
             .await?
             .map(|row| NodeObject::ScimToken(row.into())),
+        NodeKind::SetupLink => loaders::load_one(ctx, SetupLinkId(id))
+            .await?
+            .map(|row| NodeObject::SetupLink(row.into())),
         NodeKind::ApiKey => {
             loaders::load_one(ctx, ApiKeyId(id)).await?.map(|row| NodeObject::ApiKey(row.into()))
         }

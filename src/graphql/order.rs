@@ -146,6 +146,18 @@ list_order! {
 }
 
 list_order! {
+    /// The order of a list of setup links.
+    SetupLinkOrder,
+    /// The fields by which setup links can be sorted.
+    SetupLinkOrderField {
+        /// The time of creation.
+        CreatedAt = OrderBy::Age,
+        /// When the link ends.
+        ExpiresAt = OrderBy::Expires,
+    }
+}
+
+list_order! {
     /// The order of a list of API keys.
     ApiKeyOrder,
     /// The fields by which API keys can be sorted.
@@ -238,6 +250,16 @@ list_order! {
     BulkJobOrder,
     /// The fields by which bulk jobs can be sorted.
     BulkJobOrderField {
+        /// The time of creation.
+        CreatedAt = OrderBy::Age,
+    }
+}
+
+list_order! {
+    /// The order of a list of deletions of all provisioned users.
+    DeletionJobOrder,
+    /// The fields by which such deletions can be sorted.
+    DeletionJobOrderField {
         /// The time of creation.
         CreatedAt = OrderBy::Age,
     }

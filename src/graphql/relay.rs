@@ -57,6 +57,7 @@ node_kinds! {
     Organization,
     IdentitySource,
     ScimToken,
+    SetupLink,
     ApiKey,
     User,
     Group,

@@ -72,6 +72,12 @@ impl ScimToken {
         self.0.created_at
     }
 
+    /// The name of the actor that issued it; null for a token that was issued before this was kept.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn issued_by(&self) -> Option<&str> {
+        self.0.issued_by.as_deref()
+    }
+
     /// When the token expires; null = never.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> Option<DateTime<Utc>> {

@@ -103,6 +103,8 @@ pub enum UserErrorReason {
     RunNotEnded,
     /// Too many jobs wait already.
     TooManyJobs,
+    /// Too many setup links of the connection can be opened.
+    TooManyLinks,
     /// Too many tokens of the connection are live.
     TooManyTokens,
     /// Too much is stored already.
@@ -179,6 +181,7 @@ impl UserErrorReason {
             R::Renamed => Self::Renamed,
             R::RunNotEnded => Self::RunNotEnded,
             R::TooManyJobs => Self::TooManyJobs,
+            R::TooManyLinks => Self::TooManyLinks,
             R::TooManyTokens => Self::TooManyTokens,
             R::TooMuchStored => Self::TooMuchStored,
             R::TurnTaken => Self::TurnTaken,
@@ -231,6 +234,7 @@ impl UserErrorReason {
                 "Wait until the other one has ended, or cancel it."
             }
             Self::TooManyJobs => "Wait until an earlier job has ended.",
+            Self::TooManyLinks => "Revoke a setup link first.",
             Self::TooManyTokens => "Revoke a token first.",
             Self::SourceUnavailable | Self::SourceAddress | Self::SourceUnreadable => {
                 "Check the address of the source, and test it again."

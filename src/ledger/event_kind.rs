@@ -93,6 +93,12 @@ macro_rules! with_event_kinds {
             ConsoleLinkCreated = "console_link.created",
             /// A console link opened a session; `apiKeyId` names its key.
             ConsoleLinkRedeemed = "console_link.redeemed",
+            /// A link was made with which a customer's IT administrator sets up a connection.
+            SetupLinkCreated = "setup_link.created",
+            /// A setup link was opened; `scimTokenId` names the token that this issued, if any.
+            SetupLinkRedeemed = "setup_link.redeemed",
+            /// A setup link was revoked, with the sessions that it opened.
+            SetupLinkRevoked = "setup_link.revoked",
             /// A schema extension was registered.
             SchemaExtensionRegistered = "schema_extension.registered",
             /// A schema extension was removed.

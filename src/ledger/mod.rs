@@ -35,7 +35,7 @@ use crate::crypto::vault::Vault;
 use crate::db::{Db, Store};
 pub use event_kind::EventKind;
 pub(crate) use event_kind::with_event_kinds;
-pub use signed_head::{ExaminedChain, SignedHead, examine_chain, sign_heads};
+pub use signed_head::{ExaminedChain, SignedHead, examine_chain, read_signed_head, sign_heads};
 pub(crate) use statement::run_steps;
 pub use statement::{FIRST_STEP_INSTANT, WriteStep};
 use statement::{INSERT_UNSEALED, RETURNING_PLACE};

@@ -175,6 +175,29 @@ async fn store_signature<C: ConnectionTrait>(
     Ok(())
 }
 
+async fn read_signature(
+    store: &Store,
+    organization: Uuid,
+) -> Result<Option<StoredSignature>, DbErr> {
+    let text = "SELECT organization_id, seq, signature FROM signed_head WHERE organization_id = $1";
+    let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into()]);
+    StoredSignature::find_by_statement(statement).one(&store.read).await
+}
+
+/// What was last signed about the end of an organization's chain; none if nothing was. The chain
+/// itself is not looked at. The inner error says why the signature does not hold.
+///
+/// # Errors
+/// The database's own.
+pub async fn read_signed_head(
+    store: &Store,
+    vault: &Vault,
+    organization: Uuid,
+) -> Result<Result<Option<SignedHead>, String>, DbErr> {
+    let kept = read_signature(store, organization).await?;
+    Ok(kept.map_or(Ok(None), |kept| kept.open(vault)))
+}
+
 /// [`verify_chain`], and whether the chain is the one whose head was signed.
 ///
 /// # Errors
@@ -184,10 +207,8 @@ pub async fn examine_chain(
     vault: &Vault,
     organization: Uuid,
 ) -> Result<ExaminedChain, DbErr> {
-    let text = "SELECT organization_id, seq, signature FROM signed_head WHERE organization_id = $1";
-    let statement = Statement::from_sql_and_values(store.backend(), text, [organization.into()]);
     // Before the walk: what is signed meanwhile may lie beyond its end.
-    let kept = StoredSignature::find_by_statement(statement).one(&store.read).await?;
+    let kept = read_signature(store, organization).await?;
     let mut verdict = verify_chain(store, organization).await?;
     let signed = match kept.map_or(Ok(None), |kept| kept.open(vault)) {
         Ok(signed) => signed,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -66,7 +66,7 @@ pub fn build_router(app: Arc<App>) -> Router {
         Some(path) => health.nest(&path, doors.clone()).merge(doors),
         None => health.merge(doors),
     };
-    let absent = get(console::serve_not_found).with_state(app.clone());
+    let absent = any(console::serve_not_found).with_state(app.clone());
     let routes = routes.fallback_service(absent);
     // Around all others: it sees what the client gets.
     let routes = routes.layer(axum::middleware::from_fn(request_trace::trace_request));

@@ -212,9 +212,8 @@ async fn link_opens_one_session() {
     assert!((7 * 60 + 58..=8 * 60).contains(&hours), "{hours} minutes");
 
     refused(&redeem(&world, &code, &[]).await, 410, "LINK_ENDED");
-    let actions = world
-        .rows("SELECT action, actor_kind FROM event ORDER BY pos DESC LIMIT 3", [])
-        .await;
+    let actions =
+        world.rows("SELECT action, actor_kind FROM event ORDER BY pos DESC LIMIT 3", []).await;
     let mut actions: Vec<_> = actions.iter().map(|row| row["action"].as_str().unwrap()).collect();
     actions.sort_unstable();
     assert_eq!(actions, ["api_key.issued", "console_link.created", "console_link.redeemed"]);

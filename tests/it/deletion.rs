@@ -479,8 +479,8 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ),
     (
         "scim_token",
-        &["hash", "last_four", "scopes", "last_used_from", "purpose"],
-        "an identity provider's credential, and its address",
+        &["hash", "last_four", "scopes", "last_used_from", "purpose", "issued_by"],
+        "an identity provider's credential, its address, and which administrator issued it",
     ),
     (
         "api_key",
@@ -488,6 +488,8 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "a script's credential and who answers for it",
     ),
     ("console_link", &["hash", "permissions"], "a credential that works once"),
+    ("setup_link", &["hash"], "a credential for the setup of a connection"),
+    ("setup_session", &["hash"], "a credential for the setup of a connection"),
     (
         "group",
         &["external_id", "display_name", "display_name_key", "document", "search"],

@@ -69,6 +69,7 @@ mod scim_users;
 mod screens;
 mod sdl;
 mod self_test;
+mod setup_links;
 mod socket;
 mod storage_faults;
 mod subscriptions;

@@ -32,11 +32,12 @@ const LISTS_OF_ANOTHER: [(&str, &str); 2] = [("Group", "parents"), ("IdentitySou
 
 /// Filters that find nothing by the first account, group or connection: what is listed belongs to
 /// another one. `tests/it/lists` and the tests of these lists hold that they find it.
-const IDS_OF_ANOTHER: [(&str, &str); 8] = [
+const IDS_OF_ANOTHER: [(&str, &str); 9] = [
     ("roleMappings", "connectionId"),
     ("adoptionProposals", "userId"),
     ("failures", "userId"),
     ("syncRuns", "connectionId"),
+    ("deletionJobs", "connectionId"),
     ("findings", "groupId"),
     ("apiKeys", "ownerUserId"),
     ("deliveries", "eventId"),

@@ -102,6 +102,11 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     ids.insert("DeletionJob".into(), deletion.as_str().unwrap().to_owned());
+    let make = "mutation($c: ID!) { setupLinkCreate(input: { connectionId: $c }) { setupLink { id } \
+                userErrors { message } } }";
+    let made = tenant.graphql(make, json!({ "c": ids["IdentitySource"] })).await;
+    let link = made["data"]["setupLinkCreate"]["setupLink"]["id"].as_str();
+    ids.insert("SetupLink".into(), link.unwrap_or_else(|| panic!("{made:#}")).to_owned());
     // A source that no server reads, because its address is not public.
     let make = "mutation($n: String!) { connectionCreate(input: { name: $n, pull: {
         baseUrl: \"http://127.0.0.1:9/scim/v2\", secret: \"x\" } }) { connection { id } } }";
@@ -151,6 +156,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("schemaExtension", "SchemaExtension"),
         ("scimToken", "ScimToken"),
         ("scimSelfTest", "IdentitySource"),
+        ("setupLink", "SetupLink"),
         ("apiKey", "ApiKey"),
         ("destination", "Destination"),
         ("delivery", "Delivery"),

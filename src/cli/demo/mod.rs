@@ -13,19 +13,20 @@ mod story;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use entity::connection::Provider;
 use tokio::net::TcpListener;
 
-use crate::cli::bootstrap;
 use crate::auth::policy::Permission;
+use crate::cli::bootstrap;
 use crate::cli::bootstrap::BootstrapResult;
 use crate::cli::command_error::CommandError;
 use crate::cli::console_link;
 use crate::cli::program::describe_own_call;
 use crate::config::{StoreArgs, parse_listen_address};
-use crate::context::App;
+use crate::context::{App, Clock};
 use crate::domain::access::console_link::LINK_LIFETIME;
 use crate::server;
 use api::ApiClient;
@@ -36,16 +37,34 @@ const ORGANIZATION: &str = "st-mary";
 const NURSES: usize = 200;
 const MOVERS: usize = 12;
 const LEAVERS: usize = 8;
+/// How far the story moves the clock. It begins so much in the past, so that it ends now.
+const STORY_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where the server listens by default.
 const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// The identity providers that can play the story: it needs groups, and leavers who keep theirs.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DemoProvider {
+    Entra,
+    Okta,
+}
+
+impl DemoProvider {
+    fn simulated(self) -> SimulatedProvider {
+        match self {
+            Self::Entra => SimulatedProvider::Entra,
+            Self::Okta => SimulatedProvider::Okta,
+        }
+    }
+}
 
 /// The options of the demo.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     /// The identity provider to simulate
     #[arg(long, value_enum, default_value = "entra")]
-    idp: SimulatedProvider,
+    idp: DemoProvider,
     /// Address and port to listen on [default: 127.0.0.1:8080, or any free port if it is in use]
     #[arg(long, env = "ROLECALL_LISTEN", value_parser = parse_listen_address)]
     listen: Option<SocketAddr>,
@@ -70,7 +89,10 @@ pub async fn run_demo(args: DemoArgs) -> Result<(), CommandError> {
     let address =
         listener.local_addr().map_err(|error| format!("cannot read the address: {error}"))?;
     let data_dir = folder.path().to_owned();
-    let app = App::open(StoreArgs::of(data_dir).check(Some(address))?).await?;
+    let clock = Clock::default();
+    clock.set_back(STORY_TIME);
+    let config = StoreArgs::of(data_dir).check(Some(address))?;
+    let app = App::open_with_clock(config, clock).await?;
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server::run_server(app.clone(), listener, async {
@@ -116,8 +138,8 @@ async fn bind_listener(wanted: Option<SocketAddr>) -> Result<TcpListener, String
 async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, String> {
     let narrator = FactReporter::new();
     let (idp, provider) = match args.idp {
-        SimulatedProvider::Entra => ("Microsoft Entra ID", Provider::EntraId),
-        SimulatedProvider::Okta => ("Okta", Provider::Okta),
+        DemoProvider::Entra => ("Microsoft Entra ID", Provider::EntraId),
+        DemoProvider::Okta => ("Okta", Provider::Okta),
     };
     let mut made = bootstrap::run_bootstrap(app, ORGANIZATION, idp, provider)
         .await
@@ -133,7 +155,7 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
     let plan = SimulationPlan {
         base_url: made.scim.base_url.clone(),
         token: made.scim.token.clone(),
-        idp: args.idp,
+        idp: args.idp.simulated(),
         users: NURSES,
         movers: MOVERS,
         leavers: LEAVERS,
@@ -162,11 +184,11 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
 }
 
 /// Prints commands for the running server, ready to be copied.
-fn print_next_steps(app: &App, made: &BootstrapResult, idp: SimulatedProvider, link: &str) {
+fn print_next_steps(app: &App, made: &BootstrapResult, idp: DemoProvider, link: &str) {
     let BootstrapResult { scim, graphql, .. } = made;
     let idp = match idp {
-        SimulatedProvider::Entra => "entra",
-        SimulatedProvider::Okta => "okta",
+        DemoProvider::Entra => "entra",
+        DemoProvider::Okta => "okta",
     };
     print_story_line(&format!(
         r#"

@@ -344,7 +344,7 @@ impl HospitalStory {
             why.join(", "),
         );
 
-        app.clock.advance(Duration::from_secs(24 * 60 * 60));
+        app.clock.advance(super::STORY_TIME);
         self.narrator.print_sentence(
             "The server's clock is moved forward by a day. An auditor asks for the access of \
              yesterday, before the change.",

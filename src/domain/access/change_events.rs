@@ -265,6 +265,9 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::ApiKeyRevoked
         | Kind::ConsoleLinkCreated
         | Kind::ConsoleLinkRedeemed
+        | Kind::SetupLinkCreated
+        | Kind::SetupLinkRedeemed
+        | Kind::SetupLinkRevoked
         | Kind::SchemaExtensionRegistered
         | Kind::SchemaExtensionRemoved
         | Kind::RoleCreated

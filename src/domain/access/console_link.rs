@@ -114,9 +114,7 @@ impl LinkRefused {
     pub fn failed_sign_in(&self) -> Option<(Option<Uuid>, RefusalReason)> {
         match self {
             Self::Unknown => Some((None, RefusalReason::CredentialUnknown)),
-            Self::Ended(organization) => {
-                Some((Some(*organization), RefusalReason::CredentialDead))
-            }
+            Self::Ended(organization) => Some((Some(*organization), RefusalReason::CredentialDead)),
             Self::Failed(_) => None,
         }
     }
@@ -228,12 +226,7 @@ fn link_permissions(link: &ConsoleLink) -> Permissions {
     names.filter_map(|name| name.as_str()?.parse().ok()).collect()
 }
 
-fn link_event(
-    kind: EventKind,
-    id: Uuid,
-    at: DateTime<Utc>,
-    after: serde_json::Value,
-) -> NewEvent {
+fn link_event(kind: EventKind, id: Uuid, at: DateTime<Utc>, after: serde_json::Value) -> NewEvent {
     NewEvent {
         kind,
         subject: EventSubject { kind: "console_link", id },

@@ -7,6 +7,8 @@ pub mod pull_source;
 pub mod request_log;
 pub mod scim_token;
 pub mod self_test;
+pub mod setup_link;
+pub mod setup_progress;
 
 use entity::connection::{
     self, AdoptionPolicy, ConnectionKind, ConnectionStatus, DeletionPolicy, Provider,
@@ -174,6 +176,16 @@ pub async fn deactivate_connection(cx: &Cx, id: Uuid, expected: Option<i64>) -> 
         row.status = ConnectionStatus::Inactive
     })
     .await
+}
+
+/// The name of a connection's kind, as the management API has it.
+pub fn kind_name(connection: &Connection) -> String {
+    connection.kind.to_value()
+}
+
+/// The name of a connection's identity provider, as the management API has it.
+pub fn provider_name(connection: &Connection) -> String {
+    connection.provider.to_value()
 }
 
 /// Refuses where SCIM is not available: connections cannot be changed there either.

@@ -69,30 +69,66 @@ pub async fn issue_token(
         Some(scopes) => Ok(scopes),
         None => Ok(Scope::ALL.into()),
     };
-    let (given, ()) = &mistakes::both(given, check_token_end(cx, expires_at))?;
+    let (scopes, ()) = mistakes::both(given, check_token_end(cx, expires_at))?;
     crate::domain::connection::check_scim_available(cx).await?;
     let secret = vault::new_secret(TOKEN_PREFIX)?;
-    let presented = secret.as_str();
+    let new_token = &NewToken { secret, scopes, expires_at };
     let token = cx
         .write(move |tx| {
             Box::pin(async move {
                 check_is_push(tx, connection).await?;
-                giving::check_scopes(cx, tx, connection, given).await?;
                 let now = tx.now_after(None);
-                check_token_limit(tx, connection, now).await?;
-                let token =
-                    insert_token(tx, connection, presented, scope_names(given), now, expires_at)
-                        .await?;
-                let after = json!({
-                    "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes,
-                    "expiresAt": expires_at,
-                });
-                let entry = token_event(EventKind::ScimTokenIssued, &token, now, None, Some(after));
+                let (token, entry) = issue_within(cx, tx, connection, new_token, now).await?;
                 Ok(Change::recorded(token, entry))
             })
         })
         .await?;
-    Ok(IssuedScimToken { token, secret })
+    Ok(IssuedScimToken { token, secret: new_token.secret.clone() })
+}
+
+/// A token to issue, with its secret.
+pub(super) struct NewToken {
+    secret: String,
+    scopes: Scopes,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl NewToken {
+    /// A token with all scopes that does not expire.
+    pub fn with_all_scopes() -> Result<Self> {
+        let secret = vault::new_secret(TOKEN_PREFIX)?;
+        Ok(Self { secret, scopes: Scope::ALL.into(), expires_at: None })
+    }
+
+    /// The secret, to be shown once.
+    pub fn into_secret(self) -> String {
+        self.secret
+    }
+}
+
+/// Issues a token for a connection that was locked and that an identity provider writes to; returns
+/// its row and the event about it.
+///
+/// # Errors
+/// [`Error::Forbidden`] for a scope whose permissions the actor does not hold, [`Error::Held`]
+/// where too many tokens of the connection are live.
+pub(super) async fn issue_within(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    connection: Uuid,
+    new: &NewToken,
+    now: DateTime<Utc>,
+) -> Result<(Token, NewEvent)> {
+    giving::check_scopes(cx, tx, connection, &new.scopes).await?;
+    check_token_limit(tx, connection, now).await?;
+    let scopes = scope_names(&new.scopes);
+    let token = insert_token(cx, tx, connection, &new.secret, scopes, now, new.expires_at).await?;
+    let after = json!({
+        "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes,
+        "expiresAt": new.expires_at,
+    });
+    let entry = token_event(EventKind::ScimTokenIssued, &token, now, None, Some(after));
+    Ok((token, entry))
 }
 
 /// Refuses another token while too many of the connection are live: administrators must keep track
@@ -181,9 +217,9 @@ pub async fn rotate_tokens(
                     .first()
                     .map_or_else(|| Scope::ALL.into(), |token| parse_scopes(&token.scopes));
                 giving::check_scopes(cx, tx, connection, &given).await?;
+                let scopes = scope_names(&given);
                 let token =
-                    insert_token(tx, connection, presented, scope_names(&given), now, expires_at)
-                        .await?;
+                    insert_token(cx, tx, connection, presented, scopes, now, expires_at).await?;
                 let before = json!({
                     "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>(),
                 });
@@ -318,7 +354,9 @@ fn filter_live_tokens(
         .filter(open(scim_token::Column::RetiresAt))
 }
 
+#[allow(clippy::too_many_arguments, reason = "each is one column of the row")]
 async fn insert_token(
+    cx: &Cx,
     tx: &Tx<'_>,
     connection: Uuid,
     secret: &str,
@@ -340,6 +378,7 @@ async fn insert_token(
         revoked_at: None,
         last_used_at: None,
         last_used_from: None,
+        issued_by: Some(cx.actor.name().to_owned()),
     };
     scim_token::Entity::insert(scim_token::ActiveModel::from(token.clone()))
         .exec_without_returning(&tx.db)

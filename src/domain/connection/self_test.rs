@@ -130,5 +130,6 @@ fn self_test_token(
         revoked_at,
         last_used_at: None,
         last_used_from: None,
+        issued_by: None,
     }
 }

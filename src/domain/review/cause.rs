@@ -63,6 +63,7 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::Renamed
         | R::RunNotEnded
         | R::TooManyJobs
+        | R::TooManyLinks
         | R::TooManyTokens
         | R::TooMuchStored
         | R::TurnTaken

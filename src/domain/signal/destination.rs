@@ -321,11 +321,7 @@ pub(super) fn touch(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
 ///
 /// # Errors
 /// As [`create_destination`].
-pub async fn update_destination(
-    cx: &Cx,
-    id: Uuid,
-    edit: DestinationEdit,
-) -> Result<Destination> {
+pub async fn update_destination(cx: &Cx, id: Uuid, edit: DestinationEdit) -> Result<Destination> {
     allow_telling(cx, edit.payload.unwrap_or(Payload::Reference))?;
     let mut mistakes = Mistakes::default();
     let url = edit.url.as_deref().map(|url| mistakes.collect(check_url(cx, url)));

@@ -4,25 +4,31 @@ use async_graphql::{Context, ID, Object};
 
 use super::super::api_key::ApiKeyObject;
 use super::super::bulk::BulkJob;
+use super::super::deletion::DeletionJob;
 use super::super::destination::{DestinationFilter, DestinationObject};
 use super::super::event::{EventFilter, EventObject};
 use super::super::failure::{FailureCount, FailureFilter, FailureObject};
 use super::super::health::{self, AttentionItem};
-use super::super::list_filter::{ApiKeyFilter, BulkJobFilter, ReconciliationFilter, SyncRunFilter};
+use super::super::list_filter::{
+    ApiKeyFilter, BulkJobFilter, DeletionJobFilter, ReconciliationFilter, SetupLinkFilter,
+    SyncRunFilter,
+};
 use super::super::loaders::{self, DestinationId, FailureId, FindingId, SyncRunId};
 use super::super::order::{
-    ApiKeyOrder, BulkJobOrder, DestinationOrder, EventOrder, FailureOrder, FindingOrder, ListOrder,
-    ReconciliationOrder, RequestLogEntryOrder, SyncRunOrder,
+    ApiKeyOrder, BulkJobOrder, DeletionJobOrder, DestinationOrder, EventOrder, FailureOrder,
+    FindingOrder, ListOrder, ReconciliationOrder, RequestLogEntryOrder, SetupLinkOrder,
+    SyncRunOrder,
 };
 use super::super::permission::{Permission, needs};
 use super::super::reconcile::{FindingFilter, FindingObject, ReconciliationObject};
 use super::super::request_log::{RequestLogEntry, RequestLogEntryFilter};
 use super::super::schema_extension::SchemaExtension;
+use super::super::setup_link::SetupLinkObject;
 use super::super::sync::SyncRun;
 use crate::domain::access::api_key;
 use crate::domain::audit::event;
-use crate::domain::connection::request_log;
-use crate::domain::directory::schema_extension;
+use crate::domain::connection::{request_log, setup_link};
+use crate::domain::directory::{deletion, schema_extension};
 use crate::domain::signal::destination;
 use crate::domain::{bulk, reconcile, review, sync};
 use crate::error::Result;
@@ -192,6 +198,39 @@ impl OrganizationActivity {
         Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
+    /// The deletions of all provisioned users, the latest first unless ordered otherwise. Ended
+    /// ones are remembered for a while.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn deletion_jobs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            DeletionJobFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<DeletionJobOrder>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<RelayPage<DeletionJob>>> {
+        let cx = relay::cx(ctx)?;
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            deletion::count_deletions(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = deletion::list_deletions(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+    }
+
     /// The sync runs of all connections, the latest first unless ordered otherwise.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
@@ -327,6 +366,39 @@ impl OrganizationActivity {
     ) -> Result<Option<BulkJob>> {
         let Some(id) = relay::parse_id_of_kind(NodeKind::BulkJob, &id) else { return Ok(None) };
         BulkJob::find_visible(relay::cx(ctx)?, id).await
+    }
+
+    /// The setup links, the latest first unless ordered otherwise, ended ones too. Secrets are
+    /// never among the fields.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
+    async fn setup_links(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that match every field of it.")] filter: Option<
+            SetupLinkFilter,
+        >,
+        #[graphql(desc = "In which order; a cursor belongs to the order that it came with.")]
+        order_by: Option<SetupLinkOrder>,
+        #[graphql(desc = "Rows from the start, 1 to 100.")] first: Option<i32>,
+        #[graphql(desc = "Begin after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "End before this cursor.")] before: Option<String>,
+    ) -> Result<Option<RelayPage<SetupLinkObject>>> {
+        let cx = relay::cx(ctx)?;
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        let keyset =
+            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
+            return Ok(Some(RelayPage::empty()));
+        };
+        let total = if relay::selects_total_count(ctx) {
+            setup_link::count_links(cx, &which).await?
+        } else {
+            0
+        };
+        let rows = setup_link::list_links(cx, &which, order.by, &keyset).await?;
+        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
     }
 
     /// The API keys, oldest first unless ordered otherwise, revoked ones too. Secrets are never

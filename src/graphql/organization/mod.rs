@@ -14,6 +14,7 @@ use super::decision::{self, Decision};
 use super::deletion::DeletedUser;
 use super::group::{GroupFilter, GroupObject, list_groups};
 use super::leaver::{self, LeaverObject, RevocationTimes};
+use super::ledger_chain::LedgerChain;
 use super::list_filter::{
     AccessReportEntryFilter, AdoptionProposalFilter, DeletedGroupFilter, DeletedUserFilter,
     IdentitySourceFilter, LeaverFilter, RoleFilter, RoleGrantFilter, RoleMappingFilter,
@@ -34,6 +35,7 @@ use super::user::UserObject;
 use super::user_filter::{UserFilter, list_users};
 use crate::auth::policy::Action;
 use crate::domain::access::{role, role_grant, role_mapping};
+use crate::domain::audit::evidence;
 use crate::domain::directory::{adoption, deletion, group, user};
 use crate::domain::paging::order::OrderBy;
 use crate::domain::tenant::organization;
@@ -500,6 +502,13 @@ impl OrganizationDirectory {
         objective_seconds: i32,
     ) -> Result<Option<RevocationTimes>> {
         leaver::measure_revocation(ctx, since, until, objective_seconds).await
+    }
+
+    /// The state of the ledger's chain, as far as it is known without walking along it. Whether it
+    /// is unbroken, `rolecall audit verify` says.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn ledger(&self, ctx: &Context<'_>) -> Result<Option<LedgerChain>> {
+        Ok(Some(evidence::read_ledger_state(relay::cx(ctx)?).await?.into()))
     }
 
     /// The instant up to which the past is settled: an answer `asOf` an earlier instant never

@@ -42,6 +42,7 @@ const NOT_TOLD_APART: &[(&str, &str, &str)] = &[
     ("FindingFilter", "groupId", "findings of memberships"),
     ("AdoptionProposalFilter", "connectionId", "one connection proposes"),
     ("BulkJobFilter", "states", "all jobs here have ended alike"),
+    ("DeletionJobFilter", "states", "all deletions here have ended alike"),
     ("SyncRunFilter", "states", "all runs here have failed alike"),
     ("SyncRunFilter", "modes", "all runs here are full ones"),
     ("ReconciliationFilter", "connectionId", "tests/it/sync/source_comparison.rs"),
@@ -183,6 +184,13 @@ const CASES: &[Case] = &[
     Case("syncRuns", "createdAt", "since: \"{middle}\"", |n| is(n, "/createdAt", "late")),
     Case("syncRuns", "createdAt", "until: \"{middle}\"", |n| is(n, "/createdAt", "early")),
     Case("destinations", "description", "search: \"BEN\"", |n| has(n, "/description", "ben")),
+    Case("deletionJobs", "connection { name }", "connectionId: \"{Empty}\"", |n| {
+        is(n, "/connection/name", "ada empty")
+    }),
+    Case("setupLinks", "connection { id }", "connectionId: \"{IdentitySource}\"", |n| {
+        is(n, "/connection/id", "{IdentitySource}")
+    }),
+    Case("setupLinks", "state", "states: [REVOKED, EXPIRED]", |n| is(n, "/state", "REVOKED")),
     Case("apiKeys", "name", "search: \"SPARE\"", |n| has(n, "/name", "spare")),
     Case("apiKeys", "live", "live: true", |n| n["live"] == true),
     Case("apiKeys", "live", "live: false", |n| n["live"] == false),
@@ -298,6 +306,19 @@ async fn add_variety(world: &World, ids: &mut Ids) -> String {
     ids.insert("Source".into(), source["id"].as_str().unwrap().into());
     let by_hand = names["users"]["nodes"][0]["id"].as_str().unwrap();
     ids.insert("ByHand".into(), by_hand.into());
+    let connection = |name: &str| {
+        let mut all = names["connections"]["nodes"].as_array().unwrap().iter();
+        all.find(|node| node["name"] == name).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    ids.insert("Empty".into(), connection("ada empty"));
+    let make =
+        "mutation($c: ID!) { setupLinkCreate(input: { connectionId: $c }) { setupLink { id } } }";
+    let made = world.graphql(make, json!({ "c": connection("Okta") })).await;
+    let link = &made["data"]["setupLinkCreate"]["setupLink"]["id"];
+    let revoke =
+        "mutation($l: ID!) { setupLinkRevoke(input: { id: $l }) { userErrors { message } } }";
+    let revoked = world.graphql(revoke, json!({ "l": link })).await;
+    assert_eq!(revoked["data"]["setupLinkRevoke"]["userErrors"], json!([]), "{revoked:#}");
     middle
 }
 

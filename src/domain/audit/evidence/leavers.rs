@@ -94,8 +94,47 @@ pub async fn list_leavers(
     Ok(paging::to_slice(LeaverRow::find_by_statement(statement).all(cx.db()).await?, keyset))
 }
 
+/// The ends of the ranges into which revocation times are counted, in microseconds. Times that are
+/// longer than the last one are a range of their own.
+const BUCKET_ENDS: [i64; 11] = [
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    60_000_000,
+    300_000_000,
+    3_600_000_000,
+    86_400_000_000,
+];
+
+/// How many revocations took at least `from` and less than `to`, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RevocationBucket {
+    pub from: i64,
+    /// None for the last range, which has no end.
+    pub to: Option<i64>,
+    pub count: u64,
+}
+
+/// Counts sorted times in the ranges.
+fn count_in_buckets(times: &[i64]) -> Vec<RevocationBucket> {
+    let mut from = 0;
+    let ends = BUCKET_ENDS.into_iter().map(Some).chain([None]);
+    ends.map(|to| {
+        let start = times.partition_point(|time| *time < from);
+        let end = to.map_or(times.len(), |to| times.partition_point(|time| *time < to));
+        let bucket = RevocationBucket { from, to, count: (end - start) as u64 };
+        from = to.unwrap_or(from);
+        bucket
+    })
+    .collect()
+}
+
 /// How long revocations took, in microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RevocationSummary {
     pub count: u64,
     /// How many revocations took no longer than the objective.
@@ -104,6 +143,7 @@ pub struct RevocationSummary {
     pub p95: i64,
     pub p99: i64,
     pub longest: i64,
+    pub buckets: Vec<RevocationBucket>,
 }
 
 #[derive(FromQueryResult)]
@@ -140,6 +180,7 @@ pub async fn measure_revocation(
         p95: rank(95),
         p99: rank(99),
         longest: times.last().copied().unwrap_or_default(),
+        buckets: count_in_buckets(&times),
     })
 }
 
@@ -180,6 +221,15 @@ pub async fn read_leavers(
 mod tests {
     use super::*;
     use crate::ledger::EventKind;
+
+    #[test]
+    fn each_time_is_in_one_bucket() {
+        let times = [0, 9_999, 10_000, 86_400_000_000, i64::MAX];
+        let buckets = count_in_buckets(&times);
+        assert_eq!(buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 5);
+        assert_eq!((buckets[0].count, buckets[1].count), (2, 1));
+        assert_eq!(buckets.last().map(|last| (last.to, last.count)), Some((None, 2)));
+    }
 
     #[test]
     fn index_holds_every_deprovisioning() {

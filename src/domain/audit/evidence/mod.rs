@@ -11,16 +11,19 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use entity::{event, ledger_head};
-use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, QuerySelect};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx};
 use crate::error::Result;
-use crate::ledger::{EventKind, EventSubject, NewEvent};
+use crate::ledger;
+use crate::ledger::{EventKind, EventSubject, NewEvent, SignedHead};
 
-pub use leavers::{LeaverRow, RevocationSummary, list_leavers, measure_revocation};
+pub use leavers::{
+    LeaverRow, RevocationBucket, RevocationSummary, list_leavers, measure_revocation,
+};
 
 /// Rows that are read at once.
 const ROWS_PER_BATCH: u64 = 500;
@@ -182,6 +185,34 @@ pub async fn ledger_position(cx: &Cx) -> Result<(i64, Vec<u8>)> {
     cx.allow(Action::ReadLedger, None)?;
     let head = cx.find::<ledger_head::Entity>().one(cx.db()).await?;
     Ok(head.map_or((0, Vec::new()), |head| (head.seq, head.hash)))
+}
+
+/// The state of the ledger's chain, as far as it is known without walking along it.
+#[derive(Debug)]
+pub struct LedgerState {
+    /// The number and the hash of the last row in the chain.
+    pub sequence: i64,
+    pub hash: Vec<u8>,
+    /// Rows that are not in the chain yet.
+    pub unsealed: i64,
+    /// What was last signed about the chain's end; none if nothing was, or if it does not hold.
+    pub signed: Option<SignedHead>,
+    /// Why the signature does not hold.
+    pub fault: Option<String>,
+}
+
+/// The state of the ledger's chain. Whether the chain is unbroken, `rolecall audit verify` says.
+pub async fn read_ledger_state(cx: &Cx) -> Result<LedgerState> {
+    let (sequence, hash) = ledger_position(cx).await?;
+    let text = "SELECT count(*) AS unsealed FROM unsealed WHERE organization_id = $1";
+    let row = cx.db().query_one_raw(cx.statement(text, [])).await?;
+    let unsealed = row.map_or(Ok(0), |row| row.try_get("", "unsealed"))?;
+    let signed = ledger::read_signed_head(&cx.app.store, &cx.app.vault, cx.organization()).await?;
+    let (signed, fault) = match signed {
+        Ok(signed) => (signed, None),
+        Err(why) => (None, Some(why)),
+    };
+    Ok(LedgerState { sequence, hash, unsealed, signed, fault })
 }
 
 /// The actor, the instant and the request of a change.

@@ -225,6 +225,42 @@ pub async fn unfinished_deletion(cx: &Cx) -> Result<Option<DeletionJob>> {
     Ok(open.one(cx.db()).await?)
 }
 
+/// The wanted deletions: those that match all conditions; empty or none = any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeletionQuery {
+    pub connection: Option<Uuid>,
+    pub states: Vec<deletion_job::State>,
+}
+
+fn select_deletions(cx: &Cx, which: &DeletionQuery) -> Select<deletion_job::Entity> {
+    let mut jobs = cx.find::<deletion_job::Entity>();
+    if let Some(connection) = which.connection {
+        jobs = jobs.filter(deletion_job::Column::ConnectionId.eq(connection));
+    }
+    if !which.states.is_empty() {
+        jobs = jobs.filter(deletion_job::Column::State.is_in(which.states.iter().copied()));
+    }
+    jobs
+}
+
+/// A page of the deletions that are remembered, each with its place in the order `by`.
+pub async fn list_deletions(
+    cx: &Cx,
+    which: &DeletionQuery,
+    by: OrderBy,
+    keyset: &Keyset<OrderPlace>,
+) -> Result<Slice<(DeletionJob, OrderPlace)>> {
+    check_visible(cx)?;
+    let jobs = select_deletions(cx, which);
+    paging::fetch_ordered(cx, jobs, deletion_job::Column::Id, by, keyset).await
+}
+
+/// How many deletions are remembered.
+pub async fn count_deletions(cx: &Cx, which: &DeletionQuery) -> Result<u64> {
+    check_visible(cx)?;
+    Ok(select_deletions(cx, which).count(cx.db()).await?)
+}
+
 pub use user::Model as Account;
 
 /// The wanted deleted accounts or groups: those that match all conditions; none = any.
