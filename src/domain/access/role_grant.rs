@@ -128,7 +128,8 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
             .await?;
             let (was, is) =
                 ledger::changed_members(&describe_grant(&before), &describe_grant(&after));
-            let entry = grant_event(tx, EventKind::RoleGrantUpdated, &after, now, Some(was), Some(is))
+            let entry =
+                grant_event(tx, EventKind::RoleGrantUpdated, &after, now, Some(was), Some(is))
                     .await?;
             Ok(Change::recorded(after, entry))
         })
@@ -182,7 +183,8 @@ async fn end_grant(tx: &Tx<'_>, id: Uuid, kind: EventKind) -> Result<Change<Gran
     interval::close_row(tx, IntervalTable::RoleGrant, id, now).await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = grant_event(tx, kind, &row, now, Some(Value::Object(describe_grant(&row))), None).await?;
+    let entry =
+        grant_event(tx, kind, &row, now, Some(Value::Object(describe_grant(&row))), None).await?;
     Ok(Change::recorded(row, entry))
 }
 

@@ -257,8 +257,9 @@ pub(in crate::domain) async fn end_mapping(
     interval::close_row(tx, IntervalTable::RoleMapping, row.id, now).await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = mapping_event(tx, kind, &row, now, Some(Value::Object(describe_mapping(&row))), None)
-        .await?;
+    let entry =
+        mapping_event(tx, kind, &row, now, Some(Value::Object(describe_mapping(&row))), None)
+            .await?;
     Ok(Change::recorded(row, entry))
 }
 

@@ -284,8 +284,7 @@ impl TokenQuery {
     /// Whether it selects a token, at `now`. A connection has few tokens, which are all read.
     pub fn selects(&self, token: &Token, now: DateTime<Utc>) -> bool {
         self.live.is_none_or(|live| live == is_live(token, now))
-            && (self.scopes.is_empty()
-                || self.scopes.is_subset(&parse_scopes(&token.scopes)))
+            && (self.scopes.is_empty() || self.scopes.is_subset(&parse_scopes(&token.scopes)))
             && self.expires_before.is_none_or(|end| token.expires_at.is_some_and(|at| at < end))
             && self.used_since.is_none_or(|since| token.last_used_at.is_some_and(|at| at >= since))
     }
