@@ -70,9 +70,8 @@ async fn tokens_have_filter_and_order() {
         assert!(cases.contains(&field.as_str()), "no case for ScimTokenFilter.{field}");
     }
     for field in schema.values_of("ScimTokenOrder") {
-        let by = |direction: &str| {
-            format!("(orderBy: {{ field: {field}, direction: {direction} }})")
-        };
+        let by =
+            |direction: &str| format!("(orderBy: {{ field: {field}, direction: {direction} }})");
         let up = tokens(&world, &by("ASC")).await;
         let mut down = tokens(&world, &by("DESC")).await;
         down.reverse();
