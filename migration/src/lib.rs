@@ -42,6 +42,7 @@ mod m20261129_000011_event_filters;
 mod m20261129_000020_organization_state;
 mod m20261129_000021_deletion_job;
 mod m20261129_000030_self_test_token;
+mod m20261129_000101_event_request;
 mod m20261129_000120_console_link;
 mod m20261129_000121_setup_link;
 mod m20261129_000131_destination;
@@ -87,6 +88,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000020_organization_state::Migration),
             Box::new(m20261129_000021_deletion_job::Migration),
             Box::new(m20261129_000030_self_test_token::Migration),
+            Box::new(m20261129_000101_event_request::Migration),
             Box::new(m20261129_000120_console_link::Migration),
             Box::new(m20261129_000121_setup_link::Migration),
             Box::new(m20261129_000131_destination::Migration),

@@ -13,15 +13,16 @@ use super::loaders::{
     self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, ReconciliationScheduleOf,
     SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
 };
-use super::order::{ListOrder, SyncRunOrder};
-use super::overview::ScimEndpoints;
+use super::order::{ListOrder, ScimTokenOrder, SyncRunOrder};
 use super::permission::{Permission, needs};
 use super::reconcile::ReconciliationSchedule;
-use super::scim_token::ScimToken;
+use super::scim_endpoints::ScimEndpoints;
+use super::scim_token::{ScimToken, ScimTokenFilter};
 use super::sync::{PullSourceInput, PullSourceObject, PullSourceUpdateInput, SyncRun};
 use crate::domain::connection;
 use crate::domain::connection::ConnectionSettings;
 use crate::domain::connection::pull_source::PullSourceEdit;
+use crate::domain::connection::scim_token;
 use crate::domain::connection::{delete, diagnostics};
 use crate::domain::paging::order::{OrderPlace, place_by_age};
 use crate::domain::sync;
@@ -204,11 +205,21 @@ impl IdentitySource {
         self.0.last_contact_at
     }
 
-    /// The SCIM tokens, newest first, revoked ones too; at most 100. Secrets are never among the
-    /// fields.
+    /// The SCIM tokens, newest first unless another order is given, revoked ones too; at most 100.
+    /// Secrets are never among the fields.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn tokens(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<ScimToken>> {
-        let tokens = loaders::load_one(ctx, TokensOf(self.0.id)).await?.unwrap_or_default();
+    async fn tokens(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which tokens; none = all.")] filter: Option<ScimTokenFilter>,
+        #[graphql(desc = "The order of the tokens.")] order_by: Option<ScimTokenOrder>,
+    ) -> async_graphql::Result<Vec<ScimToken>> {
+        let mut tokens = loaders::load_one(ctx, TokensOf(self.0.id)).await?.unwrap_or_default();
+        let query = filter.unwrap_or_default().into_domain_query();
+        let now = relay::cx(ctx)?.app.clock.now();
+        tokens.retain(|token| query.selects(token, now));
+        let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
+        scim_token::sort_tokens(&mut tokens, order.by, order.descending);
         Ok(tokens.into_iter().take(MAX_TOKENS_PER_CONNECTION).map(Into::into).collect())
     }
 

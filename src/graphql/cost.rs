@@ -12,8 +12,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Variables};
 use async_graphql_value::{ConstValue, Value};
 
-use super::document_limits::DocumentRefusal;
-use super::relay::MAX_PAGE_ROWS;
+use super::document_limits::{DocumentRefusal, MAX_PAGE_ROWS};
 use super::validation::{FieldInfo, SchemaIndex, TypeInfo, named_type, root_type};
 
 /// The most that an operation may cost.

@@ -32,6 +32,9 @@ const MAX_ROOT_FIELDS: u64 = 20;
 const MAX_DIRECTIVES: u64 = 50;
 /// How deep the lists of introspection may be nested; each level multiplies the response.
 const MAX_INTROSPECTION_DEPTH: u32 = 2;
+/// The most rows of one page.
+pub const MAX_PAGE_ROWS: i32 = 100;
+
 /// What the form of a selection is limited by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DocumentForm {

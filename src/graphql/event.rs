@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::event_action::EventAction;
-use super::node::{NodeObject, find_node_of_kind};
+use super::node_reference::{AnyNode, find_any_node};
 use super::permission::{Permission, needs};
 use super::viewer::ActorKind;
 use crate::domain::audit::event;
@@ -233,8 +233,8 @@ impl EventObject {
     }
 
     /// What the subject was called when the event was written: the display name, or else the user
-    /// name, or the name of a group, a role, a connection or an API key. Null for subjects without
-    /// a name, and after an erasure.
+    /// name, or the name of a group, a role, a connection or an API key; of a mapping the group and
+    /// the role, of a grant its role. Null for subjects without a name, and after an erasure.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn subject_name(&self) -> Option<String> {
         event::subject_name(&self.0)
@@ -242,10 +242,10 @@ impl EventObject {
 
     /// The subject as it is now; null after it was deleted, and where `subjectId` is null.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
-    async fn subject(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<NodeObject>> {
+    async fn subject(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<AnyNode>> {
         let kind = SubjectKind::from_ledger_name(&self.0.subject_kind).node_kind();
         match kind.filter(|_| !self.0.subject_id.is_nil()) {
-            Some(kind) => Box::pin(find_node_of_kind(ctx, kind, self.0.subject_id)).await,
+            Some(kind) => find_any_node(ctx, kind, self.0.subject_id).await,
             None => Ok(None),
         }
     }

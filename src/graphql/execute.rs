@@ -25,7 +25,7 @@ use super::error_code::ErrorCode;
 use super::validation::{self, Fault, SchemaIndex};
 use crate::context::run_within;
 use crate::error::{Error, RefusalReason, UNAVAILABLE_RETRY_AFTER_SECONDS};
-use crate::graphql::{GraphqlState, idempotency, loaders, permission, relay, schema};
+use crate::graphql::{GraphqlState, idempotency, loaders, permission_guard, relay, schema};
 
 /// Longest time that a query or a mutation may take.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
@@ -406,7 +406,7 @@ pub fn prepare_operation(
     let request_id = caller.cx.request_id;
     let allowed = kind == OperationType::Query && {
         let query = select_operation(&document, ask.operation_name.as_deref())?;
-        permission::allows_query(&document, query, &caller)
+        permission_guard::allows_query(&document, query, &caller)
     };
     // A subscription pays for each response, so the balance at its start says nothing.
     let balance = balance.filter(|_| kind != OperationType::Subscription);
@@ -423,7 +423,7 @@ pub fn prepare_operation(
         request = request.operation_name(name);
     }
     if allowed {
-        request = request.data(permission::QueryAllowed);
+        request = request.data(permission_guard::QueryAllowed);
     }
     let mut request = loaders::attach_loaders(request, &caller.cx).data(caller);
     request.set_parsed_query(document);

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::adoption::AdoptionProposal;
 use super::connection::IdentitySource;
+use super::failure_cause::FailureCause;
 use super::group::GroupObject;
 use super::loaders::{self, ConnectionId, GroupId, ProposalAbout, UserId};
 use super::permission::{Permission, needs};
@@ -33,39 +34,6 @@ pub enum FailureOrigin {
     Request,
     /// A sync run, in which rolecall reads the source.
     Sync,
-}
-
-/// Why a write failed.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "stored::Cause")]
-pub enum FailureCause {
-    /// The server that should have answered could not be reached, or was too busy. Retried
-    /// automatically.
-    TargetUnavailable,
-    /// The connection sent more requests than its share. All requests that were refused for this
-    /// reason are one failure, which ends automatically one hour after the last of them.
-    RateLimited,
-    /// A value, or the whole message, is not valid.
-    InvalidValue,
-    /// Another account or group already has this value.
-    Uniqueness,
-    /// The resource of the write, or one that it refers to, does not exist or is not the
-    /// connection's.
-    NotFound,
-    /// The write would change a break-glass account, or remove the last holder of a management
-    /// role.
-    Protected,
-    /// The token's scopes do not allow the write.
-    NotPermitted,
-    /// The write conflicted with another change, or with the state of the resource. Retried
-    /// automatically.
-    Conflict,
-    /// rolecall does not support the operation.
-    Unsupported,
-    /// The request was too large.
-    TooLarge,
-    /// An error inside rolecall. Retried automatically.
-    Internal,
 }
 
 /// The state of a failure.

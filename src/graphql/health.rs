@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use entity::connection_health as stored;
 
 use super::connection::IdentitySource;
-use super::failure::FailureCause;
+use super::failure_cause::FailureCause;
 use super::loaders::{self, ConnectionId, EffectTimeOf, SyncRunId};
 use super::permission::{Permission, needs};
 use super::sync::SyncRun;

@@ -34,6 +34,7 @@ mod evidence;
 mod execute;
 mod extension_values;
 mod failure;
+mod failure_cause;
 mod graphiql;
 mod group;
 mod health;
@@ -48,11 +49,13 @@ mod loaders;
 mod many;
 mod many_mutations;
 mod node;
+mod node_reference;
 mod order;
 mod organization;
 mod overview;
 mod payload;
 mod permission;
+mod permission_guard;
 mod permission_notes;
 mod persisted;
 mod platform;
@@ -64,6 +67,7 @@ mod role;
 mod role_grant;
 mod role_mapping;
 mod schema_extension;
+mod scim_endpoints;
 mod scim_token;
 mod self_test;
 mod setup_link;
@@ -157,7 +161,8 @@ fn schema() -> &'static GraphqlSchema {
         // The documents were validated before: see `validation`.
         .validation_mode(ValidationMode::Fast)
         .register_output_type::<job_object::JobInterface>()
-        .extension(permission::PermissionGuardFactory)
+        .data(node::NODE_FINDER)
+        .extension(permission_guard::PermissionGuardFactory)
         .finish()
     });
     &SCHEMA

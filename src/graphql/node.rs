@@ -11,6 +11,7 @@ use super::connection::IdentitySource;
 use super::deletion::DeletionJob;
 use super::delivery::DeliveryObject;
 use super::destination::DestinationObject;
+use super::document_limits::MAX_PAGE_ROWS;
 use super::event::EventObject;
 use super::failure::FailureObject;
 use super::group::GroupObject;
@@ -19,6 +20,7 @@ use super::loaders::{
     GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SetupLinkId, SyncRunId,
     UserId,
 };
+use super::node_reference::{AnyNode, NodeFinder};
 use super::organization::OrganizationObject;
 use super::permission::needs;
 use super::reconcile::{FindingObject, ReconciliationObject};
@@ -34,7 +36,7 @@ use crate::domain::access::change_set;
 use crate::domain::directory::schema_extension;
 use crate::error::{Error, Rule};
 use crate::graphql::relay;
-use crate::graphql::relay::{MAX_PAGE_ROWS, NodeKind};
+use crate::graphql::relay::NodeKind;
 
 /// An object that has a global id.
 #[derive(Interface)]
@@ -82,7 +84,7 @@ async fn find_node(ctx: &Context<'_>, id: &ID) -> async_graphql::Result<Option<N
 ///
 /// # Errors
 /// [`Error::Forbidden`] if the caller may not read objects of this kind.
-pub async fn find_node_of_kind(
+async fn find_node_of_kind(
     ctx: &Context<'_>,
     kind: NodeKind,
     id: Uuid,
@@ -157,6 +159,11 @@ pub async fn find_node_of_kind(
         }
     })
 }
+
+/// [`find_node_of_kind`] for the files that these types use.
+pub const NODE_FINDER: NodeFinder = NodeFinder(|ctx, kind, id| {
+    Box::pin(async move { Ok(find_node_of_kind(ctx, kind, id).await?.map(AnyNode::new)) })
+});
 
 #[derive(Default)]
 pub struct NodeQuery;

@@ -174,6 +174,20 @@ list_order! {
 }
 
 list_order! {
+    /// The order of the SCIM tokens of a connection.
+    ScimTokenOrder,
+    /// The fields by which SCIM tokens can be sorted.
+    ScimTokenOrderField {
+        /// The time of creation.
+        CreatedAt = OrderBy::Age,
+        /// The end of the token; tokens without one come last.
+        ExpiresAt = OrderBy::Expires,
+        /// The last use; tokens that were never used come last.
+        LastUsedAt = OrderBy::LastUsed,
+    }
+}
+
+list_order! {
     /// The order of a list of deleted accounts.
     DeletedUserOrder,
     /// The fields by which deleted accounts can be sorted.

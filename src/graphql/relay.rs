@@ -14,15 +14,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::auth::ApiCaller;
+use super::document_limits::MAX_PAGE_ROWS;
 use super::error_code::ErrorCode;
 use super::permission::needs;
 pub use super::user_error::{EditField, FieldMap, UserError, split_edit_errors, split_user_errors};
 use crate::context::Cx;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
-
-/// The most rows of one page.
-pub const MAX_PAGE_ROWS: i32 = 100;
 
 /// The context of the request, with which resolvers call the domain.
 pub fn cx<'a>(ctx: &Context<'a>) -> Result<&'a Cx> {

@@ -109,6 +109,31 @@ impl ScimToken {
     }
 }
 
+/// Selects SCIM tokens: those that match every field that is given.
+#[derive(InputObject, Default)]
+pub struct ScimTokenFilter {
+    /// Tokens that can be used now (true), or that have expired, retired or been revoked (false).
+    live: Option<bool>,
+    /// Tokens with all of these scopes.
+    scopes: Option<Vec<ScimScope>>,
+    /// Tokens that expire before this instant.
+    expires_before: Option<DateTime<Utc>>,
+    /// Tokens that were last used at this instant or later.
+    used_since: Option<DateTime<Utc>>,
+}
+
+impl ScimTokenFilter {
+    /// The filter as the domain takes it.
+    pub fn into_domain_query(self) -> scim_token::TokenQuery {
+        scim_token::TokenQuery {
+            live: self.live,
+            scopes: self.scopes.unwrap_or_default().into_iter().map(Into::into).collect(),
+            expires_before: self.expires_before,
+            used_since: self.used_since,
+        }
+    }
+}
+
 /// The SCIM token to issue.
 #[derive(InputObject)]
 pub struct ScimTokenIssueInput {

@@ -10,13 +10,15 @@ use super::access::{self, AccessExplanation, EffectiveRole};
 use super::connection::IdentitySource;
 use super::group::{ContainingGroupFilter, GroupObject, list_containing_groups};
 use super::loaders::{self, ConnectionId, GroupCountOf, GroupsOf};
-use super::order::GroupOrder;
+use super::order::{GroupOrder, ListOrder, UserOrder};
 use super::permission::{Permission, needs};
 use super::schema_extension::ExtendedResource;
+use super::user_filter::UserFilter;
 use crate::context::Cx;
 use crate::domain::access::lockout_guard;
 use crate::domain::check_version;
 use crate::domain::directory::user;
+use crate::domain::directory::user::UserQuery;
 use crate::domain::paging::order::{OrderPlace, place_by_age};
 use crate::domain::paging::selection::MemberOf;
 use crate::error::{Error, Mistakes, Noun, Result, mistakes};
@@ -62,6 +64,26 @@ impl From<user::User> for UserObject {
     fn from(row: user::User) -> Self {
         Self(row)
     }
+}
+
+/// A page of the accounts that a filter selects, and `also` the domain's own conditions.
+pub async fn list_users(
+    ctx: &Context<'_>,
+    filter: UserFilter,
+    also: impl FnOnce(&mut UserQuery),
+    order_by: Option<UserOrder>,
+    window: PageArguments,
+) -> Result<RelayPage<UserObject>> {
+    let cx = relay::cx(ctx)?;
+    let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
+    let keyset = window.to_keyset(ctx, order.descending)?;
+    filter.check_permission(cx)?;
+    let Some(mut query) = filter.into_domain_query()? else { return Ok(RelayPage::empty()) };
+    also(&mut query);
+    let total =
+        if relay::selects_total_count(ctx) { user::count_users(cx, &query).await? } else { 0 };
+    let rows = user::list_users(cx, &query, order.by, &keyset).await?;
+    Ok(RelayPage::from_keyed_rows(rows, total))
 }
 
 impl UserObject {

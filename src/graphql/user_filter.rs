@@ -1,19 +1,16 @@
 //! The filter of accounts, which the list of all accounts, the members of a group and the holders
 //! of a role share.
 
-use async_graphql::{Context, ID, InputObject};
+use async_graphql::{ID, InputObject};
 use chrono::{DateTime, Utc};
 
-use super::order::{ListOrder, UserOrder};
-use super::user::UserObject;
 use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::domain::audit::subject_owners::SubjectOwners;
-use crate::domain::directory::user;
 use crate::domain::directory::user::UserQuery;
 use crate::error::Result;
 use crate::graphql::relay;
-use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
+use crate::graphql::relay::NodeKind;
 use crate::identity::filter::{AttrPath, CompareOp, Filter, FilterLiteral};
 
 /// Selects accounts: those that match every field that is given.
@@ -148,26 +145,6 @@ impl UserFilter {
             updated_since: self.updated_since,
         }))
     }
-}
-
-/// A page of the accounts that a filter selects, and `also` the domain's own conditions.
-pub async fn list_users(
-    ctx: &Context<'_>,
-    filter: UserFilter,
-    also: impl FnOnce(&mut UserQuery),
-    order_by: Option<UserOrder>,
-    window: PageArguments,
-) -> Result<RelayPage<UserObject>> {
-    let cx = relay::cx(ctx)?;
-    let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-    let keyset = window.to_keyset(ctx, order.descending)?;
-    filter.check_permission(cx)?;
-    let Some(mut query) = filter.into_domain_query()? else { return Ok(RelayPage::empty()) };
-    also(&mut query);
-    let total =
-        if relay::selects_total_count(ctx) { user::count_users(cx, &query).await? } else { 0 };
-    let rows = user::list_users(cx, &query, order.by, &keyset).await?;
-    Ok(RelayPage::from_keyed_rows(rows, total))
 }
 
 /// A filter that compares one attribute with a value.

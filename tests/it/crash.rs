@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::database::Database;
@@ -133,5 +134,102 @@ async fn killed_server_keeps_acknowledged_writes() {
         verdict.starts_with("acme: intact, ") && events >= written,
         "{written} writes, but {verdict}"
     );
+    database.drop().await;
+}
+
+/// Connections of the deletion, each with so many accounts: a batch is of one connection.
+const OWNERS: usize = 12;
+const ACCOUNTS_OF_EACH: usize = 6;
+
+async fn ask(server: &Server, bootstrapped: &Value, query: &str, variables: Value) -> Value {
+    let request = reqwest::Client::new()
+        .post(format!("{}/graphql", server.address))
+        .bearer_auth(bootstrapped["graphql"]["api_key"].as_str().unwrap())
+        .header("content-type", "application/json")
+        .body(json!({ "query": query, "variables": variables }).to_string());
+    let answer: Value =
+        serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
+    assert!(answer["errors"].is_null(), "{answer:#}");
+    answer["data"].clone()
+}
+
+async fn number(db: &DatabaseConnection, sql: &str) -> i64 {
+    let statement = Statement::from_string(db.get_database_backend(), sql);
+    db.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+/// Creates the accounts of one further connection.
+async fn provision(server: &Server, bootstrapped: &Value, owner: usize) {
+    let make =
+        "mutation($n: String!) { connectionCreate(input: { name: $n }) { connection { id } } }";
+    let made = ask(server, bootstrapped, make, json!({ "n": format!("Owner {owner}") })).await;
+    let issue = "mutation($c: ID!) { scimTokenIssue(input: { connectionId: $c }) { secret } }";
+    let connection = made["connectionCreate"]["connection"]["id"].clone();
+    let issued = ask(server, bootstrapped, issue, json!({ "c": connection })).await;
+    let token = issued["scimTokenIssue"]["secret"].as_str().unwrap();
+    let scim = Scim::new(&format!("{}/scim/v2/acme", server.address), token);
+    for n in 0..ACCOUNTS_OF_EACH {
+        scim.user(&format!("o{owner}n{n}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_deletion_is_completed_once() {
+    let database = Database::empty().await;
+    let bootstrapped = bootstrap(&database);
+    let mut server = Server::start(&database).await;
+    for owner in 0..OWNERS {
+        provision(&server, &bootstrapped, owner).await;
+    }
+    let db = sea_orm::Database::connect(&database.url).await.unwrap();
+    let total = (OWNERS * ACCOUNTS_OF_EACH) as i64;
+    let delete = "mutation($n: Int!) { provisionedUsersDelete(input: { confirmCount: $n }) {
+        job { id } userErrors { message } } }";
+    let begun = ask(&server, &bootstrapped, delete, json!({ "n": total })).await;
+    let job = begun["provisionedUsersDelete"]["job"]["id"].clone();
+    assert!(job.is_string(), "{begun:#}");
+    let started = Instant::now();
+    while number(&db, "SELECT done FROM deletion_job").await == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "nothing is deleted");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    server.kill();
+    let done = number(&db, "SELECT done FROM deletion_job").await;
+    assert!(0 < done && done < total, "killed after {done} of {total}");
+    let erased = "SELECT count(*) FROM \"user\" WHERE purged_at IS NOT NULL";
+    assert_eq!(number(&db, erased).await, done, "a batch is counted with its transaction");
+    // The lease of the killed server ends.
+    db.execute_unprepared("UPDATE deletion_job SET until = created_at").await.unwrap();
+
+    let mut server = Server::start(&database).await;
+    let look = "query($j: ID!) { node(id: $j) { ... on DeletionJob { state counts { deleted failed } } } }";
+    let ended = loop {
+        let seen = ask(&server, &bootstrapped, look, json!({ "j": job })).await["node"].clone();
+        if seen["state"] == "SUCCEEDED" {
+            break seen;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{seen:#}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(ended["counts"], json!({ "deleted": total, "failed": 0 }));
+    assert_eq!(number(&db, erased).await, total);
+    // Each account is in one event: as many are listed as there are, and none twice.
+    let statement = Statement::from_string(
+        db.get_database_backend(),
+        "SELECT payload FROM event WHERE action = 'users.deleted_all'",
+    );
+    let mut listed = Vec::new();
+    for row in db.query_all_raw(statement).await.unwrap() {
+        let payload: String = row.try_get_by_index(0).unwrap();
+        let payload: Value = serde_json::from_str(&payload).unwrap();
+        let ids = payload["before"]["ids"].as_array().unwrap().clone();
+        listed.extend(ids.into_iter().map(|id| id.as_str().unwrap().to_owned()));
+    }
+    let different: HashSet<&String> = listed.iter().collect();
+    assert_eq!((listed.len(), different.len()), (total as usize, total as usize));
+    drop(db);
+    server.terminate();
+    assert_eq!(server.exit_code().await, Some(0));
+    assert!(ok(&database, &["audit", "verify"]).starts_with("acme: intact, "));
     database.drop().await;
 }

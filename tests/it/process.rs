@@ -65,6 +65,14 @@ impl Server {
         Self::begin_on(database, "127.0.0.1", settings)
     }
 
+    /// Starts a server with these further arguments, without waiting.
+    pub fn begin_with(database: &Database, arguments: &[&str]) -> Self {
+        let listen = format!("127.0.0.1:{}", 20_000 + Uuid::new_v4().as_u128() % 12_000);
+        let mut command = rolecall(database, &["serve", "--listen", &listen]);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), address: format!("http://{listen}") }
+    }
+
     /// Starts a server that listens on this host, without waiting.
     pub fn begin_on(database: &Database, host: &str, settings: &[(&str, &str)]) -> Self {
         // Below 32768, where no outgoing connection has its port.

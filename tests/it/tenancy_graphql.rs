@@ -5,9 +5,10 @@ use rolecall::auth::policy::Permission;
 use rolecall::context::local_issuer;
 use serde_json::{Value, json};
 
+use crate::rights::global;
 use crate::sdl::Route;
-use crate::walk::{Walk, codes, furnish, kind_of};
-use crate::world::World;
+use crate::walk::{Ids, Walk, codes, furnish, kind_of};
+use crate::world::{Tenant, World};
 
 /// Whether an answer contains nothing: null, a list of nulls, or an empty page.
 fn is_nothing(value: &Value) -> bool {
@@ -26,28 +27,99 @@ fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// Lists of an object other than the one whose ids are asked for: the groups around the first group,
-/// and the runs of the first connection, which is not read. `tests/it/lists` holds their filters.
-const LISTS_OF_ANOTHER: [(&str, &str); 2] = [("Group", "parents"), ("IdentitySource", "syncRuns")];
+/// A list of an object other than the one whose ids are asked for: the runs of the first connection,
+/// which is not read. It is asked for by itself.
+const LIST_OF_ANOTHER: (&str, &str) = ("IdentitySource", "syncRuns");
 
-/// Filters that find nothing by the first account, group or connection: what is listed belongs to
-/// another one. `tests/it/lists` and the tests of these lists hold that they find it.
-const IDS_OF_ANOTHER: [(&str, &str); 9] = [
-    ("roleMappings", "connectionId"),
-    ("adoptionProposals", "userId"),
-    ("failures", "userId"),
-    ("syncRuns", "connectionId"),
-    ("deletionJobs", "connectionId"),
-    ("findings", "groupId"),
-    ("apiKeys", "ownerUserId"),
-    ("deliveries", "eventId"),
-    ("deliveries", "userId"),
-];
+/// Filters that find nothing by the first account or connection here: no deletion and no delivery was
+/// begun. The tests of deletions and of webhooks hold that they find what they name.
+const IDS_OF_ANOTHER: [(&str, &str); 3] =
+    [("deletionJobs", "connectionId"), ("deliveries", "eventId"), ("deliveries", "userId")];
+
+/// Gives each list something for each of its filters, and returns the ids by which it is found, where
+/// they are not those of the first account, group or connection: by the list and the filter.
+async fn relate(tenant: &Tenant, own: &Ids) -> Vec<(&'static str, &'static str, String)> {
+    let ask = async |query: &str, variables: Value| {
+        let answer = tenant.graphql(query, variables).await;
+        assert!(answer["errors"].is_null() && answer["data"].is_object(), "{query}: {answer:#}");
+        answer["data"].clone()
+    };
+    // A default role of the first connection, and a key of the first account.
+    let made = ask(
+        "mutation($c: ID!, $r: ID!, $u: ID!) {
+           roleMappingCreate(input: { connectionId: $c, roleId: $r }) { userErrors { message } }
+           apiKeyIssue(input: { name: \"owned\", permissions: [], ownerUserId: $u }) {
+             userErrors { message } } }",
+        json!({ "c": own["IdentitySource"], "r": own["Role"], "u": own["User"] }),
+    )
+    .await;
+    for name in ["roleMappingCreate", "apiKeyIssue"] {
+        assert_eq!(made[name]["userErrors"], json!([]), "{made:#}");
+    }
+    // A difference in a membership of the first group.
+    let names = "query($g: ID!, $u: ID!) { group: node(id: $g) { ... on Group { displayName } }
+        user: node(id: $u) { ... on User { userName } }
+        organization { users(first: 9, filter: { provisioned: true }) { nodes { userName } } } }";
+    let names = ask(names, json!({ "g": own["Group"], "u": own["User"] })).await;
+    let users = names["organization"]["users"]["nodes"].as_array().unwrap();
+    let other = users.iter().map(|user| &user["userName"]);
+    let other = other.clone().find(|name| **name != names["user"]["userName"]);
+    let other = other.expect("a second account");
+    let export = format!(
+        "group,userName\n{},{}\n",
+        names["group"]["displayName"].as_str().unwrap(),
+        other.as_str().unwrap()
+    );
+    let connection = &own["IdentitySource"];
+    crate::reconcile::upload(tenant, connection, "kind=memberships", "text/csv", export)
+        .await
+        .is(200);
+    // A group around the first one, with the same role.
+    let around = tenant.scim.group("around", &[uuid_of(&own["Group"])]).await;
+    let around = global("Group", around);
+    let map = "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) {
+        userErrors { message } } }";
+    ask(map, json!({ "g": around, "r": own["Role"] })).await;
+    // A write to the first account that fails.
+    let path = format!("/Users/{}", uuid_of(&own["User"]));
+    let wrong = json!([{ "op": "replace", "path": "userName", "value": "" }]);
+    tenant.scim.patch(&path, wrong).await.is(400);
+    let related = ask(
+        "{ organization { adoptionProposals(first: 1) { nodes { user { id } } }
+           failures(first: 50) { nodes { user { id } } }
+           findings(first: 50) { nodes { group { id } } }
+           syncRuns(first: 1) { nodes { connection { id } } } } }",
+        json!({}),
+    )
+    .await["organization"]
+        .clone();
+    let first = |list: &str, field: &str| {
+        let nodes = related[list]["nodes"].as_array().unwrap();
+        let mut ids = nodes.iter().filter_map(|node| node[field]["id"].as_str());
+        ids.next().unwrap_or_else(|| panic!("no {field} in {list}: {related:#}")).to_owned()
+    };
+    vec![
+        ("adoptionProposals", "userId", first("adoptionProposals", "user")),
+        ("failures", "userId", first("failures", "user")),
+        ("findings", "groupId", first("findings", "group")),
+        ("syncRuns", "connectionId", first("syncRuns", "connection")),
+        ("parents", "ids", around),
+    ]
+}
+
+fn uuid_of(id: &str) -> uuid::Uuid {
+    use base64::Engine;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let text = String::from_utf8(engine.decode(id).unwrap()).unwrap();
+    text.split_once(':').unwrap().1.parse().unwrap()
+}
 
 #[tokio::test]
 async fn queries_stay_within_the_organization() {
     let world = World::new().await;
     let own = furnish(&world.acme, "mine").await;
+    world.scim().user("mine.second").await;
+    let related = relate(&world.acme, &own).await;
     let theirs = furnish(&world.second_organization().await, "zzsecret").await;
     let before = world.everything().await;
     let walk = Walk::new(&world.acme, own);
@@ -75,13 +147,25 @@ async fn queries_stay_within_the_organization() {
                     );
                 }
                 let filter = place.last().map_or("", String::as_str);
-                if LISTS_OF_ANOTHER.contains(&(object, field.name.as_str()))
-                    || IDS_OF_ANOTHER.contains(&(field.name.as_str(), filter))
-                {
+                if LIST_OF_ANOTHER == (object, field.name.as_str()) {
+                    let source = related.iter().find(|(list, ..)| *list == "syncRuns").unwrap();
+                    let runs = "query($c: ID!) { node(id: $c) { ... on IdentitySource {
+                        syncRuns(first: 1, filter: { connectionId: $c }) { nodes { id } } } } }";
+                    let found = world.graphql(runs, json!({ "c": source.2 })).await;
+                    let runs = &found["data"]["node"]["syncRuns"]["nodes"];
+                    assert_eq!(runs.as_array().map(Vec::len), Some(1), "{found:#}");
+                    continue;
+                }
+                if IDS_OF_ANOTHER.contains(&(field.name.as_str(), filter)) {
                     continue;
                 }
                 // The same query with an id of one's own finds it, so the query was valid.
-                let mine = &walk.own[kind_of(&field.name, place.last().unwrap())];
+                let special = related
+                    .iter()
+                    .find(|(list, name, _)| *list == field.name && *name == filter)
+                    .map(|(.., id)| id);
+                let mine = special
+                    .unwrap_or_else(|| &walk.own[kind_of(&field.name, place.last().unwrap())]);
                 let (title, value, answer) =
                     walk.call("query", &route, field, &place, &json!(mine)).await;
                 if is_nothing(&value) {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{AsOf, access_definition, settled_watermark};
-use crate::context::{App, Change, Cx, DerivedChange};
+use crate::context::{App, Change, Cx, DerivedChange, Tx};
 use crate::domain::access::diff::ConcernedAccounts;
 use crate::domain::paging;
 use crate::error::{Error, Result};
@@ -577,14 +577,39 @@ async fn write_events(
                 return Ok(Change::unchanged(0));
             }
             let at = tx.now_after(told.iter().map(|followed| followed.entry.at).max());
-            let followed = told.iter().map(|followed| DerivedChange {
-                entry: NewEvent { at, ..followed.entry.clone() },
-                ..*followed
+            let users = told.iter().map(|followed| followed.entry.subject.id).collect();
+            let names = read_names(tx, &users).await?;
+            let followed = told.iter().map(|followed| {
+                let name = names.get(&followed.entry.subject.id).cloned();
+                DerivedChange {
+                    entry: NewEvent { at, name, ..followed.entry.clone() },
+                    ..*followed
+                }
             });
             Ok(Change::derived(told.len() as u64, followed.collect()))
         })
     });
     written.await
+}
+
+#[derive(FromQueryResult)]
+struct NamedAccount {
+    id: Uuid,
+    name: String,
+}
+
+/// What these accounts are called, without those whose data was erased. Their rows stay locked
+/// until the events are written, so that an erasure finds the names in the events, or is seen here.
+async fn read_names(tx: &Tx<'_>, users: &BTreeSet<Uuid>) -> Result<HashMap<Uuid, String>> {
+    let backend = tx.db.get_database_backend();
+    let lock = if backend == DbBackend::Postgres { " ORDER BY u.id FOR SHARE OF u" } else { "" };
+    let text = format!(
+        "SELECT u.id, coalesce(u.display_name, u.user_name) AS name FROM \"user\" u \
+         WHERE u.organization_id = $1 AND u.id {} AND u.purged_at IS NULL{lock}",
+        paging::in_ids(backend, 2)
+    );
+    let rows = NamedAccount::find_by_statement(tx.statement(text, [paging::bind_ids(users)]));
+    Ok(rows.all(&tx.db).await?.into_iter().map(|row| (row.id, row.name)).collect())
 }
 
 /// The events for these gains and losses. Each has the id of the request that caused it, and no

@@ -15,15 +15,14 @@ use crate::domain::paging::{Keyset, Slice};
 use crate::error::Result;
 
 /// SQL: the sources of the holders of a role, or of any role: rows of a group, or of a connection
-/// whose accounts all hold it.
+/// whose accounts all hold it. From each group only its own nestings are read (`{nested}`).
 const SELECT_SOURCES: &str = r#"
 WITH RECURSIVE source(group_id, connection_id, depth) AS (
   SELECT x.group_id, CASE WHEN x.match_attribute = 'EVERYBODY' THEN x.connection_id END, 0
   FROM role_mapping x
     WHERE x.organization_id = $1{of x} AND {open x} AND (x.expires_at IS NULL OR x.expires_at > $2)
   UNION
-  SELECT n.member_id, {no_id}, s.depth + 1 FROM source s
-    JOIN group_nesting n ON n.organization_id = $1 AND n.group_id = s.group_id AND {open n}
+  SELECT n.member_id, {no_id}, s.depth + 1 FROM source s {nested}
     WHERE s.depth < {depth})"#;
 
 /// SQL: the condition that an interval is about `role`, which is the value `$4`; empty if there is
@@ -46,7 +45,14 @@ pub(in crate::domain) async fn find_sources<C: ConnectionTrait>(
     role: Option<Uuid>,
     moment: AsOf,
 ) -> Result<RoleSources> {
+    let nested = paging::join_each(
+        cx.backend(),
+        "group_nesting",
+        "n",
+        "n.organization_id = $1 AND n.group_id = s.group_id AND {open n}",
+    );
     let text = format!("{SELECT_SOURCES} SELECT DISTINCT group_id, connection_id FROM source")
+        .replace("{nested}", &nested)
         .replace("{of x}", &role_condition("x", role));
     let mut sql = begin_role_sql(cx, role, moment);
     sql.push(&moment.fill_template(&text, cx.backend()));

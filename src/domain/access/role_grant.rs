@@ -2,7 +2,7 @@
 //! Grants are independent of mappings, and a mapping never replaces one.
 
 use chrono::{DateTime, Utc};
-use entity::{role_grant, user};
+use entity::{role, role_grant, user};
 use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,12 +71,14 @@ pub(in crate::domain) async fn create_in(
         .exec_without_returning(&tx.db)
         .await?;
     let entry = grant_event(
+        tx,
         EventKind::RoleGrantCreated,
         &row,
         row.since,
         None,
         Some(Value::Object(describe_grant(&row))),
-    );
+    )
+    .await?;
     Ok(Change::recorded(row, entry))
 }
 
@@ -126,7 +128,9 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
             .await?;
             let (was, is) =
                 ledger::changed_members(&describe_grant(&before), &describe_grant(&after));
-            let entry = grant_event(EventKind::RoleGrantUpdated, &after, now, Some(was), Some(is));
+            let entry =
+                grant_event(tx, EventKind::RoleGrantUpdated, &after, now, Some(was), Some(is))
+                    .await?;
             Ok(Change::recorded(after, entry))
         })
     })
@@ -179,7 +183,8 @@ async fn end_grant(tx: &Tx<'_>, id: Uuid, kind: EventKind) -> Result<Change<Gran
     interval::close_row(tx, IntervalTable::RoleGrant, id, now).await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = grant_event(kind, &row, now, Some(Value::Object(describe_grant(&row))), None);
+    let entry =
+        grant_event(tx, kind, &row, now, Some(Value::Object(describe_grant(&row))), None).await?;
     Ok(Change::recorded(row, entry))
 }
 
@@ -242,13 +247,18 @@ fn describe_grant(row: &Grant) -> Map<String, Value> {
     map
 }
 
-fn grant_event(
+async fn grant_event(
+    tx: &Tx<'_>,
     kind: EventKind,
     row: &Grant,
     at: DateTime<Utc>,
     before: Option<Value>,
     after: Option<Value>,
-) -> NewEvent {
+) -> Result<NewEvent> {
     let subject = EventSubject { kind: "role_grant", id: row.id };
-    NewEvent { kind, subject, connection: None, at, before, after, population: 0, name: None }
+    // The role's name alone: that of the person would outlive an erasure, which empties the rows
+    // about the account and not those about its grants.
+    let named = tx.find::<role::Entity>().filter(role::Column::Id.eq(row.role_id));
+    let name = named.select_only().column(role::Column::Name).into_tuple().one(&tx.db).await?;
+    Ok(NewEvent { kind, subject, connection: None, at, before, after, population: 0, name })
 }

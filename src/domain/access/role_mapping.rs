@@ -139,12 +139,14 @@ pub(in crate::domain) async fn create_in(
     }
     open_mapping(tx, &row).await?;
     let entry = mapping_event(
+        tx,
         EventKind::RoleMappingCreated,
         &row,
         row.since,
         None,
         Some(Value::Object(describe_mapping(&row))),
-    );
+    )
+    .await?;
     Ok(Change::recorded(row, entry))
 }
 
@@ -212,7 +214,8 @@ pub(in crate::domain) async fn edit_in(
     let after = replace_mapping(tx, &before, after).await?;
     let (was, is) = ledger::changed_members(&describe_mapping(&before), &describe_mapping(&after));
     let entry =
-        mapping_event(EventKind::RoleMappingUpdated, &after, after.since, Some(was), Some(is));
+        mapping_event(tx, EventKind::RoleMappingUpdated, &after, after.since, Some(was), Some(is))
+            .await?;
     Ok(Change::recorded(after, entry))
 }
 
@@ -254,7 +257,9 @@ pub(in crate::domain) async fn end_mapping(
     interval::close_row(tx, IntervalTable::RoleMapping, row.id, now).await?;
     row.until = Some(now);
     row.closed_by = Some(tx.event);
-    let entry = mapping_event(kind, &row, now, Some(Value::Object(describe_mapping(&row))), None);
+    let entry =
+        mapping_event(tx, kind, &row, now, Some(Value::Object(describe_mapping(&row))), None)
+            .await?;
     Ok(Change::recorded(row, entry))
 }
 
@@ -332,12 +337,14 @@ pub(in crate::domain) async fn restore_in(
     };
     open_mapping(tx, &row).await?;
     let entry = mapping_event(
+        tx,
         EventKind::RoleMappingRestored,
         &row,
         now,
         None,
         Some(Value::Object(describe_mapping(&row))),
-    );
+    )
+    .await?;
     Ok(Change::recorded(row, entry))
 }
 
@@ -586,15 +593,16 @@ fn describe_mapping(row: &Mapping) -> Map<String, Value> {
     map
 }
 
-fn mapping_event(
+async fn mapping_event(
+    tx: &Tx<'_>,
     kind: EventKind,
     row: &Mapping,
     at: DateTime<Utc>,
     before: Option<Value>,
     after: Option<Value>,
-) -> NewEvent {
+) -> Result<NewEvent> {
     let subject = EventSubject { kind: "role_mapping", id: row.mapping_id };
-    NewEvent {
+    Ok(NewEvent {
         kind,
         subject,
         connection: row.connection_id,
@@ -602,6 +610,31 @@ fn mapping_event(
         before,
         after,
         population: 0,
-        name: None,
+        name: mapping_name(tx, row).await?,
+    })
+}
+
+/// What a mapping is called: the group, or what it waits for, or the connection of all accounts;
+/// and the role.
+async fn mapping_name(tx: &Tx<'_>, row: &Mapping) -> Result<Option<String>> {
+    #[derive(FromQueryResult)]
+    struct NameRow {
+        target: Option<String>,
+        role: Option<String>,
     }
+    let (target, id) = match (row.group_id, row.match_attribute) {
+        (Some(group), _) => ("display_name FROM \"group\"", Some(group)),
+        (None, Some(MatchAttribute::AllUsers)) => ("name FROM connection", row.connection_id),
+        _ => ("name FROM connection", None),
+    };
+    let text = format!(
+        "SELECT (SELECT {target} WHERE organization_id = $1 AND id = $2) AS target, \
+         (SELECT name FROM role WHERE organization_id = $1 AND id = $3) AS role"
+    );
+    let statement = tx.statement(text, [id.into(), row.role_id.into()]);
+    let Some(names) = NameRow::find_by_statement(statement).one(&tx.db).await? else {
+        return Ok(None);
+    };
+    let target = names.target.or_else(|| row.match_value.clone());
+    Ok(target.zip(names.role).map(|(target, role)| format!("{target} → {role}")))
 }

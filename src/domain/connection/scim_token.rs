@@ -19,6 +19,7 @@ use crate::auth::policy::{Action, Actor, Scope, Scopes};
 use crate::context::{App, Change, Credential, CredentialUse, Cx, Tx};
 use crate::crypto::vault;
 use crate::domain::access::giving;
+use crate::domain::paging::order::OrderBy;
 use crate::domain::tenant::organization::InboundAvailability;
 use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
@@ -300,6 +301,45 @@ pub async fn tokens_of_connections(cx: &Cx, connections: &[Uuid]) -> Result<Vec<
     let query = of_providers(cx.find())
         .filter(scim_token::Column::ConnectionId.is_in(connections.iter().copied()));
     Ok(query.order_by_desc(scim_token::Column::Id).all(cx.db()).await?)
+}
+
+/// The wanted tokens of a connection: those that match all conditions; none = any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenQuery {
+    /// Tokens that can be used now (true), or not any more (false).
+    pub live: Option<bool>,
+    /// Tokens with all of these scopes.
+    pub scopes: Scopes,
+    /// Tokens that expire before this instant.
+    pub expires_before: Option<DateTime<Utc>>,
+    /// Tokens that were last used at this instant or later.
+    pub used_since: Option<DateTime<Utc>>,
+}
+
+impl TokenQuery {
+    /// Whether it selects a token, at `now`. A connection has few tokens, which are all read.
+    pub fn selects(&self, token: &Token, now: DateTime<Utc>) -> bool {
+        self.live.is_none_or(|live| live == is_live(token, now))
+            && (self.scopes.is_empty() || self.scopes.is_subset(&parse_scopes(&token.scopes)))
+            && self.expires_before.is_none_or(|end| token.expires_at.is_some_and(|at| at < end))
+            && self.used_since.is_none_or(|since| token.last_used_at.is_some_and(|at| at >= since))
+    }
+}
+
+/// Sorts tokens; those with equal values by age, and those without a value last.
+pub fn sort_tokens(tokens: &mut [Token], by: OrderBy, descending: bool) {
+    let instant = |token: &Token| match by {
+        OrderBy::Expires => token.expires_at,
+        OrderBy::LastUsed => token.last_used_at,
+        _ => Some(token.created_at),
+    };
+    tokens.sort_by_key(|token| {
+        let instant = instant(token);
+        (instant.is_none(), instant, token.id)
+    });
+    if descending {
+        tokens.reverse();
+    }
 }
 
 /// The scopes as names, as a token's row stores them.

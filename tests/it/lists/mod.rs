@@ -7,6 +7,7 @@
 mod filters;
 mod search;
 mod stories;
+mod tokens;
 
 use std::collections::BTreeSet;
 
