@@ -44,6 +44,8 @@ mod m20261129_000021_deletion_job;
 mod m20261129_000030_self_test_token;
 mod m20261129_000120_console_link;
 mod m20261129_000131_destination;
+mod m20261129_000141_alerts;
+mod m20261129_000142_revocation_confirmation;
 
 pub struct Migrator;
 
@@ -88,6 +90,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000030_self_test_token::Migration),
             Box::new(m20261129_000120_console_link::Migration),
             Box::new(m20261129_000131_destination::Migration),
+            Box::new(m20261129_000141_alerts::Migration),
+            Box::new(m20261129_000142_revocation_confirmation::Migration),
         ]
     }
 }

@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, Interface, Object, PathSegment};
 use uuid::Uuid;
 
 use super::adoption::AdoptionProposal;
+use super::alert::{AlertObject, MailRecipientObject};
 use super::api_key::ApiKeyObject;
 use super::bulk::BulkJob;
 use super::change_set::AccessPreview;
@@ -15,8 +16,9 @@ use super::event::EventObject;
 use super::failure::FailureObject;
 use super::group::GroupObject;
 use super::loaders::{
-    self, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId, FindingId,
-    GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SyncRunId, UserId,
+    self, AlertId, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId,
+    FindingId, GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SyncRunId,
+    UserId,
 };
 use super::organization::OrganizationObject;
 use super::permission::needs;
@@ -29,6 +31,7 @@ use super::scim_token::ScimToken;
 use super::sync::SyncRun;
 use super::user::UserObject;
 use crate::domain::access::change_set;
+use crate::domain::alert::recipient;
 use crate::domain::directory::schema_extension;
 use crate::error::{Error, Rule};
 use crate::graphql::relay;
@@ -58,6 +61,8 @@ pub enum NodeObject {
     AccessPreview(AccessPreview),
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
+    Alert(AlertObject),
+    MailRecipient(MailRecipientObject),
     BulkJob(BulkJob),
     DeletionJob(DeletionJob),
     Failure(FailureObject),
@@ -122,6 +127,12 @@ pub async fn find_node_of_kind(
         NodeKind::AdoptionProposal => loaders::load_one(ctx, ProposalId(id))
             .await?
             .map(|row| NodeObject::AdoptionProposal(row.into())),
+        NodeKind::Alert => {
+            loaders::load_one(ctx, AlertId(id)).await?.map(|row| NodeObject::Alert(row.into()))
+        }
+        NodeKind::MailRecipient => recipient::find_recipient(relay::cx(ctx)?, id)
+            .await?
+            .map(|row| NodeObject::MailRecipient(row.into())),
         NodeKind::SyncRun => {
             loaders::load_one(ctx, SyncRunId(id)).await?.map(|row| NodeObject::SyncRun(row.into()))
         }

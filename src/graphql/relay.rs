@@ -66,6 +66,8 @@ node_kinds! {
     AccessPreview,
     SchemaExtension,
     AdoptionProposal,
+    Alert,
+    MailRecipient,
     BulkJob,
     DeletionJob,
     Failure,

@@ -64,6 +64,8 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::RunNotEnded
         | R::TooManyJobs
         | R::TooManyTokens
+        | R::LimitReached
+        | R::MailNotConfigured
         | R::TooMuchStored
         | R::TurnTaken
         | R::TokenMissing

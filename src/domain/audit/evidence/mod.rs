@@ -20,7 +20,10 @@ use crate::context::{Change, Cx};
 use crate::error::Result;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
-pub use leavers::{LeaverRow, RevocationSummary, list_leavers, measure_revocation};
+pub(in crate::domain) use leavers::count_recent_leavers;
+pub use leavers::{
+    DownstreamSummary, LeaverRow, RevocationSummary, list_leavers, measure_revocation,
+};
 
 /// Rows that are read at once.
 const ROWS_PER_BATCH: u64 = 500;
