@@ -75,7 +75,7 @@ pub fn build_body(organization: Uuid, event: &ChainedEvent, payload: Payload) ->
         "sessionEffect": event.session_effect().map(SessionEffect::name),
         "actor": { "kind": event.actor_kind },
     });
-    // Many subjects: their ids name nobody, and an application unassigns what they owned.
+    // Many subjects: ids are no personal data, and an application unassigns what they owned.
     if event.subject_id.is_nil() {
         let ids = event.values().map(|values| values["before"]["ids"].clone());
         data["subjects"] = ids.filter(Value::is_array).unwrap_or_else(|| json!([]));
