@@ -27,6 +27,7 @@
 //! | [`buffers`] | counts and last uses, kept in memory and written in batches |
 //! | [`config`], [`error`] | the settings; the errors that the domain knows |
 //! | [`http_client`] | the only way to call other servers |
+//! | `mail_client` | the only way to send mail |
 //! | [`http_listener`] | connections of clients: accepted, limited, closed |
 //! | [`trace_context`] | where work stands in a trace; the spans that several modules make |
 //! | [`cli`] | the command line and the demo |
@@ -62,6 +63,7 @@ pub mod http_listener;
 pub use identity;
 pub mod jobs;
 pub mod ledger;
+mod mail_client;
 pub mod scim;
 pub mod scim_client;
 pub mod server;

@@ -24,6 +24,9 @@ pub enum Kind {
     /// Two live accounts have names that count as the same name.
     #[sea_orm(string_value = "NAME_CLASH")]
     NameClash,
+    /// An account names a manager whose account was deleted.
+    #[sea_orm(string_value = "MANAGER_GONE")]
+    ManagerGone,
 }
 
 /// The owner of an account, from the point of view of the connection.

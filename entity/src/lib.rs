@@ -6,6 +6,9 @@ pub mod access_preview;
 pub mod access_preview_part;
 pub mod activation;
 pub mod adoption_proposal;
+pub mod alert;
+pub mod alert_check;
+pub mod alert_rule;
 pub mod api_key;
 pub mod bulk_job;
 pub mod bulk_line;
@@ -25,6 +28,7 @@ pub mod instance;
 pub mod last_read;
 pub mod lease;
 pub mod ledger_head;
+pub mod mail_recipient;
 pub mod membership;
 pub mod organization;
 pub mod pull_source;
@@ -32,6 +36,7 @@ pub mod pulled;
 pub mod reconciliation;
 pub mod reconciliation_schedule;
 pub mod request_log;
+pub mod revocation_confirmation;
 pub mod role;
 pub mod role_grant;
 pub mod role_mapping;
@@ -72,6 +77,9 @@ scoped!(
     access_preview_part.PreviewId,
     activation.Id,
     adoption_proposal.Id,
+    alert.Id,
+    alert_check.OrganizationId,
+    alert_rule.Kind,
     api_key.Id,
     bulk_job.Id,
     deletion_job.Id,
@@ -89,12 +97,14 @@ scoped!(
     idempotency.Name,
     last_read.SubjectId,
     ledger_head.OrganizationId,
+    mail_recipient.Id,
     membership.Id,
     pull_source.ConnectionId,
     pulled.ResourceId,
     reconciliation.Id,
     reconciliation_schedule.ConnectionId,
     request_log.Id,
+    revocation_confirmation.EventId,
     role.Id,
     role_grant.Id,
     role_mapping.Id,

@@ -46,6 +46,8 @@ mod m20261129_000101_event_request;
 mod m20261129_000120_console_link;
 mod m20261129_000121_setup_link;
 mod m20261129_000131_destination;
+mod m20261129_000141_alerts;
+mod m20261129_000142_revocation_confirmation;
 
 pub struct Migrator;
 
@@ -92,6 +94,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000120_console_link::Migration),
             Box::new(m20261129_000121_setup_link::Migration),
             Box::new(m20261129_000131_destination::Migration),
+            Box::new(m20261129_000141_alerts::Migration),
+            Box::new(m20261129_000142_revocation_confirmation::Migration),
         ]
     }
 }

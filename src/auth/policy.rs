@@ -31,12 +31,14 @@ pub enum Permission {
     ReviewWrite,
     /// Ask what people may do, and nothing else.
     DecisionRead,
+    /// Say that an application ended a leaver's sessions, and nothing else.
+    RevocationConfirm,
     /// Create organizations and see the installation as a whole.
     PlatformAdmin,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 11] = [
+    pub const ALL: [Permission; 12] = [
         Self::IamRead,
         Self::IamWrite,
         Self::TokenManage,
@@ -47,6 +49,7 @@ impl Permission {
         Self::AuditRead,
         Self::ReviewWrite,
         Self::DecisionRead,
+        Self::RevocationConfirm,
         Self::PlatformAdmin,
     ];
 
@@ -63,6 +66,7 @@ impl Permission {
             Self::AuditRead => "AUDIT_READ",
             Self::ReviewWrite => "REVIEW_WRITE",
             Self::DecisionRead => "DECISION_READ",
+            Self::RevocationConfirm => "REVOCATION_CONFIRM",
             Self::PlatformAdmin => "PLATFORM_ADMIN",
         }
     }
@@ -207,11 +211,13 @@ pub enum Action {
     ReadLedger,
     /// Ask what a person may do.
     Decide,
+    /// Say that a leaver's sessions ended.
+    ConfirmRevocation,
     ManagePlatform,
 }
 
 impl Action {
-    pub const ALL: [Action; 13] = [
+    pub const ALL: [Action; 14] = [
         Self::ReadIam,
         Self::WriteConnection,
         Self::ManageToken,
@@ -224,6 +230,7 @@ impl Action {
         Self::Review,
         Self::ReadLedger,
         Self::Decide,
+        Self::ConfirmRevocation,
         Self::ManagePlatform,
     ];
 
@@ -252,6 +259,7 @@ impl Action {
             Self::Review => Permission::ReviewWrite,
             Self::ReadLedger => Permission::AuditRead,
             Self::Decide => Permission::DecisionRead,
+            Self::ConfirmRevocation => Permission::RevocationConfirm,
             Self::ManagePlatform => Permission::PlatformAdmin,
         }
     }

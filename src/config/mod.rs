@@ -6,6 +6,7 @@ mod database;
 pub mod networks;
 pub mod origins;
 pub(crate) mod private_files;
+pub mod smtp;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use networks::NetworkList;
 use origins::OriginList;
 use serde_json::Value;
+use smtp::{SmtpArgs, SmtpSettings};
 
 use crate::auth::issuers::settings;
 
@@ -146,6 +148,8 @@ pub struct ServeArgs {
     /// trusted [default: none]
     #[arg(long, env = "ROLECALL_TRUSTED_PROXIES", value_name = "NETWORKS")]
     pub trusted_proxies: Option<NetworkList>,
+    #[command(flatten)]
+    pub smtp: SmtpArgs,
     /// How the log is written to standard error: lines for people, or one JSON object a line
     #[arg(long, env = "ROLECALL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -210,6 +214,8 @@ pub struct Config {
     pub graphql: GraphqlSettings,
     /// The proxies whose headers about a client's address are trusted.
     pub trusted_proxies: NetworkList,
+    /// The mail server for alerts; none = no mail is sent.
+    pub smtp: Option<SmtpSettings>,
 }
 
 /// Where a master key comes from.
@@ -306,6 +312,7 @@ impl ServeArgs {
         };
         let metrics = self.metrics_listen.is_some();
         let trusted_proxies = self.trusted_proxies.unwrap_or_default();
+        let smtp = self.smtp.check(&config.public_url).map_err(ConfigError::WrongSetting)?;
         let Self {
             scim_enabled,
             scim_rate_limit,
@@ -328,6 +335,7 @@ impl ServeArgs {
             graphql,
             issuers,
             trusted_proxies,
+            smtp,
             ..config
         })
     }
@@ -391,6 +399,7 @@ impl StoreArgs {
             graphql: GraphqlSettings::default(),
             issuers: Vec::new(),
             trusted_proxies: NetworkList::default(),
+            smtp: None,
         })
     }
 }

@@ -43,6 +43,10 @@ pub struct App {
     pub syncs: Notify,
     /// Wakes the worker that carries out deletions of all accounts.
     pub deletions: Notify,
+    /// Wakes the evaluation of the rules of alerts.
+    pub alerts: Notify,
+    /// Wakes the sending of mail.
+    pub mails: Notify,
     /// What queued the jobs and the runs that wait.
     pub queued_by: QueuedJobCauses,
     /// Last use of credentials since the last flush.
@@ -137,6 +141,8 @@ impl App {
             jobs: Notify::new(),
             syncs: Notify::new(),
             deletions: Notify::new(),
+            alerts: Notify::new(),
+            mails: Notify::new(),
             queued_by: QueuedJobCauses::default(),
             uses: CredentialUsage::default(),
             requests: RequestCounts::default(),

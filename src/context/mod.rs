@@ -678,6 +678,7 @@ const UNIQUE_INDEXES: &[(&str, &str, &str)] = &[
     ("organization_slug_key", "organization.slug", "slug"),
     ("deletion_job_open", "deletion_job.organization_id", "deletion"),
     ("schema_extension_urn", "schema_extension.urn_key", "urn"),
+    ("mail_recipient_address", "mail_recipient.address_key", "address"),
 ];
 
 impl From<DbErr> for Error {

@@ -7,6 +7,7 @@
 //! where it is a raw statement.
 
 pub mod access;
+pub mod alert;
 pub mod audit;
 pub mod bulk;
 pub mod comparison;

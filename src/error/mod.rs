@@ -109,6 +109,7 @@ impl From<&'static str> for Denial {
 /// An object that an error speaks of, as clients know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noun {
+    Alert,
     ApiKey,
     BulkJob,
     Connection,
@@ -123,6 +124,8 @@ pub enum Noun {
     Grant,
     Group,
     Job,
+    Leaver,
+    MailRecipient,
     Mapping,
     Organization,
     Owner,
@@ -145,6 +148,7 @@ pub enum Noun {
 impl fmt::Display for Noun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Alert => "the alert",
             Self::ApiKey => "the API key",
             Self::BulkJob => "the bulk job",
             Self::Connection => "the connection",
@@ -159,6 +163,8 @@ impl fmt::Display for Noun {
             Self::Grant => "the grant",
             Self::Group => "the group",
             Self::Job => "the job",
+            Self::Leaver => "the leaver",
+            Self::MailRecipient => "the recipient",
             Self::Mapping => "the mapping",
             Self::Organization => "the organization",
             Self::Owner => "the owner",

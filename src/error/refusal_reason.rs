@@ -59,6 +59,8 @@ refusal_reasons! {
     Inactive = "INACTIVE",
     InUse = "IN_USE",
     LastHolder = "LAST_HOLDER",
+    LimitReached = "LIMIT_REACHED",
+    MailNotConfigured = "MAIL_NOT_CONFIGURED",
     NothingToAdopt = "NOTHING_TO_ADOPT",
     NothingToDelete = "NOTHING_TO_DELETE",
     NothingToRetry = "NOTHING_TO_RETRY",

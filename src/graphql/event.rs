@@ -16,7 +16,7 @@ use crate::domain::audit::event;
 use crate::domain::audit::event::StorySubject;
 use crate::graphql::relay;
 use crate::graphql::relay::{Long, NodeKind};
-use crate::ledger::EventKind;
+use crate::ledger::{EventKind, SessionEffect};
 
 /// What a change is about.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,10 @@ pub enum SubjectKind {
     AccessPreview,
     /// A schema that the organization added.
     SchemaExtension,
+    /// An alert.
+    Alert,
+    /// An address that gets alerts by mail.
+    MailRecipient,
     /// A bulk job: operations that a client uploaded together.
     BulkJob,
     /// A deletion of all accounts that came through SCIM.
@@ -86,6 +90,8 @@ impl SubjectKind {
             "access" => Self::Access,
             "access_preview" => Self::AccessPreview,
             "schema_extension" => Self::SchemaExtension,
+            "alert" => Self::Alert,
+            "mail_recipient" => Self::MailRecipient,
             "bulk_job" => Self::BulkJob,
             "deletion" => Self::Deletion,
             "failure" => Self::Failure,
@@ -115,6 +121,8 @@ impl SubjectKind {
             Self::Access => "access",
             Self::AccessPreview => "access_preview",
             Self::SchemaExtension => "schema_extension",
+            Self::Alert => "alert",
+            Self::MailRecipient => "mail_recipient",
             Self::BulkJob => "bulk_job",
             Self::Deletion => "deletion",
             Self::Failure => "failure",
@@ -141,6 +149,8 @@ impl SubjectKind {
             Self::RoleGrant => NodeKind::RoleGrant,
             Self::AccessPreview => NodeKind::AccessPreview,
             Self::SchemaExtension => NodeKind::SchemaExtension,
+            Self::Alert => NodeKind::Alert,
+            Self::MailRecipient => NodeKind::MailRecipient,
             Self::BulkJob => NodeKind::BulkJob,
             Self::Deletion => NodeKind::DeletionJob,
             Self::Failure => NodeKind::Failure,
@@ -152,6 +162,18 @@ impl SubjectKind {
             Self::Access | Self::ConsoleLink | Self::Other => return None,
         })
     }
+}
+
+/// What an event means for the sessions and tokens of an account. The names are those of CAEP.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventSessionEffect {
+    /// Nothing.
+    None,
+    /// The account has other roles: tokens that name its roles are out of date.
+    TokenClaimsChange,
+    /// The account was suspended, deleted or erased, or lost its last role: all its sessions and
+    /// tokens must end.
+    SessionRevoked,
 }
 
 /// A row of the ledger as the schema shows it.
@@ -232,6 +254,18 @@ impl EventObject {
         kind.map(|kind| relay::global_id(kind, self.0.subject_id))
     }
 
+    /// The global ids of all subjects, at most 500: of a deletion of all accounts those that this
+    /// event deleted, otherwise the one of `subjectId`. Empty where there is none, and after an
+    /// erasure of the values.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn subject_ids(&self) -> Vec<ID> {
+        let kind = SubjectKind::from_ledger_name(&self.0.subject_kind).node_kind();
+        let ids = event::subject_ids(&self.0);
+        kind.map_or_else(Vec::new, |kind| {
+            ids.into_iter().map(|id| relay::global_id(kind, id)).collect()
+        })
+    }
+
     /// What the subject was called when the event was written: the display name, or else the user
     /// name, or the name of a group, a role, a connection or an API key; of a mapping the group and
     /// the role, of a grant its role. Null for subjects without a name, and after an erasure.
@@ -281,6 +315,19 @@ impl EventObject {
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn after(&self) -> Option<Value> {
         event::event_values(&self.0).1
+    }
+
+    /// What it means for the sessions and tokens of the account that it is about, or of the
+    /// accounts that it lists: an application that keeps sessions acts on it.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn session_effect(&self) -> EventSessionEffect {
+        match event::session_effect(&self.0) {
+            SessionEffect::None => EventSessionEffect::None,
+            SessionEffect::ClaimsChanged | SessionEffect::ByRoles => {
+                EventSessionEffect::TokenClaimsChange
+            }
+            SessionEffect::Revoked => EventSessionEffect::SessionRevoked,
+        }
     }
 
     /// The hash that chains this event to the one before, in base64; null until it is sealed.

@@ -207,6 +207,9 @@ pub enum AttentionKind {
     Destination,
     /// Deliveries to destinations were given up.
     Deliveries,
+    /// A destination has not taken that accounts left, for longer than the threshold of the rule
+    /// `REVOCATION_NOT_RECEIVED`.
+    RevocationNotReceived,
 }
 
 /// An item of `attention` as the schema shows it.

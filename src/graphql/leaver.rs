@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use async_graphql::{Context, ID, Object, SimpleObject, TypeName};
-use chrono::{DateTime, Utc};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject, TypeName};
+use chrono::{DateTime, Duration, Utc};
 
+use super::delivery::DeliveryObject;
 use super::event::EventObject;
 use super::list_filter::LeaverFilter;
 use super::loaders::{self, EventId, UserId};
@@ -12,9 +13,14 @@ use super::order::{LeaverOrder, ListOrder};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
 use crate::domain::audit::evidence;
-use crate::error::{Error, Result};
+use crate::domain::audit::revocation;
+use crate::error::{Error, Noun, Result};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
-use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
+use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage};
+
+/// The input field that each name in the domain's errors stands for.
+const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::User, "userId")], fields: &[] };
 
 /// A leaver as the schema shows it.
 pub struct LeaverObject(evidence::LeaverRow);
@@ -70,6 +76,76 @@ impl LeaverObject {
         to_milliseconds(self.0.revocation_microseconds())
     }
 
+    /// How many destinations were told of it: those that have a delivery of this event.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn destination_count(&self) -> i32 {
+        relay::to_graphql_int(self.0.handed.unsigned_abs())
+    }
+
+    /// How many of them took it. That proves nothing about sessions: see `confirmedCount`.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn received_count(&self) -> i32 {
+        relay::to_graphql_int(self.0.received.unsigned_abs())
+    }
+
+    /// When it was handed to the first destination; null before.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn handed_at(&self) -> Option<DateTime<Utc>> {
+        self.0.handed_at
+    }
+
+    /// When the last of the destinations that took it did so (a status of 2xx); null before.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn received_at(&self) -> Option<DateTime<Utc>> {
+        self.0.received_at
+    }
+
+    /// The time from `requestedAt` until every destination took it, in milliseconds; null until
+    /// then, and if there is no destination.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn receipt_milliseconds(&self) -> Option<f64> {
+        self.0.receipt_microseconds().map(to_milliseconds)
+    }
+
+    /// The deliveries of this event, one for each destination, at most 100; they are kept for 30
+    /// days. One that was not received can be tried again (`deliveryRetry`).
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn deliveries(&self, ctx: &Context<'_>) -> Result<Option<Vec<DeliveryObject>>> {
+        let cx = relay::cx(ctx)?;
+        let found = revocation::deliveries_of(cx, self.0.user_id, self.0.event_id).await?;
+        Ok(Some(found.into_iter().map(Into::into).collect()))
+    }
+
+    /// Of how many accounts an application confirmed that their sessions ended
+    /// (`revocationConfirm`).
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn confirmed_count(&self) -> i32 {
+        relay::to_graphql_int(self.0.confirmed.unsigned_abs())
+    }
+
+    /// When the last sessions ended, as the applications say; null while none has said so.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn sessions_ended_at(&self) -> Option<DateTime<Utc>> {
+        self.0.sessions_ended_at
+    }
+
+    /// The time from `requestedAt` to `sessionsEndedAt`, in milliseconds; null until an application
+    /// has confirmed it of each account.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn confirmation_milliseconds(&self) -> Option<f64> {
+        self.0.confirmation_microseconds().map(to_milliseconds)
+    }
+
+    /// What applications confirmed, at most 100.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn confirmations(
+        &self,
+        ctx: &Context<'_>,
+    ) -> Result<Option<Vec<RevocationConfirmationObject>>> {
+        let found = revocation::confirmations_of(relay::cx(ctx)?, self.0.event_id).await?;
+        Ok(Some(found.into_iter().map(Into::into).collect()))
+    }
+
     /// Whether the account is active again.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn active_now(&self) -> bool {
@@ -108,6 +184,13 @@ pub struct RevocationTimes {
     /// How many leavers there were in each range of times, the shortest first, empty ranges too.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     buckets: Vec<RevocationTimeBucket>,
+    /// How long it took until every destination took the event, of the leavers of which all did.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    received: DownstreamTimes,
+    /// How long it took until their sessions ended, of the leavers of which applications confirmed
+    /// it.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    confirmed: DownstreamTimes,
 }
 
 /// A range of revocation times, and how many leavers are in it.
@@ -131,6 +214,125 @@ impl From<evidence::RevocationBucket> for RevocationTimeBucket {
             to_milliseconds: bucket.to.map(to_milliseconds),
             count: relay::to_graphql_int(bucket.count),
         }
+    }
+}
+
+/// How long it took from the request until something happened outside. The times are 0 if it has
+/// not happened to any leaver.
+#[derive(SimpleObject)]
+pub struct DownstreamTimes {
+    /// To how many leavers it happened.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    count: i32,
+    /// The objective, in seconds: the threshold of the rule `REVOCATION_NOT_RECEIVED` of the
+    /// organization.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    objective_seconds: i32,
+    /// To how many of them it happened within the objective.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    within_objective: i32,
+    /// The median, in milliseconds.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    median_milliseconds: f64,
+    /// The 95th percentile, in milliseconds.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    p95_milliseconds: f64,
+    /// The 99th percentile, in milliseconds.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    p99_milliseconds: f64,
+    /// The longest, in milliseconds.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    longest_milliseconds: f64,
+}
+
+impl DownstreamTimes {
+    fn of(found: evidence::DownstreamSummary, objective: Duration) -> Self {
+        Self {
+            count: relay::to_graphql_int(found.count),
+            objective_seconds: relay::to_graphql_int(objective.num_seconds().unsigned_abs()),
+            within_objective: relay::to_graphql_int(found.within),
+            median_milliseconds: to_milliseconds(found.median),
+            p95_milliseconds: to_milliseconds(found.p95),
+            p99_milliseconds: to_milliseconds(found.p99),
+            longest_milliseconds: to_milliseconds(found.longest),
+        }
+    }
+}
+
+/// A confirmation as the schema shows it.
+pub struct RevocationConfirmationObject(revocation::RevocationConfirmation);
+
+impl From<revocation::RevocationConfirmation> for RevocationConfirmationObject {
+    fn from(row: revocation::RevocationConfirmation) -> Self {
+        Self(row)
+    }
+}
+
+/// What an application confirmed of a leaver: when it ended the account's sessions.
+#[Object(name = "RevocationConfirmation")]
+impl RevocationConfirmationObject {
+    /// The account's global id.
+    #[graphql(directive = needs::apply(None))]
+    async fn user_id(&self) -> ID {
+        relay::global_id(NodeKind::User, self.0.user_id)
+    }
+
+    /// When the last session ended, as the application says.
+    #[graphql(directive = needs::apply(None))]
+    async fn ended_at(&self) -> DateTime<Utc> {
+        self.0.ended_at
+    }
+
+    /// When the application said so.
+    #[graphql(directive = needs::apply(None))]
+    async fn confirmed_at(&self) -> DateTime<Utc> {
+        self.0.confirmed_at
+    }
+
+    /// The event of the confirmation: which application said so.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    async fn event(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
+        Ok(loaders::load_one(ctx, EventId(self.0.confirmation_id)).await?.map(Into::into))
+    }
+}
+
+/// What to confirm.
+#[derive(InputObject)]
+pub struct RevocationConfirmInput {
+    /// The account's global id, as the events of the application name it.
+    user_id: ID,
+    /// When the application ended the account's last session: not before the account was suspended
+    /// or deleted, and not in the future. Clocks may differ by a minute.
+    ended_at: DateTime<Utc>,
+}
+
+mutation_payloads! {
+    revocation_payloads;
+    /// The confirmation; null if there were mistakes.
+    confirmation: RevocationConfirmationObject;
+    /// The result of `revocationConfirm`.
+    RevocationConfirmPayload,
+}
+
+#[derive(Default)]
+pub struct RevocationMutation;
+
+#[Object]
+impl RevocationMutation {
+    /// Confirms that an application ended all sessions of an account that was suspended or deleted.
+    /// An application calls it after it has done so. Each key confirms for itself; a second
+    /// confirmation replaces its first.
+    #[graphql(directive = needs::apply(Some(Permission::RevocationConfirm)))]
+    async fn revocation_confirm(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to confirm.")] input: RevocationConfirmInput,
+    ) -> Result<Option<RevocationConfirmPayload>> {
+        let done = async {
+            let id = relay::parse_input_id(NodeKind::User, &input.user_id, Noun::User)?;
+            revocation::confirm_revocation(relay::cx(ctx)?, id, input.ended_at).await
+        };
+        RevocationConfirmPayload::from_result(done.await, FIELD_MAP)
     }
 }
 
@@ -160,7 +362,7 @@ pub async fn list_leavers(
     let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
     let keyset = window.to_keyset(ctx, order.descending)?;
     let total = if relay::selects_total_count(ctx) {
-        evidence::measure_revocation(cx, from, to, 0).await?.count
+        evidence::measure_revocation(cx, from, to, 0, 0).await?.count
     } else {
         0
     };
@@ -180,7 +382,10 @@ pub async fn measure_revocation(
         return Err(Error::invalid("objectiveSeconds", "must not be negative"));
     }
     let (from, to) = resolve_period(ctx, since, until)?;
-    let found = evidence::measure_revocation(relay::cx(ctx)?, from, to, objective).await?;
+    let cx = relay::cx(ctx)?;
+    let downstream = revocation::downstream_objective(cx).await?;
+    let micros = downstream.num_microseconds().unwrap_or(i64::MAX);
+    let found = evidence::measure_revocation(cx, from, to, objective, micros).await?;
     Ok(Some(RevocationTimes {
         count: relay::to_graphql_int(found.count),
         within_objective: relay::to_graphql_int(found.within),
@@ -189,5 +394,7 @@ pub async fn measure_revocation(
         p99_milliseconds: to_milliseconds(found.p99),
         longest_milliseconds: to_milliseconds(found.longest),
         buckets: found.buckets.into_iter().map(Into::into).collect(),
+        received: DownstreamTimes::of(found.received, downstream),
+        confirmed: DownstreamTimes::of(found.confirmed, downstream),
     }))
 }

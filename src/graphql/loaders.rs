@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::access;
 use crate::domain::access::RoleSource;
 use crate::domain::access::{api_key, role, role_grant, role_mapping};
+use crate::domain::alert;
 use crate::domain::audit::event;
 use crate::domain::connection::{health, pull_source, scim_token, setup_link};
 use crate::domain::directory::adoption;
@@ -50,6 +51,7 @@ id_keys! {
     SetupLinkId,
     ApiKeyId,
     ProposalId,
+    AlertId,
     EventId,
     FailureId,
     FindingId,
@@ -359,6 +361,16 @@ impl Loader<ProposalId> for Loaders {
     async fn load(&self, keys: &[ProposalId]) -> LoadResult<ProposalId, Self::Value> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(key_rows(adoption::proposals_by_ids(&self.0, &ids).await?, |row| ProposalId(row.id)))
+    }
+}
+
+impl Loader<AlertId> for Loaders {
+    type Value = alert::Alert;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[AlertId]) -> LoadResult<AlertId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(key_rows(alert::alerts_by_ids(&self.0, &ids).await?, |row| AlertId(row.id)))
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod access;
 mod adoption;
+mod alert;
 mod api_key;
 mod auth;
 mod budget;
@@ -130,6 +131,8 @@ struct MutationRoot(
     role_grant::RoleGrantMutation,
     change_set::AccessMutation,
     schema_extension::SchemaExtensionMutation,
+    alert::AlertMutation,
+    leaver::RevocationMutation,
     bulk::BulkJobMutation,
     failure::FailureMutation,
     many_mutations::ManyMutation,

@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, Interface, Object, PathSegment};
 use uuid::Uuid;
 
 use super::adoption::AdoptionProposal;
+use super::alert::{AlertObject, MailRecipientObject};
 use super::api_key::ApiKeyObject;
 use super::bulk::BulkJob;
 use super::change_set::AccessPreview;
@@ -16,8 +17,9 @@ use super::event::EventObject;
 use super::failure::FailureObject;
 use super::group::GroupObject;
 use super::loaders::{
-    self, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId, FindingId,
-    GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SetupLinkId, SyncRunId,
+    self, AlertId, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId,
+    FindingId, GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SetupLinkId,
+    SyncRunId,
     UserId,
 };
 use super::node_reference::{AnyNode, NodeFinder};
@@ -33,6 +35,7 @@ use super::setup_link::SetupLinkObject;
 use super::sync::SyncRun;
 use super::user::UserObject;
 use crate::domain::access::change_set;
+use crate::domain::alert::recipient;
 use crate::domain::directory::schema_extension;
 use crate::error::{Error, Rule};
 use crate::graphql::relay;
@@ -63,6 +66,8 @@ pub enum NodeObject {
     AccessPreview(AccessPreview),
     SchemaExtension(SchemaExtension),
     AdoptionProposal(AdoptionProposal),
+    Alert(AlertObject),
+    MailRecipient(MailRecipientObject),
     BulkJob(BulkJob),
     DeletionJob(DeletionJob),
     Failure(FailureObject),
@@ -130,6 +135,12 @@ async fn find_node_of_kind(
         NodeKind::AdoptionProposal => loaders::load_one(ctx, ProposalId(id))
             .await?
             .map(|row| NodeObject::AdoptionProposal(row.into())),
+        NodeKind::Alert => {
+            loaders::load_one(ctx, AlertId(id)).await?.map(|row| NodeObject::Alert(row.into()))
+        }
+        NodeKind::MailRecipient => recipient::find_recipient(relay::cx(ctx)?, id)
+            .await?
+            .map(|row| NodeObject::MailRecipient(row.into())),
         NodeKind::SyncRun => {
             loaders::load_one(ctx, SyncRunId(id)).await?.map(|row| NodeObject::SyncRun(row.into()))
         }

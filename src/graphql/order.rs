@@ -224,6 +224,16 @@ list_order! {
 }
 
 list_order! {
+    /// The order of a list of alerts.
+    AlertOrder,
+    /// The fields by which alerts can be sorted.
+    AlertOrderField {
+        /// When it was raised for the first time.
+        CreatedAt = OrderBy::Age,
+    }
+}
+
+list_order! {
     /// The order of the request log.
     RequestLogEntryOrder,
     /// The fields by which the request log can be sorted.

@@ -33,6 +33,9 @@ pub enum Permission {
     /// Ask whether people may do something, and who may do it: with `decision`, or over AuthZEN.
     /// It opens nothing else.
     DecisionRead,
+    /// Say that an application ended the sessions of an account that left (`revocationConfirm`).
+    /// It opens nothing else.
+    RevocationConfirm,
     /// The permission of the operator, for people only and not for API keys: create, suspend and
     /// resume organizations. It opens nothing inside them. In an organization, a person who has it
     /// may use other permissions only while the organization lets the operator in

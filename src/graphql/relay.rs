@@ -65,6 +65,8 @@ node_kinds! {
     AccessPreview,
     SchemaExtension,
     AdoptionProposal,
+    Alert,
+    MailRecipient,
     BulkJob,
     DeletionJob,
     Failure,

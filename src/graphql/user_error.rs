@@ -75,6 +75,10 @@ pub enum UserErrorReason {
     InUse,
     /// A management role would be left without a holder.
     LastHolder,
+    /// There are as many as there can be.
+    LimitReached,
+    /// The operator of this server has set no mail server.
+    MailNotConfigured,
     /// There is no account that the connection could get.
     NothingToAdopt,
     /// There is nothing to delete.
@@ -168,6 +172,8 @@ impl UserErrorReason {
             R::Inactive => Self::Inactive,
             R::InUse => Self::InUse,
             R::LastHolder => Self::LastHolder,
+            R::LimitReached => Self::LimitReached,
+            R::MailNotConfigured => Self::MailNotConfigured,
             R::NothingToAdopt => Self::NothingToAdopt,
             R::NothingToDelete => Self::NothingToDelete,
             R::NothingToRetry => Self::NothingToRetry,
@@ -236,6 +242,8 @@ impl UserErrorReason {
             Self::TooManyJobs => "Wait until an earlier job has ended.",
             Self::TooManyLinks => "Revoke a setup link first.",
             Self::TooManyTokens => "Revoke a token first.",
+            Self::LimitReached => "Remove one first.",
+            Self::MailNotConfigured => "Ask the operator of this server.",
             Self::SourceUnavailable | Self::SourceAddress | Self::SourceUnreadable => {
                 "Check the address of the source, and test it again."
             }

@@ -3,6 +3,7 @@
 //! harm. An item of a queue has a lease, so that one server at a time works on it.
 
 mod driver;
+mod mail;
 mod outcomes;
 mod task;
 
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::context::{App, clock, record_caller};
 use crate::crypto::vault;
 use crate::domain::access::{change_set, expiry};
+use crate::domain::alert;
 use crate::domain::audit::event;
 use crate::domain::bulk::run::BulkClaim;
 use crate::domain::connection::{delete, health, request_log, scim_token};
@@ -68,6 +70,12 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
 /// A replica that has not renewed its lease for this long no longer evaluates health.
 const HEALTH_LEASE: TimeDelta = TimeDelta::seconds(150);
+/// One of the replicas evaluates the rules of alerts this often.
+const ALERT_INTERVAL: Duration = Duration::from_secs(60);
+/// A replica that has not renewed its lease for this long no longer evaluates the rules of alerts.
+const ALERT_LEASE: TimeDelta = TimeDelta::seconds(150);
+/// Mail that another replica made due, or that was not accepted, is found at most this long after.
+const MAIL_INTERVAL: Duration = Duration::from_secs(30);
 /// A comparison begins at most this long after it is due.
 const COMPARISON_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the last committed write is read back, and a database that refused writes is tested.
@@ -98,7 +106,7 @@ const MAX_CONCURRENT_BULK_JOBS: usize = 4;
 const MAX_CONCURRENT_DELETIONS: usize = 2;
 
 /// The tasks that run as a whole each time.
-static PERIODIC_TASKS: [PeriodicTask; 20] = [
+static PERIODIC_TASKS: [PeriodicTask; 22] = [
     PeriodicTask::new(
         "seal ledgers",
         "adds new events to the chain of their ledger",
@@ -152,6 +160,22 @@ static PERIODIC_TASKS: [PeriodicTask; 20] = [
         |app| Box::pin(evaluate_health(app)),
     )
     .one_at_a_time(HEALTH_LEASE),
+    PeriodicTask::new(
+        "raise alerts",
+        "raises and resolves alerts by the rules of each organization",
+        ALERT_INTERVAL,
+        |app| Box::pin(raise_alerts(app)),
+    )
+    .activated_by("a rule was changed", |app| &app.alerts, Duration::ZERO)
+    .one_at_a_time(ALERT_LEASE),
+    PeriodicTask::new(
+        "send mail",
+        "sends mail about alerts to the recipients of each organization",
+        MAIL_INTERVAL,
+        |app| Box::pin(mail::send_due_mails(app)),
+    )
+    .activated_by("an alert was raised or resolved", |app| &app.mails, Duration::ZERO)
+    .at_stop(AtStop::Complete),
     PeriodicTask::new(
         "begin comparisons",
         "begins the comparisons that are due by their schedule",
@@ -553,6 +577,12 @@ async fn evaluate_health(app: &Arc<App>) -> Result<()> {
     Ok(())
 }
 
+async fn raise_alerts(app: &Arc<App>) -> Result<()> {
+    // An organization that was evaluated a moment ago, because a rule was changed, can wait.
+    let interval = TimeDelta::from_std(ALERT_INTERVAL / 2).unwrap_or_default();
+    alert::evaluate_due(app, interval).await.map(drop)
+}
+
 async fn purge_due(app: &Arc<App>) -> Result<()> {
     run_all([
         ("erasing deleted accounts", purge_users(app).await),
@@ -652,6 +682,7 @@ async fn forget_requests(app: &Arc<App>) -> Result<()> {
         ("deleting old deletions", deletion::job::forget_old_jobs(app).await),
         ("deleting old bulk jobs", bulk::forget_expired_jobs(app).await.map(drop)),
         ("deleting old deliveries", delivery::forget_old_deliveries(app).await),
+        ("deleting alerts that are over", alert::forget_resolved(app).await),
         ("deleting old previews", change_set::forget_previews(app).await),
         (
             "rewriting the database file after erasures",

@@ -2,6 +2,7 @@
 //! by an exhaustive `match`, so that the compiler points to each place that a new kind needs.
 
 use serde::Serialize;
+use serde_json::Value;
 
 macro_rules! event_kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident = $name:literal,)+) => {
@@ -269,6 +270,18 @@ macro_rules! with_event_kinds {
             DestinationDisabled = "destination.disabled",
             /// A delivery that had failed is tried again.
             DeliveryRetried = "delivery.retried",
+            /// An application said that it ended the sessions of an account that left.
+            RevocationConfirmed = "revocation.confirmed",
+            /// Something became wrong that administrators should know of.
+            AlertRaised = "alert.raised",
+            /// What an alert told of is over.
+            AlertResolved = "alert.resolved",
+            /// A rule of alerts was turned on or off, or got another threshold.
+            AlertRuleUpdated = "alert_rule.updated",
+            /// An address gets alerts by mail from now on.
+            MailRecipientAdded = "mail_recipient.added",
+            /// An address gets no alerts by mail any more.
+            MailRecipientRemoved = "mail_recipient.removed",
         }
     };
 }
@@ -316,11 +329,179 @@ impl EventKind {
             || matches!(self, Self::UserUpdated | Self::UserSuspended | Self::UserReactivated)
     }
 
+    /// What it means for the sessions of its subject, an account, or of the accounts that it lists:
+    /// an application that keeps sessions acts on it. The event itself says so. An event of its own
+    /// would be a second row for one change, and could be lost or come late.
+    pub const fn session_effect(self) -> SessionEffect {
+        match self {
+            Self::UserSuspended | Self::UserDeleted | Self::UserPurged | Self::UsersDeletedAll => {
+                SessionEffect::Revoked
+            }
+            Self::UserAccessChanged => SessionEffect::ByRoles,
+            Self::OrganizationCreated
+            | Self::OrganizationUpdated
+            | Self::OrganizationSuspended
+            | Self::OrganizationResumed
+            | Self::OrganizationOperatorAccessGranted
+            | Self::OrganizationOperatorAccessRevoked
+            | Self::ConnectionCreated
+            | Self::ConnectionUpdated
+            | Self::ConnectionActivated
+            | Self::ConnectionDeactivated
+            | Self::ConnectionDeleted
+            | Self::ConnectionHealthChanged
+            | Self::ConnectionSyncSkipped
+            | Self::ConnectionReconciliationSkipped
+            | Self::ConnectionSelfTestStarted
+            | Self::ScimTokenIssued
+            | Self::ScimTokenRotated
+            | Self::ScimTokenRevoked
+            | Self::ApiKeyIssued
+            | Self::ApiKeyAssigned
+            | Self::ApiKeyUpdated
+            | Self::ApiKeyRevoked
+            | Self::SchemaExtensionRegistered
+            | Self::SchemaExtensionRemoved
+            | Self::UserCreated
+            | Self::UserUpdated
+            | Self::UserReactivated
+            | Self::UserRestored
+            | Self::UserRevived
+            | Self::UserProtected
+            | Self::UserUnprotected
+            | Self::UserAdoptionProposed
+            | Self::UserAdoptionDismissed
+            | Self::UserAdopted
+            | Self::DeletionRequested
+            | Self::DeletionCompleted
+            | Self::DeletionStopped
+            | Self::UsersReleased
+            | Self::GroupCreated
+            | Self::GroupUpdated
+            | Self::GroupMembersChanged
+            | Self::GroupDeleted
+            | Self::GroupRestored
+            | Self::GroupsReleased
+            | Self::RoleCreated
+            | Self::RoleUpdated
+            | Self::RoleDeleted
+            | Self::RoleMappingCreated
+            | Self::RoleMappingUpdated
+            | Self::RoleMappingRemoved
+            | Self::RoleMappingExpired
+            | Self::RoleMappingRestored
+            | Self::RoleGrantCreated
+            | Self::RoleGrantUpdated
+            | Self::RoleGrantRemoved
+            | Self::RoleGrantExpired
+            | Self::AccessPreviewed
+            | Self::AccessChanged
+            | Self::SyncRunRequested
+            | Self::SyncRunCancelled
+            | Self::SyncRunApproved
+            | Self::SyncRunSucceeded
+            | Self::SyncRunWaiting
+            | Self::SyncRunFailed
+            | Self::SyncRunEnded
+            | Self::ReconciliationStarted
+            | Self::ReconciliationSucceeded
+            | Self::ReconciliationRefused
+            | Self::ReconciliationFailed
+            | Self::ReconciliationSeenAgain
+            | Self::FindingOpened
+            | Self::FindingReopened
+            | Self::FindingGone
+            | Self::FindingResolved
+            | Self::FindingAccepted
+            | Self::FindingAcceptanceEnded
+            | Self::FailureOpened
+            | Self::FailureAssigned
+            | Self::FailureRetried
+            | Self::FailureRetryBegun
+            | Self::FailureRetryFailed
+            | Self::FailureResolved
+            | Self::FailureDismissed
+            | Self::BulkJobCreated
+            | Self::BulkJobCancelled
+            | Self::BulkJobCompleted
+            | Self::BulkJobEnded
+            | Self::BulkJobStopped
+            | Self::EvidenceExportStarted
+            | Self::EvidenceExported
+            | Self::ConsoleLinkCreated
+            | Self::ConsoleLinkRedeemed
+            | Self::SetupLinkCreated
+            | Self::SetupLinkRedeemed
+            | Self::SetupLinkRevoked
+            | Self::DestinationCreated
+            | Self::DestinationUpdated
+            | Self::DestinationPaused
+            | Self::DestinationResumed
+            | Self::DestinationDeleted
+            | Self::DestinationSecretRotated
+            | Self::DestinationTested
+            | Self::DestinationReplayed
+            | Self::DestinationFailing
+            | Self::DestinationRecovered
+            | Self::DestinationDisabled
+            | Self::DeliveryRetried
+            | Self::RevocationConfirmed
+            | Self::AlertRaised
+            | Self::AlertResolved
+            | Self::AlertRuleUpdated
+            | Self::MailRecipientAdded
+            | Self::MailRecipientRemoved => SessionEffect::None,
+        }
+    }
+
+    /// [`Self::session_effect`] of an event with these values (`before` and `after`). A lost role
+    /// changes what tokens claim; the loss of the last role ends the sessions.
+    pub fn session_effect_of(self, payload: Option<&Value>) -> SessionEffect {
+        let effect = self.session_effect();
+        if effect != SessionEffect::ByRoles {
+            return effect;
+        }
+        let listed = |name: &str| {
+            payload
+                .and_then(|values| values["after"][name].as_array())
+                .is_some_and(|l| !l.is_empty())
+        };
+        match (listed("lost"), listed("roles")) {
+            (true, false) => SessionEffect::Revoked,
+            _ => SessionEffect::ClaimsChanged,
+        }
+    }
+
     /// The kinds of which `wanted` is so, as a list for SQL's `IN`.
     pub fn sql_list(wanted: impl Fn(Self) -> bool) -> String {
         let names: Vec<_> =
             Self::ALL.iter().filter(|kind| wanted(**kind)).map(|kind| kind.name()).collect();
         format!("('{}')", names.join("', '"))
+    }
+}
+
+/// What an event means for the sessions and tokens of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEffect {
+    /// Nothing.
+    None,
+    /// The roles in its tokens are others now (CAEP `token-claims-change`).
+    ClaimsChanged,
+    /// All its sessions and tokens must end (CAEP `session-revoked`).
+    Revoked,
+    /// The roles in the event's values decide between these two: see
+    /// [`EventKind::session_effect_of`], which never returns it.
+    ByRoles,
+}
+
+impl SessionEffect {
+    /// The name in messages, that of the event in CAEP.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClaimsChanged | Self::ByRoles => "token-claims-change",
+            Self::Revoked => "session-revoked",
+        }
     }
 }
 
@@ -333,6 +514,31 @@ impl Serialize for EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loss_of_last_role_ends_sessions() {
+        let told = |after: Value| {
+            let payload = serde_json::json!({ "before": null, "after": after });
+            EventKind::UserAccessChanged.session_effect_of(Some(&payload))
+        };
+        let role = serde_json::json!([{ "id": "r" }]);
+        assert_eq!(
+            told(serde_json::json!({ "roles": [], "gained": [], "lost": role })),
+            SessionEffect::Revoked
+        );
+        assert_eq!(
+            told(serde_json::json!({ "roles": role, "gained": [], "lost": role })),
+            SessionEffect::ClaimsChanged
+        );
+        assert_eq!(
+            told(serde_json::json!({ "roles": role, "gained": role, "lost": [] })),
+            SessionEffect::ClaimsChanged
+        );
+        assert_eq!(EventKind::UserProtected.session_effect_of(None), SessionEffect::None);
+        for kind in EventKind::ALL.iter().filter(|kind| kind.is_deprovisioning()) {
+            assert_eq!(kind.session_effect_of(None), SessionEffect::Revoked, "{}", kind.name());
+        }
+    }
 
     #[test]
     fn every_name_is_its_own_kind() {

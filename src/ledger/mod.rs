@@ -33,9 +33,12 @@ use uuid::Uuid;
 use crate::auth::policy::Actor;
 use crate::crypto::vault::Vault;
 use crate::db::{Db, Store};
-pub use event_kind::EventKind;
 pub(crate) use event_kind::with_event_kinds;
-pub use signed_head::{ExaminedChain, SignedHead, examine_chain, read_signed_head, sign_heads};
+pub use event_kind::{EventKind, SessionEffect};
+pub use signed_head::{
+    CheckedPlace, ExaminedChain, SignedHead, check_newest_rows, examine_chain, read_signed_head,
+    sign_heads,
+};
 pub(crate) use statement::run_steps;
 pub use statement::{FIRST_STEP_INSTANT, WriteStep};
 use statement::{INSERT_UNSEALED, RETURNING_PLACE};

@@ -175,6 +175,64 @@ async fn store_signature<C: ConnectionTrait>(
     Ok(())
 }
 
+/// A place in a chain up to which it was found to be sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedPlace {
+    pub seq: i64,
+    pub hash: Vec<u8>,
+}
+
+/// Checks the newest part of a chain: from the place `from` that was checked last (or from the
+/// signed head, whichever is earlier) to its end, and whether the signed head is on the way.
+/// Returns the place that was reached, or what is broken.
+///
+/// # Errors
+/// The database's own.
+pub async fn check_newest_rows(
+    store: &Store,
+    vault: &Vault,
+    organization: Uuid,
+    from: Option<CheckedPlace>,
+) -> Result<Result<CheckedPlace, String>, DbErr> {
+    match walk_newest_rows(store, vault, organization, from).await {
+        Ok(place) => Ok(Ok(place)),
+        Err(ChainFault::Broken(what)) => Ok(Err(what)),
+        Err(ChainFault::Database(error)) => Err(error),
+    }
+}
+
+async fn walk_newest_rows(
+    store: &Store,
+    vault: &Vault,
+    organization: Uuid,
+    from: Option<CheckedPlace>,
+) -> Result<CheckedPlace, ChainFault> {
+    let signed = match read_signature(store, organization).await? {
+        Some(kept) => kept.open(vault).map_err(ChainFault::Broken)?,
+        None => None,
+    };
+    let begin = match &signed {
+        None if begun_signed(store, organization).await? => {
+            return Err(ChainFault::Broken(SIGNATURE_MISSING.into()));
+        }
+        None => CheckedPlace { seq: 0, hash: GENESIS_HASH.to_vec() },
+        Some(signed) => {
+            let hash = hash_at(store, organization, signed.sequence)
+                .await?
+                .filter(|hash| hex::encode(hash) == signed.hash)
+                .ok_or_else(|| ChainFault::Broken(another_chain(signed)))?;
+            CheckedPlace { seq: signed.sequence, hash }
+        }
+    };
+    let begin = match from {
+        Some(from) if from.seq <= begin.seq => from,
+        _ => begin,
+    };
+    let mut walk = ChainWalk::from_row(store, organization, begin.seq, begin.hash);
+    while !walk.next_rows().await?.is_empty() {}
+    Ok(CheckedPlace { seq: walk.seq, hash: walk.hash })
+}
+
 async fn read_signature(
     store: &Store,
     organization: Uuid,

@@ -103,6 +103,7 @@ impl Database {
             graphql: GraphqlSettings { cost_limit: 0, ..GraphqlSettings::default() },
             issuers: Vec::new(),
             trusted_proxies: Default::default(),
+            smtp: None,
         }
     }
 

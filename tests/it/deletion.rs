@@ -622,6 +622,23 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "numbers, and words and sentences of ours",
     ),
     ("reconciliation", &["requested_by"], "who is accountable for it, as in the ledger"),
+    (
+        "alert",
+        &["kind", "subject", "urgency", "message", "next_step"],
+        "names of connections and keys, ids, and sentences of ours",
+    ),
+    ("alert_rule", &["kind"], "one of a few words"),
+    ("alert_check", &["ledger_hash", "ledger_fault"], "a hash over hashes, a sentence of ours"),
+    (
+        "mail_recipient",
+        &["address", "address_key", "name", "last_error"],
+        "an address that administrators chose for alerts; it goes when they remove it",
+    ),
+    (
+        "revocation_confirmation",
+        &["actor_id"],
+        "who is accountable for what it says, as in the ledger",
+    ),
     ("lease", &["name"], "the name of a task"),
     ("idempotency", &["name", "fingerprint"], "hashes of words of a client's own choice"),
     ("idempotency", &["answer"], "may hold personal data: every erasure empties all of them"),

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the other modules that it may use. A new module must be added here.
 /// `identity` is a crate of its own, and so is `simulator`, which only `cli` uses.
-const USES: [(&str, &[&str]); 20] = [
+const USES: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("trace_context", &[]),
     ("http_client", &["trace_context"]),
     ("http_listener", &[]),
+    ("mail_client", &["config"]),
     ("buffers", &["error"]),
     ("db", &["trace_context"]),
     ("auth", &["error", "http_client"]),
@@ -47,6 +48,7 @@ const USES: [(&str, &[&str]); 20] = [
             "domain",
             "error",
             "ledger",
+            "mail_client",
             "scim",
             "scim_client",
             "signals",

@@ -133,6 +133,30 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let (destination, delivery) = crate::webhooks::furnish(tenant, name).await;
     ids.insert("Destination".into(), destination);
     ids.insert("Delivery".into(), delivery);
+    let add = "mutation($a: String!) { mailRecipientAdd(input: { address: $a }) { \
+               mailRecipient { id } } }";
+    let added = tenant.graphql(add, json!({ "a": format!("{name}@alerts.example") })).await;
+    let recipient = &added["data"]["mailRecipientAdd"]["mailRecipient"]["id"];
+    ids.insert("MailRecipient".into(), recipient.as_str().unwrap().to_owned());
+    // An export raises an alert as soon as the rules are evaluated.
+    let url =
+        tenant.graphql.replace("/graphql", "/evidence/mappings.csv?from=2026-01-01T00:00:00Z");
+    let exported = tenant.scim.http.get(url).bearer_auth(&tenant.api_key).send().await.unwrap();
+    exported.text().await.unwrap();
+    let set = "mutation($t: Int!) { alertRuleSet(input: { kind: COMPARISON_MISSING, \
+               threshold: $t }) { userErrors { message } } }";
+    tenant.graphql(set, json!({ "t": 30 + name.len() })).await;
+    let alerts = "{ organization { alerts(first: 1, filter: { kinds: [EXPORT_MADE] }) { \
+                  nodes { id } } } }";
+    let alert = loop {
+        let seen = tenant.graphql(alerts, json!({})).await;
+        let id = &seen["data"]["organization"]["alerts"]["nodes"][0]["id"];
+        if let Some(id) = id.as_str() {
+            break id.to_owned();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    ids.insert("Alert".into(), alert);
     for kind in Schema::new().nodes() {
         assert!(ids.contains_key(kind), "a new kind of thing has ids: furnish a {kind} here");
     }
@@ -144,6 +168,8 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
     let meant = if argument == "id" || argument == "ids" { field } else { argument };
     let prefixes = [
         ("bulkJob", "BulkJob"),
+        ("alert", "Alert"),
+        ("mailRecipient", "MailRecipient"),
         ("job", "SyncRun"),
         ("syncStart", "IdentitySource"),
         ("sync", "SyncRun"),

@@ -233,7 +233,7 @@ impl World {
 }
 
 /// Tables whose rows background work adds and removes.
-const BOOKKEEPING: [&str; 19] = [
+const BOOKKEEPING: [&str; 21] = [
     "seaql_migrations",
     "name_key_renewal",
     "event",
@@ -247,6 +247,8 @@ const BOOKKEEPING: [&str; 19] = [
     "last_read",
     "idempotency",
     "access_cursor",
+    "alert",
+    "alert_check",
     "connection_health",
     "delivery",
     "task",
@@ -262,7 +264,7 @@ const SUMS: [(&str, &str); 9] = [
     (
         "events of changes",
         "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened', \
-         'destination.failing', 'destination.recovered')",
+         'destination.failing', 'destination.recovered', 'alert.raised', 'alert.resolved')",
     ),
     ("failures that are finished", "count(*) FROM failure WHERE finished_at IS NOT NULL"),
     (

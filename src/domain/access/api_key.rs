@@ -33,6 +33,8 @@ pub const API_KEY_PREFIX: &str = "rck_";
 pub const BOOTSTRAP_DAYS: u16 = 30;
 /// The most keys without an owner that are read.
 const MAX_OWNERLESS_LISTED: u64 = 1_000;
+/// The most keys that end soon that are read.
+const MAX_ENDING_LISTED: u64 = 200;
 
 /// The owner of a key: the account or the person that is responsible for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -381,20 +383,33 @@ pub(in crate::domain) async fn end_with(
     Ok(ids)
 }
 
-/// Live keys without an owner, oldest first, without those whose lifetime is at most that of a
-/// bootstrap's key. At most [`MAX_OWNERLESS_LISTED`].
-pub(in crate::domain) async fn list_ownerless(cx: &Cx) -> Result<Vec<ApiKey>> {
+/// Live keys without an owner, oldest first. At most [`MAX_OWNERLESS_LISTED`].
+pub(in crate::domain) async fn list_without_owner(cx: &Cx) -> Result<Vec<ApiKey>> {
     let now = cx.app.clock.now();
     let query = cx.find::<api_key::Entity>().filter(api_key::Column::RevokedAt.is_null());
+    // A session of the console ends within hours.
+    let query = query.filter(api_key::Column::Purpose.eq(KeyPurpose::Api));
     let query = query
         .filter(api_key::Column::OwnerUserId.is_null())
         .filter(api_key::Column::OwnerSubject.is_null());
     let query = query.order_by_asc(api_key::Column::Id).limit(MAX_OWNERLESS_LISTED);
+    Ok(query.all(cx.db()).await?.into_iter().filter(|key| is_live(key, now)).collect())
+}
+
+/// [`list_without_owner`] without those whose lifetime is at most that of a bootstrap's key.
+pub(in crate::domain) async fn list_ownerless(cx: &Cx) -> Result<Vec<ApiKey>> {
     let brief = Duration::days(BOOTSTRAP_DAYS.into());
-    let lasting = |key: &ApiKey| {
-        is_live(key, now) && key.expires_at.is_none_or(|end| end - key.created_at > brief)
-    };
-    Ok(query.all(cx.db()).await?.into_iter().filter(lasting).collect())
+    let lasting = |key: &ApiKey| key.expires_at.is_none_or(|end| end - key.created_at > brief);
+    Ok(list_without_owner(cx).await?.into_iter().filter(lasting).collect())
+}
+
+/// Live keys that end before this instant, the first end first. At most [`MAX_ENDING_LISTED`].
+pub(in crate::domain) async fn list_ending(cx: &Cx, before: DateTime<Utc>) -> Result<Vec<ApiKey>> {
+    let column = api_key::Column::ExpiresAt;
+    let query = cx.find::<api_key::Entity>().filter(api_key::Column::RevokedAt.is_null());
+    let query = query.filter(column.gt(cx.app.clock.now())).filter(column.lt(before));
+    let query = query.order_by_asc(column).order_by_asc(api_key::Column::Id);
+    Ok(query.limit(MAX_ENDING_LISTED).all(cx.db()).await?)
 }
 
 /// Revokes a key: it is refused from this instant on.

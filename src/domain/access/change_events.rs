@@ -317,7 +317,13 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::BulkJobEnded
         | Kind::BulkJobStopped
         | Kind::EvidenceExportStarted
-        | Kind::EvidenceExported => AccessEffect::None,
+        | Kind::EvidenceExported
+        | Kind::RevocationConfirmed
+        | Kind::AlertRaised
+        | Kind::AlertResolved
+        | Kind::AlertRuleUpdated
+        | Kind::MailRecipientAdded
+        | Kind::MailRecipientRemoved => AccessEffect::None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::paging;
 use crate::error::{Error, Result};
 use crate::ledger;
-use crate::ledger::EventKind;
+use crate::ledger::{EventKind, SessionEffect};
 
 use super::event_list::list_chained;
 pub use super::event_list::{LedgerFilter, StorySubject, count_events, list_events};
@@ -149,6 +149,25 @@ pub fn event_values(event: &Event) -> (Option<Value>, Option<Value>) {
         event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let part = |name: &str| payload.as_ref()?.get(name).filter(|value| !value.is_null()).cloned();
     (part("before"), part("after"))
+}
+
+/// The subjects of an event: one, or those that its values list.
+pub fn subject_ids(event: &Event) -> Vec<Uuid> {
+    if !event.subject_id.is_nil() {
+        return vec![event.subject_id];
+    }
+    let before = event_values(event).0.unwrap_or_default();
+    let listed = before["ids"].as_array().into_iter().flatten();
+    listed.filter_map(|id| id.as_str()?.parse().ok()).collect()
+}
+
+/// What an event means for the sessions and tokens of the accounts that it is about. After an
+/// erasure, what depends on the values is told as a change of claims.
+pub fn session_effect(event: &Event) -> SessionEffect {
+    let Some(kind) = EventKind::parse(&event.action) else { return SessionEffect::None };
+    let payload: Option<Value> =
+        event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    kind.session_effect_of(payload.as_ref())
 }
 
 /// How many live subjects of `kind` (`user`, `group`) there are now, from stored sums instead of a

@@ -3,4 +3,5 @@
 pub mod event;
 mod event_list;
 pub mod evidence;
+pub mod revocation;
 pub mod subject_owners;

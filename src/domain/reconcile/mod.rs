@@ -14,6 +14,7 @@ mod compare;
 pub mod diff;
 mod difference;
 pub mod export;
+mod gone_manager;
 mod last_known;
 pub mod reads;
 mod resolve;

@@ -457,6 +457,10 @@ pub fn next_step(finding: &Finding) -> &'static str {
             "another account has this name in another width of letters: rename one of the two in \
              the system that it comes from"
         }
+        (Kind::ManagerGone, _) => {
+            "the manager's account was deleted: have the identity provider name another manager, \
+             and reassign in the application what the manager was responsible for"
+        }
         (Kind::Membership, _) => {
             "have the identity provider write the group again; a membership that only exists here \
              can be deleted"

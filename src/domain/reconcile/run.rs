@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::diff::{AttributeDifference, ExportColumns};
 use super::difference::{ComparisonOutcome, Difference};
 use super::export::{self, ExportFormat, RowReading};
+use super::gone_manager;
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, DerivedChange, Tx, in_background};
 use crate::domain::comparison::{ComparisonEnd, comparison_event, finish_locked};
@@ -309,7 +310,11 @@ pub(super) async fn keep_outcome(
     run: &Run,
     outcome: ComparisonOutcome,
 ) -> Result<(ComparisonCounts, Option<String>)> {
-    let ComparisonOutcome { found, covers, columns, mut counts, mut note, .. } = outcome;
+    let ComparisonOutcome { mut found, mut covers, columns, mut counts, mut note, .. } = outcome;
+    if run.scope != Scope::Memberships {
+        found.extend(gone_manager::find_gone_managers(cx, run.connection_id).await?);
+        covers.push(Kind::ManagerGone);
+    }
     for part in found.chunks(FINDINGS_PER_WRITE) {
         let room = MAX_NEW.saturating_sub(counts.opened);
         let columns = columns.as_ref();

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::domain::access::api_key as api_keys;
+use crate::domain::audit::revocation;
 use crate::domain::connection::health;
 use crate::domain::connection::health::HealthReason;
 use crate::domain::connection::{request_log, scim_token};
@@ -37,6 +38,9 @@ const ACCESS_END_WARNING: Duration = Duration::days(7);
 
 /// A destination that is more events behind is an item.
 const MAX_LAG: i64 = 100_000;
+/// What to do about a key that ends.
+pub(in crate::domain) const KEYS_END_NEXT_STEP: &str =
+    "Issue another (apiKeyIssue) to the client that uses it, and revoke the old one.";
 
 /// How far back failed sign-ins are counted.
 const RECENT_WINDOW: Duration = Duration::days(1);
@@ -86,6 +90,8 @@ pub enum ActionKind {
     Destination,
     /// Deliveries were given up.
     Deliveries,
+    /// A destination has not taken that accounts left.
+    RevocationNotReceived,
 }
 
 /// Something that an administrator should act on.
@@ -103,13 +109,24 @@ pub struct ActionItem {
     pub at: Option<DateTime<Utc>>,
     pub connection: Option<Uuid>,
     pub run: Option<Uuid>,
+    pub destination: Option<Uuid>,
     pub cause: Option<Cause>,
 }
 
 impl ActionItem {
     fn new(kind: ActionKind, urgency: ActionUrgency, text: String, next: &str) -> Self {
-        let (connection, run, cause) = (None, None, None);
-        Self { kind, urgency, text, next: next.into(), count: 1, at: None, connection, run, cause }
+        Self {
+            kind,
+            urgency,
+            text,
+            next: next.into(),
+            count: 1,
+            at: None,
+            connection: None,
+            run: None,
+            destination: None,
+            cause: None,
+        }
     }
 }
 
@@ -117,9 +134,7 @@ impl ActionItem {
 /// longest.
 pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     cx.allow(Action::ReadIam, None)?;
-    let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
-    let live =
-        live.order_by_asc(connection::Column::Id).limit(MAX_CONNECTIONS).all(cx.db()).await?;
+    let live = live_connections(cx).await?;
     let mut items = connection_items(cx, &live).await?;
     items.extend(storage_item(cx));
     items.extend(token_items(cx, &live).await?);
@@ -133,11 +148,21 @@ pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     items.extend(failed_sign_ins_item(cx).await?);
     items.extend(held_sources_item(cx, &live).await?);
     items.extend(destination_items(cx).await?);
+    items.extend(unreceived_items(cx, revocation::downstream_objective(cx).await?).await?);
     items.sort_by_key(|item| (item.urgency, item.at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
     Ok(items)
 }
 
-async fn connection_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+/// The connections that items are about.
+pub(in crate::domain) async fn live_connections(cx: &Cx) -> Result<Vec<connection::Model>> {
+    let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
+    Ok(live.order_by_asc(connection::Column::Id).limit(MAX_CONNECTIONS).all(cx.db()).await?)
+}
+
+pub(in crate::domain) async fn connection_items(
+    cx: &Cx,
+    live: &[connection::Model],
+) -> Result<Vec<ActionItem>> {
     let ids: Vec<Uuid> = live.iter().map(|row| row.id).collect();
     let mut items = Vec::new();
     for health in health::health_of_connections(cx, &ids).await? {
@@ -174,44 +199,75 @@ fn storage_item(cx: &Cx) -> Option<ActionItem> {
     Some(ActionItem::new(ActionKind::Storage, ActionUrgency::Critical, text, next))
 }
 
-/// Connections whose last token ends soon. Those without a live token have an item for their
-/// health.
-async fn token_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+/// The last token of a connection, if all its tokens end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::domain) struct TokenEnd {
+    pub connection: Uuid,
+    /// When the token was issued.
+    pub begin: DateTime<Utc>,
+    pub end: DateTime<Utc>,
+}
+
+/// When the last token of each active connection ends; nothing for a connection with a token that
+/// does not end, and for one without a live token, which has an item for its health.
+pub(in crate::domain) async fn last_token_ends(
+    cx: &Cx,
+    live: &[connection::Model],
+) -> Result<Vec<TokenEnd>> {
     let now = cx.app.clock.now();
     let pushing = live.iter().filter(|row| row.kind == ConnectionKind::ScimPush);
     let active: Vec<&connection::Model> =
         pushing.filter(|row| row.status == ConnectionStatus::Active).collect();
     let ids: Vec<Uuid> = active.iter().map(|row| row.id).collect();
     let tokens = scim_token::tokens_of_connections(cx, &ids).await?;
-    let mut items = Vec::new();
-    for row in active {
+    let last_of = |row: &connection::Model| {
         let of = tokens
             .iter()
             .filter(|token| token.connection_id == row.id && scim_token::is_live(token, now));
-        let end = of
-            .map(|token| [token.expires_at, token.retires_at].into_iter().flatten().min())
+        let last = of
+            .map(|token| {
+                let end = [token.expires_at, token.retires_at].into_iter().flatten().min()?;
+                Some((end, token.created_at))
+            })
             .reduce(|a, b| {
                 // A token that does not end outlives every other.
                 Some(Ord::max(a?, b?))
             });
-        let Some(Some(end)) = end else { continue };
-        if end < now + EXPIRY_WARNING {
-            let urgency = if end < now + URGENT_EXPIRY {
-                ActionUrgency::Critical
-            } else {
-                ActionUrgency::Warning
-            };
-            let text =
-                format!("{}: its last token ends at {}.", row.name, health::format_to_second(end));
-            let next = "Rotate it in time (scimTokenRotate): both work while they overlap.";
-            let item = ActionItem::new(ActionKind::TokenEnds, urgency, text, next);
-            items.push(ActionItem { at: Some(end), connection: Some(row.id), ..item });
-        }
-    }
-    Ok(items)
+        last.flatten().map(|(end, begin)| TokenEnd { connection: row.id, begin, end })
+    };
+    Ok(active.into_iter().filter_map(last_of).collect())
 }
 
-async fn run_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+/// What is said of the end of a connection's last token, and what to do.
+pub(in crate::domain) fn describe_token_end(
+    live: &[connection::Model],
+    ending: &TokenEnd,
+) -> (String, &'static str) {
+    let name = connection_name(live, ending.connection);
+    let text = format!("{name}: its last token ends at {}.", health::format_to_second(ending.end));
+    (text, "Rotate it in time (scimTokenRotate): both work while they overlap.")
+}
+
+/// Connections whose last token ends soon.
+async fn token_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+    let now = cx.app.clock.now();
+    let item = |ending: TokenEnd| {
+        if ending.end >= now + EXPIRY_WARNING {
+            return None;
+        }
+        let urgency = if ending.end < now + URGENT_EXPIRY {
+            ActionUrgency::Critical
+        } else {
+            ActionUrgency::Warning
+        };
+        let (text, next) = describe_token_end(live, &ending);
+        let item = ActionItem::new(ActionKind::TokenEnds, urgency, text, next);
+        Some(ActionItem { at: Some(ending.end), connection: Some(ending.connection), ..item })
+    };
+    Ok(last_token_ends(cx, live).await?.into_iter().filter_map(item).collect())
+}
+
+pub(in crate::domain) async fn run_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     let waiting = cx.find::<sync_run::Entity>().filter(sync_run::Column::FinishedAt.is_null());
     let waiting = waiting.filter(sync_run::Column::State.eq(sync_run::State::Waiting));
     let rows = waiting.order_by_asc(sync_run::Column::Id).limit(MAX_PER_KIND).all(cx.db()).await?;
@@ -233,7 +289,10 @@ async fn run_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     Ok(rows.into_iter().map(item).collect())
 }
 
-async fn failure_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+pub(in crate::domain) async fn failure_items(
+    cx: &Cx,
+    live: &[connection::Model],
+) -> Result<Vec<ActionItem>> {
     #[derive(FromQueryResult)]
     struct FailureTallyRow {
         connection_id: Uuid,
@@ -353,7 +412,7 @@ async fn expiring_key_items(cx: &Cx) -> Result<Vec<ActionItem>> {
         count_with_noun(n, "key"),
         health::format_to_second(at)
     );
-    let next = "Issue another (apiKeyIssue) to the client that uses it, and revoke the old one.";
+    let next = KEYS_END_NEXT_STEP;
     Ok(vec![ActionItem {
         count: n.unsigned_abs(),
         at: Some(at),
@@ -390,7 +449,7 @@ async fn held_sources_item(cx: &Cx, live: &[connection::Model]) -> Result<Option
 }
 
 /// Destinations that fail, were disabled or lag far behind, and deliveries that were given up.
-async fn destination_items(cx: &Cx) -> Result<Vec<ActionItem>> {
+pub(in crate::domain) async fn destination_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     let mut items = Vec::new();
     for row in destination::list_troubled(cx).await? {
         let (urgency, what, next) = match row.state {
@@ -410,14 +469,15 @@ async fn destination_items(cx: &Cx) -> Result<Vec<ActionItem>> {
         let why = row.message.as_deref().unwrap_or_default();
         let text = format!("The destination \"{}\" {what}: {why}", row.description);
         let item = ActionItem::new(ActionKind::Destination, urgency, text, next);
-        items.push(ActionItem { at: Some(row.state_since), ..item });
+        items.push(ActionItem { at: Some(row.state_since), destination: Some(row.id), ..item });
     }
     for (row, lag) in destination::list_lagging(cx, MAX_LAG).await? {
         let text = format!("The destination \"{}\" is {lag} events behind.", row.description);
         let next = "Make its receiver faster, or let it hear fewer kinds of events \
                     (destinationUpdate).";
         let item = ActionItem::new(ActionKind::Destination, ActionUrgency::Warning, text, next);
-        items.push(ActionItem { count: lag.unsigned_abs(), ..item });
+        let destination = Some(row.id);
+        items.push(ActionItem { count: lag.unsigned_abs(), destination, ..item });
     }
     let failed = delivery::count_failed(cx).await?;
     if failed > 0 {
@@ -477,6 +537,34 @@ async fn ending_access_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     Ok(found.into_iter().filter_map(item).collect())
 }
 
+/// Destinations that have not taken that accounts left for longer than `age`: the applications
+/// behind them keep the sessions.
+pub(in crate::domain) async fn unreceived_items(cx: &Cx, age: Duration) -> Result<Vec<ActionItem>> {
+    let found = revocation::list_unreceived(cx, cx.app.clock.now() - age).await?;
+    let ids: Vec<Uuid> = found.iter().map(|of| of.destination_id).collect();
+    let known = destination::destinations_by_ids(cx, &ids).await?;
+    let item = |of: revocation::UnreceivedDepartures| {
+        let row = known.iter().find(|row| row.id == of.destination_id);
+        let name = row.map_or("", |row| &row.description);
+        let text = format!(
+            "The destination \"{name}\" has not taken {} about leavers, the first since {}.",
+            count_with_noun(of.n, "message"),
+            health::format_to_second(of.first_at)
+        );
+        let next = "The application may still have their sessions: put its receiver right, and try \
+                    the deliveries again (leavers { deliveries }, deliveryRetry).";
+        let item =
+            ActionItem::new(ActionKind::RevocationNotReceived, ActionUrgency::Critical, text, next);
+        ActionItem {
+            count: of.n.unsigned_abs(),
+            at: Some(of.first_at),
+            destination: Some(of.destination_id),
+            ..item
+        }
+    };
+    Ok(found.into_iter().map(item).collect())
+}
+
 /// How many rows there are and the earliest instant among them; none if there are none.
 async fn count_and_earliest<E: EntityTrait>(
     cx: &Cx,
@@ -489,6 +577,6 @@ async fn count_and_earliest<E: EntityTrait>(
 }
 
 /// A number with its noun in the singular or plural.
-fn count_with_noun(n: i64, what: &str) -> String {
+pub(in crate::domain) fn count_with_noun(n: i64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }

@@ -65,6 +65,8 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::TooManyJobs
         | R::TooManyLinks
         | R::TooManyTokens
+        | R::LimitReached
+        | R::MailNotConfigured
         | R::TooMuchStored
         | R::TurnTaken
         | R::TokenMissing

@@ -6,7 +6,7 @@ use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::ledger::EventKind;
+use crate::ledger::{EventKind, SessionEffect};
 
 /// The version of the document. Members are added without a new one.
 pub const BODY_VERSION: u32 = 1;
@@ -33,6 +33,16 @@ impl ChainedEvent {
     /// Whether an account, or several, cannot be used any more after it.
     pub fn is_deprovisioning(&self) -> bool {
         EventKind::parse(&self.action).is_some_and(EventKind::is_deprovisioning)
+    }
+
+    /// What it means for the sessions of its subject; none for nothing.
+    pub fn session_effect(&self) -> Option<SessionEffect> {
+        let effect = EventKind::parse(&self.action)?.session_effect_of(self.values().as_ref());
+        Some(effect).filter(|effect| *effect != SessionEffect::None)
+    }
+
+    fn values(&self) -> Option<Value> {
+        self.payload.as_deref().and_then(|text| serde_json::from_str(text).ok())
     }
 }
 
@@ -62,14 +72,19 @@ pub fn build_body(organization: Uuid, event: &ChainedEvent, payload: Payload) ->
         "connectionId": event.connection_id,
         "requestId": event.request_id,
         "deprovisioning": event.is_deprovisioning(),
+        "sessionEffect": event.session_effect().map(SessionEffect::name),
         "actor": { "kind": event.actor_kind },
     });
+    // Many subjects: ids are no personal data, and an application unassigns what they owned.
+    if event.subject_id.is_nil() {
+        let ids = event.values().map(|values| values["before"]["ids"].clone());
+        data["subjects"] = ids.filter(Value::is_array).unwrap_or_else(|| json!([]));
+    }
     if payload == Payload::Full {
         data["actor"] = json!({
             "kind": event.actor_kind, "id": event.actor_id, "name": event.actor_name,
         });
-        let values: Option<Value> =
-            event.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let values = event.values();
         let part = |name: &str| values.as_ref().and_then(|values| values.get(name)).cloned();
         data["before"] = part("before").into();
         data["after"] = part("after").into();
@@ -117,6 +132,22 @@ mod tests {
         assert_eq!(body["type"], "user.suspended");
         assert_eq!(body["timestamp"], "2023-11-14T22:13:20.000001Z");
         assert_eq!(body["data"]["deprovisioning"], true);
+        assert_eq!(body["data"]["sessionEffect"], "session-revoked");
+    }
+
+    #[test]
+    fn deletion_of_all_lists_ids() {
+        let ids = json!([Uuid::now_v7(), Uuid::now_v7()]);
+        let event = ChainedEvent {
+            action: "users.deleted_all".into(),
+            subject_id: Uuid::nil(),
+            payload: Some(json!({ "before": { "ids": ids }, "after": null }).to_string()),
+            ..suspension()
+        };
+        let body = build_body(Uuid::now_v7(), &event, Payload::Reference);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["data"]["subjects"], ids);
+        assert_eq!(body["data"]["sessionEffect"], "session-revoked");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use entity::organization::IntegrationMode as Mode;
 
 use super::access::{self as report, AccessReportEntry};
 use super::adoption::AdoptionProposal;
+use super::alert::OrganizationAlerts;
 use super::auth::ApiCaller;
 use super::connection::IdentitySource;
 use super::decision::{self, Decision};
@@ -60,7 +61,7 @@ pub enum IntegrationMode {
 /// An organization (a tenant): its settings, and everything in it.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Organization")]
-pub struct OrganizationObject(OrganizationDirectory, OrganizationActivity);
+pub struct OrganizationObject(OrganizationDirectory, OrganizationActivity, OrganizationAlerts);
 
 impl OrganizationObject {
     /// The organization's global id, for the interface `Node`.

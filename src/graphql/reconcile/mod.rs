@@ -76,6 +76,8 @@ pub enum FindingKind {
     Membership,
     /// Two accounts have names that differ only in the width of letters. Rename one of them.
     NameClash,
+    /// An account names a manager whose account was deleted.
+    ManagerGone,
 }
 
 /// The state of a finding.

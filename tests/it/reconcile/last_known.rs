@@ -460,3 +460,39 @@ async fn pull_connection_has_no_last_read() {
     assert_eq!(world.count("reconciliation", []).await, 0);
     world.end().await;
 }
+
+#[tokio::test]
+async fn deleted_manager_is_a_finding() {
+    let world = World::new().await;
+    let urn = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+    let boss = create_person(&world, "boss", "Head").await;
+    let heir = create_person(&world, "heir", "Head").await;
+    let ada = json!({ "userName": "ada", urn: { "manager": { "value": boss } } });
+    let ada = world.scim().post("/Users", ada).await.is(201).id();
+    let id = connection(&world).await;
+    let start = "mutation($c: ID!) { reconciliationStart(input: { connectionId: $c }) {
+        reconciliation { state } } }";
+    let compare = async || {
+        let answer = world.graphql(start, json!({ "c": id })).await;
+        let run = &answer["data"]["reconciliationStart"]["reconciliation"];
+        assert_eq!(run["state"], "SUCCEEDED", "{answer:#}");
+        findings(&world, "states: [OPEN], kinds: [MANAGER_GONE]").await
+    };
+    assert!(compare().await.is_empty());
+    world.scim().delete(&format!("/Users/{boss}")).await.is(204);
+    let found = compare().await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["label"], "ada");
+    let difference = &found[0]["differences"][0];
+    assert_eq!(
+        (&difference["attribute"], &difference["ours"]),
+        (&json!("manager"), &json!(boss.to_string()))
+    );
+    assert!(found[0]["nextStep"].as_str().unwrap().contains("name another manager"));
+    assert_eq!(compare().await.len(), 1);
+    let other =
+        json!([{ "op": "replace", "path": format!("{urn}:manager"), "value": { "value": heir } }]);
+    world.scim().patch(&format!("/Users/{ada}"), other).await.is(200);
+    assert!(compare().await.is_empty());
+    world.end().await;
+}

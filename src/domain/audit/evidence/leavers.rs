@@ -6,9 +6,13 @@ use sea_orm::FromQueryResult;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{ROWS_PER_BATCH, ReportBatch, ReportPlace, id_cell, instant_cell};
+use super::{
+    ROWS_PER_BATCH, ReportBatch, ReportPlace, id_cell, instant_cell, optional_instant_cell,
+};
 use crate::auth::policy::Action;
 use crate::context::Cx;
+use crate::domain::audit::event::count_population;
+use crate::domain::audit::subject_owners::SubjectOwners;
 use crate::domain::nearest_rank;
 use crate::domain::paging;
 use crate::domain::paging::{Keyset, Slice};
@@ -26,10 +30,46 @@ pub const LEAVER_COLUMNS: &[&str] = &[
     "requested_by",
     "request_id",
     "active_now",
+    "destinations",
+    "destinations_received",
+    "handed_at",
+    "received_at",
+    "milliseconds_to_receipt",
+    "accounts_confirmed",
+    "sessions_ended_at",
+    "milliseconds_to_confirmation",
 ];
 
 /// The index of leavers contains exactly these rows.
 const LEFT_CONDITION: &str = "e.action IN ('user.suspended', 'user.deleted', 'users.deleted_all')";
+
+/// SQL: for how many accounts of the event `e` an application confirmed the end of sessions.
+const CONFIRMED: &str = "(SELECT count(DISTINCT c.user_id) FROM revocation_confirmation c \
+                         WHERE c.organization_id = e.organization_id AND c.event_id = e.id)";
+/// SQL: when the last of these sessions ended.
+const SESSIONS_ENDED: &str = "(SELECT max(c.ended_at) FROM revocation_confirmation c \
+                              WHERE c.organization_id = e.organization_id AND c.event_id = e.id)";
+
+/// SQL: the deliveries about the event `e`.
+macro_rules! of_deliveries {
+    ($what:literal) => {
+        concat!(
+            "(SELECT ",
+            $what,
+            " FROM delivery d WHERE d.organization_id = e.organization_id \
+             AND d.subject_id = e.subject_id AND d.event_id = e.id)"
+        )
+    };
+}
+
+/// SQL: how many destinations the event `e` was handed to.
+const HANDED: &str = of_deliveries!("count(*)");
+/// SQL: how many of them took it.
+const RECEIVED: &str = of_deliveries!("count(d.received_at)");
+/// SQL: when it was handed to the first of them.
+const HANDED_AT: &str = of_deliveries!("min(d.first_at)");
+/// SQL: when the last of them took it.
+const RECEIVED_AT: &str = of_deliveries!("max(d.received_at)");
 
 /// An account that was suspended or deleted; or all accounts, if all were deleted at once.
 #[derive(Debug, Clone, FromQueryResult)]
@@ -50,12 +90,38 @@ pub struct LeaverRow {
     /// Whether the account is active again.
     pub active: Option<bool>,
     pub deleted_at: Option<DateTime<Utc>>,
+    /// How many destinations it was handed to, and how many of them took it.
+    pub handed: i64,
+    pub received: i64,
+    /// When it was handed to the first of them.
+    pub handed_at: Option<DateTime<Utc>>,
+    /// When the last of those that took it did so.
+    pub received_at: Option<DateTime<Utc>>,
+    /// How many of the accounts an application confirmed the end of sessions for.
+    pub confirmed: i64,
+    /// When the last sessions ended, as applications say.
+    pub sessions_ended_at: Option<DateTime<Utc>>,
 }
 
 impl LeaverRow {
     /// Microseconds from the request to the instant from which the account held no role.
     pub fn revocation_microseconds(&self) -> i64 {
         (self.at - self.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0)
+    }
+
+    /// Microseconds from the request until every destination took it; none until then, and if
+    /// there is none.
+    pub fn receipt_microseconds(&self) -> Option<i64> {
+        let all = self.handed > 0 && self.received >= self.handed;
+        let received = self.received_at.filter(|_| all)?;
+        Some((received - self.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0))
+    }
+
+    /// Microseconds from the request to the end of the last sessions, as applications say; none
+    /// until one of them says so of each account.
+    pub fn confirmation_microseconds(&self) -> Option<i64> {
+        let ended = self.sessions_ended_at.filter(|_| self.confirmed >= self.account_count())?;
+        Some((ended - self.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0))
     }
 
     /// How many accounts it concerned.
@@ -83,7 +149,10 @@ pub async fn list_leavers(
     sql.push(&format!(
         r#"SELECT e.pos, e.seq, e.id AS event_id, e.subject_id AS user_id, u.user_name, e.action,
            e.requested_at, e.at,
-             e.actor_name, e.request_id, e.population, u.active, u.deleted_at
+             e.actor_name, e.request_id, e.population, u.active, u.deleted_at,
+             {HANDED} AS handed, {RECEIVED} AS received, {HANDED_AT} AS handed_at,
+             {RECEIVED_AT} AS received_at,
+             {CONFIRMED} AS confirmed, {SESSIONS_ENDED} AS sessions_ended_at
            FROM event_sealed e LEFT JOIN "user" u ON u.organization_id = e.organization_id
            AND u.id = e.subject_id AND u.purged_at IS NULL
            WHERE e.organization_id = $1 AND {LEFT_CONDITION} AND e.at >= $2 AND e.at < $3{bounds}
@@ -144,12 +213,64 @@ pub struct RevocationSummary {
     pub p99: i64,
     pub longest: i64,
     pub buckets: Vec<RevocationBucket>,
+    /// The same until every destination took it, of the leavers of which they did.
+    pub received: DownstreamSummary,
+    /// The same until applications confirmed the end of sessions, of the leavers of which they did.
+    pub confirmed: DownstreamSummary,
+}
+
+/// How long it took from the request until something happened outside, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DownstreamSummary {
+    pub count: u64,
+    pub within: u64,
+    pub median: i64,
+    pub p95: i64,
+    pub p99: i64,
+    pub longest: i64,
+}
+
+impl DownstreamSummary {
+    fn of(times: impl Iterator<Item = i64>, objective: i64) -> Self {
+        let mut times: Vec<i64> = times.collect();
+        times.sort_unstable();
+        let rank = |percent: usize| nearest_rank(&times, percent).unwrap_or_default();
+        Self {
+            count: times.len() as u64,
+            within: times.iter().filter(|time| **time <= objective).count() as u64,
+            median: rank(50),
+            p95: rank(95),
+            p99: rank(99),
+            longest: times.last().copied().unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(FromQueryResult)]
 struct RevocationPercentiles {
     requested_at: DateTime<Utc>,
     at: DateTime<Utc>,
+    population: i64,
+    subject_id: Uuid,
+    handed: i64,
+    received: i64,
+    received_at: Option<DateTime<Utc>>,
+    confirmed: i64,
+    sessions_ended_at: Option<DateTime<Utc>>,
+}
+
+impl RevocationPercentiles {
+    fn receipt_microseconds(&self) -> Option<i64> {
+        let all = self.handed > 0 && self.received >= self.handed;
+        let received = self.received_at.filter(|_| all)?;
+        Some((received - self.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0))
+    }
+
+    fn confirmation_microseconds(&self) -> Option<i64> {
+        let accounts = if self.subject_id.is_nil() { -self.population } else { 1 };
+        let ended = self.sessions_ended_at.filter(|_| self.confirmed >= accounts)?;
+        Some((ended - self.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0))
+    }
 }
 
 /// How long it took from the request until an account held no role, for all leavers between two
@@ -159,10 +280,13 @@ pub async fn measure_revocation(
     from: DateTime<Utc>,
     to: DateTime<Utc>,
     objective: i64,
+    downstream_objective: i64,
 ) -> Result<RevocationSummary> {
     cx.allow(Action::ReadLedger, None)?;
     let text = format!(
-        "SELECT e.requested_at, e.at FROM event e WHERE e.organization_id = $1 AND \
+        "SELECT e.requested_at, e.at, e.population, e.subject_id, {HANDED} AS handed, \
+         {RECEIVED} AS received, {RECEIVED_AT} AS received_at, {CONFIRMED} AS confirmed, \
+         {SESSIONS_ENDED} AS sessions_ended_at FROM event e WHERE e.organization_id = $1 AND \
          {LEFT_CONDITION} AND e.at >= $2 AND e.at < $3"
     );
     let values = [from.into(), to.into()];
@@ -170,10 +294,17 @@ pub async fn measure_revocation(
     let took = |row: &RevocationPercentiles| {
         (row.at - row.requested_at).num_microseconds().unwrap_or(i64::MAX).max(0)
     };
-    let mut times: Vec<i64> = rows.all(cx.db()).await?.iter().map(took).collect();
+    let rows = rows.all(cx.db()).await?;
+    let mut times: Vec<i64> = rows.iter().map(took).collect();
     times.sort_unstable();
+    let received = rows.iter().filter_map(RevocationPercentiles::receipt_microseconds);
+    let received = DownstreamSummary::of(received, downstream_objective);
+    let confirmed = rows.iter().filter_map(RevocationPercentiles::confirmation_microseconds);
+    let confirmed = DownstreamSummary::of(confirmed, downstream_objective);
     let rank = |percent: usize| nearest_rank(&times, percent).unwrap_or_default();
     Ok(RevocationSummary {
+        received,
+        confirmed,
         count: times.len() as u64,
         within: times.iter().filter(|time| **time <= objective).count() as u64,
         median: rank(50),
@@ -182,6 +313,42 @@ pub async fn measure_revocation(
         longest: times.last().copied().unwrap_or_default(),
         buckets: count_in_buckets(&times),
     })
+}
+
+/// How many people left, and how many there were before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecentLeavers {
+    pub people: i64,
+    pub before: i64,
+}
+
+/// How many people were suspended or deleted since an instant.
+pub(in crate::domain) async fn count_recent_leavers(
+    cx: &Cx,
+    since: DateTime<Utc>,
+) -> Result<RecentLeavers> {
+    #[derive(FromQueryResult)]
+    struct LeaverCounts {
+        single: i64,
+        together: i64,
+        deleted: i64,
+    }
+    let text = format!(
+        "SELECT count(DISTINCT CASE WHEN e.action <> 'users.deleted_all' THEN e.subject_id END) \
+           AS single, \
+         CAST(coalesce(sum(CASE WHEN e.action = 'users.deleted_all' THEN -e.population \
+           ELSE 0 END), 0) AS bigint) AS together, \
+         CAST(coalesce(sum(-e.population), 0) AS bigint) AS deleted \
+         FROM event e WHERE e.organization_id = $1 AND {LEFT_CONDITION} AND e.at >= $2"
+    );
+    let counts = LeaverCounts::find_by_statement(cx.statement(text, [since.into()]));
+    let counts = counts.one(cx.db()).await?;
+    let live = count_population(cx, "user", SubjectOwners::Any).await?;
+    let live = i64::try_from(live).unwrap_or(i64::MAX);
+    Ok(counts.map_or(RecentLeavers { people: 0, before: live }, |found| RecentLeavers {
+        people: found.single + found.together,
+        before: live.saturating_add(found.deleted),
+    }))
 }
 
 pub async fn read_leavers(
@@ -212,6 +379,16 @@ pub async fn read_leavers(
             row.actor_name.clone().into(),
             id_cell(row.request_id),
             row.active_now().into(),
+            row.handed.into(),
+            row.received.into(),
+            optional_instant_cell(row.handed_at),
+            optional_instant_cell(row.received_at),
+            row.receipt_microseconds()
+                .map_or(Value::Null, |micros| (micros as f64 / 1_000.0).into()),
+            row.confirmed.into(),
+            optional_instant_cell(row.sessions_ended_at),
+            row.confirmation_microseconds()
+                .map_or(Value::Null, |micros| (micros as f64 / 1_000.0).into()),
         ]
     });
     Ok(ReportBatch { rows: rows.collect(), next })

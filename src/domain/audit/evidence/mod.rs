@@ -21,8 +21,10 @@ use crate::error::Result;
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent, SignedHead};
 
+pub(in crate::domain) use leavers::count_recent_leavers;
 pub use leavers::{
-    LeaverRow, RevocationBucket, RevocationSummary, list_leavers, measure_revocation,
+    DownstreamSummary, LeaverRow, RevocationBucket, RevocationSummary, list_leavers,
+    measure_revocation,
 };
 
 /// Rows that are read at once.
