@@ -34,6 +34,7 @@ use axum::routing::{get, post};
 
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
 
 use crate::buffers::request_counts::Refusal;
 use crate::context::{App, Cx, run_within};
@@ -100,20 +101,33 @@ fn with_observability(tenant: Router<Arc<App>>, app: Arc<App>) -> Router {
 
 /// Ends a request that takes too long. The answer is sent after its open transaction was undone.
 async fn limit_time(mut request: Request, next: middleware::Next) -> Response {
-    let length = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    let is_large = length.is_none_or(|length: usize| length > http::MAX_BODY)
-        && request.method() != Method::GET;
-    let limit = if is_large { LARGE_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
+    let limit = time_limit(&request);
     let reads = request.method() == Method::GET || request.uri().path().ends_with("/.search");
     // The answer, the ledger and the log show the same id.
     let request_id = http::request_id(request.headers());
     if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
         request.headers_mut().insert("x-request-id", value);
     }
-    match run_within(limit, next.run(request)).await {
+    answer_in_time(limit, reads, request_id, next.run(request)).await
+}
+
+fn time_limit(request: &Request) -> Duration {
+    let length = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_large = length.is_none_or(|length: usize| length > http::MAX_BODY)
+        && request.method() != Method::GET;
+    if is_large { LARGE_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT }
+}
+
+async fn answer_in_time(
+    limit: Duration,
+    reads: bool,
+    request_id: Uuid,
+    answer: impl Future<Output = Response>,
+) -> Response {
+    match run_within(limit, answer).await {
         Some(response) => response,
         None if reads => {
             ScimFailure::from(Error::Busy(format!("it took longer than {} s", limit.as_secs())))
@@ -198,4 +212,36 @@ async fn not_found(_: ScimCaller) -> Result<(), ScimFailure> {
 
 async fn wrong_method(_: ScimCaller) -> Result<(), ScimFailure> {
     Err(ScimFailure::method_not_allowed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_get_more_time() {
+        let limit = |method: Method, length: Option<usize>| {
+            let mut request = Request::new(Body::empty());
+            *request.method_mut() = method;
+            request.headers_mut().extend(length.map(|n| (header::CONTENT_LENGTH, n.into())));
+            time_limit(&request).as_secs()
+        };
+        assert_eq!(limit(Method::GET, None), 30);
+        assert_eq!(limit(Method::POST, Some(1_048_576)), 30);
+        assert_eq!(limit(Method::PATCH, Some(1_048_577)), 120);
+        assert_eq!(limit(Method::PUT, None), 120, "chunked");
+    }
+
+    #[tokio::test]
+    async fn slow_requests_end_with_503() {
+        let limit = Duration::from_millis(20);
+        for (reads, says) in [(true, "it took longer than"), (false, "may or may not have been")] {
+            let id = Uuid::now_v7();
+            let answer = answer_in_time(limit, reads, id, std::future::pending()).await;
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let text = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+            let text = String::from_utf8_lossy(&text);
+            assert!(text.contains(says), "{text}");
+        }
+    }
 }

@@ -409,6 +409,30 @@ async fn bulk_limits_are_named_when_exceeded() {
 }
 
 #[tokio::test]
+async fn bulk_takes_groups_over_one_megabyte() {
+    let world = World::new().await;
+    let scim = world.scim();
+    let made: Vec<_> = (0..100).map(|n| user(&format!("m{n}"), json!({}))).collect();
+    let people = send(&scim, json!(made)).await;
+    let display = "x".repeat(12_000);
+    let members: Vec<_> = people
+        .iter()
+        .map(|person| json!({ "value": id(person), "display": display, "type": "User" }))
+        .chain([json!({ "value": "bulkId:late", "display": "x" })])
+        .collect();
+    let data = json!({ "displayName": "Everybody", "members": members });
+    assert!(data.to_string().len() > 1_048_576);
+    let whole = json!({ "method": "POST", "path": "/Groups", "bulkId": "all", "data": data });
+    let done = send(&scim, json!([whole, user("late", json!({}))])).await;
+    assert_eq!(statuses(&done), ["201", "201"]);
+    let group = scim.get(&format!("/Groups/{}", id(&done[0]))).await.is(200).body;
+    let listed = group["members"].as_array().unwrap();
+    assert_eq!(listed.len(), 101);
+    assert!(listed.iter().any(|member| member["value"] == json!(id(&done[1]))));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn bulk_operations_count_as_requests() {
     // Five a second, so ten at the same time.
     let world = World::with(|config| config.scim_rate_limit = 5).await;

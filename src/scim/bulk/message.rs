@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::plan::PlanNode;
 use super::{MAX_OPERATIONS, reference};
 use crate::error::{Error, Noun, Result, Rule};
+use crate::scim::body::parse_thinned;
 use crate::scim::http::{MAX_BODY, ScimFailure, not_json};
 
 const BULK_REQUEST_URN: &str = "urn:ietf:params:scim:api:messages:2.0:BulkRequest";
@@ -184,12 +185,6 @@ impl<'a> ScimBulkRequest<'a> {
 
 impl<'a> ScimBulkOperation<'a> {
     fn parse(raw: &'a RawValue, base_url: &str) -> Self {
-        // The single request has the same limit.
-        if raw.get().len() > MAX_BODY {
-            let failure =
-                ScimFailure::too_large(format!("an operation may have at most {MAX_BODY} bytes"));
-            return Self { method: None, bulk_id: None, task: Err(failure) };
-        }
         let fields = match JsonFields::parse(raw.get().as_bytes(), "operation") {
             Ok(fields) => fields,
             Err(error) => return Self { method: None, bulk_id: None, task: Err(error.into()) },
@@ -197,12 +192,35 @@ impl<'a> ScimBulkOperation<'a> {
         // The answer repeats what can be read, even if the rest is wrong, so that the client knows
         // which operation failed.
         let (method, bulk_id) = (parse_method(&fields).ok(), parse_bulk_id(&fields).ok().flatten());
-        Self { method, bulk_id, task: ScimBulkTask::parse(&fields, base_url) }
+        let task = match check_operation_size(raw, &fields, base_url) {
+            Ok(()) => ScimBulkTask::parse(&fields, base_url),
+            Err(failure) => Err(failure),
+        };
+        Self { method, bulk_id, task }
     }
 
     /// The bulkId of the resource that this operation creates.
     pub fn created_bulk_id(&self) -> Option<&str> {
         self.bulk_id.as_deref().filter(|_| self.method == Some(ScimBulkMethod::Post))
+    }
+}
+
+/// The single request has the same limit, except that a group has no more room than the whole
+/// message.
+fn check_operation_size(
+    raw: &RawValue,
+    fields: &JsonFields<'_>,
+    base_url: &str,
+) -> Result<(), ScimFailure> {
+    if raw.get().len() <= MAX_BODY {
+        return Ok(());
+    }
+    let path = fields.get_text("path").ok().flatten().unwrap_or_default();
+    match parse_target(&path, base_url) {
+        Some((ScimBulkEndpoint::Groups, _)) => Ok(()),
+        _ => Err(ScimFailure::too_large(format!(
+            "an operation may have at most {MAX_BODY} bytes, unless it is about a group"
+        ))),
     }
 }
 
@@ -253,7 +271,13 @@ impl<'a> ScimBulkTask<'a> {
     /// The data as a JSON object; empty for a DELETE.
     pub fn parse_data(&self) -> Result<Map<String, Value>> {
         let Some(data) = self.data else { return Ok(Map::new()) };
-        match serde_json::from_str(data.get()) {
+        // Only a group is so large, and only because of its members.
+        let parsed = if data.get().len() > MAX_BODY {
+            parse_thinned(data.get().as_bytes())
+        } else {
+            serde_json::from_str(data.get())
+        };
+        match parsed {
             Ok(Value::Object(object)) => Ok(object),
             Ok(_) => Err(Error::broken(Rule::Syntax, "data", "must be a JSON object")),
             Err(error) => Err(not_json("data", &error)),
@@ -432,7 +456,11 @@ mod tests {
         let large = "x".repeat(MAX_BODY);
         assert_eq!(
             one(json!({ "method": "PUT", "path": "/Users/1", "data": { "x": large } })),
-            (None, None, Err(413))
+            (put, None, Err(413))
+        );
+        assert_eq!(
+            one(json!({ "method": "PUT", "path": "/Groups/1", "data": { "x": large } })),
+            (put, None, Ok((ScimBulkEndpoint::Groups, Some("1".to_owned()))))
         );
         let deep = format!(r#"{{"Operations":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert!(ScimBulkRequest::parse(deep.as_bytes(), BASE).unwrap().operations[0].task.is_err());
