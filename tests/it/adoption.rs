@@ -18,6 +18,7 @@ use rolecall::domain::paging::Keyset;
 use rolecall::domain::paging::order::OrderBy;
 use rolecall::domain::tenant::organization;
 use rolecall::error::{Error, RefusalReason};
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -55,7 +56,7 @@ async fn domains(cx: &Cx, domains: &[&str]) -> Vec<String> {
     let verified_domains = Some(domains.iter().map(|domain| (*domain).to_owned()).collect());
     let settings = organization::OrganizationSettings { verified_domains, ..Default::default() };
     let row = organization::update_organization(cx, settings).await.unwrap();
-    organization::verified_domains(&row).map(Into::into).collect()
+    organization::verified_domains(&row).collect()
 }
 
 /// Acme owns example.org, and its connection links accounts.
@@ -287,6 +288,21 @@ async fn unverified_domain_account_is_not_linked() {
     assert_eq!(all.len(), names.len());
     assert!(all.iter().all(|proposal| proposal.cause == Cause::UnverifiedDomain));
     assert_eq!(world.count("\"user\" WHERE connection_id IS NOT NULL", []).await, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn domains_of_earlier_versions_are_folded() {
+    let world = World::new().await;
+    linking(&world).await;
+    // As they were stored before the width of letters was mapped.
+    let stored = "UPDATE organization SET verified_domains = '[\"ｅxample.org\"]'";
+    world.app.store.write.execute_unprepared(stored).await.unwrap();
+    let account = ada_by_hand(&world).await;
+    let linked = world.scim().post("/Users", ada_of_the_provider()).await.is(201);
+    assert_eq!(linked.id(), account.id);
+    let shown = organization::current_organization(&world.system()).await.unwrap();
+    assert_eq!(organization::verified_domains(&shown).collect::<Vec<_>>(), ["example.org"]);
     world.end().await;
 }
 

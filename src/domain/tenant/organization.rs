@@ -219,9 +219,11 @@ fn check_domain(name: &str, field: String) -> Result<String> {
     Ok(domain)
 }
 
-/// The organization's verified domains, folded.
-pub fn verified_domains(row: &Organization) -> impl Iterator<Item = &str> {
-    row.verified_domains.as_array().into_iter().flatten().filter_map(serde_json::Value::as_str)
+/// The organization's verified domains, folded: an earlier version stored them without mapping the
+/// width of letters.
+pub fn verified_domains(row: &Organization) -> impl Iterator<Item = String> {
+    let stored = row.verified_domains.as_array().into_iter().flatten();
+    stored.filter_map(serde_json::Value::as_str).map(document::fold_text)
 }
 
 /// Whether SCIM can be used here, and if not, the reason. Each reason has a remedy of its own.

@@ -121,7 +121,7 @@ impl OrganizationDirectory {
         ctx: &Context<'_>,
     ) -> async_graphql::Result<Option<Vec<String>>> {
         let row = loaders::load_organization(ctx).await?;
-        Ok(Some(organization::verified_domains(&row).map(Into::into).collect()))
+        Ok(Some(organization::verified_domains(&row).collect()))
     }
 
     /// Until when people with `PLATFORM_ADMIN` may use their other permissions here; null if they
