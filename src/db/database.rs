@@ -381,7 +381,12 @@ fn sqlite_pool(
     size: usize,
     registry: &PoolRegistry,
 ) -> Result<ConnectionPool, DbErr> {
-    ConnectionPool::new(ConnectionManager::sqlite(options), size, STATEMENT_TIMEOUT, registry)
+    ConnectionPool::new(
+        ConnectionManager::sqlite(options, registry),
+        size,
+        STATEMENT_TIMEOUT,
+        registry,
+    )
 }
 
 /// PostgreSQL's own limits. The server ends a session whose client has disappeared, with the locks

@@ -87,6 +87,15 @@ pub(super) fn storage_failure(error: &sqlx::Error) -> Option<String> {
     fails.unwrap_or(false).then(|| error.to_string())
 }
 
+/// Whether SQLite has found contents that cannot be right, or locks that do not end. The file may
+/// be right: what this process keeps of it, such as the index of the log, may not.
+pub(super) fn needs_closed_file(error: &sqlx::Error) -> bool {
+    with_code(error, |code| {
+        matches!(code, ErrorCode::Result(sqlite::CORRUPT | sqlite::NOTADB | sqlite::PROTOCOL))
+    })
+    .unwrap_or(false)
+}
+
 /// Whether the database has no connection left to give.
 pub(super) fn lacks_slots(error: &sqlx::Error) -> bool {
     with_code(error, |code| matches!(code, ErrorCode::State("53300"))).unwrap_or(false)

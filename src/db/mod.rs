@@ -12,6 +12,7 @@ mod failure;
 mod group_commit;
 mod health;
 mod lease;
+mod open_file;
 mod pool;
 pub mod probe;
 mod single_flight;

@@ -28,9 +28,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::failure::{
-    is_locked, keeps_connection, lacks_slots, storage_failure, timed_out, waited_for_lock,
+    is_locked, keeps_connection, lacks_slots, needs_closed_file, storage_failure, timed_out,
+    waited_for_lock,
 };
 use super::health::StorageHealth;
+use super::open_file::{OpenConnection, OpenFile};
 
 /// A connection that was idle for longer is pinged before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
@@ -43,6 +45,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long all statements and transactions of one request wait together: a client hears of an
 /// outage in time, however many of them met it.
 const REQUEST_WAIT_LIMIT: Duration = Duration::from_secs(10);
+/// No other process keeps a lock on SQLite's file for so long.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// After so long, an attempt to connect that failed for want of a free place is made again.
 const CONNECT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a statement that was interrupted, or a transaction that was left open, may take to end.
@@ -57,7 +61,7 @@ const SQLITE_STEPS_BETWEEN_CHECKS: i32 = 20_000;
 #[derive(Debug)]
 pub(super) enum ConnectionManager {
     Postgres(Box<PgConnectOptions>),
-    Sqlite(Box<SqliteConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>, OpenFile),
 }
 
 impl ConnectionManager {
@@ -65,8 +69,8 @@ impl ConnectionManager {
         Self::Postgres(Box::new(options.statement_cache_capacity(STATEMENT_CACHE_CAPACITY)))
     }
 
-    pub(super) fn sqlite(options: SqliteConnectOptions) -> Self {
-        Self::Sqlite(Box::new(options))
+    pub(super) fn sqlite(options: SqliteConnectOptions, registry: &PoolRegistry) -> Self {
+        Self::Sqlite(Box::new(options), registry.file.clone())
     }
 }
 
@@ -80,6 +84,8 @@ pub(super) struct PooledConnection {
     in_transaction: bool,
     /// An error was seen after which its state is not known.
     broken: bool,
+    /// On SQLite, its place among the connections to the file.
+    open: Option<OpenConnection>,
 }
 
 #[derive(Debug)]
@@ -98,14 +104,20 @@ impl PooledConnection {
         }
     }
 
+    /// Whether SQLite's file was to be closed completely since it was opened.
+    fn is_outdated(&self) -> bool {
+        self.open.as_ref().is_some_and(OpenConnection::is_outdated)
+    }
+
     async fn close(self) {
-        let closed = async {
-            match self.driver {
+        let closed = tokio::spawn(async move {
+            // It is given up either way.
+            let _ = match self.driver {
                 DriverConnection::Postgres(connection, _) => connection.close().await,
                 DriverConnection::Sqlite(connection, _) => connection.close().await,
-            }
-        };
-        // It is given up either way.
+            };
+            drop(self.open);
+        });
         let _ = timeout(ABANDON_TIMEOUT, closed).await;
     }
 }
@@ -115,13 +127,15 @@ impl Manager for ConnectionManager {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<PooledConnection, sqlx::Error> {
+        let mut open = None;
         let driver = match self {
             Self::Postgres(options) => {
                 let mut connection = PgConnection::connect_with(options).await?;
                 let row = connection.fetch_one("SELECT pg_backend_pid()").await?;
                 DriverConnection::Postgres(connection, row.try_get(0)?)
             }
-            Self::Sqlite(options) => {
+            Self::Sqlite(options, file) => {
+                open = Some(file.count_connection().await);
                 let mut connection = SqliteConnection::connect_with(options).await?;
                 let interrupt = Arc::new(AtomicBool::new(false));
                 let interrupted = interrupt.clone();
@@ -134,7 +148,7 @@ impl Manager for ConnectionManager {
                 DriverConnection::Sqlite(connection, interrupt)
             }
         };
-        Ok(PooledConnection { driver, busy: false, in_transaction: false, broken: false })
+        Ok(PooledConnection { driver, busy: false, in_transaction: false, broken: false, open })
     }
 
     async fn recycle(
@@ -160,6 +174,8 @@ pub(super) struct PoolRegistry {
     /// Counts how often every connection was distrusted. One that was taken before is closed when
     /// it comes back.
     generation: Arc<AtomicU64>,
+    /// SQLite's file, if that is the database.
+    file: OpenFile,
 }
 
 impl PoolRegistry {
@@ -170,9 +186,11 @@ impl PoolRegistry {
 
     /// Closes every connection, those in use when they come back: the database did not answer on
     /// one of them and is not known to be there on the others, or the process itself holds a lock
-    /// that only closing the file gives up.
+    /// that only closing the file gives up, or SQLite read nonsense: once the file is closed
+    /// completely, everything is read from it anew.
     pub(super) fn distrust_all(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
+        self.file.begin_closing();
         self.close_idle();
     }
 
@@ -252,6 +270,11 @@ impl ConnectionPool {
         let mut last = None;
         loop {
             match timeout_at(until, self.pool.get()).await {
+                // It was being opened when all were to be closed.
+                Ok(Ok(object)) if object.is_outdated() => {
+                    close_detached(Object::take(object));
+                    continue;
+                }
                 Ok(Ok(object)) => {
                     let generation = self.registry.generation.load(Ordering::Relaxed);
                     return Ok(PoolGuard { object: Some(object), pool: self.clone(), generation });
@@ -410,10 +433,17 @@ impl PoolGuard {
         // SQLite tries for ten seconds to get a lock that the operating system refuses. A request
         // that has waited for its turn before does not wait for all of that. What is given up is
         // ended like the work of a client that has gone.
+        let waits = Instant::now();
         let begun = wait_within_request(async |limit| {
             timeout(limit, self.execute_unprepared(begin)).await.ok()
         });
-        let Some(begun) = begun.await else { return Err(no_connection()) };
+        let Some(begun) = begun.await else {
+            if begin != "BEGIN" && waits.elapsed() > LOCK_PATIENCE {
+                self.pool.registry.health.report_failure("the file stays locked");
+                self.pool.registry.distrust_all();
+            }
+            return Err(no_connection());
+        };
         if let Err(error) = &begun {
             self.mark_broken();
             if is_locked(error) {
@@ -475,7 +505,7 @@ impl ConnectionPool {
             if let Some(reason) = storage_failure(error) {
                 self.registry.health.report_failure(reason);
             }
-            if error.as_database_error().is_none() {
+            if error.as_database_error().is_none() || needs_closed_file(error) {
                 self.registry.distrust_all();
             }
         }

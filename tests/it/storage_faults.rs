@@ -2,6 +2,7 @@
 //! backend, a database that does not answer.
 
 use std::collections::HashSet;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -166,6 +167,40 @@ async fn killed_backends_lose_no_acknowledged_write() {
     assert!(acknowledged.len() > 20, "{} writes in all", acknowledged.len());
     killer.close().await;
     world.end().await;
+}
+
+#[tokio::test]
+async fn nonsense_closes_every_connection() {
+    const PAGE: u64 = 4096;
+    if on_postgres() {
+        return;
+    }
+    let database = Database::ready().await;
+    let app = App::open(database.config()).await.unwrap();
+    let statement = |text: &str| Statement::from_string(DbBackend::Sqlite, text.to_owned());
+    // A setting of one connection shows whether it is still the same connection.
+    let cache_size = async || {
+        let asked = app.store.authentication.query_one_raw(statement("PRAGMA cache_size"));
+        asked.await.unwrap().unwrap().try_get::<i64>("", "cache_size").unwrap()
+    };
+    app.store.authentication.execute_unprepared("PRAGMA cache_size = -777").await.unwrap();
+    assert_eq!(cache_size().await, -777);
+    let root = "SELECT rootpage FROM sqlite_master WHERE name = 'schema_extension'";
+    let root = app.store.read.query_one_raw(statement(root)).await.unwrap().unwrap();
+    let place = (root.try_get::<i64>("", "rootpage").unwrap().unsigned_abs() - 1) * PAGE;
+    let path = database.url.trim_start_matches("sqlite://");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut page = [0; PAGE as usize];
+    file.read_exact_at(&mut page, place).unwrap();
+    file.write_all_at(&[0xff; PAGE as usize], place).unwrap();
+    let count = "SELECT count(*) AS n FROM schema_extension NOT INDEXED";
+    let refused = app.store.read.query_one_raw(statement(count)).await.unwrap_err();
+    assert!(refused.to_string().contains("malformed"), "{refused}");
+    assert!(app.store.health.current_failure().is_some());
+    file.write_all_at(&page, place).unwrap();
+    app.store.read.query_one_raw(statement(count)).await.unwrap();
+    assert_ne!(cache_size().await, -777, "the other connections are still open");
+    app.store.clone().close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
