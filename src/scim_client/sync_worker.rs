@@ -22,7 +22,7 @@ use crate::domain::sync::apply::{ListPass, PageOutcome, apply_steps};
 use crate::domain::sync::lease::{RunCheckpoint, RunClaim, RunEnd, RunPhase};
 use crate::domain::sync::local_rows;
 use crate::domain::sync::plan::{RemoteResource, SyncKind, SyncStep, plan_removals};
-use crate::domain::sync::shrink::{is_large_loss, needs_approval};
+use crate::domain::sync::shrink::{AbsentRows, ListedLoss};
 use crate::domain::sync::{Mode, RunTrouble, SyncTarget};
 use crate::error::{RefusalReason, Result};
 
@@ -348,11 +348,8 @@ impl RunSource {
         }
         let lost = if kind == SyncKind::User { taking } else { taking.saturating_sub(giving) };
         let total = local_rows::count_removable(&claim.cx, kind).await?;
-        if needs_approval(lost, total, self.client.source.shrink_percent.unsigned_abs().into()) {
-            let what = match kind {
-                SyncKind::User => format!("suspends {lost} of {total} active accounts"),
-                SyncKind::Group => format!("ends {lost} of {total} memberships"),
-            };
+        let percent = self.client.source.shrink_percent.unsigned_abs().into();
+        if let Some(what) = (ListedLoss { kind, lost, total }).describe_request(percent) {
             if claim.cx.rehearses() {
                 add_note(claim, &format!("a full run would ask before it {what}"));
                 return Ok(false);
@@ -468,21 +465,13 @@ impl RunSource {
         let (cx, run) = (claim.cx.clone(), claim.run.id);
         let percent = u64::from(self.client.source.shrink_percent.unsigned_abs());
         let mut asked = Vec::new();
-        for (kind, name) in [(SyncKind::User, "accounts"), (SyncKind::Group, "groups")] {
-            let unsaid = self.ask_for_absent(claim, kind).await?;
-            let (seen, absent) = local_rows::count_seen(&cx, run, kind).await?;
-            let strangers = claim.run.mode == Mode::DryRun && seen == 0;
-            let many = is_large_loss(absent, seen + absent, percent);
-            if many || (kind == SyncKind::User && seen == 0 && absent > 0 && !strangers) {
-                asked.push(format!("{absent} of {} {name}", seen + absent));
-            } else if let Some(words) = unsaid {
-                asked.push(format!(
-                    "{absent} of {} {name} and cannot be asked for them ({words})",
-                    seen + absent
-                ));
-            }
-        }
         let dry = claim.cx.rehearses();
+        for kind in [SyncKind::User, SyncKind::Group] {
+            let unanswered = self.ask_for_absent(claim, kind).await?;
+            let (seen, absent) = local_rows::count_seen(&cx, run, kind).await?;
+            let rows = AbsentRows { kind, seen, absent, unanswered };
+            asked.extend(rows.describe_request(percent, dry));
+        }
         if dry && !asked.is_empty() {
             add_note(
                 claim,
@@ -492,15 +481,8 @@ impl RunSource {
         if claim.needs_comparison {
             return Ok(());
         }
-        let approved = claim.run.approved && claim.checkpoint.asked_of_absence;
-        if !dry && !asked.is_empty() && !approved {
-            claim.checkpoint.asked_of_absence = true;
-            return Err(RunStop::End(RunEnd::Waiting(format!(
-                "the source no longer lists {}, and their removal needs an approval; none was \
-                 removed. If they have really gone: syncApprove; otherwise syncCancel, and look at \
-                 the source",
-                asked.join(" and ")
-            ))));
+        if !dry && let Some(end) = claim.wait_for_removals(&asked) {
+            return Err(RunStop::End(end));
         }
         for kind in [SyncKind::Group, SyncKind::User] {
             let mut after = Uuid::nil();
