@@ -209,6 +209,8 @@ async fn carry_out_item(
 fn note_outcome(app: &App, task: &'static Task, duration: Duration, error: Option<&Error>) {
     count_run(task, duration, if error.is_none() { "ok" } else { "failed" });
     let error = error.map(|error| error.reason());
+    let succeeded = if error.is_none() { 1.0 } else { 0.0 };
+    metrics::gauge!("rolecall_task_last_run_succeeded", "task" => task.name).set(succeeded);
     app.outcomes.note_outcome(task.name, TaskOutcome { at: app.clock.now(), duration, error });
 }
 

@@ -522,7 +522,11 @@ async fn compare_clocks(app: &Arc<App>) -> Result<()> {
 /// Writes the events about changed access. After a stop, the next process writes the remaining
 /// events.
 async fn announce_access_changes(app: &Arc<App>) -> Result<()> {
-    access::announce_changes(app).await.map(drop)
+    if access::announce_changes(app).await? > 0 {
+        let span = Span::current();
+        app.wake.take_unannounced().iter().for_each(|cause| cause.link_span(&span));
+    }
+    Ok(())
 }
 
 async fn sign_ledger_heads(app: &Arc<App>) -> Result<()> {

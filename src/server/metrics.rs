@@ -77,6 +77,10 @@ impl MetricsRecorder {
             "Failed sign-ins by interface, and whether they named an organization that exists."
         );
         describe_counter!("rolecall_task_runs_total", "Runs of each background task by outcome.");
+        describe_gauge!(
+            "rolecall_task_last_run_succeeded",
+            "Whether the last run of each background task on this server succeeded: 1 or 0."
+        );
         describe_histogram!(
             "rolecall_task_duration_seconds",
             Unit::Seconds,

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::database::{Database, on_postgres};
 use crate::process::{Server, bootstrap};
+use crate::socket::Socket;
 
 /// A span as it was exported.
 #[derive(Debug, Clone, Default)]
@@ -258,5 +259,56 @@ async fn batch_is_linked_with_every_request() {
             assert!(spans.iter().any(|span| span.trace == *linked), "{batch:?}");
         }
     }
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn later_work_leads_to_its_requests() {
+    let collector = Collector::default();
+    let endpoint = collector.start().await;
+    let database = Database::empty().await;
+    let made = bootstrap(&database);
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
+    let mut server = Server::begin(&database, &settings);
+    server.ready().await;
+    let ada = server.scim(&made).user("ada.lovelace@example.com").await;
+    let key = made["graphql"]["api_key"].as_str().unwrap();
+
+    // Operations on a socket: each has a span of its own, linked with the request that opened it.
+    let mut socket = Socket::of(&server.address, key).await;
+    socket
+        .subscribe(
+            "1",
+            "mutation { roleCreate(input: { name: \"Analyst\" }) { role { id } userErrors { code } } }",
+        )
+        .await;
+    let role = socket.next("1").await["data"]["roleCreate"]["role"]["id"].clone();
+    let opened = collector.wait_for(|span| span.name == "GET /graphql").await;
+    let operation = collector.wait_for(|span| span.name == "GraphQL operation on a socket").await;
+    assert_eq!(operation.links, [opened.trace]);
+    let organization = made["organization"]["id"].as_str().unwrap();
+    assert_eq!(operation.attributes["rolecall.organization_id"], organization);
+    assert_eq!(operation.attributes["rolecall.request_id"].len(), 36);
+    let write = |span: &ExportedSpan| span.parent == operation.id;
+    collector.wait_for(write).await;
+
+    // The events about gained roles follow later, in a job of several requests.
+    let grant = json!({
+        "query": "mutation($user: ID!, $role: ID!) { roleGrantCreate(input: { userId: $user, \
+                  roleId: $role }) { userErrors { code } } }",
+        "variables": { "user": ada, "role": role },
+    });
+    let asked = reqwest::Client::new().post(format!("{}/graphql", server.address));
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let asked = asked.bearer_auth(key).header("traceparent", parent).json(&grant);
+    let answer: serde_json::Value = asked.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["roleGrantCreate"]["userErrors"], json!([]), "{answer:#}");
+    let announced = |span: &ExportedSpan| {
+        span.name == "announce access changes" && span.links.contains(&TRACE.to_owned())
+    };
+    collector.wait_for(announced).await;
+    drop(socket);
+    server.terminate();
+    assert_eq!(server.exit_code().await, Some(0));
     database.drop().await;
 }

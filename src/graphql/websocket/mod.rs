@@ -38,6 +38,7 @@ use super::streams::{OpenStreams, StreamEnd, StreamGuard, StreamSlot};
 use crate::context::shutdown_requested;
 use crate::graphql::execute::{GraphqlRequest, RequestError};
 use crate::http_listener::ConnectionPlace;
+use crate::trace_context::TraceContext;
 use session::{OPERATION_ID, OperationEnd, SocketSession};
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";
@@ -79,6 +80,7 @@ pub fn accept_upgrade(
     }
     // The connection counts as in use for as long as the socket is open.
     let active = extensions.get::<ConnectionPlace>().map(ConnectionPlace::begin_request);
+    let opened = TraceContext::current();
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(MAX_MESSAGE_BYTES)
@@ -87,7 +89,7 @@ pub fn accept_upgrade(
         // Kept until the end, because the process waits until it is dropped.
         let stopping = door.app.stopping.subscribe();
         let mut line = SocketConnection { socket, stopping };
-        let peer = SocketPeer { caller, source, anonymous };
+        let peer = SocketPeer { caller, source, anonymous, upgrade: opened };
         let end = serve_connection(&door, &mut line, peer).await;
         // After an error on the socket itself there is no client to tell.
         if let Err(SocketClosed::Closed(close)) = end {
@@ -147,6 +149,8 @@ struct SocketPeer {
     source: Option<IpAddr>,
     /// The slots that the socket takes until the caller is known.
     anonymous: Option<[StreamSlot; 2]>,
+    /// The upgrade request in its trace.
+    upgrade: Option<TraceContext>,
 }
 
 /// A socket, and the signal that the process stops.
@@ -207,13 +211,13 @@ async fn serve_connection(
     let Some(protocol) = negotiated_protocol(line.socket.protocol()).await else {
         return Err(SocketClosed::with_code(4406, "Subprotocol not acceptable"));
     };
-    let (session, mut closes) = SocketSession::open(door.clone());
+    let SocketPeer { caller, source, mut anonymous, upgrade } = peer;
+    let (session, mut closes) = SocketSession::open(door.clone(), upgrade);
     let (to_protocol, from_client) = mpsc::channel(1);
     let (to_client, mut from_protocol) = mpsc::channel(1);
     // The slot of an authenticated socket: taken with `connection_init`, kept until the end.
     let slot = Arc::new(Mutex::new(None));
     let opening = Opening { door: door.clone(), session: session.clone(), slot: slot.clone() };
-    let SocketPeer { caller, source, mut anonymous } = peer;
     let mut protocol =
         pin!(run_protocol(protocol, opening, (caller, source), from_client, to_client));
     let mut running = true;

@@ -15,14 +15,18 @@ use axum::http::StatusCode;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::Value as Data;
 use tokio::sync::{Semaphore, mpsc};
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::{close_frame, forbidden_frame};
+use crate::context::record_caller;
 use crate::graphql::GraphqlState;
 use crate::graphql::auth::ApiCaller;
 use crate::graphql::execute::{
     self, ExecutionResult, GraphqlRequest, OperationResponse, RequestError,
 };
+use crate::trace_context::{SPAN_TARGET, TraceContext};
 
 /// The entry of a request's `extensions` in which the socket names the operation to the executor.
 pub const OPERATION_ID: &str = "operationId";
@@ -40,6 +44,8 @@ struct SessionState {
     /// Whose response is sent next. Operations wait in line for it, so that one with many
     /// responses does not hold up the others.
     turn: Arc<Semaphore>,
+    /// The upgrade request in its trace.
+    upgrade: Option<TraceContext>,
 }
 
 enum OperationState {
@@ -59,7 +65,10 @@ pub enum OperationEnd {
 
 impl SocketSession {
     /// A session of a caller who is not known yet, and the close frames of its operations.
-    pub fn open(graphql: Arc<GraphqlState>) -> (Self, mpsc::UnboundedReceiver<CloseFrame>) {
+    pub fn open(
+        graphql: Arc<GraphqlState>,
+        upgrade: Option<TraceContext>,
+    ) -> (Self, mpsc::UnboundedReceiver<CloseFrame>) {
         let (closing, closes) = mpsc::unbounded_channel();
         let state = SessionState {
             graphql,
@@ -67,6 +76,7 @@ impl SocketSession {
             operations: Mutex::default(),
             closing,
             turn: Arc::new(Semaphore::new(1)),
+            upgrade,
         };
         (Self(Arc::new(state)), closes)
     }
@@ -135,7 +145,9 @@ impl SocketSession {
         let (Some(request), Some(caller)) = (self.take_request(&id), self.caller()) else {
             return stream::empty().boxed();
         };
-        let responses = match (caller.authenticate_again().await, request) {
+        let span = operation_span(self.0.upgrade.as_ref());
+        let authenticated = caller.authenticate_again().instrument(span.clone()).await;
+        let responses = match (authenticated, request) {
             (Err(error), _) => {
                 let error = RequestError::from_error(&error, Uuid::now_v7());
                 if error.status == StatusCode::UNAUTHORIZED {
@@ -145,8 +157,10 @@ impl SocketSession {
             }
             (Ok(_), Err(error)) => refuse_operation(error),
             (Ok(caller), Ok(request)) => {
+                span.record("rolecall.request_id", display(caller.cx.request_id));
+                record_caller(&span, caller.cx.organization(), caller.cx.confined_to());
                 match execute::prepare_operation(&self.0.graphql, caller, request) {
-                    Ok(operation) => operation.spawn_responses(),
+                    Ok(operation) => span.in_scope(|| operation.spawn_responses()),
                     Err(error) => refuse_operation(error),
                 }
             }
@@ -202,6 +216,25 @@ impl Executor for SocketSession {
         };
         stream::once(self.clone().start_operation(id)).flatten().boxed()
     }
+}
+
+/// The span of an operation, which belongs to no HTTP request. It is linked with the request that
+/// opened the socket.
+fn operation_span(upgrade: Option<&TraceContext>) -> Span {
+    let span = tracing::info_span!(
+        target: SPAN_TARGET,
+        parent: None,
+        "operation",
+        otel.kind = "server",
+        otel.name = "GraphQL operation on a socket",
+        rolecall.request_id = Empty,
+        rolecall.organization_id = Empty,
+        rolecall.connection_id = Empty,
+    );
+    if let Some(upgrade) = upgrade {
+        upgrade.link_span(&span);
+    }
+    span
 }
 
 fn refuse_operation(error: RequestError) -> BoxStream<'static, ExecutionResult> {
