@@ -17,9 +17,9 @@ pub mod progress;
 pub mod tasks;
 #[cfg(feature = "otlp")]
 mod trace_export;
-#[cfg(not(feature = "otlp"))]
-#[path = "trace_export_absent.rs"]
-mod trace_export;
+#[cfg(any(test, not(feature = "otlp")))]
+#[cfg_attr(feature = "otlp", allow(dead_code, reason = "only its own test uses it"))]
+mod trace_export_absent;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -35,7 +35,10 @@ use crate::cli::keys::KeysCommand;
 use crate::cli::output::{print_error, print_json, print_line};
 use crate::cli::progress::{ProgressStream, StepProgress};
 use crate::cli::tasks::TasksArgs;
+#[cfg(feature = "otlp")]
 use crate::cli::trace_export::TraceExport;
+#[cfg(not(feature = "otlp"))]
+use crate::cli::trace_export_absent::TraceExport;
 use crate::config::{LogFormat, ServeArgs, StoreArgs, add_missing_scheme};
 use crate::context::local_issuer;
 use crate::crypto::vault::ReplicaAnnouncement;

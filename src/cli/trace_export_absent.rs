@@ -23,3 +23,15 @@ impl TraceExport {
         match self {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn export_is_refused_with_a_remedy() {
+        let refusal = TraceExport::start("http://127.0.0.1:4318").map(drop).unwrap_err();
+        assert!(refusal.starts_with("--otlp-endpoint \"http://127.0.0.1:4318\""), "{refusal}");
+        assert!(refusal.contains("--features otlp"), "{refusal}");
+    }
+}
