@@ -135,6 +135,8 @@ struct Judge {
     /// Faults, each with the first statement that has it.
     faults: BTreeMap<String, String>,
     statements: BTreeSet<String>,
+    /// The exemptions without which there would be a fault.
+    needed: BTreeSet<&'static str>,
 }
 
 impl Judge {
@@ -146,12 +148,16 @@ impl Judge {
     fn explained(&mut self, plan: &Value) {
         let sql = plan["Query Text"].as_str().unwrap_or_default();
         self.statements.insert(sql.to_owned());
-        if WIDE.iter().any(|(text, _)| sql.contains(text)) {
-            return;
-        }
         let mut tables = BTreeMap::new();
         aliases(&plan["Plan"], &mut tables);
+        let Some((exempt, _)) = WIDE.iter().find(|(text, _)| sql.contains(text)) else {
+            return self.node(&plan["Plan"], sql, &tables);
+        };
+        let before = std::mem::take(&mut self.faults);
         self.node(&plan["Plan"], sql, &tables);
+        if !std::mem::replace(&mut self.faults, before).is_empty() {
+            self.needed.insert(exempt);
+        }
     }
 
     fn node(&mut self, node: &Value, sql: &str, tables: &BTreeMap<String, String>) {
@@ -246,6 +252,9 @@ impl Judge {
     #[track_caller]
     fn verdict(self, title: &str, known: &[&str]) {
         println!("{title}: {} statements", self.statements.len());
+        for (text, reason) in WIDE.iter().filter(|(text, _)| !self.needed.contains(text)) {
+            println!("{title}: this exemption was not needed: {text} ({reason})");
+        }
         let mut text = String::new();
         let faults = self
             .faults
@@ -348,7 +357,12 @@ async fn judge(world: &World) -> Judge {
         let index = Index { table: text(row, "table"), unique: row["unique"] == true, columns };
         (text(row, "name"), index)
     });
-    Judge { indexes: indexes.collect(), faults: BTreeMap::new(), statements: BTreeSet::new() }
+    Judge {
+        indexes: indexes.collect(),
+        faults: BTreeMap::new(),
+        statements: BTreeSet::new(),
+        needed: BTreeSet::new(),
+    }
 }
 
 /// Judges the plans that were reported since the last call.
