@@ -8,7 +8,7 @@ import { useViewer } from '../../app/viewer.tsx';
 import { TableFoot } from '../../components/DataTable.tsx';
 import { FilterBar, FilterChoice, FilterReset } from '../../components/FilterBar.tsx';
 import { hasEnded } from '../../components/JobProgress.tsx';
-import { Page } from '../../components/Page.tsx';
+import { Card, Page } from '../../components/Page.tsx';
 import { type PagedList, usePagedList } from '../../components/paging.ts';
 import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
@@ -89,15 +89,16 @@ function StateFilter() {
 }
 
 interface EntriesProps<Row> {
+  title: string;
   list: PagedList<Row>;
   rowKey: (row: Row) => string;
   none: { title: string; text: string };
   children: (row: Row) => React.ReactNode;
 }
 
-function Entries<Row>({ list, rowKey, none, children }: EntriesProps<Row>) {
+function Entries<Row>({ title, list, rowKey, none, children }: EntriesProps<Row>) {
   return (
-    <section className="card">
+    <Card title={title}>
       {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
       {list.loading && list.rows.length === 0 && <Skeleton lines={6} />}
       {!list.loading && !list.problem && list.rows.length === 0 && (
@@ -120,7 +121,7 @@ function Entries<Row>({ list, rowKey, none, children }: EntriesProps<Row>) {
           />
         </>
       )}
-    </section>
+    </Card>
   );
 }
 
@@ -144,7 +145,7 @@ function Runs() {
   return (
     <>
       <StateFilter />
-      <Entries list={list} rowKey={(run) => run.id} none={{ title: t('none.runs'), text: t('noneText.runs') }}>
+      <Entries title={t('tab.runs')} list={list} rowKey={(run) => run.id} none={{ title: t('none.runs'), text: t('noneText.runs') }}>
         {(run) => <SyncRunEntry run={run} onEnd={list.reload} showConnection />}
       </Entries>
     </>
@@ -172,6 +173,7 @@ function Comparisons() {
     <>
       <StateFilter />
       <Entries
+        title={t('tab.comparisons')}
         list={list}
         rowKey={(entry) => entry.id}
         none={{ title: t('none.comparisons'), text: t('noneText.comparisons') }}
@@ -202,7 +204,7 @@ function BulkJobs() {
   return (
     <>
       <StateFilter />
-      <Entries list={list} rowKey={(job) => job.id} none={{ title: t('none.bulk'), text: t('noneText.bulk') }}>
+      <Entries title={t('tab.bulk')} list={list} rowKey={(job) => job.id} none={{ title: t('none.bulk'), text: t('noneText.bulk') }}>
         {(job) => <BulkJobEntry job={job} onEnd={list.reload} />}
       </Entries>
     </>
@@ -255,7 +257,7 @@ function Deletions() {
   const past = events.data?.organization?.events?.nodes ?? [];
   return (
     <>
-      <section className="card">
+      <Card title={t('tab.deletions')}>
         {error && <ErrorPanel problem={toProblem(error)} onRetry={reload} />}
         {fetching && !data && <Skeleton lines={4} />}
         {data && shown.length === 0 && (
@@ -270,10 +272,9 @@ function Deletions() {
             </li>
           ))}
         </ul>
-      </section>
+      </Card>
       {past.length > 0 && (
-        <section className="card">
-          <h2>{t('pastDeletions')}</h2>
+        <Card title={t('pastDeletions')}>
           <ul className="timeline">
             {past.map((event) => (
               <li key={event.id}>
@@ -284,7 +285,7 @@ function Deletions() {
               </li>
             ))}
           </ul>
-        </section>
+        </Card>
       )}
     </>
   );
