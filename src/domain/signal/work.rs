@@ -99,13 +99,17 @@ pub async fn list_told_organizations(app: &App) -> Result<Vec<ToldOrganization>>
 
 /// How long before its instant an event may have got its id.
 const ID_LEAD: Duration = Duration::seconds(10);
+/// The latest instant that an id can tell, in milliseconds.
+const MAX_ID_MILLIS: u64 = (1 << 48) - 1;
 /// Events that may stand in the ledger in another order than that of their ids.
 const SHUFFLED: u64 = 1_000;
 
 /// A place of the ledger from which on everything at `at` or later is told, and little else; one
 /// after the end where there is nothing.
 pub(super) async fn first_seq_since(cx: &Cx, at: DateTime<Utc>) -> Result<i64> {
-    let millis = u64::try_from((at - ID_LEAD).timestamp_millis()).unwrap_or_default();
+    let earliest = at.checked_sub_signed(ID_LEAD).unwrap_or(DateTime::UNIX_EPOCH);
+    let millis = u64::try_from(earliest.timestamp_millis()).unwrap_or_default();
+    let millis = std::cmp::min(millis, MAX_ID_MILLIS);
     let first = Uuid::from_u128(u128::from(millis) << 80);
     let seqs: Vec<Option<i64>> = cx
         .find::<event::Entity>()
