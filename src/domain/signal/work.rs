@@ -152,8 +152,8 @@ pub struct OpenedDestination {
 #[derive(Debug, Clone)]
 pub struct TellingProgress {
     pub destination: Uuid,
-    /// The version of the settings under which it was told.
-    pub version: i64,
+    /// [`Destination::restarts`] when it was told.
+    pub restarts: i64,
     pub cursor: i64,
     pub next_at: Option<DateTime<Utc>>,
     pub last_success_at: Option<DateTime<Utc>>,
@@ -255,8 +255,8 @@ impl SignalWork {
     }
 
     /// Writes down how far each destination has been told, and what was delivered and what failed
-    /// on the way. Nothing of a destination whose settings have changed meanwhile, or which was sent
-    /// back to an earlier place. A delivery that has succeeded stays so.
+    /// on the way. Nothing of a destination that was sent back to an earlier place meanwhile. A
+    /// delivery that has succeeded stays so.
     pub async fn write_down(
         &self,
         told: Vec<(TellingProgress, Vec<delivery::Model>)>,
@@ -300,12 +300,12 @@ impl SignalWork {
         Ok(())
     }
 
-    /// False when the settings have changed, or when another server works for the organization.
+    /// False when it was sent back, or when another server works for the organization.
     async fn save_progress(&self, progress: TellingProgress) -> Result<bool> {
         let cx = &self.cx;
         let mut sql = cx.sql([
             progress.destination.into(),
-            progress.version.into(),
+            progress.restarts.into(),
             progress.cursor.into(),
             progress.next_at.into(),
             progress.last_success_at.into(),
@@ -314,7 +314,7 @@ impl SignalWork {
         sql.push(&format!(
             "UPDATE destination SET cursor_seq = $4, next_at = $5, \
              last_success_at = coalesce($6, last_success_at) \
-             WHERE organization_id = $1 AND id = $2 AND version = $3 AND EXISTS ({held})"
+             WHERE organization_id = $1 AND id = $2 AND restarts = $3 AND EXISTS ({held})"
         ));
         let saved = cx.app.store.write.execute_raw(cx.build_statement(sql)).await?;
         Ok(saved.rows_affected() > 0)
