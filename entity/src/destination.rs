@@ -88,6 +88,8 @@ pub struct Model {
     pub last_success_at: Option<DateTimeUtc>,
     /// grows with each change of the settings
     pub version: i64,
+    /// grows when a person sends it back to an earlier place, or has something tried again
+    pub restarts: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

@@ -36,6 +36,7 @@ const STATEMENTS: &[&str] = &[
         next_at INSTANT,
         last_success_at INSTANT,
         version bigint NOT NULL,
+        restarts bigint NOT NULL,
         created_at INSTANT NOT NULL,
         updated_at INSTANT NOT NULL,
         PRIMARY KEY (organization_id, id))"#,

@@ -170,10 +170,9 @@ impl Reader {
 
     /// Opens what was made or changed, and drops what is not told any more.
     async fn open_destinations(&mut self) -> Result<()> {
+        self.write_down().await?;
         let rows = self.work.list_told().await?;
         let versions: HashMap<Uuid, i64> = rows.iter().map(|row| (row.id, row.version)).collect();
-        // What is not written down of one that changed is delivered again: it may have been sent
-        // back to an earlier place.
         self.told.retain(|id, told| versions.get(id) == Some(&told.row.version));
         for row in rows {
             if self.told.contains_key(&row.id) {
@@ -313,7 +312,7 @@ impl Reader {
             told.written = (cursor, next_at);
             let progress = TellingProgress {
                 destination: told.row.id,
-                version: told.row.version,
+                restarts: told.row.restarts,
                 cursor,
                 next_at,
                 last_success_at: told.last_success_at,

@@ -368,7 +368,10 @@ impl Schema {
             given.iter().map(|argument| format!("${}: {}", argument.name, argument.ty)).collect();
         let passed: Vec<_> =
             given.iter().map(|argument| format!("{0}: ${0}", argument.name)).collect();
-        let selection = self.selection(named(&field.ty), depth);
+        let selection = match self.wanted_node(field, arguments) {
+            Some(ty) => format!("{{ __typename ... on {ty} {} }}", self.selection(ty, depth)),
+            None => self.selection(named(&field.ty), depth),
+        };
         // GraphQL does not allow empty parentheses.
         let around = |items: &[String]| {
             if items.is_empty() { String::new() } else { format!("({})", items.join(", ")) }
@@ -377,6 +380,20 @@ impl Schema {
         let call =
             route.steps.iter().rev().fold(call, |call, field| format!("{field} {{ {call} }}"));
         format!("{kind} walk{} {{ {call} }}", around(&variables))
+    }
+}
+
+impl Schema {
+    /// The type of the object that a field of any type can only return, by the global id that it is
+    /// asked for. All types together would make too many aliases.
+    fn wanted_node(&self, field: &Field, arguments: &Map<String, Value>) -> Option<&str> {
+        if named(&field.ty) != "Node" {
+            return None;
+        }
+        let id = arguments.get("id").or_else(|| arguments.get("ids")?.get(0))?.as_str()?;
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
+        let (ty, _) = text.split_once(':')?;
+        self.nodes().iter().find(|known| *known == ty).map(String::as_str)
     }
 }
 

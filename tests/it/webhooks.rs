@@ -487,14 +487,15 @@ async fn pause_resume_and_replay_lose_nothing() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(receiver.of(bo).is_empty());
     ok(&world.acme, "destinationResume", &id, "").await;
-    until("meanwhile", async || receiver.of(bo).len() == 1).await;
+    until("meanwhile", async || !receiver.of(bo).is_empty()).await;
     let first = receiver.of(ada)[0].seq();
     ok(&world.acme, "destinationReplay", &id, &format!(", fromSeq: {first}")).await;
-    until("again", async || receiver.of(ada).len() == 2 && receiver.of(bo).len() == 2).await;
+    until("again", async || receiver.of(ada).len() >= 2 && receiver.of(bo).len() >= 2).await;
     let told = receiver.of(ada);
-    assert_eq!(told[0].id, told[1].id, "a message keeps its id");
+    assert!(told.iter().all(|again| again.id == told[0].id), "a message keeps its id");
+    let before = receiver.of(bo).len();
     ok(&world.acme, "destinationReplay", &id, ", since: \"2020-01-01T00:00:00Z\"").await;
-    until("from the beginning", async || receiver.of(bo).len() == 3).await;
+    until("from the beginning", async || receiver.of(bo).len() > before).await;
     for wrong in [", fromSeq: 0", ", fromSeq: 100000", ""] {
         let refused = act(&world.acme, "destinationReplay", &id, wrong).await;
         assert_eq!(refused["userErrors"][0]["code"], "INVALID", "{wrong}");

@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFi
 use serde_json::json;
 use uuid::Uuid;
 
-use super::destination::{lock_destination, save_destination, touch};
+use super::destination::{lock_destination, restart, save_destination};
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx};
 use crate::domain::paging;
@@ -116,7 +116,7 @@ pub async fn retry_delivery(cx: &Cx, id: Uuid) -> Result<Delivery> {
                             .into(),
                     });
                 }
-                let now = touch(tx, &mut destination);
+                let now = restart(tx, &mut destination);
                 (row.state, row.next_at) = (State::Waiting, Some(now));
                 (row.attempts, row.first_at) = (0, now);
                 destination.next_at = Some(now);

@@ -245,6 +245,7 @@ pub async fn create_destination(
                     next_at: None,
                     last_success_at: None,
                     version: 1,
+                    restarts: 0,
                     created_at: now,
                     updated_at: now,
                 };
@@ -308,13 +309,19 @@ pub(super) async fn save_destination(tx: &Tx<'_>, row: Destination) -> Result<()
     crate::domain::save_row::<Entity, destination::ActiveModel>(tx, row).await
 }
 
-/// Makes the servers read the row again: what they know of an earlier version they do not write
-/// back.
+/// Makes the servers read the row again.
 pub(super) fn touch(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     let now = tx.now_after(Some(row.updated_at));
     row.version += 1;
     row.updated_at = now;
     now
+}
+
+/// [`touch`], and what the servers did since they last wrote it down counts no more: it is done
+/// again.
+pub(super) fn restart(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
+    row.restarts += 1;
+    touch(tx, row)
 }
 
 /// Changes the settings of a destination.
@@ -422,7 +429,7 @@ pub async fn resume_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
                 if row.state == State::Active {
                     return Ok(Change::unchanged(row));
                 }
-                let now = touch(tx, &mut row);
+                let now = restart(tx, &mut row);
                 set_state(&mut row, State::Active, now, None);
                 // What waits is tried at once, and again for three days.
                 row.next_at = Some(now);
@@ -551,7 +558,7 @@ pub async fn replay_events(cx: &Cx, id: Uuid, start: ReplayStart) -> Result<Dest
                     let why = format!("must be a seq of this ledger, which goes from 1 to {end}");
                     return Err(Error::invalid("fromSeq", why));
                 }
-                let now = touch(tx, &mut row);
+                let now = restart(tx, &mut row);
                 row.cursor_seq = row.cursor_seq.min(from - 1);
                 let text = "DELETE FROM delivery WHERE organization_id = $1 \
                             AND destination_id = $2 AND seq >= $3";

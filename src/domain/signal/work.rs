@@ -99,13 +99,17 @@ pub async fn list_told_organizations(app: &App) -> Result<Vec<ToldOrganization>>
 
 /// How long before its instant an event may have got its id.
 const ID_LEAD: Duration = Duration::seconds(10);
+/// The latest instant that an id can tell, in milliseconds.
+const MAX_ID_MILLIS: u64 = (1 << 48) - 1;
 /// Events that may stand in the ledger in another order than that of their ids.
 const SHUFFLED: u64 = 1_000;
 
 /// A place of the ledger from which on everything at `at` or later is told, and little else; one
 /// after the end where there is nothing.
 pub(super) async fn first_seq_since(cx: &Cx, at: DateTime<Utc>) -> Result<i64> {
-    let millis = u64::try_from((at - ID_LEAD).timestamp_millis()).unwrap_or_default();
+    let earliest = at.checked_sub_signed(ID_LEAD).unwrap_or(DateTime::UNIX_EPOCH);
+    let millis = u64::try_from(earliest.timestamp_millis()).unwrap_or_default();
+    let millis = std::cmp::min(millis, MAX_ID_MILLIS);
     let first = Uuid::from_u128(u128::from(millis) << 80);
     let seqs: Vec<Option<i64>> = cx
         .find::<event::Entity>()
@@ -148,8 +152,8 @@ pub struct OpenedDestination {
 #[derive(Debug, Clone)]
 pub struct TellingProgress {
     pub destination: Uuid,
-    /// The version of the settings under which it was told.
-    pub version: i64,
+    /// [`Destination::restarts`] when it was told.
+    pub restarts: i64,
     pub cursor: i64,
     pub next_at: Option<DateTime<Utc>>,
     pub last_success_at: Option<DateTime<Utc>>,
@@ -251,8 +255,8 @@ impl SignalWork {
     }
 
     /// Writes down how far each destination has been told, and what was delivered and what failed
-    /// on the way. Nothing of a destination whose settings have changed meanwhile, or which was sent
-    /// back to an earlier place. A delivery that has succeeded stays so.
+    /// on the way. Nothing of a destination that was sent back to an earlier place meanwhile. A
+    /// delivery that has succeeded stays so.
     pub async fn write_down(
         &self,
         told: Vec<(TellingProgress, Vec<delivery::Model>)>,
@@ -296,12 +300,12 @@ impl SignalWork {
         Ok(())
     }
 
-    /// False when the settings have changed, or when another server works for the organization.
+    /// False when it was sent back, or when another server works for the organization.
     async fn save_progress(&self, progress: TellingProgress) -> Result<bool> {
         let cx = &self.cx;
         let mut sql = cx.sql([
             progress.destination.into(),
-            progress.version.into(),
+            progress.restarts.into(),
             progress.cursor.into(),
             progress.next_at.into(),
             progress.last_success_at.into(),
@@ -310,7 +314,7 @@ impl SignalWork {
         sql.push(&format!(
             "UPDATE destination SET cursor_seq = $4, next_at = $5, \
              last_success_at = coalesce($6, last_success_at) \
-             WHERE organization_id = $1 AND id = $2 AND version = $3 AND EXISTS ({held})"
+             WHERE organization_id = $1 AND id = $2 AND restarts = $3 AND EXISTS ({held})"
         ));
         let saved = cx.app.store.write.execute_raw(cx.build_statement(sql)).await?;
         Ok(saved.rows_affected() > 0)
