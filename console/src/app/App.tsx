@@ -1,4 +1,4 @@
-import { Component, type ReactNode, Suspense, useEffect, useMemo, useState } from 'react';
+import { Component, type ReactNode, Suspense, useEffect, useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { I18nProvider } from 'react-aria-components/I18nProvider';
 import { Provider, useQuery } from 'urql';
@@ -216,19 +216,19 @@ function NotFound({ home }: { home: string }) {
 }
 
 /** A fault of the console itself: said in words, and the rest of the page stays. */
-class ErrorBoundary extends Component<{ children: ReactNode }, { failed: boolean }> {
-  override state = { failed: false };
+class ErrorBoundary extends Component<{ children: ReactNode }, { failed?: 'INTERNAL' | 'OUTDATED' }> {
+  override state: { failed?: 'INTERNAL' | 'OUTDATED' } = {};
 
-  static getDerivedStateFromError() {
-    return { failed: true };
+  static getDerivedStateFromError(error: unknown) {
+    // After an update of the server the files of the old version are gone; a reload finds the new ones.
+    const outdated = error instanceof Error && /import|module|preload/i.test(error.message) && error instanceof TypeError;
+    return { failed: outdated ? 'OUTDATED' : 'INTERNAL' };
   }
 
   override render() {
-    return this.state.failed ? <Broken onRetry={() => this.setState({ failed: false })} /> : this.props.children;
+    const { failed } = this.state;
+    if (!failed) return this.props.children;
+    const retry = failed === 'OUTDATED' ? () => location.reload() : () => this.setState({ failed: undefined });
+    return <ErrorPanel problem={{ code: failed, message: '' }} onRetry={retry} />;
   }
-}
-
-function Broken({ onRetry }: { onRetry: () => void }) {
-  const [problem] = useState({ code: 'INTERNAL', message: '' });
-  return <ErrorPanel problem={problem} onRetry={onRetry} />;
 }

@@ -5,6 +5,7 @@ import { useQuery, useSubscription } from 'urql';
 import type { JobProgressSubscription, JobState } from '../generated/graphql.ts';
 import { graphql } from '../generated/index.ts';
 import { Icon } from './Icon.tsx';
+import { useVisible } from './useLive.ts';
 
 const jobProgressSubscription = graphql(`
   subscription JobProgress($id: ID!) {
@@ -45,7 +46,8 @@ export const hasEnded = (state: JobState) => ENDED.includes(state);
 
 /** Follows a job; `onEnd` is called once, when it has ended. */
 export function useJob(id: string | undefined, onEnd?: (job: Job) => void): Job | undefined {
-  const paused = id === undefined;
+  const visible = useVisible();
+  const paused = id === undefined || !visible;
   const [live] = useSubscription({ query: jobProgressSubscription, variables: { id: id ?? '' }, pause: paused });
   const lost = !paused && (live.error !== undefined || (!live.fetching && live.data === undefined));
   const [asked, askAgain] = useQuery({
@@ -55,7 +57,7 @@ export function useJob(id: string | undefined, onEnd?: (job: Job) => void): Job 
     requestPolicy: 'network-only',
   });
   const fallback = asked.data?.node && 'state' in asked.data.node ? (asked.data.node as Job) : undefined;
-  const job = paused ? undefined : (fallback ?? live.data?.jobProgress);
+  const job = id === undefined ? undefined : (fallback ?? live.data?.jobProgress);
   const ended = job !== undefined && hasEnded(job.state);
 
   useEffect(() => {
