@@ -78,8 +78,8 @@ impl From<signal::Destination> for DestinationObject {
     }
 }
 
-/// Somebody outside who is told of the organization's events: at least once, and in order for one
-/// subject. A deprovisioning does not wait for events before it.
+/// A receiver outside that is told of the organization's events: at least once, and in order for
+/// one subject. A deprovisioning does not wait for events before it.
 #[Object(name = "Destination")]
 impl DestinationObject {
     /// The destination's global id.
@@ -513,8 +513,8 @@ impl DestinationMutation {
         Ok(Some(DestinationCreatePayload { destination, secret, user_errors }))
     }
 
-    /// Changes the settings of a destination. It also needs AUDIT_READ, and USER_READ if the payload
-    /// is FULL.
+    /// Changes the settings of a destination. It also needs AUDIT_READ, and USER_READ if the
+    /// payload is FULL.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn destination_update(
         &self,

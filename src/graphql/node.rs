@@ -19,8 +19,7 @@ use super::group::GroupObject;
 use super::loaders::{
     self, AlertId, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId,
     FindingId, GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SetupLinkId,
-    SyncRunId,
-    UserId,
+    SyncRunId, UserId,
 };
 use super::node_reference::{AnyNode, NodeFinder};
 use super::organization::OrganizationObject;
