@@ -590,6 +590,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["kind", "url", "description", "event_kinds", "connection_ids", "payload"],
         "settings of a company, not of a person",
     ),
+    ("destination", &["state_since"], "an instant"),
     (
         "destination",
         &["state", "reason", "message", "secret", "previous_secret", "private_key", "public_key"],
