@@ -7,6 +7,7 @@ use entity::adoption_proposal as stored;
 use serde_json::Value;
 
 use super::connection::IdentitySource;
+use super::list_states::AdoptionProposalState;
 use super::loaders::{self, ConnectionId, UserId};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
@@ -35,18 +36,6 @@ pub enum AdoptionCause {
     UnverifiedDomain,
     /// The account is a break-glass account.
     Protected,
-}
-
-/// The decision on an adoption proposal.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "stored::ProposalState")]
-pub enum AdoptionProposalState {
-    /// Not decided yet.
-    Pending,
-    /// Accepted: the account belongs to the connection now.
-    Accepted,
-    /// Dismissed: the account stays as it is.
-    Dismissed,
 }
 
 /// A proposal as the schema shows it.

@@ -4,11 +4,10 @@
 use async_graphql::{ID, InputObject};
 use chrono::{DateTime, Utc};
 
-use super::adoption::AdoptionProposalState;
 use super::connection::{ConnectionKind, ConnectionState, Provider};
 use super::job::JobState;
+use super::list_states::{AdoptionProposalState, SetupLinkState};
 use super::reconcile::ReconciliationSource;
-use super::setup_link::SetupLinkState;
 use super::sync::SyncMode;
 use super::user_filter::UserFilter;
 use crate::domain::access::api_key::KeyQuery;

@@ -46,6 +46,7 @@ mod job_object;
 mod leaver;
 mod ledger_chain;
 mod list_filter;
+mod list_states;
 mod loaders;
 mod many;
 mod many_mutations;

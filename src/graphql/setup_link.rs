@@ -1,10 +1,11 @@
 //! Setup links: a page on which a customer's IT administrator, who has no account here, sets up the
 //! identity provider of one connection.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
 use super::connection::IdentitySource;
+use super::list_states::SetupLinkState;
 use super::loaders::{self, ConnectionId, ScimTokenId};
 use super::permission::{Permission, needs};
 use super::scim_token::ScimToken;
@@ -17,20 +18,6 @@ use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 /// The input field that each name in the domain's errors stands for.
 const FIELD_MAP: FieldMap =
     FieldMap { nouns: &[(Noun::SetupLink, "id"), (Noun::Connection, "connectionId")], fields: &[] };
-
-/// Whether a setup link can be opened.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "setup_link::SetupLinkState")]
-pub enum SetupLinkState {
-    /// It can be opened, and was not opened yet.
-    Active,
-    /// It was opened, and the token was shown. It can be opened again, without the token.
-    Redeemed,
-    /// Its time is over.
-    Expired,
-    /// An administrator revoked it.
-    Revoked,
-}
 
 /// A setup link as the schema shows it.
 pub struct SetupLinkObject(pub setup_link::SetupLink);
