@@ -6,7 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 process.chdir(path.dirname(path.dirname(fileURLToPath(import.meta.url))));
-const folders = ['src/texts'];
+const folders = ['src/texts', 'src/setup'];
 for (const name of await readdir('src/screens')) {
   const folder = `src/screens/${name}`;
   if (existsSync(`${folder}/en.json`) || existsSync(`${folder}/de.json`)) folders.push(folder);

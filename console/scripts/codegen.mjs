@@ -47,10 +47,10 @@ await writeFile('persisted-documents.json', `${JSON.stringify(Object.fromEntries
 
 // Each folder of screens has its texts; the namespace has the folder's name.
 const folders = (await readdir('src/screens')).filter((name) => existsSync(`src/screens/${name}/en.json`)).sort();
-const types = ["import type common from '../texts/en.json';"];
+const types = ["import type common from '../texts/en.json';", "import type setup from '../setup/en.json';"];
 for (const [index, name] of folders.entries()) types.push(`import type screen${index} from '../screens/${name}/en.json';`);
-types.push('', 'export interface Texts {', '  common: typeof common;');
+types.push('', 'export interface Texts {', '  common: typeof common;', '  setup: typeof setup;');
 for (const [index, name] of folders.entries()) types.push(`  '${name}': typeof screen${index};`);
 types.push('}', '');
 await writeFile('src/generated/texts.d.ts', types.join('\n'));
-console.log(`${listed.length} documents, ${folders.length + 1} files of texts in each language`);
+console.log(`${listed.length} documents, ${folders.length + 2} files of texts in each language`);

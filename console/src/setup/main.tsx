@@ -2,11 +2,15 @@
 import '../styles/base.css';
 import '../styles/frame.css';
 import '../styles/components.css';
+import './setup.css';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { startTexts } from '../texts/load.ts';
 import { SetupPage } from './SetupPage.tsx';
+import { takeSecret } from './link.ts';
+import { startTexts } from './texts.ts';
 
+// Before anything else: the secret of the link leaves the address bar.
+takeSecret();
 const root = document.getElementById('root');
 if (root) {
   void startTexts().then(() =>

@@ -4,6 +4,7 @@ import { useTranslation } from 'react-i18next';
 import { Icon } from '../../components/Icon.tsx';
 import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import type { ConnectionHealthState, ConnectionState, Provider } from '../../generated/graphql.ts';
+import './connections.css';
 
 export const PROVIDERS: readonly Provider[] = [
   'ENTRA_ID',
