@@ -133,7 +133,8 @@ static PERIODIC_TASKS: [PeriodicTask; 22] = [
         "this server has sealed events, or a destination changed",
         |app| &app.signals.wake,
         Duration::ZERO,
-    ),
+    )
+    .at_stop(AtStop::Complete),
     PeriodicTask::new(
         "sign ledger heads",
         "signs the end of each chain that has grown",

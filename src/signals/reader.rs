@@ -81,6 +81,8 @@ struct Reader {
 /// the server stops.
 pub(super) async fn tell_destinations(work: SignalWork, news: watch::Receiver<ReaderNews>) {
     let organization = work.cx().organization();
+    // The server stays until the lease has ended, too.
+    let _stays = work.cx().app.stopping.subscribe();
     if let Err(error) = tell_until_idle(&work, news).await {
         tracing::warn!(%error, %organization, "telling destinations was interrupted; another \
             worker goes on");
