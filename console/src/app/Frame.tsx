@@ -5,7 +5,7 @@ import { Link, useLocation } from 'wouter';
 import { Icon } from '../components/Icon.tsx';
 import { NotificationsMenu } from './NotificationsMenu.tsx';
 import { OrganizationMenu } from './OrganizationMenu.tsx';
-import { ProfileMenu } from './ProfileMenu.tsx';
+import { ProfileMenu, ViewerProfile } from './ProfileMenu.tsx';
 import { screenPath } from './paths.ts';
 import { MENU_GROUPS, type Screen, menuScreens } from './screens.ts';
 import { useSession } from './session.tsx';
@@ -14,7 +14,7 @@ import { useOptionalViewer, useViewer } from './viewer.tsx';
 function TopBar({ menu }: { menu?: ReactNode }) {
   const { t } = useTranslation();
   const viewer = useOptionalViewer();
-  const { credential } = useSession();
+  const { credential, signOut } = useSession();
   return (
     <header className="top-bar">
       {menu}
@@ -29,7 +29,7 @@ function TopBar({ menu }: { menu?: ReactNode }) {
       {viewer && <OrganizationMenu />}
       <div className="top-bar-end">
         {viewer && <NotificationsMenu />}
-        <ProfileMenu name={viewer?.name} signedIn={credential !== undefined} />
+        {viewer ? <ViewerProfile /> : <ProfileMenu {...(credential && { onSignOut: () => signOut('asked') })} />}
       </div>
     </header>
   );

@@ -2,13 +2,50 @@ import { useTranslation } from 'react-i18next';
 import { Icon } from '../components/Icon.tsx';
 import { MenuButton } from '../components/MenuButton.tsx';
 import { type Language, type Theme, type Zone, setPreferences, usePreferences } from './preferences.ts';
+import { useClient } from 'urql';
+import { useExactTime } from '../components/Time.tsx';
+import { graphql } from '../generated/index.ts';
 import { useSession } from './session.tsx';
+import { useViewer } from './viewer.tsx';
+
+const signOutMutation = graphql(`
+  mutation FrameSignOut($input: SignOutInput!) {
+    signOut(input: $input) { endedAt userErrors { code message nextStep } }
+  }
+`);
+
+/** The profile of a viewer. Signing out ends the session of a link on the server too; a key lives on elsewhere. */
+export function ViewerProfile() {
+  const viewer = useViewer();
+  const client = useClient();
+  const { signOut } = useSession();
+  const { t } = useTranslation();
+  const exact = useExactTime();
+  const { kind, expiresAt } = viewer.credential;
+  return (
+    <ProfileMenu
+      name={viewer.name}
+      {...(expiresAt && { ends: t('profile.ends', { at: exact(expiresAt) }) })}
+      onSignOut={async () => {
+        if (kind === 'CONSOLE_SESSION') await client.mutation(signOutMutation, { input: {} }).toPromise();
+        signOut('asked');
+      }}
+    />
+  );
+}
 
 /** Who has signed in, and how the console looks to that person. */
-export function ProfileMenu({ name, signedIn }: { name: string | undefined; signedIn: boolean }) {
+interface ProfileMenuProps {
+  name?: string;
+  /** Until when the credential works. */
+  ends?: string;
+  /** Left out where nobody has signed in. */
+  onSignOut?: () => void;
+}
+
+export function ProfileMenu({ name, ends, onSignOut }: ProfileMenuProps) {
   const { t } = useTranslation();
   const { theme, language, zone } = usePreferences();
-  const { signOut } = useSession();
   return (
     <MenuButton
       label={name === undefined ? t('profile.preferences') : t('profile.label', { name })}
@@ -41,12 +78,13 @@ export function ProfileMenu({ name, signedIn }: { name: string | undefined; sign
           chosen: zone,
           onChoose: (id) => setPreferences({ zone: id as Zone }),
         },
-        ...(signedIn
+        ...(onSignOut
           ? [
               {
                 id: 'session',
+                ...(ends && { title: ends }),
                 choices: [{ id: 'sign-out', text: t('profile.signOut'), icon: 'signOut' as const }],
-                onChoose: () => signOut('asked'),
+                onChoose: onSignOut,
               },
             ]
           : []),

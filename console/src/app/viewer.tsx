@@ -10,6 +10,7 @@ export const viewerQuery = graphql(`
       name
       permissions
       organizations { slug name permissions }
+      credential { kind expiresAt }
     }
     organization { id slug name }
   }
@@ -19,6 +20,7 @@ export interface Viewer {
   kind: ViewerQuery['viewer']['kind'];
   name: string;
   organizations: ViewerQuery['viewer']['organizations'];
+  credential: ViewerQuery['viewer']['credential'];
   organization: { id: string; slug: string; name: string };
   may: (permission: Permission) => boolean;
   mayAll: (permissions: readonly Permission[]) => boolean;
@@ -32,6 +34,7 @@ export function makeViewer(data: ViewerQuery): Viewer | undefined {
     kind: data.viewer.kind,
     name: data.viewer.name,
     organizations: data.viewer.organizations,
+    credential: data.viewer.credential,
     organization: data.organization,
     may,
     mayAll: (needed) => needed.every(may),

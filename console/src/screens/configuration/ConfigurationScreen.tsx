@@ -3,7 +3,7 @@ import { useTranslation } from 'react-i18next';
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
 import { screenPath } from '../../app/paths.ts';
-import { PermissionGate, useViewer } from '../../app/viewer.tsx';
+import { PermissionGate } from '../../app/viewer.tsx';
 import { CopyRow } from '../../components/CopyButton.tsx';
 import { useQueryValue } from '../../components/FilterBar.tsx';
 import { Card, Page } from '../../components/Page.tsx';
@@ -23,8 +23,7 @@ export type Token = Connection['tokens'][number];
 
 export default function ConfigurationScreen() {
   const { t } = useTranslation('configuration');
-  const viewer = useViewer();
-  const [{ data, error }, execute] = useQuery({ query: configurationQuery, variables: { audit: viewer.may('AUDIT_READ') } });
+  const [{ data, error }, execute] = useQuery({ query: configurationQuery });
   const reload = () => execute({ requestPolicy: 'network-only' });
   const organization = data?.organization;
   return (
@@ -94,7 +93,7 @@ function Panels({ organization, reload }: { organization: Organization; reload: 
         <dl>{connection.endpoints && <CopyRow label={t('address.base')} text={connection.endpoints.baseUrl} />}</dl>
         <p className="muted">{t('address.stays')}</p>
       </Card>
-      <TokenCard key={connection.id} organization={organization} connection={connection} reload={reload} />
+      <TokenCard key={connection.id} connection={connection} reload={reload} />
       <div className="columns">
         <ProviderSteps connection={connection} />
         <Checks connection={connection} />

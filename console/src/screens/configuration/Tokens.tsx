@@ -12,7 +12,7 @@ import { StatusBadge, type Tone } from '../../components/StatusBadge.tsx';
 import { Time } from '../../components/Time.tsx';
 import { Banner, EmptyState } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
-import type { Connection, Organization, Token } from './ConfigurationScreen.tsx';
+import type { Connection, Token } from './ConfigurationScreen.tsx';
 import { Arrivals } from './Arrivals.tsx';
 import { ExpiryField, ScopesField, expiryInstant, type Lifetime, type Scope, SCOPES } from './TokenFields.tsx';
 import { RotateDialog } from './RotateDialog.tsx';
@@ -30,18 +30,12 @@ function tokenStatus(token: Token): Status {
 
 const TONES: Record<Status, Tone> = { live: 'good', ending: 'warning', revoked: 'quiet', retired: 'quiet', expired: 'bad' };
 
-/** Who made a token, as far as the ledger is open to the viewer. */
-function issuerOf(organization: Organization, token: Token): string | undefined {
-  return organization.events?.nodes.find((event) => event.subjectId === token.id)?.actor.name;
-}
-
 interface TokenCardProps {
-  organization: Organization;
   connection: Connection;
   reload: () => void;
 }
 
-export function TokenCard({ organization, connection, reload }: TokenCardProps) {
+export function TokenCard({ connection, reload }: TokenCardProps) {
   const { t } = useTranslation('configuration');
   const [secret, setSecret] = useState<{ text: string; resumes: boolean }>();
   const [generating, setGenerating] = useState(false);
@@ -83,7 +77,7 @@ export function TokenCard({ organization, connection, reload }: TokenCardProps) 
               <p>{t('token.noneLiveExplained')}</p>
             </Banner>
           )}
-          <TokenTable organization={organization} tokens={tokens} reload={reload} />
+          <TokenTable tokens={tokens} reload={reload} />
         </>
       )}
       {current && <Arrivals connection={connection} />}
@@ -115,7 +109,7 @@ export function TokenCard({ organization, connection, reload }: TokenCardProps) 
   );
 }
 
-function TokenTable({ organization, tokens, reload }: { organization: Organization; tokens: readonly Token[]; reload: () => void }) {
+function TokenTable({ tokens, reload }: { tokens: readonly Token[]; reload: () => void }) {
   const { t } = useTranslation('configuration');
   const { t: common } = useTranslation();
   const [revoking, setRevoking] = useState<Token>();
@@ -139,9 +133,7 @@ function TokenTable({ organization, tokens, reload }: { organization: Organizati
       },
     },
     { key: 'issued', title: t('columns.issued'), cell: (token) => <Time at={token.createdAt} /> },
-    ...(organization.events
-      ? [{ key: 'by', title: t('columns.by'), cell: (token: Token) => <bdi>{issuerOf(organization, token) ?? common('state.unknown')}</bdi> }]
-      : []),
+    { key: 'by', title: t('columns.by'), cell: (token) => <bdi>{token.issuedBy ?? common('state.unknown')}</bdi> },
     {
       key: 'used',
       title: t('columns.used'),

@@ -1,7 +1,7 @@
 import { graphql } from '../../generated/index.ts';
 
 export const configurationQuery = graphql(`
-  query Configuration($audit: Boolean!) {
+  query Configuration {
     organization {
       id
       slug
@@ -20,11 +20,8 @@ export const configurationQuery = graphql(`
           userCount
           groupCount
           endpoints { baseUrl usersUrl groupsUrl }
-          tokens { id lastFour scopes live createdAt expiresAt retiresAt revokedAt lastUsedAt lastUsedFrom }
+          tokens { id lastFour scopes live createdAt expiresAt retiresAt revokedAt lastUsedAt lastUsedFrom issuedBy }
         }
-      }
-      events(first: 100, filter: { actions: [SCIM_TOKEN_ISSUED, SCIM_TOKEN_ROTATED] }) @include(if: $audit) {
-        nodes { id at subjectId actor { kind name } }
       }
     }
   }
