@@ -370,8 +370,9 @@ impl Schema {
             given.iter().map(|argument| format!("${}: {}", argument.name, argument.ty)).collect();
         let passed: Vec<_> =
             given.iter().map(|argument| format!("{0}: ${0}", argument.name)).collect();
-        let selection = match self.wanted_node(field, arguments) {
-            Some(ty) => format!("{{ __typename ... on {ty} {} }}", self.selection(ty, depth)),
+        let wanted = arguments.get("id").or_else(|| arguments.get("ids")?.get(0));
+        let selection = match wanted.filter(|_| named(&field.ty) == "Node") {
+            Some(id) => self.node_selection(id, depth),
             None => self.selection(named(&field.ty), depth),
         };
         // GraphQL does not allow empty parentheses.
@@ -386,16 +387,16 @@ impl Schema {
 }
 
 impl Schema {
-    /// The type of the object that a field of any type can only return, by the global id that it is
-    /// asked for. All types together would make too many aliases.
-    fn wanted_node(&self, field: &Field, arguments: &Map<String, Value>) -> Option<&str> {
-        if named(&field.ty) != "Node" {
-            return None;
+    /// What is read of an object of any type: the fields of the type that its global id names. The
+    /// fields of all types together would need too many aliases.
+    fn node_selection(&self, id: &Value, depth: usize) -> String {
+        let bytes = id.as_str().and_then(|id| URL_SAFE_NO_PAD.decode(id).ok());
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let ty = text.split(':').next().unwrap_or_default();
+        match self.nodes().iter().find(|known| *known == ty) {
+            Some(ty) => format!("{{ __typename id ... on {ty} {} }}", self.selection(ty, depth)),
+            None => "{ __typename id }".into(),
         }
-        let id = arguments.get("id").or_else(|| arguments.get("ids")?.get(0))?.as_str()?;
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
-        let (ty, _) = text.split_once(':')?;
-        self.nodes().iter().find(|known| *known == ty).map(String::as_str)
     }
 }
 
