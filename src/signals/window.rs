@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn deprovisioning_is_found_behind_a_full_window() {
+    fn full_window_still_finds_deprovisionings() {
         let events: Vec<_> =
             (1..=2_500).map(|n| event(n, "user.updated", n.unsigned_abs().into())).collect();
         let mut window = Window::new(0, []);

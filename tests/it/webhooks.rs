@@ -289,7 +289,7 @@ async fn full_payload_tells_values() {
 }
 
 #[tokio::test]
-async fn failed_delivery_is_repeated_with_its_id() {
+async fn failed_delivery_keeps_its_id() {
     let world = world().await;
     let (broken, sound) = (Receiver::start().await, Receiver::start().await);
     broken.answer(503);
@@ -388,7 +388,7 @@ async fn gone_receiver_is_paused() {
 }
 
 #[tokio::test]
-async fn receiver_is_left_alone_when_it_asks() {
+async fn receiver_can_ask_for_silence() {
     let world = world().await;
     let receiver = Receiver::start().await;
     receiver.answer(429);
@@ -411,7 +411,7 @@ async fn receiver_is_left_alone_when_it_asks() {
 }
 
 #[tokio::test]
-async fn delivery_is_given_up_after_three_days() {
+async fn delivery_ends_after_three_days() {
     let world = world().await;
     let receiver = Receiver::start().await;
     receiver.answer(500);
