@@ -66,9 +66,10 @@ async fn relate(tenant: &Tenant, own: &Ids) -> Vec<(&'static str, &'static str, 
     let other = other.clone().find(|name| **name != names["user"]["userName"]);
     let other = other.expect("a second account");
     let export = format!(
-        "group,userName\n{},{}\n",
-        names["group"]["displayName"].as_str().unwrap(),
-        other.as_str().unwrap()
+        "group,userName\n{group},{}\n{group},{}\n",
+        names["user"]["userName"].as_str().unwrap(),
+        other.as_str().unwrap(),
+        group = names["group"]["displayName"].as_str().unwrap(),
     );
     let connection = &own["IdentitySource"];
     crate::reconcile::upload(tenant, connection, "kind=memberships", "text/csv", export)
