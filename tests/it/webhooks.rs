@@ -197,12 +197,12 @@ async fn has_state(tenant: &Tenant, id: &str, wanted: &str) -> bool {
     state(tenant, id).await["state"] == wanted
 }
 
-/// A destination, and a delivery to it that waits; both are of no further effect. Returns their
-/// global ids.
+/// A destination, and the delivery of a deletion to it, which waits; both are of no further effect.
+/// Returns their global ids.
 pub async fn furnish(tenant: &Tenant, name: &str) -> (String, String) {
-    let filter = json!({ "eventActions": ["DESTINATION_TESTED"], "description": name });
+    let filter = json!({ "eventActions": ["USER_DELETED"], "description": name });
     let (id, _) = create(tenant, "https://receiver.invalid/", filter).await;
-    ok(tenant, "destinationTest", &id, "").await;
+    ok(tenant, "destinationReplay", &id, ", fromSeq: 1").await;
     let first = async || state(tenant, &id).await["deliveries"]["nodes"][0]["id"].clone();
     until("a delivery", async || first().await.is_string()).await;
     ok(tenant, "destinationPause", &id, "").await;
