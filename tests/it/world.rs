@@ -264,7 +264,8 @@ const SUMS: [(&str, &str); 9] = [
     (
         "events of changes",
         "count(*) FROM event WHERE action NOT IN ('user.access_changed', 'failure.opened', \
-         'destination.failing', 'destination.recovered', 'alert.raised', 'alert.resolved')",
+         'destination.failing', 'destination.recovered', 'alert.raised', 'alert.resolved', \
+         'connection.health_changed')",
     ),
     ("failures that are finished", "count(*) FROM failure WHERE finished_at IS NOT NULL"),
     (
