@@ -122,6 +122,9 @@ fn state_is_never_called_status() {
 }
 
 /// What a client's cache holds: the values of each object, by its type and id.
+/// The past settles while an answer is made, so two places of one answer may tell two instants.
+const MOVING_FIELD: &str = "settledUntil";
+
 #[derive(Default)]
 struct ClientCache {
     objects: BTreeMap<(String, String), Map<String, Value>>,
@@ -140,7 +143,7 @@ impl ClientCache {
                 let leaves = fields.iter().filter(|(_, value)| {
                     !value.is_object() && !value.is_array() && !value.is_null()
                 });
-                for (name, value) in leaves {
+                for (name, value) in leaves.filter(|(name, _)| *name != MOVING_FIELD) {
                     let known = known.entry(name.clone()).or_insert_with(|| value.clone());
                     assert_eq!(known, value, "{what}: two objects share an id: {ty}.{name}");
                 }
