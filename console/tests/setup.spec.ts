@@ -1,6 +1,6 @@
 // The page of a setup link: nothing is spent before the button, the token is shown once, arrivals turn green.
 import type { Page } from '@playwright/test';
-import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOrganization, test } from './support.ts';
+import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
 
 const PROVIDERS = ['Microsoft Entra ID', 'Okta', 'Google Workspace', 'OneLogin', 'JumpCloud', 'PingOne', 'Another identity provider'];
 
@@ -108,4 +108,27 @@ test('German is complete', async ({ page }) => {
   await page.getByRole('button', { name: 'Öffnen' }).click();
   await expect(page.getByRole('heading', { name: '4. Was angekommen ist' })).toBeVisible();
   await expect(page.locator('html')).toHaveAttribute('lang', 'de');
+});
+
+test('a link is made on the screen of the connection and revoked', async ({ page, watch }) => {
+  const organization = await makeOrganization('setuplink');
+  await open(page, organization, `connections/${encodeURIComponent(organization.connectionId)}/setup`);
+  await expect(page.getByText('No setup link')).toBeVisible();
+  await page.getByRole('button', { name: 'Make a setup link' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Make a setup link' }).click();
+  const dialog = page.getByRole('dialog', { name: 'The new setup link' });
+  const link = new URL(await dialog.locator('.secret code').innerText());
+  expect(link.hash).toMatch(/^#link=rcu_/);
+  await dialog.getByLabel('I have stored it').check();
+  await dialog.getByRole('button', { name: 'Done' }).click();
+  await expect(page.getByText('Not opened yet')).toBeVisible();
+  await expectAccessible(page);
+  await page.getByRole('button', { name: 'Revoke', exact: true }).click();
+  await page.getByRole('alertdialog').getByRole('button', { name: 'Revoke' }).click();
+  await expect(page.getByText('Revoked', { exact: true })).toBeVisible();
+  watch.allowStatus(410);
+  await page.goto('about:blank');
+  await page.goto(link.pathname + link.hash);
+  await page.getByRole('button', { name: 'Open' }).click();
+  await expect(page.getByRole('alert')).toContainText('has expired, or was revoked');
 });

@@ -18,19 +18,21 @@ import { HealthTab } from './HealthTab.tsx';
 import { RequestsTab } from './RequestsTab.tsx';
 import { RunsTab } from './RunsTab.tsx';
 import { SettingsTab } from './SettingsTab.tsx';
+import { SetupTab } from './SetupTab.tsx';
 import { TestTab } from './TestTab.tsx';
 import { TokensTab } from './TokensTab.tsx';
 import { type OneConnection, connectionChangedSubscription, connectionQuery } from './connection.ts';
 import { HealthBadge, StateBadge } from './parts.tsx';
 import './connections.css';
 
-const TABS = ['health', 'test', 'tokens', 'requests', 'runs', 'comparisons', 'settings'] as const;
+const TABS = ['health', 'test', 'tokens', 'setup', 'requests', 'runs', 'comparisons', 'settings'] as const;
 type Tab = (typeof TABS)[number];
 
 const CONTENTS: Record<Tab, ComponentType<{ connection: OneConnection; reload: () => void }>> = {
   health: HealthTab,
   test: TestTab,
   tokens: TokensTab,
+  setup: SetupTab,
   requests: RequestsTab,
   runs: RunsTab,
   comparisons: ComparisonsTab,
@@ -38,8 +40,8 @@ const CONTENTS: Record<Tab, ComponentType<{ connection: OneConnection; reload: (
 };
 
 function tabsOf(connection: OneConnection): Tab[] {
-  const without: Tab = connection.kind === 'SCIM_PULL' ? 'tokens' : 'runs';
-  return TABS.filter((tab) => tab !== without);
+  const without: readonly Tab[] = connection.kind === 'SCIM_PULL' ? ['tokens', 'setup'] : ['runs'];
+  return TABS.filter((tab) => !without.includes(tab));
 }
 
 export default function ConnectionScreen() {
