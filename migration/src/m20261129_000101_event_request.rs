@@ -1,8 +1,8 @@
 //! The index of events by request begins with the organization. On PostgreSQL it is built without
 //! blocking writes, outside a transaction; a migration that was interrupted begins again.
 //!
-//! No row is without a request. On PostgreSQL, which has no statistics at first, the condition keeps
-//! the index from statements that compare no request. SQLite would not take the index with it.
+//! No row is without a request. On PostgreSQL, which has no statistics at first, the condition
+//! keeps the index from statements that compare no request. SQLite would not take the index with it.
 
 use sea_orm_migration::prelude::*;
 

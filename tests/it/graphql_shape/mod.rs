@@ -121,10 +121,10 @@ fn state_is_never_called_status() {
     }
 }
 
-/// What a client's cache holds: the values of each object, by its type and id.
 /// The past settles while an answer is made, so two places of one answer may tell two instants.
 const MOVING_FIELD: &str = "settledUntil";
 
+/// What a client's cache holds: the values of each object, by its type and id.
 #[derive(Default)]
 struct ClientCache {
     objects: BTreeMap<(String, String), Map<String, Value>>,
