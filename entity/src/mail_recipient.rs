@@ -16,14 +16,14 @@ pub struct Model {
     pub name: String,
     pub created_at: DateTimeUtc,
     /// what became due by then was mailed
-    pub mailed_through: DateTimeUtc,
+    pub mailed_until: DateTimeUtc,
     /// when the last mail was accepted
     pub mailed_at: Option<DateTimeUtc>,
     /// a test mail was asked for
     pub test_due_at: Option<DateTimeUtc>,
     /// failed attempts since the last mail that was accepted
     pub attempts: i64,
-    pub failing_since: Option<DateTimeUtc>,
+    pub first_failed_at: Option<DateTimeUtc>,
     /// why the last attempt failed
     pub last_error: Option<String>,
     /// no attempt before this instant: one is being made, or the last one failed

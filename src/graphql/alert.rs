@@ -270,7 +270,7 @@ impl MailRecipientObject {
     /// nothing is lost.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn failing_since(&self) -> Option<DateTime<Utc>> {
-        self.0.failing_since
+        self.0.first_failed_at
     }
 
     /// What the mail server said, or why it was not reached; null if it accepts mail.

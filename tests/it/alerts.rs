@@ -197,7 +197,7 @@ async fn mass_deprovisioning_raises_an_alert() {
         found[0]["message"], "11 of 40 people were suspended or deleted within an hour.",
         "{found:#?}"
     );
-    // It stays for a day, although an hour later nobody leaves any more.
+    // It stays for a day, although all who left did so more than an hour ago.
     world.app.clock.advance(hours(20));
     assert_eq!(world.evaluate().await, 0);
     world.app.clock.advance(hours(5));

@@ -32,7 +32,7 @@ const LEDGER_CHECK_INTERVAL: Duration = Duration::hours(1);
 const RETENTION: Duration = Duration::days(90);
 
 /// Evaluates the rules of the organizations that wait longest, each if its last evaluation is at
-/// least `interval` ago; returns how many alerts it raised or resolved.
+/// least `interval` ago, and a new organization not before it is as old; returns how many alerts it raised or resolved.
 ///
 /// # Errors
 /// The database's own.
@@ -44,7 +44,7 @@ pub async fn evaluate_due(app: &Arc<App>, interval: Duration) -> Result<u64> {
     let text = format!(
         "SELECT o.id AS organization_id FROM organization o \
          LEFT JOIN alert_check c ON c.organization_id = o.id \
-         WHERE o.suspended_at IS NULL AND (c.evaluated_at IS NULL OR c.evaluated_at <= $1) \
+         WHERE o.suspended_at IS NULL AND coalesce(c.evaluated_at, o.created_at) <= $1 \
          ORDER BY c.evaluated_at IS NOT NULL, c.evaluated_at, o.id LIMIT {BATCH_SIZE}"
     );
     let before = app.clock.now() - interval;

@@ -81,11 +81,11 @@ pub async fn add_recipient(cx: &Cx, address: &str, name: &str) -> Result<MailRec
                 address_key: address.to_ascii_lowercase(),
                 name: name.clone(),
                 created_at: now,
-                mailed_through: now,
+                mailed_until: now,
                 mailed_at: None,
                 test_due_at: None,
                 attempts: 0,
-                failing_since: None,
+                first_failed_at: None,
                 last_error: None,
                 next_attempt_at: None,
             };
@@ -245,8 +245,8 @@ pub async fn claim_due_mails(app: &Arc<App>) -> Result<Vec<DueMail>> {
          WHERE (r.next_attempt_at IS NULL OR r.next_attempt_at <= $1) \
          AND (r.test_due_at IS NOT NULL OR ((r.mailed_at IS NULL OR r.mailed_at <= $2) \
            AND EXISTS (SELECT 1 FROM alert a WHERE a.organization_id = r.organization_id \
-           AND (a.mail_due_at > r.mailed_through OR a.end_due_at > r.mailed_through)))) \
-         AND {} ORDER BY r.mailed_through, r.id LIMIT {BATCH_SIZE}",
+           AND (a.mail_due_at > r.mailed_until OR a.end_due_at > r.mailed_until)))) \
+         AND {} ORDER BY r.mailed_until, r.id LIMIT {BATCH_SIZE}",
         is_open_condition("r")
     );
     let now = app.clock.now();
@@ -283,7 +283,7 @@ async fn claim_mail(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<Option<DueM
         .filter(|rule| !rule.by_mail)
         .map(|rule| rule.kind)
         .collect();
-    let since = recipient.mailed_through;
+    let since = recipient.mailed_until;
     let due = alert::Column::MailDueAt.gt(since).or(alert::Column::EndDueAt.gt(since));
     let mut alerts = cx.find::<alert::Entity>().filter(due).all(&cx.app.store.write).await?;
     alerts.retain(|row| !silent.contains(&row.kind));
@@ -318,10 +318,10 @@ impl DueMail {
         use mail_recipient::Column;
         let test = self.recipient.test_due_at;
         mail_recipient::Entity::update_many()
-            .col_expr(Column::MailedThrough, Expr::value(self.through))
+            .col_expr(Column::MailedUntil, Expr::value(self.through))
             .col_expr(Column::MailedAt, Expr::value(mailed_at.or(self.recipient.mailed_at)))
             .col_expr(Column::Attempts, Expr::value(0))
-            .col_expr(Column::FailingSince, Expr::value(None::<DateTime<Utc>>))
+            .col_expr(Column::FirstFailedAt, Expr::value(None::<DateTime<Utc>>))
             .col_expr(Column::LastError, Expr::value(None::<String>))
             .col_expr(Column::NextAttemptAt, Expr::value(None::<DateTime<Utc>>))
             // A test that was asked for meanwhile stays.
@@ -352,10 +352,10 @@ impl DueMail {
             .map(|c| if c.is_control() { ' ' } else { c })
             .take(MAX_ERROR_LENGTH)
             .collect();
-        let failing_since = self.recipient.failing_since.unwrap_or(now);
+        let first_failed_at = self.recipient.first_failed_at.unwrap_or(now);
         mail_recipient::Entity::update_many()
             .col_expr(Column::Attempts, Expr::value(attempts + 1))
-            .col_expr(Column::FailingSince, Expr::value(Some(failing_since)))
+            .col_expr(Column::FirstFailedAt, Expr::value(Some(first_failed_at)))
             .col_expr(Column::LastError, Expr::value(Some(why)))
             .col_expr(Column::NextAttemptAt, Expr::value(Some(now + delay)))
             .filter(Column::OrganizationId.eq(self.recipient.organization_id))

@@ -37,11 +37,11 @@ fn recipient() -> MailRecipient {
         address_key: "ada@example.com".into(),
         name: "Ada".into(),
         created_at: moment(),
-        mailed_through: moment(),
+        mailed_until: moment(),
         mailed_at: None,
         test_due_at: None,
         attempts: 0,
-        failing_since: None,
+        first_failed_at: None,
         last_error: None,
         next_attempt_at: None,
     }

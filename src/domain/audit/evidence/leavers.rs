@@ -1,6 +1,8 @@
 //! Leavers: from the request that suspended or deleted an account to the instant from which it held
 //! no role.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sea_orm::FromQueryResult;
 use serde_json::Value;
@@ -322,33 +324,47 @@ pub struct RecentLeavers {
     pub before: i64,
 }
 
-/// How many people were suspended or deleted since an instant.
+/// How many people were suspended or deleted since an instant. The latest leavers are read, page by
+/// page, until one is older: the cost does not grow with the ledger.
 pub(in crate::domain) async fn count_recent_leavers(
     cx: &Cx,
     since: DateTime<Utc>,
 ) -> Result<RecentLeavers> {
     #[derive(FromQueryResult)]
-    struct LeaverCounts {
-        single: i64,
-        together: i64,
-        deleted: i64,
+    struct RecentLeaver {
+        pos: i64,
+        subject_id: Uuid,
+        population: i64,
+        at: DateTime<Utc>,
     }
     let text = format!(
-        "SELECT count(DISTINCT CASE WHEN e.action <> 'users.deleted_all' THEN e.subject_id END) \
-           AS single, \
-         CAST(coalesce(sum(CASE WHEN e.action = 'users.deleted_all' THEN -e.population \
-           ELSE 0 END), 0) AS bigint) AS together, \
-         CAST(coalesce(sum(-e.population), 0) AS bigint) AS deleted \
-         FROM event e WHERE e.organization_id = $1 AND {LEFT_CONDITION} AND e.at >= $2"
+        "SELECT e.pos, e.subject_id, e.population, e.at FROM event e \
+         WHERE e.organization_id = $1 AND {LEFT_CONDITION} AND e.pos < $2 \
+         ORDER BY e.pos DESC LIMIT {ROWS_PER_BATCH}"
     );
-    let counts = LeaverCounts::find_by_statement(cx.statement(text, [since.into()]));
-    let counts = counts.one(cx.db()).await?;
+    let (mut before, mut single, mut together, mut deleted) = (i64::MAX, HashSet::new(), 0, 0);
+    loop {
+        let page = RecentLeaver::find_by_statement(cx.statement(text.clone(), [before.into()]));
+        let page = page.all(cx.db()).await?;
+        let recent: Vec<&RecentLeaver> = page.iter().filter(|row| row.at >= since).collect();
+        for row in &recent {
+            if row.subject_id.is_nil() {
+                together -= row.population;
+            } else {
+                single.insert(row.subject_id);
+            }
+            deleted -= row.population;
+        }
+        let complete = (page.len() as u64) < ROWS_PER_BATCH || recent.len() < page.len();
+        match page.last() {
+            Some(last) if !complete => before = last.pos,
+            _ => break,
+        }
+    }
     let live = count_population(cx, "user", SubjectOwners::Any).await?;
     let live = i64::try_from(live).unwrap_or(i64::MAX);
-    Ok(counts.map_or(RecentLeavers { people: 0, before: live }, |found| RecentLeavers {
-        people: found.single + found.together,
-        before: live.saturating_add(found.deleted),
-    }))
+    let single = i64::try_from(single.len()).unwrap_or(i64::MAX);
+    Ok(RecentLeavers { people: single + together, before: live.saturating_add(deleted) })
 }
 
 pub async fn read_leavers(
