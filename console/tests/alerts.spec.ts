@@ -2,6 +2,7 @@
 import { expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
 
 test('a rule is changed and a recipient is added and removed', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('alerts');
   await open(page, organization, 'alerts');
   await expectAccessible(page);

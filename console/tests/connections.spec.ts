@@ -58,6 +58,7 @@ test('the test goes step by step', async ({ page }) => {
 });
 
 test('a token is issued, shown once, rotated and revoked', async ({ page }) => {
+  test.slow();
   await open(page, organization, at('/tokens'));
   await page.getByRole('button', { name: 'Issue a token' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Issue a token' }).click();
@@ -127,6 +128,7 @@ test('settings send only what changed', async ({ page }) => {
 });
 
 test('a source is made, read with a dry run, and compared', async ({ page }) => {
+  test.slow();
   const other = await makeOrganization('pull');
   await other.addUsers(2, 'source');
   await open(page, other, 'connections/new');

@@ -4,6 +4,7 @@ import { expect, expectAccessible, expectNoSideScroll, makeOrganization, open, t
 const hostile = '<img src=x onerror=alert(1)>';
 
 test('a destination is made, fails, and its attempts are shown', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('dest');
   await open(page, organization, 'destinations');
   await expect(page.getByText('There is no destination yet')).toBeVisible();

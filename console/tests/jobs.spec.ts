@@ -4,6 +4,7 @@ import { expect, expectAccessible, expectNoSideScroll, makeOrganization, open, t
 const SERVER = process.env.SERVER_URL ?? '';
 
 test('a bulk job is followed to its end and its results are there', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('jobs');
   await open(page, organization, 'jobs/bulk');
   await expect(page.getByText('No bulk job')).toBeVisible();
@@ -31,6 +32,7 @@ test('a bulk job is followed to its end and its results are there', async ({ pag
 });
 
 test('a deletion and a comparison are in their lists', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('jobdel');
   await organization.addUsers(5, 'gone');
   await organization.graphql(

@@ -2,6 +2,7 @@
 import { expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
 
 test('a key is issued, shown once, changed and revoked', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('keys');
   await organization.addUsers(1, 'owner');
   await open(page, organization, 'keys');

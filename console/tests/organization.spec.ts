@@ -2,6 +2,7 @@
 import { expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
 
 test('settings change and the operator is let in for a time', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('orgset');
   await open(page, organization, 'organization');
   await expectAccessible(page);
@@ -29,6 +30,7 @@ test('settings change and the operator is let in for a time', async ({ page }) =
 });
 
 test('a schema extension is registered and removed', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('schema');
   await open(page, organization, 'extensions');
   await expect(page.getByText('There is no schema extension yet')).toBeVisible();

@@ -34,6 +34,7 @@ test('hostile names in failures stay text', async ({ page }) => {
 });
 
 test('the keyboard alone works through the queue', async ({ page }) => {
+  test.slow();
   const organization = await makeOrganization('keyboard');
   await failWrites(organization, 4);
   // A write that a retry can do: the account that is in the way goes.

@@ -35,6 +35,7 @@ test('looking at the link spends nothing', async ({ page }) => {
 });
 
 test('from the link to the first user and group', async ({ page, watch }) => {
+  test.slow();
   const organization = await makeOrganization('setup', 'OKTA');
   const link = await makeLink(organization);
   await page.goto(link);
