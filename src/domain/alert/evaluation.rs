@@ -32,7 +32,8 @@ const LEDGER_CHECK_INTERVAL: Duration = Duration::hours(1);
 const RETENTION: Duration = Duration::days(90);
 
 /// Evaluates the rules of the organizations that wait longest, each if its last evaluation is at
-/// least `interval` ago, and a new organization not before it is as old; returns how many alerts it raised or resolved.
+/// least `interval` ago, and a new organization not before it is as old. Returns how many alerts it
+/// raised or resolved.
 ///
 /// # Errors
 /// The database's own.
