@@ -2,7 +2,8 @@
 //! blocking writes, outside a transaction; a migration that was interrupted begins again.
 //!
 //! No row is without a request. On PostgreSQL, which has no statistics at first, the condition
-//! keeps the index from statements that compare no request. SQLite would not take the index with it.
+//! keeps the index from statements that compare no request. SQLite would not take the index with
+//! it.
 
 use sea_orm_migration::prelude::*;
 
