@@ -33,8 +33,13 @@ const LIST_OF_ANOTHER: (&str, &str) = ("IdentitySource", "syncRuns");
 
 /// Filters that find nothing by the first account or connection here: no deletion and no delivery was
 /// begun. The tests of deletions and of webhooks hold that they find what they name.
-const IDS_OF_ANOTHER: [(&str, &str); 3] =
-    [("deletionJobs", "connectionId"), ("deliveries", "eventId"), ("deliveries", "userId")];
+const IDS_OF_ANOTHER: [(&str, &str); 4] = [
+    // The alert here is about an export; `tests/it/alerts.rs` has one about a connection.
+    ("alerts", "connectionId"),
+    ("deletionJobs", "connectionId"),
+    ("deliveries", "eventId"),
+    ("deliveries", "userId"),
+];
 
 /// Gives each list something for each of its filters, and returns the ids by which it is found, where
 /// they are not those of the first account, group or connection: by the list and the filter.
