@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print_error, print_line};
+use crate::context::Clock;
 use crate::crypto::webhook::{is_signed_by, is_signed_with};
 use crate::server;
 
@@ -112,7 +113,7 @@ fn judge_message(keys: &ListenKeys, headers: &HeaderMap, body: &[u8]) -> Result<
     let (id, signatures) =
         (read_header(headers, "webhook-id"), read_header(headers, "webhook-signature"));
     let at: i64 = read_header(headers, "webhook-timestamp").parse().unwrap_or_default();
-    if (chrono::Utc::now().timestamp() - at).abs() > TOLERANCE {
+    if (Clock::default().now().timestamp() - at).abs() > TOLERANCE {
         return Err("refused: the timestamp is missing, old or in the future".into());
     }
     let mut verified = Vec::new();

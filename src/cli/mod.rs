@@ -73,7 +73,7 @@ enum Command {
     /// Run a demo: a hospital hires, moves and dismisses nurses, on a temporary server
     Demo(DemoArgs),
     /// Run the server
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Create an organization and a connection, and print credentials for SCIM and for the
     /// management API
     Bootstrap(BootstrapArgs),
@@ -256,7 +256,7 @@ async fn run_command() -> ExitCode {
     };
     let done = match command {
         Command::Demo(args) => demo::run_demo(args).await,
-        Command::Serve(args) => serve_command(args).await,
+        Command::Serve(args) => serve_command(*args).await,
         Command::Bootstrap(args) => bootstrap_command(args).await,
         Command::Migrate(args) => migrate_command(args).await,
         Command::Audit { command } => audit::run_audit(command).await,

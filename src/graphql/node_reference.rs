@@ -70,13 +70,9 @@ impl OutputType for AnyNode {
 }
 
 /// Finds an object by its kind and id. The schema holds it.
-pub struct NodeFinder(
-    pub  for<'a> fn(
-        &'a Context<'a>,
-        NodeKind,
-        Uuid,
-    ) -> BoxFuture<'a, async_graphql::Result<Option<AnyNode>>>,
-);
+pub struct NodeFinder(pub for<'a> fn(&'a Context<'a>, NodeKind, Uuid) -> FoundNode<'a>);
+
+type FoundNode<'a> = BoxFuture<'a, async_graphql::Result<Option<AnyNode>>>;
 
 /// The object of this kind and id; none if the organization has no such object.
 ///

@@ -38,6 +38,7 @@ macro_rules! list_order {
     ) => {
         $(#[$field_meta])*
         #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(clippy::enum_variant_names, reason = "the names of the schema's fields")]
         pub enum $field {
             $($(#[$doc])* $name,)+
         }

@@ -97,7 +97,10 @@ pub(super) async fn send_message(
                 latency: began.elapsed(),
                 response: redact_answer(&answer.body),
                 message,
-                retry_after: answer.retry_after.as_deref().and_then(parse_retry_after),
+                retry_after: answer
+                    .retry_after
+                    .as_deref()
+                    .and_then(|text| parse_retry_after(text, timestamp)),
             }
         }
         Err(why) => AttemptOutcome {
@@ -108,13 +111,13 @@ pub(super) async fn send_message(
     }
 }
 
-/// The header `Retry-After`: seconds, or a date (RFC 9110).
-fn parse_retry_after(text: &str) -> Option<Duration> {
+/// The header `Retry-After`: seconds, or a date (RFC 9110). `now` is in seconds since 1970.
+fn parse_retry_after(text: &str, now: i64) -> Option<Duration> {
     let wait = match text.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let at = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
-            (at.to_utc() - chrono::Utc::now()).to_std().unwrap_or_default()
+            Duration::from_secs(u64::try_from(at.timestamp() - now).unwrap_or_default())
         }
     };
     Some(wait.min(MAX_RETRY_AFTER))
@@ -161,9 +164,12 @@ mod tests {
 
     #[test]
     fn waits_are_seconds_or_dates() {
-        assert_eq!(parse_retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(parse_retry_after("999999999"), Some(MAX_RETRY_AFTER));
-        assert_eq!(parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(parse_retry_after("soon"), None);
+        assert_eq!(parse_retry_after("7", 1_800_000_000), Some(Duration::from_secs(7)));
+        assert_eq!(parse_retry_after("999999999", 1_800_000_000), Some(MAX_RETRY_AFTER));
+        assert_eq!(
+            parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT", 1_800_000_000),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(parse_retry_after("soon", 1_800_000_000), None);
     }
 }

@@ -2,6 +2,7 @@
 //! called, and writes down what came of it. A destination that is slow or broken delays none but
 //! itself.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,9 +208,9 @@ impl Reader {
                     more = true;
                     break;
                 }
-                if !pages.contains_key(&wanted.after) {
+                if let Entry::Vacant(place) = pages.entry(wanted.after) {
                     let page = self.work.read_events(wanted.after).await?;
-                    pages.insert(wanted.after, page.into_iter().map(Arc::new).collect());
+                    place.insert(page.into_iter().map(Arc::new).collect());
                 }
                 let page = &pages[&wanted.after];
                 if page.is_empty() {

@@ -413,7 +413,7 @@ async fn bulk_takes_groups_over_one_megabyte() {
     let world = World::new().await;
     let scim = world.scim();
     let made: Vec<_> = (0..100).map(|n| user(&format!("m{n}"), json!({}))).collect();
-    let people = send(&scim, json!(made)).await;
+    let people = send(scim, json!(made)).await;
     let display = "x".repeat(12_000);
     let members: Vec<_> = people
         .iter()
@@ -423,7 +423,7 @@ async fn bulk_takes_groups_over_one_megabyte() {
     let data = json!({ "displayName": "Everybody", "members": members });
     assert!(data.to_string().len() > 1_048_576);
     let whole = json!({ "method": "POST", "path": "/Groups", "bulkId": "all", "data": data });
-    let done = send(&scim, json!([whole, user("late", json!({}))])).await;
+    let done = send(scim, json!([whole, user("late", json!({}))])).await;
     assert_eq!(statuses(&done), ["201", "201"]);
     let group = scim.get(&format!("/Groups/{}", id(&done[0]))).await.is(200).body;
     let listed = group["members"].as_array().unwrap();

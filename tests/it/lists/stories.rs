@@ -185,7 +185,7 @@ async fn story_has_grants_and_groups() {
     )
     .await["node"]["name"]
         .clone();
-    assert_eq!(called(&story, "ROLE_GRANT_CREATED"), [role_name.clone()]);
+    assert_eq!(called(&story, "ROLE_GRANT_CREATED"), std::slice::from_ref(&role_name));
     let started = std::time::Instant::now();
     loop {
         let whole = ask(&world, STORY, json!({ "id": ada })).await;

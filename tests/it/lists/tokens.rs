@@ -17,8 +17,11 @@ async fn tokens(world: &World, arguments: &str) -> Vec<Value> {
     list.as_array().unwrap().clone()
 }
 
+/// A filter's field, the filter as text, and which tokens it lets through.
+type FilterCase = (&'static str, &'static str, fn(&Value) -> bool);
+
 /// What keeps a token in the list, for each field of the filter.
-const CASES: &[(&str, &str, fn(&Value) -> bool)] = &[
+const CASES: &[FilterCase] = &[
     ("live", "live: true", |token| token["live"] == true),
     ("live", "live: false", |token| token["live"] == false),
     ("scopes", "scopes: [USERS_WRITE]", |token| token.to_string().contains("USERS_WRITE")),
