@@ -441,7 +441,8 @@ fn id_or_instant(column: &Column) -> bool {
         || name.ends_with("_id");
     let instant = ["at", "since", "until", "purge_after", "hour"].contains(&name)
         || name.ends_with("_at")
-        || name.ends_with("_until");
+        || name.ends_with("_until")
+        || name.ends_with("_since");
     !on_postgres() && ((column.bytes && id) || (!column.bytes && instant))
 }
 
@@ -590,7 +591,6 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["kind", "url", "description", "event_kinds", "connection_ids", "payload"],
         "settings of a company, not of a person",
     ),
-    ("destination", &["state_since"], "an instant"),
     (
         "destination",
         &["state", "reason", "message", "secret", "previous_secret", "private_key", "public_key"],
