@@ -253,7 +253,15 @@ mod tests {
             }
         }
         secret.sort_unstable();
-        let shown = ["apiKeyIssue", "organizationCreate", "scimTokenIssue", "scimTokenRotate"];
+        let shown = [
+            "apiKeyIssue",
+            "destinationCreate",
+            "destinationRotateSecret",
+            "organizationCreate",
+            "scimTokenIssue",
+            "scimTokenRotate",
+            "setupLinkCreate",
+        ];
         assert_eq!(secret, shown);
         let inner = export_sdl()
             .split("type Mutation {")
