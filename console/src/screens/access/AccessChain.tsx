@@ -198,10 +198,14 @@ export function SourceChain({ person, role, source, showPerson = true }: SourceC
   return <Chain label={t('chain.why', { person: person.name, role: role.name })} boxes={boxes} links={links} />;
 }
 
+interface SourceEnds extends Pick<AccessSourceFragment, 'kind' | 'group' | 'memberOf'> {
+  mapping: { allUsersOf: { name: string } | null } | null;
+}
+
 /** The way in a few words: the groups' names, or the grant. */
 export function useSourceText() {
   const { t } = useTranslation('access');
-  return (source: Pick<AccessSourceFragment, 'kind' | 'group' | 'memberOf' | 'mapping'>): string => {
+  return (source: SourceEnds): string => {
     if (source.kind === 'GRANT') return t('source.grant');
     if (source.mapping?.allUsersOf) return t('source.allUsersOf', { name: source.mapping.allUsersOf.name });
     if (!source.group) return t('source.mapping');

@@ -73,10 +73,11 @@ interface AccessPreviewPanelProps {
   danger?: boolean;
   onApplied: () => void;
   onCancel?: () => void;
+  cancelLabel?: string;
 }
 
 /** Previews at once when it appears, and again when the edits are others. */
-export function AccessPreviewPanel({ edits, applyLabel, doneText, danger, onApplied, onCancel }: AccessPreviewPanelProps) {
+export function AccessPreviewPanel({ edits, applyLabel, doneText, danger, onApplied, onCancel, cancelLabel }: AccessPreviewPanelProps) {
   const { t } = useTranslation('access');
   const { t: common } = useTranslation();
   const client = useClient();
@@ -168,7 +169,7 @@ export function AccessPreviewPanel({ edits, applyLabel, doneText, danger, onAppl
         </>
       )}
       <div className="actions dialog-actions">
-        {onCancel && <Button onPress={onCancel}>{common('dialog.cancel')}</Button>}
+        {onCancel && <Button onPress={onCancel}>{cancelLabel ?? common('dialog.cancel')}</Button>}
         <Button kind={danger ? 'danger' : 'primary'} busy={busy} isDisabled={!preview} onPress={() => void apply()}>
           {applyLabel}
         </Button>

@@ -1,0 +1,244 @@
+// Leavers: how long it took until each held nothing, against an objective.
+import { useEffect, useMemo } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useQuery } from 'urql';
+import { Link } from 'wouter';
+import { screenPath } from '../../app/paths.ts';
+import { useViewer } from '../../app/viewer.tsx';
+import { Button } from '../../components/Button.tsx';
+import { type Column, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
+import { FilterBar, FilterChoice, FilterReset, useQueryValue } from '../../components/FilterBar.tsx';
+import { Card, Page } from '../../components/Page.tsx';
+import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
+import { StatusBadge } from '../../components/StatusBadge.tsx';
+import { Time } from '../../components/Time.tsx';
+import { Chart } from '../../components/charts.tsx';
+import { usePagedList } from '../../components/paging.ts';
+import type { LeaversQuery } from '../../generated/graphql.ts';
+import { graphql } from '../../generated/index.ts';
+import { InstantField } from '../access/InstantField.tsx';
+import './audit.css';
+
+const leaversQuery = graphql(`
+  query Leavers($filter: LeaverFilter, $after: String, $people: Boolean!) {
+    organization {
+      id
+      leavers(first: 100, after: $after, filter: $filter, orderBy: { field: REVOKED_AT, direction: DESC }) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes {
+          userId
+          userName @include(if: $people)
+          userCount
+          requestedAt
+          revokedAt
+          milliseconds
+          activeNow
+          event { id requestId actor { name } }
+        }
+      }
+    }
+  }
+`);
+
+const revocationTimesQuery = graphql(`
+  query RevocationTimes($since: DateTime, $until: DateTime, $objectiveSeconds: Int!) {
+    organization {
+      id
+      revocationTimes(since: $since, until: $until, objectiveSeconds: $objectiveSeconds) {
+        count
+        withinObjective
+        medianMilliseconds
+        p95Milliseconds
+        p99Milliseconds
+        longestMilliseconds
+      }
+    }
+  }
+`);
+
+type LeaverRow = NonNullable<NonNullable<LeaversQuery['organization']>['leavers']>['nodes'][number];
+
+const pickLeavers = (data: LeaversQuery) => data.organization?.leavers;
+const OBJECTIVES = [1, 10, 60, 300, 3_600] as const;
+const DEFAULT_OBJECTIVE = 60;
+/** So many leavers are read for the histogram; the numbers beside it are of all. */
+const MAX_COUNTED = 1_000;
+/** The upper ends of the bars, in milliseconds; what took longer is in the last one. */
+const ENDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 3_600_000, Number.POSITIVE_INFINITY];
+
+function useDuration() {
+  const { i18n } = useTranslation();
+  return (milliseconds: number): string => {
+    if (!Number.isFinite(milliseconds)) return '∞';
+    const [value, unit] =
+      milliseconds < 1_000
+        ? ([milliseconds, 'millisecond'] as const)
+        : milliseconds < 60_000
+          ? ([milliseconds / 1_000, 'second'] as const)
+          : milliseconds < 3_600_000
+            ? ([milliseconds / 60_000, 'minute'] as const)
+            : ([milliseconds / 3_600_000, 'hour'] as const);
+    return new Intl.NumberFormat(i18n.language, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
+  };
+}
+
+export function LeaversScreen() {
+  const { t, i18n } = useTranslation('audit');
+  const viewer = useViewer();
+  const people = viewer.may('USER_READ');
+  const [since, setSince] = useQueryValue('since');
+  const [until, setUntil] = useQueryValue('until');
+  const [objectiveText] = useQueryValue('objective');
+  const objective = OBJECTIVES.find((each) => String(each) === objectiveText) ?? DEFAULT_OBJECTIVE;
+  const duration = useDuration();
+  const number = new Intl.NumberFormat(i18n.language);
+  const percent = new Intl.NumberFormat(i18n.language, { style: 'percent', maximumFractionDigits: 1 });
+  const variables = useMemo(() => ({ filter: { since: since ?? null, until: until ?? null }, people }), [since, until, people]);
+  const list = usePagedList(leaversQuery, variables, pickLeavers);
+  const { loadMore } = list;
+  const loaded = list.rows.length;
+  useEffect(() => {
+    if (list.hasMore && !list.loading && !list.problem && loaded < MAX_COUNTED) loadMore();
+  }, [list.hasMore, list.loading, list.problem, loaded, loadMore]);
+  const [{ data, error }, again] = useQuery({
+    query: revocationTimesQuery,
+    variables: { since: since ?? null, until: until ?? null, objectiveSeconds: objective },
+  });
+  const times = data?.organization?.revocationTimes;
+  const bars = useMemo(() => {
+    const counts = ENDS.map(() => 0);
+    for (const row of list.rows.slice(0, MAX_COUNTED)) {
+      const place = ENDS.findIndex((end) => row.milliseconds <= end);
+      counts[place] = (counts[place] ?? 0) + row.userCount;
+    }
+    return counts;
+  }, [list.rows]);
+  const mark = ENDS.findIndex((end) => objective * 1_000 <= end);
+  const places = useMemo(() => ENDS.map((_, place) => place), []);
+  const series = useMemo(() => [{ label: t('leavers.people'), values: bars }], [t, bars]);
+  const markLine = useMemo(() => ({ x: mark + 0.5, label: t('leavers.objectiveMark', { objective: duration(objective * 1_000) }) }), [mark, t, objective, i18n.language]);
+  const formatX = useMemo(
+    () => (place: number) => {
+      const end = ENDS[Math.round(place)];
+      if (end === undefined) return '';
+      return Number.isFinite(end) ? `≤ ${duration(end)}` : `> ${duration(ENDS[ENDS.length - 2] ?? 0)}`;
+    },
+    // `duration` follows from the language.
+    [i18n.language],
+  );
+  const slug = viewer.organization.slug;
+  const columns = useMemo<Column<LeaverRow>[]>(
+    () => [
+      {
+        key: 'who',
+        title: t('leavers.who'),
+        header: true,
+        cell: (row) =>
+          row.userId ? (
+            <Link className="cell-link" href={`${screenPath(slug, 'audit')}?concerns=${encodeURIComponent(row.userId)}`}>
+              <span className="cell-main" dir="auto">
+                {row.userName ?? t('leavers.erased')}
+              </span>
+            </Link>
+          ) : (
+            t('leavers.many', { count: row.userCount })
+          ),
+      },
+      {
+        key: 'time',
+        title: t('leavers.time'),
+        numeric: true,
+        cell: (row) => (
+          <span className={row.milliseconds > objective * 1_000 ? 'too-late' : undefined}>{duration(row.milliseconds)}</span>
+        ),
+      },
+      { key: 'requested', title: t('leavers.requested'), cell: (row) => <Time at={row.requestedAt} exact /> },
+      { key: 'by', title: t('column.actor'), cell: (row) => <span dir="auto">{row.event?.actor.name ?? '–'}</span> },
+      {
+        key: 'now',
+        title: t('leavers.now'),
+        cell: (row) => <StatusBadge tone={row.activeNow ? 'warning' : 'quiet'}>{t(row.activeNow ? 'leavers.back' : 'leavers.gone')}</StatusBadge>,
+      },
+    ],
+    [t, slug, objective, i18n.language],
+  );
+  return (
+    <Page
+      title={t('leavers.title')}
+      lead={t('leavers.lead')}
+      actions={
+        <Button icon="print" onPress={() => window.print()}>
+          {t('evidence.print')}
+        </Button>
+      }
+    >
+      <FilterBar label={t('filter.label')}>
+        <InstantField label={t('filter.since')} value={since} onChange={setSince} />
+        <InstantField label={t('filter.until')} value={until} onChange={setUntil} />
+        <FilterChoice
+          name="objective"
+          label={t('leavers.objective')}
+          choices={OBJECTIVES.map((seconds) => ({ value: String(seconds), text: duration(seconds * 1_000) }))}
+        />
+        <FilterReset names={['since', 'until', 'objective']} />
+      </FilterBar>
+      {error && <ErrorPanel problem={toProblem(error)} onRetry={() => again({ requestPolicy: 'network-only' })} />}
+      {times && times.count > 0 && (
+        <Card title={t('leavers.times', { objective: duration(objective * 1_000) })}>
+          <dl className="facts">
+            <div>
+              <dt>{t('leavers.within')}</dt>
+              <dd>{percent.format(times.withinObjective / times.count)}</dd>
+            </div>
+            <div>
+              <dt>{t('leavers.count')}</dt>
+              <dd>{number.format(times.count)}</dd>
+            </div>
+            <div>
+              <dt>{t('leavers.median')}</dt>
+              <dd>{duration(times.medianMilliseconds)}</dd>
+            </div>
+            <div>
+              <dt>{t('leavers.p95')}</dt>
+              <dd>{duration(times.p95Milliseconds)}</dd>
+            </div>
+            <div>
+              <dt>{t('leavers.p99')}</dt>
+              <dd>{duration(times.p99Milliseconds)}</dd>
+            </div>
+            <div>
+              <dt>{t('leavers.longest')}</dt>
+              <dd>{duration(times.longestMilliseconds)}</dd>
+            </div>
+          </dl>
+          {list.rows.length > 0 && (
+            <Chart label={t('leavers.histogram')} kind="bars" x={places} xIsTime={false} series={series} mark={markLine} formatX={formatX} formatY={number.format} />
+          )}
+          {(list.total ?? 0) > MAX_COUNTED && <p className="muted">{t('leavers.cut', { count: MAX_COUNTED })}</p>}
+        </Card>
+      )}
+      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
+      {!list.problem && loaded === 0 && list.loading && <Skeleton lines={6} />}
+      {!list.problem && loaded === 0 && !list.loading && (
+        <EmptyState icon="clock" title={t('leavers.none')}>
+          <p>{t('leavers.noneText')}</p>
+        </EmptyState>
+      )}
+      {loaded > 0 && (
+        <>
+          <VirtualTable
+            label={t('leavers.title')}
+            columns={columns}
+            rows={list.rows}
+            rowKey={(row) => row.event?.id ?? `${row.userId} ${row.revokedAt}`}
+            total={list.total}
+            onEnd={list.loadMore}
+            template="five"
+          />
+          <TableFoot shown={loaded} total={list.total} loading={list.loading} />
+        </>
+      )}
+    </Page>
+  );
+}

@@ -1,0 +1,135 @@
+// Signed files of the server: downloaded with progress, and compared with the digest in their attestation.
+import { endpoint } from '../../app/paths.ts';
+import type { Problem } from '../../components/states.tsx';
+
+export interface Attestation {
+  /** The end of the ledger's chain when it was signed. */
+  sequence: number;
+  hash: string;
+  organization: string;
+  signedAt: string;
+  rows: number | undefined;
+  sha256: string | undefined;
+}
+
+export interface EvidenceFile {
+  bytes: Blob;
+  name: string;
+  attestation: Attestation;
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+
+/** Reads what a token says. It does not check the signature: that needs the key from another source than this server. */
+export function readToken(token: string): Attestation | undefined {
+  const payload = token.split('.')[1];
+  if (payload === undefined) return undefined;
+  try {
+    const text = atob(payload.replaceAll('-', '+').replaceAll('_', '/'));
+    const claims: unknown = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
+    if (!isRecord(claims) || typeof claims.sequence !== 'number' || typeof claims.hash !== 'string') return undefined;
+    const exported = isRecord(claims.export) ? claims.export : {};
+    return {
+      sequence: claims.sequence,
+      hash: claims.hash,
+      organization: String(claims.organization ?? ''),
+      signedAt: new Date(Number(claims.iat) * 1000).toISOString(),
+      rows: typeof exported.rows === 'number' ? exported.rows : undefined,
+      sha256: typeof exported.sha256 === 'string' ? exported.sha256 : undefined,
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+interface Caller {
+  token: string;
+  organization: string;
+}
+
+export async function ask(path: string, caller: Caller, signal?: AbortSignal): Promise<Response | Problem> {
+  let response: Response;
+  try {
+    response = await fetch(endpoint(path), {
+      headers: { Authorization: `Bearer ${caller.token}`, 'Rolecall-Organization': caller.organization },
+      cache: 'no-store',
+      credentials: 'omit',
+      referrerPolicy: 'no-referrer',
+      ...(signal && { signal }),
+    });
+  } catch {
+    return { code: 'NETWORK', message: '' };
+  }
+  if (response.ok) return response;
+  const body: unknown = await response.json().catch(() => undefined);
+  const first: unknown = isRecord(body) && Array.isArray(body.errors) ? body.errors[0] : body;
+  const extensions = isRecord(first) && isRecord(first.extensions) ? first.extensions : {};
+  return {
+    code: typeof extensions.code === 'string' ? extensions.code : String(response.status),
+    message: isRecord(first) && typeof first.message === 'string' ? first.message : '',
+    requestId: response.headers.get('x-request-id') ?? undefined,
+  };
+}
+
+const LINE_FEED = 10;
+
+/** The table, and the token of its last line. */
+function splitAttestation(bytes: Uint8Array<ArrayBuffer>) {
+  const end = bytes.lastIndexOf(LINE_FEED, bytes.length - 2) + 1;
+  const last = new TextDecoder().decode(bytes.subarray(end));
+  const found = /^# attestation,([\w.-]+)\r\n$|^\{"attestation":"([\w.-]+)"\}\n$/.exec(last);
+  const token = found?.[1] ?? found?.[2];
+  return token === undefined ? undefined : { table: bytes.subarray(0, end), token };
+}
+
+async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string | undefined> {
+  // Without TLS browsers offer no digests.
+  if (!globalThis.isSecureContext) return undefined;
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+export type DownloadResult = { file: EvidenceFile; digestAgrees: boolean | undefined } | { problem: Problem };
+
+export async function download(
+  path: string,
+  name: string,
+  caller: Caller,
+  signal: AbortSignal,
+  onBytes: (count: number) => void,
+): Promise<DownloadResult> {
+  const response = await ask(path, caller, signal);
+  if (!(response instanceof Response)) return { problem: response };
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let count = 0;
+  try {
+    const reader = response.body?.getReader();
+    for (;;) {
+      const part = await reader?.read();
+      if (!part || part.done) break;
+      chunks.push(part.value);
+      count += part.value.length;
+      onBytes(count);
+    }
+  } catch {
+    return { problem: { code: 'NETWORK', message: '' } };
+  }
+  const blob = new Blob(chunks, { type: response.headers.get('content-type') ?? 'application/octet-stream' });
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const parts = splitAttestation(bytes);
+  const attestation = parts && readToken(parts.token);
+  // A file without its last line was broken off: it must not pass for evidence.
+  if (!parts || !attestation) return { problem: { code: 'INCOMPLETE', message: '' } };
+  const found = await digest(parts.table);
+  return { file: { bytes: blob, name, attestation }, digestAgrees: found === undefined ? undefined : found === attestation.sha256 };
+}
+
+/** Hands a file to the browser's downloads. */
+export function save(bytes: Blob, name: string) {
+  const address = URL.createObjectURL(bytes);
+  const link = document.createElement('a');
+  link.href = address;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
