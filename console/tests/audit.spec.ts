@@ -27,6 +27,7 @@ test.beforeAll(async () => {
 });
 
 test('the ledger filters by the address, and an event opens in full', async ({ page }) => {
+  test.slow();
   await open(page, organization, 'audit');
   await expect(page.getByRole('table', { name: 'Audit log' })).toContainText('User created');
   await expectAccessible(page);
@@ -56,9 +57,9 @@ test('events arrive while one looks, and hostile names stay text', async ({ page
 test('where the stream is blocked the tail asks again and again', async ({ page, watch }) => {
   watch.allowStatus(503);
   await page.route('**/graphql', (route) =>
-    (route.request().headers().accept ?? '').includes('text/event-stream') ? route.fulfill({ status: 503, body: '' }) : route.continue(),
+    route.request().headers().accept === 'text/event-stream' ? route.fulfill({ status: 503, body: '' }) : route.continue(),
   );
-  test.setTimeout(60_000);
+  test.slow();
   await open(page, organization, 'audit?live=yes');
   await expect(page.locator('.tail-state')).toContainText('Asked every 5 seconds', { timeout: 40_000 });
   await organization.addUsers(1, 'polled');
@@ -66,6 +67,7 @@ test('where the stream is blocked the tail asks again and again', async ({ page,
 });
 
 test('the signed end of the chain is shown, and an export is saved with its digest', async ({ page }) => {
+  test.slow();
   await open(page, organization, 'evidence');
   await expect(page.getByRole('region', { name: 'State of the chain' })).toContainText('Last event');
   await expectAccessible(page);
@@ -95,6 +97,7 @@ test('a broken export is not saved', async ({ page }) => {
 });
 
 test('leavers: time until nothing was left, against the objective', async ({ page }) => {
+  test.slow();
   await open(page, organization, 'leavers?objective=10');
   await expect(page.getByRole('region', { name: /^Time to revoke/ })).toContainText('100%');
   await expect(page.locator('.table-foot')).toContainText('2 of 2 shown');

@@ -34,6 +34,7 @@ test.beforeAll(async () => {
 });
 
 test('a mapping is previewed with its warning, then applied', async ({ page }) => {
+  test.slow();
   await open(page, organization, `mappings/edit?group=${encodeURIComponent(group)}`);
   await expect(page.getByRole('combobox', { name: 'Group' })).toHaveValue(HOSTILE);
   await page.getByRole('combobox', { name: 'Role' }).fill('chi');
@@ -52,6 +53,7 @@ test('a mapping is previewed with its warning, then applied', async ({ page }) =
 });
 
 test('a preview that is stale by now is shown again', async ({ page }) => {
+  test.slow();
   await open(page, organization, `mappings/${encodeURIComponent(mapping)}`);
   await page.getByRole('button', { name: 'Remove' }).click();
   const losers = page.getByRole('list', { name: 'Who loses' }).getByRole('listitem');
@@ -69,6 +71,7 @@ test('a preview that is stale by now is shown again', async ({ page }) => {
 });
 
 test('a removed mapping is restored from the bin, and its history stays', async ({ page }) => {
+  test.slow();
   // Removed already if the test above has run.
   await organization.graphql('mutation($id: ID!) { roleMappingRemove(input: { id: $id }) { userErrors { message } } }', { id: mapping });
   await open(page, organization, 'mappings?bin=yes');
@@ -85,6 +88,7 @@ test('a removed mapping is restored from the bin, and its history stays', async 
 });
 
 test('a role shows who holds it and through what', async ({ page }) => {
+  test.slow();
   await organization.graphql('mutation($id: ID!) { roleMappingRestore(input: { id: $id }) { userErrors { message } } }', { id: mapping });
   await open(page, organization, 'roles');
   await expectAccessible(page);

@@ -20,11 +20,15 @@ export const errorCode = (error: CombinedError | undefined): string | undefined 
 export const isUnauthenticated = (error: CombinedError | undefined) =>
   errorCode(error) === 'UNAUTHENTICATED' || (error?.response as Response | undefined)?.status === 401;
 
+/** Six failures take about 20 seconds: where streams do not get through, screens ask every few seconds from then on. */
+const waitToRetry = (retries: number) =>
+  new Promise<void>((resolve) => setTimeout(resolve, Math.min(500 * 2 ** retries, 5_000) + Math.random() * 1_000));
+
 export function createClient(credential: Credential, organization: string | undefined, onRefused: () => void): Client {
   const url = new URL(endpoint('graphql'), location.origin).href;
   const headers: Record<string, string> = { Authorization: `Bearer ${credential.token}` };
   if (organization !== undefined) headers['Rolecall-Organization'] = organization;
-  const sse = createSseClient({ url, headers, retryAttempts: 5 } satisfies SseOptions);
+  const sse = createSseClient({ url, headers, retryAttempts: 5, retry: waitToRetry } satisfies SseOptions);
   return new Client({
     url,
     // A question in an address would be kept by the browser.
