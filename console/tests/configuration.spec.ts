@@ -1,6 +1,15 @@
 // SCIM configuration: screens.md, section 2, with its flows.
 import type { Page } from '@playwright/test';
-import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
+import {
+  expect,
+  expectAccessible,
+  expectNoSideScroll,
+  makeOrganization,
+  open,
+  type Organization,
+  readClipboard,
+  test,
+} from './support.ts';
 
 const token = (page: Page) => page.locator('#token');
 
@@ -8,7 +17,7 @@ async function takeSecret(page: Page) {
   const dialog = page.getByRole('dialog', { name: 'Your new token' });
   await expect(dialog).toContainText('It is shown only now');
   await dialog.getByRole('button', { name: 'Copy: Bearer token' }).click();
-  const secret = await page.evaluate(() => navigator.clipboard.readText());
+  const secret = await readClipboard(page);
   expect(secret).toMatch(/^rcs_/);
   // Only its own button closes it.
   await page.keyboard.press('Escape');
@@ -30,7 +39,7 @@ test('first set-up: address, token once, first request, user and group', async (
   await expect(token(page)).toContainText('No token was issued yet');
   await expect(page.getByRole('button', { name: 'Rotate token' })).toHaveCount(0);
   await page.locator('#address').getByRole('button', { name: 'Copy: Base URL' }).click();
-  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(organization.scimUrl);
+  expect(await readClipboard(page)).toBe(organization.scimUrl);
 
   await token(page).getByRole('button', { name: 'Generate token' }).click();
   await expectAccessible(page);

@@ -1,5 +1,14 @@
 // Connections: the list, one connection with its parts, tokens that are shown once, pausing, a source that is read.
-import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
+import {
+  expect,
+  expectAccessible,
+  expectNoSideScroll,
+  makeOrganization,
+  open,
+  type Organization,
+  readClipboard,
+  test,
+} from './support.ts';
 
 let organization: Organization;
 const hostile = '<img src=x onerror=alert(1)>"><script>alert(2)</script>';
@@ -70,7 +79,7 @@ test('a token is issued, shown once, rotated and revoked', async ({ page }) => {
   await page.keyboard.press('Escape');
   await expect(dialog).toBeVisible();
   await dialog.getByRole('button', { name: 'Copy: Token' }).click();
-  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(secret);
+  expect(await readClipboard(page)).toBe(secret);
   await expect(dialog.getByRole('button', { name: 'Done' })).toBeDisabled();
   await dialog.getByLabel('I have stored it').check();
   await dialog.getByRole('button', { name: 'Done' }).click();

@@ -1,6 +1,6 @@
 // Three tasks with the keyboard alone: signing in and copying an address, rotating a token, pausing.
 import type { Page } from '@playwright/test';
-import { type Organization, expect, makeOrganization, test } from './support.ts';
+import { expect, makeOrganization, type Organization, readClipboard, test } from './support.ts';
 
 let organization: Organization;
 
@@ -43,7 +43,7 @@ test('collecting an address', async ({ page }) => {
   await page.keyboard.press('Enter');
   await tabTo(page, 'Copy: Users endpoint');
   await page.keyboard.press('Enter');
-  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${organization.scimUrl}/Users`);
+  expect(await readClipboard(page)).toBe(`${organization.scimUrl}/Users`);
 });
 
 test('rotating a token', async ({ page }) => {
@@ -63,7 +63,7 @@ test('rotating a token', async ({ page }) => {
   await page.keyboard.press('Enter');
   await tabTo(page, 'Copy: Bearer token');
   await page.keyboard.press('Enter');
-  const secret = await page.evaluate(() => navigator.clipboard.readText());
+  const secret = await readClipboard(page);
   await tabTo(page, 'I have stored it');
   await page.keyboard.press('Enter');
   await expect(page.getByRole('dialog')).toHaveCount(0);

@@ -1,5 +1,14 @@
 // SCIM overview: screens.md, section 1, with its flows.
-import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
+import {
+  expect,
+  expectAccessible,
+  expectNoSideScroll,
+  makeOrganization,
+  open,
+  type Organization,
+  readClipboard,
+  test,
+} from './support.ts';
 
 const card = (page: import('@playwright/test').Page) => page.locator('#configuration');
 const fact = (page: import('@playwright/test').Page, name: string) =>
@@ -36,7 +45,7 @@ test.describe('an organization in use', () => {
       // That one button is a green check for a moment.
       await expect(page.getByRole('button', { name: `Copied: ${label}` })).toHaveClass(/copied/);
       await expect(page.locator('.copied')).toHaveCount(1);
-      expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(address);
+      expect(await readClipboard(page)).toBe(address);
       await expect(page.getByRole('button', { name: `Copy: ${label}` })).toBeVisible();
     }
     const { status } = await organization.scim('GET', '/Users');

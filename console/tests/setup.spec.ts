@@ -1,6 +1,15 @@
 // The page of a setup link: nothing is spent before the button, the token is shown once, arrivals turn green.
 import type { Page } from '@playwright/test';
-import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
+import {
+  expect,
+  expectAccessible,
+  expectNoSideScroll,
+  makeOrganization,
+  open,
+  type Organization,
+  readClipboard,
+  test,
+} from './support.ts';
 
 const PROVIDERS = ['Microsoft Entra ID', 'Okta', 'Google Workspace', 'OneLogin', 'JumpCloud', 'PingOne', 'Another identity provider'];
 
@@ -49,7 +58,7 @@ test('from the link to the first user and group', async ({ page, watch }) => {
   expect(header).toMatch(/^Bearer rcs_/);
   const token = header.slice('Bearer '.length);
   await page.getByRole('button', { name: /^Copy: B/ }).click();
-  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(header);
+  expect(await readClipboard(page)).toBe(header);
 
   for (const provider of PROVIDERS) {
     await page.getByRole('radio', { name: provider, exact: true }).check();

@@ -140,6 +140,16 @@ export async function follow(page: Page, item: string) {
   await expect(page.locator('.skeleton')).toHaveCount(0);
 }
 
+/** What the console copied. Its own pages may not read the clipboard, so a page beside them does. */
+export async function readClipboard(page: Page) {
+  const reader = await page.context().newPage();
+  await reader.route('**/clipboard', (route) => route.fulfill({ contentType: 'text/html', body: '' }));
+  await reader.goto('/clipboard');
+  const text = await reader.evaluate(() => navigator.clipboard.readText());
+  await reader.close();
+  return text;
+}
+
 /** No violation of WCAG 2.2 AA that axe can find, in both themes, now. */
 export async function expectAccessible(page: Page) {
   for (const colorScheme of ['light', 'dark'] as const) {
