@@ -7,6 +7,10 @@ let code: string | undefined;
 
 /** Takes the code of a link out of the address bar and its history. */
 export function takeLink() {
+  // A second link in the same tab only changes the fragment: it is taken as the first one was.
+  window.addEventListener('hashchange', () => {
+    if (location.hash.startsWith('#link=')) location.reload();
+  });
   const found = /^#link=(.+)$/.exec(location.hash)?.[1];
   if (found === undefined) return;
   try {
