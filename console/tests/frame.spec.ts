@@ -49,7 +49,8 @@ test('the menus of the top bar, also on a narrow screen', async ({ page }) => {
   await open(page, organization, 'overview');
   await page.getByRole('button', { name: /^Notifications/ }).click();
   await expect(page.getByRole('dialog', { name: 'Notifications' })).toBeVisible();
-  await expectAccessible(page);
+  // The library puts a hidden button that closes the popover beside the dialog; the rule is no part of WCAG.
+  await expectAccessible(page, ['region']);
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: /^Organization: / }).click();
   await expect(page.getByRole('menuitemradio', { name: organization.slug })).toHaveAttribute('aria-checked', 'true');
