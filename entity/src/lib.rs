@@ -10,6 +10,7 @@ pub mod alert;
 pub mod alert_check;
 pub mod alert_rule;
 pub mod api_key;
+pub mod assertion_source;
 pub mod bulk_job;
 pub mod bulk_line;
 pub mod connection;
@@ -81,6 +82,7 @@ scoped!(
     alert_check.OrganizationId,
     alert_rule.Kind,
     api_key.Id,
+    assertion_source.ConnectionId,
     bulk_job.Id,
     deletion_job.Id,
     delivery.Id,

@@ -48,6 +48,7 @@ mod m20261129_000121_setup_link;
 mod m20261129_000131_destination;
 mod m20261129_000141_alerts;
 mod m20261129_000142_revocation_confirmation;
+mod m20261130_000020_assertion_source;
 
 pub struct Migrator;
 
@@ -96,6 +97,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000131_destination::Migration),
             Box::new(m20261129_000141_alerts::Migration),
             Box::new(m20261129_000142_revocation_confirmation::Migration),
+            Box::new(m20261130_000020_assertion_source::Migration),
         ]
     }
 }

@@ -17,6 +17,7 @@ mod interval;
 pub mod paging;
 pub mod reconcile;
 pub mod review;
+pub mod sign_in;
 pub mod signal;
 #[allow(clippy::disallowed_methods, reason = "its raw statements do not go through Cx yet")]
 pub mod sync;

@@ -604,6 +604,11 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "settings of a company, not of a person",
     ),
     (
+        "assertion_source",
+        &["protocol", "settings", "group_identity", "claimed_groups", "account_creation"],
+        "settings of a company, and names of its groups",
+    ),
+    (
         "sync_run",
         &["mode", "state", "counts", "reason"],
         "numbers, and words and sentences of ours",
