@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::{Cx, Tx};
 use crate::domain::connection::Connection;
+use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
 use crate::domain::tenant::organization;
 use crate::error::{Error, Mistakes, Noun, Result, Rule};
 
@@ -141,16 +142,10 @@ impl PullSourceEdit {
     }
 }
 
+/// Whether the address may be called is the business of each call: `connectionTest` says so, too.
 fn check_address(field: &'static str, value: &str) -> Result<()> {
-    crate::domain::check_text(field, value, MAX_TEXT_LENGTH)?;
-    let rest = value.strip_prefix("https://").or_else(|| value.strip_prefix("http://"));
-    let rest =
-        rest.ok_or_else(|| Error::invalid(field, "must be a full URL that begins with https://"))?;
-    let host = rest.split('/').next().unwrap_or_default();
-    if host.is_empty() || rest.contains(['?', '#', ' ']) || host.contains('@') {
-        return Err(Error::invalid(field, "must have a host, and no user, query or fragment"));
-    }
-    Ok(())
+    let rules = OutsideUrlRules { max_length: MAX_TEXT_LENGTH, private: true, query: false };
+    check_outside_url(field, value, rules).map(drop)
 }
 
 /// Changes the source of a connection, as [`write_source`]. Returns the settings after the change,

@@ -8,12 +8,12 @@ use sea_orm::{
     QueryOrder, Select,
 };
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
 use uuid::Uuid;
 
 use super::secret;
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
+use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
@@ -88,31 +88,9 @@ fn allow_telling(cx: &Cx, payload: Payload) -> Result<()> {
 }
 
 fn check_url(cx: &Cx, url: &str) -> Result<String> {
-    let url = crate::domain::check_text("url", url, MAX_URL_LENGTH)?;
     let private = cx.app.config.signal_private_addresses;
-    let rest = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) => rest,
-        (None, Some(rest)) if private => rest,
-        _ => return Err(Error::invalid("url", "must be a full URL that begins with https://")),
-    };
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.is_empty()
-        || host.contains(['@', '\\'])
-        || rest.contains('#')
-        || rest.chars().any(|c| c.is_whitespace() || c.is_control())
-    {
-        return Err(Error::invalid("url", "must have a host, and no user, blank or fragment"));
-    }
-    let name = match host.strip_prefix('[') {
-        Some(address) => address.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    // Names are judged when they are resolved, and by all that they lead to.
-    let literal = name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost");
-    if literal && !private {
-        return Err(Error::invalid("url", "must name a host, not an address"));
-    }
-    Ok(url)
+    let rules = OutsideUrlRules { max_length: MAX_URL_LENGTH, private, query: true };
+    check_outside_url("url", url, rules)
 }
 
 /// An address without its path and query, which may hold a secret: for the ledger.
