@@ -19,6 +19,7 @@ fn every_fact_holds_with_entra() {
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!story.contains('\u{1b}'), "no colors and no cursor in a pipe: {story:?}");
     assert!(story.contains("   accounts 200/200\n"), "{story}");
+    assert!(!story.contains("null"), "a field that the answer does not have: {story}");
 }
 
 /// What the demo prints until it says how to go on. Then it is asked to stop.
