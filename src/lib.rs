@@ -17,6 +17,7 @@
 //! | [`server`] | routes, health checks, metrics, orderly shutdown |
 //! | [`domain`] | all rules and decisions; one file or folder for each noun |
 //! | [`scim_client`] | reading SCIM servers |
+//! | [`sign_in`] | verifying what identity providers say at sign-ins; signing people in |
 //! | [`signals`] | telling destinations of events: webhooks |
 //! | [`context`] | the caller and its organization; the only ways to read and to write |
 //! | [`ledger`] | one row for each change, chained by hashes; attestations, checked offline |
@@ -67,5 +68,6 @@ mod mail_client;
 pub mod scim;
 pub mod scim_client;
 pub mod server;
+pub mod sign_in;
 pub mod signals;
 pub mod trace_context;

@@ -33,12 +33,14 @@ pub enum Permission {
     DecisionRead,
     /// Say that an application ended a leaver's sessions, and nothing else.
     RevocationConfirm,
+    /// Hand over what an identity provider said at a sign-in, and nothing else.
+    AssertionWrite,
     /// Create organizations and see the installation as a whole.
     PlatformAdmin,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 12] = [
+    pub const ALL: [Permission; 13] = [
         Self::IamRead,
         Self::IamWrite,
         Self::TokenManage,
@@ -50,6 +52,7 @@ impl Permission {
         Self::ReviewWrite,
         Self::DecisionRead,
         Self::RevocationConfirm,
+        Self::AssertionWrite,
         Self::PlatformAdmin,
     ];
 
@@ -67,6 +70,7 @@ impl Permission {
             Self::ReviewWrite => "REVIEW_WRITE",
             Self::DecisionRead => "DECISION_READ",
             Self::RevocationConfirm => "REVOCATION_CONFIRM",
+            Self::AssertionWrite => "ASSERTION_WRITE",
             Self::PlatformAdmin => "PLATFORM_ADMIN",
         }
     }
@@ -213,11 +217,13 @@ pub enum Action {
     Decide,
     /// Say that a leaver's sessions ended.
     ConfirmRevocation,
+    /// Hand over the assertion of a sign-in.
+    SubmitAssertion,
     ManagePlatform,
 }
 
 impl Action {
-    pub const ALL: [Action; 14] = [
+    pub const ALL: [Action; 15] = [
         Self::ReadIam,
         Self::WriteConnection,
         Self::ManageToken,
@@ -231,6 +237,7 @@ impl Action {
         Self::ReadLedger,
         Self::Decide,
         Self::ConfirmRevocation,
+        Self::SubmitAssertion,
         Self::ManagePlatform,
     ];
 
@@ -260,6 +267,7 @@ impl Action {
             Self::ReadLedger => Permission::AuditRead,
             Self::Decide => Permission::DecisionRead,
             Self::ConfirmRevocation => Permission::RevocationConfirm,
+            Self::SubmitAssertion => Permission::AssertionWrite,
             Self::ManagePlatform => Permission::PlatformAdmin,
         }
     }

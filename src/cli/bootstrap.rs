@@ -171,7 +171,7 @@ pub async fn run_for(
                 provider: Some(provider),
                 ..Default::default()
             };
-            connection::create_connection(&cx, settings, None).await?
+            connection::create_connection(&cx, settings, Default::default()).await?
         }
     };
     let token = scim_token::issue_token(&cx, connection.id, None, None).await?;

@@ -11,7 +11,7 @@ use super::{
     Clock, CredentialUsage, LastCommit, LedgerHeads, RateLimits, SignalReaders, TaskOutcomes,
     WriteSignal,
 };
-use crate::auth::issuers::Issuers;
+use crate::auth::issuers::{Issuers, KeyRings};
 use crate::buffers::failure_repeats::FailureRepeats;
 use crate::buffers::last_reads::LastReads;
 use crate::buffers::request_counts::RequestCounts;
@@ -23,6 +23,12 @@ use crate::trace_context::QueuedJobCauses;
 /// Redemptions of one-time links that one address may send to this replica in a second, with bursts
 /// of twice as many.
 const REDEMPTIONS_PER_SECOND: u32 = 5;
+
+/// Assertions that one API key may hand to this replica in a second, with bursts of twice as many.
+const ASSERTIONS_PER_SECOND: u32 = 200;
+/// Steps of sign-ins that one address may take at this replica in a second, with bursts of twice as
+/// many. All people in an office have one address.
+const SIGN_INS_PER_SECOND: u32 = 20;
 
 /// What the whole process shares.
 #[derive(Debug)]
@@ -76,6 +82,12 @@ pub struct App {
     pub stopping: watch::Sender<bool>,
     /// The trusted issuers beside the installation's own.
     pub issuers: Issuers,
+    /// The keys of the issuers that organizations trust.
+    pub key_rings: KeyRings,
+    /// Each key's share of this replica's assertions.
+    pub assertion_limits: RateLimits,
+    /// Each address's share of the sign-ins that begin or end at this replica.
+    pub sign_in_limits: RateLimits,
 }
 
 impl App {
@@ -130,6 +142,7 @@ impl App {
         let decision_limits = RateLimits::new(config.decision_rate_limit);
         let vault = Vault::open(&store, &config, clock.now()).await?;
         let issuers = Issuers::new(&config.issuers)?;
+        let key_rings = KeyRings::new(config.pull_private_addresses)?;
         Ok(Arc::new(Self {
             config,
             replica: Uuid::now_v7(),
@@ -157,6 +170,9 @@ impl App {
             last_commit: LastCommit::default(),
             stopping: watch::Sender::new(false),
             issuers,
+            key_rings,
+            assertion_limits: RateLimits::new(ASSERTIONS_PER_SECOND),
+            sign_in_limits: RateLimits::new(SIGN_INS_PER_SECOND),
         }))
     }
 }

@@ -104,6 +104,20 @@ refusal_reasons! {
     SourceAddress = "SOURCE_ADDRESS",
     SourceUnreadable = "SOURCE_UNREADABLE",
     TargetUnavailable = "TARGET_UNAVAILABLE",
+    // Assertions of sign-ins.
+    AssertionAlgorithm = "ASSERTION_ALGORITHM",
+    AssertionAmbiguous = "ASSERTION_AMBIGUOUS",
+    AssertionAudience = "ASSERTION_AUDIENCE",
+    AssertionClaim = "ASSERTION_CLAIM",
+    AssertionExpired = "ASSERTION_EXPIRED",
+    AssertionIssuer = "ASSERTION_ISSUER",
+    AssertionKey = "ASSERTION_KEY",
+    AssertionKind = "ASSERTION_KIND",
+    AssertionNonce = "ASSERTION_NONCE",
+    AssertionNotYetValid = "ASSERTION_NOT_YET_VALID",
+    AssertionReplayed = "ASSERTION_REPLAYED",
+    AssertionSignature = "ASSERTION_SIGNATURE",
+    AssertionUnreadable = "ASSERTION_UNREADABLE",
 }
 
 impl Serialize for RefusalReason {

@@ -6,12 +6,16 @@ use chrono::{DateTime, Utc};
 use entity::connection as stored;
 use uuid::Uuid;
 
+use super::assertion_source::{
+    AssertionSourceInput, AssertionSourceObject, AssertionSourceUpdateInput, ClaimRulesInput,
+    to_source_edit,
+};
 use super::diagnostics::ConnectionDiagnosis;
 use super::health::ConnectionHealth;
 use super::list_filter::SyncRunFilter;
 use super::loaders::{
-    self, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf, ReconciliationScheduleOf,
-    SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
+    self, AssertionSourceOf, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf,
+    ReconciliationScheduleOf, SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
 };
 use super::order::{ListOrder, ScimTokenOrder, SyncRunOrder};
 use super::permission::{Permission, needs};
@@ -20,13 +24,12 @@ use super::scim_endpoints::ScimEndpoints;
 use super::scim_token::{ScimToken, ScimTokenFilter};
 use super::sync::{PullSourceInput, PullSourceObject, PullSourceUpdateInput, SyncRun};
 use crate::domain::connection;
-use crate::domain::connection::ConnectionSettings;
-use crate::domain::connection::pull_source::PullSourceEdit;
 use crate::domain::connection::scim_token;
+use crate::domain::connection::{ConnectionSettings, NewSource, SourceEdit};
 use crate::domain::connection::{delete, diagnostics};
 use crate::domain::paging::order::{OrderPlace, place_by_age};
 use crate::domain::sync;
-use crate::error::{Mistakes, Noun, Result, mistakes};
+use crate::error::{Error, Mistakes, Noun, Result, mistakes};
 use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserError};
@@ -48,6 +51,29 @@ const FIELD_MAP: FieldMap = FieldMap {
         ("intervalMinutes", "pull.intervalMinutes"),
         ("incrementalMinutes", "pull.incrementalMinutes"),
         ("shrinkPercent", "pull.shrinkPercent"),
+        ("issuer", "assertion.oidc.issuer"),
+        ("oidc.clientId", "assertion.oidc.clientId"),
+        ("clientSecret", "assertion.oidc.clientSecret"),
+        ("audiences", "assertion.oidc.audiences"),
+        ("algorithms", "assertion.oidc.algorithms"),
+        ("discoveryUrl", "assertion.oidc.discoveryUrl"),
+        ("jwksUri", "assertion.oidc.jwksUri"),
+        ("skewSeconds", "assertion.oidc.skewSeconds"),
+        ("scopes", "assertion.oidc.scopes"),
+        ("redirectUrls", "assertion.oidc.redirectUrls"),
+        ("graph.baseUrl", "assertion.oidc.graph.baseUrl"),
+        ("graph.tokenUrl", "assertion.oidc.graph.tokenUrl"),
+        ("claims.subject", "assertion.oidc.claims.subject"),
+        ("claims.userName", "assertion.oidc.claims.userName"),
+        ("claims.email", "assertion.oidc.claims.email"),
+        ("claims.emailVerified", "assertion.oidc.claims.emailVerified"),
+        ("claims.displayName", "assertion.oidc.claims.displayName"),
+        ("claims.givenName", "assertion.oidc.claims.givenName"),
+        ("claims.familyName", "assertion.oidc.claims.familyName"),
+        ("claims.groups", "assertion.oidc.claims.groups"),
+        ("claims.roles", "assertion.oidc.claims.roles"),
+        ("claimedGroups", "claims.claimedGroups"),
+        ("claimsExpireDays", "claims.claimsExpireDays"),
     ],
 };
 
@@ -59,8 +85,7 @@ pub enum ConnectionKind {
     ScimPush,
     /// rolecall reads another SCIM server.
     ScimPull,
-    /// Group claims in sign-in assertions. Not supported yet: no connection of this kind can be
-    /// created.
+    /// Sign-ins say who is in which group.
     Assertion,
 }
 
@@ -266,6 +291,15 @@ impl IdentitySource {
         Ok(loaders::load_one(ctx, PullSourceOf(self.0.id)).await?.map(PullSourceObject))
     }
 
+    /// The identity provider whose sign-ins it accepts; null for a connection of another kind.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn assertion_source(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<AssertionSourceObject>> {
+        Ok(loaders::load_one(ctx, AssertionSourceOf(self.0.id)).await?.map(AssertionSourceObject))
+    }
+
     /// How often rolecall compares it automatically with what its identity provider says; null =
     /// never.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
@@ -278,7 +312,8 @@ impl IdentitySource {
             .map(ReconciliationSchedule::from))
     }
 
-    /// Whether a secret for the SCIM server that it reads is stored.
+    /// Whether a secret is stored: for the SCIM server that it reads, or of the client at the
+    /// identity provider whose sign-ins it accepts.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn has_credentials(&self) -> bool {
         self.0.credentials.is_some()
@@ -378,8 +413,48 @@ pub struct ConnectionCreateInput {
     /// Whether to announce paging by cursor (RFC 9865) in the service provider configuration.
     #[graphql(default = true)]
     announces_cursor_paging: bool,
-    /// The SCIM server that it reads. Without it, an identity provider writes to the connection.
+    /// The SCIM server that it reads. Without it and `assertion`, an identity provider writes to
+    /// the connection.
     pull: Option<PullSourceInput>,
+    /// The identity provider whose sign-ins it accepts; not together with `pull`.
+    assertion: Option<AssertionSourceInput>,
+    /// What the claims of sign-ins may do; only with `assertion`.
+    claims: Option<ClaimRulesInput>,
+}
+
+impl ConnectionCreateInput {
+    /// The settings, and where the identities come from.
+    fn into_settings(self) -> Result<(ConnectionSettings, NewSource)> {
+        let provider = self.provider.into();
+        let settings = ConnectionSettings {
+            name: Some(self.name),
+            provider: Some(provider),
+            deletion_policy: Some(self.deletion_policy.into()),
+            adoption_policy: Some(self.adoption_policy.into()),
+            revival_days: Some(self.revival_days),
+            announces_cursor_paging: Some(self.announces_cursor_paging),
+        };
+        let source = match (self.pull, self.assertion) {
+            (None, None) if self.claims.is_some() => {
+                let why = "only a connection with assertion has claims";
+                return Err(Error::invalid("claims", why));
+            }
+            (None, None) => NewSource::Push,
+            (Some(pull), None) if self.claims.is_none() => NewSource::Pull(pull.into()),
+            (Some(_), None) => {
+                let why = "only a connection with assertion has claims";
+                return Err(Error::invalid("claims", why));
+            }
+            (None, Some(assertion)) => {
+                NewSource::Assertion(Box::new(assertion.into_settings(provider, self.claims)?))
+            }
+            (Some(_), Some(_)) => {
+                let why = "a connection reads a source or accepts sign-ins, not both";
+                return Err(Error::invalid("assertion", why));
+            }
+        };
+        Ok((settings, source))
+    }
 }
 
 /// The settings of a connection to change. A field that is left out stays as it is.
@@ -407,11 +482,15 @@ pub struct ConnectionUpdateInput {
     /// Changes of the SCIM server that it reads. Cannot be null: a connection that reads a source
     /// cannot become one that an identity provider writes to.
     pull: MaybeUndefined<PullSourceUpdateInput>,
+    /// Changes of the identity provider whose sign-ins it accepts. Cannot be null.
+    assertion: MaybeUndefined<AssertionSourceUpdateInput>,
+    /// Changes of what the claims of sign-ins may do. Cannot be null.
+    claims: MaybeUndefined<ClaimRulesInput>,
 }
 
 impl ConnectionUpdateInput {
     /// The UUID of the connection, its settings, and the edit of its source.
-    fn into_settings(self) -> Result<(Uuid, ConnectionSettings, Option<PullSourceEdit>)> {
+    fn into_settings(self) -> Result<(Uuid, ConnectionSettings, SourceEdit)> {
         let mut mistakes = Mistakes::default();
         let id = relay::parse_input_id(NodeKind::IdentitySource, &self.id, Noun::Connection);
         let id = mistakes.collect(id);
@@ -439,8 +518,11 @@ impl ConnectionUpdateInput {
         let pull = mistakes.collect(relay::refuse_null("pull", self.pull)).flatten();
         let pull = pull.map(PullSourceUpdateInput::into_edit);
         let pull = pull.and_then(|pull| mistakes.collect(pull));
+        let source = mistakes.collect(relay::refuse_null("assertion", self.assertion)).flatten();
+        let claims = mistakes.collect(relay::refuse_null("claims", self.claims)).flatten();
+        let assertion = mistakes.collect(to_source_edit(source, claims)).flatten();
         mistakes.refuse_any()?;
-        Ok((id.unwrap_or_default(), settings, pull))
+        Ok((id.unwrap_or_default(), settings, SourceEdit { pull, assertion }))
     }
 }
 
@@ -516,25 +598,21 @@ pub struct ConnectionMutation;
 #[Object]
 impl ConnectionMutation {
     /// Creates an active connection that an identity provider writes to, or, with `pull`, one that
-    /// reads a SCIM server. Next, issue a token for the former (`scimTokenIssue`), or test the
-    /// latter (`pullSourceTest`) and start a sync (`syncStart`).
+    /// reads a SCIM server, or, with `assertion`, one that accepts sign-ins. Next, issue a token
+    /// for the first (`scimTokenIssue`), test the second (`pullSourceTest`) and start a sync
+    /// (`syncStart`), or test the third (`assertionSourceTest`).
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn connection_create(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The connection to create.")] input: ConnectionCreateInput,
     ) -> Result<Option<ConnectionCreatePayload>> {
-        let settings = ConnectionSettings {
-            name: Some(input.name),
-            provider: Some(input.provider.into()),
-            deletion_policy: Some(input.deletion_policy.into()),
-            adoption_policy: Some(input.adoption_policy.into()),
-            revival_days: Some(input.revival_days),
-            announces_cursor_paging: Some(input.announces_cursor_paging),
+        let cx = relay::cx(ctx)?;
+        let done = async {
+            let (settings, source) = input.into_settings()?;
+            connection::create_connection(cx, settings, source).await
         };
-        let pull = input.pull.map(Into::into);
-        let done = connection::create_connection(relay::cx(ctx)?, settings, pull).await;
-        ConnectionCreatePayload::from_result(done, FIELD_MAP)
+        ConnectionCreatePayload::from_result(done.await, FIELD_MAP)
     }
 
     /// Changes a connection's settings.
@@ -547,8 +625,8 @@ impl ConnectionMutation {
         let cx = relay::cx(ctx)?;
         let expected = relay::to_version(input.expected_version);
         let done = async {
-            let (id, settings, pull) = input.into_settings()?;
-            connection::update_connection(cx, id, settings, pull, expected).await
+            let (id, settings, source) = input.into_settings()?;
+            connection::update_connection(cx, id, settings, source, expected).await
         };
         ConnectionUpdatePayload::from_result(done.await, FIELD_MAP)
     }

@@ -18,7 +18,7 @@ use crate::domain::access::RoleSource;
 use crate::domain::access::{api_key, role, role_grant, role_mapping};
 use crate::domain::alert;
 use crate::domain::audit::event;
-use crate::domain::connection::{health, pull_source, scim_token, setup_link};
+use crate::domain::connection::{assertion_source, health, pull_source, scim_token, setup_link};
 use crate::domain::directory::adoption;
 use crate::domain::directory::membership;
 use crate::domain::directory::membership::DirectMember;
@@ -97,6 +97,9 @@ pub struct MappingsOfRole(pub Uuid);
 /// The source that a connection reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PullSourceOf(pub Uuid);
+/// The identity provider whose sign-ins a connection accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AssertionSourceOf(pub Uuid);
 /// The schedule of a connection's automatic comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReconciliationScheduleOf(pub Uuid);
@@ -419,6 +422,17 @@ impl Loader<PullSourceOf> for Loaders {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = pull_source::sources_of_connections(&self.0, &ids).await?.into_iter();
         Ok(rows.map(|row| (PullSourceOf(row.connection_id), row)).collect())
+    }
+}
+
+impl Loader<AssertionSourceOf> for Loaders {
+    type Value = assertion_source::AssertionSource;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[AssertionSourceOf]) -> LoadResult<AssertionSourceOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = assertion_source::sources_of_connections(&self.0, &ids).await?.into_iter();
+        Ok(rows.map(|row| (AssertionSourceOf(row.connection_id), row)).collect())
     }
 }
 

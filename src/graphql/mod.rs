@@ -14,6 +14,7 @@ mod access;
 mod adoption;
 mod alert;
 mod api_key;
+mod assertion_source;
 mod auth;
 mod budget;
 mod bulk;
@@ -118,6 +119,7 @@ struct MutationRoot(
     organization::OrganizationMutation,
     platform::PlatformMutation,
     connection::ConnectionMutation,
+    assertion_source::AssertionSourceMutation,
     scim_token::TokenMutation,
     self_test::SelfTestMutation,
     setup_link::SetupLinkMutation,

@@ -36,6 +36,9 @@ pub enum Permission {
     /// Say that an application ended the sessions of an account that left (`revocationConfirm`).
     /// It opens nothing else.
     RevocationConfirm,
+    /// Hand over what an identity provider said at a sign-in (`assertionSubmit`,
+    /// `POST /assertions/{slug}`), and redeem the codes of sign-ins. It opens nothing else.
+    AssertionWrite,
     /// The permission of the operator, for people only and not for API keys: create, suspend and
     /// resume organizations. It opens nothing inside them. In an organization, a person who has it
     /// may use other permissions only while the organization lets the operator in

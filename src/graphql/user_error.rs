@@ -123,6 +123,32 @@ pub enum UserErrorReason {
     SourceAddress,
     /// The source's answer is not SCIM.
     SourceUnreadable,
+    /// The assertion is signed with an algorithm that the connection does not allow.
+    AssertionAlgorithm,
+    /// Several connections accept such assertions: name one.
+    AssertionAmbiguous,
+    /// The assertion is for another application.
+    AssertionAudience,
+    /// The assertion does not say who the person is.
+    AssertionClaim,
+    /// The assertion has expired.
+    AssertionExpired,
+    /// No connection trusts the issuer of the assertion.
+    AssertionIssuer,
+    /// The issuer publishes no key with which the assertion was signed.
+    AssertionKey,
+    /// It is another kind of token than what a sign-in gives.
+    AssertionKind,
+    /// The assertion belongs to another request.
+    AssertionNonce,
+    /// The assertion is not valid yet: the issuer's clock is ahead.
+    AssertionNotYetValid,
+    /// The assertion was used before.
+    AssertionReplayed,
+    /// The signature of the assertion is wrong.
+    AssertionSignature,
+    /// The assertion is malformed.
+    AssertionUnreadable,
     /// A reason that this version of the schema has no name for.
     Other,
 }
@@ -196,6 +222,19 @@ impl UserErrorReason {
             R::SourceCredentials => Self::SourceCredentials,
             R::SourceAddress => Self::SourceAddress,
             R::SourceUnreadable => Self::SourceUnreadable,
+            R::AssertionAlgorithm => Self::AssertionAlgorithm,
+            R::AssertionAmbiguous => Self::AssertionAmbiguous,
+            R::AssertionAudience => Self::AssertionAudience,
+            R::AssertionClaim => Self::AssertionClaim,
+            R::AssertionExpired => Self::AssertionExpired,
+            R::AssertionIssuer => Self::AssertionIssuer,
+            R::AssertionKey => Self::AssertionKey,
+            R::AssertionKind => Self::AssertionKind,
+            R::AssertionNonce => Self::AssertionNonce,
+            R::AssertionNotYetValid => Self::AssertionNotYetValid,
+            R::AssertionReplayed => Self::AssertionReplayed,
+            R::AssertionSignature => Self::AssertionSignature,
+            R::AssertionUnreadable => Self::AssertionUnreadable,
             // These end a request as a whole, or are about messages over SCIM.
             R::Forbidden
             | R::Unauthenticated
@@ -247,6 +286,25 @@ impl UserErrorReason {
             Self::SourceUnavailable | Self::SourceAddress | Self::SourceUnreadable => {
                 "Check the address of the source, and test it again."
             }
+            Self::AssertionAlgorithm => "Allow the algorithm at the connection, if it is meant.",
+            Self::AssertionAmbiguous => "Name the connection.",
+            Self::AssertionAudience => {
+                "Add the audience to the connection, if the application belongs to it."
+            }
+            Self::AssertionIssuer => {
+                "Compare the issuer in the assertion with the settings of the connection."
+            }
+            Self::AssertionKey => {
+                "Test the connection (assertionSourceTest): perhaps its keys cannot be read."
+            }
+            Self::AssertionClaim => {
+                "Compare the names of the claims at the connection with the assertion."
+            }
+            Self::AssertionKind => "Send the ID token of the sign-in.",
+            Self::AssertionNotYetValid => "Set the clocks of both servers.",
+            Self::AssertionExpired | Self::AssertionReplayed | Self::AssertionNonce => {
+                "Let the person sign in again."
+            }
             Self::SourceCredentials => "Give the connection a new secret.",
             Self::InvalidValue
             | Self::ReadOnly
@@ -269,6 +327,8 @@ impl UserErrorReason {
             | Self::Pulled
             | Self::Renamed
             | Self::TooMuchStored
+            | Self::AssertionSignature
+            | Self::AssertionUnreadable
             | Self::Other => return None,
         })
     }

@@ -49,7 +49,9 @@ fn ada_of_the_provider() -> Value {
 async fn policy(cx: &Cx, connection: Uuid, policy: AdoptionPolicy) {
     let settings =
         connection::ConnectionSettings { adoption_policy: Some(policy), ..Default::default() };
-    connection::update_connection(cx, connection, settings, None, None).await.unwrap();
+    connection::update_connection(cx, connection, settings, Default::default(), None)
+        .await
+        .unwrap();
 }
 
 async fn domains(cx: &Cx, domains: &[&str]) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the other modules that it may use. A new module must be added here.
 /// `identity` is a crate of its own, and so is `simulator`, which only `cli` uses.
-const USES: [(&str, &[&str]); 21] = [
+const USES: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("trace_context", &[]),
     ("http_client", &["trace_context"]),
@@ -23,6 +23,7 @@ const USES: [(&str, &[&str]); 21] = [
     ("domain", &["auth", "buffers", "context", "crypto", "error", "identity", "ledger"]),
     ("scim_client", &["context", "domain", "error", "http_client", "trace_context"]),
     ("signals", &["context", "crypto", "domain", "error", "http_client", "ledger"]),
+    ("sign_in", &["auth", "buffers", "context", "domain", "error", "http_client"]),
     ("scim", &["buffers", "context", "domain", "error", "identity"]),
     ("authzen", &["context", "domain", "error"]),
     ("console", &["context", "domain", "error"]),
@@ -37,6 +38,7 @@ const USES: [(&str, &[&str]); 21] = [
             "identity",
             "ledger",
             "scim_client",
+            "sign_in",
             "trace_context",
         ],
     ),
@@ -51,6 +53,7 @@ const USES: [(&str, &[&str]); 21] = [
             "mail_client",
             "scim",
             "scim_client",
+            "sign_in",
             "signals",
             "trace_context",
         ],
@@ -67,6 +70,7 @@ const USES: [(&str, &[&str]); 21] = [
             "http_listener",
             "jobs",
             "scim",
+            "sign_in",
             "trace_context",
         ],
     ),
@@ -76,7 +80,7 @@ const USES: [(&str, &[&str]); 21] = [
 const PROGRAMS: [&str; 3] = ["cli", "lib", "main"];
 
 /// Crates that a module must not use.
-const NEVER: [(&str, &[&str]); 10] = [
+const NEVER: [(&str, &[&str]); 11] = [
     ("domain", &["axum", "async_graphql", "reqwest", "tower_http"]),
     ("context", &["axum", "async_graphql", "reqwest", "tower_http"]),
     ("ledger", &["axum", "async_graphql", "reqwest", "tower_http"]),
@@ -86,6 +90,7 @@ const NEVER: [(&str, &[&str]); 10] = [
     ("authzen", &["async_graphql", "sea_orm"]),
     ("console", &["async_graphql", "sea_orm"]),
     ("scim_client", &["axum", "async_graphql", "sea_orm"]),
+    ("sign_in", &["async_graphql", "sea_orm"]),
     ("signals", &["axum", "async_graphql", "sea_orm"]),
 ];
 

@@ -343,9 +343,15 @@ async fn hard_deletion_schedules_the_purge() {
         revival_days: Some(7),
         ..Default::default()
     };
-    connection::update_connection(&world.system(), world.acme.connection, settings, None, None)
-        .await
-        .unwrap();
+    connection::update_connection(
+        &world.system(),
+        world.acme.connection,
+        settings,
+        Default::default(),
+        None,
+    )
+    .await
+    .unwrap();
     let id = world.scim().user("ada").await;
     world.scim().delete(&at(id)).await.is(204);
     // The person may return until the end of the window, so the data is purged after it.

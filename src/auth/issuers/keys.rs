@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use reqwest::Url;
 use serde_json::Value;
 
-use crate::auth::issuers::settings::{KeySource, TrustedIssuer};
+use crate::auth::issuers::settings::KeySource;
 use crate::error::{Error, Result};
 use crate::http_client::GuardedClient;
 
@@ -29,7 +29,10 @@ const MAX_KEYS: usize = 100;
 pub struct IssuerKeys {
     issuer: String,
     source: KeySource,
-    outbound: GuardedClient,
+    outbound: Arc<GuardedClient>,
+    /// After this time keys are fetched again before they are used; none = something else fetches
+    /// them regularly.
+    max_age: Option<Duration>,
     known: Mutex<FetchedKeys>,
     /// Held during a fetch: a task that waits for it finds the keys fetched.
     turn: tokio::sync::Mutex<()>,
@@ -39,8 +42,46 @@ pub struct IssuerKeys {
 struct FetchedKeys {
     /// None until the first set has come.
     keys: Option<Arc<[VerificationKey]>>,
+    /// What the discovery document says, where there is one.
+    metadata: Option<Arc<ProviderMetadata>>,
     tried_at: Option<DateTime<Utc>>,
+    fetched_at: Option<DateTime<Utc>>,
 }
+
+/// What an issuer says about itself (OpenID Connect Discovery 1.0, section 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderMetadata {
+    pub jwks_url: Url,
+    pub authorization_endpoint: Option<Url>,
+    pub token_endpoint: Option<Url>,
+    pub end_session_endpoint: Option<Url>,
+    /// Whether it names itself in the answer to a sign-in (RFC 9207).
+    pub names_issuer: bool,
+    /// Whether the client can authenticate with its secret in the form.
+    pub takes_secret_in_form: bool,
+}
+
+impl ProviderMetadata {
+    fn of(document: &Value) -> Option<Self> {
+        let address = |name: &str| Url::parse(document[name].as_str()?).ok();
+        let methods = document["token_endpoint_auth_methods_supported"].as_array();
+        let in_form = |methods: &Vec<Value>| {
+            !methods.iter().any(|method| method == "client_secret_basic")
+                && methods.iter().any(|method| method == "client_secret_post")
+        };
+        Some(Self {
+            jwks_url: address("jwks_uri")?,
+            authorization_endpoint: address("authorization_endpoint"),
+            token_endpoint: address("token_endpoint"),
+            end_session_endpoint: address("end_session_endpoint"),
+            names_issuer: document["authorization_response_iss_parameter_supported"] == true,
+            takes_secret_in_form: methods.is_some_and(in_form),
+        })
+    }
+}
+
+/// The keys, and what the issuer says about itself.
+type FetchedSet = (Arc<[VerificationKey]>, Option<Arc<ProviderMetadata>>);
 
 #[derive(Debug)]
 struct VerificationKey {
@@ -49,18 +90,26 @@ struct VerificationKey {
 }
 
 impl IssuerKeys {
-    /// Nothing is fetched yet.
-    ///
-    /// # Errors
-    /// One line for the operator.
-    pub fn new(issuer: &TrustedIssuer) -> Result<Self, String> {
-        Ok(Self {
-            issuer: issuer.url.clone(),
-            source: issuer.keys.clone(),
-            outbound: GuardedClient::new(issuer.allow_private_addresses)?,
+    /// The keys of `issuer`, which `outbound` fetches. Nothing is fetched yet.
+    pub fn new(issuer: &str, source: KeySource, outbound: Arc<GuardedClient>) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            source,
+            outbound,
+            max_age: None,
             known: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-        })
+        }
+    }
+
+    /// The same, for keys that are fetched only while they are used.
+    pub fn with_max_age(self, max_age: Duration) -> Self {
+        Self { max_age: Some(max_age), ..self }
+    }
+
+    /// Whether these are the keys of that issuer, from there.
+    pub fn are_from(&self, issuer: &str, source: &KeySource) -> bool {
+        self.issuer == issuer && self.source == *source
     }
 
     /// The key that a token of this algorithm was signed with, if the issuer has it.
@@ -73,19 +122,59 @@ impl IssuerKeys {
         algorithm: Algorithm,
         now: DateTime<Utc>,
     ) -> Result<Option<DecodingKey>> {
+        self.refresh_old_keys(now).await;
         if let Some(found) = self.cached_keys().and_then(|keys| pick_key(&keys, id, algorithm)) {
             return Ok(Some(found));
         }
         self.refresh_keys(now).await;
-        let keys = self
-            .cached_keys()
-            .ok_or_else(|| Error::Busy(format!("no keys of {} yet", self.issuer)))?;
+        let keys = self.cached_keys().ok_or_else(|| self.no_keys_yet())?;
         Ok(pick_key(&keys, id, algorithm))
+    }
+
+    /// What the issuer says about itself; none where the address of its keys is set, so that no
+    /// discovery document is read.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while it has never been fetched.
+    pub async fn provider_metadata(
+        &self,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Arc<ProviderMetadata>>> {
+        if matches!(self.source, KeySource::Jwks(_)) {
+            return Ok(None);
+        }
+        self.refresh_old_keys(now).await;
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).metadata.clone();
+        if known().is_none() {
+            self.refresh_keys(now).await;
+        }
+        let found = known().ok_or_else(|| self.no_keys_yet())?;
+        Ok(Some(found))
+    }
+
+    fn no_keys_yet(&self) -> Error {
+        Error::Busy(format!("no keys of {} yet", self.issuer))
+    }
+
+    /// Fetches keys that are old, unless another task is doing it.
+    async fn refresh_old_keys(&self, now: DateTime<Utc>) {
+        let Some(max_age) = self.max_age else { return };
+        let fetched = self.known.lock().unwrap_or_else(PoisonError::into_inner).fetched_at;
+        if fetched.is_some_and(|at| now >= at + max_age)
+            && let Ok(turn) = self.turn.try_lock()
+        {
+            self.fetch_in_turn(now).await;
+            drop(turn);
+        }
     }
 
     /// Fetches the keys, unless another task has just fetched them.
     pub async fn refresh_keys(&self, now: DateTime<Utc>) {
         let _turn = self.turn.lock().await;
+        self.fetch_in_turn(now).await;
+    }
+
+    async fn fetch_in_turn(&self, now: DateTime<Utc>) {
         {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if known.tried_at.is_some_and(|tried| now < tried + MIN_FETCH_INTERVAL) {
@@ -94,7 +183,11 @@ impl IssuerKeys {
             known.tried_at = Some(now);
         }
         match self.fetch_keys().await {
-            Ok(keys) => self.known.lock().unwrap_or_else(PoisonError::into_inner).keys = Some(keys),
+            Ok((keys, metadata)) => {
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                (known.keys, known.metadata) = (Some(keys), metadata);
+                known.fetched_at = Some(now);
+            }
             Err(why) => {
                 tracing::warn!(
                     issuer = self.issuer,
@@ -109,12 +202,19 @@ impl IssuerKeys {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).keys.clone()
     }
 
-    async fn fetch_keys(&self) -> Result<Arc<[VerificationKey]>, String> {
-        let jwks = match &self.source {
-            KeySource::Jwks(url) => url.clone(),
-            KeySource::Discovery(url) => self.discover_jwks_url(url).await?,
+    async fn fetch_keys(&self) -> Result<FetchedSet, String> {
+        let (jwks, metadata) = match &self.source {
+            KeySource::Jwks(url) => (url.clone(), None),
+            KeySource::Discovery(url) => {
+                let metadata = self.fetch_metadata(url).await?;
+                (metadata.jwks_url.clone(), Some(Arc::new(metadata)))
+            }
         };
-        let document = self.fetch_document(&jwks).await?;
+        Ok((self.fetch_key_set(&jwks).await?, metadata))
+    }
+
+    async fn fetch_key_set(&self, jwks: &Url) -> Result<Arc<[VerificationKey]>, String> {
+        let document = self.fetch_document(jwks).await?;
         let keys =
             document["keys"].as_array().ok_or_else(|| format!("{jwks}: no keys in the answer"))?;
         let keys: Arc<[VerificationKey]> =
@@ -129,7 +229,7 @@ impl IssuerKeys {
     }
 
     /// OpenID Connect Discovery 1.0, section 4.3: the document must be this issuer's own.
-    async fn discover_jwks_url(&self, url: &Url) -> Result<Url, String> {
+    async fn fetch_metadata(&self, url: &Url) -> Result<ProviderMetadata, String> {
         let document = self.fetch_document(url).await?;
         if document["issuer"] != self.issuer.as_str() {
             return Err(format!(
@@ -137,8 +237,38 @@ impl IssuerKeys {
                 document["issuer"], self.issuer
             ));
         }
-        let jwks = document["jwks_uri"].as_str().and_then(|text| Url::parse(text).ok());
-        jwks.ok_or_else(|| format!("{url}: names no jwks_uri"))
+        ProviderMetadata::of(&document).ok_or_else(|| format!("{url}: names no jwks_uri"))
+    }
+
+    /// Reads the discovery document, for a test.
+    ///
+    /// # Errors
+    /// One line for an administrator.
+    pub async fn probe_metadata(&self) -> Result<Option<ProviderMetadata>, String> {
+        match &self.source {
+            KeySource::Jwks(_) => Ok(None),
+            KeySource::Discovery(url) => self.fetch_metadata(url).await.map(Some),
+        }
+    }
+
+    /// Reads the keys and counts those that fit one of the algorithms, for a test.
+    ///
+    /// # Errors
+    /// One line for an administrator.
+    pub async fn probe_keys(
+        &self,
+        metadata: Option<&ProviderMetadata>,
+        algorithms: &[Algorithm],
+    ) -> Result<usize, String> {
+        let url = match (&self.source, metadata) {
+            (_, Some(metadata)) => &metadata.jwks_url,
+            (KeySource::Jwks(url) | KeySource::Discovery(url), None) => url,
+        };
+        let keys = self.fetch_key_set(url).await?;
+        let fits = |key: &&VerificationKey| {
+            algorithms.iter().any(|algorithm| key.allows_algorithm(*algorithm))
+        };
+        Ok(keys.iter().filter(fits).count())
     }
 
     async fn fetch_document(&self, url: &Url) -> Result<Value, String> {

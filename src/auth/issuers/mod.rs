@@ -5,8 +5,11 @@
 //! audience and the organizations that an issuer may speak for are the operator's settings.
 
 mod claims;
+mod key_rings;
 mod keys;
 pub mod settings;
+
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -15,9 +18,11 @@ use serde_json::{Map, Value};
 
 use crate::auth::issuers::settings::TrustedIssuer;
 use crate::error::{Error, Result};
-use keys::IssuerKeys;
+use crate::http_client::GuardedClient;
 
 pub use claims::IssuerClaims;
+pub use key_rings::KeyRings;
+pub use keys::{IssuerKeys, ProviderMetadata};
 
 /// The answer for every token that is not accepted: a forger does not learn what was wrong.
 pub const TOKEN_REFUSED: Error =
@@ -36,7 +41,11 @@ impl Issuers {
     /// # Errors
     /// One line for the operator.
     pub fn new(settings: &[TrustedIssuer]) -> Result<Self, String> {
-        let with_keys = |issuer: &TrustedIssuer| Ok((issuer.clone(), IssuerKeys::new(issuer)?));
+        let with_keys = |issuer: &TrustedIssuer| {
+            let outbound = Arc::new(GuardedClient::new(issuer.allow_private_addresses)?);
+            let keys = IssuerKeys::new(&issuer.url, issuer.keys.clone(), outbound);
+            Ok((issuer.clone(), keys))
+        };
         settings.iter().map(with_keys).collect::<Result<_, String>>().map(Self)
     }
 

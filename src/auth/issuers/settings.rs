@@ -35,7 +35,7 @@ pub struct TrustedIssuer {
 }
 
 /// Where an issuer's keys are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// At the address in its discovery document (OpenID Connect Discovery 1.0).
     Discovery(Url),

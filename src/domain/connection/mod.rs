@@ -1,5 +1,6 @@
 //! Connections: the sources of identities, their settings and whether they are active.
 
+pub mod assertion_source;
 pub mod delete;
 pub mod diagnostics;
 pub mod health;
@@ -60,26 +61,58 @@ impl ConnectionSettings {
     }
 }
 
-/// Creates an active connection that an identity provider writes to, or that reads a source.
+/// Where the identities of a new connection come from.
+#[derive(Debug, Clone, Default)]
+pub enum NewSource {
+    /// An identity provider writes over SCIM.
+    #[default]
+    Push,
+    /// rolecall reads this SCIM server.
+    Pull(pull_source::PullSourceSettings),
+    /// Sign-ins say who is in which group.
+    Assertion(Box<assertion_source::AssertionSourceSettings>),
+}
+
+impl NewSource {
+    fn kind(&self) -> ConnectionKind {
+        match self {
+            Self::Push => ConnectionKind::ScimPush,
+            Self::Pull(_) => ConnectionKind::ScimPull,
+            Self::Assertion(_) => ConnectionKind::Assertion,
+        }
+    }
+
+    fn check_values(&self) -> Result<()> {
+        match self {
+            Self::Push => Ok(()),
+            Self::Pull(pull) => pull.check_values(),
+            Self::Assertion(source) => source.check_values(),
+        }
+    }
+}
+
+/// The changes of where the identities of a connection come from.
+#[derive(Debug, Clone, Default)]
+pub struct SourceEdit {
+    pub pull: Option<pull_source::PullSourceEdit>,
+    pub assertion: Option<assertion_source::AssertionSourceEdit>,
+}
+
+/// Creates an active connection that an identity provider writes to, that reads a source, or that
+/// accepts sign-ins.
 ///
 /// # Errors
 /// [`Error::Taken`] when a live connection has the name, [`Error::Held`] where SCIM is not
 /// available.
-///
-/// `pull` is the SCIM source that rolecall reads; to a connection without one, an identity provider
-/// writes.
 pub async fn create_connection(
     cx: &Cx,
     settings: ConnectionSettings,
-    pull: Option<pull_source::PullSourceSettings>,
+    source: NewSource,
 ) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
-    let (name, ()) = mistakes::both(
-        settings.check_values(),
-        pull.as_ref().map_or(Ok(()), pull_source::PullSourceSettings::check_values),
-    )?;
-    check_scim_available(cx).await?;
-    let (name, settings, pull) = (&name.unwrap_or_default(), &settings, &pull);
+    let (name, ()) = mistakes::both(settings.check_values(), source.check_values())?;
+    check_kind_available(cx, source.kind()).await?;
+    let (name, settings, source) = (&name.unwrap_or_default(), &settings, &source);
     cx.write(move |tx| {
         Box::pin(async move {
             let now = tx.now_after(None);
@@ -87,10 +120,7 @@ pub async fn create_connection(
                 organization_id: cx.organization(),
                 id: Uuid::now_v7(),
                 name: name.clone(),
-                kind: match pull {
-                    None => ConnectionKind::ScimPush,
-                    Some(_) => ConnectionKind::ScimPull,
-                },
+                kind: source.kind(),
                 provider: settings.provider.unwrap_or(Provider::Generic),
                 status: ConnectionStatus::Active,
                 deletion_policy: settings.deletion_policy.unwrap_or(DeletionPolicy::Soft),
@@ -108,11 +138,21 @@ pub async fn create_connection(
                 .exec_without_returning(&tx.db)
                 .await?;
             let mut after = connection_payload(&row);
-            if let Some(pull) = pull {
-                pull_source::write_source(cx, tx, &mut row, pull).await?;
+            match source {
+                NewSource::Push => {}
+                NewSource::Pull(pull) => {
+                    pull_source::write_source(cx, tx, &mut row, pull).await?;
+                    pull_source::add_source_to_payload(pull, &mut after);
+                }
+                NewSource::Assertion(settings) => {
+                    let made = assertion_source::insert_source(cx, tx, &mut row, settings).await?;
+                    after.extend(assertion_source::describe_source(&made));
+                    after.insert("secretSet".into(), settings.secret.is_some().into());
+                }
+            }
+            if row.credentials.is_some() {
                 super::save_row::<connection::Entity, connection::ActiveModel>(tx, row.clone())
                     .await?;
-                pull_source::add_source_to_payload(pull, &mut after);
             }
             let entry = connection_event(
                 EventKind::ConnectionCreated,
@@ -134,12 +174,11 @@ pub async fn update_connection(
     cx: &Cx,
     id: Uuid,
     settings: ConnectionSettings,
-    pull: Option<pull_source::PullSourceEdit>,
+    source: SourceEdit,
     expected: Option<i64>,
 ) -> Result<Connection> {
     let name = settings.check_values()?;
-    check_scim_available(cx).await?;
-    let which = ConnectionToChange { id, expected, pull: pull.as_ref() };
+    let which = ConnectionToChange { id, expected, source: &source };
     change_connection(cx, which, EventKind::ConnectionUpdated, |row| {
         row.name = name.clone().unwrap_or_else(|| std::mem::take(&mut row.name));
         row.provider = settings.provider.unwrap_or(row.provider);
@@ -157,8 +196,7 @@ pub async fn update_connection(
 /// # Errors
 /// [`Error::Stale`] if it has another version than `expected`.
 pub async fn activate_connection(cx: &Cx, id: Uuid, expected: Option<i64>) -> Result<Connection> {
-    check_scim_available(cx).await?;
-    let which = ConnectionToChange { id, expected, pull: None };
+    let which = ConnectionToChange { id, expected, source: &SourceEdit::default() };
     change_connection(cx, which, EventKind::ConnectionActivated, |row| {
         row.status = ConnectionStatus::Active
     })
@@ -170,8 +208,7 @@ pub async fn activate_connection(cx: &Cx, id: Uuid, expected: Option<i64>) -> Re
 /// # Errors
 /// [`Error::Stale`] if it has another version than `expected`.
 pub async fn deactivate_connection(cx: &Cx, id: Uuid, expected: Option<i64>) -> Result<Connection> {
-    check_scim_available(cx).await?;
-    let which = ConnectionToChange { id, expected, pull: None };
+    let which = ConnectionToChange { id, expected, source: &SourceEdit::default() };
     change_connection(cx, which, EventKind::ConnectionDeactivated, |row| {
         row.status = ConnectionStatus::Inactive
     })
@@ -198,12 +235,27 @@ pub(super) async fn check_scim_available(cx: &Cx) -> Result<()> {
     .check_available()
 }
 
+/// Refuses a kind of connections that is not available. Sign-ins do not need SCIM.
+async fn check_kind_available(cx: &Cx, kind: ConnectionKind) -> Result<()> {
+    match kind {
+        ConnectionKind::Assertion => Ok(()),
+        ConnectionKind::ScimPush | ConnectionKind::ScimPull => check_scim_available(cx).await,
+    }
+}
+
+/// Refuses to change a connection of a kind that is not available.
+async fn check_change_available(cx: &Cx, id: Uuid) -> Result<()> {
+    let query = cx.find::<connection::Entity>().filter(connection::Column::Id.eq(id));
+    let found = query.filter(connection::Column::DeletedAt.is_null()).one(cx.db()).await?;
+    check_kind_available(cx, found.map_or(ConnectionKind::ScimPush, |row| row.kind)).await
+}
+
 /// The connection to change, in the version that the client has read, and the changes of its
 /// source.
 struct ConnectionToChange<'a> {
     id: Uuid,
     expected: Option<i64>,
-    pull: Option<&'a pull_source::PullSourceEdit>,
+    source: &'a SourceEdit,
 }
 
 async fn change_connection(
@@ -213,7 +265,8 @@ async fn change_connection(
     edit: impl Fn(&mut Connection) + Send + Sync,
 ) -> Result<Connection> {
     cx.allow(Action::WriteConnection, None)?;
-    let ConnectionToChange { id, expected, pull } = which;
+    let ConnectionToChange { id, expected, source } = which;
+    check_change_available(cx, id).await?;
     let edit = &edit;
     cx.write(move |tx| {
         Box::pin(async move {
@@ -221,19 +274,34 @@ async fn change_connection(
             super::check_version(expected, before.version)?;
             let mut after = before.clone();
             edit(&mut after);
-            let moved = match pull {
+            let moved = match &source.pull {
                 Some(pull) => Some(pull_source::edit_source(cx, tx, &mut after, pull).await?),
                 None => None,
             };
-            if after == before && !moved.as_ref().is_some_and(|(_, moved)| *moved) {
+            let accepting = match &source.assertion {
+                Some(edit) => Some(assertion_source::edit_source(cx, tx, &mut after, edit).await?),
+                None => None,
+            };
+            if after == before
+                && !moved.as_ref().is_some_and(|(_, moved)| *moved)
+                && accepting.as_ref().is_none_or(|(was, is)| was == is)
+            {
                 return Ok(Change::unchanged(before));
             }
             after.version += 1;
             after.updated_at = tx.now_after(Some(before.updated_at));
             super::save_row::<connection::Entity, connection::ActiveModel>(tx, after.clone())
                 .await?;
-            let (was, mut is) =
-                ledger::changed_members(&connection_payload(&before), &connection_payload(&after));
+            let (mut old, mut new) = (connection_payload(&before), connection_payload(&after));
+            if let Some((was, is)) = &accepting {
+                old.extend(assertion_source::describe_source(was));
+                new.extend(assertion_source::describe_source(is));
+                if before.credentials != after.credentials {
+                    old.insert("secretSet".into(), before.credentials.is_some().into());
+                    new.insert("secretSet".into(), after.credentials.is_some().into());
+                }
+            }
+            let (was, mut is) = ledger::changed_members(&old, &new);
             if let (Some((pull, _)), Value::Object(is)) = (&moved, &mut is) {
                 pull_source::add_source_to_payload(pull, is);
             }

@@ -543,6 +543,25 @@ pub fn remedy_for_refusal(
              here."
                 .into()
         }
+        Some(
+            RefusalReason::AssertionIssuer
+            | RefusalReason::AssertionAudience
+            | RefusalReason::AssertionAlgorithm,
+        ) => {
+            "Compare the issuer, the audiences and the algorithms of the connection with what the \
+              application hands over at sign-ins."
+                .into()
+        }
+        Some(RefusalReason::AssertionKey | RefusalReason::AssertionSignature) => {
+            "Test the connection (assertionSourceTest). If its keys can be read, an attacker \
+             may hand over sign-ins that the identity provider did not sign."
+                .into()
+        }
+        Some(RefusalReason::AssertionClaim) => {
+            "Compare the names of the claims at the connection with what the identity provider \
+             sends."
+                .into()
+        }
         _ => "Look at the answer in the {sender}'s own log: it says what was wrong.".into(),
     };
     template.replace("{sender}", sender)

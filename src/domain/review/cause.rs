@@ -33,7 +33,20 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         R::RateLimited => Cause::RateLimited,
         R::Internal => Cause::Internal,
         // The state of the object, of its connection or of the organization does not allow it.
-        R::Stale
+        R::AssertionAlgorithm
+        | R::AssertionAmbiguous
+        | R::AssertionAudience
+        | R::AssertionClaim
+        | R::AssertionExpired
+        | R::AssertionIssuer
+        | R::AssertionKey
+        | R::AssertionKind
+        | R::AssertionNonce
+        | R::AssertionNotYetValid
+        | R::AssertionReplayed
+        | R::AssertionSignature
+        | R::AssertionUnreadable
+        | R::Stale
         | R::Conflict
         | R::Unauthenticated
         | R::Unavailable

@@ -144,7 +144,7 @@ impl Server {
     async fn connection(&self, name: &str) -> Uuid {
         let settings =
             connection::ConnectionSettings { name: Some(name.into()), ..Default::default() };
-        connection::create_connection(&self.cx, settings, None).await.unwrap().id
+        connection::create_connection(&self.cx, settings, Default::default()).await.unwrap().id
     }
 
     /// A context of an identity provider.

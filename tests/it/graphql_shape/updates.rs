@@ -192,8 +192,9 @@ fn values(mutation: &str, field: &str, other: &Value) -> Option<(Value, bool)> {
     })
 }
 
-/// Fields that name the object or guard the update.
-const NOT_CHANGED: [&str; 3] = ["id", "connectionId", "expectedVersion"];
+/// Fields that name the object or guard the update; and those of connections of another kind, which
+/// tests/it/assertions tries.
+const NOT_CHANGED: [&str; 5] = ["id", "connectionId", "expectedVersion", "assertion", "claims"];
 
 /// The fields of an input, with those of nested updates.
 fn optional_fields(schema: &Schema, input: &str, prefix: &str) -> Vec<String> {

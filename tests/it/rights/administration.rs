@@ -272,9 +272,15 @@ async fn hard_deleted_account_is_purged_later() {
         revival_days: Some(7),
         ..Default::default()
     };
-    connection::update_connection(&world.system(), world.acme.connection, hard, None, None)
-        .await
-        .unwrap();
+    connection::update_connection(
+        &world.system(),
+        world.acme.connection,
+        hard,
+        Default::default(),
+        None,
+    )
+    .await
+    .unwrap();
     let (ada, bob) = (world.scim().user("ada").await, world.scim().user("bob").await);
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
     assert_eq!(erasure::purge_due_users(&world.app).await.unwrap(), 0);

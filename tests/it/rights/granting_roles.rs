@@ -241,7 +241,7 @@ async fn restore_and_adoption_require_access_write() {
         adoption_policy: Some(entity::connection::AdoptionPolicy::Propose),
         ..Default::default()
     };
-    connection::update_connection(&cx, connection, policy, None, None).await.unwrap();
+    connection::update_connection(&cx, connection, policy, Default::default(), None).await.unwrap();
     world.rival("ada@acme.example").await;
     world
         .scim()

@@ -1,0 +1,432 @@
+//! The identity provider whose sign-in assertions a connection accepts: its settings, and which
+//! connection an assertion is for. Each protocol has settings of its own ([`oidc`]), which the
+//! table keeps as JSON. A client's secret is stored sealed with the connection, and unsealed only
+//! for a request to the identity provider.
+
+pub mod oidc;
+
+use entity::assertion_source;
+use entity::connection::{self, ConnectionKind, ConnectionStatus, Provider};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::auth::policy::Action;
+use crate::context::{Cx, Tx};
+use crate::domain::connection::Connection;
+use crate::domain::tenant::organization;
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
+
+pub use assertion_source::{AccountCreation, GroupIdentity, Model as AssertionSource, Protocol};
+use oidc::{OidcEdit, OidcSettings};
+
+/// Days after which claims of a sign-in give no roles any more, unless the connection has another
+/// setting.
+pub const DEFAULT_CLAIMS_EXPIRE_DAYS: i32 = 30;
+/// The most groups that a connection can list.
+const MAX_CLAIMED_GROUPS: usize = 1_000;
+/// The longest key of a group.
+const MAX_GROUP_KEY: usize = 500;
+/// The longest client secret.
+const MAX_SECRET_BYTES: usize = 16 * 1024;
+/// The most connections whose assertions are told apart by issuer and audience.
+const MAX_ACCEPTING: u64 = 200;
+
+/// The settings of a protocol, for a new connection.
+#[derive(Debug, Clone)]
+pub enum ProtocolSettings {
+    Oidc(OidcSettings),
+}
+
+impl ProtocolSettings {
+    /// Refuses settings that cannot be those of an identity provider.
+    fn check_values(&self) -> Result<()> {
+        match self {
+            Self::Oidc(settings) => settings.check_values(),
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Oidc(_) => Protocol::Oidc,
+        }
+    }
+
+    fn to_json(&self) -> Result<Value> {
+        let done = match self {
+            Self::Oidc(settings) => serde_json::to_value(settings),
+        };
+        done.map_err(|error| Error::Internal(error.to_string()))
+    }
+
+    /// The settings in a row.
+    fn of_row(row: &AssertionSource) -> Result<Option<Self>> {
+        match row.protocol {
+            Protocol::Oidc => Ok(Some(Self::Oidc(OidcSettings::of_row(row)?))),
+            Protocol::Saml => Ok(None),
+        }
+    }
+
+    /// Where the client's secret goes: it stays only while these addresses stay.
+    fn secret_addresses(&self) -> Vec<String> {
+        match self {
+            Self::Oidc(settings) => settings.secret_addresses(),
+        }
+    }
+}
+
+/// The changes of a protocol's settings.
+#[derive(Debug, Clone)]
+pub enum ProtocolEdit {
+    Oidc(OidcEdit),
+}
+
+impl ProtocolEdit {
+    fn apply_to(
+        &self,
+        known: Option<ProtocolSettings>,
+        for_: Provider,
+    ) -> Result<ProtocolSettings> {
+        match (self, known) {
+            (Self::Oidc(edit), Some(ProtocolSettings::Oidc(known))) => {
+                Ok(ProtocolSettings::Oidc(edit.apply_to(known, for_)))
+            }
+            (Self::Oidc(_), None) => {
+                Err(Error::invalid("assertion", "this connection accepts another protocol"))
+            }
+        }
+    }
+}
+
+/// What the claims of a connection may do; none = the default for a new connection, or no change.
+#[derive(Debug, Clone, Default)]
+pub struct ClaimRules {
+    pub group_identity: Option<GroupIdentity>,
+    /// Which groups the identity provider lists; the inner none = all of the connection.
+    pub claimed_groups: Option<Option<Vec<String>>>,
+    /// The inner none = claims never expire.
+    pub claims_expire_days: Option<Option<i32>>,
+    pub account_creation: Option<AccountCreation>,
+}
+
+impl ClaimRules {
+    /// Whether nothing is to change.
+    fn is_empty(&self) -> bool {
+        self.group_identity.is_none()
+            && self.claimed_groups.is_none()
+            && self.claims_expire_days.is_none()
+            && self.account_creation.is_none()
+    }
+
+    fn check_values(&self) -> Result<()> {
+        let mut mistakes = Mistakes::default();
+        if let Some(Some(groups)) = &self.claimed_groups {
+            if groups.is_empty() {
+                let why = "list at least one group, or give null for all of the connection";
+                mistakes.add(Error::invalid("claimedGroups", why));
+            }
+            if groups.len() > MAX_CLAIMED_GROUPS {
+                let why = format!("at most {MAX_CLAIMED_GROUPS} groups can be listed");
+                mistakes.add(Error::broken(Rule::TooMany, "claimedGroups", why));
+            }
+            if let Some(Err(error)) = groups
+                .iter()
+                .map(|key| crate::domain::check_text("claimedGroups", key, MAX_GROUP_KEY))
+                .find(Result::is_err)
+            {
+                mistakes.add(error);
+            }
+        }
+        if let Some(Some(days)) = self.claims_expire_days
+            && !(1..=3_650).contains(&days)
+        {
+            mistakes.add(Error::invalid("claimsExpireDays", "must be between 1 and 3650"));
+        }
+        mistakes.refuse_any()
+    }
+
+    fn apply_to(&self, row: &mut AssertionSource) {
+        row.group_identity = self.group_identity.unwrap_or(row.group_identity);
+        if let Some(groups) = &self.claimed_groups {
+            row.claimed_groups =
+                groups.as_ref().map(|groups| list_keys(row.group_identity, groups));
+        }
+        row.claims_expire_days = self.claims_expire_days.unwrap_or(row.claims_expire_days);
+        row.account_creation = self.account_creation.unwrap_or(row.account_creation);
+    }
+}
+
+/// The keys as they are compared: names without regard to the case of letters.
+fn list_keys(identity: GroupIdentity, groups: &[String]) -> Value {
+    let key = |group: &String| match identity {
+        GroupIdentity::DisplayName => crate::identity::document::fold_text(group.trim()),
+        GroupIdentity::ExternalId | GroupIdentity::Id => group.trim().to_owned(),
+    };
+    let keys: std::collections::BTreeSet<String> = groups.iter().map(key).collect();
+    json!(keys)
+}
+
+/// The wanted identity provider of a new connection.
+#[derive(Debug, Clone)]
+pub struct AssertionSourceSettings {
+    pub protocol: ProtocolSettings,
+    pub rules: ClaimRules,
+    /// The client's secret at the identity provider.
+    pub secret: Option<String>,
+}
+
+impl AssertionSourceSettings {
+    /// Refuses settings that cannot be those of an identity provider.
+    pub(in crate::domain) fn check_values(&self) -> Result<()> {
+        let mut mistakes = Mistakes::default();
+        mistakes.collect(self.protocol.check_values());
+        mistakes.collect(self.rules.check_values());
+        mistakes.collect(check_secret(self.secret.as_deref()));
+        mistakes.refuse_any()
+    }
+}
+
+/// The changes of the identity provider of a connection.
+#[derive(Debug, Clone, Default)]
+pub struct AssertionSourceEdit {
+    pub protocol: Option<ProtocolEdit>,
+    pub rules: ClaimRules,
+    /// The client's secret; the inner none takes it away.
+    pub secret: Option<Option<String>>,
+}
+
+impl AssertionSourceEdit {
+    /// Whether nothing is to change.
+    pub fn is_empty(&self) -> bool {
+        self.protocol.is_none() && self.rules.is_empty() && self.secret.is_none()
+    }
+}
+
+fn check_secret(secret: Option<&str>) -> Result<()> {
+    match secret {
+        Some(secret)
+            if secret.is_empty()
+                || secret.len() > MAX_SECRET_BYTES
+                || !secret.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            let why =
+                format!("must be 1 to {MAX_SECRET_BYTES} visible ASCII characters without spaces");
+            Err(Error::invalid("clientSecret", why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Inserts the identity provider of a new connection. Sets the sealed secret in `row`, which the
+/// caller writes.
+pub(in crate::domain) async fn insert_source(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    row: &mut Connection,
+    settings: &AssertionSourceSettings,
+) -> Result<AssertionSource> {
+    let mut source = AssertionSource {
+        organization_id: tx.organization(),
+        connection_id: row.id,
+        protocol: settings.protocol.protocol(),
+        settings: settings.protocol.to_json()?,
+        group_identity: default_identity(row.provider),
+        claimed_groups: None,
+        claims_expire_days: Some(DEFAULT_CLAIMS_EXPIRE_DAYS),
+        account_creation: AccountCreation::None,
+    };
+    settings.rules.apply_to(&mut source);
+    if let Some(secret) = &settings.secret {
+        row.credentials = Some(seal_secret(cx, tx, row.id, secret).await?);
+    }
+    assertion_source::Entity::insert(source.clone().into_active_model())
+        .exec_without_returning(&tx.db)
+        .await?;
+    Ok(source)
+}
+
+/// What tells groups apart in the claims of an identity provider: Entra ID lists object ids, all
+/// others list names.
+fn default_identity(provider: Provider) -> GroupIdentity {
+    match provider {
+        Provider::EntraId => GroupIdentity::ExternalId,
+        _ => GroupIdentity::DisplayName,
+    }
+}
+
+async fn seal_secret(cx: &Cx, tx: &Tx<'_>, connection: Uuid, secret: &str) -> Result<Vec<u8>> {
+    let key = organization::current_organization(cx).await?.data_key;
+    cx.app.vault.seal(tx.organization(), &key, connection, secret.as_bytes())
+}
+
+/// Changes the identity provider of a connection. Sets the sealed secret in `row`, which the caller
+/// writes. Returns the source before and after.
+pub(in crate::domain) async fn edit_source(
+    cx: &Cx,
+    tx: &Tx<'_>,
+    row: &mut Connection,
+    edit: &AssertionSourceEdit,
+) -> Result<(AssertionSource, AssertionSource)> {
+    if row.kind != ConnectionKind::Assertion {
+        let why = "this connection accepts no sign-ins: make another one that does";
+        return Err(Error::invalid("assertion", why));
+    }
+    let query = tx
+        .find::<assertion_source::Entity>()
+        .filter(assertion_source::Column::ConnectionId.eq(row.id));
+    let before = crate::domain::lock_row(tx, query).await?;
+    let before = before.ok_or_else(|| Error::not_found(Noun::Connection))?;
+    let mut after = before.clone();
+    let mut mistakes = Mistakes::default();
+    mistakes.collect(edit.rules.check_values());
+    let secret = edit.secret.as_ref().and_then(Option::as_deref);
+    mistakes.collect(check_secret(secret));
+    if let Some(change) = &edit.protocol {
+        let known = ProtocolSettings::of_row(&before)?;
+        let addresses = known.as_ref().map(ProtocolSettings::secret_addresses);
+        let settings = change.apply_to(known, row.provider)?;
+        mistakes.collect(settings.check_values());
+        // A secret goes only to the addresses that it was given for: an administrator who may
+        // change an address must not learn the secret.
+        if row.credentials.is_some()
+            && edit.secret.is_none()
+            && addresses != Some(settings.secret_addresses())
+        {
+            mistakes.add(Error::broken(
+                Rule::Required,
+                "clientSecret",
+                "give it again when it is to go to another address",
+            ));
+        }
+        after.settings = settings.to_json()?;
+    }
+    mistakes.refuse_any()?;
+    edit.rules.apply_to(&mut after);
+    match &edit.secret {
+        Some(Some(secret)) => {
+            row.credentials = Some(seal_secret(cx, tx, row.id, secret).await?);
+        }
+        Some(None) => row.credentials = None,
+        None => {}
+    }
+    if after != before {
+        crate::domain::save_row::<assertion_source::Entity, assertion_source::ActiveModel>(
+            tx,
+            after.clone(),
+        )
+        .await?;
+    }
+    Ok((before, after))
+}
+
+/// What an event says of an identity provider: everything but the secret.
+pub(in crate::domain) fn describe_source(source: &AssertionSource) -> Map<String, Value> {
+    use sea_orm::ActiveEnum;
+    let mut map = Map::new();
+    map.insert("protocol".into(), source.protocol.to_value().into());
+    map.insert("settings".into(), source.settings.clone());
+    map.insert("groupIdentity".into(), source.group_identity.to_value().into());
+    map.insert("claimedGroups".into(), source.claimed_groups.clone().unwrap_or(Value::Null));
+    map.insert("claimsExpireDays".into(), source.claims_expire_days.into());
+    map.insert("accountCreation".into(), source.account_creation.to_value().into());
+    map
+}
+
+/// The identity providers of these connections, as far as they accept assertions.
+pub async fn sources_of_connections(cx: &Cx, ids: &[Uuid]) -> Result<Vec<AssertionSource>> {
+    cx.allow(Action::ReadIam, None)?;
+    let query = cx.find::<assertion_source::Entity>();
+    Ok(query
+        .filter(assertion_source::Column::ConnectionId.is_in(ids.iter().copied()))
+        .all(cx.db())
+        .await?)
+}
+
+/// A live connection and the identity provider whose assertions it accepts.
+#[derive(Debug, Clone)]
+pub struct AcceptingConnection {
+    pub connection: Connection,
+    pub source: AssertionSource,
+}
+
+impl AcceptingConnection {
+    /// Refuses unless the connection is active.
+    ///
+    /// # Errors
+    /// [`Error::Held`]
+    pub fn check_active(&self) -> Result<()> {
+        if self.connection.status == ConnectionStatus::Active {
+            return Ok(());
+        }
+        let why = "the connection is deactivated; activate it (connectionActivate) first";
+        Err(Error::Held { reason: RefusalReason::ConnectionInactive, why: why.into() })
+    }
+
+    /// The settings of OpenID Connect.
+    ///
+    /// # Errors
+    /// [`Error::Held`] for a connection of another protocol.
+    pub fn oidc_settings(&self) -> Result<OidcSettings> {
+        if self.source.protocol != Protocol::Oidc {
+            let why = "the connection accepts another protocol than OpenID Connect";
+            return Err(Error::Held { reason: RefusalReason::AssertionKind, why: why.into() });
+        }
+        OidcSettings::of_row(&self.source)
+    }
+}
+
+/// One live connection that accepts assertions, whether it is active or not.
+///
+/// # Errors
+/// [`Error::NotFound`] for any other connection.
+pub async fn find_accepting(cx: &Cx, id: Uuid) -> Result<AcceptingConnection> {
+    let found = list_where(cx, Some(id), None).await?;
+    found.into_iter().next().ok_or_else(|| Error::not_found(Noun::Connection))
+}
+
+/// The live connections that accept assertions of a protocol, the oldest first.
+pub async fn list_accepting(cx: &Cx, protocol: Protocol) -> Result<Vec<AcceptingConnection>> {
+    list_where(cx, None, Some(protocol)).await
+}
+
+async fn list_where(
+    cx: &Cx,
+    id: Option<Uuid>,
+    protocol: Option<Protocol>,
+) -> Result<Vec<AcceptingConnection>> {
+    let mut query = cx.find::<assertion_source::Entity>();
+    if let Some(id) = id {
+        query = query.filter(assertion_source::Column::ConnectionId.eq(id));
+    }
+    if let Some(protocol) = protocol {
+        query = query.filter(assertion_source::Column::Protocol.eq(protocol));
+    }
+    let sources = query.limit(MAX_ACCEPTING).all(cx.db()).await?;
+    let ids: Vec<Uuid> = sources.iter().map(|source| source.connection_id).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
+    let live = live.filter(connection::Column::Id.is_in(ids)).all(cx.db()).await?;
+    let mut found: Vec<AcceptingConnection> = sources
+        .into_iter()
+        .filter_map(|source| {
+            let connection = live.iter().find(|row| row.id == source.connection_id)?.clone();
+            Some(AcceptingConnection { connection, source })
+        })
+        .collect();
+    found.sort_by_key(|accepting| accepting.connection.id);
+    Ok(found)
+}
+
+/// The client's secret of a connection, for a request to its identity provider.
+///
+/// # Errors
+/// Those of the database and of the vault.
+pub async fn open_secret(cx: &Cx, connection: &Connection) -> Result<Option<String>> {
+    let Some(sealed) = &connection.credentials else { return Ok(None) };
+    let key = organization::current_organization(cx).await?.data_key;
+    let secret = cx.app.vault.unseal(cx.organization(), &key, connection.id, sealed)?;
+    let secret = String::from_utf8(secret);
+    secret.map(Some).map_err(|_| Error::Internal("a sealed secret is damaged".into()))
+}

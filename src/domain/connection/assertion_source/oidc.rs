@@ -1,0 +1,470 @@
+//! What a connection knows of an OpenID provider: its issuer, the audiences of its tokens, and
+//! which claims say what. For each known provider there are preset names of claims.
+
+use entity::assertion_source::Model as AssertionSource;
+use entity::connection::Provider;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
+use crate::error::{Error, Mistakes, Result, Rule};
+
+/// The longest address, audience or name of a claim.
+const MAX_TEXT_LENGTH: usize = 2_048;
+/// The most audiences, scopes or addresses of a connection.
+const MAX_ENTRIES: usize = 50;
+/// The allowed difference of clocks, unless the connection has another setting.
+pub const DEFAULT_SKEW_SECONDS: i32 = 60;
+/// The largest allowed difference of clocks.
+const MAX_SKEW_SECONDS: i32 = 300;
+/// Where Microsoft Graph is.
+pub const MICROSOFT_GRAPH: &str = "https://graph.microsoft.com/v1.0";
+
+/// Algorithms of signatures. Public-key algorithms only: with a shared secret, each server that
+/// checks a token could also sign one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SigningAlgorithm {
+    #[serde(rename = "RS256")]
+    Rs256,
+    #[serde(rename = "RS384")]
+    Rs384,
+    #[serde(rename = "RS512")]
+    Rs512,
+    #[serde(rename = "PS256")]
+    Ps256,
+    #[serde(rename = "PS384")]
+    Ps384,
+    #[serde(rename = "PS512")]
+    Ps512,
+    #[serde(rename = "ES256")]
+    Es256,
+    #[serde(rename = "ES384")]
+    Es384,
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+impl SigningAlgorithm {
+    /// The name in the header of a token (RFC 7518).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
+/// Which claims say what: JSON Pointers (RFC 6901) into the token; none = no claim says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimPointers {
+    pub subject: String,
+    pub user_name: String,
+    pub email: Option<String>,
+    pub email_verified: Option<String>,
+    pub display_name: Option<String>,
+    pub given_name: Option<String>,
+    pub family_name: Option<String>,
+    /// The groups of the person.
+    pub groups: Option<String>,
+    /// The roles of the person, which count as groups.
+    pub roles: Option<String>,
+}
+
+impl ClaimPointers {
+    /// The claims of a provider as its documentation names them.
+    pub fn preset(provider: Provider) -> Self {
+        let standard = Self {
+            subject: "/sub".into(),
+            user_name: "/preferred_username".into(),
+            email: Some("/email".into()),
+            email_verified: Some("/email_verified".into()),
+            display_name: Some("/name".into()),
+            given_name: Some("/given_name".into()),
+            family_name: Some("/family_name".into()),
+            groups: Some("/groups".into()),
+            roles: None,
+        };
+        match provider {
+            // `sub` differs from application to application, `oid` does not. Entra ID has no
+            // `email_verified`; `xms_edov` is an optional claim.
+            Provider::EntraId => Self {
+                subject: "/oid".into(),
+                email_verified: Some("/xms_edov".into()),
+                ..standard
+            },
+            // Its ID tokens never list groups.
+            Provider::GoogleWorkspace => {
+                Self { user_name: "/email".into(), groups: None, ..standard }
+            }
+            // It has no groups in tokens, but roles of the project.
+            Provider::Zitadel => Self {
+                groups: None,
+                roles: Some("/urn:zitadel:iam:org:project:roles".into()),
+                ..standard
+            },
+            _ => standard,
+        }
+    }
+}
+
+/// Microsoft Graph, which is asked for the groups that a token leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GraphSettings {
+    /// Below which `/users/{id}/getMemberObjects` is.
+    pub base_url: String,
+    /// Where the client gets its token.
+    pub token_url: String,
+}
+
+/// What a connection knows of an OpenID provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OidcSettings {
+    /// The exact value of `iss`.
+    pub issuer: String,
+    pub client_id: String,
+    /// The accepted values of `aud`; one of them must be there.
+    pub audiences: Vec<String>,
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// None = below the issuer, as OpenID Connect Discovery 1.0 says.
+    pub discovery_url: Option<String>,
+    /// None = as the discovery document says.
+    pub jwks_url: Option<String>,
+    pub claims: ClaimPointers,
+    pub skew_seconds: i32,
+    /// The scopes that a sign-in asks for.
+    pub scopes: Vec<String>,
+    /// Where applications may be sent with a code after a sign-in.
+    pub redirect_urls: Vec<String>,
+    /// Whether a sign-in may open the console.
+    pub console_sign_in: bool,
+    pub graph: Option<GraphSettings>,
+}
+
+impl OidcSettings {
+    /// The settings of a new connection, with what follows from the provider.
+    pub fn for_provider(provider: Provider, issuer: String, client_id: String) -> Self {
+        Self {
+            audiences: vec![client_id.clone()],
+            issuer,
+            client_id,
+            algorithms: vec![SigningAlgorithm::Rs256],
+            discovery_url: None,
+            jwks_url: None,
+            claims: ClaimPointers::preset(provider),
+            skew_seconds: DEFAULT_SKEW_SECONDS,
+            scopes: ["openid", "profile", "email"].map(Into::into).to_vec(),
+            redirect_urls: Vec::new(),
+            console_sign_in: false,
+            graph: None,
+        }
+    }
+
+    /// The settings that a row keeps.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a row of another version.
+    pub fn of_row(row: &AssertionSource) -> Result<Self> {
+        serde_json::from_value(row.settings.clone())
+            .map_err(|error| Error::Internal(format!("settings of an OpenID provider: {error}")))
+    }
+
+    /// The address of the discovery document.
+    pub fn discovery_address(&self) -> String {
+        let below = || {
+            let issuer = self.issuer.trim_end_matches('/');
+            format!("{issuer}/.well-known/openid-configuration")
+        };
+        self.discovery_url.clone().unwrap_or_else(below)
+    }
+
+    /// Where the client's secret goes.
+    pub(super) fn secret_addresses(&self) -> Vec<String> {
+        let graph = self.graph.as_ref().map(|graph| graph.token_url.clone());
+        [self.issuer.clone(), self.discovery_address()].into_iter().chain(graph).collect()
+    }
+
+    /// Refuses settings that cannot be those of a provider.
+    pub(super) fn check_values(&self) -> Result<()> {
+        let mut mistakes = Mistakes::default();
+        mistakes.collect(check_address("issuer", &self.issuer, false));
+        for (field, url) in [("discoveryUrl", &self.discovery_url), ("jwksUri", &self.jwks_url)] {
+            if let Some(url) = url {
+                mistakes.collect(check_address(field, url, true));
+            }
+        }
+        if let Some(graph) = &self.graph {
+            mistakes.collect(check_address("graph.baseUrl", &graph.base_url, false));
+            mistakes.collect(check_address("graph.tokenUrl", &graph.token_url, true));
+        }
+        mistakes.collect(check_word("oidc.clientId", &self.client_id));
+        for (field, words) in [("audiences", &self.audiences), ("scopes", &self.scopes)] {
+            mistakes.collect(check_count(field, words.len(), 1));
+            for word in words {
+                mistakes.collect(check_word(field, word));
+            }
+        }
+        mistakes.collect(check_count("algorithms", self.algorithms.len(), 1));
+        if !self.scopes.iter().any(|scope| scope == "openid") {
+            mistakes.add(Error::invalid("scopes", "must contain openid"));
+        }
+        mistakes.collect(check_count("redirectUrls", self.redirect_urls.len(), 0));
+        for url in &self.redirect_urls {
+            mistakes.collect(check_redirect(url));
+        }
+        mistakes.collect(self.claims.check_values());
+        if !(0..=MAX_SKEW_SECONDS).contains(&self.skew_seconds) {
+            let why = format!("must be between 0 and {MAX_SKEW_SECONDS}");
+            mistakes.add(Error::invalid("skewSeconds", why));
+        }
+        mistakes.refuse_any()
+    }
+}
+
+impl ClaimPointers {
+    fn check_values(&self) -> Result<()> {
+        let mut mistakes = Mistakes::default();
+        let optional = [
+            ("claims.email", &self.email),
+            ("claims.emailVerified", &self.email_verified),
+            ("claims.displayName", &self.display_name),
+            ("claims.givenName", &self.given_name),
+            ("claims.familyName", &self.family_name),
+            ("claims.groups", &self.groups),
+            ("claims.roles", &self.roles),
+        ];
+        mistakes.collect(check_pointer("claims.subject", &self.subject));
+        mistakes.collect(check_pointer("claims.userName", &self.user_name));
+        for (field, pointer) in optional {
+            if let Some(pointer) = pointer {
+                mistakes.collect(check_pointer(field, pointer));
+            }
+        }
+        mistakes.refuse_any()
+    }
+}
+
+/// RFC 6901, section 3.
+fn check_pointer(field: &'static str, pointer: &str) -> Result<()> {
+    crate::domain::check_text(field, pointer, MAX_TEXT_LENGTH)?;
+    let mut escapes = pointer.split('~').skip(1);
+    let is_pointer = pointer.starts_with('/')
+        && escapes.all(|rest| rest.starts_with('0') || rest.starts_with('1'));
+    if is_pointer {
+        Ok(())
+    } else {
+        Err(Error::invalid(field, "must be a JSON Pointer (RFC 6901), for example /groups"))
+    }
+}
+
+fn check_word(field: &'static str, word: &str) -> Result<()> {
+    crate::domain::check_text(field, word, MAX_TEXT_LENGTH)?;
+    if word.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(Error::invalid(field, "must be visible ASCII characters without spaces"))
+    }
+}
+
+fn check_count(field: &'static str, count: usize, least: usize) -> Result<()> {
+    if count < least {
+        return Err(Error::invalid(field, "needs at least one entry"));
+    }
+    if count > MAX_ENTRIES {
+        let why = format!("can have at most {MAX_ENTRIES} entries");
+        return Err(Error::broken(Rule::TooMany, field, why));
+    }
+    Ok(())
+}
+
+/// An address of the identity provider. Whether it may be called is judged at each call, by what
+/// its name resolves to.
+fn check_address(field: &'static str, value: &str, query: bool) -> Result<()> {
+    let rules = OutsideUrlRules { max_length: MAX_TEXT_LENGTH, private: true, query };
+    check_outside_url(field, value, rules).map(drop)
+}
+
+/// Where an application is sent: over TLS, or to this very computer.
+fn check_redirect(value: &str) -> Result<()> {
+    check_address("redirectUrls", value, true)?;
+    let loopback = ["http://localhost:", "http://127.0.0.1:", "http://[::1]:"];
+    if value.starts_with("https://") || loopback.iter().any(|start| value.starts_with(start)) {
+        Ok(())
+    } else {
+        Err(Error::invalid("redirectUrls", "must begin with https://, except on localhost"))
+    }
+}
+
+/// The changes of the names of claims: the outer none = unchanged; the inner none = no claim.
+#[derive(Debug, Clone, Default)]
+pub struct ClaimPointerEdit {
+    pub subject: Option<String>,
+    pub user_name: Option<String>,
+    pub email: Option<Option<String>>,
+    pub email_verified: Option<Option<String>>,
+    pub display_name: Option<Option<String>>,
+    pub given_name: Option<Option<String>>,
+    pub family_name: Option<Option<String>>,
+    pub groups: Option<Option<String>>,
+    pub roles: Option<Option<String>>,
+}
+
+impl ClaimPointerEdit {
+    /// The names after this edit.
+    pub fn apply_to(&self, known: ClaimPointers) -> ClaimPointers {
+        fn or<T: Clone>(given: &Option<T>, known: T) -> T {
+            given.clone().unwrap_or(known)
+        }
+        ClaimPointers {
+            subject: or(&self.subject, known.subject),
+            user_name: or(&self.user_name, known.user_name),
+            email: or(&self.email, known.email),
+            email_verified: or(&self.email_verified, known.email_verified),
+            display_name: or(&self.display_name, known.display_name),
+            given_name: or(&self.given_name, known.given_name),
+            family_name: or(&self.family_name, known.family_name),
+            groups: or(&self.groups, known.groups),
+            roles: or(&self.roles, known.roles),
+        }
+    }
+}
+
+/// The wanted Microsoft Graph; none = what follows from the issuer.
+#[derive(Debug, Clone, Default)]
+pub struct GraphEdit {
+    pub base_url: Option<String>,
+    pub token_url: Option<String>,
+}
+
+/// The changes of an OpenID provider; none = unchanged.
+#[derive(Debug, Clone, Default)]
+pub struct OidcEdit {
+    pub issuer: Option<String>,
+    pub client_id: Option<String>,
+    pub audiences: Option<Vec<String>>,
+    pub algorithms: Option<Vec<SigningAlgorithm>>,
+    pub discovery_url: Option<Option<String>>,
+    pub jwks_url: Option<Option<String>>,
+    /// The inner none = those of the provider.
+    pub claims: Option<Option<ClaimPointerEdit>>,
+    pub skew_seconds: Option<i32>,
+    pub scopes: Option<Vec<String>>,
+    pub redirect_urls: Option<Vec<String>>,
+    pub console_sign_in: Option<bool>,
+    pub graph: Option<Option<GraphEdit>>,
+}
+
+impl OidcEdit {
+    /// The settings after this edit.
+    pub fn apply_to(&self, known: OidcSettings, provider: Provider) -> OidcSettings {
+        fn or<T: Clone>(given: &Option<T>, known: T) -> T {
+            given.clone().unwrap_or(known)
+        }
+        let issuer = or(&self.issuer, known.issuer);
+        let claims = match &self.claims {
+            None => known.claims,
+            Some(None) => ClaimPointers::preset(provider),
+            Some(Some(edit)) => edit.apply_to(known.claims),
+        };
+        let graph = match &self.graph {
+            None => known.graph,
+            Some(None) => None,
+            Some(Some(edit)) => {
+                let known = known.graph.unwrap_or_else(|| GraphSettings {
+                    base_url: MICROSOFT_GRAPH.into(),
+                    token_url: entra_token_url(&issuer),
+                });
+                Some(GraphSettings {
+                    base_url: or(&edit.base_url, known.base_url).trim_end_matches('/').to_owned(),
+                    token_url: or(&edit.token_url, known.token_url),
+                })
+            }
+        };
+        OidcSettings {
+            issuer,
+            client_id: or(&self.client_id, known.client_id),
+            audiences: or(&self.audiences, known.audiences),
+            algorithms: or(&self.algorithms, known.algorithms),
+            discovery_url: or(&self.discovery_url, known.discovery_url),
+            jwks_url: or(&self.jwks_url, known.jwks_url),
+            claims,
+            skew_seconds: self.skew_seconds.unwrap_or(known.skew_seconds),
+            scopes: or(&self.scopes, known.scopes),
+            redirect_urls: or(&self.redirect_urls, known.redirect_urls),
+            console_sign_in: self.console_sign_in.unwrap_or(known.console_sign_in),
+            graph,
+        }
+    }
+}
+
+/// Where a tenant of Entra ID gives tokens: its issuer is `https://login…/{tenant}/v2.0`.
+fn entra_token_url(issuer: &str) -> String {
+    let tenant = issuer.trim_end_matches('/');
+    let tenant = tenant.strip_suffix("/v2.0").unwrap_or(tenant);
+    format!("{tenant}/oauth2/v2.0/token")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> OidcSettings {
+        let issuer = "https://login.microsoftonline.com/8f1c/v2.0".to_owned();
+        OidcSettings::for_provider(Provider::EntraId, issuer, "app".into())
+    }
+
+    #[test]
+    fn presets_are_valid() {
+        for provider in [
+            Provider::EntraId,
+            Provider::Okta,
+            Provider::GoogleWorkspace,
+            Provider::Keycloak,
+            Provider::Zitadel,
+            Provider::Generic,
+        ] {
+            let issuer = "https://idp.example".to_owned();
+            OidcSettings::for_provider(provider, issuer, "app".into()).check_values().unwrap();
+        }
+    }
+
+    #[test]
+    fn graph_follows_from_the_tenant() {
+        let edit = OidcEdit { graph: Some(Some(GraphEdit::default())), ..Default::default() };
+        let graph = edit.apply_to(settings(), Provider::EntraId).graph.unwrap();
+        assert_eq!(graph.base_url, MICROSOFT_GRAPH);
+        let expected = "https://login.microsoftonline.com/8f1c/oauth2/v2.0/token";
+        assert_eq!(graph.token_url, expected);
+    }
+
+    #[test]
+    fn wrong_addresses_and_pointers_are_refused() {
+        let refused = |edit: OidcEdit| {
+            edit.apply_to(settings(), Provider::EntraId).check_values().unwrap_err().to_string()
+        };
+        let pointer = |pointer: &str| ClaimPointerEdit {
+            groups: Some(Some(pointer.into())),
+            ..Default::default()
+        };
+        for wrong in ["groups", "/a~2", "/a~"] {
+            let claims = Some(Some(pointer(wrong)));
+            let told = refused(OidcEdit { claims, ..Default::default() });
+            assert!(told.contains("JSON Pointer"), "{told}");
+        }
+        for wrong in ["ftp://idp.example", "https://a@idp.example", "https://idp.example?x"] {
+            refused(OidcEdit { issuer: Some(wrong.into()), ..Default::default() });
+        }
+        for wrong in ["http://app.example/back", "javascript:alert(1)", "https://a.example/#x"] {
+            let urls = Some(vec![wrong.to_owned()]);
+            refused(OidcEdit { redirect_urls: urls, ..Default::default() });
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! What the claims of a verified ID token say about a person: by the names that the connection has
+//! set, and by the forms in which providers write groups.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use entity::connection::Provider;
+use serde_json::{Map, Value};
+
+use super::refused;
+use crate::domain::connection::assertion_source::oidc::ClaimPointers;
+use crate::domain::sign_in::{ClaimedGroup, GroupClaims, VerifiedAssertion};
+use crate::error::{RefusalReason, Result};
+
+/// The longest subject, name or key of a group.
+const MAX_TEXT_LENGTH: usize = 500;
+
+/// A claim that is an instant (RFC 7519 section 2, NumericDate): seconds, with a fraction or
+/// without.
+///
+/// # Errors
+/// [`crate::error::Error::Held`] for another value.
+pub fn instant(claims: &Map<String, Value>, name: &str) -> Result<Option<DateTime<Utc>>> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64));
+    let instant = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    // Sums with the allowed skew must not overflow.
+    let instant = instant.filter(|at| (0..=253_402_300_000).contains(&at.timestamp()));
+    instant.map(Some).ok_or_else(|| {
+        refused(RefusalReason::AssertionUnreadable, "a time in the token is not a NumericDate")
+    })
+}
+
+/// What a verified token says.
+///
+/// # Errors
+/// [`crate::error::Error::Held`] if it does not say who the person is.
+pub fn read_assertion(
+    names: &ClaimPointers,
+    provider: Provider,
+    claims: &Map<String, Value>,
+    fingerprint: [u8; 32],
+    issued_at: DateTime<Utc>,
+) -> Result<VerifiedAssertion> {
+    let text = |pointer: &str| {
+        let text = claim_at(claims, pointer)?.as_str()?.trim();
+        let fits = !text.is_empty() && text.chars().count() <= MAX_TEXT_LENGTH;
+        (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
+    };
+    let optional = |pointer: &Option<String>| text(pointer.as_deref()?);
+    let missing = |why| refused(RefusalReason::AssertionClaim, why);
+    let subject = text(&names.subject)
+        .ok_or_else(|| missing("the token does not say who the person is (subject)"))?;
+    let user_name = text(&names.user_name)
+        .ok_or_else(|| missing("the token does not say how the person signs in (userName)"))?;
+    let verified = names.email_verified.as_deref().and_then(|pointer| claim_at(claims, pointer));
+    Ok(VerifiedAssertion {
+        id: claims.get("jti").and_then(Value::as_str).map(|id| id.chars().take(200).collect()),
+        fingerprint,
+        subject,
+        user_name,
+        email: optional(&names.email),
+        email_verified: verified.is_some_and(is_true),
+        display_name: optional(&names.display_name),
+        given_name: optional(&names.given_name),
+        family_name: optional(&names.family_name),
+        groups: read_groups(names, provider, claims),
+        issued_at,
+        authenticated_at: instant(claims, "auth_time")?,
+    })
+}
+
+/// Some providers write booleans as texts or numbers.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Bool(truth) => *truth,
+        Value::String(text) => text == "1" || text.eq_ignore_ascii_case("true"),
+        Value::Number(number) => number.as_i64() == Some(1),
+        _ => false,
+    }
+}
+
+/// RFC 6901. Null says nothing.
+fn claim_at<'a>(claims: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
+    let (first, rest) = match pointer.strip_prefix('/')?.split_once('/') {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (pointer.strip_prefix('/')?, None),
+    };
+    let value = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
+    let value = match rest {
+        Some(rest) => value.pointer(&format!("/{rest}"))?,
+        None => value,
+    };
+    (!value.is_null()).then_some(value)
+}
+
+/// One list of a token.
+enum ClaimedList {
+    /// The token does not have it.
+    Absent,
+    Complete(BTreeSet<ClaimedGroup>),
+    /// The provider left something out, or wrote something that is not understood.
+    Incomplete(BTreeSet<ClaimedGroup>),
+}
+
+/// The groups, and the roles that count as groups. A list that is absent, or that is said to be
+/// incomplete, makes the whole incomplete: what it would have named must not be taken away.
+fn read_groups(
+    names: &ClaimPointers,
+    provider: Provider,
+    claims: &Map<String, Value>,
+) -> GroupClaims {
+    let pointers = [names.groups.as_deref(), names.roles.as_deref()];
+    let lists: Vec<ClaimedList> = pointers
+        .into_iter()
+        .flatten()
+        .map(|pointer| read_list(pointer, provider, claims))
+        .collect();
+    if lists.iter().all(|list| matches!(list, ClaimedList::Absent)) {
+        return GroupClaims::Absent;
+    }
+    let complete = lists.iter().all(|list| matches!(list, ClaimedList::Complete(_)));
+    let found: BTreeSet<ClaimedGroup> = lists
+        .into_iter()
+        .flat_map(|list| match list {
+            ClaimedList::Absent => BTreeSet::new(),
+            ClaimedList::Complete(groups) | ClaimedList::Incomplete(groups) => groups,
+        })
+        .collect();
+    let found = found.into_iter().collect();
+    if complete { GroupClaims::Complete(found) } else { GroupClaims::Incomplete(found) }
+}
+
+fn read_list(pointer: &str, provider: Provider, claims: &Map<String, Value>) -> ClaimedList {
+    let left_out = says_overage(pointer, claims);
+    let Some(value) = claim_at(claims, pointer) else {
+        return if left_out {
+            ClaimedList::Incomplete(BTreeSet::new())
+        } else {
+            ClaimedList::Absent
+        };
+    };
+    let mut groups = BTreeSet::new();
+    let understood = match value {
+        Value::Array(items) => {
+            let added = items.iter().map(|item| add_group(item, provider, &mut groups));
+            added.fold(true, |all, understood| all && understood)
+        }
+        Value::String(_) => add_group(value, provider, &mut groups),
+        // Zitadel's roles: an object whose names are the roles, each with the organizations that
+        // give it.
+        Value::Object(roles) => {
+            let added = roles
+                .keys()
+                .map(|role| add_group(&Value::String(role.clone()), provider, &mut groups));
+            added.fold(true, |all, understood| all && understood)
+        }
+        _ => false,
+    };
+    if understood && !left_out {
+        ClaimedList::Complete(groups)
+    } else {
+        ClaimedList::Incomplete(groups)
+    }
+}
+
+/// Adds a group, if it can be understood.
+fn add_group(item: &Value, provider: Provider, groups: &mut BTreeSet<ClaimedGroup>) -> bool {
+    let Some(text) = item.as_str().map(str::trim) else { return false };
+    // Keycloak writes the path of a group, where the mapper is set to full paths.
+    let path = text.strip_prefix('/').filter(|_| provider == Provider::Keycloak);
+    let key = path.unwrap_or(text);
+    let fits = !key.is_empty()
+        && key.chars().count() <= MAX_TEXT_LENGTH
+        && !key.chars().any(char::is_control);
+    if fits {
+        let display_name = path.and_then(|path| path.rsplit('/').next()).map(Into::into);
+        groups.insert(ClaimedGroup { key: key.to_owned(), display_name });
+    }
+    fits
+}
+
+/// Whether the provider says that it left groups out. Entra ID does so above 200 groups: by a
+/// distributed claim (OpenID Connect Core 1.0, section 5.6.2), by `hasgroups`, or by `groups:src1`.
+fn says_overage(pointer: &str, claims: &Map<String, Value>) -> bool {
+    let name = pointer.strip_prefix('/').unwrap_or(pointer);
+    let name = name.replace("~1", "/").replace("~0", "~");
+    let distributed = claims
+        .get("_claim_names")
+        .and_then(Value::as_object)
+        .is_some_and(|names| names.contains_key(&name));
+    let in_groups = name == "groups";
+    let has_groups = in_groups && claims.get("hasgroups").is_some_and(is_true);
+    let linked = claims.keys().any(|claim| {
+        claim.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(":src"))
+            || (in_groups && (claim == "groups.link" || claim == "groups_link"))
+    });
+    distributed || has_groups || linked
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn groups_of(provider: Provider, claims: Value) -> GroupClaims {
+        read_groups(&ClaimPointers::preset(provider), provider, claims.as_object().unwrap())
+    }
+
+    fn keys(claims: GroupClaims) -> (Option<bool>, Vec<String>) {
+        let (complete, groups) = match claims {
+            GroupClaims::Absent => (None, Vec::new()),
+            GroupClaims::Complete(groups) => (Some(true), groups),
+            GroupClaims::Incomplete(groups) => (Some(false), groups),
+        };
+        (complete, groups.into_iter().map(|group| group.key).collect())
+    }
+
+    #[test]
+    fn absent_is_not_empty() {
+        use Provider::{EntraId, Generic, GoogleWorkspace};
+        assert_eq!(keys(groups_of(EntraId, json!({}))), (None, vec![]));
+        assert_eq!(keys(groups_of(EntraId, json!({ "groups": null }))), (None, vec![]));
+        assert_eq!(keys(groups_of(EntraId, json!({ "groups": [] }))), (Some(true), vec![]));
+        let listed = groups_of(GoogleWorkspace, json!({ "groups": ["a"] }));
+        assert_eq!(keys(listed), (None, vec![]), "Google lists no groups in ID tokens");
+        let one = groups_of(Generic, json!({ "groups": "staff" }));
+        assert_eq!(keys(one), (Some(true), vec!["staff".into()]));
+    }
+
+    #[test]
+    fn overage_is_incomplete() {
+        for claims in [
+            json!({ "_claim_names": { "groups": "src1" }, "_claim_sources": { "src1": {} } }),
+            json!({ "hasgroups": true }),
+            json!({ "hasgroups": "true" }),
+            json!({ "groups:src1": "https://graph.example" }),
+        ] {
+            assert_eq!(keys(groups_of(Provider::EntraId, claims)), (Some(false), vec![]));
+        }
+        let some = json!({ "groups": ["a"], "hasgroups": true });
+        let listed = keys(groups_of(Provider::EntraId, some));
+        assert_eq!(listed, (Some(false), vec!["a".into()]));
+        let odd = json!({ "groups": ["a", 7] });
+        assert_eq!(keys(groups_of(Provider::Okta, odd)), (Some(false), vec!["a".into()]));
+        let odd = json!({ "groups": 7 });
+        assert_eq!(keys(groups_of(Provider::Okta, odd)), (Some(false), vec![]));
+    }
+
+    #[test]
+    fn forms_of_providers_are_understood() {
+        let roles = json!({ "urn:zitadel:iam:org:project:roles": {
+            "admin": { "2001": "acme.zitadel.example" }, "reader": { "2001": "acme.example" } } });
+        let listed = keys(groups_of(Provider::Zitadel, roles));
+        assert_eq!(listed, (Some(true), vec!["admin".into(), "reader".into()]));
+        let paths = json!({ "groups": ["/staff", "/staff/nurses", "plain"] });
+        let GroupClaims::Complete(listed) = groups_of(Provider::Keycloak, paths) else { panic!() };
+        let listed: Vec<_> =
+            listed.iter().map(|it| (it.key.as_str(), it.display_name.as_deref())).collect();
+        let expected =
+            [("plain", None), ("staff", Some("staff")), ("staff/nurses", Some("nurses"))];
+        assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn absent_list_keeps_the_whole_incomplete() {
+        let names = ClaimPointers {
+            roles: Some("/realm_access/roles".into()),
+            ..ClaimPointers::preset(Provider::Keycloak)
+        };
+        let claims = json!({ "realm_access": { "roles": ["auditor"] } });
+        let found = read_groups(&names, Provider::Keycloak, claims.as_object().unwrap());
+        assert_eq!(keys(found), (Some(false), vec!["auditor".into()]));
+    }
+
+    #[test]
+    fn nested_claims_are_found_by_pointers() {
+        let claims = json!({ "https://x.example/groups": ["a"], "a": { "b~c": [1, { "d": 2 }] } });
+        let claims = claims.as_object().unwrap();
+        assert!(claim_at(claims, "/https:~1~1x.example~1groups").is_some());
+        assert_eq!(claim_at(claims, "/a/b~0c/1/d"), Some(&json!(2)));
+        assert_eq!(claim_at(claims, "/a/b/1/d"), None);
+    }
+}
