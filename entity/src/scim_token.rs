@@ -39,6 +39,8 @@ pub struct Model {
     pub last_used_from: Option<String>,
     /// the name of the actor; none for tokens from before this was kept
     pub issued_by: Option<String>,
+    /// the link whose first opening issued it; its maker is the issuer
+    pub setup_link_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

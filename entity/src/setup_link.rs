@@ -14,6 +14,8 @@ pub struct Model {
     /// SHA-256 of the whole secret
     pub hash: Vec<u8>,
     pub created_at: DateTimeUtc,
+    /// the name of the actor; none for links from before this was kept
+    pub created_by: Option<String>,
     pub expires_at: DateTimeUtc,
     /// the first opening
     pub redeemed_at: Option<DateTimeUtc>,

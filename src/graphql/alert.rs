@@ -26,7 +26,8 @@ pub enum AlertKind {
     FailuresWait,
     /// The last token of a connection, or an API key, ends in 30, 7 or 1 days.
     CredentialEnds,
-    /// A static SCIM token is older than the threshold, in days, or was not used for 90 days.
+    /// A SCIM token or an API key is older than the threshold, in days, or was not used for 90
+    /// days.
     CredentialOld,
     /// A sync run waits for an approval.
     RunWaits,

@@ -268,7 +268,8 @@ impl EventObject {
 
     /// What the subject was called when the event was written: the display name, or else the user
     /// name, or the name of a group, a role, a connection or an API key; of a mapping the group and
-    /// the role, of a grant its role. Null for subjects without a name, and after an erasure.
+    /// the role, of a grant the person and the role, of several edits of access the names of the
+    /// first three. Null for subjects without a name, and after an erasure.
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn subject_name(&self) -> Option<String> {
         event::subject_name(&self.0)

@@ -72,10 +72,18 @@ impl ScimToken {
         self.0.created_at
     }
 
-    /// The name of the actor that issued it; null for a token that was issued before this was kept.
+    /// The name of the actor that issued it; of a token that a setup link issued, the maker of the
+    /// link. Null for a token that was issued before this was kept.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn issued_by(&self) -> Option<&str> {
         self.0.issued_by.as_deref()
+    }
+
+    /// The global id of the setup link whose first opening issued it; null if an administrator
+    /// issued it.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn setup_link_id(&self) -> Option<ID> {
+        self.0.setup_link_id.map(|id| relay::global_id(NodeKind::SetupLink, id))
     }
 
     /// When the token expires; null = never.

@@ -57,6 +57,12 @@ impl SetupLinkObject {
         self.0.created_at
     }
 
+    /// The name of the actor that made it; null for a link that was made before this was kept.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn created_by(&self) -> Option<&str> {
+        self.0.created_by.as_deref()
+    }
+
     /// When it ends, unless it is revoked before.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn expires_at(&self) -> DateTime<Utc> {

@@ -70,6 +70,33 @@ pub struct NewEvent {
     pub name: Option<String>,
 }
 
+impl NewEvent {
+    /// What its subject is called, as [`subject_name`] reads it from the row.
+    pub fn subject_name(&self) -> Option<String> {
+        let values = json!({ "before": self.before, "after": self.after, "name": self.name });
+        subject_name(self.subject.kind, &values)
+    }
+}
+
+/// What a subject of this kind was called when the values were written; none if they do not tell.
+pub fn subject_name(kind: &str, payload: &Value) -> Option<String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    if let Some(name) = payload.get("name").and_then(text) {
+        return Some(name);
+    }
+    let names: &[&str] = match kind {
+        "user" => &["displayName", "userName"],
+        "group" => &["displayName"],
+        "organization" | "connection" | "api_key" | "role" | "schema_extension" => &["name"],
+        _ => return None,
+    };
+    ["after", "before"].iter().find_map(|side| {
+        let values = payload.get(side)?;
+        let named = |values: &Value| names.iter().find_map(|name| values.get(name).and_then(text));
+        named(values).or_else(|| named(values.get("attributes")?))
+    })
+}
+
 /// Under which request a row is written.
 #[derive(Debug, Clone, Copy)]
 pub struct EventOrigin<'a> {

@@ -278,6 +278,49 @@ async fn old_tokens_and_missing_comparisons() {
 }
 
 #[tokio::test]
+async fn old_keys_are_told_like_tokens() {
+    let world = World::new().await;
+    let cx = world.system();
+    let held = [rolecall::auth::policy::Permission::IamRead].into();
+    let owner = || Some(api_key::KeyOwner::Subject("ops".into()));
+    let issued = api_key::issue_to(&cx, "batch", held, None, owner()).await.unwrap();
+    // The connection's token, and the key of the requests below, are used.
+    let keep_using = async || {
+        world.scim().get("/Users?count=1").await.is(200);
+        world.raised().await;
+    };
+    world.app.clock.advance(days(89));
+    keep_using().await;
+    world.evaluate().await;
+    let told = async || {
+        let found = world.alerts(json!({ "kinds": ["CREDENTIAL_OLD"], "state": "RAISED" })).await;
+        let texts = found.iter().map(|row| (row["message"].clone(), row["nextStep"].clone()));
+        texts.map(|(a, b)| format!("{a} {b}")).collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, [] as [&str; 0]);
+    world.app.clock.advance(days(2));
+    world.evaluate().await;
+    let found = told().await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("\\\"batch\\\"") && found[0].contains("was never used"), "{found:?}");
+    assert!(found[0].contains("apiKeyRevoke"), "{found:?}");
+    // A key that ended is told of no more.
+    api_key::revoke_key(&cx, issued.key.id).await.unwrap();
+    world.evaluate().await;
+    assert_eq!(told().await, [] as [&str; 0]);
+    // In use, but older than the threshold.
+    world.set_rule(json!({ "kind": "CREDENTIAL_OLD", "threshold": 91 })).await;
+    world.app.clock.advance(days(1));
+    keep_using().await;
+    world.evaluate().await;
+    let found = told().await;
+    assert_eq!(found.len(), 2, "the token and the key: {found:?}");
+    assert!(found.iter().all(|text| text.contains("was issued at")), "{found:?}");
+    assert!(found.iter().any(|text| text.contains("apiKeyIssue")), "{found:?}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn exports_and_bootstrap_keys_are_told() {
     let world = World::new().await;
     let url =

@@ -489,7 +489,11 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "a script's credential and who answers for it",
     ),
     ("console_link", &["hash", "permissions"], "a credential that works once"),
-    ("setup_link", &["hash"], "a credential for the setup of a connection"),
+    (
+        "setup_link",
+        &["hash", "created_by"],
+        "a credential for the setup of a connection, and which administrator made it",
+    ),
     ("setup_session", &["hash"], "a credential for the setup of a connection"),
     (
         "group",

@@ -65,26 +65,16 @@ const WIDE: &[(&str, &str)] = &[
         "FROM unsealed u CROSS JOIN LATERAL",
         "the newest instant of all rows that are not chained yet",
     ),
-    ("FROM finding f", "open clashes of names are few, and looked at when a server starts"),
     ("SELECT count(*) FROM unsealed", "the tests wait until every row is chained"),
     ("DELETE FROM unsealed q", "the list of rows that are not chained yet is short"),
     ("count(u.pos) AS unsealed", "the command that verifies reads a whole ledger"),
-    ("ORDER BY \"event_sealed\".\"pos\" DESC", "an export looks for the last row of a ledger"),
     (
         "r.id = ANY(ARRAY(SELECT",
         "a filter by an element may walk the organization while that is small",
     ),
-    ("AS w JOIN", "the holders of a role are counted"),
     ("WITH RECURSIVE source", "groups in groups of a role's mappings"),
     ("AS arm", "a page of holders walks each source"),
     ("m.group_id = ANY(ARRAY", "the members of several groups on a page of groups"),
-    ("SELECT group_id AS id, count(*)", "members are counted"),
-    ("UPDATE activation SET connection_id = (SELECT", "a migration"),
-    ("INSERT INTO chain SELECT", "a migration"),
-    (
-        "c.deleted_at IS NOT NULL AND (EXISTS",
-        "what deleted connections still own, of all organizations",
-    ),
 ];
 
 /// A known fault in every mode: the events about gained and lost roles are read together with the
@@ -252,8 +242,11 @@ impl Judge {
     #[track_caller]
     fn verdict(self, title: &str, known: &[&str]) {
         println!("{title}: {} statements", self.statements.len());
+        // SQLite's plans need no exemption.
         for (text, reason) in WIDE.iter().filter(|(text, _)| !self.needed.contains(text)) {
-            println!("{title}: this exemption was not needed: {text} ({reason})");
+            if on_postgres() {
+                println!("{title}: this exemption was not needed: {text} ({reason})");
+            }
         }
         let mut text = String::new();
         let faults = self

@@ -13,7 +13,7 @@ const CREATE: &str = "mutation($c: ID!, $e: DateTime) { setupLinkCreate(input: {
                       expiresAt: $e, reason: \"onboarding\" }) { secret setupLink { id state } \
                       userErrors { code reason path } } }";
 const LINKS: &str = "{ organization { setupLinks(first: 9) { totalCount nodes { id state openCount \
-                     redeemedAt revokedAt scimToken { lastFour issuedBy } connection { name } } } } }";
+                     createdBy redeemedAt revokedAt scimToken { lastFour issuedBy setupLinkId } connection { name } } } } }";
 
 /// The first connection of a tenant.
 async fn connection_of(tenant: &Tenant) -> Value {
@@ -94,6 +94,12 @@ async fn token_is_shown_once() {
     let link = &links["data"]["organization"]["setupLinks"]["nodes"][0];
     assert_eq!((&link["state"], &link["openCount"]), (&json!("REDEEMED"), &json!(2)), "{links:#}");
     assert_eq!(link["scimToken"]["lastFour"], first.body["tokenLastFour"]);
+    // Who opened the link has no account here: the token is its maker's.
+    assert!(link["createdBy"].as_str().is_some_and(|name| name != "rolecall"), "{link:#}");
+    assert_eq!(
+        (&link["scimToken"]["issuedBy"], &link["scimToken"]["setupLinkId"]),
+        (&link["createdBy"], &link["id"])
+    );
     assert_eq!(link["connection"]["name"], "Identity provider");
 
     let events = world

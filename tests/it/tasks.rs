@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use rolecall::context::App;
 use rolecall::jobs::{self, StoredOutcome};
 use serde_json::Value;
@@ -80,6 +81,15 @@ async fn last_run(app: &App, name: &str) -> Option<StoredOutcome> {
 
 #[tokio::test]
 async fn failed_tasks_show_their_code() {
+    // The tasks of this test run on its own thread, and so count here alone.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let gauges = recorder.handle();
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let last_succeeded = |name: &str| {
+        let line = format!("rolecall_task_last_run_succeeded{{task=\"{name}\"}} ");
+        let text = gauges.render();
+        text.lines().find_map(|found| found.strip_prefix(&line)).map(str::to_owned)
+    };
     let mut world = World::new().await;
     world.stop().await;
     world.execute("DELETE FROM task", []).await;
@@ -97,6 +107,9 @@ async fn failed_tasks_show_their_code() {
     let checked = last_run(&other, "check storage").await.unwrap();
     assert_eq!(checked.error, None, "other tasks go on");
     assert_eq!(last_run(&other, "evaluate health").await, None, "not by this server");
+    assert_eq!(last_succeeded("delete old records").as_deref(), Some("0"));
+    assert_eq!(last_succeeded("check storage").as_deref(), Some("1"));
+    assert_eq!(last_succeeded("evaluate health"), None);
     other.store.clone().close().await;
 
     world.execute("ALTER TABLE elsewhere RENAME TO request_log", []).await;
@@ -106,6 +119,9 @@ async fn failed_tasks_show_their_code() {
     let done = last_run(&again, "delete old records").await.unwrap();
     assert_eq!((done.error, done.replica_id), (None, again.replica), "the latest run stays");
     assert!(last_run(&again, "evaluate health").await.is_some());
+    for name in ["delete old records", "evaluate health"] {
+        assert_eq!(last_succeeded(name).as_deref(), Some("1"), "{name}");
+    }
     again.store.clone().close().await;
     world.end().await;
 }

@@ -254,7 +254,7 @@ async fn every_event_is_told_in_order() {
         let head = (message.id.as_str(), message.timestamp);
         assert!(is_signed_with(&public, head, &message.text, &message.signatures));
         assert!(message.id.starts_with("msg_"));
-        // References name nobody.
+        // References have no names.
         assert!(!String::from_utf8_lossy(&message.text).contains("x.org"), "{}", message.body);
     }
     let sets = format!("{}/signals/acme/jwks.json", world.address);

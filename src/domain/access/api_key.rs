@@ -403,6 +403,26 @@ pub(in crate::domain) async fn list_ownerless(cx: &Cx) -> Result<Vec<ApiKey>> {
     Ok(list_without_owner(cx).await?.into_iter().filter(lasting).collect())
 }
 
+/// Live keys for clients that were issued before `issued`, or not used since `used`, the oldest
+/// first. At most [`MAX_ENDING_LISTED`].
+pub(in crate::domain) async fn list_aged(
+    cx: &Cx,
+    issued: DateTime<Utc>,
+    used: DateTime<Utc>,
+) -> Result<Vec<ApiKey>> {
+    use api_key::Column;
+    let unused = Column::LastUsedAt
+        .lt(used)
+        .or(Column::LastUsedAt.is_null().and(Column::CreatedAt.lt(used)));
+    let query = cx
+        .find::<api_key::Entity>()
+        .filter(Column::RevokedAt.is_null())
+        .filter(Column::Purpose.eq(KeyPurpose::Api))
+        .filter(Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(cx.app.clock.now())))
+        .filter(Column::CreatedAt.lt(issued).or(unused));
+    Ok(query.order_by_asc(Column::Id).limit(MAX_ENDING_LISTED).all(cx.db()).await?)
+}
+
 /// Live keys that end before this instant, the first end first. At most [`MAX_ENDING_LISTED`].
 pub(in crate::domain) async fn list_ending(cx: &Cx, before: DateTime<Utc>) -> Result<Vec<ApiKey>> {
     let column = api_key::Column::ExpiresAt;

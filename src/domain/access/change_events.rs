@@ -203,6 +203,11 @@ enum AccessEffect {
     Intervals,
 }
 
+/// Whether the accounts that an edit of this kind concerned are found without its values.
+pub(super) fn is_found_by_intervals(kind: EventKind) -> bool {
+    matches!(effect_on_access(kind), AccessEffect::Intervals | AccessEffect::None)
+}
+
 /// Which effect each kind of event has.
 fn effect_on_access(kind: EventKind) -> AccessEffect {
     use EventKind as Kind;
@@ -606,7 +611,10 @@ struct NamedAccount {
 
 /// What these accounts are called, without those whose data was erased. Their rows stay locked
 /// until the events are written, so that an erasure finds the names in the events, or is seen here.
-async fn read_names(tx: &Tx<'_>, users: &BTreeSet<Uuid>) -> Result<HashMap<Uuid, String>> {
+pub(super) async fn read_names(
+    tx: &Tx<'_>,
+    users: &BTreeSet<Uuid>,
+) -> Result<HashMap<Uuid, String>> {
     let backend = tx.db.get_database_backend();
     let lock = if backend == DbBackend::Postgres { " ORDER BY u.id FOR SHARE OF u" } else { "" };
     let text = format!(

@@ -21,6 +21,7 @@ use crate::auth::policy::Action;
 use crate::context::{Change, Cx, DerivedChange, Tx};
 use crate::domain::access;
 use crate::domain::access::RoleMove;
+use crate::domain::access::change_events;
 use crate::domain::access::role as roles;
 use crate::domain::access::role_grant;
 use crate::domain::access::role_grant::NewGrant;
@@ -43,6 +44,8 @@ pub use access_preview::Model as Preview;
 pub const MAX_EDITS: usize = 100;
 /// How long a preview can be read and applied.
 const PREVIEW_RETENTION: Duration = Duration::hours(1);
+/// Edits that the event of a change names.
+const MAX_NAMED_EDITS: usize = 3;
 /// Pairs of account and role that one row of the database holds, two ids each.
 const ROWS_PER_PART: usize = 1_000;
 
@@ -362,6 +365,7 @@ fn build_change(
             entry: entry.clone(),
         })
         .collect();
+    let name = name_of_edits(&done);
     let told: Vec<Value> = done
         .into_iter()
         .map(|entry| {
@@ -380,11 +384,40 @@ fn build_change(
         before: None,
         after: Some(json!({ "edits": told, "gained": gained, "lost": lost })),
         population: 0,
-        name: None,
+        name,
     };
     let mut change = Change::recorded(ChangeOutcome { event: Some(tx.event), gained, lost }, entry);
     change.followed = counted;
     change
+}
+
+/// What several edits are called: the first names, and how many more there are. Grants, whose names
+/// have the person, are left out where an erasure does not empty the event.
+fn name_of_edits(done: &[NewEvent]) -> Option<String> {
+    let with_people = done.iter().all(|entry| change_events::is_found_by_intervals(entry.kind));
+    let mut names = Vec::new();
+    for entry in done.iter().filter(|entry| with_people || entry.subject.kind != "role_grant") {
+        names.extend(entry.subject_name().filter(|name| !names.contains(name)));
+    }
+    let more = names.len().saturating_sub(MAX_NAMED_EDITS);
+    names.truncate(MAX_NAMED_EDITS);
+    let named = names.join(", ");
+    match (names.len(), more) {
+        (0, _) => None,
+        (_, 0) => Some(named),
+        (_, more) => Some(format!("{named} and {more} more")),
+    }
+}
+
+/// Whether the values of an event of several edits may name people: [`name_of_edits`] does where
+/// the event can be emptied.
+pub(super) fn may_name_people(payload: &str) -> bool {
+    let payload: Value = serde_json::from_str(payload).unwrap_or_default();
+    let edits = payload["after"]["edits"].as_array();
+    edits.into_iter().flatten().all(|edit| {
+        let kind = edit["action"].as_str().and_then(EventKind::parse);
+        kind.is_some_and(change_events::is_found_by_intervals)
+    })
 }
 
 fn count_moves(moved: &BTreeSet<RoleMove>) -> (u64, u64) {

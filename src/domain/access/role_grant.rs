@@ -3,7 +3,10 @@
 
 use chrono::{DateTime, Utc};
 use entity::{role, role_grant, user};
-use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, Select};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter,
+    QuerySelect, Select,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -55,6 +58,7 @@ pub(in crate::domain) async fn create_in(
         crate::domain::lock_row(tx, account.filter(user::Column::DeletedAt.is_null())).await?;
     account.ok_or_else(|| Error::not_found(Noun::User))?;
     super::role::find_live_role(tx, new.role).await?;
+    let person = lock_name_of_user(tx, new.user).await?;
     let row = Grant {
         organization_id: cx.organization(),
         id: Uuid::now_v7(),
@@ -70,16 +74,10 @@ pub(in crate::domain) async fn create_in(
     role_grant::Entity::insert(role_grant::ActiveModel::from(row.clone()))
         .exec_without_returning(&tx.db)
         .await?;
-    let entry = grant_event(
-        tx,
-        EventKind::RoleGrantCreated,
-        &row,
-        row.since,
-        None,
-        Some(Value::Object(describe_grant(&row))),
-    )
-    .await?;
-    Ok(Change::recorded(row, entry))
+    let values = (None, Some(Value::Object(describe_grant(&row))));
+    let grant = LockedGrant { row, person };
+    let entry = grant.event(tx, EventKind::RoleGrantCreated, grant.row.since, values).await?;
+    Ok(Change::recorded(grant.row, entry))
 }
 
 /// The changes of a grant; none = unchanged.
@@ -102,7 +100,7 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
     let (reason, edit) = (&reason, &edit);
     cx.write(move |tx| {
         Box::pin(async move {
-            let before = lock_grant(tx, id).await?;
+            let LockedGrant { row: before, person } = lock_grant(tx, id).await?;
             let now = tx.now_after(Some(before.since));
             if before.until.is_some() || before.expires_at.is_some_and(|end| end <= now) {
                 return Err(Error::Held {
@@ -128,10 +126,10 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
             .await?;
             let (was, is) =
                 ledger::changed_members(&describe_grant(&before), &describe_grant(&after));
-            let entry =
-                grant_event(tx, EventKind::RoleGrantUpdated, &after, now, Some(was), Some(is))
-                    .await?;
-            Ok(Change::recorded(after, entry))
+            let grant = LockedGrant { row: after, person };
+            let values = (Some(was), Some(is));
+            let entry = grant.event(tx, EventKind::RoleGrantUpdated, now, values).await?;
+            Ok(Change::recorded(grant.row, entry))
         })
     })
     .await
@@ -144,7 +142,7 @@ pub async fn remove_grant(cx: &Cx, id: Uuid) -> Result<Grant> {
 
 pub(in crate::domain) async fn remove_in(cx: &Cx, tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
     cx.allow(Action::WriteAccess, None)?;
-    end_grant(tx, id, EventKind::RoleGrantRemoved).await
+    end_grant(tx, lock_grant(tx, id).await?, EventKind::RoleGrantRemoved).await
 }
 
 /// The accounts that hold a role by a direct grant.
@@ -159,33 +157,49 @@ pub(in crate::domain) async fn users_of(tx: &Tx<'_>, role: Uuid) -> Result<Vec<U
 
 /// Ends a grant whose planned end has passed.
 pub(in crate::domain) async fn expire_grant(tx: &Tx<'_>, id: Uuid) -> Result<Change<Grant>> {
-    let row = lock_grant(tx, id).await?;
-    match row.expires_at {
+    let grant = lock_grant(tx, id).await?;
+    match grant.row.expires_at {
         Some(at) if at <= tx.now_after(None) => {
-            end_grant(tx, id, EventKind::RoleGrantExpired).await
+            end_grant(tx, grant, EventKind::RoleGrantExpired).await
         }
-        _ => Ok(Change::unchanged(row)),
+        _ => Ok(Change::unchanged(grant.row)),
     }
 }
 
-async fn lock_grant(tx: &Tx<'_>, id: Uuid) -> Result<Grant> {
-    let query = tx.find::<role_grant::Entity>().filter(role_grant::Column::Id.eq(id));
-    crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Grant))
+/// A grant that is locked, and what its account is called; none after an erasure. The account's row
+/// is locked, too, so that an erasure finds the name in the event, or is seen here.
+struct LockedGrant {
+    row: Grant,
+    person: Option<String>,
+}
+
+/// Locks a grant, and before it the account, in the order of all locks.
+async fn lock_grant(tx: &Tx<'_>, id: Uuid) -> Result<LockedGrant> {
+    let query = || tx.find::<role_grant::Entity>().filter(role_grant::Column::Id.eq(id));
+    let not_found = || Error::not_found(Noun::Grant);
+    let user = query().one(&tx.db).await?.ok_or_else(not_found)?.user_id;
+    let person = lock_name_of_user(tx, user).await?;
+    let row = crate::domain::lock_row(tx, query()).await?.ok_or_else(not_found)?;
+    Ok(LockedGrant { row, person })
+}
+
+async fn lock_name_of_user(tx: &Tx<'_>, user: Uuid) -> Result<Option<String>> {
+    let names = super::change_events::read_names(tx, &[user].into()).await?;
+    Ok(names.into_values().next())
 }
 
 /// Ends a grant with an event of this kind, unless it has ended.
-async fn end_grant(tx: &Tx<'_>, id: Uuid, kind: EventKind) -> Result<Change<Grant>> {
-    let mut row = lock_grant(tx, id).await?;
-    if row.until.is_some() {
-        return Ok(Change::unchanged(row));
+async fn end_grant(tx: &Tx<'_>, mut grant: LockedGrant, kind: EventKind) -> Result<Change<Grant>> {
+    if grant.row.until.is_some() {
+        return Ok(Change::unchanged(grant.row));
     }
-    let now = tx.now_after(Some(row.since));
-    interval::close_row(tx, IntervalTable::RoleGrant, id, now).await?;
-    row.until = Some(now);
-    row.closed_by = Some(tx.event);
-    let entry =
-        grant_event(tx, kind, &row, now, Some(Value::Object(describe_grant(&row))), None).await?;
-    Ok(Change::recorded(row, entry))
+    let now = tx.now_after(Some(grant.row.since));
+    interval::close_row(tx, IntervalTable::RoleGrant, grant.row.id, now).await?;
+    grant.row.until = Some(now);
+    grant.row.closed_by = Some(tx.event);
+    let values = (Some(Value::Object(describe_grant(&grant.row))), None);
+    let entry = grant.event(tx, kind, now, values).await?;
+    Ok(Change::recorded(grant.row, entry))
 }
 
 /// The grants among `ids`, ended ones too.
@@ -247,18 +261,61 @@ fn describe_grant(row: &Grant) -> Map<String, Value> {
     map
 }
 
-async fn grant_event(
-    tx: &Tx<'_>,
-    kind: EventKind,
-    row: &Grant,
-    at: DateTime<Utc>,
-    before: Option<Value>,
-    after: Option<Value>,
-) -> Result<NewEvent> {
-    let subject = EventSubject { kind: "role_grant", id: row.id };
-    // The role's name alone: that of the person would outlive an erasure, which empties the rows
-    // about the account and not those about its grants.
-    let named = tx.find::<role::Entity>().filter(role::Column::Id.eq(row.role_id));
-    let name = named.select_only().column(role::Column::Name).into_tuple().one(&tx.db).await?;
-    Ok(NewEvent { kind, subject, connection: None, at, before, after, population: 0, name })
+impl LockedGrant {
+    /// An event about the grant, with the values before and after. It names the person and the
+    /// role: an erasure of the person empties it ([`erase_grant_events`]).
+    async fn event(
+        &self,
+        tx: &Tx<'_>,
+        kind: EventKind,
+        at: DateTime<Utc>,
+        (before, after): (Option<Value>, Option<Value>),
+    ) -> Result<NewEvent> {
+        let subject = EventSubject { kind: "role_grant", id: self.row.id };
+        let named = tx.find::<role::Entity>().filter(role::Column::Id.eq(self.row.role_id));
+        let named = named.select_only().column(role::Column::Name).into_tuple();
+        let role: Option<String> = named.one(&tx.db).await?;
+        let name = match (&self.person, role) {
+            (Some(person), Some(role)) => Some(format!("{person} → {role}")),
+            (_, role) => role,
+        };
+        Ok(NewEvent { kind, subject, connection: None, at, before, after, population: 0, name })
+    }
+}
+
+#[derive(FromQueryResult)]
+struct GrantEventRow {
+    id: Uuid,
+    action: String,
+    payload: Option<String>,
+}
+
+/// Empties the events about the grants of accounts that are being erased: they name the person, and
+/// give reasons. An event of several edits stays if it changed members, too: what followed for
+/// these is read from it, and it names no person ([`super::change_set`]).
+pub(in crate::domain) async fn erase_grant_events(tx: &Tx<'_>, users: &[Uuid]) -> Result<()> {
+    let backend = tx.db.get_database_backend();
+    let among = paging::in_ids(backend, 2);
+    let of_grants = |column: &str| {
+        format!("SELECT {column} FROM role_grant WHERE organization_id = $1 AND user_id {among}")
+    };
+    let text = format!(
+        "SELECT id, action, payload FROM event WHERE organization_id = $1 AND id IN ({} \
+         UNION {}) UNION SELECT id, action, payload FROM event WHERE organization_id = $1 \
+         AND subject_id IN ({})",
+        of_grants("opened_by"),
+        of_grants("closed_by"),
+        of_grants("id")
+    );
+    let rows = GrantEventRow::find_by_statement(tx.statement(text, [paging::bind_ids(users)]));
+    let named = rows.all(&tx.db).await?.into_iter().filter(|row| {
+        row.action != EventKind::AccessChanged.name()
+            || row.payload.as_deref().is_some_and(super::change_set::may_name_people)
+    });
+    let ids: Vec<Uuid> = named.map(|row| row.id).collect();
+    let text = format!(
+        "UPDATE event SET payload = NULL, salt = NULL WHERE organization_id = $1 AND id {among}"
+    );
+    tx.db.execute_raw(tx.statement(text, [paging::bind_ids(&ids)])).await?;
+    Ok(())
 }

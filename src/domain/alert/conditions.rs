@@ -25,7 +25,7 @@ use crate::ledger::EventKind;
 pub const MAX_CONDITIONS_PER_RULE: usize = 100;
 /// So many days before its end, a token or a key is told of.
 const END_STAGES: [i64; 3] = [1, 7, 30];
-/// A static token that was not used for so long is told of.
+/// A token or a key that was not used for so long is told of.
 const UNUSED_WARNING: Duration = Duration::days(90);
 /// Within this time, deprovisionings are counted.
 const MASS_WINDOW: Duration = Duration::hours(1);
@@ -91,7 +91,7 @@ pub async fn find_conditions(
             Kind::ConnectionStalled => stalled_connections(cx, &live).await?,
             Kind::FailuresWait => waiting_failures(cx, &live, hours_of(rule)).await?,
             Kind::CredentialEnds => ending_credentials(cx, &live).await?,
-            Kind::CredentialOld => old_tokens(cx, &live, days_of(rule)).await?,
+            Kind::CredentialOld => old_credentials(cx, &live, days_of(rule)).await?,
             Kind::RunWaits => waiting_runs(cx).await?,
             Kind::MassDeprovisioning => {
                 mass_deprovisioning(cx, rule.threshold.unwrap_or_default()).await?
@@ -208,8 +208,12 @@ async fn ending_credentials(cx: &Cx, live: &[connection::Model]) -> Result<Vec<C
     Ok(found)
 }
 
-/// Live tokens that are older than `age`, or not used any more.
-async fn old_tokens(cx: &Cx, live: &[connection::Model], age: Duration) -> Result<Vec<Condition>> {
+/// Live tokens and keys that are older than `age`, or not used any more.
+async fn old_credentials(
+    cx: &Cx,
+    live: &[connection::Model],
+    age: Duration,
+) -> Result<Vec<Condition>> {
     let now = cx.app.clock.now();
     let pushing: Vec<Uuid> = live
         .iter()
@@ -217,37 +221,66 @@ async fn old_tokens(cx: &Cx, live: &[connection::Model], age: Duration) -> Resul
         .filter(|row| row.status == ConnectionStatus::Active)
         .map(|row| row.id)
         .collect();
-    let tokens = scim_token::tokens_of_connections(cx, &pushing).await?;
-    let condition = |token: &scim_token::Token| {
-        let used = token.last_used_at.unwrap_or(token.created_at);
-        let (why, next) = if now - token.created_at > age {
-            (
-                format!("was issued at {}", format_to_second(token.created_at)),
-                "Rotate it (scimTokenRotate), and put the new one into the identity provider's \
-                 secret manager.",
-            )
-        } else if now - used > UNUSED_WARNING {
-            let last = token.last_used_at.map_or_else(
-                || "was never used".to_owned(),
-                |at| format!("was last used at {}", format_to_second(at)),
-            );
-            (last, "Revoke it (scimTokenRevoke), if no identity provider needs it any more.")
+    let mut found = Vec::new();
+    for token in scim_token::tokens_of_connections(cx, &pushing).await? {
+        let use_of = CredentialUse { issued: token.created_at, last: token.last_used_at };
+        let Some((why, is_old)) = use_of.describe_age(now, age) else { continue };
+        if !scim_token::is_live(&token, now) {
+            continue;
+        }
+        let next = if is_old {
+            "Rotate it (scimTokenRotate), and put the new one into the identity provider's secret \
+             manager."
         } else {
-            return None;
+            "Revoke it (scimTokenRevoke), if no identity provider needs it any more."
         };
-        let message = format!(
-            "{}: the token that ends in {} {why}.",
-            name_of(live, token.connection_id),
-            token.last_four
-        );
-        Some(Condition {
+        let name = name_of(live, token.connection_id);
+        let message = format!("{name}: the token that ends in {} {why}.", token.last_four);
+        found.push(Condition {
             subject: token.id.to_string(),
             connection: Some(token.connection_id),
             ..Condition::new(Kind::CredentialOld, Urgency::Warning, message, next)
-        })
-    };
-    let valid = tokens.iter().filter(|token| scim_token::is_live(token, now));
-    Ok(valid.filter_map(condition).collect())
+        });
+    }
+    for key in api_key::list_aged(cx, now - age, now - UNUSED_WARNING).await? {
+        let use_of = CredentialUse { issued: key.created_at, last: key.last_used_at };
+        let Some((why, is_old)) = use_of.describe_age(now, age) else { continue };
+        let next = if is_old {
+            "Issue another (apiKeyIssue), keep it in the client's secret manager, and revoke this \
+             one (apiKeyRevoke)."
+        } else {
+            "Revoke it (apiKeyRevoke), if no client needs it any more."
+        };
+        let message = format!("The API key {:?} (…{}) {why}.", key.name, key.last_four);
+        found.push(Condition {
+            subject: format!("key {}", key.id),
+            ..Condition::new(Kind::CredentialOld, Urgency::Warning, message, next)
+        });
+    }
+    Ok(found)
+}
+
+/// When a credential was issued, and last used.
+struct CredentialUse {
+    issued: DateTime<Utc>,
+    last: Option<DateTime<Utc>>,
+}
+
+impl CredentialUse {
+    /// What is wrong with its age, and whether it is too old (true) or not used any more (false).
+    fn describe_age(&self, now: DateTime<Utc>, age: Duration) -> Option<(String, bool)> {
+        if now - self.issued > age {
+            return Some((format!("was issued at {}", format_to_second(self.issued)), true));
+        }
+        if now - self.last.unwrap_or(self.issued) <= UNUSED_WARNING {
+            return None;
+        }
+        let last = self.last.map_or_else(
+            || "was never used".to_owned(),
+            |at| format!("was last used at {}", format_to_second(at)),
+        );
+        Some((last, false))
+    }
 }
 
 async fn waiting_runs(cx: &Cx) -> Result<Vec<Condition>> {

@@ -126,21 +126,7 @@ pub async fn by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Event>> {
 /// events that tell none, and after an erasure.
 pub fn subject_name(event: &Event) -> Option<String> {
     let payload: Value = serde_json::from_str(event.payload.as_deref()?).ok()?;
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    if let Some(name) = payload.get("name").and_then(text) {
-        return Some(name);
-    }
-    let names: &[&str] = match event.subject_kind.as_str() {
-        "user" => &["displayName", "userName"],
-        "group" => &["displayName"],
-        "organization" | "connection" | "api_key" | "role" | "schema_extension" => &["name"],
-        _ => return None,
-    };
-    ["after", "before"].iter().find_map(|side| {
-        let values = payload.get(side)?;
-        let named = |values: &Value| names.iter().find_map(|name| values.get(name).and_then(text));
-        named(values).or_else(|| named(values.get("attributes")?))
-    })
+    ledger::subject_name(&event.subject_kind, &payload)
 }
 
 /// The values before and after the change; none if an erasure emptied them.

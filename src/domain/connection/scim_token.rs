@@ -6,6 +6,7 @@ use entity::connection::{ConnectionKind, ConnectionStatus};
 use entity::organization::IntegrationMode;
 use entity::scim_token;
 use entity::scim_token::TokenPurpose;
+use entity::setup_link::Model as SetupLink;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
@@ -79,7 +80,9 @@ pub async fn issue_token(
             Box::pin(async move {
                 check_is_push(tx, connection).await?;
                 let now = tx.now_after(None);
-                let (token, entry) = issue_within(cx, tx, connection, new_token, now).await?;
+                let issuer = TokenIssuer::of_actor(cx);
+                let (token, entry) =
+                    issue_within(cx, tx, connection, new_token, issuer, now).await?;
                 Ok(Change::recorded(token, entry))
             })
         })
@@ -92,6 +95,25 @@ pub(super) struct NewToken {
     secret: String,
     scopes: Scopes,
     expires_at: Option<DateTime<Utc>>,
+}
+
+/// Who issues a token.
+#[derive(Debug, Clone)]
+pub(super) struct TokenIssuer {
+    name: Option<String>,
+    setup_link: Option<Uuid>,
+}
+
+impl TokenIssuer {
+    /// The actor of this context.
+    fn of_actor(cx: &Cx) -> Self {
+        Self { name: Some(cx.actor.name().to_owned()), setup_link: None }
+    }
+
+    /// The maker of a setup link: who opens it has no account here.
+    pub fn of_link(link: &SetupLink) -> Self {
+        Self { name: link.created_by.clone(), setup_link: Some(link.id) }
+    }
 }
 
 impl NewToken {
@@ -118,16 +140,19 @@ pub(super) async fn issue_within(
     tx: &Tx<'_>,
     connection: Uuid,
     new: &NewToken,
+    issuer: TokenIssuer,
     now: DateTime<Utc>,
 ) -> Result<(Token, NewEvent)> {
     giving::check_scopes(cx, tx, connection, &new.scopes).await?;
     check_token_limit(tx, connection, now).await?;
-    let scopes = scope_names(&new.scopes);
-    let token = insert_token(cx, tx, connection, &new.secret, scopes, now, new.expires_at).await?;
-    let after = json!({
+    let token = insert_token(tx, connection, new, issuer, now).await?;
+    let mut after = json!({
         "connectionId": connection, "lastFour": token.last_four, "scopes": token.scopes,
         "expiresAt": new.expires_at,
     });
+    if let Some(link) = token.setup_link_id {
+        after["setupLinkId"] = json!(link);
+    }
     let entry = token_event(EventKind::ScimTokenIssued, &token, now, None, Some(after));
     Ok((token, entry))
 }
@@ -218,9 +243,9 @@ pub async fn rotate_tokens(
                     .first()
                     .map_or_else(|| Scope::ALL.into(), |token| parse_scopes(&token.scopes));
                 giving::check_scopes(cx, tx, connection, &given).await?;
-                let scopes = scope_names(&given);
-                let token =
-                    insert_token(cx, tx, connection, presented, scopes, now, expires_at).await?;
+                let new = NewToken { secret: presented.to_owned(), scopes: given, expires_at };
+                let issuer = TokenIssuer::of_actor(cx);
+                let token = insert_token(tx, connection, &new, issuer, now).await?;
                 let before = json!({
                     "tokens": old.iter().map(|token| token.id).collect::<Vec<_>>(),
                 });
@@ -394,31 +419,29 @@ fn filter_live_tokens(
         .filter(open(scim_token::Column::RetiresAt))
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is one column of the row")]
 async fn insert_token(
-    cx: &Cx,
     tx: &Tx<'_>,
     connection: Uuid,
-    secret: &str,
-    scopes: serde_json::Value,
+    new: &NewToken,
+    issuer: TokenIssuer,
     now: DateTime<Utc>,
-    expires_at: Option<DateTime<Utc>>,
 ) -> Result<Token> {
     let token = Token {
         organization_id: tx.organization(),
         id: Uuid::now_v7(),
         connection_id: connection,
         purpose: TokenPurpose::IdentityProvider,
-        hash: vault::hash_secret(secret),
-        last_four: vault::last_four(secret),
-        scopes,
+        hash: vault::hash_secret(&new.secret),
+        last_four: vault::last_four(&new.secret),
+        scopes: scope_names(&new.scopes),
         created_at: now,
-        expires_at,
+        expires_at: new.expires_at,
         retires_at: None,
         revoked_at: None,
         last_used_at: None,
         last_used_from: None,
-        issued_by: Some(cx.actor.name().to_owned()),
+        issued_by: issuer.name,
+        setup_link_id: issuer.setup_link,
     };
     scim_token::Entity::insert(scim_token::ActiveModel::from(token.clone()))
         .exec_without_returning(&tx.db)

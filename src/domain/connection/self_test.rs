@@ -131,5 +131,6 @@ fn self_test_token(
         last_used_at: None,
         last_used_from: None,
         issued_by: None,
+        setup_link_id: None,
     }
 }

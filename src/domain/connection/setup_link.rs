@@ -20,7 +20,7 @@ use crate::crypto::vault;
 use crate::domain::access::giving;
 use crate::domain::connection::Connection;
 use crate::domain::connection::scim_token;
-use crate::domain::connection::scim_token::{NewToken, Token};
+use crate::domain::connection::scim_token::{NewToken, Token, TokenIssuer};
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
@@ -138,6 +138,7 @@ pub async fn create_link(
                     connection_id: connection.id,
                     hash: hash.clone(),
                     created_at: now,
+                    created_by: Some(cx.actor.name().to_owned()),
                     expires_at: end,
                     redeemed_at: None,
                     last_opened_at: None,
@@ -425,7 +426,8 @@ impl Opening<'_> {
         }
         let is_first = link.redeemed_at.is_none() && connection.kind == ConnectionKind::ScimPush;
         let issued = if is_first {
-            Some(scim_token::issue_within(self.cx, tx, connection.id, self.new_token, now).await?)
+            let (issuer, new) = (TokenIssuer::of_link(&link), self.new_token);
+            Some(scim_token::issue_within(self.cx, tx, connection.id, new, issuer, now).await?)
         } else {
             None
         };

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
+use crate::domain::access::role_grant;
 use crate::domain::tenant::idempotency;
 use crate::domain::{bulk, paging, reconcile, review};
 use crate::error::{Error, Noun, Result};
@@ -164,6 +165,7 @@ pub(in crate::domain) async fn erase_users(
             format!("{act} WHERE organization_id = $1 AND {user} {}", paging::in_ids(backend, 2));
         tx.db.execute_raw(tx.statement(text, [ids.clone()])).await?;
     }
+    role_grant::erase_grant_events(tx, users).await?;
     idempotency::erase_answers(tx).await?;
     bulk::erase_results(tx).await?;
     let text = format!(

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn reference_names_nobody() {
+    fn references_have_no_names() {
         let body = build_body(Uuid::now_v7(), &suspension(), Payload::Reference);
         let text = String::from_utf8(body).unwrap();
         assert!(!text.contains("example.org") && !text.contains("Ada"), "{text}");

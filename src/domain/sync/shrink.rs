@@ -55,12 +55,12 @@ impl AbsentRows {
     /// which meets no account while the real one has not created any.
     pub fn describe_request(&self, percent: u64, rehearses: bool) -> Option<String> {
         let Self { kind, seen, absent, unanswered } = self;
-        let (name, lists_nobody) = match kind {
+        let (name, lists_no_account) = match kind {
             SyncKind::User => ("accounts", *seen == 0 && *absent > 0 && !rehearses),
             SyncKind::Group => ("groups", false),
         };
         let total = seen + absent;
-        if lists_nobody || is_large_loss(*absent, total, percent) {
+        if lists_no_account || is_large_loss(*absent, total, percent) {
             return Some(format!("{absent} of {total} {name}"));
         }
         let why = unanswered.as_ref()?;
@@ -115,9 +115,10 @@ mod tests {
         };
         let asked = |rows: AbsentRows, rehearses| rows.describe_request(30, rehearses);
         assert_eq!(asked(rows(SyncKind::User, 10, 2, None), false), None);
-        let nobody = rows(SyncKind::User, 0, 2, None);
-        assert_eq!(asked(nobody.clone(), false).as_deref(), Some("2 of 2 accounts"));
-        assert_eq!(asked(nobody, true), None, "a dry run creates nobody that it could meet");
+        let none_listed = rows(SyncKind::User, 0, 2, None);
+        assert_eq!(asked(none_listed.clone(), false).as_deref(), Some("2 of 2 accounts"));
+        let rehearsal = asked(none_listed, true);
+        assert_eq!(rehearsal, None, "a dry run creates no account that it could meet");
         assert_eq!(asked(rows(SyncKind::Group, 0, 2, None), false), None);
         let many = rows(SyncKind::Group, 10, 20, Some("404"));
         assert_eq!(asked(many, true).as_deref(), Some("20 of 30 groups"));

@@ -172,7 +172,7 @@ async fn story_has_grants_and_groups() {
     assert_eq!(nodes[1]["subjectName"], "Ward 3");
     assert_eq!(nodes[1]["subject"], json!({ "__typename": "Group", "id": ward }));
     assert_eq!(nodes[2]["subject"], json!({ "__typename": "RoleGrant", "id": grant }));
-    // A grant is called by its role: the person's name must not outlive an erasure.
+    // A grant is called by the person and the role.
     let called = |story: &Value, action: &str| -> Vec<Value> {
         let nodes = story["organization"]["events"]["nodes"].as_array().unwrap();
         let those = nodes.iter().filter(|node| node["action"] == action);
@@ -185,7 +185,8 @@ async fn story_has_grants_and_groups() {
     )
     .await["node"]["name"]
         .clone();
-    assert_eq!(called(&story, "ROLE_GRANT_CREATED"), std::slice::from_ref(&role_name));
+    let role_name = role_name.as_str().unwrap();
+    assert_eq!(called(&story, "ROLE_GRANT_CREATED"), [format!("ada → {role_name}")]);
     let started = std::time::Instant::now();
     loop {
         let whole = ask(&world, STORY, json!({ "id": ada })).await;
@@ -204,7 +205,7 @@ async fn story_has_grants_and_groups() {
     assert_eq!(told(&story), ["ROLE_CREATED", "ROLE_MAPPING_CREATED", "ROLE_GRANT_CREATED"]);
     let mapped = called(&story, "ROLE_MAPPING_CREATED");
     let mapped = mapped[0].as_str().unwrap();
-    assert!(mapped.ends_with(&format!(" → {}", role_name.as_str().unwrap())), "{mapped}");
+    assert!(mapped.ends_with(&format!(" → {role_name}")), "{mapped}");
     // The connection did the first five.
     let connection =
         ask(&world, "{ organization { connections(first: 1) { nodes { id } } } }", json!({})).await;
@@ -219,7 +220,7 @@ async fn story_has_grants_and_groups() {
     let of = "query($q: UUID!) { organization { events(first: 9, filter: { requestId: $q }) { totalCount } } }";
     let of = ask(&world, of, json!({ "q": request })).await;
     assert_eq!(of["organization"]["events"]["totalCount"], 1);
-    // An erased name is gone from every event about the person.
+    // An erased name is gone from every event about the person, and about grants to the person.
     let delete = "mutation($u: ID!) { userDelete(input: { id: $u }) { userErrors { message } } \
                   userPurge(input: { id: $u }) { userErrors { message } } }";
     ask(&world, delete, json!({ "u": ada })).await;
@@ -234,6 +235,56 @@ async fn story_has_grants_and_groups() {
             "{node:#}"
         );
     }
+    assert_eq!(called(&story, "ROLE_GRANT_CREATED"), [Value::Null]);
+    world.end().await;
+}
+
+/// Applies edits of access, and returns what the event calls its subject.
+async fn name_of_change(world: &World, edits: Value) -> Value {
+    let apply = "mutation($e: [AccessEditInput!]!) { accessApply(input: { edits: $e }) {
+        change { event { id action subjectName } } userErrors { message } } }";
+    let done = ask(world, apply, json!({ "e": edits })).await["accessApply"].clone();
+    let event = &done["change"]["event"];
+    assert_eq!(event["action"], "ACCESS_CHANGED", "{done:#}");
+    event["subjectName"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn access_changes_name_people() {
+    let world = World::new().await;
+    let [ada, ben, _, _, _, _] = hospital(&world).await;
+    let make = "mutation($m: [ID!]!) { groupCreate(input: { displayName: \"Night\", \
+                memberIds: $m }) { group { id } } }";
+    let night = ask(&world, make, json!({ "m": [ada, ben] })).await;
+    let night = &night["groupCreate"]["group"]["id"];
+    let mut roles = Vec::new();
+    for name in ["Porter", "Clerk", "Cook", "Driver"] {
+        let make = "mutation($n: String!) { roleCreate(input: { name: $n }) { role { id } } }";
+        let made = ask(&world, make, json!({ "n": name })).await;
+        roles.push(made["roleCreate"]["role"]["id"].clone());
+    }
+    let grant = |user: &str, role: usize| json!({ "createGrant": { "userId": user, "roleId": roles[role] } });
+    let one = name_of_change(&world, json!([grant(&ada, 0)])).await;
+    assert_eq!(one, "ada → Porter");
+    let several = json!([grant(&ada, 1), grant(&ben, 1), grant(&ben, 2), grant(&ben, 3)]);
+    let several = name_of_change(&world, several).await;
+    assert_eq!(several, "ada → Clerk, ben → Clerk, ben → Cook and 1 more");
+    // What changes members is read later, so no erasure empties it, and it names no person.
+    let map = json!({ "createMapping": { "groupId": night, "roleId": roles[0] } });
+    let members = json!({ "removeMembers": { "id": night, "memberIds": [ada] } });
+    let mixed = name_of_change(&world, json!([map, members, grant(&ada, 2)])).await;
+    assert_eq!(mixed, "Night → Porter, Night");
+
+    let erase = "mutation($u: ID!) { userDelete(input: { id: $u }) { userErrors { message } } \
+                 userPurge(input: { id: $u }) { userErrors { message } } }";
+    ask(&world, erase, json!({ "u": ada })).await;
+    let query = "{ organization { events(first: 9, filter: { actions: [ACCESS_CHANGED] }, \
+                 orderBy: { field: AT }) { nodes { subjectName } } } }";
+    let left = ask(&world, query, json!({})).await["organization"]["events"]["nodes"].clone();
+    let left: Vec<_> = left.as_array().unwrap().iter().map(|node| &node["subjectName"]).collect();
+    assert_eq!(left, [&Value::Null, &Value::Null, &mixed]);
+    let kept = world.rows("SELECT payload FROM event WHERE payload IS NOT NULL", []).await;
+    assert!(kept.iter().all(|row| !row.to_string().contains("ada →")), "{kept:?}");
     world.end().await;
 }
 
