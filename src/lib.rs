@@ -56,6 +56,7 @@ pub mod console;
 pub mod context;
 pub mod crypto;
 pub mod db;
+pub mod dns_client;
 pub mod domain;
 pub mod error;
 pub mod graphql;

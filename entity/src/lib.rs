@@ -32,6 +32,7 @@ pub mod ledger_head;
 pub mod mail_recipient;
 pub mod membership;
 pub mod organization;
+pub mod organization_domain;
 pub mod pull_source;
 pub mod pulled;
 pub mod reconciliation;
@@ -101,6 +102,7 @@ scoped!(
     ledger_head.OrganizationId,
     mail_recipient.Id,
     membership.Id,
+    organization_domain.Id,
     pull_source.ConnectionId,
     pulled.ResourceId,
     reconciliation.Id,

@@ -29,14 +29,14 @@ pub struct Model {
     pub integration_mode: IntegrationMode,
     /// counts the changes of its schema extensions
     pub schema_version: i64,
-    /// a JSON list of folded domain names
-    pub verified_domains: Json,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
     /// closed by the operator since then
     pub suspended_at: Option<DateTimeUtc>,
     /// people with PLATFORM_ADMIN may use their other permissions here until then
     pub operator_access_until: Option<DateTimeUtc>,
+    /// the operator has released provisioning to it
+    pub provisioning_released: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

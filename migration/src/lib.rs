@@ -49,6 +49,7 @@ mod m20261129_000131_destination;
 mod m20261129_000141_alerts;
 mod m20261129_000142_revocation_confirmation;
 mod m20261130_000020_assertion_source;
+mod m20261130_000050_domain;
 mod m20261130_000061_setup_link_maker;
 
 pub struct Migrator;
@@ -99,6 +100,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000141_alerts::Migration),
             Box::new(m20261129_000142_revocation_confirmation::Migration),
             Box::new(m20261130_000020_assertion_source::Migration),
+            Box::new(m20261130_000050_domain::Migration),
             Box::new(m20261130_000061_setup_link_maker::Migration),
         ]
     }

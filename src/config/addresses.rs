@@ -2,7 +2,7 @@
 //! their scheme.
 
 use std::borrow::Cow;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use super::database::is_this_machine;
 
@@ -25,6 +25,18 @@ pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     // Clients that know only one of a name's addresses know the one of version 4.
     let version_4 = found.iter().find(|address| address.is_ipv4());
     version_4.or(found.first()).copied().ok_or_else(|| EXAMPLE.to_owned())
+}
+
+/// Reads the address of a DNS server: an IP address, with a port if it is not 53.
+///
+/// # Errors
+/// One line that says what is wrong.
+pub fn parse_dns_server(text: &str) -> Result<SocketAddr, String> {
+    const DNS_PORT: u16 = 53;
+    let bare = text.trim_matches(['[', ']']).parse().map(|ip: IpAddr| (ip, DNS_PORT).into());
+    text.parse().or(bare).map_err(|_| {
+        format!("{text:?}: give an IP address, for example 192.0.2.53 or 127.0.0.1:5353")
+    })
 }
 
 /// The URL with `http://` in front, if it is one of this machine without a scheme:
@@ -60,6 +72,22 @@ mod tests {
         for text in ["", "nowhere", "127.0.0.1", ":8080", "localhost", "localhost:", "[::1]", "a:b"]
         {
             assert!(parse_listen_address(text).unwrap_err().contains("localhost:8080"), "{text}");
+        }
+    }
+
+    #[test]
+    fn port_of_dns_server_is_optional() {
+        for (text, expected) in [
+            ("192.0.2.53", "192.0.2.53:53"),
+            ("192.0.2.53:5353", "192.0.2.53:5353"),
+            ("2001:db8::53", "[2001:db8::53]:53"),
+            ("[2001:db8::53]", "[2001:db8::53]:53"),
+            ("[2001:db8::53]:54", "[2001:db8::53]:54"),
+        ] {
+            assert_eq!(parse_dns_server(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for text in ["", "dns.example.org", "192.0.2.53:x", ":53"] {
+            assert!(parse_dns_server(text).unwrap_err().contains("127.0.0.1:5353"), "{text}");
         }
     }
 

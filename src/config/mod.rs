@@ -21,7 +21,7 @@ use smtp::{SmtpArgs, SmtpSettings};
 
 use crate::auth::issuers::settings;
 
-pub use addresses::{add_missing_scheme, parse_listen_address};
+pub use addresses::{add_missing_scheme, parse_dns_server, parse_listen_address};
 
 /// The settings that say where the data is. Every command that uses the data takes them.
 #[derive(Debug, Clone, Args)]
@@ -148,6 +148,11 @@ pub struct ServeArgs {
     /// trusted [default: none]
     #[arg(long, env = "ROLECALL_TRUSTED_PROXIES", value_name = "NETWORKS")]
     pub trusted_proxies: Option<NetworkList>,
+    /// Address of the DNS server (192.0.2.53 or [2001:db8::53]:53) at which the records of domains
+    /// are looked up [default: those of the system]
+    #[arg(long, env = "ROLECALL_DNS_SERVER", value_name = "ADDRESS",
+        value_parser = parse_dns_server)]
+    pub dns_server: Option<SocketAddr>,
     #[command(flatten)]
     pub smtp: SmtpArgs,
     /// How the log is written to standard error: lines for people, or one JSON object a line
@@ -214,6 +219,8 @@ pub struct Config {
     pub graphql: GraphqlSettings,
     /// The proxies whose headers about a client's address are trusted.
     pub trusted_proxies: NetworkList,
+    /// Where the records of domains are looked up; none = at the resolvers of the system.
+    pub dns_server: Option<SocketAddr>,
     /// The mail server for alerts; none = no mail is sent.
     pub smtp: Option<SmtpSettings>,
 }
@@ -321,6 +328,7 @@ impl ServeArgs {
             pull_timeout,
             signal_private_addresses,
             api_key_days,
+            dns_server,
             ..
         } = self;
         Ok(Config {
@@ -335,6 +343,7 @@ impl ServeArgs {
             graphql,
             issuers,
             trusted_proxies,
+            dns_server,
             smtp,
             ..config
         })
@@ -399,6 +408,7 @@ impl StoreArgs {
             graphql: GraphqlSettings::default(),
             issuers: Vec::new(),
             trusted_proxies: NetworkList::default(),
+            dns_server: None,
             smtp: None,
         })
     }

@@ -29,6 +29,9 @@ const ASSERTIONS_PER_SECOND: u32 = 200;
 /// Steps of sign-ins that one address may take at this replica in a second, with bursts of twice as
 /// many. All people in an office have one address.
 const SIGN_INS_PER_SECOND: u32 = 20;
+/// Lookups of domains that one organization may ask this replica for in a second, with bursts of
+/// twice as many.
+const DOMAIN_LOOKUPS_PER_SECOND: u32 = 5;
 
 /// What the whole process shares.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub struct App {
     pub decision_limits: RateLimits,
     /// Each address's share of this replica's redemptions of one-time links.
     pub redemption_limits: RateLimits,
+    /// Each organization's share of this replica's lookups of domains.
+    pub domain_lookups: RateLimits,
     /// The ends of the ledgers that subscriptions follow.
     pub heads: LedgerHeads,
     /// Those who tell destinations of events.
@@ -165,6 +170,7 @@ impl App {
             limits,
             decision_limits,
             redemption_limits: RateLimits::new(REDEMPTIONS_PER_SECOND),
+            domain_lookups: RateLimits::new(DOMAIN_LOOKUPS_PER_SECOND),
             heads: LedgerHeads::default(),
             signals: SignalReaders::default(),
             last_commit: LastCommit::default(),

@@ -678,6 +678,12 @@ const UNIQUE_INDEXES: &[(&str, &str, &str)] = &[
     ("organization_slug_key", "organization.slug", "slug"),
     ("deletion_job_open", "deletion_job.organization_id", "deletion"),
     ("schema_extension_urn", "schema_extension.urn_key", "urn"),
+    (
+        "organization_domain_name",
+        "organization_domain.organization_id, organization_domain.name",
+        "name",
+    ),
+    ("organization_domain_proven", "organization_domain.proven_name", "provenName"),
     ("mail_recipient_address", "mail_recipient.address_key", "address"),
 ];
 

@@ -69,6 +69,8 @@ pub enum SubjectKind {
     Destination,
     /// A delivery of an event to a destination.
     Delivery,
+    /// A domain of the organization.
+    Domain,
     /// A subject that this version of the schema has no name for.
     Other,
 }
@@ -100,6 +102,7 @@ impl SubjectKind {
             "finding" => Self::Finding,
             "destination" => Self::Destination,
             "delivery" => Self::Delivery,
+            "domain" => Self::Domain,
             _ => Self::Other,
         }
     }
@@ -131,6 +134,7 @@ impl SubjectKind {
             Self::Finding => "finding",
             Self::Destination => "destination",
             Self::Delivery => "delivery",
+            Self::Domain => "domain",
             Self::Other => return None,
         })
     }
@@ -159,6 +163,7 @@ impl SubjectKind {
             Self::Finding => NodeKind::Finding,
             Self::Destination => NodeKind::Destination,
             Self::Delivery => NodeKind::Delivery,
+            Self::Domain => NodeKind::Domain,
             Self::Access | Self::ConsoleLink | Self::Other => return None,
         })
     }

@@ -210,6 +210,10 @@ pub enum AttentionKind {
     /// A destination has not taken that accounts left, for longer than the threshold of the rule
     /// `REVOCATION_NOT_RECEIVED`.
     RevocationNotReceived,
+    /// The DNS does not prove a domain any more.
+    DomainLost,
+    /// No record proves domains, and sign-ins make accounts only inside proven ones.
+    DomainsUnproven,
 }
 
 /// An item of `attention` as the schema shows it.

@@ -29,6 +29,7 @@ mod destination;
 mod diagnostics;
 pub mod document;
 pub mod document_limits;
+mod domain;
 pub mod error_code;
 mod event;
 mod event_action;
@@ -143,6 +144,7 @@ struct MutationRoot(
     reconcile::ReconciliationMutation,
     destination::DestinationMutation,
     delivery::DeliveryMutation,
+    domain::DomainMutation,
 );
 
 type GraphqlSchema = async_graphql::Schema<

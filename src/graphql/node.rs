@@ -13,6 +13,7 @@ use super::deletion::DeletionJob;
 use super::delivery::DeliveryObject;
 use super::destination::DestinationObject;
 use super::document_limits::MAX_PAGE_ROWS;
+use super::domain::DomainObject;
 use super::event::EventObject;
 use super::failure::FailureObject;
 use super::group::GroupObject;
@@ -36,6 +37,7 @@ use super::user::UserObject;
 use crate::domain::access::change_set;
 use crate::domain::alert::recipient;
 use crate::domain::directory::schema_extension;
+use crate::domain::tenant::domain;
 use crate::error::{Error, Rule};
 use crate::graphql::relay;
 use crate::graphql::relay::NodeKind;
@@ -75,6 +77,7 @@ pub enum NodeObject {
     Finding(FindingObject),
     Destination(DestinationObject),
     Delivery(DeliveryObject),
+    Domain(DomainObject),
     Event(EventObject),
 }
 
@@ -164,6 +167,9 @@ async fn find_node_of_kind(
         NodeKind::Delivery => loaders::load_one(ctx, DeliveryId(id))
             .await?
             .map(|row| NodeObject::Delivery(row.into())),
+        NodeKind::Domain => domain::find_domain(relay::cx(ctx)?, id)
+            .await?
+            .map(|row| NodeObject::Domain(row.into())),
         NodeKind::Event => {
             loaders::load_one(ctx, EventId(id)).await?.map(|row| NodeObject::Event(row.into()))
         }

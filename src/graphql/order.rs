@@ -351,6 +351,18 @@ list_order! {
 }
 
 list_order! {
+    /// The order of a list of domains.
+    DomainOrder,
+    /// The fields by which domains can be sorted.
+    DomainOrderField {
+        /// When the domain was added.
+        CreatedAt = OrderBy::Age,
+        /// The name.
+        Name = OrderBy::Name,
+    }
+}
+
+list_order! {
     /// The order of a list of destinations.
     DestinationOrder,
     /// The fields by which destinations can be sorted.

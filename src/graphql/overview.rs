@@ -25,6 +25,8 @@ pub enum ScimAvailabilityState {
     Available,
     /// SCIM is turned off in this installation.
     PlatformDisabled,
+    /// Provisioning is being released to one organization after another, and not to this one yet.
+    NotReleased,
     /// The organization uses Microsoft Entra ID's native integration, which excludes SCIM.
     EntraNativeIntegration,
 }
@@ -90,10 +92,11 @@ impl ScimOverview {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn availability(&self, ctx: &Context<'_>) -> async_graphql::Result<ScimAvailability> {
         let row = loaders::load_organization(ctx).await?;
-        let availability = InboundAvailability::of(&relay::cx(ctx)?.app, row.integration_mode);
+        let availability = InboundAvailability::of_organization(&relay::cx(ctx)?.app, &row);
         let state = match availability {
             InboundAvailability::Available => ScimAvailabilityState::Available,
             InboundAvailability::PlatformDisabled => ScimAvailabilityState::PlatformDisabled,
+            InboundAvailability::NotReleased => ScimAvailabilityState::NotReleased,
             InboundAvailability::EntraNativeIntegration => {
                 ScimAvailabilityState::EntraNativeIntegration
             }
@@ -108,8 +111,7 @@ impl ScimOverview {
     async fn state(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<ScimState>> {
         let row = loaders::load_organization(ctx).await?;
         let cx = relay::cx(ctx)?;
-        if InboundAvailability::of(&cx.app, row.integration_mode) != InboundAvailability::Available
-        {
+        if InboundAvailability::of_organization(&cx.app, &row) != InboundAvailability::Available {
             return Ok(None);
         }
         let active = organization::scim_active(cx, &row).await?;

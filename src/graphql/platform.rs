@@ -88,6 +88,12 @@ impl ManagedOrganization {
         self.0.suspended_at
     }
 
+    /// Whether provisioning was released to it.
+    #[graphql(directive = needs::apply(Some(Permission::PlatformAdmin)))]
+    async fn provisioning_released(&self) -> bool {
+        self.0.provisioning_released
+    }
+
     /// Until when it lets people with `PLATFORM_ADMIN` use their other permissions in it; null if
     /// it does not.
     #[graphql(directive = needs::apply(Some(Permission::PlatformAdmin)))]
@@ -208,6 +214,17 @@ pub struct OrganizationResumeInput {
     reason: String,
 }
 
+/// Whether provisioning is released to an organization.
+#[derive(InputObject)]
+pub struct ProvisioningRolloutSetInput {
+    /// The slug of the organization.
+    slug: String,
+    /// Whether provisioning is released to it.
+    released: bool,
+    /// The reason, which the organization's ledger tells.
+    reason: String,
+}
+
 /// How long the operator is let in, and why.
 #[derive(InputObject)]
 pub struct OperatorAccessGrantInput {
@@ -256,6 +273,17 @@ pub struct OrganizationSuspendPayload {
 /// The result of `organizationResume`.
 #[derive(SimpleObject)]
 pub struct OrganizationResumePayload {
+    /// The organization after the change; null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    organization: Option<ManagedOrganization>,
+    /// Mistakes in the input; empty if it was done.
+    #[graphql(directive = needs::apply(None))]
+    user_errors: Vec<UserError>,
+}
+
+/// The result of `provisioningRolloutSet`.
+#[derive(SimpleObject)]
+pub struct ProvisioningRolloutSetPayload {
     /// The organization after the change; null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
     organization: Option<ManagedOrganization>,
@@ -339,6 +367,21 @@ impl PlatformMutation {
         let done = lifecycle::resume_organization(cx, &input.slug, &input.reason).await;
         let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
         Ok(Some(OrganizationResumePayload { organization: done.map(Into::into), user_errors }))
+    }
+
+    /// Releases provisioning to an organization, or withholds it. While it is withheld, SCIM, sync
+    /// runs, connections, tokens and sign-ins that make accounts are refused with the reason
+    /// `PROVISIONING_NOT_RELEASED`; accounts and access stay as they are. New organizations have it.
+    #[graphql(directive = needs::apply(Some(Permission::PlatformAdmin)))]
+    async fn provisioning_rollout_set(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which organization, and why.")] input: ProvisioningRolloutSetInput,
+    ) -> Result<Option<ProvisioningRolloutSetPayload>> {
+        let ProvisioningRolloutSetInput { slug, released, reason } = input;
+        let done = lifecycle::set_rollout(relay::cx(ctx)?, &slug, released, &reason).await;
+        let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+        Ok(Some(ProvisioningRolloutSetPayload { organization: done.map(Into::into), user_errors }))
     }
 
     /// Lets people with `PLATFORM_ADMIN` use their other permissions in this organization for a

@@ -75,6 +75,7 @@ node_kinds! {
     Finding,
     Destination,
     Delivery,
+    Domain,
     Event,
 }
 

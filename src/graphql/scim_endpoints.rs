@@ -29,7 +29,7 @@ impl ScimEndpoints {
     ) -> async_graphql::Result<Option<Self>> {
         let row = loaders::load_organization(ctx).await?;
         let app = &relay::cx(ctx)?.app;
-        if InboundAvailability::of(app, row.integration_mode) != InboundAvailability::Available {
+        if InboundAvailability::of_organization(app, &row) != InboundAvailability::Available {
             return Ok(None);
         }
         let base_url = organization::base_url(app, &row.slug);

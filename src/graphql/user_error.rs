@@ -63,6 +63,12 @@ pub enum UserErrorReason {
     ConnectionInactive,
     /// The connection owns it, or still owns accounts or groups.
     ConnectionOwns,
+    /// The DNS did not answer.
+    DnsUnavailable,
+    /// Another organization has proven the domain.
+    DomainProvenElsewhere,
+    /// The DNS does not have the record that proves the domain.
+    DomainRecordMissing,
     /// It has ended: a key or a token that expired or was revoked, or a grant.
     Ended,
     /// The organization uses Microsoft Entra ID's native integration, which excludes SCIM.
@@ -97,6 +103,8 @@ pub enum UserErrorReason {
     OtherOwner,
     /// SCIM is turned off in this installation.
     PlatformDisabled,
+    /// Provisioning was not released to the organization yet.
+    ProvisioningNotReleased,
     /// The account is a break-glass account.
     ProtectedAccount,
     /// rolecall reads a source for this connection.
@@ -192,6 +200,9 @@ impl UserErrorReason {
             R::AlreadyRunning => Self::AlreadyRunning,
             R::ConnectionInactive => Self::ConnectionInactive,
             R::ConnectionOwns => Self::ConnectionOwns,
+            R::DnsUnavailable => Self::DnsUnavailable,
+            R::DomainProvenElsewhere => Self::DomainProvenElsewhere,
+            R::DomainRecordMissing => Self::DomainRecordMissing,
             R::Ended => Self::Ended,
             R::EntraNativeIntegration => Self::EntraNativeIntegration,
             R::Finished => Self::Finished,
@@ -209,6 +220,7 @@ impl UserErrorReason {
             R::OrganizationDisabled => Self::OrganizationDisabled,
             R::OtherOwner => Self::OtherOwner,
             R::PlatformDisabled => Self::PlatformDisabled,
+            R::ProvisioningNotReleased => Self::ProvisioningNotReleased,
             R::ProtectedAccount => Self::ProtectedAccount,
             R::Renamed => Self::Renamed,
             R::RunNotEnded => Self::RunNotEnded,
@@ -273,7 +285,13 @@ impl UserErrorReason {
             Self::Inactive => "Reactivate the account first.",
             Self::LastHolder => "Give the role to another account first.",
             Self::OrganizationDisabled => "Turn provisioning on first.",
-            Self::PlatformDisabled => "Ask the operator of this installation.",
+            Self::PlatformDisabled | Self::ProvisioningNotReleased => {
+                "Ask the operator of this installation."
+            }
+            Self::DnsUnavailable => "Try again in some minutes.",
+            Self::DomainRecordMissing => {
+                "Add the record at the provider of your DNS, and try again when it is seen."
+            }
             Self::ProtectedAccount => "Make it an ordinary account first.",
             Self::RunNotEnded | Self::AlreadyRunning | Self::TurnTaken => {
                 "Wait until the other one has ended, or cancel it."
@@ -314,6 +332,7 @@ impl UserErrorReason {
             | Self::AlreadyAccepted
             | Self::AlreadyOwned
             | Self::ConnectionOwns
+            | Self::DomainProvenElsewhere
             | Self::Ended
             | Self::Finished
             | Self::InUse

@@ -2,6 +2,7 @@
 //! which servers; [`driver`] runs them. A periodic task takes no input and may be repeated without
 //! harm. An item of a queue has a lease, so that one server at a time works on it.
 
+mod domains;
 mod driver;
 mod mail;
 mod outcomes;
@@ -76,6 +77,8 @@ const ALERT_INTERVAL: Duration = Duration::from_secs(60);
 const ALERT_LEASE: TimeDelta = TimeDelta::seconds(150);
 /// Mail that another replica made due, or that was not accepted, is found at most this long after.
 const MAIL_INTERVAL: Duration = Duration::from_secs(30);
+/// A domain that is due is looked up at most this long after.
+const DOMAIN_CHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// A comparison begins at most this long after it is due.
 const COMPARISON_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the last committed write is read back, and a database that refused writes is tested.
@@ -106,7 +109,7 @@ const MAX_CONCURRENT_BULK_JOBS: usize = 4;
 const MAX_CONCURRENT_DELETIONS: usize = 2;
 
 /// The tasks that run as a whole each time.
-static PERIODIC_TASKS: [PeriodicTask; 22] = [
+static PERIODIC_TASKS: [PeriodicTask; 23] = [
     PeriodicTask::new(
         "seal ledgers",
         "adds new events to the chain of their ledger",
@@ -177,6 +180,12 @@ static PERIODIC_TASKS: [PeriodicTask; 22] = [
     )
     .activated_by("an alert was raised or resolved", |app| &app.mails, Duration::ZERO)
     .at_stop(AtStop::Complete),
+    PeriodicTask::new(
+        "check domains",
+        "looks up again the records of domains that were proven, each once a day",
+        DOMAIN_CHECK_INTERVAL,
+        |app| Box::pin(domains::check_due_domains(app)),
+    ),
     PeriodicTask::new(
         "begin comparisons",
         "begins the comparisons that are due by their schedule",

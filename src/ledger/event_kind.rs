@@ -58,6 +58,28 @@ macro_rules! with_event_kinds {
             OrganizationOperatorAccessGranted = "organization.operator_access_granted",
             /// People with `PLATFORM_ADMIN` may not use their other permissions any more.
             OrganizationOperatorAccessRevoked = "organization.operator_access_revoked",
+            /// The operator released provisioning to the organization.
+            OrganizationProvisioningReleased = "organization.provisioning_released",
+            /// The operator withholds provisioning from the organization.
+            OrganizationProvisioningWithheld = "organization.provisioning_withheld",
+            /// A domain was added, which an administrator asserts.
+            DomainAdded = "domain.added",
+            /// The DNS proved that a domain belongs to the organization.
+            DomainProven = "domain.proven",
+            /// The DNS does not prove a domain any more.
+            DomainLost = "domain.lost",
+            /// A domain was removed.
+            DomainRemoved = "domain.removed",
+            /// A person was invited.
+            InvitationCreated = "invitation.created",
+            /// An invitation got a new link and perhaps another end, and is mailed again.
+            InvitationResent = "invitation.resent",
+            /// An invitation was accepted for an account; `roleGrantIds` and `groupIds` say what it gave.
+            InvitationAccepted = "invitation.accepted",
+            /// An invitation was revoked.
+            InvitationRevoked = "invitation.revoked",
+            /// An invitation was not accepted in time.
+            InvitationExpired = "invitation.expired",
             /// A connection was made.
             ConnectionCreated = "connection.created",
             /// The settings, the source or the schedule of a connection changed.
@@ -344,6 +366,17 @@ impl EventKind {
             | Self::OrganizationResumed
             | Self::OrganizationOperatorAccessGranted
             | Self::OrganizationOperatorAccessRevoked
+            | Self::OrganizationProvisioningReleased
+            | Self::OrganizationProvisioningWithheld
+            | Self::DomainAdded
+            | Self::DomainProven
+            | Self::DomainLost
+            | Self::DomainRemoved
+            | Self::InvitationCreated
+            | Self::InvitationResent
+            | Self::InvitationAccepted
+            | Self::InvitationRevoked
+            | Self::InvitationExpired
             | Self::ConnectionCreated
             | Self::ConnectionUpdated
             | Self::ConnectionActivated

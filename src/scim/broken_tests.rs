@@ -32,6 +32,7 @@ async fn panicking_handler_leaves_an_open_failure() {
         graphql: GraphqlSettings::default(),
         issuers: Vec::new(),
         trusted_proxies: Default::default(),
+        dns_server: None,
         smtp: None,
     };
     let app = App::open(config).await.unwrap();

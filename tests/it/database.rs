@@ -103,6 +103,8 @@ impl Database {
             graphql: GraphqlSettings { cost_limit: 0, ..GraphqlSettings::default() },
             issuers: Vec::new(),
             trusted_proxies: Default::default(),
+            // A port that refuses at once: no test asks the DNS of this machine.
+            dns_server: Some(([127, 0, 0, 1], 9).into()),
             smtp: None,
         }
     }

@@ -459,8 +459,13 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("replica", &["fingerprints"], "digests of the installation's keys"),
     (
         "organization",
-        &["slug", "name", "data_key", "integration_mode", "verified_domains"],
+        &["slug", "name", "data_key", "integration_mode"],
         "settings of a company, not of a person",
+    ),
+    (
+        "organization_domain",
+        &["name", "state", "challenge", "proven_name", "check_error"],
+        "names of a company's domains, and what the DNS says of them",
     ),
     ("name_key_renewal", &["table_name"], "the names of tables"),
     ("signed_head", &["signature"], "a signature over a hash over hashes"),

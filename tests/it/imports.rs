@@ -13,6 +13,7 @@ const USES: [(&str, &[&str]); 22] = [
     ("http_client", &["trace_context"]),
     ("http_listener", &[]),
     ("mail_client", &["config"]),
+    ("dns_client", &[]),
     ("buffers", &["error"]),
     ("db", &["trace_context"]),
     ("auth", &["error", "http_client"]),
@@ -32,6 +33,7 @@ const USES: [(&str, &[&str]); 22] = [
         &[
             "auth",
             "context",
+            "dns_client",
             "domain",
             "error",
             "http_listener",
@@ -47,6 +49,7 @@ const USES: [(&str, &[&str]); 22] = [
         &[
             "context",
             "crypto",
+            "dns_client",
             "domain",
             "error",
             "ledger",

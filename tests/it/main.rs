@@ -31,6 +31,7 @@ mod deletion;
 mod demo;
 mod dialects;
 mod documentation;
+mod domains;
 mod evidence;
 mod examples;
 mod failures;

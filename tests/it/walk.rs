@@ -138,6 +138,10 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let added = tenant.graphql(add, json!({ "a": format!("{name}@alerts.example") })).await;
     let recipient = &added["data"]["mailRecipientAdd"]["mailRecipient"]["id"];
     ids.insert("MailRecipient".into(), recipient.as_str().unwrap().to_owned());
+    let add = "mutation($n: String!) { domainAdd(input: { name: $n }) { domain { id } } }";
+    let added = tenant.graphql(add, json!({ "n": format!("{name}.example.net") })).await;
+    let domain = &added["data"]["domainAdd"]["domain"]["id"];
+    ids.insert("Domain".into(), domain.as_str().unwrap().to_owned());
     // An export raises an alert as soon as the rules are evaluated.
     let url =
         tenant.graphql.replace("/graphql", "/evidence/mappings.csv?from=2026-01-01T00:00:00Z");
@@ -186,6 +190,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("apiKey", "ApiKey"),
         ("destination", "Destination"),
         ("delivery", "Delivery"),
+        ("domain", "Domain"),
         ("actor", "IdentitySource"),
         ("roleMapping", "RoleMapping"),
         ("roleGrant", "RoleGrant"),

@@ -250,6 +250,17 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::OrganizationResumed
         | Kind::OrganizationOperatorAccessGranted
         | Kind::OrganizationOperatorAccessRevoked
+        | Kind::OrganizationProvisioningReleased
+        | Kind::OrganizationProvisioningWithheld
+        | Kind::DomainAdded
+        | Kind::DomainProven
+        | Kind::DomainLost
+        | Kind::DomainRemoved
+        | Kind::InvitationCreated
+        | Kind::InvitationResent
+        | Kind::InvitationAccepted
+        | Kind::InvitationRevoked
+        | Kind::InvitationExpired
         | Kind::DeletionRequested
         | Kind::DeletionCompleted
         | Kind::DeletionStopped

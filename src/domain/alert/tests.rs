@@ -21,11 +21,11 @@ fn organization(name: &str) -> Organization {
         scim_enabled: true,
         integration_mode: IntegrationMode::Scim,
         schema_version: 0,
-        verified_domains: serde_json::json!([]),
         created_at: moment(),
         updated_at: moment(),
         suspended_at: None,
         operator_access_until: None,
+        provisioning_released: true,
     }
 }
 

@@ -74,7 +74,7 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
     let found = connection::get_connection(cx, id).await?;
     let organization = organization::current_organization(cx).await?;
     let now = cx.app.clock.now();
-    let availability = InboundAvailability::of(&cx.app, organization.integration_mode).remedy();
+    let availability = InboundAvailability::of_organization(&cx.app, &organization).remedy();
     let mut steps = vec![
         diagnostic_step(
             DiagnosticCheck::Available,

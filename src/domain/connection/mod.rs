@@ -228,11 +228,11 @@ pub fn provider_name(connection: &Connection) -> String {
 /// Refuses where SCIM is not available: connections cannot be changed there either.
 pub(super) async fn check_scim_available(cx: &Cx) -> Result<()> {
     let organization = crate::domain::tenant::organization::current_organization(cx).await?;
-    crate::domain::tenant::organization::InboundAvailability::of(
+    let available = crate::domain::tenant::organization::InboundAvailability::of_organization(
         &cx.app,
-        organization.integration_mode,
-    )
-    .check_available()
+        &organization,
+    );
+    available.check_available()
 }
 
 /// Refuses a kind of connections that is not available. Sign-ins do not need SCIM.

@@ -487,6 +487,7 @@ struct TokenGateRow {
     slug: String,
     scim_enabled: bool,
     integration_mode: IntegrationMode,
+    provisioning_released: bool,
     schema_version: i64,
     suspended_at: Option<DateTime<Utc>>,
 }
@@ -495,7 +496,8 @@ const TOKEN_GATE_SQL: &str = "SELECT t.organization_id, t.id, t.purpose, t.scope
                               t.expires_at, t.retires_at, t.revoked_at, \
      c.id AS connection_id, c.name AS connection_name, c.status, \
      c.deleted_at AS connection_deleted_at, \
-     o.slug, o.scim_enabled, o.integration_mode, o.schema_version, o.suspended_at \
+     o.slug, o.scim_enabled, o.integration_mode, o.provisioning_released, \
+     o.schema_version, o.suspended_at \
      FROM scim_token t JOIN connection c ON c.organization_id = t.organization_id \
      AND c.id = t.connection_id \
      JOIN organization o ON o.id = t.organization_id WHERE t.hash = $1";
@@ -572,7 +574,8 @@ impl PresentedToken {
         if gate.suspended_at.is_some() {
             return Err(suspended_error());
         }
-        InboundAvailability::of(app, gate.integration_mode).check_available()?;
+        InboundAvailability::of(app, gate.integration_mode, gate.provisioning_released)
+            .check_available()?;
         if !gate.scim_enabled {
             return Err(Error::Held {
                 reason: RefusalReason::OrganizationDisabled,

@@ -7,7 +7,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::connection::AdoptionPolicy;
-use entity::{adoption_proposal, organization, user};
+use entity::{adoption_proposal, user};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
 use serde_json::{Map, Value, json};
@@ -24,7 +24,8 @@ use crate::domain::paging;
 use crate::domain::paging::live_index::found_by_user_name;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::domain::tenant::organization::Organization;
+use crate::domain::tenant::domain;
+use crate::domain::tenant::domain::DomainProof;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::identity::document;
 use crate::identity::schema::ResourceType;
@@ -63,14 +64,7 @@ pub(in crate::domain) async fn resolve_conflict(
                 return Ok(Change::unchanged(ConflictOutcome::Refused));
             };
             let connection = crate::domain::connection::find_unlocked_connection(tx, owner).await?;
-            #[allow(
-                clippy::disallowed_methods,
-                reason = "organizations are what everything else is scoped by"
-            )]
-            let organization =
-                organization::Entity::find_by_id(tx.organization()).one(&tx.db).await?;
-            let organization = organization.ok_or_else(|| Error::not_found(Noun::Organization))?;
-            match judge_adoption(&connection, &organization, &account) {
+            match judge_adoption(tx, &connection, &account).await? {
                 AdoptionVerdict::Link => {
                     let change = link_account(cx, tx, ty, account, owner, wanted).await?;
                     Ok(change.map(ConflictOutcome::Adopted))
@@ -98,29 +92,25 @@ enum AdoptionVerdict {
     Propose(Cause),
 }
 
-fn judge_adoption(
+async fn judge_adoption(
+    tx: &Tx<'_>,
     connection: &Connection,
-    organization: &Organization,
     account: &User,
-) -> AdoptionVerdict {
-    match connection.adoption_policy {
+) -> Result<AdoptionVerdict> {
+    Ok(match connection.adoption_policy {
         _ if account.connection_id == Some(connection.id) => AdoptionVerdict::Refuse,
         AdoptionPolicy::Refuse => AdoptionVerdict::Refuse,
         _ if account.connection_id.is_some() => AdoptionVerdict::Propose(Cause::Owned),
         AdoptionPolicy::Propose => AdoptionVerdict::Propose(Cause::Policy),
         AdoptionPolicy::Link if account.protected => AdoptionVerdict::Propose(Cause::Protected),
-        AdoptionPolicy::Link if !in_verified_domain(organization, &account.user_name) => {
-            AdoptionVerdict::Propose(Cause::UnverifiedDomain)
+        AdoptionPolicy::Link => {
+            let asserted = DomainProof::Asserted;
+            if domain::lies_in_own_domain(tx, &account.user_name, asserted).await? {
+                AdoptionVerdict::Link
+            } else {
+                AdoptionVerdict::Propose(Cause::UnverifiedDomain)
+            }
         }
-        AdoptionPolicy::Link => AdoptionVerdict::Link,
-    }
-}
-
-fn in_verified_domain(organization: &Organization, user_name: &str) -> bool {
-    let domain = user_name.rsplit_once('@').map(|(_, domain)| document::fold_text(domain));
-    domain.is_some_and(|domain| {
-        crate::domain::tenant::organization::verified_domains(organization)
-            .any(|known| known == domain)
     })
 }
 

@@ -22,7 +22,8 @@ use crate::domain::connection::{request_log, scim_token};
 use crate::domain::reconcile;
 use crate::domain::review::Cause;
 use crate::domain::signal::{delivery, destination};
-use crate::domain::tenant::organization;
+use crate::domain::tenant::domain::OrganizationDomain;
+use crate::domain::tenant::{domain, organization};
 use crate::error::{Error, Result};
 
 /// Connections that are read.
@@ -92,6 +93,10 @@ pub enum ActionKind {
     Deliveries,
     /// A destination has not taken that accounts left.
     RevocationNotReceived,
+    /// The DNS does not prove a domain any more.
+    DomainLost,
+    /// Sign-ins would make accounts, but no record proves the domains.
+    DomainsUnproven,
 }
 
 /// Something that an administrator should act on.
@@ -148,6 +153,7 @@ pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     items.extend(failed_sign_ins_item(cx).await?);
     items.extend(held_sources_item(cx, &live).await?);
     items.extend(destination_items(cx).await?);
+    items.extend(domain_items(cx, &live).await?);
     items.extend(unreceived_items(cx, revocation::downstream_objective(cx).await?).await?);
     items.sort_by_key(|item| (item.urgency, item.at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
     Ok(items)
@@ -563,6 +569,37 @@ pub(in crate::domain) async fn unreceived_items(cx: &Cx, age: Duration) -> Resul
         }
     };
     Ok(found.into_iter().map(item).collect())
+}
+
+/// Domains whose record is gone, and those that wait for one while sign-ins make accounts.
+async fn domain_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+    let lost = |row: OrganizationDomain| {
+        let text = format!("The DNS does not prove the domain {} any more.", row.name);
+        let next = format!(
+            "Add its record again (TXT {}, {}), or remove the domain (domainRemove). Until then \
+             sign-ins make no accounts of people in it.",
+            domain::record_name(&row),
+            domain::record_value(&row)
+        );
+        let item = ActionItem::new(ActionKind::DomainLost, ActionUrgency::Warning, text, &next);
+        ActionItem { at: row.lost_at, ..item }
+    };
+    let mut items: Vec<_> = domain::list_lost(cx).await?.into_iter().map(lost).collect();
+    let live: Vec<Uuid> = live.iter().map(|row| row.id).collect();
+    let unproven = domain::list_unproven(cx, &live).await?;
+    if let Some(first) = unproven.first() {
+        let n = unproven.len();
+        let text = format!(
+            "{} not proven by the DNS, {} the first: sign-ins make no accounts of people in them.",
+            count_with_noun(n as i64, "domain"),
+            first.name
+        );
+        let next = "Prove each (organization.domains, domainProve).";
+        let item = ActionItem::new(ActionKind::DomainsUnproven, ActionUrgency::Notice, text, next);
+        let at = unproven.iter().map(|row| row.created_at).min();
+        items.push(ActionItem { count: n as u64, at, ..item });
+    }
+    Ok(items)
 }
 
 /// How many rows there are and the earliest instant among them; none if there are none.

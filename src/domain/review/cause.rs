@@ -56,6 +56,9 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::AlreadyRunning
         | R::ConnectionInactive
         | R::ConnectionOwns
+        | R::DnsUnavailable
+        | R::DomainProvenElsewhere
+        | R::DomainRecordMissing
         | R::Ended
         | R::EntraNativeIntegration
         | R::Finished
@@ -72,6 +75,7 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::OtherOwner
         | R::PlatformDisabled
         | R::PreviewStale
+        | R::ProvisioningNotReleased
         | R::Pulled
         | R::Renamed
         | R::RunNotEnded

@@ -171,7 +171,7 @@ impl RetryClaim {
         }
         let Some(payload) = self.unseal_payload()? else { return Ok(Err(SkippedAttempt::Nothing)) };
         let connection = self.find_connection().await?;
-        let open = InboundAvailability::of(&self.cx.app, self.organization.integration_mode)
+        let open = InboundAvailability::of_organization(&self.cx.app, &self.organization)
             .check_available()
             .is_ok();
         if !open || !self.organization.scim_enabled || connection.status != ConnectionStatus::Active

@@ -85,11 +85,11 @@ pub async fn create_organization_for(
                     scim_enabled: true,
                     integration_mode: IntegrationMode::Scim,
                     schema_version: 0,
-                    verified_domains: json!([]),
                     created_at: now,
                     updated_at: now,
                     suspended_at: None,
                     operator_access_until: None,
+                    provisioning_released: true,
                 };
                 organization::Entity::insert(organization::ActiveModel::from(row.clone()))
                     .exec_without_returning(&tx.db)
@@ -132,12 +132,7 @@ async fn change_suspension(
 ) -> Result<Organization> {
     cx.allow(Action::ManagePlatform, None)?;
     let reason = &crate::domain::check_text("reason", reason, 2_000)?;
-    let found = if slug.contains('\0') {
-        None
-    } else {
-        super::organization::by_slug(&cx.app, slug).await?
-    };
-    let id = found.ok_or_else(|| Error::not_found(Noun::Organization))?.id;
+    let id = find_by_slug(cx, slug).await?.id;
     let inside = &cx.in_organization(id);
     let changed = inside
         .write(move |tx| {
@@ -169,6 +164,58 @@ async fn change_suspension(
         cx.app.deletions.notify_one();
     }
     Ok(changed)
+}
+
+/// Releases provisioning to an organization, or withholds it: while it is withheld, every path that
+/// provisions says so. Accounts stay as they are.
+///
+/// # Errors
+/// [`Error::NotFound`] for an organization that does not exist.
+pub async fn set_rollout(
+    cx: &Cx,
+    slug: &str,
+    released: bool,
+    reason: &str,
+) -> Result<Organization> {
+    cx.allow(Action::ManagePlatform, None)?;
+    let reason = &crate::domain::check_text("reason", reason, 2_000)?;
+    let id = find_by_slug(cx, slug).await?.id;
+    let inside = &cx.in_organization(id);
+    let changed = inside
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut row = lock_organization(tx, id).await?;
+                if row.provisioning_released == released {
+                    return Ok(Change::unchanged(row));
+                }
+                let now = tx.now_after(Some(row.updated_at));
+                row.provisioning_released = released;
+                row.updated_at = now;
+                save_organization(tx, row.clone()).await?;
+                let kind = if released {
+                    EventKind::OrganizationProvisioningReleased
+                } else {
+                    EventKind::OrganizationProvisioningWithheld
+                };
+                let entry = lifecycle_event(kind, id, now, None, Some(json!({ "reason": reason })));
+                Ok(Change::recorded(row, entry))
+            })
+        })
+        .await?;
+    if released {
+        cx.app.syncs.notify_one();
+    }
+    Ok(changed)
+}
+
+/// The organization that the operator names.
+async fn find_by_slug(cx: &Cx, slug: &str) -> Result<Organization> {
+    let found = if slug.contains('\0') {
+        None
+    } else {
+        super::organization::by_slug(&cx.app, slug).await?
+    };
+    found.ok_or_else(|| Error::not_found(Noun::Organization))
 }
 
 /// Takes the organization's work away from the servers that hold it. Each write of that work takes

@@ -10,8 +10,8 @@ use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx};
 use crate::domain::audit::event;
 use crate::domain::audit::subject_owners::SubjectOwners;
-use crate::error::{Error, Noun, RefusalReason, Result, Rule, mistakes};
-use crate::identity::document;
+use crate::domain::tenant::domain;
+use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -117,7 +117,7 @@ pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Res
         .as_deref()
         .map(|name| crate::domain::check_text("name", name, 200))
         .transpose();
-    let domains = settings.verified_domains.as_deref().map(check_domains).transpose();
+    let domains = settings.verified_domains.as_deref().map(domain::check_names).transpose();
     let (name, domains) = mistakes::both(name, domains)?;
     let (name, domains, settings) = (&name, &domains, &settings);
     cx.write(move |tx| {
@@ -134,19 +134,23 @@ pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Res
             after.name = name.clone().unwrap_or(after.name);
             after.scim_enabled = settings.scim_enabled.unwrap_or(after.scim_enabled);
             after.integration_mode = settings.integration_mode.unwrap_or(after.integration_mode);
-            after.verified_domains = domains.clone().map_or(after.verified_domains, Into::into);
-            if after == before {
+            let had = domain::names_within(tx).await?;
+            let has = domains.as_ref().unwrap_or(&had);
+            if after == before && *has == had {
                 return Ok(Change::unchanged(before));
             }
             after.updated_at = tx.now_after(Some(before.updated_at));
+            if *has != had {
+                domain::replace_names(tx, has, after.updated_at).await?;
+            }
             crate::domain::save_row::<organization::Entity, organization::ActiveModel>(
                 tx,
                 after.clone(),
             )
             .await?;
             let (was, is) = ledger::changed_members(
-                &describe_organization(&before),
-                &describe_organization(&after),
+                &describe_organization(&before, &had),
+                &describe_organization(&after, has),
             );
             let entry = NewEvent {
                 kind: EventKind::OrganizationUpdated,
@@ -164,7 +168,10 @@ pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Res
     .await
 }
 
-fn describe_organization(row: &Organization) -> serde_json::Map<String, serde_json::Value> {
+fn describe_organization(
+    row: &Organization,
+    domains: &[String],
+) -> serde_json::Map<String, serde_json::Value> {
     let mut map = serde_json::Map::new();
     map.insert("name".into(), row.name.clone().into());
     map.insert("scimEnabled".into(), row.scim_enabled.into());
@@ -172,58 +179,8 @@ fn describe_organization(row: &Organization) -> serde_json::Map<String, serde_js
         "integrationMode".into(),
         sea_orm::ActiveEnum::to_value(&row.integration_mode).into(),
     );
-    map.insert("verifiedDomains".into(), row.verified_domains.clone());
+    map.insert("verifiedDomains".into(), domains.into());
     map
-}
-
-/// The most domains that one organization lists.
-const MAX_DOMAINS: usize = 100;
-
-/// Domain names in the form in which they are compared: folded, sorted, without duplicates.
-fn check_domains(names: &[String]) -> Result<Vec<String>> {
-    if names.len() > MAX_DOMAINS {
-        return Err(Error::broken(
-            Rule::TooMany,
-            "verifiedDomains",
-            format!("lists more than {MAX_DOMAINS} domains"),
-        ));
-    }
-    let mut domains = mistakes::all(
-        names
-            .iter()
-            .enumerate()
-            .map(|(place, name)| check_domain(name, format!("verifiedDomains.{place}"))),
-    )?;
-    domains.sort_unstable();
-    domains.dedup();
-    Ok(domains)
-}
-
-fn check_domain(name: &str, field: String) -> Result<String> {
-    let domain = document::fold_text(name.trim());
-    let label = |label: &str| {
-        let good = |c: char| c.is_alphanumeric() || c == '-';
-        !label.is_empty()
-            && label.len() <= 63
-            && label.chars().all(good)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    // A top-level domain alone does not belong to one organization.
-    if domain.len() > 253 || !domain.contains('.') || !domain.split('.').all(label) {
-        return Err(Error::invalid(
-            field,
-            format!("{name:?} is not a domain name such as example.org"),
-        ));
-    }
-    Ok(domain)
-}
-
-/// The organization's verified domains, folded: an earlier version stored them without mapping the
-/// width of letters.
-pub fn verified_domains(row: &Organization) -> impl Iterator<Item = String> {
-    let stored = row.verified_domains.as_array().into_iter().flatten();
-    stored.filter_map(serde_json::Value::as_str).map(document::fold_text)
 }
 
 /// Whether SCIM can be used here, and if not, the reason. Each reason has a remedy of its own.
@@ -232,18 +189,26 @@ pub enum InboundAvailability {
     Available,
     /// This installation does not offer SCIM.
     PlatformDisabled,
+    /// The operator has not released provisioning to the organization yet.
+    NotReleased,
     /// The organization uses Entra ID's native integration, which excludes SCIM.
     EntraNativeIntegration,
 }
 
 impl InboundAvailability {
     /// Computed at every call, never stored.
-    pub fn of(app: &App, mode: IntegrationMode) -> Self {
+    pub fn of(app: &App, mode: IntegrationMode, released: bool) -> Self {
         match mode {
             _ if !app.config.scim_enabled => Self::PlatformDisabled,
+            _ if !released => Self::NotReleased,
             IntegrationMode::EntraNative => Self::EntraNativeIntegration,
             IntegrationMode::Scim => Self::Available,
         }
+    }
+
+    /// Computed at every call, never stored.
+    pub fn of_organization(app: &App, organization: &Organization) -> Self {
+        Self::of(app, organization.integration_mode, organization.provisioning_released)
     }
 
     /// Refuses, with an error that administrators understand, unless SCIM can be used.
@@ -263,6 +228,12 @@ impl InboundAvailability {
                 "SCIM is not enabled in this deployment. Its operator enables it with \
                  ROLECALL_SCIM_ENABLED=true.",
             )),
+            Self::NotReleased => Some((
+                RefusalReason::ProvisioningNotReleased,
+                "Provisioning is being released to one organization after another, and not to \
+                 this one yet. Nothing that was set up is lost. The operator of this server \
+                 releases it.",
+            )),
             Self::EntraNativeIntegration => Some((
                 RefusalReason::EntraNativeIntegration,
                 "Microsoft Entra ID's native integration is set up, and SCIM cannot be used beside \
@@ -278,7 +249,7 @@ impl InboundAvailability {
 /// [`Error::Held`] with the reason and what to do about it.
 pub async fn check_provisioning(cx: &Cx) -> Result<()> {
     let organization = current_organization(cx).await?;
-    InboundAvailability::of(&cx.app, organization.integration_mode).check_available()?;
+    InboundAvailability::of_organization(&cx.app, &organization).check_available()?;
     if organization.scim_enabled {
         return Ok(());
     }
@@ -291,7 +262,7 @@ pub async fn check_provisioning(cx: &Cx) -> Result<()> {
 pub async fn scim_active(cx: &Cx, organization: &Organization) -> Result<bool> {
     cx.allow(Action::ReadIam, None)?;
     if !organization.scim_enabled
-        || InboundAvailability::of(&cx.app, organization.integration_mode)
+        || InboundAvailability::of_organization(&cx.app, organization)
             != InboundAvailability::Available
     {
         return Ok(false);

@@ -13,6 +13,7 @@ use super::auth::ApiCaller;
 use super::connection::IdentitySource;
 use super::decision::{self, Decision};
 use super::deletion::DeletedUser;
+use super::domain::OrganizationDomains;
 use super::group::{GroupFilter, GroupObject, list_groups};
 use super::leaver::{self, LeaverObject, RevocationTimes};
 use super::ledger_chain::LedgerChain;
@@ -39,7 +40,7 @@ use crate::domain::access::{role, role_grant, role_mapping};
 use crate::domain::audit::evidence;
 use crate::domain::directory::{adoption, deletion, group, user};
 use crate::domain::paging::order::OrderBy;
-use crate::domain::tenant::organization;
+use crate::domain::tenant::{domain, organization};
 use crate::domain::{access, connection, paging};
 use crate::error::{Error, Mistakes, Result};
 use crate::graphql::payload::mutation_payloads;
@@ -61,7 +62,12 @@ pub enum IntegrationMode {
 /// An organization (a tenant): its settings, and everything in it.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Organization")]
-pub struct OrganizationObject(OrganizationDirectory, OrganizationActivity, OrganizationAlerts);
+pub struct OrganizationObject(
+    OrganizationDirectory,
+    OrganizationActivity,
+    OrganizationAlerts,
+    OrganizationDomains,
+);
 
 impl OrganizationObject {
     /// The organization's global id, for the interface `Node`.
@@ -115,15 +121,11 @@ impl OrganizationDirectory {
         Ok(Some(loaders::load_organization(ctx).await?.integration_mode.into()))
     }
 
-    /// The verified domains. A connection with the adoption policy `LINK` gets an existing account
-    /// if its user name is inside one of them.
+    /// The names of the domains, in whatever state they are: see `domains`. A connection with the
+    /// adoption policy `LINK` gets an existing account if its user name is inside one of them.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn verified_domains(
-        &self,
-        ctx: &Context<'_>,
-    ) -> async_graphql::Result<Option<Vec<String>>> {
-        let row = loaders::load_organization(ctx).await?;
-        Ok(Some(organization::verified_domains(&row).collect()))
+    async fn verified_domains(&self, ctx: &Context<'_>) -> Result<Option<Vec<String>>> {
+        domain::list_names(relay::cx(ctx)?).await.map(Some)
     }
 
     /// Until when people with `PLATFORM_ADMIN` may use their other permissions here; null if they
@@ -590,7 +592,8 @@ pub struct OrganizationUpdateInput {
     integration_mode: MaybeUndefined<IntegrationMode>,
     /// The verified domains, for example `example.org`, at most 100; they replace the earlier ones.
     /// List only domains that belong to the organization: a connection with the adoption policy
-    /// `LINK` gets an existing account because its user name is inside one of them. Null = none.
+    /// `LINK` gets an existing account because its user name is inside one of them. New ones are
+    /// asserted, those that stay keep their state. Null = none.
     verified_domains: MaybeUndefined<Vec<String>>,
 }
 

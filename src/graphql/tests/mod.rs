@@ -75,6 +75,7 @@ async fn configured(graphql: GraphqlSettings, statements: Option<Arc<AtomicUsize
         graphql,
         issuers: Vec::new(),
         trusted_proxies: Default::default(),
+        dns_server: None,
         smtp: None,
     };
     let mut app = App::open(config).await.unwrap();

@@ -125,7 +125,7 @@ pub async fn read_signals(
     now: DateTime<Utc>,
 ) -> Result<Vec<(Uuid, HealthSignals)>> {
     let organization = organization::current_organization(cx).await?;
-    let available = InboundAvailability::of(&cx.app, organization.integration_mode)
+    let available = InboundAvailability::of_organization(&cx.app, &organization)
         == InboundAvailability::Available;
     let served = available && organization.scim_enabled;
     let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
