@@ -107,6 +107,30 @@ test('leavers: time until nothing was left, against the objective', async ({ pag
   expect(first).not.toBe('');
 });
 
+test('the chain of a leaver keeps received and confirmed apart', async ({ page }) => {
+  test.slow();
+  const { organization: found } = await organization.graphql(
+    '{ organization { leavers(first: 1) { nodes { userId user { userName } } } } }',
+  );
+  const leaver = found.leavers.nodes[0];
+  await open(page, organization, 'leavers');
+  await page.getByRole('button', { name: `Step by step: ${leaver.user.userName}` }).click();
+  const dialog = page.getByRole('dialog', { name: 'What happened, step by step' });
+  await expect(dialog).toContainText('No role was left here');
+  await expect(dialog).toContainText('No destination was told');
+  await expect(dialog).toContainText('No application has confirmed');
+  await expectAccessible(page);
+  await organization.graphql(
+    'mutation($input: RevocationConfirmInput!) { revocationConfirm(input: $input) { userErrors { message } } }',
+    { input: { userId: leaver.userId, endedAt: new Date().toISOString() } },
+  );
+  await dialog.getByRole('button', { name: 'Close' }).click();
+  await page.getByRole('button', { name: `Step by step: ${leaver.user.userName}` }).click();
+  await expect(dialog).toContainText('Sessions ended, as bootstrap says');
+  await page.goBack();
+  await expect(dialog).toBeHidden();
+});
+
 test('without AUDIT_READ a full 403 page', async ({ page }) => {
   const key = await organization.issueKey('IAM_READ', 'USER_READ');
   await open(page, organization, 'audit', key);

@@ -173,3 +173,17 @@ test('a reader sees no button that changes', async ({ page }) => {
   await page.getByRole('navigation', { name: 'Parts of the connection' }).getByRole('link', { name: 'Settings' }).click();
   await expect(page.getByRole('button', { name: 'Save' })).toHaveCount(0);
 });
+
+test('an export of the identity provider is compared', async ({ page }) => {
+  test.slow();
+  await open(page, organization, at('/comparisons'));
+  const card = page.getByRole('region', { name: 'Compare an export' });
+  const rows = ['userName,externalId,active', `nurse1@${organization.slug}.example,nurse-1,true`, `stranger@${organization.slug}.example,s-1,true`];
+  await card.getByLabel('File').setInputFiles({ name: 'users.csv', mimeType: 'text/csv', buffer: Buffer.from(`${rows.join('\n')}\n`) });
+  await card.getByLabel(/The export is complete/).check();
+  await card.getByRole('button', { name: 'Compare the file' }).click();
+  await expect(card.getByRole('status')).toContainText('2 rows compared');
+  await expect(page.getByRole('region', { name: 'Comparisons', exact: true })).toContainText('Comparison with an export');
+  await expectAccessible(page);
+  await expectNoSideScroll(page);
+});

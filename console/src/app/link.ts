@@ -1,24 +1,12 @@
 // One-time links: the code is in the fragment, which browsers send to nobody, and is redeemed by POST, so that a
 // preview of the link spends nothing.
 import type { Credential } from './client.ts';
-import { endpoint } from './paths.ts';
+import { endpoint, takeFragment } from './paths.ts';
 
 let code: string | undefined;
 
-/** Takes the code of a link out of the address bar and its history. */
 export function takeLink() {
-  // A second link in the same tab only changes the fragment: it is taken as the first one was.
-  window.addEventListener('hashchange', () => {
-    if (location.hash.startsWith('#link=')) location.reload();
-  });
-  const found = /^#link=(.+)$/.exec(location.hash)?.[1];
-  if (found === undefined) return;
-  try {
-    code = decodeURIComponent(found);
-  } catch {
-    code = found;
-  }
-  history.replaceState(null, '', location.pathname + location.search);
+  code = takeFragment();
 }
 
 export const hasLink = () => code !== undefined;

@@ -36,7 +36,8 @@ const order = (screen: Screen) => (screen.menu ? MENU_GROUPS.indexOf(screen.menu
 export const menuScreens = screens.filter((screen) => screen.menu).sort((a, b) => order(a) - order(b));
 
 /** The pattern of a screen's path, for addresses below /o/{slug}/. */
-export const screenPattern = (path: string) => new RegExp(`^${path.replaceAll(/:\w+/g, '[^/?]+')}$`);
+export const screenPattern = (path: string) => 
+  new RegExp(`^${path.replaceAll(/\/:\w+\?/g, '(?:/[^/?]+)?').replaceAll(/:\w+/g, '[^/?]+')}$`);
 
 /** Fetches the code of the screen at an address, or else of the first one. */
 export function preloadScreen(location: string) {

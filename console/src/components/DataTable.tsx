@@ -1,7 +1,10 @@
 // Tables: a plain one for pages of rows, and a virtual one, which has only the visible rows in the document.
 import { type ReactNode, memo, useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { flushSync } from 'react-dom';
 import { useTranslation } from 'react-i18next';
 import { Icon } from './Icon.tsx';
+import type { PagedList } from './paging.ts';
+import { ErrorPanel, Skeleton } from './states.tsx';
 
 export interface Column<Row> {
   key: string;
@@ -92,15 +95,29 @@ interface VirtualTableProps<Row> extends TableProps<Row> {
   onEnd?: (() => void) | undefined;
   rowHeight?: number;
   /** A CSS grid template, for example "2fr 1fr 8rem". */
-  template: 'one' | 'two' | 'three' | 'four' | 'five' | 'six' | 'seven';
+  template: 'one' | 'two' | 'three' | 'four' | 'five' | 'six' | 'seven' | 'people' | 'groups' | 'roles' | 'ledger' | 'report' | 'leavers';
   onOpen?: (row: Row) => void;
 }
 
 /** Browsers draw no element that is much higher than this; a longer list moves faster than the scroll bar. */
 const MAX_PIXELS = 15_000_000;
 const OVERSCAN = 6;
+/** On paper there is no scrolling: all rows that were loaded are printed, up to so many. */
+const MAX_PRINTED = 5_000;
 /** The rows in the document change in steps, so that most scroll events change nothing. */
 const STEP = 4;
+
+function usePrinting(): boolean {
+  const [printing, setPrinting] = useState(false);
+  useEffect(() => {
+    const query = matchMedia('print');
+    // The rows must be in the document before the browser takes its picture of it.
+    const look = () => flushSync(() => setPrinting(query.matches));
+    query.addEventListener('change', look);
+    return () => query.removeEventListener('change', look);
+  }, []);
+  return printing;
+}
 
 /** Which of `count` rows of one height are to be drawn, and how far from their place because the list is very long. */
 function useRowWindow(count: number, rowHeight: number) {
@@ -179,6 +196,8 @@ export function VirtualTable<Row>({
 }: VirtualTableProps<Row>) {
   const { t } = useTranslation();
   const { scroller, height, first, last, shift } = useRowWindow(rows.length, rowHeight);
+  const printing = usePrinting();
+  const [start, end] = printing ? [0, Math.min(rows.length, MAX_PRINTED)] : [first, last];
   useEffect(() => {
     if (onEnd && rows.length > 0 && last >= rows.length - 20) onEnd();
   }, [last, rows.length, onEnd]);
@@ -193,14 +212,21 @@ export function VirtualTable<Row>({
           ))}
         </div>
       </div>
-      <div className="virtual-scroll" ref={scroller} role="rowgroup" tabIndex={0} aria-label={t('table.rows', { label })}>
-        <div className="virtual-space" role="presentation" style={{ height }}>
-          {rows.slice(first, last).map((row, place) => (
+      <div
+        className="virtual-scroll"
+        ref={scroller}
+        role="rowgroup"
+        tabIndex={0}
+        aria-label={t('table.rows', { label })}
+        style={{ blockSize: printing ? 'auto' : height }}
+      >
+        <div className="virtual-space" role="presentation" style={{ height: printing ? 'auto' : height }}>
+          {rows.slice(start, end).map((row, place) => (
             <VirtualRow
               key={rowKey(row)}
               row={row}
-              index={first + place}
-              top={(first + place) * rowHeight + shift}
+              index={start + place}
+              top={printing ? 0 : (start + place) * rowHeight + shift}
               height={rowHeight}
               columns={columns}
               onOpen={onOpen}
@@ -228,5 +254,23 @@ export function TableFoot({ shown, total, loading, onMore }: { shown: number; to
         </button>
       )}
     </div>
+  );
+}
+
+interface PagedTableProps<Row> extends Omit<VirtualTableProps<Row>, 'rows' | 'total' | 'onEnd'> {
+  list: PagedList<Row>;
+  /** Shown if there is no row. */
+  empty: ReactNode;
+}
+
+/** A list that is read page by page as one scrolls: what went wrong, that it loads, that it is empty, or its rows. */
+export function PagedTable<Row>({ list, empty, ...table }: PagedTableProps<Row>) {
+  if (list.problem) return <ErrorPanel problem={list.problem} onRetry={list.reload} />;
+  if (list.rows.length === 0) return list.loading ? <Skeleton lines={8} /> : empty;
+  return (
+    <>
+      <VirtualTable {...table} rows={list.rows} total={list.total} onEnd={list.loadMore} />
+      <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
+    </>
   );
 }

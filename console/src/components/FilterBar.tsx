@@ -3,6 +3,7 @@ import { type ReactNode, useEffect, useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useSearchParams } from 'wouter';
 import { Button } from './Button.tsx';
+import type { Sorting } from './DataTable.tsx';
 
 const TYPING_MILLISECONDS = 250;
 
@@ -22,6 +23,19 @@ export function useQueryValue(name: string): [string | undefined, (value: string
     );
   };
   return [value, set];
+}
+
+/** The order that the address names, such as "sort=UPDATED_AT-DESC"; the first of `fields` unless it names one. */
+export function useSorting<Field extends string>(
+  fields: readonly [Field, ...Field[]],
+): [Sorting & { field: Field }, (sorting: Sorting) => void] {
+  const [value, setValue] = useQueryValue('sort');
+  const [named, direction] = (value ?? '').split('-');
+  const field = fields.find((each) => each === named) ?? fields[0];
+  return [
+    { field, direction: direction === 'DESC' ? 'DESC' : 'ASC' },
+    (next) => setValue(`${next.field}-${next.direction}`),
+  ];
 }
 
 export const FilterBar = ({ label, children }: { label: string; children: ReactNode }) => (
@@ -53,9 +67,11 @@ interface FilterChoiceProps {
   name: string;
   label: string;
   choices: readonly { value: string; text: string }[];
+  /** What it is called when nothing is chosen; otherwise "all". */
+  all?: string;
 }
 
-export function FilterChoice({ name, label, choices }: FilterChoiceProps) {
+export function FilterChoice({ name, label, choices, all }: FilterChoiceProps) {
   const { t } = useTranslation();
   const [value, setValue] = useQueryValue(name);
   const field = useId();
@@ -63,7 +79,7 @@ export function FilterChoice({ name, label, choices }: FilterChoiceProps) {
     <div className="field field-inline">
       <label htmlFor={field}>{label}</label>
       <select id={field} value={value ?? ''} onChange={(event) => setValue(event.target.value)}>
-        <option value="">{t('filter.all')}</option>
+        <option value="">{all ?? t('filter.all')}</option>
         {choices.map((choice) => (
           <option key={choice.value} value={choice.value}>
             {choice.text}

@@ -13,6 +13,9 @@ const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
   ['second', 1],
 ];
 
+/** The reader's own region of the language, such as en-GB for 24 hours and the day before the month. */
+const regionOf = (language: string) => navigator.languages.find((tag) => tag === language || tag.startsWith(`${language}-`)) ?? language;
+
 // Making a format is slow, and a list has one instant in each row.
 const relativeFormats = new Map<string, Intl.RelativeTimeFormat>();
 const exactFormats = new Map<string, Intl.DateTimeFormat>();
@@ -44,7 +47,7 @@ export function useExactTime() {
         exactFormats,
         `${language} ${zone}`,
         () =>
-          new Intl.DateTimeFormat(language, {
+          new Intl.DateTimeFormat(regionOf(language), {
             year: 'numeric',
             month: 'short',
             day: 'numeric',

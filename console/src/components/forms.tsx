@@ -1,6 +1,5 @@
 // Fields of forms: the browser's own controls, each with its label, help and mistake.
 import { type ReactNode, useEffect, useId, useRef } from 'react';
-import './forms.css';
 
 interface FieldProps {
   label: ReactNode;
@@ -12,7 +11,7 @@ interface FieldProps {
 interface TextFieldProps extends FieldProps {
   value: string;
   onChange: (value: string) => void;
-  type?: 'text' | 'password' | 'number' | 'url' | 'search' | 'datetime-local' | 'date';
+  type?: 'text' | 'password' | 'number' | 'email' | 'url' | 'search' | 'datetime-local' | 'date';
   required?: boolean;
   min?: number;
   max?: number;

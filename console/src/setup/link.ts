@@ -1,25 +1,13 @@
 // The link's secret is in the fragment, which browsers send to nobody. It is redeemed by POST and only when a person
 // presses the button, so that scanners of mails spend nothing.
-import { endpoint } from '../app/paths.ts';
+import { endpoint, takeFragment } from '../app/paths.ts';
 import type { Problem } from '../components/states.tsx';
 import type { Provider } from '../generated/graphql.ts';
 
 let secret: string | undefined;
 
-/** Takes the secret out of the address bar and its history. */
 export function takeSecret() {
-  // A second link in the same tab only changes the fragment: it is taken as the first one was.
-  window.addEventListener('hashchange', () => {
-    if (location.hash.startsWith('#link=')) location.reload();
-  });
-  const found = /^#link=(.+)$/.exec(location.hash)?.[1];
-  if (found === undefined) return;
-  try {
-    secret = decodeURIComponent(found);
-  } catch {
-    secret = found;
-  }
-  history.replaceState(null, '', location.pathname + location.search);
+  secret = takeFragment();
 }
 
 export const hasSecret = () => secret !== undefined;

@@ -2,6 +2,8 @@
 import '../styles/base.css';
 import '../styles/frame.css';
 import '../styles/components.css';
+import '../styles/shared.css';
+import '../styles/tables.css';
 import './setup.css';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';

@@ -1,25 +1,16 @@
 // Evidence: the state of the ledger's chain, signed exports, and how an auditor checks them without this server.
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useSession } from '../../app/session.tsx';
-import { useViewer } from '../../app/viewer.tsx';
+import { askServer, useCaller } from '../../app/server.ts';
 import { Button } from '../../components/Button.tsx';
 import { CopyRow } from '../../components/CopyButton.tsx';
 import { Card, Page } from '../../components/Page.tsx';
-import { Banner, ErrorPanel, type Problem, Skeleton } from '../../components/states.tsx';
+import { ErrorPanel, type Problem, Skeleton } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { InstantField } from '../access/InstantField.tsx';
-import { type Attestation, type DownloadResult, ask, download, readToken, save } from './evidence.ts';
+import { ExportOutcome, REPORTS, type Report, useExport } from './ExportRun.tsx';
+import { type Attestation, readToken, save } from './evidence.ts';
 import './audit.css';
-
-const REPORTS = ['access', 'leavers', 'mappings', 'changes'] as const;
-type Report = (typeof REPORTS)[number];
-
-function useCaller() {
-  const { credential } = useSession();
-  const { organization } = useViewer();
-  return { token: credential?.token ?? '', organization: organization.slug };
-}
 
 export function EvidenceScreen() {
   const { t } = useTranslation('audit');
@@ -49,7 +40,7 @@ function ChainState() {
   useEffect(() => {
     const controller = new AbortController();
     void (async () => {
-      const response = await ask('evidence/checkpoint', { token, organization }, controller.signal);
+      const response = await askServer('evidence/checkpoint', { token, organization }, { signal: controller.signal });
       if (controller.signal.aborted) return;
       if (!(response instanceof Response)) return setProblem(response);
       const text = (await response.text()).trim();
@@ -96,41 +87,15 @@ function ChainState() {
 }
 
 function Exports() {
-  const { t, i18n } = useTranslation('audit');
+  const { t } = useTranslation('audit');
   const { t: common } = useTranslation();
-  const caller = useCaller();
   const [report, setReport] = useState<Report>('access');
   const [format, setFormat] = useState<'csv' | 'jsonl'>('csv');
   const [asOf, setAsOf] = useState<string>();
   const [from, setFrom] = useState<string>();
   const [to, setTo] = useState<string>();
-  const [bytes, setBytes] = useState<number>();
-  const [result, setResult] = useState<DownloadResult>();
-  const running = useRef<AbortController>(undefined);
-  useEffect(() => () => running.current?.abort(), []);
-  const number = new Intl.NumberFormat(i18n.language);
-
-  const start = async () => {
-    if (bytes !== undefined) return;
-    const query = new URLSearchParams();
-    if (report === 'access') {
-      if (asOf !== undefined) query.set('asOf', asOf);
-    } else {
-      if (from !== undefined) query.set('from', from);
-      if (to !== undefined) query.set('to', to);
-    }
-    const asked = query.size > 0 ? `?${query.toString()}` : '';
-    const controller = new AbortController();
-    running.current = controller;
-    setResult(undefined);
-    setBytes(0);
-    const name = `${caller.organization}-${report}-${new Date().toISOString().slice(0, 10)}.${format}`;
-    const found = await download(`evidence/${report}.${format}${asked}`, name, caller, controller.signal, setBytes);
-    setBytes(undefined);
-    if (controller.signal.aborted) return;
-    setResult(found);
-    if ('file' in found && found.digestAgrees !== false) save(found.file.bytes, found.file.name);
-  };
+  const run = useExport();
+  const start = () => void run.start(report, format, report === 'access' ? { asOf } : { from, to });
   return (
     <Card title={t('export.title')}>
       <p>{t('export.text')}</p>
@@ -138,7 +103,7 @@ function Exports() {
         className="filter-bar"
         onSubmit={(event) => {
           event.preventDefault();
-          void start();
+          start();
         }}
       >
         <label className="field field-inline">
@@ -166,29 +131,12 @@ function Exports() {
             <InstantField label={t('filter.until')} value={to} onChange={setTo} />
           </>
         )}
-        <Button kind="primary" type="submit" busy={bytes !== undefined}>
+        <Button kind="primary" type="submit" busy={run.bytes !== undefined}>
           {t('export.start')}
         </Button>
-        {bytes !== undefined && <Button onPress={() => running.current?.abort()}>{common('dialog.cancel')}</Button>}
+        {run.bytes !== undefined && <Button onPress={run.stop}>{common('dialog.cancel')}</Button>}
       </form>
-      {bytes !== undefined && (
-        <div role="status">
-          <progress aria-label={t('export.title')} />
-          <p className="muted">{t('export.bytes', { bytes: number.format(bytes) })}</p>
-        </div>
-      )}
-      {result && 'problem' in result && (
-        <ErrorPanel problem={result.problem.code === 'INCOMPLETE' ? { ...result.problem, message: t('export.incomplete') } : result.problem} />
-      )}
-      {result && 'file' in result && result.digestAgrees === false && (
-        <ErrorPanel problem={{ code: 'DIGEST', message: t('export.altered') }} />
-      )}
-      {result && 'file' in result && result.digestAgrees !== false && (
-        <Banner kind="success" title={t('export.done', { name: result.file.name })}>
-          <p>{t('export.rows', { rows: number.format(result.file.attestation.rows ?? 0), sequence: number.format(result.file.attestation.sequence) })}</p>
-          <p>{t(result.digestAgrees ? 'export.digest' : 'export.noDigest')}</p>
-        </Banner>
-      )}
+      <ExportOutcome run={run} />
     </Card>
   );
 }

@@ -3,9 +3,11 @@ import { useEffect, useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useQuery } from 'urql';
 import { Link } from 'wouter';
+import { useAddress } from '../../app/address.ts';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
+import { PlainDialog } from '../../components/ConfirmDialog.tsx';
 import { type Column, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
 import { FilterBar, FilterChoice, FilterReset, useQueryValue } from '../../components/FilterBar.tsx';
 import { Card, Page } from '../../components/Page.tsx';
@@ -14,9 +16,11 @@ import { StatusBadge } from '../../components/StatusBadge.tsx';
 import { Time } from '../../components/Time.tsx';
 import { Chart } from '../../components/charts.tsx';
 import { usePagedList } from '../../components/paging.ts';
-import type { LeaversQuery } from '../../generated/graphql.ts';
+import type { LeaversQuery, RevocationTimesQuery } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { InstantField } from '../access/InstantField.tsx';
+import { LeaverChain } from './LeaverChain.tsx';
+import { useDuration } from './duration.ts';
 import './audit.css';
 
 const leaversQuery = graphql(`
@@ -33,6 +37,11 @@ const leaversQuery = graphql(`
           requestedAt
           revokedAt
           milliseconds
+          destinationCount
+          receivedCount
+          receiptMilliseconds
+          confirmedCount
+          confirmationMilliseconds
           activeNow
           event { id requestId actor { name } }
         }
@@ -52,6 +61,8 @@ const revocationTimesQuery = graphql(`
         p95Milliseconds
         p99Milliseconds
         longestMilliseconds
+        received { count objectiveSeconds withinObjective medianMilliseconds p95Milliseconds longestMilliseconds }
+        confirmed { count objectiveSeconds withinObjective medianMilliseconds p95Milliseconds longestMilliseconds }
       }
     }
   }
@@ -67,24 +78,9 @@ const MAX_COUNTED = 1_000;
 /** The upper ends of the bars, in milliseconds; what took longer is in the last one. */
 const ENDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 3_600_000, Number.POSITIVE_INFINITY];
 
-function useDuration() {
-  const { i18n } = useTranslation();
-  return (milliseconds: number): string => {
-    if (!Number.isFinite(milliseconds)) return '∞';
-    const [value, unit] =
-      milliseconds < 1_000
-        ? ([milliseconds, 'millisecond'] as const)
-        : milliseconds < 60_000
-          ? ([milliseconds / 1_000, 'second'] as const)
-          : milliseconds < 3_600_000
-            ? ([milliseconds / 60_000, 'minute'] as const)
-            : ([milliseconds / 3_600_000, 'hour'] as const);
-    return new Intl.NumberFormat(i18n.language, { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: value < 10 ? 1 : 0 }).format(value);
-  };
-}
-
 export function LeaversScreen() {
   const { t, i18n } = useTranslation('audit');
+  const { t: common } = useTranslation();
   const viewer = useViewer();
   const people = viewer.may('USER_READ');
   const [since, setSince] = useQueryValue('since');
@@ -128,6 +124,9 @@ export function LeaversScreen() {
     [i18n.language],
   );
   const slug = viewer.organization.slug;
+  const { get, set: openChain } = useAddress();
+  const opened = get('leaver');
+  const openedAt = get('at');
   const columns = useMemo<Column<LeaverRow>[]>(
     () => [
       {
@@ -153,8 +152,27 @@ export function LeaversScreen() {
           <span className={row.milliseconds > objective * 1_000 ? 'too-late' : undefined}>{duration(row.milliseconds)}</span>
         ),
       },
-      { key: 'requested', title: t('leavers.requested'), cell: (row) => <Time at={row.requestedAt} exact /> },
-      { key: 'by', title: t('column.actor'), cell: (row) => <span dir="auto">{row.event?.actor.name ?? '–'}</span> },
+      {
+        key: 'received',
+        title: t('leavers.received'),
+        cell: (row) => <Received row={row} />,
+      },
+      {
+        key: 'confirmed',
+        title: t('leavers.confirmed'),
+        cell: (row) => <Confirmed row={row} />,
+      },
+      { key: 'requested', title: t('leavers.requested'), cell: (row) => <Time at={row.requestedAt} /> },
+      {
+        key: 'chain',
+        title: t('leavers.chain'),
+        cell: (row) =>
+          row.event && (
+            <button type="button" className="link-button" aria-label={t('leavers.openOf', { name: row.userName ?? t('leavers.many', { count: row.userCount }) })} onClick={() => row.event && openChain({ leaver: row.event.id, at: row.revokedAt })}>
+              {t('leavers.open')}
+            </button>
+          ),
+      },
       {
         key: 'now',
         title: t('leavers.now'),
@@ -179,7 +197,8 @@ export function LeaversScreen() {
         <FilterChoice
           name="objective"
           label={t('leavers.objective')}
-          choices={OBJECTIVES.map((seconds) => ({ value: String(seconds), text: duration(seconds * 1_000) }))}
+          all={duration(DEFAULT_OBJECTIVE * 1_000)}
+          choices={OBJECTIVES.filter((seconds) => seconds !== DEFAULT_OBJECTIVE).map((seconds) => ({ value: String(seconds), text: duration(seconds * 1_000) }))}
         />
         <FilterReset names={['since', 'until', 'objective']} />
       </FilterBar>
@@ -218,6 +237,12 @@ export function LeaversScreen() {
           {(list.total ?? 0) > MAX_COUNTED && <p className="muted">{t('leavers.cut', { count: MAX_COUNTED })}</p>}
         </Card>
       )}
+      {times && times.count > 0 && (
+        <div className="downstream">
+          <DownstreamFacts title={t('leavers.receivedTitle')} none={t('leavers.receivedNone')} times={times.received} />
+          <DownstreamFacts title={t('leavers.confirmedTitle')} none={t('leavers.confirmedNone')} times={times.confirmed} />
+        </div>
+      )}
       {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
       {!list.problem && loaded === 0 && list.loading && <Skeleton lines={6} />}
       {!list.problem && loaded === 0 && !list.loading && (
@@ -234,11 +259,78 @@ export function LeaversScreen() {
             rowKey={(row) => row.event?.id ?? `${row.userId} ${row.revokedAt}`}
             total={list.total}
             onEnd={list.loadMore}
-            template="five"
+            template="leavers"
           />
           <TableFoot shown={loaded} total={list.total} loading={list.loading} />
         </>
       )}
+      <PlainDialog
+        isOpen={opened !== undefined && openedAt !== undefined}
+        onClose={() => openChain({ leaver: undefined, at: undefined })}
+        title={t('chainOf.title')}
+      >
+        {opened !== undefined && openedAt !== undefined && <LeaverChain eventId={opened} revokedAt={openedAt} />}
+        <div className="actions dialog-actions">
+          <Button onPress={() => openChain({ leaver: undefined, at: undefined })}>{common('dialog.close')}</Button>
+        </div>
+      </PlainDialog>
     </Page>
+  );
+}
+
+/** How many destinations took it, and how long that took. */
+function Received({ row }: { row: LeaverRow }) {
+  const { t } = useTranslation('audit');
+  const duration = useDuration();
+  if (row.destinationCount === 0) return <span className="muted">{t('leavers.noDestination')}</span>;
+  if (row.receiptMilliseconds != null) return <StatusBadge tone="good">{duration(row.receiptMilliseconds)}</StatusBadge>;
+  return <StatusBadge tone="warning">{t('leavers.ofMany', { done: row.receivedCount, all: row.destinationCount })}</StatusBadge>;
+}
+
+/** Whether applications said that the sessions ended. */
+function Confirmed({ row }: { row: LeaverRow }) {
+  const { t } = useTranslation('audit');
+  const duration = useDuration();
+  if (row.confirmationMilliseconds != null) return <StatusBadge tone="good">{duration(row.confirmationMilliseconds)}</StatusBadge>;
+  if (row.confirmedCount > 0) return <StatusBadge tone="warning">{t('leavers.ofMany', { done: row.confirmedCount, all: row.userCount })}</StatusBadge>;
+  return <span className="muted">{t('leavers.notConfirmed')}</span>;
+}
+
+type Downstream = NonNullable<NonNullable<NonNullable<RevocationTimesQuery['organization']>['revocationTimes']>['received']>;
+
+function DownstreamFacts({ title, none, times }: { title: string; none: string; times: Downstream }) {
+  const { t, i18n } = useTranslation('audit');
+  const duration = useDuration();
+  const number = new Intl.NumberFormat(i18n.language);
+  const percent = new Intl.NumberFormat(i18n.language, { style: 'percent', maximumFractionDigits: 1 });
+  return (
+    <Card title={title}>
+      {times.count === 0 ? (
+        <p className="muted">{none}</p>
+      ) : (
+        <dl className="facts">
+          <div>
+            <dt>{t('leavers.withinOf', { objective: duration(times.objectiveSeconds * 1_000) })}</dt>
+            <dd>{percent.format(times.withinObjective / times.count)}</dd>
+          </div>
+          <div>
+            <dt>{t('leavers.count')}</dt>
+            <dd>{number.format(times.count)}</dd>
+          </div>
+          <div>
+            <dt>{t('leavers.median')}</dt>
+            <dd>{duration(times.medianMilliseconds)}</dd>
+          </div>
+          <div>
+            <dt>{t('leavers.p95')}</dt>
+            <dd>{duration(times.p95Milliseconds)}</dd>
+          </div>
+          <div>
+            <dt>{t('leavers.longest')}</dt>
+            <dd>{duration(times.longestMilliseconds)}</dd>
+          </div>
+        </dl>
+      )}
+    </Card>
   );
 }

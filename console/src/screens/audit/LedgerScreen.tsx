@@ -188,14 +188,14 @@ export function LedgerScreen() {
         </EmptyState>
       )}
       {rows.length > 0 && (
-        <div className="ledger">
+        <div className="stack">
           <VirtualTable
             label={t('title')}
             columns={columns}
             rows={rows}
             rowKey={(row) => row.id}
             onEnd={list.loadMore}
-            template="five"
+            template="ledger"
           />
           <TableFoot shown={rows.length} loading={list.loading} />
         </div>

@@ -1,5 +1,5 @@
 // Signed files of the server: downloaded with progress, and compared with the digest in their attestation.
-import { endpoint } from '../../app/paths.ts';
+import { type Caller, askServer, isRecord } from '../../app/server.ts';
 import type { Problem } from '../../components/states.tsx';
 
 export interface Attestation {
@@ -17,8 +17,6 @@ export interface EvidenceFile {
   name: string;
   attestation: Attestation;
 }
-
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
 
 /** Reads what a token says. It does not check the signature: that needs the key from another source than this server. */
 export function readToken(token: string): Attestation | undefined {
@@ -40,35 +38,6 @@ export function readToken(token: string): Attestation | undefined {
   } catch {
     return undefined;
   }
-}
-
-interface Caller {
-  token: string;
-  organization: string;
-}
-
-export async function ask(path: string, caller: Caller, signal?: AbortSignal): Promise<Response | Problem> {
-  let response: Response;
-  try {
-    response = await fetch(endpoint(path), {
-      headers: { Authorization: `Bearer ${caller.token}`, 'Rolecall-Organization': caller.organization },
-      cache: 'no-store',
-      credentials: 'omit',
-      referrerPolicy: 'no-referrer',
-      ...(signal && { signal }),
-    });
-  } catch {
-    return { code: 'NETWORK', message: '' };
-  }
-  if (response.ok) return response;
-  const body: unknown = await response.json().catch(() => undefined);
-  const first: unknown = isRecord(body) && Array.isArray(body.errors) ? body.errors[0] : body;
-  const extensions = isRecord(first) && isRecord(first.extensions) ? first.extensions : {};
-  return {
-    code: typeof extensions.code === 'string' ? extensions.code : String(response.status),
-    message: isRecord(first) && typeof first.message === 'string' ? first.message : '',
-    requestId: response.headers.get('x-request-id') ?? undefined,
-  };
 }
 
 const LINE_FEED = 10;
@@ -98,7 +67,7 @@ export async function download(
   signal: AbortSignal,
   onBytes: (count: number) => void,
 ): Promise<DownloadResult> {
-  const response = await ask(path, caller, signal);
+  const response = await askServer(path, caller, { signal });
   if (!(response instanceof Response)) return { problem: response };
   const chunks: Uint8Array<ArrayBuffer>[] = [];
   let count = 0;

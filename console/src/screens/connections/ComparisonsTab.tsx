@@ -17,6 +17,7 @@ import type { ReconciliationSource, ReconciliationsQuery } from '../../generated
 import { graphql } from '../../generated/index.ts';
 import { ReconciliationEntry } from '../jobs/ReconciliationEntry.tsx';
 import type { OneConnection } from './connection.ts';
+import { UploadCard } from './UploadCard.tsx';
 import { Details } from './parts.tsx';
 
 const reconciliationsQuery = graphql(`
@@ -66,6 +67,7 @@ export function ComparisonsTab({ connection, reload }: { connection: OneConnecti
       <p className="muted">{t('compare.text')}</p>
       <div className="columns">
         {viewer.may('IAM_WRITE') && <StartCard connection={connection} onStarted={again} />}
+        {viewer.may('IAM_WRITE') && <UploadCard connectionId={connection.id} onDone={again} />}
         <ScheduleCard connection={connection} onChanged={reload} />
       </div>
       <Card title={t('compare.title')} actions={<Link href={findings}>{t('compare.findings')}</Link>}>
@@ -93,7 +95,6 @@ export function ComparisonsTab({ connection, reload }: { connection: OneConnecti
             />
           </>
         )}
-        <p className="muted">{t('compare.upload')}</p>
       </Card>
     </>
   );

@@ -1,17 +1,16 @@
 // Does it work? What the server sees, and a test that calls from outside.
-import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useQuery } from 'urql';
 import { useAction } from '../../app/useAction.ts';
-import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { Card } from '../../components/Page.tsx';
-import { Banner, ErrorPanel, type Problem, Skeleton, toProblem } from '../../components/states.tsx';
+import { Banner, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import type { PullSourceProbe, ScimSelfTestCode } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import type { OneConnection } from './connection.ts';
 import { StepList, useNumbers } from './parts.tsx';
+import { StepTestCard } from './StepTestCard.tsx';
 
 const diagnosisQuery = graphql(`
   query ConnectionDiagnosis($id: ID!) {
@@ -130,91 +129,39 @@ function DiagnosisCard({ connection }: { connection: OneConnection }) {
 
 function SelfTestCard({ connection }: { connection: OneConnection }) {
   const { t } = useTranslation('connections');
-  const viewer = useViewer();
   const { run, running } = useAction(selfTestMutation);
-  const [steps, setSteps] = useState<readonly { code: ScimSelfTestCode; ok: boolean; message: string; nextStep?: string | null }[]>();
-  const [problem, setProblem] = useState<Problem>();
-  const test = async () => {
-    setProblem(undefined);
-    setSteps(undefined);
-    const answer = await run({ input: { connectionId: connection.id } });
-    if (answer.problem) setProblem(answer.problem);
-    else setSteps(answer.payload.steps ?? []);
-  };
   return (
-    <Card title={t('test.self')}>
-      <p>{t('test.selfText')}</p>
-      {viewer.may('IAM_WRITE') ? (
-        <div className="actions">
-          <Button kind="primary" icon="sync" busy={running} onPress={() => void test()}>
-            {steps ? t('test.again') : t('test.start')}
-          </Button>
-        </div>
-      ) : (
-        <p className="muted">{t('test.needsWrite')}</p>
-      )}
-      {problem && <ErrorPanel problem={problem} />}
-      <div role="status">
-        {steps && (
-          <Banner
-            kind={steps.every((step) => step.ok) ? 'success' : 'warning'}
-            title={steps.every((step) => step.ok) ? t('test.selfWell') : t('test.notWell')}
-          />
-        )}
-      </div>
-      <StepList
-        running={running}
-        steps={SELF_TEST.map((code) => {
-          const done = steps?.find((step) => step.code === code);
-          return { key: code, title: t(`selfTest.${code}`), ok: done?.ok, message: done?.message, nextStep: done?.nextStep };
-        })}
-      />
-    </Card>
+    <StepTestCard
+      title={t('test.self')}
+      text={t('test.selfText')}
+      well={t('test.selfWell')}
+      steps={SELF_TEST.map((code) => ({ key: code, title: t(`selfTest.${code}`) }))}
+      running={running}
+      onTest={async () => {
+        const { payload, problem } = await run({ input: { connectionId: connection.id } });
+        if (problem) return { problem };
+        return { done: (payload.steps ?? []).map(({ code, ...step }) => ({ key: code, ...step })) };
+      }}
+    />
   );
 }
 
 function PullTestCard({ connection }: { connection: OneConnection }) {
   const { t } = useTranslation('connections');
-  const viewer = useViewer();
   const { run, running } = useAction(pullTestMutation);
-  const [steps, setSteps] = useState<readonly { probe: PullSourceProbe; ok: boolean; message: string; nextStep?: string | null }[]>();
-  const [problem, setProblem] = useState<Problem>();
-  const test = async () => {
-    setProblem(undefined);
-    setSteps(undefined);
-    const answer = await run({ input: { connectionId: connection.id } });
-    if (answer.problem) setProblem(answer.problem);
-    else setSteps(answer.payload.steps ?? []);
-  };
   const probes = connection.pull?.auth === 'CLIENT_CREDENTIALS' ? PULL_TEST : PULL_TEST.slice(1);
   return (
-    <Card title={t('test.pull')}>
-      <p>{t('test.pullText')}</p>
-      {viewer.may('IAM_WRITE') ? (
-        <div className="actions">
-          <Button kind="primary" icon="sync" busy={running} onPress={() => void test()}>
-            {steps ? t('test.again') : t('test.start')}
-          </Button>
-        </div>
-      ) : (
-        <p className="muted">{t('test.needsWrite')}</p>
-      )}
-      {problem && <ErrorPanel problem={problem} />}
-      <div role="status">
-        {steps && (
-          <Banner
-            kind={steps.every((step) => step.ok) ? 'success' : 'warning'}
-            title={steps.every((step) => step.ok) ? t('test.pullWell') : t('test.notWell')}
-          />
-        )}
-      </div>
-      <StepList
-        running={running}
-        steps={probes.map((probe) => {
-          const done = steps?.find((step) => step.probe === probe);
-          return { key: probe, title: t(`probe.${probe}`), ok: done?.ok, message: done?.message, nextStep: done?.nextStep };
-        })}
-      />
-    </Card>
+    <StepTestCard
+      title={t('test.pull')}
+      text={t('test.pullText')}
+      well={t('test.pullWell')}
+      steps={probes.map((probe) => ({ key: probe, title: t(`probe.${probe}`) }))}
+      running={running}
+      onTest={async () => {
+        const { payload, problem } = await run({ input: { connectionId: connection.id } });
+        if (problem) return { problem };
+        return { done: (payload.steps ?? []).map(({ probe, ...step }) => ({ key: probe, ...step })) };
+      }}
+    />
   );
 }

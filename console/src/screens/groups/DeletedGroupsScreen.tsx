@@ -6,10 +6,10 @@ import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
-import { type Column, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
 import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue } from '../../components/FilterBar.tsx';
 import { Page } from '../../components/Page.tsx';
-import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { EmptyState } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { usePagedList } from '../../components/paging.ts';
 import type { DeletedGroupsQuery } from '../../generated/graphql.ts';
@@ -69,36 +69,27 @@ export function DeletedGroupsScreen() {
         <FilterChoice name="connection" label={t('filter.connection')} choices={connections} />
         <FilterReset names={['q', 'connection']} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={6} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState
-          icon="trash"
-          title={t('bin.empty')}
-          actions={
-            <Link className="button button-secondary" href={groups}>
-              {t('title')}
-            </Link>
-          }
-        >
-          <p>{t('bin.emptyText')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('bin.title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={(group) => group.groupId}
-            total={list.total}
-            onEnd={list.loadMore}
-            rowHeight={60}
-            template={columns.length === 4 ? 'four' : 'three'}
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('bin.title')}
+        columns={columns}
+        rowKey={(group) => group.groupId}
+        rowHeight={60}
+        template={columns.length === 4 ? 'four' : 'three'}
+        empty={
+          <EmptyState
+            icon="trash"
+            title={t('bin.empty')}
+            actions={
+              <Link className="button button-secondary" href={groups}>
+                {t('title')}
+              </Link>
+            }
+          >
+            <p>{t('bin.emptyText')}</p>
+          </EmptyState>
+        }
+      />
       <PlainDialog
         isOpen={restoring !== undefined}
         onClose={() => setRestoring(undefined)}

@@ -6,17 +6,17 @@ import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
-import { type Column, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
 import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue } from '../../components/FilterBar.tsx';
 import { Icon } from '../../components/Icon.tsx';
 import { Card } from '../../components/Page.tsx';
-import { Banner, EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { Banner, EmptyState } from '../../components/states.tsx';
 import { StatusBadge } from '../../components/StatusBadge.tsx';
 import { usePagedList } from '../../components/paging.ts';
 import type { AccessEditInput, GroupMembersQuery } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { AccessPreviewPanel } from '../access/AccessPreview.tsx';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 import { type Choice, GroupPicker, PersonPicker } from '../access/pickers.tsx';
 import type { GroupParts } from './GroupScreen.tsx';
 
@@ -144,27 +144,18 @@ function MemberList({ group }: { group: GroupParts }) {
         />
         <FilterReset names={['member', 'kind']} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={5} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState icon="person" title={search === undefined ? t('members.none') : t('members.noneFound')}>
-          <p>{t('members.noneText')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('members.title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={idOf}
-            total={list.total}
-            onEnd={list.loadMore}
-            template="three"
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('members.title')}
+        columns={columns}
+        rowKey={idOf}
+        template="three"
+        empty={
+          <EmptyState icon="person" title={search === undefined ? t('members.none') : t('members.noneFound')}>
+            <p>{t('members.noneText')}</p>
+          </EmptyState>
+        }
+      />
       <AddMemberDialog group={group} isOpen={adding} onClose={() => setAdding(false)} onDone={list.reload} />
       <RemoveMemberDialog group={group} member={removing} onClose={() => setRemoving(undefined)} onDone={list.reload} />
     </Card>

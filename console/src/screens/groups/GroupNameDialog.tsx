@@ -2,9 +2,9 @@
 import { useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useClient } from 'urql';
-import { Button } from '../../components/Button.tsx';
+import { DialogForm } from '../../components/DialogForm.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
-import { Banner, ErrorPanel, type Problem } from '../../components/states.tsx';
+import { Banner } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
 import { mutate } from '../access/mutate.ts';
@@ -47,16 +47,11 @@ export function GroupNameDialog(props: GroupNameDialogProps) {
 
 function GroupNameForm({ onClose, onDone, group }: GroupNameDialogProps) {
   const { t } = useTranslation('groups');
-  const { t: common } = useTranslation();
   const client = useClient();
   const field = useId();
   const [name, setName] = useState(group?.displayName ?? '');
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem>();
   const save = async () => {
     const displayName = name.trim();
-    if (!displayName || busy) return;
-    setBusy(true);
     const outcome = group
       ? await mutate(
           client,
@@ -65,34 +60,20 @@ function GroupNameForm({ onClose, onDone, group }: GroupNameDialogProps) {
           (data) => data.groupUpdate,
         )
       : await mutate(client, groupCreateMutation, { input: { displayName, memberIds: [], extensions: [] } }, (data) => data.groupCreate);
-    setBusy(false);
-    setProblem(outcome.problem);
+    if (outcome.problem) return outcome.problem;
     const saved = outcome.payload?.group;
-    if (!saved) return;
+    if (!saved) return undefined;
     notify({ kind: 'success', text: t(group ? 'rename.done' : 'create.done', { name: saved.displayName }) });
     onClose();
     onDone(saved.id);
   };
   return (
-    <form
-      className="form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
+    <DialogForm action={t(group ? 'rename.action' : 'create.action')} ready={Boolean(name.trim())} onClose={onClose} onSubmit={save}>
       {group?.connection ? <Banner kind="info" title={t('rename.owned', { name: group.connection.name })} /> : <p>{t('create.text')}</p>}
       <div className="field">
         <label htmlFor={field}>{t('column.name')}</label>
         <input id={field} value={name} dir="auto" autoComplete="off" required onChange={(event) => setName(event.target.value)} />
       </div>
-      {problem && <ErrorPanel problem={problem} />}
-      <div className="actions dialog-actions">
-        <Button onPress={onClose}>{common('dialog.cancel')}</Button>
-        <Button kind="primary" type="submit" busy={busy} isDisabled={!name.trim()}>
-          {t(group ? 'rename.action' : 'create.action')}
-        </Button>
-      </div>
-    </form>
+    </DialogForm>
   );
 }

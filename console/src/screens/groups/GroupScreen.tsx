@@ -16,7 +16,7 @@ import { graphql } from '../../generated/index.ts';
 import { SourceChain } from '../access/AccessChain.tsx';
 import { AccessPreviewPanel } from '../access/AccessPreview.tsx';
 import { Story } from '../access/EventStory.tsx';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 import { MappingStateBadge } from '../access/MappingStateBadge.tsx';
 import { GroupMembers } from './GroupMembers.tsx';
 import { GroupNameDialog } from './GroupNameDialog.tsx';

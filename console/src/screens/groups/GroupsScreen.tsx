@@ -5,10 +5,10 @@ import { Link, useLocation } from 'wouter';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
-import { type Column, type Sorting, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
-import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue } from '../../components/FilterBar.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
+import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue, useSorting } from '../../components/FilterBar.tsx';
 import { Page } from '../../components/Page.tsx';
-import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { EmptyState } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { usePagedList } from '../../components/paging.ts';
 import type { GroupFilter, GroupOrderField, GroupsQuery } from '../../generated/graphql.ts';
@@ -41,12 +41,7 @@ type GroupRow = NonNullable<NonNullable<GroupsQuery['organization']>['groups']>[
 
 const pickGroups = (data: GroupsQuery) => data.organization?.groups;
 const FILTERS = ['q', 'connection', 'role', 'members', 'since'] as const;
-const SORTS: readonly GroupOrderField[] = ['DISPLAY_NAME', 'CREATED_AT', 'UPDATED_AT'];
-
-function readSorting(value: string | undefined): Sorting & { field: GroupOrderField } {
-  const [field, direction] = (value ?? '').split('-');
-  return { field: SORTS.find((each) => each === field) ?? 'DISPLAY_NAME', direction: direction === 'DESC' ? 'DESC' : 'ASC' };
-}
+const SORTS = ['DISPLAY_NAME', 'CREATED_AT', 'UPDATED_AT'] as const satisfies readonly GroupOrderField[];
 
 export function GroupsScreen() {
   const { t, i18n } = useTranslation('groups');
@@ -58,10 +53,9 @@ export function GroupsScreen() {
   const [role, setRole] = useQueryValue('role');
   const [members] = useQueryValue('members');
   const [since, setSince] = useQueryValue('since');
-  const [sort, setSort] = useQueryValue('sort');
   const connections = useConnectionChoices(false);
   const roleName = useNameOf(role, false);
-  const sorting = readSorting(sort);
+  const [sorting, setSorting] = useSorting(SORTS);
   const variables = useMemo(() => {
     const filter: GroupFilter = {
       search: search ?? null,
@@ -147,29 +141,20 @@ export function GroupsScreen() {
         <InstantField label={t('filter.since')} value={since} onChange={setSince} />
         <FilterReset names={FILTERS} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={10} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState icon="groups" title={filtered ? t('empty.filtered') : t('empty.title')}>
-          <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={(group) => group.id}
-            total={list.total}
-            onEnd={list.loadMore}
-            template="five"
-            sorting={sorting}
-            onSort={({ field, direction }) => setSort(`${field}-${direction}`)}
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('title')}
+        columns={columns}
+        rowKey={(group) => group.id}
+        template="groups"
+        sorting={sorting}
+        onSort={setSorting}
+        empty={
+          <EmptyState icon="groups" title={filtered ? t('empty.filtered') : t('empty.title')}>
+            <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
+          </EmptyState>
+        }
+      />
       <GroupNameDialog
         isOpen={creating}
         onClose={() => setCreating(false)}

@@ -1,19 +1,17 @@
 // Everything that takes longer than a request: runs, comparisons, bulk jobs and deletions, as they go.
 import { useTranslation } from 'react-i18next';
-import { useQuery } from 'urql';
 import { Link, useParams, useSearchParams } from 'wouter';
 import { oneOf } from '../../app/address.ts';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { TableFoot } from '../../components/DataTable.tsx';
 import { FilterBar, FilterChoice, FilterReset } from '../../components/FilterBar.tsx';
-import { hasEnded } from '../../components/JobProgress.tsx';
 import { Card, Page } from '../../components/Page.tsx';
 import { type PagedList, usePagedList } from '../../components/paging.ts';
-import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
-import { Time } from '../../components/Time.tsx';
+import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
 import type {
   BulkJobsQuery,
+  DeletionsQuery,
   JobState,
   JobsComparisonsQuery,
   JobsSyncRunsQuery,
@@ -211,82 +209,34 @@ function BulkJobs() {
   );
 }
 
-const deletionQuery = graphql(`
-  query Deletions {
+const deletionsQuery = graphql(`
+  query Deletions($filter: DeletionJobFilter, $after: String) {
     organization {
       id
-      scim { runningDeletion { ...DeletionEntry } }
-    }
-  }
-`);
-
-const deletionEventsQuery = graphql(`
-  query DeletionEvents {
-    organization {
-      id
-      events(first: 20, filter: { actions: [DELETION_REQUESTED, DELETION_COMPLETED, DELETION_STOPPED] }) {
-        nodes { id at action actor { kind name } }
+      deletionJobs(first: 20, after: $after, filter: $filter) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        nodes { ...DeletionEntry }
       }
     }
   }
 `);
-
-const deletionByIdQuery = graphql(`
-  query DeletionById($id: ID!) {
-    node(id: $id) { __typename id ...DeletionEntry }
-  }
-`);
+const pickDeletions = (data: DeletionsQuery) => data.organization?.deletionJobs;
 
 function Deletions() {
   const { t } = useTranslation('jobs');
-  const { t: common } = useTranslation();
-  const viewer = useViewer();
-  const [params] = useSearchParams();
-  const asked = params.get('job') ?? undefined;
-  const [{ data, error, fetching }, ask] = useQuery({ query: deletionQuery, requestPolicy: 'network-only' });
-  const [linked] = useQuery({ query: deletionByIdQuery, variables: { id: asked ?? '' }, pause: asked === undefined });
-  const mayAudit = viewer.may('AUDIT_READ');
-  const [events, askEvents] = useQuery({ query: deletionEventsQuery, pause: !mayAudit, requestPolicy: 'network-only' });
-  const reload = () => {
-    ask({ requestPolicy: 'network-only' });
-    if (mayAudit) askEvents({ requestPolicy: 'network-only' });
-  };
-  const running = data?.organization?.scim?.runningDeletion;
-  const chosen = linked.data?.node?.__typename === 'DeletionJob' ? linked.data.node : undefined;
-  const shown = [running, chosen && chosen.id !== running?.id ? chosen : undefined].filter((job) => job != null);
-  const past = events.data?.organization?.events?.nodes ?? [];
+  const list = usePagedList(deletionsQuery, { filter: useStates() }, pickDeletions);
   return (
     <>
-      <Card title={t('tab.deletions')}>
-        {error && <ErrorPanel problem={toProblem(error)} onRetry={reload} />}
-        {fetching && !data && <Skeleton lines={4} />}
-        {data && shown.length === 0 && (
-          <EmptyState icon="trash" title={t('none.deletions')}>
-            <p>{t('noneText.deletions')}</p>
-          </EmptyState>
-        )}
-        <ul className="plain entries">
-          {shown.map((job) => (
-            <li key={job.id}>
-              <DeletionEntry job={job} onEnd={hasEnded(job.state) ? () => undefined : reload} />
-            </li>
-          ))}
-        </ul>
-      </Card>
-      {past.length > 0 && (
-        <Card title={t('pastDeletions')}>
-          <ul className="timeline">
-            {past.map((event) => (
-              <li key={event.id}>
-                <span>
-                  {common(`action.${event.action}`)} <span className="muted">· {event.actor.name}</span>
-                </span>
-                <Time at={event.at} />
-              </li>
-            ))}
-          </ul>
-        </Card>
-      )}
+      <StateFilter />
+      <Entries
+        title={t('tab.deletions')}
+        list={list}
+        rowKey={(job) => job.id}
+        none={{ title: t('none.deletions'), text: t('noneText.deletions') }}
+      >
+        {(job) => <DeletionEntry job={job} onEnd={list.reload} />}
+      </Entries>
     </>
   );
 }

@@ -149,7 +149,7 @@ export default function KeysScreen() {
         </EmptyState>
       )}
       {list.rows.length > 0 && (
-        <section className="card">
+        <section className="stack">
           <DataTable
             label={common('table.rows', { label: common('menu.keys') })}
             columns={columns}

@@ -14,7 +14,7 @@ import type { MatchAttribute } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { AccessPreviewPanel } from '../access/AccessPreview.tsx';
 import { InstantField } from '../access/InstantField.tsx';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 import { type Choice, GroupPicker, RolePicker, useConnectionChoices, useNameOf } from '../access/pickers.tsx';
 import { useDrafts } from './drafts.ts';
 import { useMappingFrom } from './mappingText.ts';

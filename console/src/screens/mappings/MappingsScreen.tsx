@@ -5,10 +5,10 @@ import { Link } from 'wouter';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
-import { type Column, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
 import { FilterBar, FilterChoice, FilterReset, useQueryValue } from '../../components/FilterBar.tsx';
 import { Page } from '../../components/Page.tsx';
-import { Banner, EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { Banner, EmptyState } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { usePagedList } from '../../components/paging.ts';
 import type { MappingsQuery, RoleMappingFilter } from '../../generated/graphql.ts';
@@ -171,39 +171,30 @@ export function MappingsScreen() {
         <FilterChoice name="bin" label={t('filter.bin')} choices={[{ value: 'yes', text: t('filter.binYes') }]} />
         <FilterReset names={FILTERS} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={8} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState
-          icon="mapping"
-          title={filtered ? t('empty.filtered') : t('empty.title')}
-          actions={
-            mayEdit &&
-            !filtered && (
-              <Link className="button button-primary" href={screenPath(slug, 'mappings/edit')}>
-                {t('editor.open')}
-              </Link>
-            )
-          }
-        >
-          <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={(mapping) => mapping.id}
-            total={list.total}
-            onEnd={list.loadMore}
-            rowHeight={60}
-            template={mayEdit ? 'six' : 'five'}
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('title')}
+        columns={columns}
+        rowKey={(mapping) => mapping.id}
+        rowHeight={60}
+        template={mayEdit ? 'six' : 'five'}
+        empty={
+          <EmptyState
+            icon="mapping"
+            title={filtered ? t('empty.filtered') : t('empty.title')}
+            actions={
+              mayEdit &&
+              !filtered && (
+                <Link className="button button-primary" href={screenPath(slug, 'mappings/edit')}>
+                  {t('editor.open')}
+                </Link>
+              )
+            }
+          >
+            <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
+          </EmptyState>
+        }
+      />
     </Page>
   );
 }

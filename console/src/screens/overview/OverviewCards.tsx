@@ -133,7 +133,9 @@ export function Connections({ connections }: { connections: NonNullable<Organiza
                 ) : (
                   <bdi>{connection.name}</bdi>
                 )}{' '}
-                <span className="muted">{common(`provider.${connection.provider}`)}</span>{' '}
+                {connection.name !== common(`provider.${connection.provider}`) && (
+                  <span className="muted">{common(`provider.${connection.provider}`)} </span>
+                )}
                 {connection.health && (
                   <StatusBadge tone={HEALTH_TONES[connection.health.state]}>{common(`health.${connection.health.state}`)}</StatusBadge>
                 )}

@@ -47,10 +47,12 @@ export default function OverviewScreen() {
             <Unavailable availability={scim.availability} />
           )}
           <div className="columns">
-            <Attention items={organization.attention ?? []} />
+            <div className="stack">
+              <Attention items={organization.attention ?? []} />
+              {scim.availability.state === 'AVAILABLE' && <Connections connections={organization.connections?.nodes ?? []} />}
+            </div>
             {scim.recentActivity && <Activity events={scim.recentActivity} />}
           </div>
-          {scim.availability.state === 'AVAILABLE' && <Connections connections={organization.connections?.nodes ?? []} />}
         </>
       )}
     </Page>

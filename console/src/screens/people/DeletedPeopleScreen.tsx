@@ -7,16 +7,16 @@ import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { ConfirmDialog } from '../../components/ConfirmDialog.tsx';
-import { type Column, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
 import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue } from '../../components/FilterBar.tsx';
 import { Page } from '../../components/Page.tsx';
-import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { EmptyState } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { usePagedList } from '../../components/paging.ts';
 import { notify } from '../../components/toasts.tsx';
 import type { DeletedPeopleQuery } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 import { mutate } from '../access/mutate.ts';
 import { useConnectionChoices } from '../access/pickers.tsx';
 
@@ -162,36 +162,27 @@ export function DeletedPeopleScreen() {
         {iam && <FilterChoice name="connection" label={t('filter.connection')} choices={connections} />}
         <FilterReset names={['q', 'connection']} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={6} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState
-          icon="trash"
-          title={t('bin.empty')}
-          actions={
-            <Link className="button button-secondary" href={screenPath(viewer.organization.slug, 'people')}>
-              {t('title')}
-            </Link>
-          }
-        >
-          <p>{t('bin.emptyText')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('bin.title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={(person) => person.userId}
-            total={list.total}
-            onEnd={list.loadMore}
-            rowHeight={60}
-            template={iam ? 'five' : 'four'}
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('bin.title')}
+        columns={columns}
+        rowKey={(person) => person.userId}
+        rowHeight={60}
+        template={iam ? 'five' : 'four'}
+        empty={
+          <EmptyState
+            icon="trash"
+            title={t('bin.empty')}
+            actions={
+              <Link className="button button-secondary" href={screenPath(viewer.organization.slug, 'people')}>
+                {t('title')}
+              </Link>
+            }
+          >
+            <p>{t('bin.emptyText')}</p>
+          </EmptyState>
+        }
+      />
       <ConfirmDialog
         isOpen={asked?.kind === 'restore'}
         onClose={() => setAsked(undefined)}

@@ -1,10 +1,11 @@
 // Changes attributes by hand. What an identity provider owns may come back with its next write.
-import { useId, useState } from 'react';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useClient } from 'urql';
-import { Button } from '../../components/Button.tsx';
+import { DialogForm } from '../../components/DialogForm.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
-import { Banner, ErrorPanel, type Problem } from '../../components/states.tsx';
+import { TextField } from '../../components/forms.tsx';
+import { Banner } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
 import { mutate } from '../access/mutate.ts';
@@ -38,16 +39,10 @@ export function EditPersonDialog({ isOpen, onClose, person }: EditPersonDialogPr
 
 function EditPersonForm({ onClose, person }: Pick<EditPersonDialogProps, 'onClose' | 'person'>) {
   const { t } = useTranslation('people');
-  const { t: common } = useTranslation();
   const client = useClient();
-  const form = useId();
   const [values, setValues] = useState(() => Object.fromEntries(FIELDS.map((name) => [name, person[name] ?? ''])));
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem>();
   const changed = FIELDS.filter((name) => values[name] !== (person[name] ?? ''));
   const save = async () => {
-    if (busy || changed.length === 0) return;
-    setBusy(true);
     // Only what was changed is sent; an emptied field takes the value away.
     const input = {
       id: person.id,
@@ -56,40 +51,21 @@ function EditPersonForm({ onClose, person }: Pick<EditPersonDialogProps, 'onClos
       ...Object.fromEntries(changed.map((name) => [name, values[name]?.trim() || null])),
     };
     const outcome = await mutate(client, userUpdateMutation, { input }, (data) => data.userUpdate);
-    setBusy(false);
-    setProblem(outcome.problem);
-    if (outcome.problem) return;
+    if (outcome.problem) return outcome.problem;
     notify({ kind: 'success', text: t('edit.done', { name: outcome.payload?.user?.displayName ?? person.displayName }) });
     onClose();
   };
   return (
-    <form
-      className="form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
+    <DialogForm action={t('edit.action')} ready={changed.length > 0} onClose={onClose} onSubmit={save}>
       {person.connection && <Banner kind="info" title={t('edit.owned', { name: person.connection.name })} />}
       {FIELDS.map((name) => (
-        <div className="field" key={name}>
-          <label htmlFor={`${form}-${name}`}>{t(`about.${name}`)}</label>
-          <input
-            id={`${form}-${name}`}
-            value={values[name]}
-            dir="auto"
-            autoComplete="off"
-            onChange={(event) => setValues((before) => ({ ...before, [name]: event.target.value }))}
-          />
-        </div>
+        <TextField
+          key={name}
+          label={t(`about.${name}`)}
+          value={values[name] ?? ''}
+          onChange={(value) => setValues((before) => ({ ...before, [name]: value }))}
+        />
       ))}
-      {problem && <ErrorPanel problem={problem} />}
-      <div className="actions dialog-actions">
-        <Button onPress={onClose}>{common('dialog.cancel')}</Button>
-        <Button kind="primary" type="submit" busy={busy} isDisabled={changed.length === 0}>
-          {t('edit.action')}
-        </Button>
-      </div>
-    </form>
+    </DialogForm>
   );
 }

@@ -7,7 +7,7 @@ import type { AccessEditInput } from '../../generated/graphql.ts';
 import type { Named } from '../access/AccessChain.tsx';
 import { AccessPreviewPanel } from '../access/AccessPreview.tsx';
 import { InstantField } from '../access/InstantField.tsx';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 import { type Choice, RolePicker } from '../access/pickers.tsx';
 
 interface GrantDialogProps {

@@ -11,7 +11,7 @@ import type { AccessEditInput, GrantsQuery } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import type { Named } from '../access/AccessChain.tsx';
 import { AccessPreviewPanel } from '../access/AccessPreview.tsx';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 
 const grantsQuery = graphql(`
   query Grants($id: ID!, $audit: Boolean!) {

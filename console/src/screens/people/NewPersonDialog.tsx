@@ -1,10 +1,10 @@
 // Makes an account by hand. It has no role: roles come by mapping or by a grant.
-import { useId, useState } from 'react';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useClient } from 'urql';
-import { Button } from '../../components/Button.tsx';
+import { DialogForm } from '../../components/DialogForm.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
-import { ErrorPanel, type Problem } from '../../components/states.tsx';
+import { TextField } from '../../components/forms.tsx';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
 import { mutate } from '../access/mutate.ts';
@@ -35,19 +35,12 @@ export function NewPersonDialog({ isOpen, onClose, onCreated }: NewPersonDialogP
 
 function NewPersonForm({ onClose, onCreated }: Omit<NewPersonDialogProps, 'isOpen'>) {
   const { t } = useTranslation('people');
-  const { t: common } = useTranslation();
   const client = useClient();
-  const form = useId();
   const [userName, setUserName] = useState('');
   const [displayName, setDisplayName] = useState('');
   const [email, setEmail] = useState('');
   const [department, setDepartment] = useState('');
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem>();
-  const create = async () => {
-    if (!userName.trim() || busy) return;
-    setBusy(true);
-    setProblem(undefined);
+  const save = async () => {
     const outcome = await mutate(
       client,
       userCreateMutation,
@@ -63,48 +56,20 @@ function NewPersonForm({ onClose, onCreated }: Omit<NewPersonDialogProps, 'isOpe
       },
       (data) => data.userCreate,
     );
-    setBusy(false);
-    setProblem(outcome.problem);
+    if (outcome.problem) return outcome.problem;
     const user = outcome.payload?.user;
-    if (!user) return;
+    if (!user) return undefined;
     notify({ kind: 'success', text: t('create.done', { name: user.displayName }) });
     onClose();
     onCreated(user.id);
   };
-  const field = (name: string, label: string, value: string, set: (value: string) => void, type = 'text') => (
-    <div className="field">
-      <label htmlFor={`${form}-${name}`}>{label}</label>
-      <input
-        id={`${form}-${name}`}
-        type={type}
-        value={value}
-        dir="auto"
-        autoComplete="off"
-        required={name === 'userName'}
-        onChange={(event) => set(event.target.value)}
-      />
-    </div>
-  );
   return (
-    <form
-      className="form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void create();
-      }}
-    >
+    <DialogForm action={t('create.action')} ready={Boolean(userName.trim())} onClose={onClose} onSubmit={save}>
       <p>{t('create.text')}</p>
-      {field('userName', t('about.userName'), userName, setUserName)}
-      {field('displayName', t('about.displayName'), displayName, setDisplayName)}
-      {field('email', t('about.email'), email, setEmail, 'email')}
-      {field('department', t('about.department'), department, setDepartment)}
-      {problem && <ErrorPanel problem={problem} />}
-      <div className="actions dialog-actions">
-        <Button onPress={onClose}>{common('dialog.cancel')}</Button>
-        <Button kind="primary" type="submit" busy={busy} isDisabled={!userName.trim()}>
-          {t('create.action')}
-        </Button>
-      </div>
-    </form>
+      <TextField label={t('about.userName')} value={userName} onChange={setUserName} required />
+      <TextField label={t('about.displayName')} value={displayName} onChange={setDisplayName} />
+      <TextField label={t('about.email')} value={email} onChange={setEmail} type="email" />
+      <TextField label={t('about.department')} value={department} onChange={setDepartment} />
+    </DialogForm>
   );
 }

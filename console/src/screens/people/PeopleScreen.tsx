@@ -5,10 +5,10 @@ import { Link, useLocation } from 'wouter';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
-import { type Column, type Sorting, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
-import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue } from '../../components/FilterBar.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
+import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue, useSorting } from '../../components/FilterBar.tsx';
 import { Page } from '../../components/Page.tsx';
-import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { EmptyState } from '../../components/states.tsx';
 import { StatusBadge } from '../../components/StatusBadge.tsx';
 import { Time } from '../../components/Time.tsx';
 import { usePagedList } from '../../components/paging.ts';
@@ -46,13 +46,7 @@ type Person = NonNullable<NonNullable<PeopleQuery['organization']>['users']>['no
 const pickPeople = (data: PeopleQuery) => data.organization?.users;
 
 const FILTERS = ['q', 'state', 'protected', 'origin', 'connection', 'group', 'nested', 'role', 'since'] as const;
-const SORTS: readonly UserOrderField[] = ['USER_NAME', 'DISPLAY_NAME', 'CREATED_AT', 'UPDATED_AT'];
-
-/** The order that an address names, such as "UPDATED_AT-DESC". */
-function readSorting(value: string | undefined): Sorting & { field: UserOrderField } {
-  const [field, direction] = (value ?? '').split('-');
-  return { field: SORTS.find((each) => each === field) ?? 'DISPLAY_NAME', direction: direction === 'DESC' ? 'DESC' : 'ASC' };
-}
+const SORTS = ['DISPLAY_NAME', 'USER_NAME', 'CREATED_AT', 'UPDATED_AT'] as const satisfies readonly UserOrderField[];
 
 export function PeopleScreen() {
   const { t } = useTranslation('people');
@@ -69,11 +63,10 @@ export function PeopleScreen() {
   const [nested] = useQueryValue('nested');
   const [role, setRole] = useQueryValue('role');
   const [since, setSince] = useQueryValue('since');
-  const [sort, setSort] = useQueryValue('sort');
   const connections = useConnectionChoices(!iam);
   const groupName = useNameOf(iam ? group : undefined, false);
   const roleName = useNameOf(iam ? role : undefined, false);
-  const sorting = readSorting(sort);
+  const [sorting, setSorting] = useSorting(SORTS);
 
   const variables = useMemo(() => {
     const filter: UserFilter = {
@@ -193,29 +186,20 @@ export function PeopleScreen() {
         <InstantField label={t('filter.since')} value={since} onChange={setSince} />
         <FilterReset names={FILTERS} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={10} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState icon="person" title={filtered ? t('empty.filtered') : t('empty.title')}>
-          <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={(person) => person.id}
-            total={list.total}
-            onEnd={list.loadMore}
-            template={iam ? 'six' : 'four'}
-            sorting={sorting}
-            onSort={({ field, direction }) => setSort(`${field}-${direction}`)}
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('title')}
+        columns={columns}
+        rowKey={(person) => person.id}
+        template={iam ? 'people' : 'four'}
+        sorting={sorting}
+        onSort={setSorting}
+        empty={
+          <EmptyState icon="person" title={filtered ? t('empty.filtered') : t('empty.title')}>
+            <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
+          </EmptyState>
+        }
+      />
       <NewPersonDialog
         isOpen={creating}
         onClose={() => setCreating(false)}

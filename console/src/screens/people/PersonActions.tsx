@@ -12,7 +12,7 @@ import { type MenuChoice, MenuButton } from '../../components/MenuButton.tsx';
 import type { Problem } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 import { mutate } from '../access/mutate.ts';
 import { EditPersonDialog } from './EditPersonDialog.tsx';
 import { GrantDialog } from './GrantDialog.tsx';

@@ -2,9 +2,9 @@
 import { useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useClient } from 'urql';
-import { Button } from '../../components/Button.tsx';
+import { DialogForm } from '../../components/DialogForm.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
-import { Banner, ErrorPanel, type Problem } from '../../components/states.tsx';
+import { Banner } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
 import { mutate } from '../access/mutate.ts';
@@ -54,7 +54,6 @@ export function RoleDialog(props: RoleDialogProps) {
 
 function RoleForm({ onClose, onDone, role }: RoleDialogProps) {
   const { t } = useTranslation('roles');
-  const { t: common } = useTranslation();
   const client = useClient();
   const form = useId();
   const [name, setName] = useState(role?.name ?? '');
@@ -62,11 +61,7 @@ function RoleForm({ onClose, onDone, role }: RoleDialogProps) {
   const [permissions, setPermissions] = useState(role?.permissions.join('\n') ?? '');
   const [priority, setPriority] = useState(role?.priority == null ? '' : String(role.priority));
   const [management, setManagement] = useState(role?.management ?? false);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<Problem>();
   const save = async () => {
-    if (!name.trim() || busy) return;
-    setBusy(true);
     const values = {
       name: name.trim(),
       description: description.trim() || null,
@@ -77,22 +72,15 @@ function RoleForm({ onClose, onDone, role }: RoleDialogProps) {
     const outcome = role
       ? await mutate(client, roleUpdateMutation, { input: { id: role.id, expectedVersion: role.version, ...values } }, (data) => data.roleUpdate)
       : await mutate(client, roleCreateMutation, { input: values }, (data) => data.roleCreate);
-    setBusy(false);
-    setProblem(outcome.problem);
+    if (outcome.problem) return outcome.problem;
     const saved = outcome.payload?.role;
-    if (!saved) return;
+    if (!saved) return undefined;
     notify({ kind: 'success', text: t(role ? 'edit.done' : 'create.done', { name: saved.name }) });
     onClose();
     onDone(saved.id);
   };
   return (
-    <form
-      className="form"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void save();
-      }}
-    >
+    <DialogForm action={t(role ? 'edit.action' : 'create.action')} ready={Boolean(name.trim())} onClose={onClose} onSubmit={save}>
       {role && <Banner kind="info" title={t('edit.effect')} />}
       <div className="field">
         <label htmlFor={`${form}-name`}>{t('column.name')}</label>
@@ -113,13 +101,6 @@ function RoleForm({ onClose, onDone, role }: RoleDialogProps) {
       <label className="check">
         <input type="checkbox" checked={management} onChange={(event) => setManagement(event.target.checked)} /> {t('field.management')}
       </label>
-      {problem && <ErrorPanel problem={problem} />}
-      <div className="actions dialog-actions">
-        <Button onPress={onClose}>{common('dialog.cancel')}</Button>
-        <Button kind="primary" type="submit" busy={busy} isDisabled={!name.trim()}>
-          {t(role ? 'edit.action' : 'create.action')}
-        </Button>
-      </div>
-    </form>
+    </DialogForm>
   );
 }

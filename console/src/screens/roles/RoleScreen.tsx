@@ -7,7 +7,7 @@ import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
-import { type Column, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
 import { FilterBar, FilterReset, FilterText, useQueryValue } from '../../components/FilterBar.tsx';
 import { Card, Page } from '../../components/Page.tsx';
 import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
@@ -20,7 +20,7 @@ import { AccessPreviewPanel } from '../access/AccessPreview.tsx';
 import { Story } from '../access/EventStory.tsx';
 import { InstantField } from '../access/InstantField.tsx';
 import { MappingStateBadge } from '../access/MappingStateBadge.tsx';
-import { ReasonField } from '../access/ReasonField.tsx';
+import { ReasonField } from '../../components/ReasonField.tsx';
 import { RoleDialog } from './RoleDialog.tsx';
 
 const roleQuery = graphql(`
@@ -212,27 +212,18 @@ function Holders({ role, settledUntil }: { role: RoleParts; settledUntil: string
         <InstantField label={t('holders.asOf')} value={asOf} max={settledUntil} onChange={setAsOf} />
         <FilterReset names={['holder', 'asOf']} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={5} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState icon="person" title={t('holders.none')}>
-          <p>{t('holders.noneText')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('holders.title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={(holder) => holder.user?.id ?? String(list.rows.indexOf(holder))}
-            total={list.total}
-            onEnd={list.loadMore}
-            template="two"
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('holders.title')}
+        columns={columns}
+        rowKey={(holder) => holder.user?.id ?? String(list.rows.indexOf(holder))}
+        template="two"
+        empty={
+          <EmptyState icon="person" title={t('holders.none')}>
+            <p>{t('holders.noneText')}</p>
+          </EmptyState>
+        }
+      />
     </Card>
   );
 }

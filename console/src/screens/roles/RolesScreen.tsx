@@ -5,10 +5,10 @@ import { Link, useLocation } from 'wouter';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
-import { type Column, type Sorting, TableFoot, VirtualTable } from '../../components/DataTable.tsx';
-import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue } from '../../components/FilterBar.tsx';
+import { type Column, PagedTable } from '../../components/DataTable.tsx';
+import { FilterBar, FilterChoice, FilterReset, FilterText, useQueryValue, useSorting } from '../../components/FilterBar.tsx';
 import { Page } from '../../components/Page.tsx';
-import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { EmptyState } from '../../components/states.tsx';
 import { StatusBadge } from '../../components/StatusBadge.tsx';
 import { usePagedList } from '../../components/paging.ts';
 import type { RoleOrderField, RolesQuery } from '../../generated/graphql.ts';
@@ -31,12 +31,7 @@ const rolesQuery = graphql(`
 type RoleRow = NonNullable<NonNullable<RolesQuery['organization']>['roles']>['nodes'][number];
 
 const pickRoles = (data: RolesQuery) => data.organization?.roles;
-const SORTS: readonly RoleOrderField[] = ['NAME', 'PRIORITY', 'CREATED_AT'];
-
-function readSorting(value: string | undefined): Sorting & { field: RoleOrderField } {
-  const [field, direction] = (value ?? '').split('-');
-  return { field: SORTS.find((each) => each === field) ?? 'NAME', direction: direction === 'DESC' ? 'DESC' : 'ASC' };
-}
+const SORTS = ['NAME', 'PRIORITY', 'CREATED_AT'] as const satisfies readonly RoleOrderField[];
 
 export function RolesScreen() {
   const { t } = useTranslation('roles');
@@ -46,8 +41,7 @@ export function RolesScreen() {
   const [search] = useQueryValue('q');
   const [permission] = useQueryValue('permission');
   const [management] = useQueryValue('management');
-  const [sort, setSort] = useQueryValue('sort');
-  const sorting = readSorting(sort);
+  const [sorting, setSorting] = useSorting(SORTS);
   const variables = useMemo(
     () => ({
       filter: {
@@ -132,29 +126,20 @@ export function RolesScreen() {
         />
         <FilterReset names={['q', 'permission', 'management']} />
       </FilterBar>
-      {list.problem && <ErrorPanel problem={list.problem} onRetry={list.reload} />}
-      {!list.problem && list.rows.length === 0 && list.loading && <Skeleton lines={8} />}
-      {!list.problem && list.rows.length === 0 && !list.loading && (
-        <EmptyState icon="role" title={filtered ? t('empty.filtered') : t('empty.title')}>
-          <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
-        </EmptyState>
-      )}
-      {list.rows.length > 0 && (
-        <>
-          <VirtualTable
-            label={t('title')}
-            columns={columns}
-            rows={list.rows}
-            rowKey={(role) => role.id}
-            total={list.total}
-            onEnd={list.loadMore}
-            template="five"
-            sorting={sorting}
-            onSort={({ field, direction }) => setSort(`${field}-${direction}`)}
-          />
-          <TableFoot shown={list.rows.length} total={list.total} loading={list.loading} />
-        </>
-      )}
+      <PagedTable
+        list={list}
+        label={t('title')}
+        columns={columns}
+        rowKey={(role) => role.id}
+        template="roles"
+        sorting={sorting}
+        onSort={setSorting}
+        empty={
+          <EmptyState icon="role" title={filtered ? t('empty.filtered') : t('empty.title')}>
+            <p>{filtered ? t('empty.filteredText') : t('empty.text')}</p>
+          </EmptyState>
+        }
+      />
       <RoleDialog
         isOpen={creating}
         onClose={() => setCreating(false)}

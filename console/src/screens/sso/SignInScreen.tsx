@@ -171,7 +171,10 @@ function Provisioning({ organization, reload }: { organization: Organization; re
           {connections.map((connection) => (
             <li key={connection.id}>
               <span>
-                <bdi>{connection.name}</bdi> <span className="muted">{common(`provider.${connection.provider}`)}</span>
+                <bdi>{connection.name}</bdi>{' '}
+                {connection.name !== common(`provider.${connection.provider}`) && (
+                  <span className="muted">{common(`provider.${connection.provider}`)}</span>
+                )}
               </span>
               <span className="actions">
                 <StatusBadge tone={connection.state === 'ACTIVE' ? 'good' : 'quiet'}>{common(`connectionState.${connection.state}`)}</StatusBadge>
