@@ -32,6 +32,7 @@
 //! | [`http_listener`] | connections of clients: accepted, limited, closed |
 //! | [`trace_context`] | where work stands in a trace; the spans that several modules make |
 //! | [`cli`] | the command line and the demo |
+//! | `saml` | SAML 2.0: responses verified, metadata, requests; a crate of its own |
 //! | `simulator` | a simulated identity provider; a crate of its own, which knows no other |
 //!
 //! # Two requests

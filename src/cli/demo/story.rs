@@ -517,7 +517,8 @@ impl HospitalStory {
             shown.join(", "),
         );
         let Some(item) = found.first() else { return Ok(()) };
-        self.narrator.print_sentence(format!("it suggests: {}", text_at(item, "/suggestion/message")));
+        self.narrator
+            .print_sentence(format!("it suggests: {}", text_at(item, "/suggestion/message")));
 
         let by_hand = json!({ "id": text_at(&by_hand, "/user/id") });
         self.api.send_mutation("userDelete", "deletedUserId", by_hand).await?;
