@@ -2,9 +2,10 @@
 //!
 //! # Layout
 //!
-//! Imports run one way: `main → cli → server → {graphql, scim, authzen, console, jobs} → domain →
-//! context → ledger → {auth, crypto, db, identity, buffers} → error`. The interfaces never use
-//! each other; `domain` never names HTTP, GraphQL or SCIM messages and never calls out. A test
+//! Imports run one way:
+//! `main → cli → server → {graphql, scim, authzen, ssf, console, jobs} → domain → context →
+//! ledger → {auth, crypto, db, identity, buffers} → error`. The interfaces never use each other;
+//! `domain` never names HTTP, GraphQL or SCIM messages and never calls out. A test
 //! (`tests/it/imports.rs`) holds this.
 //!
 //! | module | what it is for |
@@ -12,13 +13,14 @@
 //! | [`scim`] | SCIM 2.0 for identity providers: requests become calls of the domain |
 //! | [`graphql`] | the management API for administrators and scripts |
 //! | [`authzen`] | decisions for applications: whether a person may do something |
+//! | [`ssf`] | streams of security event tokens: receivers manage and poll them |
 //! | [`console`] | the files of the web application; one-time links |
 //! | [`jobs`] | background work: one table of tasks and queues, and the loops that run them |
 //! | [`server`] | routes, health checks, metrics, orderly shutdown |
 //! | [`domain`] | all rules and decisions; one file or folder for each noun |
 //! | [`scim_client`] | reading SCIM servers |
 //! | [`sign_in`] | verifying what identity providers say at sign-ins; signing people in |
-//! | [`signals`] | telling destinations of events: webhooks |
+//! | [`signals`] | telling destinations of events: webhooks, security event tokens |
 //! | [`context`] | the caller and its organization; the only ways to read and to write |
 //! | [`ledger`] | one row for each change, chained by hashes; attestations, checked offline |
 //! | [`identity`] | the data model of SCIM: schemas, documents, filters; pure; a crate of its own |
@@ -72,4 +74,5 @@ pub mod scim_client;
 pub mod server;
 pub mod sign_in;
 pub mod signals;
+pub mod ssf;
 pub mod trace_context;

@@ -54,6 +54,9 @@ pub struct Model {
     pub response: Option<String>,
     /// what went wrong last
     pub message: Option<String>,
+    /// of a stream that is polled: the numbers of the tokens that the event has (`of`), and of
+    /// those that were acknowledged (`done`)
+    pub acknowledged: Option<Json>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

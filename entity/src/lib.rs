@@ -11,6 +11,7 @@ pub mod alert_check;
 pub mod alert_rule;
 pub mod api_key;
 pub mod assertion_source;
+pub mod async_request;
 pub mod bulk_job;
 pub mod bulk_line;
 pub mod connection;
@@ -20,6 +21,7 @@ pub mod deletion_job;
 pub mod delivery;
 pub mod destination;
 pub mod event;
+pub mod event_stream;
 pub mod failure;
 pub mod finding;
 pub mod group;
@@ -47,6 +49,7 @@ pub mod scim_token;
 pub mod setup_link;
 pub mod setup_session;
 pub mod signing_key;
+pub mod stream_subject;
 pub mod sync_run;
 pub mod tally;
 pub mod task;
@@ -84,6 +87,7 @@ scoped!(
     alert_rule.Kind,
     api_key.Id,
     assertion_source.ConnectionId,
+    async_request.Id,
     bulk_job.Id,
     deletion_job.Id,
     delivery.Id,
@@ -93,6 +97,7 @@ scoped!(
     connection_health.ConnectionId,
     console_link.Id,
     event.Id,
+    event_stream.DestinationId,
     failure.Id,
     finding.Id,
     group.Id,
@@ -116,6 +121,7 @@ scoped!(
     scim_token.Id,
     setup_link.Id,
     setup_session.Id,
+    stream_subject.SubjectId,
     sync_run.Id,
     user.Id,
     user_email.UserId,

@@ -48,6 +48,8 @@ mod m20261129_000121_setup_link;
 mod m20261129_000131_destination;
 mod m20261129_000141_alerts;
 mod m20261129_000142_revocation_confirmation;
+mod m20261130_000010_event_streams;
+mod m20261130_000011_async_request;
 mod m20261130_000020_assertion_source;
 mod m20261130_000050_domain;
 mod m20261130_000061_setup_link_maker;
@@ -99,6 +101,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000131_destination::Migration),
             Box::new(m20261129_000141_alerts::Migration),
             Box::new(m20261129_000142_revocation_confirmation::Migration),
+            Box::new(m20261130_000010_event_streams::Migration),
+            Box::new(m20261130_000011_async_request::Migration),
             Box::new(m20261130_000020_assertion_source::Migration),
             Box::new(m20261130_000050_domain::Migration),
             Box::new(m20261130_000061_setup_link_maker::Migration),

@@ -35,12 +35,14 @@ pub enum Permission {
     RevocationConfirm,
     /// Hand over what an identity provider said at a sign-in, and nothing else.
     AssertionWrite,
+    /// Receive security event tokens: poll streams and verify them, and nothing else.
+    SignalReceive,
     /// Create organizations and see the installation as a whole.
     PlatformAdmin,
 }
 
 impl Permission {
-    pub const ALL: [Permission; 13] = [
+    pub const ALL: [Permission; 14] = [
         Self::IamRead,
         Self::IamWrite,
         Self::TokenManage,
@@ -53,6 +55,7 @@ impl Permission {
         Self::DecisionRead,
         Self::RevocationConfirm,
         Self::AssertionWrite,
+        Self::SignalReceive,
         Self::PlatformAdmin,
     ];
 
@@ -71,6 +74,7 @@ impl Permission {
             Self::DecisionRead => "DECISION_READ",
             Self::RevocationConfirm => "REVOCATION_CONFIRM",
             Self::AssertionWrite => "ASSERTION_WRITE",
+            Self::SignalReceive => "SIGNAL_RECEIVE",
             Self::PlatformAdmin => "PLATFORM_ADMIN",
         }
     }
@@ -219,11 +223,13 @@ pub enum Action {
     ConfirmRevocation,
     /// Hand over the assertion of a sign-in.
     SubmitAssertion,
+    /// Receive security event tokens.
+    ReceiveSignals,
     ManagePlatform,
 }
 
 impl Action {
-    pub const ALL: [Action; 15] = [
+    pub const ALL: [Action; 16] = [
         Self::ReadIam,
         Self::WriteConnection,
         Self::ManageToken,
@@ -238,6 +244,7 @@ impl Action {
         Self::Decide,
         Self::ConfirmRevocation,
         Self::SubmitAssertion,
+        Self::ReceiveSignals,
         Self::ManagePlatform,
     ];
 
@@ -268,6 +275,7 @@ impl Action {
             Self::Decide => Permission::DecisionRead,
             Self::ConfirmRevocation => Permission::RevocationConfirm,
             Self::SubmitAssertion => Permission::AssertionWrite,
+            Self::ReceiveSignals => Permission::SignalReceive,
             Self::ManagePlatform => Permission::PlatformAdmin,
         }
     }

@@ -23,6 +23,9 @@ use crate::trace_context::QueuedJobCauses;
 /// Redemptions of one-time links that one address may send to this replica in a second, with bursts
 /// of twice as many.
 const REDEMPTIONS_PER_SECOND: u32 = 5;
+/// Requests about streams of security event tokens that one key may send to this replica in a
+/// second, with bursts of twice as many.
+const STREAM_REQUESTS_PER_SECOND: u32 = 100;
 
 /// Assertions that one API key may hand to this replica in a second, with bursts of twice as many.
 const ASSERTIONS_PER_SECOND: u32 = 200;
@@ -52,6 +55,8 @@ pub struct App {
     pub syncs: Notify,
     /// Wakes the worker that carries out deletions of all accounts.
     pub deletions: Notify,
+    /// Wakes the worker that carries out SCIM requests after their answer.
+    pub async_requests: Notify,
     /// Wakes the evaluation of the rules of alerts.
     pub alerts: Notify,
     /// Wakes the sending of mail.
@@ -72,6 +77,8 @@ pub struct App {
     pub limits: RateLimits,
     /// Each key's share of this replica's decisions.
     pub decision_limits: RateLimits,
+    /// Each key's share of this replica's requests about streams of security event tokens.
+    pub stream_limits: RateLimits,
     /// Each address's share of this replica's redemptions of one-time links.
     pub redemption_limits: RateLimits,
     /// Each organization's share of this replica's lookups of domains.
@@ -159,6 +166,7 @@ impl App {
             jobs: Notify::new(),
             syncs: Notify::new(),
             deletions: Notify::new(),
+            async_requests: Notify::new(),
             alerts: Notify::new(),
             mails: Notify::new(),
             queued_by: QueuedJobCauses::default(),
@@ -169,6 +177,7 @@ impl App {
             outcomes: TaskOutcomes::default(),
             limits,
             decision_limits,
+            stream_limits: RateLimits::new(STREAM_REQUESTS_PER_SECOND),
             redemption_limits: RateLimits::new(REDEMPTIONS_PER_SECOND),
             domain_lookups: RateLimits::new(DOMAIN_LOOKUPS_PER_SECOND),
             heads: LedgerHeads::default(),

@@ -42,7 +42,8 @@ pub use crate::db::{SqlBuilder, sql};
 pub use crate::buffers::credential_usage::{Credential, CredentialUsage, CredentialUse};
 pub use crate::buffers::task_outcomes::{TaskOutcome, TaskOutcomes, UnwrittenOutcome};
 pub use crate::db::{
-    BULK_JOBS, ClaimedRow, DELETION_JOBS, FAILURES, IDEMPOTENCY_KEYS, LeaseClaim, SYNC_RUNS, TASKS,
+    ASYNC_REQUESTS, BULK_JOBS, ClaimedRow, DELETION_JOBS, FAILURES, IDEMPOTENCY_KEYS, LeaseClaim,
+    SYNC_RUNS, TASKS,
 };
 pub use app::App;
 pub use caller_ids::{CallerIds, SentRequestId, record_caller};

@@ -3,6 +3,7 @@
 //! What must never enter: knowledge of what is sealed or signed.
 
 pub mod cursor;
+pub mod event_token;
 pub(crate) mod signature;
 pub mod vault;
 pub mod webhook;

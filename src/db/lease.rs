@@ -41,6 +41,9 @@ pub static DELETION_JOBS: LeaseTable = LeaseTable {
     open: "finished_at IS NULL",
     free: FREE_AFTER_END,
 };
+/// SCIM requests that are carried out after their answer.
+pub static ASYNC_REQUESTS: LeaseTable =
+    LeaseTable { name: "async_request", key: "id", open: "TRUE", free: FREE_AFTER_END };
 /// Failed writes that are tried again.
 pub static FAILURES: LeaseTable =
     LeaseTable { name: "failure", key: "id", open: "finished_at IS NULL", free: FREE_WITHOUT_END };

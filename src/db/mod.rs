@@ -40,8 +40,8 @@ use group_commit::GroupCommit;
 pub use group_commit::{CommitResult, WriteSlot};
 pub use health::StorageHealth;
 pub use lease::{
-    BULK_JOBS, ClaimedRow, DELETION_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS, Lease,
-    LeaseClaim, LeaseTable, SYNC_RUNS, TASKS,
+    ASYNC_REQUESTS, BULK_JOBS, ClaimedRow, DELETION_JOBS, DatabaseTime, FAILURES, IDEMPOTENCY_KEYS,
+    Lease, LeaseClaim, LeaseTable, SYNC_RUNS, TASKS,
 };
 use pool::PoolRegistry;
 pub use pool::{RequestConnections, in_background};

@@ -6,7 +6,8 @@ use entity::destination as stored;
 
 use super::delivery::{DeliveryFilter, DeliveryObject};
 use super::event_action::EventAction;
-use super::loaders::{self, ConnectionId, UserId};
+use super::event_stream::{EventStreamInput, EventStreamObject};
+use super::loaders::{self, ConnectionId, EventStreamId, UserId};
 use super::order::{DeliveryOrder, ListOrder};
 use super::permission::{Permission, needs};
 use super::user::UserObject;
@@ -38,7 +39,8 @@ const FIELD_MAP: FieldMap = FieldMap {
 pub enum DestinationKind {
     /// By signed HTTP requests (Standard Webhooks).
     Webhook,
-    /// By security event tokens. Not offered yet.
+    /// By security event tokens (Shared Signals Framework 1.0): pushed to its address, or polled
+    /// where it has none.
     EventStream,
     /// By mail to people. Not offered yet.
     Mail,
@@ -94,7 +96,8 @@ impl DestinationObject {
         self.0.kind.into()
     }
 
-    /// Where it is told; null for mail. It may hold a secret of the receiver.
+    /// Where it is told; null for mail, and for a stream whose receiver polls. It may hold a secret
+    /// of the receiver.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn url(&self) -> Option<&str> {
         self.0.url.as_deref()
@@ -168,7 +171,7 @@ impl DestinationObject {
     }
 
     /// The public key with which the signatures `v1a` are verified (Ed25519, `whpk_` and base64);
-    /// null for mail.
+    /// null for other kinds than WEBHOOK.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn public_key(&self) -> Option<String> {
         self.0.public_key.as_deref().map(secret::public_key_text)
@@ -181,8 +184,20 @@ impl DestinationObject {
         Ok(self.0.previous_until.filter(|until| *until > now))
     }
 
+    /// What a stream of security event tokens has beyond other destinations; null for other kinds.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn stream(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventStreamObject>> {
+        if self.0.kind != stored::Kind::EventStream {
+            return Ok(None);
+        }
+        let stream = loaders::load_one(ctx, EventStreamId(self.0.id)).await?;
+        let destination = self.0.clone();
+        Ok(stream.map(|stream| EventStreamObject { destination, stream }))
+    }
+
     /// The place in the ledger (`Event.seq`) up to which everything was delivered or given up, a
-    /// second late.
+    /// second late. For a stream whose receiver polls, up to which everything was handed out; what
+    /// was not acknowledged is a delivery that waits.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn delivered_through(&self) -> Long {
         Long(self.0.cursor_seq)
@@ -270,7 +285,8 @@ impl DestinationFilter {
 pub struct DestinationCreateInput {
     /// How it is told.
     kind: DestinationKind,
-    /// Where it is told: a full URL that begins with `https://`. Redirects are not followed.
+    /// Where it is told: a full URL that begins with `https://`. Redirects are not followed. A
+    /// stream without it is polled by its receiver.
     url: Option<String>,
     /// What it is for, in words for people.
     description: String,
@@ -284,6 +300,9 @@ pub struct DestinationCreateInput {
     /// What it is told of an event. FULL needs USER_READ too.
     #[graphql(default_with = "DestinationPayload::Reference")]
     payload: DestinationPayload,
+    /// The settings of a stream of security event tokens, for the kind EVENT_STREAM only; left out
+    /// = the usual ones. Its receiver can change some of them.
+    stream: Option<EventStreamInput>,
 }
 
 /// The changes of a destination. A field that is left out stays as it is.
@@ -368,7 +387,7 @@ pub struct DestinationCreatePayload {
     #[graphql(directive = needs::apply(None))]
     destination: Option<DestinationObject>,
     /// The secret with which the receiver verifies the signatures `v1`; it is shown only in this
-    /// response. Null if there were mistakes, and for mail.
+    /// response. Null if there were mistakes, and for other kinds than WEBHOOK.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     secret: Option<String>,
     /// Mistakes in the input; empty if it was done.
@@ -382,7 +401,8 @@ pub struct DestinationRotateSecretPayload {
     /// The destination after the change; null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
     destination: Option<DestinationObject>,
-    /// The new secret, which is shown only in this response; null if there were mistakes.
+    /// The new secret, which is shown only in this response; null if there were mistakes, and for a
+    /// stream, which has public keys only.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     secret: Option<String>,
     /// Mistakes in the input; empty if it was done.
@@ -451,7 +471,17 @@ impl DestinationCreateInput {
         mistakes.refuse_any()?;
         let (kind, payload) = (self.kind.into(), self.payload.into());
         let (url, description) = (self.url, self.description);
-        Ok(DestinationSettings { kind, url, description, owner, event_kinds, connections, payload })
+        let stream = self.stream.map(Into::into);
+        Ok(DestinationSettings {
+            kind,
+            url,
+            description,
+            owner,
+            event_kinds,
+            connections,
+            payload,
+            stream,
+        })
     }
 }
 
@@ -594,7 +624,9 @@ impl DestinationMutation {
     }
 
     /// Gives a destination a new secret. During the overlap messages carry two signatures, one by
-    /// each secret. It also needs AUDIT_READ.
+    /// each secret. A stream gets a new key pair: it is published at once, signs ten minutes later
+    /// (or after half of a shorter overlap), and the one before stays published during the overlap.
+    /// It also needs AUDIT_READ.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn destination_rotate_secret(
         &self,

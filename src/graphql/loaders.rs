@@ -58,6 +58,7 @@ id_keys! {
     SyncRunId,
     RoleGrantId,
     DestinationId,
+    EventStreamId,
     DeliveryId,
 }
 
@@ -343,6 +344,17 @@ impl Loader<DestinationId> for Loaders {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = signal::destination::destinations_by_ids(&self.0, &ids).await?;
         Ok(key_rows(rows, |row| DestinationId(row.id)))
+    }
+}
+
+impl Loader<EventStreamId> for Loaders {
+    type Value = signal::stream::EventStream;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[EventStreamId]) -> LoadResult<EventStreamId, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = signal::stream::streams_by_ids(&self.0, &ids).await?;
+        Ok(key_rows(rows, |row| EventStreamId(row.destination_id)))
     }
 }
 

@@ -33,6 +33,7 @@ mod domain;
 pub mod error_code;
 mod event;
 mod event_action;
+mod event_stream;
 mod evidence;
 mod execute;
 mod extension_values;

@@ -39,6 +39,9 @@ pub enum Permission {
     /// Hand over what an identity provider said at a sign-in (`assertionSubmit`,
     /// `POST /assertions/{slug}`), and redeem the codes of sign-ins. It opens nothing else.
     AssertionWrite,
+    /// Receive security event tokens: poll the organization's streams, read and verify them. It
+    /// opens nothing else.
+    SignalReceive,
     /// The permission of the operator, for people only and not for API keys: create, suspend and
     /// resume organizations. It opens nothing inside them. In an organization, a person who has it
     /// may use other permissions only while the organization lets the operator in

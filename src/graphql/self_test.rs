@@ -33,6 +33,8 @@ pub enum ScimSelfTestCode {
     GroupsListed,
     /// A false token is refused.
     FalseTokenRefused,
+    /// Receivers of security event tokens find the organization's metadata; not needed without one.
+    EventsDiscovered,
 }
 
 /// The result of one step of `scimSelfTest`.

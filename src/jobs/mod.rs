@@ -24,7 +24,8 @@ use crate::domain::access::{change_set, expiry};
 use crate::domain::alert;
 use crate::domain::audit::event;
 use crate::domain::bulk::run::BulkClaim;
-use crate::domain::connection::{delete, health, request_log, scim_token};
+use crate::domain::connection::async_request::{AsyncClaim, AsyncTurn};
+use crate::domain::connection::{async_request, delete, health, request_log, scim_token};
 use crate::domain::directory::deletion::job::{BatchOutcome, DeletionClaim};
 use crate::domain::directory::{deletion, erasure, name_key};
 use crate::domain::review;
@@ -54,6 +55,10 @@ const SEAL_INTERVAL: Duration = Duration::from_secs(5);
 const LEDGER_HEAD_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// A destination is told of an event that another replica sealed at most this long after.
 const SIGNAL_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// A receiver is told that its stream was paused or resumed at most this long after.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(2);
+/// A replica that has not renewed its lease for this long no longer announces it.
+const NOTICE_LEASE: TimeDelta = TimeDelta::seconds(40);
 /// The event about a gained or lost role is written at most this long after the change.
 const ACCESS_CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The end of a ledger's chain is signed at most this long after a row has joined it.
@@ -97,6 +102,8 @@ const SYNC_POLL_INTERVAL: Duration = Duration::from_secs(2);
 const BULK_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// A deletion that another replica accepted or did not finish is found at most this long after.
 const DELETION_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// A SCIM request that another replica accepted or did not finish is found at most this long after.
+const ASYNC_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a source that did not answer is not asked again for what failed.
 const SOURCE_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -107,6 +114,7 @@ const MAX_CONCURRENT_READS: usize = 4;
 const MAX_CONCURRENT_SYNC_RUNS: usize = 8;
 const MAX_CONCURRENT_BULK_JOBS: usize = 4;
 const MAX_CONCURRENT_DELETIONS: usize = 2;
+const MAX_CONCURRENT_ASYNC_REQUESTS: usize = 4;
 
 /// The tasks that run as a whole each time.
 static PERIODIC_TASKS: [PeriodicTask; 23] = [
@@ -138,6 +146,13 @@ static PERIODIC_TASKS: [PeriodicTask; 23] = [
         Duration::ZERO,
     )
     .at_stop(AtStop::Complete),
+    PeriodicTask::new(
+        "announce stream status",
+        "tells receivers of security event tokens that their stream was paused or resumed",
+        NOTICE_INTERVAL,
+        |app| Box::pin(signals::send_status_notices(app)),
+    )
+    .one_at_a_time(NOTICE_LEASE),
     PeriodicTask::new(
         "sign ledger heads",
         "signs the end of each chain that has grown",
@@ -308,6 +323,14 @@ static DELETIONS: QueueTask = QueueTask::new(
     MAX_CONCURRENT_DELETIONS,
 )
 .activated_by("a deletion was asked for", |app| &app.deletions);
+/// SCIM requests that were answered before they were carried out.
+static ASYNC_REQUESTS: QueueTask = QueueTask::new(
+    "carry out deferred requests",
+    "carries out SCIM requests that were accepted with 202, those of a connection in their order",
+    ASYNC_POLL_INTERVAL,
+    MAX_CONCURRENT_ASYNC_REQUESTS,
+)
+.activated_by("a request was accepted", |app| &app.async_requests);
 /// Bulk jobs.
 static BULK_JOBS: QueueTask = QueueTask::new(
     "carry out bulk jobs",
@@ -319,7 +342,8 @@ static BULK_JOBS: QueueTask = QueueTask::new(
 
 /// All tasks, in the order in which they are listed.
 pub fn all_tasks() -> impl Iterator<Item = &'static Task> {
-    let queues = [&SYNC_RUNS, &BULK_JOBS, &DELETIONS, &FAILED_WRITES, &FAILED_READS];
+    let queues =
+        [&SYNC_RUNS, &BULK_JOBS, &DELETIONS, &ASYNC_REQUESTS, &FAILED_WRITES, &FAILED_READS];
     PERIODIC_TASKS
         .iter()
         .map(|periodic| &periodic.task)
@@ -340,6 +364,7 @@ pub async fn run_until_stopped(app: Arc<App>, stop: watch::Receiver<bool>) {
     tokio::join!(
         join_all(PERIODIC_TASKS.iter().map(|periodic| tasks.repeat(periodic))),
         retry_failed_writes(&tasks),
+        run_deferred_requests(&tasks),
     );
     if let Err(error) = app.vault.take_leave(&app.store, app.replica).await {
         tracing::warn!(%error, "announcing the end of this server failed; the other servers drop \
@@ -394,6 +419,40 @@ async fn carry_out_deletion(claim: DeletionClaim, stop: watch::Receiver<bool>) -
         }
     }
     Ok(())
+}
+
+/// Carries out the SCIM requests that were accepted with 202. One that has begun is completed, even
+/// if the process is stopping.
+async fn run_deferred_requests(tasks: &Tasks<'_>) {
+    tasks.drain_queue(&ASYNC_REQUESTS, |_busy| claim_deferred_request(tasks)).await;
+}
+
+async fn claim_deferred_request(tasks: &Tasks<'_>) -> Result<Option<ClaimedWork>> {
+    let Some(claim) = async_request::claim_next_request(tasks.app).await? else {
+        return Ok(None);
+    };
+    let (id, source) = (claim.request.id, claim.request.connection_id);
+    let span = job_span(ASYNC_REQUESTS.task.name, []);
+    record_caller(&span, claim.organization.id, Some(source));
+    span.record("rolecall.request_id", display(id));
+    let done = carry_out_deferred(claim);
+    Ok(Some(ClaimedWork { id, source, span, work: Box::pin(async move { done.await.into() }) }))
+}
+
+async fn carry_out_deferred(claim: AsyncClaim) -> Result<()> {
+    let (payload, outcome) = match claim.prepare().await? {
+        AsyncTurn::Settled(payload, outcome) => (payload, outcome),
+        AsyncTurn::Send(cx, payload) => {
+            let slug = &claim.organization.slug;
+            let outcome = scim::carry_out_request(&cx, slug, &payload).await?;
+            (payload, outcome)
+        }
+    };
+    if claim.is_tried_again(&outcome) {
+        claim.postpone().await?;
+        return Err(Error::Busy(format!("a deferred request was answered {}", outcome.status)));
+    }
+    claim.complete(&payload, &outcome).await
 }
 
 /// Carries bulk jobs out with `carry_out`, until the server stops. Each job then stops after its

@@ -284,6 +284,10 @@ macro_rules! with_event_kinds {
             DestinationTested = "destination.tested",
             /// A destination is told again of earlier events, from `fromSeq` on.
             DestinationReplayed = "destination.replayed",
+            /// The receiver of a stream wants to hear of a subject again.
+            DestinationSubjectAdded = "destination.subject_added",
+            /// The receiver of a stream does not want to hear of a subject any more.
+            DestinationSubjectRemoved = "destination.subject_removed",
             /// A destination does not take what it is told; it is tried again.
             DestinationFailing = "destination.failing",
             /// A destination takes again what it is told.
@@ -292,6 +296,10 @@ macro_rules! with_event_kinds {
             DestinationDisabled = "destination.disabled",
             /// A delivery that had failed is tried again.
             DeliveryRetried = "delivery.retried",
+            /// A SCIM request was accepted, to be carried out after its answer.
+            ScimRequestAccepted = "scim_request.accepted",
+            /// A SCIM request was carried out after its answer; `status` says how it went.
+            ScimRequestCompleted = "scim_request.completed",
             /// An application said that it ended the sessions of an account that left.
             RevocationConfirmed = "revocation.confirmed",
             /// Something became wrong that administrators should know of.
@@ -474,10 +482,14 @@ impl EventKind {
             | Self::DestinationSecretRotated
             | Self::DestinationTested
             | Self::DestinationReplayed
+            | Self::DestinationSubjectAdded
+            | Self::DestinationSubjectRemoved
             | Self::DestinationFailing
             | Self::DestinationRecovered
             | Self::DestinationDisabled
             | Self::DeliveryRetried
+            | Self::ScimRequestAccepted
+            | Self::ScimRequestCompleted
             | Self::RevocationConfirmed
             | Self::AlertRaised
             | Self::AlertResolved

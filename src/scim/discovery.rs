@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::query::complete_list_response;
 use super::schema;
 use crate::domain::connection;
+use crate::domain::signal::stream;
 use crate::error::{Error, Noun, Rule};
 use crate::scim::http::{ScimCaller, ScimFailure, json_response};
 
@@ -38,9 +39,10 @@ pub async fn handle_service_provider_config(
     _: UnfilteredRequest,
 ) -> HandlerResult {
     let announce = connection::get_calling_connection(&cx).await?.announces_cursor_paging;
+    let events = stream::has_own_streams(&cx).await?;
     Ok(json_response(
         StatusCode::OK,
-        schema::render_service_provider_config(&base_url, announce).to_string(),
+        schema::render_service_provider_config(&base_url, announce, events).to_string(),
     ))
 }
 

@@ -45,12 +45,15 @@ pub struct ScimCaller {
     pub note: ScimRequestRecord,
 }
 
-/// Marks a retry of a connection's write by this server itself. Only [`super::replay_write`] puts
-/// it into a request; a request from the network never has it.
+/// Marks a connection's write that this server itself sends: a retry, or what it accepted before.
+/// Only [`super::replay_write`] and [`super::async_response::carry_out_request`] put it into a
+/// request; a request from the network never has it.
 #[derive(Debug, Clone)]
 pub struct ScimReplay {
     pub cx: Cx,
     pub slug: String,
+    /// Whether it is recorded like a request of the identity provider.
+    pub recorded: bool,
 }
 
 impl FromRequestParts<Arc<App>> for ScimCaller {
@@ -58,8 +61,13 @@ impl FromRequestParts<Arc<App>> for ScimCaller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ScimFailure> {
         let note = ScimRequestRecord::from_extensions(&parts.extensions);
-        if let Some(ScimReplay { cx, slug }) = parts.extensions.remove::<ScimReplay>() {
+        if let Some(ScimReplay { cx, slug, recorded }) = parts.extensions.remove::<ScimReplay>() {
             let types = resource_types(&cx).await?;
+            if let Some(connection) = cx.confined_to().filter(|_| recorded) {
+                note.set_connection(cx.organization(), connection);
+                note.set_caller(&cx);
+                note.set_types(&types);
+            }
             return Ok(Self { base_url: organization::base_url(app, &slug), cx, types, note });
         }
         let secret = bearer_token(&parts.headers).ok_or_else(ScimFailure::no_credential)?;

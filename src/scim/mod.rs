@@ -4,6 +4,7 @@
 //! result becomes SCIM JSON. Every handler takes a [`ScimCaller`], so no handler runs before the
 //! credential is checked. What must never enter: a database query, a rule about access.
 
+mod async_response;
 mod body;
 #[cfg(test)]
 mod broken_tests;
@@ -42,6 +43,8 @@ use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::review::RetryPayload;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use http::{ScimCaller, ScimFailure, ScimReplay};
+
+pub use async_response::carry_out_request;
 
 /// The time limit of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,6 +94,7 @@ pub fn build_router(app: Arc<App>) -> Router {
 fn with_observability(tenant: Router<Arc<App>>, app: Arc<App>) -> Router {
     Router::new()
         .nest("/scim/v2/{slug}", tenant)
+        .layer(middleware::from_fn_with_state(app.clone(), async_response::respond_async))
         .layer(middleware::from_fn(limit_time))
         .layer(CatchPanicLayer::custom(|_: Box<dyn Any + Send>| handler_panicked()))
         .layer(middleware::from_fn_with_state(app.clone(), observe::request_record::record_request))
@@ -164,7 +168,8 @@ pub async fn replay_write(cx: &Cx, slug: &str, write: &RetryPayload) -> Result<S
     let request = request.header(header::CONTENT_TYPE, "application/scim+json");
     let mut request =
         request.body(write.body.clone().map_or_else(Body::empty, Body::from)).map_err(fault)?;
-    request.extensions_mut().insert(ScimReplay { cx: cx.clone(), slug: slug.to_owned() });
+    let replay = ScimReplay { cx: cx.clone(), slug: slug.to_owned(), recorded: false };
+    request.extensions_mut().insert(replay);
     let response = match build_router(cx.app.clone()).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::bulk;
 use super::query::DEFAULT_PAGE_SIZE;
 use crate::domain::directory::schema_extension::ResourceTypes;
+use crate::domain::signal::stream::token::SCIM_EVENTS;
 use crate::identity::schema::{
     AttributeKind, GROUP_SCHEMA, ResourceType, SchemaAttribute, SchemaDefinition, USER_SCHEMA,
     common_attributes,
@@ -39,7 +40,11 @@ pub fn render_resource_types(types: &ResourceTypes, base_url: &str) -> Vec<Value
 
 /// The capabilities of this server (RFC 7643 section 5). `announce_cursors` adds paging by cursor,
 /// for a connection that wants it announced.
-pub fn render_service_provider_config(base_url: &str, announce_cursors: bool) -> Value {
+pub fn render_service_provider_config(
+    base_url: &str,
+    announce_cursors: bool,
+    announce_events: bool,
+) -> Value {
     let mut config = json!({
         "schemas": [SERVICE_PROVIDER_CONFIG_URN],
         "patch": { "supported": true },
@@ -73,6 +78,10 @@ pub fn render_service_provider_config(base_url: &str, announce_cursors: bool) ->
             "defaultPageSize": DEFAULT_PAGE_SIZE,
             "maxPageSize": MAX_PAGE_SIZE,
         });
+    }
+    if announce_events {
+        // RFC 9967 section 4. It is absent where no receiver is told of events.
+        config["securityEvents"] = json!({ "asyncRequest": "request", "eventUris": SCIM_EVENTS });
     }
     config
 }
@@ -258,7 +267,8 @@ mod tests {
 
     #[test]
     fn the_configuration_promises_only_what_is_there() {
-        let config = render_service_provider_config(BASE, true);
+        let config = render_service_provider_config(BASE, true, false);
+        assert_eq!(config.get("securityEvents"), None);
         assert_eq!(config["patch"]["supported"], true);
         assert_eq!(
             config["bulk"],

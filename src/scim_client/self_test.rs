@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::context::Cx;
 use crate::domain::connection::self_test;
 use crate::domain::connection::self_test::SelfTest;
+use crate::domain::signal::stream;
 use crate::error::{Error, Result};
 use crate::http_client::{GuardedClient, HttpAnswer};
 
@@ -43,10 +44,12 @@ pub enum SelfTestStep {
     GroupsListed,
     /// A false token is refused.
     FalseTokenRefused,
+    /// Receivers of security event tokens find the metadata of the organization.
+    EventsDiscovered,
 }
 
 /// All of them, in their order.
-const SELF_TEST_STEPS: [SelfTestStep; 8] = [
+const SELF_TEST_STEPS: [SelfTestStep; 9] = [
     SelfTestStep::NameResolved,
     SelfTestStep::PortReached,
     SelfTestStep::Answered,
@@ -55,6 +58,7 @@ const SELF_TEST_STEPS: [SelfTestStep; 8] = [
     SelfTestStep::UsersListed,
     SelfTestStep::GroupsListed,
     SelfTestStep::FalseTokenRefused,
+    SelfTestStep::EventsDiscovered,
 ];
 
 /// The result of one step.
@@ -83,7 +87,8 @@ pub async fn test_public_url(cx: &Cx, connection: Uuid) -> Result<Vec<SelfTestRe
     let test = self_test::begin_self_test(cx, connection).await?;
     let url = Url::parse(&test.base_url).map_err(|error| Error::Internal(error.to_string()))?;
     let client = GuardedClient::for_own_origin(&url, ANSWER_TIMEOUT).map_err(Error::Internal)?;
-    let mut caller = SelfTestCaller { client, url, test, results: Vec::new() };
+    let tells = stream::has_own_streams(cx).await?;
+    let mut caller = SelfTestCaller { client, url, test, tells, results: Vec::new() };
     // An error of a step ends the test, and the results until then are returned.
     if tokio::time::timeout(TEST_TIMEOUT, caller.run_steps()).await.is_err() {
         caller.keep_result::<()>(Err(FailedStep {
@@ -102,6 +107,8 @@ struct SelfTestCaller {
     client: GuardedClient,
     url: Url,
     test: SelfTest,
+    /// Whether the organization has a stream of security event tokens.
+    tells: bool,
     results: Vec<SelfTestResult>,
 }
 
@@ -130,7 +137,32 @@ impl SelfTestCaller {
         let groups = self.list("Groups?startIndex=1&count=1&excludedAttributes=members").await;
         self.keep_result(groups)?;
         let refused = self.call("ServiceProviderConfig", &self.test.false_token).await;
-        self.keep_result(refused.and_then(|answer| check_refusal(&answer)))
+        self.keep_result(refused.and_then(|answer| check_refusal(&answer)))?;
+        let discovered = self.discover_events().await;
+        self.keep_result(discovered)
+    }
+
+    /// Reads the metadata of the organization's transmitter as a receiver would. Its path begins at
+    /// the root of the host, outside the path of the public URL.
+    async fn discover_events(&self) -> Result<((), String), FailedStep> {
+        if !self.tells {
+            let message = "not needed: no stream of security event tokens is set up";
+            return Ok(((), message.into()));
+        }
+        let issuer = self.test.base_url.replacen("/scim/v2/", "/ssf/", 1);
+        let failed = |message: String| FailedStep {
+            message,
+            next_step: "let the proxy lead the path /.well-known/ssf-configuration, at the root of \
+                        the host, to this server; see docs/operations/proxy.md",
+        };
+        let mut url = Url::parse(&issuer).map_err(|error| failed(error.to_string()))?;
+        url.set_path(&format!("/.well-known/ssf-configuration{}", url.path()));
+        let answer = self.client.get_bytes(&url, MAX_BODY).await.map_err(failed)?;
+        let metadata = serde_json::from_slice::<Value>(&answer).unwrap_or_default();
+        if metadata["issuer"].as_str() == Some(&issuer) {
+            return Ok(((), "receivers of security event tokens find the metadata".into()));
+        }
+        Err(failed("what was answered is not the metadata of this organization".into()))
     }
 
     /// Adds the result of the next step.

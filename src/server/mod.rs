@@ -26,7 +26,7 @@ use crate::context::local_issuer;
 use crate::context::{App, in_background};
 use crate::domain::signal;
 use crate::http_listener;
-use crate::{authzen, console, graphql, jobs, scim};
+use crate::{authzen, console, graphql, jobs, scim, ssf};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
@@ -49,6 +49,7 @@ pub fn build_router(app: Arc<App>) -> Router {
     let doors = scim::build_router(app.clone())
         .merge(graphql::build_graphql_router(app.clone()))
         .merge(authzen::build_router(app.clone()))
+        .merge(ssf::build_router(app.clone()))
         .merge(console)
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))

@@ -1,4 +1,5 @@
-//! One attempt to hand a message to a receiver, after Standard Webhooks.
+//! One attempt to hand a message to a receiver: after Standard Webhooks, or a security event token
+//! (RFC 8935).
 
 use std::time::{Duration, Instant};
 
@@ -71,18 +72,59 @@ pub(super) async fn send_message(
     keys: &MessageKeys,
     message: Message,
 ) -> AttemptOutcome {
-    let began = Instant::now();
     let Message { id, timestamp, body } = message;
-    let sent = async {
-        let url = Url::parse(url).map_err(|_| "the address is not a URL".to_owned())?;
-        let signature = keys.sign_message(&id, timestamp, &body)?;
-        let headers = [
+    let headers = keys.sign_message(&id, timestamp, &body).map(|signature| {
+        vec![
             ("content-type", "application/json".to_owned()),
             ("webhook-id", id.clone()),
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signature),
-        ];
-        client.post_message(&url, &headers, body, TIME_LIMIT, ANSWER_BYTES).await
+        ]
+    });
+    post_body(client, url, headers, body, timestamp).await
+}
+
+/// Pushes a security event token to the receiver at `url` (RFC 8935).
+pub(super) async fn push_token(
+    client: &GuardedClient,
+    url: &str,
+    authorization: Option<&str>,
+    token: String,
+    timestamp: i64,
+) -> AttemptOutcome {
+    let mut headers = vec![
+        ("content-type", "application/secevent+jwt".to_owned()),
+        ("accept", "application/json".to_owned()),
+    ];
+    headers.extend(authorization.map(|text| ("authorization", text.to_owned())));
+    let mut outcome = post_body(client, url, Ok(headers), token.into_bytes(), timestamp).await;
+    // RFC 8935 section 2.4: what the receiver found wrong, as a word.
+    let said = outcome.response.as_deref().and_then(read_error_code);
+    if let (Some(message), Some(code)) = (&mut outcome.message, said) {
+        message.push_str(&format!(": {code}"));
+    }
+    outcome
+}
+
+/// The code of an error that a receiver of tokens answered.
+fn read_error_code(answer: &str) -> Option<String> {
+    let answer: Value = serde_json::from_str(answer).ok()?;
+    let code = answer["err"].as_str()?;
+    let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    (code.len() <= 40 && code.bytes().all(plain)).then(|| code.to_owned())
+}
+
+async fn post_body(
+    client: &GuardedClient,
+    url: &str,
+    headers: Result<Vec<(&'static str, String)>, String>,
+    body: Vec<u8>,
+    timestamp: i64,
+) -> AttemptOutcome {
+    let began = Instant::now();
+    let sent = async {
+        let url = Url::parse(url).map_err(|_| "the address is not a URL".to_owned())?;
+        client.post_message(&url, &headers?, body, TIME_LIMIT, ANSWER_BYTES).await
     };
     match sent.await {
         Ok(answer) => {
@@ -160,6 +202,17 @@ mod tests {
             r#"{"mail":"***","token":"***"}"#
         );
         assert_eq!(told("a\0b").unwrap(), "a b");
+    }
+
+    #[test]
+    fn error_code_is_a_word() {
+        assert_eq!(
+            read_error_code(r#"{"err":"invalid_key","description":"Key not known"}"#).unwrap(),
+            "invalid_key"
+        );
+        for answer in ["", "[]", r#"{"err":"a b"}"#, r#"{"err":7}"#] {
+            assert_eq!(read_error_code(answer), None, "{answer}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::delivery;
 use entity::destination::{Payload, State};
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -18,13 +19,15 @@ use uuid::Uuid;
 use super::message::{self, AttemptOutcome, Message};
 use super::window::{AfterFailure, OpenItem, Window};
 use crate::context::{Cx, ReaderNews, shutdown_requested};
+use crate::crypto::event_token::TokenSigner;
 use crate::crypto::webhook::MessageKeys;
+use crate::domain::signal::filter::EventFilter;
 use crate::domain::signal::payload::{self, ChainedEvent};
+use crate::domain::signal::stream::{OpenedStream, token};
 use crate::domain::signal::work::{OpenedDestination, ROUTINE_KEPT, SignalWork, TellingProgress};
-use crate::domain::signal::{Destination, destination};
+use crate::domain::signal::{Destination, stream};
 use crate::error::{Error, Result};
 use crate::http_client::GuardedClient;
-use crate::ledger::EventKind;
 
 /// What was delivered is written down at most this long after.
 const WRITE_INTERVAL: Duration = Duration::from_millis(500);
@@ -34,6 +37,8 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(5);
 /// How long attempts that have begun may take when the server stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// Tokens about many accounts that are pushed at a time.
+const TOKENS_AT_ONCE: usize = 16;
 /// Pages read for one destination in one turn.
 const PAGES_A_TURN: usize = 4;
 /// Attempts that are listed.
@@ -47,9 +52,12 @@ struct Told {
     row: Destination,
     url: Arc<str>,
     keys: Arc<MessageKeys>,
+    /// What a stream of security event tokens has beyond the others.
+    stream: Option<Arc<OpenedStream>>,
     window: Window,
-    actions: BTreeSet<String>,
-    connections: BTreeSet<Uuid>,
+    filter: EventFilter,
+    /// The tokens of events that the receiver has, while it has not all of them.
+    partly_taken: HashMap<i64, BTreeSet<usize>>,
     /// Changes when the destination is opened again: what began before counts no more.
     opening: u64,
     unwritten: BTreeMap<i64, delivery::Model>,
@@ -67,6 +75,8 @@ struct EndedAttempt {
     opening: u64,
     seq: i64,
     outcome: AttemptOutcome,
+    /// The tokens of the event that the receiver has.
+    taken: BTreeSet<usize>,
 }
 
 struct Reader {
@@ -216,8 +226,8 @@ impl Reader {
                 if page.is_empty() {
                     break;
                 }
-                let Told { window, row, actions, connections, .. } = told;
-                window.offer(wanted, page, |event| wants(row.id, actions, connections, event));
+                let Told { window, filter, stream, .. } = told;
+                window.offer(wanted, page, |event| wants(filter, stream.as_deref(), event));
             }
         }
         Ok(more)
@@ -237,13 +247,15 @@ impl Reader {
                     payload: told.row.payload,
                     url: told.url.clone(),
                     keys: told.keys.clone(),
+                    stream: told.stream.clone(),
+                    taken: told.partly_taken.get(&seq).cloned().unwrap_or_default(),
                     reads_again: again || now - event.at > FRESH,
                     event,
                 };
                 let (destination, opening) = (told.row.id, told.opening);
                 self.attempts.spawn(async move {
-                    let outcome = call.make_attempt().await;
-                    EndedAttempt { destination, opening, seq, outcome }
+                    let (outcome, taken) = call.make_attempt().await;
+                    EndedAttempt { destination, opening, seq, outcome, taken }
                 });
             }
         }
@@ -254,13 +266,18 @@ impl Reader {
         ended: std::result::Result<EndedAttempt, tokio::task::JoinError>,
     ) -> Result<()> {
         let ended = ended.map_err(|error| Error::Internal(error.to_string()))?;
-        let EndedAttempt { destination, opening, seq, outcome } = ended;
+        let EndedAttempt { destination, opening, seq, outcome, taken } = ended;
         let organization = self.cx().organization();
         let now = self.cx().app.clock.now();
         let Some(told) = self.told.get_mut(&destination).filter(|told| told.opening == opening)
         else {
             return Ok(());
         };
+        if outcome.is_taken() || taken.is_empty() {
+            told.partly_taken.remove(&seq);
+        } else {
+            told.partly_taken.insert(seq, taken);
+        }
         if outcome.is_gone() {
             let version = told.row.version;
             told.note_outcome(organization, seq, now, &outcome);
@@ -342,29 +359,24 @@ fn message_lifetime() -> TimeDelta {
 
 /// Whether a destination is told of an event; if so, whether it waits for no other.
 fn wants(
-    destination: Uuid,
-    actions: &BTreeSet<String>,
-    connections: &BTreeSet<Uuid>,
+    filter: &EventFilter,
+    stream: Option<&OpenedStream>,
     event: &ChainedEvent,
 ) -> Option<bool> {
-    if event.subject_id == destination && event.action == EventKind::DestinationTested.name() {
-        return Some(true);
-    }
-    let told = (actions.is_empty() || actions.contains(&event.action))
-        && (connections.is_empty()
-            || event.connection_id.is_some_and(|connection| connections.contains(&connection)));
-    told.then(|| event.is_deprovisioning())
+    let told = filter.judge_event(event)?;
+    let says = |stream: &OpenedStream| {
+        !token::build_tokens(&stream.view, event, &BTreeMap::new()).is_empty()
+    };
+    stream.is_none_or(says).then_some(told)
 }
 
 impl Told {
     fn of(opened: OpenedDestination, opening: u64) -> Self {
-        let OpenedDestination { row, keys, ahead, waiting } = opened;
-        let kinds = destination::event_kinds(&row);
-        let actions: BTreeSet<String> = kinds.iter().map(|kind| kind.name().into()).collect();
-        let connections: BTreeSet<Uuid> = destination::connection_ids(&row).into_iter().collect();
+        let OpenedDestination { row, keys, stream, ahead, waiting } = opened;
+        let filter = EventFilter::of_destination(&row);
         let mut window = Window::new(row.cursor_seq, ahead);
         for (known, event) in waiting {
-            let urgent = wants(row.id, &actions, &connections, &event).unwrap_or_default();
+            let urgent = filter.judge_event(&event).unwrap_or_default();
             let log = known.attempt_log.as_array().cloned().unwrap_or_default();
             let due = known.next_at.unwrap_or(known.last_at);
             window.restore(event, urgent, (known.attempts, log), known.first_at, due);
@@ -372,9 +384,10 @@ impl Told {
         Self {
             url: row.url.clone().unwrap_or_default().into(),
             keys: Arc::new(keys),
+            stream: stream.map(Arc::new),
             window,
-            actions,
-            connections,
+            filter,
+            partly_taken: HashMap::new(),
             opening,
             unwritten: BTreeMap::new(),
             written: (row.cursor_seq, row.next_at),
@@ -465,6 +478,7 @@ fn delivery_row(
         latency_ms: Some(outcome.latency_ms()),
         response: outcome.response.clone(),
         message: outcome.message.clone(),
+        acknowledged: None,
     }
 }
 
@@ -476,34 +490,97 @@ struct Call {
     payload: Payload,
     url: Arc<str>,
     keys: Arc<MessageKeys>,
+    stream: Option<Arc<OpenedStream>>,
+    /// The tokens of the event that the receiver has already.
+    taken: BTreeSet<usize>,
     event: Arc<ChainedEvent>,
     /// Whether the values may have been erased since they were read.
     reads_again: bool,
 }
 
 impl Call {
-    async fn make_attempt(self) -> AttemptOutcome {
-        let cx = self.work.cx();
-        let mut event = self.event;
+    /// Calls the destination; returns the outcome, and which tokens of the event it has.
+    async fn make_attempt(mut self) -> (AttemptOutcome, BTreeSet<usize>) {
+        let failed = |error: Error| {
+            let message = Some("this server could not read the event".into());
+            tracing::warn!(%error, "an event was not read");
+            AttemptOutcome { message, ..AttemptOutcome::default() }
+        };
         if self.payload == Payload::Full && self.reads_again {
-            match self.work.events_by_ids(&[event.id]).await {
+            match self.work.events_by_ids(&[self.event.id]).await {
                 Ok(mut found) => {
                     if let Some(found) = found.pop() {
-                        event = Arc::new(found);
+                        self.event = Arc::new(found);
                     }
                 }
-                Err(error) => {
-                    let message = Some("this server could not read the event".into());
-                    tracing::warn!(%error, "an event was not read");
-                    return AttemptOutcome { message, ..AttemptOutcome::default() };
-                }
+                Err(error) => return (failed(error), self.taken),
             }
         }
+        match self.stream.clone() {
+            None => (self.send_webhook().await, BTreeSet::new()),
+            Some(stream) => match self.push_tokens(&stream).await {
+                Ok(pushed) => pushed,
+                Err(error) => (failed(error), self.taken),
+            },
+        }
+    }
+
+    async fn send_webhook(&self) -> AttemptOutcome {
+        let cx = self.work.cx();
         let message = Message {
-            id: payload::message_id(payload::delivery_id(self.destination, event.id)),
+            id: payload::message_id(payload::delivery_id(self.destination, self.event.id)),
             timestamp: cx.app.clock.now().timestamp(),
-            body: payload::build_body(cx.organization(), &event, self.payload),
+            body: payload::build_body(cx.organization(), &self.event, self.payload),
         };
         message::send_message(&self.client, &self.url, &self.keys, message).await
+    }
+
+    /// Pushes the tokens of the event, one after another; those of many accounts several at a time.
+    /// The first one that is not taken ends the attempt.
+    async fn push_tokens(
+        &self,
+        stream: &OpenedStream,
+    ) -> Result<(AttemptOutcome, BTreeSet<usize>)> {
+        let (cx, now) = (self.work.cx(), self.work.cx().app.clock.now());
+        let known = stream::read_details(cx, &stream.view, [&*self.event]).await?;
+        let drafts = token::build_tokens(&stream.view, &self.event, &known);
+        let rest: Vec<token::TokenDraft> =
+            drafts.into_iter().filter(|draft| !self.taken.contains(&draft.number)).collect();
+        let signer = stream.signers.current(now)?;
+        let at_once = if self.event.subject_id.is_nil() { TOKENS_AT_ONCE } else { 1 };
+        let (mut taken, mut last) = (self.taken.clone(), AttemptOutcome::default());
+        for some in rest.chunks(at_once) {
+            let pushed =
+                some.iter().map(|draft| self.push_token(stream, signer, draft, now.timestamp()));
+            for (draft, outcome) in some.iter().zip(join_all(pushed).await) {
+                if outcome.is_taken() {
+                    taken.insert(draft.number);
+                }
+                // What went wrong counts, whatever came after it.
+                if last.is_taken() {
+                    last = outcome;
+                }
+            }
+            if !last.is_taken() {
+                break;
+            }
+        }
+        Ok((last, taken))
+    }
+
+    async fn push_token(
+        &self,
+        stream: &OpenedStream,
+        signer: &TokenSigner,
+        draft: &token::TokenDraft,
+        timestamp: i64,
+    ) -> AttemptOutcome {
+        let authorization = stream.authorization.as_deref();
+        match signer.sign_claims(&draft.claims) {
+            Ok(token) => {
+                message::push_token(&self.client, &self.url, authorization, token, timestamp).await
+            }
+            Err(why) => AttemptOutcome { message: Some(why), ..AttemptOutcome::default() },
+        }
     }
 }

@@ -606,6 +606,22 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "words and sentences of ours, and keys",
     ),
     ("delivery", &["action", "subject_kind", "state"], "one of a few words each"),
+    ("delivery", &["acknowledged"], "numbers of tokens"),
+    (
+        "async_request",
+        &["scopes", "payload"],
+        "words of ours; and what was sent, sealed, until it is carried out in a moment",
+    ),
+    (
+        "event_stream",
+        &["audience", "events_requested", "subject_format", "signing_algorithm", "signing_keys"],
+        "settings of a company, and keys",
+    ),
+    (
+        "event_stream",
+        &["push_authorization", "notice", "notice_reason"],
+        "a sealed secret of a receiver, and sentences of ours",
+    ),
     ("delivery", &["attempt_log", "message"], "instants, numbers, and sentences of ours"),
     (
         "pull_source",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the crate and the other modules that it may use. A new module must be added here.
 /// `identity` is a crate of its own, and so is `simulator`, which only `cli` uses.
-const USES: [(&str, &[&str]); 23] = [
+const USES: [(&str, &[&str]); 24] = [
     ("error", &[]),
     ("trace_context", &[]),
     ("http_client", &["trace_context"]),
@@ -27,6 +27,7 @@ const USES: [(&str, &[&str]); 23] = [
     ("sign_in", &["auth", "buffers", "context", "domain", "error", "http_client"]),
     ("scim", &["buffers", "context", "domain", "error", "identity"]),
     ("authzen", &["context", "domain", "error"]),
+    ("ssf", &["context", "domain", "error"]),
     ("console", &["context", "domain", "error"]),
     (
         "graphql",
@@ -74,6 +75,7 @@ const USES: [(&str, &[&str]); 23] = [
             "jobs",
             "scim",
             "sign_in",
+            "ssf",
             "trace_context",
         ],
     ),
@@ -83,7 +85,7 @@ const USES: [(&str, &[&str]); 23] = [
 const PROGRAMS: [&str; 3] = ["cli", "lib", "main"];
 
 /// Crates that a module must not use.
-const NEVER: [(&str, &[&str]); 11] = [
+const NEVER: [(&str, &[&str]); 12] = [
     ("domain", &["axum", "async_graphql", "reqwest", "tower_http"]),
     ("context", &["axum", "async_graphql", "reqwest", "tower_http"]),
     ("ledger", &["axum", "async_graphql", "reqwest", "tower_http"]),
@@ -91,6 +93,7 @@ const NEVER: [(&str, &[&str]); 11] = [
     ("error", &["axum", "async_graphql", "sea_orm"]),
     ("scim", &["async_graphql", "sea_orm"]),
     ("authzen", &["async_graphql", "sea_orm"]),
+    ("ssf", &["async_graphql", "sea_orm"]),
     ("console", &["async_graphql", "sea_orm"]),
     ("scim_client", &["axum", "async_graphql", "sea_orm"]),
     ("sign_in", &["async_graphql", "sea_orm"]),
@@ -113,7 +116,7 @@ const KNOWN_RINGS: [(&str, usize); 5] = [
 ];
 
 /// The interfaces, which never use each other.
-const INTERFACES: [&str; 4] = ["scim", "graphql", "authzen", "console"];
+const INTERFACES: [&str; 5] = ["scim", "graphql", "authzen", "ssf", "console"];
 
 /// Parts of the domain, and those that they must not use because these use them.
 const HIGHER_PARTS: [(&str, &[&str]); 2] =

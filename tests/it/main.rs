@@ -71,6 +71,7 @@ mod scim_lists;
 mod scim_users;
 mod screens;
 mod sdl;
+mod security_events;
 mod self_test;
 mod setup_links;
 mod socket;

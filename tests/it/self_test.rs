@@ -24,6 +24,7 @@ const STEPS: [&str; 8] = [
     "USERS_LISTED",
     "GROUPS_LISTED",
     "FALSE_TOKEN_REFUSED",
+    "EVENTS_DISCOVERED",
 ];
 
 /// What a proxy does wrong.

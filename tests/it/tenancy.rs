@@ -35,6 +35,7 @@ const FOR_ALL_ORGANIZATIONS: [(&str, usize); 22] = [
     ("domain::reconcile::schedule", 1),
     ("domain::review", 1),
     ("domain::review::record", 1),
+    ("domain::signal::stream::notice", 1),
     ("domain::signal::work", 1),
     ("domain::sync", 1),
     ("domain::sync::lease", 1),

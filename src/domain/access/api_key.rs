@@ -452,7 +452,9 @@ async fn end_key(tx: &Tx<'_>, mut key: ApiKey) -> Result<Change<ApiKey>> {
     let now = tx.now_after(Some(key.created_at));
     key.revoked_at = Some(now);
     crate::domain::save_row::<api_key::Entity, api_key::ActiveModel>(tx, key.clone()).await?;
-    let after = json!({ "name": key.name, "lastFour": key.last_four });
+    let after = json!({
+        "name": key.name, "lastFour": key.last_four, "ownerUserId": key.owner_user_id,
+    });
     let entry = key_event(EventKind::ApiKeyRevoked, &key, now, after);
     Ok(Change::recorded(key, entry))
 }

@@ -334,6 +334,10 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::BulkJobStopped
         | Kind::EvidenceExportStarted
         | Kind::EvidenceExported
+        | Kind::DestinationSubjectAdded
+        | Kind::DestinationSubjectRemoved
+        | Kind::ScimRequestAccepted
+        | Kind::ScimRequestCompleted
         | Kind::RevocationConfirmed
         | Kind::AlertRaised
         | Kind::AlertResolved

@@ -1,6 +1,7 @@
 //! Connections: the sources of identities, their settings and whether they are active.
 
 pub mod assertion_source;
+pub mod async_request;
 pub mod delete;
 pub mod diagnostics;
 pub mod health;

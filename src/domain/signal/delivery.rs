@@ -119,6 +119,7 @@ pub async fn retry_delivery(cx: &Cx, id: Uuid) -> Result<Delivery> {
                 let now = restart(tx, &mut destination);
                 (row.state, row.next_at) = (State::Waiting, Some(now));
                 (row.attempts, row.first_at) = (0, now);
+                row.acknowledged = None;
                 destination.next_at = Some(now);
                 save_destination(tx, destination).await?;
                 crate::domain::save_row::<Entity, delivery::ActiveModel>(tx, row.clone()).await?;

@@ -10,7 +10,8 @@ use sea_orm::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::secret;
+use super::stream::StreamSettings;
+use super::{secret, stream};
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
 use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
@@ -47,6 +48,8 @@ pub struct DestinationSettings {
     /// The connections whose events it is told of; empty = all events.
     pub connections: Vec<Uuid>,
     pub payload: Payload,
+    /// The settings of a stream of security event tokens; none = the usual ones.
+    pub stream: Option<StreamSettings>,
 }
 
 /// The changes of a destination; none = unchanged.
@@ -78,7 +81,7 @@ pub enum ReplayStart {
 
 /// Refuses unless the actor may let events leave the organization in this form: who does so could
 /// read them outside.
-fn allow_telling(cx: &Cx, payload: Payload) -> Result<()> {
+pub(super) fn allow_telling(cx: &Cx, payload: Payload) -> Result<()> {
     cx.allow(Action::WriteConnection, None)?;
     cx.allow(Action::ReadLedger, None)?;
     match payload {
@@ -87,7 +90,7 @@ fn allow_telling(cx: &Cx, payload: Payload) -> Result<()> {
     }
 }
 
-fn check_url(cx: &Cx, url: &str) -> Result<String> {
+pub(super) fn check_url(cx: &Cx, url: &str) -> Result<String> {
     let private = cx.app.config.signal_private_addresses;
     let rules = OutsideUrlRules { max_length: MAX_URL_LENGTH, private, query: true };
     check_outside_url("url", url, rules)
@@ -148,7 +151,7 @@ async fn check_owner(tx: &Tx<'_>, owner: Option<Uuid>) -> Result<()> {
 }
 
 /// Where the ledger ends now: a new destination is told of what comes after.
-async fn current_end(tx: &Tx<'_>) -> Result<i64> {
+pub(super) async fn current_end(tx: &Tx<'_>) -> Result<i64> {
     let head = tx.find::<ledger_head::Entity>().one(&tx.db).await?;
     Ok(head.map_or(0, |head| head.seq))
 }
@@ -164,26 +167,34 @@ pub async fn create_destination(
     settings: DestinationSettings,
 ) -> Result<ShownDestination> {
     allow_telling(cx, settings.payload)?;
-    if settings.kind != Kind::Webhook {
+    if settings.kind == Kind::Mail {
         return Err(Error::Unsupported("destinations of this kind are not offered yet".into()));
     }
     let mut mistakes = Mistakes::default();
     let url = match &settings.url {
         Some(url) => mistakes.collect(check_url(cx, url)),
+        // The receiver of a stream may poll.
+        None if settings.kind == Kind::EventStream => None,
         None => {
             mistakes.add(Error::broken(Rule::Required, "url", "is required"));
             None
         }
     };
     let description = mistakes.collect(check_description(&settings.description));
+    if settings.kind != Kind::EventStream && settings.stream.is_some() {
+        mistakes.add(Error::invalid("stream", "is for destinations of the kind EVENT_STREAM"));
+    }
     mistakes.refuse_any()?;
     let id = Uuid::now_v7();
-    let text = secret::new_secret()?;
-    let (private, public) = secret::new_key_pair()?;
-    let sealed = secret::seal_secret(cx, id, text.as_bytes()).await?;
-    let private = secret::seal_secret(cx, id, &private).await?;
+    let keys = match settings.kind {
+        Kind::EventStream => {
+            let wanted = settings.stream.clone().unwrap_or_default();
+            NewKeys::Stream(stream::prepare_stream(cx, id, &wanted, settings.payload).await?)
+        }
+        Kind::Webhook | Kind::Mail => NewKeys::Webhook(WebhookKeys::make(cx, id).await?),
+    };
     let (settings, url, description) = (&settings, &url, &description.unwrap_or_default());
-    let (sealed, private, public) = (&sealed, &private, &public);
+    let keys = &keys;
     let destination = cx
         .write(move |tx| {
             Box::pin(async move {
@@ -200,6 +211,7 @@ pub async fn create_destination(
                 check_owner(tx, settings.owner).await?;
                 let connections = check_connections(tx, &settings.connections).await?;
                 let (cursor, now) = (current_end(tx).await?, tx.now_after(None));
+                let webhook = keys.of_webhook();
                 let row = Destination {
                     organization_id: tx.organization(),
                     id,
@@ -214,11 +226,11 @@ pub async fn create_destination(
                     reason: None,
                     message: None,
                     state_since: now,
-                    secret: Some(sealed.clone()),
+                    secret: webhook.map(|keys| keys.sealed.clone()),
                     previous_secret: None,
                     previous_until: None,
-                    private_key: Some(private.clone()),
-                    public_key: Some(public.clone()),
+                    private_key: webhook.map(|keys| keys.private.clone()),
+                    public_key: webhook.map(|keys| keys.public.clone()),
                     cursor_seq: cursor,
                     next_at: None,
                     last_success_at: None,
@@ -230,6 +242,9 @@ pub async fn create_destination(
                 Entity::insert(row.clone().into_active_model())
                     .exec_without_returning(&tx.db)
                     .await?;
+                if let NewKeys::Stream(stream) = keys {
+                    stream::insert_stream(tx, stream.clone()).await?;
+                }
                 let after = Some(Value::Object(describe_destination(&row)));
                 let entry = destination_event(EventKind::DestinationCreated, &row, now, after);
                 Ok(Change::recorded(row, entry))
@@ -237,15 +252,49 @@ pub async fn create_destination(
         })
         .await?;
     cx.app.signals.wake.notify_one();
-    Ok(ShownDestination { destination, secret: Some(text) })
+    let secret = keys.of_webhook().map(|keys| keys.text.clone());
+    Ok(ShownDestination { destination, secret })
 }
 
-fn check_description(text: &str) -> Result<String> {
+/// What the messages to a new destination are signed with.
+enum NewKeys {
+    Webhook(WebhookKeys),
+    Stream(stream::EventStream),
+}
+
+struct WebhookKeys {
+    /// The secret as its receiver is given it.
+    text: String,
+    sealed: Vec<u8>,
+    private: Vec<u8>,
+    public: Vec<u8>,
+}
+
+impl NewKeys {
+    fn of_webhook(&self) -> Option<&WebhookKeys> {
+        match self {
+            Self::Webhook(keys) => Some(keys),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
+impl WebhookKeys {
+    async fn make(cx: &Cx, id: Uuid) -> Result<Self> {
+        let text = secret::new_secret()?;
+        let (private, public) = secret::new_key_pair()?;
+        let sealed = secret::seal_secret(cx, id, text.as_bytes()).await?;
+        let private = secret::seal_secret(cx, id, &private).await?;
+        Ok(Self { text, sealed, private, public })
+    }
+}
+
+pub(super) fn check_description(text: &str) -> Result<String> {
     crate::domain::check_text("description", text, MAX_DESCRIPTION_LENGTH)
 }
 
 /// What the ledger tells of a destination: no secret, and no path of its address.
-fn describe_destination(row: &Destination) -> Map<String, Value> {
+pub(super) fn describe_destination(row: &Destination) -> Map<String, Value> {
     let Value::Object(map) = json!({
         "kind": sea_orm::ActiveEnum::to_value(&row.kind),
         "origin": row.url.as_deref().map(origin_of), "description": row.description,
@@ -371,6 +420,7 @@ pub async fn pause_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
                 let now = touch(tx, &mut row);
                 set_state(&mut row, State::Paused, now, Some(("PAUSED", "A person paused it.")));
                 save_destination(tx, row.clone()).await?;
+                stream::notice::note_status(tx, &row, now).await?;
                 let after = Some(json!({ "because": "PAUSED" }));
                 let entry = destination_event(EventKind::DestinationPaused, &row, now, after);
                 Ok(Change::recorded(row, entry))
@@ -416,6 +466,7 @@ pub async fn resume_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
                             AND state = 'WAITING'";
                 tx.db.execute_raw(tx.statement(text, [id.into(), now.into()])).await?;
                 save_destination(tx, row.clone()).await?;
+                stream::notice::note_status(tx, &row, now).await?;
                 let entry = destination_event(EventKind::DestinationResumed, &row, now, None);
                 Ok(Change::recorded(row, entry))
             })
@@ -445,6 +496,7 @@ pub async fn delete_destination(cx: &Cx, id: Uuid) -> Result<()> {
                 .filter(Column::Id.eq(id))
                 .exec(&tx.db)
                 .await?;
+            stream::delete_stream_rows(tx, id).await?;
             let entry = NewEvent {
                 before: Some(Value::Object(describe_destination(&row))),
                 ..destination_event(EventKind::DestinationDeleted, &row, now, None)
@@ -482,7 +534,8 @@ pub async fn test_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
 }
 
 /// Gives a destination a new secret. Messages are signed with the one before, too, for
-/// `overlap_seconds`.
+/// `overlap_seconds`. A stream of security event tokens gets a new key pair, and the one before
+/// stays in the key set for so long.
 ///
 /// # Errors
 /// [`Error::NotFound`], and [`Error::Invalid`] for an overlap that is too long.
@@ -491,6 +544,13 @@ pub async fn rotate_secret(cx: &Cx, id: Uuid, overlap_seconds: i32) -> Result<Sh
     if !(0..=MAX_OVERLAP_SECONDS).contains(&overlap_seconds) {
         let why = format!("must be between 0 and {MAX_OVERLAP_SECONDS}");
         return Err(Error::invalid("overlapSeconds", why));
+    }
+    let known = cx.find::<Entity>().filter(Column::Id.eq(id)).one(cx.db()).await?;
+    let known = known.ok_or_else(|| Error::not_found(Noun::Destination))?;
+    if known.kind == Kind::EventStream {
+        let overlap = Duration::seconds(overlap_seconds.into());
+        let destination = stream::rotate_keys(cx, known, overlap).await?;
+        return Ok(ShownDestination { destination, secret: None });
     }
     let text = secret::new_secret()?;
     let sealed = &secret::seal_secret(cx, id, text.as_bytes()).await?;

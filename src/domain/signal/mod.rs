@@ -4,8 +4,10 @@
 
 pub mod delivery;
 pub mod destination;
+pub mod filter;
 pub mod payload;
 pub mod secret;
+pub mod stream;
 pub mod work;
 
 pub use destination::Destination;

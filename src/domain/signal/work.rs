@@ -20,7 +20,8 @@ use super::destination::{
     Destination, destination_event, lock_destination, save_destination, set_state, touch,
 };
 use super::payload::ChainedEvent;
-use super::secret;
+use super::stream::OpenedStream;
+use super::{secret, stream};
 use crate::context::{App, Change, Cx, Lease, TASKS};
 use crate::crypto::webhook::MessageKeys;
 use crate::domain::tenant::organization;
@@ -90,7 +91,8 @@ pub async fn list_told_organizations(app: &App) -> Result<Vec<ToldOrganization>>
          CASE WHEN EXISTS (SELECT 1 FROM lease l WHERE l.organization_id = d.organization_id \
          AND l.name = $1 AND l.until > {now}) THEN 1 ELSE 0 END AS held \
          FROM destination d JOIN ledger_head h ON h.organization_id = d.organization_id \
-         WHERE d.state IN ('ACTIVE', 'FAILING') AND {open} GROUP BY d.organization_id"
+         WHERE d.state IN ('ACTIVE', 'FAILING') AND d.url IS NOT NULL AND {open} \
+         GROUP BY d.organization_id"
     );
     let reason = "which organizations have destinations to tell";
     let statement = app.statement_for_all_organizations(text, values, reason);
@@ -142,6 +144,8 @@ pub struct SignalWork {
 pub struct OpenedDestination {
     pub row: Destination,
     pub keys: MessageKeys,
+    /// What a stream of security event tokens has beyond the others.
+    pub stream: Option<OpenedStream>,
     /// Places after the cursor that are delivered or given up.
     pub ahead: Vec<i64>,
     /// What failed and waits, each with its event.
@@ -185,18 +189,24 @@ impl SignalWork {
         Ok(self.lease.delete_row(&self.cx.app.store.write).await?)
     }
 
-    /// The destinations that are told of events.
+    /// The destinations that are called and told of events.
     pub async fn list_told(&self) -> Result<Vec<Destination>> {
         let told = destination::Column::State.is_in([State::Active, State::Failing]);
-        Ok(self.cx.find::<destination::Entity>().filter(told).all(&self.cx.app.store.write).await?)
+        let query = self.cx.find::<destination::Entity>().filter(told);
+        let called = query.filter(destination::Column::Url.is_not_null());
+        Ok(called.all(&self.cx.app.store.write).await?)
     }
 
     /// Opens a destination: its keys, and what of it was done and what waits.
     pub async fn open_destination(&self, row: Destination) -> Result<OpenedDestination> {
         let cx = &self.cx;
         let now = cx.app.clock.now();
-        let data_key = organization::current_organization(cx).await?.data_key;
-        let keys = secret::message_keys(cx, &data_key, &row, now)?;
+        let organization = organization::current_organization(cx).await?;
+        let keys = secret::message_keys(cx, &organization.data_key, &row, now)?;
+        let stream = match row.kind {
+            destination::Kind::EventStream => Some(stream::open_stream_of(cx, &row).await?),
+            destination::Kind::Webhook | destination::Kind::Mail => None,
+        };
         let text = format!(
             "SELECT seq FROM delivery WHERE organization_id = $1 AND destination_id = $2 \
              AND seq > $3 AND state <> 'WAITING' ORDER BY seq LIMIT {MAX_AHEAD_READ}"
@@ -225,33 +235,17 @@ impl SignalWork {
                 Some((row, event))
             })
             .collect();
-        Ok(OpenedDestination { row, keys, ahead, waiting })
+        Ok(OpenedDestination { row, keys, stream, ahead, waiting })
     }
 
     /// The events of these ids.
     pub async fn events_by_ids(&self, ids: &[Uuid]) -> Result<Vec<ChainedEvent>> {
-        let query = self.cx.find::<event::Entity>();
-        let rows = query
-            .filter(event::Column::Id.is_in(ids.iter().copied()))
-            .all(&self.cx.app.store.read)
-            .await?;
-        Ok(rows.into_iter().filter_map(chained_event).collect())
+        chained_events_by_ids(&self.cx, ids).await
     }
 
     /// The next events of the ledger after a place.
     pub async fn read_events(&self, after: i64) -> Result<Vec<ChainedEvent>> {
-        let cx = &self.cx;
-        let seq = match cx.backend() {
-            sea_orm::DbBackend::Postgres => "l.seq",
-            _ => "e.seq",
-        };
-        let text = format!(
-            "SELECT e.id, {seq} AS seq, e.at, e.action, e.subject_kind, e.subject_id, \
-             e.connection_id, e.request_id, e.actor_kind, e.actor_id, e.actor_name, e.payload {}",
-            ledger::chained_after(cx.backend(), EVENTS_PER_READ)
-        );
-        let statement = cx.statement(text, [after.into()]);
-        Ok(ChainedEvent::find_by_statement(statement).all(&cx.app.store.read).await?)
+        read_chained_events(&self.cx, after).await
     }
 
     /// Writes down how far each destination has been told, and what was delivered and what failed
@@ -373,6 +367,7 @@ impl SignalWork {
                 let now = touch(tx, &mut row);
                 set_state(&mut row, state, now, Some((code, why)));
                 save_destination(tx, row.clone()).await?;
+                stream::notice::note_status(tx, &row, now).await?;
                 let after = Some(json!({ "because": code }));
                 Ok(Change::recorded((), destination_event(kind, &row, now, after)))
             })
@@ -383,6 +378,29 @@ impl SignalWork {
             done => done,
         }
     }
+}
+
+/// The events of these ids, as far as they are in the chain.
+pub(super) async fn chained_events_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<ChainedEvent>> {
+    let query = cx.find::<event::Entity>();
+    let rows =
+        query.filter(event::Column::Id.is_in(ids.iter().copied())).all(&cx.app.store.read).await?;
+    Ok(rows.into_iter().filter_map(chained_event).collect())
+}
+
+/// The next events of the chain after a place.
+pub(super) async fn read_chained_events(cx: &Cx, after: i64) -> Result<Vec<ChainedEvent>> {
+    let seq = match cx.backend() {
+        sea_orm::DbBackend::Postgres => "l.seq",
+        _ => "e.seq",
+    };
+    let text = format!(
+        "SELECT e.id, {seq} AS seq, e.at, e.action, e.subject_kind, e.subject_id, \
+         e.connection_id, e.request_id, e.actor_kind, e.actor_id, e.actor_name, e.payload {}",
+        ledger::chained_after(cx.backend(), EVENTS_PER_READ)
+    );
+    let statement = cx.statement(text, [after.into()]);
+    Ok(ChainedEvent::find_by_statement(statement).all(&cx.app.store.read).await?)
 }
 
 fn chained_event(row: event::Model) -> Option<ChainedEvent> {

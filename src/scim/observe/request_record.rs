@@ -370,7 +370,7 @@ pub async fn record_request(
     };
     // A retry by this server is not a request of the identity provider; the caller gets its
     // outcome.
-    if request.extensions().get::<http::ScimReplay>().is_some() {
+    if request.extensions().get::<http::ScimReplay>().is_some_and(|replay| !replay.recorded) {
         return next.run(request).await;
     }
     let (slug, path) = path.split_once('/').unwrap_or((path, ""));

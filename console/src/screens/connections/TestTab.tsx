@@ -58,6 +58,7 @@ const SELF_TEST: readonly ScimSelfTestCode[] = [
   'USERS_LISTED',
   'GROUPS_LISTED',
   'FALSE_TOKEN_REFUSED',
+  'EVENTS_DISCOVERED',
 ];
 const PULL_TEST: readonly PullSourceProbe[] = ['TOKEN', 'REACHED', 'USERS', 'GROUPS'];
 

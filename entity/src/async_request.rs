@@ -1,0 +1,29 @@
+//! SCIM requests that were accepted and are carried out after their answer.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "async_request")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub organization_id: Uuid,
+    /// also the id of the request in the ledger, and what its answer named (`Set-Txn`)
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub connection_id: Uuid,
+    /// what the token was confined to with which it came
+    pub scopes: Json,
+    /// method, path, preconditions and body, sealed
+    pub payload: Vec<u8>,
+    pub tries: i32,
+    /// the run that carries it out
+    pub holder: Option<Uuid>,
+    /// free for another run from this instant on
+    pub until: DateTimeUtc,
+    pub created_at: DateTimeUtc,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,668 @@
+//! Streams of security event tokens, a kind of destination: their settings, their keys and their
+//! status. They are pushed to a receiver (RFC 8935), or a receiver polls them (RFC 8936): a stream
+//! with an address is pushed.
+
+pub mod keys;
+pub mod notice;
+pub mod poll;
+pub mod subject;
+pub mod token;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use chrono::{DateTime, Duration, Utc};
+use entity::destination::{Kind, Payload, State};
+use entity::event_stream::{Entity, SigningAlgorithm, SubjectFormat};
+use entity::{delivery, destination, event_stream, group, stream_subject, user};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::destination::{
+    Destination, allow_telling, check_description, check_url, current_end, describe_destination,
+    destination_event, lock_destination, restart, save_destination, set_state, touch,
+};
+use super::payload::ChainedEvent;
+use super::secret;
+use crate::auth::policy::Action;
+use crate::context::{App, Change, Cx, Tx};
+use crate::domain::tenant::organization;
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
+use crate::ledger;
+use crate::ledger::{EventKind, NewEvent};
+use keys::StreamSigners;
+use token::{StreamView, SubjectDetails};
+
+pub use event_stream::Model as EventStream;
+
+/// The longest audience, and the longest header with which a receiver is called.
+const MAX_AUDIENCE_LENGTH: usize = 500;
+const MAX_AUTHORIZATION_LENGTH: usize = 4_096;
+/// The most types of events that a receiver can request, and the longest name of one.
+const MAX_REQUESTED: usize = 200;
+const MAX_TYPE_LENGTH: usize = 300;
+/// The longest state that a receiver can send to be verified.
+const MAX_STATE_LENGTH: usize = 1_000;
+/// How often a receiver can ask for a verification.
+pub const MIN_VERIFICATION_INTERVAL: Duration = Duration::seconds(5);
+
+/// The wanted settings of a new stream, beyond those of every destination.
+#[derive(Debug, Clone)]
+pub struct StreamSettings {
+    /// The receiver of the tokens (`aud`); none = an address that names the stream.
+    pub audience: Option<String>,
+    /// The types of events to tell; none = all.
+    pub events_requested: Option<Vec<String>>,
+    pub subject_format: SubjectFormat,
+    pub signing_algorithm: SigningAlgorithm,
+    /// The header with which the receiver wants to be called.
+    pub push_authorization: Option<String>,
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        Self {
+            audience: None,
+            events_requested: None,
+            subject_format: SubjectFormat::IssSub,
+            signing_algorithm: SigningAlgorithm::Rs256,
+            push_authorization: None,
+        }
+    }
+}
+
+/// The changes of a stream; none = unchanged.
+#[derive(Debug, Clone, Default)]
+pub struct StreamEdit {
+    pub description: Option<String>,
+    /// The address of the receiver; none inside = it polls.
+    pub url: Option<Option<String>>,
+    pub push_authorization: Option<Option<String>>,
+    /// The types of events to tell; none inside = all.
+    pub events_requested: Option<Option<Vec<String>>>,
+}
+
+/// The status of a stream, as its receiver knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamStatus {
+    Enabled,
+    Paused,
+    Disabled,
+}
+
+impl StreamStatus {
+    /// The name in requests and tokens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Paused => "paused",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// The status of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Enabled, Self::Paused, Self::Disabled].into_iter().find(|it| it.name() == name)
+    }
+}
+
+impl From<State> for StreamStatus {
+    fn from(state: State) -> Self {
+        match state {
+            State::Active | State::Failing => Self::Enabled,
+            State::Paused => Self::Paused,
+            State::Disabled => Self::Disabled,
+        }
+    }
+}
+
+/// A stream with its destination.
+#[derive(Debug, Clone)]
+pub struct StreamOfDestination {
+    pub destination: Destination,
+    pub stream: EventStream,
+}
+
+/// The issuer of an organization's tokens.
+pub fn issuer(app: &App, slug: &str) -> String {
+    format!("{}/ssf/{slug}", app.config.public_url)
+}
+
+/// The types of events that a stream tells.
+pub fn delivered_events(row: &Destination, stream: &EventStream) -> Vec<&'static str> {
+    let supported = token::supported_events(row.payload);
+    let Some(requested) = requested_events(stream) else { return supported };
+    supported.into_iter().filter(|name| requested.iter().any(|it| it == name)).collect()
+}
+
+/// The types of events that the receiver has requested; none = all.
+pub fn requested_events(stream: &EventStream) -> Option<Vec<String>> {
+    let names = stream.events_requested.as_ref()?.as_array()?;
+    Some(names.iter().filter_map(|name| name.as_str().map(Into::into)).collect())
+}
+
+fn check_requested(names: &[String]) -> Result<Value> {
+    if names.len() > MAX_REQUESTED || names.iter().any(|name| name.len() > MAX_TYPE_LENGTH) {
+        let why =
+            format!("must be at most {MAX_REQUESTED} names of at most {MAX_TYPE_LENGTH} bytes");
+        return Err(Error::broken(Rule::TooMany, "stream.eventTypes", why));
+    }
+    Ok(json!(names))
+}
+
+fn check_authorization(text: &str) -> Result<&str> {
+    let fits = text.len() <= MAX_AUTHORIZATION_LENGTH
+        && !text.is_empty()
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if fits {
+        Ok(text)
+    } else {
+        let why = format!("must be 1 to {MAX_AUTHORIZATION_LENGTH} printable letters of ASCII");
+        Err(Error::invalid("stream.authorizationHeader", why))
+    }
+}
+
+/// The row of a new stream, whose key pair is made now.
+pub(super) async fn prepare_stream(
+    cx: &Cx,
+    id: Uuid,
+    settings: &StreamSettings,
+    payload: Payload,
+) -> Result<EventStream> {
+    let mut mistakes = Mistakes::default();
+    let audience = settings.audience.as_deref().map(|text| {
+        mistakes.collect(crate::domain::check_text("stream.audience", text, MAX_AUDIENCE_LENGTH))
+    });
+    let requested = settings.events_requested.as_deref().map(check_requested).transpose();
+    let requested = mistakes.collect(requested).flatten();
+    let authorization = settings.push_authorization.as_deref().map(check_authorization);
+    let authorization = mistakes.collect(authorization.transpose()).flatten();
+    if settings.subject_format == SubjectFormat::Email && payload != Payload::Full {
+        let why = "names people by their address, which needs the payload FULL";
+        mistakes.add(Error::invalid("stream.subjectFormat", why));
+    }
+    mistakes.refuse_any()?;
+    let slug = organization::current_organization(cx).await?.slug;
+    let audience =
+        audience.flatten().unwrap_or_else(|| format!("{}/streams/{id}", issuer(&cx.app, &slug)));
+    let key = keys::make_key(settings.signing_algorithm).await?;
+    let key = keys::seal_key(cx, id, &key, cx.app.clock.now()).await?;
+    let push_authorization = match authorization {
+        Some(text) => Some(secret::seal_secret(cx, id, text.as_bytes()).await?),
+        None => None,
+    };
+    Ok(EventStream {
+        organization_id: cx.organization(),
+        destination_id: id,
+        audience,
+        events_requested: requested,
+        subject_format: settings.subject_format,
+        signing_algorithm: settings.signing_algorithm,
+        signing_keys: json!([key]),
+        push_authorization,
+        verified_at: None,
+        notice: None,
+        notice_reason: None,
+        notice_id: None,
+        notice_at: None,
+        notice_tries: 0,
+    })
+}
+
+pub(super) async fn insert_stream(tx: &Tx<'_>, row: EventStream) -> Result<()> {
+    Entity::insert(row.into_active_model()).exec_without_returning(&tx.db).await?;
+    Ok(())
+}
+
+/// Deletes what a stream has beyond its destination.
+pub(super) async fn delete_stream_rows(tx: &Tx<'_>, id: Uuid) -> Result<()> {
+    stream_subject::Entity::delete_many()
+        .filter(stream_subject::Column::OrganizationId.eq(tx.organization()))
+        .filter(stream_subject::Column::DestinationId.eq(id))
+        .exec(&tx.db)
+        .await?;
+    Entity::delete_many()
+        .filter(event_stream::Column::OrganizationId.eq(tx.organization()))
+        .filter(event_stream::Column::DestinationId.eq(id))
+        .exec(&tx.db)
+        .await?;
+    Ok(())
+}
+
+async fn save_stream(tx: &Tx<'_>, row: EventStream) -> Result<()> {
+    crate::domain::save_row::<Entity, event_stream::ActiveModel>(tx, row).await
+}
+
+/// A stream whose destination is locked by this write.
+async fn lock_stream(tx: &Tx<'_>, id: Uuid) -> Result<StreamOfDestination> {
+    let destination = lock_destination(tx, id).await?;
+    let query = tx.find::<Entity>().filter(event_stream::Column::DestinationId.eq(id));
+    let stream = query.one(&tx.db).await?;
+    let stream = stream.ok_or_else(|| Error::not_found(Noun::Destination))?;
+    Ok(StreamOfDestination { destination, stream })
+}
+
+/// Refuses unless the actor may receive what a stream tells.
+fn allow_receiving(cx: &Cx) -> Result<()> {
+    cx.allow(Action::ReceiveSignals, None)
+        .or_else(|refused| cx.allow(Action::WriteConnection, None).map_err(|_| refused))
+}
+
+/// A stream of the organization.
+///
+/// # Errors
+/// [`Error::NotFound`]
+pub async fn get_stream(cx: &Cx, id: Uuid) -> Result<StreamOfDestination> {
+    if cx.allow(Action::ReadIam, None).is_err() {
+        allow_receiving(cx)?;
+    }
+    find_stream(cx, id).await
+}
+
+pub(super) async fn find_stream(cx: &Cx, id: Uuid) -> Result<StreamOfDestination> {
+    let query = cx.find::<destination::Entity>().filter(destination::Column::Id.eq(id));
+    let destination = query.one(cx.db()).await?;
+    let query = cx.find::<Entity>().filter(event_stream::Column::DestinationId.eq(id));
+    match (destination, query.one(cx.db()).await?) {
+        (Some(destination), Some(stream)) => Ok(StreamOfDestination { destination, stream }),
+        _ => Err(Error::not_found(Noun::Destination)),
+    }
+}
+
+/// The streams of the organization, the oldest first.
+pub async fn list_streams(cx: &Cx) -> Result<Vec<StreamOfDestination>> {
+    if cx.allow(Action::ReadIam, None).is_err() {
+        allow_receiving(cx)?;
+    }
+    let query = cx.find::<destination::Entity>();
+    let query = query.filter(destination::Column::Kind.eq(Kind::EventStream));
+    let rows = query
+        .order_by_asc(destination::Column::Id)
+        .limit(super::destination::MAX_DESTINATIONS)
+        .all(cx.db())
+        .await?;
+    let mut streams = streams_by_ids(cx, &rows.iter().map(|row| row.id).collect::<Vec<_>>())
+        .await?
+        .into_iter()
+        .map(|stream| (stream.destination_id, stream))
+        .collect::<BTreeMap<_, _>>();
+    let pair = |destination: Destination| {
+        let stream = streams.remove(&destination.id)?;
+        Some(StreamOfDestination { destination, stream })
+    };
+    Ok(rows.into_iter().filter_map(pair).collect())
+}
+
+/// What the streams among these destinations have beyond the others.
+pub async fn streams_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<EventStream>> {
+    let query = cx.find::<Entity>();
+    let query = query.filter(event_stream::Column::DestinationId.is_in(ids.iter().copied()));
+    Ok(query.all(cx.db()).await?)
+}
+
+/// Changes the settings of a stream.
+///
+/// # Errors
+/// [`Error::NotFound`], and [`Error::Invalid`] for settings that cannot be used.
+pub async fn update_stream(cx: &Cx, id: Uuid, edit: StreamEdit) -> Result<StreamOfDestination> {
+    allow_telling(cx, Payload::Reference)?;
+    let mut mistakes = Mistakes::default();
+    let description = edit.description.as_deref();
+    let description = description.map(|text| mistakes.collect(check_description(text)));
+    let url = edit.url.as_ref().map(|url| url.as_deref().map(|url| check_url(cx, url)));
+    let url = url.map(|url| mistakes.collect(url.transpose()).flatten());
+    let requested = edit.events_requested.as_ref();
+    let requested = requested.map(|names| names.as_deref().map(check_requested).transpose());
+    let requested = requested.map(|names| mistakes.collect(names).flatten());
+    let authorization = edit.push_authorization.as_ref();
+    let authorization =
+        authorization.map(|text| text.as_deref().map(check_authorization).transpose());
+    let authorization = authorization.map(|text| mistakes.collect(text).flatten());
+    mistakes.refuse_any()?;
+    let authorization = match authorization {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(text)) => Some(Some(secret::seal_secret(cx, id, text.as_bytes()).await?)),
+    };
+    let (url, requested, authorization) = (&url, &requested, &authorization);
+    let description = &description.flatten();
+    let saved = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let before = lock_stream(tx, id).await?;
+                allow_telling(cx, before.destination.payload)?;
+                let StreamOfDestination { mut destination, mut stream } = before.clone();
+                if let Some(description) = description {
+                    destination.description.clone_from(description);
+                }
+                if let Some(url) = url {
+                    destination.url.clone_from(url);
+                }
+                if let Some(requested) = requested {
+                    stream.events_requested.clone_from(requested);
+                }
+                if let Some(authorization) = authorization {
+                    stream.push_authorization.clone_from(authorization);
+                }
+                if destination == before.destination && stream == before.stream {
+                    return Ok(Change::unchanged(before));
+                }
+                let other_method = destination.url.is_some() != before.destination.url.is_some();
+                let now = if other_method {
+                    // What waits is handed over in the new way.
+                    let now = restart(tx, &mut destination);
+                    destination.next_at = Some(now);
+                    let text = "UPDATE delivery SET next_at = $3 WHERE organization_id = $1 \
+                                AND destination_id = $2 AND state = 'WAITING'";
+                    tx.db.execute_raw(tx.statement(text, [id.into(), now.into()])).await?;
+                    now
+                } else {
+                    touch(tx, &mut destination)
+                };
+                save_destination(tx, destination.clone()).await?;
+                save_stream(tx, stream.clone()).await?;
+                let describe = |row: &Destination, stream: &EventStream| {
+                    let mut told = describe_destination(row);
+                    told.insert("eventTypes".into(), json!(requested_events(stream)));
+                    told
+                };
+                let (was, is) = ledger::changed_members(
+                    &describe(&before.destination, &before.stream),
+                    &describe(&destination, &stream),
+                );
+                let kind = EventKind::DestinationUpdated;
+                let entry = destination_event(kind, &destination, now, Some(is));
+                let saved = StreamOfDestination { destination, stream };
+                Ok(Change::recorded(saved, NewEvent { before: Some(was), ..entry }))
+            })
+        })
+        .await?;
+    cx.app.signals.wake.notify_one();
+    Ok(saved)
+}
+
+/// Gives a stream a new key pair. It is published at once, signs a little later, and the one before
+/// stays published for `overlap`; with no overlap, for a key that leaked, it signs at once.
+pub(super) async fn rotate_keys(
+    cx: &Cx,
+    row: Destination,
+    overlap: Duration,
+) -> Result<Destination> {
+    let id = row.id;
+    let algorithm = find_stream(cx, id).await?.stream.signing_algorithm;
+    let key = keys::make_key(algorithm).await?;
+    let key = &keys::seal_key(cx, id, &key, cx.app.clock.now()).await?;
+    let saved = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let StreamOfDestination { mut destination, mut stream } =
+                    lock_stream(tx, id).await?;
+                let now = touch(tx, &mut destination);
+                let all = keys::add_key(keys::stored_keys(&stream)?, key.clone(), now, overlap);
+                stream.signing_keys = json!(all);
+                destination.previous_until = (!overlap.is_zero()).then_some(now + overlap);
+                save_destination(tx, destination.clone()).await?;
+                save_stream(tx, stream).await?;
+                let after = Some(json!({
+                    "previousUntil": destination.previous_until, "keyId": key.public["kid"],
+                }));
+                let kind = EventKind::DestinationSecretRotated;
+                let entry = destination_event(kind, &destination, now, after);
+                Ok(Change::recorded(destination, entry))
+            })
+        })
+        .await?;
+    cx.app.signals.wake.notify_one();
+    Ok(saved)
+}
+
+/// Sets the status of a stream as its receiver wants it.
+///
+/// # Errors
+/// [`Error::NotFound`]
+pub async fn set_status(
+    cx: &Cx,
+    id: Uuid,
+    status: StreamStatus,
+    reason: Option<&str>,
+) -> Result<StreamOfDestination> {
+    match status {
+        StreamStatus::Enabled => allow_telling(cx, Payload::Reference)?,
+        _ => cx.allow(Action::WriteConnection, None)?,
+    }
+    let reason = reason.map(|text| crate::domain::check_text("reason", text, 500)).transpose()?;
+    let reason = &reason.unwrap_or_else(|| "Its receiver asked for it.".into());
+    let saved = cx
+        .write(move |tx| {
+            Box::pin(async move {
+                let StreamOfDestination { mut destination, mut stream } =
+                    lock_stream(tx, id).await?;
+                if StreamStatus::from(destination.state) == status {
+                    let unchanged = StreamOfDestination { destination, stream };
+                    return Ok(Change::unchanged(unchanged));
+                }
+                let (kind, now) = match status {
+                    StreamStatus::Enabled => {
+                        allow_telling(cx, destination.payload)?;
+                        let now = restart(tx, &mut destination);
+                        if destination.state == State::Disabled {
+                            skip_to_end(tx, &mut destination).await?;
+                        }
+                        set_state(&mut destination, State::Active, now, None);
+                        destination.next_at = Some(now);
+                        (EventKind::DestinationResumed, now)
+                    }
+                    StreamStatus::Paused | StreamStatus::Disabled => {
+                        let now = touch(tx, &mut destination);
+                        let (state, kind, code) = match status {
+                            StreamStatus::Paused => {
+                                (State::Paused, EventKind::DestinationPaused, "PAUSED")
+                            }
+                            _ => (State::Disabled, EventKind::DestinationDisabled, "RECEIVER"),
+                        };
+                        set_state(&mut destination, state, now, Some((code, reason.as_str())));
+                        (kind, now)
+                    }
+                };
+                // The receiver knows: nothing is to be announced any more.
+                (stream.notice, stream.notice_reason) = (None, None);
+                save_destination(tx, destination.clone()).await?;
+                save_stream(tx, stream.clone()).await?;
+                let after = Some(json!({ "because": status.name(), "by": "RECEIVER" }));
+                let entry = destination_event(kind, &destination, now, after);
+                Ok(Change::recorded(StreamOfDestination { destination, stream }, entry))
+            })
+        })
+        .await?;
+    cx.app.signals.wake.notify_one();
+    Ok(saved)
+}
+
+/// A disabled stream holds no events (SSF section 8.1.2): it goes on with what comes from now on.
+async fn skip_to_end(tx: &Tx<'_>, row: &mut Destination) -> Result<()> {
+    row.cursor_seq = current_end(tx).await?;
+    delivery::Entity::delete_many()
+        .filter(delivery::Column::OrganizationId.eq(tx.organization()))
+        .filter(delivery::Column::DestinationId.eq(row.id))
+        .filter(delivery::Column::State.eq(delivery::State::Waiting))
+        .exec(&tx.db)
+        .await?;
+    Ok(())
+}
+
+/// Asks for a token that verifies a stream; it repeats `state`.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Limited`] for a receiver that asks too often, [`Error::Held`] for
+/// a stream that is told nothing now.
+pub async fn verify_stream(cx: &Cx, id: Uuid, state: Option<&str>) -> Result<()> {
+    allow_receiving(cx)?;
+    if let Some(state) = state
+        && state.len() > MAX_STATE_LENGTH
+    {
+        let why = format!("must have at most {MAX_STATE_LENGTH} bytes");
+        return Err(Error::broken(Rule::Length, "state", why));
+    }
+    cx.write(move |tx| {
+        Box::pin(async move {
+            let StreamOfDestination { destination, mut stream } = lock_stream(tx, id).await?;
+            if StreamStatus::from(destination.state) != StreamStatus::Enabled {
+                return Err(Error::Held {
+                    reason: RefusalReason::Finished,
+                    why: "the stream is told nothing now: enable it first".into(),
+                });
+            }
+            let now = tx.now_after(Some(destination.updated_at));
+            let next = stream.verified_at.map(|at| at + MIN_VERIFICATION_INTERVAL);
+            if let Some(wait) = next.map(|next| next - now).filter(|wait| *wait > Duration::zero())
+            {
+                return Err(Error::Limited { seconds: wait.num_seconds().unsigned_abs() + 1 });
+            }
+            stream.verified_at = Some(now);
+            save_stream(tx, stream).await?;
+            let after = state.map(|state| json!({ "state": state }));
+            let kind = EventKind::DestinationTested;
+            Ok(Change::recorded((), destination_event(kind, &destination, now, after)))
+        })
+    })
+    .await
+}
+
+/// A stream with everything that is needed to tell it.
+pub struct OpenedStream {
+    pub view: StreamView,
+    pub signers: StreamSigners,
+    /// The header with which the receiver wants to be called.
+    pub authorization: Option<String>,
+}
+
+impl fmt::Debug for OpenedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenedStream").field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+/// Opens a stream by its organization's row.
+pub(super) async fn open_stream(
+    cx: &Cx,
+    organization: &organization::Organization,
+    row: &Destination,
+    stream: &EventStream,
+) -> Result<OpenedStream> {
+    let signers = StreamSigners::open(cx, &organization.data_key, stream)?;
+    let sealed = stream.push_authorization.as_deref();
+    let unseal = |sealed: &[u8]| {
+        cx.app.vault.unseal(cx.organization(), &organization.data_key, row.id, sealed)
+    };
+    let authorization = sealed.map(unseal).transpose()?;
+    let authorization = authorization.and_then(|text| String::from_utf8(text).ok());
+    let removed = cx
+        .find::<stream_subject::Entity>()
+        .filter(stream_subject::Column::DestinationId.eq(row.id))
+        .select_only()
+        .column(stream_subject::Column::SubjectId)
+        .into_tuple::<Uuid>()
+        .all(cx.db())
+        .await?;
+    let view = StreamView {
+        id: row.id,
+        issuer: issuer(&cx.app, &organization.slug),
+        audience: stream.audience.clone(),
+        payload: row.payload,
+        subject_format: stream.subject_format,
+        types: delivered_events(row, stream).into_iter().collect(),
+        confined: !super::destination::connection_ids(row).is_empty(),
+        removed: removed.into_iter().collect::<HashSet<_>>(),
+    };
+    Ok(OpenedStream { view, signers, authorization })
+}
+
+/// Opens a stream that is named by its destination.
+pub(super) async fn open_stream_of(cx: &Cx, row: &Destination) -> Result<OpenedStream> {
+    let organization = organization::current_organization(cx).await?;
+    let stream = find_stream(cx, row.id).await?.stream;
+    open_stream(cx, &organization, row, &stream).await
+}
+
+/// What must be known of the accounts and groups of these events, beyond the events. Nothing is
+/// known of what was erased.
+pub async fn read_details(
+    cx: &Cx,
+    stream: &StreamView,
+    events: impl IntoIterator<Item = &ChainedEvent>,
+) -> Result<BTreeMap<Uuid, SubjectDetails>> {
+    let (mut people, mut groups) = (HashSet::new(), HashSet::new());
+    for event in events {
+        for (kind, id) in token::detail_subjects(stream, event) {
+            if kind == "group" {
+                groups.insert(id)
+            } else {
+                people.insert(id)
+            };
+        }
+    }
+    let mut known = BTreeMap::new();
+    if !people.is_empty() {
+        let query = cx.find::<user::Entity>().filter(user::Column::Id.is_in(people));
+        for row in query.all(cx.db()).await? {
+            let document: Option<serde_json::Map<String, Value>> =
+                serde_json::from_str(&row.document).ok();
+            let email = document.as_ref().and_then(primary_email);
+            let details = SubjectDetails { external_id: row.external_id, email, document };
+            known.insert(row.id, details);
+        }
+    }
+    if !groups.is_empty() {
+        let query = cx.find::<group::Entity>().filter(group::Column::Id.is_in(groups));
+        for row in query.all(cx.db()).await? {
+            let details = SubjectDetails { external_id: row.external_id, ..Default::default() };
+            known.insert(row.id, details);
+        }
+    }
+    Ok(known)
+}
+
+/// The address of an account: the one that is marked as primary, or else the first.
+fn primary_email(document: &serde_json::Map<String, Value>) -> Option<String> {
+    let emails = document.get("emails")?.as_array()?;
+    let primary = emails.iter().find(|email| email["primary"] == true).or(emails.first())?;
+    primary["value"].as_str().map(Into::into)
+}
+
+/// The public keys of an organization's streams (RFC 7517); none where there is no such
+/// organization.
+pub async fn public_key_set(app: &std::sync::Arc<App>, slug: &str) -> Result<Option<Value>> {
+    let Some(organization) = organization::by_slug(app, slug).await? else { return Ok(None) };
+    let cx = Cx::system(app.clone(), organization.id);
+    let now: DateTime<Utc> = app.clock.now();
+    let rows = cx.find::<Entity>().order_by_asc(event_stream::Column::DestinationId);
+    let rows = rows.limit(super::destination::MAX_DESTINATIONS).all(cx.db()).await?;
+    let mut published = Vec::new();
+    for row in rows {
+        let keys = keys::stored_keys(&row)?.into_iter();
+        let valid = keys.filter(|key| key.until.is_none_or(|until| until > now));
+        published.extend(valid.map(|key| key.public));
+    }
+    Ok(Some(json!({ "keys": published })))
+}
+
+/// Whether the organization of this slug has a stream.
+pub async fn has_streams(app: &std::sync::Arc<App>, slug: &str) -> Result<bool> {
+    let Some(organization) = organization::by_slug(app, slug).await? else { return Ok(false) };
+    has_own_streams(&Cx::system(app.clone(), organization.id)).await
+}
+
+/// Whether the organization of the request has a stream.
+pub async fn has_own_streams(cx: &Cx) -> Result<bool> {
+    Ok(cx.find::<Entity>().limit(1).one(cx.db()).await?.is_some())
+}
+
+/// Whether an organization of this slug exists and is open, for its public metadata.
+pub async fn is_known_issuer(app: &App, slug: &str) -> Result<bool> {
+    let found = organization::by_slug(app, slug).await?;
+    Ok(found.is_some_and(|organization| organization.suspended_at.is_none()))
+}
