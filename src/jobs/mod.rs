@@ -117,7 +117,7 @@ const MAX_CONCURRENT_DELETIONS: usize = 2;
 const MAX_CONCURRENT_ASYNC_REQUESTS: usize = 4;
 
 /// The tasks that run as a whole each time.
-static PERIODIC_TASKS: [PeriodicTask; 23] = [
+static PERIODIC_TASKS: [PeriodicTask; 24] = [
     PeriodicTask::new(
         "seal ledgers",
         "adds new events to the chain of their ledger",

@@ -217,7 +217,7 @@ async fn private_addresses_are_refused() {
         client.call(Method::POST, "streams", Some(body)).await.is(400);
     }
     // A name that leads to a private address is refused when it is called.
-    let body = json!({ "delivery": { "method": PUSH, "endpoint_url": "https://localhost.:1/" } });
+    let body = json!({ "delivery": { "method": PUSH, "endpoint_url": "https://ip6-localhost:9/" } });
     client.create(body).await;
     world.scim().user("ada@x.org").await;
     until("a failure", async || {
