@@ -15,7 +15,7 @@ use crate::world::World;
 
 const TEST: &str = "mutation($c: ID!) { scimSelfTest(input: { connectionId: $c }) {
     ok steps { code ok message nextStep } userErrors { code message } } }";
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "NAME_RESOLVED",
     "PORT_REACHED",
     "ANSWERED",
