@@ -6,9 +6,9 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
+use entity::destination::Model as Destination;
 use serde_json::{Value, json};
 
-use super::Destination;
 use crate::context::Cx;
 use crate::crypto::vault;
 use crate::crypto::webhook::MessageKeys;

@@ -255,7 +255,8 @@ async fn killed_server_loses_no_token() {
     let first = client.take(&polled, &[]).await;
     until("some", async || receiver.tokens().len() > 3).await;
     kill_first(&mut servers, &database, &settings).await;
-    let client = Client { address: servers[servers.len() - 1].address.clone(), ..client };
+    // Each of these servers names itself in its public URL.
+    let client = Client::discover(&servers[servers.len() - 1].address, "acme", &key).await;
     let scim = Scim::new(&format!("{}/scim/v2/acme", client.address), &token);
     for n in 0..15 {
         people.insert(format!("/Users/{}", scim.user(&format!("after{n}@x.org")).await));
