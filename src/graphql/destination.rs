@@ -67,7 +67,8 @@ pub enum DestinationState {
     Paused,
     /// It does not take what it is told; it is tried again.
     Failing,
-    /// It took nothing for three days and is told nothing any more.
+    /// It took nothing for three days and is told nothing any more, or the receiver of a stream
+    /// turned it off.
     Disabled,
 }
 
@@ -151,8 +152,8 @@ impl DestinationObject {
         self.0.state.into()
     }
 
-    /// Why it is in this state, as a stable code: `PAUSED`, `GONE`, `DELIVERIES_FAIL` or `GAVE_UP`;
-    /// null while it is active.
+    /// Why it is in this state, as a stable code: `PAUSED`, `GONE`, `DELIVERIES_FAIL`, `GAVE_UP`
+    /// or `RECEIVER` (the receiver of a stream turned it off); null while it is active.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()

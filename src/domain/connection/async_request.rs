@@ -192,7 +192,7 @@ impl AsyncClaim {
         let query = query.filter(connection::Column::Id.eq(self.request.connection_id));
         let query = query.filter(connection::Column::DeletedAt.is_null());
         let found = query.one(self.cx.db()).await?;
-        let open = InboundAvailability::of(&self.cx.app, self.organization.integration_mode)
+        let open = InboundAvailability::of_organization(&self.cx.app, &self.organization)
             .check_available()
             .is_ok()
             && self.organization.scim_enabled;

@@ -4,8 +4,8 @@ use chrono::{DateTime, Duration, Utc};
 use entity::destination::{Column, Entity};
 use entity::{connection, delivery, destination, ledger_head, user};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QueryOrder, Select,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryOrder, Select,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -663,6 +663,11 @@ pub async fn destinations_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Destinatio
 pub async fn list_troubled(cx: &Cx) -> Result<Vec<Destination>> {
     cx.allow(Action::ReadIam, None)?;
     let query = cx.find::<Entity>().filter(Column::State.is_in([State::Failing, State::Disabled]));
+    // A stream that its receiver turned off is well.
+    let own = Condition::any()
+        .add(Column::Reason.is_null())
+        .add(Column::Reason.ne(stream::DISABLED_BY_RECEIVER));
+    let query = query.filter(own);
     Ok(query.order_by_asc(Column::Id).all(cx.db()).await?)
 }
 

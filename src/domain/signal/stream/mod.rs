@@ -47,6 +47,8 @@ const MAX_REQUESTED: usize = 200;
 const MAX_TYPE_LENGTH: usize = 300;
 /// The longest state that a receiver can send to be verified.
 const MAX_STATE_LENGTH: usize = 1_000;
+/// Why a stream is disabled that its receiver turned off.
+pub(super) const DISABLED_BY_RECEIVER: &str = "RECEIVER";
 /// How often a receiver can ask for a verification.
 pub const MIN_VERIFICATION_INTERVAL: Duration = Duration::seconds(5);
 
@@ -462,7 +464,10 @@ pub async fn set_status(
                             StreamStatus::Paused => {
                                 (State::Paused, EventKind::DestinationPaused, "PAUSED")
                             }
-                            _ => (State::Disabled, EventKind::DestinationDisabled, "RECEIVER"),
+                            _ => {
+                                let kind = EventKind::DestinationDisabled;
+                                (State::Disabled, kind, DISABLED_BY_RECEIVER)
+                            }
                         };
                         set_state(&mut destination, state, now, Some((code, reason.as_str())));
                         (kind, now)
