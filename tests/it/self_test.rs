@@ -46,6 +46,8 @@ enum Fault {
     LongerPath,
     /// Another installation answers.
     OtherServer,
+    /// It leads nothing to the server that begins with `/.well-known`.
+    NoWellKnown,
 }
 
 #[derive(Clone)]
@@ -92,6 +94,10 @@ async fn pass_on(State(proxy): State<Proxy>, request: Request) -> Response {
         }
         Fault::SignInPage => return "<html>Please sign in</html>".into_response(),
         Fault::NoUpstream => return StatusCode::BAD_GATEWAY.into_response(),
+        Fault::NoWellKnown if path.starts_with("/.well-known") => {
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        Fault::NoWellKnown => {}
         Fault::LongerPath => url = format!("{}/inner{path}", proxy.upstream.get().unwrap()),
         Fault::OtherServer => {
             headers.insert(header::AUTHORIZATION, "Bearer rcs_unknown".parse().unwrap());
@@ -261,5 +267,19 @@ async fn self_test_says_what_is_off() {
     let refused = &refused["data"]["scimSelfTest"];
     assert_eq!(refused["steps"], Value::Null, "{refused:#}");
     assert_eq!(refused["userErrors"][0]["code"], "INVALID", "{refused:#}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn metadata_for_receivers_is_tested() {
+    let world = behind(Fault::NoWellKnown).await;
+    assert_eq!(failing_step(&world).await, None, "no receiver needs it");
+    let create = "mutation { destinationCreate(input: { kind: EVENT_STREAM, description: \"x\" }) {
+        userErrors { message } } }";
+    let done = world.graphql(create, json!({})).await;
+    assert_eq!(done["data"]["destinationCreate"]["userErrors"], json!([]), "{done:#}");
+    let failed = failing_step(&world).await.unwrap();
+    assert_eq!(failed["code"], "EVENTS_DISCOVERED", "{failed:#}");
+    assert!(failed["nextStep"].as_str().unwrap().contains("ssf-configuration"), "{failed:#}");
     world.end().await;
 }

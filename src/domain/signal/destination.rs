@@ -4,8 +4,8 @@ use chrono::{DateTime, Duration, Utc};
 use entity::destination::{Column, Entity};
 use entity::{connection, delivery, destination, ledger_head, user};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    QueryOrder, Select,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -664,7 +664,7 @@ pub async fn list_troubled(cx: &Cx) -> Result<Vec<Destination>> {
     cx.allow(Action::ReadIam, None)?;
     let query = cx.find::<Entity>().filter(Column::State.is_in([State::Failing, State::Disabled]));
     // A stream that its receiver turned off is well.
-    let own = Condition::any()
+    let own = sea_orm::sea_query::Condition::any()
         .add(Column::Reason.is_null())
         .add(Column::Reason.ne(stream::DISABLED_BY_RECEIVER));
     let query = query.filter(own);

@@ -12,6 +12,7 @@ use super::{
     CAEP, Client, POLL, Receiver, SCIM, SSF, act, destinations, key_with, said, suspend, type_of,
     until, world,
 };
+use crate::world::{Answer, World};
 
 #[tokio::test]
 async fn receiver_needs_one_narrow_right() {
@@ -256,5 +257,24 @@ async fn subjects_come_and_go() {
     assert_eq!(added[0]["sub_id"]["uri"], format!("/Users/{ada}"));
     world.scim().delete(&format!("/Users/{ada}")).await.is(204);
     assert_eq!(client.take_all(&id, &name, 1).await[0]["sub_id"]["sub"], json!(ada));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn metadata_stands_before_the_path() {
+    let world = World::with(|config| config.public_url = "https://id.example/pp".into()).await;
+    let http = reqwest::Client::new();
+    for path in ["/pp/ssf/acme", "/ssf/acme"] {
+        let url = format!("{}/.well-known/ssf-configuration{path}", world.address);
+        let metadata = Answer::of(http.get(url).send().await.unwrap()).await.is(200).body;
+        assert_eq!(metadata["issuer"], "https://id.example/pp/ssf/acme");
+        assert_eq!(metadata["jwks_uri"], "https://id.example/pp/ssf/acme/jwks.json");
+    }
+    for path in ["/.well-known/ssf-configuration/ssf/nobody", "/ssf/nobody/jwks.json"] {
+        let url = format!("{}{path}", world.address);
+        assert_eq!(http.get(url).send().await.unwrap().status(), 404, "{path}");
+    }
+    let url = format!("{}/pp/ssf/acme/streams", world.address);
+    assert_eq!(http.get(url).send().await.unwrap().status(), 401);
     world.end().await;
 }

@@ -8,8 +8,7 @@ use entity::delivery;
 use entity::destination::State;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -209,19 +208,20 @@ impl Handing<'_> {
     /// Hands out again what was not acknowledged; how many events that are.
     async fn add_outstanding(&mut self, id: Uuid) -> Result<u64> {
         let cx = self.cx;
-        let query = cx
-            .find::<delivery::Entity>()
-            .filter(delivery::Column::DestinationId.eq(id))
-            .filter(delivery::Column::State.eq(delivery::State::Waiting));
-        let count = query.clone().count(&cx.app.store.write).await?;
+        // The state stands in the text, so that the index of what waits fits.
+        let waiting = "FROM delivery WHERE organization_id = $1 AND destination_id = $2 \
+                       AND state = 'WAITING'";
+        let db = &cx.app.store.write;
+        let text = format!("SELECT count(*) AS n {waiting}");
+        let counted = db.query_one_raw(cx.statement(text, [id.into()])).await?;
+        let count: i64 = counted.map_or(Ok(0), |row| row.try_get("", "n"))?;
         if count == 0 {
             return Ok(0);
         }
-        let rows = query
-            .order_by_asc(delivery::Column::Seq)
-            .limit(self.most as u64)
-            .all(&cx.app.store.write)
-            .await?;
+        let count = count.unsigned_abs();
+        let text = format!("SELECT * {waiting} ORDER BY seq LIMIT {}", self.most);
+        let statement = cx.statement(text, [id.into()]);
+        let rows = delivery::Model::find_by_statement(statement).all(db).await?;
         self.answer.more |= count > rows.len() as u64;
         let mut events = BTreeMap::new();
         for some in rows.chunks(ROWS_PER_STATEMENT) {
