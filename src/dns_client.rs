@@ -181,7 +181,8 @@ impl TextQuestion {
         let Ok(packet) = Packet::parse(message) else { return false };
         packet.id() == self.id
             && packet.has_flags(PacketFlag::RESPONSE)
-            && matches!(packet.questions.as_slice(), [asked] if fold_name(&asked.qname) == self.name)
+            && packet.questions.len() == 1
+            && packet.questions.iter().all(|asked| fold_name(&asked.qname) == self.name)
     }
 
     /// The records; none if the answer is cut.

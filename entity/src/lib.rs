@@ -28,6 +28,7 @@ pub mod group;
 pub mod group_nesting;
 pub mod idempotency;
 pub mod instance;
+pub mod invitation;
 pub mod last_read;
 pub mod lease;
 pub mod ledger_head;
@@ -103,6 +104,7 @@ scoped!(
     group.Id,
     group_nesting.Id,
     idempotency.Name,
+    invitation.Id,
     last_read.SubjectId,
     ledger_head.OrganizationId,
     mail_recipient.Id,

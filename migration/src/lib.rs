@@ -52,6 +52,7 @@ mod m20261130_000010_event_streams;
 mod m20261130_000011_async_request;
 mod m20261130_000020_assertion_source;
 mod m20261130_000050_domain;
+mod m20261130_000051_invitation;
 mod m20261130_000061_setup_link_maker;
 
 pub struct Migrator;
@@ -105,6 +106,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000011_async_request::Migration),
             Box::new(m20261130_000020_assertion_source::Migration),
             Box::new(m20261130_000050_domain::Migration),
+            Box::new(m20261130_000051_invitation::Migration),
             Box::new(m20261130_000061_setup_link_maker::Migration),
         ]
     }

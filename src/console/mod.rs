@@ -10,6 +10,7 @@
 
 mod files;
 mod http;
+mod invitation;
 mod redeem;
 mod setup;
 
@@ -36,6 +37,10 @@ pub fn build_router(app: Arc<App>, public_path: &str) -> Router {
         .route("/console/redeem", post(redeem::redeem_console_link))
         .route("/setup/redeem", post(setup::redeem_setup_link))
         .route("/setup/status", get(setup::get_setup_status))
+        .route("/invitation", get(invitation::get_page))
+        .route("/invitation/page.js", get(invitation::get_script))
+        .route("/invitation/page.css", get(invitation::get_style))
+        .route("/invitation/redeem", post(invitation::redeem_invitation))
         .with_state(app);
     for (path, file) in &files {
         if *path != INDEX_PAGE && *path != SETUP_PAGE {

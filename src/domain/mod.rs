@@ -14,6 +14,7 @@ pub mod comparison;
 pub mod connection;
 pub mod directory;
 mod interval;
+pub mod mail_text;
 pub mod outside_url;
 pub mod paging;
 pub mod reconcile;

@@ -227,8 +227,8 @@ pub struct DomainMutation;
 
 #[Object]
 impl DomainMutation {
-    /// Adds a domain. It is asserted until it is proven: connections with the adoption policy `LINK`
-    /// get accounts whose user name is inside it, so add only domains that belong to the
+    /// Adds a domain. It is asserted until it is proven: connections with the adoption policy
+    /// `LINK` get accounts whose user name is inside it, so add only domains that belong to the
     /// organization. At most 100.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn domain_add(

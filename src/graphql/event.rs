@@ -71,6 +71,8 @@ pub enum SubjectKind {
     Delivery,
     /// A domain of the organization.
     Domain,
+    /// An invitation of a person.
+    Invitation,
     /// A subject that this version of the schema has no name for.
     Other,
 }
@@ -103,6 +105,7 @@ impl SubjectKind {
             "destination" => Self::Destination,
             "delivery" => Self::Delivery,
             "domain" => Self::Domain,
+            "invitation" => Self::Invitation,
             _ => Self::Other,
         }
     }
@@ -135,6 +138,7 @@ impl SubjectKind {
             Self::Destination => "destination",
             Self::Delivery => "delivery",
             Self::Domain => "domain",
+            Self::Invitation => "invitation",
             Self::Other => return None,
         })
     }
@@ -164,6 +168,7 @@ impl SubjectKind {
             Self::Destination => NodeKind::Destination,
             Self::Delivery => NodeKind::Delivery,
             Self::Domain => NodeKind::Domain,
+            Self::Invitation => NodeKind::Invitation,
             Self::Access | Self::ConsoleLink | Self::Other => return None,
         })
     }

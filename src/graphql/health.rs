@@ -214,6 +214,8 @@ pub enum AttentionKind {
     DomainLost,
     /// No record proves domains, and sign-ins make accounts only inside proven ones.
     DomainsUnproven,
+    /// Invitations end within two days, and were not accepted.
+    InvitationsEnd,
 }
 
 /// An item of `attention` as the schema shows it.

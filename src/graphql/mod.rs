@@ -44,6 +44,7 @@ mod group;
 mod health;
 mod http;
 mod idempotency;
+mod invitation;
 mod job;
 mod job_object;
 mod leaver;
@@ -146,6 +147,7 @@ struct MutationRoot(
     destination::DestinationMutation,
     delivery::DeliveryMutation,
     domain::DomainMutation,
+    invitation::InvitationMutation,
 );
 
 type GraphqlSchema = async_graphql::Schema<

@@ -17,6 +17,7 @@ use super::domain::DomainObject;
 use super::event::EventObject;
 use super::failure::FailureObject;
 use super::group::GroupObject;
+use super::invitation::InvitationObject;
 use super::loaders::{
     self, AlertId, ApiKeyId, ConnectionId, DeliveryId, DestinationId, EventId, FailureId,
     FindingId, GroupId, ProposalId, RoleGrantId, RoleId, RoleMappingId, ScimTokenId, SetupLinkId,
@@ -34,7 +35,7 @@ use super::scim_token::ScimToken;
 use super::setup_link::SetupLinkObject;
 use super::sync::SyncRun;
 use super::user::UserObject;
-use crate::domain::access::change_set;
+use crate::domain::access::{change_set, invitation};
 use crate::domain::alert::recipient;
 use crate::domain::directory::schema_extension;
 use crate::domain::tenant::domain;
@@ -78,6 +79,7 @@ pub enum NodeObject {
     Destination(DestinationObject),
     Delivery(DeliveryObject),
     Domain(DomainObject),
+    Invitation(InvitationObject),
     Event(EventObject),
 }
 
@@ -170,6 +172,9 @@ async fn find_node_of_kind(
         NodeKind::Domain => domain::find_domain(relay::cx(ctx)?, id)
             .await?
             .map(|row| NodeObject::Domain(row.into())),
+        NodeKind::Invitation => invitation::find_invitation(relay::cx(ctx)?, id)
+            .await?
+            .map(|row| NodeObject::Invitation(row.into())),
         NodeKind::Event => {
             loaders::load_one(ctx, EventId(id)).await?.map(|row| NodeObject::Event(row.into()))
         }

@@ -363,6 +363,18 @@ list_order! {
 }
 
 list_order! {
+    /// The order of a list of invitations.
+    InvitationOrder,
+    /// The fields by which invitations can be sorted.
+    InvitationOrderField {
+        /// The time of creation.
+        CreatedAt = OrderBy::Age,
+        /// When the invitation ends.
+        ExpiresAt = OrderBy::Expires,
+    }
+}
+
+list_order! {
     /// The order of a list of destinations.
     DestinationOrder,
     /// The fields by which destinations can be sorted.

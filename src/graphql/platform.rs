@@ -371,7 +371,8 @@ impl PlatformMutation {
 
     /// Releases provisioning to an organization, or withholds it. While it is withheld, SCIM, sync
     /// runs, connections, tokens and sign-ins that make accounts are refused with the reason
-    /// `PROVISIONING_NOT_RELEASED`; accounts and access stay as they are. New organizations have it.
+    /// `PROVISIONING_NOT_RELEASED`; accounts and access stay as they are. It is released to a new
+    /// organization.
     #[graphql(directive = needs::apply(Some(Permission::PlatformAdmin)))]
     async fn provisioning_rollout_set(
         &self,

@@ -76,6 +76,7 @@ node_kinds! {
     Destination,
     Delivery,
     Domain,
+    Invitation,
     Event,
 }
 

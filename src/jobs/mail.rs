@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use crate::context::App;
+use crate::domain::access::invitation;
 use crate::domain::alert::recipient;
 use crate::domain::alert::recipient::DueMail;
+use crate::domain::mail_text::MailMessage;
 use crate::error::{Error, Result};
 use crate::mail_client::{Mail, MailClient};
 
@@ -16,11 +18,17 @@ pub(super) async fn send_due_mails(app: &Arc<App>) -> Result<()> {
     for mail in recipient::claim_due_mails(app).await? {
         send_mail(&client, mail).await?;
     }
+    for mail in invitation::claim_due_invitations(app).await? {
+        match send_message(&client, &mail.message).await {
+            Ok(()) => mail.mark_sent().await?,
+            Err(why) => mail.mark_failed(&why).await?,
+        }
+    }
     Ok(())
 }
 
-async fn send_mail(client: &MailClient, mail: DueMail) -> Result<()> {
-    let message = &mail.message;
+/// Gives a message to the mail server.
+async fn send_message(client: &MailClient, message: &MailMessage) -> Result<(), String> {
     let sent = client.send(Mail {
         id: &message.id,
         to_address: &message.to_address,
@@ -29,12 +37,15 @@ async fn send_mail(client: &MailClient, mail: DueMail) -> Result<()> {
         text: &message.text,
         html: &message.html,
     });
-    match sent.await {
+    sent.await.inspect_err(|why| {
+        // Without the address, which is personal data.
+        tracing::warn!(mail = message.id, "the mail server did not accept a mail: {why}");
+    })
+}
+
+async fn send_mail(client: &MailClient, mail: DueMail) -> Result<()> {
+    match send_message(client, &mail.message).await {
         Ok(()) => mail.mark_sent().await,
-        Err(why) => {
-            // Without the address, which is personal data.
-            tracing::warn!(mail = message.id, "the mail server did not accept a mail: {why}");
-            mail.mark_failed(&why).await
-        }
+        Err(why) => mail.mark_failed(&why).await,
     }
 }

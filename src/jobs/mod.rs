@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::context::{App, clock, record_caller};
 use crate::crypto::vault;
-use crate::domain::access::{change_set, expiry};
+use crate::domain::access::{change_set, expiry, invitation};
 use crate::domain::alert;
 use crate::domain::audit::event;
 use crate::domain::bulk::run::BulkClaim;
@@ -189,11 +189,15 @@ static PERIODIC_TASKS: [PeriodicTask; 24] = [
     .one_at_a_time(ALERT_LEASE),
     PeriodicTask::new(
         "send mail",
-        "sends mail about alerts to the recipients of each organization",
+        "sends mail about alerts and invitations",
         MAIL_INTERVAL,
         |app| Box::pin(mail::send_due_mails(app)),
     )
-    .activated_by("an alert was raised or resolved", |app| &app.mails, Duration::ZERO)
+    .activated_by(
+        "an alert was raised or resolved, or a person was invited",
+        |app| &app.mails,
+        Duration::ZERO,
+    )
     .at_stop(AtStop::Complete),
     PeriodicTask::new(
         "check domains",
@@ -264,7 +268,7 @@ static PERIODIC_TASKS: [PeriodicTask; 24] = [
     .at_stop(AtStop::Complete),
     PeriodicTask::new(
         "close expired access",
-        "closes mappings, grants and findings at their planned end",
+        "closes mappings, grants, invitations and findings at their planned end",
         EXPIRY_INTERVAL,
         |app| Box::pin(close_due(app)),
     )
@@ -677,8 +681,11 @@ async fn close_due(app: &Arc<App>) -> Result<()> {
     log_changed(&settled, "closed findings about names that no longer clash");
     let opened = reconcile::reopen_due(app).await;
     log_changed(&opened, "reopened findings whose acceptance ended");
+    let ended = invitation::close_expired(app).await;
+    log_changed(&ended, "closed invitations that were not accepted in time");
     run_all([
         ("closing mappings and grants past their planned end", closed.map(drop)),
+        ("closing invitations", ended.map(drop)),
         ("closing findings about names", settled.map(drop)),
         ("reopening findings", opened.map(drop)),
     ])
@@ -753,6 +760,7 @@ async fn forget_requests(app: &Arc<App>) -> Result<()> {
         ("deleting old deliveries", delivery::forget_old_deliveries(app).await),
         ("deleting alerts that are over", alert::forget_resolved(app).await),
         ("deleting old previews", change_set::forget_previews(app).await),
+        ("deleting invitations that ended", invitation::forget_ended(app).await),
         (
             "rewriting the database file after erasures",
             app.store.rewrite_erased(MAX_REWRITE_BYTES).await.map_err(Error::from),

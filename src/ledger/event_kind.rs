@@ -74,7 +74,9 @@ macro_rules! with_event_kinds {
             InvitationCreated = "invitation.created",
             /// An invitation got a new link and perhaps another end, and is mailed again.
             InvitationResent = "invitation.resent",
-            /// An invitation was accepted for an account; `roleGrantIds` and `groupIds` say what it gave.
+            /// The link of an invitation was used, which it can be once.
+            InvitationRedeemed = "invitation.redeemed",
+            /// An invitation was accepted for an account; `edits` lists what it gave.
             InvitationAccepted = "invitation.accepted",
             /// An invitation was revoked.
             InvitationRevoked = "invitation.revoked",
@@ -382,6 +384,7 @@ impl EventKind {
             | Self::DomainRemoved
             | Self::InvitationCreated
             | Self::InvitationResent
+            | Self::InvitationRedeemed
             | Self::InvitationAccepted
             | Self::InvitationRevoked
             | Self::InvitationExpired

@@ -467,6 +467,8 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["name", "state", "challenge", "proven_name", "check_error"],
         "names of a company's domains, and what the DNS says of them",
     ),
+    ("invitation", &["role_ids", "group_ids"], "ids of roles and groups"),
+    ("invitation", &["hash", "sealed_secret"], "a credential that works once"),
     ("name_key_renewal", &["table_name"], "the names of tables"),
     ("signed_head", &["signature"], "a signature over a hash over hashes"),
     ("ledger_head", &["hash"], "a hash over hashes"),

@@ -439,6 +439,10 @@ async fn withheld_provisioning_says_so() {
     let own = world.acme.graphql_as(&world.acme.api_key, &[], ROLL_OUT, json!({ "r": true })).await;
     assert_eq!(own.body["errors"][0]["extensions"]["code"], "FORBIDDEN");
     let ada = world.scim().user("ada").await;
+    let make = "mutation { connectionCreate(input: { name: \"source\", pull: { \
+                baseUrl: \"http://127.0.0.1:9/scim/v2\", secret: \"x\" } }) { connection { id } } }";
+    let made = world.graphql(make, json!({})).await;
+    let source = made["data"]["connectionCreate"]["connection"]["id"].clone();
     set(false).await;
     let overview = "{ organization { scim { availability { state code nextStep } state
         endpoints { baseUrl } } } }";
@@ -470,7 +474,8 @@ async fn withheld_provisioning_says_so() {
     ] {
         let mutation = mutation
             .replace("$c: ID!) { r: connectionCreate", "$c: String!) { r: connectionCreate");
-        let answer = world.graphql(&mutation, json!({ "c": connection })).await;
+        let of = if mutation.contains("syncStart") { &source } else { connection };
+        let answer = world.graphql(&mutation, json!({ "c": of })).await;
         let reason = &answer["data"]["r"]["userErrors"][0]["reason"];
         assert_eq!(reason, "PROVISIONING_NOT_RELEASED", "{mutation}: {answer:#}");
     }

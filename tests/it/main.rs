@@ -44,6 +44,7 @@ mod heavy_filters;
 mod http_listener;
 mod idempotency;
 mod imports;
+mod invitations;
 mod issuers;
 mod key_rotation;
 mod leases;

@@ -16,11 +16,13 @@ use crate::world::{Answer, Scim, World, patch};
 
 /// Where raw statements are about all organizations, and how many there are: they look for work that
 /// is due anywhere, count for the operator, or write rows that each name their organization.
-const FOR_ALL_ORGANIZATIONS: [(&str, usize); 23] = [
+const FOR_ALL_ORGANIZATIONS: [(&str, usize); 25] = [
     ("context::clock", 1),
     ("domain::access::change_events", 1),
     ("domain::access::change_set", 1),
     ("domain::access::expiry", 1),
+    ("domain::access::invitation", 2),
+    ("domain::access::invitation::mail", 1),
     ("domain::alert::evaluation", 2),
     ("domain::alert::recipient", 1),
     ("domain::bulk", 1),

@@ -142,6 +142,13 @@ pub async fn furnish(tenant: &Tenant, name: &str) -> Ids {
     let added = tenant.graphql(add, json!({ "n": format!("{name}.example.net") })).await;
     let domain = &added["data"]["domainAdd"]["domain"]["id"];
     ids.insert("Domain".into(), domain.as_str().unwrap().to_owned());
+    let invite = "mutation($e: String!, $r: [ID!]) { invitationCreate(input: { email: $e, roles: $r \
+                  }) { invitation { id } userErrors { message } } }";
+    let address = format!("{name}@guests.example");
+    let invited = tenant.graphql(invite, json!({ "e": address, "r": [role] })).await;
+    let invitation = &invited["data"]["invitationCreate"]["invitation"]["id"];
+    let invitation = invitation.as_str().unwrap_or_else(|| panic!("{invited:#}"));
+    ids.insert("Invitation".into(), invitation.to_owned());
     // An export raises an alert as soon as the rules are evaluated.
     let url =
         tenant.graphql.replace("/graphql", "/evidence/mappings.csv?from=2026-01-01T00:00:00Z");
@@ -191,6 +198,7 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
         ("destination", "Destination"),
         ("delivery", "Delivery"),
         ("domain", "Domain"),
+        ("invitation", "Invitation"),
         ("actor", "IdentitySource"),
         ("roleMapping", "RoleMapping"),
         ("roleGrant", "RoleGrant"),

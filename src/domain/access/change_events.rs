@@ -258,6 +258,7 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::DomainRemoved
         | Kind::InvitationCreated
         | Kind::InvitationResent
+        | Kind::InvitationRedeemed
         | Kind::InvitationAccepted
         | Kind::InvitationRevoked
         | Kind::InvitationExpired

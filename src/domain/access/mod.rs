@@ -14,6 +14,7 @@ pub mod expiry;
 mod explain;
 pub(in crate::domain) mod giving;
 mod holders;
+pub mod invitation;
 pub mod lockout_guard;
 mod path;
 pub mod role;

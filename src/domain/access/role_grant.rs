@@ -309,8 +309,11 @@ pub(in crate::domain) async fn erase_grant_events(tx: &Tx<'_>, users: &[Uuid]) -
     );
     let rows = GrantEventRow::find_by_statement(tx.statement(text, [paging::bind_ids(users)]));
     let named = rows.all(&tx.db).await?.into_iter().filter(|row| {
-        row.action != EventKind::AccessChanged.name()
-            || row.payload.as_deref().is_some_and(super::change_set::may_name_people)
+        let names_people =
+            || row.payload.as_deref().is_some_and(super::change_set::may_name_people);
+        // An accepted invitation names no person.
+        row.action != EventKind::InvitationAccepted.name()
+            && (row.action != EventKind::AccessChanged.name() || names_people())
     });
     let ids: Vec<Uuid> = named.map(|row| row.id).collect();
     let text = format!(

@@ -7,25 +7,12 @@ use sea_orm::ActiveEnum;
 use super::recipient::MailRecipient;
 use super::{Alert, Urgency};
 use crate::domain::connection::health::format_to_second;
+use crate::domain::mail_text::{MailLine, MailMessage, one_line, write_html, write_text};
 
 /// Alerts that one mail names, beginnings and ends together.
 pub const MAX_NAMED: usize = 10;
 /// The longest subject.
 const MAX_SUBJECT_LENGTH: usize = 120;
-
-/// A mail, before it is written as a message of the mail protocol.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MailMessage {
-    /// The same for each attempt to send it.
-    pub id: String,
-    pub to_address: String,
-    /// May be empty.
-    pub to_name: String,
-    /// One line.
-    pub subject: String,
-    pub text: String,
-    pub html: String,
-}
 
 /// What became due for a recipient.
 #[derive(Debug)]
@@ -92,33 +79,35 @@ impl<'a> Digest<'a> {
         format!("{cut}…")
     }
 
-    fn lines(&self) -> Vec<Line> {
+    fn lines(&self) -> Vec<MailLine> {
         let mut lines = Vec::new();
         if self.raised.is_empty() && self.over.is_empty() {
-            lines.push(Line::Plain("This is a test: alerts of the organization reach you.".into()));
+            lines.push(MailLine::Plain(
+                "This is a test: alerts of the organization reach you.".into(),
+            ));
         }
         let mut left = MAX_NAMED;
         for row in self.raised.iter().take(left) {
-            lines.push(Line::Heading(format!(
+            lines.push(MailLine::Heading(format!(
                 "{}: {}",
                 urgency_word(row.urgency),
                 one_line(&row.message)
             )));
-            lines.push(Line::Plain(format!("Since {}.", format_to_second(row.raised_at))));
-            lines.push(Line::Plain(format!("What to do: {}", one_line(&row.next_step))));
+            lines.push(MailLine::Plain(format!("Since {}.", format_to_second(row.raised_at))));
+            lines.push(MailLine::Plain(format!("What to do: {}", one_line(&row.next_step))));
         }
         left -= self.raised.len().min(left);
         let over = &self.over[..self.over.len().min(left)];
         if !over.is_empty() {
-            lines.push(Line::Heading("Over now".into()));
-            lines.extend(over.iter().map(|row| Line::Item(one_line(&row.message))));
+            lines.push(MailLine::Heading("Over now".into()));
+            lines.extend(over.iter().map(|row| MailLine::Item(one_line(&row.message))));
         }
         let more = (self.raised.len() + self.over.len()).saturating_sub(MAX_NAMED);
         if more > 0 {
-            lines.push(Line::Plain(format!("And {more} more: see organization.alerts.")));
+            lines.push(MailLine::Plain(format!("And {more} more: see organization.alerts.")));
         }
-        lines.push(Line::Rule);
-        lines.push(Line::Plain(format!(
+        lines.push(MailLine::Rule);
+        lines.push(MailLine::Plain(format!(
             "Sent by rolecall at {} for the organization {} ({}). An administrator there chose \
              your address; mailRecipientRemove ends it.",
             self.server,
@@ -129,76 +118,6 @@ impl<'a> Digest<'a> {
     }
 }
 
-/// A part of a mail, which each form writes in its way.
-enum Line {
-    Heading(String),
-    Plain(String),
-    Item(String),
-    Rule,
-}
-
 fn urgency_word(urgency: Urgency) -> String {
     urgency.to_value()
-}
-
-/// The text without line breaks and other control characters.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
-}
-
-fn write_text(lines: &[Line]) -> String {
-    let mut text = String::new();
-    for line in lines {
-        match line {
-            Line::Heading(heading) => {
-                if !text.is_empty() {
-                    text.push('\n');
-                }
-                text.push_str(heading);
-            }
-            Line::Plain(plain) => text.push_str(plain),
-            Line::Item(item) => {
-                text.push_str("- ");
-                text.push_str(item);
-            }
-            Line::Rule => text.push_str("\n-- "),
-        }
-        text.push('\n');
-    }
-    text
-}
-
-fn write_html(lines: &[Line]) -> String {
-    let mut html = String::from(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"></head><body>\n",
-    );
-    for line in lines {
-        let (open, text, close) = match line {
-            Line::Heading(heading) => ("<h3>", heading.as_str(), "</h3>"),
-            Line::Plain(plain) => ("<p>", plain.as_str(), "</p>"),
-            Line::Item(item) => ("<p>• ", item.as_str(), "</p>"),
-            Line::Rule => ("<hr>", "", ""),
-        };
-        html.push_str(open);
-        html.push_str(&escape_html(text));
-        html.push_str(close);
-        html.push('\n');
-    }
-    html.push_str("</body></html>\n");
-    html
-}
-
-fn escape_html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

@@ -15,10 +15,11 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::digest::{Digest, MailMessage};
+use super::digest::Digest;
 use super::list_rules;
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
+use crate::domain::mail_text::{MailMessage, check_address};
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::is_open_condition;
 use crate::error::{Error, Noun, RefusalReason, Result, Rule, mistakes};
@@ -28,8 +29,6 @@ pub use mail_recipient::Model as MailRecipient;
 
 /// Recipients that one organization may have.
 const MAX_RECIPIENTS: u64 = 20;
-/// The longest address (RFC 5321 section 4.5.3.1.3, without the brackets).
-const MAX_ADDRESS_LENGTH: usize = 254;
 /// The longest name.
 const MAX_NAME_LENGTH: usize = 100;
 /// Recipients that one run sends mail to.
@@ -155,37 +154,6 @@ async fn lock_recipient(tx: &Tx<'_>, id: Uuid) -> Result<MailRecipient> {
     let query = tx.find::<mail_recipient::Entity>().filter(mail_recipient::Column::Id.eq(id));
     let found = crate::domain::lock_row(tx, query).await?;
     found.ok_or_else(|| Error::not_found(Noun::MailRecipient))
-}
-
-/// An address as headers and SMTP commands can carry it: printable ASCII, without the characters
-/// that quote, comment or separate addresses.
-fn check_address(address: &str) -> Result<String> {
-    let address = address.trim();
-    let wrong = |why: &'static str| Err(Error::invalid("address", why));
-    if address.is_empty() {
-        return wrong("must not be empty");
-    }
-    if address.len() > MAX_ADDRESS_LENGTH {
-        let why = format!("must have at most {MAX_ADDRESS_LENGTH} characters");
-        return Err(Error::broken(Rule::Length, "address", why));
-    }
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>()[]\\,;:\"".contains(&byte);
-    if !address.bytes().all(plain) {
-        return wrong("must have only letters, digits and the usual signs of addresses");
-    }
-    let dotted = |text: &str| !text.is_empty() && text.split('.').all(|part| !part.is_empty());
-    let of_domain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
-    match address.split_once('@') {
-        Some((local, domain))
-            if dotted(local)
-                && local.len() <= 64
-                && dotted(domain)
-                && domain.bytes().all(of_domain) =>
-        {
-            Ok(address.to_owned())
-        }
-        _ => wrong("must be an address such as ada@example.com"),
-    }
 }
 
 /// A name for the header `To`; may be empty.

@@ -512,6 +512,10 @@ pub fn remedy_for_refusal(
         Some(RefusalReason::PlatformDisabled) => "Ask the operator of this server to enable \
             SCIM."
             .into(),
+        Some(RefusalReason::ProvisioningNotReleased) => {
+            "Ask the operator of this server when provisioning is released to the organization."
+                .into()
+        }
         Some(RefusalReason::EntraNativeIntegration) => {
             "Switch the organization's integration mode to SCIM, or stop provisioning in the \
                                        {sender}."

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
-use crate::domain::access::role_grant;
+use crate::domain::access::{invitation, role_grant};
 use crate::domain::tenant::idempotency;
 use crate::domain::{bulk, paging, reconcile, review};
 use crate::error::{Error, Noun, Result};
@@ -80,6 +80,16 @@ pub const PERSONAL: &[PersonalDataTable] = &[
         user: "user_id",
         columns: &[("reason", Some("NULL"))],
     },
+    PersonalDataTable {
+        table: "invitation",
+        user: "user_id",
+        columns: &[
+            ("email", Some("NULL")),
+            ("email_key", Some("NULL")),
+            ("reason", Some("NULL")),
+            ("mail_error", Some("NULL")),
+        ],
+    },
     // What a receiver answered to a message about the account.
     PersonalDataTable {
         table: "delivery",
@@ -147,9 +157,10 @@ pub(in crate::domain) async fn erase_users(
         _ => "'purged:' || lower(hex(id))",
     };
     let ids = paging::bind_ids(users);
-    // First, because these two search by the names that the accounts still have.
+    // First, because these search by the names that the accounts still have.
     review::erase_failures_of_users(tx, users, now).await?;
     reconcile::erase_findings(tx, users).await?;
+    invitation::erase_unaccepted(tx, users).await?;
     for PersonalDataTable { table, user, columns } in PERSONAL {
         let set: Option<Vec<_>> = columns
             .iter()

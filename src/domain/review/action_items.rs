@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::domain::access::api_key as api_keys;
+use crate::domain::access::invitation;
 use crate::domain::audit::revocation;
 use crate::domain::connection::health;
 use crate::domain::connection::health::HealthReason;
@@ -97,6 +98,8 @@ pub enum ActionKind {
     DomainLost,
     /// Sign-ins would make accounts, but no record proves the domains.
     DomainsUnproven,
+    /// Invitations end soon, and were not accepted.
+    InvitationsEnd,
 }
 
 /// Something that an administrator should act on.
@@ -154,6 +157,7 @@ pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     items.extend(held_sources_item(cx, &live).await?);
     items.extend(destination_items(cx).await?);
     items.extend(domain_items(cx, &live).await?);
+    items.extend(ending_invitations_item(cx).await?);
     items.extend(unreceived_items(cx, revocation::downstream_objective(cx).await?).await?);
     items.sort_by_key(|item| (item.urgency, item.at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
     Ok(items)
@@ -569,6 +573,18 @@ pub(in crate::domain) async fn unreceived_items(cx: &Cx, age: Duration) -> Resul
         }
     };
     Ok(found.into_iter().map(item).collect())
+}
+
+async fn ending_invitations_item(cx: &Cx) -> Result<Option<ActionItem>> {
+    let Some((n, at)) = invitation::count_ending(cx).await? else { return Ok(None) };
+    let text = format!(
+        "{} not accepted yet, the first ends at {}.",
+        count_with_noun(n as i64, "invitation"),
+        health::format_to_second(at)
+    );
+    let next = "Send each again (invitationResend), or let it end (organization.invitations).";
+    let item = ActionItem::new(ActionKind::InvitationsEnd, ActionUrgency::Notice, text, next);
+    Ok(Some(ActionItem { count: n, at: Some(at), ..item }))
 }
 
 /// Domains whose record is gone, and those that wait for one while sign-ins make accounts.

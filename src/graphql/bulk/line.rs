@@ -202,7 +202,11 @@ fn build_document(
         .ty
         .node;
     let payload = objects.get(base_type_name(&mutation.ty.node))?;
-    if payload.iter().any(|field| field.name.node == idempotency::SECRET_FIELD_NAME) {
+    let shows_secret = |fields: &Vec<FieldDefinition>| {
+        fields.iter().any(|field| field.name.node == idempotency::SECRET_FIELD_NAME)
+    };
+    let mut parts = payload.iter().filter_map(|field| objects.get(base_type_name(&field.ty.node)));
+    if shows_secret(payload) || parts.any(shows_secret) {
         return Some(None);
     }
     let fields: Vec<String> = payload.iter().map(|field| select_field(field, objects)).collect();
@@ -257,6 +261,9 @@ mod tests {
             "apiKeyIssue",
             "destinationCreate",
             "destinationRotateSecret",
+            "invitationCreate",
+            "invitationResend",
+            "invitationsCreate",
             "organizationCreate",
             "scimTokenIssue",
             "scimTokenRotate",

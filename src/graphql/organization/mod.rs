@@ -15,6 +15,7 @@ use super::decision::{self, Decision};
 use super::deletion::DeletedUser;
 use super::domain::OrganizationDomains;
 use super::group::{GroupFilter, GroupObject, list_groups};
+use super::invitation::OrganizationInvitations;
 use super::leaver::{self, LeaverObject, RevocationTimes};
 use super::ledger_chain::LedgerChain;
 use super::list_filter::{
@@ -67,6 +68,7 @@ pub struct OrganizationObject(
     OrganizationActivity,
     OrganizationAlerts,
     OrganizationDomains,
+    OrganizationInvitations,
 );
 
 impl OrganizationObject {

@@ -64,6 +64,9 @@ const NOT_TOLD_APART: &[(&str, &str, &str)] = &[
     ("FailureFilter", "states", "stories.rs"),
     ("DestinationFilter", "kinds", "all destinations here are webhooks"),
     ("DestinationFilter", "states", "all destinations here are paused"),
+    ("DomainFilter", "states", "tests/it/domains.rs"),
+    ("InvitationFilter", "states", "tests/it/invitations.rs"),
+    ("InvitationFilter", "userId", "accepted ones: tests/it/invitations.rs"),
 ];
 
 const CASES: &[Case] = &[
@@ -187,6 +190,10 @@ const CASES: &[Case] = &[
     Case("syncRuns", "createdAt", "since: \"{middle}\"", |n| is(n, "/createdAt", "late")),
     Case("syncRuns", "createdAt", "until: \"{middle}\"", |n| is(n, "/createdAt", "early")),
     Case("destinations", "description", "search: \"BEN\"", |n| has(n, "/description", "ben")),
+    Case("domains", "name", "search: \"BEN.\"", |n| has(n, "/name", "ben.")),
+    Case("invitations", "email", "email: \"BEN@guests.example\"", |n| {
+        is(n, "/email", "ben@guests.example")
+    }),
     Case("deletionJobs", "connection { name }", "connectionId: \"{Empty}\"", |n| {
         is(n, "/connection/name", "ada empty")
     }),
