@@ -27,6 +27,9 @@ pub enum Kind {
     /// An account names a manager whose account was deleted.
     #[sea_orm(string_value = "MANAGER_GONE")]
     ManagerGone,
+    /// A sign-in says that the person is in other groups than SCIM says.
+    #[sea_orm(string_value = "CLAIMS_DIFFER")]
+    ClaimsDiffer,
 }
 
 /// The owner of an account, from the point of view of the connection.

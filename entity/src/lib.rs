@@ -14,12 +14,14 @@ pub mod assertion_source;
 pub mod async_request;
 pub mod bulk_job;
 pub mod bulk_line;
+pub mod claimed_group;
 pub mod connection;
 pub mod connection_health;
 pub mod console_link;
 pub mod deletion_job;
 pub mod delivery;
 pub mod destination;
+pub mod erased_name;
 pub mod event;
 pub mod event_stream;
 pub mod failure;
@@ -49,6 +51,7 @@ pub mod schema_extension;
 pub mod scim_token;
 pub mod setup_link;
 pub mod setup_session;
+pub mod sign_in;
 pub mod signing_key;
 pub mod stream_subject;
 pub mod sync_run;
@@ -94,9 +97,11 @@ scoped!(
     delivery.Id,
     destination.Id,
     bulk_line.JobId,
+    claimed_group.Key,
     connection.Id,
     connection_health.ConnectionId,
     console_link.Id,
+    erased_name.NameKey,
     event.Id,
     event_stream.DestinationId,
     failure.Id,
@@ -123,6 +128,7 @@ scoped!(
     scim_token.Id,
     setup_link.Id,
     setup_session.Id,
+    sign_in.SubjectKey,
     stream_subject.SubjectId,
     sync_run.Id,
     user.Id,

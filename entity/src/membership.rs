@@ -17,6 +17,12 @@ pub struct Model {
     /// the event that opened it
     pub opened_by: Uuid,
     pub closed_by: Option<Uuid>,
+    /// the connection whose sign-in claims made it; none = it was made over SCIM or by hand
+    pub claimed_by: Option<Uuid>,
+    /// a planned end: claims that are older give no roles
+    pub expires_at: Option<DateTimeUtc>,
+    /// closed by claims, and opened again when the organization leaves the mode of sign-ins
+    pub set_aside: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -12,6 +12,9 @@ pub enum IntegrationMode {
     /// Microsoft Entra ID's native integration; SCIM is refused.
     #[sea_orm(string_value = "ENTRA_NATIVE")]
     EntraNative,
+    /// Sign-ins at another identity provider say who is in which group; SCIM is refused.
+    #[sea_orm(string_value = "SIGN_IN")]
+    SignIn,
 }
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]

@@ -19,6 +19,9 @@ pub enum Source {
     /// What it read last, as the ledger tells.
     #[sea_orm(string_value = "LAST_READ")]
     LastRead,
+    /// What its sign-ins say.
+    #[sea_orm(string_value = "SIGN_IN")]
+    SignIn,
 }
 
 /// What is compared.

@@ -371,3 +371,60 @@ async fn read_ids(tx: &Tx<'_>, statement: Statement) -> Result<Vec<Uuid>> {
     let rows = tx.db.query_all_raw(statement).await?;
     Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }
+
+/// Closes memberships, which are open and whose groups are locked, because claims say otherwise.
+/// Those that claims did not make are set aside.
+pub async fn close_by_claims(tx: &Tx<'_>, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
+    let text = format!(
+        "UPDATE membership SET {CLOSE}, \
+         set_aside = CASE WHEN claimed_by IS NULL THEN TRUE ELSE set_aside END \
+         WHERE organization_id = $1 AND id {} AND {IS_OPEN}",
+        sql::in_ids(tx.db.get_database_backend(), 4)
+    );
+    let values = [now.into(), tx.event.into(), sql::bind_ids(ids)];
+    tx.db.execute_raw(tx.statement(text, values)).await?;
+    Ok(())
+}
+
+/// What made a membership that claims made, and its planned end.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimedInterval {
+    pub user: Uuid,
+    pub connection: Option<Uuid>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Opens a membership of one account in each of these groups, which are locked.
+pub async fn open_by_claims(
+    tx: &Tx<'_>,
+    claimed: ClaimedInterval,
+    groups: impl Iterator<Item = &Uuid>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let pairs: Vec<_> =
+        groups.map(|id| [Uuid::now_v7().simple().to_string(), id.simple().to_string()]).collect();
+    let (pairs_sql, pair, open) = match tx.db.get_database_backend() {
+        DbBackend::Postgres => (
+            "jsonb_array_elements($7) AS pair(value)",
+            ["(value->>0)::uuid", "(value->>1)::uuid"],
+            IS_OPEN_IN_GROUP,
+        ),
+        _ => ("json_each($7)", ["unhex(value->>0)", "unhex(value->>1)"], IS_OPEN),
+    };
+    let text = format!(
+        "INSERT INTO membership (organization_id, id, group_id, user_id, since, opened_by, \
+         claimed_by, expires_at) SELECT $1, {}, {}, $2, $3, $4, $5, $6 FROM {pairs_sql} WHERE TRUE \
+         ON CONFLICT (organization_id, group_id, user_id) WHERE {open} DO NOTHING",
+        pair[0], pair[1]
+    );
+    let values = [
+        claimed.user.into(),
+        now.into(),
+        tx.event.into(),
+        claimed.connection.into(),
+        claimed.expires_at.into(),
+        json!(pairs).into(),
+    ];
+    tx.db.execute_raw(tx.statement(text, values)).await?;
+    Ok(())
+}

@@ -43,6 +43,15 @@ async fn lock_row<E: EntityTrait>(tx: &Tx<'_>, query: Select<E>) -> Result<Optio
     Ok(query.one(&tx.db).await?)
 }
 
+/// The rows that `query` finds, locked like [`lock_row`] does.
+async fn lock_rows<E: EntityTrait>(tx: &Tx<'_>, query: Select<E>) -> Result<Vec<E::Model>> {
+    let query = match sea_orm::ConnectionTrait::get_database_backend(&tx.db) {
+        DbBackend::Postgres if tx.locks => query.lock(LockType::NoKeyUpdate),
+        _ => query,
+    };
+    Ok(query.all(&tx.db).await?)
+}
+
 /// Writes every column of a row that was read under the lock.
 async fn save_row<E, A>(tx: &Tx<'_>, row: E::Model) -> Result<()>
 where

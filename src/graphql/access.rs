@@ -23,6 +23,7 @@ use crate::domain::access::role_mapping::Mapping;
 use crate::domain::access::{AsOf, RoleGap, RoleSource, WantedPath};
 use crate::domain::directory::user::UserQuery;
 use crate::domain::paging::order::{OrderBy, OrderPlace, place_by_age};
+use crate::domain::sign_in;
 use crate::error::Noun;
 use crate::graphql::relay;
 use crate::graphql::relay::{NodeKind, PageArguments, RelayPage};
@@ -95,6 +96,24 @@ pub enum AccessSourceKind {
     Mapping,
     /// Through a direct grant.
     Grant,
+}
+
+/// What a sign-in said about a membership.
+#[derive(SimpleObject)]
+pub struct SignInClaim {
+    /// In words for people: which connection said it, and when.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    text: String,
+    /// The global id of the connection whose identity provider said it.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    connection_id: ID,
+    /// When the latest list of groups was issued that says it.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    said_at: DateTime<Utc>,
+    /// From this instant on it gives no role, unless the person signs in before; null without a
+    /// planned end.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    expires_at: Option<DateTime<Utc>>,
 }
 
 /// One way in which an account holds a role.
@@ -172,6 +191,25 @@ impl AccessSource {
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn joined_by(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventObject>> {
         load_event(ctx, self.source.joined_by).await
+    }
+
+    /// The sign-in that said that the account is in `memberOf`; null where SCIM or a person made
+    /// the membership, and where `memberOf` is null.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn said_at_sign_in(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<SignInClaim>> {
+        let RoleSource { user_id, member_of, joined_by, .. } = self.source;
+        let Some((group, joined_by)) = member_of.zip(joined_by) else { return Ok(None) };
+        let cx = relay::cx(ctx)?;
+        let claim = sign_in::claim_behind(cx, user_id, group, joined_by).await?;
+        Ok(claim.map(|claim| SignInClaim {
+            text: format!("said by {} at sign-in on {}", claim.name, claim.said_at.date_naive()),
+            connection_id: relay::global_id(NodeKind::IdentitySource, claim.connection_id),
+            said_at: claim.said_at,
+            expires_at: claim.expires_at,
+        }))
     }
 
     /// The event that created the mapping or the grant, or last changed it: who, when, in which

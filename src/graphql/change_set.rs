@@ -145,7 +145,7 @@ fn parse_edits(edits: Vec<AccessEditInput>) -> Result<Vec<RequestedEdit>> {
 }
 
 /// An account that would gain or lose a role.
-pub struct AccessMove(i64, RoleMove);
+pub struct AccessMove(pub i64, pub RoleMove);
 
 /// An account that would gain or lose a role.
 #[Object]

@@ -11,6 +11,8 @@ use super::scim_endpoints::ScimEndpoints;
 use crate::domain::audit::event;
 use crate::domain::connection::scim_token;
 use crate::domain::directory::deletion;
+use crate::domain::sign_in::mode as sign_in_mode;
+use crate::domain::sign_in::mode::ProvisioningPlan as Plan;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::InboundAvailability;
 use crate::error::{RefusalReason, Result};
@@ -29,6 +31,8 @@ pub enum ScimAvailabilityState {
     NotReleased,
     /// The organization uses Microsoft Entra ID's native integration, which excludes SCIM.
     EntraNativeIntegration,
+    /// Sign-ins at the identity provider say who is in which group, which excludes SCIM.
+    SignInIntegration,
 }
 
 /// Whether SCIM is available, and what to do if it is not.
@@ -43,6 +47,31 @@ pub struct ScimAvailability {
     /// What to do about it, in words for people; null while SCIM is available.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     next_step: Option<&'static str>,
+}
+
+/// Who makes accounts, and who takes them away.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "Plan")]
+pub enum ProvisioningPlan {
+    /// The first sign-in makes the account (just in time), and SCIM takes it over and removes it.
+    JitAndScim,
+    /// SCIM makes and removes accounts.
+    ScimOnly,
+    /// The first sign-in makes the account, and only administrators remove it.
+    JitOnly,
+    /// Administrators make and remove accounts.
+    ByHand,
+}
+
+/// How accounts come and go here.
+#[derive(SimpleObject)]
+pub struct Provisioning {
+    /// Who makes accounts, and who takes them away.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    plan: ProvisioningPlan,
+    /// What ends the access of a person who leaves, in words for people.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    deprovisioned_by: &'static str,
 }
 
 /// Whether requests of identity providers over SCIM are served.
@@ -100,9 +129,18 @@ impl ScimOverview {
             InboundAvailability::EntraNativeIntegration => {
                 ScimAvailabilityState::EntraNativeIntegration
             }
+            InboundAvailability::SignInIntegration => ScimAvailabilityState::SignInIntegration,
         };
         let (code, next_step) = availability.remedy().unzip();
         Ok(ScimAvailability { state, code: code.map(RefusalReason::as_str), next_step })
+    }
+
+    /// How accounts come and go: by sign-ins (just in time), over SCIM, or by hand.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn provisioning(&self, ctx: &Context<'_>) -> async_graphql::Result<Provisioning> {
+        let row = loaders::load_organization(ctx).await?;
+        let plan = sign_in_mode::provisioning_plan(relay::cx(ctx)?, &row).await?;
+        Ok(Provisioning { plan: plan.into(), deprovisioned_by: plan.deprovisioned_by() })
     }
 
     /// Whether requests of identity providers over SCIM are served now; null while SCIM is not

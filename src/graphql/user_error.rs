@@ -53,6 +53,22 @@ pub enum UserErrorReason {
     Malformed,
     /// rolecall does not support it.
     Unsupported,
+    /// The personal data of the account was erased.
+    AccountErased,
+    /// The account was deleted.
+    AccountRemoved,
+    /// The account is suspended.
+    AccountSuspended,
+    /// The person has no account here.
+    AccountUnknown,
+    /// The domain of the user name is not one that the organization has proven to own.
+    DomainNotProven,
+    /// An assertion was issued later than now, by the clock of this server.
+    IssuedInFuture,
+    /// The account belongs to another person at the identity provider.
+    OtherSubject,
+    /// Sign-ins say who is in which group, which excludes SCIM.
+    SignInIntegration,
     /// The proposal was accepted already.
     AlreadyAccepted,
     /// The account belongs to a connection already.
@@ -195,6 +211,14 @@ impl UserErrorReason {
             R::TooLarge => Self::TooMany,
             R::Unreadable | R::MediaType => Self::Malformed,
             R::Unsupported => Self::Unsupported,
+            R::AccountErased => Self::AccountErased,
+            R::AccountRemoved => Self::AccountRemoved,
+            R::AccountSuspended => Self::AccountSuspended,
+            R::AccountUnknown => Self::AccountUnknown,
+            R::DomainNotProven => Self::DomainNotProven,
+            R::IssuedInFuture => Self::IssuedInFuture,
+            R::OtherSubject => Self::OtherSubject,
+            R::SignInIntegration => Self::SignInIntegration,
             R::AlreadyAccepted => Self::AlreadyAccepted,
             R::AlreadyOwned => Self::AlreadyOwned,
             R::AlreadyRunning => Self::AlreadyRunning,
@@ -281,7 +305,15 @@ impl UserErrorReason {
             Self::Required => "Give a value.",
             Self::TooLong | Self::TooMany => "Send less in one call.",
             Self::ConnectionInactive => "Activate the connection first.",
-            Self::EntraNativeIntegration => "Change the organization's integration mode first.",
+            Self::EntraNativeIntegration | Self::SignInIntegration => {
+                "Change the organization's integration mode first."
+            }
+            Self::AccountRemoved => "Restore the account, or create one by hand.",
+            Self::AccountErased | Self::AccountUnknown => "Create an account first.",
+            Self::AccountSuspended => "Reactivate the account first.",
+            Self::DomainNotProven => "Prove that the organization owns the domain.",
+            Self::IssuedInFuture => "Compare the clocks of the two servers.",
+            Self::OtherSubject => "Give one of the two people another user name.",
             Self::Inactive => "Reactivate the account first.",
             Self::LastHolder => "Give the role to another account first.",
             Self::OrganizationDisabled => "Turn provisioning on first.",

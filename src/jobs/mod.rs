@@ -33,7 +33,7 @@ use crate::domain::review::Origin;
 use crate::domain::review::run::{RetryClaim, SkippedAttempt};
 use crate::domain::signal::delivery;
 use crate::domain::tenant::idempotency;
-use crate::domain::{access, bulk, reconcile, sync};
+use crate::domain::{access, bulk, reconcile, sign_in, sync};
 use crate::error::{Error, RefusalReason, Result};
 use crate::scim;
 use crate::scim::ScimReplayOutcome;
@@ -677,6 +677,10 @@ async fn purge_users(app: &Arc<App>) -> Result<()> {
 async fn close_due(app: &Arc<App>) -> Result<()> {
     let closed = expiry::close_due(app).await;
     log_changed(&closed, "closed mappings and grants that had passed their planned end");
+    let old = sign_in::expiry::end_old_claims(app).await;
+    log_changed(&old, "ended memberships of accounts whose claims were too old");
+    let agreed = sign_in::close_agreed_findings(app).await;
+    log_changed(&agreed, "compared again what sign-ins and SCIM say");
     let settled = reconcile::close_settled_clashes(app).await;
     log_changed(&settled, "closed findings about names that no longer clash");
     let opened = reconcile::reopen_due(app).await;
@@ -686,6 +690,8 @@ async fn close_due(app: &Arc<App>) -> Result<()> {
     run_all([
         ("closing mappings and grants past their planned end", closed.map(drop)),
         ("closing invitations", ended.map(drop)),
+        ("ending old claims", old.map(drop)),
+        ("comparing claims again", agreed.map(drop)),
         ("closing findings about names", settled.map(drop)),
         ("reopening findings", opened.map(drop)),
     ])

@@ -154,6 +154,11 @@ macro_rules! with_event_kinds {
             UserAdoptionDismissed = "user.adoption_dismissed",
             /// A connection took over an account that was made by hand.
             UserAdopted = "user.adopted",
+            /// A sign-in said that an account is in other groups than before; `groups` lists those
+            /// that it left and joined.
+            UserClaimsChanged = "user.claims_changed",
+            /// What sign-ins said about an account became too old: it left the groups.
+            UserClaimsExpired = "user.claims_expired",
             /// An account gained or lost roles by an earlier event, which `cause` names.
             UserAccessChanged = "user.access_changed",
             /// Accounts of an organization were deleted, a part of all.
@@ -416,6 +421,8 @@ impl EventKind {
             | Self::UserAdoptionProposed
             | Self::UserAdoptionDismissed
             | Self::UserAdopted
+            | Self::UserClaimsChanged
+            | Self::UserClaimsExpired
             | Self::DeletionRequested
             | Self::DeletionCompleted
             | Self::DeletionStopped

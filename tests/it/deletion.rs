@@ -437,7 +437,7 @@ async fn catalogue(world: &World) -> Vec<Column> {
 /// SQLite stores ids as bytes and instants as text; PostgreSQL has types for both.
 fn id_or_instant(column: &Column) -> bool {
     let name = column.name.as_str();
-    let id = ["id", "opened_by", "closed_by", "erased_by", "holder"].contains(&name)
+    let id = ["id", "opened_by", "closed_by", "claimed_by", "erased_by", "holder"].contains(&name)
         || name.ends_with("_id");
     let instant = ["at", "since", "until", "purge_after", "hour"].contains(&name)
         || name.ends_with("_at")
@@ -495,6 +495,9 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["name", "purpose", "hash", "last_four", "permissions", "owner_subject"],
         "a script's credential and who answers for it",
     ),
+    ("sign_in", &["subject_key"], "a keyed hash: without the organization's key it says nothing"),
+    ("erased_name", &["name_key"], "keyed hashes: without the organization's key they say nothing"),
+    ("claimed_group", &["key"], "the names and ids of groups"),
     ("console_link", &["hash", "permissions"], "a credential that works once"),
     (
         "setup_link",

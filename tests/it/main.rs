@@ -75,6 +75,7 @@ mod sdl;
 mod security_events;
 mod self_test;
 mod setup_links;
+mod sign_in;
 mod socket;
 mod storage_faults;
 mod subscriptions;

@@ -37,6 +37,8 @@ const FOR_ALL_ORGANIZATIONS: [(&str, usize); 25] = [
     ("domain::reconcile::schedule", 1),
     ("domain::review", 1),
     ("domain::review::record", 1),
+    ("domain::sign_in::evidence", 1),
+    ("domain::sign_in::expiry", 1),
     ("domain::signal::stream::notice", 1),
     ("domain::signal::work", 1),
     ("domain::sync", 1),

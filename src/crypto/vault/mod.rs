@@ -19,6 +19,8 @@ use std::sync::{Arc, RwLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hmac;
+use aws_lc_rs::hmac::HMAC_SHA256;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
@@ -176,6 +178,19 @@ impl Vault {
         sealed: &[u8],
     ) -> Result<Vec<u8>> {
         unseal(&self.data_key(organization, data_key)?, &row_aad(organization, row), sealed)
+    }
+
+    /// A hash of `text` that only this installation can compute, and only for this organization:
+    /// what remains of a name after an erasure cannot be searched.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the data key cannot be opened.
+    pub fn keyed_hash(&self, organization: Uuid, data_key: &[u8], text: &str) -> Result<Vec<u8>> {
+        let key = self.unseal_by_master(organization.as_bytes(), data_key)?;
+        // A key of its own for this use.
+        let own = hmac::sign(&hmac::Key::new(HMAC_SHA256, &key), b"rolecall: keyed hashes");
+        let own = hmac::Key::new(HMAC_SHA256, own.as_ref());
+        Ok(hmac::sign(&own, text.as_bytes()).as_ref().to_vec())
     }
 
     /// The cursor of a place in a list of `organization`.

@@ -199,6 +199,8 @@ enum AccessEffect {
     Members,
     /// All members of its subject, a group, may have gained or lost roles.
     Group,
+    /// It lists groups whose members may have gained or lost roles.
+    ListedGroups,
     /// The mappings and grants that it opened or closed show which accounts it concerned.
     Intervals,
 }
@@ -220,12 +222,15 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::UserRevived
         | Kind::UserAdoptionProposed
         | Kind::UserAdoptionDismissed
-        | Kind::UserAdopted => AccessEffect::Account,
+        | Kind::UserAdopted
+        | Kind::UserClaimsChanged
+        | Kind::UserClaimsExpired => AccessEffect::Account,
         Kind::UsersDeletedAll => AccessEffect::Accounts,
         Kind::GroupCreated | Kind::GroupUpdated | Kind::GroupMembersChanged => {
             AccessEffect::Members
         }
         Kind::GroupDeleted | Kind::GroupRestored => AccessEffect::Group,
+        Kind::OrganizationUpdated => AccessEffect::ListedGroups,
         Kind::AccessChanged
         | Kind::RoleDeleted
         | Kind::ConnectionDeleted
@@ -245,7 +250,6 @@ fn effect_on_access(kind: EventKind) -> AccessEffect {
         | Kind::UsersReleased
         | Kind::GroupsReleased
         | Kind::OrganizationCreated
-        | Kind::OrganizationUpdated
         | Kind::OrganizationSuspended
         | Kind::OrganizationResumed
         | Kind::OrganizationOperatorAccessGranted
@@ -384,6 +388,7 @@ async fn find_causes(cx: &Cx, rows: Vec<LedgerEvent>) -> Result<Vec<AccessCause>
                     cause.users.insert(subject);
                 }
                 AccessEffect::Accounts => cause.users.extend(ids("before", "ids")),
+                AccessEffect::ListedGroups => cause.groups.extend(ids("after", "groups")),
                 AccessEffect::Members if payload.is_some() => {
                     let members =
                         ids("before", "members").into_iter().chain(ids("after", "members"));

@@ -461,7 +461,8 @@ fn reach(backend: DbBackend) -> String {
     );
     format!(
         "WITH RECURSIVE reach(group_id, depth) AS (SELECT m.group_id, 0 FROM membership m WHERE \
-         m.organization_id = $1 AND m.user_id = r.id AND m.until IS NULL UNION SELECT n.group_id, \
+         m.organization_id = $1 AND m.user_id = r.id AND m.until IS NULL AND (m.expires_at IS NULL \
+         OR m.expires_at > $2) UNION SELECT n.group_id, \
          a.depth + 1 FROM reach a {around} WHERE a.depth < {MAX_NESTING_DEPTH})"
     )
 }

@@ -102,7 +102,8 @@ pub(super) fn holder_ways(
         let among = sql.bind_ids(cx.backend(), &sources.groups);
         text.push_str(&format!(
             " UNION ALL SELECT m.user_id FROM membership m \
-               WHERE m.organization_id = $1 AND m.group_id {among} AND {{open m}}"
+               WHERE m.organization_id = $1 AND m.group_id {among} AND {{open m}} \
+               AND (m.expires_at IS NULL OR m.expires_at > $2)"
         ));
     }
     if !sources.connections.is_empty() {
@@ -190,7 +191,11 @@ pub(super) async fn list_holders_unchecked(
         cx.backend(),
         &sources.groups,
         &usable("m.user_id"),
-        &moment.open_condition_parts("m"),
+        &moment
+            .open_condition_parts("m")
+            .iter()
+            .map(|part| format!("{part} AND (m.expires_at IS NULL OR m.expires_at > $2)"))
+            .collect::<Vec<_>>(),
     );
     if !sources.connections.is_empty() {
         let among = walk.bind_ids(cx.backend(), &sources.connections);

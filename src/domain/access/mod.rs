@@ -205,7 +205,8 @@ fn access_definition(backend: DbBackend) -> String {
             "{memberships}",
             "membership",
             "m",
-            "m.organization_id = $1 AND m.user_id = a.id AND {open m of a}",
+            "m.organization_id = $1 AND m.user_id = a.id AND {open m of a} \
+             AND (m.expires_at IS NULL OR m.expires_at > a.due)",
         ),
         (
             "{nestings}",

@@ -142,7 +142,8 @@ async fn read_memberships(cx: &Cx, wanted: &[WantedPath], moment: AsOf) -> Resul
     let among = sql.bind_ids(cx.backend(), &groups);
     let text = format!(
         "SELECT m.user_id AS member, m.group_id, m.since, m.opened_by FROM {} \
-         WHERE {{open m}} AND m.group_id {among}",
+         WHERE {{open m}} AND m.group_id {among} \
+         AND (m.expires_at IS NULL OR m.expires_at > $2)",
         paging::each_of(cx.backend(), (1, 4), "membership", "m", "user_id")
     );
     sql.push(&moment.fill_template(&text, cx.backend()));

@@ -516,7 +516,7 @@ pub fn remedy_for_refusal(
             "Ask the operator of this server when provisioning is released to the organization."
                 .into()
         }
-        Some(RefusalReason::EntraNativeIntegration) => {
+        Some(RefusalReason::EntraNativeIntegration | RefusalReason::SignInIntegration) => {
             "Switch the organization's integration mode to SCIM, or stop provisioning in the \
                                        {sender}."
                 .into()

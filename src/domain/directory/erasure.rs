@@ -11,7 +11,7 @@ use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::access::{invitation, role_grant};
 use crate::domain::tenant::idempotency;
-use crate::domain::{bulk, paging, reconcile, review};
+use crate::domain::{bulk, paging, reconcile, review, sign_in};
 use crate::error::{Error, Noun, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -74,6 +74,16 @@ pub const PERSONAL: &[PersonalDataTable] = &[
             ("thing", None),
         ],
     },
+    // What stays is a keyed hash, by which a sign-in finds that the person was erased.
+    PersonalDataTable {
+        table: "sign_in",
+        user: "user_id",
+        columns: &[
+            ("subject", Some("NULL")),
+            ("groups", Some("NULL")),
+            ("fingerprints", Some("'[]'")),
+        ],
+    },
     PersonalDataTable { table: "pulled", user: "resource_id", columns: &[("digest", None)] },
     PersonalDataTable {
         table: "role_grant",
@@ -126,7 +136,7 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
                 .await?
                 .ok_or_else(|| Error::not_found(Noun::DeletedUser))?;
             let now = tx.now_after(user.deleted_at);
-            erase_users(tx, &[id], now).await?;
+            erase_users(cx, tx, &[id], now).await?;
             cx.app.store.note_erasure();
             let entry = NewEvent {
                 kind: EventKind::UserPurged,
@@ -147,6 +157,7 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
 /// Erases everything in [`PERSONAL`] that belongs to these accounts, which the caller has locked.
 /// Accounts that are still live are deleted, too.
 pub(in crate::domain) async fn erase_users(
+    cx: &Cx,
     tx: &Tx<'_>,
     users: &[Uuid],
     now: DateTime<Utc>,
@@ -161,6 +172,7 @@ pub(in crate::domain) async fn erase_users(
     review::erase_failures_of_users(tx, users, now).await?;
     reconcile::erase_findings(tx, users).await?;
     invitation::erase_unaccepted(tx, users).await?;
+    sign_in::remember_erased_names(cx, tx, users).await?;
     for PersonalDataTable { table, user, columns } in PERSONAL {
         let set: Option<Vec<_>> = columns
             .iter()

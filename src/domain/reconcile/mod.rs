@@ -9,6 +9,7 @@
 //! carries out decisions about findings. What must never enter: a change of an account that no
 //! administrator asked for.
 
+pub(in crate::domain) mod claims;
 mod clash;
 mod compare;
 pub mod diff;

@@ -461,6 +461,11 @@ pub fn next_step(finding: &Finding) -> &'static str {
             "the manager's account was deleted: have the identity provider name another manager, \
              and reassign in the application what the manager was responsible for"
         }
+        (Kind::ClaimsDiffer, _) => {
+            "the groups in the sign-in and those that SCIM wrote are not the same: assign the same \
+             groups to both applications in the identity provider, or have it write the groups \
+             again"
+        }
         (Kind::Membership, _) => {
             "have the identity provider write the group again; a membership that only exists here \
              can be deleted"

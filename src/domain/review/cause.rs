@@ -51,6 +51,14 @@ pub fn cause_of_reason(reason: RefusalReason) -> Cause {
         | R::Unauthenticated
         | R::Unavailable
         | R::OutcomeUnknown
+        | R::AccountErased
+        | R::AccountRemoved
+        | R::AccountSuspended
+        | R::AccountUnknown
+        | R::DomainNotProven
+        | R::IssuedInFuture
+        | R::OtherSubject
+        | R::SignInIntegration
         | R::AlreadyAccepted
         | R::AlreadyOwned
         | R::AlreadyRunning

@@ -10,6 +10,7 @@ use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx};
 use crate::domain::audit::event;
 use crate::domain::audit::subject_owners::SubjectOwners;
+use crate::domain::sign_in;
 use crate::domain::tenant::domain;
 use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::ledger;
@@ -143,15 +144,26 @@ pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Res
             if *has != had {
                 domain::replace_names(tx, has, after.updated_at).await?;
             }
+            let mut returned = std::collections::BTreeSet::new();
+            if after.integration_mode != before.integration_mode {
+                sign_in::mode::lock_sources(tx).await?;
+                if before.integration_mode != IntegrationMode::Scim {
+                    returned = sign_in::mode::return_memberships(tx, after.updated_at).await?;
+                }
+            }
             crate::domain::save_row::<organization::Entity, organization::ActiveModel>(
                 tx,
                 after.clone(),
             )
             .await?;
-            let (was, is) = ledger::changed_members(
+            let (was, mut is) = ledger::changed_members(
                 &describe_organization(&before, &had),
                 &describe_organization(&after, has),
             );
+            if !returned.is_empty() {
+                // Their memberships are again as SCIM and people said.
+                is["groups"] = serde_json::json!(returned);
+            }
             let entry = NewEvent {
                 kind: EventKind::OrganizationUpdated,
                 subject: EventSubject { kind: "organization", id: after.id },
@@ -193,6 +205,8 @@ pub enum InboundAvailability {
     NotReleased,
     /// The organization uses Entra ID's native integration, which excludes SCIM.
     EntraNativeIntegration,
+    /// Sign-ins say who is in which group, which excludes SCIM.
+    SignInIntegration,
 }
 
 impl InboundAvailability {
@@ -202,6 +216,7 @@ impl InboundAvailability {
             _ if !app.config.scim_enabled => Self::PlatformDisabled,
             _ if !released => Self::NotReleased,
             IntegrationMode::EntraNative => Self::EntraNativeIntegration,
+            IntegrationMode::SignIn => Self::SignInIntegration,
             IntegrationMode::Scim => Self::Available,
         }
     }
@@ -238,6 +253,11 @@ impl InboundAvailability {
                 RefusalReason::EntraNativeIntegration,
                 "Microsoft Entra ID's native integration is set up, and SCIM cannot be used beside \
                  it. Switch the organization's integration mode to SCIM first.",
+            )),
+            Self::SignInIntegration => Some((
+                RefusalReason::SignInIntegration,
+                "Sign-ins at the identity provider say who is in which group, and SCIM cannot be \
+                 used beside them. Switch the organization's integration mode to SCIM first.",
             )),
         }
     }

@@ -10,6 +10,7 @@ use super::access::{self as report, AccessReportEntry};
 use super::adoption::AdoptionProposal;
 use super::alert::OrganizationAlerts;
 use super::auth::ApiCaller;
+use super::change_set::AccessMove;
 use super::connection::IdentitySource;
 use super::decision::{self, Decision};
 use super::deletion::DeletedUser;
@@ -42,7 +43,7 @@ use crate::domain::audit::evidence;
 use crate::domain::directory::{adoption, deletion, group, user};
 use crate::domain::paging::order::OrderBy;
 use crate::domain::tenant::{domain, organization};
-use crate::domain::{access, connection, paging};
+use crate::domain::{access, connection, paging, sign_in};
 use crate::error::{Error, Mistakes, Result};
 use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
@@ -55,9 +56,75 @@ use activity::OrganizationActivity;
 pub enum IntegrationMode {
     /// Identity providers write over SCIM 2.0.
     Scim,
-    /// Microsoft Entra ID's native integration, which excludes SCIM: SCIM requests are refused. The
-    /// integration itself is not supported yet, so nothing is provisioned in this mode.
+    /// Microsoft Entra ID's native integration: the groups in sign-ins at a connection of the kind
+    /// `ASSERTION` whose provider is Entra ID are people's groups. SCIM requests are refused.
     EntraNative,
+    /// The same with the sign-ins at any other connection of the kind `ASSERTION`.
+    SignIn,
+}
+
+/// What a change of the integration mode would do.
+pub struct IntegrationModePreview(sign_in::mode::ModePreview);
+
+/// The most gains and losses that a preview shows.
+const SHOWN_MOVES: usize = 100;
+
+impl IntegrationModePreview {
+    fn moves(&self, gained: bool) -> impl Iterator<Item = &access::RoleMove> {
+        self.0.moves.iter().filter(move |moved| moved.gained == gained)
+    }
+
+    fn shown(&self, gained: bool) -> Vec<AccessMove> {
+        let numbered = self.moves(gained).zip(0..).take(SHOWN_MOVES);
+        numbered.map(|(moved, number)| AccessMove(number, *moved)).collect()
+    }
+}
+
+/// Who would gain and lose roles by a change of the integration mode, as far as it is known what
+/// people's sign-ins say. A change back restores what SCIM and administrators said before.
+#[Object]
+impl IntegrationModePreview {
+    /// How many pairs of account and role would be gained.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn gained_count(&self) -> i32 {
+        relay::to_graphql_int(self.moves(true).count() as u64)
+    }
+
+    /// How many pairs of account and role would be lost.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn lost_count(&self) -> i32 {
+        relay::to_graphql_int(self.moves(false).count() as u64)
+    }
+
+    /// The first 100 pairs of account and role that would be gained.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn gains(&self) -> Option<Vec<AccessMove>> {
+        Some(self.shown(true))
+    }
+
+    /// The first 100 pairs of account and role that would be lost.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn losses(&self) -> Option<Vec<AccessMove>> {
+        Some(self.shown(false))
+    }
+
+    /// Accounts of which it is known what their latest sign-in says.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn known_count(&self) -> i32 {
+        relay::to_graphql_int(self.0.known)
+    }
+
+    /// Accounts that have not signed in yet: each keeps what it has until it does.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn unknown_count(&self) -> i32 {
+        relay::to_graphql_int(self.0.unknown)
+    }
+
+    /// Whether there are more accounts with sign-ins than the preview looked at.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn truncated(&self) -> bool {
+        self.0.truncated
+    }
 }
 
 /// An organization (a tenant): its settings, and everything in it.
@@ -84,6 +151,18 @@ pub struct OrganizationDirectory;
 
 #[Object(name = "Directory")]
 impl OrganizationDirectory {
+    /// Who would gain and lose roles if the organization changed to this integration mode, as far
+    /// as it is known what people's sign-ins say. Nothing is changed.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn integration_mode_preview(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The mode to change to.")] mode: IntegrationMode,
+    ) -> Result<Option<IntegrationModePreview>> {
+        let preview = sign_in::mode::preview_mode(relay::cx(ctx)?, mode.into()).await?;
+        Ok(Some(IntegrationModePreview(preview)))
+    }
+
     /// The organization's global id.
     #[graphql(directive = needs::apply(None))]
     async fn id(&self, ctx: &Context<'_>) -> Result<ID> {

@@ -48,6 +48,8 @@ pub enum ReconciliationSource {
     /// rolecall by hand since then. What it has not read in full in the last 90 days is not
     /// compared. Not for a connection that reads a source.
     LastRead,
+    /// From what sign-ins say: each is compared when it happens, so no comparison is started.
+    SignIn,
 }
 
 /// What is compared.
@@ -78,6 +80,8 @@ pub enum FindingKind {
     NameClash,
     /// An account names a manager whose account was deleted.
     ManagerGone,
+    /// A sign-in says that a person is in other groups than SCIM says.
+    ClaimsDiffer,
 }
 
 /// The state of a finding.
@@ -303,6 +307,10 @@ impl ReconciliationMutation {
                 }
                 ReconciliationSource::LastRead => {
                     reconcile::run::start_comparison(cx, id, IdpView::Read).await
+                }
+                ReconciliationSource::SignIn => {
+                    reconcile::run::check_comparable(cx, id).await?;
+                    Err(Error::invalid("source", "each sign-in is compared when it happens"))
                 }
                 ReconciliationSource::Upload => {
                     reconcile::run::check_comparable(cx, id).await?;

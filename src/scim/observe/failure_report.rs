@@ -60,13 +60,14 @@ pub fn needs_review(
     status: StatusCode,
     reason: RefusalReason,
 ) -> bool {
-    const NO_WORK: [RefusalReason; 8] = [
+    const NO_WORK: [RefusalReason; 9] = [
         RefusalReason::Stale,
         RefusalReason::ConnectionInactive,
         RefusalReason::OrganizationDisabled,
         RefusalReason::OrganizationSuspended,
         RefusalReason::PlatformDisabled,
         RefusalReason::EntraNativeIntegration,
+        RefusalReason::SignInIntegration,
         RefusalReason::WrongTenant,
         RefusalReason::NotAcceptable,
     ];

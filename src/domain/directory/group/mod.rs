@@ -117,44 +117,51 @@ pub async fn create_group(
     let ty = &types.group;
     let document = &super::normalize_input(cx, ty, &Map::new(), attributes)?;
     let members = &[MemberChange::Add(members)];
-    cx.write(move |tx| {
-        Box::pin(async move {
-            let delta = MemberDelta::from_changes(members)?;
-            let organization_locked = lock_for_nesting(tx, &delta, owner).await?;
-            let now = tx.now_after(None);
-            let group = Group {
-                id: Uuid::now_v7(),
-                connection_id: owner,
-                version: 1,
-                created_at: now,
-                updated_at: now,
-                deleted_at: None,
-                ..group_from_document(document)?
-            };
-            let row = group::ActiveModel {
-                organization_id: Set(tx.organization()),
-                id: Set(group.id),
-                connection_id: Set(owner),
-                created_at: Set(now),
-                deleted_at: Set(None),
-                ..document_columns(ty, &group, document)
-            };
-            group::Entity::insert(row).exec_without_returning(&tx.db).await?;
-            let words = search_word::group_words(document);
-            search_word::change_words(tx, "group", group.id, &BTreeSet::new(), &words).await?;
-            let moved = apply_delta(tx, &group, &delta, organization_locked, now).await?;
-            let bound = role_mapping::bind_waiting_mappings(tx, &group).await?;
-            let mut after = document.clone();
-            moved.record_in_payload(&mut Map::new(), &mut after);
-            if !bound.is_empty() {
-                after.insert("mappingsBound".into(), json!(bound));
-            }
-            let entry =
-                group_event(EventKind::GroupCreated, &group, None, Some(Value::Object(after)));
-            Ok(Change::recorded(group, entry))
-        })
-    })
-    .await
+    cx.write(move |tx| Box::pin(create_group_in(tx, ty, Uuid::now_v7(), owner, document, members)))
+        .await
+}
+
+/// [`create_group`] inside a write that does more; `document` is canonical.
+pub(in crate::domain) async fn create_group_in(
+    tx: &Tx<'_>,
+    ty: &ResourceType,
+    id: Uuid,
+    owner: Option<Uuid>,
+    document: &Map<String, Value>,
+    members: &[MemberChange],
+) -> Result<Change<Group>> {
+    let delta = MemberDelta::from_changes(members)?;
+    let organization_locked = lock_for_nesting(tx, &delta, owner).await?;
+    let now = tx.now_after(None);
+    let group = Group {
+        id,
+        connection_id: owner,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+        deleted_at: None,
+        ..group_from_document(document)?
+    };
+    let row = group::ActiveModel {
+        organization_id: Set(tx.organization()),
+        id: Set(group.id),
+        connection_id: Set(owner),
+        created_at: Set(now),
+        deleted_at: Set(None),
+        ..document_columns(ty, &group, document)
+    };
+    group::Entity::insert(row).exec_without_returning(&tx.db).await?;
+    let words = search_word::group_words(document);
+    search_word::change_words(tx, "group", group.id, &BTreeSet::new(), &words).await?;
+    let moved = apply_delta(tx, &group, &delta, organization_locked, now).await?;
+    let bound = role_mapping::bind_waiting_mappings(tx, &group).await?;
+    let mut after = document.clone();
+    moved.record_in_payload(&mut Map::new(), &mut after);
+    if !bound.is_empty() {
+        after.insert("mappingsBound".into(), json!(bound));
+    }
+    let entry = group_event(EventKind::GroupCreated, &group, None, Some(Value::Object(after)));
+    Ok(Change::recorded(group, entry))
 }
 
 /// Changes a group. `edit` gets the group under the lock; it may run again, so it must be pure.
@@ -413,6 +420,22 @@ pub(in crate::domain) async fn bump_versions_around(
         paging::where_found(backend, &found)
     );
     tx.db.execute_raw(tx.statement(text, [now.into(), paging::bind_ids(members)])).await?;
+    Ok(())
+}
+
+/// Cached representations of these groups are no longer right.
+pub(in crate::domain) async fn raise_versions(
+    tx: &Tx<'_>,
+    groups: &BTreeSet<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let text = format!(
+        "UPDATE \"group\" SET version = version + 1, \
+         updated_at = CASE WHEN updated_at > $2 THEN updated_at ELSE $2 END \
+         WHERE organization_id = $1 AND id {}",
+        paging::in_ids(tx.db.get_database_backend(), 3)
+    );
+    tx.db.execute_raw(tx.statement(text, [now.into(), paging::bind_ids(groups)])).await?;
     Ok(())
 }
 

@@ -203,7 +203,8 @@ async fn find_known_user(
     Ok((deleted_at + window > tx.now_after(None)).then_some(found))
 }
 
-fn insert_user(
+/// Makes an account. In a write with locks, the caller has seen that no account has its externalId.
+pub(in crate::domain) fn insert_user(
     tx: &Tx<'_>,
     ty: &ResourceType,
     owner: Option<Uuid>,
