@@ -428,3 +428,19 @@ pub async fn open_by_claims(
     tx.db.execute_raw(tx.statement(text, values)).await?;
     Ok(())
 }
+
+/// Cached representations of these groups are no longer right.
+pub async fn raise_versions(
+    tx: &Tx<'_>,
+    groups: &BTreeSet<Uuid>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let text = format!(
+        "UPDATE \"group\" SET version = version + 1, \
+         updated_at = CASE WHEN updated_at > $2 THEN updated_at ELSE $2 END \
+         WHERE organization_id = $1 AND id {}",
+        sql::in_ids(tx.db.get_database_backend(), 3)
+    );
+    tx.db.execute_raw(tx.statement(text, [now.into(), sql::bind_ids(groups)])).await?;
+    Ok(())
+}

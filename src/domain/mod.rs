@@ -19,6 +19,7 @@ pub mod outside_url;
 pub mod paging;
 pub mod reconcile;
 pub mod review;
+mod set_aside;
 pub mod sign_in;
 pub mod signal;
 #[allow(clippy::disallowed_methods, reason = "its raw statements do not go through Cx yet")]

@@ -24,7 +24,7 @@ use crate::domain::paging;
 use crate::domain::paging::live_index::found_by_user_name;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
-use crate::domain::sign_in;
+use crate::domain::sign_in::takeover;
 use crate::domain::tenant::domain;
 use crate::domain::tenant::domain::DomainProof;
 use crate::error::{Error, Noun, RefusalReason, Result};
@@ -65,10 +65,18 @@ pub(in crate::domain) async fn resolve_conflict(
                 return Ok(Change::unchanged(ConflictOutcome::Refused));
             };
             let connection = crate::domain::connection::find_unlocked_connection(tx, owner).await?;
-            if sign_in::is_taken_over(tx, &account, owner).await? {
+            let taken = takeover::TakenAccount {
+                id: account.id,
+                owner: account.connection_id,
+                user_name: &account.user_name,
+            };
+            if account.active
+                && !account.protected
+                && takeover::is_taken_over(tx, &taken, owner).await?
+            {
                 let former = account.connection_id;
                 let change = link_account(cx, tx, ty, account, owner, wanted).await?;
-                sign_in::count_taken_over(tx, former).await?;
+                takeover::count_taken_over(tx, former).await?;
                 return Ok(change.map(ConflictOutcome::Adopted));
             }
             match judge_adoption(tx, &connection, &account).await? {

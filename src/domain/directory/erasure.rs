@@ -10,8 +10,9 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::access::{invitation, role_grant};
+use crate::domain::sign_in::erased_name;
 use crate::domain::tenant::idempotency;
-use crate::domain::{bulk, paging, reconcile, review, sign_in};
+use crate::domain::{bulk, paging, reconcile, review};
 use crate::error::{Error, Noun, Result};
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
@@ -172,7 +173,7 @@ pub(in crate::domain) async fn erase_users(
     review::erase_failures_of_users(tx, users, now).await?;
     reconcile::erase_findings(tx, users).await?;
     invitation::erase_unaccepted(tx, users).await?;
-    sign_in::remember_erased_names(cx, tx, users).await?;
+    erased_name::remember_erased_names(cx, tx, users).await?;
     for PersonalDataTable { table, user, columns } in PERSONAL {
         let set: Option<Vec<_>> = columns
             .iter()

@@ -5,17 +5,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use entity::assertion_source::GroupIdentity;
+use entity::sign_in;
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{ClaimedGroup, MAX_CLAIMED_GROUPS, SignInSource};
+use super::assertion::ClaimedGroup;
+use super::source::SignInSource;
 use crate::context::Change;
 use crate::domain::directory::group;
 use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::paging::live_index::LiveIndex;
 use crate::error::{Error, Result, Rule};
 use crate::identity::document;
+
+/// The most groups of one assertion or of one answer of a directory.
+const MAX_CLAIMED_GROUPS: usize = 20_000;
 
 /// The claimed groups by key, in the form in which keys are compared, each with its name.
 pub(super) type GroupKeys = BTreeMap<String, Option<String>>;
@@ -265,4 +270,14 @@ async fn make_group(
         Err(Error::Taken { .. }) => Err(Error::Busy("a claimed group is made just now".into())),
         made => made,
     }
+}
+
+/// The groups of the latest list, by key.
+pub(super) fn stored_keys(row: &sign_in::Model) -> Option<GroupKeys> {
+    let groups = row.groups.as_ref()?.as_array()?;
+    let named = groups.iter().filter_map(|group| {
+        let name = group["name"].as_str().map(str::to_owned);
+        Some((group["key"].as_str()?.to_owned(), name))
+    });
+    Some(named.collect())
 }

@@ -8,9 +8,9 @@ use entity::{group, sign_in};
 use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
-use super::claimed_groups::{GroupKeys, claimed_set, join_groups};
+use super::claimed_groups::{GroupKeys, claimed_set, join_groups, stored_keys};
 use super::memberships::{ListChange, SaidGroups, read_open_now, store_evidence};
-use super::{LatestSignIn, SignInSource};
+use super::source::SignInSource;
 use crate::context::{App, Cx};
 use crate::domain::directory::user::User;
 use crate::domain::reconcile::claims::{ClaimedDifference, tell_claims};
@@ -36,7 +36,7 @@ pub(super) async fn note(
 async fn compare_again(
     from: &SignInSource,
     user: &User,
-    row: &LatestSignIn,
+    row: &sign_in::Model,
 ) -> Result<Vec<String>> {
     let Some(keys) = stored_keys(row) else { return Ok(Vec::new()) };
     let joined = match join_groups(from, &keys, false).await {
@@ -72,16 +72,6 @@ async fn compare_again(
     let system = Cx::system(from.cx.app.clone(), from.cx.organization());
     tell_claims(&system, from.connection.id, user, differs.as_ref()).await?;
     Ok(joined.unknown)
-}
-
-/// The groups of the latest list, by key.
-pub(super) fn stored_keys(row: &LatestSignIn) -> Option<GroupKeys> {
-    let groups = row.groups.as_ref()?.as_array()?;
-    let named = groups.iter().filter_map(|group| {
-        let name = group["name"].as_str().map(str::to_owned);
-        Some((group["key"].as_str()?.to_owned(), name))
-    });
-    Some(named.collect())
 }
 
 /// What the claimed groups are called: here, else there.

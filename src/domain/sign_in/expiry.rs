@@ -11,7 +11,6 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::context::{App, Change, Cx};
-use crate::domain::directory::group;
 use crate::domain::directory::user as account;
 use crate::domain::interval;
 use crate::error::Result;
@@ -66,7 +65,7 @@ async fn end_claims_of(cx: &Cx, id: Uuid) -> Result<bool> {
             }
             let latest = rows.iter().map(|row| row.since).max();
             let now = tx.now_after(latest.max(Some(account.updated_at)));
-            group::raise_versions(tx, &groups, now).await?;
+            interval::raise_versions(tx, &groups, now).await?;
             let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
             interval::close_by_claims(tx, &ids, now).await?;
             let entry = NewEvent {

@@ -15,8 +15,9 @@ use sea_orm::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::assertion::{ClaimedGroup, GroupClaims, VerifiedAssertion};
 use super::claimed_groups::{GroupKeys, claimed_set, collect_keys, join_groups};
-use super::{ClaimedGroup, GroupClaims, SignInRefusal, SignInSource, VerifiedAssertion, is_source};
+use super::source::{SignInRefusal, SignInSource, is_source};
 use crate::context::{Change, Tx};
 use crate::domain::access::lockout_guard;
 use crate::domain::access::lockout_guard::LastHolderGuard;
@@ -292,7 +293,7 @@ async fn apply_in(
         tx.db.execute_raw(statement).await?;
     }
     if !touched.is_empty() {
-        crate::domain::directory::group::raise_versions(tx, &touched, now).await?;
+        interval::raise_versions(tx, &touched, now).await?;
     }
     if let Some(watch) = watch {
         watch.check_holders(&from.cx, tx).await?;
@@ -525,7 +526,7 @@ pub(super) async fn rehearse(
     row: &sign_in::Model,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    let Some((keys, listed_at)) = super::evidence::stored_keys(row).zip(row.listed_at) else {
+    let Some((keys, listed_at)) = super::claimed_groups::stored_keys(row).zip(row.listed_at) else {
         return Ok(false);
     };
     let expires_at = from.claims_end(listed_at);

@@ -6,109 +6,41 @@
 //! [`evidence`] compares in SCIM mode, [`expiry`] ends what is too old, and [`mode`] is about the
 //! change from one source of truth to another. What must never enter: signatures, tokens and XML.
 
+mod assertion;
 mod claimed_groups;
+pub(in crate::domain) mod erased_name;
 mod evidence;
 pub mod expiry;
 mod explanation;
 mod memberships;
 pub mod mode;
 mod person;
-mod takeover;
-
-use std::borrow::Cow;
+mod source;
+pub(in crate::domain) mod takeover;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use entity::assertion_source::AccountCreation;
-use entity::organization::IntegrationMode;
-use entity::{assertion_source, connection, sign_in};
+use entity::sign_in;
 use sea_orm::{ColumnTrait, QueryFilter};
 use uuid::Uuid;
 
-use crate::auth::policy::{Actor, Scope};
 use crate::context::Cx;
 use crate::domain::access;
 use crate::domain::access::role;
-use crate::domain::connection::Connection;
 use crate::domain::directory::user::User;
-use crate::domain::tenant::organization;
-use crate::domain::tenant::organization::{InboundAvailability, Organization};
 use crate::error::{Error, Noun, RefusalReason, Result};
 use memberships::{ListChange, SaidGroups};
 use person::Person;
+use source::SignInSource;
 
-pub use assertion_source::Model as AssertionSource;
+pub use assertion::{ClaimedGroup, GroupClaims, VerifiedAssertion};
 pub use evidence::close_agreed_findings;
 pub use explanation::{ClaimedMembership, claim_behind};
-pub(in crate::domain) use person::remember_erased_names;
-pub use sign_in::Model as LatestSignIn;
-pub(in crate::domain) use takeover::{count_taken_over, is_taken_over};
-
-/// What an identity provider says about a person, after its signature, audience and times were
-/// checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedAssertion {
-    /// The id of the assertion (`jti`, or the `ID` of a SAML assertion), when it has one.
-    pub id: Option<String>,
-    /// SHA-256 of the signed text. The same token handed over again has the same one.
-    pub fingerprint: [u8; 32],
-    /// The person's id at the identity provider. It never changes.
-    pub subject: String,
-    /// The name with which the person signs in.
-    pub user_name: String,
-    pub email: Option<String>,
-    /// Whether the identity provider says that the address belongs to the person.
-    pub email_verified: bool,
-    pub display_name: Option<String>,
-    pub given_name: Option<String>,
-    pub family_name: Option<String>,
-    pub groups: GroupClaims,
-    /// `iat`, or the assertion's `IssueInstant`.
-    pub issued_at: DateTime<Utc>,
-    /// When the identity provider authenticated the person, as far as it says so.
-    pub authenticated_at: Option<DateTime<Utc>>,
-}
-
-/// Which groups the person is said to be in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GroupClaims {
-    /// The assertion says nothing about groups. Memberships stay.
-    Absent,
-    /// The list is complete, also when it is empty.
-    Complete(Vec<ClaimedGroup>),
-    /// The identity provider left groups out and says so (Entra ID's overage). Memberships stay,
-    /// and the listed groups are added.
-    Incomplete(Vec<ClaimedGroup>),
-}
-
-/// One group of an assertion.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClaimedGroup {
-    /// The value that identifies the group, as the connection's `group_identity` says.
-    pub key: String,
-    /// Its name, when the assertion has one.
-    pub display_name: Option<String>,
-}
+pub use source::{AssertionSource, SignInRefusal};
 
 /// How far an assertion may be ahead of the clock here.
 pub const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::seconds(120);
-/// The most groups of one assertion or of one answer of a directory.
-pub const MAX_CLAIMED_GROUPS: usize = 20_000;
 /// How often a sign-in begins again whose person or groups change meanwhile.
 const MAX_ATTEMPTS: usize = 5;
-
-/// Why a sign-in changed nothing, or not all that it says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignInRefusal {
-    pub reason: RefusalReason,
-    /// What happened and what to do about it, for people.
-    pub why: Cow<'static, str>,
-}
-
-impl SignInRefusal {
-    fn new(reason: RefusalReason, why: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, why: why.into() }
-    }
-}
 
 /// What a sign-in led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,99 +69,6 @@ pub struct SignInOutcome {
 pub struct HeldRole {
     pub name: String,
     pub id: Uuid,
-}
-
-/// A connection of the kind ASSERTION with all that decides about its sign-ins.
-struct SignInSource {
-    organization: Organization,
-    connection: Connection,
-    source: AssertionSource,
-    /// Acts as the connection.
-    cx: Cx,
-}
-
-impl SignInSource {
-    async fn open(cx: &Cx, id: Uuid) -> Result<Self> {
-        let organization = organization::current_organization(cx).await?;
-        let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
-        let connection = live.filter(connection::Column::Id.eq(id)).one(cx.db()).await?;
-        let connection = connection.ok_or_else(|| Error::not_found(Noun::Connection))?;
-        let source = cx.find::<assertion_source::Entity>();
-        let source = source.filter(assertion_source::Column::ConnectionId.eq(id));
-        let source = source.one(cx.db()).await?;
-        let source = source.ok_or_else(|| Error::not_found(Noun::Connection))?;
-        let actor = Actor::Connection {
-            id,
-            name: connection.name.clone(),
-            scopes: Scope::ALL.into_iter().collect(),
-        };
-        let mut acting = Cx::new(cx.app.clone(), actor, cx.organization(), cx.request_id);
-        (acting.requested_at, acting.wrote) = (cx.requested_at, cx.wrote.clone());
-        Ok(Self { organization, connection, source, cx: acting })
-    }
-
-    /// Whether its claims are people's memberships, and not only evidence.
-    fn is_source_of_truth(&self) -> bool {
-        is_source(self.organization.integration_mode, &self.connection)
-    }
-
-    /// Why nothing is provisioned at present; each reason has its remedy.
-    fn refusal(&self) -> Option<SignInRefusal> {
-        let available = InboundAvailability::of_organization(&self.cx.app, &self.organization);
-        if let InboundAvailability::PlatformDisabled | InboundAvailability::NotReleased = available
-        {
-            let (reason, why) = available.remedy()?;
-            return Some(SignInRefusal::new(reason, why));
-        }
-        if !self.organization.scim_enabled {
-            return Some(SignInRefusal::new(
-                RefusalReason::OrganizationDisabled,
-                "provisioning is turned off for this organization, so the sign-in changed nothing; \
-                 turn it on in its settings (scimEnabled)",
-            ));
-        }
-        if self.connection.status != connection::ConnectionStatus::Active {
-            return Some(SignInRefusal::new(
-                RefusalReason::ConnectionInactive,
-                "the connection is not active, so the sign-in changed nothing; activate it first",
-            ));
-        }
-        None
-    }
-
-    /// Whether a sign-in may make accounts here.
-    fn makes_accounts(&self) -> bool {
-        let scim = self.organization.integration_mode == IntegrationMode::Scim;
-        self.source.account_creation != AccountCreation::None && (scim || self.is_source_of_truth())
-    }
-
-    /// The key of a person's row.
-    fn subject_key(&self, subject: &str) -> Result<Vec<u8>> {
-        let named = format!("subject {} {subject}", self.connection.id);
-        self.keyed_hash(&named)
-    }
-
-    fn keyed_hash(&self, text: &str) -> Result<Vec<u8>> {
-        let Organization { id, data_key, .. } = &self.organization;
-        self.cx.app.vault.keyed_hash(*id, data_key, text)
-    }
-
-    /// When claims of this instant stop giving roles; none = never.
-    fn claims_end(&self, issued_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let days = self.source.claims_expire_days?;
-        issued_at.checked_add_signed(TimeDelta::days(days.into()))
-    }
-}
-
-/// Whether the claims of this connection are people's memberships in this mode.
-pub(in crate::domain) fn is_source(mode: IntegrationMode, connection: &Connection) -> bool {
-    let entra = connection.provider == connection::Provider::EntraId;
-    connection.kind == connection::ConnectionKind::Assertion
-        && match mode {
-            IntegrationMode::Scim => false,
-            IntegrationMode::EntraNative => entra,
-            IntegrationMode::SignIn => !entra,
-        }
 }
 
 /// Does what a verified assertion of `connection` says: finds or makes the account, and lets it

@@ -6,32 +6,23 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
 use entity::assertion_source::AccountCreation;
 use entity::connection::ConnectionKind;
 use entity::organization::IntegrationMode;
 use entity::{assertion_source, connection, organization, sign_in, user};
-use sea_orm::sea_query::LockType;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
-use super::SignInSource;
+use super::source::{SignInSource, is_source};
 use crate::auth::policy::Action;
-use crate::context::{Change, Cx, Tx};
+use crate::context::{Change, Cx};
 use crate::domain::access::{RoleMove, find_role_moves};
-use crate::domain::directory::group;
-use crate::domain::interval;
-use crate::domain::interval::ClaimedInterval;
+use crate::domain::set_aside::{lock_sources, return_memberships};
 use crate::domain::tenant::organization as tenant;
 use crate::domain::tenant::organization::Organization;
 use crate::error::Result;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
-/// Memberships that one statement opens again.
-const ROWS_PER_STATEMENT: usize = 500;
 /// People whose stored claims a preview applies.
 const MAX_PEOPLE: u64 = 2_000;
 
@@ -89,7 +80,7 @@ pub async fn provisioning_plan(cx: &Cx, organization: &Organization) -> Result<P
     let jit = connections.iter().any(|connection| {
         makes(connection.id)
             && connection.kind == ConnectionKind::Assertion
-            && (scim || super::is_source(mode, connection))
+            && (scim || is_source(mode, connection))
     });
     let scim =
         scim && connections.iter().any(|connection| connection.kind != ConnectionKind::Assertion);
@@ -100,65 +91,6 @@ pub async fn provisioning_plan(cx: &Cx, organization: &Organization) -> Result<P
         (false, _) if mode == IntegrationMode::Scim => ProvisioningPlan::ScimOnly,
         (false, _) => ProvisioningPlan::ByHand,
     })
-}
-
-/// Makes sign-ins wait until a change of the mode is done: each of them locks its source.
-pub(in crate::domain) async fn lock_sources(tx: &Tx<'_>) -> Result<()> {
-    if tx.db.get_database_backend() == DbBackend::Postgres {
-        let query = tx.find::<assertion_source::Entity>();
-        let query = query.order_by_asc(assertion_source::Column::ConnectionId);
-        query.lock(LockType::Update).all(&tx.db).await?;
-    }
-    Ok(())
-}
-
-#[derive(FromQueryResult)]
-struct TouchedGroup {
-    group_id: Uuid,
-}
-
-#[derive(FromQueryResult)]
-struct AsideRow {
-    group_id: Uuid,
-    user_id: Uuid,
-}
-
-/// Ends the memberships that claims made, and opens those again that claims set aside, as far as
-/// the account and the group are still there. Returns the groups.
-pub(in crate::domain) async fn return_memberships(
-    tx: &Tx<'_>,
-    now: DateTime<Utc>,
-) -> Result<BTreeSet<Uuid>> {
-    let text = "SELECT DISTINCT group_id FROM membership WHERE organization_id = $1 \
-                AND until IS NULL AND claimed_by IS NOT NULL";
-    let rows = TouchedGroup::find_by_statement(tx.statement(text, [])).all(&tx.db).await?;
-    let mut groups: BTreeSet<Uuid> = rows.into_iter().map(|row| row.group_id).collect();
-    let text = "UPDATE membership SET until = CASE WHEN since > $2 THEN since ELSE $2 END, \
-                closed_by = $3 WHERE organization_id = $1 AND until IS NULL \
-                AND claimed_by IS NOT NULL";
-    tx.db.execute_raw(tx.statement(text, [now.into(), tx.event.into()])).await?;
-    let text = r#"SELECT DISTINCT m.user_id, m.group_id FROM membership m
-        JOIN "user" u ON u.organization_id = $1 AND u.id = m.user_id AND u.deleted_at IS NULL
-        JOIN "group" g ON g.organization_id = $1 AND g.id = m.group_id AND g.deleted_at IS NULL
-        WHERE m.organization_id = $1 AND m.set_aside = TRUE ORDER BY m.user_id, m.group_id"#;
-    let aside = AsideRow::find_by_statement(tx.statement(text, [])).all(&tx.db).await?;
-    groups.extend(aside.iter().map(|row| row.group_id));
-    for rows in aside.chunk_by(|one, other| one.user_id == other.user_id) {
-        for part in rows.chunks(ROWS_PER_STATEMENT) {
-            let Some(first) = part.first() else { continue };
-            let claimed =
-                ClaimedInterval { user: first.user_id, connection: None, expires_at: None };
-            let part = part.iter().map(|row| &row.group_id);
-            interval::open_by_claims(tx, claimed, part, now).await?;
-        }
-    }
-    let text = "UPDATE membership SET set_aside = FALSE WHERE organization_id = $1 \
-                AND set_aside = TRUE";
-    tx.db.execute_raw(tx.statement(text, [])).await?;
-    if !groups.is_empty() {
-        group::raise_versions(tx, &groups, now).await?;
-    }
-    Ok(groups)
 }
 
 /// What a change of the mode would do.
@@ -187,7 +119,7 @@ pub async fn preview_mode(cx: &Cx, mode: IntegrationMode) -> Result<ModePreview>
     let mut people = Vec::new();
     let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
     for connection in live.all(cx.db()).await? {
-        if !super::is_source(mode, &connection) {
+        if !is_source(mode, &connection) {
             continue;
         }
         let query = cx.find::<sign_in::Entity>();

@@ -3,17 +3,15 @@
 //! erased stays so: a sign-in revives no account and makes no second one.
 
 use entity::assertion_source::AccountCreation;
-use entity::{erased_name, organization, sign_in, user};
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter,
-    QuerySelect,
-};
+use entity::{erased_name, sign_in, user};
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryFilter};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{SignInRefusal, SignInSource, VerifiedAssertion};
-use crate::context::{Cx, Tx};
+use super::assertion::VerifiedAssertion;
+use super::erased_name::hashed_text;
+use super::source::{SignInRefusal, SignInSource};
+use crate::context::Tx;
 use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::directory::user as account;
 use crate::domain::directory::user::User;
@@ -132,49 +130,10 @@ async fn find_former(from: &SignInSource, name: &str) -> Result<Option<SignInRef
     if FormerRow::find_by_statement(statement).one(db).await?.is_some() {
         return Ok(Some(removed()));
     }
-    let key = from.keyed_hash(&erased_name_text(name))?;
+    let key = from.keyed_hash(&hashed_text(name))?;
     let query = from.cx.find::<erased_name::Entity>();
     let known = query.filter(erased_name::Column::NameKey.eq(key)).one(db).await?;
     Ok(known.map(|_| erased()))
-}
-
-/// Keeps keyed hashes of the names of these accounts, which are being erased, so that no sign-in
-/// makes an account for one of them again.
-///
-/// # Errors
-/// Errors of the database and of the organization's data key.
-pub(in crate::domain) async fn remember_erased_names(
-    cx: &Cx,
-    tx: &Tx<'_>,
-    users: &[Uuid],
-) -> Result<()> {
-    #[allow(clippy::disallowed_methods, reason = "reads the tenant of this write")]
-    let organization = organization::Entity::find_by_id(tx.organization()).one(&tx.db).await?;
-    let Some(organization) = organization else { return Ok(()) };
-    let query = tx.find::<user::Entity>().filter(user::Column::Id.is_in(users.iter().copied()));
-    let query = query.filter(user::Column::PurgedAt.is_null());
-    let names: Vec<String> =
-        query.select_only().column(user::Column::UserNameKey).into_tuple().all(&tx.db).await?;
-    for name in names {
-        let text = erased_name_text(&name);
-        let row = erased_name::ActiveModel {
-            organization_id: Set(tx.organization()),
-            name_key: Set(cx.app.vault.keyed_hash(
-                tx.organization(),
-                &organization.data_key,
-                &text,
-            )?),
-        };
-        let known = OnConflict::new().do_nothing().to_owned();
-        let insert = erased_name::Entity::insert(row).on_conflict(known);
-        insert.exec_without_returning(&tx.db).await?;
-    }
-    Ok(())
-}
-
-/// What is hashed of the name of an account that is erased.
-fn erased_name_text(folded: &str) -> String {
-    format!("name {folded}")
 }
 
 /// Makes the account, in one write with the person's row; equal sign-ins at the same time make one.

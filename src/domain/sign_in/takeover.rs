@@ -8,25 +8,29 @@ use sea_orm::{ColumnTrait, ConnectionTrait, QueryFilter};
 use uuid::Uuid;
 
 use crate::context::Tx;
-use crate::domain::directory::user::User;
 use crate::domain::tenant::domain;
 use crate::domain::tenant::domain::DomainProof;
 use crate::error::Result;
 use crate::ledger::EventKind;
 
+/// An active account, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::domain) struct TakenAccount<'a> {
+    pub id: Uuid,
+    pub owner: Option<Uuid>,
+    pub user_name: &'a str,
+}
+
 /// Whether the push connection `owner`, which creates an account of this name, takes the account
 /// over: a sign-in made it, the organization has proven the domain, and it was never deleted.
 pub(in crate::domain) async fn is_taken_over(
     tx: &Tx<'_>,
-    account: &User,
+    account: &TakenAccount<'_>,
     owner: Uuid,
 ) -> Result<bool> {
-    let Some(former) = account.connection_id.filter(|former| *former != owner) else {
+    let Some(former) = account.owner.filter(|former| *former != owner) else {
         return Ok(false);
     };
-    if !account.active || account.protected {
-        return Ok(false);
-    }
     let maker = tx.find::<connection::Entity>().filter(connection::Column::Id.eq(former));
     let maker = maker.filter(connection::Column::Kind.eq(ConnectionKind::Assertion));
     if maker.one(&tx.db).await?.is_none() {
@@ -53,7 +57,7 @@ pub(in crate::domain) async fn is_taken_over(
     if tx.db.query_one_raw(tx.statement(text, [account.id.into()])).await?.is_some() {
         return Ok(false);
     }
-    domain::lies_in_own_domain(tx, &account.user_name, DomainProof::Proven).await
+    domain::lies_in_own_domain(tx, account.user_name, DomainProof::Proven).await
 }
 
 /// The event of an adoption takes an account from those without an owner; this one had an owner.

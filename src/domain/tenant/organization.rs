@@ -10,7 +10,7 @@ use crate::auth::policy::Action;
 use crate::context::{App, Change, Cx};
 use crate::domain::audit::event;
 use crate::domain::audit::subject_owners::SubjectOwners;
-use crate::domain::sign_in;
+use crate::domain::set_aside;
 use crate::domain::tenant::domain;
 use crate::error::{Error, Noun, RefusalReason, Result, mistakes};
 use crate::ledger;
@@ -146,9 +146,9 @@ pub async fn update_organization(cx: &Cx, settings: OrganizationSettings) -> Res
             }
             let mut returned = std::collections::BTreeSet::new();
             if after.integration_mode != before.integration_mode {
-                sign_in::mode::lock_sources(tx).await?;
+                set_aside::lock_sources(tx).await?;
                 if before.integration_mode != IntegrationMode::Scim {
-                    returned = sign_in::mode::return_memberships(tx, after.updated_at).await?;
+                    returned = set_aside::return_memberships(tx, after.updated_at).await?;
                 }
             }
             crate::domain::save_row::<organization::Entity, organization::ActiveModel>(

@@ -423,22 +423,6 @@ pub(in crate::domain) async fn bump_versions_around(
     Ok(())
 }
 
-/// Cached representations of these groups are no longer right.
-pub(in crate::domain) async fn raise_versions(
-    tx: &Tx<'_>,
-    groups: &BTreeSet<Uuid>,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let text = format!(
-        "UPDATE \"group\" SET version = version + 1, \
-         updated_at = CASE WHEN updated_at > $2 THEN updated_at ELSE $2 END \
-         WHERE organization_id = $1 AND id {}",
-        paging::in_ids(tx.db.get_database_backend(), 3)
-    );
-    tx.db.execute_raw(tx.statement(text, [now.into(), paging::bind_ids(groups)])).await?;
-    Ok(())
-}
-
 /// The live group `id`, locked for this write; the actor must be allowed to change it.
 async fn lock_live_group(tx: &Tx<'_>, cx: &Cx, id: Uuid) -> Result<Group> {
     let query = tx
