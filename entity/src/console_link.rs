@@ -18,6 +18,8 @@ pub struct Model {
     pub redeemed_at: Option<DateTimeUtc>,
     /// the key of the session
     pub api_key_id: Option<Uuid>,
+    /// the account that signed in, and with which the session ends; none for a link by hand
+    pub owner_user_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

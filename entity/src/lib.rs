@@ -21,6 +21,7 @@ pub mod console_link;
 pub mod deletion_job;
 pub mod delivery;
 pub mod destination;
+pub mod directory_lookup;
 pub mod erased_name;
 pub mod event;
 pub mod event_stream;
@@ -52,6 +53,7 @@ pub mod scim_token;
 pub mod setup_link;
 pub mod setup_session;
 pub mod sign_in;
+pub mod sign_in_code;
 pub mod signing_key;
 pub mod stream_subject;
 pub mod sync_run;
@@ -92,6 +94,7 @@ scoped!(
     api_key.Id,
     assertion_source.ConnectionId,
     async_request.Id,
+    directory_lookup.ConnectionId,
     bulk_job.Id,
     deletion_job.Id,
     delivery.Id,
@@ -130,6 +133,7 @@ scoped!(
     setup_session.Id,
     sign_in.SubjectKey,
     stream_subject.SubjectId,
+    sign_in_code.Hash,
     sync_run.Id,
     user.Id,
     user_email.UserId,

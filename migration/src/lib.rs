@@ -51,6 +51,8 @@ mod m20261129_000142_revocation_confirmation;
 mod m20261130_000010_event_streams;
 mod m20261130_000011_async_request;
 mod m20261130_000020_assertion_source;
+mod m20261130_000021_directory_lookup;
+mod m20261130_000022_sign_in_code;
 mod m20261130_000030_sign_in;
 mod m20261130_000050_domain;
 mod m20261130_000051_invitation;
@@ -106,6 +108,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000010_event_streams::Migration),
             Box::new(m20261130_000011_async_request::Migration),
             Box::new(m20261130_000020_assertion_source::Migration),
+            Box::new(m20261130_000021_directory_lookup::Migration),
+            Box::new(m20261130_000022_sign_in_code::Migration),
             Box::new(m20261130_000030_sign_in::Migration),
             Box::new(m20261130_000050_domain::Migration),
             Box::new(m20261130_000051_invitation::Migration),

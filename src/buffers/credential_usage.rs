@@ -17,8 +17,20 @@ pub struct LatestUses(HashMap<Credential, CredentialUse>);
 /// A credential, with the connection it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credential {
-    ScimToken { organization: Uuid, id: Uuid, connection: Uuid },
-    ApiKey { organization: Uuid, id: Uuid },
+    ScimToken {
+        organization: Uuid,
+        id: Uuid,
+        connection: Uuid,
+    },
+    ApiKey {
+        organization: Uuid,
+        id: Uuid,
+    },
+    /// A verified sign-in of a connection's identity provider.
+    Assertion {
+        organization: Uuid,
+        connection: Uuid,
+    },
 }
 
 /// One use of a credential.

@@ -61,6 +61,8 @@ pub struct App {
     pub alerts: Notify,
     /// Wakes the sending of mail.
     pub mails: Notify,
+    /// Wakes the asking of directories for groups that sign-ins left out.
+    pub directories: Notify,
     /// What queued the jobs and the runs that wait.
     pub queued_by: QueuedJobCauses,
     /// Last use of credentials since the last flush.
@@ -169,6 +171,7 @@ impl App {
             async_requests: Notify::new(),
             alerts: Notify::new(),
             mails: Notify::new(),
+            directories: Notify::new(),
             queued_by: QueuedJobCauses::default(),
             uses: CredentialUsage::default(),
             requests: RequestCounts::default(),

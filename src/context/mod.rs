@@ -89,6 +89,8 @@ pub struct Cx {
     pub requested_at: DateTime<Utc>,
     /// The version of the organization's schemas, if authentication has read it.
     pub schema_version: Option<i64>,
+    /// The account whose sign-in opened the session of this request, if it is in one.
+    pub session_of: Option<Uuid>,
     /// Set when a write of this request has left a row in the ledger.
     pub wrote: Arc<AtomicBool>,
     /// The lease under which all of this happens, if it does under one.
@@ -112,6 +114,7 @@ impl Cx {
             request_id,
             requested_at,
             schema_version,
+            session_of: None,
             wrote,
             fence,
             rehearses: false,

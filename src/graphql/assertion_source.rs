@@ -7,6 +7,7 @@ use entity::assertion_source as stored;
 use entity::connection::Provider;
 
 use super::permission::{Permission, needs};
+use crate::auth::policy::Permissions;
 use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::oidc;
 use crate::domain::connection::assertion_source::{
@@ -223,10 +224,11 @@ impl OidcSource {
         &self.0.redirect_urls
     }
 
-    /// Whether a sign-in may open the console.
+    /// The most that a sign-in may give in the console: a person gets those of them that the
+    /// person's roles name. Empty = no sign-in opens the console.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
-    async fn console_sign_in(&self) -> bool {
-        self.0.console_sign_in
+    async fn console_permissions(&self) -> Vec<Permission> {
+        self.0.console_permissions.iter().copied().map(Into::into).collect()
     }
 
     /// Microsoft Graph, which is asked for the groups that a token leaves out; null = Graph
@@ -325,16 +327,16 @@ pub struct OidcSourceInput {
     jwks_uri: Option<String>,
     /// Which claims say what. What is left out is as the provider documents it.
     claims: Option<OidcClaimsInput>,
-    /// How many seconds the clocks may differ, 0 to 300.
+    /// How many seconds the clocks may differ, 0 to 120.
     #[graphql(default_with = "oidc::DEFAULT_SKEW_SECONDS")]
     skew_seconds: i32,
     /// The scopes that a sign-in here asks for; left out = openid, profile and email.
     scopes: Option<Vec<String>>,
     /// Where applications may be sent after a sign-in here, at most 50.
     redirect_urls: Option<Vec<String>>,
-    /// Whether a sign-in may open the console.
-    #[graphql(default)]
-    console_sign_in: bool,
+    /// The most that a sign-in may give in the console: a person gets those of them that the
+    /// person's roles name. You must hold them. Left out = no sign-in opens the console.
+    console_permissions: Option<Vec<Permission>>,
     /// Microsoft Graph, which is asked for the groups that a token of Entra ID leaves out; left out
     /// = Graph is not asked.
     graph: Option<OidcGraphInput>,
@@ -465,7 +467,7 @@ impl OidcSourceInput {
             skew_seconds: Some(self.skew_seconds),
             scopes: self.scopes,
             redirect_urls: self.redirect_urls,
-            console_sign_in: Some(self.console_sign_in),
+            console_permissions: self.console_permissions.map(to_permissions),
             graph: self.graph.map(|graph| Some(graph.into())),
             ..Default::default()
         };
@@ -500,14 +502,15 @@ pub struct OidcSourceUpdateInput {
     jwks_uri: MaybeUndefined<String>,
     /// Which claims say what; null = as the provider documents them.
     claims: MaybeUndefined<OidcClaimsInput>,
-    /// How many seconds the clocks may differ, 0 to 300. Cannot be null.
+    /// How many seconds the clocks may differ, 0 to 120. Cannot be null.
     skew_seconds: MaybeUndefined<i32>,
     /// The scopes that a sign-in here asks for. Cannot be null.
     scopes: MaybeUndefined<Vec<String>>,
     /// Where applications may be sent after a sign-in here, at most 50. Cannot be null.
     redirect_urls: MaybeUndefined<Vec<String>>,
-    /// Whether a sign-in may open the console. Cannot be null.
-    console_sign_in: MaybeUndefined<bool>,
+    /// The most that a sign-in may give in the console. You must hold them, and those that it had
+    /// before. Empty = no sign-in opens the console. Cannot be null.
+    console_permissions: MaybeUndefined<Vec<Permission>>,
     /// Microsoft Graph, which is asked for the groups that a token leaves out; null = Graph
     /// is not asked.
     graph: MaybeUndefined<OidcGraphInput>,
@@ -542,14 +545,19 @@ impl OidcSourceUpdateInput {
             redirect_urls: mistakes
                 .collect(relay::refuse_null("redirectUrls", self.redirect_urls))
                 .flatten(),
-            console_sign_in: mistakes
-                .collect(relay::refuse_null("consoleSignIn", self.console_sign_in))
-                .flatten(),
+            console_permissions: mistakes
+                .collect(relay::refuse_null("consolePermissions", self.console_permissions))
+                .flatten()
+                .map(to_permissions),
             graph: graph.map(|graph| graph.map(Into::into)),
         };
         mistakes.refuse_any()?;
         Ok((edit, self.client_secret.into()))
     }
+}
+
+fn to_permissions(permissions: Vec<Permission>) -> Permissions {
+    permissions.into_iter().map(Into::into).collect()
 }
 
 /// The changes as the domain takes them; none = nothing is to change.

@@ -17,7 +17,7 @@ use crate::auth::policy;
 use crate::auth::policy::{Actor, Permissions};
 use crate::context::local_issuer;
 use crate::context::{App, CallerIds, Cx};
-use crate::domain::access::api_key;
+use crate::domain::access::{api_key, console_session};
 use crate::domain::connection::{request_log, scim_token};
 use crate::domain::tenant::lifecycle;
 use crate::domain::tenant::organization;
@@ -94,6 +94,7 @@ impl CallerCredential {
             let cx = api_key::authenticate_key(app, &self.secret, request_id)
                 .await
                 .map_err(SignInFailure::from_refused_key)?;
+            let cx = console_session::limit_to_roles(cx).await?;
             return Ok(ApiCaller {
                 cx,
                 memberships: Vec::new(),

@@ -61,6 +61,7 @@ const FIELD_MAP: FieldMap = FieldMap {
         ("skewSeconds", "assertion.oidc.skewSeconds"),
         ("scopes", "assertion.oidc.scopes"),
         ("redirectUrls", "assertion.oidc.redirectUrls"),
+        ("consolePermissions", "assertion.oidc.consolePermissions"),
         ("graph.baseUrl", "assertion.oidc.graph.baseUrl"),
         ("graph.tokenUrl", "assertion.oidc.graph.tokenUrl"),
         ("claims.subject", "assertion.oidc.claims.subject"),

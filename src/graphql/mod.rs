@@ -15,6 +15,7 @@ mod adoption;
 mod alert;
 mod api_key;
 mod assertion_source;
+mod assertion_submit;
 mod auth;
 mod budget;
 mod bulk;
@@ -123,6 +124,7 @@ struct MutationRoot(
     platform::PlatformMutation,
     connection::ConnectionMutation,
     assertion_source::AssertionSourceMutation,
+    assertion_submit::AssertionMutation,
     scim_token::TokenMutation,
     self_test::SelfTestMutation,
     setup_link::SetupLinkMutation,

@@ -199,7 +199,8 @@ impl UserErrorReason {
         }
     }
 
-    fn of_refusal(reason: RefusalReason) -> Self {
+    /// The reason of a refusal, as the schema names it.
+    pub fn of_refusal(reason: RefusalReason) -> Self {
         use RefusalReason as R;
         match reason {
             R::NotFound => Self::NotFound,

@@ -38,6 +38,7 @@ use crate::error::{Error, RefusalReason, Result};
 use crate::scim;
 use crate::scim::ScimReplayOutcome;
 use crate::scim_client::ReadAttemptEnd;
+use crate::sign_in::graph;
 use crate::trace_context::job_span;
 use crate::{ledger, scim_client, signals};
 
@@ -84,6 +85,8 @@ const ALERT_LEASE: TimeDelta = TimeDelta::seconds(150);
 const MAIL_INTERVAL: Duration = Duration::from_secs(30);
 /// A domain that is due is looked up at most this long after.
 const DOMAIN_CHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// A directory is asked again at most this long after it is due.
+const DIRECTORY_INTERVAL: Duration = Duration::from_secs(5);
 /// A comparison begins at most this long after it is due.
 const COMPARISON_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the last committed write is read back, and a database that refused writes is tested.
@@ -117,7 +120,7 @@ const MAX_CONCURRENT_DELETIONS: usize = 2;
 const MAX_CONCURRENT_ASYNC_REQUESTS: usize = 4;
 
 /// The tasks that run as a whole each time.
-static PERIODIC_TASKS: [PeriodicTask; 24] = [
+static PERIODIC_TASKS: [PeriodicTask; 25] = [
     PeriodicTask::new(
         "seal ledgers",
         "adds new events to the chain of their ledger",
@@ -205,6 +208,13 @@ static PERIODIC_TASKS: [PeriodicTask; 24] = [
         DOMAIN_CHECK_INTERVAL,
         |app| Box::pin(domains::check_due_domains(app)),
     ),
+    PeriodicTask::new(
+        "read left-out groups",
+        "asks directories for the groups that sign-ins left out",
+        DIRECTORY_INTERVAL,
+        |app| Box::pin(graph::answer_due_lookups(app)),
+    )
+    .activated_by("a sign-in left groups out", |app| &app.directories, Duration::ZERO),
     PeriodicTask::new(
         "begin comparisons",
         "begins the comparisons that are due by their schedule",

@@ -26,7 +26,7 @@ use crate::context::local_issuer;
 use crate::context::{App, in_background};
 use crate::domain::signal;
 use crate::http_listener;
-use crate::{authzen, console, graphql, jobs, scim, ssf};
+use crate::{authzen, console, graphql, jobs, scim, sign_in, ssf};
 
 /// How long requests that are being served may take to end once the server is told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(18);
@@ -50,6 +50,7 @@ pub fn build_router(app: Arc<App>) -> Router {
         .merge(graphql::build_graphql_router(app.clone()))
         .merge(authzen::build_router(app.clone()))
         .merge(ssf::build_router(app.clone()))
+        .merge(sign_in::build_router(app.clone()))
         .merge(console)
         .merge(keys)
         .layer(DefaultBodyLimit::max(1024 * 1024))

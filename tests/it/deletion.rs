@@ -504,6 +504,11 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["hash", "created_by"],
         "a credential for the setup of a connection, and which administrator made it",
     ),
+    (
+        "sign_in_code",
+        &["hash", "redirect_url"],
+        "a credential that works once, and an address of an application",
+    ),
     ("setup_session", &["hash"], "a credential for the setup of a connection"),
     (
         "group",

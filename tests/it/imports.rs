@@ -24,7 +24,7 @@ const USES: [(&str, &[&str]); 24] = [
     ("domain", &["auth", "buffers", "context", "crypto", "error", "identity", "ledger"]),
     ("scim_client", &["context", "domain", "error", "http_client", "trace_context"]),
     ("signals", &["context", "crypto", "domain", "error", "http_client", "ledger"]),
-    ("sign_in", &["auth", "buffers", "context", "domain", "error", "http_client"]),
+    ("sign_in", &["auth", "buffers", "context", "crypto", "domain", "error", "http_client"]),
     ("scim", &["buffers", "context", "domain", "error", "identity"]),
     ("authzen", &["context", "domain", "error"]),
     ("ssf", &["context", "domain", "error"]),

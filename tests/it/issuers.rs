@@ -26,21 +26,21 @@ use crate::world::{Answer, World};
 
 /// An issuer on this machine: its pages by path, and how many requests it has had.
 #[derive(Clone)]
-struct Issuer {
-    url: String,
+pub struct Issuer {
+    pub url: String,
     pages: Arc<Mutex<HashMap<String, Page>>>,
     asked: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
-enum Page {
+pub enum Page {
     Json(Value),
     Moved(String),
     Down,
 }
 
 impl Issuer {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let issuer = Self { url, pages: Arc::default(), asked: Arc::default() };
@@ -67,16 +67,16 @@ impl Issuer {
         issuer
     }
 
-    fn shows(&self, path: &str, page: Page) {
+    pub fn shows(&self, path: &str, page: Page) {
         self.pages.lock().unwrap().insert(path.into(), page);
     }
 
-    fn publishes(&self, keys: &[&Key]) {
+    pub fn publishes(&self, keys: &[&Key]) {
         let keys: Vec<_> = keys.iter().map(|key| key.jwk.clone()).collect();
         self.shows("/keys", Page::Json(json!({ "keys": keys })));
     }
 
-    fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
@@ -95,20 +95,20 @@ impl Issuer {
 }
 
 /// A key pair of an issuer.
-struct Key {
-    algorithm: &'static str,
+pub struct Key {
+    pub algorithm: &'static str,
     pair: Pair,
-    jwk: Value,
+    pub jwk: Value,
 }
 
-enum Pair {
+pub enum Pair {
     Ed(Ed25519KeyPair),
     Ec(EcdsaKeyPair),
     Rsa(Box<aws_lc_rs::signature::RsaKeyPair>),
 }
 
 impl Key {
-    fn new(algorithm: &'static str, id: &str) -> Self {
+    pub fn new(algorithm: &'static str, id: &str) -> Self {
         let curve = |alg, name: &str| {
             let pkcs8 = EcdsaKeyPair::generate_pkcs8(alg, &SystemRandom::new()).unwrap();
             let pair = EcdsaKeyPair::from_pkcs8(alg, pkcs8.as_ref()).unwrap();
@@ -141,14 +141,14 @@ impl Key {
         Self { algorithm, pair, jwk }
     }
 
-    fn token(&self, claims: Value) -> String {
+    pub fn token(&self, claims: Value) -> String {
         self.token_with(
             json!({ "alg": self.algorithm, "kid": self.jwk["kid"], "typ": "at+jwt" }),
             claims,
         )
     }
 
-    fn token_with(&self, header: Value, claims: Value) -> String {
+    pub fn token_with(&self, header: Value, claims: Value) -> String {
         let signed =
             format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
         let random = SystemRandom::new();
@@ -177,7 +177,7 @@ fn claims(world: &World, issuer: &Issuer) -> Value {
 }
 
 /// The claims with some of them changed.
-fn but(claims: &Value, changes: Value) -> Value {
+pub fn but(claims: &Value, changes: Value) -> Value {
     let mut claims = claims.clone();
     claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     claims

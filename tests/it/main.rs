@@ -10,6 +10,7 @@ mod access_log;
 mod access_model;
 mod adoption;
 mod alerts;
+mod assertions;
 mod audit;
 mod authz;
 mod authzen;

@@ -16,7 +16,7 @@ use crate::world::{Answer, Scim, World, patch};
 
 /// Where raw statements are about all organizations, and how many there are: they look for work that
 /// is due anywhere, count for the operator, or write rows that each name their organization.
-const FOR_ALL_ORGANIZATIONS: [(&str, usize); 25] = [
+const FOR_ALL_ORGANIZATIONS: [(&str, usize); 26] = [
     ("context::clock", 1),
     ("domain::access::change_events", 1),
     ("domain::access::change_set", 1),
@@ -37,6 +37,7 @@ const FOR_ALL_ORGANIZATIONS: [(&str, usize); 25] = [
     ("domain::reconcile::schedule", 1),
     ("domain::review", 1),
     ("domain::review::record", 1),
+    ("domain::sign_in::directory_lookup", 1),
     ("domain::sign_in::evidence", 1),
     ("domain::sign_in::expiry", 1),
     ("domain::signal::stream::notice", 1),

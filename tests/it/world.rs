@@ -233,7 +233,7 @@ impl World {
 }
 
 /// Tables whose rows background work adds and removes.
-const BOOKKEEPING: [&str; 21] = [
+const BOOKKEEPING: [&str; 22] = [
     "seaql_migrations",
     "name_key_renewal",
     "event",
@@ -251,6 +251,7 @@ const BOOKKEEPING: [&str; 21] = [
     "alert_check",
     "connection_health",
     "delivery",
+    "directory_lookup",
     "task",
     "task_lease",
     "replica",

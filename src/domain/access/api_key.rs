@@ -31,6 +31,8 @@ pub const API_KEY_PREFIX: &str = "rck_";
 
 /// Days after which the key of a bootstrap ends. A key that lives no longer needs no owner.
 pub const BOOTSTRAP_DAYS: u16 = 30;
+/// How long a session that a sign-in opened lasts without a use.
+const SESSION_IDLE_LIMIT: Duration = Duration::hours(1);
 /// The most keys without an owner that are read.
 const MAX_OWNERLESS_LISTED: u64 = 1_000;
 /// The most keys that end soon that are read.
@@ -143,6 +145,11 @@ impl NewKey {
     /// The same key, for another purpose.
     pub fn with_purpose(self, purpose: KeyPurpose) -> Self {
         Self { purpose, ..self }
+    }
+
+    /// The same key, which ends with this owner.
+    pub fn with_owner(self, owner: Option<KeyOwner>) -> Self {
+        Self { owner, ..self }
     }
 }
 
@@ -625,6 +632,10 @@ pub async fn authenticate_key(
     if suspended_at.is_some() {
         return Err(KeyRefused::Suspended);
     }
+    let session_of = key.owner_user_id.filter(|_| key.purpose == KeyPurpose::ConsoleSession);
+    if session_of.is_some() && is_idle(&key, now) {
+        return Err(KeyRefused::Ended(key.organization_id));
+    }
     app.uses.note_use(
         Credential::ApiKey { organization: key.organization_id, id: key.id },
         now,
@@ -633,7 +644,14 @@ pub async fn authenticate_key(
     let actor = Actor::Key { id: key.id, permissions: key_permissions(&key), name: key.name };
     let mut cx = Cx::new(app.clone(), actor, key.organization_id, request_id);
     cx.schema_version = Some(schema_version);
+    cx.session_of = session_of;
     Ok(cx)
+}
+
+/// Whether a session was not used for so long that it is over. Uses are written every few seconds.
+fn is_idle(key: &ApiKey, now: DateTime<Utc>) -> bool {
+    let used_at = key.last_used_at.unwrap_or(key.created_at);
+    now - used_at > SESSION_IDLE_LIMIT && now - key.created_at > SESSION_IDLE_LIMIT
 }
 
 /// The key decides the organization. It is refused while its owner's account is suspended or

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::auth::policy::{Action, Actor, Permission, Permissions};
 use crate::context::{App, Change, Cx, DerivedChange, Tx};
 use crate::crypto::vault;
-use crate::domain::access::api_key::{self, NewKey};
+use crate::domain::access::api_key::{self, KeyOwner, NewKey};
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
 use crate::error::{Error, Noun, RefusalReason, Result};
@@ -26,6 +26,8 @@ pub use console_link::Model as ConsoleLink;
 const CODE_PREFIX: &str = "rcl_";
 /// How long a link can be redeemed.
 pub const LINK_LIFETIME: Duration = Duration::minutes(15);
+/// How long a link can be redeemed that a sign-in made.
+const SIGN_IN_LINK_LIFETIME: Duration = Duration::minutes(1);
 /// How long the session lasts that a link opens.
 const SESSION_LIFETIME: Duration = Duration::hours(8);
 
@@ -59,6 +61,28 @@ pub async fn create_link(cx: &Cx, permissions: Permissions) -> Result<IssuedCons
                    PLATFORM_ADMIN";
         return Err(Error::invalid("permissions", why));
     }
+    insert_link(cx, permissions, None, LINK_LIFETIME).await
+}
+
+/// Makes the link to the session of a person who has just signed in. It is redeemed by the page to
+/// which the browser is sent, so it lives for a minute; the session ends with the account.
+///
+/// # Errors
+/// Those of the database.
+pub async fn create_sign_in_link(
+    cx: &Cx,
+    account: Uuid,
+    permissions: Permissions,
+) -> Result<IssuedConsoleLink> {
+    insert_link(cx, permissions, Some(account), SIGN_IN_LINK_LIFETIME).await
+}
+
+async fn insert_link(
+    cx: &Cx,
+    permissions: Permissions,
+    owner: Option<Uuid>,
+    lifetime: Duration,
+) -> Result<IssuedConsoleLink> {
     let code = vault::new_secret(CODE_PREFIX)?;
     let hash = vault::hash_secret(&code);
     let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
@@ -73,14 +97,18 @@ pub async fn create_link(cx: &Cx, permissions: Permissions) -> Result<IssuedCons
                     hash: hash.clone(),
                     permissions: json!(names),
                     created_at: now,
-                    expires_at: now + LINK_LIFETIME,
+                    expires_at: now + lifetime,
                     redeemed_at: None,
                     api_key_id: None,
+                    owner_user_id: owner,
                 };
                 console_link::Entity::insert(console_link::ActiveModel::from(link.clone()))
                     .exec_without_returning(&tx.db)
                     .await?;
-                let after = json!({ "permissions": names, "expiresAt": link.expires_at });
+                let mut after = json!({ "permissions": names, "expiresAt": link.expires_at });
+                if let Some(owner) = owner {
+                    after["ownerUserId"] = json!(owner);
+                }
                 let entry = link_event(EventKind::ConsoleLinkCreated, link.id, now, after);
                 Ok(Change::recorded(link, entry))
             })
@@ -169,11 +197,13 @@ pub async fn redeem_link(
         .filter(console_link::Column::Id.eq(id))
         .one(cx.db())
         .await?;
+    let owner = link.as_ref().and_then(|link| link.owner_user_id).map(KeyOwner::Account);
     let permissions = link.map(|link| link_permissions(&link)).unwrap_or_default();
     let name = format!("Console session of {}", cx.requested_at.format("%Y-%m-%d %H:%M UTC"));
     let end = Some(cx.requested_at + SESSION_LIFETIME);
     let new_key = &NewKey::with_permissions(&cx, &name, permissions, end)?
-        .with_purpose(KeyPurpose::ConsoleSession);
+        .with_purpose(KeyPurpose::ConsoleSession)
+        .with_owner(owner);
     let of_request = &cx;
     let key = cx
         .write(move |tx| {

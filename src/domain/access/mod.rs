@@ -8,6 +8,7 @@ pub mod api_key;
 mod change_events;
 pub mod change_set;
 pub mod console_link;
+pub mod console_session;
 pub mod decision;
 mod diff;
 pub mod expiry;

@@ -4,6 +4,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use entity::connection::{ConnectionKind, ConnectionStatus};
+use entity::organization::IntegrationMode;
 use uuid::Uuid;
 
 use super::request_log::{self, RequestLogQuery};
@@ -74,7 +75,16 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
     let found = connection::get_connection(cx, id).await?;
     let organization = organization::current_organization(cx).await?;
     let now = cx.app.clock.now();
-    let availability = InboundAvailability::of_organization(&cx.app, &organization).remedy();
+    let availability = match found.kind {
+        // Sign-ins do not need SCIM, but what the operator turned off is off.
+        ConnectionKind::Assertion => InboundAvailability::of(
+            &cx.app,
+            IntegrationMode::Scim,
+            organization.provisioning_released,
+        ),
+        _ => InboundAvailability::of_organization(&cx.app, &organization),
+    };
+    let availability = availability.remedy();
     let mut steps = vec![
         diagnostic_step(
             DiagnosticCheck::Available,
@@ -101,6 +111,29 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
     if found.kind == ConnectionKind::ScimPull {
         steps.push(diagnose_source_runs(cx, &found).await?);
         return Ok(ConnectionDiagnosis { steps, token_expires_at: None, troubles: Vec::new() });
+    }
+    if found.kind == ConnectionKind::Assertion {
+        steps.push(match found.last_contact_at {
+            Some(at) => DiagnosticStep {
+                check: DiagnosticCheck::Heard,
+                ok: true,
+                finding: format!("the last sign-in was handed over at {}", at.to_rfc3339()),
+                next: None,
+            },
+            None => DiagnosticStep {
+                check: DiagnosticCheck::Heard,
+                ok: false,
+                finding: "no sign-in was handed over yet".into(),
+                next: Some(format!(
+                    "test the identity provider (assertionSourceTest), and let the application \
+                     send what it gets at a sign-in to {}/assertions/{}",
+                    cx.app.config.public_url, organization.slug
+                )),
+            },
+        });
+        let (step, troubles) = diagnose_troubles(cx, id, now).await?;
+        steps.push(step);
+        return Ok(ConnectionDiagnosis { steps, token_expires_at: None, troubles });
     }
     let tokens = scim_token::tokens_of_connections(cx, &[id]).await?;
     let ends = tokens.iter().filter(|token| scim_token::is_live(token, now)).map(|token| {
@@ -146,6 +179,18 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
             )),
         },
     });
+    let (step, troubles) = diagnose_troubles(cx, id, now).await?;
+    steps.push(step);
+    let token_expires_at = ends.filter(|end| *end != NEVER_EXPIRES);
+    Ok(ConnectionDiagnosis { steps, token_expires_at, troubles })
+}
+
+/// What failed in the last day.
+async fn diagnose_troubles(
+    cx: &Cx,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(DiagnosticStep, Vec<request_log::Entry>)> {
     let keyset = Keyset { limit: MAX_TROUBLES, descending: true, ..Default::default() };
     let log = request_log::list_request_log(
         cx,
@@ -157,7 +202,7 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
     let troubles: Vec<_> =
         log.into_iter().filter(|entry| entry.last_at > now - RECENT_WINDOW).collect();
     let next = troubles.iter().find_map(request_log::next_step);
-    steps.push(DiagnosticStep {
+    let step = DiagnosticStep {
         check: DiagnosticCheck::Untroubled,
         ok: troubles.is_empty(),
         finding: match troubles.first() {
@@ -168,9 +213,8 @@ pub async fn diagnose_connection(cx: &Cx, id: Uuid) -> Result<ConnectionDiagnosi
             ),
         },
         next: (!troubles.is_empty()).then(|| next.unwrap_or_else(|| "see the request log".into())),
-    });
-    let token_expires_at = ends.filter(|end| *end != NEVER_EXPIRES);
-    Ok(ConnectionDiagnosis { steps, token_expires_at, troubles })
+    };
+    Ok((step, troubles))
 }
 
 /// The result of the last run that read a connection's source. Whether the source answers now, the

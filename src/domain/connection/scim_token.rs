@@ -10,7 +10,7 @@ use entity::setup_link::Model as SetupLink;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, Select,
+    QueryFilter, QueryOrder, Select, Statement,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -638,13 +638,11 @@ async fn write_credential_use(
                 ),
                 [at, used.from.clone().into(), id.into()],
             ),
-            app.statement(
-                organization,
-                "UPDATE connection SET last_contact_at = $2 WHERE organization_id = $1 AND id = $3 \
-                 AND (last_contact_at IS NULL OR last_contact_at < $2)",
-                [used.at.into(), connection.into()],
-            ),
+            note_contact(app, organization, connection, used),
         ],
+        Credential::Assertion { organization, connection } => {
+            vec![note_contact(app, organization, connection, used)]
+        }
         Credential::ApiKey { organization, id } => vec![app.statement(
             organization,
             format!(
@@ -658,4 +656,19 @@ async fn write_credential_use(
         app.store.write.execute_raw(statement).await?;
     }
     Ok(())
+}
+
+/// The statement that notes when a connection's identity provider was last heard of.
+fn note_contact(
+    app: &App,
+    organization: Uuid,
+    connection: Uuid,
+    used: &CredentialUse,
+) -> Statement {
+    app.statement(
+        organization,
+        "UPDATE connection SET last_contact_at = $2 WHERE organization_id = $1 AND id = $3 \
+         AND (last_contact_at IS NULL OR last_contact_at < $2)",
+        [used.at.into(), connection.into()],
+    )
 }

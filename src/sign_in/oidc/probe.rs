@@ -10,6 +10,7 @@ use crate::auth::policy::Action;
 use crate::context::Cx;
 use crate::domain::connection::assertion_source;
 use crate::error::Result;
+use crate::sign_in::graph;
 
 /// How long all steps together may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(12);
@@ -105,6 +106,7 @@ async fn run_steps(
             let finding = "none of the published keys fits an allowed algorithm";
             let next = "allow the algorithm with which the identity provider signs";
             steps.push(ProviderStepResult::failed(ProviderStep::Keys, finding, next));
+            return Ok(());
         }
         Ok(count) => {
             let finding = format!("{count} keys for the allowed algorithms were read");
@@ -113,7 +115,24 @@ async fn run_steps(
         Err(why) => {
             let next = remedy(&why).unwrap_or("check that this server can reach the address");
             steps.push(ProviderStepResult::failed(ProviderStep::Keys, why, next));
+            return Ok(());
         }
+    }
+    if let Some(graph_settings) = &settings.graph {
+        let probed = graph::probe_token(cx, accepting, settings, graph_settings).await?;
+        steps.push(match probed {
+            Ok(()) => {
+                let finding = "Microsoft Graph gives a token to the client";
+                ProviderStepResult::done(ProviderStep::Graph, finding)
+            }
+            Err(why) => {
+                let next = remedy(&why).unwrap_or(
+                    "check the client secret, and that an administrator of the directory has \
+                     granted the application permission GroupMember.Read.All",
+                );
+                ProviderStepResult::failed(ProviderStep::Graph, why, next)
+            }
+        });
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelec
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::auth::policy::Action;
+use crate::auth::policy::{Action, Permissions};
 use crate::context::{Cx, Tx};
 use crate::domain::connection::Connection;
 use crate::domain::tenant::organization;
@@ -43,6 +43,13 @@ impl ProtocolSettings {
     fn check_values(&self) -> Result<()> {
         match self {
             Self::Oidc(settings) => settings.check_values(),
+        }
+    }
+
+    /// The most that a sign-in may give in the console.
+    fn console_permissions(&self) -> Permissions {
+        match self {
+            Self::Oidc(settings) => settings.console_permissions.clone(),
         }
     }
 
@@ -225,6 +232,7 @@ pub(in crate::domain) async fn insert_source(
     row: &mut Connection,
     settings: &AssertionSourceSettings,
 ) -> Result<AssertionSource> {
+    check_ceiling(cx, &settings.protocol.console_permissions())?;
     let mut source = AssertionSource {
         organization_id: tx.organization(),
         connection_id: row.id,
@@ -243,6 +251,21 @@ pub(in crate::domain) async fn insert_source(
         .exec_without_returning(&tx.db)
         .await?;
     Ok(source)
+}
+
+/// Refuses to set, or to change the trust in, what gives permissions that the actor does not hold:
+/// an administrator who may name the issuer could sign in as any person.
+fn check_ceiling(cx: &Cx, permissions: &Permissions) -> Result<()> {
+    match permissions.iter().find(|permission| !cx.holds(**permission)) {
+        Some(missing) => {
+            let why = format!(
+                "sign-ins of this connection can give {missing} in the console, which you do not \
+                 hold"
+            );
+            Err(Error::lacks_permission(missing.name(), why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What tells groups apart in the claims of an identity provider: Entra ID lists object ids, all
@@ -284,7 +307,9 @@ pub(in crate::domain) async fn edit_source(
     if let Some(change) = &edit.protocol {
         let known = ProtocolSettings::of_row(&before)?;
         let addresses = known.as_ref().map(ProtocolSettings::secret_addresses);
+        let former = known.as_ref().map(ProtocolSettings::console_permissions);
         let settings = change.apply_to(known, row.provider)?;
+        check_ceiling(cx, &(&settings.console_permissions() | &former.unwrap_or_default()))?;
         mistakes.collect(settings.check_values());
         // A secret goes only to the addresses that it was given for: an administrator who may
         // change an address must not learn the secret.

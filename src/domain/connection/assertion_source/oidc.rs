@@ -5,6 +5,7 @@ use entity::assertion_source::Model as AssertionSource;
 use entity::connection::Provider;
 use serde::{Deserialize, Serialize};
 
+use crate::auth::policy::{Permission, Permissions};
 use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
 use crate::error::{Error, Mistakes, Result, Rule};
 
@@ -15,7 +16,7 @@ const MAX_ENTRIES: usize = 50;
 /// The allowed difference of clocks, unless the connection has another setting.
 pub const DEFAULT_SKEW_SECONDS: i32 = 60;
 /// The largest allowed difference of clocks.
-const MAX_SKEW_SECONDS: i32 = 300;
+const MAX_SKEW_SECONDS: i32 = 120;
 /// Where Microsoft Graph is.
 pub const MICROSOFT_GRAPH: &str = "https://graph.microsoft.com/v1.0";
 
@@ -144,8 +145,10 @@ pub struct OidcSettings {
     pub scopes: Vec<String>,
     /// Where applications may be sent with a code after a sign-in.
     pub redirect_urls: Vec<String>,
-    /// Whether a sign-in may open the console.
-    pub console_sign_in: bool,
+    /// The most that a sign-in may give in the console: a person gets those of them that the
+    /// person's roles name. Empty = no sign-in opens the console.
+    #[serde(with = "permission_names")]
+    pub console_permissions: Permissions,
     pub graph: Option<GraphSettings>,
 }
 
@@ -163,7 +166,7 @@ impl OidcSettings {
             skew_seconds: DEFAULT_SKEW_SECONDS,
             scopes: ["openid", "profile", "email"].map(Into::into).to_vec(),
             redirect_urls: Vec::new(),
-            console_sign_in: false,
+            console_permissions: Permissions::new(),
             graph: None,
         }
     }
@@ -219,6 +222,10 @@ impl OidcSettings {
         mistakes.collect(check_count("redirectUrls", self.redirect_urls.len(), 0));
         for url in &self.redirect_urls {
             mistakes.collect(check_redirect(url));
+        }
+        if self.console_permissions.contains(&Permission::PlatformAdmin) {
+            let why = "a sign-in in one organization cannot give PLATFORM_ADMIN";
+            mistakes.add(Error::invalid("consolePermissions", why));
         }
         mistakes.collect(self.claims.check_values());
         if !(0..=MAX_SKEW_SECONDS).contains(&self.skew_seconds) {
@@ -358,7 +365,7 @@ pub struct OidcEdit {
     pub skew_seconds: Option<i32>,
     pub scopes: Option<Vec<String>>,
     pub redirect_urls: Option<Vec<String>>,
-    pub console_sign_in: Option<bool>,
+    pub console_permissions: Option<Permissions>,
     pub graph: Option<Option<GraphEdit>>,
 }
 
@@ -399,7 +406,7 @@ impl OidcEdit {
             skew_seconds: self.skew_seconds.unwrap_or(known.skew_seconds),
             scopes: or(&self.scopes, known.scopes),
             redirect_urls: or(&self.redirect_urls, known.redirect_urls),
-            console_sign_in: self.console_sign_in.unwrap_or(known.console_sign_in),
+            console_permissions: or(&self.console_permissions, known.console_permissions),
             graph,
         }
     }
@@ -410,6 +417,29 @@ fn entra_token_url(issuer: &str) -> String {
     let tenant = issuer.trim_end_matches('/');
     let tenant = tenant.strip_suffix("/v2.0").unwrap_or(tenant);
     format!("{tenant}/oauth2/v2.0/token")
+}
+
+/// Permissions as their names.
+mod permission_names {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::auth::policy::Permissions;
+
+    pub fn serialize<S: Serializer>(
+        permissions: &Permissions,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let names: Vec<_> = permissions.iter().map(|permission| permission.name()).collect();
+        names.serialize(serializer)
+    }
+
+    /// A name of another version gives nothing.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Permissions, D::Error> {
+        let names = Vec::<String>::deserialize(deserializer)?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
 }
 
 #[cfg(test)]

@@ -129,6 +129,7 @@ impl HealthReason {
     /// Whether the signals give this reason.
     fn applies_to(self, signs: &HealthSignals, now: DateTime<Utc>) -> bool {
         let (push, runs) = (signs.kind != ConnectionKind::ScimPull, &signs.runs);
+        let writes = signs.kind == ConnectionKind::ScimPush;
         match self {
             Self::Deactivated => !signs.active,
             // This refuses requests of identity providers only: runs that read a source continue.
@@ -139,8 +140,9 @@ impl HealthReason {
                     && signs.day.failures == signs.day.operations
             }
             Self::RunsFail => runs.failed_in_a_row >= RUNS_FAIL,
-            Self::NoToken => push && !signs.has_token,
-            Self::Silent => push && signs.silent,
+            Self::NoToken => writes && !signs.has_token,
+            // People do not sign in at regular times.
+            Self::Silent => writes && signs.silent,
             Self::Overdue => {
                 !runs.running
                     && runs.due.iter().any(|(at, every)| now - *at > *every * 2 + SCHEDULE_GRACE)
@@ -175,6 +177,9 @@ impl HealthReason {
             }
             Self::NeverHeard if signs.kind == ConnectionKind::ScimPull => {
                 "Its source was never read.".into()
+            }
+            Self::NeverHeard if signs.kind == ConnectionKind::Assertion => {
+                "No sign-in of the identity provider was handed over yet.".into()
             }
             Self::NeverHeard => "The identity provider has not sent a request yet.".into(),
             Self::EverythingFails => format!("Nothing succeeds: {}.", rate(&signs.day)),

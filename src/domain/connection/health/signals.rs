@@ -127,11 +127,20 @@ pub async fn read_signals(
     let organization = organization::current_organization(cx).await?;
     let available = InboundAvailability::of_organization(&cx.app, &organization)
         == InboundAvailability::Available;
-    let served = available && organization.scim_enabled;
+    let served = |kind: ConnectionKind| {
+        let usable = match kind {
+            // Sign-ins do not need SCIM, but what the operator turned off is off.
+            ConnectionKind::Assertion => {
+                cx.app.config.scim_enabled && organization.provisioning_released
+            }
+            ConnectionKind::ScimPush | ConnectionKind::ScimPull => available,
+        };
+        usable && organization.scim_enabled
+    };
     let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
     let rows = live.filter(connection::Column::Id.is_in(ids.iter().copied())).all(cx.db()).await?;
     let mut all: HashMap<Uuid, HealthSignals> =
-        rows.iter().map(|row| (row.id, HealthSignals::new(row, served, now))).collect();
+        rows.iter().map(|row| (row.id, HealthSignals::new(row, served(row.kind), now))).collect();
     for token in scim_token::tokens_of_connections(cx, ids).await? {
         if let Some(signs) = all.get_mut(&token.connection_id) {
             signs.has_token |= scim_token::is_live(&token, now);
@@ -142,7 +151,7 @@ pub async fn read_signals(
     load_run_signals(cx, &mut all).await?;
     for row in &rows {
         if let Some(signs) = all.get_mut(&row.id)
-            && signs.kind != ConnectionKind::ScimPull
+            && signs.kind == ConnectionKind::ScimPush
             && let Some(last) = signs.last_contact_at
             && now - last > silence::MIN_SILENCE
         {

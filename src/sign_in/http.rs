@@ -1,0 +1,286 @@
+//! The routes of sign-ins. `POST /assertions/{slug}`: an application's backend hands over what it got at a sign-in, and is
+//! told who it is and which roles the person has now.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Path, Query, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::relying_party;
+use super::submit::{SubmittedAssertion, SubmittedSignIn, submit_assertion};
+use crate::context::{App, CallerIds, Cx, run_within};
+use crate::domain::access::api_key::KeyRefused;
+use crate::domain::access::{api_key, console_session};
+use crate::domain::connection::request_log;
+use crate::domain::tenant::organization;
+use crate::error::{Error, Noun, RefusalReason, Result, UNAVAILABLE_RETRY_AFTER_SECONDS};
+
+/// The name of this interface in the list of failed sign-ins.
+const INTERFACE_NAME: &str = "assertions";
+/// The largest body, in bytes. A response of SAML has some 10 KiB.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// The time limit of a request. It may fetch the keys of an identity provider.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The routes.
+pub fn build_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/assertions/{slug}", post(post_assertion).fallback(refuse_method))
+        .route("/sign-in/{slug}", get(relying_party::begin_sign_in))
+        .route("/sign-in/{slug}/callback", get(relying_party::end_sign_in))
+        .route("/sign-in/{slug}/sign-out", get(relying_party::sign_out))
+        .route("/sign-in/{slug}/redeem", post(relying_party::redeem_code).fallback(refuse_method))
+        .layer(middleware::from_fn(limit_time))
+        .with_state(app)
+}
+
+/// Ends a request that takes too long. What was handed over can be handed over again.
+async fn limit_time(request: Request, next: Next) -> Response {
+    match run_within(REQUEST_TIMEOUT, next.run(request)).await {
+        Some(response) => response,
+        None => SignInFailure::unavailable().into_response(),
+    }
+}
+
+async fn refuse_method() -> Response {
+    let failure = SignInFailure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        "send a POST request",
+    );
+    let mut response = failure.into_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+#[derive(Deserialize)]
+struct AssertionQuery {
+    /// The connection, by its UUID.
+    connection: Option<String>,
+}
+
+async fn post_assertion(
+    State(app): State<Arc<App>>,
+    Path(slug): Path<String>,
+    query: Query<AssertionQuery>,
+    request: Request,
+) -> Result<Response, SignInFailure> {
+    let (parts, body) = request.into_parts();
+    let cx = authenticate_key(&app, &parts.headers, &parts.extensions, INTERFACE_NAME).await?;
+    check_organization(&cx, &slug).await?;
+    let named = query.connection.as_deref().map(parse_connection).transpose()?;
+    let assertion = read_assertion(&parts.headers, body).await?;
+    let done = submit_assertion(&cx, named, &assertion).await?;
+    Ok(describe_sign_in(&done))
+}
+
+/// Refuses an address that is not the caller's organization's: it does not exist.
+pub(super) async fn check_organization(cx: &Cx, slug: &str) -> Result<()> {
+    if organization::current_organization(cx).await?.slug == slug {
+        Ok(())
+    } else {
+        Err(Error::not_found(Noun::Organization))
+    }
+}
+
+/// The UUID of a connection.
+fn parse_connection(text: &str) -> Result<Uuid> {
+    Uuid::try_parse(text).map_err(|_| Error::not_found(Noun::Connection))
+}
+
+async fn read_assertion(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<SubmittedAssertion, SignInFailure> {
+    let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+        let why = format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive");
+        SignInFailure::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", why)
+    })?;
+    let media_type = headers.get(header::CONTENT_TYPE);
+    let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/jwt" => {
+            let token = String::from_utf8(bytes.to_vec()).map_err(|_| {
+                SignInFailure::new(StatusCode::BAD_REQUEST, "UNREADABLE", "the body is not a JWT")
+            })?;
+            Ok(SubmittedAssertion::IdToken(token.trim().to_owned()))
+        }
+        _ => Err(SignInFailure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "MEDIA_TYPE",
+            "send an ID token as application/jwt",
+        )),
+    }
+}
+
+/// The answer to the application.
+pub(super) fn describe_sign_in(done: &SubmittedSignIn) -> Response {
+    let SubmittedSignIn { connection, user_name, outcome } = done;
+    let refusal = outcome.refusal.as_ref();
+    let roles: Vec<_> = outcome.roles.iter().map(|role| &role.name).collect();
+    let body = json!({
+        "userId": outcome.user,
+        "userName": user_name,
+        "active": outcome.active,
+        "reason": refusal.map(|refusal| refusal.reason),
+        "message": refusal.map(|refusal| &refusal.why),
+        "roles": roles,
+        "groupsComplete": outcome.groups_complete,
+        "unknownGroups": outcome.unknown_groups,
+        "connectionId": connection.id,
+    });
+    Json(body).into_response()
+}
+
+/// Authenticates an application by its API key. Failed sign-ins are counted.
+pub(super) async fn authenticate_key(
+    app: &Arc<App>,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+    interface: &'static str,
+) -> Result<Cx, SignInFailure> {
+    let source = client_ip(extensions);
+    let refuse = |organization: Option<Uuid>, reason: RefusalReason, error: Error| {
+        request_log::note_failed_sign_in(app, organization, "", reason, interface, source);
+        SignInFailure::from(error)
+    };
+    let Some(secret) = bearer_token(headers) else {
+        return Err(refuse(None, RefusalReason::CredentialMissing, CREDENTIAL_NEEDED));
+    };
+    if !secret.starts_with(api_key::API_KEY_PREFIX) {
+        return Err(refuse(None, RefusalReason::CredentialKind, CREDENTIAL_NEEDED));
+    }
+    let cx =
+        api_key::authenticate_key(app, secret, request_id(headers)).await.map_err(|refused| {
+            match &refused {
+                KeyRefused::Unknown => {
+                    refuse(None, RefusalReason::CredentialUnknown, refused.into())
+                }
+                KeyRefused::Ended(organization) => {
+                    refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
+                }
+                KeyRefused::Suspended | KeyRefused::Failed(_) => {
+                    SignInFailure::from(Error::from(refused))
+                }
+            }
+        })?;
+    if let Some(ids) = extensions.get::<CallerIds>() {
+        ids.note_caller(cx.organization(), None);
+    }
+    Ok(console_session::limit_to_roles(cx).await?)
+}
+
+/// The error for a client without a credential that is accepted here.
+const CREDENTIAL_NEEDED: Error = Error::Unauthenticated(
+    "send an API key (rck_) with the permission ASSERTION_WRITE as \"Authorization: Bearer \
+     <key>\" (RFC 6750)",
+);
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !secret.trim().is_empty()).then(|| secret.trim())
+}
+
+/// The id of a request in the ledger and the log: the client's, if it is a UUID.
+pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
+    let given =
+        headers.get("x-request-id").and_then(|value| Uuid::try_parse_ascii(value.as_bytes()).ok());
+    given.unwrap_or_else(Uuid::now_v7)
+}
+
+/// The address of the client, if it is known.
+pub(super) fn client_ip(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+}
+
+/// A request that was not carried out: a status, a stable code, and the reason as text.
+#[derive(Debug)]
+pub struct SignInFailure {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    /// Seconds to wait before the same request may succeed.
+    retry_after: Option<u64>,
+}
+
+impl SignInFailure {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after: None }
+    }
+
+    /// The same for a person who looks at it in a browser.
+    pub(super) fn into_page(self) -> Response {
+        let text = format!("Signing in did not work.\n\n{}\n\n({})\n", self.message, self.code);
+        let mut response = (self.status, text).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
+    fn unavailable() -> Self {
+        let error = Error::Unavailable("a sign-in took too long".into());
+        Self::from(error)
+    }
+}
+
+impl From<Error> for SignInFailure {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::NotFound(_) => StatusCode::NOT_FOUND,
+            Error::Held { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Invalid { .. }
+            | Error::Several(_)
+            | Error::InEdit { .. }
+            | Error::Unsupported(_)
+            | Error::Taken { .. }
+            | Error::Stale { .. } => StatusCode::BAD_REQUEST,
+            Error::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Error::Busy(_) | Error::OutcomeUnknown { .. } | Error::Unavailable(_) => {
+                tracing::warn!(%error, "a sign-in could not be carried out");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Error::Internal(text) => {
+                tracing::error!(error = %text, "a sign-in failed");
+                let why = "something went wrong here; the server's log says what";
+                return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", why);
+            }
+        };
+        let retry_after = match error {
+            Error::Limited { seconds } => Some(seconds),
+            Error::Busy(_) => Some(1),
+            Error::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
+            _ => None,
+        };
+        Self { status, code: error.reason().as_str(), message: error.to_string(), retry_after }
+    }
+}
+
+impl IntoResponse for SignInFailure {
+    fn into_response(self) -> Response {
+        let body = json!({ "code": self.code, "message": self.message });
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"rolecall\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}

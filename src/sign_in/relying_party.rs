@@ -1,0 +1,516 @@
+//! Signing in here, for the console and for applications that have no sign-in of their own: the
+//! code flow of OpenID Connect with PKCE (RFC 7636).
+//!
+//! What belongs to one sign-in (state, nonce, verifier, where it ends) is in a cookie that only this
+//! server can read. The browser gets nothing that says who the person is: the console gets a link
+//! that works once, an application a code that it redeems with its own key. A sign-in ends at an
+//! address that the connection names, or in the console, and nowhere else.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chrono::Duration;
+use reqwest::Url;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::http::{
+    SignInFailure, authenticate_key, check_organization, client_ip, describe_sign_in, request_id,
+};
+use super::oidc::{TokenVerifier, refused};
+use super::submit;
+use super::submit::SubmittedSignIn;
+use crate::auth::issuers::ProviderMetadata;
+use crate::auth::policy::{Action, Actor};
+use crate::context::{App, Cx};
+use crate::crypto::vault;
+use crate::domain::access::{console_link, console_session};
+use crate::domain::connection::assertion_source;
+use crate::domain::connection::assertion_source::oidc::OidcSettings;
+use crate::domain::connection::assertion_source::{AcceptingConnection, Protocol};
+use crate::domain::sign_in::code;
+use crate::domain::tenant::organization;
+use crate::domain::tenant::organization::{Organization, suspended_error};
+use crate::error::{Error, Noun, RefusalReason, Result};
+
+/// How long a person may take at the identity provider.
+const FLOW_LIFETIME: Duration = Duration::minutes(10);
+/// The longest state of an application.
+const MAX_STATE_LENGTH: usize = 1_000;
+/// The longest cookie that is looked at.
+const MAX_COOKIE_LENGTH: usize = 8 * 1024;
+/// The longest answer of a token endpoint.
+const MAX_TOKEN_ANSWER: usize = 256 * 1024;
+/// The largest body of a redemption.
+const MAX_REDEMPTION_BYTES: usize = 8 * 1024;
+/// The name of this interface in the list of failed sign-ins.
+const INTERFACE_NAME: &str = "sign-in code";
+
+/// What belongs to one sign-in, between its begin and its end.
+#[derive(Serialize, Deserialize)]
+struct SignInFlow {
+    state: String,
+    nonce: String,
+    verifier: String,
+    /// Where the application waits; none = the console.
+    redirect_url: Option<String>,
+    /// What the application wants back.
+    application_state: Option<String>,
+    expires_at: i64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BeginQuery {
+    connection: Option<String>,
+    redirect_url: Option<String>,
+    state: Option<String>,
+}
+
+/// `GET /sign-in/{slug}`: sends the browser to the identity provider.
+pub(super) async fn begin_sign_in(
+    State(app): State<Arc<App>>,
+    Path(slug): Path<String>,
+    Query(query): Query<BeginQuery>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let done = async {
+        let cx = open_organization(&app, &slug, &parts).await?.0;
+        let accepting = choose_connection(&cx, &query).await?;
+        accepting.check_active()?;
+        start_flow(&cx, &slug, &accepting, query).await
+    };
+    show(done.await)
+}
+
+async fn start_flow(
+    cx: &Cx,
+    slug: &str,
+    accepting: &AcceptingConnection,
+    query: BeginQuery,
+) -> Result<Response, SignInFailure> {
+    let verifier = TokenVerifier::of_connection(cx, accepting)?;
+    let settings = verifier.settings();
+    check_end(settings, query.redirect_url.as_deref())?;
+    if query.state.as_ref().is_some_and(|state| state.len() > MAX_STATE_LENGTH) {
+        let why = format!("must have at most {MAX_STATE_LENGTH} characters");
+        return Err(Error::invalid("state", why).into());
+    }
+    let metadata = read_metadata(cx, &verifier).await?;
+    let mut url = metadata.authorization_endpoint.clone().ok_or_else(no_endpoint)?;
+    check_browser_address(cx, &url)?;
+    let flow = SignInFlow {
+        state: random_text()?,
+        nonce: random_text()?,
+        verifier: random_text()?,
+        redirect_url: query.redirect_url,
+        application_state: query.state,
+        expires_at: (cx.app.clock.now() + FLOW_LIFETIME).timestamp(),
+    };
+    let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, flow.verifier.as_bytes()));
+    url.query_pairs_mut()
+        .append_pair("response_type", "code")
+        .append_pair("client_id", &settings.client_id)
+        .append_pair("redirect_uri", &callback_url(cx, slug))
+        .append_pair("scope", &settings.scopes.join(" "))
+        .append_pair("state", &flow.state)
+        .append_pair("nonce", &flow.nonce)
+        .append_pair("code_challenge", &challenge)
+        .append_pair("code_challenge_method", "S256");
+    let cookie = seal_flow(cx, accepting, &flow).await?;
+    Ok(redirect(&url, &set_cookie(&cx.app, &cookie, FLOW_LIFETIME.num_seconds()))?)
+}
+
+#[derive(Deserialize)]
+pub(super) struct CallbackQuery {
+    code: Option<String>,
+    state: Option<String>,
+    iss: Option<String>,
+    error: Option<String>,
+}
+
+/// `GET /sign-in/{slug}/callback`: the browser comes back from the identity provider.
+pub(super) async fn end_sign_in(
+    State(app): State<Arc<App>>,
+    Path(slug): Path<String>,
+    Query(query): Query<CallbackQuery>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let done = async {
+        let (cx, organization) = open_organization(&app, &slug, &parts).await?;
+        let (connection, flow) = open_flow(&cx, &organization, &parts.headers)?;
+        let accepting = assertion_source::find_accepting(&cx, connection).await?;
+        accepting.check_active()?;
+        complete_flow(&cx, &slug, &accepting, flow, query).await
+    };
+    let mut response = show(done.await);
+    // Whatever came of it: this sign-in is over.
+    if !response.headers().contains_key(header::SET_COOKIE)
+        && let Ok(cookie) = HeaderValue::from_str(&set_cookie(&app, "", 0))
+    {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+async fn complete_flow(
+    cx: &Cx,
+    slug: &str,
+    accepting: &AcceptingConnection,
+    flow: SignInFlow,
+    query: CallbackQuery,
+) -> Result<Response, SignInFailure> {
+    let foreign = || {
+        refused(
+            RefusalReason::AssertionNonce,
+            "this is not the answer to the sign-in of this browser",
+        )
+    };
+    if query.state.as_deref() != Some(flow.state.as_str()) {
+        return Err(foreign().into());
+    }
+    if query.error.is_some() {
+        let why = "the identity provider did not sign the person in";
+        return Err(refused(RefusalReason::Unauthenticated, why).into());
+    }
+    let verifier = TokenVerifier::of_connection(cx, accepting)?;
+    let metadata = read_metadata(cx, &verifier).await?;
+    // RFC 9207: an answer of another issuer is not taken for this one's.
+    let issuer = verifier.settings().issuer.as_str();
+    let issuer_fits = query.iss.as_deref().map_or(!metadata.names_issuer, |iss| iss == issuer);
+    if !issuer_fits {
+        return Err(foreign().into());
+    }
+    let code = query.code.as_deref().ok_or_else(foreign)?;
+    let done = async {
+        let token =
+            redeem_at_provider(cx, slug, accepting, &verifier, &metadata, code, &flow).await?;
+        let now = cx.app.clock.now();
+        let verified = verifier.verify_id_token(&token, Some(&flow.nonce), now).await?;
+        submit::accept_verified(cx, accepting, verified).await
+    };
+    let done = done.await;
+    submit::note_sign_in(cx, Some(&accepting.connection), done.as_ref());
+    let outcome = done?;
+    let Some(user) = outcome.user.filter(|_| outcome.active) else {
+        let refusal =
+            outcome.refusal.map(|refusal| Error::Held { reason: refusal.reason, why: refusal.why });
+        let other = || refused(RefusalReason::Inactive, "the account is suspended");
+        return Err(refusal.unwrap_or_else(other).into());
+    };
+    cx.app.sign_in_limits.take_request(user)?;
+    // The settings may have changed while the person was at the identity provider.
+    check_end(verifier.settings(), flow.redirect_url.as_deref())?;
+    let target = match &flow.redirect_url {
+        Some(target) => {
+            let code = code::issue_code(cx, accepting.connection.id, user, target).await?;
+            let mut url = Url::parse(target).map_err(|_| no_endpoint())?;
+            url.query_pairs_mut().append_pair("code", &code);
+            if let Some(state) = &flow.application_state {
+                url.query_pairs_mut().append_pair("state", state);
+            }
+            url
+        }
+        None => {
+            let most = &verifier.settings().console_permissions;
+            let permissions = console_session::permissions_by_roles(cx, user, most).await?;
+            if permissions.is_empty() {
+                let why = "none of your roles opens the console: an administrator can give you one";
+                return Err(refused(RefusalReason::Forbidden, why).into());
+            }
+            let link = console_link::create_sign_in_link(cx, user, permissions).await?;
+            Url::parse(&link.url(&cx.app)).map_err(|_| no_endpoint())?
+        }
+    };
+    Ok(redirect(&target, &set_cookie(&cx.app, "", 0))?)
+}
+
+/// Exchanges the code at the identity provider for an ID token.
+#[allow(clippy::too_many_arguments, reason = "all that belongs to one sign-in")]
+async fn redeem_at_provider(
+    cx: &Cx,
+    slug: &str,
+    accepting: &AcceptingConnection,
+    verifier: &TokenVerifier<'_>,
+    metadata: &ProviderMetadata,
+    code: &str,
+    flow: &SignInFlow,
+) -> Result<String> {
+    let url = metadata.token_endpoint.as_ref().ok_or_else(no_endpoint)?;
+    let callback = callback_url(cx, slug);
+    let client_id = verifier.settings().client_id.as_str();
+    let secret = assertion_source::open_secret(cx, &accepting.connection).await?;
+    let mut fields = vec![
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", callback.as_str()),
+        ("code_verifier", flow.verifier.as_str()),
+    ];
+    let mut authorization = None;
+    match &secret {
+        None => fields.push(("client_id", client_id)),
+        Some(secret) if metadata.takes_secret_in_form => {
+            fields.extend([("client_id", client_id), ("client_secret", secret.as_str())]);
+        }
+        Some(secret) => {
+            let word = |text: &str| {
+                let encoded = crate::http_client::encode_form(&[("", text)]);
+                encoded.trim_start_matches('=').to_owned()
+            };
+            let pair = format!("{}:{}", word(client_id), word(secret));
+            authorization = Some(format!("Basic {}", STANDARD.encode(pair)));
+        }
+    }
+    let outbound = cx.app.key_rings.outbound();
+    let answer = outbound
+        .post_form(url, &fields, authorization.as_deref(), MAX_TOKEN_ANSWER)
+        .await
+        .map_err(|why| {
+            tracing::warn!(connection = %accepting.connection.id, why, "a token endpoint failed");
+            Error::Held {
+                reason: RefusalReason::SourceUnavailable,
+                why: "the identity provider could not be asked; sign in again in a moment".into(),
+            }
+        })?;
+    let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if answer.status != StatusCode::OK {
+        let status = answer.status;
+        tracing::warn!(connection = %accepting.connection.id, %status, "a code was refused");
+        let why = "the identity provider refused the code of this sign-in; sign in again";
+        return Err(refused(RefusalReason::SourceCredentials, why));
+    }
+    document["id_token"].as_str().map(Into::into).ok_or_else(|| {
+        refused(RefusalReason::AssertionUnreadable, "the identity provider gave no ID token")
+    })
+}
+
+/// `GET /sign-in/{slug}/sign-out`: ends the session at the identity provider, which asks the person.
+/// The session here is ended by `sessionEnd` before.
+pub(super) async fn sign_out(
+    State(app): State<Arc<App>>,
+    Path(slug): Path<String>,
+    Query(query): Query<BeginQuery>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let done = async {
+        let cx = open_organization(&app, &slug, &parts).await?.0;
+        let query = BeginQuery { redirect_url: None, state: None, ..query };
+        let accepting = choose_connection(&cx, &query).await?;
+        let verifier = TokenVerifier::of_connection(&cx, &accepting)?;
+        let home = format!("{}/sign-in", app.config.public_url);
+        let url = match read_metadata(&cx, &verifier).await?.end_session_endpoint.clone() {
+            Some(mut url) => {
+                check_browser_address(&cx, &url)?;
+                url.query_pairs_mut()
+                    .append_pair("client_id", &verifier.settings().client_id)
+                    .append_pair("post_logout_redirect_uri", &home);
+                url
+            }
+            None => Url::parse(&home).map_err(|_| no_endpoint())?,
+        };
+        Ok::<_, SignInFailure>(redirect(&url, &set_cookie(&app, "", 0))?)
+    };
+    show(done.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CodeRedemption {
+    code: String,
+    redirect_url: String,
+}
+
+/// `POST /sign-in/{slug}/redeem`: an application exchanges its code for who signed in.
+pub(super) async fn redeem_code(
+    State(app): State<Arc<App>>,
+    Path(slug): Path<String>,
+    request: Request,
+) -> Result<Response, SignInFailure> {
+    let (parts, body) = request.into_parts();
+    let cx = authenticate_key(&app, &parts.headers, &parts.extensions, INTERFACE_NAME).await?;
+    check_organization(&cx, &slug).await?;
+    cx.allow(Action::SubmitAssertion, None)?;
+    if let Some(key) = cx.actor.id().and_then(|id| Uuid::try_parse(&id).ok()) {
+        app.assertion_limits.take_request(key)?;
+    }
+    let unreadable = || {
+        let why = "send {\"code\": …, \"redirectUrl\": …} as application/json";
+        SignInFailure::new(StatusCode::BAD_REQUEST, "UNREADABLE", why)
+    };
+    let bytes = axum::body::to_bytes(body, MAX_REDEMPTION_BYTES).await.map_err(|_| unreadable())?;
+    // The error would repeat what was sent, which is a secret.
+    let sent: CodeRedemption = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
+    let (connection, outcome) = code::redeem_code(&cx, &sent.code, &sent.redirect_url).await?;
+    let user_name = submit::read_user_name(&cx, outcome.user).await?;
+    Ok(describe_sign_in(&SubmittedSignIn { connection, user_name, outcome }))
+}
+
+/// The organization of an address, if this client may take another step.
+async fn open_organization(
+    app: &Arc<App>,
+    slug: &str,
+    parts: &Parts,
+) -> Result<(Cx, Organization), SignInFailure> {
+    app.sign_in_limits.take_from_address(client_ip(&parts.extensions))?;
+    let found = organization::by_slug(app, slug).await?;
+    let found = found.ok_or_else(|| Error::not_found(Noun::Organization))?;
+    if found.suspended_at.is_some() {
+        return Err(suspended_error().into());
+    }
+    let cx = Cx::new(app.clone(), Actor::System, found.id, request_id(&parts.headers));
+    Ok((cx, found))
+}
+
+/// The connection that is named, or the only one that can end where this sign-in is to end.
+async fn choose_connection(
+    cx: &Cx,
+    query: &BeginQuery,
+) -> Result<AcceptingConnection, SignInFailure> {
+    if let Some(named) = &query.connection {
+        let id = Uuid::try_parse(named).map_err(|_| Error::not_found(Noun::Connection))?;
+        return Ok(assertion_source::find_accepting(cx, id).await?);
+    }
+    let mut fitting = Vec::new();
+    for accepting in assertion_source::list_accepting(cx, Protocol::Oidc).await? {
+        let settings = accepting.oidc_settings()?;
+        if accepting.check_active().is_ok()
+            && check_end(&settings, query.redirect_url.as_deref()).is_ok()
+        {
+            fitting.push(accepting);
+        }
+    }
+    let mut fitting = fitting.into_iter();
+    match (fitting.next(), fitting.next()) {
+        (Some(accepting), None) => Ok(accepting),
+        (None, _) => Err(Error::not_found(Noun::Connection).into()),
+        _ => {
+            let why = "several connections offer this sign-in: name one (?connection=)";
+            Err(refused(RefusalReason::AssertionAmbiguous, why).into())
+        }
+    }
+}
+
+/// Refuses a sign-in that would end where the connection does not allow it to.
+fn check_end(settings: &OidcSettings, redirect_url: Option<&str>) -> Result<()> {
+    match redirect_url {
+        Some(url) if settings.redirect_urls.iter().any(|known| known == url) => Ok(()),
+        Some(_) => Err(Error::invalid("redirect_url", "is not among those of the connection")),
+        None if settings.console_permissions.is_empty() => {
+            Err(Error::Unsupported("sign-ins of this connection do not open the console".into()))
+        }
+        None => Ok(()),
+    }
+}
+
+async fn read_metadata(cx: &Cx, verifier: &TokenVerifier<'_>) -> Result<Arc<ProviderMetadata>> {
+    let found = verifier.keys().provider_metadata(cx.app.clock.now()).await?;
+    found.ok_or_else(no_endpoint)
+}
+
+fn no_endpoint() -> Error {
+    Error::Unsupported(
+        "the identity provider's discovery document does not say where to sign in; while \
+         jwksUri is set, none is read"
+            .into(),
+    )
+}
+
+/// A browser is sent to web addresses only.
+fn check_browser_address(cx: &Cx, url: &Url) -> Result<()> {
+    let plain = cx.app.config.pull_private_addresses && url.scheme() == "http";
+    if url.scheme() == "https" || plain { Ok(()) } else { Err(no_endpoint()) }
+}
+
+fn callback_url(cx: &Cx, slug: &str) -> String {
+    format!("{}/sign-in/{slug}/callback", cx.app.config.public_url)
+}
+
+fn random_text() -> Result<String> {
+    Ok(URL_SAFE_NO_PAD.encode(vault::random_bytes::<32>()?))
+}
+
+/// The cookie's value: the connection, and what belongs to the sign-in, which opens only with it.
+async fn seal_flow(cx: &Cx, accepting: &AcceptingConnection, flow: &SignInFlow) -> Result<String> {
+    let text = serde_json::to_vec(flow).map_err(|error| Error::Internal(error.to_string()))?;
+    let key = organization::current_organization(cx).await?.data_key;
+    let id = accepting.connection.id;
+    let sealed = cx.app.vault.seal(cx.organization(), &key, id, &text)?;
+    Ok(format!("{id}.{}", URL_SAFE_NO_PAD.encode(sealed)))
+}
+
+/// What belongs to the sign-in of this browser, if it has not taken too long.
+fn open_flow(
+    cx: &Cx,
+    organization: &Organization,
+    headers: &HeaderMap,
+) -> Result<(Uuid, SignInFlow)> {
+    let over = || {
+        let why = "this browser began no sign-in here, or began it too long ago; sign in again";
+        refused(RefusalReason::Ended, why)
+    };
+    let name = cookie_name(&cx.app);
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|pair| {
+        let (known, value) = pair.trim().split_once('=')?;
+        (known == name && value.len() <= MAX_COOKIE_LENGTH).then_some(value)
+    });
+    let (id, sealed) = cookies.next().and_then(|value| value.split_once('.')).ok_or_else(over)?;
+    let id = Uuid::try_parse(id).map_err(|_| over())?;
+    let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| over())?;
+    let text = cx.app.vault.unseal(cx.organization(), &organization.data_key, id, &sealed);
+    let flow: SignInFlow =
+        serde_json::from_slice(&text.map_err(|_| over())?).map_err(|_| over())?;
+    if flow.expires_at <= cx.app.clock.now().timestamp() {
+        return Err(over());
+    }
+    Ok((id, flow))
+}
+
+/// Over TLS, the name keeps other hosts of the domain from setting the cookie (RFC 6265bis).
+fn cookie_name(app: &App) -> &'static str {
+    if app.config.public_url.starts_with("https://") {
+        "__Host-rolecall-sign-in"
+    } else {
+        "rolecall-sign-in"
+    }
+}
+
+fn set_cookie(app: &App, value: &str, seconds: i64) -> String {
+    let secure = if app.config.public_url.starts_with("https://") { "; Secure" } else { "" };
+    let name = cookie_name(app);
+    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+}
+
+fn redirect(url: &Url, cookie: &str) -> Result<Response> {
+    let value = |text: &str| {
+        HeaderValue::from_str(text).map_err(|_| Error::Internal("a header of a redirect".into()))
+    };
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    response.headers_mut().insert(header::LOCATION, value(url.as_str())?);
+    response.headers_mut().insert(header::SET_COOKIE, value(cookie)?);
+    Ok(response)
+}
+
+/// The answer for a browser: it shows a text and nothing else, and tells no other site the address.
+fn show(done: Result<Response, SignInFailure>) -> Response {
+    let mut response = done.unwrap_or_else(SignInFailure::into_page);
+    let fields = [
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in fields {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

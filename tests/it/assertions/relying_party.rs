@@ -1,0 +1,252 @@
+//! Signing in here: the code flow with a provider on this machine, for the console and for an
+//! application, and what must not work.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use serde_json::{Value, json};
+
+use super::{connect, key_with, signed, world};
+use crate::issuers::{Issuer, Key, Page, but};
+use crate::world::{Answer, World};
+
+const APP: &str = "https://app.example/back";
+
+/// A browser that follows nothing by itself.
+fn browser() -> Client {
+    Client::builder().redirect(Policy::none()).build().unwrap()
+}
+
+/// A provider with a page to sign in, and a connection that trusts it.
+async fn provide(world: &World) -> (Issuer, Key, String) {
+    let issuer = Issuer::start().await;
+    let key = Key::new("RS256", "one");
+    issuer.publishes(&[&key]);
+    let at = |path: &str| format!("{}{path}", issuer.url);
+    let discovery = json!({ "issuer": issuer.url, "jwks_uri": at("/keys"),
+        "authorization_endpoint": at("/authorize"), "token_endpoint": at("/token"),
+        "end_session_endpoint": at("/end") });
+    issuer.shows("/.well-known/openid-configuration", Page::Json(discovery));
+    let oidc = json!({ "issuer": issuer.url, "clientId": "rolecall", "clientSecret": "s3cret",
+        "redirectUrls": [APP], "consolePermissions": ["IAM_READ", "AUDIT_READ"] });
+    let (id, _) = connect(&world.acme, "Sign-in", "GENERIC", oidc, json!({})).await;
+    (issuer, key, id)
+}
+
+/// A sign-in that has begun: where the browser is sent, with its parameters, and the cookie.
+struct Begun {
+    url: Url,
+    cookie: String,
+}
+
+impl Begun {
+    fn parameter(&self, name: &str) -> String {
+        let found = self.url.query_pairs().find(|(known, _)| known == name);
+        found.unwrap_or_else(|| panic!("no {name} in {}", self.url)).1.into_owned()
+    }
+}
+
+async fn begin(world: &World, query: &str) -> Begun {
+    let url = format!("{}/sign-in/acme{query}", world.address);
+    let answer = Answer::of(browser().get(url).send().await.unwrap()).await.is(303);
+    let cookie = answer.header("set-cookie").to_owned();
+    for part in ["__Host-rolecall-sign-in=", "HttpOnly", "SameSite=Lax", "Secure", "Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert_eq!(answer.header("referrer-policy"), "no-referrer");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    Begun { url: Url::parse(answer.header("location")).unwrap(), cookie }
+}
+
+async fn come_back(world: &World, cookie: &str, query: &str) -> Answer {
+    let url = format!("{}/sign-in/acme/callback?{query}", world.address);
+    Answer::of(browser().get(url).header("cookie", cookie).send().await.unwrap()).await
+}
+
+fn claims(world: &World, issuer: &Issuer, begun: &Begun) -> Value {
+    let now = world.app.clock.now().timestamp();
+    json!({ "iss": issuer.url, "aud": "rolecall", "sub": "7", "preferred_username": "ada",
+        "iat": now, "exp": now + 300, "nonce": begun.parameter("nonce") })
+}
+
+#[tokio::test]
+async fn console_session_follows_roles() {
+    let world = world().await;
+    let (issuer, key, _) = provide(&world).await;
+    let user = world.scim().user("ada").await;
+    let make = "mutation { roleCreate(input: { name: \"Reader\", permissions: [\"IAM_READ\", \
+                \"TOKEN_MANAGE\"] }) { role { id } } }";
+    let role = world.graphql(make, json!({})).await["data"]["roleCreate"]["role"]["id"].clone();
+    let begun = begin(&world, "").await;
+    assert_eq!(begun.url.path(), "/authorize");
+    assert_eq!(begun.parameter("response_type"), "code");
+    assert_eq!(begun.parameter("code_challenge_method"), "S256");
+    let callback = "https://scim.example/sign-in/acme/callback";
+    assert_eq!(begun.parameter("redirect_uri"), callback);
+    let token = signed(&key, &claims(&world, &issuer, &begun));
+    issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+    let query = format!("code=c&state={}", begun.parameter("state"));
+    // Without a role that the connection lets into the console, nobody gets in.
+    let refused = come_back(&world, &begun.cookie, &query).await.is(422);
+    assert!(refused.body.as_str().unwrap().contains("none of your roles"), "{}", refused.body);
+    let users = "{ organization { users(first: 1) { nodes { id } } } }";
+    let users = world.graphql(users, json!({})).await;
+    let ada = users["data"]["organization"]["users"]["nodes"][0]["id"].clone();
+    let grant = "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { \
+                 roleGrant { id } } }";
+    let grant = world.graphql(grant, json!({ "u": ada, "r": role })).await;
+    let grant = grant["data"]["roleGrantCreate"]["roleGrant"]["id"].clone();
+    let done = come_back(&world, &begun.cookie, &query).await.is(303);
+    let target = done.header("location").to_owned();
+    let code = target.strip_prefix("https://scim.example/sign-in#link=");
+    let code = code.unwrap_or_else(|| panic!("{target}"));
+    assert!(done.header("set-cookie").contains("Max-Age=0"), "the sign-in is over");
+    let redeem = async |code: &str| {
+        let url = format!("{}/console/redeem", world.address);
+        let request = browser().post(url).json(&json!({ "code": code }));
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let session = redeem(code).await.is(200);
+    redeem(code).await.is(410);
+    let session = session.body["token"].as_str().unwrap().to_owned();
+    let viewer = async || {
+        let query = "{ viewer { kind permissions } }";
+        world.acme.graphql_as(&session, &[], query, json!({})).await
+    };
+    // Of what the role names, only what the connection allows.
+    let seen = viewer().await.is(200).body;
+    assert_eq!(seen["data"]["viewer"]["permissions"], json!(["IAM_READ"]), "{seen:#}");
+    // With the role goes the right, at once.
+    let revoke =
+        "mutation($g: ID!) { roleGrantRemove(input: { id: $g }) { userErrors { message } } }";
+    let revoked = world.graphql(revoke, json!({ "g": grant })).await;
+    assert_eq!(revoked["data"]["roleGrantRemove"]["userErrors"], json!([]), "{revoked:#}");
+    let seen = viewer().await.is(200).body;
+    assert_eq!(seen["data"]["viewer"]["permissions"], json!([]), "{seen:#}");
+    // A session that is not used is over, and so is one whose account is suspended.
+    world.app.clock.advance(Duration::from_secs(61 * 60));
+    viewer().await.is(401);
+    let off = json!([{ "op": "replace", "path": "active", "value": false }]);
+    world.scim().patch(&format!("/Users/{user}"), off).await.is(200);
+    let begun = begin(&world, "").await;
+    let token = signed(&key, &claims(&world, &issuer, &begun));
+    issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+    let query = format!("code=c&state={}", begun.parameter("state"));
+    come_back(&world, &begun.cookie, &query).await.is(422);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn application_redeems_its_code_once() {
+    let world = world().await;
+    let (issuer, key, _) = provide(&world).await;
+    let user = world.scim().user("ada").await;
+    let begun = begin(&world, &format!("?redirect_url={APP}&state=mine")).await;
+    let token = signed(&key, &claims(&world, &issuer, &begun));
+    issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+    let query = format!("code=c&state={}", begun.parameter("state"));
+    let done = come_back(&world, &begun.cookie, &query).await.is(303);
+    let target = Url::parse(done.header("location")).unwrap();
+    assert!(target.as_str().starts_with(APP), "{target}");
+    let found = |name: &str| {
+        let pair = target.query_pairs().find(|(known, _)| known == name);
+        pair.map(|(_, value)| value.into_owned()).unwrap_or_default()
+    };
+    assert_eq!(found("state"), "mine");
+    let code = found("code");
+    let app = key_with(&world.acme, "ASSERTION_WRITE").await;
+    let redeem = async |key: &str, slug: &str, code: &str, url: &str| {
+        let to = format!("{}/sign-in/{slug}/redeem", world.address);
+        let body = json!({ "code": code, "redirectUrl": url });
+        Answer::of(browser().post(to).bearer_auth(key).json(&body).send().await.unwrap()).await
+    };
+    redeem("rck_wrong", "acme", &code, APP).await.is(401);
+    let reader = key_with(&world.acme, "IAM_READ").await;
+    redeem(&reader, "acme", &code, APP).await.is(403);
+    let other = world.second_organization().await;
+    let foreign = key_with(&other, "ASSERTION_WRITE").await;
+    redeem(&foreign, "acme", &code, APP).await.is(404);
+    redeem(&foreign, "globex", &code, APP).await.is(422);
+    let who = redeem(&app, "acme", &code, APP).await.is(200);
+    assert_eq!(who.body["userId"], json!(user), "{:#}", who.body);
+    assert_eq!(who.body["userName"], "ada");
+    assert_eq!(who.body["active"], true);
+    let again = redeem(&app, "acme", &code, APP).await.is(422);
+    assert_eq!(again.body["code"], "ENDED");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn foreign_answers_and_ends_are_refused() {
+    let world = world().await;
+    let (issuer, key, id) = provide(&world).await;
+    world.scim().user("ada").await;
+    let start = async |query: &str| {
+        let url = format!("{}/sign-in/{query}", world.address);
+        let answer = Answer::of(browser().get(url).send().await.unwrap()).await;
+        assert!(answer.headers.get("location").is_none(), "{query}: {:?}", answer.headers);
+        answer.status.as_u16()
+    };
+    // Nobody is sent to an address that the connection does not name.
+    for url in ["https://evil.example/", "https://app.example/back/x", "//evil.example", ""] {
+        let status = start(&format!("acme?redirect_url={url}")).await;
+        assert!(status == 404 || status == 400, "{url}: {status}");
+    }
+    assert_eq!(start("nobody").await, 404);
+    assert_eq!(start(&format!("acme?connection={}", uuid::Uuid::new_v4())).await, 404);
+    let to_app = format!("?redirect_url={APP}");
+    let begun = begin(&world, &to_app).await;
+    let state = begun.parameter("state");
+    let good = claims(&world, &issuer, &begun);
+    let show = |claims: &Value| {
+        let token = signed(&key, claims);
+        issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+    };
+    show(&good);
+    let other = begin(&world, &to_app).await;
+    let query = format!("code=c&state={state}");
+    let refusals = [
+        ("no cookie", String::new(), query.clone()),
+        ("another browser's cookie", other.cookie.clone(), query.clone()),
+        ("another state", begun.cookie.clone(), "code=c&state=x".to_owned()),
+        ("no state", begun.cookie.clone(), "code=c".to_owned()),
+        ("no code", begun.cookie.clone(), format!("state={state}")),
+        ("another issuer", begun.cookie.clone(), format!("{query}&iss=https://evil.example")),
+        ("an error", begun.cookie.clone(), format!("error=access_denied&state={state}")),
+        ("a forged cookie", format!("{}A", begun.cookie), query.clone()),
+    ];
+    for (why, cookie, query) in refusals {
+        let answer = come_back(&world, &cookie, &query).await;
+        assert_eq!(answer.status, 422, "{why}: {:#}", answer.body);
+        assert!(answer.headers.get("location").is_none(), "{why}");
+    }
+    for (why, change) in [
+        ("another sign-in's token", json!({ "nonce": other.parameter("nonce") })),
+        ("a token without a nonce", json!({ "nonce": null })),
+        ("a token for another application", json!({ "aud": "other" })),
+    ] {
+        show(&but(&good, change));
+        come_back(&world, &begun.cookie, &query).await.is(422);
+        assert_eq!(world.count("sign_in_code", []).await, 0, "{why}");
+    }
+    show(&good);
+    issuer.shows("/token", Page::Down);
+    come_back(&world, &begun.cookie, &query).await.is(422);
+    show(&good);
+    world.app.clock.advance(Duration::from_secs(601));
+    come_back(&world, &begun.cookie, &query).await.is(422);
+    // Signing out ends at the provider, and comes back here.
+    let url = format!("{}/sign-in/acme/sign-out", world.address);
+    let out = Answer::of(browser().get(url).send().await.unwrap()).await.is(303);
+    assert!(out.header("location").starts_with(&format!("{}/end?", issuer.url)), "{out:?}");
+    // What gives permissions in the console is set by those who hold them.
+    let limited = key_with(&world.acme, "IAM_WRITE").await;
+    let update = "mutation($i: ConnectionUpdateInput!) { connectionUpdate(input: $i) { userErrors { \
+                  message } } }";
+    let evil = json!({ "id": id, "assertion": { "oidc": { "issuer": "https://evil.example",
+        "clientSecret": "x" } } });
+    let refused = world.acme.graphql_as(&limited, &[], update, json!({ "i": evil })).await;
+    assert_eq!(crate::walk::codes(&refused.body), ["FORBIDDEN"], "{:#}", refused.body);
+    world.end().await;
+}
