@@ -1,5 +1,5 @@
-//! The routes of sign-ins. `POST /assertions/{slug}`: an application's backend hands over what it got at a sign-in, and is
-//! told who it is and which roles the person has now.
+//! The routes of sign-ins. `POST /assertions/{slug}`: an application's backend hands over what it
+//! got at a sign-in, and is told who it is and which roles the person has now.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Signing in here, for the console and for applications that have no sign-in of their own: the
 //! code flow of OpenID Connect with PKCE (RFC 7636).
 //!
-//! What belongs to one sign-in (state, nonce, verifier, where it ends) is in a cookie that only this
-//! server can read. The browser gets nothing that says who the person is: the console gets a link
-//! that works once, an application a code that it redeems with its own key. A sign-in ends at an
-//! address that the connection names, or in the console, and nowhere else.
+//! What belongs to one sign-in (state, nonce, verifier, where it ends) is in a cookie that only
+//! this server can read. The browser gets nothing that says who the person is: the console gets a
+//! link that works once, an application a code that it redeems with its own key. A sign-in ends at
+//! an address that the connection names, or in the console, and nowhere else.
 
 use std::sync::Arc;
 
@@ -292,8 +292,8 @@ async fn redeem_at_provider(
     })
 }
 
-/// `GET /sign-in/{slug}/sign-out`: ends the session at the identity provider, which asks the person.
-/// The session here is ended by `sessionEnd` before.
+/// `GET /sign-in/{slug}/sign-out`: ends the session at the identity provider, which asks the
+/// person. The session here is ended by `sessionEnd` before.
 pub(super) async fn sign_out(
     State(app): State<Arc<App>>,
     Path(slug): Path<String>,

@@ -106,8 +106,8 @@ impl<'a> TokenVerifier<'a> {
         &self.keys
     }
 
-    /// Verifies an ID token as if nobody had before. With `nonce`, it must be the answer to the
-    /// request that had it.
+    /// Verifies an ID token as if it had not been before. With `nonce`, it must be the answer to
+    /// the request that had it.
     ///
     /// # Errors
     /// [`Error::Held`] with the reason; [`Error::Busy`] while the keys have never been read.
@@ -196,7 +196,7 @@ impl<'a> TokenVerifier<'a> {
             Some(party) => party
                 .as_str()
                 .is_some_and(|party| party == client_id || audiences.iter().any(|it| it == party)),
-            // Several audiences need to say for whom the token was issued.
+            // With several audiences, the token must say to which one it was issued.
             None => named.iter().all(|audience| audiences.contains(audience)),
         };
         if party_fits {
