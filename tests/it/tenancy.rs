@@ -16,7 +16,7 @@ use crate::world::{Answer, Scim, World, patch};
 
 /// Where raw statements are about all organizations, and how many there are: they look for work that
 /// is due anywhere, count for the operator, or write rows that each name their organization.
-const FOR_ALL_ORGANIZATIONS: [(&str, usize); 26] = [
+const FOR_ALL_ORGANIZATIONS: [(&str, usize); 28] = [
     ("context::clock", 1),
     ("domain::access::change_events", 1),
     ("domain::access::change_set", 1),
