@@ -237,8 +237,8 @@ fn join_statement(
     from.cx.statement(text, values)
 }
 
-/// Makes a group of the connection; none if another sign-in did at the same time. Mappings that wait
-/// for it bind.
+/// Makes a group of the connection; none if another sign-in did at the same time. Mappings that
+/// wait for it bind.
 async fn make_group(
     from: &SignInSource,
     key: &str,

@@ -55,8 +55,8 @@ impl ProvisioningPlan {
                  administrator suspends or deletes it."
             }
             Self::ByHand => {
-                "An administrator suspends or deletes accounts. Groups that a sign-in said end when \
-                 the claims are too old (claimsExpireDays)."
+                "An administrator suspends or deletes accounts. Groups that a sign-in said end \
+                 when the claims are too old (claimsExpireDays)."
             }
         }
     }
