@@ -25,20 +25,18 @@ pub(in crate::domain) async fn remember_erased_names(
     let query = query.filter(user::Column::PurgedAt.is_null());
     let names: Vec<String> =
         query.select_only().column(user::Column::UserNameKey).into_tuple().all(&tx.db).await?;
+    let mut rows = Vec::with_capacity(names.len());
     for name in names {
-        let text = hashed_text(&name);
-        let row = erased_name::ActiveModel {
-            organization_id: Set(tx.organization()),
-            name_key: Set(cx.app.vault.keyed_hash(
-                tx.organization(),
-                &organization.data_key,
-                &text,
-            )?),
-        };
-        let known = OnConflict::new().do_nothing().to_owned();
-        let insert = erased_name::Entity::insert(row).on_conflict(known);
-        insert.exec_without_returning(&tx.db).await?;
+        let (id, text) = (tx.organization(), hashed_text(&name));
+        let key = cx.app.vault.keyed_hash(id, &organization.data_key, &text)?;
+        rows.push(erased_name::ActiveModel { organization_id: Set(id), name_key: Set(key) });
     }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let known = OnConflict::new().do_nothing().to_owned();
+    let insert = erased_name::Entity::insert_many(rows).on_conflict(known);
+    insert.exec_without_returning(&tx.db).await?;
     Ok(())
 }
 
