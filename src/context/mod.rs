@@ -689,6 +689,8 @@ const UNIQUE_INDEXES: &[(&str, &str, &str)] = &[
     ),
     ("organization_domain_proven", "organization_domain.proven_name", "provenName"),
     ("mail_recipient_address", "mail_recipient.address_key", "address"),
+    ("sign_in_pkey", "sign_in.subject_key", "subject"),
+    ("sign_in_user", "sign_in.user_id", "subject"),
 ];
 
 impl From<DbErr> for Error {
