@@ -330,10 +330,11 @@ impl Schema {
                 }
                 (_, Shape::OneOf(fields)) if here || input.required() => {
                     let first = [fields[0].name.clone()];
-                    let good = if named(&fields[0].ty) == "ID" {
-                        json!(own(&first[0]))
-                    } else {
-                        value.clone()
+                    let inner = named(&fields[0].ty);
+                    let good = match self.shape(inner) {
+                        Shape::Leaf(_) if inner == "ID" => json!(own(&first[0])),
+                        Shape::Leaf(known) if value.is_null() => sample(inner, known.as_deref()),
+                        _ => value.clone(),
                     };
                     match here && place.len() > 1 {
                         true => self.values(fields, &place[1..], value, own).into(),

@@ -317,11 +317,11 @@ async fn sign_in_tells_who_it_is() {
     rolecall::domain::connection::request_log::flush_request_counts(&world.app).await.unwrap();
     rolecall::domain::connection::scim_token::flush_credential_uses(&world.app).await.unwrap();
     let log = "query($c: ID!) { organization { requestLog(first: 20, filter: { connectionId: $c }) \
-               { nodes { meaning outcome reason count } } } }";
+               { nodes { meaning outcome code count } } } }";
     let log = world.graphql(log, json!({ "c": id })).await;
     let rows = log["data"]["organization"]["requestLog"]["nodes"].as_array();
     let rows = rows.unwrap_or_else(|| panic!("{log:#}"));
-    let expired = rows.iter().find(|row| row["reason"] == "ASSERTION_EXPIRED");
+    let expired = rows.iter().find(|row| row["code"] == "ASSERTION_EXPIRED");
     assert_eq!(expired.unwrap_or_else(|| panic!("{rows:#?}"))["outcome"], "REFUSED");
     assert!(rows.iter().all(|row| row["meaning"] == "sign in"), "{rows:#?}");
     let seen = "query($c: ID!) { node(id: $c) { ... on IdentitySource { kind lastContactAt \
