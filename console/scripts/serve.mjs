@@ -32,7 +32,7 @@ createServer((incoming, response) => {
   const { pathname } = new URL(incoming.url, 'http://console');
   if (incoming.method === 'GET') {
     if (pathname === '/setup') return void send(response, 'setup.html');
-    if (pathname === '/' || /^\/(sign-in|403|o)(\/|$)/.test(pathname)) return void send(response, 'index.html');
+    if (pathname === '/' || pathname === '/sign-in' || /^\/(403|o)(\/|$)/.test(pathname)) return void send(response, 'index.html');
     if (/^\/assets\/[\w.-]+$/.test(pathname)) return void send(response, pathname.slice(1));
   }
   const outgoing = request(new URL(incoming.url, api), { method: incoming.method, headers: headersFor(incoming.headers) }, (answer) => {

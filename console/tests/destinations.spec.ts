@@ -35,3 +35,21 @@ test('a destination is made, fails, and its attempts are shown', async ({ page }
   await page.getByRole('alertdialog').getByRole('button', { name: 'Delete' }).click();
   await expect(page.getByText('There is no destination yet')).toBeVisible();
 });
+
+test('a stream of security event tokens is made and says how to receive it', async ({ page }) => {
+  test.slow();
+  const organization = await makeOrganization('stream');
+  await open(page, organization, 'destinations');
+  await page.getByRole('button', { name: 'New destination' }).first().click();
+  const dialog = page.getByRole('dialog', { name: 'New destination' });
+  await dialog.getByLabel('Description').fill('Session manager');
+  await dialog.getByRole('radio', { name: 'Stream of security event tokens' }).check();
+  await expectAccessible(page);
+  await dialog.getByRole('button', { name: 'New destination' }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Session manager');
+  const stream = page.getByRole('region', { name: 'Stream', exact: true });
+  await expect(stream).toContainText('Polled (RFC 8936)');
+  await expect(stream).toContainText('/poll');
+  await expectAccessible(page);
+  await expectNoSideScroll(page);
+});

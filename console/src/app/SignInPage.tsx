@@ -8,6 +8,7 @@ import { Banner, ErrorPanel, Skeleton, toProblem } from '../components/states.ts
 import { FullPageFrame } from './Frame.tsx';
 import { createClient, isUnauthenticated } from './client.ts';
 import { type LinkProblem, hasLink, redeemLink } from './link.ts';
+import { endpoint } from './paths.ts';
 import { preloadScreen } from './screens.ts';
 import { useSession } from './session.tsx';
 import { viewerQuery } from './viewer.tsx';
@@ -63,6 +64,7 @@ export function SignInPage() {
             {linkProblem && <p>{t('signIn.link.other')}</p>}
             {/^\/o\//.test(location) && !linkProblem && <p>{t('signIn.deepLink')}</p>}
             <KeyForm />
+            <ProviderSection />
             <section>
               <h2>{t('signIn.link.title')}</h2>
               <p>{t('signIn.link.text')}</p>
@@ -74,6 +76,44 @@ export function SignInPage() {
         )}
       </div>
     </FullPageFrame>
+  );
+}
+
+/** The identity provider of an organization signs in, and comes back with a one-time link. */
+function ProviderSection() {
+  const { t } = useTranslation();
+  const [location] = useLocation();
+  const field = useId();
+  const known = /^\/o\/([^/]+)/.exec(location)?.[1];
+  const [slug, setSlug] = useState(known === undefined ? '' : decodeURIComponent(known));
+  const leave = () => {
+    if (slug.trim() !== '') window.location.assign(endpoint(`sign-in/${encodeURIComponent(slug.trim())}`));
+  };
+  return (
+    <section className="card">
+      <h2>{t('signIn.provider.title')}</h2>
+      <div className="field">
+        <label htmlFor={field}>{t('signIn.provider.organization')}</label>
+        <input
+          id={field}
+          value={slug}
+          autoComplete="organization"
+          spellCheck={false}
+          dir="ltr"
+          aria-describedby={`${field}-help`}
+          onChange={(event) => setSlug(event.target.value)}
+          onKeyDown={(event) => {
+            if (event.key === 'Enter') leave();
+          }}
+        />
+        <p className="muted" id={`${field}-help`}>
+          {t('signIn.provider.help')}
+        </p>
+      </div>
+      <Button icon="signIn" isDisabled={slug.trim() === ''} onPress={leave}>
+        {t('signIn.provider.action')}
+      </Button>
+    </section>
   );
 }
 

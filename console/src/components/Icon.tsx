@@ -40,9 +40,12 @@ const PATHS = {
 
 export type IconName = keyof typeof PATHS;
 
+/** They point along the line, so that they turn with the direction of the writing. */
+const DIRECTED: ReadonlySet<IconName> = new Set(['arrowLeft', 'arrowRight', 'signIn', 'signOut']);
+
 export function Icon({ name, spin = false }: { name: IconName; spin?: boolean }) {
   return (
-    <svg className={spin ? 'icon icon-spin' : 'icon'} viewBox="0 0 24 24" width="20" height="20" aria-hidden="true">
+    <svg className={['icon', spin && 'icon-spin', DIRECTED.has(name) && 'icon-directed'].filter(Boolean).join(' ')} viewBox="0 0 24 24" width="20" height="20" aria-hidden="true">
       <path d={PATHS[name]} />
     </svg>
   );

@@ -24,6 +24,7 @@ export const accessSourceFragment = graphql(`
     }
     mapping { id state reason since until expiresAt allUsersOf { id name } awaits { attribute value connection { id name } } }
     grant { id reason since until expiresAt }
+    saidAtSignIn { saidAt expiresAt }
     joinedBy @include(if: $audit) { ...LinkMaker }
     givenBy @include(if: $audit) { ...LinkMaker }
   }
@@ -147,7 +148,22 @@ export function SourceChain({ person, role, source, showPerson = true }: SourceC
     if (!showPerson && boxes.length === 0) {
       boxes.push({ key: 'start', icon: 'groups', kind: t('chain.group'), name: person.name, href: path('groups', person.id) });
     }
-    links.push({ text: maker(step.madeBy, step.since, step.fromGroup ? t('chain.nestedIn') : t('chain.memberOf')) });
+    const said = index === 0 ? source.saidAtSignIn : null;
+    links.push({
+      text: said ? (
+        <>
+          {t('chain.saidAtSignIn')} <Time at={said.saidAt} />
+          {said.expiresAt && (
+            <>
+              {' · '}
+              {t('chain.ends')} <Time at={said.expiresAt} />
+            </>
+          )}
+        </>
+      ) : (
+        maker(step.madeBy, step.since, step.fromGroup ? t('chain.nestedIn') : t('chain.memberOf'))
+      ),
+    });
     const group = step.toGroup;
     boxes.push({
       key: `group-${index}`,

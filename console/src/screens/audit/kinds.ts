@@ -124,6 +124,20 @@ const actions: Record<EventAction, true> = {
   ALERT_RULE_UPDATED: true,
   MAIL_RECIPIENT_ADDED: true,
   MAIL_RECIPIENT_REMOVED: true,
+  ORGANIZATION_PROVISIONING_RELEASED: true,
+  ORGANIZATION_PROVISIONING_WITHHELD: true,
+  DOMAIN_ADDED: true,
+  DOMAIN_PROVEN: true,
+  DOMAIN_LOST: true,
+  DOMAIN_REMOVED: true,
+  INVITATION_CREATED: true,
+  INVITATION_RESENT: true,
+  INVITATION_ACCEPTED: true,
+  INVITATION_REDEEMED: true,
+  USER_CLAIMS_CHANGED: true,
+  USER_CLAIMS_EXPIRED: true,
+  INVITATION_REVOKED: true,
+  INVITATION_EXPIRED: true,
   OTHER: true,
 };
 
@@ -152,6 +166,8 @@ const subjectKinds: Record<SubjectKind, true> = {
   FINDING: true,
   DESTINATION: true,
   DELIVERY: true,
+  DOMAIN: true,
+  INVITATION: true,
   OTHER: true,
 };
 

@@ -9,6 +9,7 @@ import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { ConfirmDialog } from '../../components/ConfirmDialog.tsx';
 import { TextField } from '../../components/forms.tsx';
+import { Icon } from '../../components/Icon.tsx';
 import { Page } from '../../components/Page.tsx';
 import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
@@ -39,9 +40,15 @@ const CONTENTS: Record<Tab, ComponentType<{ connection: OneConnection; reload: (
   settings: SettingsTab,
 };
 
+/** What a connection of a kind does not have. */
+const WITHOUT: Record<OneConnection['kind'], readonly Tab[]> = {
+  SCIM_PUSH: ['runs'],
+  SCIM_PULL: ['tokens', 'setup'],
+  ASSERTION: ['tokens', 'setup', 'runs', 'comparisons'],
+};
+
 function tabsOf(connection: OneConnection): Tab[] {
-  const without: readonly Tab[] = connection.kind === 'SCIM_PULL' ? ['tokens', 'setup'] : ['runs'];
-  return TABS.filter((tab) => !without.includes(tab));
+  return TABS.filter((tab) => !WITHOUT[connection.kind].includes(tab));
 }
 
 export default function ConnectionScreen() {
@@ -90,7 +97,9 @@ export default function ConnectionScreen() {
       }
     >
       <p className="back-link">
-        <Link href={list}>← {t('one.toList')}</Link>
+        <Link href={list}>
+          <Icon name="arrowLeft" /> {t('one.toList')}
+        </Link>
       </p>
       {error && <ErrorPanel problem={toProblem(error)} onRetry={reload} />}
       <nav className="tabs" aria-label={t('one.parts')}>
@@ -164,7 +173,7 @@ function PauseButton({ connection, onDone }: { connection: OneConnection; onDone
         onClose={() => setAsking(false)}
         title={t('pause.title', { name: connection.name })}
         consequences={[
-          t(connection.kind === 'SCIM_PULL' ? 'pause.consequencePull' : 'pause.consequencePush'),
+          t(`pause.consequenceOf.${connection.kind}`),
           t('pause.consequenceKept'),
           t('pause.consequenceLeavers'),
           t('pause.consequenceResume'),

@@ -1,17 +1,21 @@
 // Makes a connection; afterwards its own screen leads on.
 import { type FormEvent, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link, useLocation } from 'wouter';
+import { Link, useLocation, useSearchParams } from 'wouter';
+import { oneOf } from '../../app/address.ts';
 import { screenPath } from '../../app/paths.ts';
 import { useAction } from '../../app/useAction.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { RadioField } from '../../components/forms.tsx';
+import { Icon } from '../../components/Icon.tsx';
 import { Card, Page } from '../../components/Page.tsx';
 import { ErrorPanel, type Problem } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
+import { ClaimRulesCard, OidcCards } from './AssertionFields.tsx';
 import { GeneralFields, NEW_FIELDS, NEW_PULL, RuleFields, SourceFields, toNumber, toText } from './ConnectionFields.tsx';
+import { NEW_CLAIMS, NEW_OIDC, toClaimRules, toOidcInput } from './assertion.ts';
 import './connections.css';
 
 const createMutation = graphql(`
@@ -23,16 +27,19 @@ const createMutation = graphql(`
   }
 `);
 
-const WAYS = ['SCIM_PUSH', 'SCIM_PULL'] as const;
+const WAYS = ['SCIM_PUSH', 'SCIM_PULL', 'ASSERTION'] as const;
 
 export default function NewConnectionScreen() {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
   const { organization } = useViewer();
   const [, navigate] = useLocation();
-  const [way, setWay] = useState<(typeof WAYS)[number]>('SCIM_PUSH');
+  const [params] = useSearchParams();
+  const [way, setWay] = useState<(typeof WAYS)[number]>(oneOf(WAYS, params.get('way') ?? undefined) ?? 'SCIM_PUSH');
   const [fields, setFields] = useState(NEW_FIELDS);
   const [pull, setPull] = useState(NEW_PULL);
+  const [oidc, setOidc] = useState(NEW_OIDC);
+  const [claims, setClaims] = useState(NEW_CLAIMS);
   const [problem, setProblem] = useState<Problem>();
   const { run, running } = useAction(createMutation);
   const list = screenPath(organization.slug, 'connections');
@@ -49,6 +56,7 @@ export default function NewConnectionScreen() {
         adoptionPolicy: fields.adoptionPolicy,
         revivalDays: Number(fields.revivalDays),
         announcesCursorPaging: fields.announcesCursorPaging,
+        ...(way === 'ASSERTION' && { assertion: { oidc: toOidcInput(oidc) }, claims: toClaimRules(claims) }),
         ...(way === 'SCIM_PULL' && {
           pull: {
             baseUrl: pull.baseUrl.trim(),
@@ -71,14 +79,16 @@ export default function NewConnectionScreen() {
     const created = answer.payload.connection;
     if (!created) return;
     notify({ kind: 'success', text: t('create.done', { name: created.name }) });
-    const next = created.kind === 'SCIM_PULL' ? 'test' : 'tokens';
+    const next = created.kind === 'SCIM_PUSH' ? 'tokens' : 'test';
     navigate(screenPath(organization.slug, `connections/${encodeURIComponent(created.id)}/${next}`));
   };
 
   return (
     <Page title={t('create.title')} lead={t('create.lead')}>
       <p className="back-link">
-        <Link href={list}>← {t('one.toList')}</Link>
+        <Link href={list}>
+          <Icon name="arrowLeft" /> {t('one.toList')}
+        </Link>
       </p>
       <form className="form form-wide" onSubmit={(event) => void submit(event)}>
         <Card title={t('create.way')}>
@@ -96,6 +106,18 @@ export default function NewConnectionScreen() {
         <GeneralFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
         {way === 'SCIM_PULL' && (
           <SourceFields values={pull} hasSecret={false} onChange={(changed) => setPull({ ...pull, ...changed })} />
+        )}
+        {way === 'ASSERTION' && (
+          <>
+            <OidcCards
+              values={oidc}
+              provider={fields.provider}
+              hasSecret={false}
+              isNew
+              onChange={(changed) => setOidc({ ...oidc, ...changed })}
+            />
+            <ClaimRulesCard values={claims} isNew onChange={(changed) => setClaims({ ...claims, ...changed })} />
+          </>
         )}
         <RuleFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
         {problem && <ErrorPanel problem={problem} />}

@@ -13,6 +13,7 @@ import { Banner, ErrorPanel, type Problem } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
 import type { ConnectionUpdateInput, PullSourceUpdateInput } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
+import { ClaimRulesCard, OidcCards } from './AssertionFields.tsx';
 import {
   type Fields,
   GeneralFields,
@@ -23,6 +24,7 @@ import {
   toNumber,
   toText,
 } from './ConnectionFields.tsx';
+import { type ClaimFields, type OidcFields, claimChanges, claimFieldsOf, oidcChanges, oidcFieldsOf } from './assertion.ts';
 import type { OneConnection } from './connection.ts';
 import { Details } from './parts.tsx';
 
@@ -73,7 +75,7 @@ function pullFieldsOf({ pull }: OneConnection): PullFields {
 }
 
 /** What differs, as the mutation wants it. */
-function changesOf(connection: OneConnection, fields: Fields, pull: PullFields): Omit<ConnectionUpdateInput, 'id'> {
+function changesOf(connection: OneConnection, fields: Fields, pull: PullFields, oidc: OidcFields, claims: ClaimFields): Omit<ConnectionUpdateInput, 'id'> {
   const before = fieldsOf(connection);
   const pullBefore = pullFieldsOf(connection);
   const changed = <Values extends object>(name: keyof Values, now: Values, then: Values) => now[name] !== then[name];
@@ -92,7 +94,12 @@ function changesOf(connection: OneConnection, fields: Fields, pull: PullFields):
       if (changed(name, pull, pullBefore)) source[name] = Number(pull[name]);
     }
   }
+  const accepted = connection.assertionSource;
+  const oidcChanged = accepted?.oidc ? oidcChanges(oidc, oidcFieldsOf(accepted)) : undefined;
+  const claimsChanged = accepted ? claimChanges(claims, claimFieldsOf(accepted)) : undefined;
   return {
+    ...(oidcChanged && { assertion: { oidc: oidcChanged } }),
+    ...(claimsChanged && { claims: claimsChanged }),
     ...(changed('name', fields, before) && { name: fields.name.trim() }),
     ...(changed('provider', fields, before) && { provider: fields.provider }),
     ...(changed('deletionPolicy', fields, before) && { deletionPolicy: fields.deletionPolicy }),
@@ -108,17 +115,21 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
   const viewer = useViewer();
   const [fields, setFields] = useState(() => fieldsOf(connection));
   const [pull, setPull] = useState(() => pullFieldsOf(connection));
+  const [oidc, setOidc] = useState(() => oidcFieldsOf(connection.assertionSource));
+  const [claims, setClaims] = useState(() => claimFieldsOf(connection.assertionSource));
   // The version that these fields were read from: what somebody else changes meanwhile is not overwritten.
   const [version, setVersion] = useState(connection.version);
   const [problem, setProblem] = useState<Problem>();
   const { run, running } = useAction(updateMutation);
-  const changes = changesOf(connection, fields, pull);
+  const changes = changesOf(connection, fields, pull, oidc, claims);
   const dirty = Object.keys(changes).length > 0;
 
   if (!viewer.may('IAM_WRITE')) return <SettingsRead connection={connection} />;
   const reset = () => {
     setFields(fieldsOf(connection));
     setPull(pullFieldsOf(connection));
+    setOidc(oidcFieldsOf(connection.assertionSource));
+    setClaims(claimFieldsOf(connection.assertionSource));
     setVersion(connection.version);
     setProblem(undefined);
   };
@@ -132,6 +143,7 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
     }
     notify({ kind: 'success', text: t('settings.saved') });
     setPull((before) => ({ ...before, secret: '' }));
+    setOidc((before) => ({ ...before, clientSecret: '' }));
     setVersion(answer.payload.connection?.version ?? version + 1);
     reload();
   };
@@ -150,6 +162,18 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
             hasSecret={connection.hasCredentials}
             onChange={(changed) => setPull({ ...pull, ...changed })}
           />
+        )}
+        {connection.assertionSource?.oidc && (
+          <OidcCards
+            values={oidc}
+            provider={fields.provider}
+            hasSecret={connection.hasCredentials}
+            isNew={false}
+            onChange={(changed) => setOidc({ ...oidc, ...changed })}
+          />
+        )}
+        {connection.assertionSource && (
+          <ClaimRulesCard values={claims} isNew={false} onChange={(changed) => setClaims({ ...claims, ...changed })} />
         )}
         <RuleFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
         {problem && <ErrorPanel problem={problem} />}
@@ -173,7 +197,7 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
 function SettingsRead({ connection }: { connection: OneConnection }) {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
-  const { pull } = connection;
+  const { pull, assertionSource } = connection;
   return (
     <Card title={t('tab.settings')}>
       <Details
@@ -184,6 +208,10 @@ function SettingsRead({ connection }: { connection: OneConnection }) {
           [t('settings.adoption'), t(`adoption.${connection.adoptionPolicy}`)],
           [t('settings.revival'), String(connection.revivalDays)],
           [t('settings.cursors'), connection.announcesCursorPaging ? common('state.yes') : common('state.no')],
+          assertionSource?.oidc && [t('oidc.issuer'), <code key="issuer">{assertionSource.oidc.issuer}</code>],
+          assertionSource?.oidc && [t('settings.clientId'), <code key="client">{assertionSource.oidc.clientId}</code>],
+          assertionSource && [t('claims.creation'), t(`creation.${assertionSource.accountCreation}`)],
+          assertionSource && [t('claims.identity'), t(`identity.${assertionSource.groupIdentity}`)],
           pull && [t('settings.baseUrl'), <code key="url">{pull.baseUrl}</code>],
           pull && [t('settings.auth'), t(`auth.${pull.auth}`)],
           pull && [t('settings.userFilter'), pull.userFilter ? <code key="filter">{pull.userFilter}</code> : common('state.none')],

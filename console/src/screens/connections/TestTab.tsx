@@ -3,10 +3,11 @@ import { useTranslation } from 'react-i18next';
 import { useQuery } from 'urql';
 import { useAction } from '../../app/useAction.ts';
 import { Button } from '../../components/Button.tsx';
+import { CopyRow } from '../../components/CopyButton.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Banner, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
-import type { PullSourceProbe, ScimSelfTestCode } from '../../generated/graphql.ts';
+import type { AssertionSourceProbe, PullSourceProbe, ScimSelfTestCode } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import type { OneConnection } from './connection.ts';
 import { StepList, useNumbers } from './parts.tsx';
@@ -60,13 +61,26 @@ const SELF_TEST: readonly ScimSelfTestCode[] = [
   'FALSE_TOKEN_REFUSED',
   'EVENTS_DISCOVERED',
 ];
+const SIGN_IN_TEST: readonly AssertionSourceProbe[] = ['DISCOVERY', 'KEYS', 'GRAPH'];
 const PULL_TEST: readonly PullSourceProbe[] = ['TOKEN', 'REACHED', 'USERS', 'GROUPS'];
+
+const signInTestMutation = graphql(`
+  mutation AssertionSourceTest($input: AssertionSourceTestInput!) {
+    assertionSourceTest(input: $input) {
+      ok
+      steps { probe ok message nextStep }
+      userErrors { code message nextStep }
+    }
+  }
+`);
 
 export function TestTab({ connection }: { connection: OneConnection }) {
   return (
     <div className="columns">
       <DiagnosisCard connection={connection} />
-      {connection.kind === 'SCIM_PULL' ? <PullTestCard connection={connection} /> : <SelfTestCard connection={connection} />}
+      {connection.kind === 'SCIM_PUSH' && <SelfTestCard connection={connection} />}
+      {connection.kind === 'SCIM_PULL' && <PullTestCard connection={connection} />}
+      {connection.kind === 'ASSERTION' && <SignInTestCard connection={connection} />}
     </div>
   );
 }
@@ -164,5 +178,37 @@ function PullTestCard({ connection }: { connection: OneConnection }) {
         return { done: (payload.steps ?? []).map(({ probe, ...step }) => ({ key: probe, ...step })) };
       }}
     />
+  );
+}
+
+function SignInTestCard({ connection }: { connection: OneConnection }) {
+  const { t } = useTranslation('connections');
+  const { run, running } = useAction(signInTestMutation);
+  const source = connection.assertionSource;
+  const probes = source?.oidc?.graph ? SIGN_IN_TEST : SIGN_IN_TEST.slice(0, 2);
+  return (
+    <>
+      <StepTestCard
+        title={t('test.signIn')}
+        text={t('test.signInText')}
+        well={t('test.signInWell')}
+        steps={probes.map((probe) => ({ key: probe, title: t(`signInProbe.${probe}`) }))}
+        running={running}
+        onTest={async () => {
+          const { payload, problem } = await run({ input: { connectionId: connection.id } });
+          if (problem) return { problem };
+          return { done: (payload.steps ?? []).map(({ probe, ...step }) => ({ key: probe, ...step })) };
+        }}
+      />
+      {source && (
+        <Card title={t('signInUrls.title')}>
+          <dl>
+            <CopyRow label={t('signInUrls.signIn')} text={source.signInUrl} />
+            <CopyRow label={t('signInUrls.submit')} text={source.submitUrl} />
+          </dl>
+          <p className="muted">{t('signInUrls.text')}</p>
+        </Card>
+      )}
+    </>
   );
 }

@@ -40,6 +40,7 @@ export const connectionQuery = graphql(`
           nextRunAt
           nextIncrementalAt
         }
+        assertionSource { ...AssertionSourceFields }
         reconciliationSchedule { intervalMinutes nextRunAt }
         lastSync { id state startedAt endedAt message }
         tokens { id lastFour scopes live createdAt expiresAt retiresAt revokedAt lastUsedAt lastUsedFrom }

@@ -8,8 +8,9 @@ import { useAction } from '../../app/useAction.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { ConfirmDialog } from '../../components/ConfirmDialog.tsx';
-import { CopyButton } from '../../components/CopyButton.tsx';
+import { CopyButton, CopyRow } from '../../components/CopyButton.tsx';
 import { SelectField, TextField, toInstant } from '../../components/forms.tsx';
+import { Icon } from '../../components/Icon.tsx';
 import { Card, Page } from '../../components/Page.tsx';
 import { Banner, EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
@@ -85,12 +86,13 @@ function One({ destination, list, reload }: OneProps) {
     else notify({ kind: 'success', text: done });
     again();
   };
+  const { stream } = destination;
   const off = destination.state === 'PAUSED' || destination.state === 'DISABLED';
   const choice = choiceOf(destination.eventActions);
   return (
     <Page
       title={destination.description}
-      lead={destination.url ?? ''}
+      lead={destination.url ?? (stream ? t('stream.polled') : '')}
       actions={
         <>
           <DestinationBadge state={destination.state} />
@@ -120,7 +122,9 @@ function One({ destination, list, reload }: OneProps) {
       }
     >
       <p className="back-link">
-        <Link href={list}>← {t('toList')}</Link>
+        <Link href={list}>
+          <Icon name="arrowLeft" /> {t('toList')}
+        </Link>
       </p>
       {destination.message && destination.state !== 'ACTIVE' && (
         <Banner kind="warning" title={destination.message}>
@@ -179,6 +183,37 @@ function One({ destination, list, reload }: OneProps) {
           ]}
         />
       </Card>
+      {stream && (
+        <Card title={t('stream.title')}>
+          <p className="muted">{t('stream.text')}</p>
+          <dl>
+            <CopyRow label={t('stream.issuer')} text={stream.issuer} />
+            <CopyRow label={t('stream.audience')} text={stream.audience} />
+            <CopyRow label={t('stream.id')} text={stream.streamId} />
+            {stream.pollUrl && <CopyRow label={t('stream.poll')} text={stream.pollUrl} />}
+          </dl>
+          <Details
+            rows={[
+              [t('stream.method'), t(`stream.methods.${stream.deliveryMethod}`)],
+              [t('stream.subject'), t(`stream.subjects.${stream.subjectFormat}`)],
+              [t('stream.signature'), `${stream.signingAlgorithm} · ${stream.signingKeyIds.join(', ')}`],
+              [
+                t('stream.types'),
+                <details key="types">
+                  <summary>{t('stream.typeCount', { count: stream.eventTypesDelivered.length })}</summary>
+                  <ul className="plain">
+                    {stream.eventTypesDelivered.map((type) => (
+                      <li key={type}>
+                        <code dir="ltr">{type}</code>
+                      </li>
+                    ))}
+                  </ul>
+                </details>,
+              ],
+            ]}
+          />
+        </Card>
+      )}
       {viewer.may('AUDIT_READ') ? (
         <Deliveries id={destination.id} turn={turn} />
       ) : (
@@ -251,7 +286,7 @@ function Questions({ destination, asking, onClose, onDone, list }: QuestionsProp
         isOpen={asking === 'rotate'}
         onClose={onClose}
         title={t('rotateTitle')}
-        consequences={[t('rotateBoth'), t('rotateOnce')]}
+        consequences={destination.stream ? [t('stream.rotateNew'), t('stream.rotateBoth')] : [t('rotateBoth'), t('rotateOnce')]}
         confirmLabel={t('rotate')}
         onConfirm={async () => {
           const answer = await rotate({ input: { id, overlapSeconds: Number(overlap), ...why } });

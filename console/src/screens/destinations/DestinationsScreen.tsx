@@ -54,7 +54,7 @@ export default function DestinationsScreen() {
         <>
           <Link href={path(row.id)}>{row.description}</Link>
           <br />
-          <small className="muted">{row.url}</small>
+          <small className="muted">{row.url ?? (row.kind === 'EVENT_STREAM' ? t('stream.polled') : '')}</small>
         </>
       ),
     },
@@ -121,6 +121,8 @@ export default function DestinationsScreen() {
           onDone={(id, secret) => {
             setMaking(false);
             if (id !== undefined && secret !== undefined) setMade({ id, secret });
+            // A stream has public keys only.
+            else if (id !== undefined) navigate(path(id));
             else list.reload();
           }}
         />

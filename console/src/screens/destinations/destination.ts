@@ -20,6 +20,17 @@ export const destinationFields = graphql(`
     lastSuccessAt
     createdAt
     connections { id name }
+    stream {
+      streamId
+      issuer
+      audience
+      deliveryMethod
+      pollUrl
+      eventTypesDelivered
+      subjectFormat
+      signingAlgorithm
+      signingKeyIds
+    }
   }
 `);
 

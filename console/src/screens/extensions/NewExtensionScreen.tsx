@@ -7,6 +7,7 @@ import { useAction } from '../../app/useAction.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { RadioField, TextField } from '../../components/forms.tsx';
+import { Icon } from '../../components/Icon.tsx';
 import { Card, Page } from '../../components/Page.tsx';
 import { ErrorPanel, type Problem } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
@@ -68,7 +69,9 @@ export default function NewExtensionScreen() {
   return (
     <Page title={t('newTitle')} lead={t('newLead')}>
       <p className="back-link">
-        <Link href={list}>← {common('menu.extensions')}</Link>
+        <Link href={list}>
+          <Icon name="arrowLeft" /> {common('menu.extensions')}
+        </Link>
       </p>
       <form className="form form-wide" onSubmit={(event) => void submit(event)}>
         <Card title={t('schema')}>

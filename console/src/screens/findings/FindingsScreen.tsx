@@ -31,7 +31,7 @@ import { findingQuery, findingsQuery, findingsSideQuery, resolveManyMutation, re
 import '../review/review.css';
 
 const STATES: readonly FindingState[] = ['OPEN', 'ACCEPTED', 'RESOLVED', 'GONE'];
-const KINDS: readonly FindingKind[] = ['MISSING_HERE', 'ORPHANED_HERE', 'DRIFTED', 'MEMBERSHIP', 'NAME_CLASH', 'MANAGER_GONE'];
+const KINDS: readonly FindingKind[] = ['MISSING_HERE', 'ORPHANED_HERE', 'DRIFTED', 'MEMBERSHIP', 'NAME_CLASH', 'MANAGER_GONE', 'CLAIMS_DIFFER'];
 const CHOICES: readonly FindingChoice[] = ['ADOPT', 'SUSPEND', 'DELETE', 'ACCEPT'];
 /** The keys of the decisions: one for each, by the first letter where that is free. */
 const KEYS: Record<FindingChoice, string> = { ADOPT: 'o', SUSPEND: 's', DELETE: 'd', ACCEPT: 'a' };

@@ -80,5 +80,7 @@ export const PERMISSIONS: readonly Permission[] = [
   'REVIEW_WRITE',
   'AUDIT_READ',
   'DECISION_READ',
+  'ASSERTION_WRITE',
+  'SIGNAL_RECEIVE',
   'DELETE_ALL',
 ];

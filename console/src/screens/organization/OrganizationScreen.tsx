@@ -17,6 +17,7 @@ import { notify } from '../../components/toasts.tsx';
 import type { IntegrationMode, OrganizationSettingsQuery, OrganizationUpdateInput } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { Details } from '../connections/parts.tsx';
+import { ModePreview } from './ModePreview.tsx';
 
 const settingsQuery = graphql(`
   query OrganizationSettings {
@@ -27,7 +28,6 @@ const settingsQuery = graphql(`
       createdAt
       scimEnabled
       integrationMode
-      verifiedDomains
       operatorAccessUntil
     }
   }
@@ -36,7 +36,7 @@ const settingsQuery = graphql(`
 const updateMutation = graphql(`
   mutation OrganizationUpdate($input: OrganizationUpdateInput!) {
     organizationUpdate(input: $input) {
-      organization { id name scimEnabled integrationMode verifiedDomains }
+      organization { id name scimEnabled integrationMode }
       userErrors { code message nextStep }
     }
   }
@@ -62,7 +62,7 @@ const revokeMutation = graphql(`
 
 type Settings = NonNullable<OrganizationSettingsQuery['organization']>;
 
-const MODES: readonly IntegrationMode[] = ['SCIM', 'ENTRA_NATIVE'];
+const MODES: readonly IntegrationMode[] = ['SCIM', 'ENTRA_NATIVE', 'SIGN_IN'];
 
 export default function OrganizationScreen() {
   const { t } = useTranslation('organization');
@@ -103,30 +103,23 @@ function Facts({ settings }: { settings: Settings }) {
               <Link href={screenPath(organization.slug, settings.scimEnabled ? 'overview' : 'sso')}>{t('provisioningWhere')}</Link>
             </span>,
           ],
+          [t('domains'), <Link key="domains" href={screenPath(organization.slug, 'sso')}>{t('domainsWhere')}</Link>],
         ]}
       />
     </Card>
   );
 }
 
-/** One domain on a line. */
-const toDomains = (text: string) => text.split(/[\s,;]+/).filter((domain) => domain !== '');
-
-/** Their order says nothing. */
-const sorted = (domains: readonly string[]) => domains.toSorted().join(' ');
-
 function SettingsForm({ settings }: { settings: Settings }) {
   const { t } = useTranslation('organization');
   const viewer = useViewer();
   const { run, running } = useAction(updateMutation);
   const [name, setName] = useState(settings.name);
-  const [domains, setDomains] = useState((settings.verifiedDomains ?? []).join('\n'));
   const [mode, setMode] = useState<IntegrationMode>(settings.integrationMode ?? 'SCIM');
   const [problem, setProblem] = useState<Problem>();
   const [asking, setAsking] = useState(false);
   const changes: OrganizationUpdateInput = {
     ...(name.trim() !== settings.name && { name: name.trim() }),
-    ...(sorted(toDomains(domains)) !== sorted(settings.verifiedDomains ?? []) && { verifiedDomains: toDomains(domains) }),
     ...(mode !== settings.integrationMode && { integrationMode: mode }),
   };
   const dirty = Object.keys(changes).length > 0;
@@ -134,14 +127,13 @@ function SettingsForm({ settings }: { settings: Settings }) {
     const answer = await run({ input: changes });
     if (!answer.problem) {
       notify({ kind: 'success', text: t('saved') });
-      setDomains((answer.payload.organization?.verifiedDomains ?? []).join('\n'));
     }
     return answer.problem;
   };
   const submit = async (event: FormEvent) => {
     event.preventDefault();
     setProblem(undefined);
-    if (changes.integrationMode === 'ENTRA_NATIVE') setAsking(true);
+    if (changes.integrationMode) setAsking(true);
     else setProblem(await save());
   };
   if (!viewer.may('IAM_WRITE')) {
@@ -150,7 +142,6 @@ function SettingsForm({ settings }: { settings: Settings }) {
         <Details
           rows={[
             [t('name'), settings.name],
-            [t('domains'), (settings.verifiedDomains ?? []).join(', ') || t('noDomains')],
             [t('mode'), settings.integrationMode ? t(`modes.${settings.integrationMode}`) : ''],
           ]}
         />
@@ -161,14 +152,6 @@ function SettingsForm({ settings }: { settings: Settings }) {
     <Card title={t('settings')}>
       <form className="form form-wide" onSubmit={(event) => void submit(event)}>
         <TextField label={t('name')} required value={name} onChange={setName} />
-        <TextField
-          label={t('domains')}
-          help={t('domainsHelp')}
-          multiline
-          technical
-          value={domains}
-          onChange={setDomains}
-        />
         <RadioField
           label={t('mode')}
           value={mode}
@@ -185,12 +168,14 @@ function SettingsForm({ settings }: { settings: Settings }) {
       <ConfirmDialog
         isOpen={asking}
         onClose={() => setAsking(false)}
-        title={t('nativeTitle')}
-        consequences={[t('nativeRefuses'), t('nativeLeavers'), t('nativeBack')]}
-        confirmLabel={t('nativeConfirm')}
+        title={t('modeTitle', { mode: t(`modes.${mode}`) })}
+        consequences={mode === 'SCIM' ? [t('scimAgain'), t('nativeBack')] : [t('nativeRefuses'), t('claimsAre'), t('nativeBack')]}
+        confirmLabel={t('modeConfirm')}
         danger
         onConfirm={save}
-      />
+      >
+        {asking && <ModePreview mode={mode} />}
+      </ConfirmDialog>
     </Card>
   );
 }

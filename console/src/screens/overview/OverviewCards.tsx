@@ -22,6 +22,9 @@ const PLACES: Partial<Record<AttentionKind, string>> = {
   KEYS_WITHOUT_OWNER: 'keys',
   ACCESS_ENDS: 'mappings',
   SOURCES_HELD: 'sso',
+  DOMAIN_LOST: 'sso',
+  DOMAINS_UNPROVEN: 'sso',
+  INVITATIONS_END: 'invitations',
 };
 
 export function Attention({ items }: { items: NonNullable<Organization['attention']> }) {

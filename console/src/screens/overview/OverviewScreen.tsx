@@ -62,10 +62,10 @@ export default function OverviewScreen() {
 /** Takes the place of card, buttons and rows. */
 function Unavailable({ availability }: { availability: Scim['availability'] }) {
   const { t } = useTranslation('overview');
-  const platform = availability.state === 'PLATFORM_DISABLED';
-  const key = platform ? 'platform' : 'entra';
+  const key = availability.state === 'PLATFORM_DISABLED' ? 'platform' : availability.state === 'NOT_RELEASED' ? 'rollout' : availability.state === 'SIGN_IN_INTEGRATION' ? 'signIn' : 'entra';
+  const icon = ({ platform: 'plug', rollout: 'clock', signIn: 'signIn', entra: 'building' } as const)[key];
   return (
-    <Banner kind="warning" icon={platform ? 'plug' : 'building'} title={t(`unavailable.${key}.title`)}>
+    <Banner kind="warning" icon={icon} title={t(`unavailable.${key}.title`)}>
       <p>{t(`unavailable.${key}.text`)}</p>
       <p>{t(`unavailable.${key}.remedy`)}</p>
       <p>
@@ -172,6 +172,12 @@ function Provisioning({ organization, scim, fresh, reload }: ProvisioningProps) 
           </Button>
         </div>
         <p className="muted">{t('card.provenance')}</p>
+        {scim.provisioning && (
+          <p>
+            {common('accounts.label')}: <strong>{common(`accounts.plan.${scim.provisioning.plan}`)}</strong>.{' '}
+            <span className="muted">{common(`accounts.leavers.${scim.provisioning.plan}`)}</span>
+          </p>
+        )}
         {active ? (
           <PermissionGate needs={['IAM_WRITE']}>
             <p className="muted" id="deactivate-means">

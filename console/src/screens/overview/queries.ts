@@ -8,6 +8,7 @@ export const overviewQuery = graphql(`
       name
       scim {
         availability { state code nextStep }
+        provisioning { plan }
         state
         endpoints { baseUrl usersUrl groupsUrl }
         counts { users groups asOf }

@@ -14,6 +14,8 @@ import { useLive } from '../../components/useLive.ts';
 import type { SsoSettingsQuery } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { connectionChangedSubscription } from '../overview/queries.ts';
+import { DomainsCard } from './Domains.tsx';
+import './sso.css';
 
 const signInQuery = graphql(`
   query SsoSettings {
@@ -23,9 +25,10 @@ const signInQuery = graphql(`
       name
       scimEnabled
       integrationMode
-      verifiedDomains
-      scim { availability { state code nextStep } state }
-      connections(first: 20) { nodes { id name kind provider state version } }
+      scim { availability { state code nextStep } state provisioning { plan } }
+      connections(first: 100) {
+        nodes { id name kind provider state version assertionSource { protocol accountCreation signInUrl } }
+      }
     }
   }
 `);
@@ -63,6 +66,7 @@ export default function SignInScreen() {
       {organization?.scim && (
         <>
           <HowPeopleSignIn organization={organization} />
+          <DomainsCard />
           <Provisioning organization={organization} reload={reload} />
           <Banner kind="info" title={t('apart.title')}>
             <p>{t('apart.text')}</p>
@@ -76,31 +80,60 @@ export default function SignInScreen() {
 
 function HowPeopleSignIn({ organization }: { organization: Organization }) {
   const { t } = useTranslation('sso');
-  const domains = organization.verifiedDomains ?? [];
+  const { t: common } = useTranslation();
+  const connections = organization.connections?.nodes ?? [];
+  const providers = connections.filter(({ kind }) => kind === 'ASSERTION');
+  const plan = organization.scim?.provisioning?.plan;
+  const path = (screen: string) => screenPath(organization.slug, screen);
   return (
-    <Card title={t('how.title')} id="how">
-      <p>{t('how.notYet')}</p>
+    <Card
+      title={t('how.title')}
+      id="how"
+      actions={
+        <PermissionGate needs={['IAM_WRITE']}>
+          <Link className="button button-secondary" href={path('connections/new?way=ASSERTION')}>
+            {t('how.add')}
+          </Link>
+        </PermissionGate>
+      }
+    >
+      {providers.length === 0 ? (
+        <p>{t('how.none')}</p>
+      ) : (
+        <ul className="timeline">
+          {providers.map((connection) => (
+            <li key={connection.id}>
+              <span>
+                <Link href={path(`connections/${encodeURIComponent(connection.id)}`)}>
+                  <bdi>{connection.name}</bdi>
+                </Link>{' '}
+                <span className="muted">
+                  {connection.assertionSource && t(`protocol.${connection.assertionSource.protocol}`)}
+                  {connection.assertionSource && <> · {t(`creation.${connection.assertionSource.accountCreation}`)}</>}
+                </span>
+              </span>
+              <StatusBadge tone={connection.state === 'ACTIVE' ? 'good' : 'quiet'}>{common(`connectionState.${connection.state}`)}</StatusBadge>
+            </li>
+          ))}
+        </ul>
+      )}
       <dl className="details">
-        <dt>{t('how.connection')}</dt>
-        <dd>{t('how.none')}</dd>
         <dt>{t('how.mode')}</dt>
-        <dd>{organization.integrationMode && t(`mode.${organization.integrationMode}`)}</dd>
-        <dt>{t('how.justInTime')}</dt>
-        <dd>{t('how.noJustInTime')}</dd>
-        <dt>{t('how.domains')}</dt>
         <dd>
-          {domains.length === 0 ? (
-            t('how.noDomains')
-          ) : (
-            <ul className="plain">
-              {domains.map((domain) => (
-                <li key={domain}>
-                  <bdi>{domain}</bdi>
-                </li>
-              ))}
-            </ul>
-          )}
+          {organization.integrationMode && t(`mode.${organization.integrationMode}`)}{' '}
+          <PermissionGate needs={['IAM_WRITE']}>
+            <Link href={path('organization')}>{t('how.changeMode')}</Link>
+          </PermissionGate>
         </dd>
+        {plan && (
+          <>
+            <dt>{common('accounts.label')}</dt>
+            <dd>
+              <strong>{common(`accounts.plan.${plan}`)}</strong>
+              <p className="muted">{common(`accounts.leavers.${plan}`)}</p>
+            </dd>
+          </>
+        )}
       </dl>
     </Card>
   );
