@@ -10,7 +10,7 @@ use entity::connection::{
 use entity::organization::IntegrationMode;
 use entity::{assertion_source, connection};
 use rolecall::domain::access::role_mapping::{MappingTarget, NewMapping};
-use rolecall::domain::access::{self, role, role_mapping};
+use rolecall::domain::access::{self, invitation, role, role_mapping};
 use rolecall::domain::directory::{erasure, user};
 use rolecall::domain::sign_in::{
     self, ClaimedGroup, GroupClaims, SignInOutcome, VerifiedAssertion,
@@ -670,5 +670,26 @@ async fn sign_ins_match_a_model() {
     }
     let open = world.count("membership WHERE until IS NULL", []).await;
     assert_eq!(told.values().map(BTreeSet::len).sum::<usize>() as i64, open);
+    sign_ins.end().await;
+}
+
+#[tokio::test]
+async fn verified_address_accepts_invitation() {
+    let rules = SourceRules { creation: AccountCreation::Create, ..Default::default() };
+    let sign_ins = SignIns::new(IntegrationMode::SignIn, rules).await;
+    let world = &sign_ins.world;
+    let cx = &world.system();
+    let settings = role::RoleSettings { name: Some("Guest".into()), ..Default::default() };
+    let role = role::create_role(cx, settings).await.unwrap().id;
+    let email = "ADA@acme.test".to_owned();
+    let new = invitation::NewInvitation { email, roles: vec![role], ..Default::default() };
+    invitation::create_invitation(cx, new).await.unwrap();
+    let mut unverified = complete("ada", &[], world.app.clock.now());
+    unverified.email_verified = false;
+    let first = sign_ins.accept(unverified).await;
+    assert!(first.user.is_some() && role_names(&first).is_empty(), "{first:?}");
+    let second = sign_ins.accept(complete("ada", &[], world.app.clock.now())).await;
+    assert_eq!(role_names(&second), ["Guest"]);
+    assert_eq!(world.count("event WHERE action = 'invitation.accepted'", []).await, 1);
     sign_ins.end().await;
 }

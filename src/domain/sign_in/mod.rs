@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use crate::context::Cx;
 use crate::domain::access;
-use crate::domain::access::role;
+use crate::domain::access::{invitation, role};
 use crate::domain::directory::user::User;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use memberships::{ListChange, SaidGroups};
@@ -130,6 +130,9 @@ pub async fn accept_assertion(
         match change {
             ListChange::Restart => {}
             ListChange::Done { changed, unknown } => {
+                if let Some(email) = assertion.email.as_ref().filter(|_| assertion.email_verified) {
+                    invitation::accept_invitations(&from.cx, user.id, email).await?;
+                }
                 let outcome = describe_outcome(&from, user.id, None, created).await?;
                 return Ok(SignInOutcome { changed, unknown_groups: unknown, ..outcome });
             }

@@ -3,9 +3,9 @@
 //! An invitation names an address. It is accepted at a sign-in whose identity provider has verified
 //! that address, with the link that was mailed to it (where an account has the address), or by an
 //! administrator for the person. It gives direct grants, with an end, and memberships of groups
-//! that were made by hand. Its maker needs what giving that directly needs; at the acceptance nothing
-//! more is decided. What must never enter: an address in an event, because addresses are personal
-//! data and events are kept.
+//! that were made by hand. Its maker needs what giving that directly needs; at the acceptance
+//! nothing more is decided. What must never enter: an address in an event, because addresses are
+//! personal data and events are kept.
 
 mod acceptance;
 mod mail;
