@@ -8,6 +8,7 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 #[cfg(feature = "otlp")]
 use reqwest::header::HeaderMap;
@@ -53,7 +54,7 @@ impl GuardedClient {
     /// # Errors
     /// As [`GuardedClient::new`].
     pub fn with_time_limit(private: bool, limit: Duration) -> Result<Self, String> {
-        Self::build(private, None, limit)
+        Self::build(private, None, limit, look_up_by_system)
     }
 
     /// A client that calls nothing but the origin of `url`, which may be private and without TLS:
@@ -62,10 +63,15 @@ impl GuardedClient {
     /// # Errors
     /// As [`GuardedClient::new`].
     pub fn for_own_origin(url: &Url, limit: Duration) -> Result<Self, String> {
-        Self::build(true, Some(url.clone()), limit)
+        Self::build(true, Some(url.clone()), limit, look_up_by_system)
     }
 
-    fn build(private: bool, only: Option<Url>, limit: Duration) -> Result<Self, String> {
+    fn build(
+        private: bool,
+        only: Option<Url>,
+        limit: Duration,
+        lookup: Lookup,
+    ) -> Result<Self, String> {
         let connect_limit = limit.min(DEFAULT_TIMEOUT) * CONNECT_SHARE / 100;
         let client = Client::builder()
             .timeout(DEFAULT_TIMEOUT)
@@ -74,7 +80,7 @@ impl GuardedClient {
             .no_proxy()
             .https_only(!private)
             .user_agent(concat!("rolecall/", env!("CARGO_PKG_VERSION")));
-        let client = if private { client } else { client.dns_resolver(PublicResolver) };
+        let client = if private { client } else { client.dns_resolver(PublicResolver { lookup }) };
         let client = client
             .build()
             .map_err(|error| format!("cannot make an HTTPS client: {}", error_chain(&error)))?;
@@ -419,15 +425,25 @@ fn error_chain(error: &dyn Error) -> String {
     text
 }
 
-/// Resolves names by the system, and refuses one that leads anywhere but to the public internet.
-/// The addresses that were judged are those that are connected to.
-struct PublicResolver;
+/// How a name is looked up: by the system, or by a test.
+type Lookup = fn(String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>>;
+
+/// Resolves names, and refuses one that leads anywhere but to the public internet. The addresses
+/// that were judged are those that are connected to: so a name that leads elsewhere a moment later
+/// (DNS rebinding) is judged anew, or not asked for again.
+struct PublicResolver {
+    lookup: Lookup,
+}
+
+fn look_up_by_system(name: String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+    Box::pin(async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) })
+}
 
 impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let lookup = self.lookup;
         Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = lookup(name.as_str().to_owned()).await?;
             if !found.iter().all(|address| is_public(address.ip())) {
                 return Err(
                     format!("{} leads to an address that is not public", name.as_str()).into()
@@ -492,7 +508,37 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    /// A name that leads to a public address when it is looked up first, and into this machine from
+    /// then on.
+    fn rebind(_: String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+        static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+        let first = LOOKUPS.fetch_add(1, Ordering::Relaxed) == 0;
+        let address = if first { "8.8.8.8:0" } else { "127.0.0.1:0" };
+        Box::pin(async move { Ok(vec![address.parse().unwrap()]) })
+    }
+
+    #[tokio::test]
+    async fn rebound_names_reach_no_private_address() {
+        // What was judged is what is connected to: the name is not looked up a second time for it.
+        let resolver = PublicResolver { lookup: rebind };
+        let name = || "rebound.example".parse::<Name>().unwrap();
+        let first: Vec<SocketAddr> = resolver.resolve(name()).await.unwrap().collect();
+        assert_eq!(first, ["8.8.8.8:0".parse().unwrap()]);
+        assert!(resolver.resolve(name()).await.is_err(), "each lookup is judged");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let limit = Duration::from_millis(300);
+        let client = GuardedClient::build(false, None, limit, rebind).unwrap();
+        let url = Url::parse(&format!("https://rebound.example:{port}/")).unwrap();
+        let refused = client.get_as(&url, "Bearer x", limit, 10).await.unwrap_err();
+        assert!(refused.contains("not public"), "{refused}");
+        let reached = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(reached.is_err(), "the address behind the name was called");
+    }
 
     #[tokio::test]
     async fn own_origin_is_the_only_exemption() {

@@ -13,6 +13,9 @@ pub enum Origin {
     /// This server, while it read from the source.
     #[sea_orm(string_value = "SYNC")]
     Sync,
+    /// This server, when it told a destination of an event.
+    #[sea_orm(string_value = "DELIVERY")]
+    Delivery,
 }
 
 /// Why the write failed.
@@ -97,6 +100,9 @@ pub enum Resolution {
     /// Its connection was deleted.
     #[sea_orm(string_value = "CONNECTION_DELETED")]
     ConnectionDeleted,
+    /// Its destination was deleted.
+    #[sea_orm(string_value = "DESTINATION_DELETED")]
+    DestinationDeleted,
     /// The person that it was about was erased.
     #[sea_orm(string_value = "ERASED")]
     Erased,
@@ -109,7 +115,8 @@ pub struct Model {
     pub organization_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    pub connection_id: Uuid,
+    /// none for a delivery, which belongs to a destination
+    pub connection_id: Option<Uuid>,
     pub origin: Origin,
     /// hash of what makes it the same failure; unique among the unfinished
     pub fingerprint: Vec<u8>,
@@ -160,6 +167,9 @@ pub struct Model {
     pub finished_at: Option<DateTimeUtc>,
     /// name of the reviewer who finished it
     pub finished_by: Option<String>,
+    pub destination_id: Option<Uuid>,
+    /// the delivery that was given up; none also for many that are counted together
+    pub delivery_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -57,6 +57,7 @@ mod m20261130_000030_sign_in;
 mod m20261130_000050_domain;
 mod m20261130_000051_invitation;
 mod m20261130_000061_setup_link_maker;
+mod m20261130_000062_failed_delivery;
 
 pub struct Migrator;
 
@@ -114,6 +115,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000050_domain::Migration),
             Box::new(m20261130_000051_invitation::Migration),
             Box::new(m20261130_000061_setup_link_maker::Migration),
+            Box::new(m20261130_000062_failed_delivery::Migration),
         ]
     }
 }

@@ -6,6 +6,7 @@
 //! `scim` may enter here, because a simulation that shares the server's code would share its
 //! errors.
 
+mod application;
 mod client;
 mod entra;
 mod error;
@@ -27,6 +28,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+pub use application::SimulatedApplication;
 pub use client::{CallRefused, FoundUser, NewMember, ProviderClient, RefusedCall};
 pub use error::SimulationError;
 pub use people::SimulatedPerson;

@@ -323,20 +323,15 @@ impl OrganizationAlerts {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<AlertObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query() else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            alert::count_alerts(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = alert::list_alerts(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = alert::list_alerts(cx, &which, list.by, &list.keyset);
+        list.fetch_page(alert::count_alerts(cx, &which), rows).await
     }
 
     /// The rules of alerts, one of each kind.

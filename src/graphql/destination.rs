@@ -239,20 +239,15 @@ impl DestinationObject {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<DeliveryObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query() else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            delivery::count_deliveries(cx, self.0.id, &which).await?
-        } else {
-            0
-        };
-        let rows = delivery::list_deliveries(cx, self.0.id, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = delivery::list_deliveries(cx, self.0.id, &which, list.by, &list.keyset);
+        list.fetch_page(delivery::count_deliveries(cx, self.0.id, &which), rows).await
     }
 }
 

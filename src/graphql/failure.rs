@@ -34,6 +34,8 @@ pub enum FailureOrigin {
     Request,
     /// A sync run, in which rolecall reads the source.
     Sync,
+    /// A destination, which did not take an event within three days.
+    Delivery,
 }
 
 /// The state of a failure.
@@ -68,6 +70,8 @@ pub enum FailureResolution {
     Dismissed,
     /// Its connection was deleted.
     ConnectionDeleted,
+    /// Its destination was deleted.
+    DestinationDeleted,
     /// The personal data of its account was erased.
     Erased,
 }
@@ -130,8 +134,8 @@ impl From<review::Failure> for FailureObject {
     }
 }
 
-/// A write of a connection that was refused or failed. If the same write fails again for the same
-/// cause, `count` grows, a few seconds late.
+/// A write of a connection that was refused or failed, or a delivery to a destination that was
+/// given up. If the same fails again for the same cause, `count` grows, a few seconds late.
 #[Object(name = "Failure")]
 impl FailureObject {
     /// The failure's global id.
@@ -140,10 +144,25 @@ impl FailureObject {
         relay::global_id(NodeKind::Failure, self.0.id)
     }
 
-    /// The connection that made the write; null after it was deleted.
+    /// The connection that made the write; null after it was deleted, and for a delivery.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connection(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<IdentitySource>> {
-        Ok(loaders::load_one(ctx, ConnectionId(self.0.connection_id)).await?.map(Into::into))
+        let Some(id) = self.0.connection_id else { return Ok(None) };
+        Ok(loaders::load_one(ctx, ConnectionId(id)).await?.map(Into::into))
+    }
+
+    /// The global id of the destination that did not take an event; null if a write failed.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn destination_id(&self) -> Option<ID> {
+        self.0.destination_id.map(|id| relay::global_id(NodeKind::Destination, id))
+    }
+
+    /// The global id of the delivery that was given up: `node` shows its attempts, and what the
+    /// destination answered. Null if a write failed, and for further deliveries of a destination
+    /// with a thousand open failures, which are counted together.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn delivery_id(&self) -> Option<ID> {
+        self.0.delivery_id.map(|id| relay::global_id(NodeKind::Delivery, id))
     }
 
     /// Where the write came from.
@@ -265,8 +284,8 @@ impl FailureObject {
         self.0.assigned_to.as_deref()
     }
 
-    /// Whether `failureRetry` can retry it: it is unfinished, and the request is stored or can be
-    /// read again from the source.
+    /// Whether `failureRetry` can retry it: it is unfinished, and the request is stored, can be
+    /// read again from the source, or is a delivery.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn retryable(&self) -> bool {
         review::is_retryable(&self.0)
@@ -279,8 +298,10 @@ impl FailureObject {
         &self,
         ctx: &Context<'_>,
     ) -> async_graphql::Result<Option<AdoptionProposal>> {
-        let Some(user) = self.0.user_id else { return Ok(None) };
-        let key = ProposalAbout { connection: self.0.connection_id, user };
+        let (Some(user), Some(connection)) = (self.0.user_id, self.0.connection_id) else {
+            return Ok(None);
+        };
+        let key = ProposalAbout { connection, user };
         Ok(loaders::load_one(ctx, key).await?.map(Into::into))
     }
 

@@ -29,6 +29,10 @@ pub struct LedgerChain {
     /// Why the signature does not hold, in words for people; null while it does.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     fault: Option<String>,
+    /// The id of the key that signs heads and evidence now, as their `kid` says it. `rolecall audit
+    /// key` prints the public key.
+    #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
+    key_id: String,
 }
 
 impl From<LedgerState> for LedgerChain {
@@ -41,6 +45,7 @@ impl From<LedgerState> for LedgerChain {
             signed_through: signed.map(|signed| Long(signed.sequence)),
             signed_at: signed.and_then(|signed| DateTime::from_timestamp(signed.iat, 0)),
             fault: state.fault,
+            key_id: state.key_id,
         }
     }
 }

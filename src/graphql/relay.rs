@@ -16,9 +16,11 @@ use uuid::Uuid;
 use super::auth::ApiCaller;
 use super::document_limits::MAX_PAGE_ROWS;
 use super::error_code::ErrorCode;
+use super::order::ListOrder;
 use super::permission::needs;
 pub use super::user_error::{EditField, FieldMap, UserError, split_edit_errors, split_user_errors};
 use crate::context::Cx;
+use crate::domain::paging::order::OrderBy;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::{Error, Noun, Result, Rule, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
@@ -214,6 +216,38 @@ impl PageArguments {
             backward,
             descending,
         })
+    }
+}
+
+/// A request for a page of a list that has an order: what the domain needs to find the page.
+pub struct ListRequest<'a, K> {
+    pub cx: &'a Cx,
+    pub by: OrderBy,
+    pub keyset: Keyset<K>,
+    counts: bool,
+}
+
+impl<'a, K: FromStr + Display> ListRequest<'a, K> {
+    /// The request of a field with these arguments.
+    ///
+    /// # Errors
+    /// As [`PageArguments::to_keyset`].
+    pub fn new(ctx: &Context<'a>, order: ListOrder, page: PageArguments) -> Result<Self> {
+        let keyset = page.to_keyset(ctx, order.descending)?;
+        Ok(Self { cx: cx(ctx)?, by: order.by, keyset, counts: selects_total_count(ctx) })
+    }
+
+    /// The page of these rows. The whole list is counted only if the client selected that.
+    ///
+    /// # Errors
+    /// Those of the domain.
+    pub async fn fetch_page<R, T: OutputType + From<R>>(
+        &self,
+        count: impl Future<Output = Result<u64>>,
+        rows: impl Future<Output = Result<Slice<(R, K)>>>,
+    ) -> Result<Option<RelayPage<T>>> {
+        let total = if self.counts { count.await? } else { 0 };
+        Ok(Some(RelayPage::from_keyed_rows(rows.await?, total)))
     }
 }
 

@@ -521,7 +521,7 @@ async fn read_again(tasks: &Tasks<'_>) {
 async fn claim_failed_read(tasks: &Tasks<'_>, busy: Vec<Uuid>) -> Result<Option<ClaimedWork>> {
     let claim = review::run::claim_next_failure(tasks.app, Origin::Sync, &busy).await?;
     let Some(claim) = claim else { return Ok(None) };
-    let (id, source) = (claim.failure.id, claim.failure.connection_id);
+    let (id, source) = (claim.failure.id, claim.connection());
     let span = retry_span(&FAILED_READS, &claim);
     let read = scim_client::attempt_read(claim, tasks.stop.clone());
     let work = async move {
@@ -540,7 +540,7 @@ async fn retry_failed_writes(tasks: &Tasks<'_>) {
 async fn claim_failed_write(tasks: &Tasks<'_>) -> Result<Option<ClaimedWork>> {
     let claim = review::run::claim_next_failure(tasks.app, Origin::Request, &[]).await?;
     let Some(claim) = claim else { return Ok(None) };
-    let (id, source) = (claim.failure.id, claim.failure.connection_id);
+    let (id, source) = (claim.failure.id, claim.connection());
     let span = retry_span(&FAILED_WRITES, &claim);
     Ok(Some(ClaimedWork {
         id,
@@ -553,7 +553,7 @@ async fn claim_failed_write(tasks: &Tasks<'_>) -> Result<Option<ClaimedWork>> {
 /// The span of another attempt at what failed.
 fn retry_span(queue: &QueueTask, claim: &RetryClaim) -> Span {
     let span = job_span(queue.task.name, []);
-    record_caller(&span, claim.organization.id, Some(claim.failure.connection_id));
+    record_caller(&span, claim.organization.id, claim.failure.connection_id);
     span.record("rolecall.request_id", display(claim.request_id));
     span
 }

@@ -252,16 +252,19 @@ fn check_values(row: &event::Model) -> Result<(), &'static str> {
     }
 }
 
-/// The accounts whose earlier rows an erasure emptied.
+/// The subjects whose earlier rows an erasure emptied: accounts, their grants, and edits of access.
 fn erased_by(row: &event::Model) -> Vec<Uuid> {
+    let listed = |names: &[(&str, &str)]| -> Vec<Uuid> {
+        let payload = row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let payload: Value = payload.unwrap_or_default();
+        let ids = names.iter().filter_map(|(side, name)| payload[side][name].as_array());
+        ids.flatten().filter_map(|id| id.as_str()?.parse().ok()).collect()
+    };
     match EventKind::parse(&row.action) {
-        Some(EventKind::UserPurged) => vec![row.subject_id],
-        Some(EventKind::UsersDeletedAll) => {
-            let payload: Option<Value> =
-                row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
-            let ids = payload.as_ref().and_then(|payload| payload["before"]["ids"].as_array());
-            ids.into_iter().flatten().filter_map(|id| id.as_str()?.parse().ok()).collect()
+        Some(EventKind::UserPurged) => {
+            [vec![row.subject_id], listed(&[("after", "alsoErased")])].concat()
         }
+        Some(EventKind::UsersDeletedAll) => listed(&[("before", "ids"), ("before", "alsoErased")]),
         _ => Vec::new(),
     }
 }

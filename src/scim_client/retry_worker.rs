@@ -68,7 +68,7 @@ enum ReadAttempt {
 
 async fn read_again(claim: &RetryClaim) -> Result<ReadAttempt> {
     let failure = &claim.failure;
-    let RepeatedReading { cx, one, begun } = match claim.prepare_reading().await? {
+    let RepeatedReading { cx, connection, one, begun } = match claim.prepare_reading().await? {
         Ok(reading) => reading,
         Err(end) => return Ok(ReadAttempt::Ended(end)),
     };
@@ -78,20 +78,19 @@ async fn read_again(claim: &RetryClaim) -> Result<ReadAttempt> {
         let mut system = claim.cx.clone();
         system.request_id = claim.request_id;
         let mode = sync::lease::mode_of(&failure.scope);
-        if begun || sync::begin_run_again(&system, failure.connection_id, mode).await? {
+        if begun || sync::begin_run_again(&system, connection, mode).await? {
             return Ok(ReadAttempt::Begun);
         }
         return Ok(ReadAttempt::Ended(SkippedAttempt::NotNow));
     };
     let kind =
         if endpoint == SyncKind::User.endpoint_name() { SyncKind::User } else { SyncKind::Group };
-    let client =
-        SourceClient::open_source(&claim.cx, failure.connection_id).await?.with_single_try();
+    let client = SourceClient::open_source(&claim.cx, connection).await?.with_single_try();
     let Ok(found) = client.read_still_listed(kind.endpoint_name(), &remote_id).await else {
         return Ok(ReadAttempt::Silence);
     };
     // A run that is under way must not treat the resource that was found here as gone.
-    let run = sync::find_unfinished_run(&claim.cx, failure.connection_id).await?;
+    let run = sync::find_unfinished_run(&claim.cx, connection).await?;
     let silent = client.source.lists_members;
     let steps = match (found, failure.user_id.or(failure.group_id)) {
         (Some(found), _) => plan_page(&cx, kind, vec![found], silent).await?.steps,

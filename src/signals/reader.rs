@@ -21,6 +21,7 @@ use super::window::{AfterFailure, OpenItem, Window};
 use crate::context::{Cx, ReaderNews, shutdown_requested};
 use crate::crypto::event_token::TokenSigner;
 use crate::crypto::webhook::MessageKeys;
+use crate::domain::review;
 use crate::domain::signal::filter::EventFilter;
 use crate::domain::signal::payload::{self, ChainedEvent};
 use crate::domain::signal::stream::{OpenedStream, token};
@@ -327,7 +328,7 @@ impl Reader {
             if !told.has_unwritten() {
                 continue;
             }
-            let rows = std::mem::take(&mut told.unwritten).into_values().collect();
+            let rows: Vec<_> = std::mem::take(&mut told.unwritten).into_values().collect();
             let (cursor, next_at) = told.place();
             told.written = (cursor, next_at);
             let progress = TellingProgress {
@@ -344,6 +345,9 @@ impl Reader {
                 forget.push((told.row.id, before));
             }
         }
+        let rows: Vec<delivery::Model> =
+            changes.iter().flat_map(|(_, rows)| rows).cloned().collect();
+        review::delivery::note_deliveries(self.cx(), &rows).await?;
         self.work.write_down(changes).await?;
         for (destination, before) in forget {
             self.work.forget_routine(destination, before).await?;

@@ -19,6 +19,12 @@ fn every_fact_holds_with_entra() {
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!story.contains('\u{1b}'), "no colors and no cursor in a pipe: {story:?}");
     assert!(story.contains("   accounts 200/200\n"), "{story}");
+    // The application of the wards has heard of each leaver, and has said so.
+    for fact in
+        ["leavers whose session ended: 8", "still signed in: 192", "8 received, 8 confirmed"]
+    {
+        assert!(story.contains(fact), "{fact}: {story}");
+    }
     assert!(!story.contains("null"), "a field that the answer does not have: {story}");
 }
 

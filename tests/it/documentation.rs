@@ -16,9 +16,10 @@ use async_graphql::parser::types::{
 use clap::{Args, Command};
 use rolecall::auth::policy::Permission;
 use rolecall::config::{ServeArgs, StoreArgs};
+use rolecall::domain::signal::payload::{MESSAGE_FIELDS, MessageField};
 use rolecall::graphql::cost;
 use rolecall::graphql::error_code::ErrorCode;
-use rolecall::ledger::EventKind;
+use rolecall::ledger::{EventKind, SessionEffect};
 use serde_json::json;
 
 use crate::world::World;
@@ -190,12 +191,28 @@ fn generated_pages_list_the_user_errors() {
 
 #[test]
 fn generated_pages_list_the_events() {
-    let mut table = "| event | what happened |\n|---|---|\n".to_owned();
+    let mut table = "| event | what happened | `data.sessionEffect` |\n|---|---|---|\n".to_owned();
     for kind in EventKind::ALL {
         let mark = if kind.is_deprovisioning() { " *" } else { "" };
-        writeln!(table, "| `{}`{mark} | {} |", kind.name(), kind.description().trim()).unwrap();
+        // Where the roles in the values decide, both are possible.
+        let effect = match kind.session_effect() {
+            SessionEffect::None => String::new(),
+            SessionEffect::ByRoles => {
+                let names = [SessionEffect::ClaimsChanged, SessionEffect::Revoked];
+                names.map(|effect| format!("`{}`", effect.name())).join(" or ")
+            }
+            effect => format!("`{}`", effect.name()),
+        };
+        let (name, what) = (kind.name(), kind.description().trim());
+        writeln!(table, "| `{name}`{mark} | {what} | {effect} |").unwrap();
     }
     check_part("docs/events.md", "kinds of events", &table);
+    let mut table = "| member | payload | what |\n|---|---|---|\n".to_owned();
+    for MessageField { path, only_full, description } in MESSAGE_FIELDS {
+        let payload = if *only_full { "`FULL`" } else { "both" };
+        writeln!(table, "| `{path}` | {payload} | {description} |").unwrap();
+    }
+    check_part("docs/events.md", "members of messages", &table);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rolecall::auth::policy::Permission;
 use rolecall::domain::access::api_key;
 use serde_json::{Value, json};
 
-use crate::socket::Events;
+use crate::socket::{Events, Socket};
 use crate::world::World;
 
 fn example(name: &str) -> PathBuf {
@@ -374,5 +374,78 @@ async fn example_script_uploads_a_bulk_file() {
         (&json!(2), &json!("TAKEN"))
     );
     assert_eq!(world.count("\"user\"", []).await, 3);
+    world.end().await;
+}
+
+/// The blocks of a page of docs/graphql in this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/graphql").join(page);
+    let text = std::fs::read_to_string(path).unwrap();
+    let begin = format!("```{language}\n");
+    let parts = text.split(&begin).skip(1).filter_map(|rest| rest.split("```").next());
+    parts.map(str::to_owned).collect()
+}
+
+/// Compares with what a page shows, where … stands for what is different each time.
+#[track_caller]
+fn assert_shown(shown: &str, found: &str) {
+    let parts: Vec<&str> = shown.split('…').collect();
+    let mut rest = found.strip_prefix(parts[0]).unwrap_or_else(|| panic!("{shown}\n{found}"));
+    for part in &parts[1..] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part} of {shown}\n{found}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert!(rest.is_empty(), "{shown}\n{found}");
+}
+
+#[tokio::test]
+async fn documented_bulk_file_answers_as_shown() {
+    let world = World::new().await;
+    let [input, results] = &blocks("bulk.md", "json")[..] else { panic!("two blocks of JSON") };
+    let url = world.acme.graphql.replace("/graphql", "/bulk");
+    let http = reqwest::Client::new();
+    let request = http.post(&url).bearer_auth(&world.acme.api_key);
+    let request = request.header("content-type", "application/jsonl").body(input.clone());
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let job: Value = answer.json().await.unwrap();
+    assert_eq!(
+        (&job["bulkJob"]["state"], &job["bulkJob"]["lineCount"]),
+        (&json!("QUEUED"), &json!(2)),
+        "{job:#}"
+    );
+    let id = job["bulkJob"]["id"].as_str().unwrap();
+    crate::bulk::ended(&world.acme, id).await;
+    let request = http.get(format!("{url}/{id}/result.jsonl")).bearer_auth(&world.acme.api_key);
+    let found = request.send().await.unwrap().text().await.unwrap();
+    assert_eq!(found.lines().count(), results.lines().count(), "{found}");
+    for (shown, found) in results.lines().zip(found.lines()) {
+        assert_shown(shown, found);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn documented_socket_messages_work() {
+    let world = World::new().await;
+    let shown = blocks("subscriptions.md", "sh");
+    let block = shown.iter().find(|block| block.starts_with("websocat ")).unwrap();
+    let mut lines = block.lines();
+    let command: Vec<&str> = lines.next().unwrap().split(' ').collect();
+    let ["websocat", "--protocol", protocol, url] = command[..] else { panic!("{command:?}") };
+    assert!(url.ends_with("/graphql"), "{url}");
+    let mut socket = Socket::open(&world.address, &[("sec-websocket-protocol", protocol)]).await;
+    for line in lines {
+        let message = line.replace("rck_…", &world.acme.api_key);
+        socket.say_text(&message).await;
+        if message.contains("connection_init") {
+            assert_eq!(socket.hear().await, json!({ "type": "connection_ack" }));
+        }
+    }
+    world.scim().user("ada").await;
+    let heard = socket.next("1").await;
+    assert_eq!(heard["data"]["events"]["action"], "USER_CREATED", "{heard:#}");
+    assert!(heard["data"]["events"]["seq"].is_i64(), "{heard:#}");
+    assert!(socket.leave().await);
     world.end().await;
 }

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use rolecall::domain::access::role_mapping::MappingTarget;
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -118,6 +119,81 @@ async fn queries_end_after_fifteen_seconds() {
     let began = Instant::now();
     assert_eq!(world.graphql(&query, variables).await, quick);
     assert!(began.elapsed() < MARGIN, "{:?}", began.elapsed());
+    world.end().await;
+}
+
+/// A connection of its own that keeps others from writing what `table` holds, until it rolls back.
+async fn hold_writes(world: &World, table: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(world.app.config.database_url.clone());
+    options.max_connections(1).sqlx_logging(false);
+    let holder = sea_orm::Database::connect(options).await.unwrap();
+    let lock = format!("LOCK TABLE \"{table}\" IN ACCESS EXCLUSIVE MODE");
+    let statements: &[&str] = if on_postgres() { &["BEGIN", &lock] } else { &["BEGIN IMMEDIATE"] };
+    for statement in statements {
+        holder.execute_unprepared(statement).await.unwrap();
+    }
+    holder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_wait_four_seconds_at_most() {
+    let _turn = TURN.lock().await;
+    let world = World::new().await;
+    world.scim().user("ada").await;
+    let holder = hold_writes(&world, "failure").await;
+    // The refusal is known at once, and has no place in the review queue.
+    let began = Instant::now();
+    world.scim().post("/Users", json!({ "userName": "" })).await.is(400);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(7), "{took:?}");
+    holder.execute_unprepared("ROLLBACK").await.unwrap();
+    let began = Instant::now();
+    world.scim().post("/Users", json!({ "userName": "", "title": "again" })).await.is(400);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(world.count("failure", []).await >= 1);
+    holder.close().await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_for_locks_count_together() {
+    // On PostgreSQL the database ends a statement that waits for a lock.
+    if on_postgres() {
+        return;
+    }
+    let _turn = TURN.lock().await;
+    let world = World::new().await;
+    let holder = hold_writes(&world, "user").await;
+    // Each of these would wait for ten seconds; together they wait no longer.
+    let operations: Vec<Value> = (0..4)
+        .map(|n| {
+            json!({
+                "method": "POST", "path": "/Users", "bulkId": format!("u{n}"),
+                "data": { "userName": format!("person{n}") },
+            })
+        })
+        .collect();
+    let bulk = json!({
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"],
+        "Operations": operations,
+    });
+    let began = Instant::now();
+    let answer = world.scim().post("/Bulk", bulk).await;
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(20), "{took:?}");
+    let text = answer.body.to_string();
+    assert!(answer.status == 503 || text.contains("503"), "{} {text}", answer.status);
+    holder.execute_unprepared("ROLLBACK").await.unwrap();
+    assert_eq!(world.count("\"user\"", []).await, 0);
+    let began = Instant::now();
+    loop {
+        if world.scim().post("/Users", json!({ "userName": "after" })).await.status == 201 {
+            break;
+        }
+        assert!(began.elapsed() < MARGIN, "no write after the lock was released");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    holder.close().await.unwrap();
     world.end().await;
 }
 

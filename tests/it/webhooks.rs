@@ -437,9 +437,117 @@ async fn delivery_ends_after_three_days() {
     let told =
         world.rows("SELECT action FROM event WHERE action = 'destination.disabled'", []).await;
     assert_eq!(told.len(), 1);
+    // What was given up waits for a reviewer.
+    let (count, failure) = given_up(&world).await;
+    assert!(count >= 1, "{failure:#}");
+    assert_eq!(
+        (&failure["origin"], &failure["state"], &failure["cause"], &failure["connection"]),
+        (&json!("DELIVERY"), &json!("OPEN"), &json!("TARGET_UNAVAILABLE"), &Value::Null)
+    );
+    assert_eq!((&failure["destinationId"], &failure["retryable"]), (&json!(id), &json!(true)));
+    assert!(failure["label"].as_str().unwrap().ends_with("@x.org"), "{failure:#}");
+    assert!(failure["message"].as_str().unwrap().contains("three days"), "{failure:#}");
+    let opened = "event WHERE action = 'failure.opened' AND subject_kind = 'failure'";
+    assert_eq!(world.count(opened, []).await, count);
+    // A destination that is told nothing cannot be tried again.
+    let failed = failure["id"].as_str().unwrap();
+    let refused = act(&world.acme, "failureRetry", failed, "").await;
+    assert_eq!(refused["data"]["failureRetry"]["userErrors"][0]["code"], "HELD", "{refused:#}");
     receiver.answer(200);
     ok(&world.acme, "destinationResume", &id, "").await;
     until("what waited", async || receiver.received().len() >= 5).await;
+    ok(&world.acme, "failureRetry", failed, "").await;
+    until("the end of the failure", async || given_up(&world).await.0 == count - 1).await;
+    let query = "query($f: ID!) { node(id: $f) { ... on Failure { state resolution } } }";
+    let ended = world.graphql(query, json!({ "f": failed })).await;
+    let wanted = json!({ "state": "RESOLVED", "resolution": "RETRIED" });
+    assert_eq!(ended["data"]["node"], wanted, "{ended:#}");
+    world.end().await;
+}
+
+/// How many failures of deliveries wait, and the first of them.
+async fn given_up(world: &World) -> (i64, Value) {
+    let query = "{ organization { failures(first: 50, filter: { states: [OPEN, RETRYING] }) {
+        totalCount nodes { id origin state cause label message retryable destinationId
+          connection { id } deliveryId } } } }";
+    let seen = world.graphql(query, json!({})).await;
+    let found = &seen["data"]["organization"]["failures"];
+    let count = found["totalCount"].as_i64().unwrap_or_else(|| panic!("{seen:#}"));
+    (count, found["nodes"][0].clone())
+}
+
+#[tokio::test]
+async fn given_up_deliveries_are_reviewed() {
+    let world = world().await;
+    let receiver = Receiver::start().await;
+    *receiver.behaviour.refused.lock().unwrap() = Some("user.created".into());
+    let (id, _) = create(&world.acme, &receiver.url, json!({})).await;
+    world.scim().user("ada@x.org").await;
+    // The receiver takes other events meanwhile, so the destination stays.
+    for _ in 0..12 {
+        world.app.clock.advance(Duration::from_secs(8 * 60 * 60));
+        world.scim().group("Ward", &[]).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    until("a failure", async || {
+        world.app.clock.advance(Duration::from_secs(8 * 60 * 60));
+        given_up(&world).await.0 > 0
+    })
+    .await;
+    let (count, failure) = given_up(&world).await;
+    assert_eq!((count, &failure["label"]), (1, &json!("ada@x.org")));
+    // Attention leads to the review queue.
+    let query = "{ organization { attention { kind count nextStep } } }";
+    let seen = world.graphql(query, json!({})).await;
+    let items = seen["data"]["organization"]["attention"].as_array().unwrap();
+    let item = items.iter().find(|item| item["kind"] == "DELIVERIES");
+    assert_eq!(item.unwrap_or_else(|| panic!("{seen:#}"))["count"], 1);
+    // Dismissed, it is over; its destination goes on.
+    let text = "mutation($i: ID!) { failureDismiss(input: { id: $i, reason: \"not needed\" }) { \
+                failure { state } userErrors { message } } }";
+    let done = world.graphql(text, json!({ "i": failure["id"] })).await;
+    assert_eq!(done["data"]["failureDismiss"]["failure"]["state"], "DISMISSED", "{done:#}");
+    assert_eq!(given_up(&world).await.0, 0);
+    // With a destination go the failures of its deliveries.
+    world.execute("UPDATE failure SET finished_at = NULL, state = 'OPEN'", []).await;
+    assert_eq!(given_up(&world).await.0, 1);
+    ok(&world.acme, "destinationDelete", &id, "").await;
+    let rows = world.rows("SELECT state, resolution FROM failure", []).await;
+    assert_eq!(rows[0], json!({ "state": "DISMISSED", "resolution": "DESTINATION_DELETED" }));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn destinations_are_limited() {
+    let world = world().await;
+    let (id, _) = create(&world.acme, "https://hooks.example/0", json!({})).await;
+    // The other 98 are copies of the first one.
+    let columns = world.rows("SELECT * FROM destination", []).await;
+    let names: Vec<String> =
+        columns[0].as_object().unwrap().keys().map(|name| format!("\"{name}\"")).collect();
+    let values: Vec<String> = names
+        .iter()
+        .map(|name| if name == "\"id\"" { "$1".to_owned() } else { name.clone() })
+        .collect();
+    let copy = format!(
+        "INSERT INTO destination ({}) SELECT {} FROM destination LIMIT 1",
+        names.join(", "),
+        values.join(", ")
+    );
+    for _ in 0..98 {
+        world.execute(&copy, [Uuid::now_v7().into()]).await;
+    }
+    create(&world.acme, "https://hooks.example/99", json!({})).await;
+    let input = json!({ "kind": "WEBHOOK", "url": "https://hooks.example/100", "description": "" });
+    let refused = world.graphql(CREATE, json!({ "input": input })).await;
+    let mistake = &refused["data"]["destinationCreate"]["userErrors"][0];
+    assert_eq!((&mistake["code"], &mistake["reason"]), (&json!("HELD"), &json!("TOO_MUCH_STORED")));
+    assert_eq!(world.count("destination", []).await, 100);
+    // The limit is each organization's own, and a deletion makes room.
+    let theirs = world.second_organization().await;
+    create(&theirs, "https://hooks.example/", json!({})).await;
+    ok(&world.acme, "destinationDelete", &id, "").await;
+    create(&world.acme, "https://hooks.example/100", json!({})).await;
     world.end().await;
 }
 

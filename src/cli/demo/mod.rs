@@ -31,7 +31,7 @@ use crate::domain::access::console_link::LINK_LIFETIME;
 use crate::server;
 use api::ApiClient;
 use narrator::{FactReporter, print_story_line};
-use simulator::{SimulatedProvider, Simulation, SimulationPlan};
+use simulator::{SimulatedApplication, SimulatedProvider, Simulation, SimulationPlan};
 
 const ORGANIZATION: &str = "st-mary";
 const NURSES: usize = 200;
@@ -91,7 +91,9 @@ pub async fn run_demo(args: DemoArgs) -> Result<(), CommandError> {
     let data_dir = folder.path().to_owned();
     let clock = Clock::default();
     clock.set_back(STORY_TIME);
-    let config = StoreArgs::of(data_dir).check(Some(address))?;
+    let mut config = StoreArgs::of(data_dir).check(Some(address))?;
+    // The application that hears of leavers runs on this machine.
+    config.signal_private_addresses = true;
     let app = App::open_with_clock(config, clock).await?;
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -162,11 +164,16 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
         seed: args.seed,
     };
     let hospital = Simulation::test_and_connect(&plan).await.map_err(|error| error.to_string())?;
-    let mut story = story::HospitalStory { narrator, api, hospital, idp };
+    let application = SimulatedApplication::start().await;
+    let application =
+        application.map_err(|error| format!("cannot start an application: {error}"))?;
+    let mut story = story::HospitalStory { narrator, api, hospital, application, idp };
     let mappings = story.create_mappings().await?;
     let before = story.show_arrivals().await?;
     story.show_moves(before).await?;
-    story.show_leavers().await?;
+    story.open_sessions().await?;
+    let leavers = story.show_leavers().await?;
+    story.show_ended_sessions(app, &leavers).await?;
     story.show_mistake(&mappings).await?;
     story.preview_change(app, &mappings).await?;
     story.show_overview(&made).await?;

@@ -14,7 +14,10 @@ use crate::cli::bootstrap::BootstrapResult;
 use crate::context::App;
 use crate::ledger;
 use crate::ledger::attestation;
-use simulator::{DeactivatedPerson, Simulation, SimulationError, SimulationPlan, StaffMember};
+use simulator::{
+    DeactivatedPerson, SimulatedApplication, Simulation, SimulationError, SimulationPlan,
+    StaffMember,
+};
 
 /// How long the demo waits for an expected state. After this time the fact does not hold.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -30,6 +33,8 @@ pub struct HospitalStory {
     pub api: ApiClient,
     /// The hospital's identity provider.
     pub hospital: Simulation,
+    /// An application of the hospital, which keeps sessions.
+    pub application: SimulatedApplication,
     /// The name of the identity provider.
     pub idp: &'static str,
 }
@@ -165,9 +170,102 @@ impl HospitalStory {
         Ok(())
     }
 
+    /// The application of the wards becomes a destination: from now on it is told who leaves.
+    pub async fn open_sessions(&mut self) -> Result<(), String> {
+        self.narrator.begin_chapter("The wards' application wants to hear who leaves");
+        let input = json!({
+            "kind": "WEBHOOK", "url": self.application.url(),
+            "description": "Ward application, ends sessions",
+            "eventActions": ["USER_SUSPENDED", "USER_DELETED", "USER_ACCESS_CHANGED"],
+        });
+        let made = self.api.send_mutation("destinationCreate", "secret", input).await?;
+        let trusted = self.application.trust_secret(&text_at(&made, "/secret"));
+        self.narrator
+            .print_sentence("It is told by signed webhooks, which carry ids and no personal data.");
+        for staff in self.hospital.staff().iter().filter(|staff| staff.employed) {
+            self.application.sign_in(&staff.id);
+        }
+        self.narrator.check_fact("the application knows the secret of its webhooks", true, trusted);
+        self.narrator.check_fact("nurses signed in", NURSES, self.application.count_sessions());
+        Ok(())
+    }
+
+    /// The application has ended the sessions of those who left, and says so.
+    pub async fn show_ended_sessions(
+        &mut self,
+        app: &Arc<App>,
+        leavers: &[DeactivatedPerson],
+    ) -> Result<(), String> {
+        self.narrator.begin_chapter("The application ends their sessions, and confirms it");
+        let began = Instant::now();
+        let mut times = Vec::new();
+        for leaver in leavers {
+            let end = loop {
+                match self.application.session_end(&leaver.id) {
+                    None if began.elapsed() < MAX_WAIT => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    end => break end,
+                }
+            };
+            let Some(end) = end else { continue };
+            times.push(end.duration_since(leaver.asked));
+            let ended = app.clock.now().to_rfc3339_opts(SecondsFormat::Micros, true);
+            let input = json!({ "userId": leaver.id, "endedAt": ended });
+            self.api.send_mutation("revocationConfirm", "confirmation { endedAt }", input).await?;
+        }
+        times.sort_unstable();
+        self.narrator.check_fact("leavers whose session ended", LEAVERS, times.len());
+        self.narrator.check_fact(
+            "nurses who are still signed in",
+            NURSES - LEAVERS,
+            self.application.count_sessions(),
+        );
+        self.narrator.check_fact(
+            "messages that were not genuine",
+            0,
+            self.application.count_refused(),
+        );
+        if let (Some(least), Some(most)) = (times.first(), times.last()) {
+            self.narrator.print_sentence(format!(
+                "from the identity provider's request to the end of the session: {} at best, {} at \
+                 worst",
+                format_milliseconds(*least),
+                format_milliseconds(*most)
+            ));
+        }
+        let expected = format!("{LEAVERS} received, {LEAVERS} confirmed");
+        let found = loop {
+            let found = self.count_received_and_confirmed().await?;
+            if found == expected || began.elapsed() > MAX_WAIT {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        self.narrator.check_fact("what the list of leavers says", expected, found);
+        Ok(())
+    }
+
+    /// Of how many leavers the application has received the event, and confirmed the end of the
+    /// sessions.
+    async fn count_received_and_confirmed(&self) -> Result<String, String> {
+        let query = "{ organization { leavers(first: 50) { nodes { userCount destinationCount \
+                     receivedCount confirmedCount } } } }";
+        let answer = self.api.send_query(query, json!({})).await?;
+        let leavers = items_at(&answer, "/organization/leavers/nodes");
+        let count = |name: &str, of: &str| {
+            leavers.iter().filter(|it| it[name] == it[of] && it[of] != 0).count()
+        };
+        Ok(format!(
+            "{} received, {} confirmed",
+            count("receivedCount", "destinationCount"),
+            count("confirmedCount", "userCount")
+        ))
+    }
+
     /// Measures the time from the identity provider's request until the API shows no role of the
-    /// person any more.
-    pub async fn show_leavers(&mut self) -> Result<(), String> {
+    /// person any more. Returns the leavers.
+    pub async fn show_leavers(&mut self) -> Result<Vec<DeactivatedPerson>, String> {
         self.narrator.begin_chapter("A contract ends: eight leave");
         self.narrator.print_sentence(
             "The time is measured from the identity provider's request until the person holds no \
@@ -222,7 +320,7 @@ impl HospitalStory {
             differences.len(),
         );
         self.nothing_refused();
-        Ok(())
+        Ok(leavers)
     }
 
     async fn until_revoked(&self, leaver: &DeactivatedPerson) -> Result<Option<Duration>, String> {

@@ -286,39 +286,54 @@ impl LockedGrant {
 #[derive(FromQueryResult)]
 struct GrantEventRow {
     id: Uuid,
+    subject_id: Uuid,
     action: String,
-    payload: Option<String>,
+    payload: String,
+}
+
+impl GrantEventRow {
+    /// Whether it is about grants alone: what else ended a grant, such as the deletion of a role,
+    /// names no person.
+    fn may_name_people(&self) -> bool {
+        match EventKind::parse(&self.action) {
+            Some(EventKind::AccessChanged) => super::change_set::may_name_people(&self.payload),
+            _ => self.action.starts_with("role_grant."),
+        }
+    }
 }
 
 /// Empties the events about the grants of accounts that are being erased: they name the person, and
 /// give reasons. An event of several edits stays if it changed members, too: what followed for
-/// these is read from it, and it names no person ([`super::change_set`]).
-pub(in crate::domain) async fn erase_grant_events(tx: &Tx<'_>, users: &[Uuid]) -> Result<()> {
+/// these is read from it, and it names no person ([`super::change_set`]). Returns the subjects of
+/// the events: the event about the erasure lists them, so that a verification finds each emptied
+/// event accounted for.
+pub(in crate::domain) async fn erase_grant_events(
+    tx: &Tx<'_>,
+    users: &[Uuid],
+) -> Result<Vec<Uuid>> {
     let backend = tx.db.get_database_backend();
     let among = paging::in_ids(backend, 2);
     let of_grants = |column: &str| {
         format!("SELECT {column} FROM role_grant WHERE organization_id = $1 AND user_id {among}")
     };
     let text = format!(
-        "SELECT id, action, payload FROM event WHERE organization_id = $1 AND id IN ({} \
-         UNION {}) UNION SELECT id, action, payload FROM event WHERE organization_id = $1 \
-         AND subject_id IN ({})",
+        "SELECT id, subject_id, action, payload FROM event WHERE organization_id = $1 \
+         AND payload IS NOT NULL AND id IN ({} UNION {}) \
+         UNION SELECT id, subject_id, action, payload FROM event WHERE organization_id = $1 \
+         AND payload IS NOT NULL AND subject_id IN ({})",
         of_grants("opened_by"),
         of_grants("closed_by"),
         of_grants("id")
     );
     let rows = GrantEventRow::find_by_statement(tx.statement(text, [paging::bind_ids(users)]));
-    let named = rows.all(&tx.db).await?.into_iter().filter(|row| {
-        let names_people =
-            || row.payload.as_deref().is_some_and(super::change_set::may_name_people);
-        // An accepted invitation names no person.
-        row.action != EventKind::InvitationAccepted.name()
-            && (row.action != EventKind::AccessChanged.name() || names_people())
-    });
-    let ids: Vec<Uuid> = named.map(|row| row.id).collect();
+    let mut rows = rows.all(&tx.db).await?;
+    rows.retain(GrantEventRow::may_name_people);
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let text = format!(
         "UPDATE event SET payload = NULL, salt = NULL WHERE organization_id = $1 AND id {among}"
     );
     tx.db.execute_raw(tx.statement(text, [paging::bind_ids(&ids)])).await?;
-    Ok(())
+    let subjects: std::collections::BTreeSet<Uuid> =
+        rows.into_iter().map(|row| row.subject_id).collect();
+    Ok(subjects.into_iter().collect())
 }

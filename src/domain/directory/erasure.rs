@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use entity::user;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, FromQueryResult, QueryFilter};
+use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -137,7 +138,7 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
                 .await?
                 .ok_or_else(|| Error::not_found(Noun::DeletedUser))?;
             let now = tx.now_after(user.deleted_at);
-            erase_users(cx, tx, &[id], now).await?;
+            let also_erased = erase_users(cx, tx, &[id], now).await?;
             cx.app.store.note_erasure();
             let entry = NewEvent {
                 kind: EventKind::UserPurged,
@@ -145,7 +146,7 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
                 connection: user.connection_id,
                 at: now,
                 before: None,
-                after: None,
+                after: (!also_erased.is_empty()).then(|| json!({ "alsoErased": also_erased })),
                 population: 0,
                 name: None,
             };
@@ -156,13 +157,14 @@ pub async fn purge_user(cx: &Cx, id: Uuid) -> Result<()> {
 }
 
 /// Erases everything in [`PERSONAL`] that belongs to these accounts, which the caller has locked.
-/// Accounts that are still live are deleted, too.
+/// Accounts that are still live are deleted, too. Returns what else events were about that were
+/// emptied: the event of the erasure lists it as `alsoErased`.
 pub(in crate::domain) async fn erase_users(
     cx: &Cx,
     tx: &Tx<'_>,
     users: &[Uuid],
     now: DateTime<Utc>,
-) -> Result<()> {
+) -> Result<Vec<Uuid>> {
     let backend = tx.db.get_database_backend();
     let pseudonym = match backend {
         DbBackend::Postgres => "'purged:' || replace(CAST(id AS text), '-', '')",
@@ -189,7 +191,7 @@ pub(in crate::domain) async fn erase_users(
             format!("{act} WHERE organization_id = $1 AND {user} {}", paging::in_ids(backend, 2));
         tx.db.execute_raw(tx.statement(text, [ids.clone()])).await?;
     }
-    role_grant::erase_grant_events(tx, users).await?;
+    let also_erased = role_grant::erase_grant_events(tx, users).await?;
     idempotency::erase_answers(tx).await?;
     bulk::erase_results(tx).await?;
     let text = format!(
@@ -199,7 +201,7 @@ pub(in crate::domain) async fn erase_users(
         paging::in_ids(backend, 2)
     );
     tx.db.execute_raw(tx.statement(text, [ids, now.into()])).await?;
-    Ok(())
+    Ok(also_erased)
 }
 
 #[derive(Debug, FromQueryResult)]

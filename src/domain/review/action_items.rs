@@ -22,7 +22,7 @@ use crate::domain::connection::health::HealthReason;
 use crate::domain::connection::{request_log, scim_token};
 use crate::domain::reconcile;
 use crate::domain::review::Cause;
-use crate::domain::signal::{delivery, destination};
+use crate::domain::signal::destination;
 use crate::domain::tenant::domain::OrganizationDomain;
 use crate::domain::tenant::{domain, organization};
 use crate::error::{Error, Result};
@@ -314,6 +314,7 @@ pub(in crate::domain) async fn failure_items(
     let query = cx
         .find::<failure::Entity>()
         .filter(Column::FinishedAt.is_null())
+        .filter(Column::ConnectionId.is_not_null())
         .select_only()
         .column(Column::ConnectionId)
         .column(Column::Cause)
@@ -489,14 +490,16 @@ pub(in crate::domain) async fn destination_items(cx: &Cx) -> Result<Vec<ActionIt
         let destination = Some(row.id);
         items.push(ActionItem { count: lag.unsigned_abs(), destination, ..item });
     }
-    let failed = delivery::count_failed(cx).await?;
-    if failed > 0 {
-        let what = count_with_noun(failed as i64, "delivery").replace("deliverys", "deliveries");
+    let given_up = cx
+        .find::<failure::Entity>()
+        .filter(failure::Column::FinishedAt.is_null())
+        .filter(failure::Column::DestinationId.is_not_null());
+    if let Some((n, at)) = count_and_earliest(cx, given_up, failure::Column::FirstAt).await? {
+        let what = count_with_noun(n, "delivery").replace("deliverys", "deliveries");
         let text = format!("{what} to destinations were given up after three days.");
-        let next = "Try each again (deliveryRetry), or leave it: organization.destinations has \
-                    them, with the state FAILED.";
+        let next = "Work through them (organization.failures): retry or dismiss each.";
         let item = ActionItem::new(ActionKind::Deliveries, ActionUrgency::Warning, text, next);
-        items.push(ActionItem { count: failed, ..item });
+        items.push(ActionItem { count: n.unsigned_abs(), at: Some(at), ..item });
     }
     Ok(items)
 }

@@ -117,6 +117,9 @@ pub fn passes_by_itself(cause: Cause) -> bool {
 /// What is wrong, as a text that never has a value of the request.
 pub fn describe_failure(failure: &Failure) -> String {
     let field = failure.field.as_deref();
+    if failure.origin == Origin::Delivery {
+        return "the destination did not take the event for three days".into();
+    }
     match (failure.cause, RefusalReason::parse(&failure.reason)) {
         (_, Some(RefusalReason::SourceUnreadable)) => "the source's answer is not SCIM, or does \
             not end"
@@ -183,6 +186,11 @@ pub fn suggest_fix(failure: &Failure) -> (&'static str, String) {
     let sender = match failure.origin {
         Origin::Request => request_log::IDENTITY_PROVIDER,
         Origin::Sync => request_log::IDENTITY_SOURCE,
+        Origin::Delivery => {
+            let text = "See what the destination answered (deliveryId), put its receiver right, \
+                        and retry (failureRetry); or dismiss it, if it need not be told any more.";
+            return ("RETRY", text.into());
+        }
     };
     let (scim_type, field) = (failure.scim_type.as_deref(), failure.field.as_deref());
     (code, request_log::remedy_for_refusal(&failure.reason, scim_type, field, sender))

@@ -18,7 +18,7 @@ pub fn failure_event(
     NewEvent {
         kind,
         subject,
-        connection: Some(failure.connection_id),
+        connection: failure.connection_id,
         at,
         before,
         after,

@@ -11,6 +11,7 @@
 
 pub mod action_items;
 mod cause;
+pub mod delivery;
 mod ledger;
 mod record;
 pub mod redacted_shape;
@@ -30,12 +31,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::auth::policy::Action;
-use crate::context::{App, Change, Cx, Tx};
+use crate::context::{App, Change, Cx, DerivedChange, Tx};
 use crate::crypto::vault;
 use crate::domain::access::giving;
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
+use crate::domain::signal;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::identity::document;
 use crate::ledger::EventKind;
@@ -130,7 +132,7 @@ impl FailureReport {
         let thing = self.thing.as_deref().map(hex::encode);
         let cause = sea_orm::ActiveEnum::to_value(&self.cause());
         failure_fingerprint(
-            self.connection,
+            Some(self.connection),
             self.operation,
             thing.as_deref(),
             &self.scope.join(" "),
@@ -157,7 +159,7 @@ impl FailureReport {
 }
 
 fn failure_fingerprint(
-    connection: Uuid,
+    connection: Option<Uuid>,
     operation: &str,
     thing: Option<&str>,
     scope: &str,
@@ -330,24 +332,33 @@ pub async fn retry_failure(cx: &Cx, id: Uuid) -> Result<Failure> {
                     });
                 }
                 check_may_retry(cx, tx, &before).await?;
+                let mut followed = Vec::new();
+                if let Some(delivery) = before.delivery_id {
+                    let (_, entry) = signal::delivery::retry_in(tx, delivery).await?;
+                    let (request_id, requested_at) = (cx.request_id, cx.requested_at);
+                    followed.push(DerivedChange { request_id, requested_at, entry });
+                }
                 let now = tx.now_after(Some(before.last_at));
+                // A delivery is tried again by those who tell its destination.
+                let by_queue = before.origin != Origin::Delivery;
                 let after = Failure {
                     state: State::Retrying,
-                    next_attempt_at: Some(now),
-                    retry_request_id: Some(Uuid::now_v7()),
+                    next_attempt_at: by_queue.then_some(now),
+                    retry_request_id: by_queue.then(Uuid::now_v7),
                     until: None,
                     ..before
                 };
                 super::save_row::<failure::Entity, failure::ActiveModel>(tx, after.clone()).await?;
                 let told = json!({ "requestId": after.retry_request_id });
                 let entry = failure_event(EventKind::FailureRetried, &after, now, None, Some(told));
-                Ok(Change::recorded(after, entry))
+                Ok(Change::recorded(after, entry).followed_by(followed))
             })
         })
         .await?;
     match failure.origin {
         Origin::Request => cx.app.repeats.retries.notify_one(),
         Origin::Sync => cx.app.repeats.readings.notify_one(),
+        Origin::Delivery => cx.app.signals.wake.notify_one(),
     }
     Ok(failure)
 }
@@ -359,14 +370,20 @@ async fn check_may_retry(cx: &Cx, tx: &Tx<'_>, failure: &Failure) -> Result<()> 
         // The retry reads the current state of the source, not an old write.
         return Ok(());
     }
+    if failure.origin == Origin::Delivery {
+        // What retrying the delivery itself needs (deliveryRetry).
+        cx.allow(Action::ReadLedger, None)?;
+        return cx.allow(Action::WriteConnection, None);
+    }
+    let connection = failure.connection_id.ok_or_else(|| Error::not_found(Noun::Connection))?;
     let takes_away = ["delete group", "remove members", "remove all members"]
         .contains(&failure.operation.as_str());
     match (failure.resource.as_deref(), failure.group_id) {
         (Some("Groups"), _) if takes_away => Ok(()),
         (Some("Groups"), Some(group)) => giving::check_group(cx, tx, group).await,
-        (Some("Groups"), None) => giving::check_awaited(cx, tx, failure.connection_id).await,
+        (Some("Groups"), None) => giving::check_awaited(cx, tx, connection).await,
         (Some("Users"), _) if failure.operation == "create user" => {
-            giving::check_connection(cx, tx, failure.connection_id).await
+            giving::check_connection(cx, tx, connection).await
         }
         _ => Ok(()),
     }
@@ -374,7 +391,12 @@ async fn check_may_retry(cx: &Cx, tx: &Tx<'_>, failure: &Failure) -> Result<()> 
 
 /// Whether the failure can be retried.
 pub fn is_retryable(failure: &Failure) -> bool {
-    failure.finished_at.is_none() && (failure.payload.is_some() || failure.origin == Origin::Sync)
+    let is_kept = match failure.origin {
+        Origin::Request => failure.payload.is_some(),
+        Origin::Sync => true,
+        Origin::Delivery => failure.delivery_id.is_some(),
+    };
+    failure.finished_at.is_none() && is_kept
 }
 
 async fn lock_failure(tx: &Tx<'_>, id: Uuid) -> Result<Failure> {

@@ -66,7 +66,7 @@ pub async fn report_failures(
         }
         app.repeats.is_open(
             (organization, row.fingerprint.clone()),
-            row.connection_id,
+            report.connection,
             row.thing.clone(),
             repeat,
         );
@@ -102,7 +102,7 @@ fn failure_row(
     Ok(Failure {
         organization_id: organization,
         id,
-        connection_id: report.connection,
+        connection_id: Some(report.connection),
         origin: report.origin,
         fingerprint: print,
         thing: report.thing.clone(),
@@ -133,6 +133,8 @@ fn failure_row(
         until: None,
         finished_at: None,
         finished_by: None,
+        destination_id: None,
+        delivery_id: None,
     })
 }
 
@@ -154,19 +156,7 @@ async fn open_failures(
                 .map(|it| it.id),
             None => find_conflicting_user(tx, report).await?,
         };
-        if let Some(id) = row.group_id {
-            let found =
-                tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).one(&tx.db).await?;
-            (row.group_id, row.label) =
-                (found.as_ref().map(|it| it.id), row.label.or(found.map(|it| it.display_name)));
-        }
-        if row.label.is_none()
-            && let Some(id) = row.user_id
-        {
-            let found =
-                tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?;
-            row.label = found.filter(|it| it.purged_at.is_none()).map(|it| it.user_name);
-        }
+        name_target(tx, &mut row).await?;
         let inserted = failure::Entity::insert(failure::ActiveModel::from(row.clone()))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&tx.db)
@@ -182,6 +172,23 @@ async fn open_failures(
         }
     }
     Ok(Change::derived(fresh, told))
+}
+
+/// Gives a failure the name of the group or the account that it is about, where it has none. Ids of
+/// groups that do not exist are dropped.
+pub(super) async fn name_target(tx: &Tx<'_>, row: &mut Failure) -> Result<()> {
+    if let Some(id) = row.group_id {
+        let found = tx.find::<group::Entity>().filter(group::Column::Id.eq(id)).one(&tx.db).await?;
+        row.group_id = found.as_ref().map(|it| it.id);
+        row.label = row.label.take().or(found.map(|it| it.display_name));
+    }
+    if row.label.is_none()
+        && let Some(id) = row.user_id
+    {
+        let found = tx.find::<user::Entity>().filter(user::Column::Id.eq(id)).one(&tx.db).await?;
+        row.label = found.filter(|it| it.purged_at.is_none()).map(|it| it.user_name);
+    }
+    Ok(())
 }
 
 /// The live account that already has the name of the refused account.
@@ -212,8 +219,8 @@ async fn reload_open_failures(app: &App) -> Result<()> {
         connection_id: Uuid,
         thing: Option<Vec<u8>>,
     }
-    let text =
-        "SELECT DISTINCT connection_id, thing FROM failure WHERE finished_at IS NULL LIMIT 200000";
+    let text = "SELECT DISTINCT connection_id, thing FROM failure WHERE finished_at IS NULL \
+         AND connection_id IS NOT NULL LIMIT 200000";
     let reason = "a server learns which failures are open";
     let statement = app.statement_for_all_organizations(text, [], reason);
     let mut open: HashMap<Uuid, HashSet<Vec<u8>>> = HashMap::new();

@@ -119,6 +119,7 @@ pub struct RetryAttempt {
 pub struct RepeatedReading {
     /// A context of the connection, which writes what it owns.
     pub cx: Cx,
+    pub connection: Uuid,
     /// The endpoint, and the id at the source; none = everything.
     pub one: Option<(String, String)>,
     /// Whether an earlier attempt that died has begun the run that reads everything.
@@ -126,6 +127,11 @@ pub struct RepeatedReading {
 }
 
 impl RetryClaim {
+    /// The connection whose write or reading failed: only these failures are claimed.
+    pub fn connection(&self) -> Uuid {
+        self.failure.connection_id.unwrap_or_default()
+    }
+
     /// What to read again, unless that is not needed or not possible.
     pub async fn prepare_reading(&self) -> Result<Result<RepeatedReading, SkippedAttempt>> {
         let payload = self.unseal_payload()?;
@@ -140,13 +146,10 @@ impl RetryClaim {
         if connection.status != ConnectionStatus::Active {
             return Ok(Err(SkippedAttempt::NotNow));
         }
-        let actor = Actor::Connection {
-            id: connection.id,
-            name: connection.name,
-            scopes: Scope::ALL.into(),
-        };
+        let id = connection.id;
+        let actor = Actor::Connection { id, name: connection.name, scopes: Scope::ALL.into() };
         let cx = self.attempt_cx(actor);
-        Ok(Ok(RepeatedReading { cx, one, begun: done }))
+        Ok(Ok(RepeatedReading { cx, connection: id, one, begun: done }))
     }
 
     /// A context of `actor` for this attempt, whose writes are valid only while it holds the lease.

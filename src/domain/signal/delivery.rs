@@ -3,13 +3,13 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::delivery::{Column, Entity};
 use entity::{delivery, destination};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, Select};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::destination::{lock_destination, restart, save_destination};
 use crate::auth::policy::Action;
-use crate::context::{App, Change, Cx};
+use crate::context::{App, Change, Cx, Tx};
 use crate::domain::paging;
 use crate::domain::paging::order::{OrderBy, OrderPlace};
 use crate::domain::paging::{Keyset, Slice};
@@ -71,15 +71,6 @@ pub async fn deliveries_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Delivery>> {
     Ok(query.all(cx.db()).await?)
 }
 
-/// How many deliveries of an organization were given up.
-pub async fn count_failed(cx: &Cx) -> Result<u64> {
-    cx.allow(Action::ReadIam, None)?;
-    let text = "SELECT count(*) AS n FROM delivery WHERE organization_id = $1 AND state = 'FAILED'";
-    let row = cx.db().query_one_raw(cx.statement(text, [])).await?;
-    let count: i64 = row.map_or(Ok(0), |row| row.try_get("", "n"))?;
-    Ok(count.unsigned_abs())
-}
-
 /// Tries a delivery again now that waits or was given up, and for three days from now on.
 ///
 /// # Errors
@@ -91,56 +82,57 @@ pub async fn retry_delivery(cx: &Cx, id: Uuid) -> Result<Delivery> {
     let saved = cx
         .write(move |tx| {
             Box::pin(async move {
-                let found = tx.find::<Entity>().filter(Column::Id.eq(id)).one(&tx.db).await?;
-                let found = found.ok_or_else(|| Error::not_found(Noun::Delivery))?;
-                // In this order, as everywhere: the destination, then its deliveries.
-                let mut destination = lock_destination(tx, found.destination_id).await?;
-                let query = tx.find::<Entity>().filter(Column::Id.eq(id));
-                let mut row = crate::domain::lock_row(tx, query)
-                    .await?
-                    .ok_or_else(|| Error::not_found(Noun::Delivery))?;
-                if row.state == State::Succeeded {
-                    return Err(Error::Held {
-                        reason: RefusalReason::Finished,
-                        why: "the destination has taken it: replay to tell it again \
-                              (destinationReplay)"
-                            .into(),
-                    });
-                }
-                let told = [destination::State::Active, destination::State::Failing];
-                if !told.contains(&destination.state) {
-                    return Err(Error::Held {
-                        reason: RefusalReason::Finished,
-                        why: "its destination is told nothing now: resume it first \
-                              (destinationResume)"
-                            .into(),
-                    });
-                }
-                let now = restart(tx, &mut destination);
-                (row.state, row.next_at) = (State::Waiting, Some(now));
-                (row.attempts, row.first_at) = (0, now);
-                row.acknowledged = None;
-                destination.next_at = Some(now);
-                save_destination(tx, destination).await?;
-                crate::domain::save_row::<Entity, delivery::ActiveModel>(tx, row.clone()).await?;
-                let entry = NewEvent {
-                    kind: EventKind::DeliveryRetried,
-                    subject: EventSubject { kind: "delivery", id },
-                    connection: None,
-                    at: now,
-                    before: None,
-                    after: Some(json!({
-                        "destinationId": row.destination_id, "seq": row.seq,
-                    })),
-                    population: 0,
-                    name: None,
-                };
+                let (row, entry) = retry_in(tx, id).await?;
                 Ok(Change::recorded(row, entry))
             })
         })
         .await?;
     cx.app.signals.wake.notify_one();
     Ok(saved)
+}
+
+/// [`retry_delivery`] inside a transaction, for a caller whose permissions were checked; returns
+/// the event about it, too.
+pub(in crate::domain) async fn retry_in(tx: &Tx<'_>, id: Uuid) -> Result<(Delivery, NewEvent)> {
+    let found = tx.find::<Entity>().filter(Column::Id.eq(id)).one(&tx.db).await?;
+    let found = found.ok_or_else(|| Error::not_found(Noun::Delivery))?;
+    // In this order, as everywhere: the destination, then its deliveries.
+    let mut destination = lock_destination(tx, found.destination_id).await?;
+    let query = tx.find::<Entity>().filter(Column::Id.eq(id));
+    let mut row = crate::domain::lock_row(tx, query)
+        .await?
+        .ok_or_else(|| Error::not_found(Noun::Delivery))?;
+    if row.state == State::Succeeded {
+        return Err(Error::Held {
+            reason: RefusalReason::Finished,
+            why: "the destination has taken it: replay to tell it again (destinationReplay)".into(),
+        });
+    }
+    let told = [destination::State::Active, destination::State::Failing];
+    if !told.contains(&destination.state) {
+        return Err(Error::Held {
+            reason: RefusalReason::Finished,
+            why: "its destination is told nothing now: resume it first (destinationResume)".into(),
+        });
+    }
+    let now = restart(tx, &mut destination);
+    (row.state, row.next_at) = (State::Waiting, Some(now));
+    (row.attempts, row.first_at) = (0, now);
+    row.acknowledged = None;
+    destination.next_at = Some(now);
+    save_destination(tx, destination).await?;
+    crate::domain::save_row::<Entity, delivery::ActiveModel>(tx, row.clone()).await?;
+    let entry = NewEvent {
+        kind: EventKind::DeliveryRetried,
+        subject: EventSubject { kind: "delivery", id },
+        connection: None,
+        at: now,
+        before: None,
+        after: Some(json!({ "destinationId": row.destination_id, "seq": row.seq })),
+        population: 0,
+        name: None,
+    };
+    Ok((row, entry))
 }
 
 /// Deletes what was delivered or given up long ago, in every organization.

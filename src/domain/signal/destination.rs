@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Duration, Utc};
 use entity::destination::{Column, Entity};
-use entity::{connection, delivery, destination, ledger_head, user};
+use entity::{connection, delivery, destination, failure, ledger_head, user};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QueryOrder, Select,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryOrder, Select,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -491,6 +491,7 @@ pub async fn delete_destination(cx: &Cx, id: Uuid) -> Result<()> {
                 .filter(delivery::Column::DestinationId.eq(id))
                 .exec(&tx.db)
                 .await?;
+            dismiss_failures(tx, id, now).await?;
             Entity::delete_many()
                 .filter(Column::OrganizationId.eq(tx.organization()))
                 .filter(Column::Id.eq(id))
@@ -506,6 +507,24 @@ pub async fn delete_destination(cx: &Cx, id: Uuid) -> Result<()> {
     })
     .await?;
     cx.app.signals.wake.notify_one();
+    Ok(())
+}
+
+/// Ends the failures of the deliveries of a destination that is being deleted.
+async fn dismiss_failures(tx: &Tx<'_>, destination: Uuid, now: DateTime<Utc>) -> Result<()> {
+    let dismissed = failure::ActiveModel {
+        state: Set(failure::State::Dismissed),
+        resolution: Set(Some(failure::Resolution::DestinationDeleted)),
+        finished_at: Set(Some(now)),
+        ..Default::default()
+    };
+    failure::Entity::update_many()
+        .set(dismissed)
+        .filter(failure::Column::OrganizationId.eq(tx.organization()))
+        .filter(failure::Column::DestinationId.eq(destination))
+        .filter(failure::Column::FinishedAt.is_null())
+        .exec(&tx.db)
+        .await?;
     Ok(())
 }
 

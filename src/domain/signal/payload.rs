@@ -11,6 +11,94 @@ use crate::ledger::{EventKind, SessionEffect};
 /// The version of the document. Members are added without a new one.
 pub const BODY_VERSION: u32 = 1;
 
+/// A member of the document.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageField {
+    /// Where it stands, with dots between the names.
+    pub path: &'static str,
+    /// Whether only a destination with `payload: FULL` is told of it.
+    pub only_full: bool,
+    pub description: &'static str,
+}
+
+impl MessageField {
+    const fn always(path: &'static str, description: &'static str) -> Self {
+        Self { path, only_full: false, description }
+    }
+
+    const fn only_full(path: &'static str, description: &'static str) -> Self {
+        Self { path, only_full: true, description }
+    }
+}
+
+/// Every member of the document, for the documentation; a test compares it with what is sent.
+pub const MESSAGE_FIELDS: &[MessageField] = &[
+    MessageField::always(
+        "version",
+        "The version of the document: 1. Members are added without a new one.",
+    ),
+    MessageField::always("type", "What happened: the name of the event."),
+    MessageField::always("timestamp", "The instant of the change (RFC 3339, UTC)."),
+    MessageField::always("organization", "The id of the organization."),
+    MessageField::always(
+        "seq",
+        "The place of the event in the ledger. Of one subject, a message with a smaller one \
+         than you have seen tells nothing new.",
+    ),
+    MessageField::always("data.eventId", "The id of the event."),
+    MessageField::always("data.subject.kind", "What the event is about, for example `user`."),
+    MessageField::always(
+        "data.subject.id",
+        "The id of that; zeros where the event is about many, which `data.subjects` lists.",
+    ),
+    MessageField::always("data.subjects", "The ids of all subjects; only of an event about many."),
+    MessageField::always(
+        "data.connectionId",
+        "The id of the connection that owns the subject; null if none does.",
+    ),
+    MessageField::always(
+        "data.requestId",
+        "The id of the request, as in `X-Request-Id` of its response.",
+    ),
+    MessageField::always(
+        "data.deprovisioning",
+        "Whether an account cannot be used any more after it.",
+    ),
+    MessageField::always(
+        "data.sessionEffect",
+        "What it means for the sessions of the account: `session-revoked`, \
+         `token-claims-change`, or null for nothing.",
+    ),
+    MessageField::always(
+        "data.actor.kind",
+        "Who did it: `CONNECTION`, `API_KEY`, `PERSON` or `SYSTEM`.",
+    ),
+    MessageField::only_full(
+        "data.actor.id",
+        "The id of the actor: of a connection or a key; of a person, the subject of the \
+         token; null for rolecall itself.",
+    ),
+    MessageField::only_full("data.actor.name", "The name of the actor at that time."),
+    MessageField::only_full(
+        "data.before",
+        "The values before the change, only those that changed; null if there was nothing \
+         before.",
+    ),
+    MessageField::only_full(
+        "data.after",
+        "The values after the change, and the reason that was given; null if there is nothing \
+         after.",
+    ),
+    MessageField::only_full(
+        "data.name",
+        "What the subject was called then, where the values do not tell it; null otherwise.",
+    ),
+    MessageField::only_full(
+        "data.erased",
+        "Whether the values are gone because a person was erased.",
+    ),
+];
+
 /// An event as it stands in the chain, to be told.
 #[derive(Debug, Clone, FromQueryResult)]
 pub struct ChainedEvent {
@@ -133,6 +221,35 @@ mod tests {
         assert_eq!(body["timestamp"], "2023-11-14T22:13:20.000001Z");
         assert_eq!(body["data"]["deprovisioning"], true);
         assert_eq!(body["data"]["sessionEffect"], "session-revoked");
+    }
+
+    /// The paths of the values in a document, but for what is inside the values of a change.
+    fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) if !["data.before", "data.after"].contains(&path) => {
+                for (name, value) in members {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    paths(value, &format!("{path}{dot}{name}"), found);
+                }
+            }
+            _ => found.push(path.to_owned()),
+        }
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let of_many = ChainedEvent { subject_id: Uuid::nil(), ..suspension() };
+        for payload in [Payload::Reference, Payload::Full] {
+            let body = build_body(Uuid::now_v7(), &of_many, payload);
+            let mut found = Vec::new();
+            paths(&serde_json::from_slice(&body).unwrap(), "", &mut found);
+            let shown = |field: &&MessageField| payload == Payload::Full || !field.only_full;
+            let mut told: Vec<_> =
+                MESSAGE_FIELDS.iter().filter(shown).map(|field| field.path.to_owned()).collect();
+            found.sort();
+            told.sort();
+            assert_eq!(found, told);
+        }
     }
 
     #[test]

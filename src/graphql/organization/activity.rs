@@ -102,20 +102,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RequestLogEntry>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            request_log::count_request_log(cx, which).await?
-        } else {
-            0
-        };
-        let rows = request_log::list_request_log_ordered(cx, which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = request_log::list_request_log_ordered(cx, which, list.by, &list.keyset);
+        list.fetch_page(request_log::count_request_log(cx, which), rows).await
     }
 
     /// The review queue: writes of connections that were refused or failed, the latest first unless
@@ -133,22 +128,17 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<FailureObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let filter = filter.unwrap_or_default();
         filter.check_permission(cx)?;
         let Some(which) = filter.into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            review::count_failures(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = review::list_failures_ordered(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = review::list_failures_ordered(cx, &which, list.by, &list.keyset);
+        list.fetch_page(review::count_failures(cx, &which), rows).await
     }
 
     /// One failure; null if there is none with this id.
@@ -185,17 +175,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<BulkJob>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(states) = filter.unwrap_or_default().into_domain_states() else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total =
-            if relay::selects_total_count(ctx) { bulk::count_jobs(cx, &states).await? } else { 0 };
-        let rows = bulk::list_jobs(cx, &states, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = bulk::list_jobs(cx, &states, list.by, &list.keyset);
+        list.fetch_page(bulk::count_jobs(cx, &states), rows).await
     }
 
     /// The deletions of all provisioned users, the latest first unless ordered otherwise. Ended
@@ -215,20 +203,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<DeletionJob>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            deletion::count_deletions(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = deletion::list_deletions(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = deletion::list_deletions(cx, &which, list.by, &list.keyset);
+        list.fetch_page(deletion::count_deletions(cx, &which), rows).await
     }
 
     /// The sync runs of all connections, the latest first unless ordered otherwise.
@@ -245,17 +228,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<SyncRun>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total =
-            if relay::selects_total_count(ctx) { sync::count_runs(cx, &which).await? } else { 0 };
-        let rows = sync::list_runs(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = sync::list_runs(cx, &which, list.by, &list.keyset);
+        list.fetch_page(sync::count_runs(cx, &which), rows).await
     }
 
     /// The reconciliations: comparisons of connections with what their identity providers say, the
@@ -275,20 +256,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<ReconciliationObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            reconcile::count_runs(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = reconcile::list_runs(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = reconcile::list_runs(cx, &which, list.by, &list.keyset);
+        list.fetch_page(reconcile::count_runs(cx, &which), rows).await
     }
 
     /// One reconciliation; null if there is none with this id.
@@ -319,20 +295,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<FindingObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            reconcile::count_findings(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = reconcile::list_findings(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = reconcile::list_findings(cx, &which, list.by, &list.keyset);
+        list.fetch_page(reconcile::count_findings(cx, &which), rows).await
     }
 
     /// One finding; null if there is none with this id.
@@ -385,20 +356,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<SetupLinkObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            setup_link::count_links(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = setup_link::list_links(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = setup_link::list_links(cx, &which, list.by, &list.keyset);
+        list.fetch_page(setup_link::count_links(cx, &which), rows).await
     }
 
     /// The API keys, oldest first unless ordered otherwise, revoked ones too. Secrets are never
@@ -416,20 +382,15 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<ApiKeyObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            api_key::count_keys(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = api_key::list_keys(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = api_key::list_keys(cx, &which, list.by, &list.keyset);
+        list.fetch_page(api_key::count_keys(cx, &which), rows).await
     }
 
     /// The destinations that are told of the organization's events, oldest first unless ordered
@@ -449,18 +410,13 @@ impl OrganizationActivity {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<DestinationObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let which = filter.unwrap_or_default().into_domain_query()?;
-        let total = if relay::selects_total_count(ctx) {
-            destination::count_destinations(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = destination::list_destinations(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = destination::list_destinations(cx, &which, list.by, &list.keyset);
+        list.fetch_page(destination::count_destinations(cx, &which), rows).await
     }
 
     /// The destination with this global id; null if the organization has no such destination.

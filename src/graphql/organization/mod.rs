@@ -244,20 +244,15 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<IdentitySource>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            connection::count_connections(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = connection::list_connections(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = connection::list_connections(cx, &which, list.by, &list.keyset);
+        list.fetch_page(connection::count_connections(cx, &which), rows).await
     }
 
     /// One connection; null if there is none with this id.
@@ -351,10 +346,10 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<DeletedUser>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let filter = filter.unwrap_or_default();
         if filter.names_connection() {
             cx.allow(Action::ReadIam, None)?;
@@ -362,13 +357,8 @@ impl OrganizationDirectory {
         let Some(which) = filter.into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            deletion::count_restorable_users(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = deletion::list_restorable_users(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = deletion::list_restorable_users(cx, &which, list.by, &list.keyset);
+        list.fetch_page(deletion::count_restorable_users(cx, &which), rows).await
     }
 
     /// Deleted groups, in the order of their creation unless ordered otherwise.
@@ -387,20 +377,15 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<DeletedGroup>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            group::restore::count_restorable_groups(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = group::restore::list_restorable_groups(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = group::restore::list_restorable_groups(cx, &which, list.by, &list.keyset);
+        list.fetch_page(group::restore::count_restorable_groups(cx, &which), rows).await
     }
 
     /// The groups, oldest first unless ordered otherwise.
@@ -447,17 +432,15 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RoleObject>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total =
-            if relay::selects_total_count(ctx) { role::count_roles(cx, &which).await? } else { 0 };
-        let rows = role::list_roles(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = role::list_roles(cx, &which, list.by, &list.keyset);
+        list.fetch_page(role::count_roles(cx, &which), rows).await
     }
 
     /// One role; null if there is none with this id.
@@ -487,20 +470,15 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RoleMapping>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            role_mapping::count_mappings(cx, which).await?
-        } else {
-            0
-        };
-        let rows = role_mapping::list_mappings(cx, which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = role_mapping::list_mappings(cx, which, list.by, &list.keyset);
+        list.fetch_page(role_mapping::count_mappings(cx, which), rows).await
     }
 
     /// The direct grants of roles, oldest first unless ordered otherwise.
@@ -519,20 +497,15 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<RoleGrant>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            role_grant::count_grants(cx, which).await?
-        } else {
-            0
-        };
-        let rows = role_grant::list_grants(cx, which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = role_grant::list_grants(cx, which, list.by, &list.keyset);
+        list.fetch_page(role_grant::count_grants(cx, which), rows).await
     }
 
     /// The access report: all accounts that hold a role, sorted by account id, with their roles and
@@ -627,20 +600,15 @@ impl OrganizationDirectory {
         #[graphql(desc = "Rows from the end, 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "End before this cursor.")] before: Option<String>,
     ) -> Result<Option<RelayPage<AdoptionProposal>>> {
-        let cx = relay::cx(ctx)?;
         let order = order_by.map_or(ListOrder::OLDEST_FIRST, Into::into);
-        let keyset =
-            PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
+        let list =
+            relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
+        let cx = list.cx;
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let total = if relay::selects_total_count(ctx) {
-            adoption::count_proposals(cx, &which).await?
-        } else {
-            0
-        };
-        let rows = adoption::list_proposals(cx, &which, order.by, &keyset).await?;
-        Ok(Some(RelayPage::from_keyed_rows(rows, total)))
+        let rows = adoption::list_proposals(cx, &which, list.by, &list.keyset);
+        list.fetch_page(adoption::count_proposals(cx, &which), rows).await
     }
 }
 

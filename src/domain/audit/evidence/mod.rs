@@ -201,6 +201,8 @@ pub struct LedgerState {
     pub signed: Option<SignedHead>,
     /// Why the signature does not hold.
     pub fault: Option<String>,
+    /// The id of the key that signs now.
+    pub key_id: String,
 }
 
 /// The state of the ledger's chain. Whether the chain is unbroken, `rolecall audit verify` says.
@@ -214,7 +216,8 @@ pub async fn read_ledger_state(cx: &Cx) -> Result<LedgerState> {
         Ok(signed) => (signed, None),
         Err(why) => (None, Some(why)),
     };
-    Ok(LedgerState { sequence, hash, unsealed, signed, fault })
+    let key_id = cx.app.vault.signing_key(cx.app.clock.now())?.id().to_owned();
+    Ok(LedgerState { sequence, hash, unsealed, signed, fault, key_id })
 }
 
 /// The actor, the instant and the request of a change.

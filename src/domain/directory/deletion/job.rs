@@ -160,7 +160,7 @@ impl DeletionClaim {
                 let grants =
                     interval::close_of_users(tx, IntervalTable::RoleGrant, &deleted, now).await?;
                 let keys = api_key::end_with(tx, &deleted, now).await?;
-                erasure::erase_users(cx, tx, &deleted, now).await?;
+                let also_erased = erasure::erase_users(cx, tx, &deleted, now).await?;
                 cx.app.store.note_erasure();
                 self.delete_targets(tx, ids).await?;
                 let entry = NewEvent {
@@ -171,7 +171,7 @@ impl DeletionClaim {
                     at: now,
                     before: Some(json!({
                         "ids": deleted, "memberships": memberships, "grants": grants,
-                        "apiKeysEnded": keys,
+                        "apiKeysEnded": keys, "alsoErased": also_erased,
                     })),
                     after: Some(json!({ "deletionId": self.job.id })),
                     population: -(deleted.len() as i64),
