@@ -60,6 +60,7 @@ pub mod sync_run;
 pub mod tally;
 pub mod task;
 pub mod task_lease;
+pub mod used_assertion;
 pub mod user;
 pub mod user_email;
 
@@ -135,6 +136,7 @@ scoped!(
     stream_subject.SubjectId,
     sign_in_code.Hash,
     sync_run.Id,
+    used_assertion.IdHash,
     user.Id,
     user_email.UserId,
 );

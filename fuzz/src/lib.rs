@@ -32,7 +32,7 @@ type Object = Map<String, Value>;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("filter", filter),
     ("path", path),
     ("patch", patch),
@@ -40,6 +40,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("document", document),
     ("graphql_limits", graphql_limits),
     ("export", export),
+    ("saml", saml),
 ];
 
 /// A filter prints as text with the same meaning, compiles for both databases, and never puts the
@@ -280,3 +281,39 @@ fn known(ty: &ResourceType, body: Value) -> Object {
     let Value::Object(body) = body else { panic!("not an object: {body}") };
     normalize_document(ty, body).unwrap_or_else(|error| panic!("{error}"))
 }
+
+/// A response of SAML that is accepted says what was signed, whatever was changed about it. Metadata
+/// and form fields are read or refused.
+pub fn saml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let made = SIGNED_RESPONSE.split_once("IssueInstant=\"").map(|(_, rest)| &rest[..20]);
+    let now: chrono::DateTime<chrono::Utc> = made.unwrap().parse().unwrap();
+    let _ = saml::read_identity_provider(text, None, now);
+    let _ = saml::decode_response(text);
+    let _ = saml::read_issuer(text);
+    let _ = saml::read_certificates(text);
+    let own = |text: &str| vec![text.to_owned()];
+    let verified = saml::verify_response(
+        text,
+        &saml::Expectation {
+            identity_provider: "https://idp.test/metadata",
+            certificates: &CERTIFICATES,
+            audiences: &own("https://rolecall.test/saml/metadata"),
+            recipients: &own("https://rolecall.test/saml/consume"),
+            request: saml::ExpectedRequest::Id("_request"),
+            now,
+            skew: chrono::TimeDelta::seconds(60),
+            keys: &[],
+        },
+    );
+    if let Ok(said) = verified {
+        assert_eq!(said.name_id, "ada@example.com.org");
+        assert_eq!(said.values("Role").unwrap(), ["manage", "view <all>"]);
+    }
+}
+
+/// A response that PyPI's signxml has signed; it is the seed, too.
+const SIGNED_RESPONSE: &str = include_str!("../../saml/tests/fixtures/signxml_curve.xml");
+static CERTIFICATES: LazyLock<Vec<saml::Certificate>> = LazyLock::new(|| {
+    saml::read_certificates(include_str!("../../saml/tests/fixtures/curve.pem")).unwrap()
+});

@@ -54,6 +54,7 @@ mod m20261130_000020_assertion_source;
 mod m20261130_000021_directory_lookup;
 mod m20261130_000022_sign_in_code;
 mod m20261130_000030_sign_in;
+mod m20261130_000040_used_assertion;
 mod m20261130_000050_domain;
 mod m20261130_000051_invitation;
 mod m20261130_000061_setup_link_maker;
@@ -112,6 +113,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000021_directory_lookup::Migration),
             Box::new(m20261130_000022_sign_in_code::Migration),
             Box::new(m20261130_000030_sign_in::Migration),
+            Box::new(m20261130_000040_used_assertion::Migration),
             Box::new(m20261130_000050_domain::Migration),
             Box::new(m20261130_000051_invitation::Migration),
             Box::new(m20261130_000061_setup_link_maker::Migration),

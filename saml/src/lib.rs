@@ -24,7 +24,7 @@ pub use refusal::Refusal;
 pub use request::{AuthnRequest, MAX_RELAY_STATE_BYTES};
 pub use response::{
     Assertion, Attribute, Expectation, ExpectedRequest, MAX_RESPONSE_BYTES, decode_response,
-    verify_response,
+    read_issuer, verify_response,
 };
 pub use service_key::{ServiceKey, ServiceKeyFault};
 

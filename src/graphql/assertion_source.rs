@@ -7,9 +7,12 @@ use entity::assertion_source as stored;
 use entity::connection::Provider;
 
 use super::permission::{Permission, needs};
+use super::saml_source::{SamlSource, SamlSourceInput, SamlSourceUpdateInput};
 use crate::auth::policy::Permissions;
+use crate::context::Cx;
 use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::oidc;
+use crate::domain::connection::assertion_source::saml::SamlSettings;
 use crate::domain::connection::assertion_source::{
     AssertionSourceEdit, AssertionSourceSettings, ClaimRules, ProtocolEdit, ProtocolSettings,
 };
@@ -109,6 +112,18 @@ impl AssertionSourceObject {
         match self.0.protocol {
             stored::Protocol::Oidc => Ok(Some(OidcSource(oidc::OidcSettings::of_row(&self.0)?))),
             stored::Protocol::Saml => Ok(None),
+        }
+    }
+
+    /// The settings of SAML; null for another protocol.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn saml(&self) -> Result<Option<SamlSource>> {
+        match self.0.protocol {
+            stored::Protocol::Oidc => Ok(None),
+            stored::Protocol::Saml => Ok(Some(SamlSource {
+                connection: self.0.connection_id,
+                settings: SamlSettings::of_row(&self.0)?,
+            })),
         }
     }
 
@@ -304,6 +319,8 @@ pub struct OidcGraph {
 pub enum AssertionSourceInput {
     /// An OpenID provider.
     Oidc(OidcSourceInput),
+    /// An identity provider that speaks SAML 2.0.
+    Saml(Box<SamlSourceInput>),
 }
 
 /// The OpenID provider of a new connection.
@@ -449,8 +466,17 @@ impl AssertionSourceInput {
         let rules = rules.map(ClaimRulesInput::into_rules).transpose()?.unwrap_or_default();
         let (protocol, secret) = match self {
             Self::Oidc(input) => input.into_settings(provider)?,
+            Self::Saml(input) => input.into_settings(provider)?,
         };
         Ok(AssertionSourceSettings { protocol, rules, secret })
+    }
+
+    /// Reads and makes what the settings need, before anything is written.
+    pub(super) async fn prepare(&mut self, cx: &Cx) -> Result<()> {
+        match self {
+            Self::Oidc(_) => Ok(()),
+            Self::Saml(input) => input.prepare(cx).await,
+        }
     }
 }
 
@@ -480,6 +506,18 @@ impl OidcSourceInput {
 pub enum AssertionSourceUpdateInput {
     /// An OpenID provider.
     Oidc(OidcSourceUpdateInput),
+    /// An identity provider that speaks SAML 2.0.
+    Saml(Box<SamlSourceUpdateInput>),
+}
+
+impl AssertionSourceUpdateInput {
+    /// Reads what the changes need, before anything is written.
+    pub(super) async fn prepare(&mut self, cx: &Cx) -> Result<()> {
+        match self {
+            Self::Oidc(_) => Ok(()),
+            Self::Saml(input) => input.prepare(cx).await,
+        }
+    }
 }
 
 /// The changes of an OpenID provider. A field that is left out stays as it is; null removes the
@@ -571,6 +609,7 @@ pub(super) fn to_source_edit(
             let (edit, secret) = input.into_edit()?;
             (Some(ProtocolEdit::Oidc(edit)), secret)
         }
+        Some(AssertionSourceUpdateInput::Saml(input)) => (Some(input.into_edit()?), None),
         None => (None, None),
     };
     let edit = AssertionSourceEdit { protocol, rules, secret };

@@ -18,6 +18,18 @@ const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Connection, "connectionId
 pub enum AssertionInput {
     /// An ID token of OpenID Connect, as it came.
     IdToken(String),
+    /// A response of SAML.
+    SamlResponse(SamlResponseInput),
+}
+
+/// A response of SAML.
+#[derive(InputObject)]
+pub struct SamlResponseInput {
+    /// The value of the form field `SAMLResponse`, as it came.
+    response: String,
+    /// The id of the request that the response must answer. Left out = the sign-in began at the
+    /// identity provider, which the connection must allow.
+    request_id: Option<String>,
 }
 
 /// The assertion to hand over.
@@ -126,8 +138,15 @@ impl AssertionMutation {
             .connection_id
             .as_ref()
             .map(|id| relay::parse_input_id(NodeKind::IdentitySource, id, Noun::Connection));
-        let AssertionInput::IdToken(token) = input.assertion;
-        let assertion = SubmittedAssertion::IdToken(token);
+        let assertion = match input.assertion {
+            AssertionInput::IdToken(token) => SubmittedAssertion::IdToken(token),
+            AssertionInput::SamlResponse(input) => SubmittedAssertion::SamlResponse {
+                response: input.response,
+                request_id: input.request_id,
+                // A repeated mutation with a key gets its stored answer before it comes here.
+                idempotency_key: None,
+            },
+        };
         let done = async { submit::submit_assertion(cx, named.transpose()?, &assertion).await };
         AssertionSubmitPayload::from_result(done.await, FIELD_MAP)
     }

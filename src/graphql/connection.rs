@@ -64,6 +64,24 @@ const FIELD_MAP: FieldMap = FieldMap {
         ("consolePermissions", "assertion.oidc.consolePermissions"),
         ("graph.baseUrl", "assertion.oidc.graph.baseUrl"),
         ("graph.tokenUrl", "assertion.oidc.graph.tokenUrl"),
+        ("metadata", "assertion.saml.metadata.xml"),
+        ("metadataUrl", "assertion.saml.metadata.url"),
+        ("saml.audiences", "assertion.saml.audiences"),
+        ("recipients", "assertion.saml.recipients"),
+        ("allowIdpInitiated", "assertion.saml.allowIdpInitiated"),
+        ("nameIdFormat", "assertion.saml.nameIdFormat"),
+        ("saml.skewSeconds", "assertion.saml.skewSeconds"),
+        ("saml.redirectUrls", "assertion.saml.redirectUrls"),
+        ("saml.consolePermissions", "assertion.saml.consolePermissions"),
+        ("attributes.subject", "assertion.saml.attributes.subject"),
+        ("attributes.userName", "assertion.saml.attributes.userName"),
+        ("attributes.email", "assertion.saml.attributes.email"),
+        ("attributes.emailVerified", "assertion.saml.attributes.emailVerified"),
+        ("attributes.displayName", "assertion.saml.attributes.displayName"),
+        ("attributes.givenName", "assertion.saml.attributes.givenName"),
+        ("attributes.familyName", "assertion.saml.attributes.familyName"),
+        ("attributes.groups", "assertion.saml.attributes.groups"),
+        ("attributes.roles", "assertion.saml.attributes.roles"),
         ("claims.subject", "assertion.oidc.claims.subject"),
         ("claims.userName", "assertion.oidc.claims.userName"),
         ("claims.email", "assertion.oidc.claims.email"),
@@ -610,6 +628,10 @@ impl ConnectionMutation {
     ) -> Result<Option<ConnectionCreatePayload>> {
         let cx = relay::cx(ctx)?;
         let done = async {
+            let mut input = input;
+            if let Some(assertion) = &mut input.assertion {
+                assertion.prepare(cx).await?;
+            }
             let (settings, source) = input.into_settings()?;
             connection::create_connection(cx, settings, source).await
         };
@@ -626,6 +648,10 @@ impl ConnectionMutation {
         let cx = relay::cx(ctx)?;
         let expected = relay::to_version(input.expected_version);
         let done = async {
+            let mut input = input;
+            if let MaybeUndefined::Value(assertion) = &mut input.assertion {
+                assertion.prepare(cx).await?;
+            }
             let (id, settings, source) = input.into_settings()?;
             connection::update_connection(cx, id, settings, source, expected).await
         };

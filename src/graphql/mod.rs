@@ -73,6 +73,7 @@ mod restoration;
 mod role;
 mod role_grant;
 mod role_mapping;
+mod saml_source;
 mod schema_extension;
 mod scim_endpoints;
 mod scim_token;

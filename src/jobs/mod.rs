@@ -31,6 +31,7 @@ use crate::domain::directory::{deletion, erasure, name_key};
 use crate::domain::review;
 use crate::domain::review::Origin;
 use crate::domain::review::run::{RetryClaim, SkippedAttempt};
+use crate::domain::sign_in::replay;
 use crate::domain::signal::delivery;
 use crate::domain::tenant::idempotency;
 use crate::domain::{access, bulk, reconcile, sign_in, sync};
@@ -768,6 +769,7 @@ async fn forget_requests(app: &Arc<App>) -> Result<()> {
         ("deleting old rows of the request log", request_log::delete_old_rows(app).await),
         ("deleting finished failures", review::forget_failures(app).await),
         ("deleting old idempotency keys", idempotency::forget_expired_keys(app).await.map(drop)),
+        ("deleting old assertions", replay::forget_expired_assertions(app).await.map(drop)),
         ("deleting old sync runs", sync::lease::forget_old_runs(app).await),
         ("deleting old records of reads", reconcile::reads::forget_old_reads(app).await),
         ("deleting finished findings", reconcile::forget_old_findings(app).await),

@@ -17,6 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::relying_party;
+use super::relying_party::saml_service;
 use super::submit::{SubmittedAssertion, SubmittedSignIn, submit_assertion};
 use crate::context::{App, CallerIds, Cx, run_within};
 use crate::domain::access::api_key::KeyRefused;
@@ -28,7 +29,9 @@ use crate::error::{Error, Noun, RefusalReason, Result, UNAVAILABLE_RETRY_AFTER_S
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "assertions";
 /// The largest body, in bytes. A response of SAML has some 10 KiB.
-const MAX_BODY_BYTES: usize = 256 * 1024;
+const MAX_BODY_BYTES: usize = 512 * 1024;
+/// The longest idempotency key.
+const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// The time limit of a request. It may fetch the keys of an identity provider.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -40,6 +43,11 @@ pub fn build_router(app: Arc<App>) -> Router {
         .route("/sign-in/{slug}/callback", get(relying_party::end_sign_in))
         .route("/sign-in/{slug}/sign-out", get(relying_party::sign_out))
         .route("/sign-in/{slug}/redeem", post(relying_party::redeem_code).fallback(refuse_method))
+        .route("/sign-in/{slug}/saml/{connection}/metadata", get(saml_service::show_metadata))
+        .route(
+            "/sign-in/{slug}/saml/{connection}/consume",
+            post(saml_service::consume_response).fallback(refuse_method),
+        )
         .layer(middleware::from_fn(limit_time))
         .with_state(app)
 }
@@ -94,7 +102,7 @@ pub(super) async fn check_organization(cx: &Cx, slug: &str) -> Result<()> {
 }
 
 /// The UUID of a connection.
-fn parse_connection(text: &str) -> Result<Uuid> {
+pub(super) fn parse_connection(text: &str) -> Result<Uuid> {
     Uuid::try_parse(text).map_err(|_| Error::not_found(Noun::Connection))
 }
 
@@ -116,12 +124,77 @@ async fn read_assertion(
             })?;
             Ok(SubmittedAssertion::IdToken(token.trim().to_owned()))
         }
+        "application/x-www-form-urlencoded" => {
+            let form = SamlForm::read(&bytes)?;
+            Ok(SubmittedAssertion::SamlResponse {
+                response: form.response,
+                request_id: form.request_id,
+                idempotency_key: read_idempotency_key(headers)?,
+            })
+        }
         _ => Err(SignInFailure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "MEDIA_TYPE",
-            "send an ID token as application/jwt",
+            "send an ID token as application/jwt, or a response of SAML as the field SAMLResponse \
+             of a form (application/x-www-form-urlencoded)",
         )),
     }
+}
+
+/// The fields of a form with a response of SAML.
+pub(super) struct SamlForm {
+    pub response: String,
+    /// Set by the application: the id of its request.
+    pub request_id: Option<String>,
+    /// Set by the identity provider: what came with our request.
+    pub relay_state: Option<String>,
+}
+
+impl SamlForm {
+    /// Reads a form in which each field stands once.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, SignInFailure> {
+        let (mut response, mut request_id, mut relay_state) = (None, None, None);
+        for (name, value) in url::form_urlencoded::parse(bytes) {
+            let place = match name.as_ref() {
+                "SAMLResponse" => &mut response,
+                "requestId" => &mut request_id,
+                "RelayState" => &mut relay_state,
+                _ => continue,
+            };
+            if place.replace(value.into_owned()).is_some() {
+                let why = format!("the form has the field {name} twice");
+                return Err(SignInFailure::new(StatusCode::BAD_REQUEST, "UNREADABLE", why));
+            }
+        }
+        let response = response.ok_or_else(|| {
+            let why = "the form has no field SAMLResponse";
+            SignInFailure::new(StatusCode::BAD_REQUEST, "UNREADABLE", why)
+        })?;
+        let request_id = request_id.filter(|id| !id.is_empty());
+        Ok(Self { response, request_id, relay_state })
+    }
+
+    /// Reads the body of a browser's request.
+    pub(super) async fn receive(body: Body) -> Result<Self, SignInFailure> {
+        let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+            let why = format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive");
+            SignInFailure::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", why)
+        })?;
+        Self::read(&bytes)
+    }
+}
+
+fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, SignInFailure> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let wrong = || {
+        let why = format!("Idempotency-Key must be 1 to {MAX_IDEMPOTENCY_KEY} visible characters");
+        SignInFailure::new(StatusCode::BAD_REQUEST, "INVALID", why)
+    };
+    let key = value.to_str().map_err(|_| wrong())?;
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY {
+        return Err(wrong());
+    }
+    Ok(Some(key.to_owned()))
 }
 
 /// The answer to the application.

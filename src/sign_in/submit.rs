@@ -6,6 +6,8 @@ use entity::request_log::Outcome;
 use uuid::Uuid;
 
 use super::oidc::{TokenVerifier, UncheckedToken};
+use super::saml;
+use super::saml::{ResponseVerifier, VerifiedResponse};
 use crate::auth::policy::Action;
 use crate::buffers::request_counts;
 use crate::buffers::request_counts::{Refusal, RequestCount, RequestKind};
@@ -16,6 +18,7 @@ use crate::domain::connection::assertion_source::{AcceptingConnection, Protocol}
 use crate::domain::directory::user;
 use crate::domain::sign_in;
 use crate::domain::sign_in::directory_lookup::request_lookup;
+use crate::domain::sign_in::replay;
 use crate::domain::sign_in::{GroupClaims, SignInOutcome, VerifiedAssertion};
 use crate::error::{Error, RefusalReason, Result};
 
@@ -24,6 +27,15 @@ use crate::error::{Error, RefusalReason, Result};
 pub enum SubmittedAssertion {
     /// An ID token, as it came.
     IdToken(String),
+    /// A response of SAML, as the form field `SAMLResponse` has it.
+    SamlResponse {
+        response: String,
+        /// The id of the request that it must answer; none = the sign-in began at the identity
+        /// provider.
+        request_id: Option<String>,
+        /// The key with which the caller may repeat this submission.
+        idempotency_key: Option<String>,
+    },
 }
 
 /// What came of a sign-in.
@@ -52,6 +64,9 @@ pub async fn submit_assertion(
     }
     let found = match assertion {
         SubmittedAssertion::IdToken(token) => find_connection(cx, connection, token).await,
+        SubmittedAssertion::SamlResponse { response, .. } => {
+            find_saml_connection(cx, connection, response).await
+        }
     };
     let accepting = match found {
         Ok(accepting) => accepting,
@@ -73,11 +88,71 @@ async fn verify_and_accept(
     assertion: &SubmittedAssertion,
 ) -> Result<SignInOutcome> {
     accepting.check_active()?;
-    let SubmittedAssertion::IdToken(token) = assertion;
-    let verifier = TokenVerifier::of_connection(cx, accepting)?;
-    // The application has checked the nonce: only it knows which one it sent.
-    let verified = verifier.verify_id_token(token, None, cx.app.clock.now()).await?;
-    accept_verified(cx, accepting, verified).await
+    let now = cx.app.clock.now();
+    match assertion {
+        SubmittedAssertion::IdToken(token) => {
+            let verifier = TokenVerifier::of_connection(cx, accepting)?;
+            // The application has checked the nonce: only it knows which one it sent.
+            let verified = verifier.verify_id_token(token, None, now).await?;
+            accept_verified(cx, accepting, verified).await
+        }
+        SubmittedAssertion::SamlResponse { response, request_id, idempotency_key } => {
+            let verifier = ResponseVerifier::of_connection(cx, accepting).await?;
+            let verified = verifier.verify_response(response, request_id.as_deref(), now).await?;
+            accept_response(cx, accepting, verified, idempotency_key.as_deref()).await
+        }
+    }
+}
+
+/// Hands a verified response to the domain, once.
+///
+/// # Errors
+/// [`Error::Held`] for one that was used before; those of the domain.
+pub(super) async fn accept_response(
+    cx: &Cx,
+    accepting: &AcceptingConnection,
+    verified: VerifiedResponse,
+    idempotency_key: Option<&str>,
+) -> Result<SignInOutcome> {
+    let VerifiedResponse { assertion, expires_at } = verified;
+    let connection = accepting.connection.id;
+    replay::use_assertion(cx, connection, &assertion, idempotency_key, expires_at).await?;
+    accept_verified(cx, accepting, assertion).await
+}
+
+/// The connection that has to check a response: the named one, or the only active one that trusts
+/// its issuer. Nothing that the response says is believed by that.
+async fn find_saml_connection(
+    cx: &Cx,
+    named: Option<Uuid>,
+    response: &str,
+) -> Result<AcceptingConnection> {
+    if let Some(id) = named {
+        return assertion_source::find_accepting(cx, id).await;
+    }
+    let issuer = saml::read_unchecked_issuer(response)?;
+    let mut found = Vec::new();
+    for accepting in assertion_source::list_accepting(cx, Protocol::Saml).await? {
+        if accepting.saml_settings()?.entity_id == issuer {
+            found.push(accepting);
+        }
+    }
+    if found.len() > 1 {
+        found.retain(|accepting| accepting.check_active().is_ok());
+    }
+    let mut found = found.into_iter();
+    let refused = |reason, why: &'static str| Err(Error::Held { reason, why: why.into() });
+    match (found.next(), found.next()) {
+        (Some(accepting), None) => Ok(accepting),
+        (Some(_), Some(_)) => refused(
+            RefusalReason::AssertionAmbiguous,
+            "several connections accept responses of this issuer: name one",
+        ),
+        (None, _) => refused(
+            RefusalReason::AssertionIssuer,
+            "no connection trusts the issuer of the response",
+        ),
+    }
 }
 
 /// Hands a verified assertion to the domain, and notes that the identity provider was heard of.

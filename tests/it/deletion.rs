@@ -681,6 +681,11 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "who is accountable for what it says, as in the ledger",
     ),
     ("lease", &["name"], "the name of a task"),
+    (
+        "used_assertion",
+        &["id_hash", "fingerprint", "key_hash"],
+        "hashes, until the assertion expires",
+    ),
     ("idempotency", &["name", "fingerprint"], "hashes of words of a client's own choice"),
     ("idempotency", &["answer"], "may hold personal data: every erasure empties all of them"),
 ];

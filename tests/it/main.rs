@@ -65,6 +65,7 @@ mod request_log;
 mod revocation;
 mod rights;
 mod routes;
+mod saml_sign_ins;
 mod schema_extensions;
 mod scim_bulk;
 mod scim_clients;

@@ -246,6 +246,7 @@ const BOOKKEEPING: [&str; 22] = [
     "request_log",
     "last_read",
     "idempotency",
+    "used_assertion",
     "access_cursor",
     "alert",
     "alert_check",

@@ -122,6 +122,25 @@ pub fn verify_response(text: &str, expected: &Expectation<'_>) -> Result<Asserti
     assertion::read_assertion(&signed, assertion, fingerprint.as_ref(), expected)
 }
 
+/// The entity id that a response names as its issuer. Nothing was checked: it is good for nothing
+/// but finding the settings with which the response is verified.
+pub fn read_issuer(text: &str) -> Result<String, Refusal> {
+    if text.len() > MAX_RESPONSE_BYTES {
+        return Err(Refusal::TooLarge(MAX_RESPONSE_BYTES));
+    }
+    let document = parse(text)?;
+    let root = root_of(&document)?;
+    if !is_element(&document, root, PROTOCOL, "Response") {
+        return Err(Refusal::NotAResponse);
+    }
+    let of_assertion = only_child(&document, root, ASSERTION, "Assertion")
+        .and_then(|assertion| only_child(&document, assertion, ASSERTION, "Issuer"));
+    only_child(&document, root, ASSERTION, "Issuer")
+        .or(of_assertion)
+        .map(|issuer| text_of(&document, issuer))
+        .ok_or(Refusal::Issuer)
+}
+
 fn parse(text: &str) -> Result<Document<'_>, Refusal> {
     parse_document(text).map_err(|fault| match fault {
         XmlFault::MarkupDeclaration => Refusal::MarkupDeclaration,

@@ -19,6 +19,7 @@ mod explanation;
 mod memberships;
 pub mod mode;
 mod person;
+pub mod replay;
 mod source;
 pub(in crate::domain) mod takeover;
 

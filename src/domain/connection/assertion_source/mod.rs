@@ -1,9 +1,10 @@
 //! The identity provider whose sign-in assertions a connection accepts: its settings, and which
-//! connection an assertion is for. Each protocol has settings of its own ([`oidc`]), which the
+//! connection an assertion is for. Each protocol has settings of its own ([`oidc`], [`saml`]), which the
 //! table keeps as JSON. A client's secret is stored sealed with the connection, and unsealed only
 //! for a request to the identity provider.
 
 pub mod oidc;
+pub mod saml;
 
 use entity::assertion_source;
 use entity::connection::{self, ConnectionKind, ConnectionStatus, Provider};
@@ -17,6 +18,7 @@ use crate::domain::connection::Connection;
 use crate::domain::tenant::organization;
 use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
 
+use self::saml::{SamlEdit, SamlSettings};
 pub use assertion_source::{AccountCreation, GroupIdentity, Model as AssertionSource, Protocol};
 use oidc::{OidcEdit, OidcSettings};
 
@@ -36,6 +38,7 @@ const MAX_ACCEPTING: u64 = 200;
 #[derive(Debug, Clone)]
 pub enum ProtocolSettings {
     Oidc(OidcSettings),
+    Saml(Box<SamlSettings>),
 }
 
 impl ProtocolSettings {
@@ -43,6 +46,7 @@ impl ProtocolSettings {
     fn check_values(&self) -> Result<()> {
         match self {
             Self::Oidc(settings) => settings.check_values(),
+            Self::Saml(settings) => settings.check_values(),
         }
     }
 
@@ -50,27 +54,30 @@ impl ProtocolSettings {
     fn console_permissions(&self) -> Permissions {
         match self {
             Self::Oidc(settings) => settings.console_permissions.clone(),
+            Self::Saml(settings) => settings.console_permissions.clone(),
         }
     }
 
     fn protocol(&self) -> Protocol {
         match self {
             Self::Oidc(_) => Protocol::Oidc,
+            Self::Saml(_) => Protocol::Saml,
         }
     }
 
     fn to_json(&self) -> Result<Value> {
         let done = match self {
             Self::Oidc(settings) => serde_json::to_value(settings),
+            Self::Saml(settings) => serde_json::to_value(settings),
         };
         done.map_err(|error| Error::Internal(error.to_string()))
     }
 
     /// The settings in a row.
-    fn of_row(row: &AssertionSource) -> Result<Option<Self>> {
+    fn of_row(row: &AssertionSource) -> Result<Self> {
         match row.protocol {
-            Protocol::Oidc => Ok(Some(Self::Oidc(OidcSettings::of_row(row)?))),
-            Protocol::Saml => Ok(None),
+            Protocol::Oidc => Ok(Self::Oidc(OidcSettings::of_row(row)?)),
+            Protocol::Saml => Ok(Self::Saml(Box::new(SamlSettings::of_row(row)?))),
         }
     }
 
@@ -78,6 +85,8 @@ impl ProtocolSettings {
     fn secret_addresses(&self) -> Vec<String> {
         match self {
             Self::Oidc(settings) => settings.secret_addresses(),
+            // The secret is our own key, which goes nowhere.
+            Self::Saml(_) => Vec::new(),
         }
     }
 }
@@ -86,19 +95,19 @@ impl ProtocolSettings {
 #[derive(Debug, Clone)]
 pub enum ProtocolEdit {
     Oidc(OidcEdit),
+    Saml(Box<SamlEdit>),
 }
 
 impl ProtocolEdit {
-    fn apply_to(
-        &self,
-        known: Option<ProtocolSettings>,
-        for_: Provider,
-    ) -> Result<ProtocolSettings> {
+    fn apply_to(&self, known: ProtocolSettings, for_: Provider) -> Result<ProtocolSettings> {
         match (self, known) {
-            (Self::Oidc(edit), Some(ProtocolSettings::Oidc(known))) => {
+            (Self::Oidc(edit), ProtocolSettings::Oidc(known)) => {
                 Ok(ProtocolSettings::Oidc(edit.apply_to(known, for_)))
             }
-            (Self::Oidc(_), None) => {
+            (Self::Saml(edit), ProtocolSettings::Saml(known)) => {
+                Ok(ProtocolSettings::Saml(Box::new(edit.apply_to(*known, for_))))
+            }
+            (Self::Oidc(_) | Self::Saml(_), _) => {
                 Err(Error::invalid("assertion", "this connection accepts another protocol"))
             }
         }
@@ -306,16 +315,16 @@ pub(in crate::domain) async fn edit_source(
     mistakes.collect(check_secret(secret));
     if let Some(change) = &edit.protocol {
         let known = ProtocolSettings::of_row(&before)?;
-        let addresses = known.as_ref().map(ProtocolSettings::secret_addresses);
-        let former = known.as_ref().map(ProtocolSettings::console_permissions);
+        let addresses = known.secret_addresses();
+        let former = known.console_permissions();
         let settings = change.apply_to(known, row.provider)?;
-        check_ceiling(cx, &(&settings.console_permissions() | &former.unwrap_or_default()))?;
+        check_ceiling(cx, &(&settings.console_permissions() | &former))?;
         mistakes.collect(settings.check_values());
         // A secret goes only to the addresses that it was given for: an administrator who may
         // change an address must not learn the secret.
         if row.credentials.is_some()
             && edit.secret.is_none()
-            && addresses != Some(settings.secret_addresses())
+            && addresses != settings.secret_addresses()
         {
             mistakes.add(Error::broken(
                 Rule::Required,
@@ -397,6 +406,43 @@ impl AcceptingConnection {
             return Err(Error::Held { reason: RefusalReason::AssertionKind, why: why.into() });
         }
         OidcSettings::of_row(&self.source)
+    }
+
+    /// The settings of SAML.
+    ///
+    /// # Errors
+    /// [`Error::Held`] for a connection of another protocol.
+    pub fn saml_settings(&self) -> Result<SamlSettings> {
+        if self.source.protocol != Protocol::Saml {
+            let why = "the connection accepts another protocol than SAML";
+            return Err(Error::Held { reason: RefusalReason::AssertionKind, why: why.into() });
+        }
+        SamlSettings::of_row(&self.source)
+    }
+}
+
+/// Where sign-ins of a connection may end.
+#[derive(Debug, Clone)]
+pub struct SignInEnds {
+    /// Where applications wait.
+    pub redirect_urls: Vec<String>,
+    /// The most that a sign-in may give in the console; empty = none opens it.
+    pub console_permissions: Permissions,
+}
+
+impl AcceptingConnection {
+    /// Where its sign-ins may end.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for settings of another version.
+    pub fn sign_in_ends(&self) -> Result<SignInEnds> {
+        let settings = ProtocolSettings::of_row(&self.source)?;
+        let console_permissions = settings.console_permissions();
+        let redirect_urls = match settings {
+            ProtocolSettings::Oidc(settings) => settings.redirect_urls,
+            ProtocolSettings::Saml(settings) => settings.redirect_urls,
+        };
+        Ok(SignInEnds { redirect_urls, console_permissions })
     }
 }
 

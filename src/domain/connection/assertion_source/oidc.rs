@@ -16,7 +16,7 @@ const MAX_ENTRIES: usize = 50;
 /// The allowed difference of clocks, unless the connection has another setting.
 pub const DEFAULT_SKEW_SECONDS: i32 = 60;
 /// The largest allowed difference of clocks.
-const MAX_SKEW_SECONDS: i32 = 120;
+pub(super) const MAX_SKEW_SECONDS: i32 = 120;
 /// Where Microsoft Graph is.
 pub const MICROSOFT_GRAPH: &str = "https://graph.microsoft.com/v1.0";
 
@@ -221,7 +221,7 @@ impl OidcSettings {
         }
         mistakes.collect(check_count("redirectUrls", self.redirect_urls.len(), 0));
         for url in &self.redirect_urls {
-            mistakes.collect(check_redirect(url));
+            mistakes.collect(check_redirect("redirectUrls", url));
         }
         if self.console_permissions.contains(&Permission::PlatformAdmin) {
             let why = "a sign-in in one organization cannot give PLATFORM_ADMIN";
@@ -294,19 +294,19 @@ fn check_count(field: &'static str, count: usize, least: usize) -> Result<()> {
 
 /// An address of the identity provider. Whether it may be called is judged at each call, by what
 /// its name resolves to.
-fn check_address(field: &'static str, value: &str, query: bool) -> Result<()> {
+pub(super) fn check_address(field: &'static str, value: &str, query: bool) -> Result<()> {
     let rules = OutsideUrlRules { max_length: MAX_TEXT_LENGTH, private: true, query };
     check_outside_url(field, value, rules).map(drop)
 }
 
 /// Where an application is sent: over TLS, or to this very computer.
-fn check_redirect(value: &str) -> Result<()> {
-    check_address("redirectUrls", value, true)?;
+pub(super) fn check_redirect(field: &'static str, value: &str) -> Result<()> {
+    check_address(field, value, true)?;
     let loopback = ["http://localhost:", "http://127.0.0.1:", "http://[::1]:"];
     if value.starts_with("https://") || loopback.iter().any(|start| value.starts_with(start)) {
         Ok(())
     } else {
-        Err(Error::invalid("redirectUrls", "must begin with https://, except on localhost"))
+        Err(Error::invalid(field, "must begin with https://, except on localhost"))
     }
 }
 
@@ -420,7 +420,7 @@ fn entra_token_url(issuer: &str) -> String {
 }
 
 /// Permissions as their names.
-mod permission_names {
+pub(super) mod permission_names {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::auth::policy::Permissions;

@@ -6,6 +6,8 @@
 //! link that works once, an application a code that it redeems with its own key. A sign-in ends at
 //! an address that the connection names, or in the console, and nowhere else.
 
+pub(super) mod saml_service;
+
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -33,8 +35,8 @@ use crate::context::{App, Cx};
 use crate::crypto::vault;
 use crate::domain::access::{console_link, console_session};
 use crate::domain::connection::assertion_source;
-use crate::domain::connection::assertion_source::oidc::OidcSettings;
-use crate::domain::connection::assertion_source::{AcceptingConnection, Protocol};
+use crate::domain::connection::assertion_source::{AcceptingConnection, Protocol, SignInEnds};
+use crate::domain::sign_in::SignInOutcome;
 use crate::domain::sign_in::code;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
@@ -85,7 +87,15 @@ pub(super) async fn begin_sign_in(
         let cx = open_organization(&app, &slug, &parts).await?.0;
         let accepting = choose_connection(&cx, &query).await?;
         accepting.check_active()?;
-        start_flow(&cx, &slug, &accepting, query).await
+        check_end(&accepting.sign_in_ends()?, query.redirect_url.as_deref())?;
+        if query.state.as_ref().is_some_and(|state| state.len() > MAX_STATE_LENGTH) {
+            let why = format!("must have at most {MAX_STATE_LENGTH} characters");
+            return Err(Error::invalid("state", why).into());
+        }
+        match accepting.source.protocol {
+            Protocol::Oidc => start_flow(&cx, &slug, &accepting, query).await,
+            Protocol::Saml => saml_service::start_flow(&cx, &accepting, query).await,
+        }
     };
     show(done.await)
 }
@@ -98,11 +108,6 @@ async fn start_flow(
 ) -> Result<Response, SignInFailure> {
     let verifier = TokenVerifier::of_connection(cx, accepting)?;
     let settings = verifier.settings();
-    check_end(settings, query.redirect_url.as_deref())?;
-    if query.state.as_ref().is_some_and(|state| state.len() > MAX_STATE_LENGTH) {
-        let why = format!("must have at most {MAX_STATE_LENGTH} characters");
-        return Err(Error::invalid("state", why).into());
-    }
     let metadata = read_metadata(cx, &verifier).await?;
     let mut url = metadata.authorization_endpoint.clone().ok_or_else(no_endpoint)?;
     check_browser_address(cx, &url)?;
@@ -125,7 +130,8 @@ async fn start_flow(
         .append_pair("code_challenge", &challenge)
         .append_pair("code_challenge_method", "S256");
     let cookie = seal_flow(cx, accepting, &flow).await?;
-    Ok(redirect(&url, &set_cookie(&cx.app, &cookie, FLOW_LIFETIME.num_seconds()))?)
+    let cookie = set_cookie(&cx.app, &cookie, FLOW_LIFETIME.num_seconds(), "Lax");
+    Ok(redirect(&url, &cookie)?)
 }
 
 #[derive(Deserialize)]
@@ -154,7 +160,7 @@ pub(super) async fn end_sign_in(
     let mut response = show(done.await);
     // Whatever came of it: this sign-in is over.
     if !response.headers().contains_key(header::SET_COOKIE)
-        && let Ok(cookie) = HeaderValue::from_str(&set_cookie(&app, "", 0))
+        && let Ok(cookie) = HeaderValue::from_str(&set_cookie(&app, "", 0, "Lax"))
     {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
@@ -200,6 +206,17 @@ async fn complete_flow(
     let done = done.await;
     submit::note_sign_in(cx, Some(&accepting.connection), done.as_ref());
     let outcome = done?;
+    finish_sign_in(cx, accepting, outcome, flow.redirect_url, flow.application_state).await
+}
+
+/// Sends the browser of a person who has signed in to where the sign-in was to end.
+async fn finish_sign_in(
+    cx: &Cx,
+    accepting: &AcceptingConnection,
+    outcome: SignInOutcome,
+    redirect_url: Option<String>,
+    application_state: Option<String>,
+) -> Result<Response, SignInFailure> {
     let Some(user) = outcome.user.filter(|_| outcome.active) else {
         let refusal =
             outcome.refusal.map(|refusal| Error::Held { reason: refusal.reason, why: refusal.why });
@@ -208,19 +225,20 @@ async fn complete_flow(
     };
     cx.app.sign_in_limits.take_request(user)?;
     // The settings may have changed while the person was at the identity provider.
-    check_end(verifier.settings(), flow.redirect_url.as_deref())?;
-    let target = match &flow.redirect_url {
+    let ends = accepting.sign_in_ends()?;
+    check_end(&ends, redirect_url.as_deref())?;
+    let target = match &redirect_url {
         Some(target) => {
             let code = code::issue_code(cx, accepting.connection.id, user, target).await?;
             let mut url = Url::parse(target).map_err(|_| no_endpoint())?;
             url.query_pairs_mut().append_pair("code", &code);
-            if let Some(state) = &flow.application_state {
+            if let Some(state) = &application_state {
                 url.query_pairs_mut().append_pair("state", state);
             }
             url
         }
         None => {
-            let most = &verifier.settings().console_permissions;
+            let most = &ends.console_permissions;
             let permissions = console_session::permissions_by_roles(cx, user, most).await?;
             if permissions.is_empty() {
                 let why = "none of your roles opens the console: an administrator can give you one";
@@ -230,7 +248,7 @@ async fn complete_flow(
             Url::parse(&link.url(&cx.app)).map_err(|_| no_endpoint())?
         }
     };
-    Ok(redirect(&target, &set_cookie(&cx.app, "", 0))?)
+    Ok(redirect(&target, &set_cookie(&cx.app, "", 0, "Lax"))?)
 }
 
 /// Exchanges the code at the identity provider for an ID token.
@@ -317,7 +335,7 @@ pub(super) async fn sign_out(
             }
             None => Url::parse(&home).map_err(|_| no_endpoint())?,
         };
-        Ok::<_, SignInFailure>(redirect(&url, &set_cookie(&app, "", 0))?)
+        Ok::<_, SignInFailure>(redirect(&url, &set_cookie(&app, "", 0, "Lax"))?)
     };
     show(done.await)
 }
@@ -380,12 +398,14 @@ async fn choose_connection(
         return Ok(assertion_source::find_accepting(cx, id).await?);
     }
     let mut fitting = Vec::new();
-    for accepting in assertion_source::list_accepting(cx, Protocol::Oidc).await? {
-        let settings = accepting.oidc_settings()?;
-        if accepting.check_active().is_ok()
-            && check_end(&settings, query.redirect_url.as_deref()).is_ok()
-        {
-            fitting.push(accepting);
+    for protocol in [Protocol::Oidc, Protocol::Saml] {
+        for accepting in assertion_source::list_accepting(cx, protocol).await? {
+            let ends = accepting.sign_in_ends()?;
+            if accepting.check_active().is_ok()
+                && check_end(&ends, query.redirect_url.as_deref()).is_ok()
+            {
+                fitting.push(accepting);
+            }
         }
     }
     let mut fitting = fitting.into_iter();
@@ -400,11 +420,11 @@ async fn choose_connection(
 }
 
 /// Refuses a sign-in that would end where the connection does not allow it to.
-fn check_end(settings: &OidcSettings, redirect_url: Option<&str>) -> Result<()> {
+fn check_end(ends: &SignInEnds, redirect_url: Option<&str>) -> Result<()> {
     match redirect_url {
-        Some(url) if settings.redirect_urls.iter().any(|known| known == url) => Ok(()),
+        Some(url) if ends.redirect_urls.iter().any(|known| known == url) => Ok(()),
         Some(_) => Err(Error::invalid("redirect_url", "is not among those of the connection")),
-        None if settings.console_permissions.is_empty() => {
+        None if ends.console_permissions.is_empty() => {
             Err(Error::Unsupported("sign-ins of this connection do not open the console".into()))
         }
         None => Ok(()),
@@ -484,10 +504,18 @@ fn cookie_name(app: &App) -> &'static str {
     }
 }
 
-fn set_cookie(app: &App, value: &str, seconds: i64) -> String {
+/// `same_site` is `Lax`, or `None` for a cookie that must come with a form that another site posts:
+/// it is then sent over TLS only.
+fn set_cookie(app: &App, value: &str, seconds: i64, same_site: &str) -> String {
     let secure = if app.config.public_url.starts_with("https://") { "; Secure" } else { "" };
     let name = cookie_name(app);
-    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
+    // Without TLS (a trial on one's own machine), browsers refuse `None`, and treat a cookie
+    // without the word as `Lax` only after two minutes.
+    let same_site = match (same_site, secure) {
+        ("None", "") => String::new(),
+        (word, _) => format!("; SameSite={word}"),
+    };
+    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly{same_site}{secure}")
 }
 
 fn redirect(url: &Url, cookie: &str) -> Result<Response> {

@@ -1,0 +1,192 @@
+//! Responses of SAML 2.0: the crate `saml` verifies them, with the settings of the connection; here
+//! is what belongs to the server: our addresses, our key, metadata, and what attributes mean.
+//!
+//! What must never enter: XML. And nothing of a response is used that the verified text does not
+//! say.
+
+mod attributes;
+pub mod metadata;
+
+use ::saml::{Expectation, ExpectedRequest, Refusal, ServiceKey};
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::oidc::refused;
+use crate::context::Cx;
+use crate::domain::connection::assertion_source;
+use crate::domain::connection::assertion_source::AcceptingConnection;
+use crate::domain::connection::assertion_source::saml::{SamlSettings, read_service_key};
+use crate::domain::sign_in::VerifiedAssertion;
+use crate::domain::tenant::organization;
+use crate::error::{Error, RefusalReason, Result};
+
+/// Where a connection's identity provider finds us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAddresses {
+    /// Our metadata; the same is our entity id.
+    pub metadata_url: String,
+    /// Where responses arrive.
+    pub consumer_url: String,
+}
+
+impl ServiceAddresses {
+    /// The addresses of a connection.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn of_connection(cx: &Cx, connection: Uuid) -> Result<Self> {
+        let slug = organization::current_organization(cx).await?.slug;
+        let base = format!("{}/sign-in/{slug}/saml/{connection}", cx.app.config.public_url);
+        Ok(Self {
+            metadata_url: format!("{base}/metadata"),
+            consumer_url: format!("{base}/consume"),
+        })
+    }
+}
+
+/// A response that was verified, and until when the same one could be used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedResponse {
+    pub assertion: VerifiedAssertion,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What a connection's responses are checked with.
+pub struct ResponseVerifier {
+    settings: SamlSettings,
+    addresses: ServiceAddresses,
+    key: Option<ServiceKey>,
+}
+
+impl ResponseVerifier {
+    /// The verifier of a connection.
+    ///
+    /// # Errors
+    /// [`Error::Held`] for a connection of another protocol.
+    pub async fn of_connection(cx: &Cx, accepting: &AcceptingConnection) -> Result<Self> {
+        let settings = accepting.saml_settings()?;
+        let secret = assertion_source::open_secret(cx, &accepting.connection).await?;
+        let key = secret
+            .map(|secret| read_service_key(&settings.service_certificate, &secret))
+            .transpose()?;
+        let addresses = ServiceAddresses::of_connection(cx, accepting.connection.id).await?;
+        Ok(Self { settings, addresses, key })
+    }
+
+    /// The settings of the connection.
+    pub fn settings(&self) -> &SamlSettings {
+        &self.settings
+    }
+
+    /// Where the connection's identity provider finds us.
+    pub fn addresses(&self) -> &ServiceAddresses {
+        &self.addresses
+    }
+
+    /// Our own key.
+    pub fn key(&self) -> Option<&ServiceKey> {
+        self.key.as_ref()
+    }
+
+    /// Verifies the value of a form field `SAMLResponse` as if nobody had before. `request` is the
+    /// id of the request that it must answer; without one, only a connection that allows it takes
+    /// responses that answer none.
+    ///
+    /// # Errors
+    /// [`Error::Held`] with the reason.
+    pub async fn verify_response(
+        self,
+        field: &str,
+        request: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<VerifiedResponse> {
+        if request.is_none() && !self.settings.allow_idp_initiated {
+            return Err(refused(
+                RefusalReason::AssertionNonce,
+                "name the request that the response must answer (requestId), or let the \
+                 connection accept sign-ins that begin at the identity provider \
+                 (allowIdpInitiated)",
+            ));
+        }
+        let text = ::saml::decode_response(field).map_err(to_error)?;
+        let request = request.map(ToOwned::to_owned);
+        // Large responses take tens of milliseconds.
+        let checked = tokio::task::spawn_blocking(move || self.check(&text, request, now));
+        checked.await.map_err(|error| Error::Internal(format!("verifying: {error}")))?
+    }
+
+    fn check(
+        self,
+        text: &str,
+        request: Option<String>,
+        now: DateTime<Utc>,
+    ) -> Result<VerifiedResponse> {
+        let Self { settings, addresses, key } = self;
+        let certificates = settings.read_certificates()?;
+        let both = |own: String, others: &[String]| -> Vec<String> {
+            [own].into_iter().chain(others.iter().cloned()).collect()
+        };
+        let skew = TimeDelta::seconds(settings.skew_seconds.into());
+        let said = ::saml::verify_response(
+            text,
+            &Expectation {
+                identity_provider: &settings.entity_id,
+                certificates: &certificates,
+                audiences: &both(addresses.metadata_url, &settings.audiences),
+                recipients: &both(addresses.consumer_url, &settings.recipients),
+                request: match &request {
+                    Some(id) => ExpectedRequest::Id(id),
+                    None => ExpectedRequest::Unsolicited,
+                },
+                now,
+                skew,
+                keys: key.as_slice(),
+            },
+        )
+        .map_err(to_error)?;
+        let expires_at = said.expires_at + skew;
+        let assertion = attributes::read_assertion(&settings.attributes, said)?;
+        Ok(VerifiedResponse { assertion, expires_at })
+    }
+}
+
+/// The entity id of the identity provider that a response names. Nothing of it is believed: it only
+/// finds the connection that has to check the response.
+///
+/// # Errors
+/// [`Error::Held`] for a text that is no response.
+pub fn read_unchecked_issuer(field: &str) -> Result<String> {
+    let text = ::saml::decode_response(field).map_err(to_error)?;
+    ::saml::read_issuer(&text).map_err(to_error)
+}
+
+/// The refusal, as the rest of the server says it.
+fn to_error(refusal: Refusal) -> Error {
+    use RefusalReason as R;
+    let reason = match &refusal {
+        Refusal::TooLarge(_) => R::TooLarge,
+        Refusal::NotBase64
+        | Refusal::MarkupDeclaration
+        | Refusal::Malformed
+        | Refusal::TooManyElements
+        | Refusal::NotAResponse
+        | Refusal::Incomplete(_)
+        | Refusal::Condition
+        | Refusal::EncryptedPart => R::AssertionUnreadable,
+        Refusal::DuplicateId
+        | Refusal::Structure
+        | Refusal::Unsigned
+        | Refusal::SignatureForm(_)
+        | Refusal::Digest
+        | Refusal::Signature => R::AssertionSignature,
+        Refusal::Algorithm => R::AssertionAlgorithm,
+        Refusal::Decryption => R::AssertionKey,
+        Refusal::Status(_) => R::Unauthenticated,
+        Refusal::Issuer => R::AssertionIssuer,
+        Refusal::Destination | Refusal::Audience | Refusal::Confirmation(_) => R::AssertionAudience,
+        Refusal::NotYetValid => R::AssertionNotYetValid,
+        Refusal::Expired | Refusal::LongLived => R::AssertionExpired,
+        Refusal::Request | Refusal::UnexpectedRequest => R::AssertionNonce,
+    };
+    Error::Held { reason, why: refusal.to_string().into() }
+}
