@@ -233,7 +233,7 @@ impl World {
 }
 
 /// Tables whose rows background work adds and removes.
-const BOOKKEEPING: [&str; 22] = [
+const BOOKKEEPING: [&str; 23] = [
     "seaql_migrations",
     "name_key_renewal",
     "event",
