@@ -22,4 +22,5 @@ const STATEMENTS: &[&str] = &[r#"CREATE TABLE assertion_source (
         claims_expire_days integer,
         account_creation text NOT NULL,
         PRIMARY KEY (organization_id, connection_id),
-        FOREIGN KEY (organization_id, connection_id) REFERENCES connection (organization_id, id))"#];
+        FOREIGN KEY (organization_id, connection_id)
+            REFERENCES connection (organization_id, id))"#];

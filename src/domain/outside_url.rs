@@ -35,7 +35,8 @@ pub fn check_outside_url(
     if !scheme_allowed {
         return Err(full());
     }
-    // The parser drops line ends and takes `https:///host`; nobody means that.
+    // The parser drops line ends and takes `https:///host`; neither is ever
+    // meant.
     let odd = text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')
         || text.split('/').nth(2).is_none_or(str::is_empty);
     let url = Url::parse(&text).ok().filter(|_| !odd);

@@ -88,9 +88,9 @@ impl ResponseVerifier {
         self.key.as_ref()
     }
 
-    /// Verifies the value of a form field `SAMLResponse` as if nobody had before. `request` is the
-    /// id of the request that it must answer; without one, only a connection that allows it takes
-    /// responses that answer none.
+    /// Verifies the value of a form field `SAMLResponse` whole: no earlier check of
+    /// the caller counts. `request` is the id of the request that it must answer; without one, only
+    /// a connection that allows it takes responses that answer none.
     ///
     /// # Errors
     /// [`Error::Held`] with the reason.
