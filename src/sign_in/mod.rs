@@ -3,8 +3,8 @@
 //!
 //! [`oidc`] verifies ID tokens, [`saml`] responses of SAML. An application hands over what it got
 //! at a sign-in ([`submit`]), by HTTP ([`http`]) or by the mutation `assertionSubmit`. [`graph`]
-//! asks a directory for groups that a token left out. What must never enter: a rule about who may do what,
-//! a database query; and a token, a code or a secret in a log or in an error.
+//! asks a directory for groups that a token left out. What must never enter: a rule about who may
+//! do what, a database query; and a token, a code or a secret in a log or in an error.
 
 pub mod graph;
 pub mod http;

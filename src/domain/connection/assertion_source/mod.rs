@@ -1,7 +1,7 @@
 //! The identity provider whose sign-in assertions a connection accepts: its settings, and which
 //! connection an assertion is for. Each protocol has settings of its own ([`oidc`], [`saml`]),
-//! which the table keeps as JSON. A client's secret is stored sealed with the connection, and unsealed only
-//! for a request to the identity provider.
+//! which the table keeps as JSON. A client's secret is stored sealed with the connection, and
+//! unsealed only for a request to the identity provider.
 
 pub mod oidc;
 pub mod saml;
