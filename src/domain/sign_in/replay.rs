@@ -11,7 +11,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
 use uuid::Uuid;
 
-use super::VerifiedAssertion;
+use super::assertion::VerifiedAssertion;
 use crate::context::{App, Cx};
 use crate::crypto::vault;
 use crate::error::{Error, RefusalReason, Result};
