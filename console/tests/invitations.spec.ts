@@ -11,6 +11,8 @@ test('people are invited, and an invitation is sent again and revoked', async ({
   await page.getByRole('button', { name: 'Invite', exact: true }).click();
   const dialog = page.getByRole('dialog', { name: 'Invite people' });
   await dialog.getByLabel('E-mail addresses').fill('ada@example.org');
+  await dialog.getByRole('combobox', { name: 'Role' }).fill('gue');
+  await page.getByRole('option', { name: 'Guest' }).click();
   await dialog.getByRole('button', { name: 'Invite', exact: true }).click();
   const link = page.getByRole('dialog', { name: 'The link of the invitation' });
   await expect(link.locator('.secret code')).toContainText('/invitation#link=');

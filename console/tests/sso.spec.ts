@@ -38,7 +38,7 @@ test('an identity provider for sign-in is added, tested and changed', async ({ p
   await page.getByRole('link', { name: 'Settings', exact: true }).click();
   await page.getByLabel('Claims hold for (days)').fill('');
   await page.getByRole('button', { name: 'Save' }).click();
-  await expect(page.locator('.toast-success')).toBeVisible();
+  await expect(page.locator('.toast-success', { hasText: 'Saved.' })).toBeVisible();
   const { organization: read } = await organization.graphql(
     '{ organization { connections(first: 10) { nodes { kind assertionSource { claimsExpireDays accountCreation oidc { issuer } } } } } }',
   );
@@ -63,7 +63,7 @@ test('a domain is added with the steps of its proof, looked up, and removed', as
   await expect(card).toContainText('Add this TXT record');
   await expectAccessible(page);
   await expectNoSideScroll(page);
-  await card.getByRole('button', { name: 'Look up the record of ward.invalid' }).click();
+  await card.getByRole('button', { name: 'Prove: ward.invalid' }).click();
   await expect(card.locator('[role=alert], .banner').first()).toBeVisible({ timeout: 20_000 });
   await expect(card).toContainText('Asserted');
   await card.getByRole('button', { name: 'Remove ward.invalid' }).click();

@@ -80,7 +80,7 @@ export function TestTab({ connection }: { connection: OneConnection }) {
       <DiagnosisCard connection={connection} />
       {connection.kind === 'SCIM_PUSH' && <SelfTestCard connection={connection} />}
       {connection.kind === 'SCIM_PULL' && <PullTestCard connection={connection} />}
-      {connection.kind === 'ASSERTION' && <SignInTestCard connection={connection} />}
+      {connection.assertionSource?.oidc && <SignInTestCard connection={connection} />}
     </div>
   );
 }

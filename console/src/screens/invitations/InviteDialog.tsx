@@ -66,7 +66,7 @@ export function InviteDialog({ onClose, onInvited }: InviteDialogProps) {
   };
   return (
     <PlainDialog isOpen onClose={onClose} title={t('inviteTitle')}>
-      <DialogForm action={t('invite')} ready={addresses.length > 0 && addresses.length <= MAX_ADDRESSES} onClose={onClose} onSubmit={save}>
+      <DialogForm action={t('invite')} ready={addresses.length > 0 && addresses.length <= MAX_ADDRESSES && (role !== undefined || group !== undefined)} onClose={onClose} onSubmit={save}>
         <p>{t('inviteText')}</p>
         <TextField label={t('emails')} help={t('emailsHelp')} multiline technical required value={emails} onChange={setEmails} />
         {viewer.may('IAM_READ') && (

@@ -145,7 +145,7 @@ function DomainEntry({ domain, onChanged }: { domain: Domain; onChanged: () => v
       )}
       {mayWrite && (
         <div className="actions">
-          <Button icon="reload" busy={running} onPress={() => void look()} aria-label={t('domains.proveName', { name: domain.name })}>
+          <Button icon="reload" busy={running} onPress={() => void look()} aria-label={`${t(domain.state === 'PROVEN' ? 'domains.again' : 'domains.prove')}: ${domain.name}`}>
             {t(domain.state === 'PROVEN' ? 'domains.again' : 'domains.prove')}
           </Button>
           <Button kind="quiet" icon="trash" onPress={() => setAsking(true)} aria-label={t('domains.removeName', { name: domain.name })}>
