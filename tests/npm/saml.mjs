@@ -11,13 +11,13 @@ import samlp from 'samlp';
 const { API_KEY, SCIM_TOKEN, URL_GRAPHQL, URL_SCIM } = process.env;
 const server = new URL(URL_GRAPHQL).origin;
 const application = 'https://app.example/saml-back';
-const started = Date.now();
 
 const subject = ['-days', '2', '-subj', '/CN=idp'];
 execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'idp.key', '-out', 'idp.pem', ...subject], {
   stdio: 'ignore',
 });
 const [key, cert] = [readFileSync('idp.key'), readFileSync('idp.pem')];
+const inLines = (der) => `-----BEGIN CERTIFICATE-----\n${der.match(/.{1,64}/g).join('\n')}\n-----END CERTIFICATE-----\n`;
 const certificate = cert.toString().replace(/-----[^-]+-----|\s/g, '');
 
 // The identity provider: metadata, and a page that signs the person in at once.
@@ -59,12 +59,11 @@ const listener = createServer(async (request, response) => {
   }
   // It verifies the signature of our request with the certificate in our metadata.
   const query = Object.fromEntries(url.searchParams);
-  const trusted = { signingKey: { cert: `-----BEGIN CERTIFICATE-----\n${ours}\n-----END CERTIFICATE-----` } };
-  const options = { ...trusted, signature: query.Signature, sigAlg: query.SigAlg, relayState: query.RelayState };
-  samlp.parseRequest({ method: 'GET', query, originalUrl: request.url, url: request.url }, options, (error, data) => {
-    asked.push({ error, data, state: query.RelayState });
+  const read = (signingCert, done) => samlp.parseRequest({ method: 'GET', query }, { deflate: true, signingCert }, done);
+  read(cert.toString(), (foreign) => read(inLines(ours), (error, data) => {
+    asked.push({ foreign, error, data, state: query.RelayState });
     response.end();
-  });
+  }));
 });
 await new Promise((done) => listener.listen(0, '127.0.0.1', done));
 entity = `http://127.0.0.1:${listener.address().port}`;
@@ -105,8 +104,9 @@ const begun = await fetch(
 assert.equal(begun.status, 303, await begun.text());
 const cookie = begun.headers.get('set-cookie').split(';')[0];
 await fetch(begun.headers.get('location'));
-const [{ error, data, state }] = asked;
+const [{ foreign, error, data, state }] = asked;
 assert.equal(error ?? undefined, undefined, String(error));
+assert.match(String(foreign), /Signature check/, 'another certificate does not verify it');
 assert.equal(data.issuer, serviceEntityId);
 assert.equal(data.assertionConsumerServiceURL, consumerUrl);
 const target = { audience: serviceEntityId, recipient: consumerUrl, destination: consumerUrl };
@@ -141,7 +141,7 @@ assert.equal((await redeemed.json()).userId, grace);
 assert.match(await (await consume(response)).text(), /ASSERTION_REPLAYED/);
 
 // An application hands over responses of its own: signed in both places, the response alone, encrypted.
-const pem = `-----BEGIN CERTIFICATE-----\n${ours.match(/.{1,64}/g).join('\n')}\n-----END CERTIFICATE-----\n`;
+const pem = inLines(ours);
 const encryption = {
   encryptionCert: pem,
   encryptionPublicKey: createPublicKey(pem).export({ type: 'spki', format: 'pem' }),
@@ -160,5 +160,4 @@ for (const [turn, variant] of variants.entries()) {
 }
 listener.close();
 listener.closeAllConnections();
-assert.ok(Date.now() - started < 60_000);
 console.log('a signed request, responses signed and encrypted in three ways; changed and repeated ones refused');
