@@ -452,7 +452,7 @@ async fn delivery_ends_after_three_days() {
     // A destination that is told nothing cannot be tried again.
     let failed = failure["id"].as_str().unwrap();
     let refused = act(&world.acme, "failureRetry", failed, "").await;
-    assert_eq!(refused["data"]["failureRetry"]["userErrors"][0]["code"], "HELD", "{refused:#}");
+    assert_eq!(refused["userErrors"][0]["code"], "HELD", "{refused:#}");
     receiver.answer(200);
     ok(&world.acme, "destinationResume", &id, "").await;
     until("what waited", async || receiver.received().len() >= 5).await;
@@ -538,7 +538,8 @@ async fn destinations_are_limited() {
         world.execute(&copy, [Uuid::now_v7().into()]).await;
     }
     create(&world.acme, "https://hooks.example/99", json!({})).await;
-    let input = json!({ "kind": "WEBHOOK", "url": "https://hooks.example/100", "description": "" });
+    let input =
+        json!({ "kind": "WEBHOOK", "url": "https://hooks.example/100", "description": "x" });
     let refused = world.graphql(CREATE, json!({ "input": input })).await;
     let mistake = &refused["data"]["destinationCreate"]["userErrors"][0];
     assert_eq!((&mistake["code"], &mistake["reason"]), (&json!("HELD"), &json!("TOO_MUCH_STORED")));

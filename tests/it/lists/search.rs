@@ -195,7 +195,7 @@ async fn other_tenants_cost_nothing() {
             world.execute(&insert, [(*other).into()]).await;
         }
     }
-    assert_eq!(search(&world, "lovel").await.len(), 1);
+    assert_eq!(search(&world, "lovel").await.len(), 31, "those of this organization");
     // The quickest of some is what it costs without waiting for anything else on the machine.
     let beside_others = quickest_create(&world, "beside").await;
     let most = alone * 3 / 2 + Duration::from_millis(1);
