@@ -116,6 +116,7 @@ fn make_certificate(key: &KeyPair, name: &str, now: DateTime<Utc>) -> Option<Vec
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test has no clock of its own")]
 mod tests {
     use super::*;
 

@@ -1,5 +1,7 @@
 //! Responses by implementations of others are read as they were meant, or refused for a reason.
 
+#![allow(clippy::disallowed_methods, reason = "a test has no clock of its own")]
+
 mod common;
 
 use chrono::{DateTime, TimeDelta, Utc};

@@ -230,9 +230,20 @@ fn parse_base_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// The stack of each thread, in bytes. A deep query, within its limits, recurses once for each
+/// level, and frames are large without optimization: the usual 2 MiB leave too little room.
+const THREAD_STACK_SIZE: usize = 8 << 20;
+
+fn build_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(THREAD_STACK_SIZE)
+        .build()
+}
+
 /// Runs the command of the command line.
 pub fn run_command_line() -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match build_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             print_error(format!("error: cannot start: {error}"));

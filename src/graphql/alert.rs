@@ -330,8 +330,8 @@ impl OrganizationAlerts {
         let Some(which) = filter.unwrap_or_default().into_domain_query() else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = alert::list_alerts(cx, &which, list.by, &list.keyset);
-        list.fetch_page(alert::count_alerts(cx, &which), rows).await
+        let rows = Box::pin(alert::list_alerts(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(alert::count_alerts(cx, &which)), rows).await
     }
 
     /// The rules of alerts, one of each kind.

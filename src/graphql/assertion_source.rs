@@ -316,6 +316,7 @@ pub struct OidcGraph {
 
 /// The identity provider whose sign-ins a new connection accepts.
 #[derive(OneofObject)]
+#[allow(clippy::large_enum_variant, reason = "a request makes one, and it lives shortly")]
 pub enum AssertionSourceInput {
     /// An OpenID provider.
     Oidc(OidcSourceInput),
@@ -503,6 +504,7 @@ impl OidcSourceInput {
 
 /// The changes of the identity provider whose sign-ins a connection accepts.
 #[derive(OneofObject)]
+#[allow(clippy::large_enum_variant, reason = "a request makes one, and it lives shortly")]
 pub enum AssertionSourceUpdateInput {
     /// An OpenID provider.
     Oidc(OidcSourceUpdateInput),

@@ -246,8 +246,9 @@ impl DestinationObject {
         let Some(which) = filter.unwrap_or_default().into_domain_query() else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = delivery::list_deliveries(cx, self.0.id, &which, list.by, &list.keyset);
-        list.fetch_page(delivery::count_deliveries(cx, self.0.id, &which), rows).await
+        let rows =
+            Box::pin(delivery::list_deliveries(cx, self.0.id, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(delivery::count_deliveries(cx, self.0.id, &which)), rows).await
     }
 }
 

@@ -427,12 +427,12 @@ impl InvitationMutation {
             }
             Err(Error::broken(Rule::TooMany, "emails", format!("must be at most {MAX_BATCH}")))
         });
-        let (given, user_errors) = relay::split_user_errors(checked, FIELD_MAP)?;
+        let (given, whole_errors) = relay::split_user_errors(checked, FIELD_MAP)?;
         let Some((roles, groups)) = given else {
-            return Ok(Some(InvitationsCreatePayload { invited: None, user_errors }));
+            return Ok(Some(InvitationsCreatePayload { invited: None, user_errors: whole_errors }));
         };
         let mut invited = Vec::new();
-        for email in input.emails {
+        for (place, email) in input.emails.into_iter().enumerate() {
             let new = NewInvitation {
                 email: email.clone(),
                 roles: roles.clone(),
@@ -442,11 +442,16 @@ impl InvitationMutation {
                 reason: input.reason.clone(),
             };
             let done = invite_person(cx, new).await;
-            let (done, user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+            let (done, mut user_errors) = relay::split_user_errors(done, FIELD_MAP)?;
+            for error in &mut user_errors {
+                if error.path == ["input", "email"] {
+                    error.path = vec!["input".into(), "emails".into(), place.to_string()];
+                }
+            }
             let (invitation, secret) = done.map(|(row, url)| (row.into(), url)).unzip();
             invited.push(InvitedAddress { email, invitation, secret, user_errors });
         }
-        Ok(Some(InvitationsCreatePayload { invited: Some(invited), user_errors }))
+        Ok(Some(InvitationsCreatePayload { invited: Some(invited), user_errors: whole_errors }))
     }
 
     /// Sends an invitation again, with a new link and a new end, also after it has expired. The

@@ -237,7 +237,8 @@ impl<'a, K: FromStr + Display> ListRequest<'a, K> {
         Ok(Self { cx: cx(ctx)?, by: order.by, keyset, counts: selects_total_count(ctx) })
     }
 
-    /// The page of these rows. The whole list is counted only if the client selected that.
+    /// The page of these rows. The whole list is counted only if the client selected that. Callers
+    /// box both futures: an object's frame on the stack has room for those of all its fields.
     ///
     /// # Errors
     /// Those of the domain.

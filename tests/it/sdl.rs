@@ -333,7 +333,9 @@ impl Schema {
                     let inner = named(&fields[0].ty);
                     let good = match self.shape(inner) {
                         Shape::Leaf(_) if inner == "ID" => json!(own(&first[0])),
-                        Shape::Leaf(known) if value.is_null() => sample(inner, known.as_deref()),
+                        Shape::Leaf(known) if value.is_null() || !here => {
+                            sample(inner, known.as_deref())
+                        }
                         _ => value.clone(),
                     };
                     match here && place.len() > 1 {

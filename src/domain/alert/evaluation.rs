@@ -227,9 +227,16 @@ async fn raise_alert(cx: &Cx, condition: &Condition) -> Result<u64> {
                     crate::domain::save_row::<alert::Entity, alert::ActiveModel>(tx, row).await?;
                 }
                 None => {
-                    alert::Entity::insert(row.into_active_model())
+                    // Another server may have raised it since: there is no row to lock.
+                    let key = [alert::Column::OrganizationId, alert::Column::Kind];
+                    let key = key.into_iter().chain([alert::Column::Subject]);
+                    let raised = alert::Entity::insert(row.into_active_model())
+                        .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
                         .exec_without_returning(&tx.db)
                         .await?;
+                    if raised == 0 {
+                        return Ok(Change::unchanged(0));
+                    }
                 }
             }
             Ok(Change::recorded(1, entry))

@@ -257,6 +257,7 @@ pub async fn create_destination(
 }
 
 /// What the messages to a new destination are signed with.
+#[allow(clippy::large_enum_variant, reason = "a request makes one, and it lives shortly")]
 enum NewKeys {
     Webhook(WebhookKeys),
     Stream(stream::EventStream),

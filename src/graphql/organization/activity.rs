@@ -109,8 +109,9 @@ impl OrganizationActivity {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = request_log::list_request_log_ordered(cx, which, list.by, &list.keyset);
-        list.fetch_page(request_log::count_request_log(cx, which), rows).await
+        let rows =
+            Box::pin(request_log::list_request_log_ordered(cx, which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(request_log::count_request_log(cx, which)), rows).await
     }
 
     /// The review queue: writes of connections that were refused or failed, the latest first unless
@@ -137,8 +138,8 @@ impl OrganizationActivity {
         let Some(which) = filter.into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = review::list_failures_ordered(cx, &which, list.by, &list.keyset);
-        list.fetch_page(review::count_failures(cx, &which), rows).await
+        let rows = Box::pin(review::list_failures_ordered(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(review::count_failures(cx, &which)), rows).await
     }
 
     /// One failure; null if there is none with this id.
@@ -182,8 +183,8 @@ impl OrganizationActivity {
         let Some(states) = filter.unwrap_or_default().into_domain_states() else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = bulk::list_jobs(cx, &states, list.by, &list.keyset);
-        list.fetch_page(bulk::count_jobs(cx, &states), rows).await
+        let rows = Box::pin(bulk::list_jobs(cx, &states, list.by, &list.keyset));
+        list.fetch_page(Box::pin(bulk::count_jobs(cx, &states)), rows).await
     }
 
     /// The deletions of all provisioned users, the latest first unless ordered otherwise. Ended
@@ -210,8 +211,8 @@ impl OrganizationActivity {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = deletion::list_deletions(cx, &which, list.by, &list.keyset);
-        list.fetch_page(deletion::count_deletions(cx, &which), rows).await
+        let rows = Box::pin(deletion::list_deletions(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(deletion::count_deletions(cx, &which)), rows).await
     }
 
     /// The sync runs of all connections, the latest first unless ordered otherwise.
@@ -235,8 +236,8 @@ impl OrganizationActivity {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = sync::list_runs(cx, &which, list.by, &list.keyset);
-        list.fetch_page(sync::count_runs(cx, &which), rows).await
+        let rows = Box::pin(sync::list_runs(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(sync::count_runs(cx, &which)), rows).await
     }
 
     /// The reconciliations: comparisons of connections with what their identity providers say, the
@@ -263,8 +264,8 @@ impl OrganizationActivity {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = reconcile::list_runs(cx, &which, list.by, &list.keyset);
-        list.fetch_page(reconcile::count_runs(cx, &which), rows).await
+        let rows = Box::pin(reconcile::list_runs(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(reconcile::count_runs(cx, &which)), rows).await
     }
 
     /// One reconciliation; null if there is none with this id.
@@ -302,8 +303,8 @@ impl OrganizationActivity {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = reconcile::list_findings(cx, &which, list.by, &list.keyset);
-        list.fetch_page(reconcile::count_findings(cx, &which), rows).await
+        let rows = Box::pin(reconcile::list_findings(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(reconcile::count_findings(cx, &which)), rows).await
     }
 
     /// One finding; null if there is none with this id.
@@ -363,8 +364,8 @@ impl OrganizationActivity {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = setup_link::list_links(cx, &which, list.by, &list.keyset);
-        list.fetch_page(setup_link::count_links(cx, &which), rows).await
+        let rows = Box::pin(setup_link::list_links(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(setup_link::count_links(cx, &which)), rows).await
     }
 
     /// The API keys, oldest first unless ordered otherwise, revoked ones too. Secrets are never
@@ -389,8 +390,8 @@ impl OrganizationActivity {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = api_key::list_keys(cx, &which, list.by, &list.keyset);
-        list.fetch_page(api_key::count_keys(cx, &which), rows).await
+        let rows = Box::pin(api_key::list_keys(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(api_key::count_keys(cx, &which)), rows).await
     }
 
     /// The destinations that are told of the organization's events, oldest first unless ordered
@@ -415,8 +416,8 @@ impl OrganizationActivity {
             relay::ListRequest::new(ctx, order, PageArguments { first, after, last, before })?;
         let cx = list.cx;
         let which = filter.unwrap_or_default().into_domain_query()?;
-        let rows = destination::list_destinations(cx, &which, list.by, &list.keyset);
-        list.fetch_page(destination::count_destinations(cx, &which), rows).await
+        let rows = Box::pin(destination::list_destinations(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(destination::count_destinations(cx, &which)), rows).await
     }
 
     /// The destination with this global id; null if the organization has no such destination.

@@ -159,7 +159,7 @@ impl OrganizationDirectory {
         ctx: &Context<'_>,
         #[graphql(desc = "The mode to change to.")] mode: IntegrationMode,
     ) -> Result<Option<IntegrationModePreview>> {
-        let preview = sign_in::mode::preview_mode(relay::cx(ctx)?, mode.into()).await?;
+        let preview = Box::pin(sign_in::mode::preview_mode(relay::cx(ctx)?, mode.into())).await?;
         Ok(Some(IntegrationModePreview(preview)))
     }
 
@@ -206,7 +206,7 @@ impl OrganizationDirectory {
     /// adoption policy `LINK` gets an existing account if its user name is inside one of them.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn verified_domains(&self, ctx: &Context<'_>) -> Result<Option<Vec<String>>> {
-        domain::list_names(relay::cx(ctx)?).await.map(Some)
+        Box::pin(domain::list_names(relay::cx(ctx)?)).await.map(Some)
     }
 
     /// Until when people with `PLATFORM_ADMIN` may use their other permissions here; null if they
@@ -251,8 +251,8 @@ impl OrganizationDirectory {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = connection::list_connections(cx, &which, list.by, &list.keyset);
-        list.fetch_page(connection::count_connections(cx, &which), rows).await
+        let rows = Box::pin(connection::list_connections(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(connection::count_connections(cx, &which)), rows).await
     }
 
     /// One connection; null if there is none with this id.
@@ -357,8 +357,8 @@ impl OrganizationDirectory {
         let Some(which) = filter.into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = deletion::list_restorable_users(cx, &which, list.by, &list.keyset);
-        list.fetch_page(deletion::count_restorable_users(cx, &which), rows).await
+        let rows = Box::pin(deletion::list_restorable_users(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(deletion::count_restorable_users(cx, &which)), rows).await
     }
 
     /// Deleted groups, in the order of their creation unless ordered otherwise.
@@ -384,8 +384,9 @@ impl OrganizationDirectory {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = group::restore::list_restorable_groups(cx, &which, list.by, &list.keyset);
-        list.fetch_page(group::restore::count_restorable_groups(cx, &which), rows).await
+        let rows =
+            Box::pin(group::restore::list_restorable_groups(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(group::restore::count_restorable_groups(cx, &which)), rows).await
     }
 
     /// The groups, oldest first unless ordered otherwise.
@@ -439,8 +440,8 @@ impl OrganizationDirectory {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = role::list_roles(cx, &which, list.by, &list.keyset);
-        list.fetch_page(role::count_roles(cx, &which), rows).await
+        let rows = Box::pin(role::list_roles(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(role::count_roles(cx, &which)), rows).await
     }
 
     /// One role; null if there is none with this id.
@@ -477,8 +478,8 @@ impl OrganizationDirectory {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = role_mapping::list_mappings(cx, which, list.by, &list.keyset);
-        list.fetch_page(role_mapping::count_mappings(cx, which), rows).await
+        let rows = Box::pin(role_mapping::list_mappings(cx, which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(role_mapping::count_mappings(cx, which)), rows).await
     }
 
     /// The direct grants of roles, oldest first unless ordered otherwise.
@@ -504,8 +505,8 @@ impl OrganizationDirectory {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = role_grant::list_grants(cx, which, list.by, &list.keyset);
-        list.fetch_page(role_grant::count_grants(cx, which), rows).await
+        let rows = Box::pin(role_grant::list_grants(cx, which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(role_grant::count_grants(cx, which)), rows).await
     }
 
     /// The access report: all accounts that hold a role, sorted by account id, with their roles and
@@ -607,8 +608,8 @@ impl OrganizationDirectory {
         let Some(which) = filter.unwrap_or_default().into_domain_query()? else {
             return Ok(Some(RelayPage::empty()));
         };
-        let rows = adoption::list_proposals(cx, &which, list.by, &list.keyset);
-        list.fetch_page(adoption::count_proposals(cx, &which), rows).await
+        let rows = Box::pin(adoption::list_proposals(cx, &which, list.by, &list.keyset));
+        list.fetch_page(Box::pin(adoption::count_proposals(cx, &which)), rows).await
     }
 }
 

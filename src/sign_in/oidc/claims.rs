@@ -144,7 +144,8 @@ fn read_list(pointer: &str, provider: Provider, claims: &Map<String, Value>) -> 
     let understood = match value {
         Value::Array(items) => {
             let added = items.iter().map(|item| add_group(item, provider, &mut groups));
-            added.fold(true, |all, understood| all && understood)
+            // One value that is not understood does not keep those after it out.
+            added.filter(|understood| !understood).count() == 0
         }
         Value::String(_) => add_group(value, provider, &mut groups),
         // Zitadel's roles: an object whose names are the roles, each with the organizations that
@@ -153,7 +154,7 @@ fn read_list(pointer: &str, provider: Provider, claims: &Map<String, Value>) -> 
             let added = roles
                 .keys()
                 .map(|role| add_group(&Value::String(role.clone()), provider, &mut groups));
-            added.fold(true, |all, understood| all && understood)
+            added.filter(|understood| !understood).count() == 0
         }
         _ => false,
     };

@@ -169,7 +169,7 @@ async fn receiver_is_told_of_a_pause() {
     assert_eq!(told["sub_id"], json!({ "format": "opaque", "id": pushed["stream_id"] }));
     let notice = client.take(&polled, &[]).await;
     let told: Vec<String> = notice.values().map(type_of).collect();
-    assert_eq!(told, [name.clone()]);
+    assert_eq!(told, std::slice::from_ref(&name));
     world.scim().user("ada@x.org").await;
     world.sealed().await;
     let jtis: Vec<String> = notice.into_keys().collect();

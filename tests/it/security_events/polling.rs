@@ -163,7 +163,7 @@ async fn forged_acknowledgements_do_nothing() {
     ];
     assert_eq!(client.take(&id, &forged).await, mine);
     // The id of a token of another stream of the same organization.
-    client.take(&twin, &[jti.clone()]).await;
+    client.take(&twin, std::slice::from_ref(&jti)).await;
     assert_eq!(client.take(&id, &[]).await, mine);
     // Another organization: neither its address nor its key opens the stream.
     let address = world.address.clone();

@@ -36,6 +36,7 @@ const MAX_ACCEPTING: u64 = 200;
 
 /// The settings of a protocol, for a new connection.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a request makes one, and it lives shortly")]
 pub enum ProtocolSettings {
     Oidc(OidcSettings),
     Saml(Box<SamlSettings>),
@@ -93,6 +94,7 @@ impl ProtocolSettings {
 
 /// The changes of a protocol's settings.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a request makes one, and it lives shortly")]
 pub enum ProtocolEdit {
     Oidc(OidcEdit),
     Saml(Box<SamlEdit>),
