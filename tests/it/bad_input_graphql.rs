@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::sdl::Route;
-use crate::walk::{Walk, codes, furnish};
+use crate::walk::{Walk, codes, furnish, has_mistakes};
 use crate::world::{Answer, World};
 
 async fn send(world: &World, content_type: &str, body: Vec<u8>) -> Answer {
@@ -122,18 +122,6 @@ async fn malformed_graphql_request_is_refused() {
     refused("a mutation by GET", &answer.is(405).body);
     assert_eq!(world.everything().await, before);
     world.end().await;
-}
-
-/// Whether a payload, or the result of one item of a batch in it, names a mistake.
-fn has_mistakes(value: &Value) -> bool {
-    match value {
-        Value::Object(fields) => fields.iter().any(|(name, inner)| match inner {
-            Value::Array(errors) if name == "userErrors" => !errors.is_empty(),
-            _ => has_mistakes(inner),
-        }),
-        Value::Array(items) => items.iter().any(has_mistakes),
-        _ => false,
-    }
 }
 
 #[tokio::test]

@@ -212,6 +212,18 @@ pub fn kind_of(field: &str, argument: &str) -> &'static str {
     prefixes.iter().find(|(prefix, _)| meant.starts_with(prefix)).map_or("User", |(_, kind)| kind)
 }
 
+/// Whether a payload, or the result of one item of a batch in it, names a mistake.
+pub fn has_mistakes(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.iter().any(|(name, inner)| match inner {
+            Value::Array(errors) if name == "userErrors" => !errors.is_empty(),
+            _ => has_mistakes(inner),
+        }),
+        Value::Array(items) => items.iter().any(has_mistakes),
+        _ => false,
+    }
+}
+
 /// The codes of an answer's errors.
 pub fn codes(answer: &Value) -> Vec<&str> {
     let errors = answer["errors"].as_array().into_iter().flatten();
