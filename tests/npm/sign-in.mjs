@@ -22,7 +22,7 @@ const client = (id, redirect) => ({
   redirect_uris: [redirect],
 });
 const callback = `${server}/sign-in/acme/callback`;
-const people = { ada: { preferred_username: 'ada.sign-in', name: 'Ada', groups: ['Ward 3'] } };
+const people = { ada: { preferred_username: 'sign-in.ada', name: 'Ada', groups: ['Ward 3'] } };
 
 // The provider keeps its address when it gets other keys.
 let handle;
@@ -107,7 +107,7 @@ const graphql = async (query, variables, key = API_KEY) => {
 const scim = await fetch(`${URL_SCIM}/Users`, {
   method: 'POST',
   headers: { authorization: `Bearer ${SCIM_TOKEN}`, 'content-type': 'application/scim+json' },
-  body: JSON.stringify({ schemas: ['urn:ietf:params:scim:schemas:core:2.0:User'], userName: 'ada.sign-in' }),
+  body: JSON.stringify({ schemas: ['urn:ietf:params:scim:schemas:core:2.0:User'], userName: 'sign-in.ada' }),
 });
 assert.equal(scim.status, 201);
 const { id: ada } = await scim.json();
@@ -161,7 +161,7 @@ const toApplication = `?redirect_url=${encodeURIComponent(application)}&state=mi
 const page = await signIn(toApplication);
 const redeemed = await redeem(page);
 const person = await redeemed.json();
-assert.equal(person.userName, 'ada.sign-in', JSON.stringify(person));
+assert.equal(person.userName, 'sign-in.ada', JSON.stringify(person));
 assert.equal(person.userId, ada);
 assert.equal(person.active, true);
 assert.equal((await redeem(page)).status, 422, 'a code works once');
@@ -181,7 +181,7 @@ const found = await graphql(
     }
   `
 );
-const user = found.organization.users.nodes.find((it) => it.userName === 'ada.sign-in').id;
+const user = found.organization.users.nodes.find((it) => it.userName === 'sign-in.ada').id;
 const role = await graphql(`
   mutation {
     roleCreate(input: { name: "Sign-in reader", permissions: ["IAM_READ"] }) {
