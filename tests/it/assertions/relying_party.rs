@@ -87,7 +87,7 @@ async fn console_session_follows_roles() {
     let token = signed(&key, &claims(&world, &issuer, &begun));
     issuer.shows("/token", Page::Json(json!({ "id_token": token })));
     let query = format!("code=c&state={}", begun.parameter("state"));
-    // Without a role that the connection lets into the console, nobody gets in.
+    // A person without a role that the connection lets into the console is refused.
     let refused = come_back(&world, &begun.cookie, &query).await.is(422);
     assert!(refused.body.as_str().unwrap().contains("none of your roles"), "{}", refused.body);
     let users = "{ organization { users(first: 1) { nodes { id } } } }";
@@ -188,7 +188,7 @@ async fn foreign_answers_and_ends_are_refused() {
         assert!(answer.headers.get("location").is_none(), "{query}: {:?}", answer.headers);
         answer.status.as_u16()
     };
-    // Nobody is sent to an address that the connection does not name.
+    // The server redirects only to addresses that the connection names.
     for url in ["https://evil.example/", "https://app.example/back/x", "//evil.example", ""] {
         let status = start(&format!("acme?redirect_url={url}")).await;
         assert!(status == 404 || status == 400, "{url}: {status}");

@@ -27,7 +27,7 @@ async fn deferred_writes_are_carried_out_in_order() {
     let client = Client::of_world(&world).await;
     let ada = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
         "userName": "ada@x.org" });
-    // Nobody is told of results yet, so writes are answered as ever.
+    // No stream receives results yet, so the server answers writes at once.
     let now = Client::defer(&world, Method::POST, "/Users", Some(ada.clone())).await.is(201);
     let config = world.scim().get("/ServiceProviderConfig").await.is(200).body;
     assert_eq!(config.get("securityEvents"), None);

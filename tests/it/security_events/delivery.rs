@@ -54,7 +54,7 @@ async fn pushed_tokens_are_verified() {
     assert_eq!(off[0]["txn"], json!(request));
     for (token, header) in receiver.behaviour.received.lock().unwrap().iter() {
         assert_eq!(header.as_deref(), Some("Bearer receiver-secret"));
-        // References name nobody.
+        // A message with references contains no name of a person.
         let claims = token.split('.').nth(1).unwrap();
         let claims =
             base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims);

@@ -26,7 +26,7 @@ use oidc::{OidcEdit, OidcSettings};
 /// setting.
 pub const DEFAULT_CLAIMS_EXPIRE_DAYS: i32 = 30;
 /// The most groups that a connection can list.
-const MAX_CLAIMED_GROUPS: usize = 1_000;
+const MAX_LISTED_GROUPS: usize = 1_000;
 /// The longest key of a group.
 const MAX_GROUP_KEY: usize = 500;
 /// The longest client secret.
@@ -143,8 +143,8 @@ impl ClaimRules {
                 let why = "list at least one group, or give null for all of the connection";
                 mistakes.add(Error::invalid("claimedGroups", why));
             }
-            if groups.len() > MAX_CLAIMED_GROUPS {
-                let why = format!("at most {MAX_CLAIMED_GROUPS} groups can be listed");
+            if groups.len() > MAX_LISTED_GROUPS {
+                let why = format!("at most {MAX_LISTED_GROUPS} groups can be listed");
                 mistakes.add(Error::broken(Rule::TooMany, "claimedGroups", why));
             }
             if let Some(Err(error)) = groups
