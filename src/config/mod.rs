@@ -106,8 +106,8 @@ pub struct ServeArgs {
     /// management API from a browser [default: none]
     #[arg(long, env = "ROLECALL_ALLOW_ORIGIN", value_name = "ORIGINS")]
     pub allow_origin: Option<OriginList>,
-    /// Whether connections may read SCIM sources by plain HTTP and inside private networks (true or
-    /// false)
+    /// Whether SCIM sources, and identity providers of sign-ins, may use plain HTTP and lie inside
+    /// private networks (true or false)
     #[arg(
         long,
         env = "ROLECALL_PULL_PRIVATE_ADDRESSES",
@@ -206,7 +206,8 @@ pub struct Config {
     pub scim_rate_limit: u32,
     /// Decisions per second and API key; 0 = no limit.
     pub decision_rate_limit: u32,
-    /// Whether connections may read sources by plain HTTP and inside private networks.
+    /// Whether SCIM sources, and identity providers of sign-ins, may use plain HTTP and lie inside
+    /// private networks.
     pub pull_private_addresses: bool,
     /// Seconds that a source may take for one answer.
     pub pull_timeout: u16,
@@ -221,7 +222,7 @@ pub struct Config {
     pub trusted_proxies: NetworkList,
     /// Where the records of domains are looked up; none = at the resolvers of the system.
     pub dns_server: Option<SocketAddr>,
-    /// The mail server for alerts; none = no mail is sent.
+    /// The mail server for alerts and invitations; none = no mail is sent.
     pub smtp: Option<SmtpSettings>,
 }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-/// The settings of mail about alerts.
+/// The settings of mail: alerts and invitations.
 #[derive(Debug, Clone, Args, Default)]
 pub struct SmtpArgs {
-    /// Mail server for alerts: smtp://HOST[:587] uses STARTTLS, smtps://HOST[:465] TLS from the
-    /// beginning; smtp-plain://HOST[:25] is not encrypted [default: none, no mail is sent]
+    /// Mail server for alerts and invitations: smtp://HOST[:587] uses STARTTLS, smtps://HOST[:465]
+    /// TLS from the beginning; smtp-plain://HOST[:25] is not encrypted [default: none, no mail is
+    /// sent]
     #[arg(long, env = "ROLECALL_SMTP_URL", value_name = "URL")]
     pub smtp_url: Option<String>,
     /// Sender of the mail [default: rolecall@ and the host of the public URL]
