@@ -20,7 +20,7 @@
 //! | [`domain`] | all rules and decisions; one file or folder for each noun |
 //! | [`scim_client`] | reading SCIM servers |
 //! | [`sign_in`] | verifying what identity providers say at sign-ins; signing people in |
-//! | [`signals`] | telling destinations of events: webhooks, security event tokens |
+//! | [`signals`] | delivering events to destinations: webhooks, security event tokens |
 //! | [`context`] | the caller and its organization; the only ways to read and to write |
 //! | [`ledger`] | one row for each change, chained by hashes; attestations, checked offline |
 //! | [`identity`] | the data model of SCIM: schemas, documents, filters; pure; a crate of its own |
@@ -30,6 +30,7 @@
 //! | [`buffers`] | counts and last uses, kept in memory and written in batches |
 //! | [`config`], [`error`] | the settings; the errors that the domain knows |
 //! | [`http_client`] | the only way to call other servers |
+//! | [`dns_client`] | the only way to look up records of domains |
 //! | `mail_client` | the only way to send mail |
 //! | [`http_listener`] | connections of clients: accepted, limited, closed |
 //! | [`trace_context`] | where work stands in a trace; the spans that several modules make |

@@ -12,7 +12,8 @@ pub const MAX_CERTIFICATES: usize = 10;
 const MAX_CERTIFICATE_BYTES: usize = 16 * 1024;
 
 /// A certificate with which an identity provider signs. Only its key counts, as the SAML profile
-/// for the interoperability of metadata says: who configured it vouches for it, no authority.
+/// for the interoperability of metadata says: the administrator who configured it vouches for it,
+/// and not an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     der: Vec<u8>,

@@ -1,7 +1,7 @@
 //! Encrypted assertions: RSA-OAEP for the key, AES-GCM for the text.
 //!
-//! CBC is not offered: without an authentication of its own it tells attackers, by what happens
-//! to changed texts, what the texts are.
+//! CBC is not offered. It does not authenticate the text, so an attacker who sends changed texts and
+//! watches the answers can learn the text (a padding oracle).
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce,
@@ -101,7 +101,7 @@ fn transport_of(document: &Document<'_>, node: NodeId) -> Result<&'static OaepAl
         None => "http://www.w3.org/2009/xmlenc11#mgf1sha1",
         Some(mask) => attribute(document, mask, "Algorithm").ok_or(Refusal::Algorithm)?,
     };
-    // SHA-1 as a mask is no signature: a collision is of no use there, and it is the default.
+    // SHA-1 is accepted here, where it is the default: collisions do not help against OAEP.
     match (algorithm_of(document, node)?, digest, mask) {
         (
             "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"

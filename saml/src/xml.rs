@@ -20,7 +20,7 @@ pub enum XmlFault {
 fn check_markup(text: &str) -> Result<(), XmlFault> {
     let bytes = text.as_bytes();
     let mut tags = 0;
-    for start in memchr_positions(bytes) {
+    for start in find_tag_starts(bytes) {
         let rest = &bytes[start + 1..];
         tags += 1;
         if rest.starts_with(b"!") && !rest.starts_with(b"!--") && !rest.starts_with(b"![CDATA[") {
@@ -37,7 +37,7 @@ fn check_markup(text: &str) -> Result<(), XmlFault> {
 }
 
 /// Where an opening angle bracket stands.
-fn memchr_positions(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
+fn find_tag_starts(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
     bytes.iter().enumerate().filter(|(_, byte)| **byte == b'<').map(|(at, _)| at)
 }
 

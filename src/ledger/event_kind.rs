@@ -217,7 +217,7 @@ macro_rules! with_event_kinds {
             SyncRunCancelled = "sync_run.cancelled",
             /// An administrator approved what a run asked about.
             SyncRunApproved = "sync_run.approved",
-            /// A run read the source and carried it over.
+            /// A run read the source to its end and applied it.
             SyncRunSucceeded = "sync_run.succeeded",
             /// A run waits for an approval.
             SyncRunWaiting = "sync_run.waiting",
@@ -279,9 +279,9 @@ macro_rules! with_event_kinds {
             DestinationCreated = "destination.created",
             /// The settings of a destination changed.
             DestinationUpdated = "destination.updated",
-            /// A destination is told nothing for now; `reason` says why.
+            /// A destination gets no events for now; `because` says why.
             DestinationPaused = "destination.paused",
-            /// A destination is told again.
+            /// A destination gets events again.
             DestinationResumed = "destination.resumed",
             /// A destination was deleted, with its deliveries.
             DestinationDeleted = "destination.deleted",
@@ -289,17 +289,18 @@ macro_rules! with_event_kinds {
             DestinationSecretRotated = "destination.secret_rotated",
             /// A message was asked for to test a destination.
             DestinationTested = "destination.tested",
-            /// A destination is told again of earlier events, from `fromSeq` on.
+            /// A destination gets earlier events again, from `fromSeq` on.
             DestinationReplayed = "destination.replayed",
-            /// The receiver of a stream wants to hear of a subject again.
+            /// The receiver of a stream wants events about a subject again.
             DestinationSubjectAdded = "destination.subject_added",
-            /// The receiver of a stream does not want to hear of a subject any more.
+            /// The receiver of a stream wants no events about a subject any more.
             DestinationSubjectRemoved = "destination.subject_removed",
-            /// A destination does not take what it is told; it is tried again.
+            /// A destination does not accept events; they are tried again.
             DestinationFailing = "destination.failing",
-            /// A destination takes again what it is told.
+            /// A destination accepts events again.
             DestinationRecovered = "destination.recovered",
-            /// A destination took nothing for three days, and is told nothing any more.
+            /// A destination gets no events any more: it accepted none for three days, or its
+            /// receiver disabled it.
             DestinationDisabled = "destination.disabled",
             /// A delivery that had failed is tried again.
             DeliveryRetried = "delivery.retried",
@@ -311,7 +312,7 @@ macro_rules! with_event_kinds {
             RevocationConfirmed = "revocation.confirmed",
             /// Something became wrong that administrators should know of.
             AlertRaised = "alert.raised",
-            /// What an alert told of is over.
+            /// The trouble that an alert was about is over.
             AlertResolved = "alert.resolved",
             /// A rule of alerts was turned on or off, or got another threshold.
             AlertRuleUpdated = "alert_rule.updated",

@@ -1,8 +1,8 @@
-//! Tells destinations of events: the calls to the outside that the domain does not make.
+//! Delivers events to destinations: the calls to the outside that the domain does not make.
 //!
-//! A server looks which organizations have something to tell, and takes a lease on one
+//! A server looks up which organizations have events to deliver, and takes a lease on one
 //! ([`find_due_organizations`]). A worker then reads the ledger for each destination of the
-//! organization ([`reader`]), decides what is told next ([`window`]), and calls ([`message`]).
+//! organization ([`reader`]), decides what is delivered next ([`window`]), and calls ([`message`]).
 
 mod message;
 mod reader;

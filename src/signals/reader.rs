@@ -48,18 +48,19 @@ const MAX_LOGGED: usize = 20;
 /// been erased.
 const FRESH: TimeDelta = TimeDelta::seconds(30);
 
-/// A destination while it is told.
+/// A destination while its events are delivered.
 struct Told {
     row: Destination,
     url: Arc<str>,
     keys: Arc<MessageKeys>,
-    /// What a stream of security event tokens has beyond the others.
+    /// What only a stream of security event tokens has.
     stream: Option<Arc<OpenedStream>>,
     window: Window,
     filter: EventFilter,
     /// The tokens of events that the receiver has, while it has not all of them.
     partly_taken: HashMap<i64, BTreeSet<usize>>,
-    /// Changes when the destination is opened again: what began before counts no more.
+    /// Grows each time that the destination is opened. The outcome of an attempt that began before
+    /// is ignored.
     opening: u64,
     unwritten: BTreeMap<i64, delivery::Model>,
     /// What was written down last.
@@ -161,7 +162,7 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
             changed = news.changed() => if changed.is_err() { break },
             Some(ended) = reader.attempts.join_next() => {
                 reader.take_attempt(ended).await?;
-                // As many as have ended, before the next look around.
+                // All that have ended, before the next turn of this loop.
                 while let Some(ended) = reader.attempts.try_join_next() {
                     reader.take_attempt(ended).await?;
                 }
@@ -361,7 +362,8 @@ fn message_lifetime() -> TimeDelta {
     TimeDelta::hours(72)
 }
 
-/// Whether a destination is told of an event; if so, whether it waits for no other.
+/// None if a destination does not get an event; `Some(true)` if it gets it at once, ahead of earlier
+/// events about the same subject.
 fn wants(
     filter: &EventFilter,
     stream: Option<&OpenedStream>,
@@ -560,7 +562,7 @@ impl Call {
                 if outcome.is_taken() {
                     taken.insert(draft.number);
                 }
-                // What went wrong counts, whatever came after it.
+                // The first failure is the outcome, also if a later token of this part was taken.
                 if last.is_taken() {
                     last = outcome;
                 }

@@ -1,4 +1,4 @@
-//! What a destination is told next. A window holds the events of the ledger that were read for the
+//! What a destination gets next. A window holds the events of the ledger that were read for the
 //! destination and are neither delivered nor given up. What must never enter: the time of day, a
 //! database, a network.
 
@@ -116,7 +116,8 @@ impl Window {
             .then_some(WantedPage { after: self.scanned_to, urgent_only: true })
     }
 
-    /// Takes the events of a page that `wants` says are to be told: whether at once.
+    /// Takes the events of a page that the destination gets. `wants` says none for the others, and
+    /// `Some(true)` for one that is delivered at once.
     pub fn offer(
         &mut self,
         page: WantedPage,

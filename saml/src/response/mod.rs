@@ -90,7 +90,8 @@ pub fn verify_response(text: &str, expected: &Expectation<'_>) -> Result<Asserti
     check_ids(&document, root, &mut ids)?;
     let shape = read_shape(&document, root)?;
 
-    // An error comes without an assertion, and often without a signature. It can only refuse.
+    // Read before any signature: an error has no assertion and often no signature, and a forged
+    // status can only make a sign-in fail.
     check_status(&document, root)?;
     let holder = shape.assertion.ok_or(Refusal::Incomplete("an assertion"))?;
 
@@ -103,7 +104,7 @@ pub fn verify_response(text: &str, expected: &Expectation<'_>) -> Result<Asserti
             let signed = parse(signed)?;
             check_envelope(&signed, root_of(&signed)?, expected)?;
         }
-        // Unsigned, so it only refuses: what counts stands in the assertion as well.
+        // Not signed, so this check can only refuse. The assertion repeats what is believed.
         None => check_envelope(&document, root, expected)?,
     }
 
@@ -179,7 +180,7 @@ fn check_ids(
     Ok(())
 }
 
-/// Where the parts stand that decide.
+/// Where the assertion and the signature of the response are.
 struct Shape {
     response_signature: Option<NodeId>,
     assertion: Option<Holder>,

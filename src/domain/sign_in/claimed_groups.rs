@@ -112,7 +112,8 @@ pub(super) async fn join_groups(
         }
         let before = stale.get(&found.key).copied();
         let statement = join_statement(from, &found.key, found.id, before);
-        // It says which group is meant, and changes no access: the sign-in does, and has an event.
+        // Which group a key means changes no access, so it needs no event of its own. The
+        // memberships that follow from it have one.
         from.cx.app.store.write.execute_raw(statement).await?;
         joined.groups.insert(found.key, found.id);
     }

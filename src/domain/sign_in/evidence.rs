@@ -40,7 +40,7 @@ async fn compare_again(
 ) -> Result<Vec<String>> {
     let Some(keys) = stored_keys(row) else { return Ok(Vec::new()) };
     let joined = match join_groups(from, &keys, false).await {
-        // Another one joins the same groups: the next comparison tells.
+        // Another request joins the same keys at this moment: the next comparison is complete.
         Err(Error::Busy(_)) => return Ok(Vec::new()),
         joined => joined?,
     };

@@ -379,7 +379,7 @@ fn compare(
                 change.left.insert(*group);
                 change.closed.push(row.id);
             }
-            // The list is not complete: the person signed in, and the membership is not denied.
+            // An incomplete list does not deny the membership, so the sign-in renews it.
             (false, false) if own && lasts && !complete => change.renewed.push(row.id),
             (false, false) => {}
         }

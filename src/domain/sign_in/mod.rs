@@ -4,9 +4,10 @@
 //! it changes. [`person`] finds whose account it is and makes one where the connection says so,
 //! [`claimed_groups`] finds the groups, [`memberships`] lets the person join and leave them,
 //! [`evidence`] compares in SCIM mode, [`expiry`] ends what is too old, and [`mode`] is about the
-//! change from one source of truth to another. [`directory_lookup`] has a directory asked for
-//! groups that a sign-in left out, and [`code`] brings the result of a sign-in here to an
-//! application. What must never enter: signatures, tokens and XML.
+//! change from one source of truth to another. [`replay`] lets an assertion count once, and
+//! [`takeover`] gives an account that a sign-in made to SCIM. [`directory_lookup`] plans questions
+//! to a directory for groups that a sign-in left out, and [`code`] brings the result of a sign-in
+//! here to an application. What must never enter: signatures, tokens and XML.
 
 mod assertion;
 mod claimed_groups;

@@ -1,4 +1,4 @@
-//! Just in time, and SCIM: an account that a sign-in made becomes the push connection's when its
+//! From just in time to SCIM: an account that a sign-in made becomes the push connection's when its
 //! identity provider creates the same person. The account keeps its id.
 
 use entity::assertion_source::AccountCreation;
@@ -60,7 +60,8 @@ pub(in crate::domain) async fn is_taken_over(
     domain::lies_in_own_domain(tx, account.user_name, DomainProof::Proven).await
 }
 
-/// The event of an adoption takes an account from those without an owner; this one had an owner.
+/// Corrects the numbers of accounts after a takeover. The event of an adoption counts one account
+/// less without an owner, but this account belonged to the connection `former`.
 pub(in crate::domain) async fn count_taken_over(tx: &Tx<'_>, former: Option<Uuid>) -> Result<()> {
     let Some(former) = former else { return Ok(()) };
     for (owner, more) in [(Uuid::nil(), 1_i64), (former, -1)] {

@@ -345,7 +345,7 @@ pub(super) fn touch(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     now
 }
 
-/// [`touch`], and what the servers did since they last wrote it down counts no more: it is done
+/// Like [`touch`]. What servers have delivered and not yet written down is ignored, and delivered
 /// again.
 pub(super) fn restart(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     row.restarts += 1;
@@ -405,7 +405,7 @@ pub async fn update_destination(cx: &Cx, id: Uuid, edit: DestinationEdit) -> Res
     Ok(saved)
 }
 
-/// Stops telling a destination. What happens meanwhile, it is told when it is resumed.
+/// Stops delivering to a destination. It gets the events of the meantime when it is resumed.
 ///
 /// # Errors
 /// [`Error::NotFound`]
@@ -443,7 +443,7 @@ pub(super) fn set_state(
     (row.reason, row.message) = why.map(|(code, text)| (code.into(), text.into())).unzip();
 }
 
-/// Tells a destination again that was paused, failed or was disabled: at once, and of everything
+/// Delivers again to a destination that was paused, failed or was disabled: at once, and everything
 /// since.
 ///
 /// # Errors
@@ -595,7 +595,7 @@ pub async fn rotate_secret(cx: &Cx, id: Uuid, overlap_seconds: i32) -> Result<Sh
     Ok(ShownDestination { destination, secret: Some(text) })
 }
 
-/// Tells a destination again of everything since a place of the ledger, with the same ids as
+/// Delivers to a destination again everything since a place of the ledger, with the same ids as
 /// before.
 ///
 /// # Errors
@@ -691,8 +691,8 @@ pub async fn list_troubled(cx: &Cx) -> Result<Vec<Destination>> {
     Ok(query.order_by_asc(Column::Id).all(cx.db()).await?)
 }
 
-/// The destinations of an organization that are told of events, and lag behind its ledger by more
-/// than `most` events; with how far.
+/// The destinations of an organization that lag behind its ledger by more than `most` events, each
+/// with the number of events.
 pub async fn list_lagging(cx: &Cx, most: i64) -> Result<Vec<(Destination, i64)>> {
     cx.allow(Action::ReadIam, None)?;
     let head = cx.find::<ledger_head::Entity>().one(cx.db()).await?;

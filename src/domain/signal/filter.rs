@@ -30,7 +30,8 @@ impl EventFilter {
         }
     }
 
-    /// Whether the destination is told of an event; if so, whether it waits for no other.
+    /// None if the destination does not get an event; `Some(true)` if it gets it at once, ahead of
+    /// earlier events about the same subject.
     pub fn judge_event(&self, event: &ChainedEvent) -> Option<bool> {
         let about_itself = event.subject_id == self.destination;
         match EventKind::parse(&event.action) {

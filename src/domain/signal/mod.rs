@@ -1,5 +1,5 @@
-//! Signals: what happens here is heard outside. A destination belongs to an organization and is
-//! told of its events. Each destination reads the ledger with a cursor of its own; there is no
+//! Signals: events go to programs outside. A destination belongs to an organization and gets its
+//! events. Each destination reads the ledger with a cursor of its own; there is no
 //! queue. What must never enter: a call to the outside, which [`crate::signals`] makes.
 
 pub mod delivery;

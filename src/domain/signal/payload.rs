@@ -1,4 +1,4 @@
-//! What a destination is told of an event: a JSON document with a version.
+//! What a webhook gets of an event: a JSON document with a version.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use entity::destination::Payload;
@@ -16,7 +16,7 @@ pub const BODY_VERSION: u32 = 1;
 pub struct MessageField {
     /// Where it stands, with dots between the names.
     pub path: &'static str,
-    /// Whether only a destination with `payload: FULL` is told of it.
+    /// Whether only destinations with `payload: FULL` get it.
     pub only_full: bool,
     pub description: &'static str,
 }
@@ -42,14 +42,14 @@ pub const MESSAGE_FIELDS: &[MessageField] = &[
     MessageField::always("organization", "The id of the organization."),
     MessageField::always(
         "seq",
-        "The place of the event in the ledger. Of one subject, a message with a smaller one \
-         than you have seen tells nothing new.",
+        "The place of the event in the ledger. Ignore a message about a subject if you have \
+         processed one with a greater `seq` about the same subject.",
     ),
     MessageField::always("data.eventId", "The id of the event."),
     MessageField::always("data.subject.kind", "What the event is about, for example `user`."),
     MessageField::always(
         "data.subject.id",
-        "The id of that; zeros where the event is about many, which `data.subjects` lists.",
+        "The id of the subject; the nil UUID if there are many, which `data.subjects` lists.",
     ),
     MessageField::always("data.subjects", "The ids of all subjects; only of an event about many."),
     MessageField::always(
@@ -62,7 +62,7 @@ pub const MESSAGE_FIELDS: &[MessageField] = &[
     ),
     MessageField::always(
         "data.deprovisioning",
-        "Whether an account cannot be used any more after it.",
+        "Whether accounts cannot be used any more after the event.",
     ),
     MessageField::always(
         "data.sessionEffect",
@@ -91,7 +91,7 @@ pub const MESSAGE_FIELDS: &[MessageField] = &[
     ),
     MessageField::only_full(
         "data.name",
-        "What the subject was called then, where the values do not tell it; null otherwise.",
+        "The name of the subject at that time, if the values do not contain it; null otherwise.",
     ),
     MessageField::only_full(
         "data.erased",

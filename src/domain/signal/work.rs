@@ -106,8 +106,8 @@ const MAX_ID_MILLIS: u64 = (1 << 48) - 1;
 /// Events that may stand in the ledger in another order than that of their ids.
 const SHUFFLED: u64 = 1_000;
 
-/// A place of the ledger from which on everything at `at` or later is told, and little else; one
-/// after the end where there is nothing.
+/// The place in the ledger at which a replay of all events at `at` or later begins. Some earlier
+/// events may come too. One after the end if there are no such events.
 pub(super) async fn first_seq_since(cx: &Cx, at: DateTime<Utc>) -> Result<i64> {
     let earliest = at.checked_sub_signed(ID_LEAD).unwrap_or(DateTime::UNIX_EPOCH);
     let millis = u64::try_from(earliest.timestamp_millis()).unwrap_or_default();
@@ -144,7 +144,7 @@ pub struct SignalWork {
 pub struct OpenedDestination {
     pub row: Destination,
     pub keys: MessageKeys,
-    /// What a stream of security event tokens has beyond the others.
+    /// What only a stream of security event tokens has.
     pub stream: Option<OpenedStream>,
     /// Places after the cursor that are delivered or given up.
     pub ahead: Vec<i64>,

@@ -311,7 +311,7 @@ async fn redeem_at_provider(
 }
 
 /// `GET /sign-in/{slug}/sign-out`: ends the session at the identity provider, which asks the
-/// person. The session here is ended by `sessionEnd` before.
+/// person. The console has ended its own session before, with `signOut`.
 pub(super) async fn sign_out(
     State(app): State<Arc<App>>,
     Path(slug): Path<String>,

@@ -27,7 +27,8 @@ use crate::identity::document::{MemberChange, fold_text};
 use crate::identity::schema::ResourceType;
 use crate::ledger::EventKind;
 
-/// Accounts with one address that are looked at; which of several is meant is not known anyway.
+/// Accounts with one address that are read. With several, the address does not say which one is
+/// meant, so more need not be known.
 const MAX_ACCOUNTS_OF_ADDRESS: u64 = 10;
 
 /// Accepts an invitation for an account, as an administrator who says that the person has it.
@@ -262,8 +263,8 @@ async fn redeem_within(tx: &Tx<'_>, id: Uuid, hash: &[u8]) -> Result<Change<Invi
     Ok(Change::recorded(row, entry))
 }
 
-/// The active account that has this address, as its user name or among its addresses; none unless
-/// it is one.
+/// The active account that has this address, as its user name or among its addresses; none if there
+/// are several.
 async fn find_account(cx: &Cx, email_key: Option<&str>) -> Result<Option<Uuid>> {
     let Some(key) = email_key else { return Ok(None) };
     let named = cx

@@ -1,7 +1,7 @@
 //! The identity provider whose sign-in assertions a connection accepts: its settings, and which
 //! connection an assertion is for. Each protocol has settings of its own ([`oidc`], [`saml`]),
-//! which the table keeps as JSON. A client's secret is stored sealed with the connection, and
-//! unsealed only for a request to the identity provider.
+//! which the table keeps as JSON. One secret is stored sealed with the connection: of OpenID Connect
+//! the client's secret, of SAML our own private key. It is unsealed only when it is used.
 
 pub mod oidc;
 pub mod saml;
@@ -492,7 +492,7 @@ async fn list_where(
     Ok(found)
 }
 
-/// The client's secret of a connection, for a request to its identity provider.
+/// The secret of a connection: of OpenID Connect the client's secret, of SAML our own private key.
 ///
 /// # Errors
 /// Those of the database and of the vault.

@@ -28,7 +28,7 @@ use crate::domain::signal::work::{
 use crate::domain::tenant::organization;
 use crate::error::{Error, Result};
 
-/// The most tokens of one answer, and as many as a receiver gets that does not say.
+/// The most tokens in one answer, and the number for a receiver that names none.
 pub const MAX_TOKENS: usize = 1_000;
 pub const DEFAULT_TOKENS: usize = 100;
 /// Events that were handed out and wait to be acknowledged; then nothing new is handed out.
@@ -70,7 +70,7 @@ pub async fn follow_events(cx: &Cx) -> Result<watch::Receiver<i64>> {
     Ok(cx.app.heads.subscribe_head(cx.organization(), head.map_or(0, |head| head.seq)))
 }
 
-/// Takes what a receiver acknowledges. Ids that were not handed out on this stream do nothing.
+/// Takes what a receiver acknowledges. Ids that were not handed out on this stream are ignored.
 ///
 /// # Errors
 /// [`Error::NotFound`]
@@ -107,7 +107,7 @@ pub async fn acknowledge_tokens(cx: &Cx, id: Uuid, request: &PollRequest) -> Res
             let (of, mut done) = handed_out(&row);
             done.extend(numbers.intersection(&of).copied());
             let ended = done.is_superset(&of);
-            // A report stands for the event: a person can have it handed out again.
+            // A report fails the whole event; `deliveryRetry` has it handed out again.
             let state = match (ended, report) {
                 (true, None) => delivery::State::Succeeded,
                 (true, Some(_)) => delivery::State::Failed,
@@ -205,7 +205,7 @@ impl Handing<'_> {
         Ok(())
     }
 
-    /// Hands out again what was not acknowledged; how many events that are.
+    /// Hands out again what was not acknowledged; returns the number of these events.
     async fn add_outstanding(&mut self, id: Uuid) -> Result<u64> {
         let cx = self.cx;
         // The state stands in the text, so that the index of what waits fits.
