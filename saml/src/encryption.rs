@@ -1,7 +1,7 @@
 //! Encrypted assertions: RSA-OAEP for the key, AES-GCM for the text.
 //!
-//! CBC is not offered. It does not authenticate the text, so an attacker who sends changed texts and
-//! watches the answers can learn the text (a padding oracle).
+//! CBC is not offered. It does not authenticate the text, so an attacker who sends changed texts
+//! and watches the answers can learn the text (a padding oracle).
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, Algorithm, LessSafeKey, NONCE_LEN, Nonce,

@@ -16,7 +16,7 @@ use crate::graphql::relay::{FieldMap, NodeKind, PageArguments, RelayPage, UserEr
 /// The input field that each name in the domain's errors stands for.
 const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::MailRecipient, "id")], fields: &[] };
 
-/// What an alert tells of, which is also the rule that raises it.
+/// What an alert is about, which is also the rule that raises it.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "alert::Kind")]
 pub enum AlertKind {
@@ -44,7 +44,7 @@ pub enum AlertKind {
     ExportMade,
     /// An API key without an owner is alive, such as the one that a bootstrap makes.
     BootstrapKeyAlive,
-    /// A destination does not take what it is told, was disabled or is far behind, or deliveries
+    /// A destination does not accept events, was disabled or is far behind, or deliveries
     /// were given up.
     DestinationFails,
     /// A destination has not taken the event of a leaver for longer than the threshold, in minutes.
@@ -107,7 +107,7 @@ impl AlertObject {
         relay::global_id(NodeKind::Alert, self.0.id)
     }
 
-    /// What it tells of.
+    /// What it is about.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> AlertKind {
         self.0.kind.into()

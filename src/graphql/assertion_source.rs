@@ -133,8 +133,8 @@ impl AssertionSourceObject {
         self.0.group_identity.into()
     }
 
-    /// The groups that the identity provider lists; null = all of the connection. That a group is
-    /// absent from a sign-in counts only for these.
+    /// The groups that the identity provider lists in full; null = all groups of the connection. A
+    /// person leaves a group that is missing in a sign-in only if it is one of these.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn claimed_groups(&self) -> Option<Vec<String>> {
         let keys = self.0.claimed_groups.as_ref()?.as_array()?;
@@ -426,8 +426,8 @@ pub struct ClaimRulesInput {
     /// Which value of a claimed group tells it apart from others; left out in a new connection =
     /// EXTERNAL_ID for Entra ID, DISPLAY_NAME for others. Cannot be null.
     group_identity: MaybeUndefined<GroupIdentity>,
-    /// The groups that the identity provider lists, 1 to 1000; null = all of the connection. That a
-    /// group is absent from a sign-in counts only for these.
+    /// The groups that the identity provider lists in full, 1 to 1000; null = all groups of the
+    /// connection. A person leaves a group that is missing in a sign-in only if it is one of these.
     claimed_groups: MaybeUndefined<Vec<String>>,
     /// After this many days without a new sign-in, claims give no roles any more, 1 to 3650; null =
     /// never. Left out in a new connection = 30.

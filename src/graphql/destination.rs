@@ -1,4 +1,4 @@
-//! Destinations: who outside is told of the organization's events.
+//! Destinations: programs outside that get the organization's events.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -33,7 +33,7 @@ const FIELD_MAP: FieldMap = FieldMap {
     fields: &[],
 };
 
-/// How a destination is told.
+/// How a destination gets events.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Kind")]
 pub enum DestinationKind {
@@ -46,14 +46,14 @@ pub enum DestinationKind {
     Mail,
 }
 
-/// What a destination is told of an event.
+/// What a destination gets of an event.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::Payload")]
 pub enum DestinationPayload {
     /// Ids and kinds, and no personal data.
     Reference,
     /// Also the values before and after, and who made the change. Only a caller with USER_READ can
-    /// have this told.
+    /// choose it.
     Full,
 }
 
@@ -61,13 +61,13 @@ pub enum DestinationPayload {
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "stored::State")]
 pub enum DestinationState {
-    /// It is told of each event.
+    /// It gets each event.
     Active,
-    /// It is told nothing for now: a person paused it, or it answered 410 Gone.
+    /// It gets nothing for now: a person paused it, or it answered 410 Gone.
     Paused,
-    /// It does not take what it is told; it is tried again.
+    /// It does not accept events; they are tried again.
     Failing,
-    /// It took nothing for three days and is told nothing any more, or the receiver of a stream
+    /// It gets nothing any more: it accepted nothing for three days, or the receiver of a stream
     /// turned it off.
     Disabled,
 }
@@ -81,7 +81,7 @@ impl From<signal::Destination> for DestinationObject {
     }
 }
 
-/// A receiver outside that is told of the organization's events: at least once, and in order for
+/// A receiver outside that gets the organization's events: each at least once, and in order for
 /// one subject. A deprovisioning does not wait for events before it.
 #[Object(name = "Destination")]
 impl DestinationObject {
@@ -91,14 +91,14 @@ impl DestinationObject {
         relay::global_id(NodeKind::Destination, self.0.id)
     }
 
-    /// How it is told.
+    /// How it gets events.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn kind(&self) -> DestinationKind {
         self.0.kind.into()
     }
 
-    /// Where it is told; null for mail, and for a stream whose receiver polls. It may hold a secret
-    /// of the receiver.
+    /// The address that is called; null for mail, and for a stream whose receiver polls. It may
+    /// hold a secret of the receiver.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn url(&self) -> Option<&str> {
         self.0.url.as_deref()
@@ -123,14 +123,14 @@ impl DestinationObject {
         Ok(loaders::load_one(ctx, UserId(id)).await?.map(Into::into))
     }
 
-    /// The events that it is told of; empty = all.
+    /// The kinds of events that it gets; empty = all.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn event_actions(&self) -> Vec<EventAction> {
         let kinds = destination::event_kinds(&self.0).into_iter();
         kinds.map(|kind| EventAction::from_ledger_name(kind.name())).collect()
     }
 
-    /// The connections whose events it is told of, as far as they exist; empty = all events.
+    /// The connections whose events it gets, as far as they exist; empty = all events.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn connections(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<IdentitySource>> {
         let mut found = Vec::new();
@@ -140,13 +140,13 @@ impl DestinationObject {
         Ok(found)
     }
 
-    /// What it is told of an event.
+    /// What it gets of an event.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn payload(&self) -> DestinationPayload {
         self.0.payload.into()
     }
 
-    /// Whether it is told of events now.
+    /// Whether it gets events now.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn state(&self) -> DestinationState {
         self.0.state.into()
@@ -185,7 +185,7 @@ impl DestinationObject {
         Ok(self.0.previous_until.filter(|until| *until > now))
     }
 
-    /// What a stream of security event tokens has beyond other destinations; null for other kinds.
+    /// What only a stream of security event tokens has; null for other kinds.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn stream(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<EventStreamObject>> {
         if self.0.kind != stored::Kind::EventStream {
@@ -222,7 +222,7 @@ impl DestinationObject {
         self.0.updated_at
     }
 
-    /// What it was told, the latest first unless ordered otherwise: the last 10,000 deliveries that
+    /// What it got, the latest first unless ordered otherwise: the last 10,000 deliveries that
     /// went well at once; and of the last 30 days, those that did not, and all deprovisionings.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     #[allow(clippy::too_many_arguments, reason = "callers name the arguments of a GraphQL field")]
@@ -280,21 +280,21 @@ impl DestinationFilter {
 /// The destination to create.
 #[derive(InputObject)]
 pub struct DestinationCreateInput {
-    /// How it is told.
+    /// How it gets events.
     kind: DestinationKind,
-    /// Where it is told: a full URL that begins with `https://`. Redirects are not followed. A
+    /// The address to call: a full URL that begins with `https://`. Redirects are not followed. A
     /// stream without it is polled by its receiver.
     url: Option<String>,
     /// What it is for, in words for people.
     description: String,
     /// The global id of the account that answers for it.
     owner_user_id: Option<ID>,
-    /// The events that it is told of; left out or empty = all.
+    /// The kinds of events that it gets; left out or empty = all.
     event_actions: Option<Vec<EventAction>>,
-    /// The global ids of the connections whose events it is told of, at most 100; left out or empty
+    /// The global ids of the connections whose events it gets, at most 100; left out or empty
     /// = all events.
     connection_ids: Option<Vec<ID>>,
-    /// What it is told of an event. FULL needs USER_READ too.
+    /// What it gets of an event. FULL needs USER_READ too.
     #[graphql(default_with = "DestinationPayload::Reference")]
     payload: DestinationPayload,
     /// The settings of a stream of security event tokens, for the kind EVENT_STREAM only; left out
@@ -307,18 +307,18 @@ pub struct DestinationCreateInput {
 pub struct DestinationUpdateInput {
     /// The destination's global id.
     id: ID,
-    /// Where it is told. Cannot be null.
+    /// The address to call. Cannot be null.
     url: MaybeUndefined<String>,
     /// What it is for, in words for people. Cannot be null.
     description: MaybeUndefined<String>,
     /// The global id of the account that answers for it; null = none.
     owner_user_id: MaybeUndefined<ID>,
-    /// The events that it is told of; null or empty = all.
+    /// The kinds of events that it gets; null or empty = all.
     event_actions: MaybeUndefined<Vec<EventAction>>,
-    /// The global ids of the connections whose events it is told of, at most 100; null or empty =
+    /// The global ids of the connections whose events it gets, at most 100; null or empty =
     /// all events.
     connection_ids: MaybeUndefined<Vec<ID>>,
-    /// What it is told of an event. FULL needs USER_READ too. Cannot be null.
+    /// What it gets of an event. FULL needs USER_READ too. Cannot be null.
     payload: MaybeUndefined<DestinationPayload>,
 }
 
@@ -371,9 +371,9 @@ pub struct DestinationRotateSecretInput {
 pub struct DestinationReplayInput {
     /// The destination's global id.
     id: ID,
-    /// The first place in the ledger (`Event.seq`) that it is told again.
+    /// The first place in the ledger (`Event.seq`) that it gets again.
     from_seq: Option<i32>,
-    /// The instant from which on it is told again. Some events before it may come too.
+    /// The instant from which on it gets all events again. Some earlier ones may come too.
     since: Option<DateTime<Utc>>,
 }
 
@@ -523,7 +523,7 @@ pub struct DestinationMutation;
 
 #[Object]
 impl DestinationMutation {
-    /// Creates a destination, which is told of the events from now on. It also needs AUDIT_READ,
+    /// Creates a destination, which gets the events from now on. It also needs AUDIT_READ,
     /// and for the payload FULL also USER_READ: who receives events could read them.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn destination_create(
@@ -556,7 +556,7 @@ impl DestinationMutation {
         DestinationUpdatePayload::from_result(done.await, FIELD_MAP)
     }
 
-    /// Stops telling a destination. It is told of what happens meanwhile when it is resumed.
+    /// Stops deliveries to a destination. It gets the events of the meantime when it is resumed.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn destination_pause(
         &self,
@@ -573,8 +573,8 @@ impl DestinationMutation {
         DestinationPausePayload::from_result(done.await, FIELD_MAP)
     }
 
-    /// Tells a destination again that was paused, fails or was disabled: at once, and of everything
-    /// since. It also needs AUDIT_READ, and USER_READ if the payload is FULL.
+    /// Resumes a destination that was paused, fails or was disabled: it gets everything since, at
+    /// once. It also needs AUDIT_READ, and USER_READ if the payload is FULL.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn destination_resume(
         &self,
@@ -643,7 +643,7 @@ impl DestinationMutation {
         Ok(Some(DestinationRotateSecretPayload { destination, secret, user_errors }))
     }
 
-    /// Tells a destination again of everything since a place of the ledger or an instant, with the
+    /// Sends a destination again everything since a place of the ledger or an instant, with the
     /// same message ids as before. It also needs AUDIT_READ, and USER_READ if the payload is FULL.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn destination_replay(

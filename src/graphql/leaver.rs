@@ -76,7 +76,7 @@ impl LeaverObject {
         to_milliseconds(self.0.revocation_microseconds())
     }
 
-    /// How many destinations were told of it: those that have a delivery of this event.
+    /// How many destinations get the event: those that have a delivery of it.
     #[graphql(directive = needs::apply(Some(Permission::AuditRead)))]
     async fn destination_count(&self) -> i32 {
         relay::to_graphql_int(self.0.handed.unsigned_abs())

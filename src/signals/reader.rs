@@ -362,8 +362,8 @@ fn message_lifetime() -> TimeDelta {
     TimeDelta::hours(72)
 }
 
-/// None if a destination does not get an event; `Some(true)` if it gets it at once, ahead of earlier
-/// events about the same subject.
+/// None if a destination does not get an event; `Some(true)` if it gets it at once, ahead of
+/// earlier events about the same subject.
 fn wants(
     filter: &EventFilter,
     stream: Option<&OpenedStream>,

@@ -1,7 +1,7 @@
 //! The identity provider whose sign-in assertions a connection accepts: its settings, and which
 //! connection an assertion is for. Each protocol has settings of its own ([`oidc`], [`saml`]),
-//! which the table keeps as JSON. One secret is stored sealed with the connection: of OpenID Connect
-//! the client's secret, of SAML our own private key. It is unsealed only when it is used.
+//! which the table keeps as JSON. One secret is stored sealed with the connection: of OpenID
+//! Connect the client's secret, of SAML our own private key. It is unsealed only when it is used.
 
 pub mod oidc;
 pub mod saml;
