@@ -51,7 +51,7 @@ pub struct ConnectionHealthReason {
     next_step: &'static str,
 }
 
-/// How many operations a connection made since an instant, and how many of them failed.
+/// How many operations a connection made in a period, and how many of them failed.
 #[derive(SimpleObject)]
 pub struct OperationWindow {
     /// The beginning of the period: the beginning of an hour.
@@ -134,6 +134,13 @@ impl ConnectionHealth {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn last_day(&self) -> OperationWindow {
         self.0.signs.day.into()
+    }
+
+    /// Each of the last 24 hours of the clock by itself, the oldest first. The last one is the
+    /// current hour, which has not ended.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn hours(&self) -> Vec<OperationWindow> {
+        self.0.signs.hours.iter().map(|hour| (*hour).into()).collect()
     }
 
     /// How many failures wait in the review queue.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rolecall::domain::connection::{health, request_log, scim_token};
 use rolecall::domain::review;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::world::World;
 const HEALTH: &str = "{ organization { connections(first: 10) { nodes { name health {
     state since reasons { code message nextStep } lastContactAt lastSuccessAt
     lastHour { since operations failures errorRate } lastDay { operations failures }
+    hours { since operations failures }
     pendingOperations oldestPendingAt medianEffectMilliseconds
 } } } } }";
 
@@ -136,6 +138,38 @@ async fn health_follows_recent_operations() {
         "mutation { organizationUpdate(input: { scimEnabled: false }) { userErrors { message } } }";
     world.graphql(off, json!({})).await;
     is(&world.verdict().await, "INACTIVE", &["PROVISIONING_OFF"]);
+    world.end().await;
+}
+
+/// The operations and failures of an hour, or of several together.
+fn sum_of_hours(hours: &[Value]) -> (u64, u64) {
+    let sum = |name: &str| hours.iter().map(|hour| hour[name].as_u64().unwrap()).sum();
+    (sum("operations"), sum("failures"))
+}
+
+#[tokio::test]
+async fn each_hour_has_its_counts() {
+    let world = World::new().await;
+    let per_hour = async || world.health().await["hours"].as_array().unwrap().clone();
+    let instant = |hour: &Value| hour["since"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+    assert_eq!(sum_of_hours(&per_hour().await), (0, 0));
+    world.scim().user("ada@acme.example").await;
+    world.scim().post("/Users", json!({ "userName": "" })).await.is(400);
+    let early = per_hour().await;
+    assert_eq!((early.len(), sum_of_hours(&early)), (24, (2, 1)));
+    for pair in early.windows(2) {
+        assert_eq!(instant(&pair[1]) - instant(&pair[0]), chrono::Duration::hours(1));
+    }
+    // What was counted stays with its hour, while new operations count in theirs.
+    world.app.clock.advance(hours(3));
+    world.scim().user("bob@acme.example").await;
+    let late = per_hour().await;
+    assert_eq!((late.len(), sum_of_hours(&late)), (24, (3, 1)));
+    assert_eq!(sum_of_hours(&late[..21]), (2, 1), "{late:#?}");
+    assert_eq!(instant(&late[0]) - instant(&early[0]), chrono::Duration::hours(3));
+    // A day later only the hours since then are left.
+    world.app.clock.advance(hours(22));
+    assert_eq!(sum_of_hours(&per_hour().await), (1, 0));
     world.end().await;
 }
 

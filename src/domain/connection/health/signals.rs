@@ -26,6 +26,8 @@ use crate::error::Result;
 const MAX_RUNS: u64 = 100;
 /// The latest changes of an organization that are read for the time that they took.
 const MAX_CHANGES: i64 = 5_000;
+/// The hours of the clock that are told apart, the current one included.
+const HOURS_TOLD_APART: i64 = 24;
 
 /// Operations and failures from an instant on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +46,15 @@ impl HealthWindow {
         if at >= self.since {
             self.operations += operations;
             self.failures += failures;
+        }
+    }
+
+    /// Adds to the one of `hours` in which `at` lies.
+    fn add_to_hour(hours: &mut [Self], at: DateTime<Utc>, operations: u64, failures: u64) {
+        let begin = request_counts::hour_of(at);
+        if let Some(hour) = hours.iter_mut().find(|hour| hour.since == begin) {
+            hour.operations += operations;
+            hour.failures += failures;
         }
     }
 
@@ -91,6 +102,8 @@ pub struct HealthSignals {
     pub hour: HealthWindow,
     /// Since the beginning of the hour of the clock a day ago.
     pub day: HealthWindow,
+    /// Each of the last 24 hours of the clock by itself, the oldest first.
+    pub hours: Vec<HealthWindow>,
     /// Failures that wait in the review queue.
     pub pending: u64,
     /// Since when the oldest of them waits.
@@ -99,8 +112,19 @@ pub struct HealthSignals {
 }
 
 impl HealthSignals {
+    /// Counts operations of the instant `at` in each period that it lies in.
+    fn add_operations(&mut self, at: DateTime<Utc>, operations: u64, failures: u64) {
+        self.hour.add_operations(at, operations, failures);
+        self.day.add_operations(at, operations, failures);
+        HealthWindow::add_to_hour(&mut self.hours, at, operations, failures);
+    }
+
     /// The signals that the connection's own row gives.
     pub fn new(row: &connection::Model, served: bool, now: DateTime<Utc>) -> Self {
+        let this_hour = request_counts::hour_of(now);
+        let hours = (0..HOURS_TOLD_APART)
+            .rev()
+            .map(|ago| HealthWindow::since_instant(this_hour - Duration::hours(ago)));
         Self {
             kind: row.kind,
             active: row.status == ConnectionStatus::Active,
@@ -109,8 +133,9 @@ impl HealthSignals {
             last_contact_at: row.last_contact_at,
             last_success_at: None,
             silent: false,
-            hour: HealthWindow::since_instant(request_counts::hour_of(now) - Duration::hours(1)),
+            hour: HealthWindow::since_instant(this_hour - Duration::hours(1)),
             day: HealthWindow::since_instant(a_day_ago(now)),
+            hours: hours.collect(),
             pending: 0,
             oldest_pending_at: None,
             runs: RunSignals::default(),
@@ -244,8 +269,7 @@ async fn add_log_signals(
             _ => false,
         };
         let failures = if failed { n } else { 0 };
-        signs.hour.add_operations(hour, n, failures);
-        signs.day.add_operations(hour, n, failures);
+        signs.add_operations(hour, n, failures);
         if !failed {
             signs.last_success_at = signs.last_success_at.max(Some(last_at));
         }
@@ -343,8 +367,7 @@ fn add_run_signals(signs: &mut HealthSignals, runs: &[RunBrief]) {
         // A run that failed as a whole is one failure.
         let lost = u64::from(run.state == State::Failed);
         let read = counts.users.read + counts.groups.read;
-        signs.hour.add_operations(at, read + lost, failed + lost);
-        signs.day.add_operations(at, read + lost, failed + lost);
+        signs.add_operations(at, read + lost, failed + lost);
     }
 }
 
