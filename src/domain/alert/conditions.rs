@@ -347,7 +347,7 @@ async fn missing_comparisons(
         );
         let message = format!("{} {when} with what its identity provider says.", row.name);
         let next = "Compare it (reconciliationStart, or an export of the identity provider), and \
-                    set a schedule (reconciliationScheduleSet).";
+                    set a schedule (reconciliationScheduleUpdate).";
         Some(Condition {
             subject: row.id.to_string(),
             connection: Some(row.id),
@@ -396,7 +396,7 @@ async fn keys_without_owner(cx: &Cx) -> Result<Vec<Condition>> {
     let condition = |key: api_key::ApiKey| {
         let message = format!("The API key {:?} (…{}) has no owner.", key.name, key.last_four);
         let next = "Issue a key with fewer permissions to each client (apiKeyIssue), and revoke \
-                    this one (apiKeyRevoke), or give it an owner (apiKeyAssign).";
+                    this one (apiKeyRevoke), or give it an owner (apiKeyUpdate).";
         Condition {
             subject: key.id.to_string(),
             ..Condition::new(Kind::BootstrapKeyAlive, Urgency::Notice, message, next)

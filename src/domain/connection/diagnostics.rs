@@ -218,7 +218,7 @@ async fn diagnose_troubles(
 }
 
 /// The result of the last run that read a connection's source. Whether the source answers now, the
-/// mutation connectionTest says.
+/// mutation pullSourceTest says.
 async fn diagnose_source_runs(cx: &Cx, found: &Connection) -> Result<DiagnosticStep> {
     let keyset = Keyset { limit: 1, descending: true, ..Default::default() };
     let which = sync::RunQuery { connection: Some(found.id), ..Default::default() };
@@ -227,7 +227,7 @@ async fn diagnose_source_runs(cx: &Cx, found: &Connection) -> Result<DiagnosticS
         None => (
             false,
             "its source was never read".into(),
-            Some("test it (connectionTest) and read it: syncStart"),
+            Some("test it (pullSourceTest) and read it: syncStart"),
         ),
         Some(run) => match (run.state, &run.reason) {
             (State::Failed | State::Waiting, Some(reason)) => {

@@ -142,7 +142,7 @@ impl PullSourceEdit {
     }
 }
 
-/// Whether the address may be called is the business of each call: `connectionTest` says so, too.
+/// Whether the address may be called is the business of each call: `pullSourceTest` says so, too.
 fn check_address(field: &'static str, value: &str) -> Result<()> {
     let rules = OutsideUrlRules { max_length: MAX_TEXT_LENGTH, private: true, query: false };
     check_outside_url(field, value, rules).map(drop)

@@ -439,7 +439,7 @@ async fn ownerless_key_item(cx: &Cx) -> Result<Option<ActionItem>> {
         "{} of the management API without an owner: no deletion of an account ends them.",
         count_with_noun(n as i64, "key")
     );
-    let next = "Assign each to an owner (apiKeyAssign), or revoke it (apiKeyRevoke).";
+    let next = "Assign each to an owner (apiKeyUpdate), or revoke it (apiKeyRevoke).";
     let item = ActionItem::new(ActionKind::KeysWithoutOwner, ActionUrgency::Notice, text, next);
     Ok(Some(ActionItem { count: n as u64, at: Some(first.created_at), ..item }))
 }

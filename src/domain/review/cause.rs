@@ -206,11 +206,11 @@ fn suggest_source_fix(failure: &Failure) -> Option<(&'static str, &'static str)>
             "GIVE_SECRET",
             "Give the connection a valid secret (connectionUpdate with pull.secret), and let it \
              read users and groups at \
-             the source; connectionTest says whether that helped.",
+             the source; pullSourceTest says whether that helped.",
         ),
         Some(RefusalReason::SourceAddress) => (
             "CHECK_BASE_URL",
-            "Correct the base URL, the filter or the page size; connectionTest says what is wrong.",
+            "Correct the base URL, the filter or the page size; pullSourceTest says what is wrong.",
         ),
         Some(RefusalReason::SourceUnreadable) => (
             "CHECK_SOURCE",

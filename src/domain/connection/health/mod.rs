@@ -245,7 +245,7 @@ impl HealthReason {
             }
             Self::RunsFail | Self::RunFailed => {
                 "Look at the last run's reason (organization.syncRuns), test the source \
-                 (connectionTest), and start a \
+                 (pullSourceTest), and start a \
                  run (syncStart)."
             }
             Self::Overdue => {
