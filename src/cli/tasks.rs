@@ -32,7 +32,7 @@ pub async fn print_tasks(args: TasksArgs) -> Result<(), CommandError> {
         return print_json(&tasks);
     }
     print_line(format!(
-        "{:<24} {:>7}  {:<20}  {:>9}  {:<11}  {:<20}",
+        "{:<27} {:>7}  {:<20}  {:>9}  {:<11}  {:<20}",
         "TASK", "PERIOD", "LAST RUN", "DURATION", "OUTCOME", "NEXT RUN"
     ))?;
     tasks.iter().try_for_each(|report| print_line(describe_as_text(report)))
@@ -44,7 +44,7 @@ fn describe_as_text(report: &TaskReport) -> String {
         at.map_or("-".into(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true))
     };
     format!(
-        "{:<24} {:>7}  {:<20}  {:>9}  {:<11}  {:<20}",
+        "{:<27} {:>7}  {:<20}  {:>9}  {:<11}  {:<20}",
         report.task.name,
         format!("{} s", report.task.period.as_secs_f64()),
         instant(last.map(|last| last.ended_at)),

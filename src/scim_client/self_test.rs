@@ -186,7 +186,7 @@ impl SelfTestCaller {
                 }
             })?;
         let host = self.url.host_str().unwrap_or_default();
-        let message = format!("{host} has {} addresses", addresses.len());
+        let message = format!("addresses found for {host}: {}", addresses.len());
         Ok((addresses, message))
     }
 
