@@ -33,7 +33,7 @@ use super::pool::{ConnectionManager, ConnectionPool, PoolRegistry, query_failed}
 use crate::trace_context::{SPAN_TARGET, TraceContext, follow_causes};
 
 /// The most statements at once; all but one of them are slow.
-const AT_ONCE: usize = 6;
+const MAX_CONCURRENT: usize = 6;
 /// A statement that runs for longer than this counts as slow.
 const SLOW_AFTER: Duration = Duration::from_millis(10);
 /// How long a query waits for its answer: for the statement before it, for a connection, and for
@@ -98,7 +98,8 @@ impl QueryBatcher {
             ("lock_timeout", "200ms"),
         ]);
         let manager = ConnectionManager::postgres(options);
-        let pool = ConnectionPool::new(manager, AT_ONCE, BATCHED_STATEMENT_TIMEOUT, registry)?;
+        let pool =
+            ConnectionPool::new(manager, MAX_CONCURRENT, BATCHED_STATEMENT_TIMEOUT, registry)?;
         Ok(Self { operation, pool, waiting: Mutex::default() })
     }
 
@@ -146,7 +147,9 @@ impl QueryBatcher {
 
     /// Starts a worker if queries wait and every running worker is slow.
     fn see_to(self: &Arc<Self>, waiting: &mut WaitingQueries, listener: &QueryListener) {
-        if !waiting.order.is_empty() && waiting.running == waiting.slow && waiting.running < AT_ONCE
+        if !waiting.order.is_empty()
+            && waiting.running == waiting.slow
+            && waiting.running < MAX_CONCURRENT
         {
             waiting.running += 1;
             let runner = BatchWorker { gather: self.clone(), at_work: true, slow: false };

@@ -16,7 +16,7 @@ use crate::graphql::relay::{FieldMap, NodeKind, UserError};
 /// The most things that one call decides about.
 pub const MAX_DECISIONS: usize = 1_000;
 /// How many are decided at the same time.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// Things that were left as they were, for the same reason.
 #[derive(SimpleObject)]
@@ -114,7 +114,8 @@ where
             (id, decided)
         }
     });
-    let decided: Vec<(ID, Result<()>)> = stream::iter(decisions).buffered(AT_ONCE).collect().await;
+    let decided: Vec<(ID, Result<()>)> =
+        stream::iter(decisions).buffered(MAX_CONCURRENT).collect().await;
     let mut done = 0;
     let mut skipped: BTreeMap<&'static str, SkippedItems> = BTreeMap::new();
     let mut first_error = None;

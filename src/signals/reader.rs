@@ -35,7 +35,7 @@ const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often the lease is renewed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 /// A worker with nothing to do ends after this time.
-const LINGER: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long attempts that have begun may take when the server stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Tokens about many accounts that are pushed at a time.
@@ -46,7 +46,7 @@ const PAGES_A_TURN: usize = 4;
 const MAX_LOGGED: usize = 20;
 /// An event that was read so long ago is read again before it is told in full: its values may have
 /// been erased.
-const FRESH: TimeDelta = TimeDelta::seconds(30);
+const MAX_VALUE_AGE: TimeDelta = TimeDelta::seconds(30);
 
 /// A destination while its events are delivered.
 struct Told {
@@ -150,7 +150,8 @@ async fn tell_until_idle(work: &SignalWork, mut news: watch::Receiver<ReaderNews
         let wait = wait.unwrap_or(RENEW_INTERVAL).clamp(Duration::from_millis(5), RENEW_INTERVAL);
         let idle = !dirty && wait >= RENEW_INTERVAL && reader.is_idle();
         idle_since = if idle { idle_since.or(Some(Instant::now())) } else { None };
-        if reader.told.is_empty() || idle_since.is_some_and(|since| since.elapsed() >= LINGER) {
+        if reader.told.is_empty() || idle_since.is_some_and(|since| since.elapsed() >= IDLE_TIMEOUT)
+        {
             break;
         }
         let mut until = Instant::now() + wait;
@@ -251,7 +252,7 @@ impl Reader {
                     keys: told.keys.clone(),
                     stream: told.stream.clone(),
                     taken: told.partly_taken.get(&seq).cloned().unwrap_or_default(),
-                    reads_again: again || now - event.at > FRESH,
+                    reads_again: again || now - event.at > MAX_VALUE_AGE,
                     event,
                 };
                 let (destination, opening) = (told.row.id, told.opening);

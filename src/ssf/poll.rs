@@ -22,7 +22,7 @@ const WAIT_LIMIT: Duration = Duration::from_secs(25);
 /// Receivers that wait at a time on one server; others are answered at once.
 const MAX_WAITING: usize = 500;
 /// Gives the sealer a moment to bring events that came together.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER_TIME: Duration = Duration::from_millis(20);
 
 static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
 
@@ -56,7 +56,7 @@ pub async fn handle_poll(
                 () = shutdown_requested(&mut stop) => break,
                 () = tokio::time::sleep_until(until) => break,
             }
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(GATHER_TIME).await;
             events.borrow_and_update();
             answer = poll::hand_out_tokens(cx, id, request.max_tokens).await?;
         }

@@ -11,7 +11,7 @@ use crate::domain::access::{role_grant, role_mapping};
 use crate::error::Result;
 
 /// The most mappings, and the most grants, that are closed in one sweep.
-const AT_ONCE: u64 = 500;
+const BATCH_SIZE: u64 = 500;
 
 #[derive(FromQueryResult)]
 struct ExpiredRow {
@@ -53,7 +53,7 @@ fn has_ended<T>(change: Change<T>) -> Result<Change<bool>> {
 async fn list_due(app: &App, table: &str, id: &str) -> Result<Vec<ExpiredRow>> {
     let text = format!(
         "SELECT organization_id, {id} AS id FROM {table} WHERE until IS NULL AND expires_at <= $1 \
-         ORDER BY expires_at LIMIT {AT_ONCE}"
+         ORDER BY expires_at LIMIT {BATCH_SIZE}"
     );
     let now: DateTime<Utc> = app.clock.now();
     let reason = "which mappings and grants have expired";

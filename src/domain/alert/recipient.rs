@@ -36,7 +36,7 @@ const BATCH_SIZE: usize = 100;
 /// Alerts that come one after another within this time go into one mail.
 const GROUPING_INTERVAL: Duration = Duration::minutes(5);
 /// No other server sends the same mail within this time.
-const CLAIM: Duration = Duration::minutes(2);
+const CLAIM_DURATION: Duration = Duration::minutes(2);
 /// How long after a failed attempt the next one follows; after the last of them always this long.
 const RETRY_DELAYS: [Duration; 4] =
     [Duration::minutes(1), Duration::minutes(5), Duration::minutes(30), Duration::hours(2)];
@@ -234,7 +234,7 @@ async fn claim_mail(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<Option<DueM
     use mail_recipient::Column;
     let free = Column::NextAttemptAt.is_null().or(Column::NextAttemptAt.lte(now));
     let claimed = mail_recipient::Entity::update_many()
-        .col_expr(Column::NextAttemptAt, Expr::value(Some(now + CLAIM)))
+        .col_expr(Column::NextAttemptAt, Expr::value(Some(now + CLAIM_DURATION)))
         .filter(Column::OrganizationId.eq(cx.organization()))
         .filter(Column::Id.eq(id))
         .filter(free)
@@ -314,7 +314,8 @@ impl DueMail {
         let now = self.app.clock.now();
         let attempts = self.recipient.attempts;
         let step = usize::try_from(attempts).unwrap_or_default();
-        let delay = RETRY_DELAYS.get(step).or(RETRY_DELAYS.last()).copied().unwrap_or(CLAIM);
+        let delay =
+            RETRY_DELAYS.get(step).or(RETRY_DELAYS.last()).copied().unwrap_or(CLAIM_DURATION);
         let why: String = why
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })

@@ -36,7 +36,7 @@ use crate::identity::schema::ResourceType;
 use crate::ledger::{EventKind, NewEvent};
 
 /// Acceptances ended in one sweep.
-const AT_ONCE: u64 = 500;
+const BATCH_SIZE: u64 = 500;
 /// Finished findings and comparisons are deleted after this time, as failures are.
 const FINDING_RETENTION: Duration = Duration::days(90);
 /// Findings that need no work any more. The partial index of these rows has the same condition.
@@ -484,7 +484,7 @@ pub async fn reopen_due(app: &Arc<App>) -> Result<u64> {
     let query = format!(
         "SELECT organization_id, id FROM finding WHERE accepted_until IS NOT NULL \
          AND state = 'ACCEPTED' \
-         AND accepted_until <= $1 ORDER BY accepted_until LIMIT {AT_ONCE}"
+         AND accepted_until <= $1 ORDER BY accepted_until LIMIT {BATCH_SIZE}"
     );
     let reason = "which acceptances have ended";
     let due = app.statement_for_all_organizations(query, [now.into()], reason);

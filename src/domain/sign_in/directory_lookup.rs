@@ -18,7 +18,7 @@ pub use directory_lookup::Model as DirectoryLookup;
 /// The most that are claimed at once.
 const BATCH_SIZE: u64 = 50;
 /// How long one server has for an answer before another one may ask.
-const CLAIM: Duration = Duration::minutes(3);
+const CLAIM_DURATION: Duration = Duration::minutes(3);
 /// How often the directory is asked in vain.
 const MAX_ATTEMPTS: i32 = 8;
 /// How long after the first attempt in vain the next one follows; it doubles each time.
@@ -99,7 +99,7 @@ async fn claim_lookup(
 ) -> Result<Option<DirectoryLookup>> {
     use directory_lookup::Column;
     let claimed = directory_lookup::Entity::update_many()
-        .col_expr(Column::NextAt, Expr::value(now + CLAIM))
+        .col_expr(Column::NextAt, Expr::value(now + CLAIM_DURATION))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .filter(Column::OrganizationId.eq(cx.organization()))
         .filter(Column::ConnectionId.eq(connection))

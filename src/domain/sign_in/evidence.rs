@@ -17,7 +17,7 @@ use crate::domain::reconcile::claims::{ClaimedDifference, tell_claims};
 use crate::error::{Error, Result};
 
 /// Findings that one sweep compares again.
-const AT_ONCE: u64 = 200;
+const BATCH_SIZE: u64 = 200;
 
 /// Notes what a sign-in says, and compares it with what SCIM says.
 pub(super) async fn note(
@@ -121,7 +121,7 @@ pub async fn close_agreed_findings(app: &Arc<App>) -> Result<u64> {
     let text = format!(
         "SELECT organization_id, connection_id, user_id FROM finding \
          WHERE kind = 'CLAIMS_DIFFER' AND state IN ('OPEN', 'ACCEPTED') AND user_id IS NOT NULL \
-         ORDER BY last_seen_at LIMIT {AT_ONCE}"
+         ORDER BY last_seen_at LIMIT {BATCH_SIZE}"
     );
     let reason = "where claims and SCIM differed";
     let statement = app.statement_for_all_organizations(text, [], reason);

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 /// The most accounts whose old claims end in one sweep.
-const AT_ONCE: u64 = 500;
+const BATCH_SIZE: u64 = 500;
 
 #[derive(FromQueryResult)]
 struct DueAccount {
@@ -34,7 +34,7 @@ pub async fn end_old_claims(app: &Arc<App>) -> Result<u64> {
     let text = format!(
         "SELECT DISTINCT organization_id, user_id FROM (SELECT organization_id, user_id \
          FROM membership WHERE until IS NULL AND expires_at <= $1 ORDER BY expires_at \
-         LIMIT {AT_ONCE}) AS due"
+         LIMIT {BATCH_SIZE}) AS due"
     );
     let now: DateTime<Utc> = app.clock.now();
     let reason = "whose claims of sign-ins are too old";

@@ -287,7 +287,7 @@ async fn apply_in(
     }
     if !change.renewed.is_empty() {
         let statement = tx.statement(
-            RENEW.replace("{among}", &paging::in_ids(tx.db.get_database_backend(), 3)),
+            RENEW_SQL.replace("{among}", &paging::in_ids(tx.db.get_database_backend(), 3)),
             [expires_at.into(), paging::bind_ids(&change.renewed)],
         );
         tx.db.execute_raw(statement).await?;
@@ -417,7 +417,7 @@ async fn lock_groups(
     Ok((!gone).then(|| rows.iter().map(|(_, at)| *at).max()))
 }
 
-const RENEW: &str = "UPDATE membership SET expires_at = $2 WHERE organization_id = $1 \
+const RENEW_SQL: &str = "UPDATE membership SET expires_at = $2 WHERE organization_id = $1 \
                      AND id {among} AND until IS NULL";
 
 async fn save_latest<C: ConnectionTrait>(db: &C, row: sign_in::Model) -> Result<()> {
@@ -475,7 +475,7 @@ pub(super) async fn record_sign_in(
     let db = &from.cx.app.store.write;
     let stored = db.execute_raw(from.cx.statement(text, values)).await?.rows_affected() > 0;
     if let Some(list) = latest.filter(|_| stored && !renewed.is_empty()) {
-        let text = RENEW.replace("{among}", &paging::in_ids(from.cx.backend(), 3));
+        let text = RENEW_SQL.replace("{among}", &paging::in_ids(from.cx.backend(), 3));
         let end = from.claims_end(list.at);
         let values = [end.into(), paging::bind_ids(renewed)];
         db.execute_raw(from.cx.statement(text, values)).await?;

@@ -104,7 +104,7 @@ const ID_LEAD: Duration = Duration::seconds(10);
 /// The latest instant that an id can tell, in milliseconds.
 const MAX_ID_MILLIS: u64 = (1 << 48) - 1;
 /// Events that may stand in the ledger in another order than that of their ids.
-const SHUFFLED: u64 = 1_000;
+const MAX_REORDERED: u64 = 1_000;
 
 /// The place in the ledger at which a replay of all events at `at` or later begins. Some earlier
 /// events may come too. One after the end if there are no such events.
@@ -117,7 +117,7 @@ pub(super) async fn first_seq_since(cx: &Cx, at: DateTime<Utc>) -> Result<i64> {
         .find::<event::Entity>()
         .filter(event::Column::Id.gte(first))
         .order_by_asc(event::Column::Id)
-        .limit(SHUFFLED)
+        .limit(MAX_REORDERED)
         .select_only()
         .column(event::Column::Seq)
         .into_tuple()

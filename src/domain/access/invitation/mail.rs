@@ -19,7 +19,7 @@ use crate::error::Result;
 /// Mails that one run sends.
 const BATCH_SIZE: u64 = 100;
 /// No other server sends the same mail within this time.
-const CLAIM: Duration = Duration::minutes(2);
+const CLAIM_DURATION: Duration = Duration::minutes(2);
 /// How long after a failed attempt the next one follows; after the last of them none does.
 const RETRY_DELAYS: [Duration; 5] = [
     Duration::minutes(1),
@@ -68,7 +68,7 @@ pub async fn claim_due_invitations(app: &Arc<App>) -> Result<Vec<DueInvitation>>
 async fn claim_mail(cx: &Cx, id: Uuid, now: DateTime<Utc>) -> Result<Option<DueInvitation>> {
     use invitation::Column;
     let claimed = invitation::Entity::update_many()
-        .col_expr(Column::MailDueAt, Expr::value(Some(now + CLAIM)))
+        .col_expr(Column::MailDueAt, Expr::value(Some(now + CLAIM_DURATION)))
         .filter(Column::OrganizationId.eq(cx.organization()))
         .filter(Column::Id.eq(id))
         .filter(Column::MailDueAt.lte(now))
