@@ -11,6 +11,7 @@ mod client;
 mod entra;
 mod error;
 mod google;
+mod issuer;
 mod jumpcloud;
 mod okta;
 mod onelogin;
@@ -31,6 +32,7 @@ use serde_json::{Value, json};
 pub use application::SimulatedApplication;
 pub use client::{CallRefused, FoundUser, NewMember, ProviderClient, RefusedCall};
 pub use error::SimulationError;
+pub use issuer::SimulatedIssuer;
 pub use people::SimulatedPerson;
 use people::{ExternalIds, PersonGenerator, RandomNumbers};
 

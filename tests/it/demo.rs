@@ -25,7 +25,13 @@ fn every_fact_holds_with_entra() {
     {
         assert!(story.contains(fact), "{fact}: {story}");
     }
+    assert!(story.contains("said by the clinic's sign-in at sign-in\n"), "{story}");
     assert!(!story.contains("null"), "a field that the answer does not have: {story}");
+    // README.md tells how many facts there are.
+    let told = include_str!("../../README.md");
+    let facts = story.lines().find(|line| line.starts_with("All ")).unwrap();
+    let facts = facts.split(',').next().unwrap();
+    assert!(told.contains(facts), "README.md has another number than: {facts}");
 }
 
 /// What the demo prints until it says how to go on. Then it is asked to stop.

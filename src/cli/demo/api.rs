@@ -90,6 +90,17 @@ impl ApiClient {
         Ok(answer.map_err(|error| format!("SCIM: {error}"))?.status().as_u16())
     }
 
+    /// Hands over an ID token as an application does; returns the status and the answer.
+    pub async fn submit_id_token(&self, slug: &str, token: &str) -> Result<(u16, Value), String> {
+        let url = self.url.replace("/graphql", &format!("/assertions/{slug}"));
+        let request = self.http.post(url).bearer_auth(&self.key);
+        let request = request.header("content-type", "application/jwt").body(token.to_owned());
+        let answer = request.send().await.map_err(|error| format!("assertions: {error}"))?;
+        let status = answer.status().as_u16();
+        let answer = answer.json().await;
+        Ok((status, answer.map_err(|_| format!("assertions answered {status} without JSON"))?))
+    }
+
     /// Downloads a file of evidence.
     pub async fn download_evidence(&self, file: &str) -> Result<String, String> {
         let url = self.url.replace("/graphql", &format!("/evidence/{file}"));

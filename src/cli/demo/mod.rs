@@ -2,12 +2,13 @@
 //!
 //! The server runs in this process on a temporary database. The demo uses it over HTTP: an identity
 //! provider hires, moves and dismisses nurses over SCIM, and an administrator reads and decides
-//! over GraphQL. Every fact that is printed is checked, so the demo is also a short test of the
-//! whole server. Only two things do not happen over HTTP: the verification of the ledger, which
-//! `rolecall audit verify` does in the same way, and once the server's clock is moved forward by a
-//! day.
+//! over GraphQL; a clinic has no SCIM, and its people's groups come with their sign-ins. Every fact
+//! that is printed is checked, so the demo is also a short test of the whole server. Only two
+//! things do not happen over HTTP: the verification of the ledger, which `rolecall audit verify`
+//! does in the same way, and once the server's clock is moved forward by a day.
 
 mod api;
+mod clinic;
 mod narrator;
 mod story;
 
@@ -94,6 +95,8 @@ pub async fn run_demo(args: DemoArgs) -> Result<(), CommandError> {
     let mut config = StoreArgs::of(data_dir).check(Some(address))?;
     // The application that hears of leavers runs on this machine.
     config.signal_private_addresses = true;
+    // So does the provider whose keys verify sign-ins.
+    config.pull_private_addresses = true;
     let app = App::open_with_clock(config, clock).await?;
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -180,6 +183,7 @@ async fn run_story(app: &Arc<App>, args: &DemoArgs) -> Result<FactReporter, Stri
     made.scim.token = story.rotate_token(&plan).await?;
     story.verify_ledger(app, &made).await?;
     story.repair_failure(&made).await?;
+    story.show_sign_ins(app, provider).await?;
     let narrator = story.narrator;
     narrator.print_summary();
     if !args.exit {
