@@ -1,4 +1,4 @@
-//! Deliveries: what a destination was told, how each attempt went, and another try.
+//! Deliveries: what a destination got, how each attempt went, and another try.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};

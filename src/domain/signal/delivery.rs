@@ -1,4 +1,4 @@
-//! Deliveries: what a destination was told, how it went, and another try.
+//! Deliveries: what a destination got, how each attempt went, and another try.
 
 use chrono::{DateTime, Duration, Utc};
 use entity::delivery::{Column, Entity};
@@ -18,7 +18,7 @@ use crate::ledger::{EventKind, EventSubject, NewEvent};
 
 pub use delivery::{Model as Delivery, State};
 
-/// How long what a destination was told is kept.
+/// How long a delivery is kept that is done or was given up.
 const RETENTION: Duration = Duration::days(30);
 
 /// The wanted deliveries of a destination: those that match all conditions; none or empty = any.
@@ -75,7 +75,7 @@ pub async fn deliveries_by_ids(cx: &Cx, ids: &[Uuid]) -> Result<Vec<Delivery>> {
 ///
 /// # Errors
 /// [`Error::NotFound`], and [`Error::Held`] for a delivery that has succeeded, and for a
-/// destination that is told nothing now.
+/// destination that gets no events now.
 pub async fn retry_delivery(cx: &Cx, id: Uuid) -> Result<Delivery> {
     cx.allow(Action::ReadLedger, None)?;
     cx.allow(Action::WriteConnection, None)?;
@@ -105,14 +105,14 @@ pub(in crate::domain) async fn retry_in(tx: &Tx<'_>, id: Uuid) -> Result<(Delive
     if row.state == State::Succeeded {
         return Err(Error::Held {
             reason: RefusalReason::Finished,
-            why: "the destination has taken it: replay to tell it again (destinationReplay)".into(),
+            why: "the destination has accepted it: destinationReplay sends it again".into(),
         });
     }
     let told = [destination::State::Active, destination::State::Failing];
     if !told.contains(&destination.state) {
         return Err(Error::Held {
             reason: RefusalReason::Finished,
-            why: "its destination is told nothing now: resume it first (destinationResume)".into(),
+            why: "its destination gets no events now: resume it first (destinationResume)".into(),
         });
     }
     let now = restart(tx, &mut destination);

@@ -542,7 +542,7 @@ pub async fn test_destination(cx: &Cx, id: Uuid) -> Result<Destination> {
             if matches!(row.state, State::Paused | State::Disabled) {
                 return Err(Error::Held {
                     reason: RefusalReason::Finished,
-                    why: "it is told nothing now: resume it first (destinationResume)".into(),
+                    why: "it gets no events now: resume it first (destinationResume)".into(),
                 });
             }
             let now = tx.now_after(Some(row.updated_at));

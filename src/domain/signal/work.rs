@@ -348,7 +348,8 @@ impl SignalWork {
         .await
     }
 
-    /// Stops telling a destination that took nothing for three days, or that says that it is gone.
+    /// Stops deliveries to a destination that accepted nothing for three days, or that says that it
+    /// is gone.
     pub async fn stop_telling(&self, id: Uuid, version: i64, gone: bool) -> Result<()> {
         let (state, kind, code, why) = if gone {
             let why = "It answered 410 Gone: it wants no more messages.";
@@ -427,15 +428,10 @@ pub async fn public_key_set(app: &Arc<App>, slug: &str) -> Result<serde_json::Va
     if let Some(organization) = organization::by_slug(app, slug).await? {
         let cx = Cx::system(app.clone(), organization.id);
         let rows = cx.find::<destination::Entity>().order_by_asc(destination::Column::Id);
-        let rows = rows.limit(paging_limit()).all(cx.db()).await?;
+        let rows = rows.limit(super::destination::MAX_DESTINATIONS).all(cx.db()).await?;
         keys.extend(
             rows.iter().filter_map(|row| row.public_key.as_deref()).map(secret::public_jwk),
         );
     }
     Ok(json!({ "keys": keys }))
-}
-
-/// As many keys as there can be destinations.
-fn paging_limit() -> u64 {
-    super::destination::MAX_DESTINATIONS
 }

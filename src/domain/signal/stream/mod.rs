@@ -518,7 +518,7 @@ pub async fn verify_stream(cx: &Cx, id: Uuid, state: Option<&str>) -> Result<()>
             if StreamStatus::from(destination.state) != StreamStatus::Enabled {
                 return Err(Error::Held {
                     reason: RefusalReason::Finished,
-                    why: "the stream is told nothing now: enable it first".into(),
+                    why: "the stream gets no events now: enable it first".into(),
                 });
             }
             let now = tx.now_after(Some(destination.updated_at));
