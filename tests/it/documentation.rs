@@ -263,13 +263,13 @@ fn generated_pages_list_the_costs() {
     check_part("docs/graphql/cost.md", "costs", &table);
 }
 
-/// All documents of the repository.
-fn find_documents(folder: &Path, found: &mut Vec<PathBuf>) {
+/// The files of a folder whose names end so.
+fn find_files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            find_documents(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
+            find_files(&path, extension, found);
+        } else if path.extension().is_some_and(|known| known == extension) {
             found.push(path);
         }
     }
@@ -290,7 +290,7 @@ fn strip_code(text: &str) -> String {
 #[test]
 fn links_between_documents_resolve() {
     let mut pages = Vec::new();
-    find_documents(&resolve_path("docs"), &mut pages);
+    find_files(&resolve_path("docs"), "md", &mut pages);
     for name in
         ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md"]
     {
@@ -357,7 +357,7 @@ fn split_operations(text: &str) -> Vec<&str> {
 #[tokio::test]
 async fn documented_operations_match_the_schema() {
     let mut pages = Vec::new();
-    find_documents(&resolve_path("docs"), &mut pages);
+    find_files(&resolve_path("docs"), "md", &mut pages);
     let world = World::new().await;
     let mut count = 0;
     for page in pages {
@@ -378,6 +378,36 @@ async fn documented_operations_match_the_schema() {
     }
     assert!(count > 15, "only {count} operations were found");
     world.end().await;
+}
+
+/// Next steps name mutations, which must exist.
+#[test]
+fn texts_name_existing_fields() {
+    let fields: BTreeSet<&str> = include_str!("../../schema.graphql")
+        .lines()
+        .filter_map(|line| {
+            let line = line.trim_start();
+            let end = line.find(|sign: char| !sign.is_ascii_alphanumeric())?;
+            line[end..].starts_with([':', '(']).then_some(&line[..end])
+        })
+        .collect();
+    let mut files = Vec::new();
+    find_files(&resolve_path("src"), "rs", &mut files);
+    let mut count = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        // No code has a word like `(syncStart)`: it stands in a text.
+        for name in text.split('(').skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)) {
+            let is_name = name.starts_with(|sign: char| sign.is_ascii_lowercase())
+                && name.contains(|sign: char| sign.is_ascii_uppercase())
+                && name.chars().all(|sign| sign.is_ascii_alphanumeric());
+            if is_name {
+                assert!(fields.contains(name), "{}: {name} is no field", file.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 30, "only {count} names were found");
 }
 
 #[test]
