@@ -18,8 +18,9 @@ pub enum Refusal {
     #[error("Two elements have the same ID.")]
     DuplicateId,
     #[error(
-        "The elements stand where a wrapped signature would put them: exactly one assertion is \
-         accepted, directly in the response, and signatures only directly in these two."
+        "Elements are in unexpected places, as in attacks that wrap a signature: exactly one \
+         assertion is accepted, directly in the response, and signatures only directly in these \
+         two."
     )]
     Structure,
     #[error("Neither the response nor its assertion is signed.")]
@@ -30,7 +31,7 @@ pub enum Refusal {
     Algorithm,
     #[error("A digest does not fit: the signed content was changed.")]
     Digest,
-    #[error("No certificate of the identity provider fits the signature.")]
+    #[error("The signature does not verify with any certificate of the identity provider.")]
     Signature,
     #[error("The assertion is encrypted, and cannot be decrypted with the connection's keys.")]
     Decryption,
@@ -58,7 +59,7 @@ pub enum Refusal {
     Incomplete(&'static str),
     #[error("The assertion has a condition that this server does not know.")]
     Condition,
-    #[error("The name or an attribute is encrypted by itself, which is not supported.")]
+    #[error("The NameID or an attribute is encrypted separately, which is not supported.")]
     EncryptedPart,
 }
 

@@ -326,9 +326,9 @@ async fn check_limits(tx: &Tx<'_>, email_key: Option<&str>, now: DateTime<Utc>) 
     };
     let to_address = open().filter(invitation::Column::EmailKey.eq(email_key));
     let why = if to_address.count(&tx.db).await? >= MAX_OPEN_OF_ADDRESS {
-        format!("{MAX_OPEN_OF_ADDRESS} invitations to this address can be accepted")
+        format!("this address has {MAX_OPEN_OF_ADDRESS} open invitations")
     } else if open().count(&tx.db).await? >= MAX_OPEN {
-        format!("{MAX_OPEN} invitations of this organization can be accepted")
+        format!("this organization has {MAX_OPEN} open invitations")
     } else {
         return Ok(());
     };
