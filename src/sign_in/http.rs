@@ -288,6 +288,7 @@ pub struct SignInFailure {
 }
 
 impl SignInFailure {
+    /// A refusal with a code that programs compare, and a text for people.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), retry_after: None }
     }

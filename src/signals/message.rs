@@ -60,6 +60,7 @@ impl AttemptOutcome {
         })
     }
 
+    /// How long the attempt took, in milliseconds.
     pub fn latency_ms(&self) -> i32 {
         i32::try_from(self.latency.as_millis()).unwrap_or(i32::MAX)
     }

@@ -57,6 +57,7 @@ pub(super) enum AfterFailure {
     GivenUp,
 }
 
+/// The events of one destination that were read and are not done, and which of them is next.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     /// Everything up to here is delivered or given up.

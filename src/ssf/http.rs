@@ -169,6 +169,7 @@ pub struct StreamFailure {
 }
 
 impl StreamFailure {
+    /// A refusal with a text for people.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), retry_after: None }
     }

@@ -45,6 +45,7 @@ pub(super) struct SaidGroups {
     pub list: Option<SaidList>,
 }
 
+/// The list of a person's groups that a sign-in, or the directory, has.
 pub(super) struct SaidList {
     pub at: DateTime<Utc>,
     pub complete: bool,
@@ -52,6 +53,7 @@ pub(super) struct SaidList {
 }
 
 impl SaidGroups {
+    /// What a verified assertion says; `linked` = the person's row names the account already.
     pub(super) fn of_assertion(
         from: &SignInSource,
         assertion: &VerifiedAssertion,
@@ -75,6 +77,7 @@ impl SaidGroups {
         })
     }
 
+    /// What the directory answered at `read_at` about the person of `row`: a complete list.
     pub(super) fn of_directory(
         from: &SignInSource,
         row: &sign_in::Model,

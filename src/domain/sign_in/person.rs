@@ -44,6 +44,7 @@ pub(super) async fn find_latest(from: &SignInSource, key: &[u8]) -> Result<Optio
     Ok(query.filter(sign_in::Column::SubjectKey.eq(key)).one(&from.cx.app.store.write).await?)
 }
 
+/// The account of this id, unless it was deleted.
 pub(super) async fn find_live_account(from: &SignInSource, id: Uuid) -> Result<Option<User>> {
     let query = from.cx.find::<user::Entity>().filter(user::Column::Id.eq(id));
     let query = query.filter(user::Column::DeletedAt.is_null());

@@ -42,6 +42,10 @@ pub(super) struct SignInSource {
 }
 
 impl SignInSource {
+    /// Reads the connection `id` with its settings.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a connection that does not exist or accepts no sign-ins.
     pub async fn open(cx: &Cx, id: Uuid) -> Result<Self> {
         let organization = organization::current_organization(cx).await?;
         let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
@@ -102,6 +106,7 @@ impl SignInSource {
         self.keyed_hash(&named)
     }
 
+    /// A hash of personal data that is only comparable inside of this organization.
     pub fn keyed_hash(&self, text: &str) -> Result<Vec<u8>> {
         let Organization { id, data_key, .. } = &self.organization;
         self.cx.app.vault.keyed_hash(*id, data_key, text)

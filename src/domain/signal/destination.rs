@@ -90,6 +90,7 @@ pub(super) fn allow_telling(cx: &Cx, payload: Payload) -> Result<()> {
     }
 }
 
+/// Refuses an address that this server will not call.
 pub(super) fn check_url(cx: &Cx, url: &str) -> Result<String> {
     let private = cx.app.config.signal_private_addresses;
     let rules = OutsideUrlRules { max_length: MAX_URL_LENGTH, private, query: true };
@@ -328,6 +329,7 @@ pub(super) fn destination_event(
     }
 }
 
+/// The destination of this id, locked until the write ends.
 pub(super) async fn lock_destination(tx: &Tx<'_>, id: Uuid) -> Result<Destination> {
     let query = tx.find::<Entity>().filter(Column::Id.eq(id));
     crate::domain::lock_row(tx, query).await?.ok_or_else(|| Error::not_found(Noun::Destination))

@@ -68,8 +68,10 @@ struct SignInFlow {
     expires_at: i64,
 }
 
+/// What the address of a sign-in's begin can say.
 #[derive(Deserialize)]
 pub(super) struct BeginQuery {
+    /// The connection, by its UUID; none = the only one that fits.
     connection: Option<String>,
     redirect_url: Option<String>,
     state: Option<String>,
@@ -134,6 +136,7 @@ async fn start_flow(
     Ok(redirect(&url, &cookie)?)
 }
 
+/// What the identity provider answers through the browser (RFC 6749 section 4.1.2, RFC 9207).
 #[derive(Deserialize)]
 pub(super) struct CallbackQuery {
     code: Option<String>,

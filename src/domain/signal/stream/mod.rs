@@ -265,6 +265,7 @@ pub async fn get_stream(cx: &Cx, id: Uuid) -> Result<StreamOfDestination> {
     find_stream(cx, id).await
 }
 
+/// The stream of this id, for callers whose permissions were checked.
 pub(super) async fn find_stream(cx: &Cx, id: Uuid) -> Result<StreamOfDestination> {
     let query = cx.find::<destination::Entity>().filter(destination::Column::Id.eq(id));
     let destination = query.one(cx.db()).await?;
