@@ -402,5 +402,10 @@ async fn people_sign_in_here_with_saml() {
     // The response was used.
     let again = post(&response, &state, &cookie).await.is(422);
     assert!(again.body.as_str().unwrap().contains("ASSERTION_REPLAYED"), "{}", again.body);
+    // There is no single logout: signing out comes back here.
+    let connection = connected.consumer.rsplit('/').nth(1).unwrap();
+    let url = format!("{}/sign-in/acme/sign-out?connection={connection}", world.address);
+    let out = Answer::of(browser().get(url).send().await.unwrap()).await.is(303);
+    assert!(out.header("location").ends_with("/sign-in"), "{out:?}");
     world.end().await;
 }

@@ -314,7 +314,7 @@ async fn redeem_at_provider(
 }
 
 /// `GET /sign-in/{slug}/sign-out`: ends the session at the identity provider, which asks the
-/// person. The console has ended its own session before, with `signOut`.
+/// person. The session here is ended before, by the mutation `signOut`.
 pub(super) async fn sign_out(
     State(app): State<Arc<App>>,
     Path(slug): Path<String>,
@@ -326,19 +326,22 @@ pub(super) async fn sign_out(
         let cx = open_organization(&app, &slug, &parts).await?.0;
         let query = BeginQuery { redirect_url: None, state: None, ..query };
         let accepting = choose_connection(&cx, &query).await?;
-        let verifier = TokenVerifier::of_connection(&cx, &accepting)?;
         let home = format!("{}/sign-in", app.config.public_url);
-        let url = match read_metadata(&cx, &verifier).await?.end_session_endpoint.clone() {
-            Some(mut url) => {
-                check_browser_address(&cx, &url)?;
-                url.query_pairs_mut()
+        let mut target = Url::parse(&home).map_err(|_| no_endpoint())?;
+        // Single logout of SAML is not offered: the browser comes back here at once.
+        if accepting.source.protocol == Protocol::Oidc {
+            let verifier = TokenVerifier::of_connection(&cx, &accepting)?;
+            let metadata = read_metadata(&cx, &verifier).await?;
+            if let Some(url) = &metadata.end_session_endpoint {
+                check_browser_address(&cx, url)?;
+                target = url.clone();
+                target
+                    .query_pairs_mut()
                     .append_pair("client_id", &verifier.settings().client_id)
                     .append_pair("post_logout_redirect_uri", &home);
-                url
             }
-            None => Url::parse(&home).map_err(|_| no_endpoint())?,
-        };
-        Ok::<_, SignInFailure>(redirect(&url, &set_cookie(&app, "", 0, "Lax"))?)
+        }
+        Ok::<_, SignInFailure>(redirect(&target, &set_cookie(&app, "", 0, "Lax"))?)
     };
     show(done.await)
 }
