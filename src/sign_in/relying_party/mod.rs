@@ -417,7 +417,10 @@ async fn choose_connection(
     let mut fitting = fitting.into_iter();
     match (fitting.next(), fitting.next()) {
         (Some(accepting), None) => Ok(accepting),
-        (None, _) => Err(Error::not_found(Noun::Connection).into()),
+        (None, _) => {
+            let why = "this organization offers no such sign-in; its administrator can set one up";
+            Err(SignInFailure::new(StatusCode::NOT_FOUND, "NOT_FOUND", why))
+        }
         _ => {
             let why = "several connections offer this sign-in: name one (?connection=)";
             Err(refused(RefusalReason::AssertionAmbiguous, why).into())
