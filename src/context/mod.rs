@@ -19,7 +19,7 @@ mod statement;
 mod write_signal;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -64,6 +64,10 @@ const MAX_RETRY_TIME: Duration = Duration::from_secs(8);
 /// Delays before the queries that ask the ledger whether an unconfirmed commit was made.
 const CONFIRM_DELAYS: [Duration; 3] =
     [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400)];
+
+/// What a write does in its transaction, without the type of its value.
+type WriteBody<'a, 'env> =
+    dyn for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<()>>> + Send + Sync + 'a;
 
 /// The event with the reason that a person gave, unless it names one itself.
 pub fn with_reason(mut entry: NewEvent, reason: &str) -> NewEvent {
@@ -232,11 +236,29 @@ impl Cx {
     /// Whatever `body` says; unique constraints become [`Error::Taken`].
     pub async fn write<'env, T, F>(&'env self, body: F) -> Result<T>
     where
-        T: Send,
+        T: Send + 'env,
         // A boxed future instead of an async closure: only so can the compiler see that it may
         // change threads.
         F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
+        // Only this function is compiled for each kind of value; what it calls is compiled once.
+        let latest = Arc::new(Mutex::new(None));
+        let body_without_value: &WriteBody<'_, 'env> = &|tx| {
+            let (change, latest) = (body(tx), latest.clone());
+            Box::pin(async move {
+                let mut value = None;
+                let change = change.await?.map(|produced| value = Some(produced));
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) = value;
+                Ok(change)
+            })
+        };
+        self.write_until_done(body_without_value).await?;
+        let value = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        value.ok_or_else(|| Error::Internal("a write has ended without its value".into()))
+    }
+
+    /// Attempts a write again and again, until it is done or has failed for good.
+    async fn write_until_done<'env>(&'env self, body: &WriteBody<'_, 'env>) -> Result<()> {
         self.app.clock.check_writable()?;
         let (mut attempt, mut follows) = (0, None);
         let began = Instant::now();
@@ -246,7 +268,7 @@ impl Cx {
                 attempt = MAX_WRITE_ATTEMPTS;
             }
             // Boxed: a small future for every caller, whatever an attempt needs.
-            match Box::pin(self.attempt_write(&body, follows)).await {
+            match Box::pin(self.attempt_write(body, follows)).await {
                 Err(WriteFailure::Lost) if attempt < MAX_WRITE_ATTEMPTS => attempt -= 1,
                 Err(WriteFailure::Lost) => {
                     return Err(Error::Unavailable(
@@ -269,64 +291,55 @@ impl Cx {
                 Err(WriteFailure::Passing(error) | WriteFailure::Final(error)) => {
                     return Err(error);
                 }
-                Ok(value) => {
+                Ok(()) => {
                     self.app.wake.notify_write();
-                    return Ok(value);
+                    return Ok(());
                 }
             }
         }
     }
 
-    async fn attempt_write<'env, T, F>(
+    async fn attempt_write<'env>(
         &'env self,
-        body: &F,
+        body: &WriteBody<'_, 'env>,
         follows: Option<DateTime<Utc>>,
-    ) -> Result<T, WriteFailure>
-    where
-        T: Send,
-        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
-    {
+    ) -> Result<(), WriteFailure> {
         if self.backend() == DbBackend::Sqlite {
             return self.attempt_in_turn(body, follows).await;
         }
         let db = self.db.begin_transaction().await.map_err(WriteFailure::from)?;
         let (db, event, done) = self.carry_out(db, body, follows).await;
-        let (value, wrote) = done?;
-        if !wrote || self.rehearses {
+        if !done? || self.rehearses {
             // The result does not matter: a connection whose rollback fails is closed.
             let _ = db.rollback().await;
-            return Ok(value);
+            return Ok(());
         }
         if let Err(error) = db.commit().await {
             Box::pin(self.confirm_commit(event, error)).await?;
         }
         self.note_commit(event);
-        Ok(value)
+        Ok(())
     }
 
     /// On SQLite, where writes share a transaction: see [`crate::db::Store::begin_write`].
-    async fn attempt_in_turn<'env, T, F>(
+    async fn attempt_in_turn<'env>(
         &'env self,
-        body: &F,
+        body: &WriteBody<'_, 'env>,
         follows: Option<DateTime<Utc>>,
-    ) -> Result<T, WriteFailure>
-    where
-        T: Send,
-        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
-    {
+    ) -> Result<(), WriteFailure> {
         let now = self.app.clock.now().timestamp_micros();
         let (slot, db) = self.app.store.begin_write(now).await.map_err(WriteFailure::from)?;
         let (db, event, done) = self.carry_out(db, body, follows).await;
-        let keep = matches!(done, Ok((_, true))) && !self.rehearses;
+        let keep = matches!(done, Ok(true)) && !self.rehearses;
         let ended = slot.finish_write(db, keep).await;
-        let (value, _) = done?;
+        done?;
         if let Some(committed) = ended? {
             if let Err(error) = committed.await.map_err(|_| WriteFailure::Lost)? {
                 Box::pin(self.confirm_commit(event, error)).await?;
             }
             self.note_commit(event);
         }
-        Ok(value)
+        Ok(())
     }
 
     /// Decides about a commit that failed. Where the database may have made it, the ledger is asked
@@ -368,16 +381,12 @@ impl Cx {
 
     /// Runs `body` in a transaction and writes the ledger's rows; tells whether anything is to be
     /// kept.
-    async fn carry_out<'env, T, F>(
+    async fn carry_out<'env>(
         &'env self,
         db: Transaction,
-        body: &F,
+        body: &WriteBody<'_, 'env>,
         follows: Option<DateTime<Utc>>,
-    ) -> (Transaction, Uuid, Result<(T, bool), WriteFailure>)
-    where
-        T: Send,
-        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
-    {
+    ) -> (Transaction, Uuid, Result<bool, WriteFailure>) {
         let tx = Tx { follows, ..Tx::new(self, Executor::Transaction(db), true) };
         let done = self.change_and_record(&tx, body).await;
         let (Executor::Transaction(db), event) = (tx.db, tx.event) else {
@@ -386,15 +395,11 @@ impl Cx {
         (db, event, done)
     }
 
-    async fn change_and_record<'env, T, F>(
+    async fn change_and_record<'env>(
         &'env self,
         tx: &Tx<'env>,
-        body: &F,
-    ) -> Result<(T, bool), WriteFailure>
-    where
-        T: Send,
-        F: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
-    {
+        body: &WriteBody<'_, 'env>,
+    ) -> Result<bool, WriteFailure> {
         self.check_fence(&tx.db).await?;
         let change = body(tx).await.map_err(WriteFailure::of)?;
         tx.superseded_at().map_or(Ok(()), |by| Err(WriteFailure::Overtaken(by)))?;
@@ -418,7 +423,7 @@ impl Cx {
             );
             ledger::record_followed(&tx.db, first_followed, told.collect()).await?;
         }
-        Ok((change.value, wrote))
+        Ok(wrote)
     }
 
     /// [`Cx::write`] for the most frequent writes. On PostgreSQL `optimistic` runs first: without a
@@ -434,7 +439,7 @@ impl Cx {
         locked: L,
     ) -> Result<T>
     where
-        T: Send,
+        T: Send + 'env,
         O: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Option<Change<T>>>> + Send + Sync,
         L: for<'t> Fn(&'t Tx<'env>) -> BoxFuture<'t, Result<Change<T>>> + Send + Sync,
     {
