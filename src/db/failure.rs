@@ -108,16 +108,23 @@ pub(super) fn is_locked(error: &DbErr) -> bool {
         .unwrap_or(false)
 }
 
-/// Whether SQLite waited for a lock on its file, or on the index of its log, and did not get it.
-pub(super) fn waited_for_lock(error: &sqlx::Error) -> bool {
-    with_code(error, |code| {
-        matches!(code, ErrorCode::Result(sqlite::BUSY | sqlite::LOCKED | sqlite::PROTOCOL))
+/// Whether SQLite waited for a lock on its file, or on the index of its log, and did not get it; or
+/// whether PostgreSQL ended a statement whose time was over, as it does while a lock is held.
+pub(super) fn waited_in_vain(error: &sqlx::Error) -> bool {
+    with_code(error, |code| match code {
+        ErrorCode::State(state) => [QUERY_CANCELED, LOCK_NOT_AVAILABLE].contains(&state),
+        ErrorCode::Result(result) => {
+            matches!(result, sqlite::BUSY | sqlite::LOCKED | sqlite::PROTOCOL)
+        }
     })
     .unwrap_or(false)
 }
 
 /// SQLSTATE of a statement that was cancelled, by its own time limit or by a request.
 const QUERY_CANCELED: &str = "57014";
+
+/// SQLSTATE of a statement that waited for a lock longer than its session allows.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// SQLSTATE classes 08 (connection), 53 (resources), 57 (operator intervention) and 58 (system),
 /// and a server that has become read-only, as after a failover.

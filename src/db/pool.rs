@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::failure::{
     is_locked, keeps_connection, lacks_slots, needs_closed_file, storage_failure, timed_out,
-    waited_for_lock,
+    waited_in_vain,
 };
 use super::health::StorageHealth;
 use super::open_file::{OpenConnection, OpenFile};
@@ -494,8 +494,9 @@ impl ConnectionPool {
             return Err(timed_out("a statement", self.statement_timeout));
         };
         connection.busy = false;
-        // SQLite tries for ten seconds to get a lock that the operating system refuses.
-        if answer.as_ref().is_err_and(waited_for_lock) {
+        // SQLite tries for ten seconds to get a lock that the operating system refuses, and
+        // PostgreSQL waits for a lock as long as a statement may take.
+        if answer.as_ref().is_err_and(waited_in_vain) {
             RequestConnections::note_waited(began.elapsed());
         }
         if let Err(error) = &answer

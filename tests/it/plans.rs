@@ -595,6 +595,14 @@ async fn work(world: &World, mark: &str) {
 
 /// Runs the workload, lets the tables grow, and runs it with the same plans and then with new ones.
 async fn judge_growth(world: World, title: &str, known: &[&str]) {
+    // A run that takes longer than a minute meets the automatic ANALYZE. What that finds in a table
+    // of a few rows, PostgreSQL believes after the growth: then the primary key, which is the
+    // smallest index, looks as good as the one that leads with the group.
+    for table in LARGE {
+        let never = format!("ALTER TABLE \"{table}\" SET (autovacuum_enabled = FALSE)");
+        world.execute(&never, []).await;
+    }
+    HEARD.lock().unwrap().clear();
     let mut judge = judge(&world).await;
     let theirs = world.second_organization().await;
     let member = theirs.scim.user("theirs").await;
