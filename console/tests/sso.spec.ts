@@ -34,6 +34,7 @@ test('an identity provider for sign-in is added, tested and changed', async ({ p
   const card = page.getByRole('region', { name: 'Test of the identity provider' });
   await card.getByRole('button', { name: 'Start the test' }).click();
   await expect(card.locator('.step-failed')).toHaveCount(1, { timeout: 20_000 });
+  await page.getByRole('link', { name: 'Identity provider', exact: true }).click();
   await expect(page.getByRole('region', { name: 'Addresses' })).toContainText(`/sign-in/${organization.slug}`);
   await page.getByRole('link', { name: 'Settings', exact: true }).click();
   await page.getByLabel('Claims hold for (days)').fill('');

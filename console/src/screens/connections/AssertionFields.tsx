@@ -3,9 +3,37 @@ import { useTranslation } from 'react-i18next';
 import { useViewer } from '../../app/viewer.tsx';
 import { CheckField, RadioField, SelectField, TextField } from '../../components/forms.tsx';
 import { Card } from '../../components/Page.tsx';
-import type { Provider } from '../../generated/graphql.ts';
+import type { Permission, Provider } from '../../generated/graphql.ts';
 import { PERMISSIONS } from '../keys/key.ts';
 import { ALGORITHMS, CLAIMS, CREATIONS, type ClaimFields, IDENTITIES, type OidcFields } from './assertion.ts';
+
+interface ConsolePermissionsProps {
+  value: readonly Permission[];
+  onChange: (value: Permission[]) => void;
+}
+
+/** The most that a sign-in may give in the console. Nobody can give more than they hold. */
+export function ConsolePermissionsField({ value, onChange }: ConsolePermissionsProps) {
+  const { t } = useTranslation('connections');
+  const viewer = useViewer();
+  const offered = PERMISSIONS.filter((name) => viewer.may(name) || value.includes(name));
+  return (
+    <fieldset className="field">
+      <legend>{t('oidc.console')}</legend>
+      <p className="muted field-help">{t('oidc.consoleHelp')}</p>
+      <div className="check-grid">
+        {offered.map((name) => (
+          <CheckField
+            key={name}
+            label={<code>{name}</code>}
+            checked={value.includes(name)}
+            onChange={(on) => onChange(PERMISSIONS.filter((each) => (each === name ? on : value.includes(each))))}
+          />
+        ))}
+      </div>
+    </fieldset>
+  );
+}
 
 interface OidcCardsProps {
   values: OidcFields;
@@ -18,9 +46,6 @@ interface OidcCardsProps {
 
 export function OidcCards({ values, onChange, provider, hasSecret, isNew }: OidcCardsProps) {
   const { t } = useTranslation('connections');
-  const viewer = useViewer();
-  // Nobody can give more than they hold.
-  const offered = PERMISSIONS.filter((name) => viewer.may(name) || values.consolePermissions.includes(name));
   return (
     <>
       <Card title={t('oidc.title')}>
@@ -43,22 +68,7 @@ export function OidcCards({ values, onChange, provider, hasSecret, isNew }: Oidc
           value={values.redirectUrls}
           onChange={(redirectUrls) => onChange({ redirectUrls })}
         />
-        <fieldset className="field">
-          <legend>{t('oidc.console')}</legend>
-          <p className="muted field-help">{t('oidc.consoleHelp')}</p>
-          <div className="check-grid">
-            {offered.map((name) => (
-              <CheckField
-                key={name}
-                label={<code>{name}</code>}
-                checked={values.consolePermissions.includes(name)}
-                onChange={(on) =>
-                  onChange({ consolePermissions: PERMISSIONS.filter((each) => (each === name ? on : values.consolePermissions.includes(each))) })
-                }
-              />
-            ))}
-          </div>
-        </fieldset>
+        <ConsolePermissionsField value={values.consolePermissions} onChange={(consolePermissions) => onChange({ consolePermissions })} />
         {provider === 'ENTRA_ID' && (
           <CheckField label={t('oidc.graph')} help={t('oidc.graphHelp')} checked={values.askGraph} onChange={(askGraph) => onChange({ askGraph })} />
         )}

@@ -16,6 +16,7 @@ import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
 import { ComparisonsTab } from './ComparisonsTab.tsx';
 import { HealthTab } from './HealthTab.tsx';
+import { ProviderTab } from './ProviderTab.tsx';
 import { RequestsTab } from './RequestsTab.tsx';
 import { RunsTab } from './RunsTab.tsx';
 import { SettingsTab } from './SettingsTab.tsx';
@@ -26,11 +27,12 @@ import { type OneConnection, connectionChangedSubscription, connectionQuery } fr
 import { HealthBadge, StateBadge } from './parts.tsx';
 import './connections.css';
 
-const TABS = ['health', 'test', 'tokens', 'setup', 'requests', 'runs', 'comparisons', 'settings'] as const;
+const TABS = ['health', 'provider', 'test', 'tokens', 'setup', 'requests', 'runs', 'comparisons', 'settings'] as const;
 type Tab = (typeof TABS)[number];
 
 const CONTENTS: Record<Tab, ComponentType<{ connection: OneConnection; reload: () => void }>> = {
   health: HealthTab,
+  provider: ProviderTab,
   test: TestTab,
   tokens: TokensTab,
   setup: SetupTab,
@@ -42,8 +44,8 @@ const CONTENTS: Record<Tab, ComponentType<{ connection: OneConnection; reload: (
 
 /** What a connection of a kind does not have. */
 const WITHOUT: Record<OneConnection['kind'], readonly Tab[]> = {
-  SCIM_PUSH: ['runs'],
-  SCIM_PULL: ['tokens', 'setup'],
+  SCIM_PUSH: ['provider', 'runs'],
+  SCIM_PULL: ['provider', 'tokens', 'setup'],
   ASSERTION: ['tokens', 'setup', 'runs', 'comparisons'],
 };
 

@@ -12,10 +12,13 @@ import { Icon } from '../../components/Icon.tsx';
 import { Card, Page } from '../../components/Page.tsx';
 import { ErrorPanel, type Problem } from '../../components/states.tsx';
 import { notify } from '../../components/toasts.tsx';
+import type { AssertionProtocol } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { ClaimRulesCard, OidcCards } from './AssertionFields.tsx';
 import { GeneralFields, NEW_FIELDS, NEW_PULL, RuleFields, SourceFields, toNumber, toText } from './ConnectionFields.tsx';
+import { MetadataCard, SamlCards } from './SamlFields.tsx';
 import { NEW_CLAIMS, NEW_OIDC, toClaimRules, toOidcInput } from './assertion.ts';
+import { NEW_METADATA, NEW_SAML, toSamlInput } from './saml.ts';
 import './connections.css';
 
 const createMutation = graphql(`
@@ -27,6 +30,7 @@ const createMutation = graphql(`
   }
 `);
 
+const PROTOCOLS: readonly AssertionProtocol[] = ['OIDC', 'SAML'];
 const WAYS = ['SCIM_PUSH', 'SCIM_PULL', 'ASSERTION'] as const;
 
 export default function NewConnectionScreen() {
@@ -38,6 +42,9 @@ export default function NewConnectionScreen() {
   const [way, setWay] = useState<(typeof WAYS)[number]>(oneOf(WAYS, params.get('way') ?? undefined) ?? 'SCIM_PUSH');
   const [fields, setFields] = useState(NEW_FIELDS);
   const [pull, setPull] = useState(NEW_PULL);
+  const [protocol, setProtocol] = useState<AssertionProtocol>(oneOf(PROTOCOLS, params.get('protocol') ?? undefined) ?? 'OIDC');
+  const [metadata, setMetadata] = useState(NEW_METADATA);
+  const [saml, setSaml] = useState(NEW_SAML);
   const [oidc, setOidc] = useState(NEW_OIDC);
   const [claims, setClaims] = useState(NEW_CLAIMS);
   const [problem, setProblem] = useState<Problem>();
@@ -56,7 +63,10 @@ export default function NewConnectionScreen() {
         adoptionPolicy: fields.adoptionPolicy,
         revivalDays: Number(fields.revivalDays),
         announcesCursorPaging: fields.announcesCursorPaging,
-        ...(way === 'ASSERTION' && { assertion: { oidc: toOidcInput(oidc) }, claims: toClaimRules(claims) }),
+        ...(way === 'ASSERTION' && {
+          assertion: protocol === 'SAML' ? { saml: toSamlInput(saml, metadata) } : { oidc: toOidcInput(oidc) },
+          claims: toClaimRules(claims),
+        }),
         ...(way === 'SCIM_PULL' && {
           pull: {
             baseUrl: pull.baseUrl.trim(),
@@ -79,7 +89,8 @@ export default function NewConnectionScreen() {
     const created = answer.payload.connection;
     if (!created) return;
     notify({ kind: 'success', text: t('create.done', { name: created.name }) });
-    const next = created.kind === 'SCIM_PUSH' ? 'tokens' : 'test';
+    // Where the next step is: a token to give away, addresses to enter there, or a test.
+    const next = created.kind === 'SCIM_PUSH' ? 'tokens' : created.kind === 'ASSERTION' && protocol === 'SAML' ? 'provider' : 'test';
     navigate(screenPath(organization.slug, `connections/${encodeURIComponent(created.id)}/${next}`));
   };
 
@@ -102,6 +113,14 @@ export default function NewConnectionScreen() {
             }))}
             onChange={setWay}
           />
+          {way === 'ASSERTION' && (
+            <RadioField
+              label={t('create.protocol')}
+              value={protocol}
+              choices={PROTOCOLS.map((value) => ({ value, text: t(`protocol.${value}`), help: t(`protocolHelp.${value}`) }))}
+              onChange={setProtocol}
+            />
+          )}
         </Card>
         <GeneralFields values={fields} onChange={(changed) => setFields({ ...fields, ...changed })} />
         {way === 'SCIM_PULL' && (
@@ -109,13 +128,20 @@ export default function NewConnectionScreen() {
         )}
         {way === 'ASSERTION' && (
           <>
-            <OidcCards
-              values={oidc}
-              provider={fields.provider}
-              hasSecret={false}
-              isNew
-              onChange={(changed) => setOidc({ ...oidc, ...changed })}
-            />
+            {protocol === 'SAML' ? (
+              <>
+                <MetadataCard values={metadata} onChange={(changed) => setMetadata((before) => ({ ...before, ...changed }))} />
+                <SamlCards values={saml} isNew onChange={(changed) => setSaml({ ...saml, ...changed })} />
+              </>
+            ) : (
+              <OidcCards
+                values={oidc}
+                provider={fields.provider}
+                hasSecret={false}
+                isNew
+                onChange={(changed) => setOidc({ ...oidc, ...changed })}
+              />
+            )}
             <ClaimRulesCard values={claims} isNew onChange={(changed) => setClaims({ ...claims, ...changed })} />
           </>
         )}

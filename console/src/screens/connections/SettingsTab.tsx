@@ -25,17 +25,10 @@ import {
   toText,
 } from './ConnectionFields.tsx';
 import { type ClaimFields, type OidcFields, claimChanges, claimFieldsOf, oidcChanges, oidcFieldsOf } from './assertion.ts';
-import type { OneConnection } from './connection.ts';
+import { type OneConnection, updateMutation } from './connection.ts';
 import { Details } from './parts.tsx';
-
-const updateMutation = graphql(`
-  mutation ConnectionUpdate($input: ConnectionUpdateInput!) {
-    connectionUpdate(input: $input) {
-      connection { id version }
-      userErrors { code message nextStep }
-    }
-  }
-`);
+import { type SamlFields, samlChanges, samlFieldsOf } from './saml.ts';
+import { SamlCards } from './SamlFields.tsx';
 
 const deleteMutation = graphql(`
   mutation ConnectionDelete($input: ConnectionDeleteInput!) {
@@ -74,8 +67,17 @@ function pullFieldsOf({ pull }: OneConnection): PullFields {
   };
 }
 
+interface Values {
+  fields: Fields;
+  pull: PullFields;
+  oidc: OidcFields;
+  saml: SamlFields;
+  claims: ClaimFields;
+}
+
 /** What differs, as the mutation wants it. */
-function changesOf(connection: OneConnection, fields: Fields, pull: PullFields, oidc: OidcFields, claims: ClaimFields): Omit<ConnectionUpdateInput, 'id'> {
+function changesOf(connection: OneConnection, values: Values): Omit<ConnectionUpdateInput, 'id'> {
+  const { fields, pull, oidc, saml, claims } = values;
   const before = fieldsOf(connection);
   const pullBefore = pullFieldsOf(connection);
   const changed = <Values extends object>(name: keyof Values, now: Values, then: Values) => now[name] !== then[name];
@@ -96,9 +98,11 @@ function changesOf(connection: OneConnection, fields: Fields, pull: PullFields, 
   }
   const accepted = connection.assertionSource;
   const oidcChanged = accepted?.oidc ? oidcChanges(oidc, oidcFieldsOf(accepted)) : undefined;
+  const samlChanged = accepted?.saml ? samlChanges(saml, samlFieldsOf(accepted)) : undefined;
   const claimsChanged = accepted ? claimChanges(claims, claimFieldsOf(accepted)) : undefined;
   return {
     ...(oidcChanged && { assertion: { oidc: oidcChanged } }),
+    ...(samlChanged && { assertion: { saml: samlChanged } }),
     ...(claimsChanged && { claims: claimsChanged }),
     ...(changed('name', fields, before) && { name: fields.name.trim() }),
     ...(changed('provider', fields, before) && { provider: fields.provider }),
@@ -116,12 +120,13 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
   const [fields, setFields] = useState(() => fieldsOf(connection));
   const [pull, setPull] = useState(() => pullFieldsOf(connection));
   const [oidc, setOidc] = useState(() => oidcFieldsOf(connection.assertionSource));
+  const [saml, setSaml] = useState(() => samlFieldsOf(connection.assertionSource));
   const [claims, setClaims] = useState(() => claimFieldsOf(connection.assertionSource));
   // The version that these fields were read from: what somebody else changes meanwhile is not overwritten.
   const [version, setVersion] = useState(connection.version);
   const [problem, setProblem] = useState<Problem>();
   const { run, running } = useAction(updateMutation);
-  const changes = changesOf(connection, fields, pull, oidc, claims);
+  const changes = changesOf(connection, { fields, pull, oidc, saml, claims });
   const dirty = Object.keys(changes).length > 0;
 
   if (!viewer.may('IAM_WRITE')) return <SettingsRead connection={connection} />;
@@ -129,6 +134,7 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
     setFields(fieldsOf(connection));
     setPull(pullFieldsOf(connection));
     setOidc(oidcFieldsOf(connection.assertionSource));
+    setSaml(samlFieldsOf(connection.assertionSource));
     setClaims(claimFieldsOf(connection.assertionSource));
     setVersion(connection.version);
     setProblem(undefined);
@@ -172,6 +178,9 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
             onChange={(changed) => setOidc({ ...oidc, ...changed })}
           />
         )}
+        {connection.assertionSource?.saml && (
+          <SamlCards values={saml} isNew={false} onChange={(changed) => setSaml({ ...saml, ...changed })} />
+        )}
         {connection.assertionSource && (
           <ClaimRulesCard values={claims} isNew={false} onChange={(changed) => setClaims({ ...claims, ...changed })} />
         )}
@@ -210,6 +219,8 @@ function SettingsRead({ connection }: { connection: OneConnection }) {
           [t('settings.cursors'), connection.announcesCursorPaging ? common('state.yes') : common('state.no')],
           assertionSource?.oidc && [t('oidc.issuer'), <code key="issuer">{assertionSource.oidc.issuer}</code>],
           assertionSource?.oidc && [t('settings.clientId'), <code key="client">{assertionSource.oidc.clientId}</code>],
+          assertionSource?.saml && [t('saml.nameId'), assertionSource.saml.nameIdFormat ?? t('saml.nameIdAny')],
+          assertionSource?.saml && [t('saml.initiated'), common(assertionSource.saml.allowIdpInitiated ? 'state.yes' : 'state.no')],
           assertionSource && [t('claims.creation'), t(`creation.${assertionSource.accountCreation}`)],
           assertionSource && [t('claims.identity'), t(`identity.${assertionSource.groupIdentity}`)],
           pull && [t('settings.baseUrl'), <code key="url">{pull.baseUrl}</code>],

@@ -3,7 +3,6 @@ import { useTranslation } from 'react-i18next';
 import { useQuery } from 'urql';
 import { useAction } from '../../app/useAction.ts';
 import { Button } from '../../components/Button.tsx';
-import { CopyRow } from '../../components/CopyButton.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Banner, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
@@ -187,28 +186,17 @@ function SignInTestCard({ connection }: { connection: OneConnection }) {
   const source = connection.assertionSource;
   const probes = source?.oidc?.graph ? SIGN_IN_TEST : SIGN_IN_TEST.slice(0, 2);
   return (
-    <>
-      <StepTestCard
-        title={t('test.signIn')}
-        text={t('test.signInText')}
-        well={t('test.signInWell')}
-        steps={probes.map((probe) => ({ key: probe, title: t(`signInProbe.${probe}`) }))}
-        running={running}
-        onTest={async () => {
-          const { payload, problem } = await run({ input: { connectionId: connection.id } });
-          if (problem) return { problem };
-          return { done: (payload.steps ?? []).map(({ probe, ...step }) => ({ key: probe, ...step })) };
-        }}
-      />
-      {source && (
-        <Card title={t('signInUrls.title')}>
-          <dl>
-            <CopyRow label={t('signInUrls.signIn')} text={source.signInUrl} />
-            <CopyRow label={t('signInUrls.submit')} text={source.submitUrl} />
-          </dl>
-          <p className="muted">{t('signInUrls.text')}</p>
-        </Card>
-      )}
-    </>
+    <StepTestCard
+      title={t('test.signIn')}
+      text={t('test.signInText')}
+      well={t('test.signInWell')}
+      steps={probes.map((probe) => ({ key: probe, title: t(`signInProbe.${probe}`) }))}
+      running={running}
+      onTest={async () => {
+        const { payload, problem } = await run({ input: { connectionId: connection.id } });
+        if (problem) return { problem };
+        return { done: (payload.steps ?? []).map(({ probe, ...step }) => ({ key: probe, ...step })) };
+      }}
+    />
   );
 }

@@ -34,6 +34,25 @@ export const assertionSourceFields = graphql(`
       graph { baseUrl tokenUrl }
       claims { subject userName email emailVerified displayName givenName familyName groups roles }
     }
+    saml {
+      entityId
+      signInUrl
+      metadataUrl
+      metadataReadAt
+      certificates { fingerprint notBefore notAfter }
+      serviceMetadataUrl
+      serviceEntityId
+      consumerUrl
+      serviceCertificate
+      audiences
+      recipients
+      allowIdpInitiated
+      nameIdFormat
+      skewSeconds
+      redirectUrls
+      consolePermissions
+      attributes { subject userName email emailVerified displayName givenName familyName groups roles }
+    }
   }
 `);
 

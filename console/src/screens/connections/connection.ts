@@ -61,6 +61,15 @@ export const connectionQuery = graphql(`
   }
 `);
 
+export const updateMutation = graphql(`
+  mutation ConnectionUpdate($input: ConnectionUpdateInput!) {
+    connectionUpdate(input: $input) {
+      connection { id version }
+      userErrors { code message nextStep }
+    }
+  }
+`);
+
 export type OneConnection = NonNullable<NonNullable<ConnectionQuery['organization']>['connection']>;
 
 export const connectionChangedSubscription = graphql(`

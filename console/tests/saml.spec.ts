@@ -1,0 +1,131 @@
+// An identity provider that speaks SAML: its metadata, what to enter there, its certificates, and its settings.
+import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOrganization, open, readClipboard, test } from './support.ts';
+
+let organization: Organization;
+
+const ENDED =
+  'MIIBCDCBr6ADAgECAgEBMAoGCCqGSM49BAMCMA4xDDAKBgNVBAMMA2lkcDAeFw0yMDAxMDEwMDAwMDBaFw0yNDAxMDEwMDAwMDBaMA4xDDAKBgNVBAMMA2lkcDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABPsyPuhfkb0ryA3oa/WTUN/hR6YqMPElZlxF8YZebT3DQZRQvGWkKmUOkS0vWq7HR/vxj7abHfM5VKLjcf9A7howCgYIKoZIzj0EAwIDSAAwRQIhAKupcHsQREtykj+xA/7GHU6gp73EWv/FxNL2+uiQG+OjAiBGfPNLLlCb/GMYNQJnsmp+KALfT7DGA5oki5I2R5/2Sg==';
+const VALID =
+  'MIIBCjCBsaADAgECAgEBMAoGCCqGSM49BAMCMA4xDDAKBgNVBAMMA2lkcDAgFw0yNjAxMDEwMDAwMDBaGA8yMDU2MTIzMTAwMDAwMFowDjEMMAoGA1UEAwwDaWRwMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9AwiSOMNanRuqVMYeTCTnw5+bMl+O1XftlRaiNqIwlu+YulBIxizqNPGSIopn9pQqDCFMtrbvxOPb+S3ekGndDAKBggqhkjOPQQDAgNIADBFAiBsI8tdoNMwGEhR5kKVyG+gMlFET5Vv2hKLipkrU7vwjwIhAPq4r5B133TeVvTrvGdDR2xlmlYWOEtezER4cEpwCtfd';
+
+const metadataOf = (entity: string, certificate: string) =>
+  `<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="${entity}">` +
+  '<IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><KeyDescriptor use="signing">' +
+  `<KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>${certificate}</X509Certificate></X509Data></KeyInfo>` +
+  '</KeyDescriptor><SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="https://idp.invalid/sign-in"/>' +
+  '</IDPSSODescriptor></EntityDescriptor>';
+
+interface Source {
+  entityId: string;
+  allowIdpInitiated: boolean;
+  nameIdFormat: string | null;
+  audiences: string[];
+  redirectUrls: string[];
+  skewSeconds: number;
+  attributes: { groups: string | null; email: string | null };
+}
+
+async function readSources(): Promise<Source[]> {
+  const { organization: read } = await organization.graphql(
+    '{ organization { connections(first: 10) { nodes { assertionSource { saml { entityId allowIdpInitiated nameIdFormat audiences redirectUrls skewSeconds attributes { groups email } } } } } } }',
+  );
+  return read.connections.nodes.flatMap((node: { assertionSource: { saml: Source | null } | null }) => node.assertionSource?.saml ?? []);
+}
+
+test.beforeAll(async () => {
+  organization = await makeOrganization('saml');
+});
+
+test('a connection is made from metadata, and says what to enter', async ({ page }) => {
+  test.slow();
+  await open(page, organization, 'connections/new?way=ASSERTION');
+  await page.getByRole('radio', { name: 'SAML 2.0' }).check();
+  await page.getByLabel('Name', { exact: true }).fill('Ward sign-in');
+  await page.getByRole('radio', { name: 'In a file or as a text' }).check();
+  await page.getByLabel('XML file').setInputFiles({ name: 'metadata.xml', mimeType: 'text/xml', buffer: Buffer.from('<html/>') });
+  await expect(page.getByLabel('XML text')).toHaveValue('<html/>');
+  await page.getByRole('button', { name: 'Create the connection' }).click();
+  await expect(page.getByRole('alert')).toBeVisible();
+  await page.getByLabel('XML text').fill(metadataOf('https://idp.invalid/saml', ENDED));
+  await page.getByLabel('Form of the NameID').selectOption('Persistent (recommended)');
+  await page.getByLabel('Further audiences').fill('https://app.invalid/saml');
+  await page.getByText('Names of the attributes').click();
+  await page.getByLabel('Groups', { exact: true }).fill('memberOf');
+  await expectAccessible(page);
+  await expectNoSideScroll(page);
+  await page.getByRole('button', { name: 'Create the connection' }).click();
+  await expect(page).toHaveURL(/\/provider$/);
+
+  const service = page.getByRole('region', { name: 'To enter at the identity provider' });
+  await expect(service).toContainText('Assertion consumer service');
+  await service.getByRole('button', { name: 'Copy: Our metadata' }).click();
+  const address = await readClipboard(page);
+  const own = await (await fetch(address)).text();
+  expect(own).toContain(address);
+  const consumer = await service.locator('code').nth(2).innerText();
+  expect(own).toContain(consumer);
+  const certificates = page.getByRole('region', { name: 'Certificates' }).first();
+  await expect(certificates).toContainText('Ended');
+  await expect(certificates).toContainText('The last certificate ends soon, or has ended');
+  await expectAccessible(page);
+  await expectNoSideScroll(page);
+  expect(await readSources()).toEqual([
+    {
+      entityId: 'https://idp.invalid/saml',
+      allowIdpInitiated: false,
+      nameIdFormat: 'urn:oasis:names:tc:SAML:2.0:nameid-format:persistent',
+      audiences: ['https://app.invalid/saml'],
+      redirectUrls: [],
+      skewSeconds: 60,
+      attributes: { groups: 'memberOf', email: 'email' },
+    },
+  ]);
+});
+
+test('new metadata bring new certificates', async ({ page }) => {
+  await open(page, organization, 'sso');
+  await expect(page.locator('#how')).toContainText('SAML 2.0');
+  await page.getByRole('link', { name: 'Ward sign-in' }).click();
+  await page.getByRole('link', { name: 'Identity provider', exact: true }).click();
+  await page.getByRole('button', { name: 'Give new metadata' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Give new metadata' });
+  await dialog.getByLabel('XML text').fill(metadataOf('https://idp.invalid/saml', VALID));
+  await expectAccessible(page);
+  await dialog.getByRole('button', { name: 'Take these' }).click();
+  await expect(page.locator('.toast-success', { hasText: 'The metadata are read.' })).toBeVisible();
+  const certificates = page.getByRole('region', { name: 'Certificates' }).first();
+  await expect(certificates).toContainText('Valid');
+  await expect(certificates).not.toContainText('Ended');
+});
+
+test('settings of SAML send only what changed', async ({ page }) => {
+  test.slow();
+  await open(page, organization, 'connections');
+  await page.getByRole('link', { name: 'Ward sign-in' }).click();
+  await page.getByRole('link', { name: 'Settings', exact: true }).click();
+  await page.getByLabel('Accept sign-ins that begin at the identity provider').check();
+  await page.getByLabel('Addresses of applications').fill('https://app.invalid/back');
+  await page.getByText('Names of the attributes').click();
+  await page.getByLabel('E-mail address', { exact: true }).fill('');
+  await expectAccessible(page);
+  await page.getByRole('button', { name: 'Save' }).click();
+  await expect(page.locator('.toast-success', { hasText: 'Saved.' })).toBeVisible();
+  const [source] = await readSources();
+  expect(source).toMatchObject({
+    allowIdpInitiated: true,
+    redirectUrls: ['https://app.invalid/back'],
+    audiences: ['https://app.invalid/saml'],
+    attributes: { groups: 'memberOf', email: null },
+  });
+  await page.getByLabel('Back to the names that the identity provider documents').check();
+  await page.getByRole('button', { name: 'Save' }).click();
+  await expect.poll(async () => (await readSources())[0]?.attributes).toEqual({ groups: 'groups', email: 'email' });
+});
+
+test('who may only read sees SAML and changes nothing', async ({ page }) => {
+  await open(page, organization, 'connections', await organization.issueKey('IAM_READ'));
+  await page.getByRole('link', { name: 'Ward sign-in' }).click();
+  await page.getByRole('link', { name: 'Identity provider', exact: true }).click();
+  await expect(page.getByRole('region', { name: 'To enter at the identity provider' })).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Give new metadata' })).toHaveCount(0);
+});
