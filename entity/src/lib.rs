@@ -37,6 +37,7 @@ pub mod lease;
 pub mod ledger_head;
 pub mod mail_recipient;
 pub mod membership;
+pub mod metadata_refresh;
 pub mod organization;
 pub mod organization_domain;
 pub mod pull_source;
@@ -96,6 +97,7 @@ scoped!(
     assertion_source.ConnectionId,
     async_request.Id,
     directory_lookup.ConnectionId,
+    metadata_refresh.ConnectionId,
     bulk_job.Id,
     deletion_job.Id,
     delivery.Id,

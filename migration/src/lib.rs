@@ -59,6 +59,7 @@ mod m20261130_000050_domain;
 mod m20261130_000051_invitation;
 mod m20261130_000061_setup_link_maker;
 mod m20261130_000062_failed_delivery;
+mod m20261130_000110_metadata_refresh;
 
 pub struct Migrator;
 
@@ -118,6 +119,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000051_invitation::Migration),
             Box::new(m20261130_000061_setup_link_maker::Migration),
             Box::new(m20261130_000062_failed_delivery::Migration),
+            Box::new(m20261130_000110_metadata_refresh::Migration),
         ]
     }
 }

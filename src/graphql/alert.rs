@@ -24,7 +24,8 @@ pub enum AlertKind {
     ConnectionStalled,
     /// Failures of a connection wait in the review queue for longer than the threshold, in hours.
     FailuresWait,
-    /// The last token of a connection, or an API key, ends in 30, 7 or 1 days.
+    /// The last token of a connection, or an API key, ends in 30, 7 or 1 days; or the last
+    /// certificate of a connection that accepts responses of SAML, or it has ended.
     CredentialEnds,
     /// A SCIM token or an API key is older than the threshold, in days, or was not used for 90
     /// days.

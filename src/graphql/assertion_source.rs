@@ -20,8 +20,8 @@ use crate::domain::tenant::organization;
 use crate::error::{Mistakes, Noun, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
-use crate::sign_in::oidc::probe;
-use crate::sign_in::oidc::probe::ProviderStep;
+use crate::sign_in::probe;
+use crate::sign_in::probe::ProviderStep;
 
 const FIELD_MAP: FieldMap = FieldMap { nouns: &[(Noun::Connection, "connectionId")], fields: &[] };
 
@@ -465,11 +465,13 @@ impl AssertionSourceInput {
         rules: Option<ClaimRulesInput>,
     ) -> Result<AssertionSourceSettings> {
         let rules = rules.map(ClaimRulesInput::into_rules).transpose()?.unwrap_or_default();
-        let (protocol, secret) = match self {
-            Self::Oidc(input) => input.into_settings(provider)?,
-            Self::Saml(input) => input.into_settings(provider)?,
-        };
-        Ok(AssertionSourceSettings { protocol, rules, secret })
+        match self {
+            Self::Oidc(input) => {
+                let (protocol, secret) = input.into_settings(provider)?;
+                Ok(AssertionSourceSettings { protocol, rules, secret, service_key: None })
+            }
+            Self::Saml(input) => input.into_settings(provider, rules),
+        }
     }
 
     /// Reads and makes what the settings need, before anything is written.
@@ -611,14 +613,18 @@ pub(super) fn to_source_edit(
             let (edit, secret) = input.into_edit()?;
             (Some(ProtocolEdit::Oidc(edit)), secret)
         }
-        Some(AssertionSourceUpdateInput::Saml(input)) => (Some(input.into_edit()?), None),
+        Some(AssertionSourceUpdateInput::Saml(input)) => {
+            let (edit, secret) = input.into_edit()?;
+            (Some(edit), secret)
+        }
         None => (None, None),
     };
     let edit = AssertionSourceEdit { protocol, rules, secret };
     Ok((!edit.is_empty()).then_some(edit))
 }
 
-/// The steps of `assertionSourceTest`, in this order.
+/// The steps of `assertionSourceTest`: for OpenID Connect DISCOVERY, KEYS and GRAPH, for SAML
+/// METADATA, CERTIFICATES, SIGN_IN_ADDRESS, SERVICE_METADATA and GRAPH, in this order.
 #[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "ProviderStep")]
 pub enum AssertionSourceProbe {
@@ -626,6 +632,15 @@ pub enum AssertionSourceProbe {
     Discovery,
     /// The keys are read, and some of them fit the allowed algorithms.
     Keys,
+    /// The metadata of the identity provider are read, and are about the same entity id. Metadata
+    /// that were given as a text are not read again.
+    Metadata,
+    /// The certificates with which the identity provider signs, and when they end.
+    Certificates,
+    /// Where people are sent to sign in.
+    SignInAddress,
+    /// Our own metadata can be read at their address.
+    ServiceMetadata,
     /// Microsoft Graph gives a token to the client. Left out where Graph is not asked.
     Graph,
 }
@@ -674,7 +689,7 @@ pub struct AssertionSourceMutation;
 #[Object]
 impl AssertionSourceMutation {
     /// Tests the identity provider whose sign-ins a connection accepts: reads its discovery
-    /// document and its keys. Stores nothing.
+    /// document and its keys, or its SAML metadata, and our own. Stores nothing.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn assertion_source_test(
         &self,

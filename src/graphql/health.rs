@@ -189,6 +189,9 @@ pub enum AttentionKind {
     Connection,
     /// The last token of a connection ends soon.
     TokenEnds,
+    /// The last certificate of a connection that accepts responses of SAML ends within 30 days, or
+    /// has ended.
+    CertificateEnds,
     /// A sync run waits for approval.
     RunWaits,
     /// Failures of one connection with the same cause wait in the review queue.

@@ -18,6 +18,7 @@ use crate::domain::access::RoleSource;
 use crate::domain::access::{api_key, role, role_grant, role_mapping};
 use crate::domain::alert;
 use crate::domain::audit::event;
+use crate::domain::connection::assertion_source::metadata_refresh;
 use crate::domain::connection::{assertion_source, health, pull_source, scim_token, setup_link};
 use crate::domain::directory::adoption;
 use crate::domain::directory::membership;
@@ -101,6 +102,9 @@ pub struct PullSourceOf(pub Uuid);
 /// The identity provider whose sign-ins a connection accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AssertionSourceOf(pub Uuid);
+/// How the metadata of a connection's identity provider are read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MetadataRefreshOf(pub Uuid);
 /// The schedule of a connection's automatic comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReconciliationScheduleOf(pub Uuid);
@@ -445,6 +449,17 @@ impl Loader<AssertionSourceOf> for Loaders {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let rows = assertion_source::sources_of_connections(&self.0, &ids).await?.into_iter();
         Ok(rows.map(|row| (AssertionSourceOf(row.connection_id), row)).collect())
+    }
+}
+
+impl Loader<MetadataRefreshOf> for Loaders {
+    type Value = metadata_refresh::MetadataRefresh;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[MetadataRefreshOf]) -> LoadResult<MetadataRefreshOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let rows = metadata_refresh::refreshes_of_connections(&self.0, &ids).await?.into_iter();
+        Ok(rows.map(|row| (MetadataRefreshOf(row.connection_id), row)).collect())
     }
 }
 

@@ -125,6 +125,7 @@ struct MutationRoot(
     platform::PlatformMutation,
     connection::ConnectionMutation,
     assertion_source::AssertionSourceMutation,
+    saml_source::SamlKeyMutation,
     assertion_submit::AssertionMutation,
     scim_token::TokenMutation,
     self_test::SelfTestMutation,

@@ -1,20 +1,35 @@
 //! The identity providers that speak SAML and whose sign-ins connections accept.
 
-use async_graphql::{Context, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
-use chrono::{DateTime, Utc};
+use async_graphql::{
+    Context, Enum, ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject,
+};
+use chrono::{DateTime, Duration, Utc};
 use entity::connection::Provider;
 use uuid::Uuid;
 
+use super::connection::IdentitySource;
+use super::loaders;
+use super::loaders::MetadataRefreshOf;
 use super::permission::{Permission, needs};
+use super::user_error::UserErrorReason;
 use crate::auth::policy::Action;
 use crate::context::Cx;
+use crate::domain::connection::assertion_source::metadata_refresh::MetadataRefresh;
+use crate::domain::connection::assertion_source::oidc::{GraphClient, GraphEdit};
 use crate::domain::connection::assertion_source::saml::{
-    SamlAttributeEdit, SamlAttributes as AttributeNames, SamlEdit, SamlMetadata, SamlSettings,
-    make_service_key,
+    GraphClientEdit, SamlAttributeEdit, SamlAttributes as AttributeNames, SamlEdit, SamlMetadata,
+    SamlSettings,
 };
-use crate::domain::connection::assertion_source::{ProtocolEdit, ProtocolSettings, oidc};
-use crate::error::{Error, Mistakes, Result};
+use crate::domain::connection::assertion_source::service_key;
+use crate::domain::connection::assertion_source::service_key::make_key_aside;
+use crate::domain::connection::assertion_source::{
+    AssertionSourceSettings, ClaimRules, ProtocolEdit, ProtocolSettings, oidc,
+};
+use crate::domain::connection::health::HealthReason;
+use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, mistakes};
+use crate::graphql::payload::mutation_payloads;
 use crate::graphql::relay;
+use crate::graphql::relay::{FieldMap, NodeKind};
 use crate::sign_in::saml::ServiceAddresses;
 use crate::sign_in::saml::metadata::fetch_metadata;
 
@@ -52,10 +67,20 @@ impl SamlSource {
         self.settings.metadata_url.as_deref()
     }
 
-    /// When its metadata were read.
+    /// When its metadata were last given, or last said something new.
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn metadata_read_at(&self) -> DateTime<Utc> {
         self.settings.metadata_read_at
+    }
+
+    /// How its metadata are read again by themselves; null if they were given as a text.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn metadata_refresh(
+        &self,
+        ctx: &Context<'_>,
+    ) -> async_graphql::Result<Option<SamlMetadataRefresh>> {
+        let found = loaders::load_one(ctx, MetadataRefreshOf(self.connection)).await?;
+        Ok(found.map(SamlMetadataRefresh::from))
     }
 
     /// Our own metadata, for the identity provider to read.
@@ -80,6 +105,33 @@ impl SamlSource {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn service_certificate(&self) -> &str {
         &self.settings.service_certificate
+    }
+
+    /// Our own certificates: the active one, the one that is prepared, and the one before it while
+    /// its key still decrypts.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn service_certificates(&self, ctx: &Context<'_>) -> Result<Vec<SamlServiceCertificate>> {
+        let now = relay::cx(ctx)?.app.clock.now();
+        let known = &self.settings;
+        let prepared = known.next_service_certificate.as_ref();
+        let former = known.former_certificate(now);
+        [(ServiceCertificateState::Active, &known.service_certificate, None)]
+            .into_iter()
+            .chain(prepared.map(|text| (ServiceCertificateState::Prepared, text, None)))
+            .chain(former.map(|former| {
+                let until = Some(former.retires_at);
+                (ServiceCertificateState::Retiring, &former.certificate, until)
+            }))
+            .map(|(state, text, retires_at)| SamlServiceCertificate::read(state, text, retires_at))
+            .collect()
+    }
+
+    /// Microsoft Graph, which is asked for the groups that an assertion of Entra ID leaves out;
+    /// null = Graph is not asked.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn graph(&self) -> Option<SamlGraph> {
+        let GraphClient { client_id, settings } = self.settings.graph.clone()?;
+        Some(SamlGraph { client_id, base_url: settings.base_url, token_url: settings.token_url })
     }
 
     /// The entity ids of applications that hand over responses, beside our own.
@@ -158,6 +210,117 @@ impl SamlCertificate {
             fingerprint: certificate.fingerprint(),
             not_before: certificate.not_before,
             not_after: certificate.not_after,
+        }
+    }
+}
+
+/// Which of our own certificates it is.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceCertificateState {
+    /// Its key signs our requests, and decrypts.
+    Active,
+    /// It stands in our metadata beside the active one; its key decrypts.
+    Prepared,
+    /// It was replaced; its key decrypts for a while.
+    Retiring,
+}
+
+/// One of our own certificates.
+#[derive(SimpleObject)]
+pub struct SamlServiceCertificate {
+    /// Which one it is.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    state: ServiceCertificateState,
+    /// Base64 of DER, as metadata have it.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    certificate: String,
+    /// SHA-256 of the certificate, in hexadecimal.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    fingerprint: String,
+    /// From when on the certificate is valid.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    not_before: DateTime<Utc>,
+    /// When the certificate ends.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    not_after: DateTime<Utc>,
+    /// Until when its key decrypts; null unless it was replaced.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    retires_at: Option<DateTime<Utc>>,
+}
+
+impl SamlServiceCertificate {
+    fn read(
+        state: ServiceCertificateState,
+        text: &str,
+        retires_at: Option<DateTime<Utc>>,
+    ) -> Result<Self> {
+        let read = ::saml::Certificate::from_base64(text)
+            .map_err(|fault| Error::Internal(format!("a certificate of ours: {fault}")))?;
+        Ok(Self {
+            state,
+            certificate: text.to_owned(),
+            fingerprint: read.fingerprint(),
+            not_before: read.not_before,
+            not_after: read.not_after,
+            retires_at,
+        })
+    }
+}
+
+/// Microsoft Graph, which is asked for the groups that an assertion leaves out.
+#[derive(SimpleObject)]
+pub struct SamlGraph {
+    /// The client id of the application in the directory.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    client_id: String,
+    /// The base URL.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    base_url: String,
+    /// Where the client gets its token.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    token_url: String,
+}
+
+/// How the metadata of an identity provider are read again by themselves. What a reading changes is
+/// an event of the connection; a reading that fails changes nothing.
+#[derive(SimpleObject)]
+pub struct SamlMetadataRefresh {
+    /// When they were last read with success.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    read_at: Option<DateTime<Utc>>,
+    /// When they are read next. Sooner, if a response has a signature that no known certificate
+    /// fits.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    next_at: DateTime<Utc>,
+    /// Since when they cannot be read; null if the last reading succeeded.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    failing_since: Option<DateTime<Utc>>,
+    /// How many readings failed since the last success.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    failure_count: i32,
+    /// Why the last reading failed, as a stable code; null if it succeeded.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    reason: Option<UserErrorReason>,
+    /// The same in words for people.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    message: Option<String>,
+    /// What to do, in words for people; null if nothing has to be done.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    next_step: Option<&'static str>,
+}
+
+impl From<MetadataRefresh> for SamlMetadataRefresh {
+    fn from(row: MetadataRefresh) -> Self {
+        let reason = row.reason.as_deref().and_then(RefusalReason::parse);
+        let failing = row.failing_since.is_some();
+        Self {
+            read_at: row.read_at,
+            next_at: row.next_at,
+            failing_since: row.failing_since,
+            failure_count: row.failures,
+            reason: reason.map(UserErrorReason::of_refusal),
+            message: row.message,
+            next_step: failing.then(|| HealthReason::MetadataUnread.next_step()),
         }
     }
 }
@@ -245,6 +408,9 @@ pub struct SamlSourceInput {
     /// The most that a sign-in may give in the console; you must hold them. Left out = no sign-in
     /// opens the console.
     console_permissions: Option<Vec<Permission>>,
+    /// Microsoft Graph, which is asked for the groups that an assertion of Entra ID leaves out; left
+    /// out = Graph is not asked.
+    graph: Option<SamlGraphInput>,
     /// What was read and made before the settings are written.
     #[graphql(skip)]
     prepared: Option<(SamlMetadata, (String, String))>,
@@ -275,9 +441,36 @@ pub struct SamlSourceUpdateInput {
     /// The most that a sign-in may give in the console. You must hold them, and those that it had
     /// before. Empty = no sign-in opens the console. Cannot be null.
     console_permissions: MaybeUndefined<Vec<Permission>>,
+    /// Microsoft Graph, which is asked for the groups that an assertion leaves out; null = Graph is
+    /// not asked, and its client secret is deleted.
+    graph: MaybeUndefined<SamlGraphInput>,
     /// What was read before the settings are written.
     #[graphql(skip)]
     prepared: Option<SamlMetadata>,
+}
+
+/// Microsoft Graph, which is asked for the groups that an assertion of Entra ID leaves out. A field
+/// that is left out stays as it is.
+#[derive(InputObject)]
+pub struct SamlGraphInput {
+    /// The client id of an application in the directory that may read groups
+    /// (GroupMember.Read.All). Needed at first.
+    client_id: Option<String>,
+    /// Its client secret. It is stored encrypted and never shown, and must be given again if it
+    /// would be sent to another address.
+    client_secret: Option<String>,
+    /// The base URL; left out at first = https://graph.microsoft.com/v1.0.
+    base_url: Option<String>,
+    /// Where the client gets its token; left out at first = that of the tenant in the entity id.
+    token_url: Option<String>,
+}
+
+impl SamlGraphInput {
+    /// The client, and its secret if it is given.
+    fn into_edit(self) -> (GraphClientEdit, Option<String>) {
+        let urls = GraphEdit { base_url: self.base_url, token_url: self.token_url };
+        (GraphClientEdit { client_id: self.client_id, urls }, self.client_secret)
+    }
 }
 
 /// Which attributes of an assertion say what, by `Name` or `FriendlyName`. A field that is left out
@@ -340,22 +533,21 @@ impl SamlSourceInput {
     /// Reads the metadata, and makes our own key.
     pub(super) async fn prepare(&mut self, cx: &Cx) -> Result<()> {
         let metadata = read_input(cx, &self.metadata, self.entity_id.as_deref()).await?;
-        let now = cx.app.clock.now();
-        let name = cx.app.config.public_url.clone();
-        let key = tokio::task::spawn_blocking(move || make_service_key(&name, now)).await;
-        let key = key.map_err(|error| Error::Internal(format!("making a key: {error}")))??;
+        let key = make_key_aside(cx).await?;
         self.prepared = Some((metadata, key));
         Ok(())
     }
 
-    /// The settings, and our own key as the secret of the connection.
+    /// The settings, with our own key.
     pub(super) fn into_settings(
         self,
         provider: Provider,
-    ) -> Result<(ProtocolSettings, Option<String>)> {
+        rules: ClaimRules,
+    ) -> Result<AssertionSourceSettings> {
         let unread = || Error::Internal("metadata that were not read".into());
         let (metadata, (certificate, key)) = self.prepared.ok_or_else(unread)?;
         let known = SamlSettings::for_provider(provider, metadata, certificate);
+        let (graph, secret) = self.graph.map(SamlGraphInput::into_edit).unzip();
         let edit = SamlEdit {
             metadata: None,
             audiences: self.audiences,
@@ -368,8 +560,14 @@ impl SamlSourceInput {
             console_permissions: self
                 .console_permissions
                 .map(|all| all.into_iter().map(Into::into).collect()),
+            graph: graph.map(Some),
         };
-        Ok((ProtocolSettings::Saml(Box::new(edit.apply_to(known, provider))), Some(key)))
+        Ok(AssertionSourceSettings {
+            protocol: ProtocolSettings::Saml(Box::new(edit.apply_to(known, provider))),
+            rules,
+            secret: secret.flatten(),
+            service_key: Some(key),
+        })
     }
 }
 
@@ -382,10 +580,20 @@ impl SamlSourceUpdateInput {
         Ok(())
     }
 
-    pub(super) fn into_edit(self) -> Result<ProtocolEdit> {
+    /// The changes, and that of the client secret.
+    pub(super) fn into_edit(self) -> Result<(ProtocolEdit, Option<Option<String>>)> {
         let mut mistakes = Mistakes::default();
         mistakes.collect(relay::refuse_null("metadata", self.metadata));
         let attributes: Option<Option<SamlAttributesInput>> = self.attributes.into();
+        let graph: Option<Option<SamlGraphInput>> = self.graph.into();
+        let (graph, secret) = match graph {
+            None => (None, None),
+            Some(None) => (Some(None), Some(None)),
+            Some(Some(graph)) => {
+                let (client, secret) = graph.into_edit();
+                (Some(Some(client)), secret.map(Some))
+            }
+        };
         let edit = SamlEdit {
             metadata: self.prepared,
             audiences: mistakes
@@ -409,8 +617,101 @@ impl SamlSourceUpdateInput {
                 .collect(relay::refuse_null("saml.consolePermissions", self.console_permissions))
                 .flatten()
                 .map(|all| all.into_iter().map(Into::into).collect()),
+            graph,
         };
         mistakes.refuse_any()?;
-        Ok(ProtocolEdit::Saml(Box::new(edit)))
+        Ok((ProtocolEdit::Saml(Box::new(edit)), secret))
+    }
+}
+
+const KEY_FIELDS: FieldMap = FieldMap { nouns: &[(Noun::Connection, "connectionId")], fields: &[] };
+
+/// The connection whose key is to be renewed.
+#[derive(InputObject)]
+pub struct SamlKeyPrepareInput {
+    /// The connection's global id.
+    connection_id: ID,
+    /// The mutation is refused if the connection's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
+}
+
+/// The connection whose prepared key is to be activated.
+#[derive(InputObject)]
+pub struct SamlKeyActivateInput {
+    /// The connection's global id.
+    connection_id: ID,
+    /// The mutation is refused if the connection's `version` is no longer this one.
+    expected_version: Option<i32>,
+    /// For how many seconds the old key still decrypts, at most 2592000 (30 days); 0 = it ends at
+    /// once.
+    #[graphql(default = 604_800)]
+    overlap_seconds: i32,
+    /// Why it is done; it is written to the ledger. At most 1,000 characters.
+    reason: Option<String>,
+}
+
+mutation_payloads! {
+    saml_key_payloads;
+    /// The connection after the change; null if there were mistakes.
+    connection: IdentitySource;
+    /// The result of `samlKeyPrepare`.
+    SamlKeyPreparePayload,
+    /// The result of `samlKeyActivate`.
+    SamlKeyActivatePayload,
+}
+
+#[derive(Default)]
+pub struct SamlKeyMutation;
+
+#[Object]
+impl SamlKeyMutation {
+    /// Prepares a new key of ours for a connection that accepts responses of SAML: our metadata name
+    /// it beside the active one, and assertions may be encrypted for either. When the identity
+    /// provider has read them, activate it (`samlKeyActivate`).
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn saml_key_prepare(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which connection.")] input: SamlKeyPrepareInput,
+    ) -> Result<Option<SamlKeyPreparePayload>> {
+        let expected = relay::to_version(input.expected_version);
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(
+                    NodeKind::IdentitySource,
+                    &input.connection_id,
+                    Noun::Connection,
+                ),
+            )?;
+            service_key::prepare_key(&cx, id, expected).await
+        };
+        SamlKeyPreparePayload::from_result(done.await, KEY_FIELDS)
+    }
+
+    /// Activates the prepared key: it signs our requests from now on, and our metadata name it
+    /// alone. The old key still decrypts for a while.
+    #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
+    async fn saml_key_activate(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which connection.")] input: SamlKeyActivateInput,
+    ) -> Result<Option<SamlKeyActivatePayload>> {
+        let expected = relay::to_version(input.expected_version);
+        let overlap = Duration::seconds(input.overlap_seconds.into());
+        let done = async {
+            let (cx, id) = mistakes::both(
+                relay::cx_with_reason(ctx, input.reason.as_deref()),
+                relay::parse_input_id(
+                    NodeKind::IdentitySource,
+                    &input.connection_id,
+                    Noun::Connection,
+                ),
+            )?;
+            service_key::activate_key(&cx, id, overlap, expected).await
+        };
+        SamlKeyActivatePayload::from_result(done.await, KEY_FIELDS)
     }
 }

@@ -39,7 +39,7 @@ use crate::error::{Error, RefusalReason, Result};
 use crate::scim;
 use crate::scim::ScimReplayOutcome;
 use crate::scim_client::ReadAttemptEnd;
-use crate::sign_in::graph;
+use crate::sign_in::{graph, saml};
 use crate::trace_context::job_span;
 use crate::{ledger, scim_client, signals};
 
@@ -86,6 +86,8 @@ const ALERT_LEASE: TimeDelta = TimeDelta::seconds(150);
 const MAIL_INTERVAL: Duration = Duration::from_secs(30);
 /// A domain that is due is looked up at most this long after.
 const DOMAIN_CHECK_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// Metadata that are due are read at most this long after.
+const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 /// A directory is asked again at most this long after it is due.
 const DIRECTORY_INTERVAL: Duration = Duration::from_secs(5);
 /// A comparison begins at most this long after it is due.
@@ -121,7 +123,7 @@ const MAX_CONCURRENT_DELETIONS: usize = 2;
 const MAX_CONCURRENT_ASYNC_REQUESTS: usize = 4;
 
 /// The tasks that run as a whole each time.
-static PERIODIC_TASKS: [PeriodicTask; 25] = [
+static PERIODIC_TASKS: [PeriodicTask; 26] = [
     PeriodicTask::new(
         "seal ledgers",
         "adds new events to the chain of their ledger",
@@ -208,6 +210,12 @@ static PERIODIC_TASKS: [PeriodicTask; 25] = [
         "looks up again the records of domains that were proven, each once a day",
         DOMAIN_CHECK_INTERVAL,
         |app| Box::pin(domains::check_due_domains(app)),
+    ),
+    PeriodicTask::new(
+        "read metadata",
+        "reads again the metadata of identity providers, each about once a day",
+        METADATA_INTERVAL,
+        |app| Box::pin(saml::metadata::refresh_due_metadata(app)),
     ),
     PeriodicTask::new(
         "read left-out groups",

@@ -16,8 +16,8 @@ use serde_json::Value;
 use super::submit;
 use crate::context::{App, Cx};
 use crate::domain::connection::assertion_source;
-use crate::domain::connection::assertion_source::AcceptingConnection;
-use crate::domain::connection::assertion_source::oidc::{GraphSettings, OidcSettings};
+use crate::domain::connection::assertion_source::oidc::GraphSettings;
+use crate::domain::connection::assertion_source::{AcceptingConnection, GraphAccess};
 use crate::domain::sign_in;
 use crate::domain::sign_in::ClaimedGroup;
 use crate::domain::sign_in::directory_lookup::{ClaimedLookup, claim_due_lookups};
@@ -76,18 +76,16 @@ async fn answer_lookup(claimed: ClaimedLookup) -> Result<()> {
         Err(Error::NotFound(_)) => return claimed.finish().await,
         found => found?,
     };
-    let settings = accepting.oidc_settings().ok();
-    let graph = settings.as_ref().and_then(|settings| settings.graph.as_ref());
     // Nothing to ask: the person was erased, or the settings have changed.
-    let (Some(subject), Some(settings), Some(graph)) = (subject, &settings, graph) else {
+    let (Some(subject), Some(graph)) = (subject, accepting.open_graph(cx).await?) else {
         return claimed.finish().await;
     };
     let read_at = cx.app.clock.now();
-    let reading = read_groups(cx, &accepting, settings, graph, subject);
+    let reading = read_groups(cx, &accepting, &graph, subject);
     let read = tokio::time::timeout(LOOKUP_TIMEOUT, reading).await.unwrap_or_else(|_| {
         let why = format!("no complete answer within {} s", LOOKUP_TIMEOUT.as_secs());
-        Ok(Err(GraphFailure::new(RefusalReason::SourceUnavailable, why)))
-    })?;
+        Err(GraphFailure::new(RefusalReason::SourceUnavailable, why))
+    });
     let connection = Some(&accepting.connection);
     match read {
         Ok(groups) => {
@@ -123,44 +121,36 @@ async fn answer_lookup(claimed: ClaimedLookup) -> Result<()> {
 async fn read_groups(
     cx: &Cx,
     accepting: &AcceptingConnection,
-    settings: &OidcSettings,
-    graph: &GraphSettings,
+    access: &GraphAccess,
     subject: &str,
-) -> Result<Result<Vec<ClaimedGroup>, GraphFailure>> {
-    let Some(secret) = assertion_source::open_secret(cx, &accepting.connection).await? else {
-        let why = "the connection has no client secret";
-        return Ok(Err(GraphFailure::new(RefusalReason::SourceCredentials, why)));
-    };
+) -> Result<Vec<ClaimedGroup>, GraphFailure> {
     let identity = accepting.source.group_identity;
-    Ok(async {
-        let token = fetch_token(cx, settings, graph, &secret).await?;
-        let mut url = groups_url(graph, subject)?;
-        let base = url.origin();
-        let mut groups = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let page = fetch_page(cx, &url, &token).await?;
-            let items = page["value"].as_array().ok_or_else(unreadable)?;
-            for item in items {
-                add_group(item, identity, &mut groups)?;
-            }
-            if groups.len() > MAX_GROUPS {
-                break;
-            }
-            let Some(next) = page.get("@odata.nextLink").and_then(Value::as_str) else {
-                return Ok(groups);
-            };
-            let next = Url::parse(next).map_err(|_| unreadable())?;
-            // The token goes to this server only.
-            if next.origin() != base {
-                let why = "the next page is at another server";
-                return Err(GraphFailure::new(RefusalReason::SourceUnreadable, why));
-            }
-            url = next;
+    let token = fetch_token(cx, access).await?;
+    let mut url = groups_url(&access.client.settings, subject)?;
+    let base = url.origin();
+    let mut groups = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let page = fetch_page(cx, &url, &token).await?;
+        let items = page["value"].as_array().ok_or_else(unreadable)?;
+        for item in items {
+            add_group(item, identity, &mut groups)?;
         }
-        let why = "the person is in more groups than are read";
-        Err(GraphFailure::new(RefusalReason::TooLarge, why))
+        if groups.len() > MAX_GROUPS {
+            break;
+        }
+        let Some(next) = page.get("@odata.nextLink").and_then(Value::as_str) else {
+            return Ok(groups);
+        };
+        let next = Url::parse(next).map_err(|_| unreadable())?;
+        // The token goes to this server only.
+        if next.origin() != base {
+            let why = "the next page is at another server";
+            return Err(GraphFailure::new(RefusalReason::SourceUnreadable, why));
+        }
+        url = next;
     }
-    .await)
+    let why = "the person is in more groups than are read";
+    Err(GraphFailure::new(RefusalReason::TooLarge, why))
 }
 
 fn unreadable() -> GraphFailure {
@@ -237,20 +227,20 @@ async fn fetch_page(cx: &Cx, url: &Url, token: &str) -> Result<Value, GraphFailu
 }
 
 /// A token of the client (RFC 6749 section 4.4), as Microsoft documents it: the secret in the form.
-async fn fetch_token(
-    cx: &Cx,
-    settings: &OidcSettings,
-    graph: &GraphSettings,
-    secret: &str,
-) -> Result<String, GraphFailure> {
+async fn fetch_token(cx: &Cx, access: &GraphAccess) -> Result<String, GraphFailure> {
+    let Some(secret) = &access.secret else {
+        let why = "the connection has no client secret";
+        return Err(GraphFailure::new(RefusalReason::SourceCredentials, why));
+    };
+    let graph = &access.client.settings;
     let wrong = |_| GraphFailure::new(RefusalReason::SourceAddress, "a URL is not one");
     let url = Url::parse(&graph.token_url).map_err(wrong)?;
     let base = Url::parse(&graph.base_url).map_err(wrong)?;
     let scope = format!("{}/.default", base.origin().ascii_serialization());
     let fields = [
         ("grant_type", "client_credentials"),
-        ("client_id", settings.client_id.as_str()),
-        ("client_secret", secret),
+        ("client_id", access.client.client_id.as_str()),
+        ("client_secret", secret.as_str()),
         ("scope", &scope),
     ];
     let outbound = cx.app.key_rings.outbound();
@@ -275,15 +265,6 @@ async fn fetch_token(
 }
 
 /// Whether Graph gives a token to the client, for a test: one line that says why not.
-pub(super) async fn probe_token(
-    cx: &Cx,
-    accepting: &AcceptingConnection,
-    settings: &OidcSettings,
-    graph: &GraphSettings,
-) -> Result<Result<(), String>> {
-    let Some(secret) = assertion_source::open_secret(cx, &accepting.connection).await? else {
-        return Ok(Err("the connection has no client secret".into()));
-    };
-    let token = fetch_token(cx, settings, graph, &secret).await;
-    Ok(token.map(drop).map_err(|failure| failure.why))
+pub(super) async fn probe_token(cx: &Cx, access: &GraphAccess) -> Result<(), String> {
+    fetch_token(cx, access).await.map(drop).map_err(|failure| failure.why)
 }

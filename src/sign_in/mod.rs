@@ -9,6 +9,7 @@
 pub mod graph;
 pub mod http;
 pub mod oidc;
+pub mod probe;
 mod relying_party;
 pub mod saml;
 pub mod submit;

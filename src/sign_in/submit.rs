@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::oidc::{TokenVerifier, UncheckedToken};
 use super::saml;
-use super::saml::{ResponseVerifier, VerifiedResponse};
+use super::saml::VerifiedResponse;
 use crate::auth::policy::Action;
 use crate::buffers::request_counts;
 use crate::buffers::request_counts::{Refusal, RequestCount, RequestKind};
@@ -88,17 +88,17 @@ async fn verify_and_accept(
     assertion: &SubmittedAssertion,
 ) -> Result<SignInOutcome> {
     accepting.check_active()?;
-    let now = cx.app.clock.now();
     match assertion {
         SubmittedAssertion::IdToken(token) => {
+            let now = cx.app.clock.now();
             let verifier = TokenVerifier::of_connection(cx, accepting)?;
             // The application has checked the nonce: only it knows which one it sent.
             let verified = verifier.verify_id_token(token, None, now).await?;
             accept_verified(cx, accepting, verified).await
         }
         SubmittedAssertion::SamlResponse { response, request_id, idempotency_key } => {
-            let verifier = ResponseVerifier::of_connection(cx, accepting).await?;
-            let verified = verifier.verify_response(response, request_id.as_deref(), now).await?;
+            let request = request_id.as_deref();
+            let verified = saml::verify_response(cx, accepting, response, request).await?;
             accept_response(cx, accepting, verified, idempotency_key.as_deref()).await
         }
     }
@@ -181,7 +181,7 @@ pub async fn accept_verified(
 
 /// Whether the directory is asked for groups that a sign-in left out.
 fn asks_directory(accepting: &AcceptingConnection) -> bool {
-    accepting.oidc_settings().is_ok_and(|settings| settings.graph.is_some())
+    accepting.graph_client().is_ok_and(|graph| graph.is_some())
 }
 
 /// The user name of an account, for the application at which the person signs in.

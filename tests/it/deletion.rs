@@ -643,6 +643,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["protocol", "settings", "group_identity", "claimed_groups", "account_creation"],
         "settings of a company, and names of its groups",
     ),
+    ("metadata_refresh", &["reason", "message"], "words and sentences of ours, and addresses"),
     (
         "sync_run",
         &["mode", "state", "counts", "reason"],

@@ -16,7 +16,7 @@ use crate::world::{Answer, Scim, World, patch};
 
 /// Where raw statements are about all organizations, and how many there are: they look for work that
 /// is due anywhere, count for the operator, or write rows that each name their organization.
-const FOR_ALL_ORGANIZATIONS: [(&str, usize); 28] = [
+const FOR_ALL_ORGANIZATIONS: [(&str, usize); 29] = [
     ("context::clock", 1),
     ("domain::access::change_events", 1),
     ("domain::access::change_set", 1),
@@ -26,6 +26,7 @@ const FOR_ALL_ORGANIZATIONS: [(&str, usize); 28] = [
     ("domain::alert::evaluation", 2),
     ("domain::alert::recipient", 1),
     ("domain::bulk", 1),
+    ("domain::connection::assertion_source::metadata_refresh", 1),
     ("domain::connection::delete", 1),
     ("domain::connection::health::monitor", 2),
     ("domain::directory::deletion::job", 1),

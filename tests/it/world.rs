@@ -233,7 +233,7 @@ impl World {
 }
 
 /// Tables whose rows background work adds and removes.
-const BOOKKEEPING: [&str; 23] = [
+const BOOKKEEPING: [&str; 24] = [
     "seaql_migrations",
     "name_key_renewal",
     "event",
@@ -253,6 +253,7 @@ const BOOKKEEPING: [&str; 23] = [
     "connection_health",
     "delivery",
     "directory_lookup",
+    "metadata_refresh",
     "task",
     "task_lease",
     "replica",

@@ -13,6 +13,9 @@ use crate::context::Cx;
 use crate::domain::access::api_key;
 use crate::domain::audit::event::{LedgerFilter, list_events};
 use crate::domain::audit::evidence;
+use crate::domain::connection::assertion_source::certificate_end::{
+    CertificateOwner, near_certificate_ends,
+};
 use crate::domain::connection::health::format_to_second;
 use crate::domain::connection::scim_token;
 use crate::domain::paging::Keyset;
@@ -23,7 +26,7 @@ use crate::ledger::EventKind;
 
 /// Conditions of one rule that are told of one by one.
 pub const MAX_CONDITIONS_PER_RULE: usize = 100;
-/// So many days before its end, a token or a key is told of.
+/// So many days before its end, a token, a key or a certificate is told of.
 const END_STAGES: [i64; 3] = [1, 7, 30];
 /// A token or a key that was not used for so long is told of.
 const UNUSED_WARNING: Duration = Duration::days(90);
@@ -186,6 +189,25 @@ async fn ending_credentials(cx: &Cx, live: &[connection::Model]) -> Result<Vec<C
             connection: Some(ending.connection),
             stage,
             ..Condition::new(Kind::CredentialEnds, stage_urgency(stage), message, next)
+        });
+    }
+    for ending in near_certificate_ends(cx, live).await? {
+        // Sign-ins go on after the end, and so does the alert.
+        let over = (ending.end <= now).then_some(0);
+        let Some(stage) = over.or_else(|| end_stage(ending.begin, ending.end, now)) else {
+            continue;
+        };
+        let whose = match ending.owner {
+            CertificateOwner::IdentityProvider => "certificate of",
+            CertificateOwner::Ourselves => "own certificate of",
+        };
+        let urgency = stage_urgency(stage).max(Urgency::Warning);
+        let (message, next) = ending.describe(now);
+        found.push(Condition {
+            subject: format!("{whose} {}", ending.connection),
+            connection: Some(ending.connection),
+            stage,
+            ..Condition::new(Kind::CredentialEnds, urgency, message, next)
         });
     }
     let [.., longest] = END_STAGES;

@@ -17,6 +17,9 @@ use crate::context::Cx;
 use crate::domain::access::api_key as api_keys;
 use crate::domain::access::invitation;
 use crate::domain::audit::revocation;
+use crate::domain::connection::assertion_source::certificate_end::{
+    CertificateEnd, near_certificate_ends,
+};
 use crate::domain::connection::health;
 use crate::domain::connection::health::HealthReason;
 use crate::domain::connection::{request_log, scim_token};
@@ -35,6 +38,8 @@ const MAX_PER_KIND: u64 = 100;
 const EXPIRY_WARNING: Duration = Duration::days(14);
 /// A token or key that ends sooner than this is urgent.
 const URGENT_EXPIRY: Duration = Duration::days(3);
+/// A certificate that ends sooner than this is more urgent.
+const NEAR_CERTIFICATE_END: Duration = Duration::days(7);
 /// Access whose planned end is sooner than this is an item.
 const ACCESS_END_WARNING: Duration = Duration::days(7);
 
@@ -67,6 +72,8 @@ pub enum ActionKind {
     Connection,
     /// The last token of a connection ends soon.
     TokenEnds,
+    /// The last certificate of a connection ends soon, or has ended.
+    CertificateEnds,
     /// A run waits to be approved.
     RunWaits,
     /// Failures wait in the review queue.
@@ -146,6 +153,7 @@ pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     let mut items = connection_items(cx, &live).await?;
     items.extend(storage_item(cx));
     items.extend(token_items(cx, &live).await?);
+    items.extend(certificate_items(cx, &live).await?);
     items.extend(run_items(cx).await?);
     items.extend(failure_items(cx, &live).await?);
     items.extend(finding_items(cx, &live).await?);
@@ -275,6 +283,20 @@ async fn token_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionIt
         Some(ActionItem { at: Some(ending.end), connection: Some(ending.connection), ..item })
     };
     Ok(last_token_ends(cx, live).await?.into_iter().filter_map(item).collect())
+}
+
+/// Connections whose last certificate ends soon, or has ended. Sign-ins go on, so it is never
+/// critical.
+async fn certificate_items(cx: &Cx, live: &[connection::Model]) -> Result<Vec<ActionItem>> {
+    let now = cx.app.clock.now();
+    let item = |ending: CertificateEnd| {
+        let near = ending.end < now + NEAR_CERTIFICATE_END;
+        let urgency = if near { ActionUrgency::Warning } else { ActionUrgency::Notice };
+        let (text, next) = ending.describe(now);
+        let item = ActionItem::new(ActionKind::CertificateEnds, urgency, text, next);
+        ActionItem { at: Some(ending.end), connection: Some(ending.connection), ..item }
+    };
+    Ok(near_certificate_ends(cx, live).await?.into_iter().map(item).collect())
 }
 
 pub(in crate::domain) async fn run_items(cx: &Cx) -> Result<Vec<ActionItem>> {

@@ -5,7 +5,6 @@
 //! and audiences are those of the connection.
 
 mod claims;
-pub mod probe;
 
 use std::sync::Arc;
 
@@ -230,7 +229,7 @@ impl<'a> TokenVerifier<'a> {
     }
 }
 
-fn to_algorithm(
+pub(super) fn to_algorithm(
     algorithm: crate::domain::connection::assertion_source::oidc::SigningAlgorithm,
 ) -> Option<Algorithm> {
     algorithm.name().parse().ok()

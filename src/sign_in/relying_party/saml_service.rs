@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use ::saml::AuthnRequest;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use reqwest::Url;
-use saml::{AuthnRequest, ServiceProvider, write_service_provider};
 
 use super::{
     BeginQuery, FLOW_LIFETIME, SignInFlow, check_browser_address, finish_sign_in, open_flow,
@@ -18,8 +18,8 @@ use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::AcceptingConnection;
 use crate::error::Error;
 use crate::sign_in::http::{SamlForm, SignInFailure, parse_connection};
-use crate::sign_in::saml::{ResponseVerifier, ServiceAddresses};
-use crate::sign_in::submit;
+use crate::sign_in::saml::{ResponseVerifier, ServiceAddresses, write_own_metadata};
+use crate::sign_in::{saml, submit};
 
 /// `GET /sign-in/{slug}/saml/{connection}/metadata`: what identity providers read about us.
 pub(in crate::sign_in) async fn show_metadata(
@@ -34,12 +34,7 @@ pub(in crate::sign_in) async fn show_metadata(
         let accepting = assertion_source::find_accepting(&cx, id).await?;
         let settings = accepting.saml_settings()?;
         let addresses = ServiceAddresses::of_connection(&cx, id).await?;
-        let text = write_service_provider(&ServiceProvider {
-            entity_id: &addresses.metadata_url,
-            consumer_url: &addresses.consumer_url,
-            certificates: &[settings.service_certificate],
-            name_id_format: settings.name_id_format.as_deref(),
-        });
+        let text = write_own_metadata(&settings, &addresses);
         let mut response = text.into_response();
         let kind = HeaderValue::from_static("application/samlmetadata+xml");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -113,10 +108,8 @@ pub(in crate::sign_in) async fn consume_response(
         let flow = flow.map(|(_, flow)| flow);
         let accepted = async {
             accepting.check_active()?;
-            let verifier = ResponseVerifier::of_connection(&cx, &accepting).await?;
             let request = flow.as_ref().map(|flow| flow.nonce.as_str());
-            let now = cx.app.clock.now();
-            let verified = verifier.verify_response(&form.response, request, now).await?;
+            let verified = saml::verify_response(&cx, &accepting, &form.response, request).await?;
             submit::accept_response(&cx, &accepting, verified, None).await
         };
         let accepted = accepted.await;

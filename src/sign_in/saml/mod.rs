@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::oidc::refused;
 use crate::context::Cx;
-use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::AcceptingConnection;
-use crate::domain::connection::assertion_source::saml::{SamlSettings, read_service_key};
+use crate::domain::connection::assertion_source::saml::SamlSettings;
+use crate::domain::connection::assertion_source::service_key::SamlSecrets;
 use crate::domain::sign_in::VerifiedAssertion;
 use crate::domain::tenant::organization;
 use crate::error::{Error, RefusalReason, Result};
@@ -44,6 +44,19 @@ impl ServiceAddresses {
     }
 }
 
+/// What identity providers read about us. A key that is prepared stands beside the active one.
+pub fn write_own_metadata(settings: &SamlSettings, addresses: &ServiceAddresses) -> String {
+    let SamlSettings { service_certificate, next_service_certificate, .. } = settings;
+    let certificates: Vec<String> =
+        [service_certificate].into_iter().chain(next_service_certificate).cloned().collect();
+    ::saml::write_service_provider(&::saml::ServiceProvider {
+        entity_id: &addresses.metadata_url,
+        consumer_url: &addresses.consumer_url,
+        certificates: &certificates,
+        name_id_format: settings.name_id_format.as_deref(),
+    })
+}
+
 /// A response that was verified, and until when the same one could be used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedResponse {
@@ -55,7 +68,8 @@ pub struct VerifiedResponse {
 pub struct ResponseVerifier {
     settings: SamlSettings,
     addresses: ServiceAddresses,
-    key: Option<ServiceKey>,
+    /// The active one first.
+    keys: Vec<ServiceKey>,
 }
 
 impl ResponseVerifier {
@@ -65,12 +79,10 @@ impl ResponseVerifier {
     /// [`Error::Held`] for a connection of another protocol.
     pub async fn of_connection(cx: &Cx, accepting: &AcceptingConnection) -> Result<Self> {
         let settings = accepting.saml_settings()?;
-        let secret = assertion_source::open_secret(cx, &accepting.connection).await?;
-        let key = secret
-            .map(|secret| read_service_key(&settings.service_certificate, &secret))
-            .transpose()?;
+        let secrets = SamlSecrets::open(cx, &accepting.connection).await?;
+        let keys = secrets.read_keys(&settings, cx.app.clock.now())?;
         let addresses = ServiceAddresses::of_connection(cx, accepting.connection.id).await?;
-        Ok(Self { settings, addresses, key })
+        Ok(Self { settings, addresses, keys })
     }
 
     /// The settings of the connection.
@@ -83,33 +95,18 @@ impl ResponseVerifier {
         &self.addresses
     }
 
-    /// Our own key.
+    /// Our own key, which signs requests.
     pub fn key(&self) -> Option<&ServiceKey> {
-        self.key.as_ref()
+        self.keys.first()
     }
 
-    /// Verifies the value of a form field `SAMLResponse` whole: no earlier check of
-    /// the caller counts. `request` is the id of the request that it must answer; without one, only
-    /// a connection that allows it takes responses that answer none.
-    ///
-    /// # Errors
-    /// [`Error::Held`] with the reason.
-    pub async fn verify_response(
+    /// Verifies a response; the inner error says why it is refused.
+    async fn verify(
         self,
-        field: &str,
-        request: Option<&str>,
+        text: String,
+        request: Option<String>,
         now: DateTime<Utc>,
-    ) -> Result<VerifiedResponse> {
-        if request.is_none() && !self.settings.allow_idp_initiated {
-            return Err(refused(
-                RefusalReason::AssertionNonce,
-                "name the request that the response must answer (requestId), or let the \
-                 connection accept sign-ins that begin at the identity provider \
-                 (allowIdpInitiated)",
-            ));
-        }
-        let text = ::saml::decode_response(field).map_err(to_error)?;
-        let request = request.map(ToOwned::to_owned);
+    ) -> Result<Result<VerifiedResponse, Refusal>> {
         // Large responses take tens of milliseconds.
         let checked = tokio::task::spawn_blocking(move || self.check(&text, request, now));
         checked.await.map_err(|error| Error::Internal(format!("verifying: {error}")))?
@@ -120,8 +117,8 @@ impl ResponseVerifier {
         text: &str,
         request: Option<String>,
         now: DateTime<Utc>,
-    ) -> Result<VerifiedResponse> {
-        let Self { settings, addresses, key } = self;
+    ) -> Result<Result<VerifiedResponse, Refusal>> {
+        let Self { settings, addresses, keys } = self;
         let certificates = settings.read_certificates()?;
         let both = |own: String, others: &[String]| -> Vec<String> {
             [own].into_iter().chain(others.iter().cloned()).collect()
@@ -140,14 +137,56 @@ impl ResponseVerifier {
                 },
                 now,
                 skew,
-                keys: key.as_slice(),
+                keys: &keys,
             },
-        )
-        .map_err(to_error)?;
+        );
+        let said = match said {
+            Ok(said) => said,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let expires_at = said.expires_at + skew;
         let assertion = attributes::read_assertion(&settings.attributes, said)?;
-        Ok(VerifiedResponse { assertion, expires_at })
+        Ok(Ok(VerifiedResponse { assertion, expires_at }))
     }
+}
+
+/// Verifies the value of a form field `SAMLResponse` whole: no earlier check of the caller counts.
+/// `request` is the id of the request that it must answer; without one, only a connection that
+/// allows it takes responses that answer none.
+///
+/// A signature that no known certificate fits has the metadata read again at once: the identity
+/// provider may sign with a new key.
+///
+/// # Errors
+/// [`Error::Held`] with the reason.
+pub async fn verify_response(
+    cx: &Cx,
+    accepting: &AcceptingConnection,
+    field: &str,
+    request: Option<&str>,
+) -> Result<VerifiedResponse> {
+    let verifier = ResponseVerifier::of_connection(cx, accepting).await?;
+    if request.is_none() && !verifier.settings.allow_idp_initiated {
+        return Err(refused(
+            RefusalReason::AssertionNonce,
+            "name the request that the response must answer (requestId), or let the connection \
+             accept sign-ins that begin at the identity provider (allowIdpInitiated)",
+        ));
+    }
+    let text = ::saml::decode_response(field).map_err(to_error)?;
+    let request = request.map(ToOwned::to_owned);
+    let now = cx.app.clock.now();
+    let refusal = match verifier.verify(text.clone(), request.clone(), now).await? {
+        Ok(verified) => return Ok(verified),
+        Err(refusal) => refusal,
+    };
+    if refusal == Refusal::Signature
+        && let Some(renewed) = metadata::refresh_for_unknown_key(cx, accepting).await?
+    {
+        let verifier = ResponseVerifier::of_connection(cx, &renewed).await?;
+        return verifier.verify(text, request, now).await?.map_err(to_error);
+    }
+    Err(to_error(refusal))
 }
 
 /// The entity id of the identity provider that a response names. Nothing of it is believed: it only

@@ -3,8 +3,11 @@
 //! which the table keeps as JSON. One secret is stored sealed with the connection: of OpenID
 //! Connect the client's secret, of SAML our own private key. It is unsealed only when it is used.
 
+pub(in crate::domain) mod certificate_end;
+pub mod metadata_refresh;
 pub mod oidc;
 pub mod saml;
+pub mod service_key;
 
 use entity::assertion_source;
 use entity::connection::{self, ConnectionKind, ConnectionStatus, Provider};
@@ -19,8 +22,9 @@ use crate::domain::tenant::organization;
 use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
 
 use self::saml::{SamlEdit, SamlSettings};
+use self::service_key::SamlSecrets;
 pub use assertion_source::{AccountCreation, GroupIdentity, Model as AssertionSource, Protocol};
-use oidc::{OidcEdit, OidcSettings};
+use oidc::{GraphClient, OidcEdit, OidcSettings};
 
 /// Days after which claims of a sign-in give no roles any more, unless the connection has another
 /// setting.
@@ -86,8 +90,7 @@ impl ProtocolSettings {
     fn secret_addresses(&self) -> Vec<String> {
         match self {
             Self::Oidc(settings) => settings.secret_addresses(),
-            // The secret is our own key, which goes nowhere.
-            Self::Saml(_) => Vec::new(),
+            Self::Saml(settings) => settings.secret_addresses(),
         }
     }
 }
@@ -101,6 +104,14 @@ pub enum ProtocolEdit {
 }
 
 impl ProtocolEdit {
+    /// Whether it gives metadata of an identity provider.
+    fn gives_metadata(&self) -> bool {
+        match self {
+            Self::Oidc(_) => false,
+            Self::Saml(edit) => edit.metadata.is_some(),
+        }
+    }
+
     fn apply_to(&self, known: ProtocolSettings, for_: Provider) -> Result<ProtocolSettings> {
         match (self, known) {
             (Self::Oidc(edit), ProtocolSettings::Oidc(known)) => {
@@ -189,8 +200,10 @@ fn list_keys(identity: GroupIdentity, groups: &[String]) -> Value {
 pub struct AssertionSourceSettings {
     pub protocol: ProtocolSettings,
     pub rules: ClaimRules,
-    /// The client's secret at the identity provider.
+    /// The client's secret at the identity provider, or at Microsoft Graph.
     pub secret: Option<String>,
+    /// Our own key, for SAML.
+    pub service_key: Option<String>,
 }
 
 impl AssertionSourceSettings {
@@ -199,7 +212,7 @@ impl AssertionSourceSettings {
         let mut mistakes = Mistakes::default();
         mistakes.collect(self.protocol.check_values());
         mistakes.collect(self.rules.check_values());
-        mistakes.collect(check_secret(self.secret.as_deref()));
+        mistakes.collect(check_secret(self.protocol.protocol(), self.secret.as_deref()));
         mistakes.refuse_any()
     }
 }
@@ -220,7 +233,15 @@ impl AssertionSourceEdit {
     }
 }
 
-fn check_secret(secret: Option<&str>) -> Result<()> {
+/// Where the input has the client's secret.
+fn secret_field(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Oidc => "clientSecret",
+        Protocol::Saml => "saml.graph.clientSecret",
+    }
+}
+
+fn check_secret(protocol: Protocol, secret: Option<&str>) -> Result<()> {
     match secret {
         Some(secret)
             if secret.is_empty()
@@ -229,7 +250,7 @@ fn check_secret(secret: Option<&str>) -> Result<()> {
         {
             let why =
                 format!("must be 1 to {MAX_SECRET_BYTES} visible ASCII characters without spaces");
-            Err(Error::invalid("clientSecret", why))
+            Err(Error::invalid(secret_field(protocol), why))
         }
         _ => Ok(()),
     }
@@ -255,12 +276,20 @@ pub(in crate::domain) async fn insert_source(
         account_creation: AccountCreation::None,
     };
     settings.rules.apply_to(&mut source);
-    if let Some(secret) = &settings.secret {
-        row.credentials = Some(seal_secret(cx, tx, row.id, secret).await?);
+    let secrets = match settings.protocol {
+        ProtocolSettings::Oidc(_) => StoredSecrets::Client(None),
+        ProtocolSettings::Saml(_) => StoredSecrets::Saml(SamlSecrets {
+            key: settings.service_key.clone().unwrap_or_default(),
+            ..SamlSecrets::default()
+        }),
+    };
+    if let Some(text) = secrets.with_client_secret(settings.secret.clone())? {
+        row.credentials = Some(seal_secret(cx, tx, row.id, &text).await?);
     }
     assertion_source::Entity::insert(source.clone().into_active_model())
         .exec_without_returning(&tx.db)
         .await?;
+    metadata_refresh::plan_refreshes(tx, row.id, &settings.protocol).await?;
     Ok(source)
 }
 
@@ -293,6 +322,38 @@ async fn seal_secret(cx: &Cx, tx: &Tx<'_>, connection: Uuid, secret: &str) -> Re
     cx.app.vault.seal(tx.organization(), &key, connection, secret.as_bytes())
 }
 
+/// What is stored sealed with a connection: the client's secret, and our own keys for SAML.
+enum StoredSecrets {
+    Client(Option<String>),
+    Saml(SamlSecrets),
+}
+
+impl StoredSecrets {
+    async fn open(cx: &Cx, row: &Connection, protocol: Protocol) -> Result<Self> {
+        match protocol {
+            Protocol::Oidc => Ok(Self::Client(open_secret(cx, row).await?)),
+            Protocol::Saml => Ok(Self::Saml(SamlSecrets::open(cx, row).await?)),
+        }
+    }
+
+    fn client_secret(&self) -> Option<&String> {
+        match self {
+            Self::Client(secret) => secret.as_ref(),
+            Self::Saml(secrets) => secrets.client_secret.as_ref(),
+        }
+    }
+
+    /// The text to seal with this secret of the client; none = nothing is to be stored.
+    fn with_client_secret(self, secret: Option<String>) -> Result<Option<String>> {
+        match self {
+            Self::Client(_) => Ok(secret),
+            Self::Saml(secrets) => {
+                SamlSecrets { client_secret: secret, ..secrets }.to_text().map(Some)
+            }
+        }
+    }
+}
+
 /// Changes the identity provider of a connection. Sets the sealed secret in `row`, which the caller
 /// writes. Returns the source before and after.
 pub(in crate::domain) async fn edit_source(
@@ -314,7 +375,10 @@ pub(in crate::domain) async fn edit_source(
     let mut mistakes = Mistakes::default();
     mistakes.collect(edit.rules.check_values());
     let secret = edit.secret.as_ref().and_then(Option::as_deref);
-    mistakes.collect(check_secret(secret));
+    mistakes.collect(check_secret(before.protocol, secret));
+    let secrets = StoredSecrets::open(cx, row, before.protocol).await?;
+    // A secret that goes nowhere is not kept.
+    let mut forgotten = false;
     if let Some(change) = &edit.protocol {
         let known = ProtocolSettings::of_row(&before)?;
         let addresses = known.secret_addresses();
@@ -324,26 +388,28 @@ pub(in crate::domain) async fn edit_source(
         mistakes.collect(settings.check_values());
         // A secret goes only to the addresses that it was given for: an administrator who may
         // change an address must not learn the secret.
-        if row.credentials.is_some()
-            && edit.secret.is_none()
-            && addresses != settings.secret_addresses()
-        {
-            mistakes.add(Error::broken(
-                Rule::Required,
-                "clientSecret",
-                "give it again when it is to go to another address",
-            ));
+        let asked = settings.secret_addresses();
+        if edit.secret.is_none() && addresses != asked && !asked.is_empty() {
+            if secrets.client_secret().is_some() {
+                let field = secret_field(before.protocol);
+                let why = "give it again when it is to go to another address";
+                mistakes.add(Error::broken(Rule::Required, field, why));
+            }
         }
+        forgotten = asked.is_empty();
         after.settings = settings.to_json()?;
+        if change.gives_metadata() {
+            metadata_refresh::plan_refreshes(tx, row.id, &settings).await?;
+        }
     }
     mistakes.refuse_any()?;
     edit.rules.apply_to(&mut after);
-    match &edit.secret {
-        Some(Some(secret)) => {
-            row.credentials = Some(seal_secret(cx, tx, row.id, secret).await?);
-        }
-        Some(None) => row.credentials = None,
-        None => {}
+    let wanted = if forgotten { Some(None) } else { edit.secret.clone() };
+    if let Some(wanted) = wanted.filter(|wanted| wanted.as_ref() != secrets.client_secret()) {
+        row.credentials = match secrets.with_client_secret(wanted)? {
+            Some(text) => Some(seal_secret(cx, tx, row.id, &text).await?),
+            None => None,
+        };
     }
     if after != before {
         crate::domain::save_row::<assertion_source::Entity, assertion_source::ActiveModel>(
@@ -420,6 +486,39 @@ impl AcceptingConnection {
             return Err(Error::Held { reason: RefusalReason::AssertionKind, why: why.into() });
         }
         SamlSettings::of_row(&self.source)
+    }
+}
+
+/// The client that asks Microsoft Graph for the groups that a sign-in left out.
+#[derive(Debug, Clone)]
+pub struct GraphAccess {
+    pub client: GraphClient,
+    /// None while nobody has given it.
+    pub secret: Option<String>,
+}
+
+impl AcceptingConnection {
+    /// The client that asks Microsoft Graph; none where Graph is not asked.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for settings of another version.
+    pub fn graph_client(&self) -> Result<Option<GraphClient>> {
+        Ok(match ProtocolSettings::of_row(&self.source)? {
+            ProtocolSettings::Saml(settings) => settings.graph,
+            ProtocolSettings::Oidc(OidcSettings { client_id, graph, .. }) => {
+                graph.map(|settings| GraphClient { client_id, settings })
+            }
+        })
+    }
+
+    /// The same with its secret.
+    ///
+    /// # Errors
+    /// Those of the database and of the vault.
+    pub async fn open_graph(&self, cx: &Cx) -> Result<Option<GraphAccess>> {
+        let Some(client) = self.graph_client()? else { return Ok(None) };
+        let secrets = StoredSecrets::open(cx, &self.connection, self.source.protocol).await?;
+        Ok(Some(GraphAccess { client, secret: secrets.client_secret().cloned() }))
     }
 }
 

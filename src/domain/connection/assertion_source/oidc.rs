@@ -125,6 +125,15 @@ pub struct GraphSettings {
     pub token_url: String,
 }
 
+/// The client that asks Microsoft Graph. Its secret is stored sealed, with the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GraphClient {
+    pub client_id: String,
+    #[serde(flatten)]
+    pub settings: GraphSettings,
+}
+
 /// What a connection knows of an OpenID provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -272,7 +281,7 @@ fn check_pointer(field: &'static str, pointer: &str) -> Result<()> {
     }
 }
 
-fn check_word(field: &'static str, word: &str) -> Result<()> {
+pub(super) fn check_word(field: &'static str, word: &str) -> Result<()> {
     crate::domain::check_text(field, word, MAX_TEXT_LENGTH)?;
     if word.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(())
@@ -351,6 +360,17 @@ pub struct GraphEdit {
     pub token_url: Option<String>,
 }
 
+impl GraphEdit {
+    /// The addresses after this edit.
+    pub(super) fn apply_to(&self, known: GraphSettings) -> GraphSettings {
+        let base_url = self.base_url.as_ref().unwrap_or(&known.base_url);
+        GraphSettings {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            token_url: self.token_url.clone().unwrap_or(known.token_url),
+        }
+    }
+}
+
 /// The changes of an OpenID provider; none = unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct OidcEdit {
@@ -389,10 +409,7 @@ impl OidcEdit {
                     base_url: MICROSOFT_GRAPH.into(),
                     token_url: entra_token_url(&issuer),
                 });
-                Some(GraphSettings {
-                    base_url: or(&edit.base_url, known.base_url).trim_end_matches('/').to_owned(),
-                    token_url: or(&edit.token_url, known.token_url),
-                })
+                Some(edit.apply_to(known))
             }
         };
         OidcSettings {

@@ -2,16 +2,15 @@
 //! audience of its assertions, and which attributes say what. For each known provider there are
 //! preset names of attributes.
 
-use ::saml::{Certificate, IdentityProvider, ServiceKey};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use ::saml::{Certificate, IdentityProvider};
 use chrono::{DateTime, Utc};
 use entity::assertion_source::Model as AssertionSource;
 use entity::connection::Provider;
 use serde::{Deserialize, Serialize};
 
 use super::oidc::{
-    DEFAULT_SKEW_SECONDS, MAX_SKEW_SECONDS, check_address, check_redirect, permission_names,
+    DEFAULT_SKEW_SECONDS, GraphClient, GraphEdit, GraphSettings, MAX_SKEW_SECONDS, MICROSOFT_GRAPH,
+    check_address, check_redirect, check_word, permission_names,
 };
 use crate::auth::policy::{Permission, Permissions};
 use crate::error::{Error, Mistakes, Result, Rule};
@@ -150,6 +149,25 @@ pub struct SamlSettings {
     pub console_permissions: Permissions,
     /// Our own certificate, in base64 of DER. Its key is stored sealed, with the connection.
     pub service_certificate: String,
+    /// The certificate of the key that is prepared.
+    #[serde(default)]
+    pub next_service_certificate: Option<String>,
+    /// The certificate of the key before the active one.
+    #[serde(default)]
+    pub former_service_certificate: Option<FormerCertificate>,
+    /// Microsoft Graph, which is asked for the groups that an assertion leaves out.
+    #[serde(default)]
+    pub graph: Option<GraphClient>,
+}
+
+/// A certificate of ours that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerCertificate {
+    /// In base64 of DER.
+    pub certificate: String,
+    /// Until when its key decrypts.
+    pub retires_at: DateTime<Utc>,
 }
 
 impl SamlSettings {
@@ -176,6 +194,9 @@ impl SamlSettings {
             redirect_urls: Vec::new(),
             console_permissions: Permissions::default(),
             service_certificate,
+            next_service_certificate: None,
+            former_service_certificate: None,
+            graph: None,
         };
         metadata.apply_to(&mut settings);
         settings
@@ -190,6 +211,13 @@ impl SamlSettings {
             .map_err(|error| Error::Internal(format!("settings of a SAML provider: {error}")))
     }
 
+    /// The settings with what other metadata say.
+    pub fn with_metadata(&self, metadata: &SamlMetadata) -> Self {
+        let mut settings = self.clone();
+        metadata.clone().apply_to(&mut settings);
+        settings
+    }
+
     /// The certificates of the identity provider, as they verify.
     ///
     /// # Errors
@@ -199,6 +227,25 @@ impl SamlSettings {
         self.certificates.iter().map(read).collect::<Result<_, _>>().map_err(|fault| {
             Error::Internal(format!("a certificate of a SAML provider is unreadable: {fault}"))
         })
+    }
+
+    /// Our own certificate.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a row that was damaged.
+    pub fn read_service_certificate(&self) -> Result<Certificate> {
+        Certificate::from_base64(&self.service_certificate)
+            .map_err(|fault| Error::Internal(format!("our own certificate is unreadable: {fault}")))
+    }
+
+    /// The certificate before the active one, while its key decrypts.
+    pub fn former_certificate(&self, now: DateTime<Utc>) -> Option<&FormerCertificate> {
+        self.former_service_certificate.as_ref().filter(|former| former.retires_at > now)
+    }
+
+    /// Where the secret of the client goes that asks Microsoft Graph.
+    pub(super) fn secret_addresses(&self) -> Vec<String> {
+        self.graph.iter().map(|graph| graph.settings.token_url.clone()).collect()
     }
 
     /// Refuses settings that cannot be those of a provider.
@@ -239,6 +286,12 @@ impl SamlSettings {
             mistakes.add(Error::invalid("saml.consolePermissions", why));
         }
         mistakes.collect(self.attributes.check_values());
+        if let Some(graph) = &self.graph {
+            mistakes.collect(check_word("saml.graph.clientId", &graph.client_id));
+            let GraphSettings { base_url, token_url } = &graph.settings;
+            mistakes.collect(check_address("saml.graph.baseUrl", base_url, false));
+            mistakes.collect(check_address("saml.graph.tokenUrl", token_url, true));
+        }
         if !(0..=MAX_SKEW_SECONDS).contains(&self.skew_seconds) {
             let why = format!("must be between 0 and {MAX_SKEW_SECONDS}");
             mistakes.add(Error::invalid("saml.skewSeconds", why));
@@ -283,28 +336,6 @@ impl SamlMetadata {
         settings.metadata_read_at = self.read_at;
         settings.valid_until = self.provider.valid_until;
     }
-}
-
-/// Makes our own key for a connection: its certificate for the settings, and the key itself, as the
-/// secret of the connection.
-///
-/// # Errors
-/// [`Error::Internal`]
-pub fn make_service_key(name: &str, now: DateTime<Utc>) -> Result<(String, String)> {
-    let (key, certificate) = ServiceKey::generate(name, now)
-        .map_err(|fault| Error::Internal(format!("a new key of SAML: {fault}")))?;
-    Ok((STANDARD.encode(certificate), STANDARD.encode(key)))
-}
-
-/// Reads what [`make_service_key`] made.
-///
-/// # Errors
-/// [`Error::Internal`] for a damaged key.
-pub fn read_service_key(certificate: &str, secret: &str) -> Result<ServiceKey> {
-    let damaged = || Error::Internal("our key of a SAML connection is damaged".into());
-    let certificate = STANDARD.decode(certificate).map_err(|_| damaged())?;
-    let key = STANDARD.decode(secret).map_err(|_| damaged())?;
-    ServiceKey::read(&key, &certificate).map_err(|_| damaged())
 }
 
 /// The changes of the names of attributes: the outer none = unchanged; the inner none = no
@@ -354,6 +385,43 @@ pub struct SamlEdit {
     pub skew_seconds: Option<i32>,
     pub redirect_urls: Option<Vec<String>>,
     pub console_permissions: Option<Permissions>,
+    /// The inner none = Graph is not asked.
+    pub graph: Option<Option<GraphClientEdit>>,
+}
+
+/// The wanted client of Microsoft Graph; none = what it was, or what follows from the entity id.
+#[derive(Debug, Clone, Default)]
+pub struct GraphClientEdit {
+    pub client_id: Option<String>,
+    pub urls: GraphEdit,
+}
+
+impl GraphClientEdit {
+    fn apply_to(&self, known: Option<GraphClient>, entity_id: &str) -> GraphClient {
+        let known = known.unwrap_or_else(|| GraphClient {
+            client_id: String::new(),
+            settings: GraphSettings {
+                base_url: MICROSOFT_GRAPH.into(),
+                token_url: entra_token_url(entity_id),
+            },
+        });
+        GraphClient {
+            client_id: self.client_id.clone().unwrap_or(known.client_id),
+            settings: self.urls.apply_to(known.settings),
+        }
+    }
+}
+
+/// Where a tenant of Entra ID gives tokens: its entity id is `https://sts.windows.net/{tenant}/`.
+/// Nothing for another entity id, so that the address must be given.
+fn entra_token_url(entity_id: &str) -> String {
+    match entity_id.strip_prefix("https://sts.windows.net/") {
+        Some(tenant) => {
+            let tenant = tenant.trim_end_matches('/');
+            format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token")
+        }
+        None => String::new(),
+    }
 }
 
 impl SamlEdit {
@@ -379,6 +447,30 @@ impl SamlEdit {
             Some(None) => settings.attributes = SamlAttributes::preset(provider),
             Some(Some(edit)) => settings.attributes = edit.apply_to(settings.attributes),
         }
+        match &self.graph {
+            None => {}
+            Some(None) => settings.graph = None,
+            Some(Some(edit)) => {
+                settings.graph = Some(edit.apply_to(settings.graph.take(), &settings.entity_id));
+            }
+        }
         settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn graph_follows_from_the_entity_id() {
+        let edit = GraphClientEdit { client_id: Some("app".into()), ..Default::default() };
+        let graph = edit.apply_to(None, "https://sts.windows.net/8f1c/");
+        assert_eq!(graph.settings.base_url, MICROSOFT_GRAPH);
+        let expected = "https://login.microsoftonline.com/8f1c/oauth2/v2.0/token";
+        assert_eq!(graph.settings.token_url, expected);
+        let edit = GraphClientEdit { urls: GraphEdit::default(), client_id: None };
+        assert_eq!(edit.apply_to(Some(graph.clone()), "https://idp.example"), graph);
+        assert_eq!(edit.apply_to(None, "https://idp.example").settings.token_url, "");
     }
 }

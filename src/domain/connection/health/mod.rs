@@ -23,7 +23,7 @@ use crate::error::Result;
 
 pub use connection_health::State;
 pub use monitor::{monitor_connections, read_installation_metrics};
-pub use signals::{HealthSignals, HealthWindow, RunSignals, median_effect_times};
+pub use signals::{HealthSignals, HealthWindow, MetadataTrouble, RunSignals, median_effect_times};
 
 /// Failures in an hour that make a connection degraded, if they are at least a tenth of its
 /// operations.
@@ -71,11 +71,13 @@ pub enum HealthReason {
     RunLeftSome,
     /// Failures have waited in the review queue for more than a day.
     WorkWaits,
+    /// The metadata of the identity provider cannot be read again.
+    MetadataUnread,
 }
 
 impl HealthReason {
     /// Every reason, the most severe first.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Deactivated,
         Self::ProvisioningOff,
         Self::NeverHeard,
@@ -90,6 +92,7 @@ impl HealthReason {
         Self::RunFailed,
         Self::RunLeftSome,
         Self::WorkWaits,
+        Self::MetadataUnread,
     ];
 
     /// The state of a connection with this reason, if it has no more severe reason.
@@ -102,7 +105,8 @@ impl HealthReason {
             | Self::ErrorsInDay
             | Self::RunFailed
             | Self::RunLeftSome
-            | Self::WorkWaits => State::Degraded,
+            | Self::WorkWaits
+            | Self::MetadataUnread => State::Degraded,
         }
     }
 
@@ -123,6 +127,7 @@ impl HealthReason {
             Self::RunFailed => "RUN_FAILED",
             Self::RunLeftSome => "RUN_LEFT_SOME",
             Self::WorkWaits => "WORK_WAITS",
+            Self::MetadataUnread => "METADATA_UNREAD",
         }
     }
 
@@ -157,6 +162,7 @@ impl HealthReason {
             Self::RunFailed => runs.failed_in_a_row > 0,
             Self::RunLeftSome => runs.left > 0,
             Self::WorkWaits => signs.oldest_pending_at.is_some_and(|at| now - at > MAX_QUEUE_AGE),
+            Self::MetadataUnread => signs.metadata.is_some(),
         }
     }
 
@@ -221,6 +227,14 @@ impl HealthReason {
                 ),
                 None => "Failures wait in the review queue.".into(),
             },
+            Self::MetadataUnread => match &signs.metadata {
+                Some(trouble) => format!(
+                    "The metadata of its identity provider cannot be read since {}: {}",
+                    format_to_second(trouble.since),
+                    trouble.message
+                ),
+                None => "The metadata of its identity provider cannot be read.".into(),
+            },
         }
     }
 
@@ -259,6 +273,10 @@ impl HealthReason {
                 "Look whether provisioning is stopped or in quarantine in the identity provider, \
                  and provision one \
                  user on demand there."
+            }
+            Self::MetadataUnread => {
+                "Test the identity provider (assertionSourceTest), and put its address right \
+                 (connectionUpdate). Sign-ins go on with the certificates that are known."
             }
             Self::RunWaits => {
                 "Look at what it would remove, and approve (syncApprove) or cancel it (syncCancel)."

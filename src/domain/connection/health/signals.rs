@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::auth::policy::Action;
 use crate::buffers::request_counts;
 use crate::context::Cx;
+use crate::domain::connection::assertion_source::metadata_refresh;
 use crate::domain::connection::health::silence;
 use crate::domain::connection::{pull_source, scim_token};
 use crate::domain::review::READ_SOURCE_OPERATION;
@@ -109,6 +110,16 @@ pub struct HealthSignals {
     /// Since when the oldest of them waits.
     pub oldest_pending_at: Option<DateTime<Utc>>,
     pub runs: RunSignals,
+    /// Why the metadata of its identity provider cannot be read.
+    pub metadata: Option<MetadataTrouble>,
+}
+
+/// Metadata of an identity provider that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataTrouble {
+    pub since: DateTime<Utc>,
+    /// A sentence for administrators.
+    pub message: String,
 }
 
 impl HealthSignals {
@@ -139,6 +150,7 @@ impl HealthSignals {
             pending: 0,
             oldest_pending_at: None,
             runs: RunSignals::default(),
+            metadata: None,
         }
     }
 }
@@ -174,6 +186,7 @@ pub async fn read_signals(
     add_queue_signals(cx, ids, &mut all).await?;
     add_log_signals(cx, ids, &mut all, now).await?;
     load_run_signals(cx, &mut all).await?;
+    load_metadata_signals(cx, &mut all).await?;
     for row in &rows {
         if let Some(signs) = all.get_mut(&row.id)
             && signs.kind == ConnectionKind::ScimPush
@@ -343,6 +356,27 @@ async fn load_run_signals(cx: &Cx, all: &mut HashMap<Uuid, HealthSignals>) -> Re
     for id in pulling {
         if let Some(signs) = all.get_mut(&id) {
             add_run_signals(signs, found.get(&id).map_or(&[], Vec::as_slice));
+        }
+    }
+    Ok(())
+}
+
+/// Reads which metadata of identity providers cannot be read.
+async fn load_metadata_signals(cx: &Cx, all: &mut HashMap<Uuid, HealthSignals>) -> Result<()> {
+    let accepting: Vec<Uuid> = all
+        .iter()
+        .filter(|(_, signs)| signs.kind == ConnectionKind::Assertion)
+        .map(|(id, _)| *id)
+        .collect();
+    if accepting.is_empty() {
+        return Ok(());
+    }
+    for refresh in metadata_refresh::refreshes_of_connections(cx, &accepting).await? {
+        let failing = metadata_refresh::is_failing(&refresh);
+        let since = refresh.failing_since.filter(|_| failing);
+        if let (Some(signs), Some(since)) = (all.get_mut(&refresh.connection_id), since) {
+            let message = refresh.message.unwrap_or_default();
+            signs.metadata = Some(MetadataTrouble { since, message });
         }
     }
     Ok(())
