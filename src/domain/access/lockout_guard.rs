@@ -157,7 +157,8 @@ pub fn protected_error() -> Error {
     Error::Held { reason: RefusalReason::ProtectedAccount, why: why.into() }
 }
 
-/// Makes an account a break-glass account, or an ordinary one again.
+/// Makes an account a break-glass account, or an ordinary one again. Claims of sign-ins that grow
+/// old take no group from a break-glass account.
 ///
 /// # Errors
 /// [`Error::Stale`] if it has another version than `expected`.
@@ -187,6 +188,11 @@ pub async fn set_protection(
                 ..Default::default()
             };
             crate::domain::directory::user::write_user_columns(tx, id, row).await?;
+            if protect {
+                let text = "UPDATE membership SET expires_at = NULL WHERE organization_id = $1 \
+                            AND user_id = $2 AND until IS NULL AND expires_at IS NOT NULL";
+                tx.db.execute_raw(tx.statement(text, [id.into()])).await?;
+            }
             let kind = if protect { EventKind::UserProtected } else { EventKind::UserUnprotected };
             let entry = NewEvent {
                 kind,

@@ -355,6 +355,20 @@ pub(in crate::domain) async fn bind_waiting_mappings(
     group: &Group,
 ) -> Result<Vec<Uuid>> {
     let Some(connection) = group.connection_id else { return Ok(Vec::new()) };
+    let name_key = document::fold_text(&group.display_name);
+    let external_id = group.external_id.as_deref();
+    bind_mappings_of(tx, connection, group.id, external_id, Some(&name_key)).await
+}
+
+/// Binds the mappings that wait at `connection` for a group with this external id or this folded
+/// name to `group`, which may be another connection's; returns their ids.
+pub(in crate::domain) async fn bind_mappings_of(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    group: Uuid,
+    external_id: Option<&str>,
+    name_key: Option<&str>,
+) -> Result<Vec<Uuid>> {
     let text = "SELECT * FROM role_mapping WHERE organization_id = $1 AND connection_id = $2 \
                 AND group_id IS NULL AND until IS NULL \
            AND ((match_attribute = 'EXTERNAL_ID' AND match_value = $3) \
@@ -369,9 +383,9 @@ pub(in crate::domain) async fn bind_waiting_mappings(
     };
     let values = [
         connection.into(),
-        group.external_id.clone().into(),
-        document::fold_text(&group.display_name).into(),
-        group.id.into(),
+        external_id.map(str::to_owned).into(),
+        name_key.map(str::to_owned).into(),
+        group.into(),
     ];
     let statement = tx.statement(text, values);
     let mut bound = Vec::new();
@@ -380,7 +394,7 @@ pub(in crate::domain) async fn bind_waiting_mappings(
     let mut roles = BTreeSet::new();
     for waiting in Mapping::find_by_statement(statement).all(&tx.db).await? {
         if roles.insert(waiting.role_id) {
-            replace_mapping(tx, &waiting, Mapping { group_id: Some(group.id), ..waiting.clone() })
+            replace_mapping(tx, &waiting, Mapping { group_id: Some(group), ..waiting.clone() })
                 .await?;
             bound.push(waiting.mapping_id);
         }

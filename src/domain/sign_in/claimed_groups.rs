@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use entity::assertion_source::GroupIdentity;
+use entity::role_mapping::MatchAttribute;
 use entity::sign_in;
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
 use serde_json::{Map, Value, json};
@@ -14,6 +15,7 @@ use super::assertion::ClaimedGroup;
 use super::source::SignInSource;
 use crate::context::Change;
 use crate::domain::directory::group;
+use crate::domain::directory::group::binding;
 use crate::domain::directory::schema_extension::resource_types;
 use crate::domain::paging::live_index::LiveIndex;
 use crate::error::{Error, Result, Rule};
@@ -138,6 +140,46 @@ pub(super) async fn join_groups(
         }
     }
     Ok(joined)
+}
+
+/// Binds the mappings that wait at the connection for one of these keys to the group that the key
+/// means, which may be SCIM's or made by hand.
+pub(super) async fn bind_waiting_mappings(
+    from: &SignInSource,
+    joined: &BTreeMap<String, Uuid>,
+) -> Result<()> {
+    let (attribute, name) = match from.source.group_identity {
+        GroupIdentity::ExternalId => (MatchAttribute::ExternalId, "EXTERNAL_ID"),
+        GroupIdentity::DisplayName => (MatchAttribute::DisplayName, "DISPLAY_NAME"),
+        // A mapping to a group with an id does not wait.
+        GroupIdentity::Id => return Ok(()),
+    };
+    if joined.is_empty() {
+        return Ok(());
+    }
+    let backend = from.cx.backend();
+    let waiting = crate::domain::paging::join_each(
+        backend,
+        "role_mapping",
+        "m",
+        &format!(
+            "m.organization_id = $1 AND m.connection_id = $2 AND m.match_attribute = '{name}' \
+             AND m.match_value = wanted.key AND m.until IS NULL AND m.group_id IS NULL"
+        ),
+    );
+    let text = format!("SELECT DISTINCT wanted.key FROM {} {waiting}", wanted_texts(backend, 3));
+    let keys: Vec<&String> = joined.keys().collect();
+    let values = [from.connection.id.into(), json!(keys).into()];
+    let rows = from.cx.app.store.write.query_all_raw(from.cx.statement(text, values)).await?;
+    for row in rows {
+        let key: String = row.try_get("", "key")?;
+        let Some(group) = joined.get(&key).copied() else { continue };
+        let (key, connection) = (&key, from.connection.id);
+        from.cx
+            .write(move |tx| Box::pin(binding::bind_key(tx, group, connection, attribute, key)))
+            .await?;
+    }
+    Ok(())
 }
 
 /// SQL: the texts in `$n` as rows `wanted` of one column `key`.

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::assertion::{ClaimedGroup, GroupClaims, VerifiedAssertion};
-use super::claimed_groups::{GroupKeys, claimed_set, collect_keys, join_groups};
+use super::claimed_groups::{
+    GroupKeys, bind_waiting_mappings, claimed_set, collect_keys, join_groups,
+};
 use super::source::{SignInRefusal, SignInSource, is_source};
 use crate::context::{Change, Tx};
 use crate::domain::access::lockout_guard;
@@ -212,6 +214,7 @@ pub(super) async fn apply(
         },
         None => Default::default(),
     };
+    bind_waiting_mappings(from, &joined.groups).await?;
     if latest.is_none() && said.linked {
         return record_sign_in(from, user, said, &[]).await;
     }
@@ -279,7 +282,9 @@ async fn apply_in(
         lockout_guard::refuse_if_protected(&from.cx, tx, &[user]).await?;
         Some(LastHolderGuard::watch_holders(&from.cx, tx).await?)
     };
-    let expires_at = latest.and_then(|list| from.claims_end(list.at));
+    // What is too old takes nothing from a break-glass account.
+    let ends = latest.filter(|_| !account.protected);
+    let expires_at = ends.and_then(|list| from.claims_end(list.at));
     let claimed = ClaimedInterval { user, connection: Some(from.connection.id), expires_at };
     if !change.closed.is_empty() {
         interval::close_by_claims(tx, &change.closed, now).await?;
@@ -420,8 +425,11 @@ async fn lock_groups(
     Ok((!gone).then(|| rows.iter().map(|(_, at)| *at).max()))
 }
 
-const RENEW_SQL: &str = "UPDATE membership SET expires_at = $2 WHERE organization_id = $1 \
-                     AND id {among} AND until IS NULL";
+/// Moves the planned ends, except for break-glass accounts: these have none.
+const RENEW_SQL: &str = "UPDATE membership SET expires_at = CASE WHEN (SELECT u.protected \
+                         FROM \"user\" u WHERE u.organization_id = $1 \
+                         AND u.id = membership.user_id) THEN NULL ELSE $2 END \
+                         WHERE organization_id = $1 AND id {among} AND until IS NULL";
 
 async fn save_latest<C: ConnectionTrait>(db: &C, row: sign_in::Model) -> Result<()> {
     use sign_in::Column as C;

@@ -20,6 +20,11 @@ fn browser() -> Client {
 
 /// A provider with a page to sign in, and a connection that trusts it.
 async fn provide(world: &World) -> (Issuer, Key, String) {
+    provide_with(world, &["IAM_READ", "AUDIT_READ"]).await
+}
+
+/// The same, where sign-ins open the console with at most these permissions.
+async fn provide_with(world: &World, permissions: &[&str]) -> (Issuer, Key, String) {
     let issuer = Issuer::start().await;
     let key = Key::new("RS256", "one");
     issuer.publishes(&[&key]);
@@ -29,7 +34,7 @@ async fn provide(world: &World) -> (Issuer, Key, String) {
         "end_session_endpoint": at("/end") });
     issuer.shows("/.well-known/openid-configuration", Page::Json(discovery));
     let oidc = json!({ "issuer": issuer.url, "clientId": "rolecall", "clientSecret": "s3cret",
-        "redirectUrls": [APP], "consolePermissions": ["IAM_READ", "AUDIT_READ"] });
+        "redirectUrls": [APP], "consolePermissions": permissions });
     let (id, _) = connect(&world.acme, "Sign-in", "GENERIC", oidc, json!({})).await;
     (issuer, key, id)
 }
@@ -248,5 +253,77 @@ async fn foreign_answers_and_ends_are_refused() {
         "clientSecret": "x" } } });
     let refused = world.acme.graphql_as(&limited, &[], update, json!({ "i": evil })).await;
     assert_eq!(crate::walk::codes(&refused.body), ["FORBIDDEN"], "{:#}", refused.body);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn administrator_accepts_invitation_for_another() {
+    let world = world().await;
+    let permissions = ["IAM_READ", "USER_READ", "USER_WRITE", "ACCESS_WRITE"];
+    let (issuer, key, _) = provide_with(&world, &permissions).await;
+    world.scim().user("ada").await;
+    let made = async |mutation: &str, what: &str| {
+        let made = world.graphql(mutation, json!({})).await;
+        let id = made["data"].as_object().unwrap().values().next().unwrap()[what]["id"].clone();
+        assert!(id.is_string(), "{made:#}");
+        id
+    };
+    let desk = "mutation { roleCreate(input: { name: \"Desk\", permissions: [\"USER_READ\", \
+                \"USER_WRITE\"] }) { role { id } } }";
+    let desk = made(desk, "role").await;
+    let access = "mutation { roleCreate(input: { name: \"Access\", permissions: [\"ACCESS_WRITE\", \
+                  \"IAM_READ\"] }) { role { id } } }";
+    let access = made(access, "role").await;
+    let guest = "mutation { roleCreate(input: { name: \"Guest\" }) { role { id } } }";
+    let guest = made(guest, "role").await;
+    let bob = "mutation { userCreate(input: { userName: \"bob\" }) { user { id } } }";
+    let bob = made(bob, "user").await;
+    let find = "{ organization { user(userName: \"ada\") { id } } }";
+    let ada = world.graphql(find, json!({})).await["data"]["organization"]["user"]["id"].clone();
+    let grant = async |role: &Value| {
+        let grant = "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r \
+                     }) { userErrors { message } } }";
+        let done = world.graphql(grant, json!({ "u": ada, "r": role })).await;
+        assert_eq!(done["data"]["roleGrantCreate"]["userErrors"], json!([]), "{done:#}");
+    };
+    let invite = "mutation($r: ID!) { invitationCreate(input: { email: \"bob@elsewhere.example\", \
+                  roles: [$r] }) { invitation { id } userErrors { message } } }";
+    let invited = world.graphql(invite, json!({ "r": guest })).await;
+    let invited = invited["data"]["invitationCreate"]["invitation"]["id"].clone();
+
+    // Who signs in has the rights of the roles, as they are at the moment of the request.
+    grant(&desk).await;
+    let begun = begin(&world, "").await;
+    let token = signed(&key, &claims(&world, &issuer, &begun));
+    issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+    let query = format!("code=c&state={}", begun.parameter("state"));
+    let done = come_back(&world, &begun.cookie, &query).await.is(303);
+    let code = done.header("location").split_once("#link=").unwrap().1.to_owned();
+    let url = format!("{}/console/redeem", world.address);
+    let session = browser().post(url).json(&json!({ "code": code })).send().await.unwrap();
+    let session = Answer::of(session).await.is(200);
+    let session = session.body["token"].as_str().unwrap().to_owned();
+    let accept = async || {
+        let accept = "mutation($i: ID!, $u: ID!) { invitationAccept(input: { id: $i, userId: $u, \
+                      reason: \"showed a passport\" }) { invitation { state user { userName } } \
+                      userErrors { reason } } }";
+        let variables = json!({ "i": invited, "u": bob });
+        world.acme.graphql_as(&session, &[], accept, variables).await.body
+    };
+    let refused = accept().await;
+    assert_eq!(crate::walk::codes(&refused), ["FORBIDDEN"], "{refused:#}");
+    assert_eq!(world.count("role_grant", []).await, 1);
+    grant(&access).await;
+    let accepted = accept().await;
+    let invitation = &accepted["data"]["invitationAccept"]["invitation"];
+    assert_eq!(invitation["state"], "ACCEPTED", "{accepted:#}");
+    assert_eq!(invitation["user"]["userName"], "bob");
+    let roles = "{ organization { user(userName: \"bob\") { roles { role { name } } } } }";
+    let roles = world.graphql(roles, json!({})).await;
+    let held = &roles["data"]["organization"]["user"]["roles"];
+    assert_eq!(held, &json!([{ "role": { "name": "Guest" } }]), "{roles:#}");
+    let again = accept().await;
+    assert_eq!(again["data"]["invitationAccept"]["userErrors"][0]["reason"], "ENDED", "{again:#}");
+    assert_eq!(world.count("event WHERE action = 'invitation.accepted'", []).await, 1);
     world.end().await;
 }

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
+pub(in crate::domain) mod binding;
 mod members;
 mod read;
 pub mod restore;
