@@ -32,7 +32,7 @@ async fn refused(sign_ins: &SignIns, user: Uuid) -> (RefusalReason, String) {
 #[tokio::test]
 async fn each_refusal_has_its_remedy() {
     let rules = SourceRules { creation: AccountCreation::CreateAndUpdate, ..Default::default() };
-    let mut sign_ins = SignIns::new(IntegrationMode::SignIn, rules).await;
+    let sign_ins = SignIns::new(IntegrationMode::SignIn, rules).await;
     let user = new_account(&sign_ins.world, "ada").await;
     let invited = invitation::NewInvitation {
         email: "ada@acme.test".into(),

@@ -1,5 +1,5 @@
 //! A group that another connection knows by a key of its own: the mappings that wait for the key
-//! there bind to the group, whoever made it.
+//! there bind to the group, also where SCIM or a person made it.
 
 use entity::group;
 use entity::role_mapping::MatchAttribute;
