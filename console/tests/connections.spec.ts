@@ -27,7 +27,7 @@ test('the list leads to a connection and back', async ({ page }) => {
   await open(page, organization, 'connections');
   const table = page.getByRole('region', { name: 'Connections' });
   await expect(table.getByRole('row')).toHaveCount(2);
-  await expect(table.getByRole('img')).toHaveAttribute('aria-label', /Requests in each of the last 24 hours/);
+  await expect(table.getByRole('img')).toHaveAttribute('aria-label', /Operations in each of the last 24 hours; [1-9]/);
   await expectAccessible(page);
   await expectNoSideScroll(page);
   await table.getByRole('link').first().click();

@@ -31,3 +31,27 @@ test('people are invited, and an invitation is sent again and revoked', async ({
   await page.getByRole('alertdialog').getByRole('button', { name: 'Revoke' }).click();
   await expect(page.locator('article.entry')).toContainText('Revoked');
 });
+
+test('an administrator accepts an invitation for an account', async ({ page }) => {
+  test.slow();
+  const organization = await makeOrganization('accept');
+  await organization.addUsers(1, 'doctor');
+  const { roleCreate } = await organization.graphql('mutation { roleCreate(input: { name: "Guest" }) { role { id } userErrors { message } } }');
+  await organization.graphql('mutation($input: InvitationsCreateInput!) { invitationsCreate(input: $input) { userErrors { message } } }', {
+    input: { emails: ['ada@example.org'], roles: [roleCreate.role.id] },
+  });
+  await open(page, organization, 'invitations');
+  await page.getByRole('button', { name: 'Accept the invitation of ada@example.org for an account' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Accept the invitation of ada@example.org' });
+  await expect(dialog).toContainText('only if you know that it is the person’s');
+  await expectAccessible(page);
+  await dialog.getByRole('combobox', { name: 'Account of the person' }).fill('doctor');
+  await page.getByRole('option', { name: 'doctor 1' }).click();
+  await dialog.getByRole('button', { name: 'Accept', exact: true }).click();
+  await expect(page.locator('article.entry')).toContainText('Accepted');
+  await expect(page.locator('article.entry').getByRole('link', { name: 'doctor 1' })).toBeVisible();
+  const { organization: read } = await organization.graphql(
+    '{ organization { users(first: 1, filter: { search: "doctor" }) { nodes { effectiveRoles { role { name } } } } } }',
+  );
+  expect(read.users.nodes[0].effectiveRoles.map(({ role }: { role: { name: string } }) => role.name)).toEqual(['Guest']);
+});

@@ -1,7 +1,7 @@
 // What the server says by a stable code, in the language of the console. Codes that this version does not know are said
 // in the server's own words.
 import { useTranslation } from 'react-i18next';
-import type { AttentionKind } from '../generated/graphql.ts';
+import type { AttentionKind, ConnectionCheck } from '../generated/graphql.ts';
 
 interface Said {
   text: string;
@@ -17,6 +17,34 @@ export function useAttentionText() {
           next: t(`attention.${item.kind}.next`),
         }
       : { text: item.message, next: item.nextStep };
+}
+
+/** The reason of health that a failed check of the diagnosis is about. */
+const REASON_OF_CHECK: Partial<Record<ConnectionCheck, (typeof HEALTH_REASONS)[number]>> = {
+  ENABLED: 'PROVISIONING_OFF',
+  ACTIVE: 'DEACTIVATED',
+  TOKEN: 'NO_TOKEN',
+  HEARD: 'NEVER_HEARD',
+};
+
+interface CheckStep {
+  check: ConnectionCheck;
+  ok: boolean;
+  message: string;
+  nextStep?: string | null;
+}
+
+/** In another language than the server's, a check that passed is said by its title alone. */
+export function useDiagnosisText() {
+  const { t, i18n } = useTranslation();
+  return (step: CheckStep): { message: string | undefined; nextStep: string | null | undefined } => {
+    if (i18n.language === 'en') return { message: step.message, nextStep: step.nextStep };
+    if (step.ok) return { message: undefined, nextStep: undefined };
+    const reason = REASON_OF_CHECK[step.check];
+    return reason
+      ? { message: t(`healthReason.${reason}.text`), nextStep: t(`healthReason.${reason}.next`) }
+      : { message: undefined, nextStep: step.nextStep };
+  };
 }
 
 const HEALTH_REASONS = [

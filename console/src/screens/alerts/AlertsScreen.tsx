@@ -49,7 +49,7 @@ const TONES: Record<AlertUrgency, Tone> = { CRITICAL: 'bad', WARNING: 'warning',
 const pick = (data: AlertsQuery) => data.organization?.alerts;
 
 export default function AlertsScreen() {
-  const { t } = useTranslation('alerts');
+  const { t, i18n } = useTranslation('alerts');
   const { t: common } = useTranslation();
   const { organization } = useViewer();
   const [params] = useSearchParams();
@@ -96,8 +96,9 @@ export default function AlertsScreen() {
                         <Time at={alert.resolvedAt ?? alert.raisedAt} />
                       </span>
                     </div>
-                    <p>{alert.message}</p>
-                    <p className="muted">{alert.nextStep}</p>
+                    {/* The server's words have the names and figures, and are English. */}
+                    <p lang="en">{alert.message}</p>
+                    <p className="muted">{i18n.language === 'en' ? alert.nextStep : t(`next.${alert.kind}`)}</p>
                     {alert.connectionId && (
                       <p>
                         <Link href={screenPath(organization.slug, `connections/${encodeURIComponent(alert.connectionId)}`)}>

@@ -89,7 +89,6 @@ export function LeaversScreen() {
   const objective = OBJECTIVES.find((each) => String(each) === objectiveText) ?? DEFAULT_OBJECTIVE;
   const duration = useDuration();
   const number = new Intl.NumberFormat(i18n.language);
-  const percent = new Intl.NumberFormat(i18n.language, { style: 'percent', maximumFractionDigits: 1 });
   const variables = useMemo(() => ({ filter: { since: since ?? null, until: until ?? null }, people }), [since, until, people]);
   const list = usePagedList(leaversQuery, variables, pickLeavers);
   const { loadMore } = list;
@@ -205,32 +204,7 @@ export function LeaversScreen() {
       {error && <ErrorPanel problem={toProblem(error)} onRetry={() => again({ requestPolicy: 'network-only' })} />}
       {times && times.count > 0 && (
         <Card title={t('leavers.times', { objective: duration(objective * 1_000) })}>
-          <dl className="facts">
-            <div>
-              <dt>{t('leavers.within')}</dt>
-              <dd>{percent.format(times.withinObjective / times.count)}</dd>
-            </div>
-            <div>
-              <dt>{t('leavers.count')}</dt>
-              <dd>{number.format(times.count)}</dd>
-            </div>
-            <div>
-              <dt>{t('leavers.median')}</dt>
-              <dd>{duration(times.medianMilliseconds)}</dd>
-            </div>
-            <div>
-              <dt>{t('leavers.p95')}</dt>
-              <dd>{duration(times.p95Milliseconds)}</dd>
-            </div>
-            <div>
-              <dt>{t('leavers.p99')}</dt>
-              <dd>{duration(times.p99Milliseconds)}</dd>
-            </div>
-            <div>
-              <dt>{t('leavers.longest')}</dt>
-              <dd>{duration(times.longestMilliseconds)}</dd>
-            </div>
-          </dl>
+          <TimeFigures times={times} within={t('leavers.within')} />
           {list.rows.length > 0 && (
             <Chart label={t('leavers.histogram')} kind="bars" x={places} xIsTime={false} series={series} mark={markLine} formatX={formatX} formatY={number.format} />
           )}
@@ -298,38 +272,47 @@ function Confirmed({ row }: { row: LeaverRow }) {
 
 type Downstream = NonNullable<NonNullable<NonNullable<RevocationTimesQuery['organization']>['revocationTimes']>['received']>;
 
-function DownstreamFacts({ title, none, times }: { title: string; none: string; times: Downstream }) {
+interface TimeFiguresProps {
+  times: Omit<Downstream, 'objectiveSeconds'> & { p99Milliseconds?: number };
+  /** What the share within the objective is called. */
+  within: string;
+}
+
+/** The share within the objective, and how long it took. */
+function TimeFigures({ times, within }: TimeFiguresProps) {
   const { t, i18n } = useTranslation('audit');
   const duration = useDuration();
   const number = new Intl.NumberFormat(i18n.language);
   const percent = new Intl.NumberFormat(i18n.language, { style: 'percent', maximumFractionDigits: 1 });
+  const figures = [
+    [within, percent.format(times.withinObjective / times.count)],
+    [t('leavers.count'), number.format(times.count)],
+    [t('leavers.median'), duration(times.medianMilliseconds)],
+    [t('leavers.p95'), duration(times.p95Milliseconds)],
+    ...(times.p99Milliseconds === undefined ? [] : [[t('leavers.p99'), duration(times.p99Milliseconds)] as const]),
+    [t('leavers.longest'), duration(times.longestMilliseconds)],
+  ] as const;
+  return (
+    <dl className="facts">
+      {figures.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function DownstreamFacts({ title, none, times }: { title: string; none: string; times: Downstream }) {
+  const { t } = useTranslation('audit');
+  const duration = useDuration();
   return (
     <Card title={title}>
       {times.count === 0 ? (
         <p className="muted">{none}</p>
       ) : (
-        <dl className="facts">
-          <div>
-            <dt>{t('leavers.withinOf', { objective: duration(times.objectiveSeconds * 1_000) })}</dt>
-            <dd>{percent.format(times.withinObjective / times.count)}</dd>
-          </div>
-          <div>
-            <dt>{t('leavers.count')}</dt>
-            <dd>{number.format(times.count)}</dd>
-          </div>
-          <div>
-            <dt>{t('leavers.median')}</dt>
-            <dd>{duration(times.medianMilliseconds)}</dd>
-          </div>
-          <div>
-            <dt>{t('leavers.p95')}</dt>
-            <dd>{duration(times.p95Milliseconds)}</dd>
-          </div>
-          <div>
-            <dt>{t('leavers.longest')}</dt>
-            <dd>{duration(times.longestMilliseconds)}</dd>
-          </div>
-        </dl>
+        <TimeFigures times={times} within={t('leavers.withinOf', { objective: duration(times.objectiveSeconds * 1_000) })} />
       )}
     </Card>
   );

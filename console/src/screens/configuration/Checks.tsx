@@ -9,6 +9,7 @@ import { Icon } from '../../components/Icon.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Time } from '../../components/Time.tsx';
 import { ErrorPanel, type Problem, toProblem } from '../../components/states.tsx';
+import { useDiagnosisText } from '../../components/useServerText.ts';
 import type { ConfigurationDiagnosisQuery } from '../../generated/graphql.ts';
 import type { Connection } from './ConfigurationScreen.tsx';
 import { diagnosisQuery, selfTestMutation } from './queries.ts';
@@ -16,8 +17,8 @@ import { diagnosisQuery, selfTestMutation } from './queries.ts';
 interface Step {
   name: string;
   ok: boolean;
-  message: string;
-  nextStep?: string | null;
+  message: string | undefined;
+  nextStep?: string | null | undefined;
 }
 
 type Diagnosis = NonNullable<NonNullable<NonNullable<ConfigurationDiagnosisQuery['organization']>['connection']>['diagnosis']>;
@@ -25,6 +26,7 @@ type Diagnosis = NonNullable<NonNullable<NonNullable<ConfigurationDiagnosisQuery
 export function Checks({ connection }: { connection: Connection }) {
   const { t } = useTranslation('configuration');
   const client = useClient();
+  const say = useDiagnosisText();
   const [steps, setSteps] = useState<readonly Step[]>();
   const [failures, setFailures] = useState<Diagnosis['recentFailures']>([]);
   const [problem, setProblem] = useState<Problem>();
@@ -37,7 +39,7 @@ export function Checks({ connection }: { connection: Connection }) {
     setBusy(false);
     const diagnosis = data?.organization?.connection?.diagnosis;
     setProblem(error ? toProblem(error) : undefined);
-    setSteps(diagnosis?.steps.map(({ check, ...step }) => ({ ...step, name: t(`check.${check}`) })));
+    setSteps(diagnosis?.steps.map((step) => ({ ok: step.ok, ...say(step), name: t(`check.${step.check}`) })));
     setFailures(diagnosis?.recentFailures ?? []);
   };
   const callAddress = async () => {
@@ -73,7 +75,7 @@ export function Checks({ connection }: { connection: Connection }) {
                 <Icon name={step.ok ? 'check' : 'alert'} />
                 <div>
                   <strong>{step.name}</strong> {step.ok ? t('checks.ok') : t('checks.failed')}
-                  <p className="muted">{step.message}</p>
+                  {step.message && <p className="muted">{step.message}</p>}
                   {step.nextStep && <p>{step.nextStep}</p>}
                 </div>
               </li>

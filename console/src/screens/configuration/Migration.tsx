@@ -39,7 +39,7 @@ export function Migration({ connection, reload }: { connection: Connection; relo
   };
   return (
     <Card title={t('migration.title')} id="migration">
-      <ol className="steps">
+      <ol className="numbered">
         <li>{t('migration.stays')}</li>
         <li>
           {t('migration.choose')}

@@ -11,7 +11,7 @@ export function ProviderSteps({ connection }: { connection: Connection }) {
   const { provider } = connection;
   return (
     <Card title={t('steps.title', { provider: common(`provider.${provider}`) })} id="steps">
-      <ol className="steps">
+      <ol className="numbered">
         {STEPS.map((step) => (
           <li key={step}>{t(`steps.${provider}.${step}`)}</li>
         ))}

@@ -12,6 +12,7 @@ import { TextField } from '../../components/forms.tsx';
 import { Icon } from '../../components/Icon.tsx';
 import { Page } from '../../components/Page.tsx';
 import { EmptyState, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
+import { Tabs } from '../../components/Tabs.tsx';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
 import { ComparisonsTab } from './ComparisonsTab.tsx';
@@ -104,20 +105,15 @@ export default function ConnectionScreen() {
         </Link>
       </p>
       {error && <ErrorPanel problem={toProblem(error)} onRetry={reload} />}
-      <nav className="tabs" aria-label={t('one.parts')}>
-        <ul>
-          {tabs.map((name) => (
-            <li key={name}>
-              <Link
-                href={screenPath(slug, `connections/${encodeURIComponent(id)}${name === 'health' ? '' : `/${name}`}`)}
-                aria-current={name === tab ? 'page' : undefined}
-              >
-                {t(`tab.${name}`)}
-              </Link>
-            </li>
-          ))}
-        </ul>
-      </nav>
+      <Tabs
+        label={t('one.parts')}
+        tabs={tabs.map((name) => ({
+          key: name,
+          href: screenPath(slug, `connections/${encodeURIComponent(id)}${name === 'health' ? '' : `/${name}`}`),
+          text: t(`tab.${name}`),
+          current: name === tab,
+        }))}
+      />
       <Content key={connection.id} connection={connection} reload={reload} />
     </Page>
   );

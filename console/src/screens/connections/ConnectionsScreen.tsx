@@ -9,13 +9,13 @@ import { type Column, DataTable, TableFoot } from '../../components/DataTable.ts
 import { FilterBar, FilterChoice, FilterReset, FilterText } from '../../components/FilterBar.tsx';
 import { Page } from '../../components/Page.tsx';
 import { Sparkline } from '../../components/charts.tsx';
+import { useHealthReasonText } from '../../components/useServerText.ts';
 import { usePagedList } from '../../components/paging.ts';
 import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import type { ConnectionsQuery, ConnectionKind, ConnectionState } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { HealthBadge, PROVIDERS, StateBadge, useNumbers } from './parts.tsx';
-import { HOURS, useRhythm } from './rhythm.ts';
 import './connections.css';
 
 const connectionsQuery = graphql(`
@@ -33,9 +33,10 @@ const connectionsQuery = graphql(`
           state
           health {
             state
-            reasons { code message }
+            reasons { code message nextStep }
             lastContactAt
             lastDay { operations failures errorRate }
+            hours { operations }
             pendingOperations
           }
         }
@@ -44,7 +45,7 @@ const connectionsQuery = graphql(`
   }
 `);
 
-const KINDS: readonly ConnectionKind[] = ['SCIM_PUSH', 'SCIM_PULL'];
+const KINDS: readonly ConnectionKind[] = ['SCIM_PUSH', 'SCIM_PULL', 'ASSERTION'];
 const STATES: readonly ConnectionState[] = ['ACTIVE', 'INACTIVE'];
 
 type Row = NonNullable<NonNullable<ConnectionsQuery['organization']>['connections']>['nodes'][number];
@@ -58,6 +59,7 @@ export default function ConnectionsScreen() {
   const [, navigate] = useLocation();
   const [params] = useSearchParams();
   const numbers = useNumbers();
+  const say = useHealthReasonText();
   const slug = viewer.organization.slug;
   const kind = oneOf(KINDS, params.get('kind') ?? undefined);
   const state = oneOf(STATES, params.get('state') ?? undefined);
@@ -76,7 +78,6 @@ export default function ConnectionsScreen() {
     },
     pick,
   );
-  const { rhythms, cut } = useRhythm(undefined, list.rows.length === 0);
 
   const columns: Column<Row>[] = [
     {
@@ -100,7 +101,7 @@ export default function ConnectionsScreen() {
         row.health && (
           <>
             {row.state === 'ACTIVE' ? <HealthBadge state={row.health.state} /> : <StateBadge state={row.state} />}
-            {row.health.reasons[0] && <p className="reason-short">{row.health.reasons[0].message}</p>}
+            {row.health.reasons[0] && <p className="reason-short">{say(row.health.reasons[0]).text}</p>}
           </>
         ),
     },
@@ -113,13 +114,10 @@ export default function ConnectionsScreen() {
       key: 'rhythm',
       title: t('list.rhythm'),
       cell: (row) => {
-        const requests = rhythms.get(row.id)?.requests ?? Array<number>(HOURS).fill(0);
-        const total = requests.reduce((sum, count) => sum + count, 0);
-        return row.kind === 'SCIM_PUSH' ? (
-          <Sparkline values={requests} label={t('list.rhythmLabel', { count: total, total: numbers.whole(total) })} />
-        ) : (
-          <span className="muted">{t('list.readsSource')}</span>
-        );
+        const counts = row.health?.hours.map(({ operations }) => operations);
+        if (!counts) return null;
+        const total = counts.reduce((sum, count) => sum + count, 0);
+        return <Sparkline values={counts} label={t('list.rhythmLabel', { count: total, total: numbers.whole(total) })} />;
       },
     },
     {
@@ -195,7 +193,6 @@ export default function ConnectionsScreen() {
           <div className="connection-list">
             <DataTable label={common('menu.connections')} columns={columns} rows={list.rows} rowKey={(row) => row.id} />
           </div>
-          {cut && <p className="muted">{t('list.rhythmCut')}</p>}
           <TableFoot
             shown={list.rows.length}
             total={list.total}

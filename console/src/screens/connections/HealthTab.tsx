@@ -6,17 +6,18 @@ import { useViewer } from '../../app/viewer.tsx';
 import { CopyRow } from '../../components/CopyButton.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Chart } from '../../components/charts.tsx';
-import { Banner, EmptyState, Skeleton } from '../../components/states.tsx';
+import { Banner, EmptyState } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
+import { useHealthReasonText } from '../../components/useServerText.ts';
 import type { OneConnection } from './connection.ts';
 import { Details, HealthBadge, useNumbers } from './parts.tsx';
-import { hourStarts, useRhythm } from './rhythm.ts';
 
 export function HealthTab({ connection }: { connection: OneConnection }) {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
   const { organization } = useViewer();
   const numbers = useNumbers();
+  const say = useHealthReasonText();
   const { health } = connection;
   const review = screenPath(organization.slug, `review?connection=${encodeURIComponent(connection.id)}`);
   const window = (part: { operations: number; failures: number; errorRate: number }) =>
@@ -32,8 +33,8 @@ export function HealthTab({ connection }: { connection: OneConnection }) {
           <ul className="plain reasons">
             {health.reasons.map((reason) => (
               <li key={reason.code + reason.message}>
-                <Banner kind={health.state === 'INACTIVE' ? 'info' : 'warning'} title={reason.message}>
-                  <p>{reason.nextStep}</p>
+                <Banner kind={health.state === 'INACTIVE' ? 'info' : 'warning'} title={say(reason).text}>
+                  <p>{say(reason).next}</p>
                   <p className="muted">
                     <code>{reason.code}</code>
                   </p>
@@ -119,34 +120,32 @@ export function HealthTab({ connection }: { connection: OneConnection }) {
           </dl>
         </Card>
       )}
-      {connection.kind === 'SCIM_PUSH' && <RhythmCard connection={connection} />}
+      {connection.health && <RhythmCard connection={connection} />}
     </>
   );
 }
 
 function RhythmCard({ connection }: { connection: OneConnection }) {
   const { t, i18n } = useTranslation('connections');
-  const { rhythms, loaded, cut } = useRhythm(connection.id);
-  const rhythm = rhythms.get(connection.id);
   const hour = new Intl.DateTimeFormat(i18n.language, { hour: '2-digit', minute: '2-digit' });
+  const hours = connection.health?.hours ?? [];
   return (
     <Card title={t('health.rhythm')}>
-      {!loaded && <Skeleton lines={5} />}
-      {loaded && !rhythm && <EmptyState icon="clock" title={t('health.quiet')} />}
-      {rhythm && (
+      {hours.every(({ operations }) => operations === 0) ? (
+        <EmptyState icon="clock" title={t('health.quiet')} />
+      ) : (
         <Chart
           label={t('health.rhythmLabel')}
           kind="bars"
-          x={hourStarts()}
+          x={hours.map(({ since }) => Date.parse(since))}
           xIsTime
           series={[
-            { label: t('health.requests'), values: rhythm.requests },
-            { label: t('health.troubles'), values: rhythm.troubles },
+            { label: t('health.requests'), values: hours.map(({ operations }) => operations) },
+            { label: t('health.troubles'), values: hours.map(({ failures }) => failures) },
           ]}
           formatX={(x) => hour.format(x)}
         />
       )}
-      {cut && <p className="muted">{t('list.rhythmCut')}</p>}
     </Card>
   );
 }

@@ -85,10 +85,20 @@ const tone = (outcome: RequestOutcome): Tone =>
 
 const pick = (data: RequestLogQuery) => data.organization?.requestLog;
 
+/** What a request wanted, in the language of the console; one that this version does not know, in the server's words. */
+function useMeaning() {
+  const { t, i18n } = useTranslation('connections');
+  return (said: string) => {
+    const key = `meaning.${said}` as 'meaning.read user';
+    return i18n.exists(key, { ns: 'connections' }) ? t(key) : said;
+  };
+}
+
 export function RequestsTab({ connection }: { connection: OneConnection }) {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
   const numbers = useNumbers();
+  const meaning = useMeaning();
   const [params] = useSearchParams();
   const outcome = oneOf(OUTCOMES, params.get('outcome') ?? undefined);
   const troublesOnly = params.get('only') === 'troubles';
@@ -105,7 +115,7 @@ export function RequestsTab({ connection }: { connection: OneConnection }) {
       header: true,
       cell: (row) => (
         <>
-          {row.meaning}
+          {meaning(row.meaning)}
           {row.method && (
             <>
               <br />

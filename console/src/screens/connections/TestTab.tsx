@@ -6,6 +6,7 @@ import { Button } from '../../components/Button.tsx';
 import { Card } from '../../components/Page.tsx';
 import { Banner, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
+import { useDiagnosisText } from '../../components/useServerText.ts';
 import type { AssertionSourceProbe, PullSourceProbe, ScimSelfTestCode } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import type { OneConnection } from './connection.ts';
@@ -88,6 +89,7 @@ function DiagnosisCard({ connection }: { connection: OneConnection }) {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
   const numbers = useNumbers();
+  const say = useDiagnosisText();
   const [{ data, error, fetching }, ask] = useQuery({
     query: diagnosisQuery,
     variables: { id: connection.id },
@@ -111,7 +113,7 @@ function DiagnosisCard({ connection }: { connection: OneConnection }) {
         <>
           <Banner kind={diagnosis.ok ? 'success' : 'warning'} title={diagnosis.ok ? t('test.allWell') : t('test.notWell')} />
           <StepList
-            steps={diagnosis.steps.map((step) => ({ ...step, key: step.check, title: t(`check.${step.check}`) }))}
+            steps={diagnosis.steps.map((step) => ({ ok: step.ok, ...say(step), key: step.check, title: t(`check.${step.check}`) }))}
           />
           {diagnosis.tokenExpiresAt && (
             <p>

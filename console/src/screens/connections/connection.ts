@@ -52,6 +52,7 @@ export const connectionQuery = graphql(`
           lastSuccessAt
           lastHour { since operations failures errorRate }
           lastDay { since operations failures errorRate }
+          hours { since operations failures }
           pendingOperations
           oldestPendingAt
           medianEffectMilliseconds

@@ -20,6 +20,7 @@ import { usePagedList } from '../../components/paging.ts';
 import type { InvitationState, InvitationsListQuery } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import { SecretOnce } from '../keys/SecretOnce.tsx';
+import { AcceptDialog } from './AcceptDialog.tsx';
 import { InviteDialog } from './InviteDialog.tsx';
 
 const invitationsQuery = graphql(`
@@ -151,6 +152,7 @@ function InvitationEntry({ invitation, onChanged, onSecret }: InvitationEntryPro
   const { run: resend, running } = useAction(resendMutation);
   const { run: revoke } = useAction(revokeMutation);
   const [asking, setAsking] = useState(false);
+  const [accepting, setAccepting] = useState(false);
   const [reason, setReason] = useState('');
   const { state } = invitation;
   const address = invitation.email ?? t('erased');
@@ -259,11 +261,27 @@ function InvitationEntry({ invitation, onChanged, onSecret }: InvitationEntryPro
             {t('resend')}
           </Button>
           {waits && (
+            <Button onPress={() => setAccepting(true)} aria-label={t('acceptOf', { address })}>
+              {t('acceptFor')}
+            </Button>
+          )}
+          {waits && (
             <Button kind="quiet" onPress={() => setAsking(true)} aria-label={t('revokeOf', { address })}>
               {t('revoke')}
             </Button>
           )}
         </div>
+      )}
+      {accepting && (
+        <AcceptDialog
+          invitationId={invitation.id}
+          address={address}
+          onClose={() => setAccepting(false)}
+          onAccepted={() => {
+            setAccepting(false);
+            onChanged();
+          }}
+        />
       )}
       <ConfirmDialog
         isOpen={asking}

@@ -1,6 +1,6 @@
 // Everything that takes longer than a request: runs, comparisons, bulk jobs and deletions, as they go.
 import { useTranslation } from 'react-i18next';
-import { Link, useParams, useSearchParams } from 'wouter';
+import { useParams, useSearchParams } from 'wouter';
 import { oneOf } from '../../app/address.ts';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
@@ -9,6 +9,7 @@ import { FilterBar, FilterChoice, FilterReset } from '../../components/FilterBar
 import { Card, Page } from '../../components/Page.tsx';
 import { type PagedList, usePagedList } from '../../components/paging.ts';
 import { EmptyState, ErrorPanel, Skeleton } from '../../components/states.tsx';
+import { Tabs } from '../../components/Tabs.tsx';
 import type {
   BulkJobsQuery,
   DeletionsQuery,
@@ -43,20 +44,15 @@ export default function JobsScreen() {
   const kind = oneOf(KINDS, asked) ?? 'runs';
   return (
     <Page title={common('menu.jobs')} lead={t('lead')}>
-      <nav className="tabs" aria-label={t('kinds')}>
-        <ul>
-          {KINDS.map((name) => (
-            <li key={name}>
-              <Link
-                href={screenPath(organization.slug, name === 'runs' ? 'jobs' : `jobs/${name}`)}
-                aria-current={name === kind ? 'page' : undefined}
-              >
-                {t(`tab.${name}`)}
-              </Link>
-            </li>
-          ))}
-        </ul>
-      </nav>
+      <Tabs
+        label={t('kinds')}
+        tabs={KINDS.map((name) => ({
+          key: name,
+          href: screenPath(organization.slug, name === 'runs' ? 'jobs' : `jobs/${name}`),
+          text: t(`tab.${name}`),
+          current: name === kind,
+        }))}
+      />
       {kind === 'runs' && <Runs />}
       {kind === 'comparisons' && <Comparisons />}
       {kind === 'bulk' && <BulkJobs />}

@@ -161,7 +161,7 @@ function AddForm({ group: groupId, role: roleId }: { group: string | null; role:
       <RadioGroup className="field radios" value={kind} onChange={(next) => setKind(next as FromKind)}>
         <Label>{t('editor.from')}</Label>
         {(['group', 'awaits', 'connection'] as const).map((each) => (
-          <Radio key={each} value={each} className="radio">
+          <Radio key={each} value={each} className="choice">
             {t(`editor.kind.${each}`)}
           </Radio>
         ))}

@@ -1,9 +1,8 @@
 // The two lists of the review queue: writes that failed, and accounts that a connection wants to take over.
 import { useTranslation } from 'react-i18next';
-import { Link } from 'wouter';
 import { screenPath } from '../../app/paths.ts';
 import { useViewer } from '../../app/viewer.tsx';
-import '../connections/connections.css';
+import { Tabs } from '../../components/Tabs.tsx';
 
 const PATHS = { failures: 'review', proposals: 'review/proposals' } as const;
 
@@ -11,17 +10,19 @@ export function ReviewTabs({ current, proposals }: { current: keyof typeof PATHS
   const { t } = useTranslation('review');
   const { organization } = useViewer();
   return (
-    <nav className="tabs" aria-label={t('tabs')}>
-      <ul>
-        {(['failures', 'proposals'] as const).map((name) => (
-          <li key={name}>
-            <Link href={screenPath(organization.slug, PATHS[name])} aria-current={name === current ? 'page' : undefined}>
-              {t(`tab.${name}`)}
-              {name === 'proposals' && proposals !== undefined && proposals > 0 && <> ({proposals})</>}
-            </Link>
-          </li>
-        ))}
-      </ul>
-    </nav>
+    <Tabs
+      label={t('tabs')}
+      tabs={(['failures', 'proposals'] as const).map((name) => ({
+        key: name,
+        href: screenPath(organization.slug, PATHS[name]),
+        text: (
+          <>
+            {t(`tab.${name}`)}
+            {name === 'proposals' && proposals !== undefined && proposals > 0 && <> ({proposals})</>}
+          </>
+        ),
+        current: name === current,
+      }))}
+    />
   );
 }
