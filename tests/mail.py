@@ -1,5 +1,6 @@
-"""Raises alerts in a running server, and reads the mail that a mail server by others gets of them. See tests/mail."""
+"""Raises alerts and invites people in a running server, and reads what a mail server by others gets. See tests/mail."""
 
+import atexit
 import email
 import email.policy
 import json
@@ -11,6 +12,8 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 
 from aiosmtpd.controller import Controller
@@ -109,6 +112,7 @@ class Rolecall:
         self.folder = work / name
         self.folder.mkdir()
         self.environment = os.environ | {"ROLECALL_DATA_DIR": str(self.folder), "ROLECALL_LOG": "warn"} | settings
+        atexit.register(lambda: self.process.kill())
         for _ in range(10):
             self.listen = f"127.0.0.1:{20000 + int.from_bytes(os.urandom(2)) % 12000}"
             self.log = open(self.folder / "log", "wb")
@@ -215,14 +219,67 @@ log = server.end()
 assert PASSWORD not in log and log == "", log
 controller.stop()
 
-# TLS from the beginning.
+# TLS from the beginning: the test of a recipient, and an invitation with its link.
 box, controller = implicit_tls()
 server = Rolecall("implicit", ROLECALL_SMTP_URL=f"smtps://localhost:{port_of(controller)}",
                   ROLECALL_SMTP_CA_FILE=str(work / "authority.pem"))
 server.test(server.add_recipient("ada@acme.example", "Ada"))
 envelope, message, encrypted, _ = box.wait(1)
 assert encrypted and envelope.rcpt_tos == ["ada@acme.example"]
-assert server.end() == ""
+
+# What would be several headers or several recipients is refused.
+RENAME = "mutation($n: String!) { organizationUpdate(input: { name: $n }) { userErrors { path message } } }"
+INVITE = """mutation($e: String!, $r: [ID!]!) { invitationCreate(input: { email: $e, roles: $r }) {
+    secret invitation { id } userErrors { path message } } }"""
+NAME = "Acme \"& <b>Sons</b>\" \u00fc, Bcc: eve@evil.example"
+broken = server.graphql(RENAME, n="Acme\r\nBcc: eve@evil.example")["organizationUpdate"]["userErrors"]
+assert broken[0]["path"] == ["input", "name"], broken
+assert server.graphql(RENAME, n=NAME)["organizationUpdate"]["userErrors"] == []
+role = server.graphql("""mutation { roleCreate(input: { name: "Guest" }) { role { id } } }""")["roleCreate"]["role"]["id"]
+for wrong in ("bob@acme.example\r\nBcc: eve@evil.example", "bob@acme.example, eve@evil.example", "<bob@acme.example>",
+              "Bob <bob@acme.example>", "bob@acme.example>\r\nDATA", "b\u00f6b@acme.example"):
+    refused = server.graphql(INVITE, e=wrong, r=[role])["invitationCreate"]
+    assert refused["invitation"] is None and refused["userErrors"][0]["path"] == ["input", "email"], (wrong, refused)
+invited = server.graphql(INVITE, e="bob@acme.example", r=[role])["invitationCreate"]
+assert invited["userErrors"] == [], invited
+envelope, message, encrypted, _ = box.wait(2)
+assert encrypted and envelope.rcpt_tos == ["bob@acme.example"], envelope.rcpt_tos
+assert [one.addr_spec for one in message["To"].addresses] == ["bob@acme.example"], message["To"]
+assert message["Bcc"] is None and message["Cc"] is None and len(message.get_all("Subject")) == 1
+assert message["Subject"] == f"[{NAME}] You are invited", message["Subject"]
+text, html = parts_of(message)
+assert "<b>Sons" not in html and "&lt;b&gt;Sons" in html, html
+assert invited["secret"] in text and invited["secret"] in html, text
+assert message["Auto-Submitted"] == "auto-generated" and message["X-Evil"] is None
+
+
+def answer_of(path, body=None, method=None):
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(f"http://{server.listen}{path}", body and json.dumps(body).encode(), headers,
+                                     method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+# Looking at the link spends nothing: only what its page posts redeems it, once.
+page, secret = invited["secret"].split("#link=")
+for _ in range(2):
+    status, shown = answer_of(urllib.parse.urlsplit(page).path)
+    assert status == 200 and "bob" not in shown and "Acme" not in shown, (status, shown)
+assert answer_of(f"/invitation/redeem?secret={secret}")[0] == 405
+status, redeemed = answer_of("/invitation/redeem", {"secret": secret})
+assert status == 200 and json.loads(redeemed)["accepted"] is False, (status, redeemed)
+status, again = answer_of("/invitation/redeem", {"secret": secret})
+assert status == 410 and json.loads(again)["code"] == "LINK_ENDED", (status, again)
+states = server.graphql("{ organization { invitations(first: 9) { nodes { state sentCount } } } }")["organization"]
+assert states["invitations"]["nodes"] == [{"state": "REDEEMED", "sentCount": 1}], states
+time.sleep(0.3)
+assert len(box.mails) == 2, "a mail that was accepted is not sent again"
+log = server.end()
+assert log == "" and secret not in log, log
 controller.stop()
 
 # A certificate of an authority that is not trusted: no mail, and no sign-in.
@@ -236,4 +293,4 @@ assert box.mails == []
 log = server.end()
 assert "did not accept a mail" in log and "ada@acme.example" not in log and PASSWORD not in log, log
 controller.stop()
-print("mail: STARTTLS, TLS from the beginning, and a certificate that is not trusted")
+print("mail: STARTTLS, TLS from the beginning, an invitation with its link, and a certificate that is not trusted")
