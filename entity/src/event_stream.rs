@@ -46,6 +46,8 @@ pub struct Model {
     pub signing_keys: Json,
     /// the header with which the receiver wants to be called, sealed
     pub push_authorization: Option<Vec<u8>>,
+    /// the API key with which the receiver polls; none = only administrators' keys do
+    pub receiver_key_id: Option<Uuid>,
     /// when the receiver last asked for a verification
     pub verified_at: Option<DateTimeUtc>,
     /// the status that the receiver is to be told, because it did not ask for it

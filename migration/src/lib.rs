@@ -60,6 +60,7 @@ mod m20261130_000051_invitation;
 mod m20261130_000061_setup_link_maker;
 mod m20261130_000062_failed_delivery;
 mod m20261130_000110_metadata_refresh;
+mod m20261130_000130_stream_receiver;
 
 pub struct Migrator;
 
@@ -120,6 +121,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000061_setup_link_maker::Migration),
             Box::new(m20261130_000062_failed_delivery::Migration),
             Box::new(m20261130_000110_metadata_refresh::Migration),
+            Box::new(m20261130_000130_stream_receiver::Migration),
         ]
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::signal;
 use crate::domain::signal::destination::{
     DestinationEdit, DestinationQuery, DestinationSettings, ReplayStart,
 };
+use crate::domain::signal::stream::StreamSettings;
 use crate::domain::signal::{delivery, destination, secret};
 use crate::error::{Error, Mistakes, Noun, Result, mistakes};
 use crate::graphql::connection::IdentitySource;
@@ -29,6 +30,7 @@ const FIELD_MAP: FieldMap = FieldMap {
         (Noun::Destination, "id"),
         (Noun::Owner, "ownerUserId"),
         (Noun::Connection, "connectionIds"),
+        (Noun::ApiKey, "receiverKeyId"),
     ],
     fields: &[],
 };
@@ -300,6 +302,9 @@ pub struct DestinationCreateInput {
     /// The settings of a stream of security event tokens, for the kind EVENT_STREAM only; left out
     /// = the usual ones. Its receiver can change some of them.
     stream: Option<EventStreamInput>,
+    /// The global id of the API key with which the receiver of a stream polls it. A key without
+    /// IAM_WRITE receives only the streams that name it.
+    receiver_key_id: Option<ID>,
 }
 
 /// The changes of a destination. A field that is left out stays as it is.
@@ -320,6 +325,8 @@ pub struct DestinationUpdateInput {
     connection_ids: MaybeUndefined<Vec<ID>>,
     /// What it gets of an event. FULL needs USER_READ too. Cannot be null.
     payload: MaybeUndefined<DestinationPayload>,
+    /// The global id of the API key with which the receiver of a stream polls it; null = none.
+    receiver_key_id: MaybeUndefined<ID>,
 }
 
 /// A destination, and why something is done with it.
@@ -462,13 +469,18 @@ impl DestinationCreateInput {
         let owner =
             owner.map(|id| relay::parse_input_id(NodeKind::User, &id, Noun::Owner)).transpose();
         let owner = mistakes.collect(owner).flatten();
+        let receiver = self.receiver_key_id.as_ref().map(parse_receiver_key).transpose();
+        let receiver = mistakes.collect(receiver).flatten();
         let event_kinds = mistakes.collect(to_kinds(self.event_actions)).unwrap_or_default();
         let connections =
             mistakes.collect(parse_connections(self.connection_ids)).unwrap_or_default();
         mistakes.refuse_any()?;
         let (kind, payload) = (self.kind.into(), self.payload.into());
         let (url, description) = (self.url, self.description);
-        let stream = self.stream.map(Into::into);
+        let mut stream: Option<StreamSettings> = self.stream.map(Into::into);
+        if receiver.is_some() {
+            stream.get_or_insert_default().receiver_key = receiver;
+        }
         Ok(DestinationSettings {
             kind,
             url,
@@ -494,6 +506,11 @@ impl DestinationUpdateInput {
                 mistakes.collect(relay::parse_input_id(NodeKind::User, &id, Noun::Owner)).map(Some)
             }
         };
+        let receiver_key = match self.receiver_key_id {
+            MaybeUndefined::Undefined => None,
+            MaybeUndefined::Null => Some(None),
+            MaybeUndefined::Value(id) => mistakes.collect(parse_receiver_key(&id)).map(Some),
+        };
         let kinds = or_empty(self.event_actions).map(to_kinds).transpose();
         let connections = or_empty(self.connection_ids).map(parse_connections).transpose();
         let edit = DestinationEdit {
@@ -508,10 +525,15 @@ impl DestinationUpdateInput {
                 .collect(relay::refuse_null("payload", self.payload))
                 .flatten()
                 .map(Into::into),
+            receiver_key,
         };
         mistakes.refuse_any()?;
         Ok((id, edit))
     }
+}
+
+fn parse_receiver_key(id: &ID) -> Result<uuid::Uuid> {
+    relay::parse_input_id(NodeKind::ApiKey, id, Noun::ApiKey)
 }
 
 fn parse_destination(id: &ID) -> Result<uuid::Uuid> {

@@ -1,6 +1,6 @@
 //! Streams of security event tokens: what a destination of that kind has beyond the others.
 
-use async_graphql::{Context, Enum, InputObject, Object};
+use async_graphql::{Context, Enum, ID, InputObject, Object};
 use entity::event_stream as stored;
 
 use super::loaders;
@@ -71,6 +71,7 @@ impl From<EventStreamInput> for StreamSettings {
             subject_format: input.subject_format.into(),
             signing_algorithm: input.signing_algorithm.into(),
             push_authorization: input.authorization_header,
+            receiver_key: None,
         }
     }
 }
@@ -134,6 +135,13 @@ impl EventStreamObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn event_types_delivered(&self) -> Vec<&'static str> {
         stream::delivered_events(&self.destination, &self.stream)
+    }
+
+    /// The global id of the API key with which its receiver polls: the one that made the stream
+    /// over the Shared Signals Framework, or was named here; null = only keys with IAM_WRITE poll.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn receiver_key_id(&self) -> Option<ID> {
+        self.stream.receiver_key_id.map(|id| relay::global_id(relay::NodeKind::ApiKey, id))
     }
 
     /// How its tokens about sessions, credentials and accounts name the account.

@@ -15,6 +15,7 @@ use super::http::{
     read_text,
 };
 use super::metadata::{POLL_METHOD, PUSH_METHOD};
+use crate::auth::policy::Actor;
 use crate::domain::signal::destination;
 use crate::domain::signal::destination::DestinationSettings;
 use crate::domain::signal::stream;
@@ -180,6 +181,11 @@ pub async fn handle_create(caller: StreamCaller, StreamBody(body): StreamBody) -
             subject_format,
             signing_algorithm,
             push_authorization,
+            // Who makes a stream receives it.
+            receiver_key: match &caller.cx.actor {
+                Actor::Key { id, .. } => Some(*id),
+                _ => None,
+            },
         }),
     };
     let made = destination::create_destination(&caller.cx, settings).await?;

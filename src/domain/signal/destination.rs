@@ -61,6 +61,8 @@ pub struct DestinationEdit {
     pub event_kinds: Option<Vec<EventKind>>,
     pub connections: Option<Vec<Uuid>>,
     pub payload: Option<Payload>,
+    /// The API key with which the receiver of a stream polls; none inside = none.
+    pub receiver_key: Option<Option<Uuid>>,
 }
 
 /// A destination with the secret that is shown once.
@@ -354,7 +356,8 @@ pub(super) fn restart(tx: &Tx<'_>, row: &mut Destination) -> DateTime<Utc> {
     touch(tx, row)
 }
 
-/// Changes the settings of a destination.
+/// Changes the settings of a destination. A stream that moves to another address forgets the header
+/// with which its receiver wants to be called.
 ///
 /// # Errors
 /// As [`create_destination`].
@@ -389,15 +392,25 @@ pub async fn update_destination(cx: &Cx, id: Uuid, edit: DestinationEdit) -> Res
                     after.connection_ids = check_connections(tx, ids).await?;
                 }
                 after.payload = edit.payload.unwrap_or(after.payload);
-                if after == before {
+                let bound = match edit.receiver_key {
+                    Some(key) => stream::bind_receiver(tx, id, key).await?,
+                    None => false,
+                };
+                if after == before && !bound {
                     return Ok(Change::unchanged(before));
+                }
+                if after.url != before.url {
+                    stream::forget_authorization(tx, id).await?;
                 }
                 let now = touch(tx, &mut after);
                 save_destination(tx, after.clone()).await?;
-                let (was, is) = ledger::changed_members(
+                let (was, mut is) = ledger::changed_members(
                     &describe_destination(&before),
                     &describe_destination(&after),
                 );
+                if bound {
+                    is["receiverKeyId"] = json!(edit.receiver_key.flatten());
+                }
                 let entry = destination_event(EventKind::DestinationUpdated, &after, now, Some(is));
                 Ok(Change::recorded(after, NewEvent { before: Some(was), ..entry }))
             })

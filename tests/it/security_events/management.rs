@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Method;
 use rolecall::auth::policy::Permission;
+use rolecall::domain::access::api_key;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -19,7 +22,10 @@ async fn receiver_needs_one_narrow_right() {
     let world = world().await;
     let client = Client::of_world(&world).await;
     let id = client.polled(json!({})).await;
-    let key = key_with(&world, &[Permission::SignalReceive]).await;
+    let held = [Permission::SignalReceive].into();
+    let issued = api_key::issue_key(&world.system(), "receiver", held, None).await.unwrap();
+    world.execute("UPDATE event_stream SET receiver_key_id = $1", [issued.key.id.into()]).await;
+    let key = issued.secret;
     let narrow = Client { key, ..client.clone() };
     narrow.poll(&id, json!({ "returnImmediately": true })).await.is(200);
     narrow.call(Method::GET, &format!("status?stream_id={id}"), None).await.is(200);
@@ -276,5 +282,62 @@ async fn metadata_stands_before_the_path() {
     }
     let url = format!("{}/pp/ssf/acme/streams", world.address);
     assert_eq!(http.get(url).send().await.unwrap().status(), 401);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn receiver_polls_its_own_stream() {
+    let world = world().await;
+    let client = Client::of_world(&world).await;
+    let (mine, other) = (client.polled(json!({})).await, client.polled(json!({})).await);
+    let full = client.polled(json!({ "payload": "FULL" })).await;
+    let held = [Permission::SignalReceive].into();
+    let issued = api_key::issue_key(&world.system(), "receiver", held, None).await.unwrap();
+    let narrow = Client { key: issued.secret, ..client.clone() };
+    let now = json!({ "returnImmediately": true });
+    narrow.poll(&mine, now.clone()).await.is(404);
+    // An administrator names the key; it takes nothing more than that stream.
+    let id = |kind: &str, id: &str| URL_SAFE_NO_PAD.encode(format!("{kind}:{id}"));
+    let bind = "mutation($d: ID!, $k: ID) { destinationUpdate(input: { id: $d, receiverKeyId: $k }) \
+                { destination { stream { receiverKeyId } } userErrors { message } } }";
+    let key = id("ApiKey", &issued.key.id.to_string());
+    let bound = json!({ "d": id("Destination", &mine), "k": key });
+    let bound = world.graphql(bind, bound).await["data"]["destinationUpdate"].clone();
+    assert_eq!(bound["destination"]["stream"]["receiverKeyId"], json!(key), "{bound:#}");
+    narrow.poll(&mine, now.clone()).await.is(200);
+    let seen = narrow.call(Method::GET, "streams", None).await.is(200).body;
+    assert_eq!(seen.as_array().unwrap().len(), 1, "{seen:#}");
+    for id in [&other, &full] {
+        narrow.poll(id, json!({ "returnImmediately": true, "ack": ["x"] })).await.is(404);
+        narrow.call(Method::GET, &format!("streams?stream_id={id}"), None).await.is(404);
+        narrow.call(Method::GET, &format!("status?stream_id={id}"), None).await.is(404);
+        let verify = json!({ "stream_id": id });
+        narrow.call(Method::POST, "verification", Some(verify)).await.is(404);
+    }
+    // Personal data need their own permission, also for an administrator.
+    let writer = Client { key: key_with(&world, &[Permission::IamWrite]).await, ..client.clone() };
+    writer.poll(&other, now.clone()).await.is(200);
+    writer.poll(&full, now.clone()).await.is(403);
+    client.poll(&full, now).await.is(200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn moved_stream_forgets_authorization_header() {
+    let world = world().await;
+    let (client, receiver) = (Client::of_world(&world).await, Receiver::start().await);
+    let mut delivery = receiver.delivery();
+    delivery["authorization_header"] = "Bearer receiver-secret".into();
+    let made = client.create(json!({ "delivery": delivery })).await;
+    let id = URL_SAFE_NO_PAD.encode(format!("Destination:{}", made["stream_id"].as_str().unwrap()));
+    let edit = "mutation($i: DestinationUpdateInput!) { destinationUpdate(input: $i) {
+        userErrors { message } } }";
+    let kept = async || world.count("event_stream WHERE push_authorization IS NOT NULL", []).await;
+    world.graphql(edit, json!({ "i": { "id": id, "description": "same" } })).await;
+    assert_eq!(kept().await, 1);
+    let url = format!("{}/elsewhere", receiver.url);
+    let moved = world.graphql(edit, json!({ "i": { "id": id, "url": url } })).await;
+    assert_eq!(moved["data"]["destinationUpdate"]["userErrors"], json!([]), "{moved:#}");
+    assert_eq!(kept().await, 0);
     world.end().await;
 }

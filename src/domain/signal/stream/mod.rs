@@ -14,7 +14,8 @@ use std::fmt;
 use chrono::{DateTime, Duration, Utc};
 use entity::destination::{Kind, Payload, State};
 use entity::event_stream::{Entity, SigningAlgorithm, SubjectFormat};
-use entity::{delivery, destination, event_stream, group, stream_subject, user};
+use entity::{api_key, delivery, destination, event_stream, group, stream_subject, user};
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
     QuerySelect,
@@ -28,7 +29,7 @@ use super::destination::{
 };
 use super::payload::ChainedEvent;
 use super::secret;
-use crate::auth::policy::Action;
+use crate::auth::policy::{Action, Actor, Permission};
 use crate::context::{App, Change, Cx, Tx};
 use crate::domain::tenant::organization;
 use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
@@ -63,6 +64,8 @@ pub struct StreamSettings {
     pub signing_algorithm: SigningAlgorithm,
     /// The header with which the receiver wants to be called.
     pub push_authorization: Option<String>,
+    /// The API key with which the receiver polls.
+    pub receiver_key: Option<Uuid>,
 }
 
 impl Default for StreamSettings {
@@ -73,6 +76,7 @@ impl Default for StreamSettings {
             subject_format: SubjectFormat::IssSub,
             signing_algorithm: SigningAlgorithm::Rs256,
             push_authorization: None,
+            receiver_key: None,
         }
     }
 }
@@ -206,6 +210,7 @@ pub(super) async fn prepare_stream(
         signing_algorithm: settings.signing_algorithm,
         signing_keys: json!([key]),
         push_authorization,
+        receiver_key_id: settings.receiver_key,
         verified_at: None,
         notice: None,
         notice_reason: None,
@@ -216,8 +221,34 @@ pub(super) async fn prepare_stream(
 }
 
 pub(super) async fn insert_stream(tx: &Tx<'_>, row: EventStream) -> Result<()> {
+    check_receiver_key(tx, row.receiver_key_id).await?;
     Entity::insert(row.into_active_model()).exec_without_returning(&tx.db).await?;
     Ok(())
+}
+
+/// Makes a key that of the receiver, for callers that may tell it what the stream tells. Returns
+/// whether it was another one before.
+pub(super) async fn bind_receiver(tx: &Tx<'_>, id: Uuid, key: Option<Uuid>) -> Result<bool> {
+    let query = tx.find::<Entity>().filter(event_stream::Column::DestinationId.eq(id));
+    let Some(mut row) = query.one(&tx.db).await? else {
+        return Err(Error::invalid("receiverKeyId", "is for streams of security event tokens"));
+    };
+    check_receiver_key(tx, key).await?;
+    if row.receiver_key_id == key {
+        return Ok(false);
+    }
+    row.receiver_key_id = key;
+    save_stream(tx, row).await?;
+    Ok(true)
+}
+
+async fn check_receiver_key(tx: &Tx<'_>, key: Option<Uuid>) -> Result<()> {
+    let Some(key) = key else { return Ok(()) };
+    let known = tx.find::<api_key::Entity>().filter(api_key::Column::Id.eq(key));
+    match known.one(&tx.db).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::not_found(Noun::ApiKey)),
+    }
 }
 
 /// Deletes what a stream has beyond its destination.
@@ -228,6 +259,18 @@ pub(super) async fn delete_stream_rows(tx: &Tx<'_>, id: Uuid) -> Result<()> {
         .exec(&tx.db)
         .await?;
     Entity::delete_many()
+        .filter(event_stream::Column::OrganizationId.eq(tx.organization()))
+        .filter(event_stream::Column::DestinationId.eq(id))
+        .exec(&tx.db)
+        .await?;
+    Ok(())
+}
+
+/// Forgets the header with which the receiver wants to be called: it is the receiver's secret, and
+/// goes only to the address that it was given for. A destination of another kind has none.
+pub(super) async fn forget_authorization(tx: &Tx<'_>, id: Uuid) -> Result<()> {
+    Entity::update_many()
+        .col_expr(event_stream::Column::PushAuthorization, Expr::value(Option::<Vec<u8>>::None))
         .filter(event_stream::Column::OrganizationId.eq(tx.organization()))
         .filter(event_stream::Column::DestinationId.eq(id))
         .exec(&tx.db)
@@ -254,7 +297,39 @@ fn allow_receiving(cx: &Cx) -> Result<()> {
         .or_else(|refused| cx.allow(Action::WriteConnection, None).map_err(|_| refused))
 }
 
-/// A stream of the organization.
+/// Whether the actor sees this stream: administrators see all, and a receiver its own.
+fn is_seen_by(cx: &Cx, stream: &EventStream) -> bool {
+    cx.holds(Permission::IamRead) || cx.holds(Permission::IamWrite) || is_receiver_of(cx, stream)
+}
+
+fn is_receiver_of(cx: &Cx, stream: &EventStream) -> bool {
+    match (&cx.actor, stream.receiver_key_id) {
+        (Actor::Key { id, .. }, Some(key)) => *id == key,
+        _ => false,
+    }
+}
+
+/// A stream that the actor may receive: its own, or any one as an administrator, who also needs what
+/// making such a stream needs of personal data.
+///
+/// # Errors
+/// [`Error::NotFound`] for the stream of another receiver, [`Error::Forbidden`]
+async fn find_received(cx: &Cx, id: Uuid) -> Result<StreamOfDestination> {
+    allow_receiving(cx)?;
+    let found = find_stream(cx, id).await?;
+    if is_receiver_of(cx, &found.stream) {
+        return Ok(found);
+    }
+    if !cx.holds(Permission::IamWrite) {
+        return Err(Error::not_found(Noun::Destination));
+    }
+    if found.destination.payload == Payload::Full {
+        cx.allow(Action::ReadUser, None)?;
+    }
+    Ok(found)
+}
+
+/// A stream of the organization; for a receiver, one of its own.
 ///
 /// # Errors
 /// [`Error::NotFound`]
@@ -262,7 +337,8 @@ pub async fn get_stream(cx: &Cx, id: Uuid) -> Result<StreamOfDestination> {
     if cx.allow(Action::ReadIam, None).is_err() {
         allow_receiving(cx)?;
     }
-    find_stream(cx, id).await
+    let found = find_stream(cx, id).await?;
+    if is_seen_by(cx, &found.stream) { Ok(found) } else { Err(Error::not_found(Noun::Destination)) }
 }
 
 /// The stream of this id, for callers whose permissions were checked.
@@ -276,7 +352,7 @@ pub(super) async fn find_stream(cx: &Cx, id: Uuid) -> Result<StreamOfDestination
     }
 }
 
-/// The streams of the organization, the oldest first.
+/// The streams of the organization, the oldest first; for a receiver, its own.
 pub async fn list_streams(cx: &Cx) -> Result<Vec<StreamOfDestination>> {
     if cx.allow(Action::ReadIam, None).is_err() {
         allow_receiving(cx)?;
@@ -294,7 +370,7 @@ pub async fn list_streams(cx: &Cx) -> Result<Vec<StreamOfDestination>> {
         .map(|stream| (stream.destination_id, stream))
         .collect::<BTreeMap<_, _>>();
     let pair = |destination: Destination| {
-        let stream = streams.remove(&destination.id)?;
+        let stream = streams.remove(&destination.id).filter(|stream| is_seen_by(cx, stream))?;
         Some(StreamOfDestination { destination, stream })
     };
     Ok(rows.into_iter().filter_map(pair).collect())
@@ -350,6 +426,9 @@ pub async fn update_stream(cx: &Cx, id: Uuid, edit: StreamEdit) -> Result<Stream
                 }
                 if let Some(authorization) = authorization {
                     stream.push_authorization.clone_from(authorization);
+                } else if destination.url != before.destination.url {
+                    // As [`forget_authorization`].
+                    stream.push_authorization = None;
                 }
                 if destination == before.destination && stream == before.stream {
                     return Ok(Change::unchanged(before));
@@ -506,7 +585,7 @@ async fn skip_to_end(tx: &Tx<'_>, row: &mut Destination) -> Result<()> {
 /// [`Error::NotFound`], [`Error::Limited`] for a receiver that asks too often, [`Error::Held`] for
 /// a stream that is told nothing now.
 pub async fn verify_stream(cx: &Cx, id: Uuid, state: Option<&str>) -> Result<()> {
-    allow_receiving(cx)?;
+    find_received(cx, id).await?;
     if let Some(state) = state
         && state.len() > MAX_STATE_LENGTH
     {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::notice::{forget_notice, pending_notice};
 use super::token::{TokenDraft, build_tokens, parse_token_id};
 use super::{
-    OpenedStream, StreamOfDestination, allow_receiving, find_stream, open_stream, read_details,
+    OpenedStream, StreamOfDestination, allow_receiving, find_received, open_stream, read_details,
 };
 use crate::context::Cx;
 use crate::domain::signal::filter::EventFilter;
@@ -75,8 +75,7 @@ pub async fn follow_events(cx: &Cx) -> Result<watch::Receiver<i64>> {
 /// # Errors
 /// [`Error::NotFound`]
 pub async fn acknowledge_tokens(cx: &Cx, id: Uuid, request: &PollRequest) -> Result<()> {
-    allow_receiving(cx)?;
-    let StreamOfDestination { stream, .. } = find_stream(cx, id).await?;
+    let StreamOfDestination { stream, .. } = find_received(cx, id).await?;
     let mut named: BTreeMap<Uuid, (BTreeSet<usize>, Option<String>)> = BTreeMap::new();
     for token in &request.acknowledged {
         if let Some((delivery, number)) = parse_token_id(token) {
@@ -159,8 +158,7 @@ fn handed_out(row: &delivery::Model) -> (BTreeSet<usize>, BTreeSet<usize>) {
 /// # Errors
 /// [`Error::NotFound`], and [`Error::Invalid`] for a stream that is pushed.
 pub async fn hand_out_tokens(cx: &Cx, id: Uuid, most: usize) -> Result<PolledTokens> {
-    allow_receiving(cx)?;
-    let found = find_stream(cx, id).await?;
+    let found = find_received(cx, id).await?;
     let StreamOfDestination { destination: row, stream } = &found;
     if row.url.is_some() {
         return Err(Error::invalid("stream_id", "names a stream that is pushed and not polled"));
