@@ -229,6 +229,10 @@ async fn end_leases(tx: &Tx<'_>) -> Result<()> {
         let values = [DateTime::UNIX_EPOCH.into()];
         tx.db.execute_raw(tx.statement(text, values)).await?;
     }
+    // A request that waits has no end: what was carried out is deleted.
+    let text = "UPDATE async_request SET holder = NULL, until = $2 WHERE organization_id = $1 \
+                AND holder IS NOT NULL";
+    tx.db.execute_raw(tx.statement(text, [DateTime::UNIX_EPOCH.into()])).await?;
     Ok(())
 }
 
