@@ -39,6 +39,7 @@ mod failures;
 mod forgeries;
 mod frontend_pages;
 mod fuzz;
+mod giving;
 mod graphql_shape;
 mod health;
 mod heavy_filters;

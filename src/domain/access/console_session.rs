@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::decision;
 use super::decision::DecisionSubject;
-use crate::auth::policy::{Actor, Permissions};
+use crate::auth::policy::{Actor, Permission, Permissions};
 use crate::context::Cx;
 use crate::error::Result;
 
@@ -23,7 +23,8 @@ pub async fn permissions_by_roles(
     let reader = Cx::system(cx.app.clone(), cx.organization());
     let subject = DecisionSubject::Account(account);
     let named: BTreeSet<String> = decision::list_permissions(&reader, &subject, "").await?;
-    Ok(most.iter().copied().filter(|permission| named.contains(permission.name())).collect())
+    let most = most & &Permission::in_organization();
+    Ok(most.into_iter().filter(|permission| named.contains(permission.name())).collect())
 }
 
 /// The same caller; in a session that a sign-in opened, with the permissions that the person's

@@ -246,7 +246,7 @@ async fn find_roles(cx: &Cx, permission: &str) -> Result<Vec<Uuid>> {
 }
 
 /// SQL: whether the role `alias` names the permission `name`.
-fn names_permission(backend: DbBackend, alias: &str, name: &str) -> String {
+pub(super) fn names_permission(backend: DbBackend, alias: &str, name: &str) -> String {
     match backend {
         DbBackend::Postgres => format!("jsonb_exists({alias}.permissions, {name})"),
         _ => format!(

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
+use crate::domain::access::giving;
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
 use crate::domain::paging;
@@ -85,7 +86,8 @@ fn check_permission_names(names: &[String]) -> Result<BTreeSet<String>> {
 /// Creates a role.
 ///
 /// # Errors
-/// [`Error::Taken`] for a name (in any case) or a priority that a live role has.
+/// [`Error::Taken`] for a name (in any case) or a priority that a live role has,
+/// [`Error::Forbidden`] for a permission of ours that the actor does not hold.
 pub async fn create_role(cx: &Cx, settings: RoleSettings) -> Result<Role> {
     cx.allow(Action::WriteAccess, None)?;
     let settings = &settings;
@@ -107,6 +109,7 @@ pub async fn create_role(cx: &Cx, settings: RoleSettings) -> Result<Role> {
                 deleted_at: None,
             };
             settings.apply_to(&mut role)?;
+            giving::check_role(cx, &role)?;
             if role.name.is_empty() {
                 return Err(Error::invalid("name", "must not be empty"));
             }
@@ -128,7 +131,8 @@ pub async fn create_role(cx: &Cx, settings: RoleSettings) -> Result<Role> {
 /// Changes a role.
 ///
 /// # Errors
-/// [`Error::Stale`] if it has another version than `expected`.
+/// [`Error::Stale`] if it has another version than `expected`, [`Error::Forbidden`] for a new
+/// permission of ours that the actor does not hold.
 pub async fn update_role(
     cx: &Cx,
     id: Uuid,
@@ -146,6 +150,11 @@ pub async fn update_role(
             if after == before {
                 return Ok(Change::unchanged(before));
             }
+            // Its holders keep what they have: judged is what they get.
+            let had = role_permissions(&before);
+            let gets = role_permissions(&after);
+            let gets = gets.iter().filter(|name| !had.contains(name)).map(String::as_str);
+            giving::check_permission_names(cx, gets)?;
             after.version += 1;
             after.updated_at = tx.now_after(Some(before.updated_at));
             crate::domain::save_row::<role::Entity, role::ActiveModel>(tx, after.clone()).await?;

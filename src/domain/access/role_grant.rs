@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx, clock};
+use crate::domain::access::giving;
 use crate::domain::access::role_mapping::{check_expiry, check_reason};
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
@@ -57,7 +58,7 @@ pub(in crate::domain) async fn create_in(
     let account =
         crate::domain::lock_row(tx, account.filter(user::Column::DeletedAt.is_null())).await?;
     account.ok_or_else(|| Error::not_found(Noun::User))?;
-    super::role::find_live_role(tx, new.role).await?;
+    giving::check_role(cx, &super::role::find_live_role(tx, new.role).await?)?;
     let person = lock_name_of_user(tx, new.user).await?;
     let row = Grant {
         organization_id: cx.organization(),
@@ -116,6 +117,9 @@ pub async fn update_grant(cx: &Cx, id: Uuid, edit: GrantEdit) -> Result<Grant> {
             };
             if after == before {
                 return Ok(Change::unchanged(before));
+            }
+            if giving::ends_later(after.expires_at, before.expires_at) {
+                giving::check_role(cx, &super::role::find_live_role(tx, after.role_id).await?)?;
             }
             // The state of any earlier instant stays what it was: an end can only move among
             // instants that are to come.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx, clock};
+use crate::domain::access::giving;
 use crate::domain::directory::group::Group;
 use crate::domain::interval;
 use crate::domain::interval::IntervalTable;
@@ -98,7 +99,7 @@ pub(in crate::domain) async fn create_in(
     cx.allow(Action::WriteAccess, None)?;
     let (reason, ()) =
         mistakes::both(check_reason(new.reason.as_deref()), check_expiry(cx, new.expires_at))?;
-    super::role::find_live_role(tx, new.role).await?;
+    giving::check_role(cx, &super::role::find_live_role(tx, new.role).await?)?;
     let mut row = Mapping {
         organization_id: cx.organization(),
         id: Uuid::now_v7(),
@@ -211,6 +212,12 @@ pub(in crate::domain) async fn edit_in(
     if after == before {
         return Ok(Change::unchanged(before));
     }
+    let gives = after.role_id != before.role_id
+        || after.group_id != before.group_id
+        || giving::ends_later(after.expires_at, before.expires_at);
+    if gives {
+        giving::check_role(cx, &super::role::find_live_role(tx, after.role_id).await?)?;
+    }
     let after = replace_mapping(tx, &before, after).await?;
     let (was, is) = ledger::changed_members(&describe_mapping(&before), &describe_mapping(&after));
     let entry =
@@ -306,7 +313,7 @@ pub(in crate::domain) async fn restore_in(
             Err(Error::invalid("the group", "cannot be changed here: the mapping is not removed"))
         };
     };
-    super::role::find_live_role(tx, last.role_id).await?;
+    giving::check_role(cx, &super::role::find_live_role(tx, last.role_id).await?)?;
     let mut group_id = onto.or(last.group_id);
     if let Some(id) = group_id {
         group_id = match (

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{Cx, Tx};
+use crate::domain::access::giving;
 use crate::domain::connection::Connection;
 use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
 use crate::domain::tenant::organization;
@@ -171,6 +172,10 @@ fn reads_no_source() -> Error {
 
 /// Writes `settings` as the source of a connection. Sets the sealed secret in `row`, which the
 /// caller writes. Returns whether the source's row has changed.
+///
+/// # Errors
+/// [`Error::Forbidden`] if it reads from elsewhere, or with other credentials, and the actor may
+/// not give what the source can give.
 pub(in crate::domain) async fn write_source(
     cx: &Cx,
     tx: &Tx<'_>,
@@ -206,6 +211,13 @@ pub(in crate::domain) async fn write_source(
         next_incremental_at: None,
         complete_at: None,
     };
+    let reads = |source: &PullSource| {
+        let asks_for = source.user_filter.clone();
+        (goes_to(source), source.client_id.clone(), source.scope.clone(), asks_for)
+    };
+    if settings.secret.is_some() || known.as_ref().map(reads) != Some(reads(&source)) {
+        giving::check_directory_source(cx, tx, row.id).await?;
+    }
     if let Some(known) = &known {
         let same = goes_to(known) == goes_to(&source);
         if !same && settings.secret.is_none() {

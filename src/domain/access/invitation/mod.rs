@@ -282,7 +282,7 @@ fn distinct_ids(field: &'static str, ids: &[Uuid]) -> Result<Vec<Uuid>> {
 /// Refuses roles and groups that are not there, groups of a connection, and groups whose members
 /// hold roles, unless the actor may give roles.
 async fn check_given(cx: &Cx, tx: &Tx<'_>, roles: &[Uuid], groups: &[Uuid]) -> Result<()> {
-    if live_roles(tx, roles).await?.len() < roles.len() {
+    if check_roles(cx, tx, roles).await? < roles.len() {
         return Err(Error::not_found(Noun::Role));
     }
     let found = live_groups(tx, groups).await?;
@@ -299,6 +299,14 @@ async fn check_given(cx: &Cx, tx: &Tx<'_>, roles: &[Uuid], groups: &[Uuid]) -> R
         giving::check_group(cx, tx, *group).await?;
     }
     Ok(())
+}
+
+/// Refuses live roles that the actor may not give. Returns how many are live.
+async fn check_roles(cx: &Cx, tx: &Tx<'_>, ids: &[Uuid]) -> Result<usize> {
+    let live = tx.find::<role::Entity>().filter(role::Column::DeletedAt.is_null());
+    let live = live.filter(role::Column::Id.is_in(ids.iter().copied())).all(&tx.db).await?;
+    live.iter().try_for_each(|role| giving::check_role(cx, role))?;
+    Ok(live.len())
 }
 
 async fn live_roles(tx: &Tx<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>> {
@@ -357,6 +365,7 @@ pub async fn resend_invitation(
                 let before = lock_invitation(tx, id).await?;
                 let (roles, groups) = (role_ids(&before), group_ids(&before));
                 check_may_give(cx, &roles, &groups)?;
+                check_roles(cx, tx, &roles).await?;
                 for group in groups {
                     giving::check_group(cx, tx, group).await?;
                 }

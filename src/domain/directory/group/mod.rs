@@ -206,7 +206,8 @@ async fn prepare_small_change(
     let Some(one) = delta.single_change().filter(|_| !edit.of_version) else { return Ok(None) };
     // Whether the actor may add a member is checked under locks, unless the actor may give any
     // role.
-    let needs_check = matches!(one, SingleMemberChange::Comes(_)) && !giving::may_give_roles(cx);
+    let needs_check =
+        matches!(one, SingleMemberChange::Comes(_)) && !giving::may_give_every_role(cx);
     Ok((!needs_check).then(|| change_one_member(tx, cx, before, one)))
 }
 
@@ -274,7 +275,7 @@ pub(in crate::domain) async fn change_group_in(
             (was, is) = (before, after);
         }
         let bound = role_mapping::bind_waiting_mappings(tx, &after).await?;
-        giving::check_bound(cx, &bound)?;
+        giving::check_bound(cx, tx, &bound).await?;
         if !bound.is_empty() {
             is.insert("mappingsBound".into(), json!(bound));
         }

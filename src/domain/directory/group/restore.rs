@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::Action;
 use crate::context::{Change, Cx, Tx};
+use crate::domain::access::giving;
 use crate::domain::access::role_mapping as role_mappings;
 use crate::domain::directory::deletion::DeletedQuery;
 use crate::domain::directory::group as groups;
@@ -135,6 +136,7 @@ pub(in crate::domain) async fn restore_group_in(
         }
     }
     let bound = role_mappings::bind_waiting_mappings(tx, &group).await?;
+    giving::check_group(cx, tx, id).await?;
     let after = json!({
         "attributes": group.attributes()?, "members": members, "nestings": nestings,
         "mappings": mappings,

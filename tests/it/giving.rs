@@ -1,0 +1,157 @@
+//! Nobody gives what they do not hold: roles that name our own permissions, and sources that decide
+//! who is in mapped groups. No server goes on with what it holds of a suspended organization.
+
+use rolecall::auth::policy::Permission;
+use rolecall::domain::tenant::lifecycle;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::bulk::key_with;
+use crate::world::World;
+
+/// Sends one mutation with this input; the whole answer.
+async fn send(world: &World, key: &str, name: &str, input: Value, shown: &str) -> Value {
+    let mut ty = name.to_owned();
+    ty[..1].make_ascii_uppercase();
+    let text = format!(
+        "mutation($i: {ty}Input!) {{ r: {name}(input: $i) {{ {shown} userErrors {{ message }} }} }}"
+    );
+    world.acme.graphql_as(key, &[], &text, json!({ "i": input })).await.body
+}
+
+/// As [`send`], for what must be done; the payload.
+async fn done(world: &World, key: &str, name: &str, input: Value, shown: &str) -> Value {
+    let answer = send(world, key, name, input, shown).await;
+    assert_eq!(answer["data"]["r"]["userErrors"], json!([]), "{name}: {answer:#}");
+    answer["data"]["r"].clone()
+}
+
+/// As [`send`], for what must be refused for want of this permission.
+async fn refused(world: &World, key: &str, name: &str, input: Value, permission: &str) {
+    let answer = send(world, key, name, input, "").await;
+    let error = &answer["errors"][0];
+    assert_eq!(error["extensions"]["code"], "FORBIDDEN", "{name}: {answer:#}");
+    assert!(error["message"].as_str().unwrap().contains(permission), "{name}: {answer:#}");
+}
+
+const NARROW: [Permission; 4] =
+    [Permission::IamRead, Permission::UserRead, Permission::UserWrite, Permission::AccessWrite];
+
+#[tokio::test]
+async fn unheld_permissions_cannot_be_given() {
+    let world = World::new().await;
+    let all = world.acme.api_key.clone();
+    let key = key_with(&world, &NARROW).await.secret;
+    let named = |names: &[&str]| json!({ "name": names.join(" "), "permissions": names });
+    refused(&world, &key, "roleCreate", named(&["DELETE_ALL"]), "DELETE_ALL").await;
+    // What the actor holds, and names of applications, can be given.
+    let own =
+        done(&world, &key, "roleCreate", named(&["USER_READ", "charts"]), "role { id }").await;
+    let own = &own["role"]["id"];
+    let more = json!({ "id": own, "permissions": ["USER_READ", "TOKEN_MANAGE"] });
+    refused(&world, &key, "roleUpdate", more.clone(), "TOKEN_MANAGE").await;
+    let boss = done(&world, &all, "roleCreate", named(&["DELETE_ALL"]), "role { id }").await;
+    let boss = &boss["role"]["id"];
+    // What others gave to a role stays, and may be taken away.
+    let renamed = json!({ "id": boss, "description": "all of it" });
+    done(&world, &key, "roleUpdate", renamed, "").await;
+    let ada = json!({ "userName": "ada" });
+    let ada = done(&world, &key, "userCreate", ada, "user { id }").await;
+    let ada = &ada["user"]["id"];
+    let grant = json!({ "userId": ada, "roleId": boss });
+    refused(&world, &key, "roleGrantCreate", grant.clone(), "DELETE_ALL").await;
+    let end = "2099-01-01T00:00:00Z";
+    let short = json!({ "userId": ada, "roleId": boss, "expiresAt": end });
+    let given = done(&world, &all, "roleGrantCreate", short, "roleGrant { id }").await;
+    let given = &given["roleGrant"]["id"];
+    let longer = json!({ "id": given, "expiresAt": null });
+    refused(&world, &key, "roleGrantUpdate", longer, "DELETE_ALL").await;
+    let sooner = json!({ "id": given, "expiresAt": "2098-01-01T00:00:00Z" });
+    done(&world, &key, "roleGrantUpdate", sooner, "").await;
+    done(&world, &key, "roleGrantRemove", json!({ "id": given }), "").await;
+    let edits = json!({ "edits": [{ "createGrant": grant }] });
+    let answer = send(&world, &key, "accessApply", edits, "").await;
+    assert!(answer.to_string().contains("DELETE_ALL"), "{answer:#}");
+    let group = json!({ "displayName": "Bosses" });
+    let group = done(&world, &key, "groupCreate", group, "group { id }").await;
+    let group = &group["group"]["id"];
+    let mapping = json!({ "groupId": group, "roleId": boss });
+    refused(&world, &key, "roleMappingCreate", mapping.clone(), "DELETE_ALL").await;
+    let mine = json!({ "groupId": group, "roleId": own });
+    let mine = done(&world, &key, "roleMappingCreate", mine, "roleMapping { id }").await;
+    let other = json!({ "id": mine["roleMapping"]["id"], "roleId": boss });
+    refused(&world, &key, "roleMappingUpdate", other, "DELETE_ALL").await;
+    let joins = json!({ "id": group, "memberIds": [ada] });
+    let mapped = done(&world, &all, "roleMappingCreate", mapping, "roleMapping { id }").await;
+    refused(&world, &key, "groupAddMembers", joins.clone(), "DELETE_ALL").await;
+    let invited = json!({ "email": "ada@example.org", "groups": [group] });
+    refused(&world, &key, "invitationCreate", invited, "DELETE_ALL").await;
+    let invited = json!({ "email": "ada@example.org", "roles": [boss] });
+    refused(&world, &key, "invitationCreate", invited, "DELETE_ALL").await;
+    let removed = json!({ "id": mapped["roleMapping"]["id"] });
+    done(&world, &key, "roleMappingRemove", removed.clone(), "").await;
+    refused(&world, &key, "roleMappingRestore", removed, "DELETE_ALL").await;
+    done(&world, &key, "groupAddMembers", joins, "").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn source_decides_only_for_givers() {
+    let world = World::with(|config| config.pull_private_addresses = true).await;
+    let all = world.acme.api_key.clone();
+    let writer = key_with(&world, &[Permission::IamRead, Permission::IamWrite]).await.secret;
+    let pull = json!({ "baseUrl": "http://127.0.0.1:9/good", "secret": "good" });
+    let make = |name: &str| json!({ "name": name, "pull": pull });
+    refused(&world, &writer, "connectionCreate", make("mine"), "USER_WRITE").await;
+    let made = done(&world, &all, "connectionCreate", make("source"), "connection { id }").await;
+    let id = &made["connection"]["id"];
+    let change = |pull: Value| json!({ "id": id, "pull": pull });
+    let moved = change(json!({ "baseUrl": "http://127.0.0.1:9/evil", "secret": "mine" }));
+    refused(&world, &writer, "connectionUpdate", moved.clone(), "USER_WRITE").await;
+    let secret = change(json!({ "secret": "mine" }));
+    refused(&world, &writer, "connectionUpdate", secret, "USER_WRITE").await;
+    let filter = change(json!({ "userFilter": "active eq true" }));
+    refused(&world, &writer, "connectionUpdate", filter, "USER_WRITE").await;
+    // How often it is read is not who is in it.
+    let rhythm = change(json!({ "intervalMinutes": 60 }));
+    done(&world, &writer, "connectionUpdate", rhythm, "").await;
+    // Who may give roles gives those that it holds.
+    let giver = [&NARROW[..], &[Permission::IamWrite]].concat();
+    let giver = key_with(&world, &giver).await.secret;
+    let role = json!({ "name": "Director", "permissions": ["DELETE_ALL"] });
+    let role = done(&world, &all, "roleCreate", role, "role { id }").await;
+    let awaited = json!({ "connectionId": id, "attribute": "DISPLAY_NAME", "value": "Directors" });
+    let mapping = json!({ "roleId": role["role"]["id"], "awaits": awaited });
+    let mapping = done(&world, &all, "roleMappingCreate", mapping, "roleMapping { id }").await;
+    refused(&world, &giver, "connectionUpdate", moved.clone(), "DELETE_ALL").await;
+    let ended = json!({ "id": mapping["roleMapping"]["id"] });
+    done(&world, &all, "roleMappingRemove", ended, "").await;
+    done(&world, &giver, "connectionUpdate", moved, "").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn suspension_takes_away_waiting_requests() {
+    let world = World::new().await;
+    let text = "INSERT INTO async_request (organization_id, id, connection_id, scopes, payload, \
+                tries, holder, until, created_at) VALUES ($1, $2, $3, '[]', $4, 1, $5, $6, $6)";
+    let now = world.app.clock.now();
+    let (organization, connection) = (world.acme.organization, world.acme.connection);
+    world
+        .execute(
+            text,
+            [
+                organization.into(),
+                Uuid::now_v7().into(),
+                connection.into(),
+                vec![1_u8].into(),
+                Uuid::now_v7().into(),
+                (now + chrono::Duration::hours(1)).into(),
+            ],
+        )
+        .await;
+    lifecycle::suspend_organization(&world.system(), "acme", "unpaid").await.unwrap();
+    assert_eq!(world.count("async_request WHERE holder IS NOT NULL", []).await, 0);
+    assert_eq!(world.count("async_request", []).await, 1, "it waits");
+    world.end().await;
+}
