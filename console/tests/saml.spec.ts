@@ -98,6 +98,40 @@ test('new metadata bring new certificates', async ({ page }) => {
   await expect(certificates).not.toContainText('Ended');
 });
 
+test('the identity provider is tested step by step', async ({ page }) => {
+  test.slow();
+  await open(page, organization, 'connections');
+  await page.getByRole('link', { name: 'Ward sign-in' }).click();
+  await page.getByRole('link', { name: 'Test', exact: true }).click();
+  const card = page.getByRole('region', { name: 'Test of the identity provider' });
+  await card.getByRole('button', { name: 'Start the test' }).click();
+  await expect(card.getByRole('button', { name: 'Test again' })).toBeVisible({ timeout: 30_000 });
+  await expect(card.locator('.step-ok').filter({ hasText: 'Its metadata are about the same entity id' })).toBeVisible();
+  await expect(card.locator('.step-ok').filter({ hasText: 'It has a certificate that is valid' })).toBeVisible();
+  await expect(card.locator('.step')).toHaveCount(4);
+  await expectAccessible(page);
+});
+
+test('our key is prepared and activated', async ({ page }) => {
+  test.slow();
+  await open(page, organization, 'connections');
+  await page.getByRole('link', { name: 'Ward sign-in' }).click();
+  await page.getByRole('link', { name: 'Identity provider', exact: true }).click();
+  const card = page.getByRole('region', { name: 'Our keys' }).first();
+  await expect(card.getByRole('row')).toHaveCount(2);
+  const before = await card.locator('.fingerprint').first().innerText();
+  await card.getByRole('button', { name: 'Prepare a new key' }).click();
+  await expect(card).toContainText('Prepared');
+  await expectAccessible(page);
+  await expectNoSideScroll(page);
+  await card.getByRole('button', { name: 'Activate the new key' }).click();
+  const dialog = page.getByRole('alertdialog');
+  await expect(dialog).toContainText('sign-ins fail until it has');
+  await dialog.getByRole('button', { name: 'Activate the new key' }).click();
+  await expect(card).toContainText('Replaced');
+  await expect(card.locator('tr', { hasText: 'Active' }).locator('.fingerprint')).not.toHaveText(before);
+});
+
 test('settings of SAML send only what changed', async ({ page }) => {
   test.slow();
   await open(page, organization, 'connections');

@@ -131,7 +131,7 @@ export default function NewConnectionScreen() {
             {protocol === 'SAML' ? (
               <>
                 <MetadataCard values={metadata} onChange={(changed) => setMetadata((before) => ({ ...before, ...changed }))} />
-                <SamlCards values={saml} isNew onChange={(changed) => setSaml({ ...saml, ...changed })} />
+                <SamlCards values={saml} provider={fields.provider} isNew onChange={(changed) => setSaml({ ...saml, ...changed })} />
               </>
             ) : (
               <OidcCards

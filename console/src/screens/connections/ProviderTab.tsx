@@ -16,7 +16,8 @@ import { notify } from '../../components/toasts.tsx';
 import type { AssertionSourceFieldsFragment, SamlMetadataInput } from '../../generated/graphql.ts';
 import { MetadataInputs } from './SamlFields.tsx';
 import { type OneConnection, updateMutation } from './connection.ts';
-import { Details } from './parts.tsx';
+import { ServiceKeysCard } from './ServiceKeys.tsx';
+import { Details, Fingerprint } from './parts.tsx';
 import { type MetadataFields, NEW_METADATA, toMetadata } from './saml.ts';
 
 type Saml = NonNullable<AssertionSourceFieldsFragment['saml']>;
@@ -40,6 +41,7 @@ export function ProviderTab({ connection, reload }: TabProps) {
       {source.saml && <ServiceCard saml={source.saml} />}
       {source.saml && <MetadataCard connection={connection} saml={source.saml} reload={reload} />}
       {source.saml && <CertificatesCard certificates={source.saml.certificates} />}
+      {source.saml && <ServiceKeysCard connection={connection} certificates={source.saml.serviceCertificates} reload={reload} />}
       {source.oidc && (
         <Card title={t('oidc.title')}>
           <Details
@@ -73,13 +75,6 @@ function ServiceCard({ saml }: { saml: Saml }) {
         <CopyRow label={t('service.entity')} text={saml.serviceEntityId} />
         <CopyRow label={t('service.consumer')} text={saml.consumerUrl} />
       </dl>
-      <details className="claims-details">
-        <summary>{t('service.certificate')}</summary>
-        <dl>
-          <CopyRow label={t('service.certificateLabel')} text={saml.serviceCertificate} />
-        </dl>
-        <p className="muted">{t('service.certificateText')}</p>
-      </details>
     </Card>
   );
 }
@@ -125,12 +120,21 @@ function MetadataCard({ connection, saml, reload }: TabProps & { saml: Saml }) {
       }
     >
       {problem && <ErrorPanel problem={problem} />}
+      {saml.metadataRefresh?.failingSince && (
+        <Banner kind="warning" title={t('metadata.unread')}>
+          <p>
+            {t('metadata.since')} <Time at={saml.metadataRefresh.failingSince} />
+          </p>
+          {saml.metadataRefresh.message && <p lang="en">{saml.metadataRefresh.message}</p>}
+        </Banner>
+      )}
       <Details
         rows={[
           [t('saml.entity'), <code key="entity">{saml.entityId}</code>],
           [t('metadata.signIn'), saml.signInUrl ? <code key="url">{saml.signInUrl}</code> : t('metadata.noSignIn')],
           [t('metadata.from'), metadataUrl ? <code key="from">{metadataUrl}</code> : t('metadata.text')],
           [t('metadata.readAt'), <Time key="at" at={saml.metadataReadAt} />],
+          saml.metadataRefresh && [t('metadata.next'), <Time key="next" at={saml.metadataRefresh.nextAt} />],
         ]}
       />
       <p className="muted">{t('metadata.requests')}</p>
@@ -161,9 +165,6 @@ function CertificateState({ certificate }: { certificate: Certificate }) {
   return <StatusBadge tone="good">{t('certificates.valid')}</StatusBadge>;
 }
 
-/** The fingerprint as tools write it: pairs of digits. */
-const inPairs = (fingerprint: string) => fingerprint.replaceAll(/(..)(?=.)/g, '$1:').toUpperCase();
-
 function CertificatesCard({ certificates }: { certificates: readonly Certificate[] }) {
   const { t } = useTranslation('connections');
   const { t: common } = useTranslation();
@@ -172,11 +173,7 @@ function CertificatesCard({ certificates }: { certificates: readonly Certificate
       key: 'fingerprint',
       title: t('certificates.fingerprint'),
       header: true,
-      cell: (row) => (
-        <code dir="ltr" className="fingerprint">
-          {inPairs(row.fingerprint)}
-        </code>
-      ),
+      cell: (row) => <Fingerprint value={row.fingerprint} />,
     },
     { key: 'state', title: t('list.state'), cell: (row) => <CertificateState certificate={row} /> },
     { key: 'from', title: t('certificates.from'), cell: (row) => <Time at={row.notBefore} /> },

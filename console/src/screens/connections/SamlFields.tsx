@@ -3,6 +3,7 @@ import { useId } from 'react';
 import { useTranslation } from 'react-i18next';
 import { CheckField, RadioField, SelectField, TextField } from '../../components/forms.tsx';
 import { Card } from '../../components/Page.tsx';
+import type { Provider } from '../../generated/graphql.ts';
 import { ConsolePermissionsField } from './AssertionFields.tsx';
 import { CLAIMS } from './assertion.ts';
 import { METADATA_FORMS, type MetadataFields, NAME_ID_FORMATS, type SamlFields } from './saml.ts';
@@ -54,7 +55,12 @@ export function MetadataCard(props: Props<MetadataFields>) {
   );
 }
 
-export function SamlCards({ values, onChange, isNew }: Props<SamlFields> & { isNew: boolean }) {
+interface SamlCardsProps extends Props<SamlFields> {
+  provider: Provider;
+  isNew: boolean;
+}
+
+export function SamlCards({ values, onChange, provider, isNew }: SamlCardsProps) {
   const { t } = useTranslation('connections');
   const formats = NAME_ID_FORMATS.map((value) => ({ value: value as string, text: t(`nameId.${value.slice(value.lastIndexOf(':') + 1) as 'persistent'}`) }));
   // One that was set by other means stays to be chosen.
@@ -83,6 +89,24 @@ export function SamlCards({ values, onChange, isNew }: Props<SamlFields> & { isN
           onChange={(redirectUrls) => onChange({ redirectUrls })}
         />
         <ConsolePermissionsField value={values.consolePermissions} onChange={(consolePermissions) => onChange({ consolePermissions })} />
+        {(provider === 'ENTRA_ID' || values.askGraph) && (
+          <CheckField label={t('saml.graph')} help={t('saml.graphHelp')} checked={values.askGraph} onChange={(askGraph) => onChange({ askGraph })} />
+        )}
+        {values.askGraph && (
+          <>
+            <TextField label={t('settings.clientId')} technical required value={values.graphClientId} onChange={(graphClientId) => onChange({ graphClientId })} />
+            <TextField
+              label={t('settings.clientSecret')}
+              help={isNew ? t('settings.secretHelp') : t('settings.secretStored')}
+              type="password"
+              technical
+              value={values.graphSecret}
+              onChange={(graphSecret) => onChange({ graphSecret })}
+            />
+            <TextField label={t('oidc.graphUrl')} type="url" technical placeholder="https://graph.microsoft.com/v1.0" value={values.graphBaseUrl} onChange={(graphBaseUrl) => onChange({ graphBaseUrl })} />
+            <TextField label={t('settings.tokenUrl')} help={t('saml.graphTokenHelp')} type="url" technical value={values.graphTokenUrl} onChange={(graphTokenUrl) => onChange({ graphTokenUrl })} />
+          </>
+        )}
       </Card>
       <Card title={t('saml.verify')}>
         <p className="muted">{t('saml.verifyText')}</p>

@@ -150,6 +150,7 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
     notify({ kind: 'success', text: t('settings.saved') });
     setPull((before) => ({ ...before, secret: '' }));
     setOidc((before) => ({ ...before, clientSecret: '' }));
+    setSaml((before) => ({ ...before, graphSecret: '', usualAttributes: false }));
     setVersion(answer.payload.connection?.version ?? version + 1);
     reload();
   };
@@ -179,7 +180,7 @@ export function SettingsTab({ connection, reload }: { connection: OneConnection;
           />
         )}
         {connection.assertionSource?.saml && (
-          <SamlCards values={saml} isNew={false} onChange={(changed) => setSaml({ ...saml, ...changed })} />
+          <SamlCards values={saml} provider={fields.provider} isNew={false} onChange={(changed) => setSaml({ ...saml, ...changed })} />
         )}
         {connection.assertionSource && (
           <ClaimRulesCard values={claims} isNew={false} onChange={(changed) => setClaims({ ...claims, ...changed })} />

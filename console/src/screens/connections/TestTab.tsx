@@ -7,7 +7,7 @@ import { Card } from '../../components/Page.tsx';
 import { Banner, ErrorPanel, Skeleton, toProblem } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { useDiagnosisText } from '../../components/useServerText.ts';
-import type { AssertionSourceProbe, PullSourceProbe, ScimSelfTestCode } from '../../generated/graphql.ts';
+import type { AssertionProtocol, AssertionSourceFieldsFragment, AssertionSourceProbe, PullSourceProbe, ScimSelfTestCode } from '../../generated/graphql.ts';
 import { graphql } from '../../generated/index.ts';
 import type { OneConnection } from './connection.ts';
 import { StepList, useNumbers } from './parts.tsx';
@@ -61,7 +61,10 @@ const SELF_TEST: readonly ScimSelfTestCode[] = [
   'FALSE_TOKEN_REFUSED',
   'EVENTS_DISCOVERED',
 ];
-const SIGN_IN_TEST: readonly AssertionSourceProbe[] = ['DISCOVERY', 'KEYS', 'GRAPH'];
+const SIGN_IN_TESTS: Record<AssertionProtocol, readonly AssertionSourceProbe[]> = {
+  OIDC: ['DISCOVERY', 'KEYS', 'GRAPH'],
+  SAML: ['METADATA', 'CERTIFICATES', 'SIGN_IN_ADDRESS', 'SERVICE_METADATA', 'GRAPH'],
+};
 const PULL_TEST: readonly PullSourceProbe[] = ['TOKEN', 'REACHED', 'USERS', 'GROUPS'];
 
 const signInTestMutation = graphql(`
@@ -80,7 +83,7 @@ export function TestTab({ connection }: { connection: OneConnection }) {
       <DiagnosisCard connection={connection} />
       {connection.kind === 'SCIM_PUSH' && <SelfTestCard connection={connection} />}
       {connection.kind === 'SCIM_PULL' && <PullTestCard connection={connection} />}
-      {connection.assertionSource?.oidc && <SignInTestCard connection={connection} />}
+      {connection.assertionSource && <SignInTestCard connection={connection} source={connection.assertionSource} />}
     </div>
   );
 }
@@ -182,15 +185,15 @@ function PullTestCard({ connection }: { connection: OneConnection }) {
   );
 }
 
-function SignInTestCard({ connection }: { connection: OneConnection }) {
+function SignInTestCard({ connection, source }: { connection: OneConnection; source: AssertionSourceFieldsFragment }) {
   const { t } = useTranslation('connections');
   const { run, running } = useAction(signInTestMutation);
-  const source = connection.assertionSource;
-  const probes = source?.oidc?.graph ? SIGN_IN_TEST : SIGN_IN_TEST.slice(0, 2);
+  const asksGraph = (source.oidc?.graph ?? source.saml?.graph) != null;
+  const probes = SIGN_IN_TESTS[source.protocol].filter((probe) => probe !== 'GRAPH' || asksGraph);
   return (
     <StepTestCard
       title={t('test.signIn')}
-      text={t('test.signInText')}
+      text={t(`test.signInTextOf.${source.protocol}`)}
       well={t('test.signInWell')}
       steps={probes.map((probe) => ({ key: probe, title: t(`signInProbe.${probe}`) }))}
       running={running}

@@ -43,7 +43,9 @@ export const assertionSourceFields = graphql(`
       serviceMetadataUrl
       serviceEntityId
       consumerUrl
-      serviceCertificate
+      metadataRefresh { readAt nextAt failingSince message nextStep }
+      serviceCertificates { state certificate fingerprint notBefore notAfter retiresAt }
+      graph { clientId baseUrl tokenUrl }
       audiences
       recipients
       allowIdpInitiated

@@ -105,3 +105,10 @@ export const Details = ({ rows }: { rows: readonly (readonly [string, ReactNode]
     )}
   </dl>
 );
+
+/** A fingerprint as tools write it: pairs of digits. */
+export const Fingerprint = ({ value }: { value: string }) => (
+  <code dir="ltr" className="fingerprint">
+    {value.replaceAll(/(..)(?=.)/g, '$1:').toUpperCase()}
+  </code>
+);

@@ -2,6 +2,7 @@
 import type {
   AssertionSourceFieldsFragment,
   Permission,
+  SamlGraphInput,
   SamlMetadataInput,
   SamlSourceInput,
   SamlSourceUpdateInput,
@@ -30,6 +31,11 @@ export interface SamlFields {
   attributes: Record<ClaimName, string>;
   /** The names of attributes as the provider documents them, whatever stands in the fields. */
   usualAttributes: boolean;
+  askGraph: boolean;
+  graphClientId: string;
+  graphSecret: string;
+  graphBaseUrl: string;
+  graphTokenUrl: string;
 }
 
 /** Formats that stay the same for a person from one sign-in to the next. */
@@ -53,6 +59,11 @@ export const NEW_SAML: SamlFields = {
   consolePermissions: [],
   attributes: NO_ATTRIBUTES,
   usualAttributes: false,
+  askGraph: false,
+  graphClientId: '',
+  graphSecret: '',
+  graphBaseUrl: '',
+  graphTokenUrl: '',
 };
 
 export function samlFieldsOf(source: AssertionSourceFieldsFragment | null | undefined): SamlFields {
@@ -68,6 +79,11 @@ export function samlFieldsOf(source: AssertionSourceFieldsFragment | null | unde
     consolePermissions: saml.consolePermissions,
     attributes: Object.fromEntries(CLAIMS.map((name) => [name, saml.attributes[name] ?? ''])) as Record<ClaimName, string>,
     usualAttributes: false,
+    askGraph: saml.graph != null,
+    graphClientId: saml.graph?.clientId ?? '',
+    graphSecret: '',
+    graphBaseUrl: saml.graph?.baseUrl ?? '',
+    graphTokenUrl: saml.graph?.tokenUrl ?? '',
   };
 }
 
@@ -78,6 +94,18 @@ export function toMetadata({ form, url, xml, entityId }: MetadataFields): { meta
     metadata: form === 'url' ? { url: url.trim() } : { xml: xml.trim() },
     ...(described && { entityId: described }),
   };
+}
+
+const GRAPH_FIELDS = { clientId: 'graphClientId', clientSecret: 'graphSecret', baseUrl: 'graphBaseUrl', tokenUrl: 'graphTokenUrl' } as const;
+
+/** What of Microsoft Graph is filled in and differs. */
+function graphInput(now: SamlFields, before: SamlFields): SamlGraphInput {
+  const input: SamlGraphInput = {};
+  for (const [name, field] of Object.entries(GRAPH_FIELDS) as [keyof typeof GRAPH_FIELDS, (typeof GRAPH_FIELDS)[keyof typeof GRAPH_FIELDS]][]) {
+    const value = now[field].trim();
+    if (value !== '' && value !== before[field]) input[name] = value;
+  }
+  return input;
 }
 
 export function toSamlInput(fields: SamlFields, metadata: MetadataFields): SamlSourceInput {
@@ -91,6 +119,7 @@ export function toSamlInput(fields: SamlFields, metadata: MetadataFields): SamlS
     skewSeconds: Number(fields.skewSeconds),
     redirectUrls: toList(fields.redirectUrls),
     consolePermissions: [...fields.consolePermissions],
+    ...(fields.askGraph && { graph: graphInput(fields, NEW_SAML) }),
     ...(attributes.length > 0 && {
       attributes: Object.fromEntries(attributes.map((name) => [name, fields.attributes[name].trim()])),
     }),
@@ -109,6 +138,9 @@ export function samlChanges(now: SamlFields, before: SamlFields): SamlSourceUpda
   if (now.consolePermissions.join() !== before.consolePermissions.join()) {
     changes.consolePermissions = [...now.consolePermissions];
   }
+  if (!now.askGraph && before.askGraph) changes.graph = null;
+  const graph = now.askGraph ? graphInput(now, before) : {};
+  if (Object.keys(graph).length > 0) changes.graph = graph;
   const names = CLAIMS.filter((name) => now.attributes[name] !== before.attributes[name]);
   if (now.usualAttributes) changes.attributes = null;
   else if (names.length > 0) {

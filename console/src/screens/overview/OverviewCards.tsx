@@ -27,6 +27,9 @@ const PLACES: Partial<Record<AttentionKind, string>> = {
   INVITATIONS_END: 'invitations',
 };
 
+/** For a matter of one connection: the part of its screen. */
+const CONNECTION_PARTS: Partial<Record<AttentionKind, string>> = { CONNECTION: '', CERTIFICATE_ENDS: '/provider' };
+
 export function Attention({ items }: { items: NonNullable<Organization['attention']> }) {
   const { t } = useTranslation('overview');
   const { t: common } = useTranslation();
@@ -41,7 +44,7 @@ export function Attention({ items }: { items: NonNullable<Organization['attentio
       ) : (
         <ul className="plain">
           {items.map((item, index) => {
-            const place = item.connection && item.kind === 'CONNECTION' ? `connections/${item.connection.id}` : PLACES[item.kind];
+            const place = item.connection && CONNECTION_PARTS[item.kind] !== undefined ? `connections/${item.connection.id}${CONNECTION_PARTS[item.kind]}` : PLACES[item.kind];
             const target = place === undefined ? undefined : href(place);
             const said = say(item);
             return (
