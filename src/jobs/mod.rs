@@ -212,8 +212,8 @@ static PERIODIC_TASKS: [PeriodicTask; 26] = [
         |app| Box::pin(domains::check_due_domains(app)),
     ),
     PeriodicTask::new(
-        "read metadata",
-        "reads again the metadata of identity providers, each about once a day",
+        "read provider descriptions",
+        "reads again what identity providers publish about themselves, each about once a day",
         METADATA_INTERVAL,
         |app| Box::pin(saml::metadata::refresh_due_metadata(app)),
     ),
