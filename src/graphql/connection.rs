@@ -14,8 +14,9 @@ use super::diagnostics::ConnectionDiagnosis;
 use super::health::ConnectionHealth;
 use super::list_filter::SyncRunFilter;
 use super::loaders::{
-    self, AssertionSourceOf, ConnectionGroupCountOf, HealthOf, LastSyncOf, PullSourceOf,
-    ReconciliationScheduleOf, SyncRunCountOf, SyncRunsOf, TokensOf, UserCountOf,
+    self, AssertionSourceOf, ClaimedMembershipCountOf, ConnectionGroupCountOf, HealthOf,
+    LastSyncOf, PullSourceOf, ReconciliationScheduleOf, SyncRunCountOf, SyncRunsOf, TokensOf,
+    UserCountOf,
 };
 use super::order::{ListOrder, ScimTokenOrder, SyncRunOrder};
 use super::permission::{Permission, needs};
@@ -286,6 +287,16 @@ impl IdentitySource {
     async fn group_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
         Ok(relay::to_graphql_int(
             loaders::load_one(ctx, ConnectionGroupCountOf(self.0.id)).await?.unwrap_or_default(),
+        ))
+    }
+
+    /// How many memberships its sign-ins made. If it is deleted, they end; with
+    /// `usersBecomeManual` they stay, as if made by hand. Counted only when selected; costs more
+    /// than a field.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn claimed_membership_count(&self, ctx: &Context<'_>) -> async_graphql::Result<i32> {
+        Ok(relay::to_graphql_int(
+            loaders::load_one(ctx, ClaimedMembershipCountOf(self.0.id)).await?.unwrap_or_default(),
         ))
     }
 
@@ -578,8 +589,9 @@ pub struct ConnectionDeleteInput {
     expected_version: Option<i32>,
     /// Why it is done; it is written to the ledger. At most 1,000 characters.
     reason: Option<String>,
-    /// If true, the accounts and groups that it owns stay, as if created by hand. If false, the
-    /// deletion is refused while it owns any.
+    /// If true, the accounts and groups that it owns stay, as if created by hand, and so do the
+    /// memberships that its sign-ins made. If false, the deletion is refused while it owns any, and
+    /// these memberships end.
     #[graphql(default)]
     users_become_manual: bool,
 }
@@ -596,6 +608,10 @@ pub struct ConnectionDeletePayload {
     /// How many live groups have no owner now; null if there were mistakes.
     #[graphql(directive = needs::apply(None))]
     manual_group_count: Option<i32>,
+    /// How many memberships that its sign-ins made end now; with `usersBecomeManual`, how many stay
+    /// as if made by hand. Null if there were mistakes.
+    #[graphql(directive = needs::apply(None))]
+    claimed_membership_count: Option<i32>,
     /// Mistakes in the input; empty if it was done.
     #[graphql(directive = needs::apply(None))]
     user_errors: Vec<UserError>,
@@ -694,7 +710,8 @@ impl ConnectionMutation {
         ConnectionDeactivatePayload::from_result(done.await, FIELD_MAP)
     }
 
-    /// Deletes a connection. From this instant on its tokens are refused like unknown ones.
+    /// Deletes a connection. From this instant on its tokens are refused like unknown ones, and
+    /// memberships that its sign-ins made give no roles.
     /// Mappings that wait for one of its groups are removed. `usersBecomeManual` also needs
     /// USER_WRITE; the accounts and groups then keep their memberships and roles.
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
@@ -716,6 +733,7 @@ impl ConnectionMutation {
             deleted_connection_id: left.map(|_| input.id),
             manual_user_count: left.map(|left| relay::to_graphql_int(left.users)),
             manual_group_count: left.map(|left| relay::to_graphql_int(left.groups)),
+            claimed_membership_count: left.map(|left| relay::to_graphql_int(left.claimed)),
             user_errors,
         }))
     }

@@ -32,9 +32,10 @@ pub const VALUE_FILTER_COST: u64 = 1;
 pub const SEARCH_FILTER_COST: u64 = 10;
 
 /// The fields that count with a statement of their own, beside `totalCount` of every page.
-pub const COUNTED_FIELDS: [(&str, &str); 6] = [
+pub const COUNTED_FIELDS: [(&str, &str); 7] = [
     ("Group", "memberCount"),
     ("IdentitySource", "userCount"),
+    ("IdentitySource", "claimedMembershipCount"),
     ("IdentitySource", "groupCount"),
     ("Organization", "failureCounts"),
     ("ScimCounts", "users"),

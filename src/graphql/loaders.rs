@@ -132,6 +132,9 @@ pub struct UserCountOf(pub Uuid);
 /// How many groups a connection owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionGroupCountOf(pub Uuid);
+/// How many memberships the sign-ins of a connection made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClaimedMembershipCountOf(pub Uuid);
 
 /// The organization of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -644,6 +647,20 @@ impl Loader<ConnectionGroupCountOf> for Loaders {
             event::count_populations(&self.0, "group", &ids).await?,
             ConnectionGroupCountOf,
         ))
+    }
+}
+
+impl Loader<ClaimedMembershipCountOf> for Loaders {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(
+        &self,
+        keys: &[ClaimedMembershipCountOf],
+    ) -> LoadResult<ClaimedMembershipCountOf, Self::Value> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let counts = connection::delete::count_claimed_memberships(&self.0, &ids).await?;
+        Ok(counts.into_iter().map(|(id, n)| (ClaimedMembershipCountOf(id), n)).collect())
     }
 }
 

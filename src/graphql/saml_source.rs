@@ -408,8 +408,8 @@ pub struct SamlSourceInput {
     /// The most that a sign-in may give in the console; you must hold them. Left out = no sign-in
     /// opens the console.
     console_permissions: Option<Vec<Permission>>,
-    /// Microsoft Graph, which is asked for the groups that an assertion of Entra ID leaves out; left
-    /// out = Graph is not asked.
+    /// Microsoft Graph, which is asked for the groups that an assertion of Entra ID leaves out.
+    /// Left out = Graph is not asked.
     graph: Option<SamlGraphInput>,
     /// What was read and made before the settings are written.
     #[graphql(skip)]
@@ -667,8 +667,8 @@ pub struct SamlKeyMutation;
 
 #[Object]
 impl SamlKeyMutation {
-    /// Prepares a new key of ours for a connection that accepts responses of SAML: our metadata name
-    /// it beside the active one, and assertions may be encrypted for either. When the identity
+    /// Prepares a new key of ours for a connection that accepts responses of SAML: our metadata
+    /// name it beside the active one, and assertions may be encrypted for either. When the identity
     /// provider has read them, activate it (`samlKeyActivate`).
     #[graphql(directive = needs::apply(Some(Permission::IamWrite)))]
     async fn saml_key_prepare(

@@ -13,11 +13,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::relying_party;
 use super::relying_party::saml_service;
+use super::repeat;
 use super::submit::{SubmittedAssertion, SubmittedSignIn, submit_assertion};
 use crate::context::{App, CallerIds, Cx, run_within};
 use crate::domain::access::api_key::KeyRefused;
@@ -87,9 +88,13 @@ async fn post_assertion(
     let cx = authenticate_key(&app, &parts.headers, &parts.extensions, INTERFACE_NAME).await?;
     check_organization(&cx, &slug).await?;
     let named = query.connection.as_deref().map(parse_connection).transpose()?;
-    let assertion = read_assertion(&parts.headers, body).await?;
+    let key = read_idempotency_key(&parts.headers)?;
+    let assertion = read_assertion(&parts.headers, body, key.clone()).await?;
+    if let Some(key) = key {
+        return repeat::answer_once(cx, named, assertion, &key).await;
+    }
     let done = submit_assertion(&cx, named, &assertion).await?;
-    Ok(describe_sign_in(&done))
+    Ok(Json(describe_sign_in(&done)).into_response())
 }
 
 /// Refuses an address that is not the caller's organization's: it does not exist.
@@ -109,6 +114,7 @@ pub(super) fn parse_connection(text: &str) -> Result<Uuid> {
 async fn read_assertion(
     headers: &HeaderMap,
     body: Body,
+    idempotency_key: Option<String>,
 ) -> Result<SubmittedAssertion, SignInFailure> {
     let bytes = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
         let why = format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive");
@@ -129,7 +135,7 @@ async fn read_assertion(
             Ok(SubmittedAssertion::SamlResponse {
                 response: form.response,
                 request_id: form.request_id,
-                idempotency_key: read_idempotency_key(headers)?,
+                idempotency_key,
             })
         }
         _ => Err(SignInFailure::new(
@@ -198,11 +204,11 @@ fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, SignInFai
 }
 
 /// The answer to the application.
-pub(super) fn describe_sign_in(done: &SubmittedSignIn) -> Response {
+pub(super) fn describe_sign_in(done: &SubmittedSignIn) -> Value {
     let SubmittedSignIn { connection, user_name, outcome } = done;
     let refusal = outcome.refusal.as_ref();
     let roles: Vec<_> = outcome.roles.iter().map(|role| &role.name).collect();
-    let body = json!({
+    json!({
         "userId": outcome.user,
         "userName": user_name,
         "active": outcome.active,
@@ -212,8 +218,7 @@ pub(super) fn describe_sign_in(done: &SubmittedSignIn) -> Response {
         "groupsComplete": outcome.groups_complete,
         "unknownGroups": outcome.unknown_groups,
         "connectionId": connection.id,
-    });
-    Json(body).into_response()
+    })
 }
 
 /// Authenticates an application by its API key. Failed sign-ins are counted.
@@ -291,6 +296,11 @@ impl SignInFailure {
     /// A refusal with a code that programs compare, and a text for people.
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), retry_after: None }
+    }
+
+    /// The same with the seconds to wait before a repetition.
+    pub(super) fn after_seconds(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// The same for a person who looks at it in a browser.

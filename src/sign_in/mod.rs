@@ -11,6 +11,7 @@ pub mod http;
 pub mod oidc;
 pub mod probe;
 mod relying_party;
+mod repeat;
 pub mod saml;
 pub mod submit;
 

@@ -58,10 +58,31 @@ pub async fn submit_assertion(
     connection: Option<Uuid>,
     assertion: &SubmittedAssertion,
 ) -> Result<SubmittedSignIn> {
+    check_caller(cx)?;
+    submit_checked(cx, connection, assertion).await
+}
+
+/// Refuses a caller who may not hand over assertions, or who hands over too many.
+///
+/// # Errors
+/// [`Error::Forbidden`], [`Error::Limited`]
+pub(super) fn check_caller(cx: &Cx) -> Result<()> {
     cx.allow(Action::SubmitAssertion, None)?;
-    if let Some(key) = cx.actor.id().and_then(|id| Uuid::try_parse(&id).ok()) {
-        cx.app.assertion_limits.take_request(key)?;
+    match cx.actor.id().and_then(|id| Uuid::try_parse(&id).ok()) {
+        Some(key) => cx.app.assertion_limits.take_request(key),
+        None => Ok(()),
     }
+}
+
+/// The same for a caller that was checked.
+///
+/// # Errors
+/// As [`submit_assertion`].
+pub(super) async fn submit_checked(
+    cx: &Cx,
+    connection: Option<Uuid>,
+    assertion: &SubmittedAssertion,
+) -> Result<SubmittedSignIn> {
     let found = match assertion {
         SubmittedAssertion::IdToken(token) => find_connection(cx, connection, token).await,
         SubmittedAssertion::SamlResponse { response, .. } => {

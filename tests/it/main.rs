@@ -67,6 +67,7 @@ mod revocation;
 mod rights;
 mod routes;
 mod saml_sign_ins;
+mod saml_upkeep;
 mod schema_extensions;
 mod scim_bulk;
 mod scim_clients;

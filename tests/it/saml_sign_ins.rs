@@ -22,19 +22,19 @@ use serde_json::{Value, json};
 use crate::assertions::{key_with, world};
 use crate::world::{Answer, Tenant, World};
 
-const ENTITY: &str = "https://idp.example/saml";
-const FORM: &str = "application/x-www-form-urlencoded";
+pub const ENTITY: &str = "https://idp.example/saml";
+pub const FORM: &str = "application/x-www-form-urlencoded";
 const APP: &str = "https://app.example/back";
 
 /// An identity provider that signs assertions. It writes them in canonical form, so that it needs
 /// no canonicalization.
-struct IdentityProvider {
+pub struct IdentityProvider {
     key: KeyPair,
     certificate: String,
 }
 
 /// What an assertion says.
-struct Said {
+pub struct Said {
     id: String,
     audience: String,
     recipient: String,
@@ -45,12 +45,17 @@ struct Said {
 }
 
 impl IdentityProvider {
-    fn new() -> Self {
-        let (key, certificate) = ServiceKey::generate("idp", Utc::now()).unwrap();
+    pub fn new() -> Self {
+        Self::since(Utc::now())
+    }
+
+    /// One whose certificate was made at this time.
+    pub fn since(made_at: DateTime<Utc>) -> Self {
+        let (key, certificate) = ServiceKey::generate("idp", made_at).unwrap();
         Self { key: KeyPair::from_pkcs8(&key).unwrap(), certificate: STANDARD.encode(certificate) }
     }
 
-    fn metadata(&self) -> String {
+    pub fn metadata(&self) -> String {
         format!(
             "<EntityDescriptor xmlns=\"urn:oasis:names:tc:SAML:2.0:metadata\" \
              entityID=\"{ENTITY}\"><IDPSSODescriptor \
@@ -64,7 +69,7 @@ impl IdentityProvider {
     }
 
     /// A response with a signed assertion, as a form field.
-    fn respond(&self, said: &Said) -> String {
+    pub fn respond(&self, said: &Said) -> String {
         let time = |offset: i64| {
             let instant = said.issued_at + TimeDelta::seconds(offset);
             instant.to_rfc3339_opts(SecondsFormat::Secs, true)
@@ -137,14 +142,14 @@ impl IdentityProvider {
 }
 
 /// A connection that trusts the identity provider, as its administrator sees it.
-struct Connected {
-    id: String,
-    entity: String,
-    consumer: String,
-    metadata: String,
+pub struct Connected {
+    pub id: String,
+    pub entity: String,
+    pub consumer: String,
+    pub metadata: String,
 }
 
-async fn connect(tenant: &Tenant, name: &str, saml: Value) -> Connected {
+pub async fn connect(tenant: &Tenant, name: &str, saml: Value) -> Connected {
     let create = "mutation($i: ConnectionCreateInput!) { connectionCreate(input: $i) { \
                   connection { id assertionSource { protocol oidc { issuer } saml { entityId \
                   serviceEntityId serviceMetadataUrl consumerUrl signInUrl \
@@ -167,7 +172,7 @@ async fn connect(tenant: &Tenant, name: &str, saml: Value) -> Connected {
     }
 }
 
-fn said(world: &World, connected: &Connected, id: &str, request: Option<&str>) -> Said {
+pub fn said(world: &World, connected: &Connected, id: &str, request: Option<&str>) -> Said {
     Said {
         id: id.into(),
         audience: connected.entity.clone(),
@@ -179,11 +184,11 @@ fn said(world: &World, connected: &Connected, id: &str, request: Option<&str>) -
     }
 }
 
-fn form_body(fields: &[(&str, &str)]) -> String {
+pub fn form_body(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-async fn submit(
+pub async fn submit(
     world: &World,
     slug: &str,
     key: &str,

@@ -38,6 +38,8 @@ pub struct ReleasedCounts {
     pub users: u64,
     /// Live groups that have no owner now.
     pub groups: u64,
+    /// Memberships that sign-ins made and that end, or that stay as if made by hand.
+    pub claimed: u64,
 }
 
 /// Deletes a connection. Its tokens are refused from this instant on, role mappings that wait for
@@ -56,17 +58,19 @@ pub async fn delete_connection(
     if leave_behind {
         cx.allow(Action::WriteUser, None)?;
     }
-    mark_connection_deleted(cx, id, leave_behind, expected).await?;
-    release_owned(cx, id).await
+    let claimed = mark_connection_deleted(cx, id, leave_behind, expected).await?;
+    let released = release_owned(cx, id).await?;
+    Ok(ReleasedCounts { claimed, ..released })
 }
 
-/// Marks the connection deleted, with all that only it could use.
+/// Marks the connection deleted, with all that only it could use. Returns how many memberships its
+/// sign-ins had made.
 async fn mark_connection_deleted(
     cx: &Cx,
     id: Uuid,
     leave_behind: bool,
     expected: Option<i64>,
-) -> Result<()> {
+) -> Result<u64> {
     cx.write(move |tx| {
         Box::pin(async move {
             let before = lock_connection_for_deletion(tx, id).await?;
@@ -97,18 +101,23 @@ async fn mark_connection_deleted(
             pull_source::end_schedule(tx, id).await?;
             let failures = review::dismiss_failures_of_connection(tx, id, now).await?;
             let findings = reconcile::close_findings_of_connection(tx, id, now).await?;
+            let claimed = settle_claimed_memberships(tx, id, leave_behind, now).await?;
             let after = Connection {
                 version: before.version + 1,
                 updated_at: now,
                 deleted_at: Some(now),
                 ..before
             };
-            let told = json!({
+            let mut told = json!({
                 "name": after.name, "tokensRevoked": tokens.rows_affected,
                 "mappingsRemoved": waiting,
                 "proposalsDismissed": proposals.rows_affected, "failuresDismissed": failures,
                 "findingsClosed": findings,
             });
+            if claimed > 0 {
+                let what = if leave_behind { "membershipsKept" } else { "membershipsEnded" };
+                told[what] = claimed.into();
+            }
             crate::domain::save_row::<connection::Entity, connection::ActiveModel>(tx, after)
                 .await?;
             let entry = NewEvent {
@@ -121,10 +130,54 @@ async fn mark_connection_deleted(
                 population: 0,
                 name: None,
             };
-            Ok(Change::recorded((), entry))
+            Ok(Change::recorded(claimed, entry))
         })
     })
     .await
+}
+
+/// Settles the memberships that sign-ins of a connection made, and that no sign-in says any more.
+/// They give no role from this instant on, and are closed a little later, as claims that are too
+/// old. Where what the connection owns stays, they stay, too, as if made by hand.
+async fn settle_claimed_memberships(
+    tx: &Tx<'_>,
+    connection: Uuid,
+    leave_behind: bool,
+    now: DateTime<Utc>,
+) -> Result<u64> {
+    let change =
+        if leave_behind { "claimed_by = NULL, expires_at = NULL" } else { "expires_at = $3" };
+    let text = format!(
+        "UPDATE membership SET {change} WHERE organization_id = $1 AND until IS NULL \
+         AND claimed_by IS NOT NULL AND claimed_by = $2 \
+         AND (expires_at IS NULL OR expires_at > $3)"
+    );
+    let values = [connection.into(), now.into()];
+    Ok(tx.db.execute_raw(tx.statement(text, values)).await?.rows_affected())
+}
+
+/// How many memberships the sign-ins of each of these connections made, which its deletion ends.
+///
+/// # Errors
+/// Those of the database.
+pub async fn count_claimed_memberships(cx: &Cx, ids: &[Uuid]) -> Result<Vec<(Uuid, u64)>> {
+    #[derive(FromQueryResult)]
+    struct ClaimedCountRow {
+        claimed_by: Uuid,
+        n: i64,
+    }
+    cx.allow(Action::ReadIam, None)?;
+    let text = format!(
+        "SELECT claimed_by, count(*) AS n FROM membership WHERE organization_id = $1 \
+         AND until IS NULL AND claimed_by IS NOT NULL AND claimed_by {} \
+         AND (expires_at IS NULL OR expires_at > $3) GROUP BY claimed_by",
+        paging::in_ids(cx.backend(), 2)
+    );
+    let now: DateTime<Utc> = cx.app.clock.now();
+    let values = [paging::bind_ids(ids), now.into()];
+    let rows = ClaimedCountRow::find_by_statement(cx.statement(text, values));
+    let rows = rows.all(cx.db()).await?.into_iter();
+    Ok(rows.map(|row| (row.claimed_by, row.n.unsigned_abs())).collect())
 }
 
 /// The live connection, locked so that nothing can be created for it meanwhile: every insert for it
@@ -195,7 +248,7 @@ async fn release_owned(cx: &Cx, id: Uuid) -> Result<ReleasedCounts> {
         }
     }
     let [users, groups] = left;
-    Ok(ReleasedCounts { users, groups })
+    Ok(ReleasedCounts { users, groups, claimed: 0 })
 }
 
 #[derive(Debug, FromQueryResult)]

@@ -11,6 +11,7 @@ pub(super) mod saml_service;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -375,7 +376,7 @@ pub(super) async fn redeem_code(
     let sent: CodeRedemption = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
     let (connection, outcome) = code::redeem_code(&cx, &sent.code, &sent.redirect_url).await?;
     let user_name = submit::read_user_name(&cx, outcome.user).await?;
-    Ok(describe_sign_in(&SubmittedSignIn { connection, user_name, outcome }))
+    Ok(Json(describe_sign_in(&SubmittedSignIn { connection, user_name, outcome })).into_response())
 }
 
 /// The organization of an address, if this client may take another step.

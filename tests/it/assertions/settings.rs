@@ -115,6 +115,8 @@ async fn secret_goes_to_its_own_address_only() {
         json!({ "issuer": "https://evil.example" }),
         json!({ "discoveryUrl": "https://evil.example/discovery" }),
         json!({ "graph": { "tokenUrl": "https://evil.example/token" } }),
+        // The token that the secret gives goes there.
+        json!({ "graph": { "baseUrl": "https://evil.example/v1.0" } }),
     ];
     for change in moves {
         let refused = update(tenant, &id, oidc(change.clone())).await;

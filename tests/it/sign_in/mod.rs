@@ -16,7 +16,8 @@ use entity::{assertion_source, connection};
 use futures_util::StreamExt;
 use rolecall::domain::access::role_mapping::{MappingTarget, NewMapping};
 use rolecall::domain::access::{self, invitation, role, role_mapping};
-use rolecall::domain::directory::{erasure, user};
+use rolecall::domain::connection::delete;
+use rolecall::domain::directory::{erasure, group, user};
 use rolecall::domain::sign_in::{
     self, ClaimedGroup, GroupClaims, SignInOutcome, VerifiedAssertion,
 };
@@ -241,6 +242,76 @@ async fn claims_are_memberships() {
     let at = now + TimeDelta::seconds(2);
     sign_ins.accept(complete("ada", &[], at)).await;
     assert_eq!(sign_ins.groups_of(user).await, BTreeSet::new());
+    sign_ins.end().await;
+}
+
+/// The roles of an account, by name.
+async fn roles_now(world: &World, user: Uuid) -> Vec<String> {
+    let query =
+        "{ organization { users(first: 5) { nodes { userName roles { role { name } } } } } }";
+    let answer = world.graphql(query, json!({})).await;
+    assert_eq!(world.count("\"user\" WHERE id = $1", [user.into()]).await, 1);
+    let roles = answer["data"]["organization"]["users"]["nodes"][0]["roles"].as_array();
+    let roles = roles.unwrap_or_else(|| panic!("{answer:#}"));
+    roles.iter().map(|held| held["role"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn deleted_connection_ends_its_memberships() {
+    let sign_ins = SignIns::new(IntegrationMode::SignIn, SourceRules::default()).await;
+    let world = &sign_ins.world;
+    let cx = &world.system();
+    let user = new_account(world, "ada").await;
+    // A group that was made by hand: the connection owns nothing.
+    let ward = json!({ "displayName": "Nurses", "externalId": "g-nurses" });
+    let ward = ward.as_object().unwrap().clone();
+    let group = group::create_group(cx, ward, vec![]).await.unwrap().id;
+    let role = role::RoleSettings { name: Some("Nurse".into()), ..Default::default() };
+    let role = role::create_role(cx, role).await.unwrap().id;
+    let new =
+        NewMapping { target: MappingTarget::Group(group), role, reason: None, expires_at: None };
+    role_mapping::create_mapping(cx, new).await.unwrap();
+    let first = sign_ins.accept(complete("ada", &["g-nurses"], world.app.clock.now())).await;
+    assert_eq!(role_names(&first), ["Nurse"]);
+    assert_eq!(roles_now(world, user).await, ["Nurse"]);
+    let counted = "{ organization { connections(first: 5) { nodes { kind \
+                   claimedMembershipCount } } } }";
+    let counted = world.graphql(counted, json!({})).await;
+    let nodes = counted["data"]["organization"]["connections"]["nodes"].as_array().unwrap();
+    let of = nodes.iter().find(|node| node["kind"] == "ASSERTION").unwrap();
+    assert_eq!(of["claimedMembershipCount"], 1, "{counted:#}");
+    let deleted = delete::delete_connection(cx, sign_ins.connection, false, None).await.unwrap();
+    assert_eq!(deleted.claimed, 1);
+    let told = world.last_payload().await;
+    assert_eq!(told["before"]["membershipsEnded"], 1, "{told}");
+    // The role ends at once, and the membership is closed by an event.
+    assert!(roles_now(world, user).await.is_empty());
+    sign_in::expiry::end_old_claims(&world.app).await.unwrap();
+    assert!(sign_ins.groups_of(user).await.is_empty());
+    assert_eq!(claim_events(world, user).await.last().unwrap(), "user.claims_expired");
+    sign_ins.end().await;
+}
+
+#[tokio::test]
+async fn released_groups_keep_claimed_members() {
+    let sign_ins = SignIns::new(IntegrationMode::SignIn, SourceRules::default()).await;
+    let world = &sign_ins.world;
+    let cx = &world.system();
+    let user = new_account(world, "ada").await;
+    // The sign-in makes the group, so the connection owns it.
+    map_role(world, sign_ins.connection, "g-nurses", "Nurse").await;
+    sign_ins.accept(complete("ada", &["g-nurses"], world.app.clock.now())).await;
+    let held = delete::delete_connection(cx, sign_ins.connection, false, None).await.unwrap_err();
+    assert_eq!(held.reason(), RefusalReason::ConnectionOwns);
+    assert_eq!(roles_now(world, user).await, ["Nurse"]);
+    let left = delete::delete_connection(cx, sign_ins.connection, true, None).await.unwrap();
+    assert_eq!((left.groups, left.claimed), (1, 1));
+    world.app.clock.advance(std::time::Duration::from_secs(40 * 86_400));
+    sign_in::expiry::end_old_claims(&world.app).await.unwrap();
+    assert_eq!(roles_now(world, user).await, ["Nurse"]);
+    let made = "membership WHERE user_id = $1 AND until IS NULL AND claimed_by IS NULL \
+                AND expires_at IS NULL";
+    assert_eq!(world.count(made, [user.into()]).await, 1);
     sign_ins.end().await;
 }
 

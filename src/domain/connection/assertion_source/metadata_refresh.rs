@@ -1,8 +1,8 @@
 //! Metadata of identity providers that are read again by themselves: when, by which server, and
 //! what a reading changes. Only metadata of the same entity id count, so an address that answers
-//! for somebody else changes nothing. A reading that fails keeps what is known; the connection's
-//! health says so. When it happens is work and has no event; what it changes is a change of the
-//! connection.
+//! for another identity provider changes nothing. A reading that fails keeps what is known; the
+//! connection's health says so. When it happens is work and has no event; what it changes is a
+//! change of the connection.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

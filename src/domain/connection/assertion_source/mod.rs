@@ -493,7 +493,7 @@ impl AcceptingConnection {
 #[derive(Debug, Clone)]
 pub struct GraphAccess {
     pub client: GraphClient,
-    /// None while nobody has given it.
+    /// None while it was not given.
     pub secret: Option<String>,
 }
 

@@ -125,6 +125,13 @@ pub struct GraphSettings {
     pub token_url: String,
 }
 
+impl GraphSettings {
+    /// Where the client's secret goes, and the token that it gives.
+    pub(super) fn secret_addresses(&self) -> [String; 2] {
+        [self.token_url.clone(), self.base_url.clone()]
+    }
+}
+
 /// The client that asks Microsoft Graph. Its secret is stored sealed, with the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -200,7 +207,7 @@ impl OidcSettings {
 
     /// Where the client's secret goes.
     pub(super) fn secret_addresses(&self) -> Vec<String> {
-        let graph = self.graph.as_ref().map(|graph| graph.token_url.clone());
+        let graph = self.graph.iter().flat_map(GraphSettings::secret_addresses);
         [self.issuer.clone(), self.discovery_address()].into_iter().chain(graph).collect()
     }
 

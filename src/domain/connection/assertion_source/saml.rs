@@ -245,7 +245,7 @@ impl SamlSettings {
 
     /// Where the secret of the client goes that asks Microsoft Graph.
     pub(super) fn secret_addresses(&self) -> Vec<String> {
-        self.graph.iter().map(|graph| graph.settings.token_url.clone()).collect()
+        self.graph.iter().flat_map(|graph| graph.settings.secret_addresses()).collect()
     }
 
     /// Refuses settings that cannot be those of a provider.
