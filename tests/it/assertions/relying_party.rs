@@ -291,30 +291,36 @@ async fn administrator_accepts_invitation_for_another() {
     let invited = world.graphql(invite, json!({ "r": guest })).await;
     let invited = invited["data"]["invitationCreate"]["invitation"]["id"].clone();
 
-    // Who signs in has the rights of the roles, as they are at the moment of the request.
-    grant(&desk).await;
-    let begun = begin(&world, "").await;
-    let token = signed(&key, &claims(&world, &issuer, &begun));
-    issuer.shows("/token", Page::Json(json!({ "id_token": token })));
-    let query = format!("code=c&state={}", begun.parameter("state"));
-    let done = come_back(&world, &begun.cookie, &query).await.is(303);
-    let code = done.header("location").split_once("#link=").unwrap().1.to_owned();
-    let url = format!("{}/console/redeem", world.address);
-    let session = browser().post(url).json(&json!({ "code": code })).send().await.unwrap();
-    let session = Answer::of(session).await.is(200);
-    let session = session.body["token"].as_str().unwrap().to_owned();
-    let accept = async || {
+    // Who signs in has the rights of the roles at that moment; a role that comes later counts from
+    // the next sign-in on.
+    let open_console = async || {
+        let begun = begin(&world, "").await;
+        let token = signed(&key, &claims(&world, &issuer, &begun));
+        issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+        let query = format!("code=c&state={}", begun.parameter("state"));
+        let done = come_back(&world, &begun.cookie, &query).await.is(303);
+        let code = done.header("location").split_once("#link=").unwrap().1.to_owned();
+        let url = format!("{}/console/redeem", world.address);
+        let session = browser().post(url).json(&json!({ "code": code })).send().await.unwrap();
+        let session = Answer::of(session).await.is(200);
+        session.body["token"].as_str().unwrap().to_owned()
+    };
+    let accept = async |session: &str| {
         let accept = "mutation($i: ID!, $u: ID!) { invitationAccept(input: { id: $i, userId: $u, \
                       reason: \"showed a passport\" }) { invitation { state user { userName } } \
                       userErrors { reason } } }";
         let variables = json!({ "i": invited, "u": bob });
-        world.acme.graphql_as(&session, &[], accept, variables).await.body
+        world.acme.graphql_as(session, &[], accept, variables).await.body
     };
-    let refused = accept().await;
+    grant(&desk).await;
+    let session = open_console().await;
+    let refused = accept(&session).await;
     assert_eq!(crate::walk::codes(&refused), ["FORBIDDEN"], "{refused:#}");
     assert_eq!(world.count("role_grant", []).await, 1);
     grant(&access).await;
-    let accepted = accept().await;
+    assert_eq!(crate::walk::codes(&accept(&session).await), ["FORBIDDEN"]);
+    let session = open_console().await;
+    let accepted = accept(&session).await;
     let invitation = &accepted["data"]["invitationAccept"]["invitation"];
     assert_eq!(invitation["state"], "ACCEPTED", "{accepted:#}");
     assert_eq!(invitation["user"]["userName"], "bob");
@@ -322,7 +328,7 @@ async fn administrator_accepts_invitation_for_another() {
     let roles = world.graphql(roles, json!({})).await;
     let held = &roles["data"]["organization"]["user"]["roles"];
     assert_eq!(held, &json!([{ "role": { "name": "Guest" } }]), "{roles:#}");
-    let again = accept().await;
+    let again = accept(&session).await;
     assert_eq!(again["data"]["invitationAccept"]["userErrors"][0]["reason"], "ENDED", "{again:#}");
     assert_eq!(world.count("event WHERE action = 'invitation.accepted'", []).await, 1);
     world.end().await;
