@@ -6,17 +6,24 @@ use uppsala::{Document, NodeId, NodeKind};
 const MAX_DEPTH: u32 = 40;
 /// A response with a thousand groups has about two thousand elements.
 const MAX_TAGS: usize = 20_000;
+/// A tag of a response has fewer than ten attributes. The parser compares each attribute of a tag
+/// with all others.
+const MAX_ATTRIBUTES: usize = 100;
+/// Bytes. The canonical text repeats a namespace for each element that uses it.
+const MAX_NAMESPACE_BYTES: usize = 256;
 
 /// Why a text is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum XmlFault {
     MarkupDeclaration,
     Malformed,
+    /// Too many elements, too many attributes of one element, or too long a namespace.
     TooManyElements,
 }
 
 /// Refuses what could make the parser read more than the text, or something else than the text: a
-/// document type, entities, processing instructions, another encoding, floods of elements.
+/// document type, entities, processing instructions, another encoding, floods of elements or of
+/// attributes, long namespaces.
 fn check_markup(text: &str) -> Result<(), XmlFault> {
     let bytes = text.as_bytes();
     let mut tags = 0;
@@ -29,11 +36,24 @@ fn check_markup(text: &str) -> Result<(), XmlFault> {
         if rest.starts_with(b"?") && !(start == 0 && is_plain_declaration(text)) {
             return Err(XmlFault::MarkupDeclaration);
         }
-        if tags > MAX_TAGS {
+        // An attribute value cannot hold an opening bracket, so all of the tag is in here.
+        let length = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
+        let tag = &rest[..length];
+        let attributes = tag.iter().filter(|byte| **byte == b'=').count();
+        if tags > MAX_TAGS || attributes > MAX_ATTRIBUTES || has_long_namespace(tag) {
             return Err(XmlFault::TooManyElements);
         }
     }
     Ok(())
+}
+
+/// Whether a tag declares a namespace whose name is longer than is read.
+fn has_long_namespace(tag: &[u8]) -> bool {
+    tag.windows(5).enumerate().filter(|(_, word)| *word == b"xmlns").any(|(at, _)| {
+        let mut value = tag[at..].iter().skip_while(|byte| !matches!(byte, b'"' | b'\''));
+        let Some(quote) = value.next() else { return false };
+        value.take_while(|byte| *byte != quote).count() > MAX_NAMESPACE_BYTES
+    })
 }
 
 /// Where an opening angle bracket stands.
@@ -190,6 +210,16 @@ mod tests {
         }
         let flood = format!("<a>{}</a>", "<b/>".repeat(MAX_TAGS));
         assert_eq!(parse_document(&flood).err(), Some(XmlFault::TooManyElements));
+    }
+
+    #[test]
+    fn many_attributes_and_long_namespaces_are_refused() {
+        let attributes = (0..101).map(|n| format!(" a{n}=\"\"")).collect::<String>();
+        let tag = format!("<a{attributes}/>");
+        assert_eq!(parse_document(&tag).err(), Some(XmlFault::TooManyElements));
+        let long = format!("<a xmlns:p = 'u:{}'><p:b/></a>", "n".repeat(300));
+        assert_eq!(parse_document(&long).err(), Some(XmlFault::TooManyElements));
+        assert!(parse_document("<a xmlns:p='u:n' b='='><p:b/></a>").is_ok());
     }
 
     #[test]

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::context::{App, CallerIds, Cx, SentRequestId};
-use crate::domain::access::api_key;
 use crate::domain::access::api_key::KeyRefused;
+use crate::domain::access::{api_key, console_session};
 use crate::domain::connection::request_log;
 use crate::error::{Error, RefusalReason, UNAVAILABLE_RETRY_AFTER_SECONDS};
 
@@ -73,17 +73,18 @@ async fn authenticate_caller(parts: &Parts, app: &Arc<App>) -> Result<Cx, Decisi
     if !secret.starts_with(api_key::API_KEY_PREFIX) {
         return Err(refuse(None, RefusalReason::CredentialKind, CREDENTIAL_NEEDED));
     }
-    api_key::authenticate_key(app, secret, request_id(&parts.headers)).await.map_err(|refused| {
-        match &refused {
-            KeyRefused::Unknown => refuse(None, RefusalReason::CredentialUnknown, refused.into()),
-            KeyRefused::Ended(organization) => {
-                refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
-            }
-            KeyRefused::Suspended | KeyRefused::Failed(_) => {
-                DecisionFailure::from(Error::from(refused))
-            }
+    let caller = api_key::authenticate_key(app, secret, request_id(&parts.headers)).await;
+    let cx = caller.map_err(|refused| match &refused {
+        KeyRefused::Unknown => refuse(None, RefusalReason::CredentialUnknown, refused.into()),
+        KeyRefused::Ended(organization) => {
+            refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
         }
-    })
+        KeyRefused::Suspended | KeyRefused::Failed(_) => {
+            DecisionFailure::from(Error::from(refused))
+        }
+    })?;
+    // A session of the console has what the person's roles give now.
+    console_session::limit_to_roles(cx).await.map_err(DecisionFailure::from)
 }
 
 /// The error for a client without a credential that is accepted here.

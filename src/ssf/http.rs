@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::context::{App, CallerIds, Cx};
-use crate::domain::access::api_key;
 use crate::domain::access::api_key::KeyRefused;
+use crate::domain::access::{api_key, console_session};
 use crate::domain::connection::request_log;
 use crate::domain::tenant::organization;
 use crate::error::{Error, Noun, RefusalReason, UNAVAILABLE_RETRY_AFTER_SECONDS};
@@ -68,17 +68,16 @@ async fn authenticate_caller(parts: &Parts, app: &Arc<App>) -> Result<Cx, Stream
     if !secret.starts_with(api_key::API_KEY_PREFIX) {
         return Err(refuse(None, RefusalReason::CredentialKind, CREDENTIAL_NEEDED));
     }
-    api_key::authenticate_key(app, secret, request_id(&parts.headers)).await.map_err(|refused| {
-        match &refused {
-            KeyRefused::Unknown => refuse(None, RefusalReason::CredentialUnknown, refused.into()),
-            KeyRefused::Ended(organization) => {
-                refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
-            }
-            KeyRefused::Suspended | KeyRefused::Failed(_) => {
-                StreamFailure::from(Error::from(refused))
-            }
+    let caller = api_key::authenticate_key(app, secret, request_id(&parts.headers)).await;
+    let cx = caller.map_err(|refused| match &refused {
+        KeyRefused::Unknown => refuse(None, RefusalReason::CredentialUnknown, refused.into()),
+        KeyRefused::Ended(organization) => {
+            refuse(Some(*organization), RefusalReason::CredentialDead, refused.into())
         }
-    })
+        KeyRefused::Suspended | KeyRefused::Failed(_) => StreamFailure::from(Error::from(refused)),
+    })?;
+    // A session of the console has what the person's roles give now.
+    console_session::limit_to_roles(cx).await.map_err(StreamFailure::from)
 }
 
 /// The error for a client without a credential that is accepted here.

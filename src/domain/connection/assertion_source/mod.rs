@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::auth::policy::{Action, Permissions};
 use crate::context::{Cx, Tx};
+use crate::domain::access::giving;
 use crate::domain::connection::Connection;
 use crate::domain::tenant::organization;
 use crate::error::{Error, Mistakes, Noun, RefusalReason, Result, Rule};
@@ -265,6 +266,7 @@ pub(in crate::domain) async fn insert_source(
     settings: &AssertionSourceSettings,
 ) -> Result<AssertionSource> {
     check_ceiling(cx, &settings.protocol.console_permissions())?;
+    giving::check_directory_source(cx, tx, row.id).await?;
     let mut source = AssertionSource {
         organization_id: tx.organization(),
         connection_id: row.id,
@@ -366,6 +368,8 @@ pub(in crate::domain) async fn edit_source(
         let why = "this connection accepts no sign-ins: make another one that does";
         return Err(Error::invalid("assertion", why));
     }
+    // The issuer, its keys and the claims decide who is who, and who is in which group.
+    giving::check_directory_source(cx, tx, row.id).await?;
     let query = tx
         .find::<assertion_source::Entity>()
         .filter(assertion_source::Column::ConnectionId.eq(row.id));

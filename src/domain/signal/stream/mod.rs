@@ -309,8 +309,8 @@ fn is_receiver_of(cx: &Cx, stream: &EventStream) -> bool {
     }
 }
 
-/// A stream that the actor may receive: its own, or any one as an administrator, who also needs what
-/// making such a stream needs of personal data.
+/// A stream that the actor may receive: its own, or any one as an administrator, who also needs
+/// what making such a stream needs of personal data.
 ///
 /// # Errors
 /// [`Error::NotFound`] for the stream of another receiver, [`Error::Forbidden`]
