@@ -73,6 +73,7 @@ mod restoration;
 mod role;
 mod role_grant;
 mod role_mapping;
+mod saml_key;
 mod saml_source;
 mod schema_extension;
 mod scim_endpoints;
@@ -125,7 +126,7 @@ struct MutationRoot(
     platform::PlatformMutation,
     connection::ConnectionMutation,
     assertion_source::AssertionSourceMutation,
-    saml_source::SamlKeyMutation,
+    saml_key::SamlKeyMutation,
     assertion_submit::AssertionMutation,
     scim_token::TokenMutation,
     self_test::SelfTestMutation,

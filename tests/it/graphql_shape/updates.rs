@@ -62,7 +62,7 @@ async fn updates(tenant: &Tenant) -> Vec<Update> {
     let source = made("connectionCreate", source, "connection").await;
     let push = own_connection(tenant).await;
     // It is told of nothing that happens here.
-    let destination = json!({ "kind": "WEBHOOK", "url": "https://receiver.invalid/one",
+    let destination = json!({ "kind": "EVENT_STREAM", "url": "https://receiver.invalid/one",
         "description": "Billing", "ownerUserId": user,
         "eventActions": ["ORGANIZATION_SUSPENDED"] });
     let destination = made("destinationCreate", destination, "destination").await;
@@ -118,7 +118,8 @@ async fn updates(tenant: &Tenant) -> Vec<Update> {
             "destinationUpdate",
             json!({ "id": destination }),
             "destination",
-            "url description ownerUserId eventActions connectionIds: connections { id } payload",
+            "url description ownerUserId eventActions connectionIds: connections { id } payload \
+             stream { receiverKeyId }",
         ),
         update(
             "reconciliationScheduleUpdate",
@@ -187,6 +188,7 @@ fn values(mutation: &str, field: &str, other: &Value) -> Option<(Value, bool)> {
         ("destinationUpdate", "eventActions") => (json!(["ORGANIZATION_RESUMED"]), true),
         ("destinationUpdate", "connectionIds") => (json!([other["connectionId"]]), true),
         ("destinationUpdate", "payload") => (json!("FULL"), false),
+        ("destinationUpdate", "receiverKeyId") => (other["apiKeyId"].clone(), true),
         ("reconciliationScheduleUpdate", "intervalMinutes") => (json!(90), true),
         _ => return None,
     })
@@ -218,6 +220,7 @@ fn flatten(object: &Value) -> BTreeMap<String, Value> {
             Value::Object(inner) if name == "pull" => {
                 flat.extend(inner.iter().map(|(key, value)| (format!("pull.{key}"), value.clone())))
             }
+            Value::Object(inner) if name == "stream" => flat.extend(inner.clone()),
             value => drop(flat.insert(name.clone(), value.clone())),
         }
     }
@@ -274,7 +277,10 @@ async fn updates_change_what_they_name() {
         let group =
             mutate(tenant, "groupCreate", json!({ "displayName": "B" }), "group { id }").await;
         let role = mutate(tenant, "roleCreate", json!({ "name": "B" }), "role { id }").await;
-        let other = json!({ "userId": other["user"]["id"], "groupId": group["group"]["id"],
+        let key = json!({ "name": "receiver", "permissions": ["SIGNAL_RECEIVE"] });
+        let key = mutate(tenant, "apiKeyIssue", key, "apiKey { id }").await;
+        let other = json!({ "apiKeyId": key["apiKey"]["id"],
+            "userId": other["user"]["id"], "groupId": group["group"]["id"],
             "roleId": role["role"]["id"], "connectionId": own_connection(tenant).await });
         let shown = format!("{} {{ {} }}", update.object, update.shown);
         let call = async |input: Value| mutate(tenant, update.mutation, input, &shown).await;
