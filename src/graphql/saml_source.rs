@@ -24,7 +24,7 @@ use crate::domain::connection::assertion_source::{
     AssertionSourceSettings, ClaimRules, ProtocolEdit, ProtocolSettings, oidc,
 };
 use crate::domain::connection::health::HealthReason;
-use crate::error::{Error, Mistakes, RefusalReason, Result, mistakes};
+use crate::error::{Error, Mistakes, RefusalReason, Result};
 use crate::graphql::relay;
 use crate::sign_in::saml::ServiceAddresses;
 use crate::sign_in::saml::metadata::fetch_metadata;

@@ -54,12 +54,21 @@ pub fn read_assertion(
     let user_name = text(&names.user_name)
         .ok_or_else(|| missing("the token does not say how the person signs in (userName)"))?;
     let verified = names.email_verified.as_deref().and_then(|pointer| claim_at(claims, pointer));
+    // Anybody can enter an address at some providers: until it is verified, it names nobody.
+    let email = optional(&names.email);
+    let doubted = verified.is_some_and(|value| !is_true(value));
+    if doubted && email.as_deref() == Some(user_name.as_str()) {
+        return Err(missing(
+            "the person's user name is an e-mail address that the identity provider has not \
+             verified: the person verifies it there",
+        ));
+    }
     Ok(VerifiedAssertion {
         id: claims.get("jti").and_then(Value::as_str).map(|id| id.chars().take(200).collect()),
         fingerprint,
         subject,
         user_name,
-        email: optional(&names.email),
+        email: email.filter(|_| !doubted),
         email_verified: verified.is_some_and(is_true),
         display_name: optional(&names.display_name),
         given_name: optional(&names.given_name),

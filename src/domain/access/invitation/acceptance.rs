@@ -52,6 +52,10 @@ pub async fn accept_invitations(
     account: Uuid,
     verified_email: &str,
 ) -> Result<Vec<Invitation>> {
+    // Invitations go to ASCII addresses, and letters that look alike are folded into them.
+    if !verified_email.is_ascii() {
+        return Ok(Vec::new());
+    }
     let open = cx
         .find::<invitation::Entity>()
         .filter(invitation::Column::EmailKey.eq(fold_text(verified_email)))
