@@ -228,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn unverified_addresses_name_nobody() {
+        let read = |claims: Value| {
+            let names = ClaimPointers::preset(Provider::GoogleWorkspace);
+            let claims = claims.as_object().unwrap();
+            read_assertion(&names, Provider::GoogleWorkspace, claims, [0; 32], Utc::now())
+        };
+        let person = |verified: Value| {
+            json!({ "sub": "1", "email": "ann@acme.test", "email_verified": verified })
+        };
+        assert!(read(person(json!(true))).is_ok());
+        assert!(read(person(json!(false))).is_err());
+        assert!(read(person(json!("false"))).is_err());
+    }
+
+    #[test]
     fn absent_is_not_empty() {
         use Provider::{EntraId, Generic, GoogleWorkspace};
         assert_eq!(keys(groups_of(EntraId, json!({}))), (None, vec![]));
