@@ -54,7 +54,7 @@ pub fn read_assertion(
     let user_name = text(&names.user_name)
         .ok_or_else(|| missing("the token does not say how the person signs in (userName)"))?;
     let verified = names.email_verified.as_deref().and_then(|pointer| claim_at(claims, pointer));
-    // Anybody can enter an address at some providers: until it is verified, it names nobody.
+    // At some providers people enter any address: until it is verified, it identifies no person.
     let email = optional(&names.email);
     let doubted = verified.is_some_and(|value| !is_true(value));
     if doubted && email.as_deref() == Some(user_name.as_str()) {
@@ -235,7 +235,8 @@ mod tests {
             read_assertion(&names, Provider::GoogleWorkspace, claims, [0; 32], Utc::now())
         };
         let person = |verified: Value| {
-            json!({ "sub": "1", "email": "ann@acme.test", "email_verified": verified })
+            let email = "ann@acme.test";
+            json!({ "sub": "1", "email": email, "email_verified": verified })
         };
         assert!(read(person(json!(true))).is_ok());
         assert!(read(person(json!(false))).is_err());

@@ -393,12 +393,11 @@ pub(in crate::domain) async fn edit_source(
         // A secret goes only to the addresses that it was given for: an administrator who may
         // change an address must not learn the secret.
         let asked = settings.secret_addresses();
-        if edit.secret.is_none() && addresses != asked && !asked.is_empty() {
-            if secrets.client_secret().is_some() {
-                let field = secret_field(before.protocol);
-                let why = "give it again when it is to go to another address";
-                mistakes.add(Error::broken(Rule::Required, field, why));
-            }
+        let goes_elsewhere = addresses != asked && !asked.is_empty();
+        if edit.secret.is_none() && goes_elsewhere && secrets.client_secret().is_some() {
+            let field = secret_field(before.protocol);
+            let why = "give it again when it is to go to another address";
+            mistakes.add(Error::broken(Rule::Required, field, why));
         }
         forgotten = asked.is_empty();
         after.settings = settings.to_json()?;
