@@ -293,7 +293,7 @@ fn encrypt(response: &str, certificate: &str) -> String {
     let end = text.find("</samlp:Response>").unwrap();
     let secret = [7; 32];
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &secret).unwrap());
-    let mut sealed = text[begin..end].as_bytes().to_vec();
+    let mut sealed = text.as_bytes()[begin..end].to_vec();
     let nonce = Nonce::assume_unique_for_key([9; 12]);
     key.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).unwrap();
     let sealed = STANDARD.encode([&[9; 12], sealed.as_slice()].concat());
