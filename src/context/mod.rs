@@ -211,6 +211,14 @@ impl Cx {
         policy::holds(&self.actor, permission)
     }
 
+    /// The API key of this request, if it has one.
+    pub fn api_key(&self) -> Option<Uuid> {
+        match &self.actor {
+            Actor::Key { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
     /// The connection that the actor is confined to, if it is one.
     pub fn confined_to(&self) -> Option<Uuid> {
         match &self.actor {

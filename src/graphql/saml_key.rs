@@ -2,9 +2,11 @@
 
 use async_graphql::{Context, ID, InputObject, Object};
 use chrono::Duration;
+use uuid::Uuid;
 
 use super::connection::IdentitySource;
 use super::permission::{Permission, needs};
+use crate::context::Cx;
 use crate::domain::connection::assertion_source::service_key;
 use crate::error::{Noun, Result, mistakes};
 use crate::graphql::payload::mutation_payloads;
@@ -49,6 +51,14 @@ mutation_payloads! {
     SamlKeyActivatePayload,
 }
 
+/// The request with its reason, and the connection that it names.
+fn read_target(ctx: &Context<'_>, connection: &ID, reason: Option<&str>) -> Result<(Cx, Uuid)> {
+    mistakes::both(
+        relay::cx_with_reason(ctx, reason),
+        relay::parse_input_id(NodeKind::IdentitySource, connection, Noun::Connection),
+    )
+}
+
 #[derive(Default)]
 pub struct SamlKeyMutation;
 
@@ -65,14 +75,7 @@ impl SamlKeyMutation {
     ) -> Result<Option<SamlKeyPreparePayload>> {
         let expected = relay::to_version(input.expected_version);
         let done = async {
-            let (cx, id) = mistakes::both(
-                relay::cx_with_reason(ctx, input.reason.as_deref()),
-                relay::parse_input_id(
-                    NodeKind::IdentitySource,
-                    &input.connection_id,
-                    Noun::Connection,
-                ),
-            )?;
+            let (cx, id) = read_target(ctx, &input.connection_id, input.reason.as_deref())?;
             service_key::prepare_key(&cx, id, expected).await
         };
         SamlKeyPreparePayload::from_result(done.await, KEY_FIELDS)
@@ -89,14 +92,7 @@ impl SamlKeyMutation {
         let expected = relay::to_version(input.expected_version);
         let overlap = Duration::seconds(input.overlap_seconds.into());
         let done = async {
-            let (cx, id) = mistakes::both(
-                relay::cx_with_reason(ctx, input.reason.as_deref()),
-                relay::parse_input_id(
-                    NodeKind::IdentitySource,
-                    &input.connection_id,
-                    Noun::Connection,
-                ),
-            )?;
+            let (cx, id) = read_target(ctx, &input.connection_id, input.reason.as_deref())?;
             service_key::activate_key(&cx, id, overlap, expected).await
         };
         SamlKeyActivatePayload::from_result(done.await, KEY_FIELDS)

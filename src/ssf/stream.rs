@@ -15,7 +15,6 @@ use super::http::{
     read_text,
 };
 use super::metadata::{POLL_METHOD, PUSH_METHOD};
-use crate::auth::policy::Actor;
 use crate::domain::signal::destination;
 use crate::domain::signal::destination::DestinationSettings;
 use crate::domain::signal::stream;
@@ -182,10 +181,7 @@ pub async fn handle_create(caller: StreamCaller, StreamBody(body): StreamBody) -
             signing_algorithm,
             push_authorization,
             // Who makes a stream receives it.
-            receiver_key: match &caller.cx.actor {
-                Actor::Key { id, .. } => Some(*id),
-                _ => None,
-            },
+            receiver_key: caller.cx.api_key(),
         }),
     };
     let made = destination::create_destination(&caller.cx, settings).await?;

@@ -1,5 +1,5 @@
-//! Nobody gives what they do not hold: roles that name our own permissions, and sources that decide
-//! who is in mapped groups. No server goes on with what it holds of a suspended organization.
+//! A caller cannot give what it does not hold: roles that name our own permissions, and sources that
+//! decide who is in mapped groups. No server goes on with what it holds of a suspended organization.
 
 use rolecall::auth::policy::Permission;
 use rolecall::domain::tenant::lifecycle;
@@ -127,6 +127,23 @@ async fn source_decides_only_for_givers() {
     let ended = json!({ "id": mapping["roleMapping"]["id"] });
     done(&world, &all, "roleMappingRemove", ended, "").await;
     done(&world, &giver, "connectionUpdate", moved, "").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn only_givers_name_identity_provider() {
+    let world = World::new().await;
+    let all = world.acme.api_key.clone();
+    let writer = key_with(&world, &[Permission::IamRead, Permission::IamWrite]).await.secret;
+    let accept = |name: &str| {
+        let oidc = json!({ "issuer": "https://login.example", "clientId": "rolecall" });
+        json!({ "name": name, "provider": "GENERIC", "assertion": { "oidc": oidc } })
+    };
+    refused(&world, &writer, "connectionCreate", accept("mine"), "USER_WRITE").await;
+    let made = done(&world, &all, "connectionCreate", accept("login"), "connection { id }").await;
+    let oidc = json!({ "issuer": "https://login.evil.example" });
+    let other = json!({ "id": made["connection"]["id"], "assertion": { "oidc": oidc } });
+    refused(&world, &writer, "connectionUpdate", other, "USER_WRITE").await;
     world.end().await;
 }
 

@@ -217,10 +217,15 @@ impl World {
     }
 
     /// A second server on the same database, after the first one has stopped.
-    pub async fn restart(mut self) -> Self {
+    pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same with these settings.
+    pub async fn restart_with(mut self, settings: impl FnOnce(&mut Config)) -> Self {
         self.stop().await;
         self.app.store.clone().close().await;
-        Self::on(self.database, |_| {}, |_| {}).await
+        Self::on(self.database, settings, |_| {}).await
     }
 
     /// The end of every test: the ledger is intact, and the server stops in order.

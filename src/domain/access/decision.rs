@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::{AsOf, holders};
 use crate::auth::policy::Action;
 use crate::context::Cx;
-use crate::domain::directory::group::MAX_NESTING_DEPTH;
+use crate::domain::access::permission_names::names_permission;
+use crate::domain::directory::MAX_NESTING_DEPTH;
 use crate::domain::paging;
 use crate::domain::paging::Keyset;
 use crate::domain::paging::live_index::LiveIndex;
@@ -243,17 +244,6 @@ async fn find_roles(cx: &Cx, permission: &str) -> Result<Vec<Uuid>> {
     let statement = cx.statement(text, [permission.into()]);
     let roles = NamingRole::find_by_statement(statement).all(cx.db()).await?;
     Ok(roles.into_iter().map(|role| role.id).collect())
-}
-
-/// SQL: whether the role `alias` names the permission `name`.
-pub(super) fn names_permission(backend: DbBackend, alias: &str, name: &str) -> String {
-    match backend {
-        DbBackend::Postgres => format!("jsonb_exists({alias}.permissions, {name})"),
-        _ => format!(
-            "EXISTS (SELECT 1 FROM json_each({alias}.permissions) AS named WHERE named.value = \
-             {name})"
-        ),
-    }
 }
 
 /// A text of NUL cannot be stored, and a longer one never was.

@@ -10,7 +10,7 @@ use super::holders::{RoleSources, find_sources, holder_ways};
 use super::{AsOf, holdings_of};
 use crate::context::Cx;
 use crate::domain::access::account_union::AccountUnion;
-use crate::domain::directory::group::MAX_NESTING_DEPTH;
+use crate::domain::directory::MAX_NESTING_DEPTH;
 use crate::domain::interval;
 use crate::domain::paging;
 use crate::error::Result;

@@ -13,10 +13,8 @@ use uuid::Uuid;
 
 use crate::auth::policy::{Permission, Scope};
 use crate::context::{Cx, Tx};
-use crate::domain::access::decision::names_permission;
-use crate::domain::access::role;
-use crate::domain::access::role::Role;
-use crate::domain::directory::group::MAX_NESTING_DEPTH;
+use crate::domain::access::permission_names::{names_permission, role_permissions};
+use crate::domain::directory::MAX_NESTING_DEPTH;
 use crate::domain::paging;
 use crate::error::{Error, Result};
 
@@ -59,8 +57,8 @@ pub(in crate::domain) fn check_permission_names<'a>(
 ///
 /// # Errors
 /// [`Error::Forbidden`] naming the missing permission.
-pub(in crate::domain) fn check_role(cx: &Cx, given: &Role) -> Result<()> {
-    let names = role::role_permissions(given);
+pub(in crate::domain) fn check_role(cx: &Cx, given: &entity::role::Model) -> Result<()> {
+    let names = role_permissions(given);
     check_permission_names(cx, names.iter().map(String::as_str))
 }
 

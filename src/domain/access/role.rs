@@ -19,6 +19,7 @@ use crate::identity::document;
 use crate::ledger;
 use crate::ledger::{EventKind, EventSubject, NewEvent};
 
+pub use super::permission_names::role_permissions;
 pub use role::Model as Role;
 
 /// The most permissions of one role.
@@ -266,16 +267,6 @@ pub async fn list_roles(
 pub async fn count_roles(cx: &Cx, which: &RoleQuery) -> Result<u64> {
     cx.allow(Action::ReadIam, None)?;
     Ok(select_roles(cx, which).count(cx.db()).await?)
-}
-
-/// The permission names that a role's row holds.
-pub fn role_permissions(role: &Role) -> Vec<String> {
-    role.permissions
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|name| Some(name.as_str()?.to_owned()))
-        .collect()
 }
 
 fn describe_role(role: &Role) -> Map<String, Value> {

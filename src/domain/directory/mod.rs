@@ -17,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::identity::document;
 use crate::identity::schema::ResourceType;
 
+/// How many levels deep groups can be nested.
+pub const MAX_NESTING_DEPTH: u32 = 16;
+
 /// The canonical document of `body`, a changed version of `known`. A person is told all mistakes at
 /// once; a SCIM response has room for one.
 ///

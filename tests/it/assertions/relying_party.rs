@@ -143,6 +143,52 @@ async fn console_session_follows_roles() {
 }
 
 #[tokio::test]
+async fn session_loses_streams_and_decisions_with_role() {
+    let world = world().await;
+    let permissions = ["IAM_READ", "IAM_WRITE", "DECISION_READ"];
+    let (issuer, key, _) = provide_with(&world, &permissions).await;
+    world.scim().user("ada").await;
+    let find = "{ organization { user(userName: \"ada\") { id } } }";
+    let ada = world.graphql(find, json!({})).await["data"]["organization"]["user"]["id"].clone();
+    let make = "mutation { roleCreate(input: { name: \"Desk\", permissions: [\"IAM_READ\", \
+                \"IAM_WRITE\", \"DECISION_READ\"] }) { role { id } } }";
+    let role = world.graphql(make, json!({})).await["data"]["roleCreate"]["role"]["id"].clone();
+    let grant = "mutation($u: ID!, $r: ID!) { roleGrantCreate(input: { userId: $u, roleId: $r }) { \
+                 roleGrant { id } } }";
+    let grant = world.graphql(grant, json!({ "u": ada, "r": role })).await;
+    let grant = grant["data"]["roleGrantCreate"]["roleGrant"]["id"].clone();
+    let begun = begin(&world, "").await;
+    let token = signed(&key, &claims(&world, &issuer, &begun));
+    issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+    let query = format!("code=c&state={}", begun.parameter("state"));
+    let back = come_back(&world, &begun.cookie, &query).await.is(303);
+    let code = back.header("location").split_once("#link=").unwrap().1.to_owned();
+    let url = format!("{}/console/redeem", world.address);
+    let opened = browser().post(url).json(&json!({ "code": code })).send().await.unwrap();
+    let session = Answer::of(opened).await.is(200).body["token"].as_str().unwrap().to_owned();
+    let list_streams = async || {
+        let url = format!("{}/ssf/acme/streams", world.address);
+        Answer::of(browser().get(url).bearer_auth(&session).send().await.unwrap()).await
+    };
+    let decide = async || {
+        let url = format!("{}/access/v1/evaluation", world.address);
+        let asked = json!({ "subject": { "type": "user", "id": "ada" },
+            "action": { "name": "read" }, "resource": { "type": "charts", "id": "1" } });
+        let request = browser().post(url).bearer_auth(&session).json(&asked);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    list_streams().await.is(200);
+    decide().await.is(200);
+    let remove =
+        "mutation($g: ID!) { roleGrantRemove(input: { id: $g }) { userErrors { message } } }";
+    let removed = world.graphql(remove, json!({ "g": grant })).await;
+    assert_eq!(removed["data"]["roleGrantRemove"]["userErrors"], json!([]), "{removed:#}");
+    list_streams().await.is(403);
+    decide().await.is(403);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn application_redeems_its_code_once() {
     let world = world().await;
     let (issuer, key, _) = provide(&world).await;

@@ -39,7 +39,7 @@ async fn names_join_groups_of_scim() {
     set_mode(world, IntegrationMode::SignIn).await;
     sign_ins.accept(complete("ada", &["Ward 3"], at(1))).await;
     assert_eq!((members(world, group).await, world.count("\"group\"", []).await), (1, 1));
-    // A name that nobody knows is a new group of the connection.
+    // An unknown name is a new group of the connection.
     sign_ins.accept(complete("ada", &["Night shift"], at(2))).await;
     assert_eq!(members(world, group).await, 0);
     let made = "\"group\" WHERE connection_id = $1";

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
-use super::{Group, MAX_NESTING_DEPTH};
+use super::Group;
 use crate::context::Tx;
+use crate::domain::directory::MAX_NESTING_DEPTH;
 use crate::domain::interval::MemberKind;
 use crate::domain::{interval, paging};
 use crate::error::{Error, Result};

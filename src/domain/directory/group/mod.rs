@@ -51,9 +51,6 @@ pub use read::{
 };
 use selection::{is_selection, resolve_selections};
 
-/// How many levels deep groups can be nested.
-pub const MAX_NESTING_DEPTH: u32 = 16;
-
 /// A group as the domain handles it: everything but the search copy of its document, and never its
 /// members.
 #[derive(Debug, Clone, PartialEq, DerivePartialModel)]
