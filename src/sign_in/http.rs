@@ -13,19 +13,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::answer::{SignInFailure, describe_sign_in};
 use super::relying_party;
 use super::relying_party::saml_service;
 use super::repeat;
-use super::submit::{SubmittedAssertion, SubmittedSignIn, submit_assertion};
+use super::submit::{SubmittedAssertion, submit_assertion};
 use crate::context::{App, CallerIds, Cx, run_within};
 use crate::domain::access::api_key::KeyRefused;
 use crate::domain::access::{api_key, console_session};
 use crate::domain::connection::request_log;
 use crate::domain::tenant::organization;
-use crate::error::{Error, Noun, RefusalReason, Result, UNAVAILABLE_RETRY_AFTER_SECONDS};
+use crate::error::{Error, Noun, RefusalReason, Result};
 
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "assertions";
@@ -203,24 +203,6 @@ fn read_idempotency_key(headers: &HeaderMap) -> Result<Option<String>, SignInFai
     Ok(Some(key.to_owned()))
 }
 
-/// The answer to the application.
-pub(super) fn describe_sign_in(done: &SubmittedSignIn) -> Value {
-    let SubmittedSignIn { connection, user_name, outcome } = done;
-    let refusal = outcome.refusal.as_ref();
-    let roles: Vec<_> = outcome.roles.iter().map(|role| &role.name).collect();
-    json!({
-        "userId": outcome.user,
-        "userName": user_name,
-        "active": outcome.active,
-        "reason": refusal.map(|refusal| refusal.reason),
-        "message": refusal.map(|refusal| &refusal.why),
-        "roles": roles,
-        "groupsComplete": outcome.groups_complete,
-        "unknownGroups": outcome.unknown_groups,
-        "connectionId": connection.id,
-    })
-}
-
 /// Authenticates an application by its API key. Failed sign-ins are counted.
 pub(super) async fn authenticate_key(
     app: &Arc<App>,
@@ -280,91 +262,4 @@ pub(super) fn request_id(headers: &HeaderMap) -> Uuid {
 /// The address of the client, if it is known.
 pub(super) fn client_ip(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-}
-
-/// A request that was not carried out: a status, a stable code, and the reason as text.
-#[derive(Debug)]
-pub struct SignInFailure {
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    /// Seconds to wait before the same request may succeed.
-    retry_after: Option<u64>,
-}
-
-impl SignInFailure {
-    /// A refusal with a code that programs compare, and a text for people.
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None }
-    }
-
-    /// The same with the seconds to wait before a repetition.
-    pub(super) fn after_seconds(self, seconds: u64) -> Self {
-        Self { retry_after: Some(seconds), ..self }
-    }
-
-    /// The same for a person who looks at it in a browser.
-    pub(super) fn into_page(self) -> Response {
-        let text = format!("Signing in did not work.\n\n{}\n\n({})\n", self.message, self.code);
-        let mut response = (self.status, text).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
-    }
-
-    fn unavailable() -> Self {
-        let error = Error::Unavailable("a sign-in took too long".into());
-        Self::from(error)
-    }
-}
-
-impl From<Error> for SignInFailure {
-    fn from(error: Error) -> Self {
-        let status = match &error {
-            Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
-            Error::Forbidden(_) => StatusCode::FORBIDDEN,
-            Error::NotFound(_) => StatusCode::NOT_FOUND,
-            Error::Held { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Invalid { .. }
-            | Error::Several(_)
-            | Error::InEdit { .. }
-            | Error::Unsupported(_)
-            | Error::Taken { .. }
-            | Error::Stale { .. } => StatusCode::BAD_REQUEST,
-            Error::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Error::Busy(_) | Error::OutcomeUnknown { .. } | Error::Unavailable(_) => {
-                tracing::warn!(%error, "a sign-in could not be carried out");
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Error::Internal(text) => {
-                tracing::error!(error = %text, "a sign-in failed");
-                let why = "something went wrong here; the server's log says what";
-                return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", why);
-            }
-        };
-        let retry_after = match error {
-            Error::Limited { seconds } => Some(seconds),
-            Error::Busy(_) => Some(1),
-            Error::Unavailable(_) => Some(UNAVAILABLE_RETRY_AFTER_SECONDS),
-            _ => None,
-        };
-        Self { status, code: error.reason().as_str(), message: error.to_string(), retry_after }
-    }
-}
-
-impl IntoResponse for SignInFailure {
-    fn into_response(self) -> Response {
-        let body = json!({ "code": self.code, "message": self.message });
-        let mut response = (self.status, Json(body)).into_response();
-        let headers = response.headers_mut();
-        if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer realm=\"rolecall\"");
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        if let Some(seconds) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
-    }
 }

@@ -6,6 +6,7 @@
 //! asks a directory for groups that a token left out. What must never enter: a rule about who may
 //! do what, a database query; and a token, a code or a secret in a log or in an error.
 
+mod answer;
 pub mod graph;
 pub mod http;
 pub mod oidc;

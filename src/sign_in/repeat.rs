@@ -9,7 +9,7 @@ use serde_json::Value;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::http::{SignInFailure, describe_sign_in};
+use super::answer::{SignInFailure, describe_sign_in};
 use super::submit::{SubmittedAssertion, check_caller, submit_checked};
 use crate::context::Cx;
 use crate::domain::tenant::idempotency;

@@ -364,8 +364,7 @@ async fn own_key_is_renewed_with_overlap() {
         let response = encrypt(&response, certificate);
         let form = [("SAMLResponse", response.as_str()), ("requestId", "_q")];
         let answer = submit(&world, "acme", &app, &form, None).await;
-        assert_eq!(answer.body["active"], true, "{:#}", answer.body);
-        true
+        answer.body["active"] == true
     };
     let nothing = change("samlKeyActivate", json!({})).await;
     assert_eq!(nothing["userErrors"][0]["reason"], "NOT_WAITING", "{nothing:#}");

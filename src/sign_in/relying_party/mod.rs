@@ -24,9 +24,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::http::{
-    SignInFailure, authenticate_key, check_organization, client_ip, describe_sign_in, request_id,
-};
+use super::answer::{SignInFailure, describe_sign_in};
+use super::http::{authenticate_key, check_organization, client_ip, request_id};
 use super::oidc::{TokenVerifier, refused};
 use super::submit;
 use super::submit::SubmittedSignIn;

@@ -17,7 +17,8 @@ use crate::context::{App, Cx};
 use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::AcceptingConnection;
 use crate::error::Error;
-use crate::sign_in::http::{SamlForm, SignInFailure, parse_connection};
+use crate::sign_in::answer::SignInFailure;
+use crate::sign_in::http::{SamlForm, parse_connection};
 use crate::sign_in::saml::{ResponseVerifier, ServiceAddresses, write_own_metadata};
 use crate::sign_in::{saml, submit};
 
