@@ -266,6 +266,11 @@ impl ConnectionPool {
     }
 
     async fn acquire_within(&self, limit: Duration) -> Result<PoolGuard, DbErr> {
+        // A request whose time to wait is over gets none, even if one is free: its next statement
+        // might wait for the same lock again.
+        if limit.is_zero() {
+            return Err(no_connection());
+        }
         let until = Instant::now() + limit;
         let mut last = None;
         loop {
