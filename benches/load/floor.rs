@@ -361,10 +361,20 @@ async fn graphql(State(pool): State<PgPool>, body: String) -> Answer<Response> {
         return Ok(StatusCode::BAD_REQUEST.into_response());
     };
     let variables = asked.variables;
+    let screen = crate::screens::floor_statement(&asked.operation_name);
     let answer: String = match asked.operation_name.as_str() {
         "Page" => sqlx::query_scalar(PAGE).fetch_one(&pool).await?,
         "Holders" => sqlx::query_scalar(HOLDERS).bind(variables.id).fetch_one(&pool).await?,
         "Access" => sqlx::query_scalar(ACCESS).bind(variables.user_name).fetch_one(&pool).await?,
+        _ if screen.is_some() => {
+            let (statement, takes_id) = screen.unwrap_or_default();
+            let query = sqlx::query_scalar(statement);
+            if takes_id {
+                query.bind(variables.id).fetch_one(&pool).await?
+            } else {
+                query.fetch_one(&pool).await?
+            }
+        }
         _ => {
             let mapping = variables.id.and_then(|id| id.parse::<Uuid>().ok());
             let query = sqlx::query_scalar(MAPPING)

@@ -21,6 +21,7 @@ mod first_sync;
 mod floor;
 mod machine;
 mod report;
+mod screens;
 mod store;
 mod target;
 mod work;
@@ -177,6 +178,12 @@ async fn run(args: &Args, postgres: &str) -> Result<()> {
     bench.measure(work::graphql_access(some)).await?;
     bench.measure(work::graphql_holders(some)).await?;
     bench.measure(work::decision(some)).await?;
+    for target in &mut bench.targets {
+        screens::find_connection(target).await?;
+    }
+    for screen in screens::all_screens(some) {
+        bench.measure(screen).await?;
+    }
     for members in plan.groups.iter().copied() {
         for target in &mut bench.targets {
             store::fill(target, members).await?;
@@ -203,7 +210,9 @@ impl Bench<'_> {
         }
         eprintln!("{}", workload.name);
         let mut turns = Vec::new();
-        for target in &self.targets {
+        let measured =
+            self.targets.iter().filter(|it| workload.has_floor || it.kind != Kind::Floor);
+        for target in measured {
             let (jobs, many) =
                 ((workload.jobs)(target), workload.clients.unwrap_or(target.clients));
             // The first requests prepare statements and fill caches.

@@ -247,6 +247,7 @@ pub async fn wards(target: &mut Target, members: u64) -> Result<()> {
         put(target, &group, members, (n + 1) << 36).await?;
         groups.push(group);
     }
+    target.ward = groups.first().cloned().unwrap_or_default();
     // The largest of the later groups is mapped, too: the last workload edits its mapping.
     let largest =
         target.groups.last_key_value().map(|(_, group)| group.clone()).unwrap_or_default();

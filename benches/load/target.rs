@@ -51,6 +51,10 @@ pub struct Target {
     pub mapping: String,
     /// A role that accounts hold.
     pub role: String,
+    /// A group whose members are in ten groups.
+    pub ward: String,
+    /// The global id of the connection; empty on the floor.
+    pub connection: String,
     /// A second connection to the database, to fill it.
     pub db: DatabaseConnection,
     child: Child,
@@ -151,6 +155,8 @@ impl Target {
             spare_group: String::new(),
             mapping: String::new(),
             role: String::new(),
+            ward: String::new(),
+            connection: String::new(),
             db,
             child,
             postgres,

@@ -21,6 +21,8 @@ pub struct Workload {
     pub jobs: Box<dyn Fn(&Target) -> Jobs>,
     /// The number of requests at a time, when it is the same for every server.
     pub clients: Option<usize>,
+    /// Whether the floor can answer it.
+    pub has_floor: bool,
 }
 
 impl Workload {
@@ -30,7 +32,8 @@ impl Workload {
     }
 }
 
-fn workload<F, J>(name: String, jobs: F) -> Workload
+/// A workload whose requests to a server are numbered.
+pub fn workload<F, J>(name: String, jobs: F) -> Workload
 where
     F: Fn(&Target) -> J + 'static,
     J: Fn(u64) -> Option<Job> + Send + Sync + 'static,
@@ -40,7 +43,7 @@ where
         let numbered: Jobs = Arc::new(move || job(next.fetch_add(1, Ordering::Relaxed)));
         numbered
     };
-    Workload { name, jobs: Box::new(jobs), clients: None }
+    Workload { name, jobs: Box::new(jobs), clients: None, has_floor: true }
 }
 
 pub fn job(
@@ -57,7 +60,7 @@ fn get(path: String, check: impl FnOnce(StatusCode, &str) -> bool + Send + 'stat
 }
 
 /// Spreads the numbers: the same numbers in another order, far from each other.
-fn scatter(n: u64, among: u64) -> u64 {
+pub fn scatter(n: u64, among: u64) -> u64 {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % among
 }
 

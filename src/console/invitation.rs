@@ -10,11 +10,10 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::http::{self, ConsoleFailure};
-use crate::context::{App, CallerIds};
+use super::http::ConsoleFailure;
+use super::link_request::LinkRequest;
+use crate::context::App;
 use crate::domain::access::invitation::{InvitationRefused, redeem_link};
-use crate::domain::connection::request_log;
-use crate::error::RefusalReason;
 
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "invitation";
@@ -55,31 +54,13 @@ pub async fn redeem_invitation(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
-    http::check_origin(&app, request.headers())?;
-    let request_id = http::request_id(&request);
-    let source = http::client_ip(request.extensions());
-    let limited = |error| ConsoleFailure::from_error(&error, request_id);
-    app.redemption_limits.take_from_address(source).map_err(limited)?;
-    let caller = request.extensions().get::<CallerIds>().cloned();
-    let (parts, body) = request.into_parts();
-    let Redemption { secret } = http::read_json(&parts.headers, body).await?;
-    let redeemed = redeem_link(&app, &secret, request_id).await.map_err(|refused| {
-        let reason = match &refused {
-            InvitationRefused::Unknown => Some((None, RefusalReason::CredentialUnknown)),
-            InvitationRefused::Ended(organization) => {
-                Some((Some(*organization), RefusalReason::CredentialDead))
-            }
-            InvitationRefused::Failed(_) => None,
-        };
-        if let Some((organization, reason)) = reason {
-            let interface = INTERFACE_NAME;
-            request_log::note_failed_sign_in(&app, organization, "", reason, interface, source);
-        }
-        describe_refusal(&refused, request_id)
+    let (link, Redemption { secret }) =
+        LinkRequest::begin_with_body(app, INTERFACE_NAME, request).await?;
+    let redeemed = redeem_link(&link.app, &secret, link.request_id).await.map_err(|refused| {
+        link.note_failed_sign_in(refused.failed_sign_in());
+        describe_refusal(&refused, link.request_id)
     })?;
-    if let Some(caller) = caller {
-        caller.note_caller(redeemed.organization_id, None);
-    }
+    link.note_caller(redeemed.organization_id, None);
     let body = json!({
         "organizationName": redeemed.organization,
         "accepted": redeemed.accepted,

@@ -11,6 +11,7 @@
 mod files;
 mod http;
 mod invitation;
+mod link_request;
 mod redeem;
 mod setup;
 

@@ -9,11 +9,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::http::{self, ConsoleFailure};
-use crate::context::{App, CallerIds};
+use super::http::ConsoleFailure;
+use super::link_request::LinkRequest;
+use crate::context::App;
 use crate::domain::access::console_link;
 use crate::domain::access::console_link::LinkRefused;
-use crate::domain::connection::request_log;
 
 /// The name of this interface in the list of failed sign-ins.
 const INTERFACE_NAME: &str = "console link";
@@ -29,24 +29,14 @@ pub async fn redeem_console_link(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
-    http::check_origin(&app, request.headers())?;
-    let request_id = http::request_id(&request);
-    let source = http::client_ip(request.extensions());
-    let limited = |error| ConsoleFailure::from_error(&error, request_id);
-    app.redemption_limits.take_from_address(source).map_err(limited)?;
-    let caller = request.extensions().get::<CallerIds>().cloned();
-    let (parts, body) = request.into_parts();
-    let Redemption { code } = http::read_json(&parts.headers, body).await?;
-    let session = console_link::redeem_link(&app, &code, request_id).await.map_err(|refused| {
-        if let Some((organization, reason)) = refused.failed_sign_in() {
-            let interface = INTERFACE_NAME;
-            request_log::note_failed_sign_in(&app, organization, "", reason, interface, source);
-        }
-        describe_refusal(&refused, request_id)
+    let (link, Redemption { code }) =
+        LinkRequest::begin_with_body(app, INTERFACE_NAME, request).await?;
+    let redeemed = console_link::redeem_link(&link.app, &code, link.request_id).await;
+    let session = redeemed.map_err(|refused| {
+        link.note_failed_sign_in(refused.failed_sign_in());
+        describe_refusal(&refused, link.request_id)
     })?;
-    if let Some(caller) = caller {
-        caller.note_caller(session.organization.id, None);
-    }
+    link.note_caller(session.organization.id, None);
     let body = json!({
         "token": session.token,
         "organization": session.organization.slug,

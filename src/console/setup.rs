@@ -10,13 +10,13 @@ use axum::response::{IntoResponse, Response};
 use entity::connection::ConnectionKind;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use super::http::{self, ConsoleFailure};
-use crate::context::{App, CallerIds};
+use super::http::ConsoleFailure;
+use super::link_request::LinkRequest;
+use crate::context::App;
 use crate::domain::connection::setup_link::{SetupOpening, SetupRefused, open_link};
 use crate::domain::connection::setup_progress::{SetupFailure, SetupProgress, read_progress};
-use crate::domain::connection::{kind_name as connection_kind_name, provider_name, request_log};
+use crate::domain::connection::{kind_name as connection_kind_name, provider_name};
 use crate::domain::tenant::organization;
 
 /// The name of this interface in the list of failed sign-ins.
@@ -28,58 +28,23 @@ struct Redemption {
     secret: String,
 }
 
-/// What both requests of the page share.
-struct SetupRequest {
-    app: Arc<App>,
-    request_id: Uuid,
-    source: Option<std::net::IpAddr>,
-    caller: Option<CallerIds>,
-}
-
-impl SetupRequest {
-    /// Takes the request off the share of its address.
-    fn begin(app: Arc<App>, request: &Request) -> Result<Self, ConsoleFailure> {
-        let request_id = http::request_id(request);
-        let source = http::client_ip(request.extensions());
-        let limited = |error| ConsoleFailure::from_error(&error, request_id);
-        app.redemption_limits.take_from_address(source).map_err(limited)?;
-        let caller = request.extensions().get::<CallerIds>().cloned();
-        Ok(Self { app, request_id, source, caller })
-    }
-
-    /// Counts a refusal as a failed sign-in, and says what the person can do.
-    fn refuse(&self, refused: &SetupRefused) -> ConsoleFailure {
-        if let Some((organization, reason)) = refused.failed_sign_in() {
-            request_log::note_failed_sign_in(
-                &self.app,
-                organization,
-                "",
-                reason,
-                INTERFACE_NAME,
-                self.source,
-            );
-        }
-        match refused {
-            SetupRefused::Failed(error) => ConsoleFailure::from_error(error, self.request_id),
-            SetupRefused::Unknown => ConsoleFailure::new(
-                StatusCode::NOT_FOUND,
-                "LINK_UNKNOWN",
-                "This server made no such link. Perhaps a part of the address was lost.",
-                "Copy the whole link once more, or ask for another one.",
-            ),
-            SetupRefused::Ended(_) => ConsoleFailure::new(
-                StatusCode::GONE,
-                "LINK_ENDED",
-                "This link has expired, or was revoked.",
-                "Ask the administrator who gave you the link for another one.",
-            ),
-        }
-    }
-
-    fn note_organization(&self, organization: Uuid, connection: Uuid) {
-        if let Some(caller) = &self.caller {
-            caller.note_caller(organization, Some(connection));
-        }
+/// Counts a refusal as a failed sign-in, and says what the person can do.
+fn refuse_setup(link: &LinkRequest, refused: &SetupRefused) -> ConsoleFailure {
+    link.note_failed_sign_in(refused.failed_sign_in());
+    match refused {
+        SetupRefused::Failed(error) => ConsoleFailure::from_error(error, link.request_id),
+        SetupRefused::Unknown => ConsoleFailure::new(
+            StatusCode::NOT_FOUND,
+            "LINK_UNKNOWN",
+            "This server made no such link. Perhaps a part of the address was lost.",
+            "Copy the whole link once more, or ask for another one.",
+        ),
+        SetupRefused::Ended(_) => ConsoleFailure::new(
+            StatusCode::GONE,
+            "LINK_ENDED",
+            "This link has expired, or was revoked.",
+            "Ask the administrator who gave you the link for another one.",
+        ),
     }
 }
 
@@ -88,14 +53,12 @@ pub async fn redeem_setup_link(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
-    http::check_origin(&app, request.headers())?;
-    let setup = SetupRequest::begin(app, &request)?;
-    let (parts, body) = request.into_parts();
-    let Redemption { secret } = http::read_json(&parts.headers, body).await?;
-    let opened = open_link(&setup.app, &secret, setup.request_id).await;
-    let opening = opened.map_err(|refused| setup.refuse(&refused))?;
-    setup.note_organization(opening.organization.id, opening.connection.id);
-    Ok(Json(describe_opening(&setup.app, &opening)).into_response())
+    let (link, Redemption { secret }) =
+        LinkRequest::begin_with_body(app, INTERFACE_NAME, request).await?;
+    let opened = open_link(&link.app, &secret, link.request_id).await;
+    let opening = opened.map_err(|refused| refuse_setup(&link, &refused))?;
+    link.note_caller(opening.organization.id, Some(opening.connection.id));
+    Ok(Json(describe_opening(&link.app, &opening)).into_response())
 }
 
 fn describe_opening(app: &App, opening: &SetupOpening) -> Value {
@@ -128,7 +91,7 @@ pub async fn get_setup_status(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
-    let setup = SetupRequest::begin(app, &request)?;
+    let link = LinkRequest::begin(app, INTERFACE_NAME, &request)?;
     let Some(session) = bearer_token(request.headers()) else {
         return Err(ConsoleFailure::new(
             StatusCode::UNAUTHORIZED,
@@ -137,11 +100,11 @@ pub async fn get_setup_status(
             "Open the link once more.",
         ));
     };
-    let progress = read_progress(&setup.app, session, setup.request_id).await;
+    let progress = read_progress(&link.app, session, link.request_id).await;
     let progress = progress.map_err(|refused| match refused {
-        SetupRefused::Failed(_) => setup.refuse(&refused),
+        SetupRefused::Failed(_) => refuse_setup(&link, &refused),
         _ => {
-            setup.refuse(&refused);
+            link.note_failed_sign_in(refused.failed_sign_in());
             ConsoleFailure::new(
                 StatusCode::UNAUTHORIZED,
                 "SESSION_ENDED",

@@ -44,8 +44,9 @@ pub const COUNTED_FIELDS: [(&str, &str); 7] = [
 
 /// The names of filters that search in text, or that look into other tables. What stands inside one
 /// is charged beside it.
-pub const SEARCHING_FILTERS: [&str; 9] = [
+pub const SEARCHING_FILTERS: [&str; 10] = [
     "search",
+    "subjectName",
     "concerns",
     "group",
     "user",

@@ -14,6 +14,7 @@ use super::permission::{Permission, needs};
 use super::viewer::ActorKind;
 use crate::domain::audit::event;
 use crate::domain::audit::event::StorySubject;
+use crate::error::Result;
 use crate::graphql::relay;
 use crate::graphql::relay::{Long, NodeKind};
 use crate::ledger::{EventKind, SessionEffect};
@@ -390,6 +391,10 @@ pub struct EventFilter {
     not_actions: Option<Vec<EventAction>>,
     /// Events about the subject with this global id.
     subject_id: Option<ID>,
+    /// Events about subjects that were called like this when the event was written: `subjectName`
+    /// contains the text, the letters A to Z in any case. It looks at the latest 20,000 events that
+    /// match the other fields; `until` leads to earlier ones. Needs `USER_READ`.
+    subject_name: Option<String>,
     /// Events about subjects of this kind.
     subject_kind: Option<SubjectKind>,
     /// Events about subjects that the connection with this global id owns.
@@ -413,7 +418,16 @@ pub struct EventFilter {
 
 impl EventFilter {
     /// The filter as the domain takes it; none if nothing can match it.
-    pub fn into_domain_filter(self) -> Option<event::LedgerFilter> {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::error::Error::Invalid) for a name that is empty or too long.
+    pub fn into_domain_filter(self) -> Result<Option<event::LedgerFilter>> {
+        let subject_name = relay::check_filter_text("subjectName", self.subject_name.clone())?;
+        let filter = self.into_ledger_filter();
+        Ok(filter.map(|filter| event::LedgerFilter { subject_name, ..filter }))
+    }
+
+    fn into_ledger_filter(self) -> Option<event::LedgerFilter> {
         let subject = match self.subject_id {
             Some(id) => Some(relay::parse_global_id(&id)?.1),
             None => None,
@@ -450,6 +464,7 @@ impl EventFilter {
             actions,
             not_actions: kinds(self.not_actions.unwrap_or_default()),
             subject,
+            subject_name: None,
             kind: match self.subject_kind {
                 Some(kind) => Some(kind.ledger_name()?),
                 None => None,

@@ -106,26 +106,14 @@ impl JobObject {
     /// What a follower is told of: it changes when something of the job changes.
     pub fn progress_mark(&self) -> JobMark {
         match self {
-            Self::SyncRun(SyncRun(run)) => JobMark {
-                state: run.state.into(),
-                done: run.counts.to_string(),
-                ended: run.finished_at.is_some(),
-            },
-            Self::BulkJob(BulkJob(job)) => JobMark {
-                state: job.state.into(),
-                done: job.done.to_string(),
-                ended: job.finished_at.is_some(),
-            },
-            Self::Reconciliation(ReconciliationObject(run)) => JobMark {
-                state: run.state.into(),
-                done: run.counts.to_string(),
-                ended: run.finished_at.is_some(),
-            },
-            Self::DeletionJob(DeletionJob(job)) => JobMark {
-                state: job.state.into(),
-                done: job.done.to_string(),
-                ended: job.finished_at.is_some(),
-            },
+            Self::SyncRun(SyncRun(run)) => JobMark::new(run.state, &run.counts, run.finished_at),
+            Self::BulkJob(BulkJob(job)) => JobMark::new(job.state, &job.done, job.finished_at),
+            Self::Reconciliation(ReconciliationObject(run)) => {
+                JobMark::new(run.state, &run.counts, run.finished_at)
+            }
+            Self::DeletionJob(DeletionJob(job)) => {
+                JobMark::new(job.state, &job.done, job.finished_at)
+            }
         }
     }
 }
@@ -136,6 +124,16 @@ pub struct JobMark {
     state: JobState,
     done: String,
     pub ended: bool,
+}
+
+impl JobMark {
+    fn new(
+        state: impl Into<JobState>,
+        done: &impl ToString,
+        ended_at: Option<DateTime<Utc>>,
+    ) -> Self {
+        Self { state: state.into(), done: done.to_string(), ended: ended_at.is_some() }
+    }
 }
 
 /// Tells the schema that the interface `Job` implements `Node`, as its types do. The derive of an

@@ -46,7 +46,7 @@ impl SubscriptionRoot {
         after: Option<Long>,
         #[graphql(desc = "Only events that match every field of it.")] filter: Option<EventFilter>,
     ) -> Result<impl Stream<Item = async_graphql::Result<EventObject>>> {
-        let which = filter.unwrap_or_default().into_domain_filter();
+        let which = filter.unwrap_or_default().into_domain_filter()?;
         let which = which.ok_or_else(|| {
             Error::invalid("filter", "contains an id that is not one of this API")
         })?;

@@ -78,18 +78,49 @@ impl NewEvent {
     }
 }
 
+/// Kinds of subjects that have a name, and the values that tell it, the best one first.
+const NAMED_SUBJECTS: [(&[&str], &[&str]); 3] = [
+    (&["user"], &["displayName", "userName"]),
+    (&["group"], &["displayName"]),
+    (&["organization", "connection", "api_key", "role", "schema_extension"], &["name"]),
+];
+
+/// SQL: what the subject of the row `e` was called, as [`subject_name`] reads it.
+pub fn subject_name_sql(backend: DbBackend) -> String {
+    let value = |path: &[&str]| match backend {
+        DbBackend::Postgres => format!("j.payload #>> '{{{}}}'", path.join(",")),
+        _ => format!("json_extract(j.payload, '$.{}')", path.join(".")),
+    };
+    let by_kind = NAMED_SUBJECTS.iter().map(|(kinds, names)| {
+        let mut values = Vec::new();
+        for side in ["after", "before"] {
+            values.extend(names.iter().map(|name| value(&[side, name])));
+            values.extend(names.iter().map(|name| value(&[side, "attributes", name])));
+        }
+        format!(
+            "WHEN e.subject_kind IN ('{}') THEN coalesce({})",
+            kinds.join("', '"),
+            values.join(", ")
+        )
+    });
+    let by_kind = by_kind.collect::<Vec<_>>().join(" ");
+    let payload = match backend {
+        DbBackend::Postgres => "CAST(e.payload AS jsonb)",
+        _ => "e.payload",
+    };
+    format!(
+        "(SELECT coalesce({}, CASE {by_kind} END) FROM (SELECT {payload} AS payload) AS j)",
+        value(&["name"])
+    )
+}
+
 /// What a subject of this kind was called when the values were written; none if they do not tell.
 pub fn subject_name(kind: &str, payload: &Value) -> Option<String> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     if let Some(name) = payload.get("name").and_then(text) {
         return Some(name);
     }
-    let names: &[&str] = match kind {
-        "user" => &["displayName", "userName"],
-        "group" => &["displayName"],
-        "organization" | "connection" | "api_key" | "role" | "schema_extension" => &["name"],
-        _ => return None,
-    };
+    let (_, names) = NAMED_SUBJECTS.iter().find(|(kinds, _)| kinds.contains(&kind))?;
     ["after", "before"].iter().find_map(|side| {
         let values = payload.get(side)?;
         let named = |values: &Value| names.iter().find_map(|name| values.get(name).and_then(text));

@@ -131,7 +131,7 @@ async fn read_assertion(
             Ok(SubmittedAssertion::IdToken(token.trim().to_owned()))
         }
         "application/x-www-form-urlencoded" => {
-            let form = SamlForm::read(&bytes)?;
+            let form = SamlForm::read_form(&bytes)?;
             Ok(SubmittedAssertion::SamlResponse {
                 response: form.response,
                 request_id: form.request_id,
@@ -158,7 +158,7 @@ pub(super) struct SamlForm {
 
 impl SamlForm {
     /// Reads a form in which each field stands once.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, SignInFailure> {
+    pub(super) fn read_form(bytes: &[u8]) -> Result<Self, SignInFailure> {
         let (mut response, mut request_id, mut relay_state) = (None, None, None);
         for (name, value) in url::form_urlencoded::parse(bytes) {
             let place = match name.as_ref() {
@@ -186,7 +186,7 @@ impl SamlForm {
             let why = format!("the body is larger than {MAX_BODY_BYTES} bytes, or did not arrive");
             SignInFailure::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", why)
         })?;
-        Self::read(&bytes)
+        Self::read_form(&bytes)
     }
 }
 

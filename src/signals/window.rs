@@ -231,7 +231,7 @@ impl Window {
         self.failures = 0;
         self.at_once = (self.at_once * 2).min(MAX_AT_ONCE);
         (self.blocked_until, self.next_probe) = (None, None);
-        self.close(seq);
+        self.close_place(seq);
         if was_failing {
             for (_, waiting) in std::mem::take(&mut self.timers) {
                 self.set_ready(waiting);
@@ -279,7 +279,7 @@ impl Window {
                 AfterFailure::WaitsUntil(next)
             }
             None => {
-                self.close(seq);
+                self.close_place(seq);
                 AfterFailure::GivenUp
             }
         }
@@ -296,7 +296,7 @@ impl Window {
     }
 
     /// Nothing more is to be done about an event: the next one of its subject can be told.
-    fn close(&mut self, seq: i64) {
+    fn close_place(&mut self, seq: i64) {
         self.stop_running(seq);
         let Some(item) = self.open.remove(&seq) else { return };
         if seq > self.cursor {

@@ -282,7 +282,7 @@ async fn subject_is_named_in_each_form() {
     let theirs = globex.scim.user("theirs").await;
     let theirs_external = format!("{}/x-theirs", globex.connection);
     let long = "x".repeat(2_000);
-    for subject in ["nobody", "theirs", &theirs.to_string(), &theirs_external, "a\u{0}b", &long] {
+    for subject in ["absent", "theirs", &theirs.to_string(), &theirs_external, "a\u{0}b", &long] {
         let answer = backend.evaluate(question(subject, "read", "record")).await;
         assert_eq!(answer["decision"], false, "{subject}");
         assert_eq!(answer["context"]["reason"], "UNKNOWN_SUBJECT", "{subject}");

@@ -486,6 +486,8 @@ async fn look_around(world: &World) {
         ("groups", "search: \"small\""),
         ("groups", "membersAtLeast: 1, membersAtMost: 5"),
         ("events", "actions: [USER_CREATED, GROUP_CREATED]"),
+        ("events", "subjectName: \"small1\""),
+        ("events", "subjectName: \"small1\", actions: [USER_CREATED, USER_UPDATED]"),
         ("events", "notActions: [USER_ACCESS_CHANGED], actorKind: API_KEY"),
         ("events", "subjectKind: USER, requestId: \"00000000-0000-0000-0000-000000000000\""),
     ] {

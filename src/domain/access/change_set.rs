@@ -354,21 +354,27 @@ fn build_change(
         return Change::unchanged(ChangeOutcome { event: None, gained: 0, lost: 0 });
     };
     let (gained, lost) = count_moves(moved);
+    let with_people = may_all_name_people(&done);
     // Each group that is deleted or restored has an event of its own too: populations are counted
-    // by the subjects of events.
-    let counted: Vec<DerivedChange> = done
+    // by the subjects of events. So has each grant where the event of all edits must not name
+    // people: its own event does, and an erasure empties it.
+    let is_told_apart = |entry: &NewEvent| !with_people && entry.subject.kind == GRANT;
+    let followed: Vec<DerivedChange> = done
         .iter()
-        .filter(|entry| entry.population != 0)
+        .filter(|entry| entry.population != 0 || is_told_apart(entry))
         .map(|entry| DerivedChange {
             request_id: cx.request_id,
             requested_at: cx.requested_at,
             entry: entry.clone(),
         })
         .collect();
-    let name = name_of_edits(&done);
+    let name = name_of_edits(&done, with_people);
     let told: Vec<Value> = done
         .into_iter()
-        .map(|entry| {
+        .map(|mut entry| {
+            if is_told_apart(&entry) {
+                leave_reason_out(&mut entry);
+            }
             let subject = json!({ "kind": entry.subject.kind, "id": entry.subject.id });
             json!({
                 "action": entry.kind, "subject": subject, "before": entry.before,
@@ -387,16 +393,34 @@ fn build_change(
         name,
     };
     let mut change = Change::recorded(ChangeOutcome { event: Some(tx.event), gained, lost }, entry);
-    change.followed = counted;
+    change.followed = followed;
     change
 }
 
+/// What the ledger calls a grant.
+const GRANT: &str = "role_grant";
+
+/// Takes the reason, which a person wrote in own words, out of the values of an edit.
+fn leave_reason_out(entry: &mut NewEvent) {
+    for side in [&mut entry.before, &mut entry.after].into_iter().flatten() {
+        if let Some(values) = side.as_object_mut() {
+            values.remove("reason");
+        }
+    }
+}
+
+/// Whether the event of these edits may name people: an erasure can empty it, because what follows
+/// from it is found without its values.
+fn may_all_name_people(done: &[NewEvent]) -> bool {
+    done.iter().all(|entry| change_events::is_found_by_intervals(entry.kind))
+}
+
 /// What several edits are called: the first names, and how many more there are. Grants, whose names
-/// have the person, are left out where an erasure does not empty the event.
-fn name_of_edits(done: &[NewEvent]) -> Option<String> {
-    let with_people = done.iter().all(|entry| change_events::is_found_by_intervals(entry.kind));
+/// have the person, are left out where an erasure does not empty the event, and have events of
+/// their own there.
+fn name_of_edits(done: &[NewEvent], with_people: bool) -> Option<String> {
     let mut names = Vec::new();
-    for entry in done.iter().filter(|entry| with_people || entry.subject.kind != "role_grant") {
+    for entry in done.iter().filter(|entry| with_people || entry.subject.kind != GRANT) {
         names.extend(entry.subject_name().filter(|name| !names.contains(name)));
     }
     let more = names.len().saturating_sub(MAX_NAMED_EDITS);

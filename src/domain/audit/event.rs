@@ -43,6 +43,7 @@ pub struct EventTail {
 /// [`Error::Invalid`] for a place that the chain does not have.
 pub async fn follow_events(cx: &Cx, which: LedgerFilter, after: Option<i64>) -> Result<EventTail> {
     cx.allow(Action::ReadLedger, None)?;
+    which.check_readable(cx)?;
     EventTail::open_tail(cx, which, after).await
 }
 

@@ -6,18 +6,25 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::event::Event;
 use crate::auth::policy::Action;
+use crate::context::sql::Placeholder;
 use crate::context::{Cx, SqlBuilder};
 use crate::domain::paging;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::Result;
+use crate::ledger;
 use crate::ledger::EventKind;
 
 /// Kinds of events that are looked up one by one. A longer list is tested row by row.
 const MAX_ACTION_READS: usize = 20;
+
+/// The latest events that a search by name looks at. Names stand in the values only, which an
+/// erasure empties, and have no index.
+pub const MAX_NAMED_EVENTS: u64 = 20_000;
 
 /// ` AND …`: true for every row `e`. Each index of lists has such a condition, so that it serves
 /// only the statements that make it, whatever the statistics are.
@@ -62,6 +69,9 @@ pub struct LedgerFilter {
     /// None of these kinds.
     pub not_actions: Vec<EventKind>,
     pub subject: Option<Uuid>,
+    /// About a subject whose name contained this at that time; the letters A to Z in any case. Lists
+    /// and counts look for it among the latest [`MAX_NAMED_EVENTS`] that fulfil the rest.
+    pub subject_name: Option<String>,
     /// About a subject of this kind, as the ledger names it.
     pub kind: Option<&'static str>,
     pub connection: Option<Uuid>,
@@ -135,6 +145,31 @@ impl LedgerFilter {
             add(format!("e.at < {}", sql.bind(until)));
         }
         text
+    }
+
+    /// The condition on the name of the subject of the row `e`; none = any.
+    fn name_condition(&self, backend: DbBackend, sql: &mut SqlBuilder) -> Option<String> {
+        let name = self.subject_name.as_ref()?.to_ascii_lowercase();
+        // The values are read as text first: most of them have the name nowhere.
+        let quoted = Value::from(name.as_str()).to_string();
+        let [anywhere, name] = [&quoted[1..quoted.len() - 1], &name].map(|text| sql.bind(text));
+        let contains = |text: &str, part: &Placeholder| match backend {
+            DbBackend::Postgres => format!("strpos(lower({text} COLLATE \"C\"), {part}) > 0"),
+            _ => format!("instr(lower({text}), {part}) > 0"),
+        };
+        Some(format!(
+            "CASE WHEN {} THEN {} ELSE FALSE END",
+            contains("e.payload", &anywhere),
+            contains(&ledger::subject_name_sql(backend), &name)
+        ))
+    }
+
+    /// Refuses a search by name by those who may not read names.
+    pub(super) fn check_readable(&self, cx: &Cx) -> Result<()> {
+        if self.subject_name.is_some() {
+            cx.allow(Action::ReadUser, None)?;
+        }
+        Ok(())
     }
 
     /// The index that finds the fewest rows.
@@ -233,7 +268,7 @@ async fn divide_reads(
                 ("role_grant", "user_id"),
                 ("activation", "user_id"),
             ]));
-            let cases = ["failure", "finding"].map(|table| {
+            let cases = ["failure", "finding", "role_grant"].map(|table| {
                 format!("SELECT id FROM {table} WHERE organization_id = $1 AND user_id = {place}")
             });
             reads.push(LedgerRead::Among { ids: cases.join(" UNION ALL "), column: "subject_id" });
@@ -292,6 +327,38 @@ fn rows_at_places(backend: DbBackend, places: &str) -> String {
     )
 }
 
+/// The rows `e` of the ledger among the latest that `conditions` select, each read of a list by
+/// itself, with the values; for FROM, up to the beginning of a condition.
+fn latest_rows(
+    backend: DbBackend,
+    which: &LedgerFilter,
+    reads: Option<&[LedgerRead]>,
+    conditions: &str,
+) -> String {
+    let end = format!("ORDER BY e.pos DESC LIMIT {MAX_NAMED_EVENTS}");
+    let each = |read: &LedgerRead| {
+        format!("SELECT pos FROM ({} {end}) AS part", read.to_sql(backend, conditions))
+    };
+    let places = match reads {
+        None => format!(
+            "SELECT e.pos FROM event e WHERE e.organization_id = $1{}{conditions} {end}",
+            index_condition(which.index())
+        ),
+        Some(reads) => format!(
+            "SELECT pos FROM ({}) AS each_read ORDER BY pos DESC LIMIT {MAX_NAMED_EVENTS}",
+            reads.iter().map(each).collect::<Vec<_>>().join(" UNION ")
+        ),
+    };
+    let index = index_condition(ListIndex::Place);
+    if backend != DbBackend::Postgres {
+        return format!("event e WHERE e.organization_id = $1{index} AND e.pos IN ({places}) AND");
+    }
+    format!(
+        "({places}) AS latest CROSS JOIN LATERAL (SELECT * FROM event e \
+         WHERE e.organization_id = $1{index} AND e.pos = latest.pos OFFSET 0) AS e WHERE"
+    )
+}
+
 /// A page of the ledger in the order of `pos`.
 pub async fn list_events(
     cx: &Cx,
@@ -299,6 +366,7 @@ pub async fn list_events(
     keyset: &Keyset<i64>,
 ) -> Result<Slice<Event>> {
     cx.allow(Action::ReadLedger, None)?;
+    which.check_readable(cx)?;
     let mut sql = cx.sql([]);
     let reads = divide_reads(cx, which, &mut sql).await?;
     let by_action = reads.is_some() && which.concerns.is_none();
@@ -306,12 +374,18 @@ pub async fn list_events(
     let bounds = paging::keyset_bounds("e.pos", keyset, &mut sql);
     let direction = paging::keyset_direction(keyset);
     let end = format!("ORDER BY e.pos {direction} LIMIT {}", keyset.limit + 1);
-    let found = match reads {
-        None => {
+    let name = which.name_condition(cx.backend(), &mut sql);
+    let found = match (name, reads) {
+        (Some(name), reads) => {
+            let latest = latest_rows(cx.backend(), which, reads.as_deref(), &conditions);
+            let places = format!("SELECT e.pos FROM {latest} {name}{bounds} {end}");
+            rows_at_places(cx.backend(), &places)
+        }
+        (None, None) => {
             let index = index_condition(which.index());
             format!("event_sealed e WHERE e.organization_id = $1{index}{conditions}{bounds}")
         }
-        Some(reads) => {
+        (None, Some(reads)) => {
             let each = |read: &LedgerRead| {
                 let read = read.to_sql(cx.backend(), &format!("{conditions}{bounds}"));
                 format!("SELECT pos FROM ({read} {end}) AS part")
@@ -328,18 +402,24 @@ pub async fn list_events(
 /// How many rows of the ledger match.
 pub async fn count_events(cx: &Cx, which: &LedgerFilter) -> Result<u64> {
     cx.allow(Action::ReadLedger, None)?;
+    which.check_readable(cx)?;
     let mut sql = cx.sql([]);
     let reads = match which.concerns {
         Some(_) => divide_reads(cx, which, &mut sql).await?,
         None => None,
     };
     let conditions = which.conditions(true, &mut sql);
-    match reads {
-        None => sql.push(&format!(
+    let name = which.name_condition(cx.backend(), &mut sql);
+    match (name, reads) {
+        (Some(name), reads) => {
+            let latest = latest_rows(cx.backend(), which, reads.as_deref(), &conditions);
+            sql.push(&format!("SELECT count(*) AS total FROM {latest} {name}"))
+        }
+        (None, None) => sql.push(&format!(
             "SELECT count(*) AS total FROM event e WHERE e.organization_id = $1{}{conditions}",
             index_condition(which.index())
         )),
-        Some(reads) => {
+        (None, Some(reads)) => {
             let each = |read: &LedgerRead| {
                 format!(
                     "SELECT pos FROM ({} ORDER BY e.pos) AS part",
@@ -377,10 +457,12 @@ pub(super) async fn list_chained(
             _ => format!(" AND e.pos IN ({all})"),
         }
     });
+    let name = which.name_condition(cx.backend(), &mut sql);
+    let named = name.map_or_else(String::new, |name| format!(" AND {name}"));
     let (after, until) = (sql.bind(after), sql.bind(until));
     sql.push(&format!(
         "SELECT {EVENT_COLUMNS} FROM event_sealed e \
-         WHERE e.organization_id = $1{conditions}{story} AND e.seq > {after} \
+         WHERE e.organization_id = $1{conditions}{named}{story} AND e.seq > {after} \
          AND e.seq <= {until} ORDER BY e.seq ASC LIMIT {most}"
     ));
     Ok(Event::find_by_statement(cx.build_statement(sql)).all(cx.db()).await?)

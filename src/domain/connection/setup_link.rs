@@ -226,8 +226,7 @@ fn select_links(cx: &Cx, which: &SetupLinkQuery) -> Select<setup_link::Entity> {
     }
     if !which.states.is_empty() {
         let now = cx.app.clock.now();
-        let any = which.states.iter().map(|state| state.condition(now));
-        links = links.filter(any.fold(Condition::any(), Condition::add));
+        links = links.filter(paging::any_of(which.states.iter().map(|it| it.condition(now))));
     }
     links
 }

@@ -12,8 +12,8 @@ use std::borrow::Cow;
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QuerySelect, Select, Statement, Value,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QuerySelect, Select, Statement, Value,
 };
 use uuid::Uuid;
 
@@ -510,6 +510,11 @@ pub(super) async fn any_has(tx: &Tx<'_>, table: &str, urn: &str) -> Result<bool>
            AND {has} LIMIT 1"#
     );
     Ok(tx.db.query_one_raw(tx.statement(text, [urn.into()])).await?.is_some())
+}
+
+/// A condition: one of these holds.
+pub fn any_of(conditions: impl Iterator<Item = Condition>) -> Condition {
+    conditions.fold(Condition::any(), Condition::add)
 }
 
 /// A condition: `column` contains `text`; the letters A to Z in any case.

@@ -89,7 +89,7 @@ pub async fn redeem_code(
     if row.redirect_url != redirect_url {
         return Err(ended());
     }
-    let from = SignInSource::open(cx, row.connection_id).await?;
+    let from = SignInSource::read_settings(cx, row.connection_id).await?;
     let outcome = describe_outcome(&from, row.user_id, from.refusal(), false).await?;
     Ok((from.connection, outcome))
 }

@@ -128,7 +128,7 @@ pub async fn close_agreed_findings(app: &Arc<App>) -> Result<u64> {
     let mut compared = 0;
     for row in OpenDifference::find_by_statement(statement).all(&app.store.read).await? {
         let cx = Cx::system(app.clone(), row.organization_id);
-        let from = match SignInSource::open(&cx, row.connection_id).await {
+        let from = match SignInSource::read_settings(&cx, row.connection_id).await {
             // The connection was deleted.
             Err(Error::NotFound(_)) => continue,
             from => from?,

@@ -89,7 +89,7 @@ pub async fn accept_assertion(
     connection: Uuid,
     assertion: VerifiedAssertion,
 ) -> Result<SignInOutcome> {
-    let from = SignInSource::open(cx, connection).await?;
+    let from = SignInSource::read_settings(cx, connection).await?;
     check_assertion(cx, &assertion)?;
     let mut created = false;
     for _ in 0..MAX_ATTEMPTS {
@@ -159,7 +159,7 @@ pub async fn replace_claimed_groups(
     groups: Vec<ClaimedGroup>,
     read_at: DateTime<Utc>,
 ) -> Result<SignInOutcome> {
-    let from = SignInSource::open(cx, connection).await?;
+    let from = SignInSource::read_settings(cx, connection).await?;
     for _ in 0..MAX_ATTEMPTS {
         let key = from.subject_key(subject)?;
         let row = person::find_latest(&from, &key).await?;

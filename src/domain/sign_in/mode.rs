@@ -128,7 +128,7 @@ pub async fn preview_mode(cx: &Cx, mode: IntegrationMode) -> Result<ModePreview>
         preview.known += query.clone().count(cx.db()).await?;
         let rows = query.order_by_asc(sign_in::Column::SubjectKey).limit(MAX_PEOPLE);
         let rows = rows.all(cx.db()).await?;
-        let from = SignInSource::open(cx, connection.id).await?;
+        let from = SignInSource::read_settings(cx, connection.id).await?;
         people.extend(rows.into_iter().map(|row| (sources.len(), row)));
         sources.push(from);
     }

@@ -46,7 +46,7 @@ impl SignInSource {
     ///
     /// # Errors
     /// [`Error::NotFound`] for a connection that does not exist or accepts no sign-ins.
-    pub async fn open(cx: &Cx, id: Uuid) -> Result<Self> {
+    pub async fn read_settings(cx: &Cx, id: Uuid) -> Result<Self> {
         let organization = organization::current_organization(cx).await?;
         let live = cx.find::<connection::Entity>().filter(connection::Column::DeletedAt.is_null());
         let connection = live.filter(connection::Column::Id.eq(id)).one(cx.db()).await?;

@@ -59,7 +59,7 @@ impl OrganizationActivity {
         let order = order_by.map_or(ListOrder::NEWEST_FIRST, Into::into);
         let keyset =
             PageArguments { first, after, last, before }.to_keyset(ctx, order.descending)?;
-        let Some(which) = filter.unwrap_or_default().into_domain_filter() else {
+        let Some(which) = filter.unwrap_or_default().into_domain_filter()? else {
             return Ok(Some(RelayPage::empty()));
         };
         let total = if relay::selects_total_count(ctx) {

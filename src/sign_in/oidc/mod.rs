@@ -46,7 +46,7 @@ impl UncheckedToken {
     ///
     /// # Errors
     /// [`Error::Held`] for a text that is no token.
-    pub fn read(token: &str) -> Result<Self> {
+    pub fn read_claims(token: &str) -> Result<Self> {
         let unreadable =
             || refused(RefusalReason::AssertionUnreadable, "this is not a signed JWT (RFC 7519)");
         if token.len() > MAX_TOKEN_BYTES {

@@ -258,12 +258,12 @@ async fn token_of_another_tenant_is_refused() {
     let refused = submit(&world, "globex", &theirs, &token).await.is(422);
     assert_eq!(refused.body["code"], "ASSERTION_ISSUER");
     // An organization's address and another one's key.
-    for (slug, key) in [("globex", &ours), ("acme", &theirs), ("nobody", &ours)] {
+    for (slug, key) in [("globex", &ours), ("acme", &theirs), ("absent", &ours)] {
         let refused = submit(&world, slug, key, &token).await.is(404);
         assert_eq!(refused.body["code"], "NOT_FOUND");
     }
     // The key is looked at before the address.
-    let wrong = submit(&world, "nobody", "rck_wrong", &token).await.is(401);
+    let wrong = submit(&world, "absent", "rck_wrong", &token).await.is(401);
     assert_eq!(wrong.header("www-authenticate"), "Bearer realm=\"rolecall\"");
     submit(&world, "acme", &world.acme.scim.token, &token).await.is(401);
     let read = key_with(&world.acme, "IAM_READ").await;

@@ -244,7 +244,7 @@ async fn foreign_answers_and_ends_are_refused() {
         let status = start(&format!("acme?redirect_url={url}")).await;
         assert!(status == 404 || status == 400, "{url}: {status}");
     }
-    assert_eq!(start("nobody").await, 404);
+    assert_eq!(start("absent").await, 404);
     assert_eq!(start(&format!("acme?connection={}", uuid::Uuid::new_v4())).await, 404);
     let to_app = format!("?redirect_url={APP}");
     let begun = begin(&world, &to_app).await;

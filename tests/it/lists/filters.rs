@@ -56,6 +56,7 @@ const NOT_TOLD_APART: &[(&str, &str, &str)] = &[
     ("EventFilter", "actorId", "stories.rs"),
     ("EventFilter", "requestId", "stories.rs"),
     ("EventFilter", "concerns", "stories.rs"),
+    ("EventFilter", "subjectName", "stories.rs"),
     ("RoleMappingFilter", "includeRemoved", "it widens: stories.rs"),
     ("RoleGrantFilter", "includeEnded", "it widens: stories.rs"),
     ("RoleMappingFilter", "connectionId", "default roles: tests/it/access.rs"),

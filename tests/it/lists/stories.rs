@@ -269,11 +269,28 @@ async fn access_changes_name_people() {
     let several = json!([grant(&ada, 1), grant(&ben, 1), grant(&ben, 2), grant(&ben, 3)]);
     let several = name_of_change(&world, several).await;
     assert_eq!(several, "ada → Clerk, ben → Clerk, ben → Cook and 1 more");
-    // What changes members is read later, so no erasure empties it, and it names no person.
+    // What changes members is read later, so no erasure empties it, and it names no person: the
+    // grant has an event of its own, which does, and which has the reason.
     let map = json!({ "createMapping": { "groupId": night, "roleId": roles[0] } });
     let members = json!({ "removeMembers": { "id": night, "memberIds": [ada] } });
-    let mixed = name_of_change(&world, json!([map, members, grant(&ada, 2)])).await;
+    let mut with_reason = grant(&ada, 2);
+    with_reason["reason"] = json!("Ada cooks");
+    let mixed = name_of_change(&world, json!([map, members, with_reason])).await;
     assert_eq!(mixed, "Night → Porter, Night");
+    let not = json!(["USER_ACCESS_CHANGED", "USER_CREATED", "GROUP_CREATED"]);
+    let named = async |id: &str| -> Vec<(String, Value)> {
+        let story = ask(&world, STORY, json!({ "id": id, "not": not })).await;
+        let nodes = story["organization"]["events"]["nodes"].as_array().unwrap().clone();
+        let last = nodes.iter().skip(2);
+        last.map(|node| (node["action"].as_str().unwrap().to_owned(), node["subjectName"].clone()))
+            .collect()
+    };
+    let of_ada = named(&ada).await;
+    assert!(of_ada.contains(&("ACCESS_CHANGED".into(), mixed.clone())), "{of_ada:?}");
+    assert!(of_ada.contains(&("ROLE_GRANT_CREATED".into(), json!("ada → Cook"))), "{of_ada:?}");
+    assert_eq!((of_ada.len(), named(&ben).await), (2, Vec::new()), "{of_ada:?}");
+    let reasons = "SELECT action FROM event WHERE payload LIKE '%Ada cooks%'";
+    assert_eq!(world.rows(reasons, []).await, [json!({ "action": "role_grant.created" })]);
 
     let erase = "mutation($u: ID!) { userDelete(input: { id: $u }) { userErrors { message } } \
                  userPurge(input: { id: $u }) { userErrors { message } } }";
@@ -285,6 +302,76 @@ async fn access_changes_name_people() {
     assert_eq!(left, [&Value::Null, &Value::Null, &mixed]);
     let kept = world.rows("SELECT payload FROM event WHERE payload IS NOT NULL", []).await;
     assert!(kept.iter().all(|row| !row.to_string().contains("ada →")), "{kept:?}");
+    assert!(kept.iter().all(|row| !row.to_string().contains("Ada cooks")), "{kept:?}");
+    world.end().await;
+}
+
+/// The names of the subjects of events that a search by name finds, and how many there are.
+async fn search_names(world: &World, filter: &str) -> (Vec<String>, u64) {
+    let query = format!(
+        "{{ organization {{ events(first: 50, orderBy: {{ field: AT }}, filter: {{ {filter}, \
+         notActions: [USER_ACCESS_CHANGED] }}) {{ totalCount nodes {{ subjectName }} }} }} }}"
+    );
+    let found = ask(world, &query, json!({})).await["organization"]["events"].clone();
+    let names = found["nodes"].as_array().unwrap().iter();
+    let names = names.map(|node| node["subjectName"].as_str().unwrap().to_owned()).collect();
+    (names, found["totalCount"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_found_by_former_names() {
+    let world = World::new().await;
+    let [ada, ..] = hospital(&world).await;
+    let rename = "mutation($u: ID!, $n: String) { userUpdate(input: { id: $u, displayName: $n }) { \
+                  userErrors { message } } }";
+    for name in ["Countess \"Ö\" Lovelace", "Baroness"] {
+        ask(&world, rename, json!({ "u": ada, "n": name })).await;
+    }
+    let found = |names: &[&str]| {
+        (names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), names.len() as u64)
+    };
+    // The name that it had then, whole or in part, in any case; values beside the name do not count.
+    let countess = found(&["Countess \"Ö\" Lovelace"]);
+    assert_eq!(search_names(&world, "subjectName: \"COUNTESS\"").await, countess);
+    assert_eq!(search_names(&world, "subjectName: \"\\\"Ö\\\" love\"").await, countess);
+    assert_eq!(search_names(&world, "subjectName: \"ward 3\"").await, found(&["Ward 3"]));
+    assert_eq!(search_names(&world, "subjectName: \"hosp\"").await.0.len(), 2);
+    assert_eq!(search_names(&world, "subjectName: \"displayName\"").await, found(&[]));
+    assert_eq!(search_names(&world, "subjectName: \"%\"").await, found(&[]));
+    // Together with other fields, and in a story.
+    let both = "subjectName: \"a\", actions: [GROUP_CREATED, USER_UPDATED], subjectKind: GROUP";
+    assert_eq!(search_names(&world, both).await, found(&["Ward 3", "Hospital"]));
+    let story = format!("subjectName: \"ess\", concerns: \"{ada}\"");
+    let story = search_names(&world, &story).await;
+    assert_eq!(story, found(&["Countess \"Ö\" Lovelace", "Baroness"]));
+    // Pages of one, from the newest.
+    let page = "query($after: String) { organization { events(first: 1, after: $after, filter: { \
+                subjectName: \"ess\" }) { nodes { subjectName } pageInfo { endCursor hasNextPage } } } }";
+    let first = ask(&world, page, json!({})).await["organization"]["events"].clone();
+    let after = &first["pageInfo"]["endCursor"];
+    let second =
+        ask(&world, page, json!({ "after": after })).await["organization"]["events"].clone();
+    assert_eq!(
+        [&first["nodes"][0]["subjectName"], &second["nodes"][0]["subjectName"]],
+        [&json!("Baroness"), &json!("Countess \"Ö\" Lovelace")]
+    );
+    // Whoever may not read names does not find by them.
+    let key = "mutation { apiKeyIssue(input: { name: \"auditor\", permissions: [AUDIT_READ], \
+               ownerSubject: \"auditor\" }) { secret userErrors { message } } }";
+    let key =
+        ask(&world, key, json!({})).await["apiKeyIssue"]["secret"].as_str().unwrap().to_owned();
+    let query =
+        "{ organization { events(first: 9, filter: { subjectName: \"ada\" }) { totalCount } } }";
+    let refused = world.acme.graphql_as(&key, &[], query, json!({})).await.body;
+    assert_eq!(codes(&refused), ["FORBIDDEN"], "{refused:#}");
+    let empty =
+        "{ organization { events(first: 9, filter: { subjectName: \" \" }) { totalCount } } }";
+    assert_eq!(codes(&world.graphql(empty, json!({})).await), ["BAD_USER_INPUT"]);
+    // An erased name is not found any more.
+    let erase = "mutation($u: ID!) { userDelete(input: { id: $u }) { userErrors { message } } \
+                 userPurge(input: { id: $u }) { userErrors { message } } }";
+    ask(&world, erase, json!({ "u": ada })).await;
+    assert_eq!(search_names(&world, "subjectName: \"ess\"").await, found(&[]));
     world.end().await;
 }
 

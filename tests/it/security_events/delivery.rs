@@ -99,6 +99,42 @@ async fn roles_and_keys_are_told() {
 }
 
 #[tokio::test]
+async fn keys_that_end_with_accounts_are_told() {
+    let world = world().await;
+    let client = Client::of_world(&world).await;
+    let id = client.polled(json!({})).await;
+    let issue = "mutation($u: ID!) { apiKeyIssue(input: { name: \"k\", permissions: [IAM_READ],
+        ownerUserId: $u }) { apiKey { id } userErrors { message } } }";
+    let mut people = Vec::new();
+    for name in ["suspended@x.org", "deleted@x.org", "with-all@x.org"] {
+        let person = world.scim().user(name).await;
+        let key = world.graphql(issue, json!({ "u": person.to_string() })).await;
+        assert!(key["data"]["apiKeyIssue"]["apiKey"]["id"].is_string(), "{key:#}");
+        people.push(person);
+    }
+    let keyless = world.scim().user("keyless@x.org").await;
+    let off = json!([{ "op": "replace", "path": "active", "value": false }]);
+    for person in [people[0], keyless] {
+        world.scim().patch(&format!("/Users/{person}"), off.clone()).await.is(200);
+    }
+    world.scim().delete(&format!("/Users/{}", people[1])).await.is(204);
+    let all = "mutation { provisionedUsersDelete(input: { confirmCount: 3 }) {
+        userErrors { code message } } }";
+    let all = world.graphql(all, json!({})).await;
+    let errors = &all["data"]["provisionedUsersDelete"]["userErrors"];
+    assert_eq!(errors, &json!([]), "{all:#}");
+    // Three were issued, and three have ended; the account without a key has no such token.
+    let changes = client.take_all(&id, &format!("{CAEP}/credential-change"), 6).await;
+    let ended: BTreeSet<_> = changes
+        .iter()
+        .filter(|claims| said(claims)["change_type"] == "revoke")
+        .map(|claims| claims["sub_id"]["sub"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ended, people.iter().map(ToString::to_string).collect(), "{changes:#?}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn keys_rotate_with_overlap() {
     let world = world().await;
     let (client, receiver) = (Client::of_world(&world).await, Receiver::start().await);

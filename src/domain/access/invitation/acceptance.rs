@@ -192,6 +192,17 @@ pub enum InvitationRefused {
     Failed(Error),
 }
 
+impl InvitationRefused {
+    /// What counts as a failed sign-in: its organization, if it is known, and the reason.
+    pub fn failed_sign_in(&self) -> Option<(Option<Uuid>, RefusalReason)> {
+        match self {
+            Self::Unknown => Some((None, RefusalReason::CredentialUnknown)),
+            Self::Ended(organization) => Some((Some(*organization), RefusalReason::CredentialDead)),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
 /// Redeems the link of an invitation, once: of requests that race, one succeeds. Where one active
 /// account has the address, the invitation is accepted for it, because the link was sent to that
 /// address alone; otherwise it waits for a sign-in.

@@ -542,8 +542,7 @@ fn select_invitations(cx: &Cx, which: &InvitationQuery) -> Select<invitation::En
     }
     if !which.states.is_empty() {
         let now = cx.app.clock.now();
-        let any = which.states.iter().map(|state| state.condition(now));
-        query = query.filter(any.fold(Condition::any(), Condition::add));
+        query = query.filter(paging::any_of(which.states.iter().map(|it| it.condition(now))));
     }
     query
 }

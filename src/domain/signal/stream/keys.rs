@@ -98,7 +98,7 @@ impl StreamSigners {
     ///
     /// # Errors
     /// [`Error::Internal`] for a key that is damaged.
-    pub fn open(cx: &Cx, data_key: &[u8], row: &event_stream::Model) -> Result<Self> {
+    pub fn open_keys(cx: &Cx, data_key: &[u8], row: &event_stream::Model) -> Result<Self> {
         let damaged = || Error::Internal("a key of a stream is damaged".into());
         let mut signers = Vec::new();
         for key in stored_keys(row)? {

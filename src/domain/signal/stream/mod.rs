@@ -638,7 +638,7 @@ pub(super) async fn open_stream(
     row: &Destination,
     stream: &EventStream,
 ) -> Result<OpenedStream> {
-    let signers = StreamSigners::open(cx, &organization.data_key, stream)?;
+    let signers = StreamSigners::open_keys(cx, &organization.data_key, stream)?;
     let sealed = stream.push_authorization.as_deref();
     let unseal = |sealed: &[u8]| {
         cx.app.vault.unseal(cx.organization(), &organization.data_key, row.id, sealed)
@@ -681,7 +681,9 @@ pub async fn read_details(
     events: impl IntoIterator<Item = &ChainedEvent>,
 ) -> Result<BTreeMap<Uuid, SubjectDetails>> {
     let (mut people, mut groups) = (HashSet::new(), HashSet::new());
+    let mut owners = HashSet::new();
     for event in events {
+        owners.extend(token::possible_key_owners(event));
         for (kind, id) in token::detail_subjects(stream, event) {
             if kind == "group" {
                 groups.insert(id)
@@ -697,7 +699,9 @@ pub async fn read_details(
             let document: Option<serde_json::Map<String, Value>> =
                 serde_json::from_str(&row.document).ok();
             let email = document.as_ref().and_then(primary_email);
-            let details = SubjectDetails { external_id: row.external_id, email, document };
+            let external_id = row.external_id;
+            let details =
+                SubjectDetails { external_id, email, document, ..SubjectDetails::default() };
             known.insert(row.id, details);
         }
     }
@@ -708,7 +712,30 @@ pub async fn read_details(
             known.insert(row.id, details);
         }
     }
+    read_ended_keys(cx, owners, &mut known).await?;
     Ok(known)
+}
+
+/// Reads when API keys of these accounts ended.
+async fn read_ended_keys(
+    cx: &Cx,
+    owners: HashSet<Uuid>,
+    known: &mut BTreeMap<Uuid, SubjectDetails>,
+) -> Result<()> {
+    if owners.is_empty() {
+        return Ok(());
+    }
+    for owner in &owners {
+        known.entry(*owner).or_default();
+    }
+    let keys = cx.find::<api_key::Entity>().filter(api_key::Column::OwnerUserId.is_in(owners));
+    let keys = keys.filter(api_key::Column::Purpose.eq(api_key::KeyPurpose::Api));
+    for key in keys.filter(api_key::Column::RevokedAt.is_not_null()).all(cx.db()).await? {
+        if let (Some(owner), Some(at)) = (key.owner_user_id, key.revoked_at) {
+            known.entry(owner).or_default().keys_ended_at.insert(at);
+        }
+    }
+    Ok(())
 }
 
 /// The address of an account: the one that is marked as primary, or else the first.

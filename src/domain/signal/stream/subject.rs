@@ -33,7 +33,7 @@ pub enum SubjectName {
 impl SubjectName {
     /// Reads a subject identifier; none for one that is not well formed or of a format that is not
     /// known here.
-    pub fn read(subject: &Value, issuer: &str) -> Option<Self> {
+    pub fn parse_identifier(subject: &Value, issuer: &str) -> Option<Self> {
         let text = |name: &str| subject[name].as_str();
         let id = |text: &str| Uuid::try_parse(text).map_or(Self::Unknown, Self::Id);
         match text("format")? {
@@ -89,9 +89,13 @@ async fn find_subject(cx: &Cx, name: &SubjectName) -> Result<Option<(&'static st
 pub async fn change_subject(cx: &Cx, id: Uuid, subject: &Value, remove: bool) -> Result<()> {
     allow_telling(cx, entity::destination::Payload::Reference)?;
     let slug = organization::current_organization(cx).await?.slug;
-    let name = SubjectName::read(subject, &issuer(&cx.app, &slug)).ok_or_else(|| {
-        Error::invalid("subject", "must be a subject of the format opaque, iss_sub, email or scim")
-    })?;
+    let name =
+        SubjectName::parse_identifier(subject, &issuer(&cx.app, &slug)).ok_or_else(|| {
+            Error::invalid(
+                "subject",
+                "must be a subject of the format opaque, iss_sub, email or scim",
+            )
+        })?;
     let found = find_subject(cx, &name).await?;
     cx.write(move |tx| {
         Box::pin(async move {
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn subjects_are_read_by_format() {
         let (id, us) = (Uuid::now_v7(), "https://rolecall.example/ssf/acme");
-        let read = |subject: Value| SubjectName::read(&subject, us);
+        let read = |subject: Value| SubjectName::parse_identifier(&subject, us);
         assert_eq!(read(json!({ "format": "opaque", "id": id })), Some(SubjectName::Id(id)));
         assert_eq!(
             read(json!({ "format": "iss_sub", "iss": us, "sub": id })),

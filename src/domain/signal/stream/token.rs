@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use chrono::{DateTime, Utc};
 use entity::destination::Payload;
 use entity::event_stream::SubjectFormat;
 use serde_json::{Map, Value, json};
@@ -97,6 +98,8 @@ pub struct SubjectDetails {
     pub email: Option<String>,
     /// The resource as it is now, without what only the server adds.
     pub document: Option<Map<String, Value>>,
+    /// When API keys of the account ended together with it.
+    pub keys_ended_at: BTreeSet<DateTime<Utc>>,
 }
 
 /// A token that is not signed yet.
@@ -237,6 +240,27 @@ pub fn detail_subjects(stream: &StreamView, event: &ChainedEvent) -> Vec<(&'stat
     }
 }
 
+/// The accounts whose API keys may have ended with them, where the event does not list the keys of
+/// each.
+pub fn possible_key_owners(event: &ChainedEvent) -> Vec<Uuid> {
+    match EventKind::parse(&event.action) {
+        Some(EventKind::UserSuspended) => vec![event.subject_id],
+        Some(EventKind::UsersDeletedAll) => {
+            let values = event_values(event);
+            let any =
+                values["before"]["apiKeysEnded"].as_array().is_some_and(|ids| !ids.is_empty());
+            if any { listed_accounts(&values) } else { Vec::new() }
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The accounts that an event about many lists.
+fn listed_accounts(values: &Value) -> Vec<Uuid> {
+    let ids = values["before"]["ids"].as_array().into_iter().flatten();
+    ids.filter_map(|id| id.as_str()?.parse().ok()).collect()
+}
+
 fn owner_of_key(values: &Value) -> Option<Uuid> {
     values["after"]["ownerUserId"].as_str()?.parse().ok()
 }
@@ -259,6 +283,14 @@ fn list_statements(
         });
         Statement::of(account, SESSION_REVOKED, said)
     };
+    // What is told of keys stands last, so that the other tokens of an event keep their numbers.
+    let ended_keys = || {
+        let with_keys = possible_key_owners(event).into_iter().filter(|owner| {
+            // Where nothing was read, there may be keys.
+            known.get(owner).is_none_or(|known| known.keys_ended_at.contains(&event.at))
+        });
+        with_keys.map(|owner| key_change(TokenSubject::Account(owner), event)).collect::<Vec<_>>()
+    };
     let document = || known.get(&id).and_then(|known| known.document.as_ref());
     match kind {
         EventKind::UserCreated => vec![told_creation(stream, user, &values)],
@@ -267,12 +299,15 @@ fn list_statements(
         EventKind::GroupUpdated | EventKind::GroupMembersChanged => {
             vec![told_change(stream, group, &values, document())]
         }
-        EventKind::UserSuspended => vec![
+        EventKind::UserSuspended => [
             Statement::of(user, DEACTIVATE, json!({})),
             revoked(),
             Statement::of(account, ACCOUNT_DISABLED, json!({})),
             told_change(stream, user, &values, document()),
-        ],
+        ]
+        .into_iter()
+        .chain(ended_keys())
+        .collect(),
         EventKind::UserReactivated => vec![
             Statement::of(user, ACTIVATE, json!({})),
             Statement::of(account, ACCOUNT_ENABLED, json!({})),
@@ -306,17 +341,15 @@ fn list_statements(
             _ => vec![Statement::of(account, CLAIMS_CHANGE, claims_change(event, &values))],
         },
         EventKind::UsersDeletedAll => {
-            let ids = values["before"]["ids"].as_array().into_iter().flatten();
-            let ids = ids.filter_map(|id| id.as_str()?.parse::<Uuid>().ok());
-            ids.flat_map(|id| {
+            let deleted = listed_accounts(&values).into_iter().flat_map(|id| {
                 let account = TokenSubject::Account(id);
                 [
                     Statement::of(TokenSubject::Resource("Users", id), DELETE, json!({})),
                     Statement::of(account, SESSION_REVOKED, at.clone()),
                     Statement::of(account, ACCOUNT_PURGED, json!({})),
                 ]
-            })
-            .collect()
+            });
+            deleted.chain(ended_keys()).collect()
         }
         EventKind::ApiKeyIssued | EventKind::ApiKeyRevoked => owner_of_key(&values)
             .map(|owner| key_change(TokenSubject::Account(owner), event))
