@@ -148,16 +148,20 @@ export function Workbench<Row extends { id: string }>(props: WorkbenchProps<Row>
     return () => document.removeEventListener('keydown', listen);
   }, [wanted]);
 
-  // When the focused entry goes, the focus goes on to the next one instead of to the top of the page.
+  // When the focused entry goes, the focus goes on to the next one instead of to the top of the page. The dialog in which it
+  // was decided may close later than that.
   const currentId = current?.id;
   const before = useRef<string>(undefined);
   useEffect(() => {
     if (before.current !== undefined && before.current !== currentId && currentId !== undefined) {
-      const timer = setTimeout(() => {
-        if (document.activeElement === null || document.activeElement === document.body) focusLine(currentId);
+      const timer = setInterval(() => {
+        const focused = document.activeElement;
+        if (focused?.closest('[role=dialog], [role=alertdialog]')) return;
+        clearInterval(timer);
+        if (focused === null || focused === document.body) focusLine(currentId);
       }, 50);
       before.current = currentId;
-      return () => clearTimeout(timer);
+      return () => clearInterval(timer);
     }
     before.current = currentId;
     return undefined;
