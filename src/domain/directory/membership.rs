@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::group::Group;
 use crate::auth::policy::Action;
 use crate::context::Cx;
-use crate::domain::interval::IS_OPEN_IN_GROUP;
+use crate::domain::interval::{IS_OPEN_IN_GROUP, only_by_group};
 use crate::domain::paging;
 use crate::domain::paging::{Keyset, Slice};
 use crate::error::Result;
@@ -90,6 +90,8 @@ pub async fn members_of_groups(
         let groups_bounds = paging::keyset_bounds("member_id", keyset, &mut sql);
         let direction = paging::keyset_direction(keyset);
         let rest = format!("ORDER BY 2 {direction} LIMIT {}", keyset.limit + 1);
+        let [user_by_group, group_by_group] =
+            ["user_id", "member_id"].map(|member| only_by_group(cx.backend(), "", member));
         // One limited index scan for each group: a window function would sort all members of the
         // largest group.
         let selects: Vec<String> = groups
@@ -101,11 +103,11 @@ pub async fn members_of_groups(
                        SELECT * FROM (SELECT group_id, user_id AS id, FALSE AS is_group \
                        FROM membership \
                          WHERE organization_id = $1 AND group_id = {group} \
-                         AND {IS_OPEN_IN_GROUP}{users_bounds} {rest}) AS u \
+                         AND {IS_OPEN_IN_GROUP}{user_by_group}{users_bounds} {rest}) AS u \
                        UNION ALL \
                        SELECT * FROM (SELECT group_id, member_id, TRUE FROM group_nesting \
                          WHERE organization_id = $1 AND group_id = {group} \
-                         AND {IS_OPEN_IN_GROUP}{groups_bounds} {rest}) AS g \
+                         AND {IS_OPEN_IN_GROUP}{group_by_group}{groups_bounds} {rest}) AS g \
                      ) AS both_kinds {rest}) AS one_group"
                 )
             })

@@ -13,6 +13,7 @@ use super::order::OrderBy;
 use crate::context::SqlBuilder;
 use crate::context::sql::join_each;
 use crate::domain::audit::subject_owners::SubjectOwners;
+use crate::domain::interval::only_by_group;
 use crate::identity::filter::Filter;
 
 /// Which live rows of users or groups a list has: those that match all parts.
@@ -254,16 +255,20 @@ impl Narrowing {
             }
             Self::ExternalId(id) => format!("r.external_id = {}", sql.bind(id.as_str())),
             Self::Size { least, most } => {
-                // No more members are counted than the bound needs. Their order makes PostgreSQL
-                // take the index by group, also without statistics.
+                // No more members are counted than the bound needs.
+                let users = format!("{open}{}", only_by_group(backend, "m.", "user_id"));
+                let groups = format!(
+                    "{}{}",
+                    open.replace("m.", "n."),
+                    only_by_group(backend, "n.", "member_id")
+                );
                 let counted = |most: u64| {
                     format!(
                         "(SELECT count(*) FROM (SELECT one FROM (SELECT 1 AS one FROM membership m \
                          WHERE m.organization_id = $1 AND m.group_id = r.id \
-                         AND m.until IS NULL{open} ORDER BY m.user_id LIMIT {most}) AS direct \
+                         AND m.until IS NULL{users} ORDER BY m.user_id LIMIT {most}) AS direct \
                          UNION ALL SELECT 1 FROM group_nesting n WHERE n.organization_id = $1 \
-                         AND n.group_id = r.id AND n.until IS NULL{} LIMIT {most}) AS counted)",
-                        open.replace("m.", "n.")
+                         AND n.group_id = r.id AND n.until IS NULL{groups} LIMIT {most}) AS counted)"
                     )
                 };
                 let least = least.map(|least| format!("{} >= {least}", counted(least)));
