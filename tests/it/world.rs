@@ -434,6 +434,12 @@ impl Scim {
 }
 
 /// The message of a PATCH (RFC 7644 section 3.5.2).
+/// A size that an environment variable sets, for long trials.
+pub fn count_of(setting: &str, default: usize) -> usize {
+    let Ok(count) = std::env::var(setting) else { return default };
+    count.parse().unwrap_or_else(|_| panic!("{setting} is not a number: {count}"))
+}
+
 pub fn patch(operations: Value) -> Value {
     json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations })
 }

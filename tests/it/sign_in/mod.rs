@@ -27,7 +27,7 @@ use sea_orm::EntityTrait;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::world::{World, count_of};
 
 /// A server whose organization reads sign-ins of one connection.
 struct SignIns {
@@ -415,11 +415,6 @@ async fn old_claims_give_no_roles() {
 
 /// How many sign-ins of one new person race; `ROLECALL_SIGN_IN_RACERS` says another number.
 const RACERS: usize = 200;
-
-fn count_of(setting: &str, default: usize) -> usize {
-    let count = std::env::var(setting);
-    count.ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 #[tokio::test]
 async fn racing_sign_ins_make_one_account() {
