@@ -1,14 +1,22 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from '@playwright/test';
+
+const ci = process.env.CI === 'true';
 
 // tests/console starts the server and sets these.
 export default defineConfig({
   testDir: 'tests',
   outputDir: 'test-results',
-  workers: 1,
-  timeout: 30_000,
-  expect: { timeout: 7_000 },
-  reporter: [['list']],
-  forbidOnly: process.env.CI === 'true',
+  // Each file makes organizations of its own, so files may run side by side; the tests of a file go one by one.
+  workers: Math.min(2, availableParallelism()),
+  fullyParallel: false,
+  // How long something is awaited, not how long it may take: speed.spec.ts says that.
+  timeout: 90_000,
+  expect: { timeout: 20_000 },
+  // A test that passes only the second time is named at the end.
+  retries: ci ? 1 : 0,
+  reporter: [['list'], ['./tests/verdict.ts']],
+  forbidOnly: ci,
   use: {
     baseURL: process.env.CONSOLE_URL,
     browserName: 'chromium',
@@ -20,4 +28,9 @@ export default defineConfig({
     screenshot: 'off',
     permissions: ['clipboard-read', 'clipboard-write'],
   },
+  projects: [
+    { name: 'screens', testIgnore: 'speed.spec.ts' },
+    // What is measured runs alone, after everything else; if only some specs were asked for, there is nothing else.
+    { name: 'speed', testMatch: 'speed.spec.ts', dependencies: process.env.CONSOLE_WHOLE ? ['screens'] : [] },
+  ],
 });

@@ -22,7 +22,7 @@ test('a rule is changed and a recipient is added and removed', async ({ page }) 
   await expectNoSideScroll(page);
   await page.getByRole('button', { name: 'Remove it@hospital.example' }).click();
   await page.getByRole('alertdialog').getByRole('button', { name: 'Remove' }).click();
-  await expect(page.getByText('Nobody gets mail yet')).toBeVisible();
+  await expect(page.getByText('No one gets mail yet')).toBeVisible();
   const { organization: read } = await organization.graphql('{ organization { alertRules { kind enabled threshold } } }');
   expect(read.alertRules.find(({ kind }: { kind: string }) => kind === 'FAILURES_WAIT')).toMatchObject({ enabled: false, threshold: 48 });
 });

@@ -61,9 +61,9 @@ test('where the stream is blocked the tail asks again and again', async ({ page,
   );
   test.slow();
   await open(page, organization, 'audit?live=yes');
-  await expect(page.locator('.tail-state')).toContainText('Asked every 5 seconds', { timeout: 40_000 });
+  await expect(page.locator('.tail-state')).toContainText('Asked every 5 seconds', { timeout: 60_000 });
   await organization.addUsers(1, 'polled');
-  await expect(page.getByRole('table', { name: 'Audit log' })).toContainText('polled 1', { timeout: 15_000 });
+  await expect(page.getByRole('table', { name: 'Audit log' })).toContainText('polled 1');
 });
 
 test('the signed end of the chain is shown, and an export is saved with its digest', async ({ page }) => {
@@ -117,7 +117,7 @@ test('the chain of a leaver keeps received and confirmed apart', async ({ page }
   await page.getByRole('button', { name: `Step by step: ${leaver.user.userName}` }).click();
   const dialog = page.getByRole('dialog', { name: 'What happened, step by step' });
   await expect(dialog).toContainText('No role was left here');
-  await expect(dialog).toContainText('No destination was told');
+  await expect(dialog).toContainText('No destination was notified');
   await expect(dialog).toContainText('No application has confirmed');
   await expectAccessible(page);
   await organization.graphql(

@@ -1,4 +1,4 @@
-// Destinations: made with a secret that is shown once, told of what happens, tried again, paused and told anew.
+// Destinations: made with a secret that is shown once, sent what happens, tried again, paused, and sent it again.
 import { expect, expectAccessible, expectNoSideScroll, makeOrganization, open, test } from './support.ts';
 
 const hostile = '<img src=x onerror=alert(1)>';

@@ -16,12 +16,12 @@ async function makeFindings(organization: Organization, count: number) {
     'mutation($input: ReconciliationStartInput!) { reconciliationStart(input: $input) { userErrors { message } } }',
     { input: { connectionId: organization.connectionId, source: 'LAST_WRITE' } },
   );
-  for (let attempt = 0; attempt < 50; attempt += 1) {
-    const { organization: found } = await organization.graphql('{ organization { findings(first: 1) { totalCount } } }');
-    if (found.findings.totalCount === count) return;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-  throw new Error('the comparison found something else');
+  await expect
+    .poll(async () => {
+      const { organization: found } = await organization.graphql('{ organization { findings(first: 1) { totalCount } } }');
+      return found.findings.totalCount;
+    })
+    .toBe(count);
 }
 
 test('a difference is shown and accepted with a reason', async ({ page }) => {

@@ -6,7 +6,7 @@ test('people are invited, and an invitation is sent again and revoked', async ({
   const organization = await makeOrganization('invite');
   await organization.graphql('mutation { roleCreate(input: { name: "Guest" }) { userErrors { message } } }');
   await open(page, organization, 'invitations');
-  await expect(page.getByText('Nobody is invited')).toBeVisible();
+  await expect(page.getByText('No one is invited')).toBeVisible();
   await expectAccessible(page);
   await page.getByRole('button', { name: 'Invite', exact: true }).click();
   const dialog = page.getByRole('dialog', { name: 'Invite people' });

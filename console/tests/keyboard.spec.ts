@@ -1,8 +1,11 @@
 // Three tasks with the keyboard alone: signing in and copying an address, rotating a token, pausing.
 import type { Page } from '@playwright/test';
-import { expect, makeOrganization, type Organization, readClipboard, test } from './support.ts';
+import { expect, expectCopied, makeOrganization, type Organization, readClipboard, test } from './support.ts';
 
 let organization: Organization;
+
+// They share an organization whose token and state they change.
+test.describe.configure({ mode: 'serial' });
 
 test.beforeAll(async () => {
   organization = await makeOrganization('keyboard');
@@ -30,6 +33,7 @@ async function tabTo(page: Page, name: string | RegExp) {
 
 async function signIn(page: Page, path: string) {
   await page.goto(`/o/${organization.slug}/${path}`);
+  await expect(page.getByLabel('API key', { exact: true })).toBeVisible();
   await tabTo(page, 'API key');
   await page.keyboard.type(organization.key);
   await page.keyboard.press('Enter');
@@ -43,6 +47,7 @@ test('collecting an address', async ({ page }) => {
   await page.keyboard.press('Enter');
   await tabTo(page, 'Copy: Users endpoint');
   await page.keyboard.press('Enter');
+  await expectCopied(page, 'Users endpoint');
   expect(await readClipboard(page)).toBe(`${organization.scimUrl}/Users`);
 });
 
@@ -59,10 +64,13 @@ test('rotating a token', async ({ page }) => {
   await page.keyboard.press('Escape');
   await expect(page.getByRole('button', { name: 'Rotate token' })).toBeFocused();
   await page.keyboard.press('Enter');
+  await expect(page.getByRole('alertdialog')).toBeVisible();
   await tabTo(page, 'Rotate now');
   await page.keyboard.press('Enter');
+  await expect(page.getByRole('dialog', { name: 'Your new token' })).toBeVisible();
   await tabTo(page, 'Copy: Bearer token');
   await page.keyboard.press('Enter');
+  await expectCopied(page, 'Bearer token');
   const secret = await readClipboard(page);
   await tabTo(page, 'I have stored it');
   await page.keyboard.press('Enter');
@@ -78,6 +86,7 @@ test('pausing and resuming', async ({ page }) => {
   await tabTo(page, /^Sign-in \(SSO\)$/);
   await page.keyboard.press('Enter');
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Sign-in (SSO)');
+  await expect(page.getByRole('button', { name: 'Activate', exact: true })).toBeVisible();
   await tabTo(page, 'Activate');
   await page.keyboard.press('Enter');
   await expect(page.locator('#provisioning')).toContainText('Requests of the identity provider are served.');

@@ -10,6 +10,9 @@ let extra: string;
 let nurse: string;
 let mapping: string;
 
+// The third test restores what the second removed.
+test.describe.configure({ mode: 'serial' });
+
 test.beforeAll(async () => {
   organization = await makeOrganization('mappings');
   const [first = '', second = '', third = ''] = await organization.addUsers(3, 'nurse');

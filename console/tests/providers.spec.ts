@@ -35,7 +35,7 @@ for (const [provider, dialect, name] of PROVIDERS) {
       ...['--idp', dialect, '--users', '2', '--movers', '0', '--leavers', '0', '--json'],
     ]);
     // The first request, and the first user.
-    await expect(arrivals.nth(1)).toBeVisible({ timeout: 20_000 });
+    await expect(arrivals.nth(1)).toBeVisible();
     await expect(page.locator('.arrivals')).toContainText('First user');
     await expect(page.getByRole('region', { name: 'What went wrong' })).toHaveCount(0);
   });

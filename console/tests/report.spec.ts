@@ -48,7 +48,7 @@ test('the access report says who has what and why', async ({ page }) => {
 
 test('at an earlier instant nobody held it', async ({ page }) => {
   await open(page, organization, `access-report?asOf=2020-01-01T00:00:00Z&role=${encodeURIComponent(roleId)}`);
-  await expect(page.getByText('Nobody held this role')).toBeVisible();
+  await expect(page.getByText('No one held this role')).toBeVisible();
   await page.getByRole('button', { name: 'Remove filters' }).click();
   await expect(page.getByRole('table', { name: 'Access report' })).toContainText('reader 1');
 });

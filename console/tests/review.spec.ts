@@ -61,7 +61,7 @@ test('the keyboard alone works through the queue', async ({ page }) => {
   const current = lines.and(page.locator('.line-current'));
   await expect(current).toContainText(userName);
   await page.keyboard.press('r');
-  await expect(page.getByText('The retry succeeded')).toBeVisible({ timeout: 15_000 });
+  await expect(page.getByText('The retry succeeded')).toBeVisible();
   await expect(lines).toHaveCount(4);
 
   await page.keyboard.press('j');
@@ -83,6 +83,7 @@ test('the keyboard alone works through the queue', async ({ page }) => {
   await expect(lines.nth(0).getByRole('link')).toBeFocused();
 
   await page.keyboard.press('a');
+  await expect(dialog.getByRole('textbox')).toBeFocused();
   await page.keyboard.type('Grace');
   await page.keyboard.press('Tab');
   await page.keyboard.press('Tab');

@@ -3,6 +3,9 @@ import { type Organization, expect, expectAccessible, expectNoSideScroll, makeOr
 
 let organization: Organization;
 
+// Each test goes on with what the one before it left.
+test.describe.configure({ mode: 'serial' });
+
 test.beforeAll(async () => {
   organization = await makeOrganization('sso');
 });
@@ -33,7 +36,7 @@ test('an identity provider for sign-in is added, tested and changed', async ({ p
   await expect(page).toHaveURL(/\/test$/);
   const card = page.getByRole('region', { name: 'Test of the identity provider' });
   await card.getByRole('button', { name: 'Start the test' }).click();
-  await expect(card.locator('.step-failed')).toHaveCount(1, { timeout: 20_000 });
+  await expect(card.locator('.step-failed')).toHaveCount(1);
   await page.getByRole('link', { name: 'Identity provider', exact: true }).click();
   await expect(page.getByRole('region', { name: 'Addresses' })).toContainText(`/sign-in/${organization.slug}`);
   await page.getByRole('link', { name: 'Settings', exact: true }).click();
@@ -65,7 +68,7 @@ test('a domain is added with the steps of its proof, looked up, and removed', as
   await expectAccessible(page);
   await expectNoSideScroll(page);
   await card.getByRole('button', { name: 'Prove: ward.invalid' }).click();
-  await expect(card.locator('[role=alert], .banner').first()).toBeVisible({ timeout: 20_000 });
+  await expect(card.locator('[role=alert], .banner').first()).toBeVisible();
   await expect(card).toContainText('Asserted');
   await card.getByRole('button', { name: 'Remove ward.invalid' }).click();
   await page.getByRole('alertdialog').getByRole('button', { name: 'Remove' }).click();

@@ -10,7 +10,7 @@ import { useViewer } from './viewer.tsx';
 
 const signOutMutation = graphql(`
   mutation FrameSignOut($input: SignOutInput!) {
-    signOut(input: $input) { endedAt userErrors { code message nextStep } }
+    signOut(input: $input) { endedAt userErrors { code reason message nextStep } }
   }
 `);
 

@@ -2,18 +2,13 @@
 import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
 import { useCallback, useState } from 'react';
 import { type AnyVariables, useClient } from 'urql';
+import { type UserErrorLike, toMistake } from '../components/mistakes.ts';
 import { type Problem, toProblem } from '../components/states.tsx';
-
-interface UserErrorLike {
-  code: string;
-  message: string;
-  nextStep?: string | null;
-}
 
 export type ActionResult<Payload> = { payload: Payload; problem?: undefined } | { payload?: undefined; problem: Problem };
 
 /**
- * Runs a document with one mutation. `userErrors` must be selected with `code`, `message` and `nextStep`. The
+ * Runs a document with one mutation. `userErrors` must be selected with `code`, `reason`, `message` and `nextStep`. The
  * idempotency key keeps a mutation that is sent twice, by a network that fails, from being done twice.
  */
 export function useAction<Data extends object, Variables extends AnyVariables>(document: TypedDocumentNode<Data, Variables>) {
@@ -29,7 +24,7 @@ export function useAction<Data extends object, Variables extends AnyVariables>(d
       const payload = data && (Object.entries(data).find(([name]) => name !== '__typename')?.[1] as Payload | undefined);
       if (!payload) return { problem: { code: 'INTERNAL', message: '' } };
       const mistake = (payload as { userErrors?: readonly UserErrorLike[] }).userErrors?.[0];
-      if (mistake) return { problem: { code: mistake.code, message: mistake.message, nextStep: mistake.nextStep ?? null } };
+      if (mistake) return { problem: toMistake(mistake) };
       return { payload };
     },
     [client, document],

@@ -15,7 +15,7 @@ const jobProgressSubscription = graphql(`
       state
       progress { done total }
       counts { read created updated deleted kept failed }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
       endedAt
     }
   }
@@ -30,7 +30,7 @@ const jobQuery = graphql(`
         state
         progress { done total }
         counts { read created updated deleted kept failed }
-        userErrors { code message nextStep }
+        userErrors { code reason message nextStep }
         endedAt
       }
     }

@@ -63,7 +63,23 @@ export function showValue(value: unknown): string {
   return String(value);
 }
 
-/** What changed, attribute by attribute. */
+const MAX_SHOWN = 10;
+
+/** The entries of a long list that went or came: how many, and the first of them. */
+function EntryList({ values, kind }: { values: readonly unknown[]; kind: 'went' | 'came' }) {
+  const { t } = useTranslation('access');
+  const shown = values.slice(0, MAX_SHOWN).map(showValue).join(', ');
+  const rest = values.length - MAX_SHOWN;
+  return (
+    <>
+      {t(`event.${kind}`, { count: values.length })} {shown} {rest > 0 && t('event.others', { count: rest })}
+    </>
+  );
+}
+
+const entriesOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+
+/** What changed, attribute by attribute. Of the members of a group an event has only those that went and that came. */
 export function ChangeList({ before, after }: { before: unknown; after: unknown }) {
   const { t } = useTranslation('access');
   const earlier = isRecord(before) ? before : {};
@@ -80,7 +96,24 @@ export function ChangeList({ before, after }: { before: unknown; after: unknown 
             <code>{key}</code>
           </dt>
           <dd dir="auto">
-            {key in earlier && <del>{showValue(earlier[key])}</del>} {key in later && <ins>{showValue(later[key])}</ins>}
+            {key === 'members' ? (
+              <>
+                {entriesOf(earlier[key]).length > 0 && (
+                  <p className="went">
+                    <EntryList values={entriesOf(earlier[key])} kind="went" />
+                  </p>
+                )}
+                {entriesOf(later[key]).length > 0 && (
+                  <p className="came">
+                    <EntryList values={entriesOf(later[key])} kind="came" />
+                  </p>
+                )}
+              </>
+            ) : (
+              <>
+                {key in earlier && <del>{showValue(earlier[key])}</del>} {key in later && <ins>{showValue(later[key])}</ins>}
+              </>
+            )}
           </dd>
         </div>
       ))}

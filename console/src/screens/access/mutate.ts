@@ -1,6 +1,7 @@
 // Sends a mutation and says in one value what came of it.
 import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
 import type { AnyVariables, Client } from 'urql';
+import { toMistake } from '../../components/mistakes.ts';
 import { type Problem, toProblem } from '../../components/states.tsx';
 import type { UserErrorReason } from '../../generated/graphql.ts';
 
@@ -31,8 +32,9 @@ export async function mutate<Data, Variables extends AnyVariables, Payload exten
   if (!payload) return { problem: { code: 'INTERNAL', message: '' } };
   const first = payload.userErrors[0];
   if (first) {
-    const message = payload.userErrors.map((each) => each.message).join(' · ');
-    return { problem: { code: first.reason, message, nextStep: first.nextStep }, reason: first.reason };
+    const said = payload.userErrors.map((each) => toMistake({ ...each, code: each.reason }));
+    const message = [...new Set(said.map((each) => each.message))].join(' · ');
+    return { problem: { code: first.reason, message, nextStep: said[0]?.nextStep }, reason: first.reason };
   }
   return { payload };
 }

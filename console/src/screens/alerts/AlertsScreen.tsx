@@ -96,9 +96,21 @@ export default function AlertsScreen() {
                         <Time at={alert.resolvedAt ?? alert.raisedAt} />
                       </span>
                     </div>
-                    {/* The server's words have the names and figures, and are English. */}
-                    <p lang="en">{alert.message}</p>
-                    <p className="muted">{i18n.language === 'en' ? alert.nextStep : t(`next.${alert.kind}`)}</p>
+                    {i18n.language === 'en' ? (
+                      <>
+                        <p>{alert.message}</p>
+                        <p className="muted">{alert.nextStep}</p>
+                      </>
+                    ) : (
+                      <>
+                        <p>{t(`said.${alert.kind}`, { count: alert.count })}</p>
+                        <p className="muted">{t(`next.${alert.kind}`)}</p>
+                        {/* The server's words name the things. */}
+                        <p className="muted" lang="en">
+                          {common('mistakeWords', { text: alert.message })}
+                        </p>
+                      </>
+                    )}
                     {alert.connectionId && (
                       <p>
                         <Link href={screenPath(organization.slug, `connections/${encodeURIComponent(alert.connectionId)}`)}>

@@ -32,7 +32,7 @@ const setMutation = graphql(`
   mutation AlertRuleSet($input: AlertRuleSetInput!) {
     alertRuleSet(input: $input) {
       alertRule { kind enabled byMail threshold }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -41,7 +41,7 @@ const addMutation = graphql(`
   mutation MailRecipientAdd($input: MailRecipientAddInput!) {
     mailRecipientAdd(input: $input) {
       mailRecipient { id address }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -50,7 +50,7 @@ const removeMutation = graphql(`
   mutation MailRecipientRemove($input: MailRecipientRemoveInput!) {
     mailRecipientRemove(input: $input) {
       removedMailRecipientId
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -59,7 +59,7 @@ const testMutation = graphql(`
   mutation MailRecipientTest($input: MailRecipientTestInput!) {
     mailRecipientTest(input: $input) {
       mailRecipient { id testPending }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

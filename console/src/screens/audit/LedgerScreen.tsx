@@ -52,7 +52,7 @@ const newestQuery = graphql(`
 type LedgerEvent = StoryEventFragment;
 
 const pickEvents = (data: LedgerQuery) => data.organization?.events;
-const FILTERS = ['actions', 'not', 'subject', 'concerns', 'actor', 'actorKind', 'kind', 'connection', 'request', 'since', 'until'] as const;
+const FILTERS = ['name', 'actions', 'not', 'subject', 'concerns', 'actor', 'actorKind', 'kind', 'connection', 'request', 'since', 'until'] as const;
 const POLL_MILLISECONDS = 5_000;
 const MAX_LIVE = 1_000;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -63,11 +63,13 @@ const listOf = <T extends string>(value: string | null, known: readonly T[]): T[
 };
 
 /** The filter that an address names. */
-function readFilter(params: URLSearchParams): EventFilter {
+function readFilter(params: URLSearchParams, people: boolean): EventFilter {
   const request = params.get('request')?.trim();
   return {
     actions: listOf<EventAction>(params.get('actions'), ACTIONS),
     notActions: listOf<EventAction>(params.get('not'), ACTIONS),
+    // Only who may read names may search by them.
+    subjectName: (people && params.get('name')?.trim()) || null,
     subjectId: params.get('subject'),
     concerns: params.get('concerns'),
     actorId: params.get('actor'),
@@ -92,7 +94,7 @@ export function LedgerScreen() {
   const [opened, setOpened] = useQueryValue('event');
   const [live, setLive] = useQueryValue('live');
   const key = params.toString();
-  const filter = useMemo(() => readFilter(new URLSearchParams(key)), [key]);
+  const filter = useMemo(() => readFilter(new URLSearchParams(key), people), [key, people]);
   const filterKey = JSON.stringify(filter);
   const variables = useMemo(() => ({ filter: JSON.parse(filterKey) as EventFilter, people }), [filterKey, people]);
   const list = usePagedList(ledgerQuery, variables, pickEvents);
@@ -158,6 +160,7 @@ export function LedgerScreen() {
       }
     >
       <FilterBar label={t('filter.label')}>
+        {people && <FilterText name="name" label={t('filter.name')} />}
         <FilterChoice name="actions" label={t('filter.action')} choices={choices} />
         <FilterChoice name="not" label={t('filter.not')} choices={choices} />
         <FilterChoice name="kind" label={t('filter.kind')} choices={SUBJECT_KINDS.map((value) => ({ value, text: t(`subject.${value}`) }))} />

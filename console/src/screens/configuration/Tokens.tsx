@@ -109,6 +109,9 @@ export function TokenCard({ connection, reload }: TokenCardProps) {
   );
 }
 
+/** What belongs to a value, in a line below it, so that the table is not wider than the screen. */
+const Below = ({ children }: { children: ReactNode }) => <small className="below muted">{children}</small>;
+
 function TokenTable({ tokens, reload }: { tokens: readonly Token[]; reload: () => void }) {
   const { t } = useTranslation('configuration');
   const { t: common } = useTranslation();
@@ -125,15 +128,25 @@ function TokenTable({ tokens, reload }: { tokens: readonly Token[]; reload: () =
         const status = tokenStatus(token);
         return (
           <>
-            <StatusBadge tone={TONES[status]}>{t(`status.${status}`)}</StatusBadge>{' '}
-            {status === 'ending' && token.retiresAt && <Time at={token.retiresAt} />}
-            {status === 'revoked' && token.revokedAt && <Time at={token.revokedAt} />}
+            <StatusBadge tone={TONES[status]}>{t(`status.${status}`)}</StatusBadge>
+            {status === 'ending' && token.retiresAt && <Below><Time at={token.retiresAt} /></Below>}
+            {status === 'revoked' && token.revokedAt && <Below><Time at={token.revokedAt} /></Below>}
           </>
         );
       },
     },
-    { key: 'issued', title: t('columns.issued'), cell: (token) => <Time at={token.createdAt} /> },
-    { key: 'by', title: t('columns.by'), cell: (token) => <bdi>{token.issuedBy ?? common('state.unknown')}</bdi> },
+    {
+      key: 'issued',
+      title: t('columns.issued'),
+      cell: (token) => (
+        <>
+          <Time at={token.createdAt} />
+          <Below>
+            {t('columns.by')} <bdi>{token.issuedBy ?? common('state.unknown')}</bdi>
+          </Below>
+        </>
+      ),
+    },
     {
       key: 'used',
       title: t('columns.used'),
@@ -141,10 +154,9 @@ function TokenTable({ tokens, reload }: { tokens: readonly Token[]; reload: () =
         <>
           {when(token.lastUsedAt)}
           {token.lastUsedFrom && (
-            <>
-              {' '}
+            <Below>
               <code dir="ltr">{token.lastUsedFrom}</code>
-            </>
+            </Below>
           )}
         </>
       ),

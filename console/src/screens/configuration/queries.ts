@@ -58,7 +58,7 @@ export const selfTestMutation = graphql(`
     scimSelfTest(input: $input) {
       ok
       steps { code ok message nextStep }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -68,7 +68,7 @@ export const issueMutation = graphql(`
     scimTokenIssue(input: $input) {
       scimToken { id lastFour }
       secret
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -79,7 +79,7 @@ export const rotateMutation = graphql(`
       scimToken { id lastFour }
       secret
       warning
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -88,7 +88,7 @@ export const revokeMutation = graphql(`
   mutation ConfigurationTokenRevoke($input: ScimTokenRevokeInput!) {
     scimTokenRevoke(input: $input) {
       scimToken { id live revokedAt }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -97,7 +97,7 @@ export const createConnectionMutation = graphql(`
   mutation ConfigurationConnectionCreate($input: ConnectionCreateInput!) {
     connectionCreate(input: $input) {
       connection { id name provider state version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -106,7 +106,7 @@ export const providerMutation = graphql(`
   mutation ConfigurationProvider($input: ConnectionUpdateInput!) {
     connectionUpdate(input: $input) {
       connection { id provider version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -37,7 +37,7 @@ const startMutation = graphql(`
   mutation ReconciliationStart($input: ReconciliationStartInput!) {
     reconciliationStart(input: $input) {
       reconciliation { ...ReconciliationEntry }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -46,7 +46,7 @@ const scheduleMutation = graphql(`
   mutation ReconciliationScheduleUpdate($input: ReconciliationScheduleUpdateInput!) {
     reconciliationScheduleUpdate(input: $input) {
       connection { id reconciliationSchedule { intervalMinutes nextRunAt } }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -123,7 +123,7 @@ const deactivateMutation = graphql(`
   mutation ConnectionDeactivate($input: ConnectionDeactivateInput!) {
     connectionDeactivate(input: $input) {
       connection { id state version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -132,7 +132,7 @@ const activateMutation = graphql(`
   mutation ConnectionActivate($input: ConnectionActivateInput!) {
     connectionActivate(input: $input) {
       connection { id state version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

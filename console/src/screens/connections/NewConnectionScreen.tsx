@@ -25,7 +25,7 @@ const createMutation = graphql(`
   mutation ConnectionCreate($input: ConnectionCreateInput!) {
     connectionCreate(input: $input) {
       connection { id name kind }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

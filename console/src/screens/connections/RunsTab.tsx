@@ -35,7 +35,7 @@ const startMutation = graphql(`
   mutation SyncStart($input: SyncStartInput!) {
     syncStart(input: $input) {
       syncRun { ...SyncRunEntry }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -21,7 +21,7 @@ const prepareMutation = graphql(`
   mutation SamlKeyPrepare($input: SamlKeyPrepareInput!) {
     samlKeyPrepare(input: $input) {
       connection { id version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -30,7 +30,7 @@ const activateMutation = graphql(`
   mutation SamlKeyActivate($input: SamlKeyActivateInput!) {
     samlKeyActivate(input: $input) {
       connection { id version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

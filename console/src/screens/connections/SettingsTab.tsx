@@ -36,7 +36,7 @@ const deleteMutation = graphql(`
       deletedConnectionId
       manualUserCount
       manualGroupCount
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -47,7 +47,7 @@ const createMutation = graphql(`
     setupLinkCreate(input: $input) {
       setupLink { id }
       secret
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -56,7 +56,7 @@ const revokeMutation = graphql(`
   mutation SetupLinkRevoke($input: SetupLinkRevokeInput!) {
     setupLinkRevoke(input: $input) {
       setupLink { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -35,7 +35,7 @@ const selfTestMutation = graphql(`
     scimSelfTest(input: $input) {
       ok
       steps { code ok message nextStep }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -45,7 +45,7 @@ const pullTestMutation = graphql(`
     pullSourceTest(input: $input) {
       ok
       steps { probe ok message nextStep }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -72,7 +72,7 @@ const signInTestMutation = graphql(`
     assertionSourceTest(input: $input) {
       ok
       steps { probe ok message nextStep }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

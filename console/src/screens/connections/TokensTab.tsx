@@ -23,7 +23,7 @@ const issueMutation = graphql(`
     scimTokenIssue(input: $input) {
       scimToken { id lastFour }
       secret
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -35,7 +35,7 @@ const rotateMutation = graphql(`
       secret
       warning
       retiredTokens { id live retiresAt }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -44,7 +44,7 @@ const revokeMutation = graphql(`
   mutation ConnectionTokenRevoke($input: ScimTokenRevokeInput!) {
     scimTokenRevoke(input: $input) {
       scimToken { id live revokedAt }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -66,7 +66,7 @@ export const updateMutation = graphql(`
   mutation ConnectionUpdate($input: ConnectionUpdateInput!) {
     connectionUpdate(input: $input) {
       connection { id version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

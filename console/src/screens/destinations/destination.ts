@@ -91,7 +91,7 @@ export const createMutation = graphql(`
     destinationCreate(input: $input) {
       destination { id }
       secret
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -100,7 +100,7 @@ export const updateMutation = graphql(`
   mutation DestinationUpdate($input: DestinationUpdateInput!) {
     destinationUpdate(input: $input) {
       destination { ...DestinationFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -109,7 +109,7 @@ export const pauseMutation = graphql(`
   mutation DestinationPause($input: DestinationPauseInput!) {
     destinationPause(input: $input) {
       destination { ...DestinationFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -118,7 +118,7 @@ export const resumeMutation = graphql(`
   mutation DestinationResume($input: DestinationResumeInput!) {
     destinationResume(input: $input) {
       destination { ...DestinationFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -127,7 +127,7 @@ export const deleteMutation = graphql(`
   mutation DestinationDelete($input: DestinationDeleteInput!) {
     destinationDelete(input: $input) {
       deletedDestinationId
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -136,7 +136,7 @@ export const testMutation = graphql(`
   mutation DestinationTest($input: DestinationTestInput!) {
     destinationTest(input: $input) {
       destination { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -146,7 +146,7 @@ export const rotateMutation = graphql(`
     destinationRotateSecret(input: $input) {
       destination { ...DestinationFields }
       secret
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -155,7 +155,7 @@ export const replayMutation = graphql(`
   mutation DestinationReplay($input: DestinationReplayInput!) {
     destinationReplay(input: $input) {
       destination { ...DestinationFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -164,7 +164,7 @@ export const retryMutation = graphql(`
   mutation DeliveryRetry($input: DeliveryRetryInput!) {
     deliveryRetry(input: $input) {
       delivery { id state nextAt }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

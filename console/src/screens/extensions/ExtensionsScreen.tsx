@@ -56,7 +56,7 @@ const removeMutation = graphql(`
   mutation SchemaExtensionRemove($input: SchemaExtensionRemoveInput!) {
     schemaExtensionRemove(input: $input) {
       removedSchemaExtensionId
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -20,7 +20,7 @@ const registerMutation = graphql(`
   mutation SchemaExtensionRegister($input: SchemaExtensionRegisterInput!) {
     schemaExtensionRegister(input: $input) {
       schemaExtension { id name }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -63,7 +63,7 @@ export const resolveMutation = graphql(`
   mutation FindingResolve($input: FindingResolveInput!, $users: Boolean!, $audit: Boolean!) {
     findingResolve(input: $input) {
       finding { ...FindingFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -73,7 +73,7 @@ export const resolveManyMutation = graphql(`
     findingsResolve(input: $input) {
       doneCount
       skipped { reason message count ids }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

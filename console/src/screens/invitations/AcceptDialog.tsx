@@ -13,7 +13,7 @@ const acceptMutation = graphql(`
   mutation InvitationAccept($input: InvitationAcceptInput!) {
     invitationAccept(input: $input) {
       invitation { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -57,7 +57,7 @@ const resendMutation = graphql(`
     invitationResend(input: $input) {
       invitation { id state expiresAt }
       secret
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -66,7 +66,7 @@ const revokeMutation = graphql(`
   mutation InvitationRevoke($input: InvitationRevokeInput!) {
     invitationRevoke(input: $input) {
       invitation { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

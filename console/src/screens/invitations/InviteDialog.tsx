@@ -7,6 +7,7 @@ import { DialogForm } from '../../components/DialogForm.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
 import { TextField } from '../../components/forms.tsx';
 import { ReasonField } from '../../components/ReasonField.tsx';
+import { toMistake } from '../../components/mistakes.ts';
 import { notify } from '../../components/toasts.tsx';
 import { graphql } from '../../generated/index.ts';
 import { InstantField } from '../access/InstantField.tsx';
@@ -15,8 +16,8 @@ import { type Choice, GroupPicker, RolePicker } from '../access/pickers.tsx';
 const createMutation = graphql(`
   mutation InvitationsCreate($input: InvitationsCreateInput!) {
     invitationsCreate(input: $input) {
-      invited { email secret invitation { id } userErrors { code message nextStep } }
-      userErrors { code message nextStep }
+      invited { email secret invitation { id } userErrors { code reason message nextStep } }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -58,7 +59,8 @@ export function InviteDialog({ onClose, onInvited }: InviteDialogProps) {
       // Those that were made are not made again by a second try.
       setEmails(failed.map(({ email }) => email).join('\n'));
       const rest = made > 0 ? ` ${t('othersInvited', { count: made })}` : '';
-      return { code: first.code, message: `${failed[0].email}: ${first.message}${rest}`, nextStep: first.nextStep ?? null };
+      const said = toMistake(first);
+      return { ...said, message: `${failed[0].email}: ${said.message}${rest}` };
     }
     notify({ kind: 'success', text: t('invited', { count: made }) });
     onInvited(invited.length === 1 ? (invited[0]?.secret ?? undefined) : undefined);

@@ -6,6 +6,7 @@ import { useAction } from '../../app/useAction.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { JobBar, hasEnded, useJob } from '../../components/JobProgress.tsx';
+import { toMistake } from '../../components/mistakes.ts';
 import { Banner } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import { notify } from '../../components/toasts.tsx';
@@ -25,7 +26,7 @@ export const bulkJobEntry = graphql(`
     startedAt
     endedAt
     expiresAt
-    userErrors { code message nextStep }
+    userErrors { code reason message nextStep }
   }
 `);
 
@@ -33,7 +34,7 @@ const cancelMutation = graphql(`
   mutation BulkJobCancel($input: BulkJobCancelInput!) {
     bulkJobCancel(input: $input) {
       bulkJob { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -70,7 +71,7 @@ export function BulkJobEntry({ job, onEnd }: { job: BulkJobEntryFragment; onEnd:
         />
       )}
       <p>{t('bulk.done', { done: number.format(done), failed: number.format(failed) })}</p>
-      {job.userErrors.map((mistake) => (
+      {job.userErrors.map(toMistake).map((mistake) => (
         <Banner key={mistake.message} kind="warning" title={mistake.message}>
           {mistake.nextStep && <p>{mistake.nextStep}</p>}
         </Banner>

@@ -1,6 +1,7 @@
 // The deletion of all provisioned users, as it goes.
 import { useTranslation } from 'react-i18next';
 import { JobBar, hasEnded, useJob } from '../../components/JobProgress.tsx';
+import { toMistake } from '../../components/mistakes.ts';
 import { Banner } from '../../components/states.tsx';
 import { Time } from '../../components/Time.tsx';
 import type { DeletionEntryFragment } from '../../generated/graphql.ts';
@@ -17,7 +18,7 @@ export const deletionEntry = graphql(`
     createdAt
     startedAt
     endedAt
-    userErrors { code message nextStep }
+    userErrors { code reason message nextStep }
   }
 `);
 
@@ -40,7 +41,7 @@ export function DeletionEntry({ job, onEnd }: { job: DeletionEntryFragment; onEn
       </div>
       {!hasEnded(state) && <JobBar label={title} state={state} done={progress.done} total={progress.total} />}
       <p>{t('deletion.counts', { deleted: number.format(counts.deleted), kept: number.format(counts.kept) })}</p>
-      {(live?.userErrors ?? job.userErrors).map((mistake) => (
+      {(live?.userErrors ?? job.userErrors).map(toMistake).map((mistake) => (
         <Banner key={mistake.message} kind="warning" title={mistake.message}>
           {mistake.nextStep && <p>{mistake.nextStep}</p>}
         </Banner>

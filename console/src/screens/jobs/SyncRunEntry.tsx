@@ -38,7 +38,7 @@ const approveMutation = graphql(`
   mutation SyncApprove($input: SyncApproveInput!) {
     syncApprove(input: $input) {
       syncRun { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -47,7 +47,7 @@ const cancelMutation = graphql(`
   mutation SyncCancel($input: SyncCancelInput!) {
     syncCancel(input: $input) {
       syncRun { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

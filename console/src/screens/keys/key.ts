@@ -37,7 +37,7 @@ export const issueMutation = graphql(`
     apiKeyIssue(input: $input) {
       apiKey { id name }
       secret
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -46,7 +46,7 @@ export const updateMutation = graphql(`
   mutation ApiKeyUpdate($input: ApiKeyUpdateInput!) {
     apiKeyUpdate(input: $input) {
       apiKey { id name }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -55,7 +55,7 @@ export const revokeMutation = graphql(`
   mutation ApiKeyRevoke($input: ApiKeyRevokeInput!) {
     apiKeyRevoke(input: $input) {
       apiKey { id live }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -37,7 +37,7 @@ const updateMutation = graphql(`
   mutation OrganizationUpdate($input: OrganizationUpdateInput!) {
     organizationUpdate(input: $input) {
       organization { id name scimEnabled integrationMode }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -46,7 +46,7 @@ const grantMutation = graphql(`
   mutation OperatorAccessGrant($input: OperatorAccessGrantInput!) {
     operatorAccessGrant(input: $input) {
       organization { id operatorAccessUntil }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -55,7 +55,7 @@ const revokeMutation = graphql(`
   mutation OperatorAccessRevoke($input: OperatorAccessRevokeInput!) {
     operatorAccessRevoke(input: $input) {
       organization { id operatorAccessUntil }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -6,6 +6,7 @@ import { useAction } from '../../app/useAction.ts';
 import { useViewer } from '../../app/viewer.tsx';
 import { Button } from '../../components/Button.tsx';
 import { ConfirmDialog } from '../../components/ConfirmDialog.tsx';
+import { toMistake } from '../../components/mistakes.ts';
 import { ReasonField } from '../../components/ReasonField.tsx';
 import { JobBar, useJob } from '../../components/JobProgress.tsx';
 import { toProblem } from '../../components/states.tsx';
@@ -110,7 +111,10 @@ function Ended({ id, onEnd }: { id: string; onEnd: () => void }) {
     const deleted = job.counts.deleted;
     const number = new Intl.NumberFormat(i18n.language).format(deleted);
     if (job.state === 'SUCCEEDED') notify({ kind: 'success', text: t('delete.done', { count: deleted, number }) });
-    else notify({ kind: 'error', text: t('delete.stopped', { count: deleted, number }), detail: job.userErrors[0]?.message ?? '' });
+    else {
+      const [mistake] = job.userErrors.map(toMistake);
+      notify({ kind: 'error', text: t('delete.stopped', { count: deleted, number }), ...(mistake && { detail: mistake.message }) });
+    }
     onEnd();
   });
   return null;

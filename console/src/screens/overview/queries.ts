@@ -43,7 +43,7 @@ export const deactivateMutation = graphql(`
   mutation OverviewDeactivate($input: ConnectionDeactivateInput!) {
     connectionDeactivate(input: $input) {
       connection { id state version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -64,7 +64,7 @@ export const deleteMutation = graphql(`
   mutation OverviewUsersDelete($input: ProvisionedUsersDeleteInput!) {
     provisionedUsersDelete(input: $input) {
       job { id state progress { done total } }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -14,7 +14,7 @@ const acceptMutation = graphql(`
   mutation AdoptionProposalAccept($input: AdoptionProposalAcceptInput!) {
     adoptionProposalAccept(input: $input) {
       adoptionProposal { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -23,7 +23,7 @@ const dismissMutation = graphql(`
   mutation AdoptionProposalDismiss($input: AdoptionProposalDismissInput!) {
     adoptionProposalDismiss(input: $input) {
       adoptionProposal { id state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

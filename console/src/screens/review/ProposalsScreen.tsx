@@ -59,7 +59,7 @@ const decideMutation = graphql(`
     adoptionProposalsDecide(input: $input) {
       doneCount
       skipped { reason message count ids }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -148,23 +148,25 @@ export function Workbench<Row extends { id: string }>(props: WorkbenchProps<Row>
     return () => document.removeEventListener('keydown', listen);
   }, [wanted]);
 
-  // When the focused entry goes, the focus goes on to the next one instead of to the top of the page. The dialog in which it
-  // was decided may close later than that.
+  // When the focused entry goes, the focus goes on to the next one instead of to the top of the page: as soon as the
+  // dialog in which that was decided is closed, too.
   const currentId = current?.id;
   const before = useRef<string>(undefined);
   useEffect(() => {
-    if (before.current !== undefined && before.current !== currentId && currentId !== undefined) {
-      const timer = setInterval(() => {
-        const focused = document.activeElement;
-        if (focused?.closest('[role=dialog], [role=alertdialog]')) return;
-        clearInterval(timer);
-        if (focused === null || focused === document.body) focusLine(currentId);
-      }, 50);
-      before.current = currentId;
-      return () => clearInterval(timer);
-    }
+    const gone = before.current !== undefined && before.current !== currentId;
     before.current = currentId;
-    return undefined;
+    if (!gone || currentId === undefined) return undefined;
+    let frame = 0;
+    const look = () => {
+      const focused = document.activeElement ?? document.body;
+      if (document.querySelector('[role=dialog], [role=alertdialog]')) frame = requestAnimationFrame(look);
+      else if (focused === document.body) focusLine(currentId);
+    };
+    const timer = setTimeout(look, 50);
+    return () => {
+      clearTimeout(timer);
+      cancelAnimationFrame(frame);
+    };
   }, [currentId]);
 
   const shownChecked = rows.filter((row) => checked.has(row.id)).map((row) => row.id);

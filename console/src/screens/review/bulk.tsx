@@ -6,6 +6,7 @@ import { useClient } from 'urql';
 import type { AnyVariables } from 'urql';
 import { Button } from '../../components/Button.tsx';
 import { PlainDialog } from '../../components/ConfirmDialog.tsx';
+import { type UserErrorLike, toMistake } from '../../components/mistakes.ts';
 import { Banner, type Problem, toProblem } from '../../components/states.tsx';
 
 export interface BulkResult {
@@ -16,7 +17,7 @@ export interface BulkResult {
 interface BulkPayload {
   doneCount?: number | null;
   skipped: BulkResult['skipped'];
-  userErrors: readonly { code: string; message: string; nextStep?: string | null }[];
+  userErrors: readonly UserErrorLike[];
 }
 
 /** Runs a mutation about many. That none could be decided about is a result too, with the reasons. */
@@ -31,7 +32,7 @@ export function useBulk<Data extends object, Variables extends AnyVariables>(
     const payload = data && pick(data);
     if (!payload) return { problem: { code: 'INTERNAL', message: '' } };
     const mistake = payload.userErrors[0];
-    if (mistake && payload.skipped.length === 0) return { problem: { ...mistake, nextStep: mistake.nextStep ?? null } };
+    if (mistake && payload.skipped.length === 0) return { problem: toMistake(mistake) };
     return { result: { doneCount: payload.doneCount ?? 0, skipped: payload.skipped } };
   };
 }
@@ -40,6 +41,16 @@ export function useBulk<Data extends object, Variables extends AnyVariables>(
 export function useBulkResult() {
   const [result, setResult] = useState<BulkResult>();
   return { show: setResult, dialog: <BulkResultDialog result={result} onClose={() => setResult(undefined)} /> };
+}
+
+function MistakeWords({ mistake }: { mistake: UserErrorLike }) {
+  const { message, nextStep } = toMistake(mistake);
+  return (
+    <>
+      <p>{message}</p>
+      {nextStep && <p className="muted">{nextStep}</p>}
+    </>
+  );
 }
 
 function BulkResultDialog({ result, onClose }: { result: BulkResult | undefined; onClose: () => void }) {
@@ -60,7 +71,7 @@ function BulkResultDialog({ result, onClose }: { result: BulkResult | undefined;
                 <li key={item.reason}>
                   <strong>{t('bulk.skipped', { count: item.count, shown: number.format(item.count) })}</strong>{' '}
                   <code>{item.reason}</code>
-                  <p>{item.message}</p>
+                  <MistakeWords mistake={{ code: item.reason, ...item }} />
                 </li>
               ))}
             </ul>

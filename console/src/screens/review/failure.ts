@@ -67,7 +67,7 @@ export const retryMutation = graphql(`
   mutation FailureRetry($input: FailureRetryInput!, $users: Boolean!) {
     failureRetry(input: $input) {
       failure { ...FailureFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -76,7 +76,7 @@ export const dismissMutation = graphql(`
   mutation FailureDismiss($input: FailureDismissInput!, $users: Boolean!) {
     failureDismiss(input: $input) {
       failure { ...FailureFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -85,7 +85,7 @@ export const resolveMutation = graphql(`
   mutation FailureResolve($input: FailureResolveInput!, $users: Boolean!) {
     failureResolve(input: $input) {
       failure { ...FailureFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -94,7 +94,7 @@ export const assignMutation = graphql(`
   mutation FailureAssign($input: FailureAssignInput!, $users: Boolean!) {
     failureAssign(input: $input) {
       failure { ...FailureFields }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -104,7 +104,7 @@ export const retryManyMutation = graphql(`
     failuresRetry(input: $input) {
       doneCount
       skipped { reason message count ids }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -114,7 +114,7 @@ export const dismissManyMutation = graphql(`
     failuresDismiss(input: $input) {
       doneCount
       skipped { reason message count ids }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -124,7 +124,7 @@ export const resolveManyMutation = graphql(`
     failuresResolve(input: $input) {
       doneCount
       skipped { reason message count ids }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -134,7 +134,7 @@ export const assignManyMutation = graphql(`
     failuresAssign(input: $input) {
       doneCount
       skipped { reason message count ids }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -35,7 +35,7 @@ const addMutation = graphql(`
   mutation SsoDomainAdd($input: DomainAddInput!) {
     domainAdd(input: $input) {
       domain { id name state }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -44,7 +44,7 @@ const proveMutation = graphql(`
   mutation SsoDomainProve($input: DomainProveInput!) {
     domainProve(input: $input) {
       domain { id name state lastCheckError }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -53,7 +53,7 @@ const removeMutation = graphql(`
   mutation SsoDomainRemove($input: DomainRemoveInput!) {
     domainRemove(input: $input) {
       removedDomainId
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);

@@ -37,7 +37,7 @@ const activateMutation = graphql(`
   mutation SsoActivate($input: ConnectionActivateInput!) {
     connectionActivate(input: $input) {
       connection { id state version }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
@@ -46,7 +46,7 @@ const enableMutation = graphql(`
   mutation SsoEnable($input: OrganizationUpdateInput!) {
     organizationUpdate(input: $input) {
       organization { id scimEnabled }
-      userErrors { code message nextStep }
+      userErrors { code reason message nextStep }
     }
   }
 `);
