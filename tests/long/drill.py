@@ -308,14 +308,14 @@ class Client:
             None,
         )
 
-    def send(self, method, path, token, body=None, content_type="application/json"):
+    def send(self, method, path, token, body=None, content_type="application/json", more=None):
         begun, request_id = time.monotonic(), str(uuid.uuid4())
         # The ledger names it: so the outcome is known of requests that were not answered, too.
         headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": content_type,
             "X-Request-Id": request_id,
-        }
+        } | (more or {})
         payload = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         for attempt in (0, 1):
             fresh = self.connection is None
