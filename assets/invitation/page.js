@@ -5,7 +5,6 @@ const texts = {
   en: {
     title: 'You are invited', ask: 'Accept the invitation with the button.', accept: 'Accept',
     none: 'The address of this page is not complete. Copy the whole link from the mail.',
-    accepted: (name) => `Done: ${name} has given your account what you were invited to.`,
     waits: (name) => `Almost done: sign in to ${name} with the address that this mail came to. ` +
       'You get what you were invited to with that sign-in.',
     failed: 'The server was not reached. Try again.',
@@ -13,7 +12,6 @@ const texts = {
   de: {
     title: 'Sie sind eingeladen', ask: 'Nehmen Sie die Einladung mit dem Knopf an.', accept: 'Annehmen',
     none: 'Die Adresse dieser Seite ist unvollständig. Kopieren Sie den ganzen Link aus der E-Mail.',
-    accepted: (name) => `Erledigt: ${name} hat Ihrem Konto gegeben, wozu Sie eingeladen waren.`,
     waits: (name) => `Fast fertig: Melden Sie sich bei ${name} mit der Adresse an, an die diese ` +
       'E-Mail ging. Mit dieser Anmeldung bekommen Sie, wozu Sie eingeladen sind.',
     failed: 'Der Server war nicht erreichbar. Versuchen Sie es noch einmal.',
@@ -46,7 +44,7 @@ if (secret) {
         say(`${body.message} ${body.nextStep}`);
         button.hidden = answer.status < 500 && answer.status !== 429;
       } else {
-        say(body.accepted ? words.accepted(body.organizationName) : words.waits(body.organizationName));
+        say(words.waits(body.organizationName));
         button.hidden = true;
       }
     } catch {

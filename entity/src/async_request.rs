@@ -21,6 +21,8 @@ pub struct Model {
     /// free for another run from this instant on
     pub until: DateTimeUtc,
     pub created_at: DateTimeUtc,
+    /// the token with which it came; none for requests from before this was kept
+    pub token_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -41,6 +41,10 @@ pub struct Model {
     /// what the mail server said last
     pub mail_error: Option<String>,
     pub mailed_at: Option<DateTimeUtc>,
+    /// names of the permissions that its maker held; none for those from before this was kept
+    pub maker_permissions: Option<Json>,
+    /// since when it waits, because it would give more than its maker might
+    pub held_at: Option<DateTimeUtc>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

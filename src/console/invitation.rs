@@ -63,7 +63,6 @@ pub async fn redeem_invitation(
     link.note_caller(redeemed.organization_id, None);
     let body = json!({
         "organizationName": redeemed.organization,
-        "accepted": redeemed.accepted,
         "expiresAt": redeemed.expires_at,
     });
     Ok(Json(body).into_response())

@@ -93,6 +93,8 @@ pub struct Cx {
     pub requested_at: DateTime<Utc>,
     /// The version of the organization's schemas, if authentication has read it.
     pub schema_version: Option<i64>,
+    /// The token of this request, if an identity provider sent one.
+    pub scim_token: Option<Uuid>,
     /// The account whose sign-in opened the session of this request, if it is in one.
     pub session_of: Option<Uuid>,
     /// Set when a write of this request has left a row in the ledger.
@@ -118,6 +120,7 @@ impl Cx {
             request_id,
             requested_at,
             schema_version,
+            scim_token: None,
             session_of: None,
             wrote,
             fence,

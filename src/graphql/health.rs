@@ -226,6 +226,9 @@ pub enum AttentionKind {
     DomainsUnproven,
     /// Invitations end within two days, and were not accepted.
     InvitationsEnd,
+    /// Invitations wait although the people came, because they would give more than their makers
+    /// might.
+    InvitationsHeld,
 }
 
 /// An item of `attention` as the schema shows it.

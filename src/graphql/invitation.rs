@@ -38,7 +38,7 @@ const MAX_BATCH: usize = 100;
 pub enum InvitationState {
     /// It waits for the person.
     Open,
-    /// The person used the link, and no account has the address: it waits for a sign-in.
+    /// The person used the link: it waits for a sign-in.
     Redeemed,
     /// An account has what it gives.
     Accepted,
@@ -58,8 +58,7 @@ impl From<Invitation> for InvitationObject {
 }
 
 /// An invitation of a person, by an address. It is accepted at a sign-in whose identity provider
-/// has verified the address, with the link in the mail where an account has the address, or by an
-/// administrator (`invitationAccept`).
+/// has verified the address, or by an administrator (`invitationAccept`).
 #[Object(name = "Invitation")]
 impl InvitationObject {
     /// The invitation's global id.
@@ -143,6 +142,15 @@ impl InvitationObject {
     #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
     async fn redeemed_at(&self) -> Option<DateTime<Utc>> {
         self.0.redeemed_at
+    }
+
+    /// Since when it waits although the person signed in with the address: it would give more than
+    /// its maker might, because a group was mapped to a role since, or a role got permissions.
+    /// Accept it (`invitationAccept`), or send it again (`invitationResend`), with the permissions
+    /// that this takes. Null if it does not wait for that.
+    #[graphql(directive = needs::apply(Some(Permission::UserRead)))]
+    async fn held_since(&self) -> Option<DateTime<Utc>> {
+        self.0.held_at.filter(|_| self.0.closed_at.is_none())
     }
 
     /// When it was accepted; null if it was not.

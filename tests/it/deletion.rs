@@ -468,6 +468,7 @@ const NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "names of a company's domains, and what the DNS says of them",
     ),
     ("invitation", &["role_ids", "group_ids"], "ids of roles and groups"),
+    ("invitation", &["maker_permissions"], "names of permissions"),
     ("invitation", &["hash", "sealed_secret"], "a credential that works once"),
     ("name_key_renewal", &["table_name"], "the names of tables"),
     ("signed_head", &["signature"], "a signature over a hash over hashes"),

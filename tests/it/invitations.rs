@@ -163,7 +163,6 @@ async fn link_works_once() {
     let done: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
     assert_eq!(done.len(), 1, "{answers:?}");
     assert_eq!(done[0].body["organizationName"], "acme");
-    assert_eq!(done[0].body["accepted"], false, "no account has the address");
     assert_eq!(done[0].header("cache-control"), "no-store");
     assert!(
         answers.iter().all(|answer| answer.status == 200 || answer.body["code"] == "LINK_ENDED")
@@ -184,21 +183,31 @@ async fn link_works_once() {
 }
 
 #[tokio::test]
-async fn link_finds_account_of_address() {
+async fn address_of_account_catches_no_link() {
     let world = World::new().await;
     let nurse = role(&world.acme, "nurse").await;
-    let ada = person(&world.acme, "ada@example.org").await;
+    // Somebody wrote the invited address into an account.
+    let eve = person(&world.acme, "ada@example.org").await;
+    let bob = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "bob",
+        "emails": [{ "value": "ada@example.org", "primary": true }] });
+    world.scim().post("/Users", bob).await.is(201);
+    let ada = person(&world.acme, "ada").await;
     let (_, secret) = invite(&world, json!({ "e": "ADA@example.org", "r": [nurse] })).await;
-    let done = redeem(&world, &secret).await.is(200);
-    assert_eq!(done.body["accepted"], true);
+    redeem(&world, &secret).await.is(200);
+    assert_eq!(world.count("role_grant", []).await, 0, "it waits for a sign-in");
+    // The account that signs in with the verified address gets it.
+    let (cx, account) = (world.system(), uuid_of(&world, &ada));
+    let accepted = invitation::accept_invitations(&cx, account, "ada@example.org").await.unwrap();
+    assert_eq!(accepted.len(), 1);
     assert_eq!(roles_of(&world.acme, &ada).await, ["nurse"]);
+    assert!(roles_of(&world.acme, &eve).await.is_empty());
     // A suspended account gets nothing.
     let eve = person(&world.acme, "eve@example.org").await;
     let suspend = "mutation($u: ID!) { userSuspend(input: { id: $u, reason: \"x\" }) { userErrors { \
                    code } } }";
     world.graphql(suspend, json!({ "u": eve })).await;
     let (id, secret) = invite(&world, json!({ "e": "eve@example.org", "r": [nurse] })).await;
-    assert_eq!(redeem(&world, &secret).await.is(200).body["accepted"], false);
+    redeem(&world, &secret).await.is(200);
     let refused = world.graphql(ACCEPT, json!({ "i": id, "u": eve })).await;
     let errors = &refused["data"]["invitationAccept"]["userErrors"];
     assert_eq!(errors[0]["reason"], "INACTIVE", "{refused:#}");
@@ -253,6 +262,67 @@ async fn inviter_must_hold_what_it_gives() {
         world.graphql(CREATE, json!({ "e": "x@example.org", "g": [owned.to_string()] })).await;
     let error = &refused["data"]["invitationCreate"]["userErrors"][0];
     assert_eq!(error["path"], json!(["input", "groups"]), "{refused:#}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn invitation_gives_no_more_than_its_maker() {
+    let world = World::new().await;
+    let held = [Permission::UserWrite, Permission::UserRead, Permission::IamRead].into();
+    let clerk = api_key::issue_key(&world.system(), "clerk", held, None).await.unwrap().secret;
+    let ward = group(&world.acme, "ward").await;
+    let ask = async |address: &str| {
+        let variables = json!({ "e": address, "g": [ward] });
+        let made = world.acme.graphql_as(&clerk, &[], CREATE, variables).await.body;
+        let made = &made["data"]["invitationCreate"];
+        assert_eq!(made["userErrors"], json!([]), "{made:#}");
+        made["invitation"]["id"].clone()
+    };
+    let (first, second) = (ask("ada@example.org").await, ask("bob@example.org").await);
+    // Meanwhile somebody maps the group to a role.
+    let nurse = role(&world.acme, "nurse").await;
+    let map = "mutation($g: ID!, $r: ID!) { roleMappingCreate(input: { groupId: $g, roleId: $r }) {
+        userErrors { message } } }";
+    world.graphql(map, json!({ "g": ward, "r": nurse })).await;
+    let (ada, bob) = (person(&world.acme, "ada").await, person(&world.acme, "bob").await);
+    let cx = world.system();
+    let sign_in = async |user: &Value, address: &str| {
+        let account = uuid_of(&world, user);
+        invitation::accept_invitations(&cx, account, address).await.unwrap().len()
+    };
+    let waiting = async |id: &Value| {
+        let query = "query($i: ID!) { node(id: $i) { ... on Invitation { state heldSince } }
+            organization { attention { kind count } } }";
+        world.graphql(query, json!({ "i": id })).await["data"].clone()
+    };
+    assert_eq!(sign_in(&ada, "ada@example.org").await, 0);
+    assert!(roles_of(&world.acme, &ada).await.is_empty());
+    let seen = waiting(&first).await;
+    assert_eq!(seen["node"]["state"], "OPEN");
+    assert!(seen["node"]["heldSince"].is_string(), "{seen:#}");
+    assert!(seen["organization"].to_string().contains("INVITATIONS_HELD"), "{seen:#}");
+    // Who may give the role decides: for the person, or by sending it again.
+    let done = world.graphql(ACCEPT, json!({ "i": first, "u": ada })).await;
+    assert_eq!(done["data"]["invitationAccept"]["invitation"]["state"], "ACCEPTED", "{done:#}");
+    assert_eq!(roles_of(&world.acme, &ada).await, ["nurse"]);
+    assert!(!waiting(&first).await.to_string().contains("INVITATIONS_HELD"));
+    assert_eq!(sign_in(&bob, "bob@example.org").await, 0);
+    world.graphql(RESEND, json!({ "i": second })).await;
+    assert_eq!(waiting(&second).await["node"]["heldSince"], Value::Null);
+    assert_eq!(sign_in(&bob, "bob@example.org").await, 1);
+    assert_eq!(roles_of(&world.acme, &bob).await, ["nurse"]);
+    // A role that got permissions of the console since waits, too.
+    let manager = [Permission::UserWrite, Permission::AccessWrite].into();
+    let manager = api_key::issue_key(&world.system(), "manager", manager, None).await.unwrap();
+    let variables = json!({ "e": "carl@example.org", "r": [role(&world.acme, "desk").await] });
+    let made = world.acme.graphql_as(&manager.secret, &[], CREATE, variables.clone()).await.body;
+    assert_eq!(made["data"]["invitationCreate"]["userErrors"], json!([]), "{made:#}");
+    let grow = "mutation($r: ID!) { roleUpdate(input: { id: $r, permissions: [\"DELETE_ALL\"] }) {
+        userErrors { message } } }";
+    world.graphql(grow, json!({ "r": variables["r"][0] })).await;
+    let carl = person(&world.acme, "carl").await;
+    assert_eq!(sign_in(&carl, "carl@example.org").await, 0);
+    assert!(roles_of(&world.acme, &carl).await.is_empty());
     world.end().await;
 }
 

@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use chrono::Duration;
 use entity::connection::ConnectionStatus;
-use entity::{async_request, connection, event};
+use entity::{async_request, connection, event, scim_token as token};
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::scim_token;
-use crate::auth::policy::{Action, Actor, Scope};
+use crate::auth::policy::{Action, Actor, Scope, Scopes};
 use crate::context::{ASYNC_REQUESTS, App, Change, ClaimedRow, Cx, Lease, LeaseClaim};
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{InboundAvailability, Organization, is_open_condition};
@@ -103,6 +103,7 @@ pub async fn accept_request(cx: &Cx, payload: &AsyncPayload) -> Result<Uuid> {
                 holder: None,
                 until: chrono::DateTime::UNIX_EPOCH,
                 created_at: now,
+                token_id: cx.scim_token,
             };
             async_request::Entity::insert(row.into_active_model())
                 .exec_without_returning(&tx.db)
@@ -200,9 +201,22 @@ impl AsyncClaim {
         let Some(row) = active else {
             return Ok(AsyncTurn::Settled(payload, AsyncOutcome::with_status(403)));
         };
-        let scopes = scim_token::parse_scopes(&self.request.scopes);
+        let Some(scopes) = self.find_scopes().await? else {
+            return Ok(AsyncTurn::Settled(payload, AsyncOutcome::with_status(401)));
+        };
         let cx = self.cx_of(Actor::Connection { id: row.id, name: row.name, scopes });
         Ok(AsyncTurn::Send(Box::new(cx), payload))
+    }
+
+    /// What the token of the request may do now; none if it is revoked, retired or expired: what an
+    /// identity provider sent with it must not outlive it.
+    async fn find_scopes(&self) -> Result<Option<Scopes>> {
+        let given = scim_token::parse_scopes(&self.request.scopes);
+        let Some(id) = self.request.token_id else { return Ok(Some(given)) };
+        let query = self.cx.find::<token::Entity>().filter(token::Column::Id.eq(id));
+        let token = query.one(&self.cx.app.store.write).await?;
+        let live = token.filter(|row| scim_token::is_live(row, self.cx.app.clock.now()));
+        Ok(live.map(|row| &given & &scim_token::parse_scopes(&row.scopes)))
     }
 
     /// A context for this request, whose writes are valid only while the run holds the lease.

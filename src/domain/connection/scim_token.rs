@@ -603,6 +603,7 @@ impl PresentedToken {
         };
         let mut cx = Cx::new(app.clone(), actor, gate.organization_id, request_id);
         cx.schema_version = Some(gate.schema_version);
+        cx.scim_token = Some(gate.id);
         Ok(cx)
     }
 }

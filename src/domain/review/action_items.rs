@@ -107,6 +107,8 @@ pub enum ActionKind {
     DomainsUnproven,
     /// Invitations end soon, and were not accepted.
     InvitationsEnd,
+    /// Invitations would give more than their makers might.
+    InvitationsHeld,
 }
 
 /// Something that an administrator should act on.
@@ -166,6 +168,7 @@ pub async fn list_action_items(cx: &Cx) -> Result<Vec<ActionItem>> {
     items.extend(destination_items(cx).await?);
     items.extend(domain_items(cx, &live).await?);
     items.extend(ending_invitations_item(cx).await?);
+    items.extend(held_invitations_item(cx).await?);
     items.extend(unreceived_items(cx, revocation::downstream_objective(cx).await?).await?);
     items.sort_by_key(|item| (item.urgency, item.at.unwrap_or(DateTime::<Utc>::MAX_UTC)));
     Ok(items)
@@ -609,6 +612,19 @@ async fn ending_invitations_item(cx: &Cx) -> Result<Option<ActionItem>> {
     );
     let next = "Send each again (invitationResend), or let it end (organization.invitations).";
     let item = ActionItem::new(ActionKind::InvitationsEnd, ActionUrgency::Notice, text, next);
+    Ok(Some(ActionItem { count: n, at: Some(at), ..item }))
+}
+
+async fn held_invitations_item(cx: &Cx) -> Result<Option<ActionItem>> {
+    let Some((n, at)) = invitation::count_held(cx).await? else { return Ok(None) };
+    let text = format!(
+        "{} would give more than who made it may give: a group was mapped to a role since, or a \
+         role got permissions.",
+        count_with_noun(n as i64, "invitation")
+    );
+    let next = "Accept each for the person (invitationAccept), send it again (invitationResend), \
+                or revoke it (invitationRevoke).";
+    let item = ActionItem::new(ActionKind::InvitationsHeld, ActionUrgency::Warning, text, next);
     Ok(Some(ActionItem { count: n, at: Some(at), ..item }))
 }
 

@@ -122,3 +122,60 @@ async fn deferred_write_is_done_once() {
     assert_eq!(world.count("\"user\"", []).await, 1);
     world.end().await;
 }
+
+#[tokio::test]
+async fn deferred_write_ends_with_its_token() {
+    let world = world().await;
+    let client = Client::of_world(&world).await;
+    let id = client.polled(json!({})).await;
+    let body = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+        "userName": "ada@x.org" });
+    let global =
+        world.graphql("{ organization { connections(first: 1) { nodes { id } } } }", json!({}));
+    let global = global.await["data"]["organization"]["connections"]["nodes"][0]["id"].clone();
+    let issue = "mutation($c: ID!) { scimTokenIssue(input: { connectionId: $c }) { scimToken { id } \
+                 secret } }";
+    let revoke =
+        "mutation($t: ID!) { scimTokenRevoke(input: { id: $t }) { userErrors { message } } }";
+    for (ends, status) in [("revoked", "401"), ("expired", "401"), ("narrowed", "403")] {
+        let issued = world.graphql(issue, json!({ "c": global })).await;
+        let issued = &issued["data"]["scimTokenIssue"];
+        let token = world.scim().with_token(issued["secret"].as_str().unwrap());
+        // An earlier request of the connection is still being carried out, so this one waits.
+        let earlier = Uuid::from_u128(1);
+        let text = "INSERT INTO async_request (organization_id, id, connection_id, scopes, payload, \
+                    tries, holder, until, created_at) VALUES ($1, $2, $3, '[]', $4, 1, $2, $5, $5)";
+        let later = world.app.clock.now() + chrono::Duration::days(2);
+        let (organization, connection) = (world.acme.organization, world.acme.connection);
+        let payload: Vec<u8> = vec![1];
+        let values = [organization.into(), earlier.into(), connection.into(), payload.into()];
+        world.execute(text, values.into_iter().chain([later.into()])).await;
+        let request = token.request(Method::POST, "/Users").header("prefer", "respond-async");
+        let request = request.header("content-type", "application/scim+json");
+        let accepted = request.body(body.to_string()).send().await.unwrap();
+        let accepted = Answer::of(accepted).await.is(202);
+        match ends {
+            "revoked" => {
+                let done = world.graphql(revoke, json!({ "t": issued["scimToken"]["id"] })).await;
+                assert_eq!(done["data"]["scimTokenRevoke"]["userErrors"], json!([]), "{done:#}");
+            }
+            "expired" => {
+                let text =
+                    "UPDATE scim_token SET expires_at = $1 WHERE purpose = 'IDENTITY_PROVIDER'";
+                world.execute(text, [world.app.clock.now().into()]).await;
+            }
+            _ => {
+                let text = "UPDATE scim_token SET scopes = '[\"USERS_READ\"]'";
+                world.execute(text, []).await;
+            }
+        }
+        world.execute("DELETE FROM async_request WHERE id = $1", [earlier.into()]).await;
+        world.app.async_requests.notify_one();
+        let told = client.take_all(&id, &format!("{SCIM}:misc:asyncresp"), 1).await;
+        assert_eq!(told[0]["txn"], accepted.header("set-txn"), "{ends}");
+        assert_eq!(said(&told[0])["status"], status, "{ends}: {told:#?}");
+        assert_eq!(world.count("\"user\"", []).await, 0, "{ends}");
+        assert_eq!(world.count("async_request", []).await, 0, "{ends}");
+    }
+    world.end().await;
+}

@@ -25,6 +25,7 @@ const PLACES: Partial<Record<AttentionKind, string>> = {
   DOMAIN_LOST: 'sso',
   DOMAINS_UNPROVEN: 'sso',
   INVITATIONS_END: 'invitations',
+  INVITATIONS_HELD: 'invitations',
 };
 
 /** For a matter of one connection: the part of its screen. */

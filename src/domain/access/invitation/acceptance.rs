@@ -1,35 +1,33 @@
-//! How an invitation is accepted: at a sign-in, with its link, or by an administrator.
+//! How an invitation is accepted: at a sign-in, or by an administrator; and the use of its link,
+//! after which it waits for the sign-in.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use entity::{invitation, role_grant, user, user_email};
-use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
+use entity::{invitation, role_grant, user};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Invitation, InvitationState, MAX_OPEN_OF_ADDRESS, close_row, ended_error, group_ids,
-    invitation_event, last_change, live_groups, live_roles, lock_invitation, role_ids,
-    save_invitation,
+    Invitation, InvitationState, MAX_OPEN_OF_ADDRESS, check_may_give, check_roles, close_row,
+    ended_error, group_ids, invitation_event, last_change, live_groups, live_roles,
+    lock_invitation, role_ids, save_invitation,
 };
-use crate::auth::policy::{Action, Actor};
+use crate::auth::policy::{Action, Actor, Permission, Permissions};
 use crate::context::{App, Change, Cx, Tx};
 use crate::crypto::vault;
+use crate::domain::access::giving;
 use crate::domain::access::role_grant::{NewGrant, create_in};
 use crate::domain::directory::group::{Group, GroupEdit, change_group_in};
 use crate::domain::directory::schema_extension::resource_types;
-use crate::domain::paging::live_index::found_by_user_name;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::suspended_error;
 use crate::error::{Error, Noun, RefusalReason, Result};
 use crate::identity::document::{MemberChange, fold_text};
 use crate::identity::schema::ResourceType;
 use crate::ledger::EventKind;
-
-/// Accounts with one address that are read. With several, the address does not say which one is
-/// meant, so more need not be known.
-const MAX_ACCOUNTS_OF_ADDRESS: u64 = 10;
 
 /// Accepts an invitation for an account, as an administrator who says that the person has it.
 ///
@@ -68,10 +66,10 @@ pub async fn accept_invitations(
         if !InvitationState::of(&row, now).is_acceptable() {
             continue;
         }
-        // What it gives was decided when it was made.
-        let maker = as_system(cx, "accepted at a sign-in with the invited address");
-        match accept_in_write(&maker, row.id, account).await {
+        let system = as_system(cx, "accepted at a sign-in with the invited address");
+        match accept_in_write(&system, row.id, account).await {
             Ok(row) => accepted.push(row),
+            Err(Error::Forbidden(why)) => hold_invitation(cx, &row, &why.to_string()).await?,
             // Another sign-in accepted it meanwhile, or the account was suspended meanwhile.
             Err(Error::Held { .. } | Error::NotFound(_)) => {}
             Err(error) => return Err(error),
@@ -83,6 +81,42 @@ pub async fn accept_invitations(
 fn as_system(cx: &Cx, reason: &str) -> Cx {
     Cx::new(cx.app.clone(), Actor::System, cx.organization(), cx.request_id)
         .with_reason(Some(reason.into()))
+}
+
+/// Notes that it waits for an administrator: it would give more than its maker might.
+async fn hold_invitation(cx: &Cx, row: &Invitation, why: &str) -> Result<()> {
+    tracing::info!(invitation = %row.id, why, "an invitation waits for an administrator");
+    invitation::Entity::update_many()
+        .col_expr(invitation::Column::HeldAt, Expr::value(cx.app.clock.now()))
+        .filter(invitation::Column::OrganizationId.eq(cx.organization()))
+        .filter(invitation::Column::Id.eq(row.id))
+        .filter(invitation::Column::SentCount.eq(row.sent_count))
+        .filter(invitation::Column::ClosedAt.is_null())
+        .filter(invitation::Column::HeldAt.is_null())
+        .exec(&cx.app.store.write)
+        .await?;
+    Ok(())
+}
+
+/// Refuses what the maker of an invitation could not give now with the permissions of then: a group
+/// may be mapped to a role since, and a role may have got permissions of the console.
+async fn check_maker(cx: &Cx, tx: &Tx<'_>, row: &Invitation) -> Result<()> {
+    let (roles, groups) = (role_ids(row), group_ids(row));
+    let names = row.maker_permissions.as_ref().and_then(Value::as_array);
+    let permissions: Permissions = match names {
+        Some(names) => names.iter().filter_map(|name| name.as_str()?.parse().ok()).collect(),
+        // From before this was kept: what making it took, and no more.
+        None if roles.is_empty() => Permissions::from([Permission::UserWrite]),
+        None => Permissions::from([Permission::UserWrite, Permission::AccessWrite]),
+    };
+    let actor = Actor::Key { id: row.id, name: "the maker of the invitation".into(), permissions };
+    let maker = &Cx::new(cx.app.clone(), actor, cx.organization(), cx.request_id);
+    check_may_give(maker, &roles, &groups)?;
+    check_roles(maker, tx, &roles).await?;
+    for group in groups {
+        giving::check_group(maker, tx, group).await?;
+    }
+    Ok(())
 }
 
 async fn accept_in_write(cx: &Cx, id: Uuid, account: Uuid) -> Result<Invitation> {
@@ -111,6 +145,9 @@ async fn accept_within(
     if !person.active {
         let why = "the account is suspended".into();
         return Err(Error::Held { reason: RefusalReason::Inactive, why });
+    }
+    if cx.actor == Actor::System {
+        check_maker(cx, tx, &row).await?;
     }
     let mut done = Vec::new();
     let mut missing = Vec::new();
@@ -176,8 +213,6 @@ pub struct RedeemedInvitation {
     pub organization_id: Uuid,
     /// The name of the organization.
     pub organization: String,
-    /// It was accepted for an account that has the address; otherwise it waits for a sign-in.
-    pub accepted: bool,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -203,9 +238,9 @@ impl InvitationRefused {
     }
 }
 
-/// Redeems the link of an invitation, once: of requests that race, one succeeds. Where one active
-/// account has the address, the invitation is accepted for it, because the link was sent to that
-/// address alone; otherwise it waits for a sign-in.
+/// Redeems the link of an invitation, once: of requests that race, one succeeds. The invitation
+/// then waits for a sign-in with the address. Whose account has the address is not asked: an
+/// identity provider, or a sign-in that was not verified, may have written it there.
 ///
 /// # Errors
 /// [`InvitationRefused`] unless the link can be redeemed now.
@@ -231,18 +266,9 @@ pub async fn redeem_link(
         }
         error => failed(error),
     })?;
-    let accepted = match find_account(cx, row.email_key.as_deref()).await.map_err(failed)? {
-        None => false,
-        Some(account) => match accept_in_write(cx, id, account).await {
-            Ok(_) => true,
-            // A sign-in accepted it meanwhile, or it waits for one.
-            Err(Error::Held { .. } | Error::NotFound(_)) => false,
-            Err(error) => return Err(failed(error)),
-        },
-    };
     let organization = organization::current_organization(cx).await.map_err(failed)?.name;
     let expires_at = row.expires_at;
-    Ok(RedeemedInvitation { organization_id, organization, accepted, expires_at })
+    Ok(RedeemedInvitation { organization_id, organization, expires_at })
 }
 
 /// The invitation that a secret belongs to.
@@ -276,33 +302,4 @@ async fn redeem_within(tx: &Tx<'_>, id: Uuid, hash: &[u8]) -> Result<Change<Invi
     save_invitation(tx, &row).await?;
     let entry = invitation_event(EventKind::InvitationRedeemed, &row, now, None, None);
     Ok(Change::recorded(row, entry))
-}
-
-/// The active account that has this address, as its user name or among its addresses; none if there
-/// are several.
-async fn find_account(cx: &Cx, email_key: Option<&str>) -> Result<Option<Uuid>> {
-    let Some(key) = email_key else { return Ok(None) };
-    let named = cx
-        .find::<user::Entity>()
-        .filter(user::Column::UserNameKey.eq(key))
-        .filter(found_by_user_name(cx.backend()))
-        .filter(user::Column::DeletedAt.is_null())
-        .one(cx.db())
-        .await?;
-    let with_address = cx.find::<user_email::Entity>();
-    let with_address = with_address.filter(user_email::Column::ValueKey.eq(key));
-    let with_address = with_address.limit(MAX_ACCOUNTS_OF_ADDRESS).all(cx.db()).await?;
-    let mut ids: Vec<Uuid> = with_address.iter().map(|row| row.user_id).collect();
-    ids.extend(named.map(|row| row.id));
-    let accounts = cx.find::<user::Entity>().filter(user::Column::Id.is_in(ids));
-    let accounts = accounts
-        .filter(user::Column::DeletedAt.is_null())
-        .filter(user::Column::Active.eq(true))
-        .select_only()
-        .column(user::Column::Id);
-    let accounts: Vec<Uuid> = accounts.into_tuple().all(cx.db()).await?;
-    Ok(match accounts.as_slice() {
-        [one] => Some(*one),
-        _ => None,
-    })
 }

@@ -1,11 +1,12 @@
 //! Invitations: a person gets roles or memberships as soon as it is known which account is theirs.
 //!
 //! An invitation names an address. It is accepted at a sign-in whose identity provider has verified
-//! that address, with the link that was mailed to it (where an account has the address), or by an
-//! administrator for the person. It gives direct grants, with an end, and memberships of groups
-//! that were made by hand. Its maker needs what giving that directly needs; at the acceptance
-//! nothing more is decided. What must never enter: an address in an event, because addresses are
-//! personal data and events are kept.
+//! that address, or by an administrator for the person. The link that was mailed shows that the
+//! mail arrived, and not which account is the person's: addresses of accounts are what others
+//! wrote. It gives direct grants, with an end, and memberships of groups that were made by hand.
+//! Its maker needs what giving that directly needs, and this is judged again at the acceptance,
+//! because a group may be mapped to a role meanwhile. What must never enter: an address in an
+//! event, because addresses are personal data and events are kept.
 
 mod acceptance;
 mod mail;
@@ -66,7 +67,7 @@ const END_WARNING: Duration = Duration::days(2);
 pub enum InvitationState {
     /// It waits for the person.
     Open,
-    /// The person used the link, and has no account yet: it waits for a sign-in.
+    /// The person used the link: it waits for a sign-in.
     Redeemed,
     Accepted,
     Expired,
@@ -198,6 +199,8 @@ pub async fn create_invitation(cx: &Cx, new: NewInvitation) -> Result<IssuedInvi
         mail_attempts: 0,
         mail_error: None,
         mailed_at: None,
+        maker_permissions: Some(permission_names(cx)),
+        held_at: None,
     };
     let (draft, roles, groups) = (&draft, &roles, &groups);
     let invitation = cx
@@ -222,6 +225,11 @@ pub async fn create_invitation(cx: &Cx, new: NewInvitation) -> Result<IssuedInvi
         .await?;
     cx.app.mails.notify_one();
     Ok(IssuedInvitation { invitation, secret })
+}
+
+/// What the actor holds, by name.
+fn permission_names(cx: &Cx) -> Value {
+    cx.actor.permissions().map(|permission| permission.name()).collect()
 }
 
 /// When its mail is due: never where no mail can be sent.
@@ -391,6 +399,8 @@ pub async fn resend_invitation(
                     mail_due_at: mail_time(cx, now),
                     mail_attempts: 0,
                     mail_error: None,
+                    maker_permissions: Some(permission_names(cx)),
+                    held_at: None,
                     ..before.clone()
                 };
                 save_invitation(tx, &after).await?;
@@ -520,6 +530,21 @@ pub(in crate::domain) async fn count_ending(cx: &Cx) -> Result<Option<(u64, Date
     let n = ending.clone().count(cx.db()).await?;
     let first = ending.order_by_asc(invitation::Column::ExpiresAt).one(cx.db()).await?;
     Ok(first.map(|row| (n, row.expires_at)))
+}
+
+/// How many invitations wait although the person came, because they would give more than their
+/// makers might, and since when.
+pub(in crate::domain) async fn count_held(cx: &Cx) -> Result<Option<(u64, DateTime<Utc>)>> {
+    let held = cx
+        .find::<invitation::Entity>()
+        .filter(invitation::Column::ClosedAt.is_null())
+        .filter(invitation::Column::ExpiresAt.gt(cx.app.clock.now()))
+        .filter(invitation::Column::HeldAt.is_not_null());
+    let held = held.order_by_asc(invitation::Column::HeldAt);
+    let held = held.select_only().column(invitation::Column::HeldAt);
+    // No more than MAX_OPEN are open at once.
+    let held: Vec<DateTime<Utc>> = held.into_tuple().all(cx.db()).await?;
+    Ok(held.first().map(|first| (held.len() as u64, *first)))
 }
 
 /// The wanted invitations: those that match all conditions; empty or none = any.
