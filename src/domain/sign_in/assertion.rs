@@ -20,11 +20,23 @@ pub struct VerifiedAssertion {
     pub display_name: Option<String>,
     pub given_name: Option<String>,
     pub family_name: Option<String>,
+    /// Which organization's account it is, at a provider that all organizations share.
+    pub tenant: ProviderTenant,
     pub groups: GroupClaims,
     /// `iat`, or the assertion's `IssueInstant`.
     pub issued_at: DateTime<Utc>,
     /// When the identity provider authenticated the person, as far as it says so.
     pub authenticated_at: Option<DateTime<Utc>>,
+}
+
+/// Whose accounts an identity provider has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderTenant {
+    /// Its issuer is one organization's own, so all its accounts are that organization's.
+    Own,
+    /// It issues tokens for all people, and this one is for an account of the organization with
+    /// this domain (Google's `hd`); none = of no organization.
+    Shared(Option<String>),
 }
 
 /// Which groups the person is said to be in.

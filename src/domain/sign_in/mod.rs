@@ -38,7 +38,7 @@ use memberships::{ListChange, SaidGroups};
 use person::Person;
 use source::SignInSource;
 
-pub use assertion::{ClaimedGroup, GroupClaims, VerifiedAssertion};
+pub use assertion::{ClaimedGroup, GroupClaims, ProviderTenant, VerifiedAssertion};
 pub use evidence::close_agreed_findings;
 pub use explanation::{ClaimedMembership, claim_behind};
 pub use source::{AssertionSource, SignInRefusal};

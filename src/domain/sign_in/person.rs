@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, EntityTrait, FromQueryResult, IntoActiveModel, QueryF
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::assertion::VerifiedAssertion;
+use super::assertion::{ProviderTenant, VerifiedAssertion};
 use super::erased_name::hashed_text;
 use super::source::{SignInRefusal, SignInSource};
 use crate::context::Tx;
@@ -63,12 +63,12 @@ pub(super) async fn find_person(
     {
         return Ok(Person::Known { user, linked: true });
     }
-    let name = document::fold_text(&assertion.user_name);
-    let live = from.cx.find::<user::Entity>();
-    let live = live.filter(user::Column::UserNameKey.eq(name.as_str()));
-    let live = live.filter(found_by_user_name(from.cx.backend()));
-    let live = live.filter(user::Column::DeletedAt.is_null()).into_partial_model::<User>();
-    if let Some(user) = live.one(&from.cx.app.store.write).await? {
+    if let Some(refusal) = check_tenant(from, &assertion.tenant).await? {
+        return Ok(Person::Refused(refusal));
+    }
+    // Another spelling of a domain makes no other person.
+    let names = domain::spellings(&assertion.user_name);
+    if let Some(user) = find_named(from, &names).await? {
         let other = from.cx.find::<sign_in::Entity>();
         let other = other.filter(sign_in::Column::UserId.eq(user.id));
         let other = other.filter(sign_in::Column::ConnectionId.eq(from.connection.id));
@@ -86,10 +86,48 @@ pub(super) async fn find_person(
     if let Some(row) = latest {
         return Ok(Person::Refused(removed_or_erased(from, row.user_id).await?));
     }
-    match find_former(from, &name).await? {
-        Some(refusal) => Ok(Person::Refused(refusal)),
-        None => Ok(Person::Unknown),
+    for name in &names {
+        if let Some(refusal) = find_former(from, name).await? {
+            return Ok(Person::Refused(refusal));
+        }
     }
+    Ok(Person::Unknown)
+}
+
+/// The live account with the first of these names that one has.
+async fn find_named(from: &SignInSource, names: &[String]) -> Result<Option<User>> {
+    for name in names {
+        let live = from.cx.find::<user::Entity>();
+        let live = live.filter(user::Column::UserNameKey.eq(name.as_str()));
+        let live = live.filter(found_by_user_name(from.cx.backend()));
+        let live = live.filter(user::Column::DeletedAt.is_null()).into_partial_model::<User>();
+        if let Some(user) = live.one(&from.cx.app.store.write).await? {
+            return Ok(Some(user));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses accounts of other organizations at a provider that all share: the person who has one
+/// chose its address.
+async fn check_tenant(
+    from: &SignInSource,
+    tenant: &ProviderTenant,
+) -> Result<Option<SignInRefusal>> {
+    let why = match tenant {
+        ProviderTenant::Own => return Ok(None),
+        ProviderTenant::Shared(Some(name)) if domain::is_proven_domain(&from.cx, name).await? => {
+            return Ok(None);
+        }
+        ProviderTenant::Shared(Some(_)) => {
+            "the identity provider says that the account belongs to a domain (hd) that this \
+             organization has not proven to own; prove it (domainProve)"
+        }
+        ProviderTenant::Shared(None) => {
+            "the identity provider names no organization of the account (hd): it is a person's own"
+        }
+    };
+    Ok(Some(SignInRefusal::new(RefusalReason::DomainNotProven, why)))
 }
 
 async fn removed_or_erased(from: &SignInSource, user: Uuid) -> Result<SignInRefusal> {
@@ -152,7 +190,8 @@ pub(super) async fn create_account(
     let types = resource_types(&from.cx).await?;
     let ty = &types.user;
     let mut attributes = Map::new();
-    attributes.insert("userName".into(), assertion.user_name.clone().into());
+    let name = domain::with_canonical_domain(&assertion.user_name);
+    attributes.insert("userName".into(), name.into());
     attributes.insert("active".into(), true.into());
     set_names(&mut attributes, assertion);
     let document = &document::normalize_document(ty, attributes)?;

@@ -111,6 +111,41 @@ fn domain_of(address: &str) -> Option<String> {
     (!domain.is_empty()).then(|| comparison_key(&document::fold_text(domain)))
 }
 
+/// A user name whose domain, if it has one, is written in the one form in which domains are kept:
+/// folded, with the letters of their language. Names without a domain stay as they are.
+pub(in crate::domain) fn with_canonical_domain(name: &str) -> String {
+    canonical_parts(name)
+        .map_or_else(|| name.to_owned(), |(local, domain, _)| local + "@" + &domain)
+}
+
+/// All user names that mean the same account as `name`, folded: as it is written, and with its
+/// domain as people and as the DNS write it.
+pub(in crate::domain) fn spellings(name: &str) -> Vec<String> {
+    let mut all = vec![document::fold_text(name)];
+    if let Some((local, domain, ascii)) = canonical_parts(name) {
+        for domain in [domain, ascii] {
+            let spelling = document::fold_text(&format!("{local}@{domain}"));
+            if !all.contains(&spelling) {
+                all.push(spelling);
+            }
+        }
+    }
+    all
+}
+
+/// What stands before the domain, the domain as it is kept, and as the DNS has it.
+fn canonical_parts(name: &str) -> Option<(String, String, String)> {
+    let (local, domain) = name.rsplit_once('@')?;
+    let ascii = to_dns_form(&document::fold_text(domain))?;
+    let (known, _) = Uts46::new().to_unicode(ascii.as_bytes(), AsciiDenyList::STD3, HYPHENS);
+    Some((local.to_owned(), document::fold_text(&known), ascii))
+}
+
+/// Whether this is a proven domain of the organization: itself, not one below it.
+pub(in crate::domain) async fn is_proven_domain(cx: &Cx, name: &str) -> Result<bool> {
+    is_in_own_domain(cx, &format!("@{name}"), DomainProof::Proven).await
+}
+
 /// How much must be known of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DomainProof {

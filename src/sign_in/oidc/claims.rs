@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::refused;
 use crate::domain::connection::assertion_source::oidc::ClaimPointers;
-use crate::domain::sign_in::{ClaimedGroup, GroupClaims, VerifiedAssertion};
+use crate::domain::sign_in::{ClaimedGroup, GroupClaims, ProviderTenant, VerifiedAssertion};
 use crate::error::{RefusalReason, Result};
 
 /// The longest subject, name or key of a group.
@@ -73,10 +73,22 @@ pub fn read_assertion(
         display_name: optional(&names.display_name),
         given_name: optional(&names.given_name),
         family_name: optional(&names.family_name),
+        tenant: read_tenant(provider, claims),
         groups: read_groups(names, provider, claims),
         issued_at,
         authenticated_at: instant(claims, "auth_time")?,
     })
+}
+
+/// All customers of Google, and people without an organization, have accounts of one issuer. The
+/// domain of the organization is in `hd`, and not in the address, which may be of any domain.
+fn read_tenant(provider: Provider, claims: &Map<String, Value>) -> ProviderTenant {
+    match provider {
+        Provider::GoogleWorkspace => {
+            ProviderTenant::Shared(claims.get("hd").and_then(Value::as_str).map(Into::into))
+        }
+        _ => ProviderTenant::Own,
+    }
 }
 
 /// Some providers write booleans as texts or numbers.

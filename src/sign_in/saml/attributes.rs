@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use ::saml::Assertion;
 
 use crate::domain::connection::assertion_source::saml::SamlAttributes;
-use crate::domain::sign_in::{ClaimedGroup, GroupClaims, VerifiedAssertion};
+use crate::domain::sign_in::{ClaimedGroup, GroupClaims, ProviderTenant, VerifiedAssertion};
 use crate::error::{RefusalReason, Result};
 use crate::sign_in::oidc::refused;
 
@@ -42,6 +42,7 @@ pub fn read_assertion(names: &SamlAttributes, said: Assertion) -> Result<Verifie
         display_name: text(&names.display_name),
         given_name: text(&names.given_name),
         family_name: text(&names.family_name),
+        tenant: ProviderTenant::Own,
         groups: read_groups(names, &said),
         issued_at: said.issued_at,
         authenticated_at: Some(said.authenticated_at),

@@ -3,6 +3,7 @@
 mod availability;
 mod groups;
 mod lockout;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ use rolecall::domain::access::{self, invitation, role, role_mapping};
 use rolecall::domain::connection::delete;
 use rolecall::domain::directory::{erasure, group, user};
 use rolecall::domain::sign_in::{
-    self, ClaimedGroup, GroupClaims, SignInOutcome, VerifiedAssertion,
+    self, ClaimedGroup, GroupClaims, ProviderTenant, SignInOutcome, VerifiedAssertion,
 };
 use rolecall::domain::tenant::organization;
 use rolecall::error::{Error, RefusalReason};
@@ -160,6 +161,7 @@ fn said(name: &str, groups: GroupClaims, issued_at: DateTime<Utc>) -> VerifiedAs
         display_name: Some(format!("Person {name}")),
         given_name: None,
         family_name: None,
+        tenant: ProviderTenant::Own,
         groups,
         issued_at,
         authenticated_at: None,
