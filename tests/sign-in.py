@@ -20,7 +20,6 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 server, made = sys.argv[1], json.loads(pathlib.Path(sys.argv[2]).read_text())
 KEY, SCIM = made["graphql"]["api_key"], made["scim"]
 PASSWORD, SECRET = "correct horse battery staple", "the-secret-of-the-client"
-CALLBACK = f"{server}/sign-in/acme/callback"
 logging.disable(logging.CRITICAL)
 
 
@@ -53,7 +52,7 @@ def make_client():
     """The provider pushes to the address of the client, with the client's token: SCIM's are set for both."""
     client = models.Client(
         client_id="rolecall", client_name="rolecall", client_secret=SECRET, client_uri=SCIM["base_url"],
-        redirect_uris=[CALLBACK], grant_types=["authorization_code"], response_types=["code"],
+        redirect_uris=[f"{server}/later"], grant_types=["authorization_code"], response_types=["code"],
         scope=["openid", "profile", "email", "groups"], token_endpoint_auth_method="client_secret_basic",
         id_token_signed_response_alg="RS256",
     )
@@ -64,6 +63,13 @@ def make_client():
     token = models.Token(token_id="scim", access_token=SCIM["token"], client=client, audience=[client],
                          scope=["openid"], lifetime=3600, issue_date=datetime.datetime.now(datetime.timezone.utc))
     Backend.instance.save(token)
+
+
+def register(redirect_uri):
+    """The connection has an address of its own, to which people come back."""
+    client = Backend.instance.get(models.Client, client_id="rolecall")
+    client.redirect_uris = [redirect_uri]
+    Backend.instance.save(client)
 
 
 def make_person(name, given):
@@ -146,7 +152,13 @@ def sign_in(name):
     code = urllib.parse.urlsplit(url).fragment.removeprefix("link=")
     if not code:
         return page.text
-    return httpx.post(f"{server}/console/redeem", json={"code": code}).raise_for_status().json()
+    # Only the browser that signed in opens the session.
+    jar = browser.jars[urllib.parse.urljoin(server, "/")]
+    cookies = {"cookie": "; ".join(f"{known}={value}" for known, value in jar.items())}
+    link = {"code": code}
+    assert httpx.post(f"{server}/console/redeem", json=link).status_code == 403
+    opened = httpx.post(f"{server}/console/redeem", json=link, headers=cookies)
+    return opened.raise_for_status().json()
 
 
 def people():
@@ -181,8 +193,10 @@ for group, permissions in (("Administrators", ["IAM_READ"]), ("Nurses", [])):
 # The provider's `preferred_username` is a name for people; what SCIM calls the user name is its `sub`.
 oidc = {"issuer": issuer, "clientId": "rolecall", "clientSecret": SECRET, "claims": {"userName": "/sub"},
         "scopes": ["openid", "profile", "email", "groups"], "consolePermissions": ["IAM_READ"]}
-source = mutate("connectionCreate", "connection { id }", name="Sign-in", provider="GENERIC", assertion={"oidc": oidc},
-                claims={"groupIdentity": "DISPLAY_NAME"})["connection"]["id"]
+made = mutate("connectionCreate", "connection { id assertionSource { oidc { redirectUri } } }", name="Sign-in",
+              provider="GENERIC", assertion={"oidc": oidc}, claims={"groupIdentity": "DISPLAY_NAME"})["connection"]
+source = made["id"]
+at_provider(lambda: register(made["assertionSource"]["oidc"]["redirectUri"]))
 probe = graphql("mutation($c: ID!) { assertionSourceTest(input: { connectionId: $c }) { ok steps { message } } }", c=source)
 assert probe["assertionSourceTest"]["ok"], probe
 

@@ -7,6 +7,7 @@ import { type Organization, expect, makeOrganization, test } from './support.ts'
 
 let organization: Organization;
 let provider: ChildProcess;
+let callback: string;
 
 /** Starts the provider; returns its address. */
 async function startProvider(redirectUri: string) {
@@ -26,8 +27,7 @@ async function startProvider(redirectUri: string) {
 
 test.beforeAll(async () => {
   organization = await makeOrganization('sign-in', 'GENERIC');
-  const { graphql, slug } = organization;
-  const issuer = await startProvider(`${process.env.SERVER_URL}/sign-in/${slug}/callback`);
+  const { graphql } = organization;
   const make = async (mutation: string, wanted: string, input: object) => {
     const kind = `${mutation[0]?.toUpperCase()}${mutation.slice(1)}Input`;
     const data = await graphql(
@@ -37,20 +37,26 @@ test.beforeAll(async () => {
     expect(data.done.userErrors).toEqual([]);
     return data.done;
   };
-  const { connection } = await make('connectionCreate', 'connection { id }', {
+  const wanted = 'connection { id assertionSource { oidc { redirectUri } } }';
+  const { connection } = await make('connectionCreate', wanted, {
     name: 'Staff sign-in',
     provider: 'GENERIC',
     assertion: {
       oidc: {
-        issuer,
+        issuer: 'https://provider.example',
         clientId: 'rolecall',
-        clientSecret: 'secret-of-rolecall',
         scopes: ['openid', 'profile', 'groups'],
         consolePermissions: ['IAM_READ', 'AUDIT_READ'],
       },
     },
     claims: { groupIdentity: 'DISPLAY_NAME' },
   });
+  // The provider registers the address of this connection.
+  const { redirectUri } = connection.assertionSource.oidc;
+  callback = new URL(redirectUri).pathname;
+  const issuer = await startProvider(redirectUri);
+  const oidc = { issuer, clientSecret: 'secret-of-rolecall' };
+  await make('connectionUpdate', 'connection { id }', { id: connection.id, assertion: { oidc } });
   const { role } = await make('roleCreate', 'role { id }', { name: 'Console reader', permissions: ['IAM_READ', 'TOKEN_MANAGE'] });
   const awaits = { connectionId: connection.id, attribute: 'DISPLAY_NAME', value: 'administrators' };
   await make('roleMappingCreate', 'roleMapping { id }', { awaits, roleId: role.id });
@@ -112,7 +118,7 @@ test('a person without a mapped role is refused', async ({ browser }) => {
   const page = await newPage(browser);
   await logIn(page, 'visitors.eve');
   await expect(page.locator('body')).toContainText('none of your roles opens the console');
-  expect(new URL(page.url()).pathname).toBe(`/sign-in/${organization.slug}/callback`);
+  expect(new URL(page.url()).pathname).toBe(callback);
   await page.goto(`/o/${organization.slug}/overview`);
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Sign in');
   await page.context().close();

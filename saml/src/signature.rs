@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bergshamra_c14n::{C14nMode, canonicalize_doc};
 use bergshamra_xml::nodeset::NodeSet;
-use uppsala::{Document, NodeId};
+use uppsala::{Document, NodeId, NodeKind};
 
 use crate::Refusal;
 use crate::certificate::{Certificate, PublicKey};
@@ -17,6 +17,8 @@ use crate::namespace::{EXCLUSIVE_C14N, SIGNATURE};
 use crate::xml::{attribute, child_elements, is_element, is_plain, text_of};
 
 const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
+/// The most bytes of a canonical text. That of a real response is about as long as the response.
+const MAX_CANONICAL_BYTES: usize = 4 * 1024 * 1024;
 /// More prefixes than this are in no real signature.
 const MAX_PREFIXES: usize = 50;
 
@@ -29,6 +31,9 @@ pub fn verify_signature(
     certificates: &[Certificate],
 ) -> Result<String, Refusal> {
     let form = read_form(document, signed, signature)?;
+    if canonical_bound(document, signed) > MAX_CANONICAL_BYTES {
+        return Err(Refusal::TooManyElements);
+    }
 
     let mut covered = NodeSet::tree_without_comments(signed, document);
     for inside in document.descendants(signature) {
@@ -50,6 +55,32 @@ pub fn verify_signature(
         return Err(Refusal::Signature);
     }
     String::from_utf8(content).map_err(|_| Refusal::Malformed)
+}
+
+/// More bytes than the canonical text of an element has, before anything is written: it may name a
+/// namespace again for each element and each attribute, while the text names it once.
+fn canonical_bound(document: &Document<'_>, signed: NodeId) -> usize {
+    // The longest escape of a character: `&quot;`.
+    const ESCAPED: usize = 6;
+    let of_name = |name: &uppsala::QName<'_>| {
+        let prefix = name.prefix.as_ref().map_or(0, |prefix| prefix.len());
+        let namespace = name.namespace_uri.as_ref().map_or(0, |uri| uri.len() * ESCAPED);
+        // `<p:n`, `</p:n>` and `xmlns:p=""`.
+        3 * prefix + 2 * name.local_name.len() + namespace + 20
+    };
+    let inside = document.descendants(signed).into_iter().chain([signed]);
+    inside
+        .map(|node| match document.node_kind(node) {
+            Some(NodeKind::Element(element)) => {
+                let attributes = element.attributes.iter();
+                let attributes =
+                    attributes.map(|one| of_name(&one.name) + one.value.len() * ESCAPED);
+                of_name(&element.name) + attributes.sum::<usize>()
+            }
+            Some(NodeKind::Text(text) | NodeKind::CData(text)) => text.len() * ESCAPED,
+            _ => 0,
+        })
+        .sum()
 }
 
 fn canonicalize(
@@ -238,4 +269,27 @@ fn read_base64(document: &Document<'_>, node: NodeId) -> Result<Vec<u8>, Refusal
     let packed: String =
         text_of(document, node).chars().filter(|each| !each.is_ascii_whitespace()).collect();
     STANDARD.decode(packed).map_err(|_| Refusal::SignatureForm("a value that is not base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::parse_document;
+
+    #[test]
+    fn repeated_namespaces_are_counted() {
+        let bound = |namespace: &str, count: usize| {
+            let elements = "<p:a/>".repeat(count);
+            let text = format!("<r xmlns:p=\"{namespace}\">{elements}</r>");
+            let document = parse_document(&text).unwrap();
+            let root = document.document_element().unwrap();
+            let nodes = NodeSet::tree_without_comments(root, &document);
+            let written = canonicalize(&document, &nodes, &[]).unwrap().len();
+            let bound = canonical_bound(&document, root);
+            assert!(written <= bound, "{written} {bound}");
+            bound
+        };
+        assert!(bound(&"u".repeat(250), 15_000) > MAX_CANONICAL_BYTES);
+        assert!(bound("urn:oasis:names:tc:SAML:2.0:assertion", 9_000) < MAX_CANONICAL_BYTES);
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -29,9 +29,11 @@ pub async fn redeem_console_link(
     State(app): State<Arc<App>>,
     request: Request,
 ) -> Result<Response, ConsoleFailure> {
+    let headers = request.headers().clone();
     let (link, Redemption { code }) =
         LinkRequest::begin_with_body(app, INTERFACE_NAME, request).await?;
-    let redeemed = console_link::redeem_link(&link.app, &code, link.request_id).await;
+    let same_browser = has_browser_mark(&link.app, &headers, &code);
+    let redeemed = console_link::redeem_link(&link.app, &code, same_browser, link.request_id).await;
     let session = redeemed.map_err(|refused| {
         link.note_failed_sign_in(refused.failed_sign_in());
         describe_refusal(&refused, link.request_id)
@@ -43,6 +45,15 @@ pub async fn redeem_console_link(
         "expiresAt": session.expires_at,
     });
     Ok(Json(body).into_response())
+}
+
+/// Whether a request comes from the browser in which a sign-in made the link of this code.
+fn has_browser_mark(app: &App, headers: &HeaderMap, code: &str) -> bool {
+    let mark = console_link::browser_mark(code);
+    let wanted = (console_link::mark_cookie_name(app), mark.as_str());
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';'));
+    pairs.any(|pair| pair.trim().split_once('=') == Some(wanted))
 }
 
 fn describe_refusal(refused: &LinkRefused, request_id: uuid::Uuid) -> ConsoleFailure {
@@ -60,6 +71,12 @@ fn describe_refusal(refused: &LinkRefused, request_id: uuid::Uuid) -> ConsoleFai
             "LINK_ENDED",
             "This link was used already, or its 15 minutes are over. It works once.",
             ANOTHER,
+        ),
+        LinkRefused::OtherBrowser(_) => ConsoleFailure::new(
+            StatusCode::FORBIDDEN,
+            "LINK_OF_OTHER_BROWSER",
+            "This link belongs to a sign-in in another browser, or its minute is over.",
+            "Sign in in this browser.",
         ),
         LinkRefused::Failed(error) => ConsoleFailure::from_error(error, request_id),
     }

@@ -5,6 +5,7 @@ use async_graphql::{
 };
 use entity::assertion_source as stored;
 use entity::connection::Provider;
+use uuid::Uuid;
 
 use super::permission::{Permission, needs};
 use super::saml_source::{SamlSource, SamlSourceInput, SamlSourceUpdateInput};
@@ -20,6 +21,7 @@ use crate::domain::tenant::organization;
 use crate::error::{Mistakes, Noun, Result};
 use crate::graphql::relay;
 use crate::graphql::relay::{FieldMap, NodeKind, UserError};
+use crate::sign_in;
 use crate::sign_in::probe;
 use crate::sign_in::probe::ProviderStep;
 
@@ -110,7 +112,9 @@ impl AssertionSourceObject {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn oidc(&self) -> Result<Option<OidcSource>> {
         match self.0.protocol {
-            stored::Protocol::Oidc => Ok(Some(OidcSource(oidc::OidcSettings::of_row(&self.0)?))),
+            stored::Protocol::Oidc => {
+                Ok(Some(OidcSource(oidc::OidcSettings::of_row(&self.0)?, self.0.connection_id)))
+            }
             stored::Protocol::Saml => Ok(None),
         }
     }
@@ -172,8 +176,8 @@ impl AssertionSourceObject {
     }
 }
 
-/// What a connection knows of an OpenID provider.
-pub struct OidcSource(oidc::OidcSettings);
+/// What a connection knows of an OpenID provider, and which connection that is.
+pub struct OidcSource(oidc::OidcSettings, Uuid);
 
 /// What a connection knows of an OpenID provider. The client secret can be set, but never read:
 /// `hasCredentials` of the connection says whether there is one.
@@ -231,6 +235,15 @@ impl OidcSource {
     #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
     async fn scopes(&self) -> &[String] {
         &self.0.scopes
+    }
+
+    /// Where the provider sends people back to: register it there as the redirect URI of the
+    /// application. No other connection has the same.
+    #[graphql(directive = needs::apply(Some(Permission::IamRead)))]
+    async fn redirect_uri(&self, ctx: &Context<'_>) -> Result<String> {
+        let cx = relay::cx(ctx)?;
+        let slug = organization::current_organization(cx).await?.slug;
+        Ok(sign_in::redirect_uri(&cx.app, &slug, self.1))
     }
 
     /// Where applications may be sent after a sign-in here.

@@ -27,7 +27,7 @@ use crate::domain::connection::health::HealthReason;
 use crate::error::{Error, Mistakes, RefusalReason, Result};
 use crate::graphql::relay;
 use crate::sign_in::saml::ServiceAddresses;
-use crate::sign_in::saml::metadata::fetch_metadata;
+use crate::sign_in::saml::metadata::{fetch_metadata, read_given_metadata};
 
 /// What a connection knows of an identity provider that speaks SAML.
 pub struct SamlSource {
@@ -518,9 +518,7 @@ async fn read_input(
     // Before an address is called or a long text is read.
     cx.allow(Action::WriteConnection, None)?;
     match input {
-        SamlMetadataInput::Xml(text) => {
-            SamlMetadata::read(text, None, entity_id, cx.app.clock.now())
-        }
+        SamlMetadataInput::Xml(text) => read_given_metadata(cx, text.clone(), entity_id).await,
         SamlMetadataInput::Url(url) => fetch_metadata(cx, url, entity_id).await,
     }
 }

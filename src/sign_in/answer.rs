@@ -47,6 +47,11 @@ impl SignInFailure {
         Self { retry_after: Some(seconds), ..self }
     }
 
+    /// Whether it says that something does not exist.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status == StatusCode::NOT_FOUND
+    }
+
     /// The same for a person who looks at it in a browser.
     pub(super) fn into_page(self) -> Response {
         let text = format!("Signing in did not work.\n\n{}\n\n({})\n", self.message, self.code);

@@ -151,7 +151,7 @@ async fn find_saml_connection(
     if let Some(id) = named {
         return assertion_source::find_accepting(cx, id).await;
     }
-    let issuer = saml::read_unchecked_issuer(response)?;
+    let issuer = saml::read_unchecked_issuer(response).await?;
     let mut found = Vec::new();
     for accepting in assertion_source::list_accepting(cx, Protocol::Saml).await? {
         if accepting.saml_settings()?.entity_id == issuer {

@@ -21,7 +21,8 @@ const client = (id, redirect) => ({
   client_secret: `secret of ${id}`.replaceAll(' ', '-'),
   redirect_uris: [redirect],
 });
-const callback = `${server}/sign-in/acme/callback`;
+// Known as soon as there is a connection.
+let callback = 'https://app.example/later';
 const people = { ada: { preferred_username: 'sign-in.ada', name: 'Ada', groups: ['Ward 3'] } };
 
 // The provider keeps its address when it gets other keys.
@@ -43,7 +44,8 @@ const provide = (...keys) => {
   handle = provider.callback();
 };
 console.warn = console.info = () => {};
-provide(newKey('first'));
+const firstKey = newKey('first');
+provide(firstKey);
 
 // What a browser keeps: the cookies of each host and path, as far as this flow needs it.
 const newBrowser = () => {
@@ -79,7 +81,9 @@ const newBrowser = () => {
     }
     return { at, ...answer };
   };
-  return { send, follow };
+  const cookiesOf = (url) =>
+    [...(jars.get(new URL(url).origin) ?? [])].map(([name, value]) => `${name}=${value}`).join('; ');
+  return { send, follow, cookiesOf };
 };
 
 const signIn = async (query) => {
@@ -90,7 +94,7 @@ const signIn = async (query) => {
   if (page.text.includes('name="prompt" value="consent"')) {
     page = await browser.follow(page.at, { prompt: 'consent' });
   }
-  return page;
+  return { ...page, cookie: browser.cookiesOf(server) };
 };
 
 const graphql = async (query, variables, key = API_KEY) => {
@@ -113,7 +117,7 @@ assert.equal(scim.status, 201);
 const { id: ada } = await scim.json();
 
 const create = `mutation($i: ConnectionCreateInput!) { connectionCreate(input: $i) {
-  connection { id } userErrors { message } } }`;
+  connection { id assertionSource { oidc { redirectUri } } } userErrors { message } } }`;
 const oidc = {
   issuer,
   clientId: 'rolecall',
@@ -123,7 +127,9 @@ const oidc = {
   consolePermissions: ['IAM_READ'],
 };
 const made = await graphql(create, { i: { name: 'Sign-in', provider: 'GENERIC', assertion: { oidc } } });
-const connection = made.connectionCreate.connection.id;
+const { id: connection, assertionSource } = made.connectionCreate.connection;
+callback = assertionSource.oidc.redirectUri;
+provide(firstKey);
 const test = await graphql(
   `
     mutation ($c: ID!) {
@@ -205,11 +211,15 @@ await graphql(
 );
 const link = await signIn('');
 const code = new URL(link.at).hash.replace('#link=', '');
-const opened = await fetch(`${server}/console/redeem`, {
-  method: 'POST',
-  headers: { 'content-type': 'application/json' },
-  body: JSON.stringify({ code }),
-});
+const openConsole = (cookie) =>
+  fetch(`${server}/console/redeem`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...(cookie && { cookie }) },
+    body: JSON.stringify({ code }),
+  });
+// Only the browser that signed in opens the session.
+assert.equal((await openConsole()).status, 403);
+const opened = await openConsole(link.cookie);
 const session = await opened.json();
 assert.equal(opened.status, 200, JSON.stringify(session));
 const { viewer } = await graphql('{ viewer { permissions } }', {}, session.token);

@@ -28,7 +28,8 @@ async function redeem(secret: string): Promise<LinkResult> {
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ code: secret }),
       cache: 'no-store',
-      credentials: 'omit',
+      // The browser that signed in has a cookie, without which the link of a sign-in is refused.
+      credentials: 'same-origin',
     });
   } catch {
     // The code may be spent or not: nobody knows, so it is kept for another try.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use entity::api_key::KeyPurpose;
 use entity::console_link;
@@ -27,7 +29,7 @@ const CODE_PREFIX: &str = "rcl_";
 /// How long a link can be redeemed.
 pub const LINK_LIFETIME: Duration = Duration::minutes(15);
 /// How long a link can be redeemed that a sign-in made.
-const SIGN_IN_LINK_LIFETIME: Duration = Duration::minutes(1);
+pub const SIGN_IN_LINK_LIFETIME: Duration = Duration::minutes(1);
 /// How long the session lasts that a link opens.
 const SESSION_LIFETIME: Duration = Duration::hours(8);
 
@@ -42,6 +44,23 @@ impl IssuedConsoleLink {
     /// The address to open. The code is in the fragment, which browsers do not send.
     pub fn url(&self, app: &App) -> String {
         format!("{}/sign-in#link={}", app.config.public_url, self.code)
+    }
+}
+
+/// What the browser keeps in which a sign-in made the link of this code. The link is redeemed only
+/// together with it: so no person can be led into the session of another one. It does not contain
+/// the code.
+pub fn browser_mark(code: &str) -> String {
+    URL_SAFE_NO_PAD.encode(vault::hash_secret(code))
+}
+
+/// The cookie of [`browser_mark`]. Over TLS, its name keeps other hosts of the domain from setting
+/// it (RFC 6265bis).
+pub fn mark_cookie_name(app: &App) -> &'static str {
+    if app.config.public_url.starts_with("https://") {
+        "__Host-rolecall-link"
+    } else {
+        "rolecall-link"
     }
 }
 
@@ -133,6 +152,8 @@ pub enum LinkRefused {
     Unknown,
     /// A link of this organization has this code, and it has been redeemed or has expired.
     Ended(Uuid),
+    /// A sign-in made the link in another browser.
+    OtherBrowser(Uuid),
     /// The server could not redeem it, or the organization is suspended.
     Failed(Error),
 }
@@ -142,7 +163,9 @@ impl LinkRefused {
     pub fn failed_sign_in(&self) -> Option<(Option<Uuid>, RefusalReason)> {
         match self {
             Self::Unknown => Some((None, RefusalReason::CredentialUnknown)),
-            Self::Ended(organization) => Some((Some(*organization), RefusalReason::CredentialDead)),
+            Self::Ended(organization) | Self::OtherBrowser(organization) => {
+                Some((Some(*organization), RefusalReason::CredentialDead))
+            }
             Self::Failed(_) => None,
         }
     }
@@ -174,13 +197,14 @@ struct FoundLink {
 }
 
 /// Exchanges a code for a session. Of requests that race, exactly one wins: the link is looked at
-/// again under its lock.
+/// again under its lock. A link that a sign-in made needs the browser of the sign-in.
 ///
 /// # Errors
 /// [`LinkRefused`] unless the link can be redeemed now.
 pub async fn redeem_link(
     app: &Arc<App>,
     code: &str,
+    same_browser: bool,
     request_id: Uuid,
 ) -> Result<ConsoleSession, LinkRefused> {
     let found = app.store.query_coalesced(SELECT_LINK, vault::hash_secret(code)).await?;
@@ -198,6 +222,9 @@ pub async fn redeem_link(
         .one(cx.db())
         .await?;
     let owner = link.as_ref().and_then(|link| link.owner_user_id).map(KeyOwner::Account);
+    if owner.is_some() && !same_browser {
+        return Err(LinkRefused::OtherBrowser(organization_id));
+    }
     let permissions = link.map(|link| link_permissions(&link)).unwrap_or_default();
     let name = format!("Console session of {}", cx.requested_at.format("%Y-%m-%d %H:%M UTC"));
     let end = Some(cx.requested_at + SESSION_LIFETIME);

@@ -19,7 +19,7 @@ use crate::ledger::{EventKind, EventSubject, NewEvent};
 pub use organization::Model as Organization;
 
 /// A slug can stand in a URL and in a file name: lower-case letters, digits and inner hyphens.
-pub(super) fn check_slug(slug: &str) -> Result<()> {
+pub(in crate::domain) fn check_slug(slug: &str) -> Result<()> {
     let good = (1..=63).contains(&slug.len())
         && slug
             .bytes()

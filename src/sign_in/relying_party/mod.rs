@@ -6,6 +6,7 @@
 //! link that works once, an application a code that it redeems with its own key. A sign-in ends at
 //! an address that the connection names, or in the console, and nowhere else.
 
+pub(super) mod callback;
 pub(super) mod saml_service;
 
 use std::sync::Arc;
@@ -17,11 +18,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Duration;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::answer::{SignInFailure, describe_sign_in};
@@ -40,7 +40,7 @@ use crate::domain::sign_in::SignInOutcome;
 use crate::domain::sign_in::code;
 use crate::domain::tenant::organization;
 use crate::domain::tenant::organization::{Organization, suspended_error};
-use crate::error::{Error, Noun, RefusalReason, Result};
+use crate::error::{Error, RefusalReason, Result};
 
 /// How long a person may take at the identity provider.
 const FLOW_LIFETIME: Duration = Duration::minutes(10);
@@ -48,8 +48,6 @@ const FLOW_LIFETIME: Duration = Duration::minutes(10);
 const MAX_STATE_LENGTH: usize = 1_000;
 /// The longest cookie that is looked at.
 const MAX_COOKIE_LENGTH: usize = 8 * 1024;
-/// The longest answer of a token endpoint.
-const MAX_TOKEN_ANSWER: usize = 256 * 1024;
 /// The largest body of a redemption.
 const MAX_REDEMPTION_BYTES: usize = 8 * 1024;
 /// The name of this interface in the list of failed sign-ins.
@@ -61,6 +59,8 @@ struct SignInFlow {
     state: String,
     nonce: String,
     verifier: String,
+    /// Where the identity provider sends the browser back to (OpenID Connect only).
+    redirect_uri: String,
     /// Where the application waits; none = the console.
     redirect_url: Option<String>,
     /// What the application wants back.
@@ -117,6 +117,7 @@ async fn start_flow(
         state: random_text()?,
         nonce: random_text()?,
         verifier: random_text()?,
+        redirect_uri: callback::choose_redirect(cx, slug, accepting).await?,
         redirect_url: query.redirect_url,
         application_state: query.state,
         expires_at: (cx.app.clock.now() + FLOW_LIFETIME).timestamp(),
@@ -125,7 +126,7 @@ async fn start_flow(
     url.query_pairs_mut()
         .append_pair("response_type", "code")
         .append_pair("client_id", &settings.client_id)
-        .append_pair("redirect_uri", &callback_url(cx, slug))
+        .append_pair("redirect_uri", &flow.redirect_uri)
         .append_pair("scope", &settings.scopes.join(" "))
         .append_pair("state", &flow.state)
         .append_pair("nonce", &flow.nonce)
@@ -134,82 +135,6 @@ async fn start_flow(
     let cookie = seal_flow(cx, accepting, &flow).await?;
     let cookie = set_cookie(&cx.app, &cookie, FLOW_LIFETIME.num_seconds(), "Lax");
     Ok(redirect(&url, &cookie)?)
-}
-
-/// What the identity provider answers through the browser (RFC 6749 section 4.1.2, RFC 9207).
-#[derive(Deserialize)]
-pub(super) struct CallbackQuery {
-    code: Option<String>,
-    state: Option<String>,
-    iss: Option<String>,
-    error: Option<String>,
-}
-
-/// `GET /sign-in/{slug}/callback`: the browser comes back from the identity provider.
-pub(super) async fn end_sign_in(
-    State(app): State<Arc<App>>,
-    Path(slug): Path<String>,
-    Query(query): Query<CallbackQuery>,
-    request: Request,
-) -> Response {
-    let (parts, _) = request.into_parts();
-    let done = async {
-        let (cx, organization) = open_organization(&app, &slug, &parts).await?;
-        let (connection, flow) = open_flow(&cx, &organization, &parts.headers)?;
-        let accepting = assertion_source::find_accepting(&cx, connection).await?;
-        accepting.check_active()?;
-        complete_flow(&cx, &slug, &accepting, flow, query).await
-    };
-    let mut response = show(done.await);
-    // Whatever came of it: this sign-in is over.
-    if !response.headers().contains_key(header::SET_COOKIE)
-        && let Ok(cookie) = HeaderValue::from_str(&set_cookie(&app, "", 0, "Lax"))
-    {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    response
-}
-
-async fn complete_flow(
-    cx: &Cx,
-    slug: &str,
-    accepting: &AcceptingConnection,
-    flow: SignInFlow,
-    query: CallbackQuery,
-) -> Result<Response, SignInFailure> {
-    let foreign = || {
-        refused(
-            RefusalReason::AssertionNonce,
-            "this is not the answer to the sign-in of this browser",
-        )
-    };
-    if query.state.as_deref() != Some(flow.state.as_str()) {
-        return Err(foreign().into());
-    }
-    if query.error.is_some() {
-        let why = "the identity provider did not sign the person in";
-        return Err(refused(RefusalReason::Unauthenticated, why).into());
-    }
-    let verifier = TokenVerifier::of_connection(cx, accepting)?;
-    let metadata = read_metadata(cx, &verifier).await?;
-    // RFC 9207: an answer of another issuer is not taken for this one's.
-    let issuer = verifier.settings().issuer.as_str();
-    let issuer_fits = query.iss.as_deref().map_or(!metadata.names_issuer, |iss| iss == issuer);
-    if !issuer_fits {
-        return Err(foreign().into());
-    }
-    let code = query.code.as_deref().ok_or_else(foreign)?;
-    let done = async {
-        let token =
-            redeem_at_provider(cx, slug, accepting, &verifier, &metadata, code, &flow).await?;
-        let now = cx.app.clock.now();
-        let verified = verifier.verify_id_token(&token, Some(&flow.nonce), now).await?;
-        submit::accept_verified(cx, accepting, verified).await
-    };
-    let done = done.await;
-    submit::note_sign_in(cx, Some(&accepting.connection), done.as_ref());
-    let outcome = done?;
-    finish_sign_in(cx, accepting, outcome, flow.redirect_url, flow.application_state).await
 }
 
 /// Sends the browser of a person who has signed in to where the sign-in was to end.
@@ -230,6 +155,7 @@ async fn finish_sign_in(
     // The settings may have changed while the person was at the identity provider.
     let ends = accepting.sign_in_ends()?;
     check_end(&ends, redirect_url.as_deref())?;
+    let mut mark = None;
     let target = match &redirect_url {
         Some(target) => {
             let code = code::issue_code(cx, accepting.connection.id, user, target).await?;
@@ -248,69 +174,15 @@ async fn finish_sign_in(
                 return Err(refused(RefusalReason::Forbidden, why).into());
             }
             let link = console_link::create_sign_in_link(cx, user, permissions).await?;
+            mark = Some(set_link_mark(&cx.app, &link.code));
             Url::parse(&link.url(&cx.app)).map_err(|_| no_endpoint())?
         }
     };
-    Ok(redirect(&target, &set_cookie(&cx.app, "", 0, "Lax"))?)
-}
-
-/// Exchanges the code at the identity provider for an ID token.
-#[allow(clippy::too_many_arguments, reason = "all that belongs to one sign-in")]
-async fn redeem_at_provider(
-    cx: &Cx,
-    slug: &str,
-    accepting: &AcceptingConnection,
-    verifier: &TokenVerifier<'_>,
-    metadata: &ProviderMetadata,
-    code: &str,
-    flow: &SignInFlow,
-) -> Result<String> {
-    let url = metadata.token_endpoint.as_ref().ok_or_else(no_endpoint)?;
-    let callback = callback_url(cx, slug);
-    let client_id = verifier.settings().client_id.as_str();
-    let secret = assertion_source::open_secret(cx, &accepting.connection).await?;
-    let mut fields = vec![
-        ("grant_type", "authorization_code"),
-        ("code", code),
-        ("redirect_uri", callback.as_str()),
-        ("code_verifier", flow.verifier.as_str()),
-    ];
-    let mut authorization = None;
-    match &secret {
-        None => fields.push(("client_id", client_id)),
-        Some(secret) if metadata.takes_secret_in_form => {
-            fields.extend([("client_id", client_id), ("client_secret", secret.as_str())]);
-        }
-        Some(secret) => {
-            let word = |text: &str| {
-                let encoded = crate::http_client::encode_form(&[("", text)]);
-                encoded.trim_start_matches('=').to_owned()
-            };
-            let pair = format!("{}:{}", word(client_id), word(secret));
-            authorization = Some(format!("Basic {}", STANDARD.encode(pair)));
-        }
+    let mut response = redirect(&target, &set_cookie(&cx.app, "", 0, "Lax"))?;
+    if let Some(cookie) = mark.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-    let outbound = cx.app.key_rings.outbound();
-    let answer = outbound
-        .post_form(url, &fields, authorization.as_deref(), MAX_TOKEN_ANSWER)
-        .await
-        .map_err(|why| {
-            tracing::warn!(connection = %accepting.connection.id, why, "a token endpoint failed");
-            Error::Held {
-                reason: RefusalReason::SourceUnavailable,
-                why: "the identity provider could not be asked; sign in again in a moment".into(),
-            }
-        })?;
-    let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    if answer.status != StatusCode::OK {
-        let status = answer.status;
-        tracing::warn!(connection = %accepting.connection.id, %status, "a code was refused");
-        let why = "the identity provider refused the code of this sign-in; sign in again";
-        return Err(refused(RefusalReason::SourceCredentials, why));
-    }
-    document["id_token"].as_str().map(Into::into).ok_or_else(|| {
-        refused(RefusalReason::AssertionUnreadable, "the identity provider gave no ID token")
-    })
+    Ok(response)
 }
 
 /// `GET /sign-in/{slug}/sign-out`: ends the session at the identity provider, which asks the
@@ -385,8 +257,7 @@ async fn open_organization(
     parts: &Parts,
 ) -> Result<(Cx, Organization), SignInFailure> {
     app.sign_in_limits.take_from_address(client_ip(&parts.extensions))?;
-    let found = organization::by_slug(app, slug).await?;
-    let found = found.ok_or_else(|| Error::not_found(Noun::Organization))?;
+    let found = organization::by_slug(app, slug).await?.ok_or_else(no_sign_in)?;
     if found.suspended_at.is_some() {
         return Err(suspended_error().into());
     }
@@ -400,8 +271,7 @@ async fn choose_connection(
     query: &BeginQuery,
 ) -> Result<AcceptingConnection, SignInFailure> {
     if let Some(named) = &query.connection {
-        let id = Uuid::try_parse(named).map_err(|_| Error::not_found(Noun::Connection))?;
-        return Ok(assertion_source::find_accepting(cx, id).await?);
+        return find_offered(cx, named).await;
     }
     let mut fitting = Vec::new();
     for protocol in [Protocol::Oidc, Protocol::Saml] {
@@ -417,14 +287,27 @@ async fn choose_connection(
     let mut fitting = fitting.into_iter();
     match (fitting.next(), fitting.next()) {
         (Some(accepting), None) => Ok(accepting),
-        (None, _) => {
-            let why = "this organization offers no such sign-in; its administrator can set one up";
-            Err(SignInFailure::new(StatusCode::NOT_FOUND, "NOT_FOUND", why))
-        }
+        (None, _) => Err(no_sign_in()),
         _ => {
             let why = "several connections offer this sign-in: name one (?connection=)";
             Err(refused(RefusalReason::AssertionAmbiguous, why).into())
         }
+    }
+}
+
+/// The same for an organization, a connection and a sign-in that do not exist: strangers are not
+/// told which organizations do.
+fn no_sign_in() -> SignInFailure {
+    let why = "this organization offers no such sign-in; its administrator can set one up";
+    SignInFailure::new(StatusCode::NOT_FOUND, "NOT_FOUND", why)
+}
+
+/// The connection that an address names, by its UUID.
+async fn find_offered(cx: &Cx, named: &str) -> Result<AcceptingConnection, SignInFailure> {
+    let id = Uuid::try_parse(named).map_err(|_| no_sign_in())?;
+    match assertion_source::find_accepting(cx, id).await {
+        Err(Error::NotFound(_)) => Err(no_sign_in()),
+        found => Ok(found?),
     }
 }
 
@@ -459,10 +342,6 @@ fn check_browser_address(cx: &Cx, url: &Url) -> Result<()> {
     if url.scheme() == "https" || plain { Ok(()) } else { Err(no_endpoint()) }
 }
 
-fn callback_url(cx: &Cx, slug: &str) -> String {
-    format!("{}/sign-in/{slug}/callback", cx.app.config.public_url)
-}
-
 fn random_text() -> Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(vault::random_bytes::<32>()?))
 }
@@ -476,16 +355,18 @@ async fn seal_flow(cx: &Cx, accepting: &AcceptingConnection, flow: &SignInFlow) 
     Ok(format!("{id}.{}", URL_SAFE_NO_PAD.encode(sealed)))
 }
 
+fn no_flow() -> Error {
+    let why = "this browser began no sign-in here, or began it too long ago; sign in again";
+    refused(RefusalReason::Ended, why)
+}
+
 /// What belongs to the sign-in of this browser, if it has not taken too long.
 fn open_flow(
     cx: &Cx,
     organization: &Organization,
     headers: &HeaderMap,
 ) -> Result<(Uuid, SignInFlow)> {
-    let over = || {
-        let why = "this browser began no sign-in here, or began it too long ago; sign in again";
-        refused(RefusalReason::Ended, why)
-    };
+    let over = no_flow;
     let name = cookie_name(&cx.app);
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|pair| {
@@ -513,11 +394,21 @@ fn cookie_name(app: &App) -> &'static str {
     }
 }
 
+/// The cookie without which the link of a sign-in opens nothing.
+fn set_link_mark(app: &App, code: &str) -> String {
+    let (name, value) = (console_link::mark_cookie_name(app), console_link::browser_mark(code));
+    let seconds = console_link::SIGN_IN_LINK_LIFETIME.num_seconds();
+    write_cookie(app, name, &value, seconds, "Lax")
+}
+
 /// `same_site` is `Lax`, or `None` for a cookie that must come with a form that another site posts:
 /// it is then sent over TLS only.
 fn set_cookie(app: &App, value: &str, seconds: i64, same_site: &str) -> String {
+    write_cookie(app, cookie_name(app), value, seconds, same_site)
+}
+
+fn write_cookie(app: &App, name: &str, value: &str, seconds: i64, same_site: &str) -> String {
     let secure = if app.config.public_url.starts_with("https://") { "; Secure" } else { "" };
-    let name = cookie_name(app);
     // Without TLS (a trial on one's own machine), browsers refuse `None`, and treat a cookie
     // without the word as `Lax` only after two minutes.
     let same_site = match (same_site, secure) {

@@ -10,15 +10,14 @@ use axum::response::{IntoResponse, Response};
 use reqwest::Url;
 
 use super::{
-    BeginQuery, FLOW_LIFETIME, SignInFlow, check_browser_address, finish_sign_in, open_flow,
-    open_organization, random_text, redirect, seal_flow, set_cookie, show,
+    BeginQuery, FLOW_LIFETIME, SignInFlow, check_browser_address, find_offered, finish_sign_in,
+    open_flow, open_organization, random_text, redirect, seal_flow, set_cookie, show,
 };
 use crate::context::{App, Cx};
-use crate::domain::connection::assertion_source;
 use crate::domain::connection::assertion_source::AcceptingConnection;
 use crate::error::Error;
 use crate::sign_in::answer::SignInFailure;
-use crate::sign_in::http::{SamlForm, parse_connection};
+use crate::sign_in::http::SamlForm;
 use crate::sign_in::saml::{ResponseVerifier, ServiceAddresses, write_own_metadata};
 use crate::sign_in::{saml, submit};
 
@@ -31,8 +30,8 @@ pub(in crate::sign_in) async fn show_metadata(
     let (parts, _) = request.into_parts();
     let done = async {
         let cx = open_organization(&app, &slug, &parts).await?.0;
-        let id = parse_connection(&connection)?;
-        let accepting = assertion_source::find_accepting(&cx, id).await?;
+        let accepting = find_offered(&cx, &connection).await?;
+        let id = accepting.connection.id;
         let settings = accepting.saml_settings()?;
         let addresses = ServiceAddresses::of_connection(&cx, id).await?;
         let text = write_own_metadata(&settings, &addresses);
@@ -63,6 +62,7 @@ pub(super) async fn start_flow(
         // The id of the request: what the response must answer. It begins as XML wants it.
         nonce: format!("_{}", random_text()?),
         verifier: String::new(),
+        redirect_uri: String::new(),
         redirect_url: query.redirect_url,
         application_state: query.state,
         expires_at: (cx.app.clock.now() + FLOW_LIFETIME).timestamp(),
@@ -97,8 +97,8 @@ pub(in crate::sign_in) async fn consume_response(
     let (parts, body) = request.into_parts();
     let done = async {
         let (cx, organization) = open_organization(&app, &slug, &parts).await?;
-        let id = parse_connection(&connection)?;
-        let accepting = assertion_source::find_accepting(&cx, id).await?;
+        let accepting = find_offered(&cx, &connection).await?;
+        let id = accepting.connection.id;
         let form = SamlForm::receive(body).await?;
         // Without a sign-in that began in this browser, it can only have begun at the identity
         // provider, which the connection must allow; and then the response answers no request.

@@ -19,6 +19,7 @@ use crate::domain::connection::assertion_source::metadata_refresh::{
 use crate::domain::connection::assertion_source::saml::SamlMetadata;
 use crate::domain::outside_url::{OutsideUrlRules, check_outside_url};
 use crate::error::{Error, RefusalReason, Result};
+use crate::sign_in::saml::read_aside;
 
 /// Metadata that one server reads at once.
 const MAX_CONCURRENT: usize = 4;
@@ -48,6 +49,19 @@ pub async fn fetch_metadata(cx: &Cx, url: &str, entity_id: Option<&str>) -> Resu
     read.map_err(|failure| Error::invalid("metadataUrl", failure.why))
 }
 
+/// Reads metadata that an administrator gives as a text.
+///
+/// # Errors
+/// [`Error::Invalid`] with what is wrong.
+pub async fn read_given_metadata(
+    cx: &Cx,
+    text: String,
+    entity_id: Option<&str>,
+) -> Result<SamlMetadata> {
+    let (wanted, now) = (entity_id.map(ToOwned::to_owned), cx.app.clock.now());
+    read_aside(move || SamlMetadata::read(&text, None, wanted.as_deref(), now)).await?
+}
+
 /// Reads the metadata at an address. Whether it may be called is judged by what its name resolves
 /// to.
 pub(in crate::sign_in) async fn read_metadata(
@@ -73,7 +87,10 @@ pub(in crate::sign_in) async fn read_metadata(
     let text = String::from_utf8(text);
     let text = text.map_err(|_| unreadable("the metadata are not UTF-8".into()))?;
     let now = cx.app.clock.now();
-    let provider = read_identity_provider(&text, entity_id, now).map_err(|fault| match fault {
+    let wanted = entity_id.map(ToOwned::to_owned);
+    let read = read_aside(move || read_identity_provider(&text, wanted.as_deref(), now)).await;
+    let read = read.map_err(|error| silent(error.to_string()))?;
+    let provider = read.map_err(|fault| match fault {
         MetadataFault::NoIdentityProvider if entity_id.is_some() => {
             MetadataFailure::new(RefusalReason::AssertionIssuer, fault.to_string())
         }

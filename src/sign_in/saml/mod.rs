@@ -9,6 +9,7 @@ pub mod metadata;
 
 use ::saml::{Expectation, ExpectedRequest, Refusal, ServiceKey};
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::oidc::refused;
@@ -19,6 +20,22 @@ use crate::domain::connection::assertion_source::service_key::SamlSecrets;
 use crate::domain::sign_in::VerifiedAssertion;
 use crate::domain::tenant::organization;
 use crate::error::{Error, RefusalReason, Result};
+
+/// XML texts that one server reads at once: strangers may send them, and each takes a processor.
+static XML_READERS: Semaphore = Semaphore::const_new(4);
+
+/// Reads XML beside the threads that serve requests, a few at a time. A reading for which no
+/// request waits any more still counts until it has ended.
+async fn read_aside<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let fault = |error: &dyn std::fmt::Display| Error::Internal(format!("reading XML: {error}"));
+    let place = XML_READERS.acquire().await.map_err(|error| fault(&error))?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let done = read();
+        drop(place);
+        done
+    });
+    reading.await.map_err(|error| fault(&error))
+}
 
 /// Where a connection's identity provider finds us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,8 +125,7 @@ impl ResponseVerifier {
         now: DateTime<Utc>,
     ) -> Result<Result<VerifiedResponse, Refusal>> {
         // Large responses take tens of milliseconds.
-        let checked = tokio::task::spawn_blocking(move || self.check(&text, request, now));
-        checked.await.map_err(|error| Error::Internal(format!("verifying: {error}")))?
+        read_aside(move || self.check(&text, request, now)).await?
     }
 
     fn check(
@@ -194,9 +210,9 @@ pub async fn verify_response(
 ///
 /// # Errors
 /// [`Error::Held`] for a text that is no response.
-pub fn read_unchecked_issuer(field: &str) -> Result<String> {
+pub async fn read_unchecked_issuer(field: &str) -> Result<String> {
     let text = ::saml::decode_response(field).map_err(to_error)?;
-    ::saml::read_issuer(&text).map_err(to_error)
+    read_aside(move || ::saml::read_issuer(&text)).await?.map_err(to_error)
 }
 
 /// The refusal, as the rest of the server says it.

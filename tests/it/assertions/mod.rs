@@ -39,9 +39,14 @@ pub async fn connect(
     let made = tenant.graphql(create, json!({ "i": input })).await;
     let id = made["data"]["connectionCreate"]["connection"]["id"].as_str();
     let id = id.unwrap_or_else(|| panic!("{made:#}")).to_owned();
-    let decoded = String::from_utf8(BASE64.decode(&id).unwrap()).unwrap();
+    (id.clone(), uuid_of(&id))
+}
+
+/// The UUID in a global id.
+pub fn uuid_of(id: &str) -> Uuid {
+    let decoded = String::from_utf8(BASE64.decode(id).unwrap()).unwrap();
     let uuid = decoded.rsplit(':').next().unwrap().parse();
-    (id.clone(), uuid.unwrap_or_else(|_| panic!("{decoded}")))
+    uuid.unwrap_or_else(|_| panic!("{decoded}"))
 }
 
 /// An API key with one permission.

@@ -64,8 +64,26 @@ async fn begin(world: &World, query: &str) -> Begun {
     Begun { url: Url::parse(answer.header("location")).unwrap(), cookie }
 }
 
+/// The cookie with which the browser of a sign-in redeems its link.
+fn link_cookie(done: &Answer) -> String {
+    let set = done.headers.get_all("set-cookie").iter().filter_map(|line| line.to_str().ok());
+    let mut set = set.filter(|line| line.starts_with("__Host-rolecall-link="));
+    let line = set.next().unwrap_or_else(|| panic!("{:?}", done.headers));
+    for part in ["HttpOnly", "SameSite=Lax", "Secure", "Path=/", "Max-Age=60"] {
+        assert!(line.contains(part), "{line}");
+    }
+    line.split(';').next().unwrap().to_owned()
+}
+
 async fn come_back(world: &World, cookie: &str, query: &str) -> Answer {
-    let url = format!("{}/sign-in/acme/callback?{query}", world.address);
+    // The cookie's value begins with the connection.
+    let id = cookie.split_once('=').and_then(|(_, value)| value.split_once('.'));
+    let id = id.map_or("00000000-0000-0000-0000-000000000000", |(id, _)| id);
+    come_back_to(world, &format!("oidc/{id}/callback"), cookie, query).await
+}
+
+async fn come_back_to(world: &World, path: &str, cookie: &str, query: &str) -> Answer {
+    let url = format!("{}/sign-in/acme/{path}?{query}", world.address);
     Answer::of(browser().get(url).header("cookie", cookie).send().await.unwrap()).await
 }
 
@@ -87,8 +105,11 @@ async fn console_session_follows_roles() {
     assert_eq!(begun.url.path(), "/authorize");
     assert_eq!(begun.parameter("response_type"), "code");
     assert_eq!(begun.parameter("code_challenge_method"), "S256");
-    let callback = "https://scim.example/sign-in/acme/callback";
-    assert_eq!(begun.parameter("redirect_uri"), callback);
+    let find = "{ organization { connections(first: 2, filter: { kinds: [ASSERTION] }) { nodes { \
+                assertionSource { oidc { redirectUri } } } } } }";
+    let found = world.graphql(find, json!({})).await;
+    let source = &found["data"]["organization"]["connections"]["nodes"][0]["assertionSource"];
+    assert_eq!(begun.parameter("redirect_uri"), source["oidc"]["redirectUri"], "{found:#}");
     let token = signed(&key, &claims(&world, &issuer, &begun));
     issuer.shows("/token", Page::Json(json!({ "id_token": token })));
     let query = format!("code=c&state={}", begun.parameter("state"));
@@ -107,13 +128,19 @@ async fn console_session_follows_roles() {
     let code = target.strip_prefix("https://scim.example/sign-in#link=");
     let code = code.unwrap_or_else(|| panic!("{target}"));
     assert!(done.header("set-cookie").contains("Max-Age=0"), "the sign-in is over");
-    let redeem = async |code: &str| {
+    let redeem = async |code: &str, cookie: &str| {
         let url = format!("{}/console/redeem", world.address);
-        let request = browser().post(url).json(&json!({ "code": code }));
+        let request = browser().post(url).header("cookie", cookie).json(&json!({ "code": code }));
         Answer::of(request.send().await.unwrap()).await
     };
-    let session = redeem(code).await.is(200);
-    redeem(code).await.is(410);
+    // The link opens nothing in another browser, and stays whole for this one.
+    let cookie = link_cookie(&done);
+    for other in ["", "__Host-rolecall-link=AAAA", &cookie.to_lowercase(), &format!("x{cookie}")] {
+        let refused = redeem(code, other).await.is(403);
+        assert_eq!(refused.body["code"], "LINK_OF_OTHER_BROWSER", "{:#}", refused.body);
+    }
+    let session = redeem(code, &cookie).await.is(200);
+    redeem(code, &cookie).await.is(410);
     let session = session.body["token"].as_str().unwrap().to_owned();
     let viewer = async || {
         let query = "{ viewer { kind permissions } }";
@@ -164,7 +191,8 @@ async fn session_loses_streams_and_decisions_with_role() {
     let back = come_back(&world, &begun.cookie, &query).await.is(303);
     let code = back.header("location").split_once("#link=").unwrap().1.to_owned();
     let url = format!("{}/console/redeem", world.address);
-    let opened = browser().post(url).json(&json!({ "code": code })).send().await.unwrap();
+    let request = browser().post(url).header("cookie", link_cookie(&back));
+    let opened = request.json(&json!({ "code": code })).send().await.unwrap();
     let session = Answer::of(opened).await.is(200).body["token"].as_str().unwrap().to_owned();
     let list_streams = async || {
         let url = format!("{}/ssf/acme/streams", world.address);
@@ -303,6 +331,91 @@ async fn foreign_answers_and_ends_are_refused() {
 }
 
 #[tokio::test]
+async fn answers_of_other_providers_are_refused() {
+    let world = world().await;
+    let (issuer, key, honest) = provide(&world).await;
+    world.scim().user("ada").await;
+    let evil = Issuer::start().await;
+    evil.publishes(&[&key]);
+    let at = |path: &str| format!("{}{path}", evil.url);
+    let discovery = json!({ "issuer": evil.url, "jwks_uri": at("/keys"),
+        "authorization_endpoint": at("/authorize"), "token_endpoint": at("/token") });
+    evil.shows("/.well-known/openid-configuration", Page::Json(discovery));
+    let oidc = json!({ "issuer": evil.url, "clientId": "rolecall", "redirectUrls": [APP] });
+    let (evil_id, evil_uuid) = connect(&world.acme, "Partner", "GENERIC", oidc, json!({})).await;
+    let honest_uuid = super::uuid_of(&honest);
+    let own = |id: uuid::Uuid| format!("oidc/{id}/callback");
+    let uri = |path: &str| format!("https://scim.example/sign-in/acme/{path}");
+
+    // The hostile provider sends the person on to the honest one: the code comes back to the
+    // honest one's address, in a browser that began at the hostile one, and goes nowhere.
+    let lured = begin(&world, &format!("?connection={evil_uuid}&redirect_url={APP}")).await;
+    assert_eq!(lured.parameter("redirect_uri"), uri(&own(evil_uuid)));
+    let asked = evil.asked();
+    let query = format!("code=c&state={}", lured.parameter("state"));
+    for path in [own(honest_uuid), "callback".into(), own(uuid::Uuid::new_v4())] {
+        let refused = come_back_to(&world, &path, &lured.cookie, &query).await.is(422);
+        assert!(refused.headers.get("location").is_none(), "{path}");
+    }
+    assert_eq!(evil.asked(), asked, "no code went to the hostile provider");
+
+    // A connection of earlier times keeps the shared address while no other could be meant.
+    let older = if world.app.store.backend() == sea_orm::DbBackend::Postgres {
+        "UPDATE assertion_source SET settings = \
+         jsonb_set(settings, '{ownRedirect}', 'false') WHERE connection_id = $1"
+    } else {
+        "UPDATE assertion_source SET settings = \
+         json_set(settings, '$.ownRedirect', json('false')) WHERE connection_id = $1"
+    };
+    world.execute(older, [honest_uuid.into()]).await;
+    let to_app = format!("?connection={honest_uuid}&redirect_url={APP}");
+    let begun = begin(&world, &to_app).await;
+    assert_eq!(begun.parameter("redirect_uri"), uri(&own(honest_uuid)));
+    let query = format!("code=c&state={}", begun.parameter("state"));
+    let told = come_back_to(&world, "callback", &begun.cookie, &query).await.is(422);
+    let told = told.body.as_str().unwrap().to_owned();
+    assert!(told.contains(&uri(&own(honest_uuid))), "{told}");
+    let delete =
+        "mutation($c: ID!) { connectionDelete(input: { id: $c }) { userErrors { message } } }";
+    let deleted = world.graphql(delete, json!({ "c": evil_id })).await;
+    assert_eq!(deleted["data"]["connectionDelete"]["userErrors"], json!([]), "{deleted:#}");
+    let begun = begin(&world, &to_app).await;
+    assert_eq!(begun.parameter("redirect_uri"), uri("callback"));
+    let token = signed(&key, &claims(&world, &issuer, &begun));
+    issuer.shows("/token", Page::Json(json!({ "id_token": token })));
+    let query = format!("code=c&state={}", begun.parameter("state"));
+    come_back_to(&world, &own(honest_uuid), &begun.cookie, &query).await.is(422);
+    come_back_to(&world, "callback", &begun.cookie, &query).await.is(303);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn strangers_learn_of_no_organization() {
+    let world = world().await;
+    world.second_organization().await;
+    let some = uuid::Uuid::new_v4();
+    for path in [
+        String::new(),
+        format!("?connection={some}"),
+        "?connection=x".into(),
+        "/callback?code=c&state=s".into(),
+        format!("/oidc/{some}/callback?code=c&state=s"),
+        "/oidc/x/callback?code=c&state=s".into(),
+        "/sign-out".into(),
+        format!("/saml/{some}/metadata"),
+        "/saml/x/metadata".into(),
+    ] {
+        let ask = async |slug: &str| {
+            let url = format!("{}/sign-in/{slug}{path}", world.address);
+            let answer = Answer::of(browser().get(url).send().await.unwrap()).await;
+            (answer.status, answer.body)
+        };
+        assert_eq!(ask("nobody").await, ask("globex").await, "{path}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn administrator_accepts_invitation_for_another() {
     let world = world().await;
     let permissions = ["IAM_READ", "USER_READ", "USER_WRITE", "ACCESS_WRITE"];
@@ -347,7 +460,8 @@ async fn administrator_accepts_invitation_for_another() {
         let done = come_back(&world, &begun.cookie, &query).await.is(303);
         let code = done.header("location").split_once("#link=").unwrap().1.to_owned();
         let url = format!("{}/console/redeem", world.address);
-        let session = browser().post(url).json(&json!({ "code": code })).send().await.unwrap();
+        let request = browser().post(url).header("cookie", link_cookie(&done));
+        let session = request.json(&json!({ "code": code })).send().await.unwrap();
         let session = Answer::of(session).await.is(200);
         session.body["token"].as_str().unwrap().to_owned()
     };

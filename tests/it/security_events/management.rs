@@ -276,10 +276,18 @@ async fn metadata_stands_before_the_path() {
         assert_eq!(metadata["issuer"], "https://id.example/pp/ssf/acme");
         assert_eq!(metadata["jwks_uri"], "https://id.example/pp/ssf/acme/jwks.json");
     }
-    for path in ["/.well-known/ssf-configuration/ssf/nobody", "/ssf/nobody/jwks.json"] {
-        let url = format!("{}{path}", world.address);
-        assert_eq!(http.get(url).send().await.unwrap().status(), 404, "{path}");
+    // Strangers are not told which organizations exist.
+    for path in ["/.well-known/ssf-configuration/ssf/SLUG", "/ssf/SLUG/jwks.json"] {
+        let ask = async |slug: &str| {
+            let url = format!("{}{}", world.address, path.replace("SLUG", slug));
+            let answer = Answer::of(http.get(url).send().await.unwrap()).await;
+            (answer.status, answer.body.to_string().replace(slug, "SLUG"))
+        };
+        assert_eq!(ask("nobody").await, ask("acme").await, "{path}");
+        assert_eq!(ask("nobody").await.0, 200, "{path}");
     }
+    let url = format!("{}/.well-known/ssf-configuration/ssf/No_Slug", world.address);
+    assert_eq!(http.get(url).send().await.unwrap().status(), 404);
     let url = format!("{}/pp/ssf/acme/streams", world.address);
     assert_eq!(http.get(url).send().await.unwrap().status(), 401);
     world.end().await;
@@ -298,8 +306,8 @@ async fn receiver_polls_its_own_stream() {
     narrow.poll(&mine, now.clone()).await.is(404);
     // An administrator names the key; it takes nothing more than that stream.
     let id = |kind: &str, id: &str| URL_SAFE_NO_PAD.encode(format!("{kind}:{id}"));
-    let bind = "mutation($d: ID!, $k: ID) { destinationUpdate(input: { id: $d, receiverKeyId: $k }) \
-                { destination { stream { receiverKeyId } } userErrors { message } } }";
+    let bind = "mutation($d: ID!, $k: ID) { destinationUpdate(input: { id: $d, receiverKeyId: $k \
+                }) { destination { stream { receiverKeyId } } userErrors { message } } }";
     let key = id("ApiKey", &issued.key.id.to_string());
     let bound = json!({ "d": id("Destination", &mine), "k": key });
     let bound = world.graphql(bind, bound).await["data"]["destinationUpdate"].clone();

@@ -550,6 +550,22 @@ impl AcceptingConnection {
     }
 }
 
+/// Whether exactly one connection lets people sign in here over OpenID Connect. Only then an answer
+/// that says nothing of its connection is that connection's.
+///
+/// # Errors
+/// [`Error::Internal`] for settings of another version.
+pub async fn has_one_sign_in(cx: &Cx) -> Result<bool> {
+    let mut offering = 0;
+    for accepting in list_accepting(cx, Protocol::Oidc).await? {
+        let SignInEnds { redirect_urls, console_permissions } = accepting.sign_in_ends()?;
+        if !redirect_urls.is_empty() || !console_permissions.is_empty() {
+            offering += 1;
+        }
+    }
+    Ok(offering == 1)
+}
+
 /// One live connection that accepts assertions, whether it is active or not.
 ///
 /// # Errors

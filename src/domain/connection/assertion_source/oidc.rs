@@ -166,6 +166,10 @@ pub struct OidcSettings {
     #[serde(with = "permission_names")]
     pub console_permissions: Permissions,
     pub graph: Option<GraphSettings>,
+    /// Whether sign-ins come back to an address of this connection alone. Connections that were
+    /// made before there was one do not say so.
+    #[serde(default)]
+    pub own_redirect: bool,
 }
 
 impl OidcSettings {
@@ -184,6 +188,7 @@ impl OidcSettings {
             redirect_urls: Vec::new(),
             console_permissions: Permissions::new(),
             graph: None,
+            own_redirect: true,
         }
     }
 
@@ -432,6 +437,7 @@ impl OidcEdit {
             redirect_urls: or(&self.redirect_urls, known.redirect_urls),
             console_permissions: or(&self.console_permissions, known.console_permissions),
             graph,
+            own_redirect: known.own_redirect,
         }
     }
 }

@@ -747,8 +747,10 @@ fn primary_email(document: &serde_json::Map<String, Value>) -> Option<String> {
 
 /// The public keys of an organization's streams (RFC 7517); none where there is no such
 /// organization.
-pub async fn public_key_set(app: &std::sync::Arc<App>, slug: &str) -> Result<Option<Value>> {
-    let Some(organization) = organization::by_slug(app, slug).await? else { return Ok(None) };
+pub async fn public_key_set(app: &std::sync::Arc<App>, slug: &str) -> Result<Value> {
+    let Some(organization) = organization::by_slug(app, slug).await? else {
+        return Ok(json!({ "keys": [] }));
+    };
     let cx = Cx::system(app.clone(), organization.id);
     let now: DateTime<Utc> = app.clock.now();
     let rows = cx.find::<Entity>().order_by_asc(event_stream::Column::DestinationId);
@@ -759,7 +761,7 @@ pub async fn public_key_set(app: &std::sync::Arc<App>, slug: &str) -> Result<Opt
         let valid = keys.filter(|key| key.until.is_none_or(|until| until > now));
         published.extend(valid.map(|key| key.public));
     }
-    Ok(Some(json!({ "keys": published })))
+    Ok(json!({ "keys": published }))
 }
 
 /// Whether the organization of this slug has a stream.
@@ -773,8 +775,8 @@ pub async fn has_own_streams(cx: &Cx) -> Result<bool> {
     Ok(cx.find::<Entity>().limit(1).one(cx.db()).await?.is_some())
 }
 
-/// Whether an organization of this slug exists and is open, for its public metadata.
-pub async fn is_known_issuer(app: &App, slug: &str) -> Result<bool> {
-    let found = organization::by_slug(app, slug).await?;
-    Ok(found.is_some_and(|organization| organization.suspended_at.is_none()))
+/// Whether an organization can have this slug. Public metadata are the same for all of them:
+/// strangers are not told which ones exist.
+pub fn may_be_issuer(slug: &str) -> bool {
+    organization::check_slug(slug).is_ok()
 }
