@@ -55,9 +55,11 @@ export function ProviderTab({ connection, reload }: TabProps) {
       )}
       <Card title={t('signInUrls.title')}>
         <dl>
+          {source.oidc && <CopyRow label={t('signInUrls.redirect')} text={source.oidc.redirectUri} />}
           <CopyRow label={t('signInUrls.signIn')} text={source.signInUrl} />
           <CopyRow label={t('signInUrls.submit')} text={source.submitUrl} />
         </dl>
+        {source.oidc && <p className="muted">{t('signInUrls.redirectText')}</p>}
         <p className="muted">{t('signInUrls.text')}</p>
       </Card>
     </div>

@@ -29,6 +29,7 @@ export const assertionSourceFields = graphql(`
       jwksUri
       skewSeconds
       scopes
+      redirectUri
       redirectUrls
       consolePermissions
       graph { baseUrl tokenUrl }
